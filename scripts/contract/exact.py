@@ -1,0 +1,142 @@
+"""The exactness pass: make generated models accept and emit what the schema says, or fail.
+
+It walks every class beside its schema. Optional fields that may be null default to None, optional fields that may
+not default to MISSING, integers become JSON Schema's integers. A class or field without a schema, a required field
+with a default or a null mismatch stops the generation: a regression of the generator must not loosen the contract.
+"""
+
+import ast
+
+from scripts.contract.documents import Json, ref_name
+from scripts.contract.normalize import NULL
+from scripts.contract.rules import accepts_null
+
+_IMPORTS = """
+from __future__ import annotations
+from typing import Annotated, Any, Literal
+from pydantic import Field, MISSING
+from ai_gateway.contract.types import ClosedModel, Int, OpenModel, complete
+"""
+
+
+def make_exact(source: str, schemas: dict[str, Json]) -> str:
+    """The module again, exact. `schemas` is what the generator was given."""
+    document = {"components": {"schemas": schemas}}
+    tree = ast.parse(source)
+    body = [node for node in tree.body if not isinstance(node, ast.ImportFrom)]
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            _exact_class(node, schemas, document)
+        elif not isinstance(node, ast.TypeAlias):
+            raise SystemExit(f"The generator wrote something unexpected: {ast.unparse(node)[:80]}")
+    body = [_Integers().visit(node) for node in body]
+    finish = ast.parse("complete(globals())").body
+    return ast.unparse(ast.Module(body=[*ast.parse(_IMPORTS).body, *body, *finish], type_ignores=[]))
+
+
+def _exact_class(node: ast.ClassDef, schemas: dict[str, Json], document: Json) -> None:
+    schema = schemas.get(node.name)
+    if schema is None:
+        raise SystemExit(f"The generator invented the class {node.name}: name its schema in the document")
+    closed = schema.get("additionalProperties") is False
+    node.bases = [ast.Name("ClosedModel" if closed else "OpenModel")]
+    fields = [statement for statement in node.body if isinstance(statement, ast.AnnAssign)]
+    unseen = set(schema.get("properties", {}))
+    for field in fields:
+        name = _wire_name(field)
+        if name not in unseen:
+            raise SystemExit(f"{node.name}.{name} is not in the schema")
+        unseen.discard(name)
+        required = name in schema.get("required", [])
+        _exact_field(field, schema["properties"][name], document, required=required, where=f"{node.name}.{name}")
+    if unseen:
+        raise SystemExit(f"{node.name} lost fields: {', '.join(sorted(unseen))}")
+    node.body = list(fields) or [ast.Pass()]
+
+
+def _exact_field(field: ast.AnnAssign, schema: Json, document: Json, *, required: bool, where: str) -> None:
+    null = accepts_null(document, schema)
+    field.annotation = _tagged(schema) or field.annotation
+    if required:
+        if field.value is not None:
+            raise SystemExit(f"{where} is required but has a default")
+        if null != _has_none(field.annotation) and not _is_any(field.annotation):
+            raise SystemExit(f"{where}: the schema {'takes' if null else 'forbids'} null, the model does not agree")
+        return
+    bare = _without_none(field.annotation)
+    default = "None" if null else "MISSING"
+    field.annotation = ast.BinOp(bare, ast.BitOr(), ast.Name(default))
+    _set_default(field, default)
+
+
+def _set_default(field: ast.AnnAssign, default: str) -> None:
+    """The default, kept inside `Field(...)` where an alias put it there."""
+    if isinstance(field.value, ast.Call):
+        field.value.args = [ast.Name(default)]
+        field.value.keywords = [word for word in field.value.keywords if word.arg != "default"]
+    else:
+        field.value = ast.Name(default)
+
+
+def _tagged(schema: Json) -> ast.expr | None:
+    """The annotation of a union that its tag tells apart; the generator forgets the tag beside a null branch."""
+    branches = [branch for branch in schema.get("anyOf", []) if branch != NULL]
+    if len(branches) != 1 or "discriminator" not in branches[0]:
+        return None
+    union = branches[0].get("oneOf") or branches[0]["anyOf"]
+    names = " | ".join(ref_name(branch["$ref"]) for branch in union)
+    tag = branches[0]["discriminator"]["propertyName"]
+    return ast.parse(f'Annotated[{names}, Field(discriminator="{tag}")] | None', mode="eval").body
+
+
+def _wire_name(field: ast.AnnAssign) -> str:
+    """The name on the wire: an alias if the generator had to rename the field."""
+    for node in ast.walk(field):
+        if isinstance(node, ast.keyword) and node.arg == "alias" and isinstance(node.value, ast.Constant):
+            return str(node.value.value)
+    return ast.unparse(field.target)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _is_any(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "Any"
+
+
+def _annotated(node: ast.expr) -> ast.Tuple | None:
+    """The inside of `Annotated[...]`, if that is what the node is."""
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Annotated":
+        return node.slice if isinstance(node.slice, ast.Tuple) else None
+    return None
+
+
+def _has_none(node: ast.expr) -> bool:
+    inside = _annotated(node)
+    if inside is not None:
+        return _has_none(inside.elts[0])
+    if isinstance(node, ast.BinOp):
+        return _has_none(node.left) or _has_none(node.right)
+    return _is_none(node)
+
+
+def _without_none(node: ast.expr) -> ast.expr:
+    inside = _annotated(node)
+    if inside is not None:
+        inside.elts[0] = _without_none(inside.elts[0])
+        return node
+    if isinstance(node, ast.BinOp):
+        if _is_none(node.right):
+            return _without_none(node.left)
+        if _is_none(node.left):
+            return _without_none(node.right)
+        return ast.BinOp(_without_none(node.left), ast.BitOr(), _without_none(node.right))
+    return node
+
+
+class _Integers(ast.NodeTransformer):
+    """`int` in an annotation becomes `Int`."""
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:  # noqa: N802 - the visitor's own naming
+        return ast.Name("Int") if node.id == "int" else node

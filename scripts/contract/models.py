@@ -1,0 +1,53 @@
+"""Generate the Pydantic models of one document: a view for datamodel-code-generator, then the exactness pass."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from scripts.contract.documents import Json, map_schema
+from scripts.contract.exact import make_exact
+
+# No --extra-fields, --use-default or --use-one-literal-as-default: each of them makes the models accept or emit what
+# the schema does not say. Formatters are ours (see generate.py), so that the project's own settings change nothing.
+_FLAGS = (
+    "--input-file-type openapi --output-model-type pydantic_v2.BaseModel --target-python-version 3.12"
+    " --target-pydantic-version 2.11 --use-annotated --enum-field-as-literal all --collapse-root-models"
+    " --use-type-alias --use-standard-collections --use-union-operator --strict-nullable"
+    " --naming-strategy full-path --keep-model-order --disable-timestamp --use-double-quotes --schema-version 3.1"
+    " --schema-version-mode strict --no-allow-remote-refs --ignore-pyproject --formatters builtin"
+).split()
+_ANNOTATIONS = {"default", "description", "deprecated", "summary"}
+
+
+def generate_models(document: Json, header: str) -> str:
+    """Python source of one module with a model for every schema of the document. Raises SystemExit on any misfit."""
+    schemas: dict[str, Json] = document["components"]["schemas"]
+    view = {name: map_schema(schema, _plain) for name, schema in schemas.items()}
+    return header + make_exact(_run_generator(view), view)
+
+
+def _plain(schema: Json) -> Json:
+    """A schema as the generator reads it right: no annotations, and openness said aloud."""
+    plain = {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
+    if plain.get("type") == "object" or "properties" in plain:
+        plain.setdefault("additionalProperties", True)
+    return plain
+
+
+def _run_generator(schemas: dict[str, Json]) -> str:
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "models", "version": "0"},
+        "paths": {},
+        "components": {"schemas": schemas},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "view.json"), Path(folder, "models.py")
+        source.write_text(json.dumps(document), encoding="utf-8")
+        command = [sys.executable, "-m", "datamodel_code_generator", "--input", str(source), "--output", str(target)]
+        ran = subprocess.run([*command, *_FLAGS], capture_output=True, text=True, check=False, cwd=folder)
+        if ran.returncode:
+            raise SystemExit(f"datamodel-code-generator failed:\n{ran.stderr}")
+        return target.read_text(encoding="utf-8")

@@ -1,0 +1,235 @@
+"""Bring extracted facts into one normal form that means the same and that tools can read.
+
+Every step keeps the set of valid values (`allOf` chains that contradict themselves take their last word):
+`nullable` becomes a null branch, `allOf` is merged, open enums become strings, single-branch unions disappear,
+inline objects and constrained union branches get names, tagged unions get their discriminator and its mapping.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from scripts.contract.documents import Json, map_schema, reachable, ref_name, resolve, schema_ref
+
+_SCALARS = {"string", "integer", "number", "boolean"}
+_MERGEABLE = {"type", "properties", "required", "additionalProperties", "deprecated"}
+_ANNOTATIONS = {"default", "deprecated"}
+NULL: Json = {"type": "null"}
+
+
+def normalize(document: Json) -> Json:
+    """The document in normal form, with only the components its operations still need."""
+    schemas = {_legal(name): schema for name, schema in document["components"].get("schemas", {}).items()}
+    document = {**document, "components": {**document["components"], "schemas": schemas}}
+    for step in (_merge_all_of, _null_branches, _simple_unions):
+        schemas.update({name: map_schema(schema, _bind(step, document)) for name, schema in schemas.items()})
+    document["paths"] = _map_contents(document["paths"])
+    _name_inline(schemas)
+    for name, schema in list(schemas.items()):
+        schemas[name] = map_schema(schema, _bind(_discriminate, document))
+    return _pruned(document)
+
+
+def _bind(step: Any, document: Json) -> Any:  # noqa: ANN401 - a step with its document bound
+    return lambda schema: step(schema, document)
+
+
+def _legal(name: str) -> str:
+    """A component name that is also a good class name."""
+    return re.sub(r"[^A-Za-z0-9]", "", name)
+
+
+def _merge_all_of(schema: Json, document: Json) -> Json:
+    """One object instead of an `allOf` chain; a property declared twice takes its last declaration."""
+    if "allOf" not in schema:
+        return schema
+    merged: Json = {"type": "object", "properties": {}, "required": []}
+    beside = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in [*schema["allOf"], beside]:
+        part = _merge_all_of(resolve(document, part["$ref"]) if "$ref" in part else part, document)  # noqa: PLW2901
+        unknown = set(part) - _MERGEABLE
+        if unknown:
+            raise SystemExit(f"allOf with keywords that cannot be merged: {', '.join(sorted(unknown))}")
+        merged["properties"].update(part.get("properties", {}))
+        merged["required"] += [name for name in part.get("required", []) if name not in merged["required"]]
+        merged.update({key: part[key] for key in ("additionalProperties", "deprecated") if key in part})
+    return merged
+
+
+def _null_branches(schema: Json, _document: Json) -> Json:
+    """`nullable: true` means nothing in OpenAPI 3.1: say null in JSON Schema's own words."""
+    schema = dict(schema)
+    nullable = schema.pop("nullable", False)
+    for union in ("oneOf", "anyOf"):
+        if union in schema:
+            branches, had_null = _without_null(schema[union])
+            schema[union] = [*branches, NULL] if nullable or had_null else branches
+            return schema
+    if not nullable:
+        return schema
+    if schema.get("type") in _SCALARS:
+        schema["type"] = [schema["type"], "null"]
+        if "enum" in schema:
+            schema["enum"] = [*schema["enum"], None]
+        return schema
+    kept = {key: schema.pop(key) for key in list(schema) if key in _ANNOTATIONS}
+    return {"anyOf": [schema, NULL], **kept}
+
+
+def _without_null(branches: list[Json]) -> tuple[list[Json], bool]:
+    """The branches with null taken out of each, and whether there was one."""
+    kept, had_null = [], False
+    for branch in branches:
+        types = branch.get("type")
+        if types == "null":
+            had_null = True
+        elif isinstance(types, list) and "null" in types:
+            had_null = True
+            rest = [name for name in types if name != "null"]
+            kept.append({**branch, "type": rest[0] if len(rest) == 1 else rest})
+        elif set(branch) == {"anyOf"} and NULL in branch["anyOf"] or set(branch) == {"oneOf"} and NULL in branch["oneOf"]:
+            had_null = True
+            inner, _ = _without_null(next(iter(branch.values())))
+            kept += inner
+        else:
+            kept.append(branch)
+    return kept, had_null
+
+
+def _simple_unions(schema: Json, _document: Json) -> Json:
+    """Unions of one, and of a string with an enum of strings (an open list of names), are no unions."""
+    for union in ("oneOf", "anyOf"):
+        if union not in schema:
+            continue
+        branches = [branch for branch in schema[union] if branch != NULL]
+        if {"type": "string"} in branches:
+            branches = [b for b in branches if not (b.get("type") == "string" and "enum" in b)]
+        around = {key: value for key, value in schema.items() if key != union}
+        nullable = NULL in schema[union]
+        if len(branches) > 1:
+            return {union: [*branches, NULL] if nullable else branches, **around}
+        only = {**branches[0], **{k: v for k, v in around.items() if k != "discriminator"}}
+        return _null_branches({**only, "nullable": True}, {}) if nullable else only
+    return schema
+
+
+def _map_contents(node: Any) -> Any:  # noqa: ANN401 - any part of `paths`
+    """Apply the union and null steps to schemas that stand directly under `paths`."""
+    if isinstance(node, list):
+        return [_map_contents(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: map_schema(map_schema(value, _bind(_null_branches, {})), _bind(_simple_unions, {}))
+        if key == "schema"
+        else _map_contents(value)
+        for key, value in node.items()
+    }
+
+
+def _name_inline(schemas: dict[str, Json]) -> None:
+    """Give every inline object, and every constrained list inside a union, a name of its own: Parent + Property."""
+
+    def named(schema: Json, name: str) -> Json:
+        while name in schemas:
+            name += "Object"
+        schemas[name] = {}  # holds the place, so that order follows the document
+        schemas[name] = inside(schema, name)
+        return schema_ref(name)
+
+    def child(schema: Json, name: str) -> Json:
+        return named(schema, name) if _wants_name(schema) else inside(schema, name)
+
+    def inside(schema: Json, name: str) -> Json:
+        out = dict(schema)
+        if isinstance(out.get("properties"), dict):
+            out["properties"] = {key: child(sub, name + _pascal(key)) for key, sub in out["properties"].items()}
+        if isinstance(out.get("items"), dict):
+            items = named if _constrained(out["items"]) else child
+            out["items"] = items(out["items"], _singular(name))
+        if isinstance(out.get("additionalProperties"), dict):
+            out["additionalProperties"] = child(out["additionalProperties"], name + "Value")
+        for union in ("oneOf", "anyOf"):
+            if union in out:
+                out[union] = [branch for part in _branches(out[union], name) for branch in [union_child(*part)]]
+        return out
+
+    def union_child(schema: Json, name: str) -> Json:
+        return named(schema, name) if _constrained(schema) or _wants_name(schema) else inside(schema, name)
+
+    for name in list(schemas):
+        schemas[name] = inside(schemas[name], name)
+
+
+def _branches(branches: list[Json], name: str) -> Iterator[tuple[Json, str]]:
+    """Each union branch with the name it would take: by its tag if it has one, by its items if it is a list."""
+    objects = [branch for branch in branches if _wants_name(branch)]
+    for branch in branches:
+        if _wants_name(branch) and len(objects) > 1:
+            yield branch, name + _pascal(_tag(branch) or "Object")
+        elif _constrained(branch):
+            yield branch, name + _plural(branch["items"])
+        else:
+            yield branch, name
+
+
+def _wants_name(schema: Json) -> bool:
+    return schema.get("type") == "object" and bool(schema.get("properties"))
+
+
+def _constrained(schema: Json) -> bool:
+    return schema.get("type") == "array" and ("minItems" in schema or "maxItems" in schema)
+
+
+def _tag(schema: Json) -> str | None:
+    """The value of the one-valued `type` property, if the object has one."""
+    values = schema["properties"].get("type", {}).get("enum", [])
+    return str(values[0]) if len(values) == 1 else None
+
+
+def _plural(items: Json) -> str:
+    """How a list of such items is called in a union of lists."""
+    if "$ref" in items:
+        return "Parts"
+    if items.get("type") == "array":
+        return "TokenLists"
+    return {"string": "Strings", "integer": "Tokens"}.get(items.get("type", ""), "Items")
+
+
+def _pascal(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
+
+
+def _singular(name: str) -> str:
+    return name[:-1] if name.endswith("s") and not name.endswith("ss") else name + "Item"
+
+
+def _discriminate(schema: Json, document: Json) -> Json:
+    """Write the mapping OpenAPI wants, on every union of objects that a one-valued required property tells apart."""
+    for union in ("oneOf", "anyOf"):
+        branches = [branch for branch in schema.get(union, []) if branch != NULL]
+        if len(branches) < 2 or not all("$ref" in branch for branch in branches):
+            continue
+        targets = {branch["$ref"]: resolve(document, branch["$ref"]) for branch in branches}
+        for name in _common_required(list(targets.values())):
+            values = {ref: target["properties"][name].get("enum", []) for ref, target in targets.items()}
+            tags = [value for several in values.values() for value in several]
+            if all(values.values()) and len(set(tags)) == len(tags):
+                mapping = {value: ref for ref, several in values.items() for value in several}
+                return {**schema, "discriminator": {"propertyName": name, "mapping": mapping}}
+    return {key: value for key, value in schema.items() if key != "discriminator"}
+
+
+def _common_required(targets: list[Json]) -> list[str]:
+    """The required properties that all targets share, in the first one's order."""
+    first = targets[0].get("required", [])
+    return [name for name in first if all(name in t.get("required", []) and name in t.get("properties", {}) for t in targets)]
+
+
+def _pruned(document: Json) -> Json:
+    """Only what the operations still reach, sorted by name within each kind."""
+    components: Json = {}
+    for ref in sorted(reachable(document, document["paths"]), key=lambda ref: (ref.split("/")[2], ref_name(ref))):
+        kind, name = ref.removeprefix("#/components/").split("/", 1)
+        components.setdefault(kind, {})[name] = resolve(document, ref)
+    return {**document, "components": components}

@@ -1,0 +1,63 @@
+"""Apply corrections to a document: OpenAPI Overlay actions, each with its reason.
+
+The files are standard Overlay 1.0 documents (`actions` with a JSONPath `target` and `update` or `remove`). Two
+things are stricter than the standard: every action has an `x-why`, and a target that matches nothing is an error,
+because a correction that no longer applies is a correction that got lost.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonpath
+
+from scripts.contract.documents import Json, read
+
+
+def apply_file(document: Json, path: Path) -> Json:
+    """The document after every action of the overlay at `path`, in order; the input is left as it was."""
+    document = deepcopy(document)
+    for number, action in enumerate(read(path)["actions"], start=1):
+        where = f"{path.name}, action {number} ({action.get('target')})"
+        if not str(action.get("x-why", "")).strip():
+            raise SystemExit(f"{where}: every action needs an `x-why`")
+        _apply(document, action, where)
+    return document
+
+
+def _apply(document: Json, action: Json, where: str) -> None:
+    matches = list(jsonpath.finditer(action["target"], document))
+    if not matches:
+        raise SystemExit(f"{where}: the target matches nothing; the document has changed under this correction")
+    for match in matches:
+        if action.get("remove"):
+            _remove(match)
+        else:
+            _replace(document, match, merge(match.obj, deepcopy(action["update"])))
+
+
+def _remove(match: jsonpath.JSONPathMatch) -> None:
+    parent, key = match.parent, match.parts[-1]
+    if parent is None:
+        raise SystemExit("An overlay cannot remove the whole document")
+    del parent.obj[key]  # type: ignore[attr-defined] # a parent is a mapping or a list
+
+
+def _replace(document: Json, match: jsonpath.JSONPathMatch, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    if match.parent is None:
+        document.clear()
+        document.update(value)
+    else:
+        match.parent.obj[match.parts[-1]] = value  # type: ignore[index]
+
+
+def merge(target: Any, update: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The standard's update: objects merge key by key, lists grow, everything else is replaced."""
+    if isinstance(target, dict) and isinstance(update, dict):
+        merged = dict(target)
+        for key, value in update.items():
+            merged[key] = merge(merged[key], value) if key in merged else value
+        return merged
+    if isinstance(target, list):
+        return [*target, *(update if isinstance(update, list) else [update])]
+    return update

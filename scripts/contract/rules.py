@@ -1,0 +1,123 @@
+"""Corrections that hold for a whole class of places, which no list of JSONPaths could keep up with.
+
+`spec/overlay/rules.yaml` names each rule to apply, with its reason; this module says what the names mean.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+from scripts.contract.documents import Json, map_schema, operations, reachable, read, ref_name, resolve
+from scripts.contract.normalize import NULL
+
+
+def apply_file(document: Json, path: Path, name: str) -> Json:
+    """The document called `name` after every rule that `path` applies to it, in order."""
+    for entry in read(path)["rules"]:
+        if name not in entry["to"]:
+            continue
+        if not str(entry.get("why", "")).strip():
+            raise SystemExit(f"{path.name}: rule {entry.get('rule')} needs a `why`")
+        if entry["rule"] not in RULES:
+            raise SystemExit(f"{path.name}: unknown rule {entry['rule']}. Known: {', '.join(RULES)}")
+        document = RULES[entry["rule"]](deepcopy(document), entry)
+    return document
+
+
+def drop_formats(document: Json, entry: Json) -> Json:
+    """Take the named `format` values away wherever they stand."""
+    dropped = set(entry["formats"])
+
+    def plain(schema: Json) -> Json:
+        return {k: v for k, v in schema.items() if not (k == "format" and v in dropped)}
+
+    schemas = document["components"]["schemas"]
+    schemas.update({name: map_schema(schema, plain) for name, schema in schemas.items()})
+    return document
+
+
+def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
+    """Let every optional property be null in the schemas that only requests reach."""
+    schemas = document["components"]["schemas"]
+    for name in sorted(request_only(document)):
+        required = set(schemas[name].get("required", []))
+        for field, schema in schemas[name].get("properties", {}).items():
+            if field not in required and not accepts_null(document, schema):
+                schemas[name]["properties"][field] = _or_null(schema)
+    return document
+
+
+def request_only(document: Json) -> set[str]:
+    """The schemas that a request body needs and no reply does."""
+    bodies = [operation.get("requestBody", {}) for _, _, operation in operations(document)]
+    replies = [operation["responses"] for _, _, operation in operations(document)]
+    sent = {ref_name(ref) for ref in reachable(document, bodies) if "/schemas/" in ref}
+    return sent - {ref_name(ref) for ref in reachable(document, replies)}
+
+
+def accepts_null(document: Json, schema: Json) -> bool:
+    """Whether null is a valid value of the schema."""
+    if "$ref" in schema:
+        return accepts_null(document, resolve(document, schema["$ref"]))
+    if not schema:
+        return True
+    types = schema.get("type")
+    if types == "null" or (isinstance(types, list) and "null" in types):
+        return True
+    return any(accepts_null(document, branch) for union in ("oneOf", "anyOf") for branch in schema.get(union, []))
+
+
+def _or_null(schema: Json) -> Json:
+    scalar = isinstance(schema.get("type"), str) and schema["type"] not in {"object", "array"}
+    if scalar:
+        nullable = {**schema, "type": [schema["type"], "null"]}
+        return {**nullable, "enum": [*schema["enum"], None]} if "enum" in schema else nullable
+    for union in ("oneOf", "anyOf"):
+        if union in schema and "discriminator" not in schema:
+            return {**schema, union: [*schema[union], NULL]}
+    kept = {key: value for key, value in schema.items() if key in {"default", "deprecated", "description"}}
+    return {"anyOf": [{key: value for key, value in schema.items() if key not in kept}, NULL], **kept}
+
+
+def doors(document: Json, entry: Json) -> Json:
+    """Serve every operation behind each door: a path prefix, its own parameters and a suffix for operation ids."""
+    paths: Json = {}
+    for door in entry["doors"]:
+        for path, item in document["paths"].items():
+            paths[door["prefix"] + path] = {
+                method: _through(deepcopy(operation), door) for method, operation in item.items()
+            }
+    return {**document, "paths": paths}
+
+
+def _through(operation: Json, door: Json) -> Json:
+    operation["operationId"] += door.get("suffix", "")
+    operation["parameters"] = [*deepcopy(door.get("parameters", [])), *operation.get("parameters", [])]
+    if not operation["parameters"]:
+        del operation["parameters"]
+    if note := door.get("description"):
+        operation["description"] = f"{operation.get('description', '')} {note}".strip()
+    return operation
+
+
+def headers_on_every_reply(document: Json, entry: Json) -> Json:
+    """Declare the headers that every reply carries."""
+    for _, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if "$ref" not in response:
+                operation["responses"][status] = _with_headers(response, entry["headers"])
+    named = document["components"].get("responses", {})
+    named.update({name: _with_headers(response, entry["headers"]) for name, response in named.items()})
+    return document
+
+
+def _with_headers(response: Json, headers: Json) -> Json:
+    return {**response, "headers": {**response.get("headers", {}), **deepcopy(headers)}}
+
+
+RULES: dict[str, Callable[[Json, Json], Json]] = {
+    "drop-formats": drop_formats,
+    "nullable-optional-request-fields": nullable_optional_request_fields,
+    "doors": doors,
+    "headers-on-every-reply": headers_on_every_reply,
+}

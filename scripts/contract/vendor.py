@@ -1,0 +1,78 @@
+"""Vendor an official document: the selected operations as facts, and where they came from."""
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scripts.contract.documents import Json, operations, read, to_yaml
+from scripts.contract.extract import extract
+from scripts.contract.normalize import normalize
+
+_HEADER = """\
+# Facts of {repository}, {document} {version} ({licence}), commit {commit}: names, types, enums, bounds.
+# Written by `make spec-update`, in normal form; no prose of the original. Do not edit: corrections go to ../overlay.
+"""
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """What `source.toml` says: where the facts come from and which operations are selected."""
+
+    origin: dict[str, str]
+    operations: tuple[str, ...]
+
+    def select(self, more: list[str]) -> "SourceRecord":
+        """The record with further operations selected."""
+        return replace(self, operations=(*self.operations, *(op for op in more if op not in self.operations)))
+
+
+@dataclass(frozen=True)
+class Vendored:
+    """A document taken in: its facts, the operations it offers, and its record."""
+
+    facts: Json
+    offered: list[str]
+    record: SourceRecord
+    sha256: str
+
+
+def read_source(folder: Path) -> SourceRecord:
+    """The record in a folder of `spec/`."""
+    record = tomllib.loads((folder / "source.toml").read_text(encoding="utf-8"))
+    return SourceRecord(record["source"], tuple(record["select"]["operations"]))
+
+
+def vendored(path: Path, record: SourceRecord) -> Vendored:
+    """The facts of the selected operations in the document at `path`."""
+    document = read(path)
+    origin = {**record.origin, "version": document["info"]["version"], "openapi": document["openapi"]}
+    offered = [f"{method} {name}" for name, method, _ in operations(document)]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    facts = normalize(extract(document, record.operations))
+    return Vendored(facts, offered, replace(record, origin=origin), digest)
+
+
+def write_vendored(folder: Path, newer: Vendored, *, commit: str | None, date: str | None, sha256: str | None) -> None:
+    """Write facts.yaml and source.toml. What nobody told is recorded as unrecorded, not carried over."""
+    known = newer.record.origin
+    same = (sha256 or newer.sha256) == known["sha256"]
+    origin = {
+        **known,
+        "commit": commit or (known["commit"] if same else "unrecorded"),
+        "date": date or (known["date"] if same else "unrecorded"),
+        "sha256": sha256 or newer.sha256,
+    }
+    facts = _HEADER.format(**origin) + to_yaml(newer.facts)
+    (folder / "facts.yaml").write_text(facts, encoding="utf-8")
+    path = folder / "source.toml"
+    head = path.read_text(encoding="utf-8").partition("[source]")[0]
+    lines = ["[source]", *(f'{key} = "{value}"' for key, value in origin.items()), "", "[select]", "operations = ["]
+    lines += [f'  "{operation}",' for operation in newer.record.operations]
+    path.write_text(head + "\n".join([*lines, "]", ""]), encoding="utf-8")
+
+
+def is_inference(operation: str) -> bool:
+    """Whether an operation asks a model for something: the kind of operation a gateway would want to offer."""
+    return bool(re.match(r"post /(chat|completions|embeddings|responses|moderations|images|audio|videos)\b", operation))

@@ -1,0 +1,101 @@
+"""From a validation error to the field to blame and words that never quote the input."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ai_gateway.errors import InvalidRequest, MissingParameter
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
+_WANTED = {
+    "string_type": "a string", "int_type": "an integer", "int_from_float": "an integer", "float_type": "a number",
+    "bool_type": "true or false", "list_type": "an array", "dict_type": "an object", "model_type": "an object",
+    "model_attributes_type": "an object", "none_required": "null",
+}  # fmt: skip
+_BOUNDS: dict[str, Callable[[Mapping[str, object]], str]] = {
+    "greater_than_equal": lambda facts: f"at least {facts.get('ge')}",
+    "less_than_equal": lambda facts: f"at most {facts.get('le')}",
+    "too_short": lambda facts: f"at least {facts.get('min_length')} long",
+    "too_long": lambda facts: f"at most {facts.get('max_length')} long",
+    "string_too_short": lambda facts: f"at least {facts.get('min_length')} characters long",
+    "string_too_long": lambda facts: f"at most {facts.get('max_length')} characters long",
+    "literal_error": lambda facts: f"one of {facts.get('expected')}",
+    "union_tag_invalid": lambda facts: f"one of {facts.get('expected_tags')}",
+}
+
+
+def explain(error: ValidationError, value: object) -> InvalidRequest:
+    """The most telling of the errors: the one deepest in the data.
+
+    Of a union, the branches that do not fit complain as well; the deepest complaint is that of the branch the caller
+    meant.
+    """
+    errors = error.errors(include_url=False, include_input=False)
+    located = [(_path(details, value), details) for details in errors]
+    path, details = max(located, key=lambda pair: len(pair[0]))
+    if details["type"] == "missing":
+        name = _render([*path])
+        return MissingParameter(f"Missing required parameter: {_quoted(name)}. Add it.", param=name)
+    same_place = [other for other_path, other in located if other_path == path]
+    return _invalid(_render(path), same_place)
+
+
+def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        return InvalidRequest(
+            f"Unknown parameter: {_quoted(name)}. Leave it out.", param=name, code="unknown_parameter"
+        )
+    wanted = list(dict.fromkeys(filter(None, map(_expectation, errors))))
+    kind = "invalid_type" if all(error["type"] in _WANTED for error in errors) else "invalid_value"
+    words = f": expected {' or '.join(wanted)}" if wanted else ""
+    return InvalidRequest(f"Invalid value for {_quoted(name)}{words}.", param=name, code=kind)
+
+
+def _expectation(error: ErrorDetails) -> str | None:
+    if error["type"] in _WANTED:
+        return _WANTED[error["type"]]
+    if error["type"] == "union_tag_not_found":
+        return f"an object with {error.get('ctx', {}).get('discriminator')}"
+    bound = _BOUNDS.get(error["type"])
+    return bound(error.get("ctx", {})) if bound else None
+
+
+def _path(details: ErrorDetails, value: object) -> list[str | int]:
+    """The part of pydantic's location that exists in the data.
+
+    Its locations mix keys with names of union branches and types; walking them against the data tells them apart.
+    """
+    path: list[str | int] = []
+    location = details["loc"]
+    for position, step in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(value, dict) and isinstance(step, str) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        elif not (last and details["type"] == "missing"):
+            continue
+        path.append(step)
+    if details["type"].startswith("union_tag") and isinstance(value, dict):
+        path.append(str(details.get("ctx", {}).get("discriminator", "")).strip("'"))
+    return path
+
+
+def _render(path: list[str | int]) -> str | None:
+    """`messages[0].content`, as OpenAI writes it; None at the top or where a key is not a plain name."""
+    name = ""
+    for step in path:
+        if isinstance(step, int):
+            name += f"[{step}]"
+        elif _PLAIN_KEY.fullmatch(step):
+            name += f".{step}" if name else step
+        else:
+            break
+    return name or None
+
+
+def _quoted(name: str | None) -> str:
+    return f"'{name}'" if name else "the body"

@@ -1,0 +1,122 @@
+"""Read a request body strictly: right type, bounded size, bounded time, plain JSON, then the exact model."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isinf
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from starlette.types import Receive
+
+from ai_gateway.contract.blame import explain
+from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+
+# A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
+SLOWEST_RATE = 16_384
+# Three digits of exponent are beyond a float; rarely seen, so only then is the parsed body searched for infinities.
+_HUGE_EXPONENT = re.compile(rb"[eE]\+?0*[1-9][0-9]{2}")
+# JSON parsers that skip leading zeros aside, a number of 309 digits and a fraction is infinite as well.
+_HUGE_DIGITS = re.compile(rb"[0-9]{309}")
+_JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
+_CLOSE = {"connection": "close"}
+
+
+class ClientGone(Exception):
+    """The client left; there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How much may be read (bytes) and how long its start may take (seconds)."""
+
+    max_bytes: int
+    timeout_s: float
+
+
+async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> bytes:
+    """The raw body. Raises UnsupportedMediaType, PayloadTooLarge, RequestTimeout, or ClientGone."""
+    _check_type(headers)
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limits.max_bytes:
+        raise _too_large(limits)
+    started = time.monotonic()
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.timeout_s) as clock:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                part = message.get("body", b"")
+                size += len(part)
+                if size > limits.max_bytes:
+                    raise _too_large(limits)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+                spent = time.monotonic() - started
+                clock.reschedule(asyncio.get_running_loop().time() - spent + limits.timeout_s + size / SLOWEST_RATE)
+    except TimeoutError:
+        raise RequestTimeout("The request body did not arrive in time: send it again.", headers=_CLOSE) from None
+
+
+def _check_type(headers: Mapping[str, str]) -> None:
+    media, _, parameters = headers.get("content-type", "").partition(";")
+    if not _JSON_TYPE.fullmatch(media.strip()):
+        raise UnsupportedMediaType("The body must be JSON: send the header Content-Type: application/json.")
+    charset = parameters.lower().replace(" ", "").partition("charset=")[2].partition(";")[0].strip('"')
+    if charset not in {"", "utf-8", "utf8", "us-ascii"}:
+        raise UnsupportedMediaType("The body must be JSON in UTF-8: leave the charset out.")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed: leave the header Content-Encoding out.")
+
+
+def _too_large(limits: BodyLimits) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=_CLOSE)
+
+
+def parse_json(raw: bytes) -> object:
+    """The JSON value in `raw`, refusing what two parsers could read differently.
+
+    NaN and infinities (also by overflow, such as 1e999), lone surrogates, bad UTF-8, a byte order mark, over 200
+    levels and integers of over 4,300 digits are InvalidRequest. Of duplicate keys the last one counts.
+    """
+    if not raw.strip():
+        raise InvalidRequest("The request has no body: send a JSON object.")
+    try:
+        value: object = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {_reason(error)}.") from None
+    if (_HUGE_EXPONENT.search(raw) or _HUGE_DIGITS.search(raw)) and _holds_infinity(value):
+        raise InvalidRequest("The body is not valid JSON: a number is too large.")
+    return value
+
+
+def _reason(error: ValueError) -> str:
+    """The parser's message, which names a place but never quotes the input."""
+    return str(error).partition("\n")[0]
+
+
+def _holds_infinity(value: object) -> bool:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, float) and isinf(item):
+            return True
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return False
+
+
+def validate[Model: BaseModel](model: type[Model], value: object) -> Model:
+    """The value as the exact model. Raises InvalidRequest that names the field to blame."""
+    try:
+        return model.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise explain(error, value) from None

@@ -1,0 +1,167 @@
+"""What stands under every generated stub: who may enter, what was asked, and how the answer is written.
+
+A stub is three lines: `open` authorises before anything is read, `body` reads strictly, `answer` runs the handler
+and writes what it returns. Each route is a plain ASGI endpoint: FastAPI's own reading and writing of bodies is lax
+where the contract is strict, and costs more than all of this.
+"""
+
+import asyncio
+import re
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import structlog
+from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from ai_gateway.contract.body import BodyLimits, ClientGone, parse_json, read_bytes, validate
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.render import as_gateway_error
+from ai_gateway.contract.stream import Stream
+from ai_gateway.contract.write import send_error, send_reply, send_stream
+from ai_gateway.errors import GatewayError, InvalidRequest, NotFound
+
+type Security = Literal["required", "optional", "none"]
+type Reply = BaseModel | Stream[BaseModel] | str | None
+type Stub = Callable[[Exchange], Awaitable[None]]
+
+_log = structlog.get_logger(__name__)
+
+
+class Boundary(Protocol):
+    """What a contract's handlers have in common: who may enter, how much may be sent, how errors look."""
+
+    body_limits: BodyLimits
+
+    @abstractmethod
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
+        """Whether the caller may see operational details. Raises Unauthorized; reads nothing of the body."""
+
+    @abstractmethod
+    def render(self, error: GatewayError) -> bytes:
+        """The JSON body of an error on this wire."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its reply, from the first look at the headers to the last byte."""
+
+    boundary: Boundary
+    operation: str
+    security: Security
+    scope: Scope
+    receive: Receive
+    send: Send
+    call: Call | None = None
+    started: bool = False
+
+    def open(self) -> Call:
+        """Authorise the caller. Nothing of the body has been read."""
+        headers = Headers(scope=self.scope)
+        trusted = self.boundary.authorize(self.scope, headers, self.security)
+        self.call = Call(
+            operation=self.operation,
+            request_id=self.scope.get("request_id", ""),
+            headers=headers,
+            provider=self.scope["path_params"].get("provider"),
+            trusted=trusted,
+        )
+        return self.call
+
+    async def body[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The request body as the exact model."""
+        raw = await read_bytes(Headers(scope=self.scope), self.receive, self.boundary.body_limits)
+        return validate(model, parse_json(raw))
+
+    def path(self, name: str, pattern: str | None = None) -> str:
+        """A path parameter, decoded. Empty is NotFound, since the path is another one then."""
+        value: str = self.scope["path_params"][name]
+        if not value:
+            raise NotFound("This path needs one more part: see /docs for what there is.")
+        if pattern and not re.fullmatch(pattern, value):
+            raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
+        return value
+
+    async def answer(self, work: Awaitable[Reply]) -> None:
+        """Run the handler and write what it returns; stop both as soon as the client leaves."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has a task
+        gone = False
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            task.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self._write(await work)
+        except asyncio.CancelledError:
+            if not gone:
+                raise
+            task.uncancel()
+            raise ClientGone from None
+        finally:
+            watcher.cancel()
+
+    async def _write(self, reply: Reply) -> None:
+        headers = self.call.reply_headers if self.call else {}
+        if isinstance(reply, Stream):
+            await send_stream(self._send, reply, headers, self._rendered)
+        else:
+            await send_reply(self._send, reply, headers)
+
+    async def fail(self, error: Exception) -> None:
+        """Answer with the error, unless an answer has begun."""
+        if not isinstance(error, GatewayError):
+            _log.error("request failed", operation=self.operation, exc_info=error)
+        if not self.started:
+            known = as_gateway_error(error)
+            headers = {**(self.call.reply_headers if self.call else {}), **known.headers}
+            await send_error(self._send, known, self.boundary.render(known), headers)
+
+    def _rendered(self, error: Exception) -> bytes:
+        if not isinstance(error, GatewayError):
+            _log.error("stream failed", operation=self.operation, exc_info=error)
+        return self.boundary.render(as_gateway_error(error))
+
+    async def _send(self, message: Message) -> None:
+        self.started = True
+        await self.send(message)
+
+
+class ContractRouter:
+    """Collects the routes of one contract, in its order."""
+
+    def __init__(self, boundary: Boundary) -> None:
+        self._boundary = boundary
+        self.routes: list[Route] = []
+
+    def operation(
+        self, method: str, path: str, operation: str, security: Security = "required"
+    ) -> Callable[[Stub], Stub]:
+        """Serve `path` with the decorated stub."""
+
+        def register(stub: Stub) -> Stub:
+            async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+                exchange = Exchange(self._boundary, operation, security, scope, receive, send)
+                try:
+                    await stub(exchange)
+                except ClientGone:
+                    _log.info("client left", operation=operation)
+                except Exception as error:  # noqa: BLE001 - every failure is answered in the contract's shape
+                    await exchange.fail(error)
+
+            route = Route(path, endpoint=stub, methods=[method], name=operation)
+            route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
+            route.app = endpoint
+            self.routes.append(route)
+            return stub
+
+        return register

@@ -1,0 +1,77 @@
+"""Write replies: JSON, plain text, or server-sent events as they come."""
+
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+
+from pydantic import BaseModel
+from starlette.types import Send
+
+from ai_gateway.contract.stream import Stream
+from ai_gateway.errors import GatewayError
+
+_JSON = b"application/json"
+_SSE_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # Proxies such as nginx would else hold the stream back.
+    (b"x-accel-buffering", b"no"),
+]
+_DONE = b"data: [DONE]\n\n"
+
+
+def to_json(model: BaseModel) -> bytes:
+    """The model's wire form: what was set, under its names on the wire, and nothing else."""
+    return model.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+
+async def send_reply(send: Send, reply: BaseModel | str | None, headers: Mapping[str, str]) -> None:
+    """A whole reply with status 200: JSON for a model, plain text for a string, no body for None."""
+    if isinstance(reply, BaseModel):
+        await _send_whole(send, 200, _JSON, to_json(reply), headers)
+    elif isinstance(reply, str):
+        await _send_whole(send, 200, b"text/plain; charset=utf-8", reply.encode(), headers)
+    else:
+        await _send_whole(send, 200, None, b"", headers)
+
+
+async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapping[str, str]) -> None:
+    """An error with its own status."""
+    await _send_whole(send, error.wire_status, _JSON, body, headers)
+
+
+async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
+    fields = _encoded(headers)
+    if media is not None:
+        fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_stream(
+    send: Send, stream: Stream[BaseModel], headers: Mapping[str, str], rendered: Callable[[Exception], bytes]
+) -> None:
+    """Server-sent events, one for each item, then `[DONE]`.
+
+    The first item is awaited before the status line, so that an early failure keeps its status. A later failure
+    becomes an event of its own and no `[DONE]` follows, so that nobody takes half an answer for a whole one.
+    """
+    async with aclosing(stream.items) as items:
+        first = await anext(items, None)
+        await send({"type": "http.response.start", "status": 200, "headers": [*_encoded(headers), *_SSE_HEADERS]})
+        last = _DONE
+        try:
+            if first is not None:
+                await _send_event(send, to_json(first))
+                async for item in items:
+                    await _send_event(send, to_json(item))
+        except Exception as error:  # noqa: BLE001 - the status is out, so every failure has to be told in the stream
+            last = b"data: " + rendered(error) + b"\n\n"
+        await send({"type": "http.response.body", "body": last})
+
+
+async def _send_event(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]

@@ -1,0 +1,249 @@
+"""Everything that can go wrong, with the facts a client is told.
+
+GatewayError                     500  internal_error
++-- InvalidRequest               400  (param names the field)
+|   +-- MissingParameter         400  missing_required_parameter
+|   +-- UnsupportedOperation     400  unsupported_operation
+|   +-- UnsupportedValue         400  unsupported_value
++-- Unauthorized                 401
+|   +-- MissingApiKey            401  missing_api_key
+|   +-- InvalidApiKey            401  invalid_api_key
++-- Forbidden                    403  model_not_allowed
++-- NotFound                     404  not_found
+|   +-- ProviderNotFound         404  provider_not_found
+|   +-- ModelNotFound            404  model_not_found
++-- MethodNotAllowed             405  method_not_allowed
++-- RequestTimeout               408  request_timeout
++-- PayloadTooLarge              413  request_too_large
++-- UnsupportedMediaType         415  unsupported_media_type
++-- RateLimited                  429  rate_limit_exceeded
++-- HeadersTooLarge              431  headers_too_large
++-- UpstreamError                502  upstream_error
+|   +-- UpstreamRefused          (the upstream's own status, code and param: 400, 404, 409, 413, 422, 429)
+|   +-- UpstreamAuthError        502  upstream_auth_error
+|   +-- UpstreamUnreachable      502  upstream_unreachable
+|   +-- UpstreamInvalidResponse  502  upstream_invalid_response
+|   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
+|   +-- UpstreamTimeout          504  upstream_timeout
++-- Unavailable                  503  overloaded
+
+The facts are class attributes; how they look on the wire is `contract/render.py` alone.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """A failure with a status, a code and a message that says what to do next.
+
+    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.headers = dict(headers or {})
+        self.detail = detail
+
+    @property
+    def wire_status(self) -> int:
+        """The HTTP status to answer with."""
+        return self.status
+
+    @property
+    def wire_type(self) -> str:
+        """The `type` of the error envelope."""
+        return self.type
+
+    @property
+    def wire_code(self) -> str | None:
+        """The `code` of the error envelope."""
+        return self.code
+
+
+class InvalidRequest(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+    code = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param, headers=headers)
+        self._code = code
+
+    @property
+    def wire_code(self) -> str | None:
+        return self._code or self.code
+
+
+class MissingParameter(InvalidRequest):
+    code = "missing_required_parameter"
+
+
+class UnsupportedOperation(InvalidRequest):
+    code = "unsupported_operation"
+
+
+class UnsupportedValue(InvalidRequest):
+    code = "unsupported_value"
+
+
+class Unauthorized(GatewayError):
+    """No access; the challenge header names the scheme, as RFC 9110 demands."""
+
+    status = 401
+    type = "invalid_request_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"www-authenticate": "Bearer"})
+
+
+class MissingApiKey(Unauthorized):
+    code = "missing_api_key"
+
+
+class InvalidApiKey(Unauthorized):
+    code = "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    status = 403
+    type = "invalid_request_error"
+    code = "model_not_allowed"
+
+
+class NotFound(GatewayError):
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class ProviderNotFound(NotFound):
+    code = "provider_not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(GatewayError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class RequestTimeout(GatewayError):
+    """The client did not send its body in time; the connection is closed."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
+class PayloadTooLarge(GatewayError):
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(GatewayError):
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class RateLimited(GatewayError):
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+
+class HeadersTooLarge(GatewayError):
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
+
+
+class UpstreamError(GatewayError):
+    status = 502
+    type = "upstream_error"
+    code = "upstream_error"
+
+
+class UpstreamRefused(UpstreamError):
+    """A refusal that is the caller's to mend, so the upstream's own status, type, code and param are kept."""
+
+    def __init__(  # noqa: PLR0913 - the four fields of the envelope, the status and the headers belong together
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str,  # noqa: A002 - the envelope's own name
+        code: str | None,
+        param: str | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param, headers=headers)
+        self._status = status
+        self._type = type
+        self._code = code
+
+    @property
+    def wire_status(self) -> int:
+        return self._status
+
+    @property
+    def wire_type(self) -> str:
+        return self._type
+
+    @property
+    def wire_code(self) -> str | None:
+        return self._code
+
+
+class UpstreamAuthError(UpstreamError):
+    code = "upstream_auth_error"
+
+
+class UpstreamUnreachable(UpstreamError):
+    code = "upstream_unreachable"
+
+
+class UpstreamInvalidResponse(UpstreamError):
+    code = "upstream_invalid_response"
+
+
+class UpstreamStreamTruncated(UpstreamError):
+    """The stream ended without saying that it was done; what came before stands, but is not the whole answer."""
+
+    code = "upstream_stream_truncated"
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    code = "upstream_timeout"
+
+
+class Unavailable(GatewayError):
+    status = 503
+    type = "server_error"
+    code = "overloaded"

@@ -1,0 +1,64 @@
+"""What a provider is: the whole interface a newcomer reads.
+
+Requests and replies are the generated models; a stream is an async generator of generated chunks. A provider
+overrides what it can do; the rest answers 400 `unsupported_operation`. Failures are raised from the tree in
+`ai_gateway.errors`; one raised before the first chunk of a stream keeps its HTTP status, a later one becomes an
+error event.
+"""
+
+from abc import ABC
+from collections.abc import AsyncGenerator
+from typing import NoReturn
+
+from gateway_contract.openai import models
+
+from ai_gateway.contract.call import Call
+from ai_gateway.errors import UnsupportedOperation
+
+
+class Provider(ABC):  # noqa: B024 - every operation has a truthful default: this provider does not offer it
+    """One upstream, or one thing that answers like one. `name` is its path segment."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def list_models(self, call: Call) -> models.ListModelsResponse:
+        self._unsupported(call)
+
+    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+        self._unsupported(call)
+
+    async def create_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> models.CreateChatCompletionResponse:
+        self._unsupported(call)
+
+    async def stream_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
+        self._unsupported(call)
+        yield  # makes this an async generator, so that overriding generators have its type
+
+    async def create_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> models.CreateCompletionResponse:
+        self._unsupported(call)
+
+    async def stream_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
+        self._unsupported(call)
+        yield
+
+    async def create_embeddings(
+        self, call: Call, body: models.CreateEmbeddingRequest
+    ) -> models.CreateEmbeddingResponse:
+        self._unsupported(call)
+
+    async def aclose(self) -> None:
+        """Release connections. Called once, at shutdown."""
+
+    def _unsupported(self, call: Call) -> NoReturn:
+        raise UnsupportedOperation(
+            f"Provider '{self.name}' does not offer {call.operation}: choose another provider for it."
+        )

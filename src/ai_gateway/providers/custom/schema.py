@@ -1,0 +1,193 @@
+"""What a JSON Schema says at one place: references followed, `allOf` flattened, keywords of all parts taken together.
+
+A place is described by *parts*: object schemas that must all hold. Nothing here trusts a schema to be sensible.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from typing import cast
+from urllib.parse import unquote
+
+from pydantic import JsonValue
+
+from ai_gateway.providers.custom import pattern
+
+type Schema = dict[str, JsonValue]
+type Parts = Sequence[Schema]
+
+NEVER: Schema = {"enum": []}
+"""The schema `false` as an object: nothing is valid."""
+
+SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
+TYPES = SCALARS | {"object", "array"}
+
+_MOST_PARTS = 200
+_MOST_HEIGHTS = 5_000
+_DEEPEST = 60
+_UNBOUNDED = math.inf
+
+
+class Document:
+    """A schema as a whole: what its local references point at, and how deep its values must be."""
+
+    def __init__(self, root: JsonValue) -> None:
+        self._root = root
+        self._heights: dict[int, float] = {}
+        self._measured = 0
+
+    def resolve(self, reference: str) -> JsonValue:
+        """The schema at a local JSON pointer; an empty one, which allows anything, where there is none."""
+        place = self._root
+        for step in unquote(reference.removeprefix("#")).split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(place, dict) and key in place:
+                place = place[key]
+            elif isinstance(place, list) and key.isdecimal() and int(key[:9]) < len(place):
+                place = place[int(key[:9])]
+            else:
+                return {}
+        return place if reference.startswith("#") else {}
+
+    def flatten(self, schemas: Iterable[JsonValue]) -> list[Schema]:
+        """Every object schema that must hold when all of these do; each one once, so circles end."""
+        parts: list[Schema] = []
+        seen: set[int] = set()
+        waiting = list(schemas)
+        while waiting and len(parts) < _MOST_PARTS:
+            schema = waiting.pop(0)
+            if schema is False:
+                schema = NEVER
+            if isinstance(schema, dict) and id(schema) not in seen:
+                seen.add(id(schema))
+                parts.append(schema)
+                waiting.extend(self.conjuncts(schema))
+        return parts
+
+    def conjuncts(self, schema: Schema) -> list[JsonValue]:
+        """What must hold beside the schema's own keywords."""
+        reference = schema.get("$ref")
+        return [*schemas_in(schema, "allOf"), *([self.resolve(reference)] if isinstance(reference, str) else [])]
+
+    def height(self, schemas: Iterable[JsonValue]) -> float:
+        """How many levels the flattest valid value has; infinite when every value would hold itself again."""
+        return max((self._height(schema, frozenset()) for schema in schemas), default=0)
+
+    def _height(self, schema: JsonValue, trail: frozenset[int]) -> float:
+        if not isinstance(schema, dict) or "const" in schema or "enum" in schema:
+            return 0
+        if id(schema) in self._heights:
+            return self._heights[id(schema)]
+        self._measured += 1
+        if id(schema) in trail or len(trail) > _DEEPEST or self._measured > _MOST_HEIGHTS:
+            return _UNBOUNDED
+        height = self._own_height(schema, trail | {id(schema)})
+        if height < _UNBOUNDED:  # an infinite one may be due to the trail alone
+            self._heights[id(schema)] = height
+        return height
+
+    def _own_height(self, schema: Schema, trail: frozenset[int]) -> float:
+        heights = [self._height(part, trail) for part in self.conjuncts(schema)]
+        heights += [
+            min(self._height(branch, trail) for branch in branches)
+            for keyword in ("anyOf", "oneOf")
+            if (branches := schemas_in(schema, keyword))
+        ]
+        if SCALARS.isdisjoint(named_types(schema)):
+            heights += [1 + self._height(child, trail) for child in _inevitable(schema)]
+        return max(heights, default=0)
+
+
+def _inevitable(schema: Schema) -> list[JsonValue]:
+    """The schemas of the children no value can do without."""
+    properties = schema.get("properties")
+    children = (
+        [properties.get(name, True) for name in names_in(schema, "required")] if isinstance(properties, dict) else []
+    )
+    least = number_in(schema, "minItems") or 0
+    if least > 0:
+        first = schemas_in(schema, "prefixItems")[: int(min(least, _MOST_PARTS))]
+        children += [*first, *([schema.get("items", True)] if least > len(first) else [])]
+    return children
+
+
+def schemas_in(schema: Schema, keyword: str) -> list[JsonValue]:
+    """The keyword's list of schemas; empty when it is none."""
+    listed = schema.get(keyword)
+    return listed if isinstance(listed, list) else []
+
+
+def names_in(schema: Schema, keyword: str) -> list[str]:
+    """The keyword's list of names; what is not a name is passed over."""
+    return [name for name in schemas_in(schema, keyword) if isinstance(name, str)]
+
+
+def named_types(schema: Schema) -> frozenset[str]:
+    """The known types the schema names; empty when it names none."""
+    named = schema.get("type")
+    listed = named if isinstance(named, list) else [named]
+    return TYPES.intersection(name for name in listed if isinstance(name, str))
+
+
+def number_in(schema: Schema, keyword: str) -> Fraction | None:
+    """The keyword's number, exactly as it is written in decimal."""
+    return exact(schema.get(keyword))
+
+
+def exact(value: JsonValue) -> Fraction | None:
+    """The number as written (0.1 is a tenth); None when it is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return Fraction(value) if isinstance(value, int) else Fraction(repr(value))
+
+
+def limit(
+    parts: Parts, keyword: str, choose: Callable[[Iterable[Fraction]], Fraction] = max, *, least: Fraction | None = None
+) -> Fraction | None:
+    """The strictest of the parts' numbers for a keyword, not counting those below `least`."""
+    found = [number for part in parts if (number := number_in(part, keyword)) is not None]
+    counted = [number for number in found if least is None or number >= least]
+    return choose(counted) if counted else None
+
+
+def property_schemas(parts: Parts, name: str) -> list[JsonValue]:
+    """What every part says of the property with this name."""
+    return [schema for part in parts for schema in _property_schemas(part, name)]
+
+
+def _property_schemas(part: Schema, name: str) -> list[JsonValue]:
+    properties, patterns = part.get("properties"), part.get("patternProperties")
+    found = [properties[name]] if isinstance(properties, dict) and name in properties else []
+    if isinstance(patterns, dict):
+        found += [schema for expression, schema in patterns.items() if pattern.found(expression, name)]
+    return found or [part.get("additionalProperties", True)]
+
+
+def item_schemas(parts: Parts, index: int) -> list[JsonValue]:
+    """What every part says of the item at this index."""
+    return [_item_schema(part, index) for part in parts]
+
+
+def _item_schema(part: Schema, index: int) -> JsonValue:
+    first, rest = schemas_in(part, "prefixItems"), part.get("items", True)
+    if isinstance(rest, list):  # the form before draft 2020-12
+        first, rest = rest, part.get("additionalItems", True)
+    return first[index] if index < len(first) else rest
+
+
+def canonical(value: JsonValue) -> str:
+    """Text that is equal exactly when JSON Schema calls two values equal: 1 and 1.0 are, 1 and true are not."""
+    return json.dumps(_canonical(value), sort_keys=True)
+
+
+def _canonical(value: JsonValue) -> JsonValue:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_canonical(item) for item in value]
+        case dict():
+            return {key: _canonical(item) for key, item in value.items()}
+        case _:
+            return cast("JsonValue", value)

@@ -1,0 +1,86 @@
+"""What the built-in provider says, and how it counts: sentences drawn from a seed, and a plain token estimate."""
+
+import re
+from collections.abc import Sequence
+
+from ai_gateway.providers.custom.dice import Dice
+
+_TOKEN = re.compile(r" ?\w{1,6}|[^\w\s]|\s+")
+"""A word with the space before it, in pieces of six letters; one punctuation mark; or a run of white space."""
+
+_QUOTED_CHARACTERS = 60
+
+_OPENINGS = (
+    'You said "{}", and that is a fair place to start.',
+    'Regarding "{}", here is a steady answer.',
+    'About "{}" there is something to report.',
+    'As for "{}", the short answer follows.',
+    '"{}" deserves a careful reply.',
+)
+_SUBJECTS = (
+    "lantern", "harbour", "engine", "orchard", "compass", "library", "river", "signal", "bridge", "garden", "clock",
+    "valley", "workshop", "archive", "kettle", "meadow", "mirror", "tower", "anchor", "market", "window", "letter",
+)  # fmt: skip
+_QUALITIES = (
+    "quiet", "amber", "patient", "early", "narrow", "bright", "hidden", "gentle", "northern", "simple", "curious",
+    "steady", "silver", "distant", "careful", "open", "wooden", "bold", "morning", "faithful", "green", "tidy",
+)  # fmt: skip
+_ACTIONS = (
+    "follows", "answers", "carries", "measures", "remembers", "guards", "mends", "crosses", "lights", "welcomes",
+    "describes", "borrows", "outlasts", "repeats", "gathers", "explains", "visits", "keeps", "balances", "finds",
+)  # fmt: skip
+_TAILS = (
+    "at dusk", "without hurry", "for a reason", "in plain sight", "before the rain", "as agreed", "every second day",
+    "by hand", "when asked", "with some care", "after all", "near the old road", "in its own time", "once more",
+)  # fmt: skip
+_SHAPES = (
+    "The {q1} {s1} {a1} the {q2} {s2}.",
+    "A {s1} {a1} every {q1} {s2} {t1}.",
+    "Only the {s1} {a1} it {t1}.",
+    "When the {q1} {s1} {a1} the {s2}, a {q2} {s3} {a2} the rest {t1}.",
+    "{T1}, one {q1} {s1} {a1} another {s2}.",
+    "No {s1} {a1} a {q1} {s2} {t1}, but the {s3} {a2} it {t2}.",
+)
+
+WORDS: Sequence[str] = (*_QUALITIES, *_SUBJECTS, *_ACTIONS)
+
+
+def tokens(text: str) -> list[str]:
+    """The pieces the estimate counts; joined, they are the text again."""
+    return _TOKEN.findall(text)
+
+
+def count(text: str) -> int:
+    """How many tokens the text is estimated at."""
+    return len(_TOKEN.findall(text))
+
+
+def reply(seed: str, asked: str) -> str:
+    """Two to five sentences that depend on the seed; the first quotes what was asked."""
+    dice = Dice(seed)
+    sentences = [_sentence(dice) for _ in range(2 + dice.below(3))]
+    quoted = " ".join(asked[: 4 * _QUOTED_CHARACTERS].split())[:_QUOTED_CHARACTERS].rstrip()
+    if quoted:
+        sentences.insert(0, dice.pick(_OPENINGS).format(quoted))
+    return " ".join(sentences)
+
+
+def phrase(dice: Dice) -> str:
+    """Two words that go together, for a string nobody described further."""
+    return f"{dice.pick(_QUALITIES)} {dice.pick(_SUBJECTS)}"
+
+
+def _sentence(dice: Dice) -> str:
+    tail = dice.pick(_TAILS)
+    return dice.pick(_SHAPES).format(
+        q1=dice.pick(_QUALITIES),
+        q2=dice.pick(_QUALITIES),
+        s1=dice.pick(_SUBJECTS),
+        s2=dice.pick(_SUBJECTS),
+        s3=dice.pick(_SUBJECTS),
+        a1=dice.pick(_ACTIONS),
+        a2=dice.pick(_ACTIONS),
+        t1=tail,
+        t2=dice.pick(_TAILS),
+        T1=tail.capitalize(),
+    )

@@ -1,0 +1,256 @@
+"""Bad bytes over a raw socket: a plain refusal in the contract's words, never a 5xx, an echo, or a gateway unwell."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.contract.raw_cases import CANARY, CHAT, GOOD, LIMIT, ROWS, Row, request
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+
+ANSWER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `raw` is every byte until the connection ended or fell silent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    raw: bytes
+
+    def error(self) -> dict[str, object]:
+        """The error of an envelope that holds exactly what the contract says."""
+        envelope = json.loads(self.body)
+        assert list(envelope) == ["error"]
+        error: dict[str, object] = envelope["error"]
+        assert sorted(error) == ["code", "message", "param", "type"]
+        assert isinstance(error["message"], str)
+        assert error["message"]
+        assert isinstance(error["type"], str)
+        assert error["param"] is None or isinstance(error["param"], str)
+        assert error["code"] is None or isinstance(error["code"], str)
+        return error
+
+
+@pytest.fixture(scope="module")
+def strict_gateway() -> Iterator[LiveGateway]:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, REQUEST_MAX_SIZE=str(LIMIT), BODY_TIMEOUT_S="1") as live:
+        yield live
+
+
+def talk(live: LiveGateway, data: bytes, *, half_close: bool = False) -> Answer | None:
+    """Send these bytes and read one answer; None when the connection was closed without one."""
+    with socket.create_connection((HOST, live.port), timeout=ANSWER_S) as connection:
+        try:
+            connection.sendall(data)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # refused while we were still sending: the answer is waiting
+        return parse(receive(connection))
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Everything up to the end of the connection, or 0.15 s after a whole answer."""
+    raw = b""
+    try:
+        while piece := connection.recv(2**16):
+            raw += piece
+            if whole(raw):
+                connection.settimeout(0.15)
+    except TimeoutError:
+        assert raw, f"no answer within {ANSWER_S} s"
+    except ConnectionResetError:
+        pass
+    return raw
+
+
+def whole(raw: bytes) -> bool:
+    head, found, body = raw.partition(b"\r\n\r\n")
+    length = head_fields(head).get("content-length")
+    return bool(found) and (length is None or len(body) >= int(length))
+
+
+def head_fields(head: bytes) -> dict[str, str]:
+    pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+    return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def parse(raw: bytes) -> Answer | None:
+    if not raw:
+        return None
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    fields = head_fields(head)
+    status = int(head.split(b" ", 2)[1])
+    return Answer(status, fields, rest[: int(fields.get("content-length", len(rest)))], raw)
+
+
+def judge(row: Row, answer: Answer | None) -> None:
+    """Everything a refusal owes, whatever the trick was."""
+    if answer is None:
+        assert row.may_close, "the connection was closed without an answer"
+        return
+    assert answer.status in row.statuses, answer.raw[:600]
+    assert answer.raw.count(b"HTTP/1.1 ") == 1, "one trick, two answers: the request was split"
+    assert "x-injected" not in answer.headers
+    assert answer.headers["content-type"].startswith("application/json")
+    if answer.status != 200:
+        judge_refusal(row, answer)
+
+
+def judge_refusal(row: Row, answer: Answer) -> None:
+    assert CANARY.encode() not in answer.raw.lower(), "the input came back"
+    error = answer.error()
+    if row.param:
+        assert error["param"] == row.param
+    if not row.protocol:
+        assert answer.headers["x-request-id"]
+    if answer.status == 401:
+        assert answer.headers["www-authenticate"] == "Bearer"
+    if answer.status == 405:
+        assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_bad_bytes_are_refused_plainly(strict_gateway: LiveGateway, row: Row) -> None:
+    judge(row, talk(strict_gateway, row.data, half_close=row.half_close))
+
+
+def test_no_two_rows_have_one_name_and_there_are_enough() -> None:
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    assert len(names) >= 100
+
+
+def test_the_good_request_that_the_rows_spoil_is_answered(strict_gateway: LiveGateway) -> None:
+    answer = talk(strict_gateway, request(GOOD))
+    assert answer is not None
+    assert answer.status == 200
+
+
+@pytest.mark.slow
+def test_after_all_of_it_the_gateway_answers_and_has_not_grown() -> None:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, REQUEST_MAX_SIZE=str(LIMIT), BODY_TIMEOUT_S="1") as live:
+        talk(live, request(GOOD))
+        before = live.rss()
+        for row in ROWS:
+            talk(live, row.data, half_close=row.half_close)
+        answer = talk(live, request(GOOD))
+        grown = (live.rss() - before) / 2**20
+    assert answer is not None
+    assert answer.status == 200
+    assert grown < 60
+
+
+def test_a_body_of_100_mb_is_refused_within_a_second_and_is_not_kept(gateway: LiveGateway) -> None:
+    before = gateway.rss()
+    started = time.monotonic()
+    with socket.create_connection((HOST, gateway.port), timeout=ANSWER_S) as connection:
+        connection.sendall(request(length=100 * 2**20))
+        answer = parse(receive(connection))
+    assert answer is not None
+    assert answer.status == 413
+    assert answer.error()["code"] == "request_too_large"
+    assert time.monotonic() - started < 1
+    assert gateway.rss() - before < 20 * 2**20
+
+
+def test_an_endless_chunked_body_is_cut_at_the_limit(strict_gateway: LiveGateway) -> None:
+    before = strict_gateway.rss()
+    piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    sent = 0
+    with socket.create_connection((HOST, strict_gateway.port), timeout=ANSWER_S) as connection:
+        connection.sendall(request(length=-1, headers=("Transfer-Encoding: chunked",)))
+        try:
+            while sent < 1600:
+                connection.sendall(piece)
+                sent += 1
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        answer = parse(receive(connection))
+    assert sent < 1600, "100 MB went in"
+    assert answer is not None
+    assert answer.status == 413
+    assert strict_gateway.rss() - before < 20 * 2**20
+
+
+def test_a_body_that_does_not_come_in_time_is_answered_408(strict_gateway: LiveGateway) -> None:
+    started = time.monotonic()
+    answer = talk(strict_gateway, request(GOOD[:10], length=len(GOOD)))
+    assert answer is not None
+    assert answer.status == 408
+    assert answer.error()["code"] == "request_timeout"
+    assert 0.5 < time.monotonic() - started < 4
+
+
+def test_a_body_that_trickles_is_cut_too(strict_gateway: LiveGateway) -> None:
+    """Each byte must not wind the clock back."""
+    started = time.monotonic()
+    with socket.create_connection((HOST, strict_gateway.port), timeout=0.2) as connection:
+        connection.sendall(request(length=10_000))
+        raw = b""
+        while not raw and time.monotonic() - started < 5:
+            try:
+                connection.sendall(b" ")
+                raw = connection.recv(2**16)
+            except TimeoutError:
+                continue
+    answer = parse(raw)
+    assert answer is not None
+    assert answer.status == 408
+    assert time.monotonic() - started < 4
+
+
+def test_a_refused_framing_ends_the_connection(strict_gateway: LiveGateway) -> None:
+    """What follows a request that can be read in two ways must not be taken for a request."""
+    row = next(row for row in ROWS if row.name == "length and chunks")
+    with socket.create_connection((HOST, strict_gateway.port), timeout=3) as connection:
+        connection.sendall(row.data)
+        raw = b""
+        while piece := connection.recv(2**16):
+            raw += piece
+    assert raw.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_valid_request_id_is_kept_and_a_mangled_one_is_replaced(strict_gateway: LiveGateway) -> None:
+    kept = talk(strict_gateway, request(GOOD, headers=("X-Request-ID: my.req_id-42",)))
+    replaced = talk(strict_gateway, request(GOOD, headers=("X-Request-ID: my req",)))
+    assert kept is not None
+    assert replaced is not None
+    assert kept.headers["x-request-id"] == "my.req_id-42"
+    assert replaced.headers["x-request-id"] not in {"my req", ""}
+
+
+def test_json_content_types_with_parameters_are_taken(strict_gateway: LiveGateway) -> None:
+    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/json;charset=UTF-8"):
+        answer = talk(strict_gateway, request(GOOD, content_type=kind))
+        assert answer is not None
+        assert answer.status == 200, kind
+
+
+def test_405_names_the_methods_that_are_allowed(strict_gateway: LiveGateway) -> None:
+    answer = talk(strict_gateway, request(method="DELETE", path=CHAT))
+    assert answer is not None
+    assert answer.headers["allow"] == "POST"
+
+
+def test_no_key_is_refused_without_waiting_for_the_body(gateway: LiveGateway) -> None:
+    started = time.monotonic()
+    answer = talk(gateway, request(b"{", key=None, length=1000))
+    assert answer is not None
+    assert answer.error()["code"] == "missing_api_key"
+    assert time.monotonic() - started < 2
+
+
+def test_the_log_holds_neither_key_nor_input_nor_traceback() -> None:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, REQUEST_MAX_SIZE=str(LIMIT), BODY_TIMEOUT_S="1") as live:
+        for row in ROWS[::4]:
+            talk(live, row.data, half_close=row.half_close)
+        log = live.log()
+    assert TEST_KEY not in log
+    assert "Traceback" not in log

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 import yaml
 
@@ -27,7 +27,8 @@ _Loader.yaml_implicit_resolvers = {
 class _Dumper(yaml.CSafeDumper):
     """YAML without anchors: a fact that stands twice is written twice."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature
+    @override
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 

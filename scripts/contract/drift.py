@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.contract.documents import Json, operations, read, reachable, ref_name
+from scripts.contract.documents import Json, operations, reachable, read, ref_name
 from scripts.contract.vendor import is_inference
 
 type Facts = dict[str, object]

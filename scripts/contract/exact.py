@@ -6,6 +6,7 @@ with a default or a null mismatch stops the generation: a regression of the gene
 """
 
 import ast
+from typing import override
 
 from scripts.contract.documents import Json, ref_name
 from scripts.contract.normalize import NULL
@@ -43,7 +44,7 @@ def _exact_class(node: ast.ClassDef, schemas: dict[str, Json], document: Json) -
     fields = [statement for statement in node.body if isinstance(statement, ast.AnnAssign)]
     unseen = set(schema.get("properties", {}))
     for field in fields:
-        name = _wire_name(field)
+        name = _alias(field) or ast.unparse(field.target)
         if name not in unseen:
             raise SystemExit(f"{node.name}.{name} is not in the schema")
         unseen.discard(name)
@@ -63,19 +64,13 @@ def _exact_field(field: ast.AnnAssign, schema: Json, document: Json, *, required
         if null != _has_none(field.annotation) and not _is_any(field.annotation):
             raise SystemExit(f"{where}: the schema {'takes' if null else 'forbids'} null, the model does not agree")
         return
-    bare = _without_none(field.annotation)
     default = "None" if null else "MISSING"
-    field.annotation = ast.BinOp(bare, ast.BitOr(), ast.Name(default))
-    _set_default(field, default)
-
-
-def _set_default(field: ast.AnnAssign, default: str) -> None:
-    """The default, kept inside `Field(...)` where an alias put it there."""
-    if isinstance(field.value, ast.Call):
-        field.value.args = [ast.Name(default)]
-        field.value.keywords = [word for word in field.value.keywords if word.arg != "default"]
-    else:
-        field.value = ast.Name(default)
+    alias = _alias(field)
+    if alias is not None and (inside := _annotated(field.annotation)) is not None:
+        field.annotation = inside.elts[0]  # an alias has no effect inside a union
+    field.annotation = ast.BinOp(_without_none(field.annotation), ast.BitOr(), ast.Name(default))
+    aliased = f'Field({default}, alias="{alias}")'
+    field.value = ast.Name(default) if alias is None else ast.parse(aliased, mode="eval").body
 
 
 def _tagged(schema: Json) -> ast.expr | None:
@@ -89,12 +84,12 @@ def _tagged(schema: Json) -> ast.expr | None:
     return ast.parse(f'Annotated[{names}, Field(discriminator="{tag}")] | None', mode="eval").body
 
 
-def _wire_name(field: ast.AnnAssign) -> str:
-    """The name on the wire: an alias if the generator had to rename the field."""
+def _alias(field: ast.AnnAssign) -> str | None:
+    """The name on the wire, if the generator had to rename the field."""
     for node in ast.walk(field):
         if isinstance(node, ast.keyword) and node.arg == "alias" and isinstance(node.value, ast.Constant):
             return str(node.value.value)
-    return ast.unparse(field.target)
+    return None
 
 
 def _is_none(node: ast.expr) -> bool:
@@ -138,5 +133,6 @@ def _without_none(node: ast.expr) -> ast.expr:
 class _Integers(ast.NodeTransformer):
     """`int` in an annotation becomes `Int`."""
 
-    def visit_Name(self, node: ast.Name) -> ast.Name:  # noqa: N802 - the visitor's own naming
+    @override
+    def visit_Name(self, node: ast.Name) -> ast.Name:
         return ast.Name("Int") if node.id == "int" else node

@@ -37,7 +37,9 @@ def extract(document: Json, selected: Iterable[str]) -> Json:
             chosen.discard(f"{method} {path}")
             paths.setdefault(path, {})[method] = _bare(operation, document["paths"][path])
     if chosen:
-        raise SystemExit(f"The document does not offer: {', '.join(sorted(chosen))}. Check `operations` in source.toml.")
+        raise SystemExit(
+            f"The document does not offer: {', '.join(sorted(chosen))}. Check `operations` in source.toml."
+        )
     components: Json = {}
     for ref, component in sorted(reachable(document, paths).items()):
         kind, name = ref.removeprefix("#/components/").split("/", 1)

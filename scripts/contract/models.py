@@ -11,13 +11,37 @@ from scripts.contract.exact import make_exact
 
 # No --extra-fields, --use-default or --use-one-literal-as-default: each of them makes the models accept or emit what
 # the schema does not say. Formatters are ours (see generate.py), so that the project's own settings change nothing.
-_FLAGS = (
-    "--input-file-type openapi --output-model-type pydantic_v2.BaseModel --target-python-version 3.12"
-    " --target-pydantic-version 2.11 --use-annotated --enum-field-as-literal all --collapse-root-models"
-    " --use-type-alias --use-standard-collections --use-union-operator --strict-nullable"
-    " --naming-strategy full-path --keep-model-order --disable-timestamp --use-double-quotes --schema-version 3.1"
-    " --schema-version-mode strict --no-allow-remote-refs --ignore-pyproject --formatters builtin"
-).split()
+_FLAGS = [
+    "--input-file-type",
+    "openapi",
+    "--output-model-type",
+    "pydantic_v2.BaseModel",
+    "--target-python-version",
+    "3.12",
+    "--target-pydantic-version",
+    "2.11",
+    "--use-annotated",
+    "--enum-field-as-literal",
+    "all",
+    "--collapse-root-models",
+    "--use-type-alias",
+    "--use-standard-collections",
+    "--use-union-operator",
+    "--strict-nullable",
+    "--naming-strategy",
+    "full-path",
+    "--keep-model-order",
+    "--disable-timestamp",
+    "--use-double-quotes",
+    "--schema-version",
+    "3.1",
+    "--schema-version-mode",
+    "strict",
+    "--no-allow-remote-refs",
+    "--ignore-pyproject",
+    "--formatters",
+    "builtin",
+]
 _ANNOTATIONS = {"default", "description", "deprecated", "summary"}
 
 

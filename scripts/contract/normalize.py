@@ -87,7 +87,9 @@ def _without_null(branches: list[Json]) -> tuple[list[Json], bool]:
             had_null = True
             rest = [name for name in types if name != "null"]
             kept.append({**branch, "type": rest[0] if len(rest) == 1 else rest})
-        elif set(branch) == {"anyOf"} and NULL in branch["anyOf"] or set(branch) == {"oneOf"} and NULL in branch["oneOf"]:
+        elif (set(branch) == {"anyOf"} and NULL in branch["anyOf"]) or (
+            set(branch) == {"oneOf"} and NULL in branch["oneOf"]
+        ):
             had_null = True
             inner, _ = _without_null(next(iter(branch.values())))
             kept += inner
@@ -128,37 +130,44 @@ def _map_contents(node: Any) -> Any:  # noqa: ANN401 - any part of `paths`
 
 
 def _name_inline(schemas: dict[str, Json]) -> None:
-    """Give every inline object, and every constrained list inside a union, a name of its own: Parent + Property."""
+    """Give every inline object, and every constrained list in a union, a name of its own: Parent + Property."""
+    namer = _Namer(schemas)
+    for name in list(schemas):
+        schemas[name] = namer.inside(schemas[name], name)
 
-    def named(schema: Json, name: str) -> Json:
-        while name in schemas:
-            name += "Object"
-        schemas[name] = {}  # holds the place, so that order follows the document
-        schemas[name] = inside(schema, name)
-        return schema_ref(name)
 
-    def child(schema: Json, name: str) -> Json:
-        return named(schema, name) if _wants_name(schema) else inside(schema, name)
+class _Namer:
+    """Moves inline schemas into the components, naming them by where they stand."""
 
-    def inside(schema: Json, name: str) -> Json:
+    def __init__(self, schemas: dict[str, Json]) -> None:
+        self._schemas = schemas
+
+    def inside(self, schema: Json, name: str) -> Json:
+        """The schema with references where inline schemas stood."""
         out = dict(schema)
         if isinstance(out.get("properties"), dict):
-            out["properties"] = {key: child(sub, name + _pascal(key)) for key, sub in out["properties"].items()}
+            out["properties"] = {key: self._child(sub, name + _pascal(key)) for key, sub in out["properties"].items()}
         if isinstance(out.get("items"), dict):
-            items = named if _constrained(out["items"]) else child
-            out["items"] = items(out["items"], _singular(name))
+            out["items"] = self._branch(out["items"], _singular(name))
         if isinstance(out.get("additionalProperties"), dict):
-            out["additionalProperties"] = child(out["additionalProperties"], name + "Value")
+            out["additionalProperties"] = self._child(out["additionalProperties"], name + "Value")
         for union in ("oneOf", "anyOf"):
             if union in out:
-                out[union] = [branch for part in _branches(out[union], name) for branch in [union_child(*part)]]
+                out[union] = [self._branch(sub, hint) for sub, hint in _branches(out[union], name)]
         return out
 
-    def union_child(schema: Json, name: str) -> Json:
-        return named(schema, name) if _constrained(schema) or _wants_name(schema) else inside(schema, name)
+    def _child(self, schema: Json, name: str) -> Json:
+        return self._named(schema, name) if _wants_name(schema) else self.inside(schema, name)
 
-    for name in list(schemas):
-        schemas[name] = inside(schemas[name], name)
+    def _branch(self, schema: Json, name: str) -> Json:
+        return self._named(schema, name) if _constrained(schema) else self._child(schema, name)
+
+    def _named(self, schema: Json, name: str) -> Json:
+        while name in self._schemas:
+            name += "Object"
+        self._schemas[name] = {}  # takes the name before what is inside can
+        self._schemas[name] = self.inside(schema, name)
+        return schema_ref(name)
 
 
 def _branches(branches: list[Json], name: str) -> Iterator[tuple[Json, str]]:
@@ -212,7 +221,9 @@ def _discriminate(schema: Json, document: Json) -> Json:
             continue
         targets = {branch["$ref"]: resolve(document, branch["$ref"]) for branch in branches}
         for name in _common_required(list(targets.values())):
-            values = {ref: target["properties"][name].get("enum", []) for ref, target in targets.items()}
+            values = {
+                ref: target.get("properties", {}).get(name, {}).get("enum", []) for ref, target in targets.items()
+            }
             tags = [value for several in values.values() for value in several]
             if all(values.values()) and len(set(tags)) == len(tags):
                 mapping = {value: ref for ref, several in values.items() for value in several}
@@ -223,7 +234,11 @@ def _discriminate(schema: Json, document: Json) -> Json:
 def _common_required(targets: list[Json]) -> list[str]:
     """The required properties that all targets share, in the first one's order."""
     first = targets[0].get("required", [])
-    return [name for name in first if all(name in t.get("required", []) and name in t.get("properties", {}) for t in targets)]
+    return [
+        name
+        for name in first
+        if all(name in t.get("required", []) and name in t.get("properties", {}) for t in targets)
+    ]
 
 
 def _pruned(document: Json) -> Json:

@@ -1,0 +1,1 @@
+"""A gateway that speaks OpenAI's API in front of any LLM provider."""

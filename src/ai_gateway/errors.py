@@ -31,7 +31,6 @@ The facts are class attributes; how they look on the wire is `contract/render.py
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 
 class GatewayError(Exception):
@@ -40,9 +39,9 @@ class GatewayError(Exception):
     `headers` go out with the reply. `detail` is for logs only and never leaves the gateway.
     """
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
-    code: ClassVar[str | None] = "internal_error"
+    status: int = 500
+    code: str | None = "internal_error"
+    type: str = "server_error"
 
     def __init__(
         self,
@@ -57,21 +56,6 @@ class GatewayError(Exception):
         self.param = param
         self.headers = dict(headers or {})
         self.detail = detail
-
-    @property
-    def wire_status(self) -> int:
-        """The HTTP status to answer with."""
-        return self.status
-
-    @property
-    def wire_type(self) -> str:
-        """The `type` of the error envelope."""
-        return self.type
-
-    @property
-    def wire_code(self) -> str | None:
-        """The `code` of the error envelope."""
-        return self.code
 
 
 class InvalidRequest(GatewayError):
@@ -88,11 +72,8 @@ class InvalidRequest(GatewayError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, param=param, headers=headers)
-        self._code = code
-
-    @property
-    def wire_code(self) -> str | None:
-        return self._code or self.code
+        if code:
+            self.code = code
 
 
 class MissingParameter(InvalidRequest):
@@ -186,7 +167,7 @@ class HeadersTooLarge(GatewayError):
 class UpstreamError(GatewayError):
     status = 502
     type = "upstream_error"
-    code = "upstream_error"
+    code: str | None = "upstream_error"
 
 
 class UpstreamRefused(UpstreamError):
@@ -203,21 +184,9 @@ class UpstreamRefused(UpstreamError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, param=param, headers=headers)
-        self._status = status
-        self._type = type
-        self._code = code
-
-    @property
-    def wire_status(self) -> int:
-        return self._status
-
-    @property
-    def wire_type(self) -> str:
-        return self._type
-
-    @property
-    def wire_code(self) -> str | None:
-        return self._code
+        self.status = status
+        self.type = type
+        self.code = code
 
 
 class UpstreamAuthError(UpstreamError):

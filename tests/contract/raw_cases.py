@@ -204,6 +204,8 @@ def paths() -> Iterator[Row]:
     nul = f"/custom/v1/models/a%00{CANARY}"
     yield Row("an encoded NUL in the model", request(method="GET", path=nul), (400, 404))
     yield Row("no model after the slash", request(method="GET", path="/custom/v1/models/"), (404,))
+    fat = chat(user="x" * (LIMIT - 1000))
+    yield Row("an unknown path and a large body", request(fat, path="/v1/canary7f3a"), (404,))
     yield Row("a slash after the operation", request(GOOD, path=CHAT + "/"), (404,))
 
 
@@ -223,6 +225,8 @@ def keys() -> Iterator[Row]:
     yield Row("no key and broken JSON", request(b"{canary7f3a", key=None), (401,))
     yield Row("no key and a wrong content type", request(GOOD, key=None, content_type="text/plain"), (401,))
     yield Row("no key and a body that never comes", request(b"{", key=None, length=1000), (401,))
+    yield Row("no key and a large body", request(chat(user="x" * (LIMIT - 1000)), key=None), (401,))
+    yield Row("no key and a body over the limit", request(b"{", key=None, length=100 * 2**20), (401,))
     yield Row("no key and an unknown model", request(method="GET", path="/custom/v1/models/x", key=None), (401,))
     yield Row("a wrong key", request(GOOD, key=CANARY), (401,))
     yield Row("a key with one byte more", request(GOOD, key=TEST_KEY + "x"), (401,))

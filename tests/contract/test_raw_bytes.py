@@ -206,6 +206,25 @@ def test_a_body_that_trickles_is_cut_too(strict_gateway: LiveGateway) -> None:
     assert time.monotonic() - started < 4
 
 
+@pytest.mark.parametrize("begun", [b"", b"POST /custom", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "])
+def test_headers_that_do_not_come_in_time_are_cut(strict_gateway: LiveGateway, begun: bytes) -> None:
+    """Or a few thousand idle sockets would be all it takes."""
+    started = time.monotonic()
+    with socket.create_connection((HOST, strict_gateway.port), timeout=ANSWER_S) as connection:
+        connection.sendall(begun)
+        answer = parse(receive(connection))
+    assert answer is None or answer.status == 408
+    assert time.monotonic() - started < 6
+
+
+def test_a_connection_serves_on_after_a_refusal(strict_gateway: LiveGateway) -> None:
+    with socket.create_connection((HOST, strict_gateway.port), timeout=ANSWER_S) as connection:
+        connection.sendall(request(b"{}") + request(GOOD))
+        raw = receive(connection)
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert b"HTTP/1.1 200 " in raw
+
+
 def test_a_refused_framing_ends_the_connection(strict_gateway: LiveGateway) -> None:
     """What follows a request that can be read in two ways must not be taken for a request."""
     row = next(row for row in ROWS if row.name == "length and chunks")

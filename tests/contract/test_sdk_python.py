@@ -383,7 +383,7 @@ async def test_a_completion_is_answered_whole_and_streamed(kind: str, door: str,
     assert whole.usage is not None
     assert {chunk.object for chunk in chunks} == {"text_completion"}
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
-    assert [c.choices[0].finish_reason for c in chunks if c.choices[0].finish_reason] == ["stop"]
+    assert [c.choices[0].finish_reason for c in chunks][-1] == "stop"
 
 
 async def test_completions_honour_prompts_n_echo_logprobs_and_limits(client: Client) -> None:
@@ -517,7 +517,7 @@ async def test_a_fault_before_the_first_chunk_keeps_its_status(client: Client, m
     except openai.APIStatusError as error:
         whole = error.status_code
     try:
-        await settle(client.chat.completions.create(model=model, messages=ASK, stream=True))
+        await drain(client.chat.completions.create(model=model, messages=ASK, stream=True))
     except openai.APIStatusError as error:
         streamed = error.status_code
     assert whole == streamed >= 400

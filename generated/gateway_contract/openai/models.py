@@ -698,7 +698,7 @@ class ResponseFormatJsonSchema(OpenModel):
 class ResponseFormatJsonSchemaJsonSchema(OpenModel):
     description: str | None = None
     name: str
-    schema_: Annotated[ResponseFormatJsonSchemaSchema, Field(alias="schema")] | None = None
+    schema_: ResponseFormatJsonSchemaSchema | None = Field(None, alias="schema")
     strict: bool | None = None
 
 

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from ai_gateway.errors import InvalidRequest, MissingParameter
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
+_NOTHING = object()
 _WANTED = {
     "string_type": "a string", "int_type": "an integer", "int_from_float": "an integer", "float_type": "a number",
     "bool_type": "true or false", "list_type": "an array", "dict_type": "an object", "model_type": "an object",
@@ -71,17 +72,23 @@ def _path(details: ErrorDetails, value: object) -> list[str | int]:
     path: list[str | int] = []
     location = details["loc"]
     for position, step in enumerate(location):
-        last = position == len(location) - 1
-        if isinstance(value, dict) and isinstance(step, str) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        elif not (last and details["type"] == "missing"):
+        inner = _step(value, step)
+        if inner is not _NOTHING:
+            value = inner
+        elif not (details["type"] == "missing" and position == len(location) - 1):
             continue
         path.append(step)
     if details["type"].startswith("union_tag") and isinstance(value, dict):
         path.append(str(details.get("ctx", {}).get("discriminator", "")).strip("'"))
     return path
+
+
+def _step(value: object, step: str | int) -> object:
+    if isinstance(value, dict) and isinstance(step, str):
+        return value.get(step, _NOTHING)
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        return value[step]
+    return _NOTHING
 
 
 def _render(path: list[str | int]) -> str | None:

@@ -16,8 +16,8 @@ def openai_envelope(error: GatewayError) -> bytes:
     """The JSON body of an error, with all four fields that clients read."""
     fields = {
         "message": error.message,
-        "type": error.wire_type,
+        "type": error.type,
         "param": error.param,
-        "code": error.wire_code,
+        "code": error.code,
     }
     return json.dumps({"error": fields}, separators=(",", ":"), ensure_ascii=False).encode()

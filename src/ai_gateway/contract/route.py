@@ -155,7 +155,7 @@ class ContractRouter:
                     await stub(exchange)
                 except ClientGone:
                     _log.info("client left", operation=operation)
-                except Exception as error:  # noqa: BLE001 - every failure is answered in the contract's shape
+                except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
 
             route = Route(path, endpoint=stub, methods=[method], name=operation)

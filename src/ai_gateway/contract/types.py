@@ -26,7 +26,7 @@ class ClosedModel(BaseModel):
 
 
 def complete(namespace: dict[str, object]) -> None:
-    """Build every model of a module now: names used before their definition would else be built by the first request."""
+    """Build every model of a module now; those that name later ones would else be built by the first request."""
     for value in list(namespace.values()):
         if isinstance(value, type) and issubclass(value, BaseModel):
             value.model_rebuild()

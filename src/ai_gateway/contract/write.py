@@ -36,7 +36,7 @@ async def send_reply(send: Send, reply: BaseModel | str | None, headers: Mapping
 
 async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapping[str, str]) -> None:
     """An error with its own status."""
-    await _send_whole(send, error.wire_status, _JSON, body, headers)
+    await _send_whole(send, error.status, _JSON, body, headers)
 
 
 async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
@@ -64,7 +64,7 @@ async def send_stream(
                 await _send_event(send, to_json(first))
                 async for item in items:
                     await _send_event(send, to_json(item))
-        except Exception as error:  # noqa: BLE001 - the status is out, so every failure has to be told in the stream
+        except Exception as error:  # the status is out, so every failure has to be told in the stream
             last = b"data: " + rendered(error) + b"\n\n"
         await send({"type": "http.response.body", "body": last})
 

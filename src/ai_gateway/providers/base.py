@@ -10,10 +10,9 @@ from abc import ABC
 from collections.abc import AsyncGenerator
 from typing import NoReturn
 
-from gateway_contract.openai import models
-
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import UnsupportedOperation
+from gateway_contract.openai import models
 
 
 class Provider(ABC):  # noqa: B024 - every operation has a truthful default: this provider does not offer it
@@ -37,7 +36,7 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self, call: Call, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
         self._unsupported(call)
-        yield  # makes this an async generator, so that overriding generators have its type
+        yield  # type: ignore[unreachable] # makes this an async generator, as those that override it are
 
     async def create_completion(
         self, call: Call, body: models.CreateCompletionRequest
@@ -48,14 +47,14 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self, call: Call, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
         self._unsupported(call)
-        yield
+        yield  # type: ignore[unreachable]
 
     async def create_embeddings(
         self, call: Call, body: models.CreateEmbeddingRequest
     ) -> models.CreateEmbeddingResponse:
         self._unsupported(call)
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing
         """Release connections. Called once, at shutdown."""
 
     def _unsupported(self, call: Call) -> NoReturn:

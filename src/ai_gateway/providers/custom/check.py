@@ -18,11 +18,12 @@ from ai_gateway.providers.custom.schema import (
     item_schemas,
     named_types,
     names_in,
-    property_schemas,
     schemas_in,
 )
 
-_STEPS = 20_000
+_CHECKING = 10
+"""The work of holding one value against one schema."""
+
 _DEEPEST = 100
 
 type Rule = Callable[["Checker", JsonValue, Schema], bool]
@@ -32,50 +33,53 @@ class Checker:
     """Checks values against schemas of one document."""
 
     def __init__(self, document: Document) -> None:
-        self._document = document
-        self._steps = 0
+        self.document = document
         self._depth = 0
 
     def holds(self, value: JsonValue, schema: JsonValue) -> bool:
         """Whether the value satisfies this schema."""
-        self._steps = _STEPS
-        return self.valid(value, schema)
-
-    def valid(self, value: JsonValue, schema: JsonValue) -> bool:
-        """The same, as a step of a check that has begun."""
         if not isinstance(schema, dict):
             return schema is not False
-        self._steps -= 1
-        if self._steps <= 0 or self._depth > _DEEPEST:
+        if not self.document.work.spend(_CHECKING) or self._depth > _DEEPEST:
             return True
         self._depth += 1
         try:
-            return all(rule(self, value, schema) for keyword, rule in _RULES.items() if keyword in schema)
+            own = all(rule(self, value, schema) for keyword, rule in _RULES.items() if keyword in schema)
+            return own and self._children(value, schema)
         finally:
             self._depth -= 1
 
-    def resolve(self, schema: Schema) -> JsonValue:
+    def _children(self, value: JsonValue, schema: Schema) -> bool:
+        if isinstance(value, dict):
+            return all(
+                self.holds(item, child)
+                for name, item in value.items()
+                for child in self.document.property_schemas([schema], name)
+            )
+        if isinstance(value, list):
+            return all(self.holds(item, item_schemas([schema], index)[0]) for index, item in enumerate(value))
+        return True
+
+    def referenced(self, schema: Schema) -> JsonValue:
+        """The schema this one refers to."""
         reference = schema["$ref"]
-        return self._document.resolve(reference) if isinstance(reference, str) else True
+        return self.document.resolve(reference) if isinstance(reference, str) else True
+
+
+_TYPE_NAMES: Final[dict[type, frozenset[str]]] = {
+    type(None): frozenset({"null"}),
+    bool: frozenset({"boolean"}),
+    int: frozenset({"integer", "number"}),
+    float: frozenset({"number"}),
+    str: frozenset({"string"}),
+    list: frozenset({"array"}),
+    dict: frozenset({"object"}),
+}
 
 
 def type_of(value: JsonValue) -> frozenset[str]:
-    """The names JSON Schema has for the value's type."""
-    match value:
-        case None:
-            return frozenset({"null"})
-        case bool():
-            return frozenset({"boolean"})
-        case int():
-            return frozenset({"integer", "number"})
-        case float():
-            return frozenset({"integer", "number"}) if value.is_integer() else frozenset({"number"})
-        case str():
-            return frozenset({"string"})
-        case list():
-            return frozenset({"array"})
-        case dict():
-            return frozenset({"object"})
+    """The names JSON Schema has for the value's type; 1.0 is an integer there."""
+    return _TYPE_NAMES[int if isinstance(value, float) and value.is_integer() else type(value)]
 
 
 def _type(_: Checker, value: JsonValue, schema: Schema) -> bool:
@@ -83,8 +87,9 @@ def _type(_: Checker, value: JsonValue, schema: Schema) -> bool:
     return not named or not named.isdisjoint(type_of(value))
 
 
-def _enum(_: Checker, value: JsonValue, schema: Schema) -> bool:
+def _enum(checker: Checker, value: JsonValue, schema: Schema) -> bool:
     listed = schema["enum"]
+    checker.document.work.spend(len(schemas_in(schema, "enum")))
     return not isinstance(listed, list) or canonical(value) in map(canonical, listed)
 
 
@@ -118,29 +123,19 @@ def _size[T](kind: type[str] | type[list[JsonValue]] | type[dict[str, JsonValue]
     return size
 
 
-def _pattern(_: Checker, value: JsonValue, schema: Schema) -> bool:
+def _pattern(checker: Checker, value: JsonValue, schema: Schema) -> bool:
     expression = schema["pattern"]
-    return not isinstance(value, str) or not isinstance(expression, str) or pattern.found(expression, value)
-
-
-def _properties(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    if not isinstance(value, dict):
+    if not isinstance(value, str) or not isinstance(expression, str):
         return True
-    return all(checker.valid(item, child) for name, item in value.items() for child in property_schemas([schema], name))
+    return pattern.found(expression, value, checker.document.work)
 
 
 def _property_names(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    return not isinstance(value, dict) or all(checker.valid(name, schema["propertyNames"]) for name in value)
+    return not isinstance(value, dict) or all(checker.holds(name, schema["propertyNames"]) for name in value)
 
 
 def _required(_: Checker, value: JsonValue, schema: Schema) -> bool:
     return not isinstance(value, dict) or all(name in value for name in names_in(schema, "required"))
-
-
-def _items(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    if not isinstance(value, list):
-        return True
-    return all(checker.valid(item, item_schemas([schema], index)[0]) for index, item in enumerate(value))
 
 
 def _unique(_: Checker, value: JsonValue, schema: Schema) -> bool:
@@ -152,35 +147,35 @@ def _unique(_: Checker, value: JsonValue, schema: Schema) -> bool:
 def _contains(checker: Checker, value: JsonValue, schema: Schema) -> bool:
     if not isinstance(value, list):
         return True
-    count = sum(checker.valid(item, schema["contains"]) for item in value)
+    count = sum(checker.holds(item, schema["contains"]) for item in value)
     least, most = exact(schema.get("minContains")), exact(schema.get("maxContains"))
     return count >= (1 if least is None else least) and (most is None or count <= most)
 
 
 def _reference(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    return checker.valid(value, checker.resolve(schema))
+    return checker.holds(value, checker.referenced(schema))
 
 
 def _all_of(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    return all(checker.valid(value, branch) for branch in schemas_in(schema, "allOf"))
+    return all(checker.holds(value, branch) for branch in schemas_in(schema, "allOf"))
 
 
 def _any_of(checker: Checker, value: JsonValue, schema: Schema) -> bool:
     branches = schemas_in(schema, "anyOf")
-    return not branches or any(checker.valid(value, branch) for branch in branches)
+    return not branches or any(checker.holds(value, branch) for branch in branches)
 
 
 def _one_of(checker: Checker, value: JsonValue, schema: Schema) -> bool:
     branches = schemas_in(schema, "oneOf")
-    return not branches or sum(checker.valid(value, branch) for branch in branches) == 1
+    return not branches or sum(checker.holds(value, branch) for branch in branches) == 1
 
 
 def _not(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    return not isinstance(schema["not"], dict | bool) or not checker.valid(value, schema["not"])
+    return not isinstance(schema["not"], dict | bool) or not checker.holds(value, schema["not"])
 
 
 def _if(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    return checker.valid(value, schema.get("then" if checker.valid(value, schema["if"]) else "else", True))
+    return checker.holds(value, schema.get("then" if checker.holds(value, schema["if"]) else "else", True))
 
 
 _text, _list, _object = _size(str), _size(list), _size(dict)
@@ -200,14 +195,9 @@ _RULES: Final[dict[str, Rule]] = {
     "minProperties": _bound("minProperties", _object, upper=False),
     "maxProperties": _bound("maxProperties", _object, upper=True),
     "required": _required,
-    "properties": _properties,
-    "patternProperties": _properties,
-    "additionalProperties": _properties,
     "propertyNames": _property_names,
     "minItems": _bound("minItems", _list, upper=False),
     "maxItems": _bound("maxItems", _list, upper=True),
-    "prefixItems": _items,
-    "items": _items,
     "uniqueItems": _unique,
     "contains": _contains,
     "$ref": _reference,

@@ -1,11 +1,10 @@
 """Regular expressions read for two purposes: to write a string that matches, and to tell whether one does.
 
 Patterns come from strangers and Python's `re` backtracks exponentially on some of them. Matching here follows sets of
-positions instead, so its work is bounded; writing is bounded by a number of steps. What this reader does not know
-(back references, look-behind, inline flags) is `UnsupportedPattern`.
+positions instead; it and writing are bounded by the work allowed. What this reader does not know (back references,
+look-behind, inline flags) is `UnsupportedPattern`.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache, reduce
 
 from ai_gateway.providers.custom.dice import Dice
@@ -20,11 +19,15 @@ from ai_gateway.providers.custom.pattern_parser import (
     UnsupportedPattern,
     parse,
 )
+from ai_gateway.providers.custom.work import Work
 
 LONGEST = 4096
 """The longest string written or examined."""
 
-_STEPS = 200_000
+_WRITING = 5
+"""The work of writing one character."""
+
+_DRAWN_EXTRA = 2
 _POOLS = (
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
     " -_.,:;/+=@#%&!?()[]{}<>*'\"$^~|\\`",
@@ -34,14 +37,14 @@ _POOLS = (
 _parse = lru_cache(maxsize=256)(parse)
 
 
-def write(pattern: str, dice: Dice, extra: int = 2) -> str:
-    """A string the pattern was written for; every repetition takes up to `extra` more rounds than it must."""
-    writer = _Writer(dice, extra)
+def write(pattern: str, dice: Dice, work: Work, *, extra: int | None = None) -> str:
+    """A string made for the pattern. Repetitions take `extra` more rounds than they must, or a drawn few."""
+    writer = _Writer(dice, work, extra)
     writer.write(_parse(pattern))
     return "".join(writer.written)[:LONGEST]
 
 
-def found(pattern: str, text: str) -> bool:
+def found(pattern: str, text: str, work: Work) -> bool:
     """Whether the pattern occurs in the text. What cannot be told (unsupported, too long) is taken to match."""
     if len(text) > LONGEST:
         return True
@@ -49,8 +52,7 @@ def found(pattern: str, text: str) -> bool:
         node = _parse(pattern)
     except UnsupportedPattern:
         return True
-    reader = _Reader(text)
-    return bool(reader.ends(node, set(range(len(text) + 1)))) or reader.steps <= 0
+    return bool(_Reader(text, work).ends(node, set(range(len(text) + 1)))) or work.is_over
 
 
 @lru_cache(maxsize=256)
@@ -60,48 +62,48 @@ def _letters(chars: Chars) -> str:
     return next(filter(None, allowed), chr(chars.ranges[0][0] if chars.ranges else 0))
 
 
-@dataclass
 class _Writer:
-    dice: Dice
-    extra: int
-
-    def __post_init__(self) -> None:
+    def __init__(self, dice: Dice, work: Work, extra: int | None) -> None:
+        self._dice = dice
+        self._work = work
+        self._extra = extra
+        self._steps = LONGEST
         self.written: list[str] = []
-        self.steps = LONGEST
 
     def write(self, node: Node) -> None:
-        self.steps -= 1
-        if self.steps <= 0:
+        self._steps -= 1
+        if self._steps <= 0 or not self._work.spend(_WRITING):
             return
         match node:
             case Chars():
-                self.written.append(self.dice.pick(_letters(node)))
+                self.written.append(self._dice.pick(_letters(node)))
             case Row(items):
                 for item in items:
                     self.write(item)
             case Either(options):
-                self.write(self.dice.pick(options))
+                self.write(self._dice.pick(options))
             case Many():
                 self._repeat(node)
             case Edge() | Look():
                 pass  # they match between characters; whether they do is for `found` to say
 
     def _repeat(self, node: Many) -> None:
-        most = node.low + self.extra if node.high is None else min(node.high, node.low + self.extra)
-        for _ in range(min(node.low + self.dice.below(most - node.low + 1), self.steps)):
+        extra = self._dice.below(_DRAWN_EXTRA + 1) if self._extra is None else self._extra
+        most = node.low + extra if node.high is None else min(node.high, node.low + extra)
+        for _ in range(min(most, self._steps)):
             self.write(node.item)
 
 
 class _Reader:
     """Where a match may end, for all the places where it may begin at once."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, work: Work) -> None:
         self._text = text
-        self.steps = _STEPS
+        self._work = work
 
     def ends(self, node: Node, starts: set[int]) -> set[int]:
-        self.steps -= 1 + len(starts)
-        return self._ends(node, starts) if self.steps > 0 and starts else set()
+        """Where matches of the node may end that begin at these places."""
+        return self._ends(node, starts) if starts and self._work.spend(1 + len(starts)) else set()
 
     def _ends(self, node: Node, starts: set[int]) -> set[int]:
         match node:

@@ -74,11 +74,14 @@ _ANY = Chars(((10, 10), (13, 13)), negated=True)
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 _HEX_DIGITS = {"x": 2, "u": 4}
 _DEEPEST = 40
+_LONGEST = 2_000
 _LAST = 0x10FFFF
 
 
 def parse(pattern: str) -> Node:
     """Read the whole pattern, or raise `UnsupportedPattern`."""
+    if len(pattern) > _LONGEST:
+        raise UnsupportedPattern("too long")
     parser = _Parser(pattern)
     node = parser.either(0)
     if not parser.done:

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from pydantic import JsonValue
 
 from ai_gateway.providers.custom import pattern
+from ai_gateway.providers.custom.work import Work
 
 type Schema = dict[str, JsonValue]
 type Parts = Sequence[Schema]
@@ -32,13 +33,14 @@ _UNBOUNDED = math.inf
 class Document:
     """A schema as a whole: what its local references point at, and how deep its values must be."""
 
-    def __init__(self, root: JsonValue) -> None:
+    def __init__(self, root: JsonValue, work: Work) -> None:
+        self.work = work
         self._root = root
         self._heights: dict[int, float] = {}
         self._measured = 0
 
     def resolve(self, reference: str) -> JsonValue:
-        """The schema at a local JSON pointer; an empty one, which allows anything, where there is none."""
+        """The schema at a local JSON pointer; True, which allows anything, where there is none."""
         place = self._root
         for step in unquote(reference.removeprefix("#")).split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")
@@ -47,8 +49,8 @@ class Document:
             elif isinstance(place, list) and key.isdecimal() and int(key[:9]) < len(place):
                 place = place[int(key[:9])]
             else:
-                return {}
-        return place if reference.startswith("#") else {}
+                return True
+        return place if reference.startswith("#") else True
 
     def flatten(self, schemas: Iterable[JsonValue]) -> list[Schema]:
         """Every object schema that must hold when all of these do; each one once, so circles end."""
@@ -69,6 +71,17 @@ class Document:
         """What must hold beside the schema's own keywords."""
         reference = schema.get("$ref")
         return [*schemas_in(schema, "allOf"), *([self.resolve(reference)] if isinstance(reference, str) else [])]
+
+    def property_schemas(self, parts: Parts, name: str) -> list[JsonValue]:
+        """What every part says of the property with this name."""
+        return [schema for part in parts for schema in self._property_schemas(part, name)]
+
+    def _property_schemas(self, part: Schema, name: str) -> list[JsonValue]:
+        properties, patterns = part.get("properties"), part.get("patternProperties")
+        found = [properties[name]] if isinstance(properties, dict) and name in properties else []
+        if isinstance(patterns, dict):
+            found += [schema for expression, schema in patterns.items() if pattern.found(expression, name, self.work)]
+        return found or [part.get("additionalProperties", True)]
 
     def height(self, schemas: Iterable[JsonValue]) -> float:
         """How many levels the flattest valid value has; infinite when every value would hold itself again."""
@@ -137,31 +150,17 @@ def number_in(schema: Schema, keyword: str) -> Fraction | None:
 
 def exact(value: JsonValue) -> Fraction | None:
     """The number as written (0.1 is a tenth); None when it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return Fraction(value) if isinstance(value, int) else Fraction(repr(value))
+    if isinstance(value, int):
+        return Fraction(value)
+    return Fraction(repr(value)) if math.isfinite(value) else None
 
 
-def limit(
-    parts: Parts, keyword: str, choose: Callable[[Iterable[Fraction]], Fraction] = max, *, least: Fraction | None = None
-) -> Fraction | None:
-    """The strictest of the parts' numbers for a keyword, not counting those below `least`."""
+def limit(parts: Parts, keyword: str, strictest: Callable[[Iterable[Fraction]], Fraction] = max) -> Fraction | None:
+    """The strictest of the parts' numbers for a keyword."""
     found = [number for part in parts if (number := number_in(part, keyword)) is not None]
-    counted = [number for number in found if least is None or number >= least]
-    return choose(counted) if counted else None
-
-
-def property_schemas(parts: Parts, name: str) -> list[JsonValue]:
-    """What every part says of the property with this name."""
-    return [schema for part in parts for schema in _property_schemas(part, name)]
-
-
-def _property_schemas(part: Schema, name: str) -> list[JsonValue]:
-    properties, patterns = part.get("properties"), part.get("patternProperties")
-    found = [properties[name]] if isinstance(properties, dict) and name in properties else []
-    if isinstance(patterns, dict):
-        found += [schema for expression, schema in patterns.items() if pattern.found(expression, name)]
-    return found or [part.get("additionalProperties", True)]
+    return strictest(found) if found else None
 
 
 def item_schemas(parts: Parts, index: int) -> list[JsonValue]:

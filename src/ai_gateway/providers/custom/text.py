@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from ai_gateway.providers.custom.dice import Dice
 
@@ -33,10 +35,13 @@ _TAILS = (
     "at dusk", "without hurry", "for a reason", "in plain sight", "before the rain", "as agreed", "every second day",
     "by hand", "when asked", "with some care", "after all", "near the old road", "in its own time", "once more",
 )  # fmt: skip
-_SHAPES = (
+_SHORT_SHAPES = (
     "The {q1} {s1} {a1} the {q2} {s2}.",
     "A {s1} {a1} every {q1} {s2} {t1}.",
     "Only the {s1} {a1} it {t1}.",
+)
+_SHAPES = (
+    *_SHORT_SHAPES,
     "When the {q1} {s1} {a1} the {s2}, a {q2} {s3} {a2} the rest {t1}.",
     "{T1}, one {q1} {s1} {a1} another {s2}.",
     "No {s1} {a1} a {q1} {s2} {t1}, but the {s3} {a2} it {t2}.",
@@ -58,11 +63,34 @@ def count(text: str) -> int:
 def reply(seed: str, asked: str) -> str:
     """Two to five sentences that depend on the seed; the first quotes what was asked."""
     dice = Dice(seed)
-    sentences = [_sentence(dice) for _ in range(2 + dice.below(3))]
+    sentences = [_sentence(dice, _SHAPES) for _ in range(2 + dice.below(3))]
     quoted = " ".join(asked[: 4 * _QUOTED_CHARACTERS].split())[:_QUOTED_CHARACTERS].rstrip()
     if quoted:
         sentences.insert(0, dice.pick(_OPENINGS).format(quoted))
     return " ".join(sentences)
+
+
+def continuation(seed: str) -> str:
+    """One sentence that goes on from a prompt; it fits the 16 tokens a completion has by default."""
+    return " " + _sentence(Dice(seed), _SHORT_SHAPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is left of a text, in tokens, and what ended it."""
+
+    tokens: Sequence[str]
+    finish_reason: Literal["stop", "length"]
+
+
+def cut(text: str, stop: str | Sequence[str] | None, limit: int | None) -> Cut:
+    """End the text before the first stop string, or at so many tokens, whichever comes first."""
+    stops = [stop] if isinstance(stop, str) else stop or []
+    ends = [end for one in stops if one and (end := text.find(one)) >= 0]
+    pieces = tokens(text[: min(ends)] if ends else text)
+    if limit is None or len(pieces) <= max(limit, 0):
+        return Cut(pieces, "stop")
+    return Cut(pieces[: max(limit, 0)], "length")
 
 
 def phrase(dice: Dice) -> str:
@@ -70,9 +98,9 @@ def phrase(dice: Dice) -> str:
     return f"{dice.pick(_QUALITIES)} {dice.pick(_SUBJECTS)}"
 
 
-def _sentence(dice: Dice) -> str:
+def _sentence(dice: Dice, shapes: Sequence[str]) -> str:
     tail = dice.pick(_TAILS)
-    return dice.pick(_SHAPES).format(
+    return dice.pick(shapes).format(
         q1=dice.pick(_QUALITIES),
         q2=dice.pick(_QUALITIES),
         s1=dice.pick(_SUBJECTS),

@@ -1,0 +1,63 @@
+"""Who may enter, decided from the request's headers and the socket it came through."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from starlette.types import Scope
+
+from ai_gateway.accounts.keys import KeyRing, presented
+from ai_gateway.contract.route import Security
+from ai_gateway.errors import MissingApiKey
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listening address can only be reached from this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Access:
+    """Lets a caller in by key. Without keys the gateway is open, but only to its own machine."""
+
+    def __init__(self, keys: KeyRing, *, allow_anonymous: bool) -> None:
+        self.keys = keys
+        self.allow_anonymous = allow_anonymous
+
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
+        """Whether the caller is trusted with details. Raises Unauthorized or InvalidRequest."""
+        if security == "none":
+            return False
+        if not self.keys:
+            if security == "required":
+                self._require_private(scope)
+            return _is_local(scope, headers)
+        if security == "required" or presented(headers) is not None:
+            self.keys.require(headers)
+            return True
+        return _is_local(scope, headers)
+
+    def _require_private(self, scope: Scope) -> None:
+        """Without keys, refuse what came through an address that others can reach, whoever started the server how."""
+        if not self.allow_anonymous and not _listens_privately(scope):
+            raise MissingApiKey(
+                "This gateway has no API keys, so it answers on its own machine only. "
+                "Its operator has to set ALLOWED_API_KEYS, or ALLOW_ANONYMOUS=true."
+            )
+
+
+def _listens_privately(scope: Scope) -> bool:
+    server = scope.get("server")
+    if not server or server[1] is None:  # a Unix socket, or no socket at all
+        return True
+    try:
+        return ip_address(server[0]).is_loopback
+    except ValueError:  # a name and no address: called in process, not through a socket
+        return True
+
+
+def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:
+    client = scope.get("client")
+    forwarded = "x-forwarded-for" in headers or "forwarded" in headers
+    return client is not None and not forwarded and is_loopback(client[0])

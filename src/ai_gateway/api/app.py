@@ -1,0 +1,131 @@
+"""The only composition root: settings in, application out."""
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+import gateway_contract.gateway.routes as gateway_routes
+import gateway_contract.openai.routes as openai_routes
+from ai_gateway.accounts.keys import KeyRing
+from ai_gateway.api.access import Access
+from ai_gateway.api.docs import docs_routes, served_contract
+from ai_gateway.api.openai import OpenAIHandlers
+from ai_gateway.api.status import Lifecycle, StatusHandlers
+from ai_gateway.config.constants import VERSION
+from ai_gateway.config.settings import Settings, environment, load
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.render import INTERNAL, openai_envelope
+from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from ai_gateway.gateway import Gateway
+from ai_gateway.middleware.access_log import AccessLogMiddleware
+from ai_gateway.middleware.limits import HeaderLimitsMiddleware
+from ai_gateway.middleware.request_id import RequestIdMiddleware
+from ai_gateway.observability.logging import configure_logging
+from ai_gateway.providers.custom import CustomProvider
+from ai_gateway.providers.openai_compatible import OpenAICompatible
+from ai_gateway.providers.transport import Timeouts
+from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.routing.registry import Registry
+
+# A full collection walks every generated model and costs 30-40 ms, which is the whole latency tail. What start-up made
+# is taken out of the collector's sight, and young objects, which die by reference count, are looked at less often.
+_GC_THRESHOLD = 20_000
+
+
+def get_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application, from the environment unless settings are given. Raises SettingsError."""
+    settings = settings or load()
+    configure_logging(settings.log_level)
+    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom")]))
+    access = Access(
+        KeyRing(key.get_secret_value() for key in settings.allowed_api_keys), allow_anonymous=settings.allow_anonymous
+    )
+    limits = BodyLimits(settings.request_max_size, settings.body_timeout_s)
+    lifecycle = Lifecycle()
+    contract = served_contract(gateway.registry.names)
+    endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
+    app = _bare_app(gateway, lifecycle)
+    app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes
+    status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints)
+    # Before the catch-all of /v1/models/{model} nothing of ours may stand in the way, and nothing does.
+    app.router.routes += gateway_routes.build_router(status).routes
+    if settings.enable_docs:
+        app.router.routes += docs_routes(contract)
+    app.openapi = lambda: contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
+    app.state.lifecycle = lifecycle
+    app.state.gateway = gateway
+    app.state.settings = settings
+    return app
+
+
+def _upstreams(settings: Settings) -> list[OpenAICompatible]:
+    timeouts = Timeouts(
+        connect=settings.connect_timeout_s,
+        request=settings.request_timeout_s,
+        stream_idle=settings.stream_idle_timeout_s,
+        stream=settings.stream_timeout_s,
+    )
+    return [
+        OpenAICompatible(upstream.name, upstream.base_url, upstream.api_key, timeouts)
+        for upstream in configured_upstreams(settings, environment())
+    ]
+
+
+def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
+        lifecycle.ready = True
+        yield
+        lifecycle.ready = False
+        await gateway.aclose()
+
+    app = FastAPI(
+        title="Universal AI Gateway",
+        version=VERSION,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        telemetry={"auto_configure": False},
+        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+    )
+    for middleware in (AccessLogMiddleware, HeaderLimitsMiddleware, RequestIdMiddleware):  # the last is outermost
+        app.add_middleware(middleware)
+    return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What no route of the contract takes: an unknown path, or a method that a path does not have."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = ", ".join(_methods_of(request))
+        return _rendered(
+            MethodNotAllowed("This path does not take this method: see the Allow header.", headers={"allow": allowed})
+        )
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return _rendered(NotFound("There is nothing at this path: see /docs for what there is."))
+    return _rendered(INTERNAL)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Every method of the path; one route knows only its own."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return _rendered(INTERNAL)
+
+
+def _rendered(error: GatewayError) -> Response:
+    return Response(openai_envelope(error), error.status, error.headers, "application/json")

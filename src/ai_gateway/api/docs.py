@@ -1,0 +1,83 @@
+"""The served contract, and a page to read it without a network."""
+
+import json
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", "cache-control": "no-store"}
+_STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+code,pre{font:14px/1.4 ui-monospace,monospace}
+pre{overflow:auto;padding:.75rem;border:1px solid #8884;border-radius:.4rem}
+details{border-bottom:1px solid #8884;padding:.4rem 0}
+summary{cursor:pointer}
+.method{display:inline-block;min-width:4rem;font-weight:600}
+"""
+
+
+def served_contract(providers: list[str]) -> dict[str, Any]:
+    """The generated contract, with the configured providers as what `{provider}` may be."""
+    contract: dict[str, Any] = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
+    for item in contract["paths"].values():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path" and parameter["name"] == "provider":
+                    parameter["schema"] = {**parameter["schema"], "enum": sorted(providers)}
+    return contract
+
+
+def docs_routes(contract: dict[str, Any]) -> list[Route]:
+    """`/openapi.json` and `/docs`."""
+    document = json.dumps(contract, ensure_ascii=False).encode()
+    page = _page(contract)
+
+    async def openapi(_: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(page, headers=_HEADERS)
+
+    return [Route("/openapi.json", openapi), Route("/docs", docs)]
+
+
+def _page(contract: dict[str, Any]) -> str:
+    info = contract["info"]
+    operations = [
+        _operation(path, method, operation)
+        for path, item in contract["paths"].items()
+        for method, operation in item.items()
+    ]
+    schemas = [_schema(name, schema) for name, schema in contract["components"]["schemas"].items()]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>"
+        f"<style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}</h1>"
+        f"<p>{escape(info.get('description', ''))}</p><p>As a document: <a href=/openapi.json>/openapi.json</a></p>"
+        f"<h2>Operations</h2>{''.join(operations)}<h2>Schemas</h2>{''.join(schemas)}</html>"
+    )
+
+
+def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
+    examples = [
+        f"<p>{escape(example['summary'])}</p><pre>{escape(json.dumps(example['value'], indent=2))}</pre>"
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        for example in content.get("examples", {}).values()
+    ]
+    statuses = ", ".join(operation["responses"])
+    return (
+        f"<details id={escape(operation['operationId'])}><summary><span class=method>{method.upper()}</span>"
+        f"<code>{escape(path)}</code> {escape(operation['summary'])}</summary>"
+        f"<p>{escape(operation.get('description', ''))}</p><p>Answers: {statuses}</p>{''.join(examples)}</details>"
+    )
+
+
+def _schema(name: str, schema: dict[str, Any]) -> str:
+    body = escape(json.dumps(schema, indent=2, ensure_ascii=False))
+    return (
+        f"<details id=schema-{escape(name)}><summary><code>{escape(name)}</code></summary><pre>{body}</pre></details>"
+    )

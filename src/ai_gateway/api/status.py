@@ -1,0 +1,98 @@
+"""The gateway's own operations: what runs here and how it is doing."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import override
+
+from starlette.types import Scope
+
+from ai_gateway.api.access import Access
+from ai_gateway.config.build import BUILD
+from ai_gateway.config.constants import VERSION
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.render import openai_envelope
+from ai_gateway.contract.route import Security
+from ai_gateway.errors import GatewayError, Unavailable
+from ai_gateway.routing.registry import Registry
+from gateway_contract.gateway import models
+from gateway_contract.gateway.routes import Handlers
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether the gateway takes traffic. Set by whoever runs the server."""
+
+    ready: bool = False
+    draining: bool = False
+
+
+class StatusHandlers(Handlers):
+    def __init__(
+        self, registry: Registry, access: Access, body_limits: BodyLimits, lifecycle: Lifecycle, endpoints: list[str]
+    ) -> None:
+        self.registry = registry
+        self.access = access
+        self.body_limits = body_limits
+        self.lifecycle = lifecycle
+        self.endpoints = endpoints
+        self._started = time.monotonic()
+
+    @override
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
+        return self.access.authorize(scope, headers, security)
+
+    @override
+    def render(self, error: GatewayError) -> bytes:
+        return openai_envelope(error)
+
+    @override
+    async def get_service_info(self, call: Call) -> models.ServiceInfo | str:
+        if not _takes_json(call.headers):
+            return "Ollama is running"
+        return models.ServiceInfo(
+            name="Universal AI Gateway",
+            version=VERSION,
+            docs="/docs",
+            openapi="/openapi.json",
+            providers=self.registry.names,
+            endpoints=self.endpoints,
+        )
+
+    @override
+    async def head_service_info(self, call: Call) -> None:
+        return None
+
+    @override
+    async def get_liveness(self, call: Call) -> models.Liveness:
+        return models.Liveness(status="ok")
+
+    @override
+    async def get_health(self, call: Call) -> models.HealthReport:
+        if not call.trusted:
+            return models.HealthReport(status="ok")
+        return models.HealthReport(
+            status="ok",
+            version=VERSION,
+            uptime_s=round(time.monotonic() - self._started, 3),
+            providers=[models.ProviderHealth(name=name, state="ready") for name in self.registry.names],
+        )
+
+    @override
+    async def get_readiness(self, call: Call) -> models.Readiness:
+        if self.lifecycle.draining or not self.lifecycle.ready:
+            raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
+        return models.Readiness(status="ready")
+
+    @override
+    async def get_version(self, call: Call) -> models.VersionInfo:
+        return models.VersionInfo(version=VERSION, commit=BUILD.commit, build_date=BUILD.date, dev=BUILD.commit is None)
+
+
+def _takes_json(headers: Mapping[str, str]) -> bool:
+    """Whether to answer as ourselves: Ollama's clients, and those who do not accept JSON, expect Ollama's line."""
+    if headers.get("user-agent", "").lower().startswith("ollama"):
+        return False
+    accepted = headers.get("accept", "*/*").lower()
+    return not accepted.strip() or any(kind in accepted for kind in ("application/json", "application/*", "*/*"))

@@ -1,0 +1,98 @@
+"""`ai-gateway`: the command line."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from fastapi import FastAPI
+
+from ai_gateway.api.access import is_loopback
+from ai_gateway.api.app import get_app
+from ai_gateway.config.constants import VERSION
+from ai_gateway.config.settings import Settings, SettingsError, load
+from ai_gateway.server import bind, run
+
+app = typer.Typer(
+    name="ai-gateway",
+    help="OpenAI's API in front of any LLM provider. Without configuration it serves a built-in, offline provider.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root() -> None:
+    """OpenAI's API in front of any LLM provider."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [SERVICE_HOST, default 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for any [SERVICE_PORT, default 9000].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")] = None,
+) -> None:
+    """Start the gateway. Settings come from the environment, .env and gateway.toml: see docs/configuration.md."""
+    given = {"SERVICE_HOST": host, "SERVICE_PORT": port, "LOG_LEVEL": log_level}
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    try:
+        settings = load()
+        _require_keys(settings)
+        sock = bind(settings)
+        gateway = get_app(settings)
+    except SettingsError as error:
+        for problem in error.problems:
+            typer.echo(f"ai-gateway: {problem}", err=True)
+        raise typer.Exit(2) from None
+    run(gateway, sock, lambda bound: _banner(gateway, bound))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(VERSION)
+
+
+def _require_keys(settings: Settings) -> None:
+    """Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
+    if not (settings.allowed_api_keys or settings.allow_anonymous or is_loopback(settings.service_host)):
+        raise SettingsError(
+            [
+                f"ALLOWED_API_KEYS: needed to listen on {settings.service_host}, which others can reach: "
+                "set it, or ALLOW_ANONYMOUS=true, or listen on 127.0.0.1"
+            ]
+        )
+
+
+def _banner(gateway: FastAPI, port: int) -> None:
+    settings: Settings = gateway.state.settings
+    host = settings.service_host if ":" not in settings.service_host else f"[{settings.service_host}]"
+    url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - shown, not bound
+    names = gateway.state.gateway.registry.names
+    keys = len(settings.allowed_api_keys)
+    auth = ["-H 'Authorization: Bearer <key>'"] if keys else []
+    body = '{"model": "custom-chat", "messages": [{"role": "user", "content": "Hello"}]}'
+    curl = " ".join(
+        ["curl", f"{url}/custom/v1/chat/completions", *auth, "-H 'Content-Type: application/json'", f"-d '{body}'"]
+    )
+    lines = [
+        f"Universal AI Gateway {VERSION}",
+        f"  listening  {url} (on {settings.service_host})",
+        f"  docs       {url}/docs" if settings.enable_docs else "  docs       off",
+        f"  providers  {', '.join(f'{name} (built in)' if name == 'custom' else f'{name} (ready)' for name in names)}",
+        f"  keys       {f'required ({keys} configured)' if keys else _no_keys(settings)}",
+        f"  try        {curl}",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _no_keys(settings: Settings) -> str:
+    where = "this machine only" if is_loopback(settings.service_host) else "anybody who can reach this address"
+    return f"not required: open to {where}"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

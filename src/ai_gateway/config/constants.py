@@ -1,0 +1,24 @@
+"""Numbers and names that are decisions and not settings."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    VERSION = version("universal-ai-gateway")
+except PackageNotFoundError:  # run from a tree that was never installed
+    VERSION = "0.0.0"
+
+# The version string that OpenAI's API answers with; clients log it.
+OPENAI_VERSION = "2020-10-01"
+
+# A provider must not take a name that stands first in one of our own paths.
+RESERVED_NAMES = frozenset(
+    {"v1", "api", "docs", "redoc", "health", "healthz", "ready", "metrics", "openapi.json", "openapi.yaml"}
+)
+
+# One connection a stream: the default pools of HTTP clients (100) starve the next thousand callers.
+UPSTREAM_CONNECTIONS = 2_048
+UPSTREAM_MAX_REPLY = 64 * 1024 * 1024
+UPSTREAM_MAX_EVENT = 1024 * 1024
+
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADER_COUNT = 100

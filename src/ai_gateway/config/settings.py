@@ -1,0 +1,151 @@
+"""Settings from the environment, `.env` and `gateway.toml`; every problem is reported at once, secrets masked."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, override
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_FILE = "gateway.toml"
+# The second name of a pair is an alias for people who come from elsewhere.
+ALIASES = {
+    "SERVICE_PORT": "PROXY_PORT",
+    "REQUEST_TIMEOUT_S": "REQUEST_TIMEOUT",
+    "OPENAI_BASE_URL": "OPENAI_API_BASE_URL",
+}
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. `problems` has one line each, none of which shows a secret."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class ProviderSettings(BaseModel):
+    """One `[providers.NAME]` table of gateway.toml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_url: str
+    api_key: SecretStr | None = None
+    api_key_env: str | None = None
+
+
+def _named(name: str) -> AliasChoices:
+    return AliasChoices(name.lower(), ALIASES[name])
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Names are environment variables; gateway.toml takes them in lower case."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, env_file=".env")
+
+    service_host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    service_port: Annotated[
+        int, Field(ge=0, le=65535, validation_alias=_named("SERVICE_PORT"), description="port to listen on")
+    ] = 9000
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error")
+    ] = "info"
+    allowed_api_keys: Annotated[
+        tuple[SecretStr, ...], NoDecode, Field(description="keys that callers may use, comma-separated")
+    ] = ()
+    allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
+    request_timeout_s: Annotated[
+        float,
+        Field(gt=0, validation_alias=_named("REQUEST_TIMEOUT_S"), description="seconds for a reply or a first chunk"),
+    ] = 600.0
+    connect_timeout_s: Annotated[float, Field(gt=0, description="seconds to connect to an upstream")] = 5.0
+    stream_idle_timeout_s: Annotated[float, Field(gt=0, description="seconds between two chunks of a stream")] = 120.0
+    stream_timeout_s: Annotated[float, Field(gt=0, description="seconds for a whole stream")] = 3600.0
+    body_timeout_s: Annotated[float, Field(gt=0, description="seconds for a request's headers or body")] = 15.0
+    request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
+    grace_period_s: Annotated[float, Field(ge=0, description="seconds for open requests at shutdown")] = 30.0
+    enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json")] = True
+    providers: Annotated[
+        dict[str, ProviderSettings], Field(description="further OpenAI-compatible upstreams, in gateway.toml only")
+    ] = {}
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = environment().get("GATEWAY_CONFIG", CONFIG_FILE)
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=path)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, toml
+
+    @field_validator("allowed_api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        keys = value.split(",") if isinstance(value, str) else value
+        return [key.strip() for key in keys if key.strip()] if isinstance(keys, list) else keys
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower_level(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+def environment() -> dict[str, str]:
+    """The process environment over what `.env` in the working directory says."""
+    found = {**dotenv_values(".env"), **os.environ}
+    return {name: value for name, value in found.items() if value}
+
+
+def load() -> Settings:
+    """Read every source. Raises SettingsError with all problems found."""
+    env = environment()
+    problems = list(_clashes(env))
+    path = Path(env.get("GATEWAY_CONFIG", CONFIG_FILE))
+    if "GATEWAY_CONFIG" in env and not path.is_file():
+        problems.append(f"GATEWAY_CONFIG: no such file: {path}")
+    try:
+        problems += _unknown(path)
+        settings = Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([*problems, f"{path}: not valid TOML: {error}"]) from None
+    except ValidationError as error:
+        raise SettingsError([*problems, *_problems(error)]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _clashes(env: Mapping[str, str]) -> Iterator[str]:
+    for name, alias in ALIASES.items():
+        if env.get(name) and env.get(alias) and env[name] != env[alias]:
+            yield f"{name} and its alias {alias} disagree: set one of them"
+
+
+def _unknown(path: Path) -> Iterator[str]:
+    for name in tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else ():
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f": did you mean {near[0]}?" if near else f". Known: {', '.join(Settings.model_fields)}"
+            yield f"{path.name}: unknown setting {name}{hint}"
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for details in error.errors(include_url=False, include_input=False):
+        location = [str(part) for part in details["loc"]]
+        name = ".".join(location) if location[0] == "providers" else location[0].upper()
+        yield f"{name}: {details['msg'][0].lower()}{details['msg'][1:]}"

@@ -1,0 +1,43 @@
+"""One log record a request, after its last byte."""
+
+import logging
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = structlog.get_logger("ai_gateway.access")
+
+
+class AccessLogMiddleware:
+    """Writes method, path, status, provider and duration; bodies and headers never."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not logging.getLogger("ai_gateway").isEnabledFor(logging.INFO):
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        seen: dict[str, object] = {}
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status_code"] = message["status"]
+                for name, value in message.get("headers", ()):
+                    if name == b"x-gateway-provider":
+                        seen["provider"] = value.decode("latin-1")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            _log.info(
+                "request",
+                request_id=scope.get("request_id"),
+                method=scope["method"],
+                path=scope["path"],
+                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                **seen,
+            )

@@ -1,0 +1,173 @@
+"""Chat: what is answered, and how it looks as one reply."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from pydantic import JsonValue
+
+from ai_gateway.errors import UnsupportedValue
+from ai_gateway.providers.custom import faults, logprobs, prompt, sample, text, tools
+from ai_gateway.providers.custom.dice import fingerprint
+from ai_gateway.providers.custom.usage import SYSTEM_FINGERPRINT, usage
+from gateway_contract.openai import models
+
+type FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the answers: text in tokens, or calls."""
+
+    index: int
+    seed: str
+    finish_reason: FinishReason
+    tokens: Sequence[str] = ()
+    calls: Sequence[tools.ToolCall] = ()
+    function: tools.ToolCall | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return not self.calls and self.function is None
+
+    @property
+    def completion_tokens(self) -> int:
+        calls = [*self.calls, *([self.function] if self.function else [])]
+        return len(self.tokens) + sum(text.count(call.name) + text.count(call.input) for call in calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Everything a reply or a stream is made of; `created` alone is not a function of the request."""
+
+    id: str
+    created: int
+    model: str
+    choices: Sequence[Choice]
+    usage: models.CompletionUsage
+    envelope: dict[str, str]
+    """Further fields that every reply and chunk carries."""
+
+
+def answer(body: models.CreateChatCompletionRequest) -> Answer:
+    """Work out the whole answer; streaming only tells it piece by piece."""
+    if body.modalities and "audio" in body.modalities:
+        raise UnsupportedValue(
+            "The built-in provider answers in text only: leave 'audio' out of modalities.", param="modalities"
+        )
+    said = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}))
+    choices = [_choice(body, index, fingerprint(said, str(index))) for index in range(body.n or 1)]
+    return Answer(
+        id=f"chatcmpl-{fingerprint(said, body.model_dump_json(exclude={'stream', 'stream_options'}))[:29]}",
+        created=int(time.time()),
+        model=body.model,
+        choices=choices,
+        usage=usage(prompt.estimated_tokens(body.messages), sum(choice.completion_tokens for choice in choices)),
+        envelope={"system_fingerprint": SYSTEM_FINGERPRINT}
+        | ({"service_tier": "default"} if body.service_tier else {}),
+    )
+
+
+def reply(body: models.CreateChatCompletionRequest) -> models.CreateChatCompletionResponse:
+    """The answer as one reply."""
+    whole = answer(body)
+    return models.CreateChatCompletionResponse(
+        id=whole.id,
+        object="chat.completion",
+        created=whole.created,
+        model=whole.model,
+        choices=[_reply_choice(choice, body) for choice in whole.choices],
+        usage=whole.usage,
+        **whole.envelope,
+    )
+
+
+def token_logprobs(
+    body: models.CreateChatCompletionRequest, choice: Choice, places: range
+) -> list[models.ChatCompletionTokenLogprob] | None:
+    """The log probabilities of the tokens at these places of a choice, if the request wants any."""
+    if not body.logprobs or not choice.is_text:
+        return None
+    return [_logprob(choice.tokens[at], body.top_logprobs or 0, f"{choice.seed}/{at}") for at in places]
+
+
+def _choice(body: models.CreateChatCompletionRequest, index: int, seed: str) -> Choice:
+    called = [] if body.model == faults.EMPTY else tools.called_tools(body)
+    if called:
+        calls = [tools.call(tool, f"{seed}/{at}") for at, tool in enumerate(called)]
+        return Choice(index, seed, "tool_calls", calls=calls)
+    function = None if body.model == faults.EMPTY else tools.called_function(body)
+    if function is not None:
+        return Choice(index, seed, "function_call", function=tools.call(function, seed))
+    limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
+    cut = text.cut(_content(body, seed), body.stop, min(limits, default=None))
+    return Choice(index, seed, cut.finish_reason, tokens=cut.tokens)
+
+
+def _content(body: models.CreateChatCompletionRequest, seed: str) -> str:
+    """The whole text, in the format asked for."""
+    if body.model == faults.EMPTY:
+        return ""
+    words = text.reply(seed, prompt.last_user_text(body.messages))
+    match body.response_format:
+        case models.ResponseFormatJsonObject():
+            return tools.as_json({"answer": words})
+        case models.ResponseFormatJsonSchema(json_schema=wanted):
+            schema = cast("dict[str, JsonValue]", wanted.schema_.model_extra or {}) if wanted.schema_ else {}
+            return tools.as_json(sample.object_instance(schema, seed))
+        case _:
+            return words
+
+
+def _reply_choice(
+    choice: Choice, body: models.CreateChatCompletionRequest
+) -> models.CreateChatCompletionResponseChoice:
+    content = token_logprobs(body, choice, range(len(choice.tokens)))
+    found = (
+        None if content is None else models.CreateChatCompletionResponseChoiceLogprobs(content=content, refusal=None)
+    )
+    return models.CreateChatCompletionResponseChoice(
+        index=choice.index,
+        message=_message(choice),
+        logprobs=found,
+        finish_reason=choice.finish_reason,
+    )
+
+
+def _message(choice: Choice) -> models.ChatCompletionResponseMessage:
+    content = "".join(choice.tokens) if choice.is_text else None
+    message = models.ChatCompletionResponseMessage(role="assistant", content=content, refusal=None, annotations=[])
+    if choice.calls:
+        message.tool_calls = [_tool_call(call) for call in choice.calls]
+    if choice.function is not None:
+        message.function_call = models.ChatCompletionResponseMessageFunctionCall(
+            name=choice.function.name, arguments=choice.function.input
+        )
+    return message
+
+
+def _tool_call(
+    call: tools.ToolCall,
+) -> models.ChatCompletionMessageToolCall | models.ChatCompletionMessageCustomToolCall:
+    if call.kind == "custom":
+        custom = models.ChatCompletionMessageCustomToolCallCustom(name=call.name, input=call.input)
+        return models.ChatCompletionMessageCustomToolCall(id=call.id, type="custom", custom=custom)
+    function = models.ChatCompletionMessageToolCallFunction(name=call.name, arguments=call.input)
+    return models.ChatCompletionMessageToolCall(id=call.id, type="function", function=function)
+
+
+def _logprob(token: str, count: int, seed: str) -> models.ChatCompletionTokenLogprob:
+    candidates = logprobs.candidates(token, count, seed)
+    alternatives = [
+        models.ChatCompletionTokenLogprobTopLogprob(
+            token=one.token, logprob=one.logprob, bytes=list(one.token.encode("utf-8", "surrogatepass"))
+        )
+        for one in candidates[:count]
+    ]
+    return models.ChatCompletionTokenLogprob(
+        token=token,
+        logprob=candidates[0].logprob,
+        bytes=list(token.encode("utf-8", "surrogatepass")),
+        top_logprobs=alternatives,
+    )

@@ -1,0 +1,31 @@
+"""Embeddings as a reply: every form of input, both encodings."""
+
+from collections.abc import Sequence
+
+from ai_gateway.errors import UnsupportedValue
+from ai_gateway.providers.custom import faults, prompt, vectors
+from gateway_contract.openai import models
+
+
+def reply(body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
+    """One vector per input; `fault-empty` loses them all."""
+    dimensions = body.dimensions or vectors.DIMENSIONS
+    if dimensions > vectors.MOST_DIMENSIONS:
+        raise UnsupportedValue(
+            f"The built-in provider makes vectors of at most {vectors.MOST_DIMENSIONS} dimensions: ask for fewer.",
+            param="dimensions",
+        )
+    given = prompt.tokenized(body.input)
+    counted = sum(map(len, given))
+    return models.CreateEmbeddingResponse(
+        object="list",
+        model=body.model,
+        data=[] if body.model == faults.EMPTY else [_embedding(at, one, body) for at, one in enumerate(given)],
+        usage=models.CreateEmbeddingResponseUsage(prompt_tokens=counted, total_tokens=counted),
+    )
+
+
+def _embedding(index: int, tokens: Sequence[str], body: models.CreateEmbeddingRequest) -> models.Embedding:
+    vector = vectors.embed("".join(tokens), body.dimensions or vectors.DIMENSIONS)
+    encoded = vectors.as_base64(vector) if body.encoding_format == "base64" else vector
+    return models.Embedding(object="embedding", index=index, embedding=encoded)

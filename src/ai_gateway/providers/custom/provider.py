@@ -1,0 +1,68 @@
+"""The built-in provider: deterministic, offline, and able to do everything the contract describes."""
+
+from collections.abc import AsyncGenerator
+from typing import Final, override
+
+from ai_gateway.contract.call import Call
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.custom import chat, chat_stream, completion, embeddings, faults
+from gateway_contract.openai import models
+
+MODELS: Final = ("custom-chat", "custom-completion", "custom-embedding")
+"""The ids listed. Any other id works the same; fault models are left out, so that nobody picks one from a menu."""
+
+_CREATED = 1_767_225_600  # the first second of 2026: a constant, so that the list is the same everywhere
+
+
+class CustomProvider(Provider):
+    """A public test double: the same request gets the same reply, on every operation and option."""
+
+    def __init__(self, name: str = "custom") -> None:
+        super().__init__(name)
+
+    @override
+    async def list_models(self, call: Call) -> models.ListModelsResponse:
+        return models.ListModelsResponse(object="list", data=[_model(id_) for id_ in MODELS])
+
+    @override
+    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+        if faults.find(model).model == faults.NOT_FOUND:
+            await faults.befall(model)
+        return _model(model)
+
+    @override
+    async def create_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> models.CreateChatCompletionResponse:
+        await faults.befall(body.model)
+        return chat.reply(body)
+
+    @override
+    def stream_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
+        return faults.paced(body.model, chat_stream.chunks(body))
+
+    @override
+    async def create_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> models.CreateCompletionResponse:
+        await faults.befall(body.model)
+        return completion.reply(body)
+
+    @override
+    def stream_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
+        return faults.paced(body.model, completion.chunks(body))
+
+    @override
+    async def create_embeddings(
+        self, call: Call, body: models.CreateEmbeddingRequest
+    ) -> models.CreateEmbeddingResponse:
+        await faults.befall(body.model)
+        return embeddings.reply(body)
+
+
+def _model(model: str) -> models.Model:
+    return models.Model(id=model, object="model", created=_CREATED, owned_by="ai-gateway")

@@ -1,0 +1,135 @@
+"""Which tools are called, and with what: rules a caller can foresee instead of a model's mood."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+from pydantic import JsonValue
+
+from ai_gateway.providers.custom import pattern, prompt, sample, text
+from ai_gateway.providers.custom.dice import Dice, fingerprint
+from ai_gateway.providers.custom.pattern_parser import UnsupportedPattern
+from ai_gateway.providers.custom.work import Work
+from gateway_contract.openai import models
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool on offer, function or custom: what its input must look like."""
+
+    name: str
+    kind: Literal["function", "custom"] = "function"
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict)
+    expression: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool; `input` is JSON arguments for a function, any text for a custom tool."""
+
+    id: str
+    name: str
+    kind: Literal["function", "custom"]
+    input: str
+
+
+def called_tools(body: models.CreateChatCompletionRequest) -> list[Tool]:
+    """The tools this request makes the provider call; none when it is to answer in words."""
+    offered = [_tool(tool) for tool in body.tools or ()]
+    chosen = _chosen(body, offered)
+    return chosen[:1] if body.parallel_tool_calls is False else chosen
+
+
+def called_function(body: models.CreateChatCompletionRequest) -> Tool | None:
+    """The same for the older `functions`, of which one at most is called."""
+    offered = [Tool(one.name, parameters=_given(one.parameters)) for one in body.functions or ()]
+    match body.function_call:
+        case "none":
+            return None
+        case models.ChatCompletionFunctionCallOption(name=name):
+            return _by_name(offered, name, "function")
+        case _:
+            return next(iter(_mentioned(offered, body)), None)
+
+
+def call(tool: Tool, seed: str) -> ToolCall:
+    """Call the tool with an input that suits it."""
+    made = _custom_input(tool, seed) if tool.kind == "custom" else _arguments(tool, seed)
+    return ToolCall(f"call_{fingerprint(seed, tool.name)[:24]}", tool.name, tool.kind, made)
+
+
+def as_json(value: JsonValue) -> str:
+    """JSON text without needless spaces, as models write it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _tool(tool: models.ChatCompletionTool | models.CustomToolChatCompletions) -> Tool:
+    if isinstance(tool, models.ChatCompletionTool):
+        return Tool(tool.function.name, parameters=_given(tool.function.parameters))
+    expression = None
+    if isinstance(tool.custom.format, models.CustomToolChatCompletionsCustomFormatGrammar):
+        grammar = tool.custom.format.grammar
+        expression = grammar.definition if grammar.syntax == "regex" else None
+    return Tool(tool.custom.name, "custom", expression=expression)
+
+
+def _given(parameters: models.FunctionParameters | None) -> Mapping[str, JsonValue]:
+    return {} if parameters is None else cast("Mapping[str, JsonValue]", parameters.model_extra or {})
+
+
+def _chosen(body: models.CreateChatCompletionRequest, offered: Sequence[Tool]) -> list[Tool]:
+    match body.tool_choice:
+        case "none":
+            return []
+        case "required":
+            return _mentioned(offered, body) or list(offered[:1])
+        case models.ChatCompletionNamedToolChoice(function=function):
+            return [_by_name(offered, function.name, "function")]
+        case models.ChatCompletionNamedToolChoiceCustom(custom=custom):
+            return [_by_name(offered, custom.name, "custom")]
+        case models.ChatCompletionAllowedToolsChoice(allowed_tools=allowed):
+            listed = _allowed(allowed, offered)
+            return _mentioned(listed, body) or (listed[:1] if allowed.mode == "required" else [])
+        case _:
+            return _mentioned(offered, body)
+
+
+def _by_name(offered: Sequence[Tool], name: str, kind: Literal["function", "custom"]) -> Tool:
+    """The tool of that name; one without parameters when it was not offered, for it must be called all the same."""
+    return next((tool for tool in offered if (tool.name, tool.kind) == (name, kind)), Tool(name, kind))
+
+
+def _allowed(allowed: models.ChatCompletionAllowedTools, offered: Sequence[Tool]) -> list[Tool]:
+    kinds: tuple[Literal["function", "custom"], ...] = ("function", "custom")
+    named = [(entry[kind].get("name"), kind) for entry in allowed.tools for kind in kinds if _is_named(entry, kind)]
+    return [_by_name(offered, name, kind) for name, kind in named if isinstance(name, str)]
+
+
+def _is_named(entry: Mapping[str, object], kind: str) -> bool:
+    return isinstance(entry.get(kind), dict)
+
+
+def _mentioned(offered: Sequence[Tool], body: models.CreateChatCompletionRequest) -> list[Tool]:
+    """The tools whose names stand as words in the last message, when that is a user's; in the order of the offer."""
+    said = prompt.users_turn(body.messages)
+    return [tool for tool in offered if tool.name in said and _is_word_in(tool.name, said)]
+
+
+def _is_word_in(name: str, said: str) -> bool:
+    return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said) is not None
+
+
+def _arguments(tool: Tool, seed: str) -> str:
+    return as_json(sample.object_instance(dict(tool.parameters), seed)) if tool.parameters else "{}"
+
+
+def _custom_input(tool: Tool, seed: str) -> str:
+    dice = Dice(seed)
+    if tool.expression is None:
+        return text.phrase(dice)
+    try:
+        return pattern.write(tool.expression, dice, Work())
+    except UnsupportedPattern:
+        return text.phrase(dice)

@@ -1,0 +1,130 @@
+"""From anything an upstream can do wrong to the error a client is told: one total function for each kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from pydantic_core import from_json
+
+from ai_gateway.errors import (
+    GatewayError,
+    UpstreamAuthError,
+    UpstreamError,
+    UpstreamInvalidResponse,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+
+# Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
+KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
+_KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
+_KEPT_PREFIX = "x-ratelimit-"
+_LONGEST_MESSAGE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What an upstream says went wrong, whatever shape it chose to say it in."""
+
+    message: str | None = None
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The upstream's headers that tell a client when to come back."""
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if name.lower() in _KEPT_HEADERS or name.lower().startswith(_KEPT_PREFIX)
+    }
+
+
+def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, secret: str) -> GatewayError:
+    """The error for a reply whose status is not 2xx. `secret` is the gateway's key, which must not come back out."""
+    complaint = read_complaint(body)
+    kept = kept_headers(headers)
+    if status in {401, 403}:
+        return UpstreamAuthError(
+            f"Provider '{provider}' refused the gateway's credentials: its operator has to check the key.",
+            detail=f"status {status}",
+        )
+    if 300 <= status < 400:
+        return UpstreamInvalidResponse(f"Provider '{provider}' answered with a redirect, which is not followed.")
+    if status in KEPT_STATUSES:
+        return UpstreamRefused(
+            _told(complaint.message, secret) or f"Provider '{provider}' refused the request (status {status}).",
+            status=status,
+            type=complaint.type or ("requests" if status == 429 else "invalid_request_error"),
+            code=complaint.code or ("rate_limit_exceeded" if status == 429 else None),
+            param=complaint.param,
+            headers=kept,
+        )
+    if status == 408:
+        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept)
+    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept)
+
+
+def from_event(provider: str, value: object, secret: str) -> UpstreamError:
+    """The error for a stream event, or a reply with status 200, that is an error in itself."""
+    complaint = _complaint(value)
+    message = _told(complaint.message, secret) or "no reason given"
+    return UpstreamError(f"Provider '{provider}' reported an error: {message}")
+
+
+def from_exception(provider: str, error: Exception) -> GatewayError:
+    """The error for an exception of the HTTP client; errors of ours pass through."""
+    if isinstance(error, GatewayError):
+        return error
+    detail = f"{type(error).__name__}: {error}"
+    if isinstance(error, TimeoutError):  # aiohttp's timeouts are TimeoutErrors too
+        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", detail=detail)
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+        return UpstreamInvalidResponse(f"Provider '{provider}' broke off or garbled its reply.", detail=detail)
+    return UpstreamUnreachable(f"Provider '{provider}' cannot be reached. Try again.", detail=detail)
+
+
+def is_error(value: object) -> bool:
+    """Whether a JSON value that came with status 200 is an error all the same."""
+    return isinstance(value, dict) and bool(value.get("error")) and "choices" not in value and "data" not in value
+
+
+def read_complaint(body: bytes) -> Complaint:
+    """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else says nothing."""
+    try:
+        return _complaint(from_json(body, allow_inf_nan=False))
+    except ValueError:
+        return Complaint()
+
+
+def _complaint(value: object) -> Complaint:
+    if isinstance(value, list) and value:  # some upstreams wrap the envelope in a list
+        value = value[0]
+    if not isinstance(value, dict):
+        return Complaint()
+    inner = value.get("error", value.get("detail", value))
+    if isinstance(inner, str):
+        return Complaint(message=inner)
+    if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+        return Complaint(message=_text(inner[0].get("msg")))
+    if not isinstance(inner, dict):
+        return Complaint()
+    return Complaint(
+        message=_text(inner.get("message")) or _text(inner.get("detail")),
+        type=_text(inner.get("type")),
+        code=_text(inner.get("code")),
+        param=_text(inner.get("param")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _told(message: str | None, secret: str) -> str | None:
+    """The upstream's words, without the gateway's key and not longer than anybody reads."""
+    if message and secret:
+        message = message.replace(secret, "[key]")
+    return message[:_LONGEST_MESSAGE] if message else None

@@ -1,0 +1,151 @@
+"""Any upstream that speaks OpenAI's wire."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import override
+
+from pydantic import BaseModel, SecretStr
+from pydantic_core import from_json
+
+from ai_gateway.conform.reply import exact
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.write import to_json
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
+from ai_gateway.providers.transport import OpenStream, Timeouts, Transport, path_segments
+from gateway_contract.openai import models
+
+_JSON = "application/json"
+_DONE = b"[DONE]"
+
+type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletionStreamResponse
+
+
+class OpenAICompatible(Provider):
+    """Forwards requests as they are, unknown fields included, and answers with exact replies."""
+
+    def __init__(self, name: str, base_url: str, api_key: SecretStr | None, timeouts: Timeouts) -> None:
+        super().__init__(name)
+        self._secret = api_key.get_secret_value() if api_key else ""
+        headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
+        self._transport = Transport(name, base_url, headers, timeouts)
+
+    @override
+    async def list_models(self, call: Call) -> models.ListModelsResponse:
+        return await self._fetch(call, "GET", "/models", None, models.ListModelsResponse)
+
+    @override
+    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+        return await self._fetch(call, "GET", f"/models/{path_segments(model)}", None, models.Model)
+
+    @override
+    async def create_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> models.CreateChatCompletionResponse:
+        return await self._fetch(call, "POST", "/chat/completions", body, models.CreateChatCompletionResponse)
+
+    @override
+    def stream_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
+        return self._stream(call, "/chat/completions", body, models.CreateChatCompletionStreamResponse)
+
+    @override
+    async def create_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> models.CreateCompletionResponse:
+        return await self._fetch(call, "POST", "/completions", body, models.CreateCompletionResponse)
+
+    @override
+    def stream_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
+        return self._stream(call, "/completions", body, models.CreateCompletionStreamResponse)
+
+    @override
+    async def create_embeddings(
+        self, call: Call, body: models.CreateEmbeddingRequest
+    ) -> models.CreateEmbeddingResponse:
+        return await self._fetch(call, "POST", "/embeddings", body, models.CreateEmbeddingResponse)
+
+    @override
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def _fetch[Reply: BaseModel](
+        self, call: Call, method: str, path: str, body: BaseModel | None, model: type[Reply]
+    ) -> Reply:
+        sent = to_json(body) if body is not None else None
+        reply = await self._transport.fetch(method, path, self._headers(call, _JSON), sent)
+        self._check(call, reply.status, reply.headers, reply.body)
+        value = self._parsed(reply.body)
+        if is_error(value):
+            raise from_event(self.name, value, self._secret)
+        return exact(model, value)
+
+    async def _stream[Item: Chunk](
+        self, call: Call, path: str, body: BaseModel, model: type[Item]
+    ) -> AsyncGenerator[Item]:
+        headers = self._headers(call, "text/event-stream")
+        async with self._transport.stream(path, headers, to_json(body)) as stream:
+            await self._check_head(call, stream)
+            unfinished: set[int] = set()
+            finished = False
+            async with aclosing(stream.events()) as events:
+                async for data in events:
+                    if data == _DONE:
+                        return
+                    chunk = self._chunk(data, model)
+                    for choice in chunk.choices:
+                        if choice.finish_reason is None:
+                            unfinished.add(choice.index)
+                        else:
+                            unfinished.discard(choice.index)
+                            finished = True
+                    yield chunk
+            # Some upstreams never send [DONE]; a finish reason for every choice says as much.
+            if unfinished or not finished:
+                raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
+
+    def _chunk[Item: Chunk](self, data: bytes, model: type[Item]) -> Item:
+        value = self._parsed(data)
+        if is_error(value):
+            raise from_event(self.name, value, self._secret)
+        return exact(model, value)
+
+    async def _check_head(self, call: Call, stream: OpenStream) -> None:
+        """Raise unless a stream of events is coming."""
+        media = stream.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if stream.status == 200 and media == "text/event-stream":
+            call.reply_headers.update(kept_headers(stream.headers))
+            return
+        body = await stream.read()
+        self._check(call, stream.status, stream.headers, body)
+        value = self._parsed(body)
+        if is_error(value):
+            raise from_event(self.name, value, self._secret)
+        raise UpstreamInvalidResponse(f"Provider '{self.name}' did not answer with a stream.")
+
+    def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        if status != 200:
+            raise self._refusal(status, headers, body)
+        call.reply_headers.update(kept_headers(headers))
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+        if 200 <= status < 300:
+            return UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
+        return from_reply(self.name, status, headers, body, self._secret)
+
+    def _parsed(self, raw: bytes) -> object:
+        try:
+            value: object = from_json(raw, allow_inf_nan=False)
+        except ValueError as error:
+            raise UpstreamInvalidResponse(
+                f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
+            ) from None
+        return value
+
+    @staticmethod
+    def _headers(call: Call, accept: str) -> dict[str, str]:
+        return {"accept": accept, "content-type": _JSON, "x-request-id": call.request_id}

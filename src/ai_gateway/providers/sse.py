@@ -1,0 +1,46 @@
+"""Server-sent events from bytes: any chunking of the same bytes gives the same events."""
+
+import re
+from collections.abc import Iterator
+
+from ai_gateway.errors import UpstreamInvalidResponse
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class EventParser:
+    """Feed it bytes as they come; it yields the data of each event that is complete.
+
+    Takes every line end the standard knows, comments, data over several lines and a missing space after the colon.
+    An event larger than `max_event` bytes raises UpstreamInvalidResponse.
+    """
+
+    def __init__(self, max_event: int) -> None:
+        self._max_event = max_event
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        buffer = self._rest + chunk
+        # A CR at the very end may be the first half of a CRLF: it waits for what follows.
+        held = b"\r" if buffer.endswith(b"\r") else b""
+        lines = _LINE_END.split(buffer[:-1] if held else buffer) if b"\r" in buffer else buffer.split(b"\n")
+        self._rest = lines.pop() + held
+        for line in lines:
+            if line:
+                self._take(line)
+            elif self._data:
+                data, self._data, self._size = b"\n".join(self._data), [], 0
+                yield data
+        if len(self._rest) + self._size > self._max_event:
+            raise UpstreamInvalidResponse("The provider sent an event that is too large to pass on.")
+
+    def _take(self, line: bytes) -> None:
+        if not line.startswith(b"data"):
+            return
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            value = value.removeprefix(b" ")
+            self._size += len(value)
+            self._data.append(value)

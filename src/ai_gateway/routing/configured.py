@@ -1,0 +1,94 @@
+"""Which upstreams the operator has configured, and what is missing for them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from ai_gateway.config.constants import RESERVED_NAMES
+from ai_gateway.config.settings import ALIASES, Settings, SettingsError
+from ai_gateway.providers.rows import ROWS, ProviderRow
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredUpstream:
+    """An OpenAI-compatible upstream that can be called."""
+
+    name: str
+    base_url: str
+    api_key: SecretStr | None
+
+
+def configured_upstreams(settings: Settings, env: Mapping[str, str]) -> list[ConfiguredUpstream]:
+    """Every configured upstream: rows first, then the user's own. Raises SettingsError with all problems."""
+    problems: list[str] = []
+    found = [*_from_rows(env, problems), *_from_file(settings, env, problems), *_from_env(env, problems)]
+    problems += _url_problems(found)
+    names = [upstream.name for upstream in found]
+    problems += [f"provider '{name}' is configured twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems += [
+        f"provider name '{name}' cannot be used: choose lower-case letters, digits, - and _, and none of our own paths"
+        for name in names
+        if name in RESERVED_NAMES or name == "custom" or not _NAME.fullmatch(name)
+    ]
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[ConfiguredUpstream]:
+    for row in ROWS:
+        url = _url_of(row, env)
+        key = env.get(row.key_env)
+        if not (url or key):
+            continue
+        if row.needs_key and not key:
+            problems.append(f"{row.key_env} is missing, but {row.base_url_env} is set: set the key or unset the URL")
+            continue
+        yield ConfiguredUpstream(row.name, url or row.base_url, SecretStr(key) if key else None)
+
+
+def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
+    return env.get(row.base_url_env) or env.get(ALIASES.get(row.base_url_env, ""))
+
+
+def _from_file(settings: Settings, env: Mapping[str, str], problems: list[str]) -> Iterator[ConfiguredUpstream]:
+    for name, table in settings.providers.items():
+        key = table.api_key
+        if key is None and table.api_key_env:
+            value = env.get(table.api_key_env)
+            if not value:
+                problems.append(f"providers.{name}: {table.api_key_env} is missing: set it")
+                continue
+            key = SecretStr(value)
+        yield ConfiguredUpstream(name, table.base_url, key)
+
+
+def _from_env(env: Mapping[str, str], _problems: list[str]) -> Iterator[ConfiguredUpstream]:
+    for variable, url in env.items():
+        match = _ENV_URL.fullmatch(variable)
+        if match:
+            key = env.get(f"PROVIDER_{match[1]}_API_KEY")
+            yield ConfiguredUpstream(match[1].lower(), url, SecretStr(key) if key else None)
+
+
+def _url_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
+    for upstream in upstreams:
+        parts = urlsplit(upstream.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            yield f"provider '{upstream.name}': the base URL must look like https://host/v1"
+        elif parts.username or parts.password or parts.query or parts.fragment:
+            yield f"provider '{upstream.name}': the base URL must hold no credentials, query or fragment"
+
+
+def unconfigured_hint(name: str) -> str | None:
+    """What to set so that a known but unconfigured provider can be used."""
+    for row in ROWS:
+        if row.name == name:
+            return f"set {row.key_env if row.needs_key else row.base_url_env}"
+    return None

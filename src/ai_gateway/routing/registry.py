@@ -1,0 +1,48 @@
+"""The configured providers by name."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from ai_gateway.errors import ProviderNotFound
+from ai_gateway.providers.base import Provider
+from ai_gateway.routing.configured import unconfigured_hint
+
+BUILT_IN = "custom"
+
+
+class Registry:
+    """Looks providers up by their path segment."""
+
+    def __init__(self, providers: Iterable[Provider]) -> None:
+        self._providers = {provider.name: provider for provider in providers}
+
+    def __iter__(self) -> Iterator[Provider]:
+        return iter(self._providers.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._providers
+
+    @property
+    def names(self) -> list[str]:
+        """Every name, the built-in one included, in order of configuration."""
+        return list(self._providers)
+
+    @property
+    def only_built_in(self) -> bool:
+        """Whether no real provider is configured."""
+        return self.names == [BUILT_IN]
+
+    def get(self, name: str) -> Provider:
+        """The provider. Raises ProviderNotFound naming what there is and what is missing."""
+        try:
+            return self._providers[name]
+        except KeyError:
+            raise ProviderNotFound(self._unknown(name)) from None
+
+    def _unknown(self, name: str) -> str:
+        known = f"Known: {', '.join(sorted(self.names))}."
+        hint = unconfigured_hint(name)
+        if hint:
+            return f"Provider '{name}' is not configured: {hint}. {known}"
+        near = difflib.get_close_matches(name, self.names, n=1)
+        return f"There is no such provider{f'; did you mean {near[0]!r}?' if near else '.'} {known}"

@@ -1,0 +1,94 @@
+"""OpenAI's own Node SDK against the live gateway; `node/checks.mjs` says what is checked, one test for each."""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.support.gateway import TEST_KEY, LiveGateway
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+HERE = Path(__file__).parent / "node"
+SCRIPT = HERE / "checks.mjs"
+NAMES = re.findall(r"^  async '([^']+)'\(\) \{$", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
+NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
+
+
+@pytest.fixture(scope="module")
+def node() -> Path:
+    """A Node with the SDK beside it, installed once per machine from the lock file."""
+    try:
+        npm = shutil.which("npm") or _missing("npm is not installed")
+        with _only_one_of_us():
+            _install(npm)
+        return _runtime()
+    except (OSError, subprocess.SubprocessError) as error:
+        _missing(f"the Node SDK could not be installed: {error}")
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextmanager
+def _only_one_of_us() -> Iterator[None]:
+    with (Path(tempfile.gettempdir()) / f"ai-gateway-npm-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(npm: str) -> None:
+    """`npm ci`, unless what is there came from this very lock file. No package's scripts are run."""
+    wanted = (HERE / "package-lock.json").read_bytes()
+    stamp = HERE / "node_modules" / ".installed-lock.json"
+    if stamp.exists() and stamp.read_bytes() == wanted:
+        return
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=240)  # noqa: S603 - npm by its path
+    stamp.write_bytes(wanted)
+
+
+def _runtime() -> Path:
+    own = HERE / "node_modules" / ".bin" / "node"
+    found = own if own.exists() else Path(shutil.which("node") or _missing("node is not installed"))
+    version = subprocess.run([found, "--version"], check=True, capture_output=True, text=True, timeout=20).stdout  # noqa: S603
+    if int(version.lstrip("v").split(".")[0]) < NODE_MAJOR:
+        _missing(f"node {NODE_MAJOR} or newer is needed, not {version.strip()}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    """The line that the script printed for each check."""
+    done = subprocess.run(  # noqa: S603 - our own script
+        [node, SCRIPT],
+        env={"PATH": os.environ["PATH"], "GATEWAY_URL": gateway.base_url, "GATEWAY_KEY": TEST_KEY},
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (line for line in done.stdout.splitlines() if line.startswith(("ok ", "not ok ")))
+    return {line.removeprefix("not ").removeprefix("ok ").partition(": ")[0]: line for line in lines}
+
+
+def test_the_script_holds_checks() -> None:
+    assert len(NAMES) >= 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_node_sdk_finds_that(results: dict[str, str], name: str) -> None:
+    assert results.get(name, "the script ended before it") == f"ok {name}"

@@ -1,0 +1,582 @@
+"""The OpenAI-compatible adapter against every fault: what a client of the live gateway is told, and when."""
+
+import base64
+import contextlib
+import json
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+
+from tests.support.behaviours import MODELS, SECRET_MARK, TEXT, USAGE, VECTORS, behave
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+UPSTREAM_KEY = "sk-upstream-5c1e9f7a2b"
+CHAT, LEGACY, EMBED = "chat/completions", "completions", "embeddings"
+TIMEOUTS = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "zebra",
+        "parameters": {
+            "type": "object",
+            "required": ["z", "a"],
+            "properties": {"z": {"type": "string"}, "m": {"x-own": [3, {"b": 1, "a": None}]}, "a": {"type": "number"}},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def relaying(url: str, **env: str) -> Iterator[LiveGateway]:
+    settings = {"ALLOWED_API_KEYS": TEST_KEY, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": UPSTREAM_KEY, **env}
+    with running_gateway(**settings) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def relay(upstream: Upstream) -> Iterator[LiveGateway]:
+    with relaying(upstream.url) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def impatient(upstream: Upstream) -> Iterator[LiveGateway]:
+    """A gateway that waits a second for anything."""
+    with relaying(upstream.url, **TIMEOUTS) as live:
+        yield live
+
+
+def request_body(operation: str, model: str, **fields: Any) -> dict[str, Any]:
+    contents: dict[str, dict[str, Any]] = {
+        CHAT: {"messages": [{"role": "user", "content": "hello"}]},
+        LEGACY: {"prompt": "hello"},
+        EMBED: {"input": "hello"},
+    }
+    return {"model": model, **contents[operation], **fields}
+
+
+def client_of(live: LiveGateway) -> httpx2.Client:
+    headers = {"authorization": f"Bearer {TEST_KEY}"}
+    return httpx2.Client(base_url=f"{live.base_url}/openai/v1/", headers=headers, timeout=20, trust_env=False)
+
+
+def ask(
+    live: LiveGateway, model: str, operation: str = CHAT, headers: dict[str, str] | None = None, **fields: Any
+) -> httpx2.Response:
+    with client_of(live) as client:
+        return client.post(operation, json=request_body(operation, model, **fields), headers=headers)
+
+
+def error_of(response: httpx2.Response) -> dict[str, Any]:
+    """The error of an envelope that leaks nothing."""
+    envelope: dict[str, dict[str, Any]] = response.json()
+    assert list(envelope) == ["error"], response.text
+    assert sorted(envelope["error"]) == ["code", "message", "param", "type"]
+    assert envelope["error"]["message"]
+    assert response.headers["x-request-id"]
+    for secret in (SECRET_MARK, UPSTREAM_KEY, TEST_KEY, str(HOST)):
+        assert secret not in response.text
+    return envelope["error"]
+
+
+@dataclass(frozen=True)
+class Events:
+    """A stream as its client read it."""
+
+    chunks: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    done: bool
+
+    @property
+    def text(self) -> str:
+        choices = [choice for chunk in self.chunks for choice in chunk["choices"]]
+        return "".join(
+            choice["text"] if "text" in choice else choice["delta"].get("content") or "" for choice in choices
+        )
+
+
+def events_of(response: httpx2.Response) -> Events:
+    """Strictly our own frames: `data: ` and a blank line, nothing after the terminator."""
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert SECRET_MARK not in response.text
+    assert UPSTREAM_KEY not in response.text
+    frames = response.text.split("\n\n")
+    assert frames.pop() == ""
+    assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames), frames
+    payloads = [frame.removeprefix("data: ") for frame in frames]
+    done = payloads[-1] == "[DONE]"
+    values = [json.loads(payload) for payload in (payloads[:-1] if done else payloads)]
+    error = values.pop()["error"] if "error" in values[-1] else None
+    assert all("error" not in value for value in values)
+    return Events(values, error, done)
+
+
+# -- what is good arrives as it is --
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+def test_a_good_reply_arrives_unchanged(relay: LiveGateway, upstream: Upstream, operation: str) -> None:
+    model = f"good#{operation}"
+    got = ask(relay, model, operation)
+    with httpx2.Client(trust_env=False) as direct:
+        wanted = direct.post(f"{upstream.url}/{operation}", json=request_body(operation, model))
+    assert got.status_code == 200, got.text
+    assert got.json() == wanted.json()
+    assert got.headers["x-gateway-provider"] == "openai"
+    assert "x-gateway-repaired" not in got.headers
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}], ids=["plain", "with usage"])
+def test_a_good_stream_arrives_unchanged(
+    relay: LiveGateway, upstream: Upstream, operation: str, options: dict[str, Any]
+) -> None:
+    body = request_body(operation, "good", stream=True, **options)
+    got = events_of(ask(relay, "good", operation, stream=True, **options))
+    with httpx2.Client(trust_env=False) as direct:
+        wanted = events_of(direct.post(f"{upstream.url}/{operation}", json=body))
+    assert got == wanted
+    assert got.done
+    assert got.text == TEXT
+
+
+def test_models_are_listed_and_retrieved(relay: LiveGateway) -> None:
+    with client_of(relay) as client:
+        listed = client.get("models").json()
+        one = client.get("models/up%2Fmodel-a:7b").json()
+    assert [model["id"] for model in listed["data"]] == MODELS
+    assert one == listed["data"][0]
+
+
+@pytest.mark.parametrize(
+    "given", ["..%2F..%2Fadmin", "%2e%2e/%2e%2e/admin", "a%3Fb=c", "a%23b", "%2F%2Fevil.example%2Fx"]
+)
+def test_no_model_id_leaves_the_upstreams_models_path(relay: LiveGateway, upstream: Upstream, given: str) -> None:
+    before = len(upstream.requests)
+    with client_of(relay) as client:
+        status = client.get(f"{relay.base_url}/openai/v1/models/{given}").status_code
+    assert status in {200, 400, 404}
+    for seen in upstream.requests[before:]:
+        head, _, rest = seen.path.partition("/v1/models/")
+        assert (head, bool(rest)) == ("", True)
+        assert not {"..", "?", "#"} & set(rest.split("/"))
+        assert "?" not in rest
+
+
+@pytest.mark.parametrize("asked", ["base64", "float", None])
+@pytest.mark.parametrize("model", ["good", "floats-only"])
+def test_vectors_arrive_in_the_encoding_that_was_asked_for(relay: LiveGateway, model: str, asked: str | None) -> None:
+    extra: dict[str, Any] = {"encoding_format": asked} if asked else {}
+    data = ask(relay, model, EMBED, input=["a", "b"], **extra).json()["data"]
+    assert [item["index"] for item in data] == [0, 1]
+    for item, vector in zip(data, VECTORS, strict=True):
+        got = item["embedding"]
+        if asked == "base64":
+            got = struct.unpack("<3f", base64.b64decode(got, validate=True))
+        assert list(got) == pytest.approx(vector, abs=1e-6)
+
+
+# -- what is sloppy is mended, and named --
+
+
+def test_a_sloppy_reply_arrives_exact(relay: LiveGateway) -> None:
+    response = ask(relay, "sloppy")
+    assert response.status_code == 200, response.text
+    body = response.json()
+    assert not {"system_fingerprint", "usage", "service_tier"} & set(body)
+    assert body["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": TEXT, "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ]
+    assert response.headers["x-gateway-repaired"]
+
+
+def test_a_sloppy_stream_arrives_exact(relay: LiveGateway) -> None:
+    got = events_of(ask(relay, "sloppy", stream=True))
+    assert got.done
+    assert got.text == TEXT
+    assert got.chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert all(chunk.get("system_fingerprint", "") is not None for chunk in got.chunks)
+    assert all("tool_calls" not in choice["delta"] for chunk in got.chunks for choice in chunk["choices"])
+    assert [choice["finish_reason"] for chunk in got.chunks for choice in chunk["choices"]][-1] == "stop"
+    assert all("finish_reason" in choice for chunk in got.chunks for choice in chunk["choices"])
+    assert not any(chunk.get("usage") for chunk in got.chunks), "usage came unasked"
+
+
+def test_usage_inside_the_finish_chunk_gets_a_chunk_of_its_own_when_asked_for(relay: LiveGateway) -> None:
+    got = events_of(ask(relay, "sloppy", stream=True, stream_options={"include_usage": True}))
+    assert got.chunks[-1]["choices"] == []
+    assert got.chunks[-1]["usage"] == USAGE
+    assert not any(chunk.get("usage") for chunk in got.chunks[:-1])
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+@pytest.mark.parametrize(
+    "model", ["sse-crlf", "sse-comments", "sse-no-space", "sse-bytes", "sse-split-utf8", "finished-without-done"]
+)
+def test_legal_oddities_of_event_streams_are_understood(relay: LiveGateway, model: str, operation: str) -> None:
+    got = events_of(ask(relay, model, operation, stream=True))
+    assert (got.error, got.done, got.text) == (None, True, TEXT)
+
+
+def test_a_compressed_reply_is_read_or_refused_but_never_garbled(relay: LiveGateway) -> None:
+    response = ask(relay, "gzip")
+    assert response.status_code in {200, 502}
+    if response.status_code == 200:
+        assert response.json()["choices"][0]["message"]["content"] == TEXT
+    else:
+        assert error_of(response)["code"] == "upstream_invalid_response"
+
+
+# -- what the upstream is sent --
+
+
+def test_tools_and_unknown_fields_reach_the_upstream_unchanged_and_in_order(
+    relay: LiveGateway, upstream: Upstream
+) -> None:
+    sent = request_body(
+        CHAT, "order", zz={"b": [1.5, None], "a": True}, tools=[TOOL], aa="Ü\u2028", temperature=0.5, seed=2**53 + 1
+    )
+    with client_of(relay) as client:
+        assert client.post(CHAT, json=sent).status_code == 200
+    got = upstream.last("order").json
+    assert got == sent
+    assert json.dumps(got["tools"]) == json.dumps([TOOL])
+    assert json.dumps(got["zz"]) == json.dumps(sent["zz"])
+    assert "stream" not in got
+
+
+def test_the_gateways_key_reaches_the_upstream_and_the_clients_does_not(relay: LiveGateway, upstream: Upstream) -> None:
+    private = {"x-request-id": "trace.me-1", "cookie": "a=b", "x-forwarded-for": "10.0.0.9", "openai-organization": "o"}
+    ask(relay, "headers", headers=private)
+    seen = upstream.last("headers")
+    assert seen.header("x-request-id") == "trace.me-1"
+    assert seen.header("authorization") == f"Bearer {UPSTREAM_KEY}"
+    assert [value for name, value in seen.headers if name == "host"] == [f"{HOST}:{upstream.port}"]
+    assert seen.header("cookie") is None
+    assert not [value for _, value in seen.headers if TEST_KEY in value]
+
+
+def test_a_base_url_in_the_body_changes_nothing(relay: LiveGateway, upstream: Upstream) -> None:
+    extra: dict[str, Any] = {"api_base": "http://127.0.0.1:9", "base_url": "http://127.0.0.1:9", "api_key": "x"}
+    assert ask(relay, "steered", **extra).status_code == 200
+    assert upstream.last("steered").header("authorization") == f"Bearer {UPSTREAM_KEY}"
+
+
+# -- refusals of the upstream --
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("dialect", ["nested", "flat"])
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429])
+def test_a_refusal_keeps_its_status_code_and_param(
+    relay: LiveGateway, upstream: Upstream, status: int, dialect: str, stream: bool
+) -> None:
+    model = f"status-{status}-{dialect}#{stream}"
+    response = ask(relay, model, stream=stream)
+    assert response.status_code == status
+    error = error_of(response)
+    assert (error["code"], error["param"]) == ("upstream_code", "messages[0].content")
+    assert f"upstream refuses with {status}" in error["message"]
+    assert len(upstream.seen(model)) == 1, "a refusal is not asked for twice"
+
+
+@pytest.mark.parametrize("dialect", ["string", "detail", "html", "empty"])
+@pytest.mark.parametrize("status", [400, 404, 422, 429])
+def test_a_refusal_in_another_dialect_keeps_its_status(relay: LiveGateway, status: int, dialect: str) -> None:
+    response = ask(relay, f"status-{status}-{dialect}")
+    assert response.status_code == status
+    message = error_of(response)["message"]
+    if dialect in {"string", "detail"}:
+        assert f"upstream refuses with {status}" in message
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_rate_limit_keeps_what_tells_the_client_when_to_return(relay: LiveGateway, stream: bool) -> None:
+    response = ask(relay, "status-429", stream=stream)
+    assert response.headers["retry-after"] == "7"
+    assert response.headers["x-ratelimit-limit-requests"] == "60"
+    assert response.headers["x-ratelimit-remaining-requests"] == "0"
+    assert response.headers["x-ratelimit-reset-requests"] == "7s"
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY, EMBED])
+@pytest.mark.parametrize("status", [401, 403])
+def test_the_gateways_own_trouble_with_its_key_is_not_the_clients(
+    relay: LiveGateway, status: int, operation: str
+) -> None:
+    for dialect in ("nested", "string", "html"):
+        response = ask(relay, f"status-{status}-{dialect}", operation)
+        error = error_of(response)
+        assert (response.status_code, error["code"]) == (502, "upstream_auth_error")
+        assert "upstream refuses" not in error["message"]
+        assert "www-authenticate" not in response.headers
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY, EMBED])
+@pytest.mark.parametrize("status", [500, 502, 503, 529])
+def test_a_broken_upstream_is_a_bad_gateway(relay: LiveGateway, status: int, operation: str) -> None:
+    for dialect in ("nested", "html", "empty"):
+        response = ask(relay, f"status-{status}-{dialect}", operation)
+        assert (response.status_code, error_of(response)["code"]) == (502, "upstream_error")
+
+
+def test_refusals_on_models_follow_the_same_rules(relay: LiveGateway) -> None:
+    with client_of(relay) as client:
+        got = [client.get(f"models/status-{status}") for status in (404, 401, 500)]
+    assert [response.status_code for response in got] == [404, 502, 502]
+    assert [error_of(response)["code"] for response in got[1:]] == ["upstream_auth_error", "upstream_error"]
+
+
+# -- replies that are none --
+
+BROKEN = ["broken-json", "html", "empty-body", "no-content", "null-body", "wrong-shape", "redirect", "garbage"]
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY, EMBED])
+@pytest.mark.parametrize("model", [*BROKEN, "bad-status-line"])
+def test_a_reply_that_is_none_is_an_invalid_response(relay: LiveGateway, model: str, operation: str) -> None:
+    response = ask(relay, model, operation)
+    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
+
+
+@pytest.mark.parametrize("model", [*BROKEN, "stream-error-first", "stream-empty"])
+def test_a_stream_that_never_begins_keeps_a_status(relay: LiveGateway, model: str) -> None:
+    response = ask(relay, model, stream=True)
+    assert response.status_code == 502, response.text
+    error = error_of(response)
+    if model in BROKEN:
+        assert error["code"] == "upstream_invalid_response"
+
+
+@pytest.mark.parametrize("model", ["broken-json", "html", "wrong-shape", "redirect"])
+def test_a_model_that_is_none_is_an_invalid_response(relay: LiveGateway, model: str) -> None:
+    with client_of(relay) as client:
+        response = client.get(f"models/{model}")
+    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
+
+
+def test_an_error_dressed_as_success_is_a_bad_gateway(relay: LiveGateway) -> None:
+    response = ask(relay, "error-in-200")
+    assert response.status_code == 502
+    assert error_of(response)["code"].startswith("upstream_")
+
+
+def test_a_missing_vector_is_an_invalid_response(relay: LiveGateway) -> None:
+    response = ask(relay, "wrong-vectors", EMBED, input=["a", "b"])
+    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
+
+
+@pytest.mark.parametrize("model", ["huge-body", "gzip-bomb"])
+def test_a_reply_without_end_is_cut_and_not_kept(relay: LiveGateway, model: str) -> None:
+    before = relay.rss()
+    response = ask(relay, model)
+    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
+    assert relay.rss() - before < 100 * 2**20
+
+
+# -- connections that break --
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("model", ["close-at-once", "reset-at-once"])
+def test_a_connection_that_breaks_at_once_is_unreachable(relay: LiveGateway, model: str, stream: bool) -> None:
+    response = ask(relay, model, stream=stream)
+    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_unreachable")
+
+
+def test_a_reply_cut_short_is_a_bad_gateway(relay: LiveGateway) -> None:
+    response = ask(relay, "short-body")
+    assert response.status_code == 502
+    assert error_of(response)["code"] in {"upstream_invalid_response", "upstream_unreachable"}
+
+
+def test_an_upstream_that_is_not_there_is_unreachable_at_once() -> None:
+    with relaying(f"http://{HOST}:{free_port()}/v1") as live:
+        started = time.monotonic()
+        whole = ask(live, "any")
+        streamed = ask(live, "any", stream=True)
+        took = time.monotonic() - started
+    for response in (whole, streamed):
+        assert (response.status_code, error_of(response)["code"]) == (502, "upstream_unreachable")
+    assert took < 5
+
+
+# -- upstreams that take their time --
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("model", ["hang-before-headers", "hang-after-headers", "loris-headers", "loris-body"])
+def test_an_upstream_that_does_not_answer_in_time_is_a_timeout(
+    impatient: LiveGateway, upstream: Upstream, model: str, stream: bool
+) -> None:
+    labelled = f"{model}#timeout-{stream}"
+    started = time.monotonic()
+    response = ask(impatient, labelled, stream=stream)
+    took = time.monotonic() - started
+    assert (response.status_code, error_of(response)["code"]) == (504, "upstream_timeout")
+    assert 0.8 < took < 4
+    assert upstream.last(labelled).gone.wait(1), "the upstream is still being waited for"
+
+
+def test_a_stalled_stream_ends_in_an_error_event(impatient: LiveGateway, upstream: Upstream) -> None:
+    got = events_of(ask(impatient, "stalled-stream", stream=True))
+    assert got.error is not None
+    assert (got.error["code"], got.done) == ("upstream_timeout", False)
+    assert got.text == "".join(TEXT[:7])
+    assert upstream.last("stalled-stream").gone.wait(1)
+
+
+def test_a_stream_longer_than_the_timeout_is_not_cut_while_it_flows(impatient: LiveGateway) -> None:
+    got = events_of(ask(impatient, "paced", stream=True))
+    assert (got.error, got.done, got.text) == (None, True, TEXT)
+
+
+# -- streams that break --
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("stream-reset", "upstream_stream_truncated"),
+        ("stream-cut", "upstream_stream_truncated"),
+        ("stream-unfinished", "upstream_stream_truncated"),
+        ("stream-broken-json", "upstream_invalid_response"),
+        ("stream-wrong-shape", "upstream_invalid_response"),
+        ("stream-giant-line", "upstream_invalid_response"),
+        ("stream-error", None),
+    ],
+)
+def test_a_stream_that_breaks_ends_in_an_error_event_and_is_not_done(
+    relay: LiveGateway, upstream: Upstream, model: str, code: str | None, operation: str
+) -> None:
+    got = events_of(ask(relay, f"{model}#{operation}", operation, stream=True))
+    assert not got.done
+    assert got.error is not None
+    assert sorted(got.error) == ["code", "message", "param", "type"]
+    assert code is None or got.error["code"] == code
+    assert got.text.startswith("Grüße")
+    assert TEXT.startswith(got.text)
+    assert all(not choice["finish_reason"] for chunk in got.chunks for choice in chunk["choices"])
+    assert upstream.last(f"{model}#{operation}").gone.wait(2)
+
+
+# -- clients that leave --
+
+
+@pytest.mark.parametrize("model", ["hang-before-headers", "hang-after-headers", "loris-body"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_client_that_leaves_before_the_answer_frees_the_upstream(
+    relay: LiveGateway, upstream: Upstream, model: str, stream: bool
+) -> None:
+    labelled = f"{model}#left-{stream}"
+    with pytest.raises(httpx2.ReadTimeout), client_of(relay) as client:
+        client.post(CHAT, json=request_body(CHAT, labelled, stream=stream), timeout=0.4)
+    left = time.monotonic()
+    seen = upstream.last(labelled)
+    assert seen.gone.wait(3), "the upstream was never told"
+    assert seen.gone_at - left < 1
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+@pytest.mark.parametrize("model", ["drip", "stalled-stream"])
+def test_a_client_that_leaves_a_stream_frees_the_upstream(
+    relay: LiveGateway, upstream: Upstream, model: str, operation: str
+) -> None:
+    labelled = f"{model}#left-{operation}"
+    body = request_body(operation, labelled, stream=True)
+    with client_of(relay) as client, client.stream("POST", operation, json=body) as response:
+        assert next(response.iter_lines()).startswith("data: ")
+    left = time.monotonic()
+    seen = upstream.last(labelled)
+    assert seen.gone.wait(3), "the upstream was never told"
+    assert seen.gone_at - left < 1
+
+
+def test_a_client_that_resets_its_connection_frees_the_upstream(relay: LiveGateway, upstream: Upstream) -> None:
+    body = json.dumps(request_body(CHAT, "drip#reset", stream=True)).encode()
+    head = (
+        f"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TEST_KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection = socket.create_connection((HOST, relay.port), timeout=5)
+    connection.sendall(head.encode() + body)
+    assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    left = time.monotonic()
+    seen = upstream.last("drip#reset")
+    assert seen.gone.wait(3), "the upstream was never told"
+    assert seen.gone_at - left < 1
+
+
+# -- the end of the gateway, and many at once --
+
+
+@pytest.mark.slow
+def test_a_stream_in_flight_is_finished_after_sigterm(upstream: Upstream) -> None:
+    with relaying(upstream.url) as live, client_of(live) as client:
+        body = request_body(CHAT, "paced#sigterm", stream=True)
+        with client.stream("POST", CHAT, json=body) as response:
+            lines = response.iter_lines()
+            first = next(lines)
+            live.process.send_signal(signal.SIGTERM)
+            rest = [line for line in lines if line]
+        code = live.process.wait(10)
+        log = live.log()
+    assert first.startswith("data: ")
+    assert rest[-1] == "data: [DONE]"
+    assert code == 0
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
+async def test_a_hundred_streams_at_once_all_complete(relay: LiveGateway) -> None:
+    texts: list[str] = []
+
+    async def one(client: httpx2.AsyncClient, index: int) -> None:
+        body = request_body(CHAT, f"paced#many-{index}", stream=True)
+        texts.append(events_of(await client.post(CHAT, json=body)).text)
+
+    limits = httpx2.Limits(max_connections=None)
+    headers = {"authorization": f"Bearer {TEST_KEY}"}
+    started = time.monotonic()
+    async with (
+        httpx2.AsyncClient(
+            base_url=f"{relay.base_url}/openai/v1/", headers=headers, timeout=60, limits=limits, trust_env=False
+        ) as client,
+        anyio.create_task_group() as group,
+    ):
+        for index in range(100):
+            group.start_soon(one, client, index)
+    assert texts == [TEXT] * 100
+    assert time.monotonic() - started < 20, "they waited for each other"
+
+
+def test_the_log_of_all_this_holds_no_secret(relay: LiveGateway) -> None:
+    for model in ("good", "status-401", "status-403-string", "html", "stream-error"):
+        ask(relay, model)
+    assert UPSTREAM_KEY not in relay.log()
+    assert TEST_KEY not in relay.log()
+    assert "Traceback" not in relay.log()

@@ -56,15 +56,15 @@ def talk(live: LiveGateway, data: bytes, *, half_close: bool = False) -> Answer 
 
 
 def receive(connection: socket.socket) -> bytes:
-    """Everything up to the end of the connection, or 0.15 s after a whole answer."""
+    """Everything up to the end of the connection, or 0.05 s after a whole answer."""
     raw = b""
     try:
         while piece := connection.recv(2**16):
             raw += piece
             if whole(raw):
-                connection.settimeout(0.15)
+                connection.settimeout(0.05)
     except TimeoutError:
-        assert raw, f"no answer within {ANSWER_S} s"
+        assert raw, "neither an answer nor an end"
     except ConnectionResetError:
         pass
     return raw
@@ -209,12 +209,10 @@ def test_a_body_that_trickles_is_cut_too(strict_gateway: LiveGateway) -> None:
 @pytest.mark.parametrize("begun", [b"", b"POST /custom", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "])
 def test_headers_that_do_not_come_in_time_are_cut(strict_gateway: LiveGateway, begun: bytes) -> None:
     """Or a few thousand idle sockets would be all it takes."""
-    started = time.monotonic()
-    with socket.create_connection((HOST, strict_gateway.port), timeout=ANSWER_S) as connection:
+    with socket.create_connection((HOST, strict_gateway.port), timeout=4) as connection:
         connection.sendall(begun)
         answer = parse(receive(connection))
     assert answer is None or answer.status == 408
-    assert time.monotonic() - started < 6
 
 
 def test_a_connection_serves_on_after_a_refusal(strict_gateway: LiveGateway) -> None:

@@ -55,14 +55,14 @@ def _install(npm: str) -> None:
     if stamp.exists() and stamp.read_bytes() == wanted:
         return
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=240)  # noqa: S603 - npm by its path
+    subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=240)
     stamp.write_bytes(wanted)
 
 
 def _runtime() -> Path:
     own = HERE / "node_modules" / ".bin" / "node"
     found = own if own.exists() else Path(shutil.which("node") or _missing("node is not installed"))
-    version = subprocess.run([found, "--version"], check=True, capture_output=True, text=True, timeout=20).stdout  # noqa: S603
+    version = subprocess.run([found, "--version"], check=True, capture_output=True, text=True, timeout=20).stdout
     if int(version.lstrip("v").split(".")[0]) < NODE_MAJOR:
         _missing(f"node {NODE_MAJOR} or newer is needed, not {version.strip()}")
     return found
@@ -71,7 +71,7 @@ def _runtime() -> Path:
 @pytest.fixture(scope="module")
 def results(node: Path, gateway: LiveGateway) -> dict[str, str]:
     """The line that the script printed for each check."""
-    done = subprocess.run(  # noqa: S603 - our own script
+    done = subprocess.run(
         [node, SCRIPT],
         env={"PATH": os.environ["PATH"], "GATEWAY_URL": gateway.base_url, "GATEWAY_KEY": TEST_KEY},
         cwd=HERE,

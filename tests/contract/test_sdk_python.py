@@ -524,14 +524,14 @@ async def test_a_fault_before_the_first_chunk_keeps_its_status(client: Client, m
 
 
 async def test_an_error_in_the_middle_of_a_stream_is_raised(client: Client) -> None:
-    stream = client.chat.completions.create(model="fault-stream-error", messages=ASK, stream=True)
+    stream = client.chat.completions.create(model="fault-midstream-error", messages=ASK, stream=True)
     with pytest.raises(openai.APIError) as caught:
         await drain(stream)
     assert not isinstance(caught.value, openai.APIStatusError)
 
 
 async def test_a_truncated_stream_is_raised_as_truncated(client: Client) -> None:
-    stream = client.chat.completions.create(model="fault-truncated", messages=ASK, stream=True)
+    stream = client.chat.completions.create(model="fault-truncate", messages=ASK, stream=True)
     with pytest.raises(openai.APIError) as caught:
         await drain(stream)
     assert caught.value.code == "upstream_stream_truncated"
@@ -597,7 +597,7 @@ async def test_a_slow_answer_runs_into_the_clients_timeout(kind: str, gateway: L
 
 
 async def test_a_stream_that_is_left_leaves_the_gateway_well(client: Client) -> None:
-    for _ in range(5):
+    for _ in range(2):
         if isinstance(client, OpenAI):
             with client.chat.completions.create(model="fault-slow", messages=ASK, stream=True) as stream:
                 next(iter(stream))

@@ -251,6 +251,15 @@ async def drip(exchange: Exchange) -> None:
         await asyncio.sleep(0.1)
 
 
+@behaviour("flood")
+async def flood(exchange: Exchange) -> None:
+    """As many words as the reader will take, up to about 200 MB."""
+    await _begin(exchange)
+    word = piece(exchange, "flood " * 1000)
+    for _ in range(32_000):
+        await exchange.event(word)
+
+
 @behaviour("paced")
 async def paced(exchange: Exchange) -> None:
     """A good stream that takes about a second and a half."""

@@ -81,7 +81,7 @@ def _start(home: Path, env: dict[str, str]) -> LiveGateway:
     live = _launch(home, env)
     if _becomes_ready(live):
         return live
-    if "already in use" in live.log().lower():  # a neighbour took the port between finding and binding it
+    if " in use" in live.log().lower():  # a neighbour took the port between finding and binding it
         live = _launch(home, env)
         if _becomes_ready(live):
             return live

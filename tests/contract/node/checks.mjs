@@ -233,11 +233,11 @@ const checks = {
     await refusal(ask({ model: 'fault-500', stream: true }), OpenAI.InternalServerError);
   },
   async 'an error in the middle of a stream is raised'() {
-    const stream = await ask({ model: 'fault-stream-error', stream: true });
+    const stream = await ask({ model: 'fault-midstream-error', stream: true });
     await refusal(drain(stream), OpenAI.APIError);
   },
   async 'a truncated stream is raised as truncated'() {
-    const stream = await ask({ model: 'fault-truncated', stream: true });
+    const stream = await ask({ model: 'fault-truncate', stream: true });
     const error = await refusal(drain(stream), OpenAI.APIError);
     assert.equal(error.code, 'upstream_stream_truncated');
   },

@@ -1,0 +1,226 @@
+"""A closed-loop load generator: every connection sends its next request when its last reply is complete.
+
+Each reply is held to be a 200 and whole; anything else is an error with a name, and the connection that saw it stops.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast, override
+
+HOST = "127.0.0.1"
+_HEAD_END = b"\r\n\r\n"
+_CHUNKED_END = b"\r\n0\r\n\r\n"
+_EVENT = b"data: {"
+# How long the last replies of a run may take before they count as lost.
+_DRAIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every connection sends, and what comes back: a whole reply, or a stream of this many events."""
+
+    port: int
+    request: bytes
+    events: int | None
+
+
+def chat_job(port: int, path: str, key: str, *, events: int | None = None, paced: bool = False) -> Job:
+    """A chat request as a client would send it; streamed if a number of events is given."""
+    model = "bench" if events is None else f"{'paced' if paced else 'burst'}-{events}"
+    asked = {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant. Answer briefly and in plain words."},
+            {"role": "user", "content": "What does the fox do, and what does the dog think of it? " * 3},
+        ],
+        "temperature": 0.7,
+        "max_completion_tokens": 256,
+        **({} if events is None else {"stream": True}),
+    }
+    body = json.dumps(asked, separators=(",", ":")).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: {HOST}:{port}\r\nauthorization: Bearer {key}\r\naccept: application/json\r\n"
+        f"user-agent: bench\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return Job(port, head.encode() + body, events)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came back. Times are seconds from sending a request: to the end of its reply, and to its first byte."""
+
+    latencies: list[float] = field(default_factory=list)
+    first_bytes: list[float] = field(default_factory=list)
+    events: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+class Reply:
+    """One reply, fed as it comes. `flaw` says what is wrong with it once it is complete."""
+
+    def __init__(self, events: int | None) -> None:
+        self._events = events
+        self._buffer = bytearray()
+        self._status = b""
+        self._body_at = 0
+        self._length: int | None = None
+
+    def feed(self, data: bytes) -> bool:
+        """Whether the reply is complete."""
+        self._buffer += data
+        if not self._body_at and not self._read_head():
+            return False
+        if self._length is None:
+            return self._buffer.endswith(_CHUNKED_END)
+        return len(self._buffer) - self._body_at >= self._length
+
+    @property
+    def begun(self) -> bool:
+        """Whether a byte of the body is there."""
+        return 0 < self._body_at < len(self._buffer)
+
+    def _read_head(self) -> bool:
+        end = self._buffer.find(_HEAD_END)
+        if end < 0:
+            return False
+        self._body_at = end + len(_HEAD_END)
+        lines = bytes(self._buffer[:end]).split(b"\r\n")
+        self._status = lines[0][9:12]
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                self._length = int(value)
+        return True
+
+    def flaw(self) -> str | None:
+        """None for the reply that was to come."""
+        if self._status != b"200":
+            return f"status {self._status.decode('latin-1')}"
+        if self._events is None:
+            return self._flaw_of_whole()
+        found = self._buffer.count(_EVENT)
+        if found != self._events:
+            return f"{found} events instead of {self._events}"
+        return None if b"data: [DONE]" in self._buffer else "stream without its end"
+
+    def _flaw_of_whole(self) -> str | None:
+        if self._length is not None and len(self._buffer) - self._body_at != self._length:
+            return "longer than declared"
+        whole = b'"chat.completion"' in self._buffer and self._buffer.endswith(b"}")
+        return None if whole else "not a chat completion"
+
+
+class Connection(asyncio.Protocol):
+    """One client: sends, waits for the whole reply, and sends again until the time is up."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._tally = Tally()
+        self._until = 0.0
+        self._sent = 0.0
+        self._first = 0.0
+        self._reply = Reply(job.events)
+        self._finished: asyncio.Future[None] | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its base class
+
+    async def run(self, tally: Tally, until: float) -> None:
+        """Send until `until`, at least once, and wait for the last reply."""
+        self._tally, self._until = tally, until
+        self._finished = asyncio.get_running_loop().create_future()
+        if self.transport.is_closing():
+            self._fail("connection closed")
+        else:
+            self._send()
+        await self._finished
+
+    def _send(self) -> None:
+        self._reply = Reply(self._job.events)
+        self._first = 0.0
+        self._sent = perf_counter()
+        self.transport.write(self._job.request)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        complete = self._reply.feed(data)
+        now = perf_counter()
+        if not self._first and self._reply.begun:
+            self._first = now
+        self._tally.events += data.count(_EVENT)
+        if complete:
+            self._complete(now)
+
+    def _complete(self, now: float) -> None:
+        if flaw := self._reply.flaw():
+            self._fail(flaw)
+            return
+        self._tally.latencies.append(now - self._sent)
+        self._tally.first_bytes.append(self._first - self._sent)
+        if now < self._until:
+            self._send()
+        else:
+            self._stop()
+
+    def _fail(self, reason: str) -> None:
+        if self._finished is not None and not self._finished.done():
+            self._tally.errors[reason] += 1
+        self._stop()
+        self.transport.close()
+
+    def _stop(self) -> None:
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail("connection lost")
+
+
+class Load:
+    """Open connections, ready to run."""
+
+    def __init__(self, connections: list[Connection]) -> None:
+        self._connections = connections
+
+    async def run(self, seconds: float) -> Tally:
+        """Keep every connection busy for so long, then wait for the replies that are still to come."""
+        return await self.start(Tally(), seconds)
+
+    async def start(self, tally: Tally, seconds: float, *, ramp: float = 0.0) -> Tally:
+        """The same into a tally that can be watched meanwhile, the first requests spread over `ramp` seconds."""
+        began = perf_counter()
+        try:
+            async with asyncio.timeout(ramp + seconds + _DRAIN_S), asyncio.TaskGroup() as runs:
+                for connection in self._connections:
+                    runs.create_task(connection.run(tally, began + seconds))
+                    if ramp:
+                        await asyncio.sleep(ramp / len(self._connections))
+        except TimeoutError:
+            tally.errors[f"not complete within {_DRAIN_S:.0f} s"] += 1
+        tally.seconds = perf_counter() - began
+        return tally
+
+
+@asynccontextmanager
+async def connected(job: Job, concurrency: int) -> AsyncIterator[Load]:
+    """So many connections, closed at the end."""
+    loop = asyncio.get_running_loop()
+    connections: list[Connection] = []
+    try:
+        for _ in range(concurrency):
+            _, connection = await loop.create_connection(lambda: Connection(job), HOST, job.port)
+            connections.append(connection)
+        yield Load(connections)
+    finally:
+        for connection in connections:
+            connection.transport.close()

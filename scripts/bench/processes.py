@@ -1,0 +1,198 @@
+"""The processes of a bench: started on loopback, pinned to a core, and ended whatever happens."""
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+HOST = "127.0.0.1"
+KEY = "sk-bench-0123456789abcdef"
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 30.0
+STOP_S = 5.0
+_CHAT = "/v1/chat/completions"
+
+
+class DidNotStart(Exception):
+    """A process of the bench ended or stayed silent; the message holds what it wrote last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How to start one of the compared, and where it takes chat requests."""
+
+    name: str
+    port: int
+    path: str
+    arguments: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A program that runs. `began` is when it was spawned (perf_counter)."""
+
+    program: Program
+    pid: int
+    began: float
+
+
+def free_port() -> int:
+    """A port nobody holds right now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def upstream_program() -> Program:
+    """The mock upstream."""
+    port = free_port()
+    return Program("upstream", port, _CHAT, ("-m", "scripts.bench.upstream", "--port", str(port)))
+
+
+def relay_program(upstream: Program) -> Program:
+    """The bare relay in front of the upstream."""
+    port = free_port()
+    url = f"http://{HOST}:{upstream.port}{_CHAT}"
+    return Program("relay", port, _CHAT, ("-m", "scripts.bench.relay", "--port", str(port), "--upstream", url))
+
+
+def gateway_program(upstream: Program) -> Program:
+    """The gateway as an operator runs it: keys, validation, and its access log into a file."""
+    port = free_port()
+    env = {
+        "ALLOWED_API_KEYS": KEY,
+        "PROVIDER_BENCH_BASE_URL": f"http://{HOST}:{upstream.port}/v1",
+        "LOG_LEVEL": "info",
+        "GRACE_PERIOD_S": "1",
+    }
+    return Program("gateway", port, f"/bench{_CHAT}", ("-m", "ai_gateway", "serve", "--port", str(port)), env)
+
+
+@contextmanager
+def running(program: Program, core: int | None = None) -> Iterator[Running]:
+    """Spawn it; it has ended when the block has."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as home:
+        log = Path(home) / "output.log"
+        # A working directory of its own, so that no .env or gateway.toml is read; and no share in a Ctrl-C, which is
+        # for the bench alone to act on.
+        env = {"PATH": os.environ.get("PATH", ""), "HOME": home, "PYTHONPATH": str(ROOT), **program.env}
+        began = time.perf_counter()
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [sys.executable, *program.arguments],
+                env=env,
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            _pin(process.pid, core)
+            yield Running(program, process.pid, began)
+            _still_alive(process, log)
+        except DidNotStart as error:
+            raise DidNotStart(f"{error}\n{_tail(log)}") from None
+        finally:
+            _end(process)
+
+
+def _still_alive(process: subprocess.Popen[bytes], log: Path) -> None:
+    code = process.poll()
+    if code is not None:
+        raise DidNotStart(f"a process of the bench ended with {code} while it was measured:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-2_000:]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_until_listening(target: Running) -> None:
+    """Return as soon as the port takes a connection. Raises DidNotStart."""
+    while True:
+        try:
+            socket.create_connection((HOST, target.program.port), timeout=1).close()
+        except OSError:
+            _check_progress(target)
+            time.sleep(0.002)
+        else:
+            return
+
+
+def _check_progress(target: Running) -> None:
+    if time.perf_counter() - target.began > START_S:
+        raise DidNotStart(f"{target.program.name} did not start within {START_S:.0f} s")
+    if psutil.Process(target.pid).status() == psutil.STATUS_ZOMBIE:
+        raise DidNotStart(f"{target.program.name} ended before it listened")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the process and its children so far."""
+    return sum(times.user + times.system for times in (member.cpu_times() for member in _tree(pid)))
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of the process and its children."""
+    return sum(member.memory_info().rss for member in _tree(pid)) / 1e6
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def cores() -> tuple[int | None, int | None]:
+    """A core for what is measured and one for load and upstream; None where nothing can or need be pinned."""
+    if sys.platform != "linux":
+        return None, None
+    allowed = sorted(os.sched_getaffinity(0))
+    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
+
+
+def _pin(pid: int, core: int | None) -> None:
+    if core is not None and sys.platform == "linux":
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(pid, {core})
+
+
+@contextmanager
+def pinned_here(core: int | None) -> Iterator[None]:
+    """Keep this process on one core for a while."""
+    if core is None or sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise the soft limit towards `wanted`, for this process and those it will start; the limit that holds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < reachable:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+        return reachable
+    return wanted if soft == resource.RLIM_INFINITY else soft

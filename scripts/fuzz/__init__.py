@@ -1,0 +1,1 @@
+"""Hold the live gateway to its contract with schemathesis."""

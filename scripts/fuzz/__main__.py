@@ -1,0 +1,46 @@
+"""`python -m scripts.fuzz --examples N`: start the gateway, fuzz it, and end with schemathesis' exit code."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.gateway import running_gateway
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "fuzz-key"
+
+
+def fuzz(base_url: str, examples: int, *options: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run schemathesis against a gateway that takes KEY. `quiet` keeps its output for the caller."""
+    config = ROOT / "scripts" / "fuzz" / "profile.toml"
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "--config-file",
+        str(config),
+        "run",
+        f"{base_url}/openapi.json",
+    ]
+    environment = {**os.environ, "FUZZ_KEY": KEY, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    return subprocess.run(
+        [*command, "--max-examples", str(examples), *options],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE if quiet else None,
+    )
+
+
+def main() -> int:
+    """Fuzz a fresh gateway with the built-in provider."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.fuzz", description=__doc__)
+    parser.add_argument("--examples", type=int, default=1000, help="examples for each operation (default: 1000)")
+    chosen, options = parser.parse_known_args()
+    with running_gateway(ALLOWED_API_KEYS=KEY, LOG_LEVEL="warning") as gateway:
+        return fuzz(gateway.base_url, chosen.examples, *options).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

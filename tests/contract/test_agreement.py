@@ -1,0 +1,147 @@
+"""The generated models and the contract's schemas say the same, in both directions, about the same JSON.
+
+The oracle is jsonschema-rs. Every case is a JSON text: generated to fit a schema, generated not to, or one of those
+with a small change. A model that takes what the schema refuses is as wrong as one that refuses what it takes.
+"""
+
+import json
+import random
+from collections import Counter
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from pydantic import BaseModel, ValidationError
+from schemathesis import GenerationMode
+
+from ai_gateway.contract.body import parse_json
+from ai_gateway.errors import InvalidRequest
+from gateway_contract.gateway import models as gateway_models
+from gateway_contract.openai import models as openai_models
+
+CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
+SCHEMAS = {
+    name: getattr(openai_models, name)
+    for name in (
+        "CreateChatCompletionRequest",
+        "CreateCompletionRequest",
+        "CreateEmbeddingRequest",
+        "CreateChatCompletionResponse",
+        "CreateChatCompletionStreamResponse",
+        "CreateCompletionResponse",
+        "CreateCompletionStreamResponse",
+        "CreateEmbeddingResponse",
+        "ListModelsResponse",
+        "ErrorResponse",
+    )
+} | {name: getattr(gateway_models, name) for name in ("ServiceInfo", "HealthReport", "VersionInfo")}
+GENERATED = 260
+MUTATIONS = 4
+"""Changed copies of each generated value."""
+CASES_EACH = 1_000
+"""At least; generation may run dry early. 13 schemas make 13,000 cases and more."""
+
+
+@cache
+def oracle(name: str) -> jsonschema_rs.Draft202012Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": CONTRACT["components"]}
+    return jsonschema_rs.Draft202012Validator(schema, validate_formats=False)
+
+
+def strategy(name: str, mode: GenerationMode) -> Any:
+    """Bodies for a schema, by posing it as a request body of a document of our own."""
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "agreement", "version": "0"},
+        "paths": {"/": {"post": {"requestBody": body, "responses": {"200": {"description": "ok"}}}}},
+        "components": {"schemas": CONTRACT["components"]["schemas"]},
+    }
+    return schemathesis.openapi.from_dict(document)["/"]["POST"].as_strategy(generation_mode=mode)
+
+
+def model_accepts(model: type[BaseModel], raw: bytes) -> bool | None:
+    """None for JSON that the strict parser refuses as such, which the schema has no say in."""
+    try:
+        value = parse_json(raw)
+    except InvalidRequest:
+        return None
+    try:
+        model.model_validate(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def mutated(value: Any, chance: random.Random) -> Any:
+    """A copy with one thing changed somewhere: a value swapped for a near miss, or a key dropped or added."""
+    copy = json.loads(json.dumps(value))
+    spots = list(places(copy))
+    if not spots:
+        return chance.choice([None, [], "", 0])
+    container, key = chance.choice(spots)
+    if isinstance(container, dict) and chance.random() < 0.25:
+        del container[key]
+    elif isinstance(container, dict) and chance.random() < 0.1:
+        container["unheard_of"] = chance.choice([None, 1, {"a": [1.5]}])
+    else:
+        container[key] = near_miss(container[key], chance)
+    return copy
+
+
+def places(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from places(value[key])
+
+
+def near_miss(value: Any, chance: random.Random) -> Any:
+    misses: list[Any] = [None, "", 0, 1.0, -1, 1.5, True, [], {}, [value], str(value), "user", "text", "auto", 10**19]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        misses += [float(value), -value, value + 0.5, bool(value)]
+    return chance.choice(misses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_model_and_schema_agree(name: str) -> None:
+    seen: Counter[bool | None] = Counter()
+    for mode, examples in ((GenerationMode.POSITIVE, GENERATED // 2), (GenerationMode.NEGATIVE, GENERATED // 2)):
+        for raw in cases(name, mode, examples):
+            accepted = model_accepts(SCHEMAS[name], raw)
+            seen[accepted] += 1
+            if accepted is not None:
+                assert accepted == oracle(name).is_valid(json.loads(raw)), raw.decode()
+    assert sum(seen.values()) >= CASES_EACH
+    assert seen[True] > 100, "too few valid cases to prove anything"
+    assert seen[False] > 100, "too few invalid cases to prove anything"
+
+
+def cases(name: str, mode: GenerationMode, examples: int) -> list[bytes]:
+    """Generated bodies as JSON texts, each with its changed copies."""
+    found: list[bytes] = []
+    chance = random.Random(f"{name} {mode}")
+
+    @seed(1)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy(name, mode))
+    def collect(case: schemathesis.Case[Any]) -> None:
+        try:
+            found.append(json.dumps(case.body, allow_nan=False).encode())
+            found.extend(json.dumps(mutated(case.body, chance)).encode() for _ in range(MUTATIONS))
+        except (TypeError, ValueError):  # not JSON: a binary body, or no number
+            found.append(b"null")
+
+    collect()
+    return found

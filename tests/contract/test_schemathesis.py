@@ -1,0 +1,91 @@
+"""The live gateway holds to its contract, under schemathesis with every check on, and while it streams."""
+
+import json
+import re
+from importlib.resources import files
+from typing import Any
+
+import httpx2
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+
+from scripts.fuzz.__main__ import KEY, fuzz
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+
+EXAMPLES = 50
+STREAMED = 100
+CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_schemathesis_finds_nothing() -> None:
+    with running_gateway(ALLOWED_API_KEYS=KEY, LOG_LEVEL="warning") as gateway:
+        ran = fuzz(gateway.base_url, EXAMPLES, quiet=True)
+    assert ran.returncode == 0, ran.stdout
+    assert "Operations:       16 selected / 16 total" in ran.stdout, ran.stdout
+    generated = re.search(r"(\d+) generated", ran.stdout)
+    assert generated, ran.stdout
+    assert int(generated[1]) > 3_000, "too few cases to prove anything"
+
+
+def oracle(name: str) -> jsonschema_rs.Draft202012Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": CONTRACT["components"]}
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "chunk"),
+    [
+        ("/chat/completions", "CreateChatCompletionStreamResponse"),
+        ("/completions", "CreateCompletionStreamResponse"),
+    ],
+)
+def test_every_valid_request_streams_legally(gateway: LiveGateway, path: str, chunk: str) -> None:
+    document = schemathesis.openapi.from_dict(CONTRACT)
+    operation = document["/v1" + path]["POST"]
+    valid = oracle(chunk)
+    streamed = 0
+
+    @seed(1)
+    @settings(
+        max_examples=STREAMED,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def stream(case: schemathesis.Case[Any]) -> None:
+        nonlocal streamed
+        body: dict[str, Any] = {**case.body, "stream": True}  # type: ignore[dict-item] # a body here is an object
+        if "audio" in (body.get("modalities") or []):
+            return
+        reply = httpx2.post(
+            gateway.base_url + "/v1" + path, json=body, headers={"authorization": f"Bearer {TEST_KEY}"}, timeout=20
+        )
+        assert reply.status_code == 200, reply.text
+        assert_legal(reply.text, body, valid)
+        streamed += 1
+
+    stream()
+    assert streamed > STREAMED * 0.8
+
+
+def assert_legal(text: str, body: dict[str, Any], valid: jsonschema_rs.Draft202012Validator) -> None:
+    events = text.split("\n\n")
+    assert events.pop() == "", "the last event is complete"
+    assert events.pop() == "data: [DONE]"
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    for each in chunks:
+        valid.validate(each)
+    assert len({(each["id"], each["model"], each["created"]) for each in chunks}) == 1
+    choices = [choice for each in chunks for choice in each["choices"]]
+    finished = [choice["index"] for choice in choices if choice["finish_reason"] is not None]
+    assert sorted(finished) == sorted({choice["index"] for choice in choices}), "one finish reason for each choice"
+    wanted = bool((body.get("stream_options") or {}).get("include_usage"))
+    assert [bool(each.get("usage")) for each in chunks] == [False] * (len(chunks) - 1) + [wanted]

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import http.client
-import math
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from scripts.bench.load import Job, Tally, chat_job, connected
 from scripts.bench.processes import (
     HOST,
     KEY,
+    BenchFailed,
     Program,
     Running,
     allow_open_files,
@@ -32,7 +32,7 @@ type Kind = Literal["json", "stream"]
 
 STREAM_EVENTS = 50
 _WARM_UP_S = 0.3
-_RAMP_S = 1.5
+_STREAMS_PER_S = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def measure_start(program: Program, core: int | None) -> Start:
 
 
 def ask_once(program: Program) -> None:
-    """One whole chat reply. Raises RuntimeError if it is refused."""
+    """One whole chat reply. Raises BenchFailed if it is refused."""
     connection = http.client.HTTPConnection(HOST, program.port, timeout=10)
     try:
         _, _, body = job_for(program, "json").request.partition(b"\r\n\r\n")
@@ -136,7 +136,7 @@ def ask_once(program: Program) -> None:
         reply = connection.getresponse()
         told = reply.read()
         if reply.status != 200:
-            raise RuntimeError(f"{program.name} answered {reply.status}: {told[:300].decode('utf-8', 'replace')}")
+            raise BenchFailed(f"{program.name} answered {reply.status}: {told[:300].decode('utf-8', 'replace')}")
     finally:
         connection.close()
 
@@ -159,10 +159,11 @@ async def _hold(target: Running, streams: int, events: int) -> OpenStreams:
     job = chat_job(program.port, program.path, KEY, events=events, paced=True)
     tally = Tally()
     # The last stream begins when the ramp ends, the first ends after its own events: all are open in between.
-    all_open = max(0.2, (events - 1) * PACE_S - _RAMP_S)
+    ramp = streams / _STREAMS_PER_S
+    all_open = max(PACE_S, (events - 1) * PACE_S - ramp)
     async with connected(job, streams) as load:
-        held = asyncio.create_task(load.start(tally, 0.0, ramp=_RAMP_S))
-        await asyncio.sleep(_RAMP_S + 0.1 * all_open)
+        held = asyncio.create_task(load.start(tally, 0.0, ramp=ramp))
+        await asyncio.sleep(ramp + 0.1 * all_open)
         cpu, seen = cpu_seconds(target.pid), tally.events
         await asyncio.sleep(0.7 * all_open)
         cpu, seen = cpu_seconds(target.pid) - cpu, tally.events - seen
@@ -189,7 +190,7 @@ def _without_collector() -> Iterator[None]:
 
 def _quantile(values: list[float], share: float) -> float:
     if not values:
-        return math.nan
+        return 0.0
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 

@@ -22,8 +22,8 @@ STOP_S = 5.0
 _CHAT = "/v1/chat/completions"
 
 
-class DidNotStart(Exception):
-    """A process of the bench ended or stayed silent; the message holds what it wrote last."""
+class BenchFailed(Exception):
+    """The bench cannot go on; the message says which of its processes failed and what it wrote last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +83,32 @@ def running(program: Program, core: int | None = None) -> Iterator[Running]:
     """Spawn it; it has ended when the block has."""
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
         log = Path(home) / "output.log"
-        # A working directory of its own, so that no .env or gateway.toml is read; and no share in a Ctrl-C, which is
-        # for the bench alone to act on.
-        env = {"PATH": os.environ.get("PATH", ""), "HOME": home, "PYTHONPATH": str(ROOT), **program.env}
         began = time.perf_counter()
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, *program.arguments],
-                env=env,
-                cwd=home,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = _spawn(program, home, log)
         try:
             _pin(process.pid, core)
             yield Running(program, process.pid, began)
-            _still_alive(process, log)
-        except DidNotStart as error:
-            raise DidNotStart(f"{error}\n{_tail(log)}") from None
+        except (BenchFailed, OSError, psutil.Error) as error:
+            if process.poll() is not None:
+                raise BenchFailed(f"{program.name} ended with {process.returncode}:\n{_tail(log)}") from error
+            raise
         finally:
             _end(process)
 
 
-def _still_alive(process: subprocess.Popen[bytes], log: Path) -> None:
-    code = process.poll()
-    if code is not None:
-        raise DidNotStart(f"a process of the bench ended with {code} while it was measured:\n{_tail(log)}")
+def _spawn(program: Program, home: str, log: Path) -> subprocess.Popen[bytes]:
+    # A working directory of its own, so that no .env or gateway.toml is read; and no share in a Ctrl-C, which is for
+    # the bench alone to act on.
+    with log.open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, *program.arguments],
+            env={"PATH": os.environ.get("PATH", ""), "HOME": home, "PYTHONPATH": str(ROOT), **program.env},
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def _tail(log: Path) -> str:
@@ -120,14 +118,16 @@ def _tail(log: Path) -> str:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+    finally:  # also when a second Ctrl-C breaks the wait off
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def wait_until_listening(target: Running) -> None:
-    """Return as soon as the port takes a connection. Raises DidNotStart."""
+    """Return as soon as the port takes a connection. Raises BenchFailed."""
     while True:
         try:
             socket.create_connection((HOST, target.program.port), timeout=1).close()
@@ -140,9 +140,9 @@ def wait_until_listening(target: Running) -> None:
 
 def _check_progress(target: Running) -> None:
     if time.perf_counter() - target.began > START_S:
-        raise DidNotStart(f"{target.program.name} did not start within {START_S:.0f} s")
+        raise BenchFailed(f"{target.program.name} did not start within {START_S:.0f} s")
     if psutil.Process(target.pid).status() == psutil.STATUS_ZOMBIE:
-        raise DidNotStart(f"{target.program.name} ended before it listened")
+        raise BenchFailed(f"{target.program.name} ended before it listened")
 
 
 def cpu_seconds(pid: int) -> float:

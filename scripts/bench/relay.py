@@ -26,6 +26,8 @@ class Relay:
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
         body = await _body(receive)
         async with self._open().post(self._upstream, data=body, headers=_HEADERS) as reply:
             kept = [(n.lower().encode(), v.encode()) for n, v in reply.headers.items() if n.lower() in _PASSED]

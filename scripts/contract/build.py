@@ -1,10 +1,13 @@
 """From `spec/` to the contract: each source corrected by its overlays and rules, then all merged into one document."""
 
+import re
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.contract import overlay, rules
-from scripts.contract.documents import Json, read
+from scripts.contract.documents import Json, operations, read
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,37 @@ SOURCES = (Source("openai", "openai/facts.yaml"), Source("gateway", "gateway.yam
 
 def corrected(spec: Path, source: Source) -> Json:
     """The facts of a source after every overlay that extends them, in file-name order, and the rules."""
-    facts = (spec / source.facts).resolve()
-    document = read(facts)
+    document = read(spec / source.facts)
+    for path in _overlays(spec, source):
+        document = overlay.apply_file(document, path)
+    return rules.apply_file(_in_words(document), spec / "overlay" / "rules.yaml", source.name)
+
+
+def _overlays(spec: Path, source: Source) -> Iterator[Path]:
+    """The overlays that extend a source. One that extends nothing we know is an error: it would be lost silently."""
+    known = {(spec / each.facts).resolve() for each in SOURCES}
     for path in sorted((spec / "overlay").glob("*.yaml")):
-        extends = read(path).get("extends")
-        if extends and (path.parent / extends).resolve() == facts:
-            document = overlay.apply_file(document, path)
-    return rules.apply_file(document, spec / "overlay" / "rules.yaml", source.name)
+        if path.name == "rules.yaml":
+            continue
+        extends = (path.parent / read(path).get("extends", "")).resolve()
+        if extends not in known:
+            raise SystemExit(f"{path.name}: `extends` has to name one of {', '.join(s.facts for s in SOURCES)}")
+        if extends == (spec / source.facts).resolve():
+            yield path
+
+
+def _in_words(document: Json) -> Json:
+    """A line of their own for operations and replies that no overlay describes yet, as OpenAPI requires one."""
+    document = deepcopy(document)
+    replies = [(name, reply) for name, reply in document["components"].get("responses", {}).items()]
+    for _, _, operation in operations(document):
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", operation["operationId"])
+        operation.setdefault("summary", words.capitalize())
+        replies += [(f"Status {status}", reply) for status, reply in operation["responses"].items()]
+    for name, reply in replies:
+        if "$ref" not in reply:
+            reply.setdefault("description", f"{name}.")
+    return document
 
 
 def merged(documents: list[Json], info: Json) -> Json:

@@ -1,6 +1,6 @@
 """OpenAPI documents as plain data: reading, writing, walking."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, override
 
@@ -14,12 +14,24 @@ _SCHEMA_LISTS = ("oneOf", "anyOf", "allOf", "prefixItems")
 _SCHEMA_SLOTS = ("items", "additionalProperties", "propertyNames", "not", "contentSchema")
 
 
+def _foreign(tag: str, first: str) -> bool:
+    """Whether JSON has no such value: a timestamp, or a boolean that is not spelled true or false."""
+    return tag == "tag:yaml.org,2002:timestamp" or (tag == "tag:yaml.org,2002:bool" and first not in "tTfF")
+
+
 class _Loader(yaml.CSafeLoader):
-    """YAML without the timestamp type: a date in a document is a string, as JSON would have it."""
+    """YAML as JSON would have it: dates and `on` are strings, and so is every key, be it a status code."""
+
+    @override
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        for key, _ in node.value:
+            if key.tag in {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool"}:
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if not _foreign(tag, first)]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
 
@@ -34,7 +46,10 @@ class _Dumper(yaml.CSafeDumper):
 
 def read(path: Path) -> Json:
     """The YAML or JSON document at `path`."""
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - derived from the safe loader
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - derived from the safe one
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{path}: not a YAML or JSON document ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
         raise SystemExit(f"{path}: not an OpenAPI document (the top level is not a mapping)")
     return document
@@ -46,15 +61,21 @@ def to_yaml(document: Json) -> str:
     return text
 
 
+def _mapped(schema: Json | bool, change: Callable[[Json], Json]) -> Json:
+    if isinstance(schema, bool):  # "anything" and "nothing"
+        return {} if schema else {"not": {}}
+    return map_schema(schema, change)
+
+
 def map_schema(schema: Json, change: Callable[[Json], Json]) -> Json:
     """Rebuild a schema bottom-up, passing every subschema through `change`; the input is left as it was."""
     out = dict(schema)
     for key in _SCHEMA_MAPS:
         if isinstance(out.get(key), dict):
-            out[key] = {name: map_schema(sub, change) for name, sub in out[key].items()}
+            out[key] = {name: _mapped(sub, change) for name, sub in out[key].items()}
     for key in _SCHEMA_LISTS:
         if isinstance(out.get(key), list):
-            out[key] = [map_schema(sub, change) for sub in out[key]]
+            out[key] = [_mapped(sub, change) for sub in out[key]]
     for key in _SCHEMA_SLOTS:
         if isinstance(out.get(key), dict):
             out[key] = map_schema(out[key], change)
@@ -82,10 +103,13 @@ def refs(node: object) -> Iterator[str]:
 
 
 def resolve(document: Json, ref: str) -> Json:
-    """The component a local `$ref` points at."""
+    """The component a local `$ref` points at. Raises SystemExit naming one that leads nowhere."""
     node: Any = document
-    for part in ref.removeprefix("#/").split("/"):
-        node = node[part.replace("~1", "/").replace("~0", "~")]
+    try:
+        for part in ref.removeprefix("#/").split("/"):
+            node = node[part.replace("~1", "/").replace("~0", "~")]
+    except (KeyError, TypeError):
+        raise SystemExit(f"{ref}: nothing in the document has this name") from None
     found: Json = node
     return found
 

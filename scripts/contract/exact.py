@@ -15,24 +15,74 @@ from scripts.contract.rules import accepts_null
 _IMPORTS = """
 from __future__ import annotations
 from typing import Annotated, Any, Literal
-from pydantic import Field, MISSING
+from pydantic import Field, MISSING, StringConstraints
 from ai_gateway.contract.types import ClosedModel, Int, OpenModel, complete
 """
+_KNOWN = {
+    "Annotated",
+    "Any",
+    "Literal",
+    "Field",
+    "MISSING",
+    "Int",
+    "None",
+    "bool",
+    "StringConstraints",
+    "dict",
+    "float",
+    "list",
+    "str",
+}
 
 
 def make_exact(source: str, schemas: dict[str, Json]) -> str:
     """The module again, exact. `schemas` is what the generator was given."""
     document = {"components": {"schemas": schemas}}
     tree = ast.parse(source)
-    body = [node for node in tree.body if not isinstance(node, ast.ImportFrom)]
+    body = [_alias_statement(node) for node in tree.body if not _superfluous(node)]
     for node in body:
         if isinstance(node, ast.ClassDef):
             _exact_class(node, schemas, document)
         elif not isinstance(node, ast.TypeAlias):
             raise SystemExit(f"The generator wrote something unexpected: {ast.unparse(node)[:80]}")
     body = [_Integers().visit(node) for node in body]
+    _require_known_names(body)
     finish = ast.parse("complete(globals())").body
     return ast.unparse(ast.Module(body=[*ast.parse(_IMPORTS).body, *body, *finish], type_ignores=[]))
+
+
+def _superfluous(node: ast.stmt) -> bool:
+    """An import, which we know better, or a `model_rebuild()`, which `complete` does for all."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        return isinstance(node.value.func, ast.Attribute) and node.value.func.attr == "model_rebuild"
+    return isinstance(node, ast.ImportFrom)
+
+
+def _alias_statement(node: ast.stmt) -> ast.stmt:
+    """`type X = ...` also where the generator says it the long way."""
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+        target, call = node.targets[0], node.value
+        if isinstance(target, ast.Name) and isinstance(call.func, ast.Name) and call.func.id == "TypeAliasType":
+            return ast.TypeAlias(name=target, type_params=[], value=call.args[1])
+    return node
+
+
+def _require_known_names(body: list[ast.stmt]) -> None:
+    """Fail on a name that the module will not have, such as a type of Pydantic's that we never asked for."""
+    names = {_name(node) for node in body}
+    for node in body:
+        parts = [node.value] if isinstance(node, ast.TypeAlias) else _annotations(node)
+        used = {part.id for whole in parts for part in ast.walk(whole) if isinstance(part, ast.Name)}
+        if unknown := sorted(used - names - _KNOWN):
+            raise SystemExit(f"{_name(node)} uses {', '.join(unknown)}, which the module does not have")
+
+
+def _name(node: ast.stmt) -> str:
+    return node.name if isinstance(node, ast.ClassDef) else ast.unparse(node).split()[1]
+
+
+def _annotations(node: ast.stmt) -> list[ast.expr]:
+    return [field.annotation for field in ast.walk(node) if isinstance(field, ast.AnnAssign)]
 
 
 def _exact_class(node: ast.ClassDef, schemas: dict[str, Json], document: Json) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 from scripts.contract.documents import Json, operations, reachable
 
-_PROSE = {"description", "summary", "title", "example", "examples", "externalDocs", "termsOfService", "contact"}
+_PROSE = {"description", "summary", "title", "example", "examples", "externalDocs", "$comment"}
 _NAMED = {"properties", "patternProperties", "$defs", "schemas", "responses", "paths", "headers", "mapping"}
+_VALUES = {"default", "enum", "const"}
+_ELSEWHERE = {"security", "servers", "callbacks"}
 
 
 def strip_prose(node: Any, *, named: bool = False) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out
@@ -19,7 +21,7 @@ def strip_prose(node: Any, *, named: bool = False) -> Any:  # noqa: ANN401 - any
     if not isinstance(node, dict):
         return node
     return {
-        key: strip_prose(value, named=not named and key in _NAMED)
+        key: value if key in _VALUES and not named else strip_prose(value, named=not named and key in _NAMED)
         for key, value in node.items()
         if named or not (key in _PROSE or key.startswith("x-"))
     }
@@ -50,9 +52,11 @@ def extract(document: Json, selected: Iterable[str]) -> Json:
 
 
 def _bare(operation: Json, item: Json) -> Json:
-    """The operation with its path item's shared parameters folded in and without code samples or security."""
-    shared = item.get("parameters", [])
-    bare = {key: value for key, value in operation.items() if key not in {"security", "callbacks"}}
+    """The operation with its path item's shared parameters folded in, and without what says where and by whom."""
+    bare = {key: value for key, value in operation.items() if key not in _ELSEWHERE}
+    own = operation.get("parameters", [])
+    named = {(parameter.get("in"), parameter.get("name")) for parameter in own}
+    shared = [p for p in item.get("parameters", []) if "$ref" in p or (p["in"], p["name"]) not in named]
     if shared:
-        bare["parameters"] = [*shared, *bare.get("parameters", [])]
+        bare["parameters"] = [*shared, *own]
     return bare

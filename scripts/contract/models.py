@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from scripts.contract.documents import Json, map_schema
@@ -42,22 +43,32 @@ _FLAGS = [
     "--formatters",
     "builtin",
 ]
-_ANNOTATIONS = {"default", "description", "deprecated", "summary"}
+# JSON Schema's `format` is an annotation too; the generator would make dates, UUIDs and secrets of strings.
+_ANNOTATIONS = {"default", "description", "deprecated", "summary", "format"}
+_BEYOND_MODELS = {"not", "uniqueItems", "prefixItems", "contains", "propertyNames", "patternProperties", "if"}
 
 
 def generate_models(document: Json, header: str) -> str:
     """Python source of one module with a model for every schema of the document. Raises SystemExit on any misfit."""
     schemas: dict[str, Json] = document["components"]["schemas"]
-    view = {name: map_schema(schema, _plain) for name, schema in schemas.items()}
+    view = {name: map_schema(schema, partial(_plain, name)) for name, schema in schemas.items()}
     return header + make_exact(_run_generator(view), view)
 
 
-def _plain(schema: Json) -> Json:
+def _plain(name: str, schema: Json) -> Json:
     """A schema as the generator reads it right: no annotations, and openness said aloud."""
     plain = {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
+    if beyond := sorted((_BEYOND_MODELS - _keys_by_pattern(plain)) & set(plain)):
+        raise SystemExit(f"{name}: no model can hold `{', '.join(beyond)}`; take it out in an overlay, with the reason")
     if plain.get("type") == "object" or "properties" in plain:
         plain.setdefault("additionalProperties", True)
     return plain
+
+
+def _keys_by_pattern(schema: Json) -> set[str]:
+    """The one form of `patternProperties` that a model can hold: a mapping whose keys all follow one pattern."""
+    only = len(schema.get("patternProperties", {})) == 1 and "properties" not in schema
+    return {"patternProperties"} if only and schema.get("additionalProperties") is False else set()
 
 
 def _run_generator(schemas: dict[str, Json]) -> str:

@@ -19,11 +19,13 @@ NULL: Json = {"type": "null"}
 
 def normalize(document: Json) -> Json:
     """The document in normal form, with only the components its operations still need."""
-    schemas = {_legal(name): schema for name, schema in document["components"].get("schemas", {}).items()}
-    document = {**document, "components": {**document["components"], "schemas": schemas}}
+    document = _legal_names(document)
+    schemas = document["components"]["schemas"]
     for step in (_merge_all_of, _null_branches, _simple_unions):
         schemas.update({name: map_schema(schema, _bind(step, document)) for name, schema in schemas.items()})
     document["paths"] = _map_contents(document["paths"])
+    for kind in set(document["components"]) - {"schemas"}:
+        document["components"][kind] = _map_contents(document["components"][kind])
     _name_inline(schemas)
     for name, schema in list(schemas.items()):
         schemas[name] = map_schema(schema, _bind(_discriminate, document))
@@ -32,6 +34,28 @@ def normalize(document: Json) -> Json:
 
 def _bind(step: Any, document: Json) -> Any:  # noqa: ANN401 - a step with its document bound
     return lambda schema: step(schema, document)
+
+
+def _legal_names(document: Json) -> Json:
+    """The document with every schema under a legal name, and every reference following."""
+    schemas: Json = {}
+    for name, schema in document["components"].get("schemas", {}).items():
+        if _legal(name) in schemas:
+            raise SystemExit(f"{name}: another schema is called {_legal(name)} already, once both are class names")
+        schemas[_legal(name)] = _relinked(schema)
+    components = {kind: _relinked(named) for kind, named in document["components"].items()}
+    return {**document, "paths": _relinked(document["paths"]), "components": {**components, "schemas": schemas}}
+
+
+def _relinked(node: Any) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out
+    if isinstance(node, list):
+        return [_relinked(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    linked = {key: _relinked(value) for key, value in node.items()}
+    if isinstance(ref := node.get("$ref"), str) and "/schemas/" in ref:
+        linked["$ref"] = f"#/components/schemas/{_legal(ref_name(ref))}"
+    return linked
 
 
 def _legal(name: str) -> str:
@@ -43,10 +67,14 @@ def _merge_all_of(schema: Json, document: Json) -> Json:
     """One object instead of an `allOf` chain; a property declared twice takes its last declaration."""
     if "allOf" not in schema:
         return schema
-    merged: Json = {"type": "object", "properties": {}, "required": []}
     beside = {key: value for key, value in schema.items() if key != "allOf"}
+    around: Json = {key: beside.pop(key) for key in ("nullable", "default") if key in beside}
+    if len(schema["allOf"]) == 1 and set(beside) <= _ANNOTATIONS:
+        return {**schema["allOf"][0], **beside, **around}
+    merged: Json = {"type": "object", "properties": {}, "required": [], **around}
     for part in [*schema["allOf"], beside]:
-        part = _merge_all_of(resolve(document, part["$ref"]) if "$ref" in part else part, document)  # noqa: PLW2901
+        if "$ref" in part:
+            part = map_schema(resolve(document, part["$ref"]), _bind(_merge_all_of, document))  # noqa: PLW2901
         unknown = set(part) - _MERGEABLE
         if unknown:
             raise SystemExit(f"allOf with keywords that cannot be merged: {', '.join(sorted(unknown))}")
@@ -60,20 +88,32 @@ def _null_branches(schema: Json, _document: Json) -> Json:
     """`nullable: true` means nothing in OpenAPI 3.1: say null in JSON Schema's own words."""
     schema = dict(schema)
     nullable = schema.pop("nullable", False)
+    types = schema.get("type")
+    types = types if isinstance(types, list) else [types]
+    if "null" in types and not set(types) <= {*_SCALARS, "null"}:
+        nullable = True
+        schema = _not_null(schema)
     for union in ("oneOf", "anyOf"):
-        if union in schema:
+        if union in schema and (not nullable or "type" not in schema):
             branches, had_null = _without_null(schema[union])
             schema[union] = [*branches, NULL] if nullable or had_null else branches
             return schema
     if not nullable:
         return schema
-    if schema.get("type") in _SCALARS:
-        schema["type"] = [schema["type"], "null"]
-        if "enum" in schema:
+    if set(types) <= {*_SCALARS, "null"} and not {"oneOf", "anyOf"} & set(schema):
+        schema["type"] = [*(name for name in types if name != "null"), "null"]
+        if None not in schema.get("enum", [None]):
             schema["enum"] = [*schema["enum"], None]
         return schema
     kept = {key: schema.pop(key) for key in list(schema) if key in _ANNOTATIONS}
     return {"anyOf": [schema, NULL], **kept}
+
+
+def _not_null(schema: Json) -> Json:
+    """The schema without null among its types and its values."""
+    rest = [name for name in schema["type"] if name != "null"]
+    schema = {**schema, "type": rest[0] if len(rest) == 1 else rest}
+    return {**schema, "enum": [v for v in schema["enum"] if v is not None]} if "enum" in schema else schema
 
 
 def _without_null(branches: list[Json]) -> tuple[list[Json], bool]:
@@ -85,8 +125,7 @@ def _without_null(branches: list[Json]) -> tuple[list[Json], bool]:
             had_null = True
         elif isinstance(types, list) and "null" in types:
             had_null = True
-            rest = [name for name in types if name != "null"]
-            kept.append({**branch, "type": rest[0] if len(rest) == 1 else rest})
+            kept.append(_not_null(branch))
         elif (set(branch) == {"anyOf"} and NULL in branch["anyOf"]) or (
             set(branch) == {"oneOf"} and NULL in branch["oneOf"]
         ):
@@ -108,6 +147,8 @@ def _simple_unions(schema: Json, _document: Json) -> Json:
             branches = [b for b in branches if not (b.get("type") == "string" and "enum" in b)]
         around = {key: value for key, value in schema.items() if key != union}
         nullable = NULL in schema[union]
+        if not branches:
+            return {**NULL, **around}
         if len(branches) > 1:
             return {union: [*branches, NULL] if nullable else branches, **around}
         only = {**branches[0], **{k: v for k, v in around.items() if k != "discriminator"}}

@@ -19,6 +19,8 @@ def apply_file(document: Json, path: Path) -> Json:
     document = deepcopy(document)
     for number, action in enumerate(read(path)["actions"], start=1):
         where = f"{path.name}, action {number} ({action.get('target')})"
+        if "target" not in action or not (action.get("remove") or "update" in action):
+            raise SystemExit(f"{where}: an action has a `target`, and `update` or `remove`")
         if not str(action.get("x-why", "")).strip():
             raise SystemExit(f"{where}: every action needs an `x-why`")
         _apply(document, action, where)
@@ -29,11 +31,12 @@ def _apply(document: Json, action: Json, where: str) -> None:
     matches = list(jsonpath.finditer(action["target"], document))
     if not matches:
         raise SystemExit(f"{where}: the target matches nothing; the document has changed under this correction")
-    for match in matches:
-        if action.get("remove"):
+    if action.get("remove"):
+        for match in reversed(matches):  # from the back, so that no index moves before its turn
             _remove(match)
-        else:
-            _replace(document, match, merge(match.obj, deepcopy(action["update"])))
+        return
+    for match in matches:
+        _replace(document, match, merge(match.obj, deepcopy(action["update"])))
 
 
 def _remove(match: jsonpath.JSONPathMatch) -> None:

@@ -1,12 +1,13 @@
 """Generate the route stubs and the `Handlers` protocol of one document."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from keyword import iskeyword
 from pathlib import Path
 
 import jinja2
 
-from scripts.contract.documents import Json, operations, ref_name, refs
+from scripts.contract.documents import Json, operations, ref_name, refs, resolve
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _DOOR_SUFFIX = "Routed"
@@ -19,6 +20,11 @@ class Parameter:
 
     name: str
     pattern: str | None
+
+    @property
+    def literal(self) -> str:
+        """The pattern as Python writes it."""
+        return f'r"{self.pattern}"' if '"' not in str(self.pattern) else repr(self.pattern)
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,11 @@ def generate_routes(name: str, document: Json, header: str) -> str:
     stubs: dict[str, Stub] = {}
     for path, method, operation in operations(document):
         stub = _stub(path, method, operation, document)
-        if stub.function in stubs:  # the same operation behind another door
-            stubs[stub.function].routes.extend(stub.routes)
-        else:
-            stubs[stub.function] = stub
+        known = stubs.setdefault(stub.function, stub)
+        if known is not stub:  # the same operation behind another door
+            if replace(known, routes=[]) != replace(stub, routes=[]):
+                raise SystemExit(f"{operation['operationId']}: another operation has this name, and is not the same")
+            known.routes.extend(stub.routes)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         trim_blocks=True,
@@ -79,14 +86,16 @@ def generate_routes(name: str, document: Json, header: str) -> str:
 
 
 def _stub(path: str, method: str, operation: Json, document: Json) -> Stub:
-    operation_id = operation["operationId"].removesuffix(_DOOR_SUFFIX)
+    operation_id = operation.get("operationId", "").removesuffix(_DOOR_SUFFIX)
+    if not _snake(operation_id).isidentifier() or iskeyword(_snake(operation_id)):
+        raise SystemExit(f"{method} {path}: the operationId '{operation_id}' makes no function name")
     parameters = [_parameter(p, operation_id) for p in operation.get("parameters", [])]
     served = re.sub(r"\{(\w+)\}$", r"{\1:path}", path)
     return Stub(
         function=_snake(operation_id),
         summary=operation["summary"].rstrip("."),
         body=_body(operation, operation_id),
-        returns=_returns(operation, operation_id),
+        returns=_returns(operation, document, operation_id),
         security=_security(operation.get("security", document.get("security")), operation_id),
         parameters=[parameter for parameter in parameters if parameter.name not in _RESERVED_PARAMETERS],
         routes=[RouteRow(method.upper(), served, operation_id)],
@@ -98,7 +107,7 @@ def _snake(name: str) -> str:
 
 
 def _parameter(parameter: Json, operation_id: str) -> Parameter:
-    if parameter["in"] != "path" or parameter["schema"].get("type") != "string":
+    if parameter.get("in") != "path" or parameter["schema"].get("type") != "string":
         raise SystemExit(f"{operation_id}: only text parameters in the path can be served so far")
     return Parameter(parameter["name"], parameter["schema"].get("pattern"))
 
@@ -106,23 +115,29 @@ def _parameter(parameter: Json, operation_id: str) -> Parameter:
 def _body(operation: Json, operation_id: str) -> str | None:
     if "requestBody" not in operation:
         return None
-    schema = operation["requestBody"]["content"].get("application/json", {}).get("schema", {})
+    schema = operation["requestBody"].get("content", {}).get("application/json", {}).get("schema", {})
     if "$ref" not in schema:
         raise SystemExit(f"{operation_id}: only JSON bodies with a named schema can be served so far")
     return ref_name(schema["$ref"])
 
 
-def _returns(operation: Json, operation_id: str) -> str:
+def _returns(operation: Json, document: Json, operation_id: str) -> str:
     """The handler's return type: a model, a stream of models, text, or None for an empty reply."""
+    reply = operation["responses"].get("200")
+    if reply is None:
+        raise SystemExit(f"{operation_id}: only operations that answer 200 can be served so far")
+    reply = resolve(document, reply["$ref"]) if "$ref" in reply else reply
     types = []
-    for media, content in operation["responses"]["200"].get("content", {}).items():
-        names = [ref_name(ref) for ref in refs(content["schema"]) if not ref.endswith("/ErrorResponse")]
+    for media, content in reply.get("content", {}).items():
+        stream = media == "text/event-stream"  # whose schema is an event, which holds what is streamed
+        named = refs(content["schema"]) if stream else [content["schema"].get("$ref", "")]
+        names = [ref_name(ref) for ref in named if ref and not ref.endswith("/ErrorResponse")]
         if media == "text/plain":
             types.append("str")
         elif len(names) != 1:
             raise SystemExit(f"{operation_id}: the {media} reply must name one schema")
         else:
-            types.append(f"Stream[models.{names[0]}]" if media == "text/event-stream" else f"models.{names[0]}")
+            types.append(f"Stream[models.{names[0]}]" if stream else f"models.{names[0]}")
     return " | ".join(types) or "None"
 
 

@@ -14,13 +14,12 @@ from scripts.contract.normalize import NULL
 def apply_file(document: Json, path: Path, name: str) -> Json:
     """The document called `name` after every rule that `path` applies to it, in order."""
     for entry in read(path)["rules"]:
-        if name not in entry["to"]:
-            continue
         if not str(entry.get("why", "")).strip():
             raise SystemExit(f"{path.name}: rule {entry.get('rule')} needs a `why`")
-        if entry["rule"] not in RULES:
-            raise SystemExit(f"{path.name}: unknown rule {entry['rule']}. Known: {', '.join(RULES)}")
-        document = RULES[entry["rule"]](deepcopy(document), entry)
+        if entry.get("rule") not in RULES:
+            raise SystemExit(f"{path.name}: unknown rule {entry.get('rule')}. Known: {', '.join(RULES)}")
+        if name in entry["to"]:
+            document = RULES[entry["rule"]](deepcopy(document), entry)
     return document
 
 
@@ -59,12 +58,13 @@ def accepts_null(document: Json, schema: Json) -> bool:
     """Whether null is a valid value of the schema."""
     if "$ref" in schema:
         return accepts_null(document, resolve(document, schema["$ref"]))
-    if not schema:
-        return True
-    types = schema.get("type")
-    if types == "null" or (isinstance(types, list) and "null" in types):
-        return True
-    return any(accepts_null(document, branch) for union in ("oneOf", "anyOf") for branch in schema.get(union, []))
+    if None not in schema.get("enum", [None]) or schema.get("const") is not None:
+        return False
+    types = schema.get("type", ["null"])
+    if "null" not in types:
+        return False
+    unions = [schema[union] for union in ("oneOf", "anyOf") if union in schema]
+    return all(any(accepts_null(document, branch) for branch in union) for union in unions)
 
 
 def _or_null(schema: Json) -> Json:

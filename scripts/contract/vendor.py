@@ -1,6 +1,7 @@
 """Vendor an official document: the selected operations as facts, and where they came from."""
 
 import hashlib
+import json
 import re
 import tomllib
 from dataclasses import dataclass, replace
@@ -40,14 +41,22 @@ class Vendored:
 
 def read_source(folder: Path) -> SourceRecord:
     """The record in a folder of `spec/`."""
+    if not (folder / "source.toml").is_file():
+        raise SystemExit(f"{folder}: no contract with a source.toml. Known: {', '.join(_contracts(folder.parent))}")
     record = tomllib.loads((folder / "source.toml").read_text(encoding="utf-8"))
     return SourceRecord(record["source"], tuple(record["select"]["operations"]))
+
+
+def _contracts(spec: Path) -> list[str]:
+    return sorted(path.parent.name for path in spec.glob("*/source.toml"))
 
 
 def vendored(path: Path, record: SourceRecord) -> Vendored:
     """The facts of the selected operations in the document at `path`."""
     document = read(path)
-    origin = {**record.origin, "version": document["info"]["version"], "openapi": document["openapi"]}
+    if not {"openapi", "info", "paths"} <= set(document):
+        raise SystemExit(f"{path}: not an OpenAPI 3 document (it has no `openapi`, `info` and `paths`)")
+    origin = {**record.origin, "version": str(document["info"]["version"]), "openapi": str(document["openapi"])}
     offered = [f"{method} {name}" for name, method, _ in operations(document)]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     facts = normalize(extract(document, record.operations))
@@ -68,9 +77,20 @@ def write_vendored(folder: Path, newer: Vendored, *, commit: str | None, date: s
     (folder / "facts.yaml").write_text(facts, encoding="utf-8")
     path = folder / "source.toml"
     head = path.read_text(encoding="utf-8").partition("[source]")[0]
-    lines = ["[source]", *(f'{key} = "{value}"' for key, value in origin.items()), "", "[select]", "operations = ["]
-    lines += [f'  "{operation}",' for operation in newer.record.operations]
+    lines = [
+        "[source]",
+        *(f"{key} = {_quoted(value)}" for key, value in origin.items()),
+        "",
+        "[select]",
+        "operations = [",
+    ]
+    lines += [f"  {_quoted(operation)}," for operation in newer.record.operations]
     path.write_text(head + "\n".join([*lines, "]", ""]), encoding="utf-8")
+
+
+def _quoted(value: str) -> str:
+    """A TOML string: JSON's escapes are TOML's."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def is_inference(operation: str) -> bool:

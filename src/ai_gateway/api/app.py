@@ -24,7 +24,7 @@ from ai_gateway.contract.render import INTERNAL, openai_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.gateway import Gateway
 from ai_gateway.middleware.access_log import AccessLogMiddleware
-from ai_gateway.middleware.limits import HeaderLimitsMiddleware
+from ai_gateway.middleware.limits import HeadLimitsMiddleware
 from ai_gateway.middleware.request_id import RequestIdMiddleware
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.custom import CustomProvider
@@ -97,7 +97,7 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
         telemetry={"auto_configure": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    for middleware in (AccessLogMiddleware, HeaderLimitsMiddleware, RequestIdMiddleware):  # the last is outermost
+    for middleware in (AccessLogMiddleware, HeadLimitsMiddleware, RequestIdMiddleware):  # the last is outermost
         app.add_middleware(middleware)
     return app
 

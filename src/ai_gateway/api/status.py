@@ -69,6 +69,10 @@ class StatusHandlers(Handlers):
         return models.Liveness(status="ok")
 
     @override
+    async def head_liveness(self, call: Call) -> None:
+        return None
+
+    @override
     async def get_health(self, call: Call) -> models.HealthReport:
         if not call.trusted:
             return models.HealthReport(status="ok")

@@ -5,21 +5,16 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isinf
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 from starlette.types import Receive
 
 from ai_gateway.contract.blame import explain
+from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
 SLOWEST_RATE = 16_384
-# Three digits of exponent are beyond a float; rarely seen, so only then is the parsed body searched for infinities.
-_HUGE_EXPONENT = re.compile(rb"[eE]\+?0*[1-9][0-9]{2}")
-# JSON parsers that skip leading zeros aside, a number of 309 digits and a fraction is infinite as well.
-_HUGE_DIGITS = re.compile(rb"[0-9]{309}")
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _CLOSE = {"connection": "close"}
 
@@ -80,38 +75,13 @@ def _too_large(limits: BodyLimits) -> PayloadTooLarge:
 
 
 def parse_json(raw: bytes) -> object:
-    """The JSON value in `raw`, refusing what two parsers could read differently.
-
-    NaN and infinities (also by overflow, such as 1e999), lone surrogates, bad UTF-8, a byte order mark, over 200
-    levels and integers of over 4,300 digits are InvalidRequest. Of duplicate keys the last one counts.
-    """
+    """The JSON value in `raw`. Raises InvalidRequest."""
     if not raw.strip():
         raise InvalidRequest("The request has no body: send a JSON object.")
     try:
-        value: object = from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {_reason(error)}.") from None
-    if (_HUGE_EXPONENT.search(raw) or _HUGE_DIGITS.search(raw)) and _holds_infinity(value):
-        raise InvalidRequest("The body is not valid JSON: a number is too large.")
-    return value
-
-
-def _reason(error: ValueError) -> str:
-    """The parser's message, which names a place but never quotes the input."""
-    return str(error).partition("\n")[0]
-
-
-def _holds_infinity(value: object) -> bool:
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, float) and isinf(item):
-            return True
-        if isinstance(item, dict):
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return False
+        return read_json(raw)
+    except ValueError as error:  # its message names a place but never quotes the input
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 
 
 def validate[Model: BaseModel](model: type[Model], value: object) -> Model:

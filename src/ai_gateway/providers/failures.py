@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
-from pydantic_core import from_json
 
+from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import (
     GatewayError,
     UpstreamAuthError,
@@ -94,7 +94,7 @@ def is_error(value: object) -> bool:
 def read_complaint(body: bytes) -> Complaint:
     """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else says nothing."""
     try:
-        return _complaint(from_json(body, allow_inf_nan=False))
+        return _complaint(read_json(body))
     except ValueError:
         return Complaint()
 
@@ -114,13 +114,18 @@ def _complaint(value: object) -> Complaint:
     return Complaint(
         message=_text(inner.get("message")) or _text(inner.get("detail")),
         type=_text(inner.get("type")),
-        code=_text(inner.get("code")),
+        code=_code(inner.get("code")),
         param=_text(inner.get("param")),
     )
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _code(value: object) -> str | None:
+    """Some upstreams give a number where a name is due."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _told(message: str | None, secret: str) -> str | None:

@@ -5,10 +5,10 @@ from contextlib import aclosing
 from typing import override
 
 from pydantic import BaseModel, SecretStr
-from pydantic_core import from_json
 
 from ai_gateway.conform.reply import exact
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.strict_json import read_json
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.base import Provider
@@ -139,12 +139,11 @@ class OpenAICompatible(Provider):
 
     def _parsed(self, raw: bytes) -> object:
         try:
-            value: object = from_json(raw, allow_inf_nan=False)
+            return read_json(raw)
         except ValueError as error:
             raise UpstreamInvalidResponse(
                 f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
             ) from None
-        return value
 
     @staticmethod
     def _headers(call: Call, accept: str) -> dict[str, str]:

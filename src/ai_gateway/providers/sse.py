@@ -20,6 +20,8 @@ class EventParser:
         self._rest = b""
         self._data: list[bytes] = []
         self._size = 0
+        self.lines = 0
+        """Complete lines so far: what tells progress from a trickle of bytes."""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         buffer = self._rest + chunk
@@ -27,6 +29,7 @@ class EventParser:
         held = b"\r" if buffer.endswith(b"\r") else b""
         lines = _LINE_END.split(buffer[:-1] if held else buffer) if b"\r" in buffer else buffer.split(b"\n")
         self._rest = lines.pop() + held
+        self.lines += len(lines)
         for line in lines:
             if line:
                 self._take(line)

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY, VERSION
-from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse
+from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.failures import from_exception
 from ai_gateway.providers.sse import EventParser
 
@@ -119,16 +119,28 @@ class OpenStream:
         parser = EventParser(UPSTREAM_MAX_EVENT)
         now = asyncio.get_running_loop().time
         end = now() + self._timeouts.stream
-        chunks = self._reply.content.iter_any()
+        idle = now() + self._timeouts.stream_idle
         while True:
-            self._clock.reschedule(min(now() + self._timeouts.stream_idle, end))
-            chunk = await anext(chunks, None)
+            self._clock.reschedule(min(idle, end))
+            chunk = await self._next_bytes()
             # The clock is for the upstream: a client that reads slowly must not be taken for a silent provider.
             self._clock.reschedule(None)
-            if chunk is None:
+            if not chunk:
                 return
+            lines = parser.lines
             for data in parser.feed(chunk):
                 yield data
+            if parser.lines > lines:  # single bytes are no progress, however regularly they come
+                idle = now() + self._timeouts.stream_idle
+
+    async def _next_bytes(self) -> bytes:
+        """What has arrived; empty at the end. A connection that breaks off has truncated the stream."""
+        try:
+            return await self._reply.content.readany()
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise UpstreamStreamTruncated(
+                f"Provider '{self._provider}' broke the stream off before it was complete.", detail=repr(error)
+            ) from error
 
 
 async def read_all(provider: str, reply: aiohttp.ClientResponse) -> bytes:

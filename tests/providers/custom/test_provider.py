@@ -1,7 +1,10 @@
 """Models, faults, fairness, and the promises of the documentation."""
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -204,11 +207,36 @@ def test_an_answer_is_a_function_of_its_request_but_for_the_time() -> None:
     assert (one.id, one.choices, one.usage) == (two.id, two.choices, two.usage)
 
 
+PRINTED = """
+import asyncio
+from tests.providers.custom.asking import WEATHER, chat, embeddings
+async def main():
+    reply = await chat(tools=[WEATHER], tool_choice="required", n=3)
+    print({**reply, "created": 0}, await embeddings(input="one two three one two", dimensions=9))
+asyncio.run(main())
+"""
+
+
+def test_every_process_gives_the_same_reply() -> None:
+    root = str(Path(__file__).parents[3])
+    path = os.pathsep.join([root, *sys.path])
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", PRINTED],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+
+
 def test_the_guide_names_every_fault_model_and_every_figure() -> None:
     for model in (*faults.FAULTS, *MODELS):
         assert f"`{model}`" in GUIDE
-    for figure in (prompt.MESSAGE_TOKENS, prompt.PART_TOKENS, vectors.DIMENSIONS, vectors.MOST_DIMENSIONS):
-        assert re.search(rf"\b{figure}\b", GUIDE)
+    for figure in (prompt.MESSAGE_TOKENS, prompt.PART_TOKENS, vectors.DIMENSIONS, vectors.MOST_NUMBERS):
+        assert re.search(rf"\b{figure}\b|\b{figure:,}\b", GUIDE)
 
 
 def test_the_guides_example_of_the_estimate_is_true() -> None:

@@ -10,12 +10,13 @@ from gateway_contract.openai import models
 def reply(body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
     """One vector per input; `fault-empty` loses them all."""
     dimensions = body.dimensions or vectors.DIMENSIONS
-    if dimensions > vectors.MOST_DIMENSIONS:
+    given = prompt.tokenized(body.input)
+    if len(given) * dimensions > vectors.MOST_NUMBERS:
         raise UnsupportedValue(
-            f"The built-in provider makes vectors of at most {vectors.MOST_DIMENSIONS} dimensions: ask for fewer.",
+            f"The built-in provider makes at most {vectors.MOST_NUMBERS} numbers at once: send fewer inputs at a time, "
+            "or ask for fewer dimensions.",
             param="dimensions",
         )
-    given = prompt.tokenized(body.input)
     counted = sum(map(len, given))
     return models.CreateEmbeddingResponse(
         object="list",

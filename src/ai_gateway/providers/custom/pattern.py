@@ -27,6 +27,9 @@ LONGEST = 4096
 _WRITING = 5
 """The work of writing one character."""
 
+_READING = 2
+"""The work of reading one character of a pattern."""
+
 _DRAWN_EXTRA = 2
 _POOLS = (
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
@@ -46,7 +49,7 @@ def write(pattern: str, dice: Dice, work: Work, *, extra: int | None = None) -> 
 
 def found(pattern: str, text: str, work: Work) -> bool:
     """Whether the pattern occurs in the text. What cannot be told (unsupported, too long) is taken to match."""
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or not work.spend(_READING * (1 + len(pattern))):
         return True
     try:
         node = _parse(pattern)

@@ -96,14 +96,19 @@ def _plain(value: Fraction) -> JsonValue:
 
 def string(parts: Parts, dice: Dice, work: Work) -> str:
     """Text of the right length: written for the patterns, or in the named format, or plain words."""
-    low = min(int(limit(parts, "minLength") or 0), pattern.LONGEST)
     longest = limit(parts, "maxLength", min)
-    high = pattern.LONGEST if longest is None else min(int(longest), pattern.LONGEST)
+    low = _length(limit(parts, "minLength") or Fraction(0))
+    high = pattern.LONGEST if longest is None else _length(longest)
     candidates = chain(_patterned(parts, dice, low, work), _formatted(parts, dice))
     fitting = islice((written for written in candidates if low <= len(written) <= high), _TRIES)
     expressions = _expressions(parts)
-    matching = (written for written in fitting if all(pattern.found(one, written, work) for one in expressions))
-    return next(matching, None) or _words(dice, low, max(high, 0))
+    matching = (one for one in fitting if all(pattern.found(expression, one, work) for expression in expressions))
+    written = next(matching, None)
+    return _words(dice, low, high) if written is None else written
+
+
+def _length(wanted: Fraction) -> int:
+    return int(max(min(wanted, Fraction(pattern.LONGEST)), Fraction(0)))
 
 
 def _expressions(parts: Parts) -> list[str]:

@@ -25,7 +25,10 @@ SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
 TYPES = SCALARS | {"object", "array"}
 
 _MOST_PARTS = 200
-_MOST_HEIGHTS = 5_000
+_MOST_MEASURED = 1_000
+_MEASURING = 3
+"""The work of measuring one schema."""
+
 _DEEPEST = 60
 _UNBOUNDED = math.inf
 
@@ -85,6 +88,7 @@ class Document:
 
     def height(self, schemas: Iterable[JsonValue]) -> float:
         """How many levels the flattest valid value has; infinite when every value would hold itself again."""
+        self._measured = 0
         return max((self._height(schema, frozenset()) for schema in schemas), default=0)
 
     def _height(self, schema: JsonValue, trail: frozenset[int]) -> float:
@@ -93,8 +97,9 @@ class Document:
         if id(schema) in self._heights:
             return self._heights[id(schema)]
         self._measured += 1
-        if id(schema) in trail or len(trail) > _DEEPEST or self._measured > _MOST_HEIGHTS:
+        if id(schema) in trail or len(trail) > _DEEPEST or self._measured > _MOST_MEASURED:
             return _UNBOUNDED
+        self.work.spend(_MEASURING)
         height = self._own_height(schema, trail | {id(schema)})
         if height < _UNBOUNDED:  # an infinite one may be due to the trail alone
             self._heights[id(schema)] = height

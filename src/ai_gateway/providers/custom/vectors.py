@@ -13,7 +13,8 @@ from itertools import pairwise
 from zlib import crc32
 
 DIMENSIONS = 1536
-MOST_DIMENSIONS = 8192
+MOST_NUMBERS = 16_777_216
+"""In one reply: as many inputs as the contract allows, 8192 numbers each. More would only fill memory."""
 
 _WORD = re.compile(r"\w+")
 _LONG_WORD = 8
@@ -45,7 +46,7 @@ def _features(text: str) -> Iterator[tuple[str, float]]:
         padded = f"<{word}>"
         for start in range(len(padded) - 2):
             yield f"part {padded[start : start + 3]}", weight * _TRIGRAM_WEIGHT
-    for pair in set(pairwise(words)):
+    for pair in dict.fromkeys(pairwise(words)):  # a set would be summed in another order in every process
         yield f"pair {pair}", _PAIR_WEIGHT
     yield f"text {text}", _WHOLE_WEIGHT
 

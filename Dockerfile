@@ -1,0 +1,51 @@
+# The gateway as an image: docker build -t ai-gateway .
+# Two stages on the same base; only the finished environment moves to the second.
+FROM python:3.12-slim AS build
+
+# Set either to install through a mirror. They stay in the build's history: no credentials here.
+ARG PIP_INDEX_URL
+ARG UV_DEFAULT_INDEX
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
+
+RUN python -m pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
+WORKDIR /build
+
+# Dependencies first: this layer lasts until the lock file changes. Everything is pinned by hash.
+COPY pyproject.toml uv.lock ./
+RUN uv export --quiet --frozen --no-emit-project --no-default-groups -o run.txt \
+ && uv export --quiet --frozen --no-emit-project --only-group build -o build.txt \
+ && uv venv --quiet /opt/gateway \
+ && uv pip install --quiet --python /opt/gateway --require-hashes -r run.txt \
+ && uv venv --quiet /opt/build \
+ && uv pip install --quiet --python /opt/build --require-hashes -r build.txt
+
+COPY README.md LICENSE ./
+COPY src src
+COPY generated generated
+RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
+ && uv pip install --quiet --python /opt/gateway --no-deps dist/*.whl
+
+FROM python:3.12-slim
+
+# /v1/version tells both: --build-arg BUILD_COMMIT=$(git rev-parse HEAD) --build-arg BUILD_DATE=$(date -u +%FT%TZ)
+ARG BUILD_COMMIT
+ARG BUILD_DATE
+ENV BUILD_COMMIT=${BUILD_COMMIT} BUILD_DATE=${BUILD_DATE}
+
+# A container is reached from outside, so it listens on every address, and then the gateway does not start without
+# keys: set ALLOWED_API_KEYS, or ALLOW_ANONYMOUS=true where something else decides who may call.
+ENV SERVICE_HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+
+COPY --from=build /opt/gateway /opt/gateway
+# A gateway.toml or .env is read from here when one is mounted.
+WORKDIR /app
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin gateway
+USER 10001
+
+EXPOSE 9000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+  CMD ["/opt/gateway/bin/python", "-c", "import http.client, os; e = os.environ; c = http.client.HTTPConnection('127.0.0.1', int(e.get('SERVICE_PORT') or e.get('PROXY_PORT') or 9000), timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+
+ENTRYPOINT ["/opt/gateway/bin/ai-gateway"]
+CMD ["serve"]

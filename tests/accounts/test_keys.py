@@ -1,0 +1,63 @@
+"""Who may call."""
+
+import pytest
+
+from ai_gateway.accounts.keys import KeyRing, presented
+from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
+
+RING = KeyRing(["alpha", "beta"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer alpha"},
+        {"authorization": "bearer   beta "},
+        {"x-api-key": "alpha"},
+        {"api-key": "beta"},
+        {"authorization": "Bearer alpha", "x-api-key": "alpha"},
+    ],
+)
+def test_a_known_key_is_let_in_from_any_header(headers: dict[str, str]) -> None:
+    RING.require(headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer gamma"},
+        {"authorization": "Bearer alph"},
+        {"authorization": "Bearer alphaa"},
+        {"authorization": "Basic alpha"},
+        {"authorization": "alpha"},
+        {"authorization": "Bearer"},
+        {"authorization": ""},
+        {"x-api-key": "' OR 1=1 --"},
+        {"authorization": "Bearer \udcff"},
+    ],
+)
+def test_any_other_key_is_invalid_and_the_challenge_is_sent(headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidApiKey) as caught:
+        RING.require(headers)
+    assert caught.value.headers["www-authenticate"] == "Bearer"
+    assert caught.value.status == 401
+
+
+def test_no_key_is_told_apart_from_a_wrong_one() -> None:
+    with pytest.raises(MissingApiKey):
+        RING.require({"accept": "*/*"})
+
+
+def test_two_different_keys_are_refused_even_if_both_are_known() -> None:
+    with pytest.raises(InvalidRequest):
+        RING.require({"authorization": "Bearer alpha", "x-api-key": "beta"})
+
+
+def test_the_ring_does_not_hold_the_keys_themselves() -> None:
+    assert "alpha" not in repr(vars(RING))
+
+
+def test_an_empty_ring_is_false_and_holds_nothing() -> None:
+    assert not KeyRing([])
+    assert not KeyRing([]).holds("")
+    assert presented({}) is None

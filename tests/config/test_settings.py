@@ -1,0 +1,102 @@
+"""Settings from the environment, .env and gateway.toml."""
+
+from pathlib import Path
+
+import pytest
+
+from ai_gateway.config.settings import Settings, SettingsError, load
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("PROXY_PORT", "REQUEST_TIMEOUT", "GATEWAY_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_defaults_serve_this_machine_without_keys() -> None:
+    settings = load()
+    assert (settings.service_host, settings.service_port) == ("127.0.0.1", 9000)
+    assert settings.allowed_api_keys == ()
+    assert not settings.allow_anonymous
+    assert settings.request_max_size == 10 * 1024 * 1024
+
+
+def test_keys_are_split_trimmed_and_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_API_KEYS", " one , ,two,")
+    settings = load()
+    assert [key.get_secret_value() for key in settings.allowed_api_keys] == ["one", "two"]
+    assert "one" not in repr(settings)
+
+
+def test_an_alias_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_PORT", "8123")
+    monkeypatch.setenv("REQUEST_TIMEOUT", "7.5")
+    settings = load()
+    assert settings.service_port == 8123
+    assert settings.request_timeout_s == 7.5
+
+
+def test_an_alias_that_disagrees_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_PORT", "8123")
+    monkeypatch.setenv("SERVICE_PORT", "8124")
+    with pytest.raises(SettingsError, match="SERVICE_PORT and its alias PROXY_PORT disagree"):
+        load()
+
+
+def test_the_same_value_under_both_names_is_no_clash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_PORT", "8123")
+    monkeypatch.setenv("SERVICE_PORT", "8123")
+    assert load().service_port == 8123
+
+
+def test_all_problems_are_told_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICE_PORT", "secret-port")
+    monkeypatch.setenv("REQUEST_TIMEOUT_S", "-1")
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    with pytest.raises(SettingsError) as caught:
+        load()
+    text = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 3
+    for name in ("SERVICE_PORT", "REQUEST_TIMEOUT_S", "LOG_LEVEL"):
+        assert name in text
+    assert "secret-port" not in text
+    assert "loud" not in text
+
+
+def test_a_file_sets_what_the_environment_does_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(
+        'service_port = 8200\nlog_level = "error"\nallowed_api_keys = ["a", "b"]\n'
+        '[providers.mine]\nbase_url = "http://127.0.0.1:1/v1"\n'
+    )
+    monkeypatch.setenv("SERVICE_PORT", "8201")
+    settings = load()
+    assert settings.service_port == 8201
+    assert settings.log_level == "error"
+    assert len(settings.allowed_api_keys) == 2
+    assert settings.providers["mine"].base_url == "http://127.0.0.1:1/v1"
+
+
+def test_a_dotenv_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SERVICE_PORT=8300\n")
+    assert load().service_port == 8300
+
+
+def test_an_unknown_setting_in_the_file_names_the_near_one(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text("servce_port = 1\n")
+    with pytest.raises(SettingsError, match="unknown setting servce_port: did you mean service_port"):
+        load()
+
+
+def test_a_broken_file_is_one_clear_problem(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text("service_port = = 1\n")
+    with pytest.raises(SettingsError, match=r"gateway\.toml: not valid TOML"):
+        load()
+
+
+def test_a_file_that_is_named_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_CONFIG", "nowhere.toml")
+    with pytest.raises(SettingsError, match="GATEWAY_CONFIG: no such file"):
+        load()

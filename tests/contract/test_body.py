@@ -1,0 +1,208 @@
+"""Reading a request body strictly."""
+
+import asyncio
+
+import pytest
+from starlette.types import Message
+
+from ai_gateway.contract.body import BodyLimits, ClientGone, parse_json, read_bytes, validate
+from ai_gateway.errors import InvalidRequest, MissingParameter, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from gateway_contract.openai import models
+
+LIMITS = BodyLimits(max_bytes=64, timeout_s=0.2)
+JSON = {"content-type": "application/json"}
+
+
+class Sent:
+    """What a client sends, message by message, and then nothing more."""
+
+    def __init__(self, *messages: Message) -> None:
+        self._messages = list(messages)
+
+    async def __call__(self) -> Message:
+        if not self._messages:
+            await asyncio.sleep(60)
+        return self._messages.pop(0)
+
+
+def parts(*bodies: bytes) -> Sent:
+    last = len(bodies) - 1
+    return Sent(*({"type": "http.request", "body": body, "more_body": i < last} for i, body in enumerate(bodies)))
+
+
+@pytest.mark.anyio
+async def test_a_body_in_parts_is_put_together() -> None:
+    assert await read_bytes(JSON, parts(b'{"a"', b":1", b"}"), LIMITS) == b'{"a":1}'
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "Application/JSON; charset=UTF-8"},
+        {"content-type": "application/vnd.api+json"},
+        {"content-type": "application/json", "content-encoding": "identity"},
+        {"content-type": 'application/json; charset="utf-8"'},
+    ],
+)
+async def test_json_by_any_honest_name_is_taken(headers: dict[str, str]) -> None:
+    assert await read_bytes(headers, parts(b"{}"), LIMITS) == b"{}"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/jsonx"},
+        {"content-type": "application/json; charset=utf-16"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+async def test_anything_else_is_415_before_a_byte_is_read(headers: dict[str, str]) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        await read_bytes(headers, Sent(), LIMITS)
+
+
+@pytest.mark.anyio
+async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
+    with pytest.raises(PayloadTooLarge) as caught:
+        await read_bytes({**JSON, "content-length": "65"}, Sent(), LIMITS)
+    assert caught.value.headers["connection"] == "close"
+
+
+@pytest.mark.anyio
+async def test_a_body_that_grows_too_large_is_cut() -> None:
+    with pytest.raises(PayloadTooLarge):
+        await read_bytes(JSON, parts(b"x" * 40, b"x" * 40, b"x"), LIMITS)
+
+
+@pytest.mark.anyio
+async def test_a_body_that_stalls_is_given_up() -> None:
+    with pytest.raises(RequestTimeout):
+        await read_bytes(JSON, Sent({"type": "http.request", "body": b"{", "more_body": True}), LIMITS)
+
+
+@pytest.mark.anyio
+async def test_a_client_that_leaves_is_not_answered() -> None:
+    with pytest.raises(ClientGone):
+        await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"", b"  \n", b"{", b"nope", b'{"a":1} x', b"\xef\xbb\xbf{}", b'{"a":NaN}', b'{"a":Infinity}',
+        b'{"a":-Infinity}', b'{"a":1e999}', b'{"a":[{"b":-1E+0400}]}', b'{"a":"\\ud800"}', b'{"a":"\xff"}',
+        b"[" * 100_000, b'{"a":' + b"9" * 5_000 + b"}", b'{"a":' + b"9" * 400 + b".5}",
+        '{"a":1}'.encode("utf-16"),
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_json_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_json(raw)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b'{"a":1,"a":2}', {"a": 2}),
+        (b'{"a":"1e999"}', {"a": "1e999"}),
+        (b'{"a":1e-999}', {"a": 0.0}),
+        (b'{"a":1e300}', {"a": 1e300}),
+        (b'{"a":18446744073709551616}', {"a": 2**64}),
+        ('{"a":"\U0001f600"}'.encode(), {"a": "\U0001f600"}),
+    ],
+)
+def test_what_is_odd_but_json_is_read(raw: bytes, value: object) -> None:
+    assert parse_json(raw) == value
+
+
+def message(content: object) -> dict[str, object]:
+    return {"role": "user", "content": content}
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "code"),
+    [
+        ({"model": None}, "model", "invalid_type"),
+        ({"messages": []}, "messages", "invalid_value"),
+        ({"messages": [{}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "nobody"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
+        ({"messages": [message("x"), message(5)]}, "messages[1].content", "invalid_type"),
+        (
+            {"messages": [message([{"type": "text", "text": "a"}, {"type": "text", "text": 1}])]},
+            "messages[0].content[1].text",
+            "invalid_type",
+        ),
+        ({"messages": [message([{"type": "video"}])]}, "messages[0].content[0].type", "invalid_value"),
+        ({"temperature": 3}, "temperature", "invalid_value"),
+        ({"temperature": "hot"}, "temperature", "invalid_type"),
+        ({"n": 0}, "n", "invalid_value"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "invalid_value"),
+        (
+            {"tools": [{"type": "function", "function": {}}]},
+            "tools[0].function.name",
+            "missing_required_parameter",
+        ),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
+        ({"logit_bias": {"50256": 1.5}}, "logit_bias.50256", "invalid_type"),
+        ({"metadata": {"a": "\x00"}}, "metadata.a", "invalid_value"),
+    ],
+)
+def test_the_field_to_blame_is_named(change: dict[str, object], param: str, code: str) -> None:
+    body = {"model": "m", "messages": [message("x")], **change}
+    with pytest.raises(InvalidRequest) as caught:
+        validate(models.CreateChatCompletionRequest, body)
+    assert (caught.value.param, caught.value.code) == (param, code)
+    assert param in caught.value.message
+
+
+def test_a_missing_field_has_its_own_class() -> None:
+    with pytest.raises(MissingParameter) as caught:
+        validate(models.CreateChatCompletionRequest, {"model": "m"})
+    assert caught.value.param == "messages"
+
+
+def test_an_unknown_field_is_named_where_the_schema_is_closed() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        validate(models.CreateEmbeddingRequest, {"model": "m", "input": "x", "extra": 1})
+    assert (caught.value.param, caught.value.code) == ("extra", "unknown_parameter")
+
+
+@pytest.mark.parametrize("value", [[], "text", 3, None, True])
+def test_a_body_that_is_no_object_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        validate(models.CreateChatCompletionRequest, value)
+    assert caught.value.param is None
+
+
+CANARIES: list[dict[str, object]] = [
+    {"model": ["canary-7f3a"]},
+    {"messages": [{"role": "canary-7f3a", "content": "x"}]},
+    {"messages": "canary-7f3a"},
+    {"tool_choice": {"type": "canary-7f3a"}},
+    {"reasoning_effort": "canary-7f3a"},
+    {"metadata": {"canary 7f3a": 1}},
+]
+
+
+@pytest.mark.parametrize("change", CANARIES)
+def test_what_was_sent_is_never_quoted(change: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        validate(models.CreateChatCompletionRequest, {"model": "m", "messages": [message("x")], **change})
+    assert "7f3a" not in caught.value.message + str(caught.value.param)
+
+
+def test_integral_floats_are_integers_and_nulls_are_absent() -> None:
+    body = validate(
+        models.CreateChatCompletionRequest,
+        {"model": "m", "messages": [message("x")], "max_tokens": 5.0, "tools": None, "user": None, "own": {"a": 1}},
+    )
+    assert body.max_tokens == 5
+    assert body.tools is None
+    assert body.model_dump(exclude_unset=True)["own"] == {"a": 1}

@@ -1,0 +1,132 @@
+"""From anything an upstream can do wrong to the error a client is told."""
+
+import asyncio
+import inspect
+import json
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError
+from ai_gateway.providers.failures import from_exception, from_reply, is_error, read_complaint
+
+SECRET = "sk-gateway-secret"
+REQUEST = aiohttp.RequestInfo(
+    URL("http://127.0.0.1/"), "POST", CIMultiDictProxy(CIMultiDict()), URL("http://127.0.0.1/")
+)
+KEY = ConnectionKey("127.0.0.1", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+NESTED = {"error": {"message": "too long", "type": "invalid_request_error", "code": "too_long", "param": "messages"}}
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429])
+def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
+    headers = {"Retry-After": "7", "X-RateLimit-Remaining-Requests": "0", "Set-Cookie": "no"}
+    error = from_reply("up", status, headers, json.dumps(NESTED).encode(), SECRET)
+    assert (error.status, error.code, error.param, error.message) == (status, "too_long", "messages", "too long")
+    assert error.headers == {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "code"),
+    [
+        (401, 502, "upstream_auth_error"),
+        (403, 502, "upstream_auth_error"),
+        (402, 502, "upstream_error"),
+        (408, 504, "upstream_timeout"),
+        (302, 502, "upstream_invalid_response"),
+        (500, 502, "upstream_error"),
+        (503, 502, "upstream_error"),
+        (529, 502, "upstream_error"),
+        (418, 502, "upstream_error"),
+    ],
+)
+def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int, expected: int, code: str) -> None:
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET[:6]}...", "code": "x"}}).encode()
+    error = from_reply("up", status, {}, body, SECRET)
+    assert (error.status, error.code) == (expected, code)
+    assert SECRET[:6] not in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (json.dumps(NESTED), "too long"),
+        ('{"error":"model is loading"}', "model is loading"),
+        ('{"message":"flat","code":"c"}', "flat"),
+        ('{"detail":"Not Found"}', "Not Found"),
+        ('{"detail":[{"msg":"field required","loc":["body"]}]}', "field required"),
+        ('[{"error":{"message":"in a list"}}]', "in a list"),
+        ('{"error":{"message":5}}', None),
+        ("<html><body>Bad gateway</body></html>", None),
+        ("", None),
+        ("null", None),
+        ("[]", None),
+        ('{"error":null}', None),
+    ],
+)
+def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> None:
+    assert read_complaint(body.encode()).message == message
+
+
+def test_the_gateways_key_never_comes_back_out() -> None:
+    body = json.dumps({"error": {"message": f"bad request by {SECRET}"}}).encode()
+    assert SECRET not in from_reply("up", 400, {}, body, SECRET).message
+
+
+def test_a_429_without_words_has_a_code_all_the_same() -> None:
+    error = from_reply("up", 429, {"retry-after": "3"}, b"slow down", SECRET)
+    assert (error.type, error.code, error.headers) == ("requests", "rate_limit_exceeded", {"retry-after": "3"})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"error": {"message": "x"}}, True),
+        ({"error": "x"}, True),
+        ({"error": None, "choices": []}, False),
+        ({"choices": [], "error": {"message": "beside"}}, False),
+        ({"object": "list", "data": []}, False),
+        ("text", False),
+    ],
+)
+def test_an_error_with_status_200_is_seen(value: object, expected: bool) -> None:
+    assert is_error(value) is expected
+
+
+def exceptions() -> list[type[Exception]]:
+    classes = [cls for _, cls in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(cls, Exception)]
+    return [*classes, TimeoutError, asyncio.IncompleteReadError, ConnectionResetError, OSError, ValueError]
+
+
+@pytest.mark.parametrize("cls", exceptions(), ids=lambda cls: cls.__name__)
+def test_every_exception_of_the_http_client_has_an_error(cls: type[Exception]) -> None:
+    error = from_exception("up", made(cls))
+    assert isinstance(error, UpstreamError)
+    assert error.status in {502, 504}
+    assert "up" in error.message
+
+
+def made(cls: type[Any]) -> Exception:
+    """An instance, by the arguments that its constructor wants."""
+    if issubclass(cls, aiohttp.ClientHttpProxyError | aiohttp.ClientResponseError):
+        return cast("Exception", cls(REQUEST, (), status=500, message="x"))
+    if issubclass(cls, aiohttp.ClientConnectorCertificateError):
+        return cast("Exception", cls(KEY, ValueError("x")))
+    if issubclass(cls, aiohttp.ClientConnectorError):
+        return cast("Exception", cls(KEY, OSError(1, "x")))
+    if issubclass(cls, aiohttp.WebSocketError):
+        return cast("Exception", cls(1000, "x"))
+    if issubclass(cls, aiohttp.ServerFingerprintMismatch):
+        return cast("Exception", cls(b"a", b"b", "127.0.0.1", 80))
+    if issubclass(cls, asyncio.IncompleteReadError):
+        return cast("Exception", cls(b"", 5))
+    return cast("Exception", cls("x"))
+
+
+def test_our_own_errors_pass_through() -> None:
+    ours: GatewayError = InvalidRequest("x")
+    assert from_exception("up", ours) is ours

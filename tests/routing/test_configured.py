@@ -1,0 +1,72 @@
+"""Which upstreams are configured, and what is missing for them."""
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from ai_gateway.config.settings import ProviderSettings, Settings, SettingsError
+from ai_gateway.providers.rows import ROWS
+from ai_gateway.routing.configured import ConfiguredUpstream, configured_upstreams
+
+
+def configured(env: dict[str, str], **providers: ProviderSettings) -> dict[str, ConfiguredUpstream]:
+    given: dict[str, Any] = {"providers": providers}
+    return {upstream.name: upstream for upstream in configured_upstreams(Settings(**given), env)}
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.needs_key], ids=lambda row: row.name)
+def test_a_key_configures_its_row_at_its_own_address(row: Any) -> None:
+    (upstream,) = configured({row.key_env: "k"}).values()
+    assert (upstream.name, upstream.base_url) == (row.name, row.base_url)
+    assert upstream.api_key == SecretStr("k")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.needs_key], ids=lambda row: row.name)
+def test_a_local_server_is_configured_by_its_address_alone(row: Any) -> None:
+    (upstream,) = configured({row.base_url_env: "http://127.0.0.1:5/v1"}).values()
+    assert upstream == ConfiguredUpstream(row.name, "http://127.0.0.1:5/v1", None)
+
+
+def test_another_address_needs_the_key_too() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY is missing"):
+        configured({"OPENAI_BASE_URL": "http://127.0.0.1:5/v1"})
+
+
+def test_the_old_name_of_the_address_is_an_alias() -> None:
+    found = configured({"OPENAI_API_BASE_URL": "http://127.0.0.1:5/v1", "OPENAI_API_KEY": "k"})
+    assert found["openai"].base_url == "http://127.0.0.1:5/v1"
+
+
+def test_a_provider_of_ones_own_comes_from_the_environment_or_the_file() -> None:
+    found = configured(
+        {"PROVIDER_MINE_BASE_URL": "http://127.0.0.1:5/v1", "PROVIDER_MINE_API_KEY": "k", "THEIR_KEY": "t"},
+        theirs=ProviderSettings(base_url="https://example.org/v1", api_key_env="THEIR_KEY"),
+    )
+    assert found["mine"].api_key == SecretStr("k")
+    assert found["theirs"].api_key == SecretStr("t")
+
+
+@pytest.mark.parametrize(
+    ("env", "providers", "complaint"),
+    [
+        ({"PROVIDER_MINE_BASE_URL": "ftp://host"}, {}, "must look like https://host/v1"),
+        ({"PROVIDER_MINE_BASE_URL": "no-address"}, {}, "must look like https://host/v1"),
+        ({"PROVIDER_MINE_BASE_URL": "https://user:pw@host/v1"}, {}, "no credentials"),
+        ({"PROVIDER_CUSTOM_BASE_URL": "https://host/v1"}, {}, "'custom' cannot be used"),
+        ({"PROVIDER_V1_BASE_URL": "https://host/v1"}, {}, "'v1' cannot be used"),
+        ({"OPENAI_API_KEY": "k", "PROVIDER_OPENAI_BASE_URL": "https://host/v1"}, {}, "'openai' is configured twice"),
+        ({}, {"theirs": ProviderSettings(base_url="https://h/v1", api_key_env="NOT_SET")}, "NOT_SET is missing"),
+        ({}, {"Bad Name": ProviderSettings(base_url="https://h/v1")}, "'Bad Name' cannot be used"),
+    ],
+)
+def test_what_cannot_work_is_refused(env: dict[str, str], providers: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint) as caught:
+        configured(env, **providers)
+    assert "pw" not in str(caught.value)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        configured({"OPENAI_BASE_URL": "http://h/v1", "GROQ_BASE_URL": "http://h/v1", "VLLM_BASE_URL": "h"})
+    assert len(caught.value.problems) == 3

@@ -1,0 +1,356 @@
+"""What the documentation promises: every name it must hold, every link, and every example against a live gateway."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ai_gateway import errors
+from ai_gateway.config import constants
+from ai_gateway.config.settings import ALIASES, Settings, load
+from ai_gateway.providers.custom.faults import FAULTS
+from ai_gateway.providers.failures import KEPT_STATUSES
+from ai_gateway.providers.rows import ROWS, ProviderRow
+from ai_gateway.routing.configured import configured_upstreams
+from tests.support.gateway import LiveGateway, running_gateway
+
+ROOT = Path(__file__).parents[1]
+README_ADDRESS = "http://127.0.0.1:9000"
+MARKDOWN = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "spec").rglob("*.md"),
+    *(ROOT / "examples").rglob("*.md"),
+]
+SETTINGS = {name.upper(): field for name, field in Settings.model_fields.items()}
+
+
+def _text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def _rows(path: str) -> dict[str, list[str]]:
+    """The cells of every table row, by what stands in the first one."""
+    rows: dict[str, list[str]] = {}
+    for line in _text(path).splitlines():
+        if line.startswith("|"):
+            first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[_plain(first)] = [_plain(cell) for cell in cells]
+    return rows
+
+
+def _plain(cell: str) -> str:
+    """What stands between backticks, if nothing stands beside them."""
+    return re.sub(r"^`([^`]*)`$", r"\1", cell)
+
+
+def _default(name: str) -> str:
+    """As people write it; empty for none."""
+    default = SETTINGS[name].default
+    return str(default).lower().removesuffix(".0") if default or default is False else ""
+
+
+def _blocks(path: str, *languages: str) -> list[str]:
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", _text(path), re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language in languages]
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_table_of_settings_has_each_with_its_default(name: str) -> None:
+    assert _rows("docs/configuration.md")[name][0] == (_default(name) or "none")
+
+
+@pytest.mark.parametrize(("name", "alias"), ALIASES.items())
+def test_every_alias_is_documented_beside_its_name(name: str, alias: str) -> None:
+    assert [
+        line for line in _text("docs/configuration.md").splitlines() if f"`{name}`" in line and f"`{alias}`" in line
+    ]
+    assert re.search(rf"\b{alias}\b", _text(".env.example"))
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "GATEWAY_CONFIG", *(row.key_env for row in ROWS)])
+def test_the_sample_environment_names_every_variable(name: str) -> None:
+    assert re.search(rf"^# {name}=|\b{name}\b", _text(".env.example"), re.MULTILINE)
+
+
+def test_the_sample_environment_changes_nothing_as_it_is_and_holds_the_defaults() -> None:
+    lines = _text(".env.example").splitlines()
+    assert not [line for line in lines if line and not line.startswith("#")]
+    told: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
+    for name in told.keys() & SETTINGS.keys():
+        assert told[name] == _default(name)
+    assert SETTINGS.keys() - told.keys() == {"PROVIDERS"}
+
+
+def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [*SETTINGS, *ALIASES.values()]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEWAY_CONFIG", str(ROOT / "examples" / "gateway.toml"))
+    settings = load()
+    assert [upstream.name for upstream in configured_upstreams(settings, {"BACKUP_API_KEY": "secret"})] == [
+        "lab",
+        "backup",
+    ]
+
+
+@pytest.mark.parametrize("path", ["docs/configuration.md", "docs/providers.md"])
+def test_every_configuration_file_shown_is_valid(path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [*SETTINGS, *ALIASES.values(), "GATEWAY_CONFIG"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    for block in _blocks(path, "toml"):
+        (tmp_path / "gateway.toml").write_text(block, encoding="utf-8")
+        assert load().providers
+
+
+def test_fixed_limits_are_the_documented_ones() -> None:
+    text = " ".join(_text("docs/configuration.md").split())
+    for limit in (
+        constants.MAX_HEADER_COUNT,
+        constants.MAX_HEADER_BYTES,
+        constants.UPSTREAM_MAX_REPLY,
+        constants.UPSTREAM_MAX_EVENT,
+    ):
+        assert re.search(rf"\b{limit}\b", text)
+
+
+# --- providers and errors --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_provider_is_documented(row: ProviderRow) -> None:
+    when = "the key is set" if row.needs_key else "the key or the URL is set"
+    assert _rows("docs/providers.md")[row.name] == [row.base_url, row.key_env, row.base_url_env, when]
+    assert _rows("README.md")[row.name] == [row.key_env if row.needs_key else row.base_url_env]
+
+
+def _error_classes(parent: type[errors.GatewayError] = errors.GatewayError) -> Iterator[type[errors.GatewayError]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from _error_classes(child)
+
+
+def _codes() -> dict[str, int]:
+    """Every code the gateway can answer with, with its status."""
+    codes = {kind.code: kind.status for kind in _error_classes() if kind.code is not None and "code" in vars(kind)}
+    for path in (ROOT / "src" / "ai_gateway").rglob("*.py"):
+        if "custom" not in path.parts:  # what the built-in provider plays is documented with it
+            text = path.read_text(encoding="utf-8")
+            # Those of invalid fields are given where the error is made, some of them by way of a variable.
+            codes |= dict.fromkeys(re.findall(r'\bcode="([a-z_]+)"', text), 400)
+            codes |= dict.fromkeys(re.findall(r'"(invalid_(?:type|value))"', text), 400)
+    return codes
+
+
+@pytest.mark.parametrize(("code", "status"), _codes().items())
+def test_every_error_code_is_documented_with_its_status(code: str, status: int) -> None:
+    found, meaning, advice = _rows("docs/errors.md")[code]
+    assert found == str(status)
+    assert meaning
+    assert advice
+
+
+def test_the_errors_page_names_no_code_that_does_not_exist() -> None:
+    codes = [line.split("`")[1] for line in _text("docs/errors.md").splitlines() if re.match(r"\| `[a-z_]+`", line)]
+    assert set(codes) == set(_codes())
+
+
+def test_the_statuses_kept_from_an_upstream_are_the_documented_ones() -> None:
+    statuses = ", ".join(map(str, sorted(KEPT_STATUSES)))
+    assert f"({statuses}) keeps" in " ".join(_text("docs/providers.md").split())
+    for status in KEPT_STATUSES:
+        assert f" {status}" in " ".join(_text("docs/errors.md").split("## The upstream")[1].split())
+
+
+def test_every_fault_model_is_documented_with_what_it_does() -> None:
+    documented = {name: cells[0] for name, cells in _rows("docs/providers.md").items() if name.startswith("fault-")}
+    assert documented.keys() == FAULTS.keys()
+    for name, fault in FAULTS.items():
+        if fault.failure is not None:
+            failure = fault.failure()
+            assert f"`{failure.code}`" in documented[name]
+            assert fault.chunks or f"{failure.status} `" in documented[name]
+
+
+# --- commands, links and decisions -----------------------------------------------------------------------------------
+
+
+def _targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", _text("Makefile"), re.MULTILINE))
+
+
+def _help() -> dict[str, str]:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    return dict(line.split(maxsplit=1) for line in shown.splitlines() if line.startswith("  "))
+
+
+def test_make_help_lists_every_target_and_nothing_else() -> None:
+    shown = _help()
+    assert shown.keys() == _targets()
+    assert all(shown.values())
+
+
+def test_every_make_command_in_the_documentation_exists() -> None:
+    targets = _targets()
+    for path in MARKDOWN:
+        text = path.read_text(encoding="utf-8")
+        named = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^(?:\S+=\S+ )*make ([a-z-]+)", text, re.MULTILINE)
+        assert set(named) <= targets, path
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_within_the_repository_leads_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def _anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_source_file_the_documentation_names_exists() -> None:
+    for path in MARKDOWN:
+        named = re.findall(r"`((?:src|spec|scripts|docs|examples|generated)/[\w./-]*\w)`", path.read_text("utf-8"))
+        assert not [name for name in named if not (ROOT / name).exists()], path
+
+
+def test_decisions_are_numbered_and_say_context_decision_and_consequence() -> None:
+    files = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [path.name[:4] for path in files] == [f"{number:03d}-" for number in range(1, len(files) + 1)]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith(f"# {path.name[:3]} ")
+        assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequence"]
+
+
+def test_the_origin_of_the_contract_is_as_recorded() -> None:
+    readme = _text("spec/README.md")
+    for record in (ROOT / "spec").glob("*/source.toml"):
+        source = tomllib.loads(record.read_text(encoding="utf-8"))["source"]
+        for fact in ("repository", "document", "version", "openapi", "licence", "commit", "date", "sha256"):
+            assert source[fact] in readme, f"{record.parent.name}: {fact}"
+
+
+def test_every_overlay_and_rule_is_explained() -> None:
+    readme = _text("spec/README.md")
+    rules = re.findall(r"^  - rule: (\S+)$", _text("spec/overlay/rules.yaml"), re.MULTILINE)
+    overlays = [path.name for path in (ROOT / "spec" / "overlay").glob("*.yaml")]
+    assert [name for name in [*rules, *overlays] if f"`{name}`" not in readme] == []
+
+
+# --- examples --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[LiveGateway]:
+    """A gateway as `make run` starts it: no settings at all, but for its port."""
+    with running_gateway() as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def fronting(bare: LiveGateway) -> Iterator[LiveGateway]:
+    """A gateway with `openai` configured; the bare one plays the upstream."""
+    with running_gateway(OPENAI_BASE_URL=f"{bare.base_url}/custom/v1", OPENAI_API_KEY="sk-upstream") as live:
+        yield live
+
+
+def _run(command: list[str], *, code: str | None = None, **env: str) -> str:
+    done = subprocess.run(
+        command,
+        input=code,
+        env={"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+README_EXAMPLES = [
+    pytest.param(command, block, id=block.split("\n")[0][:60])
+    for language, command in (("sh", ["bash", "-e"]), ("python", [sys.executable, "-"]))
+    for block in _blocks("README.md", language)
+    if README_ADDRESS in block and "make run" not in block
+]
+
+
+def test_the_readme_has_an_example_for_the_shell_and_for_python_with_and_without_an_upstream() -> None:
+    assert len(README_EXAMPLES) >= 4
+
+
+@pytest.mark.parametrize(("command", "block"), README_EXAMPLES)
+def test_every_example_of_the_readme_runs(
+    command: list[str], block: str, bare: LiveGateway, fronting: LiveGateway
+) -> None:
+    live = fronting if "openai/" in block else bare
+    shown = _run(command, code=block.replace(README_ADDRESS, live.base_url))
+    assert "Hello" in shown
+    assert '"error"' not in shown
+
+
+def test_the_same_request_gets_the_same_answer(bare: LiveGateway) -> None:
+    block = _blocks("README.md", "python")[0].replace(README_ADDRESS, bare.base_url)
+    whole, streamed = _run([sys.executable, "-"], code=block).split("\n", 1)
+    assert whole == streamed
+
+
+@pytest.mark.parametrize("name", ["chat.py", "stream.py"])
+def test_every_python_example_runs(name: str, bare: LiveGateway) -> None:
+    shown = _run([sys.executable, str(ROOT / "examples" / name)], GATEWAY_BASE_URL=f"{bare.base_url}/custom/v1")
+    assert "What is a gateway?" in shown
+
+
+def test_every_python_example_is_run_here() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {"chat.py", "stream.py"}
+
+
+def test_the_shell_example_runs(bare: LiveGateway) -> None:
+    shown = _run([str(ROOT / "examples" / "curl.sh")], GATEWAY_BASE_URL=f"{bare.base_url}/custom/v1")
+    assert "data: [DONE]" in shown
+    assert '"error"' not in shown
+    assert len(json.loads(shown.strip().splitlines()[-1])["data"][0]["embedding"]) == 8
+
+
+def test_the_node_example_runs(bare: LiveGateway) -> None:
+    example = str(ROOT / "examples" / "chat.mjs")
+    url = f"{bare.base_url}/custom/v1"
+    assert "What is a gateway?" in _run([_node(), example], GATEWAY_BASE_URL=url)
+
+
+@pytest.mark.parametrize("name", ["stream.py", "chat.mjs"])
+def test_the_streaming_examples_do_not_take_half_an_answer_for_a_whole_one(name: str, bare: LiveGateway) -> None:
+    runtime = sys.executable if name.endswith(".py") else _node()
+    with pytest.raises(AssertionError, match="The answer is not complete"):
+        _run(
+            [runtime, str(ROOT / "examples" / name)],
+            GATEWAY_BASE_URL=f"{bare.base_url}/custom/v1",
+            GATEWAY_MODEL="fault-truncate",
+        )
+
+
+def _node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing("node is not installed")
+    return found

@@ -14,9 +14,9 @@ WORKDIR /build
 COPY pyproject.toml uv.lock ./
 RUN uv export --quiet --frozen --no-emit-project --no-default-groups -o run.txt \
  && uv export --quiet --frozen --no-emit-project --only-group build -o build.txt \
- && uv venv --quiet /opt/gateway \
+ && uv venv --quiet --python 3.12 /opt/gateway \
  && uv pip install --quiet --python /opt/gateway --require-hashes -r run.txt \
- && uv venv --quiet /opt/build \
+ && uv venv --quiet --python 3.12 /opt/build \
  && uv pip install --quiet --python /opt/build --require-hashes -r build.txt
 
 COPY README.md LICENSE ./

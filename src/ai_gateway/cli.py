@@ -1,7 +1,9 @@
 """`ai-gateway`: the command line."""
 
 import os
+import socket
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,7 +12,8 @@ from fastapi import FastAPI
 from ai_gateway.api.access import is_loopback
 from ai_gateway.api.app import get_app
 from ai_gateway.config.constants import VERSION
-from ai_gateway.config.settings import Settings, SettingsError, load
+from ai_gateway.config.settings import Settings, SettingsError, environment, load
+from ai_gateway.routing.configured import configured_upstreams
 from ai_gateway.server import bind, run
 
 app = typer.Typer(
@@ -36,15 +39,15 @@ def serve(
     """Start the gateway. Settings come from the environment, .env and gateway.toml: see docs/configuration.md."""
     given = {"SERVICE_HOST": host, "SERVICE_PORT": port, "LOG_LEVEL": log_level}
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    try:
-        settings = load()
-        _require_keys(settings)
-        sock = bind(settings)
-        gateway = get_app(settings)
-    except SettingsError as error:
-        for problem in error.problems:
-            typer.echo(f"ai-gateway: {problem}", err=True)
-        raise typer.Exit(2) from None
+    problems: list[str] = []
+    settings = _attempt(problems, load)
+    _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
+    sock = _attempt(problems, lambda: _bind(settings)) if settings else None
+    for problem in problems:
+        typer.echo(f"ai-gateway: {problem}", err=True)
+    if settings is None or sock is None or problems:
+        raise typer.Exit(2)
+    gateway = get_app(settings)
     run(gateway, sock, lambda bound: _banner(gateway, bound))
 
 
@@ -54,8 +57,17 @@ def version() -> None:
     typer.echo(VERSION)
 
 
-def _require_keys(settings: Settings) -> None:
-    """Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
+def _attempt[Result](problems: list[str], step: Callable[[], Result]) -> Result | None:
+    """Take a step of the start; what is wrong is collected, so that all of it is told at once."""
+    try:
+        return step()
+    except SettingsError as error:
+        problems += error.problems
+        return None
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Listen. Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
     if not (settings.allowed_api_keys or settings.allow_anonymous or is_loopback(settings.service_host)):
         raise SettingsError(
             [
@@ -63,6 +75,7 @@ def _require_keys(settings: Settings) -> None:
                 "set it, or ALLOW_ANONYMOUS=true, or listen on 127.0.0.1"
             ]
         )
+    return bind(settings)
 
 
 def _banner(gateway: FastAPI, port: int) -> None:

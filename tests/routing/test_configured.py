@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from ai_gateway.config.settings import ProviderSettings, Settings, SettingsError
+from ai_gateway.config.settings import ProviderSettings, SettingsError
 from ai_gateway.providers.rows import ROWS
 from ai_gateway.routing.configured import ConfiguredUpstream, configured_upstreams
 
 
 def configured(env: dict[str, str], **providers: ProviderSettings) -> dict[str, ConfiguredUpstream]:
-    given: dict[str, Any] = {"providers": providers}
-    return {upstream.name: upstream for upstream in configured_upstreams(Settings(**given), env)}
+    return {upstream.name: upstream for upstream in configured_upstreams(providers, env)}
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.needs_key], ids=lambda row: row.name)

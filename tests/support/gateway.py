@@ -59,7 +59,7 @@ def running_gateway(**env: str) -> Iterator[LiveGateway]:
             _stop(live)
 
 
-def run_cli(*arguments: str, timeout: float = 20.0, **env: str) -> subprocess.CompletedProcess[str]:
+def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself, such as `--help` or a start that must be refused; output captured."""
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
         return subprocess.run(  # noqa: S603 - our own program with a test's own words
@@ -68,7 +68,7 @@ def run_cli(*arguments: str, timeout: float = 20.0, **env: str) -> subprocess.Co
             cwd=home,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=STARTUP_S,
             check=False,
         )
 

@@ -73,7 +73,7 @@ def _upstreams(settings: Settings) -> list[OpenAICompatible]:
     )
     return [
         OpenAICompatible(upstream.name, upstream.base_url, upstream.api_key, timeouts)
-        for upstream in configured_upstreams(settings, environment())
+        for upstream in configured_upstreams(settings.providers, environment())
     ]
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from ai_gateway.config.constants import RESERVED_NAMES
-from ai_gateway.config.settings import ALIASES, Settings, SettingsError
+from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError
 from ai_gateway.providers.rows import ROWS, ProviderRow
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -24,10 +24,10 @@ class ConfiguredUpstream:
     api_key: SecretStr | None
 
 
-def configured_upstreams(settings: Settings, env: Mapping[str, str]) -> list[ConfiguredUpstream]:
+def configured_upstreams(tables: Mapping[str, ProviderSettings], env: Mapping[str, str]) -> list[ConfiguredUpstream]:
     """Every configured upstream: rows first, then the user's own. Raises SettingsError with all problems."""
     problems: list[str] = []
-    found = [*_from_rows(env, problems), *_from_file(settings, env, problems), *_from_env(env, problems)]
+    found = [*_from_rows(env, problems), *_from_file(tables, env, problems), *_from_env(env)]
     problems += _url_problems(found)
     names = [upstream.name for upstream in found]
     problems += [f"provider '{name}' is configured twice" for name in sorted({n for n in names if names.count(n) > 1})]
@@ -57,8 +57,10 @@ def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
     return env.get(row.base_url_env) or env.get(ALIASES.get(row.base_url_env, ""))
 
 
-def _from_file(settings: Settings, env: Mapping[str, str], problems: list[str]) -> Iterator[ConfiguredUpstream]:
-    for name, table in settings.providers.items():
+def _from_file(
+    tables: Mapping[str, ProviderSettings], env: Mapping[str, str], problems: list[str]
+) -> Iterator[ConfiguredUpstream]:
+    for name, table in tables.items():
         key = table.api_key
         if key is None and table.api_key_env:
             value = env.get(table.api_key_env)
@@ -69,7 +71,7 @@ def _from_file(settings: Settings, env: Mapping[str, str], problems: list[str]) 
         yield ConfiguredUpstream(name, table.base_url, key)
 
 
-def _from_env(env: Mapping[str, str], _problems: list[str]) -> Iterator[ConfiguredUpstream]:
+def _from_env(env: Mapping[str, str]) -> Iterator[ConfiguredUpstream]:
     for variable, url in env.items():
         match = _ENV_URL.fullmatch(variable)
         if match:

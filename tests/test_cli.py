@@ -1,0 +1,85 @@
+"""The command line, as an operator uses it."""
+
+import socket
+
+import pytest
+
+from tests.support.gateway import HOST, TEST_KEY, free_port, run_cli, running_gateway
+
+
+def test_help_names_the_commands_and_serve_its_options() -> None:
+    assert "serve" in run_cli("--help").stdout
+    told = run_cli("serve", "--help", COLUMNS="200").stdout
+    for option in ("--host", "--port", "--log-level"):
+        assert option in told
+
+
+def test_version_prints_the_version() -> None:
+    assert run_cli("version").stdout.strip().count(".") == 2
+
+
+def test_the_banner_says_where_what_and_how() -> None:
+    with running_gateway() as gateway:
+        banner = gateway.log()
+    assert f"{gateway.base_url}/docs" in banner
+    assert "custom (built in)" in banner
+    assert "not required: open to this machine only" in banner
+    assert f"curl {gateway.base_url}/custom/v1/chat/completions" in banner
+
+
+def test_the_banner_counts_keys_and_providers_and_shows_no_secret() -> None:
+    given = {"ALLOWED_API_KEYS": f"{TEST_KEY},second-key", "OPENAI_API_KEY": "sk-upstream-secret"}
+    with running_gateway(**given) as gateway:
+        banner = gateway.log()
+    assert "required (2 configured)" in banner
+    assert "openai (ready)" in banner
+    for secret in (TEST_KEY, "second-key", "sk-upstream-secret"):
+        assert secret not in banner
+
+
+def refused(**env: str) -> list[str]:
+    """The lines of a start that is refused: exit code 2, nothing else, no traceback."""
+    ended = run_cli("serve", **{"SERVICE_PORT": str(free_port()), **env})
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+    lines = ended.stderr.strip().splitlines()
+    assert all(line.startswith("ai-gateway: ") for line in lines), lines
+    return lines
+
+
+def test_a_busy_port_is_one_line() -> None:
+    with socket.create_server((HOST, 0)) as holder:
+        port = holder.getsockname()[1]
+        (line,) = refused(SERVICE_PORT=str(port))
+    assert f"port {port}" in line
+    assert "--port" in line
+
+
+def test_a_missing_key_is_one_line_that_names_it() -> None:
+    (line,) = refused(OPENAI_BASE_URL="http://127.0.0.1:1/v1")
+    assert "OPENAI_API_KEY is missing" in line
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - refused is the point
+def test_others_are_not_served_without_keys(host: str) -> None:
+    (line,) = refused(SERVICE_HOST=host)
+    assert "ALLOWED_API_KEYS" in line
+    assert "ALLOW_ANONYMOUS=true" in line
+
+
+def test_an_address_that_is_not_ours_is_one_line() -> None:
+    (line,) = refused(SERVICE_HOST="192.0.2.77", ALLOWED_API_KEYS="k")
+    assert "cannot listen on 192.0.2.77" in line
+
+
+def test_all_problems_are_told_at_once_without_their_values() -> None:
+    lines = refused(REQUEST_TIMEOUT_S="soon", GRACE_PERIOD_S="-1", ALLOWED_API_KEYS="sk-canary", LOG_LEVEL="loud")
+    assert len(lines) == 3
+    assert "sk-canary" not in "".join(lines)
+    assert "soon" not in "".join(lines)
+
+
+def test_bad_settings_and_missing_provider_keys_are_told_together() -> None:
+    lines = refused(OPENAI_BASE_URL="http://h/v1", GROQ_BASE_URL="http://h/v1", SERVICE_HOST="0.0.0.0")  # noqa: S104
+    assert len(lines) == 3

@@ -1,7 +1,12 @@
 """The command line, as an operator uses it."""
 
 import socket
+import subprocess
+import sys
+import tempfile
+import time
 
+import httpx2
 import pytest
 
 from tests.support.gateway import HOST, TEST_KEY, free_port, run_cli, running_gateway
@@ -83,3 +88,27 @@ def test_all_problems_are_told_at_once_without_their_values() -> None:
 def test_bad_settings_and_missing_provider_keys_are_told_together() -> None:
     lines = refused(OPENAI_BASE_URL="http://h/v1", GROQ_BASE_URL="http://h/v1", SERVICE_HOST="0.0.0.0")  # noqa: S104
     assert len(lines) == 3
+
+
+def test_any_asgi_server_can_run_the_factory() -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "ai_gateway.api.app:get_app", "--factory", "--port", str(port)]
+    with tempfile.TemporaryDirectory() as home:
+        server = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=5) as http:
+                assert answered(http).json() == {"status": "ok"}
+                listed = http.get("/custom/v1/models")
+                assert listed.json()["object"] == "list"
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def answered(http: httpx2.Client) -> httpx2.Response:
+    for _ in range(200):
+        try:
+            return http.get("/healthz")
+        except httpx2.ConnectError:
+            time.sleep(0.05)
+    raise AssertionError("the server did not start")

@@ -97,8 +97,8 @@ def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_CONFIG", str(ROOT / "examples" / "gateway.toml"))
-    settings = load()
-    assert [upstream.name for upstream in configured_upstreams(settings, {"BACKUP_API_KEY": "secret"})] == [
+    tables = load().providers
+    assert [upstream.name for upstream in configured_upstreams(tables, {"BACKUP_API_KEY": "secret"})] == [
         "lab",
         "backup",
     ]

@@ -107,20 +107,23 @@ def _exact_class(node: ast.ClassDef, schemas: dict[str, Json], document: Json) -
 
 def _exact_field(field: ast.AnnAssign, schema: Json, document: Json, *, required: bool, where: str) -> None:
     null = accepts_null(document, schema)
-    field.annotation = _tagged(schema) or field.annotation
+    alias = _alias(field)
+    field.annotation = _tagged(schema) or _without_alias(field.annotation)
     if required:
         if field.value is not None:
             raise SystemExit(f"{where} is required but has a default")
         if null != _has_none(field.annotation) and not _is_any(field.annotation):
             raise SystemExit(f"{where}: the schema {'takes' if null else 'forbids'} null, the model does not agree")
+        field.value = None if alias is None else _field(alias=alias)
         return
-    default = "None" if null else "MISSING"
-    alias = _alias(field)
-    if alias is not None and (inside := _annotated(field.annotation)) is not None:
-        field.annotation = inside.elts[0]  # an alias has no effect inside a union
-    field.annotation = ast.BinOp(_without_none(field.annotation), ast.BitOr(), ast.Name(default))
-    aliased = f'Field({default}, alias="{alias}")'
-    field.value = ast.Name(default) if alias is None else ast.parse(aliased, mode="eval").body
+    default = ast.Name("None" if null else "MISSING")
+    if not _is_none(field.annotation):
+        field.annotation = ast.BinOp(_without_none(field.annotation), ast.BitOr(), default)
+    field.value = default if alias is None else _field(default, alias=alias)
+
+
+def _field(*default: ast.expr, alias: str) -> ast.expr:
+    return ast.Call(ast.Name("Field"), [*default], [ast.keyword("alias", ast.Constant(alias))])
 
 
 def _tagged(schema: Json) -> ast.expr | None:
@@ -140,6 +143,18 @@ def _alias(field: ast.AnnAssign) -> str | None:
         if isinstance(node, ast.keyword) and node.arg == "alias" and isinstance(node.value, ast.Constant):
             return str(node.value.value)
     return None
+
+
+def _without_alias(node: ast.expr) -> ast.expr:
+    """The annotation with its constraints and without its alias, which would have no effect inside a union."""
+    inside = _annotated(node)
+    if inside is None:
+        return node
+    for call in inside.elts[1:]:
+        if isinstance(call, ast.Call):
+            call.keywords = [keyword for keyword in call.keywords if keyword.arg != "alias"]
+    inside.elts = [each for each in inside.elts if not isinstance(each, ast.Call) or each.keywords]
+    return node if len(inside.elts) > 1 else inside.elts[0]
 
 
 def _is_none(node: ast.expr) -> bool:

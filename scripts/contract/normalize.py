@@ -60,7 +60,8 @@ def _relinked(node: Any) -> Any:  # noqa: ANN401 - any JSON value in, the same k
 
 def _legal(name: str) -> str:
     """A component name that is also a good class name."""
-    return re.sub(r"[^A-Za-z0-9]", "", name)
+    bare = re.sub(r"[^A-Za-z0-9]", "", name)
+    return bare[:1].upper() + bare[1:]
 
 
 def _merge_all_of(schema: Json, document: Json) -> Json:

@@ -21,7 +21,7 @@ def apply_file(document: Json, path: Path) -> Json:
         where = f"{path.name}, action {number} ({action.get('target')})"
         if "target" not in action or not (action.get("remove") or "update" in action):
             raise SystemExit(f"{where}: an action has a `target`, and `update` or `remove`")
-        if not str(action.get("x-why", "")).strip():
+        if not str(action.get("x-why") or "").strip():
             raise SystemExit(f"{where}: every action needs an `x-why`")
         _apply(document, action, where)
     return document
@@ -40,10 +40,9 @@ def _apply(document: Json, action: Json, where: str) -> None:
 
 
 def _remove(match: jsonpath.JSONPathMatch) -> None:
-    parent, key = match.parent, match.parts[-1]
-    if parent is None:
+    if match.parent is None:
         raise SystemExit("An overlay cannot remove the whole document")
-    del parent.obj[key]  # type: ignore[attr-defined] # a parent is a mapping or a list
+    del match.parent.obj[match.parts[-1]]  # type: ignore[attr-defined] # a parent is a mapping or a list
 
 
 def _replace(document: Json, match: jsonpath.JSONPathMatch, value: Any) -> None:  # noqa: ANN401 - any JSON value

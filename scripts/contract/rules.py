@@ -14,7 +14,7 @@ from scripts.contract.normalize import NULL
 def apply_file(document: Json, path: Path, name: str) -> Json:
     """The document called `name` after every rule that `path` applies to it, in order."""
     for entry in read(path)["rules"]:
-        if not str(entry.get("why", "")).strip():
+        if not str(entry.get("why") or "").strip():
             raise SystemExit(f"{path.name}: rule {entry.get('rule')} needs a `why`")
         if entry.get("rule") not in RULES:
             raise SystemExit(f"{path.name}: unknown rule {entry.get('rule')}. Known: {', '.join(RULES)}")

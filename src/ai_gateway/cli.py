@@ -1,6 +1,5 @@
 """`ai-gateway`: the command line."""
 
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -37,10 +36,10 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")] = None,
 ) -> None:
     """Start the gateway. Settings come from the environment, .env and gateway.toml: see docs/configuration.md."""
-    given = {"SERVICE_HOST": host, "SERVICE_PORT": port, "LOG_LEVEL": log_level}
-    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    options = {"service_host": host, "service_port": port, "log_level": log_level}
+    given = {name: value for name, value in options.items() if value is not None}
     problems: list[str] = []
-    settings = _attempt(problems, load)
+    settings = _attempt(problems, lambda: load(**given))
     _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
     sock = _attempt(problems, lambda: _bind(settings)) if settings else None
     for problem in problems:

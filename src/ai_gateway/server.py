@@ -19,6 +19,7 @@ from ai_gateway.config.constants import MAX_HEADER_BYTES
 from ai_gateway.config.settings import Settings, SettingsError
 from ai_gateway.contract.render import openai_envelope
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
+from ai_gateway.middleware.request_id import new_request_id
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
 KEEP_ALIVE_S = 75
@@ -101,8 +102,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_head()
         body = openai_envelope(error)
         head = (
-            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            % (error.status, _REASONS[error.status], len(body))
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
+            b"connection: close\r\n\r\n" % (error.status, _REASONS[error.status], len(body), new_request_id())
         )
         self.transport.write(head + body)
         self.transport.close()

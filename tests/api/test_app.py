@@ -56,6 +56,8 @@ async def test_the_docs_can_be_switched_off() -> None:
     async with client(enable_docs=False) as http:
         assert (await http.get("/docs")).status_code == 404
         assert (await http.get("/openapi.json")).status_code == 404
+        info = (await http.get("/")).json()
+    assert (info["docs"], info["openapi"]) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,16 @@ def test_a_file_that_is_named_must_exist(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("GATEWAY_CONFIG", "nowhere.toml")
     with pytest.raises(SettingsError, match="GATEWAY_CONFIG: no such file"):
         load()
+
+
+def test_what_is_given_comes_before_every_source_and_settles_a_clash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_PORT", "8123")
+    monkeypatch.setenv("SERVICE_PORT", "8124")
+    assert load(service_port=0).service_port == 0
+
+
+@pytest.mark.parametrize("value", ["x", "{}"])
+def test_providers_cannot_come_from_one_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PROVIDERS", value)
+    with pytest.raises(SettingsError, match="PROVIDERS: cannot be set in the environment"):
+        load()

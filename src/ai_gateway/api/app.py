@@ -52,7 +52,7 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
     app = _bare_app(gateway, lifecycle)
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes
-    status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints)
+    status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints, documented=settings.enable_docs)
     # Before the catch-all of /v1/models/{model} nothing of ours may stand in the way, and nothing does.
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
@@ -110,7 +110,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
             MethodNotAllowed("This path does not take this method: see the Allow header.", headers={"allow": allowed})
         )
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _rendered(NotFound("There is nothing at this path: see /docs for what there is."))
+        return _rendered(NotFound("There is nothing at this path: see / for what there is."))
     return _rendered(INTERNAL)
 
 

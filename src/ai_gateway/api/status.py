@@ -29,14 +29,22 @@ class Lifecycle:
 
 
 class StatusHandlers(Handlers):
-    def __init__(
-        self, registry: Registry, access: Access, body_limits: BodyLimits, lifecycle: Lifecycle, endpoints: list[str]
+    def __init__(  # noqa: PLR0913 - what a report is made of
+        self,
+        registry: Registry,
+        access: Access,
+        body_limits: BodyLimits,
+        lifecycle: Lifecycle,
+        endpoints: list[str],
+        *,
+        documented: bool,
     ) -> None:
         self.registry = registry
         self.access = access
         self.body_limits = body_limits
         self.lifecycle = lifecycle
         self.endpoints = endpoints
+        self.documented = documented
         self._started = time.monotonic()
 
     @override
@@ -54,8 +62,8 @@ class StatusHandlers(Handlers):
         return models.ServiceInfo(
             name="Universal AI Gateway",
             version=VERSION,
-            docs="/docs",
-            openapi="/openapi.json",
+            docs="/docs" if self.documented else None,
+            openapi="/openapi.json" if self.documented else None,
             providers=self.registry.names,
             endpoints=self.endpoints,
         )

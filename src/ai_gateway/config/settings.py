@@ -14,6 +14,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError as SourceError,
     TomlConfigSettingsSource,
 )
 
@@ -111,29 +112,33 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def load() -> Settings:
-    """Read every source. Raises SettingsError with all problems found."""
+def load(**given: object) -> Settings:
+    """Read every source; what is `given`, by field name, comes first. Raises SettingsError with all problems found."""
     env = environment()
-    problems = list(_clashes(env))
+    problems = [problem for name, problem in _clashes(env) if name.lower() not in given]
+    if "PROVIDERS" in env:
+        problems.append(f"PROVIDERS: cannot be set in the environment: use {CONFIG_FILE} or PROVIDER_<NAME>_BASE_URL")
     path = Path(env.get("GATEWAY_CONFIG", CONFIG_FILE))
     if "GATEWAY_CONFIG" in env and not path.is_file():
         problems.append(f"GATEWAY_CONFIG: no such file: {path}")
     try:
         problems += _unknown(path)
-        settings = Settings()
+        settings = Settings(**given)  # type: ignore[arg-type] # checked by the model, field by field
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([*problems, f"{path}: not valid TOML: {error}"]) from None
     except ValidationError as error:
         raise SettingsError([*problems, *_problems(error)]) from None
+    except SourceError as error:
+        raise SettingsError(problems or [str(error)]) from None
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def _clashes(env: Mapping[str, str]) -> Iterator[str]:
+def _clashes(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, alias in ALIASES.items():
         if env.get(name) and env.get(alias) and env[name] != env[alias]:
-            yield f"{name} and its alias {alias} disagree: set one of them"
+            yield name, f"{name} and its alias {alias} disagree: set one of them"
 
 
 def _unknown(path: Path) -> Iterator[str]:

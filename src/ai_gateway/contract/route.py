@@ -81,7 +81,7 @@ class Exchange:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""
         value: str = self.scope["path_params"][name]
         if not value:
-            raise NotFound("This path needs one more part: see /docs for what there is.")
+            raise NotFound("This path needs one more part: see / for what there is.")
         if pattern and not re.fullmatch(pattern, value):
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value

@@ -23,7 +23,7 @@ class RequestIdMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _given(scope) or b"req_" + token_hex(16).encode()
+        request_id = _given(scope) or new_request_id()
         scope["request_id"] = request_id.decode()
 
         async def tagged(message: Message) -> None:
@@ -38,6 +38,11 @@ class RequestIdMiddleware:
             await send(message)
 
         await self.app(scope, receive, tagged)
+
+
+def new_request_id() -> bytes:
+    """An id that nobody can guess."""
+    return b"req_" + token_hex(16).encode()
 
 
 def _given(scope: Scope) -> bytes | None:

@@ -26,7 +26,9 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_dates_and_switches_are_read_as_the_strings_that_json_would_have(tmp_path: Path) -> None:
-    found = read(written(tmp_path, "day: 2024-05-01\ntime: 2024-05-01T10:00:00Z\nlight: [on, off, yes, no]\nlit: true\n"))
+    found = read(
+        written(tmp_path, "day: 2024-05-01\ntime: 2024-05-01T10:00:00Z\nlight: [on, off, yes, no]\nlit: true\n")
+    )
     assert found == {
         "day": "2024-05-01",
         "time": "2024-05-01T10:00:00Z",
@@ -93,7 +95,9 @@ def test_map_schema_reaches_every_subschema_bottom_up_and_leaves_its_input_alone
         return {key: value for key, value in sub.items() if key != "title"}
 
     mapped = map_schema(schema, without_title)
-    assert sorted(seen[:-1]) == sorted(["named", "pattern", "branch", "items", "part", "value", "key", "not", "content"])
+    assert sorted(seen[:-1]) == sorted(
+        ["named", "pattern", "branch", "items", "part", "value", "key", "not", "content"]
+    )
     assert seen[-1] == "top"
     assert seen.index("items") < seen.index("branch")
     assert mapped["properties"] == {"title": {}}

@@ -58,7 +58,10 @@ def test_everything_is_new_where_nothing_was_vendored(tmp_path: Path) -> None:
 
 
 def test_prose_and_examples_are_no_drift(current: Path) -> None:
-    assert changed(current, put(request, title={"type": "string", "description": "Other words.", "example": 1})) == NO_DRIFT
+    assert (
+        changed(current, put(request, title={"type": "string", "description": "Other words.", "example": 1}))
+        == NO_DRIFT
+    )
 
 
 def test_the_order_of_enums_required_lists_unions_and_fields_does_not_matter(current: Path) -> None:
@@ -120,7 +123,9 @@ def test_a_new_optional_request_field_is_one_line_for_which_adapters_owe_a_decis
 
 
 def test_a_new_nested_request_field_is_one_too(current: Path) -> None:
-    lines = changed(current, lambda document: request(document)["options"]["properties"].update(width={"type": "integer"}))
+    lines = changed(
+        current, lambda document: request(document)["options"]["properties"].update(width={"type": "integer"})
+    )
     assert lines == [
         "~ CreateVerdictRequestOptions (request): width added = type integer"
         "  [new request field: adapters owe a decision]"
@@ -159,9 +164,7 @@ def test_a_removed_field_wants_a_review(current: Path) -> None:
     ],
     ids=["minimum up", "maximum down", "new bound", "type", "reply requires", "enum narrowed", "request requires"],
 )
-def test_what_was_tightened_wants_a_review(
-    current: Path, where: Callable[[Json], Json], fact: Json, line: str
-) -> None:
+def test_what_was_tightened_wants_a_review(current: Path, where: Callable[[Json], Json], fact: Json, line: str) -> None:
     assert changed(current, put(where, **fact)) == [line]
 
 
@@ -202,7 +205,14 @@ def test_fields_named_like_keywords_are_reported_under_their_own_names(tmp_path:
 
 
 def test_inference_operations_beyond_the_selection_are_offered_and_nothing_else(current: Path) -> None:
-    offered = ["post /verdicts", "get /lamps", "post /moderations", "post /files", "get /images/{id}", "post /audio/speech"]
+    offered = [
+        "post /verdicts",
+        "get /lamps",
+        "post /moderations",
+        "post /files",
+        "get /images/{id}",
+        "post /audio/speech",
+    ]
     assert report(current, facts(), offered) == [
         *NO_DRIFT,
         "offered but not selected: post /audio/speech, post /moderations",

@@ -62,9 +62,10 @@ FORMS: dict[str, Json] = {
     "address": {"type": "string", "format": "uri"},
 }
 VALUES: tuple[object, ...] = (
-    None, True, False, 0, 1, 5, 10, 1.0, 1.5, -1, "", "a", "b", "abc", "A", "HTTP://Up.example", [], [1], [1.0], [1, 2, 3],
-    ["a"], [None], {}, {"a": 1}, {"c": 1}, {"a": "x"}, {"a": "xx"}, {"kind": "one"}, {"kind": "two"}, {"kind": "three"},
-    [{"kind": "one"}], [{"kind": "three"}], {"text": 1}, {"text": "x"},
+    None, True, False, 0, 1, 5, 10, 1.0, 1.5, -1, "", "a", "b", "abc", "A", "HTTP://Up.example", [], [1], [1.0],
+    [1, 2, 3], ["a"], [None], {}, {"a": 1}, {"c": 1}, {"a": "x"}, {"a": "xx"},
+    {"kind": "one"}, {"kind": "two"}, {"kind": "three"}, [{"kind": "one"}], [{"kind": "three"}],
+    {"text": 1}, {"text": "x"},
 )  # fmt: skip
 
 
@@ -220,7 +221,11 @@ def test_models_of_the_normal_form_keep_its_meaning(normal: tuple[Json, ModuleTy
 
 
 HEAD = "from pydantic import BaseModel\nfrom typing import Annotated, Literal\n"
-LAMP: Json = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}, "age": {"type": "integer"}}}
+LAMP: Json = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {"id": {"type": "string"}, "age": {"type": "integer"}},
+}
 HOLDER: Json = {"type": "object", "properties": {"held": {"anyOf": [TAGGED, {"type": "null"}]}}}
 
 
@@ -235,7 +240,11 @@ def test_the_exactness_pass_rewrites_defaults_bases_and_integers() -> None:
 
 
 def test_a_renamed_field_keeps_its_name_on_the_wire() -> None:
-    schema: Json = {"type": "object", "properties": {"class": {"type": ["string", "null"]}}, "additionalProperties": False}
+    schema: Json = {
+        "type": "object",
+        "properties": {"class": {"type": ["string", "null"]}},
+        "additionalProperties": False,
+    }
     source = 'class Lamp(BaseModel):\n    class_: Annotated[str | None, Field(alias="class")] = None\n'
     found = exact(source, Lamp=schema)
     assert "class Lamp(ClosedModel):\n    class_: str | None = Field(None, alias='class')" in found
@@ -249,16 +258,17 @@ def test_the_tag_of_a_nullable_union_is_put_back() -> None:
     assert "held: Annotated[OneTag | TwoTag, Field(discriminator='kind')] | None = None" in found
 
 
+FIELDS = "class Lamp(BaseModel):\n    id: str\n    age: int\n"
 STRAYING: list[tuple[str, str, str]] = [
-    ("an invented class", "class Lamp1(BaseModel):\n    id: str\n", "invented the class Lamp1"),
-    ("an invented field", "class Lamp(BaseModel):\n    id: str\n    age: int\n    hue: str\n", r"Lamp\.hue is not in"),
+    ("an invented class", FIELDS + "class Lamp1(BaseModel):\n    id: str\n", "invented the class Lamp1"),
+    ("an invented field", FIELDS + "    hue: str\n", r"Lamp\.hue is not in the schema"),
     ("a lost field", "class Lamp(BaseModel):\n    id: str\n", "Lamp lost fields: age"),
-    ("a required field with a default", "class Lamp(BaseModel):\n    id: str = 'x'\n    age: int\n", r"Lamp\.id is required but"),
-    ("null where none may be", "class Lamp(BaseModel):\n    id: str | None\n    age: int\n", r"Lamp\.id: the schema forbids null"),
-    ("a type we never import", "class Lamp(BaseModel):\n    id: AwareDatetime\n    age: int\n", "Lamp uses AwareDatetime"),
-    ("an unknown alias", "class Lamp(BaseModel):\n    id: str\n    age: int\ntype Hue = EmailStr\n", "Hue uses EmailStr"),
+    ("a required field with a default", FIELDS.replace("id: str", "id: str = 'x'"), r"Lamp\.id is required but"),
+    ("null where none may be", FIELDS.replace("id: str", "id: str | None"), r"Lamp\.id: the schema forbids null"),
+    ("a type we never import", FIELDS.replace("id: str", "id: AwareDatetime"), "Lamp uses AwareDatetime"),
+    ("an alias of such a type", FIELDS + "type Hue = EmailStr\n", "Hue uses EmailStr"),
     ("a statement", "LAMPS = [1, 2]\n", r"unexpected: LAMPS = \[1, 2\]"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("source", "complaint"), [row[1:] for row in STRAYING], ids=[row[0] for row in STRAYING])
@@ -291,7 +301,7 @@ def test_what_no_model_can_hold_stops_the_generation_instead_of_being_lost(form:
 
 
 def test_a_generator_that_fails_says_why() -> None:
-    with pytest.raises(SystemExit, match="datamodel-code-generator failed:\n.*"):
+    with pytest.raises(SystemExit, match="datamodel-code-generator failed"):
         generate_models(one_schema({"type": "object", "properties": {"odd": {"enum": "lamp"}}}), "")
 
 

@@ -199,6 +199,11 @@ def test_nothing_that_tools_stumble_over_is_left(case: Case) -> None:
             assert "properties" not in inline
 
 
+def test_an_open_list_of_names_is_a_text_so_that_a_new_name_is_no_news() -> None:
+    model = facts()["components"]["schemas"]["CreateVerdictRequest"]["properties"]["model"]
+    assert model == {"type": "string", "default": "lantern-latest"}
+
+
 def test_the_whole_lantern_document_is_brought_into_normal_form_once_and_for_all() -> None:
     document = facts()
     assert normalize(deepcopy(document)) == document

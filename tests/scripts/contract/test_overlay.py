@@ -12,7 +12,9 @@ from tests.scripts.contract.lantern import write
 
 DOCUMENT: Json = {
     "info": {"title": "Old", "tags": ["a"]},
-    "paths": {"/x": {"get": {"parameters": [{"name": "a", "in": "query"}, {"name": "b", "in": "query"}, {"name": "c"}]}}},
+    "paths": {
+        "/x": {"get": {"parameters": [{"name": "a", "in": "query"}, {"name": "b", "in": "query"}, {"name": "c"}]}}
+    },
     "components": {"schemas": {"A": {"type": "object", "required": ["p"]}, "B": {"type": "string"}}},
 }
 
@@ -33,7 +35,15 @@ def applied(tmp_path: Path, *actions: Json) -> Json:
         ([1], {"a": 2}, [1, {"a": 2}]),
         ("old", "new", "new"),
     ],
-    ids=["objects merge", "a value becomes an object", "null is a value", "lists grow", "by one", "by an object", "texts"],
+    ids=[
+        "objects merge",
+        "a value becomes an object",
+        "null is a value",
+        "lists grow",
+        "by one",
+        "by an object",
+        "texts",
+    ],
 )
 def test_update_merges_as_the_standard_says(target: object, update: object, expected: object) -> None:
     before = deepcopy(target)

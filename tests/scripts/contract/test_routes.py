@@ -74,7 +74,7 @@ def test_every_stub_is_served_behind_both_doors_under_one_name(lantern: str) -> 
 
 
 def test_a_stub_authorises_before_it_reads_and_answers_last(lantern: str) -> None:
-    stub = lantern[lantern.index("    async def create_verdict(exchange") :].split("\n\n")[0]
+    stub = lantern[lantern.index("    async def create_verdict(exchange") :].split("\n\n", maxsplit=1)[0]
     assert [line.strip() for line in stub.splitlines()[1:]] == [
         "call = exchange.open()",
         "body = await exchange.body(models.CreateVerdictRequest)",

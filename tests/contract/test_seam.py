@@ -1,0 +1,220 @@
+"""The seam between contract and code: change `spec/`, generate, and mypy names every line of `src/` that has to follow.
+
+Each test works on a copy of the tree, with the real command line and the real mypy.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts.contract.documents import Json, read, resolve, schema_ref, to_yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NEEDED = ("src", "generated", "spec", "scripts", "pyproject.toml")
+HANDLERS = Path("src", "ai_gateway", "api", "openai.py")
+ROUTES = Path("generated", "gateway_contract", "openai", "routes.py")
+
+# Written for this test; the official schemas are others.
+MODERATION: Json = {
+    "CreateModerationRequest": {
+        "type": "object",
+        "required": ["input"],
+        "properties": {
+            "input": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}]},
+            "model": {"type": "string", "nullable": True},
+        },
+    },
+    "CreateModerationResponse": {
+        "type": "object",
+        "required": ["id", "model", "results"],
+        "properties": {
+            "id": {"type": "string"},
+            "model": {"type": "string"},
+            "results": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["flagged"],
+                    "properties": {"flagged": {"type": "boolean"}},
+                },
+            },
+        },
+    },
+}
+CREATE_MODERATION: Json = {
+    "operationId": "createModeration",
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": schema_ref("CreateModerationRequest")}},
+    },
+    "responses": {"200": {"content": {"application/json": {"schema": schema_ref("CreateModerationResponse")}}}},
+}
+BOUND = """
+    @override
+    async def create_moderation(
+        self, call: Call, body: models.CreateModerationRequest
+    ) -> models.CreateModerationResponse:
+        flagged = models.CreateModerationResponseResult(flagged=not body.input)
+        return models.CreateModerationResponse(id=call.request_id, model=body.model or "none", results=[flagged])
+"""
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree on which mypy is content, with mypy's cache of it."""
+    root = tmp_path_factory.mktemp("seam")
+    for name in NEEDED:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / name)
+    assert typed(root) == ""
+    return root
+
+
+@pytest.fixture
+def tree(warm: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(warm, tmp_path / "tree"))
+
+
+def python(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MYPY")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def contract(root: Path, *arguments: str) -> str:
+    done = python(root, "-m", "scripts.contract", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def typed(root: Path) -> str:
+    """What mypy has to say of the API and all it stands on; nothing if it is content."""
+    done = python(root, "-m", "mypy", "--cache-dir", ".mypy_cache", "--no-error-summary", "src/ai_gateway/api")
+    assert done.returncode in {0, 1}, done.stderr
+    assert (done.returncode == 0) == (done.stdout == "")
+    return done.stdout
+
+
+def change(root: Path, name: str, alter: Callable[[Json], None]) -> None:
+    path = root / "spec" / name
+    document = read(path)
+    alter(document)
+    path.write_text(to_yaml(document), encoding="utf-8")
+
+
+def published(root: Path, path: Path) -> Path:
+    """The official document of the day after: what is vendored, and moderations."""
+    document = read(root / "spec" / "openai" / "facts.yaml")
+    document["paths"]["/moderations"] = {"post": CREATE_MODERATION}
+    document["components"]["schemas"] |= MODERATION
+    path.write_text(to_yaml(document), encoding="utf-8")
+    return path
+
+
+def test_a_new_operation_arrives_as_a_stub_and_mypy_is_red_until_its_handler_is_bound(
+    tree: Path, tmp_path: Path
+) -> None:
+    newer = published(tree, tmp_path / "newer.yaml")
+    report = contract(tree, "update", str(newer), "--add", "post /moderations").splitlines()
+    assert "+ operation post /moderations: bind its handler, and decide in every adapter" in report
+    assert not [line for line in report if line.startswith(("-", "~"))], "what is vendored must come back as it was"
+
+    contract(tree, "gen")
+    routes = (tree / ROUTES).read_text(encoding="utf-8")
+    assert '@router.operation("POST", "/{provider}/v1/moderations", "createModeration")' in routes
+    assert '@router.operation("POST", "/v1/moderations", "createModeration")' in routes
+
+    red = typed(tree)
+    assert 'Cannot instantiate abstract class "OpenAIHandlers"' in red
+    assert '"create_moderation"' in red
+
+    handlers = tree / HANDLERS
+    handlers.write_text(handlers.read_text(encoding="utf-8") + BOUND, encoding="utf-8")
+    assert typed(tree) == ""
+
+
+def test_an_operation_that_is_gone_leaves_its_handler_red(tree: Path) -> None:
+    change(tree, "openai/facts.yaml", lambda document: document["paths"].pop("/embeddings"))
+    for overlay in (tree / "spec" / "overlay").glob("openai-*.yaml"):
+        change(tree, f"overlay/{overlay.name}", forget_embeddings)
+    contract(tree, "gen")
+    assert "embedding" not in (tree / ROUTES).read_text(encoding="utf-8")
+    red = typed(tree)
+    assert 'Method "create_embedding" is marked as an override, but no base method was found' in red
+    assert str(HANDLERS) in red
+
+
+def forget_embeddings(overlay: Json) -> None:
+    """What an editor does when a correction's target is gone: narrow it, or take it out."""
+    for action in overlay["actions"]:
+        action["target"] = action["target"].replace(",'/embeddings'", "")
+    overlay["actions"] = [action for action in overlay["actions"] if "/embeddings" not in action["target"]]
+
+
+def test_a_renamed_operation_makes_its_handler_red(tree: Path) -> None:
+    def rename(document: Json) -> None:
+        document["paths"]["/embeddings"]["post"]["operationId"] = "embedTexts"
+
+    change(tree, "openai/facts.yaml", rename)
+    contract(tree, "gen")
+    red = typed(tree)
+    assert 'Method "create_embedding" is marked as an override, but no base method was found' in red
+    assert 'abstract attribute "embed_texts"' in red
+
+
+def test_a_reply_of_another_schema_makes_its_handler_red(tree: Path) -> None:
+    def retype(document: Json) -> None:
+        document["paths"]["/embeddings"]["post"]["responses"]["200"]["content"]["application/json"]["schema"] = (
+            schema_ref("ListModelsResponse")
+        )
+
+    change(tree, "openai/facts.yaml", retype)
+    contract(tree, "gen")
+    red = typed(tree)
+    assert 'Return type "Coroutine[Any, Any, CreateEmbeddingResponse]" of "create_embedding" incompatible' in red
+    assert '"Coroutine[Any, Any, ListModelsResponse]"' in red
+
+
+def test_a_reply_that_no_longer_streams_makes_its_handler_red(tree: Path) -> None:
+    def fall_silent(overlay: Json) -> None:
+        overlay["actions"] = [each for each in overlay["actions"] if "['/completions']" not in each["target"]]
+
+    change(tree, "overlay/openai-streams.yaml", fall_silent)
+    contract(tree, "gen")
+    red = typed(tree)
+    assert 'of "create_completion" incompatible with return type "Coroutine[Any, Any, CreateCompletionResponse]"' in red
+
+
+def test_a_field_of_another_type_makes_what_reads_it_red(tree: Path) -> None:
+    def retype(document: Json) -> None:
+        field = resolve(document, "#/components/schemas/CreateChatCompletionRequest")["properties"]
+        field["model"] = {"type": "integer"}
+
+    change(tree, "openai/facts.yaml", retype)
+    contract(tree, "gen")
+    assert "src/ai_gateway/gateway.py" in typed(tree)
+
+
+def test_a_spec_that_was_changed_and_not_generated_fails_the_check(tree: Path) -> None:
+    assert python(tree, "-m", "scripts.contract", "check").returncode == 0
+    change(tree, "info.yaml", lambda document: document.update(summary="Another."))
+    checked = python(tree, "-m", "scripts.contract", "check")
+    assert checked.returncode == 1
+    assert "gateway_contract/openapi.json" in checked.stderr

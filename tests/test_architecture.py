@@ -1,0 +1,300 @@
+"""The shape of the code, held by tests: imports flow one way, and the contract alone names the wire."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SRC, SCRIPTS, TESTS, GENERATED = ROOT / "src", ROOT / "scripts", ROOT / "tests", ROOT / "generated"
+
+# A room imports rooms further down only. Rooms on one line know nothing of each other.
+LEVELS = (
+    {"__main__"},
+    {"cli"},
+    {"server", "api"},
+    {"middleware"},
+    {"gateway"},
+    {"routing", "tools", "accounts", "resilience"},
+    {"providers"},
+    {"translate", "conform"},
+    {"contract"},
+    {"observability"},
+    {"config"},
+    {"errors"},
+)
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+VAGUE = {
+    "util",
+    "utils",
+    "helper",
+    "helpers",
+    "common",
+    "misc",
+    "shared",
+    "tools_",
+    "manager",
+    "base_utils",
+    "core",
+    "lib",
+}
+FRAMEWORKS = {"fastapi", "starlette", "uvicorn"}
+MAX_LINES = 300
+
+
+@cache
+def modules(folder: Path) -> tuple[Path, ...]:
+    skipped = {"__pycache__", "node_modules", "data"}
+    return tuple(sorted(path for path in folder.rglob("*.py") if not skipped & set(path.parts)))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside; a name from a package counts as its module."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    """The first part of a file's path inside the package, without its suffix."""
+    return path.relative_to(SRC / "ai_gateway").parts[0].removesuffix(".py")
+
+
+def rooms_used(path: Path) -> set[str]:
+    parts = [name.split(".") for name in imported(path)]
+    return {names[1] for names in parts if names[0] == "ai_gateway" and len(names) > 1}
+
+
+def docstrings(path: Path) -> set[int]:
+    """The identity of every docstring constant of a file."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr):
+                found.add(id(first.value))
+    return found
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Every string of a file but its docstrings; of a formatted string, each of its fixed parts."""
+    words = docstrings(path)
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in words:
+            yield node.value
+
+
+def test_every_room_of_the_package_is_known() -> None:
+    found = {room(path) for path in modules(SRC / "ai_gateway")} - {"__init__"}
+    assert found <= LEVEL_OF.keys(), "a new room needs its place in LEVELS, and in the design"
+    assert {path.name for path in SRC.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))} == {
+        "ai_gateway"
+    }
+
+
+def test_imports_flow_one_way() -> None:
+    wrong = [
+        f"{shown(path)} imports {other}"
+        for path in modules(SRC / "ai_gateway")
+        if room(path) in LEVEL_OF
+        for other in sorted(rooms_used(path) & LEVEL_OF.keys())
+        if other != room(path) and LEVEL_OF[other] <= LEVEL_OF[room(path)]
+    ]
+    assert wrong == []
+
+
+def test_no_module_imports_a_name_that_is_private_to_another() -> None:
+    wrong = [
+        f"{shown(path)} imports {name}"
+        for path in modules(SRC)
+        for name in imported(path)
+        if name.startswith("ai_gateway") and re.search(r"\._(?!_)", name)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("closed", ["providers", "routing", "gateway", "conform", "translate", "accounts", "errors"])
+def test_what_answers_knows_nothing_of_the_web_framework(closed: str) -> None:
+    wrong = [
+        f"{shown(path)} imports {name}"
+        for path in modules(SRC / "ai_gateway")
+        if room(path) == closed
+        for name in imported(path)
+        if name.split(".")[0] in FRAMEWORKS
+    ]
+    assert wrong == []
+
+
+def test_generated_code_stands_on_the_contract_room_and_on_nothing_else_of_ours() -> None:
+    allowed = {"__future__", "abc", "typing", "pydantic", "gateway_contract"}
+    for path in modules(GENERATED):
+        ours = {name for name in imported(path) if name.startswith("ai_gateway")}
+        assert all(name.startswith("ai_gateway.contract.") for name in ours), shown(path)
+        assert {name.split(".")[0] for name in imported(path)} <= allowed | {"ai_gateway"}, shown(path)
+
+
+def test_only_the_api_binds_generated_routes() -> None:
+    using = [
+        path for path in modules(SRC) if any(re.match(r"gateway_contract\.\w+\.routes", n) for n in imported(path))
+    ]
+    assert using
+    assert {room(path) for path in using} == {"api"}
+
+
+def test_nothing_below_the_providers_knows_the_models_of_one_contract() -> None:
+    below = {"contract", "observability", "config", "errors"}
+    for path in modules(SRC / "ai_gateway"):
+        if room(path) in below:
+            assert not [name for name in imported(path) if name.startswith("gateway_contract")], shown(path)
+
+
+def test_the_source_never_imports_what_only_builds_or_tests_it() -> None:
+    for path in modules(SRC):
+        assert not {name.split(".")[0] for name in imported(path)} & {"scripts", "tests", "pytest"}, shown(path)
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    lengths = {
+        shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(SRC) + modules(SCRIPTS)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_every_module_opens_with_a_sentence() -> None:
+    silent = [
+        shown(path)
+        for folder in (SRC, SCRIPTS, GENERATED, TESTS)
+        for path in modules(folder)
+        if tree(path).body and not ast.get_docstring(tree(path))
+    ]
+    assert silent == []
+
+
+def public_functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, ast.ClassDef | None]]:
+    classes = [node for node in tree(path).body if isinstance(node, ast.ClassDef)]
+    owners: list[ast.Module | ast.ClassDef] = [tree(path)]
+    owners += [node for node in classes if not node.name.startswith("_")]
+    for owner in owners:
+        kind = owner if isinstance(owner, ast.ClassDef) else None
+        for node in owner.body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                yield f"{shown(path)}:{node.lineno} {node.name}", node, kind
+
+
+def test_every_public_function_says_what_its_signature_cannot() -> None:
+    """A method may leave it to the method it overrides, or to its class if that says what it is for."""
+    silent = [
+        where
+        for path in modules(SRC) + modules(SCRIPTS)
+        for where, node, owner in public_functions(path)
+        if not ast.get_docstring(node)
+        and not any(ast.unparse(decorator) == "override" for decorator in node.decorator_list)
+        and not (owner and ast.get_docstring(owner))
+    ]
+    assert silent == []
+
+
+def test_no_module_is_a_dumping_ground() -> None:
+    names = {shown(path): set(path.relative_to(ROOT).with_suffix("").parts) for path in modules(SRC) + modules(SCRIPTS)}
+    assert [name for name, parts in names.items() if parts & VAGUE] == []
+
+
+def contract_paths() -> set[str]:
+    document = json.loads((GENERATED / "gateway_contract" / "openapi.json").read_text(encoding="utf-8"))
+    return set(document["paths"])
+
+
+def test_no_path_of_the_contract_is_declared_in_the_source() -> None:
+    """Upstream paths such as /chat/completions are another wire; ours begin with a door or are our own operations."""
+    beginnings = {re.escape("/" + path.split("/")[1]) for path in contract_paths() if path != "/"}
+    declared = re.compile(rf"({'|'.join(sorted(beginnings))})(/|$)")
+    wrong = [
+        f"{shown(path)}: {text!r}" for path in modules(SRC) for text in texts(path) if declared.match(text)
+    ]  # fmt: skip
+    assert len(beginnings) > 3
+    assert wrong == []
+
+
+def test_routes_are_made_in_the_generated_code_and_for_the_documentation_only() -> None:
+    makers = {"add_api_route", "add_route", "APIRouter", "api_route", "Route", "Mount"}
+    using = {
+        shown(path)
+        for path in modules(SRC)
+        if FRAMEWORKS & {name.split(".")[0] for name in imported(path)}
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in makers
+    }
+    assert using == {"src/ai_gateway/contract/route.py", "src/ai_gateway/api/docs.py"}
+
+
+def patched(path: Path) -> Iterator[str]:
+    """Where a test puts something else in the place of a name of ours."""
+    ours = {
+        alias.asname or alias.name.split(".")[0]
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if "ai_gateway" in ast.unparse(node)
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"monkeypatch.setattr", "monkeypatch.setitem"}:
+            target = ast.unparse(node.args[0])
+            if "ai_gateway" in target or target.split(".")[0] in ours:
+                yield f"{shown(path)}:{node.lineno} patches {target}"
+
+
+def test_tests_never_patch_what_is_ours() -> None:
+    mocks = [
+        f"{shown(path)} imports {name}"
+        for path in modules(TESTS)
+        for name in imported(path)
+        if re.match(r"(unittest\.)?mock\b|pytest_mock", name)
+    ]
+    assert mocks == []
+    assert [where for path in modules(TESTS) for where in patched(path)] == []
+
+
+def test_tests_are_functions() -> None:
+    classes = [
+        f"{shown(path)}:{node.lineno} {node.name}"
+        for path in modules(TESTS)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Test")
+    ]
+    assert classes == []
+
+
+def test_test_names_are_sentences() -> None:
+    names = [
+        (shown(path), node.name)
+        for path in modules(TESTS)
+        for node in tree(path).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert [name for name in names if name[1].count("_") < 3] == []
+
+
+def test_library_code_logs_and_never_prints() -> None:
+    wrong = [
+        f"{shown(path)}:{node.lineno}"
+        for path in modules(SRC)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+    assert wrong == []

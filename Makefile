@@ -49,9 +49,9 @@ gen: .venv/dev.stamp ## Generate generated/ from spec/
 gen-check: .venv/dev.stamp ## Fail if generated/ is not exactly what spec/ generates
 	@$(PY) -m scripts.contract check
 
-spec-update: .venv/dev.stamp ## Take a newer official document: make spec-update SPEC=path/to/openapi.yaml
+spec-update: .venv/dev.stamp ## Take a newer official document: make spec-update SPEC=path/to/openapi.yaml [ARGS="--dry-run"]
 	@test -n "$(SPEC)" || { echo "Name the document: make spec-update SPEC=path/to/openapi.yaml" >&2; exit 2; }
-	@$(PY) -m scripts.contract update "$(SPEC)"
+	@$(PY) -m scripts.contract update "$(SPEC)" $(ARGS)
 
 format: .venv/dev.stamp ## Format the code
 	@$(BIN)/ruff format .

@@ -26,7 +26,8 @@ def corrected(spec: Path, source: Source) -> Json:
     document = read(spec / source.facts)
     for path in _overlays(spec, source):
         document = overlay.apply_file(document, path)
-    return rules.apply_file(_in_words(document), spec / "overlay" / "rules.yaml", source.name)
+    known = {each.name for each in SOURCES}
+    return rules.apply_file(_in_words(document), spec / "overlay" / "rules.yaml", source.name, known)
 
 
 def _overlays(spec: Path, source: Source) -> Iterator[Path]:
@@ -58,14 +59,15 @@ def _in_words(document: Json) -> Json:
 
 def merged(documents: list[Json], info: Json) -> Json:
     """One document that offers what all offer. A name that two of them define is an error, not a guess."""
-    contract: Json = {"openapi": "3.1.0", "info": info, "security": [], "paths": {}, "components": {}}
+    contract: Json = {"openapi": "3.1.0", "info": info, "paths": {}, "components": {}}
     for document in documents:
-        contract["security"] = contract["security"] or document.get("security", [])
+        for _, _, operation in operations(document):
+            # Each document's own rule, said at each operation: another document's must not apply by accident.
+            if operation.setdefault("security", document.get("security")) is None:
+                raise SystemExit(f"{operation['operationId']} has no security: say in an overlay who may call.")
         _disjoint(contract["paths"], document["paths"], "path")
         for kind, named in document["components"].items():
             _disjoint(contract["components"].setdefault(kind, {}), named, kind)
-    if not contract["security"]:
-        raise SystemExit("The contract has no security: say in an overlay who may call.")
     return contract
 
 

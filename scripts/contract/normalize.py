@@ -6,10 +6,10 @@ inline objects and constrained union branches get names, tagged unions get their
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
-from scripts.contract.documents import Json, map_schema, reachable, ref_name, resolve, schema_ref
+from scripts.contract.documents import Json, map_schema, reachable, ref_name, resolve
+from scripts.contract.naming import name_inline
 
 _SCALARS = {"string", "integer", "number", "boolean"}
 _MERGEABLE = {"type", "properties", "required", "additionalProperties", "deprecated"}
@@ -26,7 +26,7 @@ def normalize(document: Json) -> Json:
     document["paths"] = _map_contents(document["paths"])
     for kind in set(document["components"]) - {"schemas"}:
         document["components"][kind] = _map_contents(document["components"][kind])
-    _name_inline(schemas)
+    name_inline(schemas)
     for name, schema in list(schemas.items()):
         schemas[name] = map_schema(schema, _bind(_discriminate, document))
     return _pruned(document)
@@ -169,90 +169,6 @@ def _map_contents(node: Any) -> Any:  # noqa: ANN401 - any part of `paths`
         else _map_contents(value)
         for key, value in node.items()
     }
-
-
-def _name_inline(schemas: dict[str, Json]) -> None:
-    """Give every inline object, and every constrained list in a union, a name of its own: Parent + Property."""
-    namer = _Namer(schemas)
-    for name in list(schemas):
-        schemas[name] = namer.inside(schemas[name], name)
-
-
-class _Namer:
-    """Moves inline schemas into the components, naming them by where they stand."""
-
-    def __init__(self, schemas: dict[str, Json]) -> None:
-        self._schemas = schemas
-
-    def inside(self, schema: Json, name: str) -> Json:
-        """The schema with references where inline schemas stood."""
-        out = dict(schema)
-        if isinstance(out.get("properties"), dict):
-            out["properties"] = {key: self._child(sub, name + _pascal(key)) for key, sub in out["properties"].items()}
-        if isinstance(out.get("items"), dict):
-            out["items"] = self._branch(out["items"], _singular(name))
-        if isinstance(out.get("additionalProperties"), dict):
-            out["additionalProperties"] = self._child(out["additionalProperties"], name + "Value")
-        for union in ("oneOf", "anyOf"):
-            if union in out:
-                out[union] = [self._branch(sub, hint) for sub, hint in _branches(out[union], name)]
-        return out
-
-    def _child(self, schema: Json, name: str) -> Json:
-        return self._named(schema, name) if _wants_name(schema) else self.inside(schema, name)
-
-    def _branch(self, schema: Json, name: str) -> Json:
-        return self._named(schema, name) if _constrained(schema) else self._child(schema, name)
-
-    def _named(self, schema: Json, name: str) -> Json:
-        while name in self._schemas:
-            name += "Object"
-        self._schemas[name] = {}  # takes the name before what is inside can
-        self._schemas[name] = self.inside(schema, name)
-        return schema_ref(name)
-
-
-def _branches(branches: list[Json], name: str) -> Iterator[tuple[Json, str]]:
-    """Each union branch with the name it would take: by its tag if it has one, by its items if it is a list."""
-    objects = [branch for branch in branches if _wants_name(branch)]
-    for branch in branches:
-        if _wants_name(branch) and len(objects) > 1:
-            yield branch, name + _pascal(_tag(branch) or "Object")
-        elif _constrained(branch):
-            yield branch, name + _plural(branch["items"])
-        else:
-            yield branch, name
-
-
-def _wants_name(schema: Json) -> bool:
-    return schema.get("type") == "object" and bool(schema.get("properties"))
-
-
-def _constrained(schema: Json) -> bool:
-    return schema.get("type") == "array" and ("minItems" in schema or "maxItems" in schema)
-
-
-def _tag(schema: Json) -> str | None:
-    """The value of the one-valued `type` property, if the object has one."""
-    values = schema["properties"].get("type", {}).get("enum", [])
-    return str(values[0]) if len(values) == 1 else None
-
-
-def _plural(items: Json) -> str:
-    """How a list of such items is called in a union of lists."""
-    if "$ref" in items:
-        return "Parts"
-    if items.get("type") == "array":
-        return "TokenLists"
-    return {"string": "Strings", "integer": "Tokens"}.get(items.get("type", ""), "Items")
-
-
-def _pascal(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
-
-
-def _singular(name: str) -> str:
-    return name[:-1] if name.endswith("s") and not name.endswith("ss") else name + "Item"
 
 
 def _discriminate(schema: Json, document: Json) -> Json:

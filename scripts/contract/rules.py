@@ -11,13 +11,15 @@ from scripts.contract.documents import Json, map_schema, operations, reachable, 
 from scripts.contract.normalize import NULL
 
 
-def apply_file(document: Json, path: Path, name: str) -> Json:
-    """The document called `name` after every rule that `path` applies to it, in order."""
+def apply_file(document: Json, path: Path, name: str, known: set[str]) -> Json:
+    """The document called `name` after every rule that `path` applies to it, in order. `known` names all documents."""
     for entry in read(path)["rules"]:
         if not str(entry.get("why") or "").strip():
             raise SystemExit(f"{path.name}: rule {entry.get('rule')} needs a `why`")
         if entry.get("rule") not in RULES:
             raise SystemExit(f"{path.name}: unknown rule {entry.get('rule')}. Known: {', '.join(RULES)}")
+        if unknown := sorted(set(entry["to"]) - known):
+            raise SystemExit(f"{path.name}: rule {entry['rule']} goes to unknown documents: {', '.join(unknown)}")
         if name in entry["to"]:
             document = RULES[entry["rule"]](deepcopy(document), entry)
     return document

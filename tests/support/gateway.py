@@ -62,7 +62,7 @@ def running_gateway(**env: str) -> Iterator[LiveGateway]:
 def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself, such as `--help` or a start that must be refused; output captured."""
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
-        return subprocess.run(  # noqa: S603 - our own program with a test's own words
+        return subprocess.run(
             [sys.executable, "-m", "ai_gateway", *arguments],
             env=_clean_environment(home, env),
             cwd=home,

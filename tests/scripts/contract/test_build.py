@@ -19,7 +19,8 @@ def test_the_contract_offers_what_every_source_offers(tmp_path: Path) -> None:
     found = contract(spec_tree(tmp_path))
     assert found["openapi"] == "3.1.0"
     assert found["info"] == {"title": "Lantern gateway", "version": "1"}
-    assert found["security"] == [{"LampKey": []}]
+    assert found["paths"]["/v1/verdicts"]["post"]["security"] == [{"LampKey": []}]
+    assert found["paths"]["/alive"]["get"]["security"] == []
     assert {"/{provider}/v1/verdicts", "/v1/verdicts", "/alive"} <= set(found["paths"])
     assert {"CreateVerdictRequest", "Alive"} <= set(found["components"]["schemas"])
     assert set(found["components"]) == {"responses", "schemas", "securitySchemes"}
@@ -61,7 +62,7 @@ def test_words_of_our_own_come_before_those(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
-        ("path", {"paths": {"/alive": {"post": {}}}, "components": {}}),
+        ("path", {"paths": {"/alive": {"post": {"security": []}}}, "components": {}}),
         ("schemas", {"paths": {}, "components": {"schemas": {"Alive": {}}}}),
         ("responses", {"paths": {}, "components": {"responses": {"Busy": {}}}}),
     ],

@@ -159,7 +159,9 @@ def test_rules_apply_in_order_and_only_to_the_documents_they_name(tmp_path: Path
         ]
     }
     path = write(tmp_path / "rules.yaml", rules)
-    assert apply_file(document, path, "one")["components"]["schemas"]["Body"]["properties"] == {"f": SCALAR}
+    assert apply_file(document, path, "one", {"one", "two"})["components"]["schemas"]["Body"]["properties"] == {
+        "f": SCALAR
+    }
     assert document["components"]["schemas"]["Body"]["properties"] == {"f": {"type": "string", "format": "uri"}}
 
 
@@ -169,8 +171,12 @@ def test_rules_apply_in_order_and_only_to_the_documents_they_name(tmp_path: Path
         ({"rule": "drop-formats", "to": ["one"], "formats": []}, "rules.yaml: rule drop-formats needs a `why`"),
         ({"rule": "sing", "to": ["one"], "why": "x"}, "unknown rule sing. Known: drop-formats, "),
         ({"rule": "sing", "to": ["another"], "why": "x"}, "unknown rule sing"),
+        (
+            {"rule": "drop-formats", "to": ["nobody"], "formats": [], "why": "x"},
+            "rule drop-formats goes to unknown documents: nobody",
+        ),
     ],
 )
 def test_a_rule_without_reason_or_meaning_fails_by_name(tmp_path: Path, rule: Json, complaint: str) -> None:
     with pytest.raises(SystemExit, match=complaint):
-        apply_file(facts(), write(tmp_path / "rules.yaml", {"rules": [rule]}), "one")
+        apply_file(facts(), write(tmp_path / "rules.yaml", {"rules": [rule]}), "one", {"one", "another"})

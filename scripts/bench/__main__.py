@@ -70,8 +70,8 @@ def _report(plan: Plan, results: Results, file: Path | None) -> int:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    """End like a Ctrl-C does, so that every process is taken along."""
-    raise KeyboardInterrupt
+    """End like a Ctrl-C does: an exception raised right here could end in a callback of the event loop, unheard."""
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -189,12 +189,17 @@ def test_a_stopped_bench_leaves_no_process(told: signal.Signals) -> None:
     bench = subprocess.Popen(
         [sys.executable, "-m", "scripts.bench", "--quick"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    assert bench.stderr is not None
-    assert b"round 1" in bench.stderr.readline()
-    time.sleep(0.5)  # it is under load now
-    started = psutil.Process(bench.pid).children()
-    bench.send_signal(told)
-    _, said = bench.communicate(timeout=15)
+    try:
+        assert bench.stderr is not None
+        assert b"round 1" in bench.stderr.readline()
+        time.sleep(0.5)  # it is under load now
+        started = psutil.Process(bench.pid).children()
+        bench.send_signal(told)
+        _, said = bench.communicate(timeout=15)
+    finally:
+        if bench.poll() is None:
+            bench.kill()
+            bench.communicate()
     assert len(started) == 3
     assert bench.returncode == 130, said.decode()
     assert not [process for process in started if process.is_running()]

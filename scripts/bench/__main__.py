@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one round of a few seconds for each cell")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON as well")
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     signal.signal(signal.SIGTERM, _stop)
     plan = QUICK if chosen.quick else Plan()
     try:

@@ -30,14 +30,9 @@ def test_a_record_says_who_asked_what_and_how_it_went_and_nothing_private() -> N
         assert ask(gateway, key="wrong-key-canary").status_code == 401
         (whole, streamed, refused) = [each for each in records(gateway) if each["path"] != "/healthz"]
         log = gateway.log()
-    assert {"timestamp", "level", "request_id", "method", "path", "provider", "status_code", "duration_ms"} <= set(
-        whole
-    )
-    assert (whole["request_id"], whole["method"], whole["path"]) == (
-        "my-request",
-        "POST",
-        "/custom/v1/chat/completions",
-    )
+    assert set(whole) >= {"timestamp", "level", "provider", "status_code", "duration_ms"}
+    assert (whole["request_id"], whole["method"]) == ("my-request", "POST")
+    assert whole["path"] == "/custom/v1/chat/completions"
     assert (whole["provider"], whole["status_code"], whole["level"]) == ("custom", 200, "info")
     assert streamed["status_code"] == 200
     assert (refused["status_code"], refused.get("provider")) == (401, None)

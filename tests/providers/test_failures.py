@@ -110,21 +110,21 @@ def test_every_exception_of_the_http_client_has_an_error(cls: type[Exception]) -
     assert "up" in error.message
 
 
+ARGUMENTS: list[tuple[type[Exception], tuple[object, ...]]] = [
+    (aiohttp.ClientHttpProxyError, (REQUEST, ())),
+    (aiohttp.ClientResponseError, (REQUEST, ())),
+    (aiohttp.ClientConnectorCertificateError, (KEY, ValueError("x"))),
+    (aiohttp.ClientConnectorError, (KEY, OSError(1, "x"))),
+    (aiohttp.WebSocketError, (1000, "x")),
+    (aiohttp.ServerFingerprintMismatch, (b"a", b"b", "127.0.0.1", 80)),
+    (asyncio.IncompleteReadError, (b"", 5)),
+]
+
+
 def made(cls: type[Any]) -> Exception:
     """An instance, by the arguments that its constructor wants."""
-    if issubclass(cls, aiohttp.ClientHttpProxyError | aiohttp.ClientResponseError):
-        return cast("Exception", cls(REQUEST, (), status=500, message="x"))
-    if issubclass(cls, aiohttp.ClientConnectorCertificateError):
-        return cast("Exception", cls(KEY, ValueError("x")))
-    if issubclass(cls, aiohttp.ClientConnectorError):
-        return cast("Exception", cls(KEY, OSError(1, "x")))
-    if issubclass(cls, aiohttp.WebSocketError):
-        return cast("Exception", cls(1000, "x"))
-    if issubclass(cls, aiohttp.ServerFingerprintMismatch):
-        return cast("Exception", cls(b"a", b"b", "127.0.0.1", 80))
-    if issubclass(cls, asyncio.IncompleteReadError):
-        return cast("Exception", cls(b"", 5))
-    return cast("Exception", cls("x"))
+    arguments = next((wanted for base, wanted in ARGUMENTS if issubclass(cls, base)), ("x",))
+    return cast("Exception", cls(*arguments))
 
 
 def test_our_own_errors_pass_through() -> None:

@@ -154,6 +154,7 @@ async def test_a_failure_of_our_own_is_500_without_its_words() -> None:
     assert reply.status_code == 500
     assert reply.json()["error"]["code"] == "internal_error"
     assert "inner-secret" not in reply.text
+    assert reply.headers["x-request-id"].startswith("req_")
 
 
 @pytest.mark.parametrize(

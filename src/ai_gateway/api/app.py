@@ -97,7 +97,7 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
         telemetry={"auto_configure": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    for middleware in (AccessLogMiddleware, HeadLimitsMiddleware, RequestIdMiddleware):  # the last is outermost
+    for middleware in (HeadLimitsMiddleware, AccessLogMiddleware, RequestIdMiddleware):  # the last is outermost
         app.add_middleware(middleware)
     return app
 
@@ -123,8 +123,11 @@ def _methods_of(request: Request) -> list[str]:
     return sorted(found)
 
 
-async def _unexpected(_: Request, __: Exception) -> Response:
-    return _rendered(INTERNAL)
+async def _unexpected(request: Request, _: Exception) -> Response:
+    reply = _rendered(INTERNAL)
+    # This answer is given outside the middleware that would name the request.
+    reply.headers["x-request-id"] = request.scope.get("request_id", "")
+    return reply
 
 
 def _rendered(error: GatewayError) -> Response:

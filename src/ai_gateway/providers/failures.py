@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import (
@@ -16,6 +17,8 @@ from ai_gateway.errors import (
     UpstreamUnreachable,
 )
 
+# What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
+CLIENT_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
 # Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")

@@ -11,7 +11,7 @@ from yarl import URL
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY, VERSION
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
-from ai_gateway.providers.failures import from_exception
+from ai_gateway.providers.failures import CLIENT_FAILURES, from_exception
 from ai_gateway.providers.sse import EventParser
 
 _MAX_HEADER = 16 * 1024
@@ -56,7 +56,7 @@ class Transport:
         try:
             async with asyncio.timeout(self._timeouts.request), self._request(method, path, headers, body) as reply:
                 return UpstreamReply(reply.status, reply.headers, await read_all(self._provider, reply))
-        except Exception as error:  # the mapping is total
+        except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
     @asynccontextmanager
@@ -66,7 +66,7 @@ class Transport:
             async with asyncio.timeout(self._timeouts.request) as clock:
                 async with self._request("POST", path, headers, body) as reply:
                     yield OpenStream(self._provider, reply, clock, self._timeouts)
-        except Exception as error:  # the mapping is total
+        except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
     def _request(

@@ -13,7 +13,7 @@ from ai_gateway.api.app import get_app
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, SettingsError, environment, load
 from ai_gateway.routing.configured import configured_upstreams
-from ai_gateway.server import bind, run
+from ai_gateway.server.run import bind, run
 
 app = typer.Typer(
     name="ai-gateway",

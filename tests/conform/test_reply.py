@@ -1,10 +1,11 @@
 """Replies made exact."""
 
+import json
 from typing import Any
 
 import pytest
 
-from ai_gateway.conform.reply import exact
+from ai_gateway.conform.reply import exact, exact_json
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
@@ -42,6 +43,24 @@ def test_tool_calls_that_are_null_are_dropped() -> None:
     value = reply()
     value["choices"][0]["message"].update(tool_calls=None, function_call=None, annotations=None)
     assert b"tool_calls" not in to_json(exact(models.CreateChatCompletionResponse, value))
+
+
+@pytest.mark.parametrize(
+    ("raw", "known"),
+    [
+        (b'{"object":"list","data":[]}', True),
+        (b'{"object":"list","data":[{"id":"a","object":"model","created":1.0,"owned_by":"x","own":[1]}]}', True),
+        (b'{"object":"list","data":null}', False),
+        (b'{"object":"list"', False),
+        (b'{"object":"list","data":[],"own":1e999}', False),
+        (b'{"object":"list","data":[],"own":NaN}', False),
+    ],
+)
+def test_the_short_way_knows_only_what_the_long_way_would_say(raw: bytes, known: bool) -> None:
+    short = exact_json(models.ListModelsResponse, raw)
+    assert (short is not None) is known
+    if short is not None:
+        assert to_json(short) == to_json(exact(models.ListModelsResponse, json.loads(raw)))
 
 
 @pytest.mark.parametrize(

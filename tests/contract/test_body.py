@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from ai_gateway.contract.body import BodyLimits, ClientGone, parse_json, read_bytes, validate
+from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
+from ai_gateway.contract.presence import ClientGone
 from ai_gateway.errors import InvalidRequest, MissingParameter, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from gateway_contract.openai import models
 
@@ -206,3 +207,20 @@ def test_integral_floats_are_integers_and_nulls_are_absent() -> None:
     assert body.max_tokens == 5
     assert body.tools is None
     assert body.model_dump(exclude_unset=True)["own"] == {"a": 1}
+
+
+def test_numbers_that_stand_in_texts_do_not_count() -> None:
+    assert parse_json(b'{"a":"' + b"9" * 400 + b'e999","b":"' + b"5e+00999" * 1_000 + b'"}')
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "1e-400", "0e999", "123e2", "9" * 308, "1E+0000300"])
+def test_numbers_that_a_float_can_hold_are_read(number: str) -> None:
+    assert parse_json(f'{{"a":{number}}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "number", ["1e309", "-1e309", "1E+00309", "0.1e310", "9" * 309 + ".0", "12345e305", "9" * 250 + "e99"]
+)
+def test_numbers_that_overflow_are_refused(number: str) -> None:
+    with pytest.raises(InvalidRequest, match="too large"):
+        parse_json(f'{{"a":[{{"b":{number}}}]}}'.encode())

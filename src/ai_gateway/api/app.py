@@ -94,7 +94,8 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        telemetry={"auto_configure": False},
+        # Said one by one: left open, each is looked up in the environment on every request.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     for middleware in (HeadLimitsMiddleware, AccessLogMiddleware, RequestIdMiddleware):  # the last is outermost

@@ -7,6 +7,7 @@ itself says; anything else wrong with a reply makes it invalid.
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ai_gateway.contract.strict_json import may_overflow
 from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
@@ -23,6 +24,20 @@ def exact[Model: BaseModel](model: type[Model], value: object) -> Model:
             if not all([_mended(value, details) for details in errors]):  # noqa: C419 - mend all, then judge
                 raise _invalid(errors) from None
     raise UpstreamInvalidResponse("The provider's reply does not follow the contract.")
+
+
+def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None:
+    """The JSON text as the exact model, in one step; None if it takes a closer look to say what it is.
+
+    Only texts that `read_json` takes may come out right here, so those with numbers that could overflow, and the
+    constants that are no JSON, are for the closer look.
+    """
+    if may_overflow(raw) or b"NaN" in raw or b"Infinity" in raw:
+        return None
+    try:
+        return model.model_validate_json(raw, strict=True)
+    except ValidationError:
+        return None
 
 
 def _mended(value: object, details: ErrorDetails) -> bool:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
 
 from ai_gateway.contract.blame import explain
+from ai_gateway.contract.presence import ClientGone
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
@@ -17,10 +18,6 @@ from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, U
 SLOWEST_RATE = 16_384
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _CLOSE = {"connection": "close"}
-
-
-class ClientGone(Exception):
-    """The client left; there is nobody to answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ where the contract is strict, and costs more than all of this.
 import asyncio
 import re
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,8 +18,9 @@ from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from ai_gateway.contract.body import BodyLimits, ClientGone, parse_json, read_bytes, validate
+from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.presence import ClientGone, Presence
 from ai_gateway.contract.render import as_gateway_error
 from ai_gateway.contract.stream import Stream
 from ai_gateway.contract.write import send_error, send_reply, send_stream
@@ -86,29 +87,18 @@ class Exchange:
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value
 
-    async def answer(self, work: Awaitable[Reply]) -> None:
+    async def answer(self, work: Coroutine[None, None, Reply]) -> None:
         """Run the handler and write what it returns; stop both as soon as the client leaves."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs has a task
-        gone = False
-
-        async def watch() -> None:
-            nonlocal gone
-            while (await self.receive())["type"] != "http.disconnect":
-                pass
-            gone = True
-            task.cancel()
-
-        watcher = asyncio.create_task(watch())
         try:
-            await self._write(await work)
-        except asyncio.CancelledError:
-            if not gone:
-                raise
-            task.uncancel()
-            raise ClientGone from None
+            with Presence(self.scope, self.receive) as presence:
+                try:
+                    await self._write(await work)
+                except asyncio.CancelledError:
+                    if presence.cancelled_here():
+                        raise ClientGone from None
+                    raise
         finally:
-            watcher.cancel()
+            work.close()  # it never ran if the client had left already
 
     async def _write(self, reply: Reply) -> None:
         headers = self.call.reply_headers if self.call else {}

@@ -21,7 +21,8 @@ _DONE = b"data: [DONE]\n\n"
 
 def to_json(model: BaseModel) -> bytes:
     """The model's wire form: what was set, under its names on the wire, and nothing else."""
-    return model.model_dump_json(by_alias=True, exclude_unset=True).encode()
+    # The serializer itself: model_dump_json makes a str of its bytes, only for us to encode it again.
+    return type(model).__pydantic_serializer__.to_json(model, by_alias=True, exclude_unset=True)
 
 
 async def send_reply(send: Send, reply: BaseModel | str | None, headers: Mapping[str, str]) -> None:

@@ -3,10 +3,11 @@
 import logging
 import time
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_log = structlog.get_logger("ai_gateway.access")
+from ai_gateway.observability.logging import write_record
+
+_logger = logging.getLogger("ai_gateway.access")
 
 
 class AccessLogMiddleware:
@@ -16,7 +17,7 @@ class AccessLogMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not logging.getLogger("ai_gateway").isEnabledFor(logging.INFO):
+        if scope["type"] != "http" or not _logger.isEnabledFor(logging.INFO):
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -33,7 +34,7 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, noted)
         finally:
-            _log.info(
+            write_record(
                 "request",
                 request_id=scope.get("request_id"),
                 method=scope["method"],

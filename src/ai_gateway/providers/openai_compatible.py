@@ -6,7 +6,7 @@ from typing import override
 
 from pydantic import BaseModel, SecretStr
 
-from ai_gateway.conform.reply import exact
+from ai_gateway.conform.reply import exact, exact_json
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.contract.write import to_json
@@ -79,10 +79,7 @@ class OpenAICompatible(Provider):
         sent = to_json(body) if body is not None else None
         reply = await self._transport.fetch(method, path, self._headers(call, _JSON), sent)
         self._check(call, reply.status, reply.headers, reply.body)
-        value = self._parsed(reply.body)
-        if is_error(value):
-            raise from_event(self.name, value, self._secret)
-        return exact(model, value)
+        return self._exact(model, reply.body)
 
     async def _stream[Item: Chunk](
         self, call: Call, path: str, body: BaseModel, model: type[Item]
@@ -96,7 +93,7 @@ class OpenAICompatible(Provider):
                 async for data in events:
                     if data == _DONE:
                         return
-                    chunk = self._chunk(data, model)
+                    chunk = self._exact(model, data)
                     for choice in chunk.choices:
                         if choice.finish_reason is None:
                             unfinished.add(choice.index)
@@ -108,8 +105,12 @@ class OpenAICompatible(Provider):
             if unfinished or not finished:
                 raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
 
-    def _chunk[Item: Chunk](self, data: bytes, model: type[Item]) -> Item:
-        value = self._parsed(data)
+    def _exact[Item: BaseModel](self, model: type[Item], raw: bytes) -> Item:
+        """A reply or chunk as the exact model; what is not exact is looked at more closely and mended if it can be."""
+        found = exact_json(model, raw)
+        if found is not None:
+            return found
+        value = self._parsed(raw)
         if is_error(value):
             raise from_event(self.name, value, self._secret)
         return exact(model, value)

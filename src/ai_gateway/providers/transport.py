@@ -148,7 +148,7 @@ async def read_all(provider: str, reply: aiohttp.ClientResponse) -> bytes:
     check_encoding(provider, reply)
     parts: list[bytes] = []
     size = 0
-    async for part in reply.content.iter_any():
+    while part := await reply.content.readany():
         size += len(part)
         if size > UPSTREAM_MAX_REPLY:
             raise UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is too large to pass on.")

@@ -1,0 +1,72 @@
+"""Whether the client is still there; when it leaves, what is being done for it stops."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from starlette.types import Receive, Scope
+
+
+class ClientGone(Exception):
+    """The client left; there is nobody to answer."""
+
+
+class Connection:
+    """A connection whose server says when it is lost. Put into the ASGI scope as `connection` by our own server."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self.callbacks: set[Callable[[], None]] = set()
+
+    def lose(self) -> None:
+        """Tell everybody who waits for it."""
+        self.lost = True
+        for leave in list(self.callbacks):
+            leave()
+
+
+class Presence:
+    """Cancels the current task when the client leaves.
+
+    A server of ours tells at no cost; of any other, a task of its own has to ask. Raises ClientGone on entry if the
+    client has left already.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has a task
+        self._task = task
+        self._connection: Connection | None = scope.get("connection")
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._gone = False
+
+    def __enter__(self) -> Self:
+        if self._connection is None:
+            self._watcher = asyncio.create_task(self._watch())
+        elif self._connection.lost:
+            raise ClientGone
+        else:
+            self._connection.callbacks.add(self._leave)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.callbacks.discard(self._leave)
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def cancelled_here(self) -> bool:
+        """Whether it was the client that ended the task; the cancellation is then taken back."""
+        if self._gone:
+            self._task.uncancel()
+        return self._gone
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        self._gone = True
+        self._task.cancel()

@@ -1,0 +1,78 @@
+"""A transport that sends what one turn of the event loop wrote in one go."""
+
+import asyncio
+from typing import override
+
+# Beyond this, waiting would only fill memory; and a slow reader must be felt.
+_FLUSH_AT = 64 * 1024
+
+
+class CorkedTransport(asyncio.Transport):
+    """Wraps a transport. A reply's head and body, or events that arrived together, cost one system call, not several.
+
+    Nothing waits for later data: what was written is sent before the event loop does anything else.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._inner = transport
+        self._loop = loop
+        self._parts: list[bytes | bytearray | memoryview] = []
+        self._size = 0
+
+    @override
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= _FLUSH_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what was written; a connection that is lost has no use for it."""
+        parts, self._parts, self._size = self._parts, [], 0
+        if parts and not self._inner.is_closing():
+            self._inner.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    @override
+    def close(self) -> None:
+        self.flush()
+        self._inner.close()
+
+    @override
+    def abort(self) -> None:
+        self._parts, self._size = [], 0
+        self._inner.abort()
+
+    @override
+    def is_closing(self) -> bool:
+        return self._inner.is_closing()
+
+    @override
+    def pause_reading(self) -> None:
+        self._inner.pause_reading()
+
+    @override
+    def resume_reading(self) -> None:
+        self._inner.resume_reading()
+
+    @override
+    def is_reading(self) -> bool:
+        return self._inner.is_reading()
+
+    @override
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._inner.get_extra_info(name, default)
+
+    @override
+    def get_write_buffer_size(self) -> int:
+        return self._size + self._inner.get_write_buffer_size()
+
+    @override
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._inner.set_protocol(protocol)
+
+    @override
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._inner.get_protocol()

@@ -74,7 +74,8 @@ def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def _clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": home, **env}
+    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": os.environ["PATH"], "HOME": home, **measured, **env}
 
 
 def _start(home: Path, env: dict[str, str]) -> LiveGateway:

@@ -1,12 +1,15 @@
 """The spine: resolve the route, then let the provider answer."""
 
 import asyncio
+from typing import TypedDict
 
 import structlog
 
+from ai_gateway.conform.embeddings import conform_embeddings
+from ai_gateway.conform.stream import ChatChunk, CompletionChunk, Report, StreamState, conform_stream, prompt_count
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
-from ai_gateway.errors import GatewayError
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.routing.registry import BUILT_IN, Registry
 from ai_gateway.routing.resolver import Resolver
@@ -29,17 +32,30 @@ class Gateway:
     async def chat(self, call: Call, body: models.CreateChatCompletionRequest) -> Chat:
         provider = self._route(call, body)
         if body.stream:
-            return Stream(provider.stream_chat_completion(call, body))
+            state = StreamState[ChatChunk](body.n or 1, **_stream_terms(call, provider, body))
+            chunks = provider.stream_chat_completion(call, body)
+            return Stream(conform_stream(chunks, state, observe=provider.conformance == "observe"))
         return await provider.create_chat_completion(call, body)
 
     async def complete(self, call: Call, body: models.CreateCompletionRequest) -> Completion:
         provider = self._route(call, body)
         if body.stream:
-            return Stream(provider.stream_completion(call, body))
+            state = StreamState[CompletionChunk](
+                prompt_count(body) * (body.n or 1), **_stream_terms(call, provider, body)
+            )
+            chunks = provider.stream_completion(call, body)
+            return Stream(conform_stream(chunks, state, observe=provider.conformance == "observe"))
         return await provider.create_completion(call, body)
 
     async def embed(self, call: Call, body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
-        return await self._route(call, body).create_embeddings(call, body)
+        provider = self._route(call, body)
+        reply = await provider.create_embeddings(call, body)
+        if provider.conformance == "observe":
+            return reply
+        reply, repairs = conform_embeddings(reply, body)
+        for rule in repairs:
+            _reporter(call, provider)(rule)
+        return reply
 
     async def list_models(self, call: Call) -> models.ListModelsResponse:
         """One provider's models or, through `/v1`, everybody's, under ids that lead back to them."""
@@ -87,3 +103,26 @@ class Gateway:
                 await provider.aclose()
             except Exception as error:  # one that fails to close must not keep the others open
                 _log.warning("provider did not close", provider=provider.name, exc_info=error)
+
+
+class _Terms(TypedDict):
+    include_usage: bool
+    report: Report
+
+
+def _stream_terms(
+    call: Call, provider: Provider, body: models.CreateChatCompletionRequest | models.CreateCompletionRequest
+) -> _Terms:
+    options = body.stream_options
+    return {"include_usage": bool(options and options.include_usage), "report": _reporter(call, provider)}
+
+
+def _reporter(call: Call, provider: Provider) -> Report:
+    """What is to happen for each rule that a reply of the provider takes."""
+
+    def report(rule: str) -> None:
+        if provider.conformance == "enforce":
+            raise UpstreamInvalidResponse("The provider's reply does not follow the contract.", detail=rule)
+        call.repaired(provider.name, [rule])
+
+    return report

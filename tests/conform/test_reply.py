@@ -4,11 +4,19 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from ai_gateway.conform.reply import exact, exact_json
+from ai_gateway.conform.reply import exact_json, mend
+from ai_gateway.conform.rules import Known
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
+
+KNOWN = Known(model="asked-model", request_id="r-1")
+
+
+def mended[Model: BaseModel](model: type[Model], value: object) -> tuple[Model, list[str]]:
+    return mend(model, value, KNOWN)
 
 
 def reply(**change: Any) -> dict[str, Any]:
@@ -17,14 +25,14 @@ def reply(**change: Any) -> dict[str, Any]:
 
 
 def test_what_may_be_null_and_is_left_out_is_filled() -> None:
-    made = exact(models.CreateChatCompletionResponse, reply())
+    made = mended(models.CreateChatCompletionResponse, reply())[0]
     assert made.choices[0].logprobs is None
     assert made.choices[0].message.refusal is None
     assert b'"logprobs":null' in to_json(made)
 
 
 def test_what_may_only_be_absent_and_is_null_is_dropped() -> None:
-    made = exact(models.CreateChatCompletionResponse, reply(system_fingerprint=None, usage=None, service_tier=None))
+    made = mended(models.CreateChatCompletionResponse, reply(system_fingerprint=None, usage=None, service_tier=None))[0]
     raw = to_json(made)
     assert b"system_fingerprint" not in raw
     assert b'"usage"' not in raw
@@ -34,7 +42,7 @@ def test_what_may_only_be_absent_and_is_null_is_dropped() -> None:
 def test_what_the_schema_does_not_name_is_kept() -> None:
     value = reply(citations=["x"])
     value["choices"][0]["message"]["reasoning_content"] = "because"
-    raw = to_json(exact(models.CreateChatCompletionResponse, value))
+    raw = to_json(mended(models.CreateChatCompletionResponse, value)[0])
     assert b'"citations":["x"]' in raw
     assert b'"reasoning_content":"because"' in raw
 
@@ -42,7 +50,7 @@ def test_what_the_schema_does_not_name_is_kept() -> None:
 def test_tool_calls_that_are_null_are_dropped() -> None:
     value = reply()
     value["choices"][0]["message"].update(tool_calls=None, function_call=None, annotations=None)
-    assert b"tool_calls" not in to_json(exact(models.CreateChatCompletionResponse, value))
+    assert b"tool_calls" not in to_json(mended(models.CreateChatCompletionResponse, value)[0])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +68,7 @@ def test_the_short_way_knows_only_what_the_long_way_would_say(raw: bytes, known:
     short = exact_json(models.ListModelsResponse, raw)
     assert (short is not None) is known
     if short is not None:
-        assert to_json(short) == to_json(exact(models.ListModelsResponse, json.loads(raw)))
+        assert to_json(short) == to_json(mended(models.ListModelsResponse, json.loads(raw))[0])
 
 
 @pytest.mark.parametrize(
@@ -80,5 +88,5 @@ def test_the_short_way_knows_only_what_the_long_way_would_say(raw: bytes, known:
 )
 def test_what_would_take_guessing_is_refused_and_not_quoted(value: object) -> None:
     with pytest.raises(UpstreamInvalidResponse) as caught:
-        exact(models.CreateChatCompletionResponse, value)
+        mended(models.CreateChatCompletionResponse, value)[0]
     assert "today" not in caught.value.message

@@ -22,7 +22,6 @@ from tests.support.upstream import Upstream, running_upstream
 UPSTREAM_KEY = "sk-upstream-5c1e9f7a2b"
 CHAT, LEGACY, EMBED = "chat/completions", "completions", "embeddings"
 TIMEOUTS = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
-to_come = pytest.mark.xfail(strict=True, reason="conform/ does not yet own streams, embeddings and the repair header")
 TOOL = {
     "type": "function",
     "function": {
@@ -188,7 +187,7 @@ def test_no_model_id_leaves_the_upstreams_models_path(relay: LiveGateway, upstre
         ("good", None),
         ("floats-only", "float"),
         ("floats-only", None),
-        pytest.param("floats-only", "base64", marks=to_come),
+        ("floats-only", "base64"),
     ],
 )
 def test_vectors_arrive_in_the_encoding_that_was_asked_for(relay: LiveGateway, model: str, asked: str | None) -> None:
@@ -224,24 +223,20 @@ def test_a_sloppy_stream_arrives_exact(relay: LiveGateway) -> None:
     assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
 
 
-@to_come
 def test_a_mended_reply_says_what_was_mended(relay: LiveGateway) -> None:
     assert ask(relay, "sloppy").headers["x-gateway-repaired"]
 
 
-@to_come
 def test_the_first_chunk_names_the_role_even_if_the_upstream_did_not(relay: LiveGateway) -> None:
     got = events_of(ask(relay, "sloppy", stream=True))
     assert got.chunks[0]["choices"][0]["delta"]["role"] == "assistant"
 
 
-@to_come
 def test_usage_that_comes_unasked_is_left_out(relay: LiveGateway) -> None:
     got = events_of(ask(relay, "sloppy", stream=True))
     assert not any(chunk.get("usage") for chunk in got.chunks)
 
 
-@to_come
 def test_usage_inside_the_finish_chunk_gets_a_chunk_of_its_own_when_asked_for(relay: LiveGateway) -> None:
     got = events_of(ask(relay, "sloppy", stream=True, stream_options={"include_usage": True}))
     assert got.chunks[-1]["choices"] == []
@@ -401,7 +396,6 @@ def test_an_error_dressed_as_success_is_a_bad_gateway(relay: LiveGateway) -> Non
     assert error_of(response)["code"].startswith("upstream_")
 
 
-@to_come
 def test_a_missing_vector_is_an_invalid_response(relay: LiveGateway) -> None:
     response = ask(relay, "wrong-vectors", EMBED, input=["a", "b"])
     assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
@@ -522,7 +516,6 @@ def test_what_follows_done_is_not_passed_on(relay: LiveGateway, upstream: Upstre
     assert (got.error, got.done, got.text) == (None, True, "x")
 
 
-@to_come
 def test_done_without_a_finish_reason_is_truncated(relay: LiveGateway, upstream: Upstream) -> None:
     upstream.program("done-unfinished", SSE_HEAD + sse_chunk(None) + DONE)
     got = events_of(ask(relay, "done-unfinished", stream=True))
@@ -530,7 +523,6 @@ def test_done_without_a_finish_reason_is_truncated(relay: LiveGateway, upstream:
     assert (got.error["code"], got.done) == ("upstream_stream_truncated", False)
 
 
-@to_come
 def test_done_alone_is_no_answer(relay: LiveGateway, upstream: Upstream) -> None:
     upstream.program("done-alone", SSE_HEAD + DONE)
     response = ask(relay, "done-alone", stream=True)
@@ -538,7 +530,6 @@ def test_done_alone_is_no_answer(relay: LiveGateway, upstream: Upstream) -> None
     assert error_of(response)["code"].startswith("upstream_")
 
 
-@to_come
 def test_a_choice_finishes_once(relay: LiveGateway, upstream: Upstream) -> None:
     upstream.program("finished-twice", SSE_HEAD + sse_chunk("stop") * 2 + DONE)
     got = events_of(ask(relay, "finished-twice", stream=True))

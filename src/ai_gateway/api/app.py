@@ -72,7 +72,13 @@ def _upstreams(settings: Settings) -> list[OpenAICompatible]:
         stream=settings.stream_timeout_s,
     )
     return [
-        OpenAICompatible(upstream.name, upstream.base_url, upstream.api_key, timeouts)
+        OpenAICompatible(
+            upstream.name,
+            upstream.base_url,
+            upstream.api_key,
+            timeouts,
+            settings.provider_conformance.get(upstream.name, settings.conformance),
+        )
         for upstream in configured_upstreams(settings.providers, environment())
     ]
 

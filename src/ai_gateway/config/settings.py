@@ -27,6 +27,9 @@ ALIASES = {
 }
 
 
+type Conformance = Literal["repair", "enforce", "observe"]
+
+
 class SettingsError(Exception):
     """The configuration cannot be used. `problems` has one line each, none of which shows a secret."""
 
@@ -76,6 +79,12 @@ class Settings(BaseSettings):
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
     grace_period_s: Annotated[float, Field(ge=0, description="seconds for open requests at shutdown")] = 30.0
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json")] = True
+    conformance: Annotated[
+        Conformance, Field(description="what to do with a provider's inexact replies: repair, enforce or observe")
+    ] = "repair"
+    provider_conformance: Annotated[
+        dict[str, Conformance], Field(description="the same for single providers by name, in gateway.toml only")
+    ] = {}
     providers: Annotated[
         dict[str, ProviderSettings], Field(description="further OpenAI-compatible upstreams, in gateway.toml only")
     ] = {}
@@ -116,8 +125,11 @@ def load(**given: object) -> Settings:
     """Read every source; what is `given`, by field name, comes first. Raises SettingsError with all problems found."""
     env = environment()
     problems = [problem for name, problem in _clashes(env) if name.lower() not in given]
-    if "PROVIDERS" in env:
-        problems.append(f"PROVIDERS: cannot be set in the environment: use {CONFIG_FILE} or PROVIDER_<NAME>_BASE_URL")
+    problems += [
+        f"{name}: cannot be set in the environment: use {CONFIG_FILE}"
+        for name in ("PROVIDERS", "PROVIDER_CONFORMANCE")
+        if name in env
+    ]
     path = Path(env.get("GATEWAY_CONFIG", CONFIG_FILE))
     if "GATEWAY_CONFIG" in env and not path.is_file():
         problems.append(f"GATEWAY_CONFIG: no such file: {path}")

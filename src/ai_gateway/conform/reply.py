@@ -1,29 +1,31 @@
-"""Make an upstream's reply exact, where that takes no guessing.
+"""Make an upstream's reply exact, where that takes no guessing, and say what was done.
 
-Real replies leave out what may be null and send null for what may only be absent. Both are mended by what the model
-itself says; anything else wrong with a reply makes it invalid.
+A reply that is exact costs one validation and is relayed byte for byte. Any other is mended by named rules and by
+what the model itself says may be null or absent; what is still wrong then makes it invalid.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ai_gateway.config.settings import Conformance
+from ai_gateway.conform.rules import RULES, Known
 from ai_gateway.contract.strict_json import may_overflow
 from ai_gateway.errors import UpstreamInvalidResponse
 
+FILL_NULL, DROP_NULL, DROP_INVALID = "fill-null", "drop-null", "drop-invalid"
 # Each round can reveal errors one level deeper; replies nest far less than this.
-_ROUNDS = 4
+_ROUNDS = 8
+# What an answer is made of is never dropped for being misshapen.
+_PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
+# Nothing inside these is optional enough to lose.
+_SEALED = {"tool_calls", "function_call", "embedding"}
+_INVALID = "The provider's reply does not follow the contract."
 
-
-def exact[Model: BaseModel](model: type[Model], value: object) -> Model:
-    """The value as the exact model. Raises UpstreamInvalidResponse; never quotes the value."""
-    for _ in range(_ROUNDS):
-        try:
-            return model.model_validate(value, strict=True)
-        except ValidationError as error:
-            errors = error.errors(include_url=False)
-            if not all([_mended(value, details) for details in errors]):  # noqa: C419 - mend all, then judge
-                raise _invalid(errors) from None
-    raise UpstreamInvalidResponse("The provider's reply does not follow the contract.")
+type Path = tuple[str | int, ...]
 
 
 def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None:
@@ -40,29 +42,89 @@ def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None
         return None
 
 
-def _mended(value: object, details: ErrorDetails) -> bool:
-    *path, last = details["loc"] or ("",)
-    for step in path:
-        value = _step(value, step)
-    if not isinstance(value, dict):
-        return False
-    if details["type"] == "missing":
-        # Whether null is allowed here is for the next round to say.
-        return value.setdefault(last, None) is None
-    return value.get(last, ...) is None and value.pop(last) is None
+def mend[Model: BaseModel](
+    model: type[Model], value: object, known: Known, mode: Conformance = "repair"
+) -> tuple[Model, list[str]]:
+    """The value as the exact model, and the rules it took. Raises UpstreamInvalidResponse; never quotes the value."""
+    repairs: list[str] = []
+    if isinstance(value, dict):
+        rules = RULES.get(model.__name__, {})
+        repairs += [name for name, rule in rules.items() if rule(value, known)]
+    found = _validated(model, value, repairs)
+    if repairs and mode == "enforce":
+        raise UpstreamInvalidResponse(_INVALID, detail=f"would take {', '.join(repairs)}")
+    return found, repairs
+
+
+def _validated[Model: BaseModel](model: type[Model], value: object, repairs: list[str]) -> Model:
+    """Fill and drop what the model's own errors point at, until there are none."""
+    touched: dict[Path, str] = {}
+    for _ in range(_ROUNDS):
+        try:
+            return model.model_validate(value, strict=True)
+        except ValidationError as error:
+            # All are located before any is mended; the branches of a union complain about the same place.
+            spots = {spot.path: spot for spot in map(partial(_located, value), error.errors(include_url=False))}
+        for spot in spots.values():
+            rule = _mended(spot, touched)
+            if rule is None:
+                where = ".".join(str(step) for step in spot.path[:6])
+                raise UpstreamInvalidResponse(_INVALID, detail=f"{where}: {spot.problem}")
+            touched[spot.path] = rule
+            if rule not in repairs:
+                repairs.append(rule)
+    raise UpstreamInvalidResponse(_INVALID, detail="too deep")
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where in the data an error points: the object that holds it, the key, and what is there now."""
+
+    path: Path
+    holder: object
+    key: str | int | None
+    value: object
+    problem: str
+
+
+def _located(value: object, details: ErrorDetails) -> _Spot:
+    path: list[str | int] = []
+    holder, key = None, None
+    for position, step in enumerate(details["loc"]):
+        inner = _step(value, step)
+        last = position == len(details["loc"]) - 1
+        if inner is _NOTHING and not (last and details["type"] == "missing"):
+            continue  # the name of a union's branch, which is not in the data
+        holder, key, value = value, step, inner
+        path.append(step)
+    return _Spot(tuple(path), holder, key, value, details["type"])
+
+
+def _mended(spot: _Spot, touched: Mapping[Path, str]) -> str | None:
+    """The rule that mended the spot; None if nothing can."""
+    before = touched.get(spot.path)
+    if not isinstance(spot.holder, dict) or not isinstance(spot.key, str):
+        return None
+    if spot.value is _NOTHING:  # what was dropped there had to be there after all
+        if before:
+            return None
+        spot.holder[spot.key] = None
+        return FILL_NULL
+    if before:  # null is not allowed where it was filled in
+        return None
+    rule = DROP_NULL if spot.value is None else DROP_INVALID
+    if rule == DROP_INVALID and (spot.key in _PRECIOUS or _SEALED & set(spot.path)):
+        return None
+    del spot.holder[spot.key]
+    return rule
+
+
+_NOTHING = object()
 
 
 def _step(value: object, step: str | int) -> object:
-    """One step along an error's location, which also names union branches that are not in the data."""
-    if isinstance(value, dict):
-        return value.get(step, value)
+    if isinstance(value, dict) and isinstance(step, str):
+        return value.get(step, _NOTHING)
     if isinstance(value, list) and isinstance(step, int) and step < len(value):
         return value[step]
-    return value
-
-
-def _invalid(errors: list[ErrorDetails]) -> UpstreamInvalidResponse:
-    where = ".".join(str(step) for step in errors[0]["loc"][:6])
-    return UpstreamInvalidResponse(
-        "The provider's reply does not follow the contract.", detail=f"{where}: {errors[0]['type']}"
-    )
+    return _NOTHING

@@ -1,7 +1,9 @@
 """One request's identity and what its reply will carry: the only state that travels with a call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from ai_gateway.observability.repairs import count_repair
 
 
 @dataclass(slots=True)
@@ -11,7 +13,8 @@ class Call:
     `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when
     the request came through `/v1` and is routed by model. `trusted` says that the caller may see operational
     details: it named a valid key, or it calls from this machine. `reply_headers` (lower-case names) are added to the
-    reply, errors included.
+    reply, errors included. `exact` is the item that the provider's last bytes gave, with those bytes: whoever changes
+    the item makes a new one, so that the bytes no longer fit it.
     """
 
     operation: str
@@ -20,3 +23,17 @@ class Call:
     provider: str | None = None
     trusted: bool = False
     reply_headers: dict[str, str] = field(default_factory=dict)
+    repairs: set[str] = field(default_factory=set)
+    exact: tuple[object, bytes] | None = None
+
+    def repaired(self, provider: str, rules: Iterable[str]) -> None:
+        """Note what had to be mended in the provider's reply: counted, and said in a header while there is time."""
+        for rule in rules:
+            count_repair(provider, rule)
+            self.repairs.add(rule)
+        if self.repairs:
+            self.reply_headers["x-gateway-repaired"] = ",".join(sorted(self.repairs))
+
+    def bytes_of(self, item: object) -> bytes | None:
+        """The bytes that `item` came in, if it goes out as it came."""
+        return self.exact[1] if self.exact is not None and self.exact[0] is item else None

@@ -101,11 +101,11 @@ class Exchange:
             work.close()  # it never ran if the client had left already
 
     async def _write(self, reply: Reply) -> None:
-        headers = self.call.reply_headers if self.call else {}
+        call = self.call or self.open()
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, headers, self._rendered)
+            await send_stream(self._send, reply, call, self._rendered)
         else:
-            await send_reply(self._send, reply, headers)
+            await send_reply(self._send, reply, call)
 
     async def fail(self, error: Exception) -> None:
         """Answer with the error, unless an answer has begun."""

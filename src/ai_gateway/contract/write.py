@@ -6,6 +6,7 @@ from contextlib import aclosing
 from pydantic import BaseModel
 from starlette.types import Send
 
+from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import GatewayError
 
@@ -25,10 +26,11 @@ def to_json(model: BaseModel) -> bytes:
     return type(model).__pydantic_serializer__.to_json(model, by_alias=True, exclude_unset=True)
 
 
-async def send_reply(send: Send, reply: BaseModel | str | None, headers: Mapping[str, str]) -> None:
+async def send_reply(send: Send, reply: BaseModel | str | None, call: Call) -> None:
     """A whole reply with status 200: JSON for a model, plain text for a string, no body for None."""
+    headers = call.reply_headers
     if isinstance(reply, BaseModel):
-        await _send_whole(send, 200, _JSON, to_json(reply), headers)
+        await _send_whole(send, 200, _JSON, call.bytes_of(reply) or to_json(reply), headers)
     elif isinstance(reply, str):
         await _send_whole(send, 200, b"text/plain; charset=utf-8", reply.encode(), headers)
     else:
@@ -49,7 +51,7 @@ async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes,
 
 
 async def send_stream(
-    send: Send, stream: Stream[BaseModel], headers: Mapping[str, str], rendered: Callable[[Exception], bytes]
+    send: Send, stream: Stream[BaseModel], call: Call, rendered: Callable[[Exception], bytes]
 ) -> None:
     """Server-sent events, one for each item, then `[DONE]`.
 
@@ -58,19 +60,23 @@ async def send_stream(
     """
     async with aclosing(stream.items) as items:
         first = await anext(items, None)
-        await send({"type": "http.response.start", "status": 200, "headers": [*_encoded(headers), *_SSE_HEADERS]})
+        headers = [*_encoded(call.reply_headers), *_SSE_HEADERS]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         last = _DONE
         try:
             if first is not None:
-                await _send_event(send, to_json(first))
+                await _send_event(send, call, first)
                 async for item in items:
-                    await _send_event(send, to_json(item))
+                    await _send_event(send, call, item)
         except Exception as error:  # the status is out, so every failure has to be told in the stream
             last = b"data: " + rendered(error) + b"\n\n"
         await send({"type": "http.response.body", "body": last})
 
 
-async def _send_event(send: Send, data: bytes) -> None:
+async def _send_event(send: Send, call: Call, item: BaseModel) -> None:
+    data = call.bytes_of(item)
+    if data is None or b"\n" in data or b"\r" in data:  # an event of several lines would need several data fields
+        data = to_json(item)
     await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
 
 

@@ -10,16 +10,21 @@ from abc import ABC
 from collections.abc import AsyncGenerator
 from typing import NoReturn
 
+from ai_gateway.config.settings import Conformance
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import UnsupportedOperation
 from gateway_contract.openai import models
 
 
 class Provider(ABC):  # noqa: B024 - every operation has a truthful default: this provider does not offer it
-    """One upstream, or one thing that answers like one. `name` is its path segment."""
+    """One upstream, or one thing that answers like one. `name` is its path segment.
 
-    def __init__(self, name: str) -> None:
+    `conformance` says what becomes of replies that do not follow the contract.
+    """
+
+    def __init__(self, name: str, conformance: Conformance = "repair") -> None:
         self.name = name
+        self.conformance = conformance
 
     async def list_models(self, call: Call) -> models.ListModelsResponse:
         self._unsupported(call)

@@ -6,11 +6,13 @@ from typing import override
 
 from pydantic import BaseModel, SecretStr
 
-from ai_gateway.conform.reply import exact, exact_json
+from ai_gateway.config.settings import Conformance
+from ai_gateway.conform.reply import exact_json, mend
+from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
 from ai_gateway.providers.transport import OpenStream, Timeouts, Transport, path_segments
@@ -19,14 +21,22 @@ from gateway_contract.openai import models
 _JSON = "application/json"
 _DONE = b"[DONE]"
 
+type Request = models.CreateChatCompletionRequest | models.CreateCompletionRequest | models.CreateEmbeddingRequest
 type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletionStreamResponse
 
 
 class OpenAICompatible(Provider):
     """Forwards requests as they are, unknown fields included, and answers with exact replies."""
 
-    def __init__(self, name: str, base_url: str, api_key: SecretStr | None, timeouts: Timeouts) -> None:
-        super().__init__(name)
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        api_key: SecretStr | None,
+        timeouts: Timeouts,
+        conformance: Conformance = "repair",
+    ) -> None:
+        super().__init__(name, conformance)
         self._secret = api_key.get_secret_value() if api_key else ""
         headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
         self._transport = Transport(name, base_url, headers, timeouts)
@@ -74,46 +84,44 @@ class OpenAICompatible(Provider):
         await self._transport.aclose()
 
     async def _fetch[Reply: BaseModel](
-        self, call: Call, method: str, path: str, body: BaseModel | None, model: type[Reply]
+        self, call: Call, method: str, path: str, body: Request | None, model: type[Reply]
     ) -> Reply:
         sent = to_json(body) if body is not None else None
         reply = await self._transport.fetch(method, path, self._headers(call, _JSON), sent)
         self._check(call, reply.status, reply.headers, reply.body)
-        return self._exact(model, reply.body)
+        return self._exact(call, model, reply.body, body.model if body else "")
 
     async def _stream[Item: Chunk](
-        self, call: Call, path: str, body: BaseModel, model: type[Item]
+        self, call: Call, path: str, body: Request, model: type[Item]
     ) -> AsyncGenerator[Item]:
         headers = self._headers(call, "text/event-stream")
         async with self._transport.stream(path, headers, to_json(body)) as stream:
             await self._check_head(call, stream)
-            unfinished: set[int] = set()
-            finished = False
             async with aclosing(stream.events()) as events:
                 async for data in events:
                     if data == _DONE:
                         return
-                    chunk = self._exact(model, data)
-                    for choice in chunk.choices:
-                        if choice.finish_reason is None:
-                            unfinished.add(choice.index)
-                        else:
-                            unfinished.discard(choice.index)
-                            finished = True
-                    yield chunk
-            # Some upstreams never send [DONE]; a finish reason for every choice says as much.
-            if unfinished or not finished:
-                raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
+                    yield self._exact(call, model, data, body.model)
 
-    def _exact[Item: BaseModel](self, model: type[Item], raw: bytes) -> Item:
+    def _exact[Item: BaseModel](self, call: Call, model: type[Item], raw: bytes, asked: str) -> Item:
         """A reply or chunk as the exact model; what is not exact is looked at more closely and mended if it can be."""
         found = exact_json(model, raw)
         if found is not None:
+            call.exact = (found, raw)
             return found
         value = self._parsed(raw)
         if is_error(value):
             raise from_event(self.name, value, self._secret)
-        return exact(model, value)
+        try:
+            found, repairs = mend(model, value, Known(asked, call.request_id), self.conformance)
+        except UpstreamInvalidResponse:
+            if self.conformance != "observe":
+                raise
+            found, repairs = model.model_construct(choices=[], data=[]), ["unrepairable"]
+        call.repaired(self.name, repairs)
+        if self.conformance == "observe":
+            call.exact = (found, raw)
+        return found
 
     async def _check_head(self, call: Call, stream: OpenStream) -> None:
         """Raise unless a stream of events is coming."""

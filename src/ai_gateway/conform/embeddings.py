@@ -1,0 +1,75 @@
+"""The gateway owns the form of vectors: as many as inputs, in order, encoded and as long as was asked for."""
+
+import base64
+import binascii
+import sys
+from array import array
+
+from ai_gateway.errors import UpstreamInvalidResponse
+from gateway_contract.openai import models
+
+
+def conform_embeddings(
+    reply: models.CreateEmbeddingResponse, body: models.CreateEmbeddingRequest
+) -> tuple[models.CreateEmbeddingResponse, list[str]]:
+    """The reply in the form that was asked for, and the rules it took. Raises UpstreamInvalidResponse."""
+    data, repairs = _in_order(reply.data, input_count(body))
+    wanted = body.encoding_format or "float"
+    if any(isinstance(item.embedding, str) is not (wanted == "base64") for item in data):
+        recode = _to_base64 if wanted == "base64" else _to_floats
+        data = [item.model_copy(update={"embedding": recode(item.embedding)}) for item in data]
+        repairs.append("recode-vectors")
+    if body.dimensions is not None:
+        _check_dimensions(data, body.dimensions)
+    return (reply.model_copy(update={"data": data}) if repairs else reply), repairs
+
+
+def input_count(body: models.CreateEmbeddingRequest) -> int:
+    """How many vectors the request asks for: a text or a list of tokens is one input."""
+    given = body.input
+    return 1 if isinstance(given, str) or isinstance(given[0], int) else len(given)
+
+
+def _in_order(data: list[models.Embedding], count: int) -> tuple[list[models.Embedding], list[str]]:
+    indexes = [item.index for item in data]
+    if sorted(indexes) != list(range(count)):
+        raise UpstreamInvalidResponse(
+            f"The provider sent {len(data)} vectors for {count} inputs, or numbered them wrong."
+        )
+    if indexes == list(range(count)):
+        return data, []
+    return sorted(data, key=lambda item: item.index), ["sort-vectors"]
+
+
+def _check_dimensions(data: list[models.Embedding], dimensions: int) -> None:
+    for item in data:
+        length = len(base64.b64decode(item.embedding)) // 4 if isinstance(item.embedding, str) else len(item.embedding)
+        if length != dimensions:
+            raise UpstreamInvalidResponse(
+                f"The provider sent vectors of {length} dimensions where {dimensions} were asked for: "
+                "leave `dimensions` out, or choose a model that can."
+            )
+
+
+def _to_base64(vector: list[float] | str) -> str:
+    if isinstance(vector, str):
+        return vector
+    return base64.b64encode(_little_endian(array("f", vector)).tobytes()).decode()
+
+
+def _to_floats(vector: list[float] | str) -> list[float]:
+    if not isinstance(vector, str):
+        return vector
+    try:
+        floats = array("f", base64.b64decode(vector, validate=True))
+    except (binascii.Error, ValueError):
+        raise UpstreamInvalidResponse(
+            "The provider sent a vector that is neither floats nor base64 of floats."
+        ) from None
+    return list(_little_endian(floats))
+
+
+def _little_endian(values: "array[float]") -> "array[float]":
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values

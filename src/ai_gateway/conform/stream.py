@@ -1,0 +1,228 @@
+"""One state machine for every stream: whatever the provider sends, what leaves is a legal stream or an error.
+
+Legal: one id, model and time; the role in a choice's first delta; a tool call's id, type and name when it is first
+mentioned and never again; one finish reason a choice and nothing after it; usage last, in a chunk of its own, and only
+if it was asked for. A stream that ends while a choice is unfinished is truncated, and says so.
+
+Chunks that are legal already pass through as they are. A chunk that is not is changed in a copy, so that nobody takes
+the bytes it came in for its own.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from pydantic import MISSING
+
+from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
+from gateway_contract.openai import models
+
+ChatChunk = models.CreateChatCompletionStreamResponse
+CompletionChunk = models.CreateCompletionStreamResponse
+type Report = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class ChoiceState:
+    """What one choice has said so far. `calls` counts what is known of each tool call, by its index."""
+
+    begun: bool = False
+    finished: bool = False
+    calls: dict[int, models.ChatCompletionMessageToolCallChunk] = field(default_factory=dict)
+
+
+class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
+    """What a stream has said so far. `report` is told the name of each rule that had to be applied."""
+
+    def __init__(self, choices: int, *, include_usage: bool, report: Report) -> None:
+        self._known = choices
+        self._include_usage = include_usage
+        self._report = report
+        self._head: Chunk | None = None
+        self._choices: dict[int, ChoiceState] = {}
+        self._usage: models.CompletionUsage | None = None
+        self._early: list[Chunk] = []
+
+    def early(self) -> list[Chunk]:
+        """Chunks without choices that came before the first with one, now that the stream's head is known."""
+        if not self._early or self._head is None:
+            return []
+        early, self._early = self._early, []
+        return [self._without_usage(self._stable(chunk)) for chunk in early]
+
+    def take(self, chunk: Chunk) -> Chunk | None:
+        """What to send for a chunk: itself, a mended copy, or nothing."""
+        if self._head is None and not chunk.choices and not isinstance(chunk.usage, models.CompletionUsage):
+            self._early.append(chunk)
+            return None
+        chunk = self._stable(chunk)
+        had_choices = bool(chunk.choices)
+        chunk = self._legal_choices(chunk)
+        usage = chunk.usage
+        if isinstance(usage, models.CompletionUsage):
+            self._usage = usage
+            if not chunk.choices:
+                if not self._include_usage:
+                    self._report("drop-usage")
+                return None
+            self._report("move-usage" if self._include_usage else "drop-usage")
+        elif not chunk.choices and had_choices:
+            return None  # nothing legal was left of it
+        return self._without_usage(chunk)
+
+    def end(self) -> Chunk | None:
+        """The last chunk, if usage was asked for and came. Raises UpstreamStreamTruncated."""
+        if not self._choices or not all(choice.finished for choice in self._choices.values()):
+            raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
+        if self._usage is None or not self._include_usage or self._head is None:
+            return None
+        return self._head.model_copy(update={"choices": [], "usage": self._usage})
+
+    def _stable(self, chunk: Chunk) -> Chunk:
+        head = self._head
+        if head is None:
+            self._head = chunk
+            return chunk
+        if chunk.id == head.id and chunk.model == head.model and chunk.created == head.created:
+            return chunk
+        self._report("keep-head")
+        return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})
+
+    def _without_usage(self, chunk: Chunk) -> Chunk:
+        if self._include_usage:
+            if chunk.usage is None:
+                return chunk
+            return chunk.model_copy(update={"usage": None})  # null until the last chunk, where it was asked for
+        if chunk.usage is None or chunk.usage is MISSING:
+            return chunk
+        bare = chunk.model_copy(update={"usage": None})
+        bare.model_fields_set.discard("usage")
+        return bare
+
+    def _legal_choices(self, chunk: Chunk) -> Chunk:
+        legal = [self._legal_choice(choice) for choice in chunk.choices]
+        if all(new is old for new, old in zip(legal, chunk.choices, strict=True)):
+            return chunk
+        return chunk.model_copy(update={"choices": [choice for choice in legal if choice is not None]})
+
+    def _legal_choice[
+        Choice: (
+            models.CreateChatCompletionStreamResponseChoice,
+            models.CreateCompletionStreamResponseChoice,
+        )
+    ](self, choice: Choice) -> Choice | None:
+        if not 0 <= choice.index < self._known:
+            self._report("drop-unknown-choice")
+            return None
+        state = self._choices.setdefault(choice.index, ChoiceState())
+        if state.finished:
+            self._report("finish-once")
+            return None
+        if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):
+            choice = self._legal_delta(choice, state)
+        state.begun = True
+        state.finished = choice.finish_reason is not None
+        return choice
+
+    def _legal_delta(
+        self, choice: models.CreateChatCompletionStreamResponseChoice, state: ChoiceState
+    ) -> models.CreateChatCompletionStreamResponseChoice:
+        delta = choice.delta
+        if not state.begun and delta.role is MISSING:
+            self._report("fill-role")
+            delta = delta.model_copy(update={"role": "assistant"})
+        if delta.tool_calls is not MISSING:
+            calls = [self._legal_call(call, state) for call in delta.tool_calls]
+            if any(new is not old for new, old in zip(calls, delta.tool_calls, strict=True)):
+                delta = delta.model_copy(update={"tool_calls": calls})
+        if delta is not choice.delta:
+            choice = choice.model_copy(update={"delta": delta})
+        if choice.finish_reason == "stop" and state.calls:
+            self._report("finish-with-calls")
+            choice = choice.model_copy(update={"finish_reason": "tool_calls"})
+        return choice
+
+    def _legal_call(
+        self, call: models.ChatCompletionMessageToolCallChunk, state: ChoiceState
+    ) -> models.ChatCompletionMessageToolCallChunk:
+        first = state.calls.get(call.index)
+        if first is not None:
+            return self._continued(call, first)
+        call = self._begun(call)
+        state.calls[call.index] = call
+        return call
+
+    def _begun(self, call: models.ChatCompletionMessageToolCallChunk) -> models.ChatCompletionMessageToolCallChunk:
+        """The first mention of a call: who is called is the provider's to say, the rest can be filled in."""
+        if _is_custom(call):
+            return call
+        if call.function is MISSING or call.function.name is MISSING:
+            raise UpstreamInvalidResponse("The provider began a tool call without naming the function.")
+        change: dict[str, object] = {}
+        if call.id is MISSING or not call.id:
+            change["id"] = f"call_{call.index}"
+            self._report("fill-tool-call-id")
+        if call.type is MISSING:
+            change["type"] = "function"
+            self._report("fill-tool-call-type")
+        if call.function.arguments is MISSING:
+            change["function"] = call.function.model_copy(update={"arguments": ""})
+            self._report("fill-arguments")
+        return call.model_copy(update=change) if change else call
+
+    def _continued(
+        self, call: models.ChatCompletionMessageToolCallChunk, first: models.ChatCompletionMessageToolCallChunk
+    ) -> models.ChatCompletionMessageToolCallChunk:
+        """A later mention: clients append what they get, so what was said must not be said again."""
+        named = call.function is not MISSING and call.function.name is not MISSING
+        if call.id is MISSING and call.type is MISSING and not named:
+            return call
+        if _is_custom(call):
+            return call
+        self._report("say-tool-call-once")
+        bare = models.ChatCompletionMessageToolCallChunk(index=call.index)
+        if call.function is not MISSING and call.function.arguments is not MISSING:
+            bare.function = models.ChatCompletionMessageToolCallChunkFunction(arguments=call.function.arguments)
+        if call.function is not MISSING and named and _other_name(call, first):
+            raise UpstreamInvalidResponse("The provider gave one tool call two names.")
+        return bare
+
+
+def _is_custom(call: models.ChatCompletionMessageToolCallChunk) -> bool:
+    """A call of a custom tool, which the contract's chunks have no type for, so it says so in a field of its own."""
+    return "custom" in (call.model_extra or {})
+
+
+def _other_name(
+    call: models.ChatCompletionMessageToolCallChunk, first: models.ChatCompletionMessageToolCallChunk
+) -> bool:
+    before = first.function.name if first.function is not MISSING else MISSING
+    now = call.function.name if call.function is not MISSING else MISSING
+    return now is not MISSING and now not in {"", before}
+
+
+async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    chunks: AsyncGenerator[Chunk], state: StreamState[Chunk], *, observe: bool = False
+) -> AsyncGenerator[Chunk]:
+    """The legal stream. Failures of the provider pass through; one that ends too soon is UpstreamStreamTruncated.
+
+    To `observe` is to relay every chunk as it came, and only report what would have been changed.
+    """
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            legal = state.take(chunk)
+            for early in state.early():
+                yield early
+            if observe:
+                yield chunk
+            elif legal is not None:
+                yield legal
+        last = state.end()
+        if last is not None and not observe:
+            yield last
+
+
+def prompt_count(body: models.CreateCompletionRequest) -> int:
+    """How many prompts a request holds: a text or a list of tokens is one."""
+    prompt = body.prompt
+    return len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1

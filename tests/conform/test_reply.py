@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
 from ai_gateway.conform.reply import exact_json, mend
@@ -12,6 +13,20 @@ from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
 
+REPLIES: list[type[BaseModel]] = [
+    models.CreateChatCompletionResponse,
+    models.CreateChatCompletionStreamResponse,
+    models.CreateCompletionResponse,
+    models.CreateCompletionStreamResponse,
+    models.CreateEmbeddingResponse,
+    models.ListModelsResponse,
+    models.Model,
+]
+KEYS = [
+    "id", "object", "created", "model", "choices", "index", "message", "delta", "role", "content", "refusal", "usage",
+    "finish_reason", "logprobs", "tool_calls", "function", "name", "arguments", "type", "data", "embedding", "text",
+    "prompt_tokens", "completion_tokens", "total_tokens", "owned_by", "system_fingerprint", "own",
+]  # fmt: skip
 KNOWN = Known(model="asked-model", request_id="r-1")
 
 
@@ -71,6 +86,115 @@ def test_the_short_way_knows_only_what_the_long_way_would_say(raw: bytes, known:
         assert to_json(short) == to_json(mended(models.ListModelsResponse, json.loads(raw))[0])
 
 
+def choice(**change: Any) -> dict[str, Any]:
+    return {
+        "index": 0,
+        "finish_reason": "stop",
+        "logprobs": None,
+        "message": {"role": "assistant", "content": "hi", "refusal": None},
+        **change,
+    }
+
+
+def message(**change: Any) -> dict[str, Any]:
+    return choice(message={"role": "assistant", "content": "hi", "refusal": None, **change})
+
+
+CALL = {"id": "call_9", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "rules", "check"),
+    [
+        ({"id": None}, ["fill-id"], lambda made: made["id"] == "chatcmpl-r-1"),
+        ({"object": "chat.completions"}, ["fix-object"], lambda made: made["object"] == "chat.completion"),
+        ({"created": 1700000000.7}, ["fill-created"], lambda made: made["created"] == 1700000000),
+        ({"created": "today"}, ["fill-created"], lambda made: made["created"] > 1_700_000_000),
+        ({"model": None}, ["fill-model"], lambda made: made["model"] == "asked-model"),
+        ({"service_tier": "on_demand"}, ["drop-invalid"], lambda made: "service_tier" not in made),
+        ({"system_fingerprint": None}, ["drop-null"], lambda made: "system_fingerprint" not in made),
+        (
+            {"usage": {"prompt_tokens": 2, "completion_tokens": 3}},
+            ["fill-usage-total"],
+            lambda made: made["usage"]["total_tokens"] == 5,
+        ),
+        ({"usage": "much"}, ["drop-invalid"], lambda made: "usage" not in made),
+        ({"choices": [choice(index=None)]}, ["fill-index"], lambda made: made["choices"][0]["index"] == 0),
+        ({"choices": [message(role=None)]}, ["fill-role"], lambda made: said(made)["role"] == "assistant"),
+        (
+            {"choices": [message(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])]},
+            ["join-content"],
+            lambda made: said(made)["content"] == "ab",
+        ),
+        (
+            {"choices": [choice(finish_reason="end_turn")]},
+            ["map-finish-reason"],
+            lambda made: made["choices"][0]["finish_reason"] == "stop",
+        ),
+        (
+            {"choices": [choice(finish_reason="MAX_TOKENS")]},
+            ["map-finish-reason"],
+            lambda made: made["choices"][0]["finish_reason"] == "length",
+        ),
+        (
+            {"choices": [choice(finish_reason=None)]},
+            ["fill-finish-reason"],
+            lambda made: made["choices"][0]["finish_reason"] == "stop",
+        ),
+        (
+            {"choices": [message(tool_calls=[CALL])]},
+            ["finish-with-calls"],
+            lambda made: made["choices"][0]["finish_reason"] == "tool_calls",
+        ),
+        (
+            {"choices": [{**message(tool_calls=[{"function": {"name": "f", "arguments": {"a": 1}}}])}]},
+            ["spell-arguments", "fill-tool-call-id", "fill-tool-call-type", "finish-with-calls"],
+            lambda made: (
+                said(made)["tool_calls"]
+                == [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+            ),
+        ),
+        (
+            {"choices": [choice(logprobs={"content": [{"token": "a", "logprob": -1.0}], "refusal": None})]},
+            ["fill-logprobs", "fill-null"],
+            lambda made: made["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == [],
+        ),
+        ({"choices": [choice(logprobs="no")]}, None, None),
+    ],
+)
+def test_each_rule_mends_what_it_is_for_and_is_named(change: Any, rules: list[str] | None, check: Any) -> None:
+    value = {**reply(choices=[choice()]), **change}
+    if rules is None:
+        with pytest.raises(UpstreamInvalidResponse):
+            mended(models.CreateChatCompletionResponse, value)
+        return
+    made, repairs = mended(models.CreateChatCompletionResponse, value)
+    assert repairs == rules
+    assert check(json.loads(to_json(made)))
+
+
+def said(made: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = made["choices"][0]["message"]
+    return found
+
+
+@pytest.mark.parametrize("change", [{"id": None}, {"system_fingerprint": None}])
+def test_enforce_refuses_what_repair_would_mend(change: dict[str, Any]) -> None:
+    value = {**reply(choices=[choice()]), **change}
+    with pytest.raises(UpstreamInvalidResponse):
+        mend(models.CreateChatCompletionResponse, value, KNOWN, "enforce")
+    assert mend(models.CreateChatCompletionResponse, reply(choices=[choice()]), KNOWN, "enforce")[1] == []
+
+
+def test_a_list_of_models_is_filled_in_without_making_up_dates() -> None:
+    made, repairs = mended(models.ListModelsResponse, {"data": [{"id": "a", "name": "A"}]})
+    assert json.loads(to_json(made)) == {
+        "object": "list",
+        "data": [{"id": "a", "name": "A", "object": "model", "created": 0, "owned_by": "unknown"}],
+    }
+    assert set(repairs) == {"fix-object", "fix-model-object", "fill-created", "fill-owner"}
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -78,15 +202,32 @@ def test_the_short_way_knows_only_what_the_long_way_would_say(raw: bytes, known:
         [],
         None,
         "text",
-        reply(id=5),
         reply(choices=None),
         reply(choices=[{}]),
-        reply(created="today"),
-        reply(object="list"),
-        reply(choices=[{"index": 0, "finish_reason": None, "message": {"role": "assistant", "content": "x"}}]),
+        reply(choices=[message(content=5)]),
+        reply(choices=[message(tool_calls=[{"id": "x", "type": "function"}])]),
+        reply(choices=[message(tool_calls="canary")]),
+        reply(choices="canary"),
     ],
 )
 def test_what_would_take_guessing_is_refused_and_not_quoted(value: object) -> None:
     with pytest.raises(UpstreamInvalidResponse) as caught:
-        mended(models.CreateChatCompletionResponse, value)[0]
-    assert "today" not in caught.value.message
+        mended(models.CreateChatCompletionResponse, value)
+    assert "canary" not in caught.value.message + str(caught.value.detail)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(JUNK, st.sampled_from(REPLIES))
+def test_whatever_an_upstream_sends_it_comes_out_exact_or_refused(value: object, model: type[BaseModel]) -> None:
+    try:
+        made, _ = mended(model, value)
+    except UpstreamInvalidResponse:
+        return
+    model.model_validate_json(to_json(made), strict=True)

@@ -257,7 +257,7 @@ def _alone(inner: Callable[[Object, int], bool]) -> Rule:
 
 
 _MODEL: dict[str, Callable[[Object, int], bool]] = {
-    "fix-object": _fix_model_object,
+    "fix-model-object": _fix_model_object,
     "fill-created": _fill_model_created,
     "fill-owner": _fill_owner,
 }

@@ -90,7 +90,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     def _without_usage(self, chunk: Chunk) -> Chunk:
         if self._include_usage:
-            if chunk.usage is None:
+            if chunk.usage is None and "usage" in chunk.model_fields_set:
                 return chunk
             return chunk.model_copy(update={"usage": None})  # null until the last chunk, where it was asked for
         if chunk.usage is None or chunk.usage is MISSING:

@@ -1,0 +1,256 @@
+"""The one state machine that every stream goes through."""
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from ai_gateway.conform.stream import StreamState, conform_stream, prompt_count
+from ai_gateway.contract.write import to_json
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
+from gateway_contract.openai import models
+
+Chunk = models.CreateChatCompletionStreamResponse
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+
+
+def chunk(*choices: dict[str, Any], **change: Any) -> dict[str, Any]:
+    return {
+        "id": "a",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": list(choices),
+        **change,
+    }
+
+
+def said(index: int = 0, finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": finish}
+
+
+def call(index: int = 0, **change: Any) -> dict[str, Any]:
+    return {"index": index, **change}
+
+
+def run(
+    chunks: Sequence[dict[str, Any]], choices: int = 1, *, usage: bool = False, observe: bool = False
+) -> tuple[list[dict[str, Any]], list[str], GatewayError | None]:
+    """What leaves, the rules it took, and the error it ended in."""
+    reports: list[str] = []
+    sent: list[dict[str, Any]] = []
+    failure: list[GatewayError] = []
+
+    async def upstream() -> AsyncGenerator[Chunk]:
+        for value in chunks:
+            yield Chunk.model_validate(value, strict=True)
+
+    async def drive() -> None:
+        state = StreamState[Chunk](choices, include_usage=usage, report=reports.append)
+        try:
+            async for item in conform_stream(upstream(), state, observe=observe):
+                sent.append(json.loads(to_json(item)))  # noqa: PERF401 - what came before a failure counts
+        except GatewayError as error:
+            failure.append(error)
+
+    anyio.run(drive)
+    return sent, reports, failure[0] if failure else None
+
+
+GOOD = [chunk(said(role="assistant", content="")), chunk(said(content="hi")), chunk(said(finish="stop"))]
+
+
+def test_a_legal_stream_passes_unchanged() -> None:
+    assert run(GOOD) == (GOOD, [], None)
+
+
+def test_the_role_is_in_the_first_delta_of_each_choice() -> None:
+    sent, rules, _ = run(
+        [chunk(said(content="a"), said(1, content="b")), chunk(said(finish="stop"), said(1, "stop"))], 2
+    )
+    assert [choice["delta"].get("role") for choice in sent[0]["choices"]] == ["assistant", "assistant"]
+    assert [choice["delta"].get("role") for choice in sent[1]["choices"]] == [None, None]
+    assert set(rules) == {"fill-role"}
+
+
+def test_a_choice_finishes_once_and_says_nothing_after() -> None:
+    sent, rules, error = run([*GOOD, chunk(said(finish="stop")), chunk(said(content="more"))])
+    assert (sent, error) == (GOOD, None)
+    assert rules == ["finish-once", "finish-once"]
+
+
+def test_a_choice_that_was_not_asked_for_is_left_out() -> None:
+    sent, rules, _ = run([GOOD[0], chunk(said(content="x"), said(1, content="y")), GOOD[2]])
+    assert [choice["index"] for each in sent for choice in each["choices"]] == [0, 0, 0]
+    assert rules == ["drop-unknown-choice"]
+
+
+def test_id_model_and_time_stay_those_of_the_first_chunk() -> None:
+    sent, rules, _ = run([GOOD[0], {**GOOD[1], "id": "b", "model": "other", "created": 9}, GOOD[2]])
+    assert {(each["id"], each["model"], each["created"]) for each in sent} == {("a", "m", 1)}
+    assert rules == ["keep-head"]
+
+
+@pytest.mark.parametrize("finish", [said(finish="stop"), None])
+def test_usage_comes_last_and_alone_if_it_was_asked_for(finish: dict[str, Any] | None) -> None:
+    stream = [*GOOD[:2], chunk(finish, usage=USAGE)] if finish else [*GOOD, chunk(usage=USAGE)]
+    sent, _, _ = run(stream, usage=True)
+    assert sent[-1]["choices"] == []
+    assert sent[-1]["usage"] == USAGE
+    assert [each["usage"] for each in sent[:-1]] == [None] * (len(sent) - 1)
+
+
+@pytest.mark.parametrize("stream", [[*GOOD, chunk(usage=USAGE)], [*GOOD[:2], chunk(said(finish="stop"), usage=USAGE)]])
+def test_usage_that_was_not_asked_for_is_left_out_and_said_so(stream: list[dict[str, Any]]) -> None:
+    sent, rules, _ = run(stream)
+    assert sent == GOOD
+    assert rules == ["drop-usage"]
+
+
+def test_usage_that_never_came_is_not_made_up() -> None:
+    sent, _, error = run(GOOD, usage=True)
+    assert error is None
+    assert [each["choices"] for each in sent] == [each["choices"] for each in GOOD]
+
+
+@pytest.mark.parametrize("stream", [[], GOOD[:1], GOOD[:2], [chunk(usage=USAGE)], [chunk()]])
+def test_a_stream_that_ends_too_soon_is_truncated(stream: list[dict[str, Any]]) -> None:
+    _, _, error = run(stream)
+    assert isinstance(error, UpstreamStreamTruncated)
+
+
+def test_one_unfinished_choice_of_two_is_enough_to_be_truncated() -> None:
+    both = chunk(said(role="assistant", content="a"), said(1, role="assistant", content="b"))
+    _, _, error = run([both, chunk(said(finish="stop"))], 2)
+    assert isinstance(error, UpstreamStreamTruncated)
+
+
+def test_a_tool_call_is_introduced_once_and_then_only_continued() -> None:
+    head = call(id="c", type="function", function={"name": "f", "arguments": "{"})
+    again = call(id="c", type="function", function={"name": "f", "arguments": "}"})
+    stream = [chunk(said(role="assistant", content=None, tool_calls=[head])), chunk(said(tool_calls=[again]))]
+    sent, rules, _ = run([*stream, chunk(said(finish="tool_calls"))])
+    assert sent[0]["choices"][0]["delta"]["tool_calls"] == [head]
+    assert sent[1]["choices"][0]["delta"]["tool_calls"] == [{"index": 0, "function": {"arguments": "}"}}]
+    assert rules == ["say-tool-call-once"]
+
+
+def test_what_a_first_mention_leaves_out_is_filled_in() -> None:
+    sent, rules, _ = run(
+        [
+            chunk(said(role="assistant", content=None, tool_calls=[call(2, function={"name": "f"})])),
+            chunk(said(finish="stop")),
+        ]
+    )
+    (made,) = sent[0]["choices"][0]["delta"]["tool_calls"]
+    assert made == {"index": 2, "id": "call_2", "type": "function", "function": {"name": "f", "arguments": ""}}
+    assert sent[1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert rules == ["fill-tool-call-id", "fill-tool-call-type", "fill-arguments", "finish-with-calls"]
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [call(function={"arguments": "{}"})],
+        [call()],
+        [call(id="c", function={"name": "f"}), call(id="c", function={"name": "g"})],
+    ],
+)
+def test_a_call_of_nobody_or_of_two_is_an_error(calls: list[dict[str, Any]]) -> None:
+    _, _, error = run([chunk(said(role="assistant", content=None, tool_calls=[each])) for each in calls])
+    assert isinstance(error, UpstreamInvalidResponse)
+
+
+def test_chunks_before_the_first_choice_take_the_streams_head() -> None:
+    early = {**chunk(), "id": "", "model": "", "created": 0, "prompt_filter_results": [1]}
+    sent, _, error = run([early, *GOOD])
+    assert error is None
+    assert sent[0] == {**early, "id": "a", "model": "m", "created": 1}
+    assert sent[1:] == GOOD
+
+
+def test_to_observe_is_to_change_nothing_and_report_all() -> None:
+    odd = [chunk(said(content="a")), chunk(said(finish="stop"), usage=USAGE)]
+    sent, rules, error = run(odd, observe=True)
+    assert (sent, error) == (odd, None)
+    assert rules == ["fill-role", "drop-usage"]
+
+
+CALLS = st.lists(
+    st.fixed_dictionaries(
+        {"index": st.integers(0, 2)},
+        optional={
+            "id": st.sampled_from(["", "c0", "c1"]),
+            "type": st.just("function"),
+            "function": st.fixed_dictionaries(
+                {}, optional={"name": st.sampled_from(["f", "g"]), "arguments": st.sampled_from(["", "{}"])}
+            ),
+        },
+    ),
+    max_size=2,
+)
+DELTAS = st.fixed_dictionaries(
+    {}, optional={"role": st.just("assistant"), "content": st.none() | st.just("x"), "tool_calls": CALLS}
+)
+CHOICES = st.fixed_dictionaries(
+    {
+        "index": st.integers(-1, 2),
+        "delta": DELTAS,
+        "finish_reason": st.sampled_from([None, None, None, "stop", "length", "tool_calls"]),
+    }
+)
+CHUNKS = st.builds(
+    lambda choices, head, usage: {**chunk(*choices), **head, **usage},
+    st.lists(CHOICES, max_size=3),
+    st.sampled_from([{}, {}, {"id": "b"}, {"model": "n", "created": 2}]),
+    st.sampled_from([{}, {"usage": None}, {"usage": USAGE}]),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(CHUNKS, max_size=8), st.booleans())
+def test_whatever_comes_in_what_goes_out_is_legal(chunks: list[dict[str, Any]], usage: bool) -> None:
+    sent, _, error = run(chunks, 2, usage=usage)
+    assert_legal(sent, usage=usage, complete=error is None)
+
+
+def assert_legal(sent: list[dict[str, Any]], *, usage: bool, complete: bool) -> None:
+    for each in sent:
+        Chunk.model_validate(each, strict=True)
+    assert len({(each["id"], each["model"], each["created"]) for each in sent}) <= 1
+    with_usage = [bool(each.get("usage")) for each in sent]
+    assert not any(with_usage[:-1])
+    if any(with_usage):
+        assert usage
+        assert sent[-1]["choices"] == []
+    for index in {choice["index"] for each in sent for choice in each["choices"]}:
+        assert_legal_choice([c for each in sent for c in each["choices"] if c["index"] == index], complete=complete)
+
+
+def assert_legal_choice(choices: list[dict[str, Any]], *, complete: bool) -> None:
+    assert choices[0]["index"] in {0, 1}
+    assert choices[0]["delta"]["role"] == "assistant"
+    finished = [choice["finish_reason"] is not None for choice in choices]
+    assert not any(finished[:-1])
+    assert finished[-1] or not complete
+    known: set[int] = set()
+    for each in (call for choice in choices for call in choice["delta"].get("tool_calls", [])):
+        if each["index"] in known:
+            assert not {"id", "type"} & set(each)
+            assert "name" not in each.get("function", {})
+        else:
+            assert each["id"]
+            assert each["type"] == "function"
+            assert each["function"]["name"]
+            known.add(each["index"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"), [("a", 1), (["a", "b"], 2), ([1, 2], 1), ([[1], [2], [3]], 3), (None, 1), ([], 1)]
+)
+def test_prompts_are_counted(prompt: Any, count: int) -> None:
+    body = models.CreateCompletionRequest.model_validate({"model": "m", "prompt": prompt}, strict=True)
+    assert prompt_count(body) == count

@@ -15,6 +15,7 @@ import pytest
 from ai_gateway import errors
 from ai_gateway.config import constants
 from ai_gateway.config.settings import ALIASES, Settings, load
+from ai_gateway.conform.rules import RULES
 from ai_gateway.providers.custom.faults import FAULTS
 from ai_gateway.providers.failures import KEPT_STATUSES
 from ai_gateway.providers.rows import ROWS, ProviderRow
@@ -89,7 +90,7 @@ def test_the_sample_environment_changes_nothing_as_it_is_and_holds_the_defaults(
     told: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
     for name in told.keys() & SETTINGS.keys():
         assert told[name] == _default(name)
-    assert SETTINGS.keys() - told.keys() == {"PROVIDERS"}
+    assert SETTINGS.keys() - told.keys() == {"PROVIDERS", "PROVIDER_CONFORMANCE"}
 
 
 def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -354,3 +355,14 @@ def _node() -> str:
         missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         missing("node is not installed")
     return found
+
+
+# --- conformance -----------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_of_conformance_is_documented_and_no_other() -> None:
+    source = "".join(_text(f"src/ai_gateway/conform/{name}.py") for name in ("rules", "reply", "stream", "embeddings"))
+    named = set(re.findall(r'"((?:fill|fix|map|drop|join|spell|say|finish|keep|move|sort|recode)-[a-z-]+)"', source))
+    assert {name for rules in RULES.values() for name in rules} <= named
+    documented = set(_rows("docs/conformance.md")) - {"Rule", "Mode", "---", "repair", "enforce", "observe"}
+    assert documented == named | {"unrepairable"}

@@ -24,8 +24,16 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    *, version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False
+) -> None:
     """OpenAI's API in front of any LLM provider."""
 
 

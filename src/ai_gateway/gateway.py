@@ -1,6 +1,7 @@
 """The spine: resolve the route, then let the provider answer."""
 
 import asyncio
+from dataclasses import replace
 from typing import TypedDict
 
 import structlog
@@ -9,13 +10,15 @@ from ai_gateway.conform.embeddings import conform_embeddings
 from ai_gateway.conform.stream import ChatChunk, CompletionChunk, Report, StreamState, conform_stream, prompt_count
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.routing.registry import BUILT_IN, Registry
 from ai_gateway.routing.resolver import Resolver
 from gateway_contract.openai import models
 
 _log = structlog.get_logger(__name__)
+# One silent provider must not keep the list of all others back.
+_LIST_TIMEOUT_S = 5.0
 
 type Chat = models.CreateChatCompletionResponse | Stream[models.CreateChatCompletionStreamResponse]
 type Completion = models.CreateCompletionResponse | Stream[models.CreateCompletionStreamResponse]
@@ -69,16 +72,21 @@ class Gateway:
 
     async def _listed(self, call: Call, provider: Provider) -> list[models.Model] | None:
         """What one provider lists; None when it cannot say, which must not hide what the others have."""
+        own = replace(call, reply_headers={}, repairs=set())  # headers of one upstream say nothing about the union
         try:
-            found = (await provider.list_models(call)).data
-        except GatewayError as error:
-            _log.warning("models not listed", provider=provider.name, reason=error.message, detail=error.detail)
+            async with asyncio.timeout(_LIST_TIMEOUT_S):
+                found = (await provider.list_models(own)).data
+        except Exception as error:  # whatever is wrong with one must not hide the others
+            _log.warning("models not listed", provider=provider.name, reason=repr(error))
             return None
         return [model.model_copy(update={"id": self._public_id(provider, model.id)}) for model in found]
 
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
         route = self._resolver.resolve(call.provider, model)
-        return await self._named(call, route.provider).retrieve_model(call, route.model)
+        found = await self._named(call, route.provider).retrieve_model(call, route.model)
+        if call.provider is not None:
+            return found
+        return found.model_copy(update={"id": self._public_id(route.provider, found.id)})
 
     def _public_id(self, provider: Provider, model: str) -> str:
         plain = provider.name == BUILT_IN and self.registry.only_built_in

@@ -30,7 +30,7 @@ async def client(
 
 async def test_the_served_contract_is_the_generated_one_with_the_providers_named() -> None:
     generated = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
-    async with client() as http:
+    async with client(allowed_api_keys=["k"]) as http:
         served = (await http.get("/openapi.json")).json()
     named = [
         parameter["schema"].pop("enum")
@@ -41,6 +41,14 @@ async def test_the_served_contract_is_the_generated_one_with_the_providers_named
     ]
     assert named == [["custom"]] * 5
     assert served == generated
+
+
+async def test_the_served_contract_asks_for_no_key_where_none_is_needed() -> None:
+    async with client() as http:
+        served = (await http.get("/openapi.json")).json()
+    needed = [op["security"] for item in served["paths"].values() for op in item.values() if op["security"]]
+    assert needed
+    assert all({} in security for security in needed)
 
 
 async def test_the_docs_page_needs_nothing_from_elsewhere() -> None:

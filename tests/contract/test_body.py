@@ -131,7 +131,7 @@ def message(content: object) -> dict[str, object]:
     [
         ({"model": None}, "model", "invalid_type"),
         ({"messages": []}, "messages", "invalid_value"),
-        ({"messages": [{}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{}]}, "messages[0].role", "missing_required_parameter"),
         ({"messages": [{"role": "nobody"}]}, "messages[0].role", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
         ({"messages": [message("x"), message(5)]}, "messages[1].content", "invalid_type"),
@@ -150,6 +150,8 @@ def message(content: object) -> dict[str, object]:
             "tools[0].function.name",
             "missing_required_parameter",
         ),
+        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice.function", "missing_required_parameter"),
+        ({"tools": [{"function": {"name": "f"}}]}, "tools[0].type", "missing_required_parameter"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
         ({"logit_bias": {"50256": 1.5}}, "logit_bias.50256", "invalid_type"),
         ({"metadata": {"a": "\x00"}}, "metadata.a", "invalid_value"),

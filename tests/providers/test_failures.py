@@ -12,7 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError
-from ai_gateway.providers.failures import from_exception, from_reply, is_error, read_complaint
+from ai_gateway.providers.failures import from_event, from_exception, from_reply, is_error, read_complaint
 
 SECRET = "sk-gateway-secret"
 REQUEST = aiohttp.RequestInfo(
@@ -45,10 +45,10 @@ def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
     ],
 )
 def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int, expected: int, code: str) -> None:
-    body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET[:6]}...", "code": "x"}}).encode()
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET}", "code": "x"}}).encode()
     error = from_reply("up", status, {}, body, SECRET)
     assert (error.status, error.code) == (expected, code)
-    assert SECRET[:6] not in error.message
+    assert SECRET not in error.message
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,7 @@ def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int,
         ('{"message":"flat","code":"c"}', "flat"),
         ('{"detail":"Not Found"}', "Not Found"),
         ('{"detail":[{"msg":"field required","loc":["body"]}]}', "field required"),
+        ('{"message":{"detail":[{"msg":"nested deep"}]}}', "nested deep"),
         ('[{"error":{"message":"in a list"}}]', "in a list"),
         ('{"error":{"message":5}}', None),
         ("<html><body>Bad gateway</body></html>", None),
@@ -70,6 +71,27 @@ def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int,
 )
 def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> None:
     assert read_complaint(body.encode()).message == message
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error_code"),
+    [
+        (429, 429, "429"),
+        (400, 400, "400"),
+        (401, 502, "upstream_auth_error"),
+        (502, 502, "upstream_error"),
+        ("server_error", 502, "upstream_error"),
+    ],
+)
+def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str) -> None:
+    error = from_event("up", {"error": {"message": "why", "code": code}}, SECRET)
+    assert (error.status, error.code) == (status, error_code)
+
+
+def test_a_refusal_that_is_the_operators_to_mend_is_not_to_be_tried_again() -> None:
+    error = from_reply("up", 402, {}, b'{"error":{"message":"Insufficient balance"}}', SECRET)
+    assert error.headers == {"x-should-retry": "false"}
+    assert "Insufficient balance" in error.message
 
 
 def test_the_gateways_key_never_comes_back_out() -> None:
@@ -88,7 +110,9 @@ def test_a_429_without_words_has_a_code_all_the_same() -> None:
         ({"error": {"message": "x"}}, True),
         ({"error": "x"}, True),
         ({"error": None, "choices": []}, False),
-        ({"choices": [], "error": {"message": "beside"}}, False),
+        ({"choices": [{"finish_reason": "error"}], "error": {"message": "beside", "code": 502}}, True),
+        ({"object": "error", "message": "x"}, True),
+        ({"choices": [], "error": False}, False),
         ({"object": "list", "data": []}, False),
         ("text", False),
     ],

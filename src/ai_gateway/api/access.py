@@ -31,16 +31,19 @@ class Access:
             return False
         if not self.keys:
             if security == "required":
-                self._require_private(scope)
+                self._require_private(scope, headers)
             return _is_local(scope, headers)
         if security == "required" or presented(headers) is not None:
             self.keys.require(headers)
             return True
         return _is_local(scope, headers)
 
-    def _require_private(self, scope: Scope) -> None:
-        """Without keys, refuse what came through an address that others can reach, whoever started the server how."""
-        if not self.allow_anonymous and not _listens_privately(scope):
+    def _require_private(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Without keys, refuse what came through an address that others can reach, whoever started the server how.
+
+        A foreign name in the Host header means that a web page has pointed its own name at this machine.
+        """
+        if not self.allow_anonymous and not (_listens_privately(scope) and _names_this_machine(headers)):
             raise MissingApiKey(
                 "This gateway has no API keys, so it answers on its own machine only. "
                 "Its operator has to set ALLOWED_API_KEYS, or ALLOW_ANONYMOUS=true."
@@ -55,6 +58,12 @@ def _listens_privately(scope: Scope) -> bool:
         return ip_address(server[0]).is_loopback
     except ValueError:  # a name and no address: called in process, not through a socket
         return True
+
+
+def _names_this_machine(headers: Mapping[str, str]) -> bool:
+    host = headers.get("host", "localhost").strip().lower()
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return "." not in name or is_loopback(name)
 
 
 def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:

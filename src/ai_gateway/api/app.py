@@ -48,7 +48,7 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     )
     limits = BodyLimits(settings.request_max_size, settings.body_timeout_s)
     lifecycle = Lifecycle()
-    contract = served_contract(gateway.registry.names)
+    contract = served_contract(gateway.registry.names, keys_needed=bool(settings.allowed_api_keys))
     endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
     app = _bare_app(gateway, lifecycle)
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes

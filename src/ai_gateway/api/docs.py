@@ -21,11 +21,13 @@ summary{cursor:pointer}
 """
 
 
-def served_contract(providers: list[str]) -> dict[str, Any]:
-    """The generated contract, with the configured providers as what `{provider}` may be."""
+def served_contract(providers: list[str], *, keys_needed: bool) -> dict[str, Any]:
+    """The generated contract as it holds here: the configured providers, and no key where none is needed."""
     contract: dict[str, Any] = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
     for item in contract["paths"].values():
         for operation in item.values():
+            if operation["security"] and not keys_needed and {} not in operation["security"]:
+                operation["security"] = [{}, *operation["security"]]
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path" and parameter["name"] == "provider":
                     parameter["schema"] = {**parameter["schema"], "enum": sorted(providers)}

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 CONFIG_FILE = "gateway.toml"
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 # The second name of a pair is an alias for people who come from elsewhere.
 ALIASES = {
     "SERVICE_PORT": "PROXY_PORT",
@@ -69,15 +70,15 @@ class Settings(BaseSettings):
     ] = ()
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
     request_timeout_s: Annotated[
-        float,
-        Field(gt=0, validation_alias=_named("REQUEST_TIMEOUT_S"), description="seconds for a reply or a first chunk"),
+        Seconds,
+        Field(validation_alias=_named("REQUEST_TIMEOUT_S"), description="seconds for a reply or a first chunk"),
     ] = 600.0
-    connect_timeout_s: Annotated[float, Field(gt=0, description="seconds to connect to an upstream")] = 5.0
-    stream_idle_timeout_s: Annotated[float, Field(gt=0, description="seconds between two chunks of a stream")] = 120.0
-    stream_timeout_s: Annotated[float, Field(gt=0, description="seconds for a whole stream")] = 3600.0
-    body_timeout_s: Annotated[float, Field(gt=0, description="seconds for a request's headers or body")] = 15.0
+    connect_timeout_s: Annotated[Seconds, Field(description="seconds to connect to an upstream")] = 5.0
+    stream_idle_timeout_s: Annotated[Seconds, Field(description="seconds between two chunks of a stream")] = 120.0
+    stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
+    body_timeout_s: Annotated[Seconds, Field(description="seconds for a request's headers or body")] = 15.0
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
-    grace_period_s: Annotated[float, Field(ge=0, description="seconds for open requests at shutdown")] = 30.0
+    grace_period_s: Annotated[int, Field(ge=1, le=86_400, description="seconds for open requests at shutdown")] = 30
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json")] = True
     conformance: Annotated[
         Conformance, Field(description="what to do with a provider's inexact replies: repair, enforce or observe")
@@ -107,7 +108,9 @@ class Settings(BaseSettings):
     @classmethod
     def _split_keys(cls, value: object) -> object:
         keys = value.split(",") if isinstance(value, str) else value
-        return [key.strip() for key in keys if key.strip()] if isinstance(keys, list) else keys
+        if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+            return keys
+        return [key.strip() for key in keys if key.strip()]
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -118,7 +121,12 @@ class Settings(BaseSettings):
 def environment() -> dict[str, str]:
     """The process environment over what `.env` in the working directory says."""
     found = {**dotenv_values(".env"), **os.environ}
-    return {name: value for name, value in found.items() if value}
+    return {_upper(name): value for name, value in found.items() if value}
+
+
+def _upper(name: str) -> str:
+    """Settings may be named in lower case too, as pydantic reads them."""
+    return name.upper() if name.lower() in Settings.model_fields or name.upper() in ALIASES.values() else name
 
 
 def load(**given: object) -> Settings:
@@ -136,6 +144,8 @@ def load(**given: object) -> Settings:
     try:
         problems += _unknown(path)
         settings = Settings(**given)  # type: ignore[arg-type] # checked by the model, field by field
+    except UnicodeDecodeError:
+        raise SettingsError([*problems, f"{path.name} or .env: not UTF-8 text"]) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([*problems, f"{path}: not valid TOML: {error}"]) from None
     except ValidationError as error:

@@ -18,8 +18,8 @@ _WANTED = {
 _BOUNDS: dict[str, Callable[[Mapping[str, object]], str]] = {
     "greater_than_equal": lambda facts: f"at least {facts.get('ge')}",
     "less_than_equal": lambda facts: f"at most {facts.get('le')}",
-    "too_short": lambda facts: f"at least {facts.get('min_length')} long",
-    "too_long": lambda facts: f"at most {facts.get('max_length')} long",
+    "too_short": lambda facts: f"an array of at least {facts.get('min_length')}",
+    "too_long": lambda facts: f"an array of at most {facts.get('max_length')}",
     "string_too_short": lambda facts: f"at least {facts.get('min_length')} characters long",
     "string_too_long": lambda facts: f"at most {facts.get('max_length')} characters long",
     "literal_error": lambda facts: f"one of {facts.get('expected')}",
@@ -33,14 +33,22 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
     Of a union, the branches that do not fit complain as well; the deepest complaint is that of the branch the caller
     meant.
     """
-    errors = error.errors(include_url=False, include_input=False)
+    errors = _of_meant_branches(error.errors(include_url=False, include_input=False))
     located = [(_path(details, value), details) for details in errors]
-    path, details = max(located, key=lambda pair: len(pair[0]))
-    if details["type"] == "missing":
+    path, details = max(located, key=lambda pair: (len(pair[0]), pair[1]["type"] == "missing"))
+    if details["type"] in {"missing", "union_tag_not_found"}:
         name = _render([*path])
         return MissingParameter(f"Missing required parameter: {_quoted(name)}. Add it.", param=name)
     same_place = [other for other_path, other in located if other_path == path]
     return _invalid(_render(path), same_place)
+
+
+def _of_meant_branches(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without the complaints of union branches whose tag says that they are not meant, unless those are all."""
+    tags = [error["loc"] for error in errors if error["type"] == "literal_error"]
+    foreign = {location[:-1] for location in tags if location[-1:] == ("type",)}
+    meant = [error for error in errors if not any(error["loc"][: len(branch)] == branch for branch in foreign)]
+    return meant if any(len(error["loc"]) > 1 for error in meant) else errors
 
 
 def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:
@@ -58,8 +66,6 @@ def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:
 def _expectation(error: ErrorDetails) -> str | None:
     if error["type"] in _WANTED:
         return _WANTED[error["type"]]
-    if error["type"] == "union_tag_not_found":
-        return f"an object with {error.get('ctx', {}).get('discriminator')}"
     bound = _BOUNDS.get(error["type"])
     return bound(error.get("ctx", {})) if bound else None
 

@@ -23,7 +23,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.presence import ClientGone, Presence
 from ai_gateway.contract.render import as_gateway_error
 from ai_gateway.contract.stream import Stream
-from ai_gateway.contract.write import send_error, send_reply, send_stream
+from ai_gateway.contract.write import STOPPING, send_error, send_reply, send_stream
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound
 
 type Security = Literal["required", "optional", "none"]
@@ -96,7 +96,10 @@ class Exchange:
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
-                    raise
+                    await self.fail(STOPPING)
+                    if not presence.owned:
+                        raise
+                    presence.stop_was_told()
         finally:
             work.close()  # it never ran if the client had left already
 
@@ -109,17 +112,23 @@ class Exchange:
 
     async def fail(self, error: Exception) -> None:
         """Answer with the error, unless an answer has begun."""
-        if not isinstance(error, GatewayError):
-            _log.error("request failed", operation=self.operation, exc_info=error)
+        self._log_failure(error)
         if not self.started:
             known = as_gateway_error(error)
             headers = {**(self.call.reply_headers if self.call else {}), **known.headers}
             await send_error(self._send, known, self.boundary.render(known), headers)
 
     def _rendered(self, error: Exception) -> bytes:
-        if not isinstance(error, GatewayError):
-            _log.error("stream failed", operation=self.operation, exc_info=error)
+        self._log_failure(error)
         return self.boundary.render(as_gateway_error(error))
+
+    def _log_failure(self, error: Exception) -> None:
+        """What the client is not told: why an upstream failed, or where the gateway did."""
+        facts = {"request_id": self.scope.get("request_id"), "operation": self.operation}
+        if not isinstance(error, GatewayError):
+            _log.error("request failed", **facts, exc_info=error)
+        elif error.status >= 500 or error.detail:
+            _log.warning("request failed", **facts, code=error.code, reason=error.message, detail=error.detail)
 
     async def _send(self, message: Message) -> None:
         self.started = True

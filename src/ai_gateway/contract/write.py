@@ -1,5 +1,6 @@
 """Write replies: JSON, plain text, or server-sent events as they come."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
@@ -8,7 +9,7 @@ from starlette.types import Send
 
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
-from ai_gateway.errors import GatewayError
+from ai_gateway.errors import GatewayError, Unavailable
 
 _JSON = b"application/json"
 _SSE_HEADERS = [
@@ -18,6 +19,9 @@ _SSE_HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 _DONE = b"data: [DONE]\n\n"
+STOPPING = Unavailable(
+    "The gateway is stopping: send the request again.", headers={"retry-after": "1", "connection": "close"}
+)
 
 
 def to_json(model: BaseModel) -> bytes:
@@ -68,6 +72,10 @@ async def send_stream(
                 await _send_event(send, call, first)
                 async for item in items:
                     await _send_event(send, call, item)
+        except asyncio.CancelledError:
+            # The server stops, or the client left. Half an answer must not look like a whole one to whoever is there.
+            await send({"type": "http.response.body", "body": b"data: " + rendered(STOPPING) + b"\n\n"})
+            raise
         except Exception as error:  # the status is out, so every failure has to be told in the stream
             last = b"data: " + rendered(error) + b"\n\n"
         await send({"type": "http.response.body", "body": last})

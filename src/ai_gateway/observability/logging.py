@@ -3,14 +3,35 @@
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import override
 
 import structlog
 from pydantic_core import to_json
 
 
+class _JsonLines(logging.Formatter):
+    """The standard library's records in the same form as our own."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return to_json(fields).decode()
+
+
 def configure_logging(level: str) -> None:
     """Send structlog's and the standard library's records to standard error, from `level` upwards."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # What uvicorn warns of (bad requests) is answered and counted; its errors are worth a record.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.getLogger("ai_gateway").setLevel(level.upper())
     structlog.configure(
         processors=[

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
+from pydantic_core import to_json
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import (
@@ -51,7 +52,7 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
     kept = kept_headers(headers)
     if status in {401, 403}:
         return UpstreamAuthError(
-            f"Provider '{provider}' refused the gateway's credentials: its operator has to check the key.",
+            f"Provider '{provider}' refused the gateway access: its operator has to check the key.",
             detail=f"status {status}",
         )
     if 300 <= status < 400:
@@ -67,12 +68,20 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
         )
     if status == 408:
         return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept)
+    if status < 500:
+        # Between the upstream and the gateway's operator, such as an empty account: trying again changes nothing.
+        told = _told(complaint.message, secret) or f"status {status}"
+        return UpstreamError(
+            f"Provider '{provider}' refused the gateway: {told}", headers={**kept, "x-should-retry": "false"}
+        )
     return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept)
 
 
-def from_event(provider: str, value: object, secret: str) -> UpstreamError:
+def from_event(provider: str, value: object, secret: str) -> GatewayError:
     """The error for a stream event, or a reply with status 200, that is an error in itself."""
     complaint = _complaint(value)
+    if complaint.code and complaint.code.isdecimal() and int(complaint.code) in {401, 403, 408, *KEPT_STATUSES}:
+        return from_reply(provider, int(complaint.code), {}, to_json(value), secret)
     message = _told(complaint.message, secret) or "no reason given"
     return UpstreamError(f"Provider '{provider}' reported an error: {message}")
 
@@ -91,7 +100,9 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
 
 def is_error(value: object) -> bool:
     """Whether a JSON value that came with status 200 is an error all the same."""
-    return isinstance(value, dict) and bool(value.get("error")) and "choices" not in value and "data" not in value
+    if not isinstance(value, dict):
+        return False
+    return (isinstance(value.get("error"), dict | str) and bool(value["error"])) or value.get("object") == "error"
 
 
 def read_complaint(body: bytes) -> Complaint:
@@ -111,9 +122,12 @@ def _complaint(value: object) -> Complaint:
     if isinstance(inner, str):
         return Complaint(message=inner)
     if isinstance(inner, list) and inner and isinstance(inner[0], dict):
-        return Complaint(message=_text(inner[0].get("msg")))
+        where = [str(step) for step in inner[0].get("loc", []) if step != "body"]
+        return Complaint(message=_text(inner[0].get("msg")), param=".".join(where) or None)
     if not isinstance(inner, dict):
         return Complaint()
+    if isinstance(inner.get("message"), dict):
+        return _complaint(inner["message"])
     return Complaint(
         message=_text(inner.get("message")) or _text(inner.get("detail")),
         type=_text(inner.get("type")),

@@ -35,7 +35,8 @@ class EventParser:
                 self._take(line)
             elif self._data:
                 data, self._data, self._size = b"\n".join(self._data), [], 0
-                yield data
+                if data:
+                    yield data
         if len(self._rest) + self._size > self._max_event:
             raise UpstreamInvalidResponse("The provider sent an event that is too large to pass on.")
 

@@ -123,8 +123,8 @@ class OpenStream:
         while True:
             self._clock.reschedule(min(idle, end))
             chunk = await self._next_bytes()
-            # The clock is for the upstream: a client that reads slowly must not be taken for a silent provider.
-            self._clock.reschedule(None)
+            # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
+            self._clock.reschedule(end)
             if not chunk:
                 return
             lines = parser.lines

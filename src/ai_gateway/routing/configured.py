@@ -12,6 +12,7 @@ from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError
 from ai_gateway.providers.rows import ROWS, ProviderRow
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_ENV_KEY = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_API_KEY")
 _ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")
 
 
@@ -28,7 +29,7 @@ def configured_upstreams(tables: Mapping[str, ProviderSettings], env: Mapping[st
     """Every configured upstream: rows first, then the user's own. Raises SettingsError with all problems."""
     problems: list[str] = []
     found = [*_from_rows(env, problems), *_from_file(tables, env, problems), *_from_env(env)]
-    problems += _url_problems(found)
+    problems += [*_url_problems(found), *_key_problems(found), *_lonely_keys(env)]
     names = [upstream.name for upstream in found]
     problems += [f"provider '{name}' is configured twice" for name in sorted({n for n in names if names.count(n) > 1})]
     problems += [
@@ -44,7 +45,7 @@ def configured_upstreams(tables: Mapping[str, ProviderSettings], env: Mapping[st
 def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[ConfiguredUpstream]:
     for row in ROWS:
         url = _url_of(row, env)
-        key = env.get(row.key_env)
+        key = env.get(row.key_env, "").strip()
         if not (url or key):
             continue
         if row.needs_key and not key:
@@ -81,11 +82,37 @@ def _from_env(env: Mapping[str, str]) -> Iterator[ConfiguredUpstream]:
 
 def _url_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
     for upstream in upstreams:
-        parts = urlsplit(upstream.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not _is_base_url(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must look like https://host/v1"
-        elif parts.username or parts.password or parts.query or parts.fragment:
+        elif not _is_bare(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must hold no credentials, query or fragment"
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:  # a port out of range, or half an IPv6 address
+        return False
+
+
+def _is_bare(url: str) -> bool:
+    parts = urlsplit(url)
+    return not (parts.username or parts.password or parts.query or parts.fragment)
+
+
+def _key_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
+    for upstream in upstreams:
+        key = upstream.api_key.get_secret_value() if upstream.api_key else "k"
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            yield f"provider '{upstream.name}': the key holds characters that no header can carry"
+
+
+def _lonely_keys(env: Mapping[str, str]) -> Iterator[str]:
+    for variable in env:
+        match = _ENV_KEY.fullmatch(variable)
+        if match and f"PROVIDER_{match[1]}_BASE_URL" not in env:
+            yield f"{variable} is set, but PROVIDER_{match[1]}_BASE_URL is missing: set it or unset the key"
 
 
 def unconfigured_hint(name: str) -> str | None:

@@ -1,11 +1,12 @@
 """HTTP on one connection: uvicorn's parser with bounds on a request's head, and refusals in the contract's words."""
 
 import asyncio
+import re
 from asyncio import TimerHandle
 from enum import Enum, auto
 from typing import cast, override
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES
 from ai_gateway.contract.presence import Connection
@@ -14,6 +15,7 @@ from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cork import CorkedTransport
 
+_UPGRADE = re.compile(rb"(\r\n)upgrade([ \t]*:)", re.IGNORECASE)
 _BAD_REQUEST = InvalidRequest("This is not a valid HTTP request.")
 _HEADERS_TOO_LARGE = HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes: send less.")
 _REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
@@ -44,7 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         after_body = self._awaited is Awaited.BODY
-        super().data_received(data)
+        super().data_received(data if after_body else _without_upgrade(data))
         # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
         # are not counted: how many of them are the head's is not known.
         if self._awaited is Awaited.HEAD and not after_body:
@@ -94,6 +96,10 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, error: GatewayError) -> None:
         """Answer and close; there is no request that the application could answer."""
         self._end_head()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.close()  # another answer is half written: a second one would become part of it
+            return
         body = openai_envelope(error)
         head = (
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
@@ -101,3 +107,15 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self.transport.write(head + body)
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The bytes with the Upgrade header renamed.
+
+    Clients such as the JDK's offer HTTP/2 with every first request. A server may ignore that, but the parser would take
+    the body for the other protocol.
+    """
+    if b"pgrade" not in data and b"PGRADE" not in data:
+        return data
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(rb"\1x-upgrd\2", head + end) + rest

@@ -1,10 +1,11 @@
 """Run the application: one process on uvicorn, with what its defaults leave open closed."""
 
+import errno
 import resource
 import signal
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import override
 
@@ -58,13 +59,15 @@ def bind(settings: Settings) -> socket.socket:
         sock = socket.socket(family, kind, proto)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
+    except UnicodeError:
+        raise SettingsError([f"SERVICE_HOST: {host!r} is no address"]) from None
     except OSError as error:
         raise SettingsError([_unbound(host, port, error)]) from None
     return sock
 
 
 def _unbound(host: str, port: int, error: OSError) -> str:
-    if error.errno == 98:
+    if error.errno == errno.EADDRINUSE:
         return f"SERVICE_PORT: port {port} on {host} is in use: stop what holds it or choose another with --port"
     return f"SERVICE_HOST: cannot listen on {host} port {port}: {error.strerror}"
 
@@ -72,7 +75,8 @@ def _unbound(host: str, port: int, error: OSError) -> str:
 def _allow_many_connections() -> None:
     """Raise the limit on open files as far as allowed: the usual 1,024 end at 500 streams, two sockets each."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(ValueError, OSError):  # some systems refuse the hard limit they name
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> None:
@@ -94,7 +98,7 @@ def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> N
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(settings.grace_period_s)),
+        timeout_graceful_shutdown=settings.grace_period_s,
         backlog=_BACKLOG,
     )
     GatewayServer(config, app, announce).run(sockets=[sock])

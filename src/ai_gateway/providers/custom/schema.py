@@ -45,6 +45,8 @@ class Document:
     def resolve(self, reference: str) -> JsonValue:
         """The schema at a local JSON pointer; True, which allows anything, where there is none."""
         place = self._root
+        if reference not in {"", "#"} and not reference.startswith("#/"):
+            return True
         for step in unquote(reference.removeprefix("#")).split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")
             if isinstance(place, dict) and key in place:

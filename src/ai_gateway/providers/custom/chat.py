@@ -11,6 +11,7 @@ from ai_gateway.errors import UnsupportedValue
 from ai_gateway.providers.custom import faults, logprobs, prompt, sample, text, tools
 from ai_gateway.providers.custom.dice import fingerprint
 from ai_gateway.providers.custom.usage import SYSTEM_FINGERPRINT, usage
+from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
 type FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
@@ -57,7 +58,8 @@ def answer(body: models.CreateChatCompletionRequest) -> Answer:
             "The built-in provider answers in text only: leave 'audio' out of modalities.", param="modalities"
         )
     said = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}))
-    choices = [_choice(body, index, fingerprint(said, str(index))) for index in range(body.n or 1)]
+    work = Work()
+    choices = [_choice(body, index, fingerprint(said, str(index)), work) for index in range(body.n or 1)]
     return Answer(
         id=f"chatcmpl-{fingerprint(said, body.model_dump_json(exclude={'stream', 'stream_options'}))[:29]}",
         created=int(time.time()),
@@ -92,20 +94,20 @@ def token_logprobs(
     return [_logprob(choice.tokens[at], body.top_logprobs or 0, f"{choice.seed}/{at}") for at in places]
 
 
-def _choice(body: models.CreateChatCompletionRequest, index: int, seed: str) -> Choice:
+def _choice(body: models.CreateChatCompletionRequest, index: int, seed: str, work: Work) -> Choice:
     called = [] if body.model == faults.EMPTY else tools.called_tools(body)
     if called:
-        calls = [tools.call(tool, f"{seed}/{at}") for at, tool in enumerate(called)]
+        calls = [tools.call(tool, f"{seed}/{at}", work) for at, tool in enumerate(called)]
         return Choice(index, seed, "tool_calls", calls=calls)
     function = None if body.model == faults.EMPTY else tools.called_function(body)
     if function is not None:
-        return Choice(index, seed, "function_call", function=tools.call(function, seed))
+        return Choice(index, seed, "function_call", function=tools.call(function, seed, work))
     limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
-    cut = text.cut(_content(body, seed), body.stop, min(limits, default=None))
+    cut = text.cut(_content(body, seed, work), body.stop, min(limits, default=None))
     return Choice(index, seed, cut.finish_reason, tokens=cut.tokens)
 
 
-def _content(body: models.CreateChatCompletionRequest, seed: str) -> str:
+def _content(body: models.CreateChatCompletionRequest, seed: str, work: Work) -> str:
     """The whole text, in the format asked for."""
     if body.model == faults.EMPTY:
         return ""
@@ -115,7 +117,7 @@ def _content(body: models.CreateChatCompletionRequest, seed: str) -> str:
             return tools.as_json({"answer": words})
         case models.ResponseFormatJsonSchema(json_schema=wanted):
             schema = cast("dict[str, JsonValue]", wanted.schema_.model_extra or {}) if wanted.schema_ else {}
-            return tools.as_json(sample.object_instance(schema, seed))
+            return tools.as_json(sample.object_instance(schema, seed, work))
         case _:
             return words
 

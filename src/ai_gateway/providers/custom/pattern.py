@@ -44,7 +44,10 @@ def write(pattern: str, dice: Dice, work: Work, *, extra: int | None = None) -> 
     """A string made for the pattern. Repetitions take `extra` more rounds than they must, or a drawn few."""
     writer = _Writer(dice, work, extra)
     writer.write(_parse(pattern))
-    return "".join(writer.written)[:LONGEST]
+    made = "".join(writer.written)[:LONGEST]
+    if not made.isascii() and any("\ud800" <= letter <= "\udfff" for letter in made):
+        raise UnsupportedPattern("half a character")
+    return made
 
 
 def found(pattern: str, text: str, work: Work) -> bool:

@@ -55,18 +55,18 @@ _UNIQUE_ATTEMPTS = 50
 OBJECT: Schema = {"type": "object"}
 
 
-def instance(schema: JsonValue, seed: str) -> JsonValue:
-    """A value that satisfies the schema, or comes close where none does or none was found in bounded time."""
-    return _sampled(schema, [schema], seed, Work())
+def instance(schema: JsonValue, seed: str, work: Work | None = None) -> JsonValue:
+    """A value that satisfies the schema, or comes close where none does or none was found within the work allowed."""
+    return _sampled(schema, [schema], seed, work or Work())
 
 
-def object_instance(schema: JsonValue, seed: str) -> JsonValue:
+def object_instance(schema: JsonValue, seed: str, work: Work | None = None) -> JsonValue:
     """The same, but an object wherever the schema allows one."""
-    work = Work()
+    work = work or Work()
     value = _sampled(schema, [schema, OBJECT], seed, work)
     if isinstance(value, dict) and Checker(Document(schema, work)).holds(value, schema):
         return value
-    return instance(schema, seed)
+    return instance(schema, seed, work)
 
 
 def _sampled(root: JsonValue, schemas: Sequence[JsonValue], seed: str, work: Work) -> JsonValue:

@@ -61,8 +61,13 @@ def _range(parts: Parts) -> tuple[Fraction | None, Fraction | None]:
     )
 
 
+_MOST_STEP = 10**100
+"""Multiples of larger numbers are longer than JSON's readers take."""
+
+
 def _steps(parts: Parts) -> list[Fraction]:
-    return [step for part in parts if (step := number_in(part, "multipleOf")) is not None and step > 0]
+    given = (number_in(part, "multipleOf") for part in parts)
+    return [step for step in given if step is not None and 0 < step < _MOST_STEP]
 
 
 def _common_multiple(steps: list[Fraction]) -> Fraction:

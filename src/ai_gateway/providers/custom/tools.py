@@ -54,9 +54,9 @@ def called_function(body: models.CreateChatCompletionRequest) -> Tool | None:
             return next(iter(_mentioned(offered, body)), None)
 
 
-def call(tool: Tool, seed: str) -> ToolCall:
+def call(tool: Tool, seed: str, work: Work) -> ToolCall:
     """Call the tool with an input that suits it."""
-    made = _custom_input(tool, seed) if tool.kind == "custom" else _arguments(tool, seed)
+    made = _custom_input(tool, seed, work) if tool.kind == "custom" else _arguments(tool, seed, work)
     return ToolCall(f"call_{fingerprint(seed, tool.name)[:24]}", tool.name, tool.kind, made)
 
 
@@ -121,15 +121,15 @@ def _is_word_in(name: str, said: str) -> bool:
     return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said) is not None
 
 
-def _arguments(tool: Tool, seed: str) -> str:
-    return as_json(sample.object_instance(dict(tool.parameters), seed)) if tool.parameters else "{}"
+def _arguments(tool: Tool, seed: str, work: Work) -> str:
+    return as_json(sample.object_instance(dict(tool.parameters), seed, work)) if tool.parameters else "{}"
 
 
-def _custom_input(tool: Tool, seed: str) -> str:
+def _custom_input(tool: Tool, seed: str, work: Work) -> str:
     dice = Dice(seed)
     if tool.expression is None:
         return text.phrase(dice)
     try:
-        return pattern.write(tool.expression, dice, Work())
+        return pattern.write(tool.expression, dice, work)
     except UnsupportedPattern:
         return text.phrase(dice)

@@ -1,10 +1,10 @@
-"""How much may be done for one schema: whoever writes schemas must not be able to stop the clock for others."""
+"""How much may be done for one request: whoever writes schemas must not be able to stop the clock for others."""
 
 _STEPS = 400_000  # about half a second
 
 
 class Work:
-    """A purse of steps, a step being about a microsecond. Everything done for one schema spends from the same one."""
+    """A purse of steps, a step being about a microsecond. Everything done for one request spends from the same one."""
 
     def __init__(self, steps: int = _STEPS) -> None:
         self._left = steps

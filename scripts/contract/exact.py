@@ -35,8 +35,8 @@ _KNOWN = {
 }
 
 
-def make_exact(source: str, schemas: dict[str, Json]) -> str:
-    """The module again, exact. `schemas` is what the generator was given."""
+def make_exact(source: str, schemas: dict[str, Json], sent: frozenset[str] = frozenset()) -> str:
+    """The module again, exact. `schemas` is what the generator was given; `sent` names those that only requests use."""
     document = {"components": {"schemas": schemas}}
     tree = ast.parse(source)
     body = [_alias_statement(node) for node in tree.body if not _superfluous(node)]
@@ -45,7 +45,7 @@ def make_exact(source: str, schemas: dict[str, Json]) -> str:
             _exact_class(node, schemas, document)
         elif not isinstance(node, ast.TypeAlias):
             raise SystemExit(f"The generator wrote something unexpected: {ast.unparse(node)[:80]}")
-    body = [_Integers().visit(node) for node in body]
+    body = [_Integers().visit(_Lists().visit(node) if _name(node) in sent else node) for node in body]
     _require_known_names(body)
     finish = ast.parse("complete(globals())").body
     return ast.unparse(ast.Module(body=[*ast.parse(_IMPORTS).body, *body, *finish], type_ignores=[]))
@@ -201,3 +201,15 @@ class _Integers(ast.NodeTransformer):
     @override
     def visit_Name(self, node: ast.Name) -> ast.Name:
         return ast.Name("Int") if node.id == "int" else node
+
+
+class _Lists(ast.NodeTransformer):
+    """A request's lists stop at their first bad item: a megabyte of bad ones would else be a gigabyte of complaints."""
+
+    @override
+    def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
+        self.generic_visit(node)
+        if not (isinstance(node.value, ast.Name) and node.value.id == "list"):
+            return node
+        limit = ast.parse("Field(fail_fast=True)", mode="eval").body
+        return ast.Subscript(ast.Name("Annotated"), ast.Tuple([node, limit]))

@@ -7,8 +7,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from scripts.contract.documents import Json, map_schema
+from scripts.contract.documents import Json, map_schema, operations
 from scripts.contract.exact import make_exact
+from scripts.contract.rules import request_only
 
 # No --extra-fields, --use-default or --use-one-literal-as-default: each of them makes the models accept or emit what
 # the schema does not say. Formatters are ours (see generate.py), so that the project's own settings change nothing.
@@ -52,7 +53,9 @@ def generate_models(document: Json, header: str) -> str:
     """Python source of one module with a model for every schema of the document. Raises SystemExit on any misfit."""
     schemas: dict[str, Json] = document["components"]["schemas"]
     view = {name: map_schema(schema, partial(_plain, name)) for name, schema in schemas.items()}
-    return header + make_exact(_run_generator(view), view)
+    has_bodies = any("requestBody" in operation for _, _, operation in operations(document))
+    sent = frozenset(request_only(document)) if has_bodies else frozenset[str]()
+    return header + make_exact(_run_generator(view), view, sent)
 
 
 def _plain(name: str, schema: Json) -> Json:

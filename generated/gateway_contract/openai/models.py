@@ -12,7 +12,7 @@ from ai_gateway.contract.types import ClosedModel, Int, OpenModel, complete
 
 class ChatCompletionAllowedTools(OpenModel):
     mode: Literal["auto", "required"]
-    tools: list[dict[str, Any]]
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
 class ChatCompletionAllowedToolsChoice(OpenModel):
@@ -106,8 +106,13 @@ class ChatCompletionRequestAssistantMessage(OpenModel):
     name: str | None = None
     audio: ChatCompletionRequestAssistantMessageAudio | None = None
     tool_calls: (
-        list[
-            Annotated[ChatCompletionMessageToolCall | ChatCompletionMessageCustomToolCall, Field(discriminator="type")]
+        Annotated[
+            list[
+                Annotated[
+                    ChatCompletionMessageToolCall | ChatCompletionMessageCustomToolCall, Field(discriminator="type")
+                ]
+            ],
+            Field(fail_fast=True),
         ]
         | None
     ) = None
@@ -181,16 +186,19 @@ class ChatCompletionRequestMessageContentPartText(OpenModel):
 
 
 type ChatCompletionRequestAssistantMessageContentParts = Annotated[
-    list[
-        Annotated[
-            ChatCompletionRequestMessageContentPartText | ChatCompletionRequestMessageContentPartRefusal,
-            Field(discriminator="type"),
-        ]
+    Annotated[
+        list[
+            Annotated[
+                ChatCompletionRequestMessageContentPartText | ChatCompletionRequestMessageContentPartRefusal,
+                Field(discriminator="type"),
+            ]
+        ],
+        Field(fail_fast=True),
     ],
     Field(min_length=1),
 ]
 type ChatCompletionRequestDeveloperMessageContentParts = Annotated[
-    list[ChatCompletionRequestMessageContentPartText], Field(min_length=1)
+    Annotated[list[ChatCompletionRequestMessageContentPartText], Field(fail_fast=True)], Field(min_length=1)
 ]
 
 
@@ -202,7 +210,7 @@ class ChatCompletionRequestSystemMessage(OpenModel):
 
 type ChatCompletionRequestSystemMessageContentPart = ChatCompletionRequestMessageContentPartText
 type ChatCompletionRequestSystemMessageContentParts = Annotated[
-    list[ChatCompletionRequestSystemMessageContentPart], Field(min_length=1)
+    Annotated[list[ChatCompletionRequestSystemMessageContentPart], Field(fail_fast=True)], Field(min_length=1)
 ]
 
 
@@ -214,7 +222,7 @@ class ChatCompletionRequestToolMessage(OpenModel):
 
 type ChatCompletionRequestToolMessageContentPart = ChatCompletionRequestMessageContentPartText
 type ChatCompletionRequestToolMessageContentParts = Annotated[
-    list[ChatCompletionRequestToolMessageContentPart], Field(min_length=1)
+    Annotated[list[ChatCompletionRequestToolMessageContentPart], Field(fail_fast=True)], Field(min_length=1)
 ]
 
 
@@ -225,14 +233,17 @@ class ChatCompletionRequestUserMessage(OpenModel):
 
 
 type ChatCompletionRequestUserMessageContentParts = Annotated[
-    list[
-        Annotated[
-            ChatCompletionRequestMessageContentPartText
-            | ChatCompletionRequestMessageContentPartImage
-            | ChatCompletionRequestMessageContentPartAudio
-            | ChatCompletionRequestMessageContentPartFile,
-            Field(discriminator="type"),
-        ]
+    Annotated[
+        list[
+            Annotated[
+                ChatCompletionRequestMessageContentPartText
+                | ChatCompletionRequestMessageContentPartImage
+                | ChatCompletionRequestMessageContentPartAudio
+                | ChatCompletionRequestMessageContentPartFile,
+                Field(discriminator="type"),
+            ]
+        ],
+        Field(fail_fast=True),
     ],
     Field(min_length=1),
 ]
@@ -348,22 +359,25 @@ class CreateChatCompletionRequest(OpenModel):
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     prompt_cache_options: PromptCacheOptionsParam | None = None
     messages: Annotated[
-        list[
-            Annotated[
-                ChatCompletionRequestDeveloperMessage
-                | ChatCompletionRequestSystemMessage
-                | ChatCompletionRequestUserMessage
-                | ChatCompletionRequestAssistantMessage
-                | ChatCompletionRequestToolMessage
-                | ChatCompletionRequestFunctionMessage,
-                Field(discriminator="role"),
-            ]
+        Annotated[
+            list[
+                Annotated[
+                    ChatCompletionRequestDeveloperMessage
+                    | ChatCompletionRequestSystemMessage
+                    | ChatCompletionRequestUserMessage
+                    | ChatCompletionRequestAssistantMessage
+                    | ChatCompletionRequestToolMessage
+                    | ChatCompletionRequestFunctionMessage,
+                    Field(discriminator="role"),
+                ]
+            ],
+            Field(fail_fast=True),
         ],
         Field(min_length=1),
     ]
     model: Annotated[str, Field(pattern="^[^\\x00]*$")]
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    modalities: list[Literal["text", "audio"]] | None = None
+    modalities: Annotated[list[Literal["text", "audio"]], Field(fail_fast=True)] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     max_completion_tokens: Int | None = None
@@ -386,7 +400,13 @@ class CreateChatCompletionRequest(OpenModel):
     prediction: PredictionContent | None = None
     seed: Annotated[Int, Field(ge=-9223372036854775808, le=9223372036854775807)] | None = None
     stream_options: ChatCompletionStreamOptionsObject | None = None
-    tools: list[Annotated[ChatCompletionTool | CustomToolChatCompletions, Field(discriminator="type")]] | None = None
+    tools: (
+        Annotated[
+            list[Annotated[ChatCompletionTool | CustomToolChatCompletions, Field(discriminator="type")]],
+            Field(fail_fast=True),
+        ]
+        | None
+    ) = None
     tool_choice: (
         Literal["none", "auto", "required"]
         | ChatCompletionAllowedToolsChoice
@@ -471,7 +491,13 @@ class CreateChatCompletionStreamResponseChoiceLogprobs(OpenModel):
 
 class CreateCompletionRequest(OpenModel):
     model: Annotated[str, Field(pattern="^[^\\x00]*$")]
-    prompt: str | list[str] | CreateCompletionRequestPromptTokens | CreateCompletionRequestPromptTokenLists | None
+    prompt: (
+        str
+        | Annotated[list[str], Field(fail_fast=True)]
+        | CreateCompletionRequestPromptTokens
+        | CreateCompletionRequestPromptTokenLists
+        | None
+    )
     best_of: Annotated[Int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
@@ -490,11 +516,13 @@ class CreateCompletionRequest(OpenModel):
     user: Annotated[str, Field(pattern="^[^\\x00]*$")] | None = None
 
 
-type CreateCompletionRequestPromptTokenList = Annotated[list[Int], Field(min_length=1)]
-type CreateCompletionRequestPromptTokenLists = Annotated[
-    list[CreateCompletionRequestPromptTokenList], Field(min_length=1)
+type CreateCompletionRequestPromptTokenList = Annotated[
+    Annotated[list[Int], Field(fail_fast=True)], Field(min_length=1)
 ]
-type CreateCompletionRequestPromptTokens = Annotated[list[Int], Field(min_length=1)]
+type CreateCompletionRequestPromptTokenLists = Annotated[
+    Annotated[list[CreateCompletionRequestPromptTokenList], Field(fail_fast=True)], Field(min_length=1)
+]
+type CreateCompletionRequestPromptTokens = Annotated[Annotated[list[Int], Field(fail_fast=True)], Field(min_length=1)]
 
 
 class CreateCompletionResponse(OpenModel):
@@ -551,12 +579,16 @@ class CreateEmbeddingRequest(ClosedModel):
     user: Annotated[str, Field(pattern="^[^\\x00]*$")] | None = None
 
 
-type CreateEmbeddingRequestInputStrings = Annotated[list[str], Field(max_length=2048, min_length=1)]
-type CreateEmbeddingRequestInputTokenList = Annotated[list[Int], Field(min_length=1)]
-type CreateEmbeddingRequestInputTokenLists = Annotated[
-    list[CreateEmbeddingRequestInputTokenList], Field(max_length=2048, min_length=1)
+type CreateEmbeddingRequestInputStrings = Annotated[
+    Annotated[list[str], Field(fail_fast=True)], Field(max_length=2048, min_length=1)
 ]
-type CreateEmbeddingRequestInputTokens = Annotated[list[Int], Field(max_length=2048, min_length=1)]
+type CreateEmbeddingRequestInputTokenList = Annotated[Annotated[list[Int], Field(fail_fast=True)], Field(min_length=1)]
+type CreateEmbeddingRequestInputTokenLists = Annotated[
+    Annotated[list[CreateEmbeddingRequestInputTokenList], Field(fail_fast=True)], Field(max_length=2048, min_length=1)
+]
+type CreateEmbeddingRequestInputTokens = Annotated[
+    Annotated[list[Int], Field(fail_fast=True)], Field(max_length=2048, min_length=1)
+]
 
 
 class CreateEmbeddingResponse(OpenModel):
@@ -674,7 +706,9 @@ class PredictionContent(OpenModel):
     content: str | PredictionContentContentParts
 
 
-type PredictionContentContentParts = Annotated[list[ChatCompletionRequestMessageContentPartText], Field(min_length=1)]
+type PredictionContentContentParts = Annotated[
+    Annotated[list[ChatCompletionRequestMessageContentPartText], Field(fail_fast=True)], Field(min_length=1)
+]
 
 
 class PromptCacheBreakpointParam(OpenModel):
@@ -710,7 +744,9 @@ class ResponseFormatText(OpenModel):
     type: Literal["text"]
 
 
-type StopConfigurationStrings = Annotated[list[str], Field(max_length=4, min_length=1)]
+type StopConfigurationStrings = Annotated[
+    Annotated[list[str], Field(fail_fast=True)], Field(max_length=4, min_length=1)
+]
 
 
 class VoiceIdsOrCustomVoiceObject(ClosedModel):

@@ -16,6 +16,7 @@ from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, U
 
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
 SLOWEST_RATE = 16_384
+_MOST_ERRORS = 1_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _CLOSE = {"connection": "close"}
 
@@ -86,4 +87,6 @@ def validate[Model: BaseModel](model: type[Model], value: object) -> Model:
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
+        if error.error_count() > _MOST_ERRORS:  # explaining them all would cost more than the request
+            raise InvalidRequest("The body is not valid in very many places: check its structure.") from None
         raise explain(error, value) from None

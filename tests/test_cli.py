@@ -21,6 +21,7 @@ def test_help_names_the_commands_and_serve_its_options() -> None:
 
 def test_version_prints_the_version() -> None:
     assert run_cli("version").stdout.strip().count(".") == 2
+    assert run_cli("--version").stdout == run_cli("version").stdout
 
 
 def test_the_banner_says_where_what_and_how() -> None:

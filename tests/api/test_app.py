@@ -171,6 +171,8 @@ async def test_a_failure_of_our_own_is_500_without_its_words() -> None:
         ("http://127.0.0.1:9000", {}, 200),
         ("http://[::1]:9000", {}, 200),
         ("http://testserver", {}, 200),
+        ("http://localhost:9000", {}, 200),
+        ("http://evil.example:9000", {}, 401),
         ("http://192.0.2.5:9000", {}, 401),
         ("http://0.0.0.0:9000", {}, 401),
         ("http://192.0.2.5:9000", {"allow_anonymous": True}, 200),
@@ -207,6 +209,13 @@ async def test_v1_lists_the_built_in_models_plainly_while_there_are_no_others() 
         assert "custom-chat" in ids
         for model in ids:
             assert (await http.get(f"/v1/models/{model}")).json()["id"] == model
+
+
+async def test_a_model_is_shown_under_the_id_that_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_BASE_URL", "http://127.0.0.1:9/v1")
+    async with client() as http:
+        assert (await http.get("/v1/models/custom/custom-chat")).json()["id"] == "custom/custom-chat"
+        assert (await http.get("/custom/v1/models/custom-chat")).json()["id"] == "custom-chat"
 
 
 async def test_v1_routes_by_prefix_and_falls_back_to_the_built_in_provider() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from pydantic import ValidationError
 from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
@@ -181,6 +182,20 @@ def test_an_unknown_field_is_named_where_the_schema_is_closed() -> None:
 def test_a_body_that_is_no_object_is_refused(value: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         validate(models.CreateChatCompletionRequest, value)
+    assert caught.value.param is None
+
+
+def test_many_bad_items_are_one_complaint_and_not_as_many() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": [0] * 10_000}]}
+    with pytest.raises(ValidationError) as caught:
+        models.CreateChatCompletionRequest.model_validate(body, strict=True)
+    assert caught.value.error_count() < 10
+
+
+def test_a_body_that_is_wrong_in_very_many_places_is_not_explained_in_all() -> None:
+    biased = {"model": "m", "messages": [message("x")], "logit_bias": dict.fromkeys(map(str, range(5_000)), "x")}
+    with pytest.raises(InvalidRequest, match="very many places") as caught:
+        validate(models.CreateChatCompletionRequest, biased)
     assert caught.value.param is None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.gateway import TEST_KEY, LiveGateway, free_port, running_gateway
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "a-private-question"}]}
 
@@ -44,3 +44,16 @@ def test_a_quieter_level_leaves_the_records_out() -> None:
     with running_gateway(LOG_LEVEL="warning") as gateway:
         assert ask(gateway).status_code == 200
         assert records(gateway) == []
+
+
+def test_why_an_upstream_failed_is_in_the_log_under_the_requests_id() -> None:
+    closed = f"http://127.0.0.1:{free_port()}/v1"
+    with running_gateway(OPENAI_BASE_URL=closed, OPENAI_API_KEY="sk-canary") as gateway:
+        reply = httpx2.post(f"{gateway.base_url}/openai/v1/chat/completions", json=CHAT)
+        (failed,) = [each for each in records(gateway) if each["event"] == "request failed"]
+        log = gateway.log()
+    assert reply.status_code == 502
+    assert failed["request_id"] == reply.headers["x-request-id"]
+    assert failed["code"] == "upstream_unreachable"
+    assert "Connect" in failed["detail"]
+    assert "sk-canary" not in log

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ai_gateway.providers.custom import sample
+from ai_gateway.providers.custom.work import Work
 from tests.providers.custom.schemas import JUNK, SATISFIABLE, Schema
 
 NODE: Schema = {
@@ -196,3 +197,24 @@ def test_an_object_is_preferred_where_one_is_allowed() -> None:
 
 def test_the_length_counts_more_than_the_format() -> None:
     assert len(str(sample.instance({"type": "string", "format": "email", "maxLength": 3}, "seed"))) <= 3
+
+
+def test_a_request_for_many_answers_works_no_longer_than_one_for_one() -> None:
+    work = Work()
+    hard: Schema = {"type": "array", "minItems": 64, "uniqueItems": True, "items": {"pattern": "^(a|b){2,40}c{9}$"}}
+    for seed in range(200):
+        sample.object_instance(hard, str(seed), work)
+    assert work.is_over
+    assert not work.spend(1)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "\\ud800"},
+        {"type": "string", "pattern": "^[\\ud800-\\udfff]+$"},
+        {"type": "integer", "allOf": [{"multipleOf": int("9" * 4200)}, {"multipleOf": int("7" * 4200)}]},
+    ],
+)
+def test_what_is_made_can_always_be_sent(schema: Schema) -> None:
+    assert json.dumps(sample.instance(schema, "s"), ensure_ascii=False).encode()

@@ -1,0 +1,90 @@
+"""One connection, as odd clients and a stopping server use it."""
+
+import json
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+
+BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+
+
+def head(body: bytes, *headers: str, provider: str = "custom") -> bytes:
+    lines = [
+        f"POST /{provider}/v1/chat/completions HTTP/1.1",
+        f"Host: {HOST}",
+        f"Authorization: Bearer {TEST_KEY}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def exchange(gateway: LiveGateway, *parts: bytes, until: bytes | None = None) -> bytes:
+    """Send the parts one after the other; everything that came back, up to `until` or the end."""
+    received = b""
+    with socket.create_connection((HOST, gateway.port), timeout=10) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.05)
+        while part := connection.recv(65536):
+            received += part
+            if until is not None and until in received:
+                break
+    return received
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE"])
+def test_an_offer_of_http2_is_ignored_and_the_request_answered(
+    gateway: LiveGateway, name: str, *, together: bool
+) -> None:
+    offer = head(
+        BODY, "Connection: Upgrade, HTTP2-Settings, close", f"{name}: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk"
+    )
+    reply = exchange(gateway, offer + BODY) if together else exchange(gateway, offer, BODY)
+    assert reply.startswith(b"HTTP/1.1 200")
+    assert reply.count(b"HTTP/1.1") == 1
+
+
+def test_a_body_that_speaks_of_upgrades_arrives_unchanged(gateway: LiveGateway) -> None:
+    body = json.dumps({"model": "m\r\nUpgrade: x", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    reply = exchange(gateway, head(body, "Connection: close") + body)
+    assert json.loads(reply.partition(b"\r\n\r\n")[2])["model"] == "m\r\nUpgrade: x"
+
+
+def stopped(body: bytes, provider: str = "custom", **env: str) -> bytes:
+    """What a client gets whose request is in flight when the grace time is over."""
+    received: list[bytes] = []
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, GRACE_PERIOD_S="1", **env) as gateway:
+        request = head(body, provider=provider) + body
+        client = threading.Thread(target=lambda: received.append(exchange(gateway, request)))
+        client.start()
+        time.sleep(0.7)
+        gateway.process.send_signal(signal.SIGTERM)
+        client.join(10)
+        assert gateway.process.wait(10) == 0
+        assert "Traceback" not in gateway.log()
+    return received[0]
+
+
+def test_a_stream_that_outlives_the_grace_time_ends_in_an_error_and_not_in_done() -> None:
+    slow = {"model": "fault-slow", "messages": [{"role": "user", "content": "Tell me"}], "stream": True}
+    received = stopped(json.dumps(slow).encode())
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b'"code":"overloaded"' in received
+    assert b"[DONE]" not in received
+
+
+def test_a_reply_that_outlives_the_grace_time_is_503_in_the_envelope() -> None:
+    with socket.create_server((HOST, 0)) as silent:  # takes connections and never answers
+        address = f"http://{HOST}:{silent.getsockname()[1]}/v1"
+        received = stopped(BODY, "openai", OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
+    assert received.startswith(b"HTTP/1.1 503")
+    assert b"retry-after" in received
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "overloaded"

@@ -42,7 +42,7 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     """Build the application, from the environment unless settings are given. Raises SettingsError."""
     settings = settings or load()
     configure_logging(settings.log_level)
-    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom")]))
+    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom", settings.unknown_params)]))
     access = Access(
         KeyRing(key.get_secret_value() for key in settings.allowed_api_keys), allow_anonymous=settings.allow_anonymous
     )
@@ -72,7 +72,14 @@ def _upstreams(settings: Settings) -> list[OpenAICompatible]:
         stream=settings.stream_timeout_s,
     )
     return [
-        OpenAICompatible(upstream.name, upstream.base_url, upstream.api_key, timeouts)
+        OpenAICompatible(
+            upstream.name,
+            upstream.base_url,
+            upstream.api_key,
+            timeouts,
+            policies=upstream.policies,
+            unknown_params=upstream.unknown_params or settings.unknown_params,
+        )
         for upstream in configured_upstreams(settings.providers, environment())
     ]
 

@@ -26,6 +26,8 @@ ALIASES = {
     "OPENAI_BASE_URL": "OPENAI_API_BASE_URL",
 }
 
+type UnknownParams = Literal["forward", "drop", "reject"]
+
 
 class SettingsError(Exception):
     """The configuration cannot be used. `problems` has one line each, none of which shows a secret."""
@@ -43,6 +45,7 @@ class ProviderSettings(BaseModel):
     base_url: str
     api_key: SecretStr | None = None
     api_key_env: str | None = None
+    unknown_params: UnknownParams | None = None
 
 
 def _named(name: str) -> AliasChoices:
@@ -76,6 +79,9 @@ class Settings(BaseSettings):
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
     grace_period_s: Annotated[float, Field(ge=0, description="seconds for open requests at shutdown")] = 30.0
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json")] = True
+    unknown_params: Annotated[
+        UnknownParams, Field(description="forward, drop or reject request fields that the contract does not name")
+    ] = "forward"
     providers: Annotated[
         dict[str, ProviderSettings], Field(description="further OpenAI-compatible upstreams, in gateway.toml only")
     ] = {}
@@ -100,9 +106,9 @@ class Settings(BaseSettings):
         keys = value.split(",") if isinstance(value, str) else value
         return [key.strip() for key in keys if key.strip()] if isinstance(keys, list) else keys
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "unknown_params", mode="before")
     @classmethod
-    def _lower_level(cls, value: object) -> object:
+    def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
 

@@ -10,16 +10,22 @@ from abc import ABC
 from collections.abc import AsyncGenerator
 from typing import NoReturn
 
+from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import UnsupportedOperation
+from ai_gateway.providers.policy import Parameters, Policies
 from gateway_contract.openai import models
 
 
 class Provider(ABC):  # noqa: B024 - every operation has a truthful default: this provider does not offer it
-    """One upstream, or one thing that answers like one. `name` is its path segment."""
+    """One upstream, or one thing that answers like one. `name` is its path segment.
 
-    def __init__(self, name: str) -> None:
+    `policies` decide about every request field of the contract, and are applied before the provider is called.
+    """
+
+    def __init__(self, name: str, policies: Policies, unknown_params: UnknownParams = "forward") -> None:
         self.name = name
+        self.parameters = Parameters(name, policies, unknown_params)
 
     async def list_models(self, call: Call) -> models.ListModelsResponse:
         self._unsupported(call)

@@ -6,6 +6,7 @@ from typing import override
 
 from pydantic import BaseModel, SecretStr
 
+from ai_gateway.config.settings import UnknownParams
 from ai_gateway.conform.reply import exact, exact_json
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
@@ -13,6 +14,8 @@ from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
+from ai_gateway.providers.policy import Policies
+from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.providers.transport import OpenStream, Timeouts, Transport, path_segments
 from gateway_contract.openai import models
 
@@ -25,8 +28,17 @@ type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletion
 class OpenAICompatible(Provider):
     """Forwards requests as they are, unknown fields included, and answers with exact replies."""
 
-    def __init__(self, name: str, base_url: str, api_key: SecretStr | None, timeouts: Timeouts) -> None:
-        super().__init__(name)
+    def __init__(  # noqa: PLR0913 - what an upstream is made of
+        self,
+        name: str,
+        base_url: str,
+        api_key: SecretStr | None,
+        timeouts: Timeouts,
+        *,
+        policies: Policies = SAME_WIRE,
+        unknown_params: UnknownParams = "forward",
+    ) -> None:
+        super().__init__(name, policies, unknown_params)
         self._secret = api_key.get_secret_value() if api_key else ""
         headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
         self._transport = Transport(name, base_url, headers, timeouts)

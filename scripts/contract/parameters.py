@@ -1,6 +1,4 @@
-"""Generate the request fields of one document: what every adapter has to decide about, as types and nothing else."""
-
-from keyword import iskeyword
+"""Generate the request fields of one document as types: what every adapter has to decide about."""
 
 from scripts.contract.documents import Json, operations, ref_name, resolve
 from scripts.contract.routes import DOOR_SUFFIX
@@ -29,26 +27,25 @@ def _bodies(document: Json) -> dict[str, str]:
 
 def _opening(name: str, header: str) -> str:
     return (
-        f'{header}"""The request fields of the {name} contract: one value for each, and none forgotten."""\n\n'
+        f'{header}"""The request fields of the {name} contract: a policy for each, and none forgotten."""\n\n'
         "from __future__ import annotations\n\n"
         "from typing import Final, TypedDict\n\n"
         "from pydantic import BaseModel\n\n"
+        "from ai_gateway.contract.types import Policy\n"
         f"from gateway_contract.{name} import models\n"
     )
 
 
 def _fields(operation: str, schema: Json) -> str:
-    fields = schema.get("properties", {})
-    if odd := [field for field in fields if not field.isidentifier() or iskeyword(field)]:
-        raise SystemExit(f"{operation}: the request field '{odd[0]}' cannot be named in Python")
-    lines = [f"    {field}: Value" for field in fields] or ["    pass"]
-    return "\n".join([f"class {_type(operation)}[Value](TypedDict):", f'    """Of {operation}."""\n', *lines])
+    # As a call, which takes names that are none in Python; the formatter makes a class of it where it can.
+    fields = "".join(f"    {field!r}: Policy,\n" for field in schema.get("properties", {}))
+    return f"{_type(operation)} = TypedDict({_type(operation)!r}, {{\n{fields}}})"
 
 
 def _all(bodies: dict[str, str]) -> str:
-    lines = [f"    {operation}: {_type(operation)}[Value]" for operation in bodies]
-    words = '    """Of every operation that takes a body, by its operationId."""\n'
-    return "\n".join(["class RequestParameters[Value](TypedDict):", words, *lines])
+    lines = [f"    {operation}: {_type(operation)}" for operation in bodies]
+    words = '    """A policy for every request field of every operation that takes a body."""\n'
+    return "\n".join(["class Policies(TypedDict):", words, *lines])
 
 
 def _facts(bodies: dict[str, str], document: Json) -> str:

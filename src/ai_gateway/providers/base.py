@@ -13,8 +13,9 @@ from typing import NoReturn
 from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import UnsupportedOperation
-from ai_gateway.providers.policy import Parameters, Policies
+from ai_gateway.providers.policy import Parameters
 from gateway_contract.openai import models
+from gateway_contract.openai.parameters import Policies
 
 
 class Provider(ABC):  # noqa: B024 - every operation has a truthful default: this provider does not offer it

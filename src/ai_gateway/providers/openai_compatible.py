@@ -14,10 +14,10 @@ from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
-from ai_gateway.providers.policy import Policies
 from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.providers.transport import OpenStream, Timeouts, Transport, path_segments
 from gateway_contract.openai import models
+from gateway_contract.openai.parameters import Policies
 
 _JSON = "application/json"
 _DONE = b"[DONE]"

@@ -3,22 +3,21 @@
 A policy is one of four. *forwarded*: the provider gets the field as it came. *mapped*: it gets or honours it in terms
 of its own. *dropped*: the field has no effect there, so it is taken out and named in the reply. *refused*: leaving it
 out would change the answer's meaning, so sending it is a 400.
+
+The contract generates the type `Policies`: mypy names the field that a provider has not decided on.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import cast
 
 from pydantic import BaseModel
 
 from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.types import Policy
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter
-from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, RequestParameters
-
-type Policy = Literal["forwarded", "mapped", "dropped", "refused"]
-type Policies = RequestParameters[Policy]
-"""A policy for each field of each operation; mypy names a field that the contract has and a declaration has not."""
+from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
 
 DROPPED_HEADER = "x-gateway-dropped-params"
 _MOST_NAMES = 50
@@ -61,7 +60,8 @@ class Parameters:
         """
         operation = OPERATION_OF[type(body)]
         self._check(operation, body)
-        named = [field for field in self._dropped[operation] & body.model_fields_set if _take(body, field) is not None]
+        gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
+        named = [field for field in gone if _take(body, field) is not None]
         if body.model_extra and self._unknown == "drop":
             named += body.model_extra
             body.model_fields_set.difference_update(body.model_extra)

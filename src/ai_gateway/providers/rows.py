@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ai_gateway.providers.policy import Policies
 from ai_gateway.providers.same_wire import SAME_WIRE
+from gateway_contract.openai.parameters import Policies
 
 
 @dataclass(frozen=True, slots=True)

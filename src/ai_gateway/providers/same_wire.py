@@ -5,7 +5,7 @@
 
 from typing import Final
 
-from ai_gateway.providers.policy import Policies
+from gateway_contract.openai.parameters import Policies
 
 SAME_WIRE: Final[Policies] = {
     "createChatCompletion": {

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from ai_gateway.config.constants import RESERVED_NAMES
 from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, UnknownParams
-from ai_gateway.providers.policy import Policies
 from ai_gateway.providers.rows import ROWS, ProviderRow
 from ai_gateway.providers.same_wire import SAME_WIRE
+from gateway_contract.openai.parameters import Policies
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")

@@ -5,7 +5,7 @@ It has no voice, so `audio` is refused; so is the value `audio` in `modalities`,
 
 from typing import Final
 
-from ai_gateway.providers.policy import Policies
+from gateway_contract.openai.parameters import Policies
 
 POLICIES: Final[Policies] = {
     "createChatCompletion": {

@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update format lint type unit check test test-cov fuzz fuzz-selftest bench lock clean
+.PHONY: help install run gen gen-check spec-update docs format lint type unit check test test-cov fuzz fuzz-selftest bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ gen-check: .venv/dev.stamp ## Fail if generated/ is not exactly what spec/ gener
 spec-update: .venv/dev.stamp ## Take a newer official document: make spec-update SPEC=path/to/openapi.yaml [ARGS="--dry-run"]
 	@test -n "$(SPEC)" || { echo "Name the document: make spec-update SPEC=path/to/openapi.yaml" >&2; exit 2; }
 	@$(PY) -m scripts.contract update "$(SPEC)" $(ARGS)
+
+docs: .venv/dev.stamp ## Write docs/parameters.md from what the adapters declare
+	@$(PY) -m scripts.parameters
 
 format: .venv/dev.stamp ## Format the code
 	@$(BIN)/ruff format .

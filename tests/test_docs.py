@@ -20,6 +20,7 @@ from ai_gateway.providers.custom.faults import FAULTS
 from ai_gateway.providers.failures import KEPT_STATUSES
 from ai_gateway.providers.rows import ROWS, ProviderRow
 from ai_gateway.routing.configured import configured_upstreams
+from scripts.parameters import PAGE, page
 from tests.support.gateway import LiveGateway, running_gateway
 
 ROOT = Path(__file__).parents[1]
@@ -172,6 +173,10 @@ def test_the_statuses_kept_from_an_upstream_are_the_documented_ones() -> None:
     assert f"({statuses}) keeps" in " ".join(_text("docs/providers.md").split())
     for status in KEPT_STATUSES:
         assert f" {status}" in " ".join(_text("docs/errors.md").split("## The upstream")[1].split())
+
+
+def test_the_page_of_parameters_is_what_the_adapters_declare() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
 
 
 def test_every_fault_model_is_documented_with_what_it_does() -> None:

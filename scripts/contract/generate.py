@@ -12,6 +12,7 @@ from pathlib import Path
 from scripts.contract.build import SOURCES, corrected, merged
 from scripts.contract.documents import read
 from scripts.contract.models import generate_models
+from scripts.contract.parameters import generate_parameters
 from scripts.contract.routes import generate_routes
 
 type Say = Callable[[str], None]
@@ -56,6 +57,8 @@ def _write(spec: Path, target: Path, say: Say) -> None:
             generate_models(document, f'{header}"""Models of the {source.name} contract."""\n'), encoding="utf-8"
         )
         (folder / "routes.py").write_text(generate_routes(source.name, document, header), encoding="utf-8")
+        if parameters := generate_parameters(source.name, document, header):
+            (folder / "parameters.py").write_text(parameters, encoding="utf-8")
         say(f"      {len(document['components']['schemas'])} schemas, {len(document['paths'])} paths")
     say(f"[{len(SOURCES) + 1}/{len(SOURCES) + 1}] contract: merge and format")
     contract = merged(documents, read(spec / "info.yaml"))

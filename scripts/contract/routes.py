@@ -10,7 +10,7 @@ import jinja2
 from scripts.contract.documents import Json, operations, ref_name, refs, resolve
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_DOOR_SUFFIX = "Routed"
+DOOR_SUFFIX = "Routed"
 _RESERVED_PARAMETERS = {"provider"}  # carried by Call
 
 
@@ -86,7 +86,7 @@ def generate_routes(name: str, document: Json, header: str) -> str:
 
 
 def _stub(path: str, method: str, operation: Json, document: Json) -> Stub:
-    operation_id = operation.get("operationId", "").removesuffix(_DOOR_SUFFIX)
+    operation_id = operation.get("operationId", "").removesuffix(DOOR_SUFFIX)
     if not _snake(operation_id).isidentifier() or iskeyword(_snake(operation_id)):
         raise SystemExit(f"{method} {path}: the operationId '{operation_id}' makes no function name")
     parameters = [_parameter(p, operation_id) for p in operation.get("parameters", [])]

@@ -4,6 +4,7 @@ GatewayError                     500  internal_error
 +-- InvalidRequest               400  (param names the field)
 |   +-- MissingParameter         400  missing_required_parameter
 |   +-- UnsupportedOperation     400  unsupported_operation
+|   +-- UnsupportedParameter     400  unsupported_parameter
 |   +-- UnsupportedValue         400  unsupported_value
 +-- Unauthorized                 401
 |   +-- MissingApiKey            401  missing_api_key
@@ -82,6 +83,10 @@ class MissingParameter(InvalidRequest):
 
 class UnsupportedOperation(InvalidRequest):
     code = "unsupported_operation"
+
+
+class UnsupportedParameter(InvalidRequest):
+    code = "unsupported_parameter"
 
 
 class UnsupportedValue(InvalidRequest):

@@ -93,11 +93,13 @@ class Gateway:
         return model if plain else f"{provider.name}/{model}"
 
     def _route(self, call: Call, body: Request) -> Provider:
-        """Who answers; the body's model becomes what it is called there."""
+        """Who answers; the body's model becomes what it is called there, and fields of no use there go."""
         route = self._resolver.resolve(call.provider, body.model)
         if route.model != body.model:
             body.model = route.model
-        return self._named(call, route.provider)
+        provider = self._named(call, route.provider)
+        provider.parameters.apply(call, body)
+        return provider
 
     @staticmethod
     def _named(call: Call, provider: Provider) -> Provider:

@@ -113,3 +113,23 @@ def test_providers_cannot_come_from_one_variable(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PROVIDERS", value)
     with pytest.raises(SettingsError, match="PROVIDERS: cannot be set in the environment"):
         load()
+
+
+def test_unknown_params_takes_one_of_three_words_for_all_and_for_one_provider(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load().unknown_params == "forward"
+    monkeypatch.setenv("UNKNOWN_PARAMS", "Reject")
+    table = '[providers.lab]\nbase_url = "http://127.0.0.1:5/v1"\n'
+    (tmp_path / "gateway.toml").write_text(f'{table}unknown_params = "drop"\n', encoding="utf-8")
+    settings = load()
+    assert (settings.unknown_params, settings.providers["lab"].unknown_params) == ("reject", "drop")
+    (tmp_path / "gateway.toml").write_text(f'{table}unknown_params = "lose"\n', encoding="utf-8")
+    monkeypatch.setenv("UNKNOWN_PARAMS", "perhaps")
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert {problem.split(":")[0] for problem in caught.value.problems} == {
+        "UNKNOWN_PARAMS",
+        "providers.lab.unknown_params",
+    }

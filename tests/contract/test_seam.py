@@ -19,6 +19,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEEDED = ("src", "generated", "spec", "scripts", "pyproject.toml")
 HANDLERS = Path("src", "ai_gateway", "api", "openai.py")
+DECISIONS = (
+    Path("src", "ai_gateway", "providers", "same_wire.py"),
+    Path("src", "ai_gateway", "providers", "custom", "parameters.py"),
+)
 ROUTES = Path("generated", "gateway_contract", "openai", "routes.py")
 
 # Written for this test; the official schemas are others.
@@ -147,7 +151,37 @@ def test_a_new_operation_arrives_as_a_stub_and_mypy_is_red_until_its_handler_is_
 
     handlers = tree / HANDLERS
     handlers.write_text(handlers.read_text(encoding="utf-8") + BOUND, encoding="utf-8")
+    undecided = typed(tree).splitlines()
+    assert {line.split(":")[0] for line in undecided} == {str(path) for path in DECISIONS}
+    assert all('Missing key "createModeration"' in line for line in undecided)
+
+    for path in DECISIONS:
+        decide(tree / path, "}\n", '    "createModeration": {"input": "forwarded", "model": "mapped"},\n}\n')
     assert typed(tree) == ""
+
+
+def test_a_new_request_field_is_red_in_every_adapter_until_each_has_decided(tree: Path) -> None:
+    def invent(document: Json) -> None:
+        body = resolve(document, "#/components/schemas/CreateEmbeddingRequest")
+        body["properties"]["x-late"] = {"type": "string"}
+
+    change(tree, "openai/facts.yaml", invent)
+    contract(tree, "gen")
+    undecided = typed(tree).splitlines()
+    assert {line.split(":")[0] for line in undecided} == {str(path) for path in DECISIONS}
+    assert all('Missing key "x-late"' in line for line in undecided)
+
+    for path, policy in zip(DECISIONS, ("forwarded", "lost"), strict=True):
+        decide(tree / path, "    },\n}\n", f'        "x-late": "{policy}",\n    }},\n}}\n')
+    assert "src/ai_gateway/providers/same_wire.py" not in typed(tree)
+    assert "has type \"Literal['lost']\"" in typed(tree), "a decision is one of four"
+
+
+def decide(path: Path, end: str, decision: str) -> None:
+    """Write a decision where an adapter's table ends."""
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith(end)
+    path.write_text(text.removesuffix(end) + decision, encoding="utf-8")
 
 
 def test_an_operation_that_is_gone_leaves_its_handler_red(tree: Path) -> None:

@@ -4,12 +4,13 @@ import pytest
 
 from ai_gateway.errors import ModelNotFound, ProviderNotFound
 from ai_gateway.providers.base import Provider
+from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolver
 
 
 def resolver(*names: str) -> Resolver:
-    return Resolver(Registry([*(Provider(name) for name in names), Provider("custom")]))
+    return Resolver(Registry([Provider(name, SAME_WIRE) for name in (*names, "custom")]))
 
 
 @pytest.mark.parametrize(

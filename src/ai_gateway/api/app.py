@@ -42,7 +42,7 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     """Build the application, from the environment unless settings are given. Raises SettingsError."""
     settings = settings or load()
     configure_logging(settings.log_level)
-    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom")]))
+    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom", settings.unknown_params)]))
     access = Access(
         KeyRing(key.get_secret_value() for key in settings.allowed_api_keys), allow_anonymous=settings.allow_anonymous
     )
@@ -78,6 +78,8 @@ def _upstreams(settings: Settings) -> list[OpenAICompatible]:
             upstream.api_key,
             timeouts,
             settings.provider_conformance.get(upstream.name, settings.conformance),
+            policies=upstream.policies,
+            unknown_params=upstream.unknown_params or settings.unknown_params,
         )
         for upstream in configured_upstreams(settings.providers, environment())
     ]

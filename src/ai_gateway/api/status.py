@@ -15,6 +15,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.render import openai_envelope
 from ai_gateway.contract.route import Security
 from ai_gateway.errors import GatewayError, Unavailable
+from ai_gateway.providers.base import Provider
 from ai_gateway.routing.registry import Registry
 from gateway_contract.gateway import models
 from gateway_contract.gateway.routes import Handlers
@@ -46,6 +47,7 @@ class StatusHandlers(Handlers):
         self.endpoints = endpoints
         self.documented = documented
         self._started = time.monotonic()
+        self._ledger = models.ParameterLedger(providers=[_ledger_of(provider) for provider in registry])
 
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
@@ -100,6 +102,28 @@ class StatusHandlers(Handlers):
     @override
     async def get_version(self, call: Call) -> models.VersionInfo:
         return models.VersionInfo(version=VERSION, commit=BUILD.commit, build_date=BUILD.date, dev=BUILD.commit is None)
+
+    @override
+    async def list_parameters(self, call: Call) -> models.ParameterLedger:
+        return self._ledger
+
+
+def _ledger_of(provider: Provider) -> models.ProviderParameters:
+    kept = provider.parameters
+    return models.ProviderParameters(
+        provider=provider.name,
+        operations=[
+            models.OperationParameters(
+                operation=operation,
+                forwarded=kept.fields(operation, "forwarded"),
+                mapped=kept.fields(operation, "mapped"),
+                dropped=kept.fields(operation, "dropped"),
+                refused=kept.fields(operation, "refused"),
+                unknown=kept.unknown(operation),
+            )
+            for operation in kept.operations
+        ],
+    )
 
 
 def _takes_json(headers: Mapping[str, str]) -> bool:

@@ -27,6 +27,8 @@ ALIASES = {
     "OPENAI_BASE_URL": "OPENAI_API_BASE_URL",
 }
 
+type UnknownParams = Literal["forward", "drop", "reject"]
+
 
 type Conformance = Literal["repair", "enforce", "observe"]
 
@@ -47,6 +49,7 @@ class ProviderSettings(BaseModel):
     base_url: str
     api_key: SecretStr | None = None
     api_key_env: str | None = None
+    unknown_params: UnknownParams | None = None
 
 
 def _named(name: str) -> AliasChoices:
@@ -86,6 +89,9 @@ class Settings(BaseSettings):
     provider_conformance: Annotated[
         dict[str, Conformance], Field(description="the same for single providers by name, in gateway.toml only")
     ] = {}
+    unknown_params: Annotated[
+        UnknownParams, Field(description="forward, drop or reject request fields that the contract does not name")
+    ] = "forward"
     providers: Annotated[
         dict[str, ProviderSettings], Field(description="further OpenAI-compatible upstreams, in gateway.toml only")
     ] = {}
@@ -112,9 +118,9 @@ class Settings(BaseSettings):
             return keys
         return [key.strip() for key in keys if key.strip()]
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "unknown_params", mode="before")
     @classmethod
-    def _lower_level(cls, value: object) -> object:
+    def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
 

@@ -1,6 +1,6 @@
-"""What the generated models are made of: the two kinds of object and JSON Schema's idea of an integer."""
+"""What the generated code is made of: two kinds of object, JSON Schema's idea of an integer, and policies."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -11,6 +11,10 @@ def _integral(value: object) -> object:
 
 
 Int = Annotated[int, BeforeValidator(_integral)]
+
+
+type Policy = Literal["forwarded", "mapped", "dropped", "refused"]
+"""What becomes of a request field: see providers/policy.py."""
 
 
 class OpenModel(BaseModel):

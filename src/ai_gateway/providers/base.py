@@ -10,20 +10,30 @@ from abc import ABC
 from collections.abc import AsyncGenerator
 from typing import NoReturn
 
-from ai_gateway.config.settings import Conformance
+from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import UnsupportedOperation
+from ai_gateway.providers.policy import Parameters
 from gateway_contract.openai import models
+from gateway_contract.openai.parameters import Policies
 
 
 class Provider(ABC):  # noqa: B024 - every operation has a truthful default: this provider does not offer it
     """One upstream, or one thing that answers like one. `name` is its path segment.
 
+    `policies` decide about every request field of the contract, and are applied before the provider is called.
     `conformance` says what becomes of replies that do not follow the contract.
     """
 
-    def __init__(self, name: str, conformance: Conformance = "repair") -> None:
+    def __init__(
+        self,
+        name: str,
+        policies: Policies,
+        unknown_params: UnknownParams = "forward",
+        conformance: Conformance = "repair",
+    ) -> None:
         self.name = name
+        self.parameters = Parameters(name, policies, unknown_params)
         self.conformance = conformance
 
     async def list_models(self, call: Call) -> models.ListModelsResponse:

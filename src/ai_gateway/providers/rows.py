@@ -1,6 +1,9 @@
 """OpenAI-compatible upstreams as data: adding one means adding one row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ai_gateway.providers.same_wire import SAME_WIRE
+from gateway_contract.openai.parameters import Policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,12 +12,15 @@ class ProviderRow:
 
     The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`. An upstream with `needs_key` is
     configured when either is set, and then lacks a key if only the URL is; one without is configured by its URL.
+    `policies` differ from the wire's own only where the upstream's documentation is certain and lasting: what an
+    upstream does not take it refuses by itself, and says so.
     """
 
     name: str
     base_url: str
     key_env: str
     needs_key: bool = True
+    policies: Policies = field(default_factory=lambda: SAME_WIRE)
 
     @property
     def base_url_env(self) -> str:

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGE = Path("generated", "gateway_contract")
 FILES = {
     "__init__.py", "py.typed", "openapi.json",
-    "openai/__init__.py", "openai/models.py", "openai/routes.py",
+    "openai/__init__.py", "openai/models.py", "openai/parameters.py", "openai/routes.py",
     "gateway/__init__.py", "gateway/models.py", "gateway/routes.py",
 }  # fmt: skip
 

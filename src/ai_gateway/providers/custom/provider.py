@@ -3,9 +3,11 @@
 from collections.abc import AsyncGenerator
 from typing import Final, override
 
+from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import chat, chat_stream, completion, embeddings, faults
+from ai_gateway.providers.custom.parameters import POLICIES
 from gateway_contract.openai import models
 
 MODELS: Final = ("custom-chat", "custom-completion", "custom-embedding")
@@ -17,8 +19,8 @@ _CREATED = 1_767_225_600  # the first second of 2026: a constant, so that the li
 class CustomProvider(Provider):
     """A public test double: the same request gets the same reply, on every operation and option."""
 
-    def __init__(self, name: str = "custom") -> None:
-        super().__init__(name)
+    def __init__(self, name: str = "custom", unknown_params: UnknownParams = "forward") -> None:
+        super().__init__(name, POLICIES, unknown_params)
 
     @override
     async def list_models(self, call: Call) -> models.ListModelsResponse:

@@ -1,0 +1,77 @@
+"""Which request fields the built-in provider honours; the others mean nothing to a double that draws no lots.
+
+It has no voice, so `audio` is refused; so is the value `audio` in `modalities`, of which it honours `text`.
+"""
+
+from typing import Final
+
+from gateway_contract.openai.parameters import Policies
+
+POLICIES: Final[Policies] = {
+    "createChatCompletion": {
+        "metadata": "dropped",
+        "top_logprobs": "mapped",
+        "temperature": "dropped",
+        "top_p": "dropped",
+        "user": "dropped",
+        "safety_identifier": "dropped",
+        "prompt_cache_key": "dropped",
+        "prompt_cache_retention": "dropped",
+        "prompt_cache_options": "dropped",
+        "messages": "mapped",
+        "model": "mapped",
+        "service_tier": "mapped",
+        "modalities": "mapped",
+        "verbosity": "dropped",
+        "reasoning_effort": "dropped",
+        "max_completion_tokens": "mapped",
+        "frequency_penalty": "dropped",
+        "presence_penalty": "dropped",
+        "web_search_options": "dropped",
+        "response_format": "mapped",
+        "audio": "refused",
+        "store": "dropped",
+        "moderation": "dropped",
+        "stream": "mapped",
+        "stop": "mapped",
+        "logit_bias": "dropped",
+        "logprobs": "mapped",
+        "max_tokens": "mapped",
+        "n": "mapped",
+        "prediction": "dropped",
+        "seed": "mapped",
+        "stream_options": "mapped",
+        "tools": "mapped",
+        "tool_choice": "mapped",
+        "parallel_tool_calls": "mapped",
+        "function_call": "mapped",
+        "functions": "mapped",
+    },
+    "createCompletion": {
+        "model": "mapped",
+        "prompt": "mapped",
+        "best_of": "dropped",
+        "echo": "mapped",
+        "frequency_penalty": "dropped",
+        "logit_bias": "dropped",
+        "logprobs": "mapped",
+        "max_tokens": "mapped",
+        "n": "mapped",
+        "presence_penalty": "dropped",
+        "seed": "mapped",
+        "stop": "mapped",
+        "stream": "mapped",
+        "stream_options": "mapped",
+        "suffix": "mapped",
+        "temperature": "dropped",
+        "top_p": "dropped",
+        "user": "dropped",
+    },
+    "createEmbedding": {
+        "input": "mapped",
+        "model": "mapped",
+        "encoding_format": "mapped",
+        "dimensions": "mapped",
+        "user": "dropped",
+    },
+}

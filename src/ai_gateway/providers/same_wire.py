@@ -1,0 +1,77 @@
+"""What an upstream of OpenAI's own wire gets: every request field as it came.
+
+`model` alone is mapped: at the door that routes by model, the provider's name in front of it is taken off.
+"""
+
+from typing import Final
+
+from gateway_contract.openai.parameters import Policies
+
+SAME_WIRE: Final[Policies] = {
+    "createChatCompletion": {
+        "metadata": "forwarded",
+        "top_logprobs": "forwarded",
+        "temperature": "forwarded",
+        "top_p": "forwarded",
+        "user": "forwarded",
+        "safety_identifier": "forwarded",
+        "prompt_cache_key": "forwarded",
+        "prompt_cache_retention": "forwarded",
+        "prompt_cache_options": "forwarded",
+        "messages": "forwarded",
+        "model": "mapped",
+        "service_tier": "forwarded",
+        "modalities": "forwarded",
+        "verbosity": "forwarded",
+        "reasoning_effort": "forwarded",
+        "max_completion_tokens": "forwarded",
+        "frequency_penalty": "forwarded",
+        "presence_penalty": "forwarded",
+        "web_search_options": "forwarded",
+        "response_format": "forwarded",
+        "audio": "forwarded",
+        "store": "forwarded",
+        "moderation": "forwarded",
+        "stream": "forwarded",
+        "stop": "forwarded",
+        "logit_bias": "forwarded",
+        "logprobs": "forwarded",
+        "max_tokens": "forwarded",
+        "n": "forwarded",
+        "prediction": "forwarded",
+        "seed": "forwarded",
+        "stream_options": "forwarded",
+        "tools": "forwarded",
+        "tool_choice": "forwarded",
+        "parallel_tool_calls": "forwarded",
+        "function_call": "forwarded",
+        "functions": "forwarded",
+    },
+    "createCompletion": {
+        "model": "mapped",
+        "prompt": "forwarded",
+        "best_of": "forwarded",
+        "echo": "forwarded",
+        "frequency_penalty": "forwarded",
+        "logit_bias": "forwarded",
+        "logprobs": "forwarded",
+        "max_tokens": "forwarded",
+        "n": "forwarded",
+        "presence_penalty": "forwarded",
+        "seed": "forwarded",
+        "stop": "forwarded",
+        "stream": "forwarded",
+        "stream_options": "forwarded",
+        "suffix": "forwarded",
+        "temperature": "forwarded",
+        "top_p": "forwarded",
+        "user": "forwarded",
+    },
+    "createEmbedding": {
+        "input": "forwarded",
+        "model": "mapped",
+        "encoding_format": "forwarded",
+        "dimensions": "forwarded",
+        "user": "forwarded",
+    },
+}

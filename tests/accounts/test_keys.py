@@ -16,6 +16,7 @@ RING = KeyRing(["alpha", "beta"])
         {"x-api-key": "alpha"},
         {"api-key": "beta"},
         {"authorization": "Bearer alpha", "x-api-key": "alpha"},
+        {"authorization": "Basic dTpw", "x-api-key": "alpha"},
     ],
 )
 def test_a_known_key_is_let_in_from_any_header(headers: dict[str, str]) -> None:

@@ -661,9 +661,9 @@ async def test_a_hundred_streams_at_once_all_complete(relay: LiveGateway) -> Non
         ) as client,
         anyio.create_task_group() as group,
     ):
-        for index in range(100):
+        for index in range(150):
             group.start_soon(one, client, index)
-    assert texts == [TEXT] * 100
+    assert texts == [TEXT] * 150
     assert time.monotonic() - started < 20, "they waited for each other"
 
 
@@ -673,3 +673,23 @@ def test_the_log_of_all_this_holds_no_secret(relay: LiveGateway) -> None:
     assert UPSTREAM_KEY not in relay.log()
     assert TEST_KEY not in relay.log()
     assert "Traceback" not in relay.log()
+
+
+# -- what the gateway keeps between calls --
+
+
+def test_an_upstreams_cookies_are_not_kept(relay: LiveGateway, upstream: Upstream) -> None:
+    head = b"HTTP/1.1 429 Too Many Requests\r\nset-cookie: session=canary\r\ncontent-length: 0\r\n\r\n"
+    upstream.program("cookies", head)
+    first = ask(relay, "cookies")
+    assert first.status_code == 429
+    assert "set-cookie" not in first.headers
+    ask(relay, "cookies")
+    assert "cookie" not in {name for name, _ in upstream.last("cookies").headers}
+
+
+def test_a_stream_that_drips_for_ever_ends_when_its_time_is_over(upstream: Upstream) -> None:
+    with relaying(upstream.url, STREAM_TIMEOUT_S="1", STREAM_IDLE_TIMEOUT_S="30") as live:
+        got = events_of(ask(live, "stalled-stream", stream=True))
+    assert got.error is not None
+    assert (got.error["code"], got.done) == ("upstream_timeout", False)

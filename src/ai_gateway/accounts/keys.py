@@ -42,7 +42,10 @@ def presented(headers: Mapping[str, str]) -> str | None:
     authorization = headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.strip().partition(" ")
-        keys.append(token.strip() if scheme.lower() == "bearer" else "")
+        if scheme.lower() == "bearer":
+            keys.append(token.strip())
+        elif not keys:  # beside a key of ours, another scheme is for a proxy on the way
+            keys.append("")
     if len(set(keys)) > 1:
         raise InvalidRequest("Two different API keys were sent: send one.")
     return keys[0] if keys else None

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import override
 
@@ -50,4 +51,5 @@ def configure_logging(level: str) -> None:
 def write_record(event: str, **fields: object) -> None:
     """One record at level info, past structlog: on every request its pipeline costs more than the request's routing."""
     record = {"timestamp": datetime.now(UTC).isoformat(), "level": "info", "event": event, **fields}
-    sys.stderr.write(to_json(record, inf_nan_mode="null").decode() + "\n")
+    with suppress(OSError, ValueError):  # a log that nobody reads any more must not end the request
+        sys.stderr.write(to_json(record, inf_nan_mode="null").decode() + "\n")

@@ -105,6 +105,7 @@ class OpenAICompatible(Provider):
             async with aclosing(stream.events()) as events:
                 async for data in events:
                     if data == _DONE:
+                        await stream.drain()
                         return
                     yield self._exact(call, model, data, body.model)
 

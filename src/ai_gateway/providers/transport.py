@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from ai_gateway.providers.failures import CLIENT_FAILURES, from_exception
 from ai_gateway.providers.sse import EventParser
 
 _MAX_HEADER = 16 * 1024
+_DRAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,13 @@ class OpenStream:
                 yield data
             if parser.lines > lines:  # single bytes are no progress, however regularly they come
                 idle = now() + self._timeouts.stream_idle
+
+    async def drain(self) -> None:
+        """Read what little is left after the last event, so that the connection can carry the next request."""
+        with suppress(aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_DRAIN_S):
+                while await self._reply.content.readany():
+                    pass
 
     async def _next_bytes(self) -> bytes:
         """What has arrived; empty at the end. A connection that breaks off has truncated the stream."""

@@ -13,8 +13,8 @@ from itertools import pairwise
 from zlib import crc32
 
 DIMENSIONS = 1536
-MOST_NUMBERS = 16_777_216
-"""In one reply: as many inputs as the contract allows, 8192 numbers each. More would only fill memory."""
+MOST_NUMBERS = 4_194_304
+"""In one reply: as many inputs as the contract allows, in the default length. More would only take others' time."""
 
 _WORD = re.compile(r"\w+")
 _LONG_WORD = 8

@@ -11,6 +11,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install run gen gen-check spec-update docs format lint type unit check test test-cov fuzz fuzz-selftest bench lock clean
 
+# CI=true turns a skipped suite (no npm, say) into a failure.
+
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 

@@ -35,6 +35,11 @@ def dig(value: object, *path: str | int) -> object:
     return value
 
 
+def given(value: object, *path: str | int) -> bool:
+    """Whether anything but null stands at the path."""
+    return dig(value, *path) not in (None, ABSENT)
+
+
 def items(value: object, *path: str | int) -> list[object]:
     """The items of the list at the path; none if there is no list."""
     found = dig(value, *path)

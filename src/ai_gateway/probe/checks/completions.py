@@ -7,7 +7,7 @@ from ai_gateway.probe.checks.chat import adds_up, numbered
 from ai_gateway.probe.checks.stream import finished_once, one_done
 from ai_gateway.probe.judge import exact, expect, grant
 from ai_gateway.probe.probe import Probe
-from ai_gateway.probe.reply import ABSENT, Events, Reply, count, dig, items, words
+from ai_gateway.probe.reply import Events, Reply, count, dig, given, items, words
 from gateway_contract.openai import models
 
 
@@ -72,7 +72,7 @@ async def _finish(probe: Probe) -> None:
 
 async def _usage_unasked(probe: Probe) -> None:
     for chunk in (await _streamed(probe)).chunks():
-        expect(dig(chunk, "usage") in {None, ABSENT}, "no usage, since it was not asked for", chunk)
+        expect(not given(chunk, "usage"), "no usage, since it was not asked for", chunk)
 
 
 _GROUP = "completions"

@@ -9,7 +9,7 @@ from ai_gateway.probe.check import Check
 from ai_gateway.probe.checks.stream import exact_chunks, finished_once, one_done
 from ai_gateway.probe.judge import exact, expect, grant, granted, said
 from ai_gateway.probe.probe import Probe, user
-from ai_gateway.probe.reply import ABSENT, Events, Reply, dig, items, words
+from ai_gateway.probe.reply import ABSENT, Events, Reply, count, dig, items, words
 from ai_gateway.probe.verdict import Failed
 from gateway_contract.openai import models
 
@@ -132,19 +132,19 @@ async def _stream_exact(probe: Probe) -> None:
     one_done(stream)
 
 
-def _deltas(stream: Events) -> dict[object, list[object]]:
+def _deltas(stream: Events) -> dict[int, list[object]]:
     """What the stream says of each call, by its index."""
-    calls: dict[object, list[object]] = {}
+    calls: dict[int, list[object]] = {}
     for choice in stream.choices():
         for delta in items(choice, "delta", "tool_calls"):
-            calls.setdefault(dig(delta, "index"), []).append(delta)
+            calls.setdefault(count(delta, "index"), []).append(delta)
     expect(bool(calls), "deltas of a tool call", stream.reply)
     return calls
 
 
 async def _stream_deltas(probe: Probe) -> None:
     for index, (first, *later) in _deltas(await _streamed(probe)).items():
-        expect(isinstance(index, int), "an index in every delta of a call", first)
+        expect(index >= 0, "an index in every delta of a call", first)
         known = words(first, "id") and words(first, "function", "name") and dig(first, "type") == "function"
         expect(bool(known), "id, type and function.name in a call's first delta", first)
         again = [delta for delta in later if words(delta, "id") or words(delta, "function", "name")]

@@ -215,3 +215,13 @@ async def test_the_same_question_is_asked_once() -> None:
         chosen = [check for check in CHECKS if check.id in {"chat-reply", "chat-text", "chat-usage", "models-list"}]
         await run(Target(upstream.url, model="m"), chosen, 4, lambda _: None)
         assert len(upstream.requests) == 2
+
+
+async def test_no_check_passes_on_a_server_that_only_fails() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(b"Internal Server Error", status=500, content_type="text/plain")
+
+    with running_upstream(answer) as upstream:
+        result = await run(Target(upstream.url, "key", model="m"), CHECKS, 4, lambda _: None)
+    assert [one.id for one in result.of(Verdict.PASSED)] == []
+    assert result.of(Verdict.SKIPPED) == []

@@ -83,5 +83,5 @@ def shorten(text: str, key: str | None) -> str:
     """What may be shown of a text: without the key, without control characters, and not too long."""
     if key:
         text = text.replace(key, "[key]").replace(json.dumps(key)[1:-1], "[key]")
-    plain = "".join(sign if sign.isprintable() else " " for sign in text)
-    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]} ..."
+    plain = "".join(sign if sign.isprintable() else " " for sign in text[:_SHOWN])
+    return plain if len(text) <= _SHOWN else f"{plain} ..."

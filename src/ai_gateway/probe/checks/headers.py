@@ -47,11 +47,13 @@ async def _ids_differ(probe: Probe) -> None:
 
 async def _json(probe: Probe) -> None:
     reply = await probe.chat()
+    expect(reply.status == 200, "status 200", reply)
     expect(reply.media_type == "application/json", "application/json", reply)
 
 
 async def _plain(probe: Probe) -> None:
     reply = await probe.chat()
+    expect(reply.status == 200, "status 200", reply)
     coding = reply.headers.get("content-encoding", "identity")
     expect(coding == "identity", "no compression, since none is accepted", f"content-encoding: {coding}")
 

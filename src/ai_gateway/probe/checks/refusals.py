@@ -53,6 +53,7 @@ async def _wrong_key(probe: Probe) -> None:
 
 async def _secret(probe: Probe) -> None:
     reply = await _unauthorised(probe, f"Bearer {_WRONG_KEY}")
+    expect(reply.status == 401, "status 401", reply)
     expect(_WRONG_KEY.encode() not in reply.body, "a refusal that does not quote the key", reply)
 
 

@@ -39,7 +39,7 @@ def probed(address: str) -> Result:
 
 def rows(habits: list[str]) -> list[Row]:
     with both(habits) as addresses:
-        return [(habit, *map(probed, addresses[habit])) for habit in habits]
+        return [(habit, probed(direct), probed(through)) for habit, (direct, through) in addresses.items()]
 
 
 def failed(result: Result) -> list[str]:

@@ -85,7 +85,7 @@ def test_a_missing_endpoint_is_a_skip_only_where_it_may_be_missing() -> None:
 
 def test_a_refusal_must_blame_the_right_field_with_the_right_code() -> None:
     assert refused(refusal(400, "x", "messages[0].role"), 400, param="messages").param == "messages[0].role"
-    for asked in ({"param": "message"}, {"code": "y"}):
+    for asked in ({"param": "message"}, {"coded": "y"}):
         with pytest.raises(Failed):
             refused(refusal(400, "x", "messages[0].role"), 400, **asked)
 

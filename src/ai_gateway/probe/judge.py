@@ -77,7 +77,7 @@ def _no_endpoint(reply: Reply, refusal: models.Error) -> bool:
     return reply.status in {404, 405} and refusal.code in _MISSING_ENDPOINT
 
 
-def refused(reply: Reply, *statuses: int, param: str = "", code: str = "") -> models.Error:
+def refused(reply: Reply, *statuses: int, param: str = "", coded: str = "") -> models.Error:
     """A refusal with one of the statuses, in OpenAI's envelope, that blames what it should."""
     expect(reply.status in statuses, f"status {' or '.join(map(str, statuses))}", reply)
     expect(reply.media_type == "application/json", "an error as application/json", reply)
@@ -85,7 +85,7 @@ def refused(reply: Reply, *statuses: int, param: str = "", code: str = "") -> mo
     expect(bool(error.message.strip()), "a message", reply)
     blamed = error.param or ""
     expect(not param or blamed == param or blamed.startswith((f"{param}.", f"{param}[")), f"param {param!r}", reply)
-    expect(not code or error.code == code, f"code {code!r}", reply)
+    expect(not coded or error.code == coded, f"code {coded!r}", reply)
     return error
 
 

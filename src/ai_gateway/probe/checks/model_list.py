@@ -52,7 +52,7 @@ async def _same(probe: Probe) -> None:
 
 
 async def _unknown(probe: Probe) -> None:
-    refused(await probe.retrieve(NO_SUCH_MODEL), 404, code="model_not_found")
+    refused(await probe.retrieve(NO_SUCH_MODEL), 404, coded="model_not_found")
 
 
 CHECKS: Final = (

@@ -12,15 +12,15 @@ _WRONG_KEY = "sk-probe-wrong-0123456789"
 
 
 async def _model(probe: Probe) -> None:
-    refused(await probe.chat(model=NO_SUCH_MODEL), 404, code="model_not_found")
+    refused(await probe.chat(model=NO_SUCH_MODEL), 404, coded="model_not_found")
 
 
 async def _model_embeddings(probe: Probe) -> None:
-    refused(await probe.embed(model=NO_SUCH_MODEL), 404, code="model_not_found")
+    refused(await probe.embed(model=NO_SUCH_MODEL), 404, coded="model_not_found")
 
 
 async def _model_completions(probe: Probe) -> None:
-    refused(await probe.complete(model=NO_SUCH_MODEL), 404, code="model_not_found")
+    refused(await probe.complete(model=NO_SUCH_MODEL), 404, coded="model_not_found")
 
 
 async def _path(probe: Probe) -> None:
@@ -48,7 +48,7 @@ async def _no_key(probe: Probe) -> None:
 
 
 async def _wrong_key(probe: Probe) -> None:
-    refused(await _unauthorised(probe, f"Bearer {_WRONG_KEY}"), 401, code="invalid_api_key")
+    refused(await _unauthorised(probe, f"Bearer {_WRONG_KEY}"), 401, coded="invalid_api_key")
 
 
 async def _secret(probe: Probe) -> None:

@@ -16,7 +16,7 @@ SRC, SCRIPTS, TESTS, GENERATED = ROOT / "src", ROOT / "scripts", ROOT / "tests",
 LEVELS = (
     {"__main__"},
     {"cli"},
-    {"server", "api"},
+    {"server", "api", "probe"},
     {"middleware"},
     {"gateway"},
     {"routing", "tools", "accounts", "resilience"},
@@ -129,7 +129,9 @@ def test_no_module_imports_a_name_that_is_private_to_another() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("closed", ["providers", "routing", "gateway", "conform", "translate", "accounts", "errors"])
+@pytest.mark.parametrize(
+    "closed", ["providers", "routing", "gateway", "conform", "translate", "accounts", "errors", "probe"]
+)
 def test_what_answers_knows_nothing_of_the_web_framework(closed: str) -> None:
     wrong = [
         f"{shown(path)} imports {name}"

@@ -46,7 +46,7 @@ class Seen:
         if self.method == "GET":
             _, found, name = self.path.partition("/models/")
             return unquote(name) if found else "models-list"
-        with suppress(ValueError):
+        with suppress(ValueError, AttributeError, RecursionError):  # a body may be anything
             return str(self.json.get("model", ""))
         return ""
 

@@ -1,0 +1,213 @@
+"""Chat completions that come whole."""
+
+from typing import Final
+
+from ai_gateway.probe.check import Check
+from ai_gateway.probe.checks.model_list import is_time
+from ai_gateway.probe.judge import answered, exact, expect, granted, said
+from ai_gateway.probe.probe import QUESTION, Probe, user
+from ai_gateway.probe.reply import ABSENT, Reply, count, dig, items, words
+from gateway_contract.openai import models
+
+_PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
+    "AAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+_NEVER_NULL = ("system_fingerprint", "usage")
+_NEVER_NULL_IN_MESSAGE = ("tool_calls", "function_call", "annotations")
+_SAMPLING = {
+    "temperature": 0,
+    "top_p": 1,
+    "seed": 7,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "user": "probe",
+}
+
+
+async def _whole(probe: Probe, *optional: str, **fields: object) -> object:
+    """An exact reply to a request with these fields; those that are optional may be refused."""
+    reply = await probe.chat(**fields)
+    value = granted(reply, *optional) if optional else answered(reply)
+    exact(models.CreateChatCompletionResponse, value, reply)
+    return value
+
+
+async def _exact(probe: Probe) -> None:
+    await _whole(probe)
+
+
+async def _text(probe: Probe) -> None:
+    reply = await probe.chat()
+    value = answered(reply)
+    expect(dig(value, "choices", 0, "message", "role") == "assistant", "a message of the assistant", reply)
+    expect(bool(said(value)), "text in the message", reply)
+
+
+async def _one(probe: Probe) -> None:
+    reply = await probe.chat()
+    choices = items(answered(reply), "choices")
+    expect(len(choices) == 1 and dig(choices[0], "index") == 0, "one choice with index 0", reply)
+
+
+async def _stopped(probe: Probe) -> None:
+    reply = await probe.chat()
+    expect(dig(answered(reply), "choices", 0, "finish_reason") == "stop", "finish_reason 'stop'", reply)
+
+
+async def _fresh(probe: Probe) -> None:
+    first, second = await probe.chat(), await probe.chat(messages=[user("Name a colour.")])
+    ids = [words(answered(reply), "id") for reply in (first, second)]
+    expect(all(ids) and ids[0] != ids[1], "an id of its own for each reply", " and ".join(map(repr, ids)))
+
+
+async def _created(probe: Probe) -> None:
+    reply = await probe.chat()
+    expect(is_time(count(answered(reply), "created")), "created in seconds since 1970", reply)
+
+
+async def _model(probe: Probe) -> None:
+    reply = await probe.chat()
+    asked = probe.model.rpartition("/")[2]
+    expect(asked in words(answered(reply), "model"), f"the model asked for ({asked}), or a version of it", reply)
+
+
+def adds_up(value: object, seen: object) -> None:
+    """The usage of a reply or of a chunk: positive counts that make the total."""
+    asked, answer, total = (
+        count(value, "usage", name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+    expect(asked > 0 and answer > 0 and total == asked + answer, "usage whose counts make its total", seen)
+
+
+async def _usage(probe: Probe) -> None:
+    reply = await probe.chat()
+    adds_up(answered(reply), reply)
+
+
+async def _unasked_logprobs(probe: Probe) -> None:
+    reply = await probe.chat()
+    expect(dig(answered(reply), "choices", 0, "logprobs") is None, "logprobs: null when not asked for", reply)
+
+
+async def _refusal_key(probe: Probe) -> None:
+    reply = await probe.chat()
+    refusal = dig(answered(reply), "choices", 0, "message", "refusal")
+    expect(refusal is None, "refusal: null when nothing was refused", reply)
+
+
+async def _no_nulls(probe: Probe) -> None:
+    reply = await probe.chat()
+    value = answered(reply)
+    message = dig(value, "choices", 0, "message")
+    nulls = [name for name in _NEVER_NULL if dig(value, name) is None]
+    nulls += [name for name in _NEVER_NULL_IN_MESSAGE if dig(message, name) is None]
+    expect(not nulls, f"no null in {', '.join(nulls)}: left out instead", reply)
+
+
+async def _system(probe: Probe) -> None:
+    await _whole(probe, messages=[{"role": "system", "content": "Be brief."}, user(QUESTION)])
+
+
+async def _developer(probe: Probe) -> None:
+    await _whole(probe, messages=[{"role": "developer", "content": "Be brief."}, user(QUESTION)])
+
+
+async def _parts(probe: Probe) -> None:
+    await _whole(probe, messages=[user([{"type": "text", "text": QUESTION}])])
+
+
+async def _history(probe: Probe) -> None:
+    history = [user("I am Ada."), {"role": "assistant", "content": "Hello, Ada."}, user("What is my name?")]
+    await _whole(probe, messages=history)
+
+
+async def _unicode(probe: Probe) -> None:
+    value = await _whole(probe, messages=[user("Say: Grüße, 世界 🙂\u2028 and nothing else.")])
+    expect("\ufffd" not in said(value), "no broken characters", said(value))
+
+
+async def _nulls(probe: Probe) -> None:
+    nothing = dict.fromkeys(("temperature", "top_p", "n", "stop", "logit_bias", "seed", "logprobs"))
+    await _whole(probe, stream=False, **nothing)
+
+
+async def _sampling(probe: Probe) -> None:
+    await _whole(probe, *_SAMPLING, **_SAMPLING)
+
+
+async def _image(probe: Probe) -> None:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": _PIXEL}}]
+    await _whole(probe, "messages", messages=[user(parts)])
+
+
+async def _capped(probe: Probe, field: str) -> None:
+    reply = await probe.chat(messages=[user("Count from one to one hundred in words.")], **{field: 3})
+    value = granted(reply, field)
+    expect(dig(value, "choices", 0, "finish_reason") == "length", "finish_reason 'length'", reply)
+    expect(count(value, "usage", "completion_tokens") in {1, 2, 3}, "1 to 3 completion_tokens", reply)
+
+
+async def _max_tokens(probe: Probe) -> None:
+    await _capped(probe, "max_tokens")
+
+
+async def _max_completion_tokens(probe: Probe) -> None:
+    await _capped(probe, "max_completion_tokens")
+
+
+async def _stop(probe: Probe) -> None:
+    reply = await probe.chat(messages=[user("Repeat exactly: apple banana cherry")], stop=["banana"])
+    value = granted(reply, "stop")
+    expect("banana" not in said(value), "a text that ends before the stop sequence", reply)
+    expect(dig(value, "choices", 0, "finish_reason") == "stop", "finish_reason 'stop'", reply)
+
+
+async def _n(probe: Probe) -> None:
+    reply = await probe.chat(n=2)
+    numbered(granted(reply, "n"), reply)
+
+
+def numbered(value: object, reply: Reply) -> None:
+    """Two choices, 0 and 1."""
+    indexes = [dig(choice, "index") for choice in items(value, "choices")]
+    expect(indexes == [0, 1], "two choices with index 0 and 1", reply)
+
+
+async def _logprobs(probe: Probe) -> None:
+    reply = await probe.chat(logprobs=True, top_logprobs=2)
+    value = granted(reply, "logprobs", "top_logprobs")
+    exact(models.CreateChatCompletionResponse, value, reply)
+    tokens = items(value, "choices", 0, "logprobs", "content")
+    expect(bool(tokens), "logprobs of the tokens", reply)
+    expect(all(len(items(token, "top_logprobs")) <= 2 for token in tokens), "at most 2 top_logprobs", reply)
+    expect(dig(tokens[0], "token") is not ABSENT, "tokens", reply)
+
+
+_REPLY = "CreateChatCompletionResponse"
+CHECKS: Final = (
+    Check("chat-reply", "chat", "A plain reply is exact", _REPLY, _exact),
+    Check("chat-text", "chat", "The assistant answers with text", "plain-answer", _text),
+    Check("chat-one-choice", "chat", "There is one choice, with index 0", "plain-answer", _one),
+    Check("chat-finish", "chat", "A complete answer ends with stop", "finish-once", _stopped),
+    Check("chat-id", "chat", "Every reply has an id of its own", "plain-answer", _fresh),
+    Check("chat-created", "chat", "The reply has a creation time", "seconds", _created),
+    Check("chat-model", "chat", "The reply names the model", "plain-answer", _model),
+    Check("chat-usage", "chat", "The usage adds up", "usage-adds-up", _usage),
+    Check("chat-logprobs-null", "chat", "logprobs is there and null when not asked for", _REPLY, _unasked_logprobs),
+    Check("chat-refusal-null", "chat", "refusal is there and null when nothing is refused", _REPLY, _refusal_key),
+    Check("chat-no-nulls", "chat", "What may only be absent is not null", "absent-not-null", _no_nulls),
+    Check("chat-system", "chat", "A system message is taken", _REPLY, _system),
+    Check("chat-developer", "chat", "A developer message is taken", _REPLY, _developer),
+    Check("chat-parts", "chat", "Content in parts is taken", _REPLY, _parts),
+    Check("chat-history", "chat", "A conversation of several turns is taken", _REPLY, _history),
+    Check("chat-unicode", "chat", "Text beyond ASCII arrives whole", _REPLY, _unicode),
+    Check("chat-explicit-nulls", "chat", "Options sent as null count as not sent", "sdk-requests", _nulls),
+    Check("chat-sampling", "chat", "Sampling options are taken", _REPLY, _sampling),
+    Check("chat-image", "chat", "A picture is taken", _REPLY, _image),
+    Check("chat-max-tokens", "chat", "max_tokens limits the answer", "clean-bounds", _max_tokens),
+    Check("chat-max-completion", "chat", "max_completion_tokens limits it too", "clean-bounds", _max_completion_tokens),
+    Check("chat-stop", "chat", "A stop sequence ends the answer", "stops-before", _stop),
+    Check("chat-n", "chat", "n gives as many choices", "as-many-as-asked", _n),
+    Check("chat-logprobs", "chat", "logprobs come when asked for", _REPLY, _logprobs),
+)

@@ -1,0 +1,96 @@
+"""Shows a probe: progress on standard error, the result on standard output, for people or for programs."""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ai_gateway.probe.check import Check
+from ai_gateway.probe.run import Result
+from ai_gateway.probe.verdict import Outcome, Verdict
+
+_COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.SKIPPED: "yellow"}
+
+
+class Watch:
+    """Progress on standard error: a bar for people, a line for each check otherwise."""
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        live = self._console.is_terminal
+        self._bar = Progress(*columns, console=self._console, transient=True) if live else None
+        self._task = self._bar.add_task("probing", total=total) if self._bar else None
+        self._total = total
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Another check has ended."""
+        self._seen += 1
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, advance=1, description=outcome.id)
+        else:
+            line = f"[{self._seen:{len(str(self._total))}}/{self._total}] {outcome.verdict:7} {outcome.id}"
+            sys.stderr.write(line + "\n")
+
+
+def show(result: Result) -> None:
+    """The table of groups, then each failure with what was expected and seen, then each skip with its reason."""
+    console = Console(highlight=False)
+    console.print(Text(f"{result.url} (model {result.model}, embeddings {result.embedding_model})"))
+    console.print(_table(result))
+    for outcome in result.of(Verdict.FAILED):
+        console.print(Text(f"FAILED {outcome.id}: {outcome.title} [{outcome.rule}]", "red"), soft_wrap=True)
+        console.print(Text(f"  expected: {outcome.expected}"), soft_wrap=True)
+        console.print(Text(f"  seen:     {outcome.seen}"), soft_wrap=True)
+    for outcome in result.of(Verdict.SKIPPED):
+        console.print(Text(f"SKIPPED {outcome.id}: {outcome.reason}", "yellow"), soft_wrap=True)
+
+
+def _table(result: Result) -> Table:
+    table = Table("group")
+    for verdict, colour in _COLOURS.items():
+        table.add_column(verdict.value, justify="right", style=colour)
+    counts = Counter((outcome.group, outcome.verdict) for outcome in result.outcomes)
+    for group in dict.fromkeys(outcome.group for outcome in result.outcomes):
+        table.add_row(group, *(str(counts[group, verdict] or "-") for verdict in Verdict))
+    table.add_section()
+    table.add_row("all", *(str(len(result.of(verdict))) for verdict in Verdict))
+    return table
+
+
+def as_json(result: Result) -> str:
+    """The same for programs."""
+    summary = {verdict.value: len(result.of(verdict)) for verdict in Verdict}
+    facts = {"url": result.url, "model": result.model, "embedding_model": result.embedding_model}
+    checks = [{name: value for name, value in asdict(one).items() if value != ""} for one in result.outcomes]
+    return json.dumps({**facts, "summary": summary, "checks": checks}, ensure_ascii=False, indent=2)
+
+
+def listing(checks: tuple[Check, ...]) -> str:
+    """The checks themselves, a line each."""
+    return "\n".join(f"{check.id:26} {check.group:18} {check.title} [{check.rule}]" for check in checks)
+
+
+def listing_json(checks: tuple[Check, ...]) -> str:
+    """The checks themselves, for programs."""
+    rows = [{"id": one.id, "group": one.group, "title": one.title, "rule": one.rule} for one in checks]
+    return json.dumps(rows, ensure_ascii=False, indent=2)

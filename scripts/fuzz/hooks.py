@@ -9,9 +9,9 @@ import schemathesis
 def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
     """Drop requests for spoken answers: the contract allows them, the built-in provider refuses them with 400.
 
-    The refusal has tests of its own, in tests/providers/custom and tests/providers/test_policy.py.
+    The refusal has tests of its own, in tests/providers/custom.
     """
     if not isinstance(case.body, dict):
         return True
     wanted = case.body.get("modalities")
-    return case.body.get("audio") is None and not (isinstance(wanted, list) and "audio" in wanted)
+    return not (isinstance(wanted, list) and "audio" in wanted)

@@ -227,7 +227,7 @@ async def test_the_ledger_tells_of_every_configured_provider_and_needs_a_key(any
         "refused": [],
     }
     spoken = next(each for each in providers["custom"] if each["operation"] == "createChatCompletion")
-    assert spoken["refused"] == ["audio"]
+    assert "audio" in spoken["dropped"]
     assert "temperature" in spoken["dropped"]
     listed = [name for policy in ("forwarded", "mapped", "dropped", "refused") for name in spoken[policy]]
     assert sorted(listed) == sorted(models.CreateChatCompletionRequest.model_fields)

@@ -1,6 +1,6 @@
 """Which request fields the built-in provider honours; the others mean nothing to a double that draws no lots.
 
-It has no voice, so `audio` is refused; so is the value `audio` in `modalities`, of which it honours `text`.
+It has no voice: the value `audio` in `modalities` is refused, and without it the voice's settings mean nothing.
 """
 
 from typing import Final
@@ -29,7 +29,7 @@ POLICIES: Final[Policies] = {
         "presence_penalty": "dropped",
         "web_search_options": "dropped",
         "response_format": "mapped",
-        "audio": "refused",
+        "audio": "dropped",
         "store": "dropped",
         "moderation": "dropped",
         "stream": "mapped",

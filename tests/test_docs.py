@@ -367,7 +367,9 @@ def _node() -> str:
 
 def test_every_rule_of_conformance_is_documented_and_no_other() -> None:
     source = "".join(_text(f"src/ai_gateway/conform/{name}.py") for name in ("rules", "reply", "stream", "embeddings"))
-    named = set(re.findall(r'"((?:fill|fix|map|drop|join|spell|say|finish|keep|move|sort|recode)-[a-z-]+)"', source))
+    named = set(
+        re.findall(r'"((?:fill|fix|map|drop|join|spell|say|finish|keep|move|sort|number|recode)-[a-z-]+)"', source)
+    )
     assert {name for rules in RULES.values() for name in rules} <= named
     documented = set(_rows("docs/conformance.md")) - {"Rule", "Mode", "---", "repair", "enforce", "observe"}
     assert documented == named | {"unrepairable"}

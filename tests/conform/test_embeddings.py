@@ -55,7 +55,13 @@ def test_vectors_are_put_in_order() -> None:
     assert repairs == ["sort-vectors"]
 
 
-@pytest.mark.parametrize("indexes", [[0, 0], [1, 2], [-1, 0]])
+def test_vectors_that_nobody_numbered_are_numbered_by_their_places() -> None:
+    made, repairs = conform_embeddings(reply(*VECTORS, indexes=[0, 0]), request())
+    assert [(item.index, item.embedding) for item in made.data] == [(0, VECTORS[0]), (1, VECTORS[1])]
+    assert repairs == ["number-vectors"]
+
+
+@pytest.mark.parametrize("indexes", [[1, 1], [1, 2], [-1, 0]])
 def test_vectors_that_are_numbered_wrong_are_refused(indexes: list[int]) -> None:
     with pytest.raises(UpstreamInvalidResponse):
         conform_embeddings(reply(*VECTORS, indexes=indexes), request())

@@ -32,12 +32,14 @@ def input_count(body: models.CreateEmbeddingRequest) -> int:
 
 def _in_order(data: list[models.Embedding], count: int) -> tuple[list[models.Embedding], list[str]]:
     indexes = [item.index for item in data]
-    if sorted(indexes) != list(range(count)):
-        raise UpstreamInvalidResponse(
-            f"The provider sent {len(data)} vectors for {count} inputs, or numbered them wrong."
-        )
-    if indexes == list(range(count)):
+    places = list(range(count))
+    if indexes == places:
         return data, []
+    if len(data) == count and set(indexes) == {0}:  # numbered by nobody, so their order is all there is
+        return [item.model_copy(update={"index": at}) for at, item in enumerate(data)], ["number-vectors"]
+    if sorted(indexes) != places:
+        sent = f"The provider sent {len(data)} vectors for {count} inputs, or numbered them wrong."
+        raise UpstreamInvalidResponse(sent)
     return sorted(data, key=lambda item: item.index), ["sort-vectors"]
 
 

@@ -22,6 +22,8 @@ from ai_gateway.errors import (
 CLIENT_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
 # Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
+# What clients look for, where an upstream gives no code: nothing but a model can be missing at these paths.
+_USUAL_CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_MESSAGE = 2_000
@@ -62,7 +64,7 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
             _told(complaint.message, secret) or f"Provider '{provider}' refused the request (status {status}).",
             status=status,
             type=complaint.type or ("requests" if status == 429 else "invalid_request_error"),
-            code=complaint.code or ("rate_limit_exceeded" if status == 429 else None),
+            code=complaint.code or _USUAL_CODES.get(status),
             param=complaint.param,
             headers=kept,
         )

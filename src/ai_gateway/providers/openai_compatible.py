@@ -132,7 +132,7 @@ class OpenAICompatible(Provider):
     async def _check_head(self, call: Call, stream: OpenStream) -> None:
         """Raise unless a stream of events is coming."""
         media = stream.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if stream.status == 200 and media == "text/event-stream":
+        if stream.status == 200 and media not in {_JSON, "text/html"}:  # some call their events plain text, or nothing
             call.reply_headers.update(kept_headers(stream.headers))
             return
         body = await stream.read()

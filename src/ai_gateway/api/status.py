@@ -5,16 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import override
 
-from starlette.types import Scope
-
 from ai_gateway.api.access import Access
+from ai_gateway.api.boundary import OpenAIBoundary
 from ai_gateway.config.build import BUILD
 from ai_gateway.config.constants import VERSION
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.render import openai_envelope
-from ai_gateway.contract.route import Security
-from ai_gateway.errors import GatewayError, Unavailable
+from ai_gateway.errors import Unavailable
 from ai_gateway.providers.base import Provider
 from ai_gateway.routing.registry import Registry
 from gateway_contract.gateway import models
@@ -29,7 +26,7 @@ class Lifecycle:
     draining: bool = False
 
 
-class StatusHandlers(Handlers):
+class StatusHandlers(OpenAIBoundary, Handlers):
     def __init__(  # noqa: PLR0913 - what a report is made of
         self,
         registry: Registry,
@@ -40,22 +37,13 @@ class StatusHandlers(Handlers):
         *,
         documented: bool,
     ) -> None:
+        super().__init__(access, body_limits)
         self.registry = registry
-        self.access = access
-        self.body_limits = body_limits
         self.lifecycle = lifecycle
         self.endpoints = endpoints
         self.documented = documented
         self._started = time.monotonic()
         self._ledger = models.ParameterLedger(providers=[_ledger_of(provider) for provider in registry])
-
-    @override
-    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
-        return self.access.authorize(scope, headers, security)
-
-    @override
-    def render(self, error: GatewayError) -> bytes:
-        return openai_envelope(error)
 
     @override
     async def get_service_info(self, call: Call) -> models.ServiceInfo | str:

@@ -1,0 +1,28 @@
+"""What every contract on OpenAI's wire has in common: who may enter, how much may be sent, how errors look."""
+
+from collections.abc import Mapping
+from typing import override
+
+from starlette.types import Scope
+
+from ai_gateway.api.access import Access
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.render import openai_envelope
+from ai_gateway.contract.route import Boundary, Security
+from ai_gateway.errors import GatewayError
+
+
+class OpenAIBoundary(Boundary):
+    """Goes before the generated `Handlers` in a class's bases."""
+
+    def __init__(self, access: Access, body_limits: BodyLimits) -> None:
+        self.access = access
+        self.body_limits = body_limits
+
+    @override
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
+        return self.access.authorize(scope, headers, security)
+
+    @override
+    def render(self, error: GatewayError) -> bytes:
+        return openai_envelope(error)

@@ -87,7 +87,7 @@ def test_all_problems_are_told_at_once_without_their_values() -> None:
 
 
 def test_bad_settings_and_missing_provider_keys_are_told_together() -> None:
-    lines = refused(OPENAI_BASE_URL="http://h/v1", GROQ_BASE_URL="http://h/v1", SERVICE_HOST="0.0.0.0")  # noqa: S104
+    lines = refused(OPENAI_BASE_URL="http://h/v1", GROQ_BASE_URL="http://h/v1", SERVICE_HOST="0.0.0.0")  # noqa: S104 - refused
     assert len(lines) == 3
 
 

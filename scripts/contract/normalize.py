@@ -73,9 +73,9 @@ def _merge_all_of(schema: Json, document: Json) -> Json:
     if len(schema["allOf"]) == 1 and set(beside) <= _ANNOTATIONS:
         return {**schema["allOf"][0], **beside, **around}
     merged: Json = {"type": "object", "properties": {}, "required": [], **around}
-    for part in [*schema["allOf"], beside]:
-        if "$ref" in part:
-            part = map_schema(resolve(document, part["$ref"]), _bind(_merge_all_of, document))  # noqa: PLW2901
+    merge = _bind(_merge_all_of, document)
+    for given in [*schema["allOf"], beside]:
+        part = map_schema(resolve(document, given["$ref"]), merge) if "$ref" in given else given
         unknown = set(part) - _MERGEABLE
         if unknown:
             raise SystemExit(f"allOf with keywords that cannot be merged: {', '.join(sorted(unknown))}")

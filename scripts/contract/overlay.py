@@ -42,7 +42,8 @@ def _apply(document: Json, action: Json, where: str) -> None:
 def _remove(match: jsonpath.JSONPathMatch) -> None:
     if match.parent is None:
         raise SystemExit("An overlay cannot remove the whole document")
-    del match.parent.obj[match.parts[-1]]  # type: ignore[attr-defined] # a parent is a mapping or a list
+    holder: Any = match.parent.obj
+    del holder[match.parts[-1]]
 
 
 def _replace(document: Json, match: jsonpath.JSONPathMatch, value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -50,7 +51,8 @@ def _replace(document: Json, match: jsonpath.JSONPathMatch, value: Any) -> None:
         document.clear()
         document.update(value)
     else:
-        match.parent.obj[match.parts[-1]] = value  # type: ignore[index]
+        holder: Any = match.parent.obj
+        holder[match.parts[-1]] = value
 
 
 def merge(target: Any, update: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -77,8 +77,7 @@ def probe(  # noqa: PLR0913 - a command has as many parameters as options
 
     Exit code 0: no check failed. 1: some did. 2: the arguments or the URL cannot be used.
     """
-    # Imported here, so that the start of the gateway does not pay for it.
-    from ai_gateway.probe import command, target  # noqa: PLC0415
+    from ai_gateway.probe import command, target  # noqa: PLC0415 - the start of the gateway must not pay for it
 
     if listed:
         raise typer.Exit(command.show_list(only or [], as_json=as_json))

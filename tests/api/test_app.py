@@ -51,6 +51,12 @@ async def test_the_served_contract_asks_for_no_key_where_none_is_needed() -> Non
     assert all({} in security for security in needed)
 
 
+async def test_tools_that_ask_the_application_get_the_served_contract() -> None:
+    app = get_app(Settings(log_level="error"))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1") as http:
+        assert app.openapi() == (await http.get("/openapi.json")).json()
+
+
 async def test_the_docs_page_needs_nothing_from_elsewhere() -> None:
     async with client() as http:
         page = await http.get("/docs")

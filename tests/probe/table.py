@@ -55,9 +55,9 @@ def markdown(found: list[Row]) -> str:
 
 if __name__ == "__main__":
     table = rows(sys.argv[1:] or list(HABITS))
-    print(markdown(table))  # noqa: T201
+    print(markdown(table))  # noqa: T201 - a command's output
     for habit, _, through in table:
         for outcome in through.of(Verdict.FAILED):
-            print(f"{habit}: {outcome.id}: {outcome.expected} | {outcome.seen[:200]}", file=sys.stderr)  # noqa: T201
+            print(f"{habit}: {outcome.id}: {outcome.expected} | {outcome.seen[:200]}", file=sys.stderr)  # noqa: T201 - a command's output
         for outcome in through.of(Verdict.SKIPPED):
-            print(f"{habit}: SKIPPED {outcome.id}: {outcome.reason}", file=sys.stderr)  # noqa: T201
+            print(f"{habit}: SKIPPED {outcome.id}: {outcome.reason}", file=sys.stderr)  # noqa: T201 - a command's output

@@ -53,7 +53,6 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     app = _bare_app(gateway, lifecycle)
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes
     status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints, documented=settings.enable_docs)
-    # Before the catch-all of /v1/models/{model} nothing of ours may stand in the way, and nothing does.
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
         app.router.routes += docs_routes(contract)

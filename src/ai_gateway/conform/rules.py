@@ -87,10 +87,10 @@ def _each(key: str, inner: Callable[[Object, int], bool]) -> Rule:
 
     def rule(reply: Object, _known: Known) -> bool:
         items = reply.get(key)
-        found = [
-            (item, at) for at, item in enumerate(items if isinstance(items, list) else []) if isinstance(item, dict)
-        ]
-        return any([inner(item, at) for item, at in found])  # noqa: C419 - every item, not only the first
+        if not isinstance(items, list):
+            return False
+        changed = [inner(item, at) for at, item in enumerate(items) if isinstance(item, dict)]  # all, not the first
+        return any(changed)
 
     return rule
 

@@ -62,7 +62,7 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self, call: Call, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
         self._unsupported(call)
-        yield  # type: ignore[unreachable]
+        yield  # type: ignore[unreachable] # as above
 
     async def create_embeddings(
         self, call: Call, body: models.CreateEmbeddingRequest

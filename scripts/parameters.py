@@ -36,8 +36,8 @@ field that a newer official document brings and nobody decided on.
 
 | Value | What happens |
 |---|---|
-| `forward` | They are sent on, values and order of keys as they came. The default. |
-| `drop` | They are taken out and named in `X-Gateway-Dropped-Params`. |
+| `forward` | They are sent on, values and order of keys as they came. The default on OpenAI's wire. |
+| `drop` | They are taken out and named in `X-Gateway-Dropped-Params`. The default on other wires. |
 | `reject` | 400 `unknown_parameter`, whose `param` names the first one. |
 
 Embedding requests are closed by the official document: a further field there is always a 400 `unknown_parameter`.

@@ -18,7 +18,8 @@ from ai_gateway.config.settings import ALIASES, Settings, load
 from ai_gateway.conform.rules import RULES
 from ai_gateway.providers.custom.faults import FAULTS
 from ai_gateway.providers.failures import KEPT_STATUSES
-from ai_gateway.providers.rows import ROWS, ProviderRow
+from ai_gateway.providers.rows import ROWS
+from ai_gateway.providers.upstream import ProviderRow
 from ai_gateway.routing.configured import configured_upstreams
 from scripts.parameters import PAGE, page
 from tests.support.gateway import LiveGateway, running_gateway

@@ -24,7 +24,7 @@ def test_a_key_configures_its_row_at_its_own_address(row: Any) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.needs_key], ids=lambda row: row.name)
 def test_a_local_server_is_configured_by_its_address_alone(row: Any) -> None:
     (upstream,) = configured({row.base_url_env: "http://127.0.0.1:5/v1"}).values()
-    assert upstream == ConfiguredUpstream(row.name, "http://127.0.0.1:5/v1", None)
+    assert upstream == ConfiguredUpstream(row.name, "http://127.0.0.1:5/v1", None, row)
 
 
 def test_another_address_needs_the_key_too() -> None:
@@ -60,6 +60,7 @@ def test_a_provider_of_ones_own_comes_from_the_environment_or_the_file() -> None
         ({"PROVIDER_V1_BASE_URL": "https://host/v1"}, {}, "'v1' cannot be used"),
         ({"OPENAI_API_KEY": "k", "PROVIDER_OPENAI_BASE_URL": "https://host/v1"}, {}, "'openai' is configured twice"),
         ({}, {"theirs": ProviderSettings(base_url="https://h/v1", api_key_env="NOT_SET")}, "NOT_SET is missing"),
+        ({}, {"odd": ProviderSettings(base_url="https://h/v1", wire="odd")}, "no wire 'odd'. Known: .*groq"),
         ({}, {"Bad Name": ProviderSettings(base_url="https://h/v1")}, "'Bad Name' cannot be used"),
     ],
 )

@@ -27,9 +27,10 @@ from ai_gateway.middleware.access_log import AccessLogMiddleware
 from ai_gateway.middleware.limits import HeadLimitsMiddleware
 from ai_gateway.middleware.request_id import RequestIdMiddleware
 from ai_gateway.observability.logging import configure_logging
+from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import CustomProvider
-from ai_gateway.providers.openai_compatible import OpenAICompatible
-from ai_gateway.providers.transport import Timeouts
+from ai_gateway.providers.load import load_provider
+from ai_gateway.providers.upstream import Timeouts, Upstream
 from ai_gateway.routing.configured import configured_upstreams
 from ai_gateway.routing.registry import Registry
 
@@ -42,7 +43,7 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     """Build the application, from the environment unless settings are given. Raises SettingsError."""
     settings = settings or load()
     configure_logging(settings.log_level)
-    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom", settings.unknown_params)]))
+    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom", settings.unknown_params or "forward")]))
     access = Access(
         KeyRing(key.get_secret_value() for key in settings.allowed_api_keys), allow_anonymous=settings.allow_anonymous
     )
@@ -63,7 +64,7 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _upstreams(settings: Settings) -> list[OpenAICompatible]:
+def _upstreams(settings: Settings) -> list[Provider]:
     timeouts = Timeouts(
         connect=settings.connect_timeout_s,
         request=settings.request_timeout_s,
@@ -71,14 +72,16 @@ def _upstreams(settings: Settings) -> list[OpenAICompatible]:
         stream=settings.stream_timeout_s,
     )
     return [
-        OpenAICompatible(
-            upstream.name,
-            upstream.base_url,
-            upstream.api_key,
-            timeouts,
-            settings.provider_conformance.get(upstream.name, settings.conformance),
-            policies=upstream.policies,
-            unknown_params=upstream.unknown_params or settings.unknown_params,
+        load_provider(
+            Upstream(
+                upstream.name,
+                upstream.base_url,
+                upstream.api_key,
+                timeouts,
+                upstream.row,
+                settings.provider_conformance.get(upstream.name, settings.conformance),
+                upstream.unknown_params or settings.unknown_params or upstream.row.unknown_params,
+            )
         )
         for upstream in configured_upstreams(settings.providers, environment())
     ]

@@ -47,6 +47,7 @@ class ProviderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     base_url: str
+    wire: str = "openai"
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     unknown_params: UnknownParams | None = None
@@ -90,11 +91,10 @@ class Settings(BaseSettings):
         dict[str, Conformance], Field(description="the same for single providers by name, in gateway.toml only")
     ] = {}
     unknown_params: Annotated[
-        UnknownParams, Field(description="forward, drop or reject request fields that the contract does not name")
-    ] = "forward"
-    providers: Annotated[
-        dict[str, ProviderSettings], Field(description="further OpenAI-compatible upstreams, in gateway.toml only")
-    ] = {}
+        UnknownParams | None,
+        Field(description="forward, drop or reject request fields that the contract does not name"),
+    ] = None
+    providers: Annotated[dict[str, ProviderSettings], Field(description="further upstreams, in gateway.toml only")] = {}
 
     @classmethod
     @override

@@ -4,9 +4,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import override
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
-from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.conform.reply import exact_json, mend
 from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
@@ -15,10 +14,9 @@ from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
-from ai_gateway.providers.same_wire import SAME_WIRE
-from ai_gateway.providers.transport import OpenStream, Timeouts, Transport, path_segments
+from ai_gateway.providers.transport import OpenStream, Transport, path_segments
+from ai_gateway.providers.upstream import Upstream
 from gateway_contract.openai import models
-from gateway_contract.openai.parameters import Policies
 
 _JSON = "application/json"
 _DONE = b"[DONE]"
@@ -30,21 +28,11 @@ type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletion
 class OpenAICompatible(Provider):
     """Forwards requests as they are, unknown fields included, and answers with exact replies."""
 
-    def __init__(  # noqa: PLR0913 - what an upstream is made of
-        self,
-        name: str,
-        base_url: str,
-        api_key: SecretStr | None,
-        timeouts: Timeouts,
-        conformance: Conformance = "repair",
-        *,
-        policies: Policies = SAME_WIRE,
-        unknown_params: UnknownParams = "forward",
-    ) -> None:
-        super().__init__(name, policies, unknown_params, conformance)
-        self._secret = api_key.get_secret_value() if api_key else ""
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
+        self._secret = upstream.secret
         headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
-        self._transport = Transport(name, base_url, headers, timeouts)
+        self._transport = Transport(upstream.name, upstream.base_url, headers, upstream.timeouts)
 
     @override
     async def list_models(self, call: Call) -> models.ListModelsResponse:

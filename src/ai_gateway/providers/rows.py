@@ -1,32 +1,6 @@
-"""OpenAI-compatible upstreams as data: adding one means adding one row."""
+"""The upstreams that the gateway knows, as data: adding one that speaks OpenAI's wire means adding one row."""
 
-from dataclasses import dataclass, field
-
-from ai_gateway.providers.same_wire import SAME_WIRE
-from gateway_contract.openai.parameters import Policies
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderRow:
-    """An upstream that speaks OpenAI's wire.
-
-    The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`. An upstream with `needs_key` is
-    configured when either is set, and then lacks a key if only the URL is; one without is configured by its URL.
-    `policies` differ from the wire's own only where the upstream's documentation is certain and lasting: what an
-    upstream does not take it refuses by itself, and says so.
-    """
-
-    name: str
-    base_url: str
-    key_env: str
-    needs_key: bool = True
-    policies: Policies = field(default_factory=lambda: SAME_WIRE)
-
-    @property
-    def base_url_env(self) -> str:
-        """The variable that names another base URL."""
-        return f"{self.name.upper()}_BASE_URL"
-
+from ai_gateway.providers.upstream import ProviderRow
 
 ROWS = (
     ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
@@ -40,3 +14,4 @@ ROWS = (
     ProviderRow("llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", needs_key=False),
     ProviderRow("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_API_KEY", needs_key=False),
 )
+OPENAI_WIRE = ProviderRow("openai", "", "")  # an upstream of the operator's own, of which nothing else is known

@@ -13,19 +13,10 @@ from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_EVENT
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.failures import CLIENT_FAILURES, from_exception
 from ai_gateway.providers.sse import EventParser
+from ai_gateway.providers.upstream import Timeouts
 
 _MAX_HEADER = 16 * 1024
 _DRAIN_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds for each phase of an upstream call. `request` bounds a whole reply, or the wait for a stream to start."""
-
-    connect: float
-    request: float
-    stream_idle: float
-    stream: float
 
 
 @dataclass(frozen=True, slots=True)

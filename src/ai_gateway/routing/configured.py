@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from ai_gateway.config.constants import RESERVED_NAMES
 from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, UnknownParams
-from ai_gateway.providers.rows import ROWS, ProviderRow
-from ai_gateway.providers.same_wire import SAME_WIRE
-from gateway_contract.openai.parameters import Policies
+from ai_gateway.providers.rows import OPENAI_WIRE, ROWS
+from ai_gateway.providers.upstream import ProviderRow
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _ENV_KEY = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_API_KEY")
@@ -20,12 +19,12 @@ _ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredUpstream:
-    """An OpenAI-compatible upstream that can be called. `unknown_params` is None where the general setting holds."""
+    """An upstream that can be called. `unknown_params` is None where the general setting holds."""
 
     name: str
     base_url: str
     api_key: SecretStr | None
-    policies: Policies = field(default_factory=lambda: SAME_WIRE)
+    row: ProviderRow = OPENAI_WIRE
     unknown_params: UnknownParams | None = None
 
 
@@ -55,7 +54,7 @@ def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[Configur
         if row.needs_key and not key:
             problems.append(f"{row.key_env} is missing, but {row.base_url_env} is set: set the key or unset the URL")
             continue
-        yield ConfiguredUpstream(row.name, url or row.base_url, SecretStr(key) if key else None, row.policies)
+        yield ConfiguredUpstream(row.name, url or row.base_url, SecretStr(key) if key else None, row)
 
 
 def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
@@ -73,7 +72,16 @@ def _from_file(
                 problems.append(f"providers.{name}: {table.api_key_env} is missing: set it")
                 continue
             key = SecretStr(value)
-        yield ConfiguredUpstream(name, table.base_url, key, unknown_params=table.unknown_params)
+        row = _row_of(table.wire)
+        if row is None:
+            known = ", ".join(sorted(row.name for row in ROWS))
+            problems.append(f"providers.{name}: there is no wire '{table.wire}'. Known: {known}")
+            continue
+        yield ConfiguredUpstream(name, table.base_url, key, row, table.unknown_params)
+
+
+def _row_of(wire: str) -> ProviderRow | None:
+    return OPENAI_WIRE if wire == "openai" else next((row for row in ROWS if row.name == wire), None)
 
 
 def _from_env(env: Mapping[str, str]) -> Iterator[ConfiguredUpstream]:

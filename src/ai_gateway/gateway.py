@@ -60,6 +60,10 @@ class Gateway:
             _reporter(call, provider)(rule)
         return reply
 
+    async def provider_for(self, call: Call, model: str) -> Provider:
+        """Who would answer for a model; nothing is asked of anybody. Raises ProviderNotFound or ModelNotFound."""
+        return self._resolver.resolve(call.provider, model).provider
+
     async def list_models(self, call: Call) -> models.ListModelsResponse:
         """One provider's models or, through `/v1`, everybody's, under ids that lead back to them."""
         if call.provider is not None:

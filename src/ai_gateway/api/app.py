@@ -11,16 +11,18 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 import gateway_contract.gateway.routes as gateway_routes
+import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
 from ai_gateway.accounts.keys import KeyRing
 from ai_gateway.api.access import Access
 from ai_gateway.api.docs import docs_routes, served_contract
+from ai_gateway.api.ollama import OllamaHandlers
 from ai_gateway.api.openai import OpenAIHandlers
 from ai_gateway.api.status import Lifecycle, StatusHandlers
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, environment, load
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.render import INTERNAL, openai_envelope
+from ai_gateway.contract.render import INTERNAL, Wires, ollama_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.gateway import Gateway
 from ai_gateway.middleware.access_log import AccessLogMiddleware
@@ -51,13 +53,17 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     lifecycle = Lifecycle()
     contract = served_contract(gateway.registry.names, keys_needed=bool(settings.allowed_api_keys))
     endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
-    app = _bare_app(gateway, lifecycle)
+    ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits)).routes
+    wires = Wires({route.path.split("/")[1]: ollama_envelope for route in ollama})
+    app = _bare_app(gateway, lifecycle, wires)
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes
+    app.router.routes += ollama
     status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints, documented=settings.enable_docs)
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
         app.router.routes += docs_routes(contract)
     app.openapi = lambda: contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
+    app.state.wires = wires
     app.state.lifecycle = lifecycle
     app.state.gateway = gateway
     app.state.settings = settings
@@ -87,7 +93,7 @@ def _upstreams(settings: Settings) -> list[Provider]:
     ]
 
 
-def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
+def _bare_app(gateway: Gateway, lifecycle: Lifecycle, wires: Wires) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gc.collect()
@@ -108,7 +114,8 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    for middleware in (HeadLimitsMiddleware, AccessLogMiddleware, RequestIdMiddleware):  # the last is outermost
+    app.add_middleware(HeadLimitsMiddleware, wires=wires)
+    for middleware in (AccessLogMiddleware, RequestIdMiddleware):  # the last is outermost
         app.add_middleware(middleware)
     return app
 
@@ -117,12 +124,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What no route of the contract takes: an unknown path, or a method that a path does not have."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods_of(request))
-        return _rendered(
-            MethodNotAllowed("This path does not take this method: see the Allow header.", headers={"allow": allowed})
+        refusal = MethodNotAllowed(
+            "This path does not take this method: see the Allow header.", headers={"allow": allowed}
         )
+        return _rendered(request, refusal)
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _rendered(NotFound("There is nothing at this path: see / for what there is."))
-    return _rendered(INTERNAL)
+        return _rendered(request, NotFound("There is nothing at this path: see / for what there is."))
+    return _rendered(request, INTERNAL)
 
 
 def _methods_of(request: Request) -> list[str]:
@@ -135,11 +143,12 @@ def _methods_of(request: Request) -> list[str]:
 
 
 async def _unexpected(request: Request, _: Exception) -> Response:
-    reply = _rendered(INTERNAL)
+    reply = _rendered(request, INTERNAL)
     # This answer is given outside the middleware that would name the request.
     reply.headers["x-request-id"] = request.scope.get("request_id", "")
     return reply
 
 
-def _rendered(error: GatewayError) -> Response:
-    return Response(openai_envelope(error), error.status, error.headers, "application/json")
+def _rendered(request: Request, error: GatewayError) -> Response:
+    wires: Wires = request.app.state.wires
+    return Response(wires.render(request.scope["path"], error), error.status, error.headers, "application/json")

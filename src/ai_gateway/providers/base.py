@@ -8,7 +8,7 @@ error event.
 
 from abc import ABC
 from collections.abc import AsyncGenerator
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Call
@@ -22,8 +22,11 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     """One upstream, or one thing that answers like one. `name` is its path segment.
 
     `policies` decide about every request field of the contract, and are applied before the provider is called.
-    `conformance` says what becomes of replies that do not follow the contract.
+    `conformance` says what becomes of replies that do not follow the contract. `wire` is "ollama" for a provider that
+    speaks Ollama's wire itself: what callers of that wire say, and OpenAI's cannot, then reaches it as unknown fields.
     """
+
+    wire: ClassVar[str] = "openai"
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         watch = Stopwatch()
         writer = ChatWriter(body.model, watch)
         with naming_model(body.model):
-            native = await self._is_native(call, body)
+            native = await self._settle_native(call, body)
             if not body.messages:
                 return writer.nothing(_loaded(body))
             asked = request.chat(body, self._id(body.model), native=native)
@@ -54,7 +54,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         watch = Stopwatch()
         writer = GenerateWriter(body.model, watch)
         with naming_model(body.model):
-            native = await self._is_native(call, body)
+            native = await self._settle_native(call, body)
             if not body.prompt:
                 return writer.nothing(_loaded(body))
             found, dropped = await self._generated(call, body, watch, native=native)
@@ -101,8 +101,8 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     ) -> tuple[list[list[float]], int]:
         """The vectors, and how many tokens were read for them; of nothing, nothing."""
         with naming_model(body.model):
-            await self._is_native(call, body)
-            dropped = settle(body)
+            native = await self._settle_native(call, body)
+            dropped = [] if native else settle(body)
             if not texts:
                 return [], 0
             watch.calls()
@@ -168,11 +168,15 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     async def ollama_head_blob(self, call: Call, digest: str) -> NoReturn:
         _keeps_nothing("blobs", "ask the server that has them")
 
-    async def _is_native(self, call: Call, body: Body) -> bool:
+    async def _settle_native(self, call: Call, body: Body) -> bool:
         """Whether who answers speaks Ollama's wire. Raises ModelNotFound, or InvalidRequest for unknown fields."""
         provider = await self.gateway.provider_for(call, self._id(body.model))
-        refuse_unknown(provider, body)
-        return provider.wire == "ollama"
+        native = provider.wire == "ollama"
+        if native:
+            call.native = request.native_body(body)
+        else:
+            refuse_unknown(provider, body)
+        return native
 
     def _id(self, name: str) -> str:
         return untagged(name, self._catalogue.known())

@@ -11,8 +11,7 @@ from ai_gateway.translate.ollama_policies import IN_OLLAMAS_WORDS, OUR_OWN
 
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:
     """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
-    native = provider.wire == "ollama"
-    if body.model_extra and not native and provider.parameters.unknown("createChatCompletion") == "reject":
+    if body.model_extra and provider.parameters.unknown("createChatCompletion") == "reject":
         raise InvalidRequest(
             "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
             code="unknown_parameter",

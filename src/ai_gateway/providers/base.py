@@ -23,7 +23,7 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
 
     `policies` decide about every request field of the contract, and are applied before the provider is called.
     `conformance` says what becomes of replies that do not follow the contract. `wire` is "ollama" for a provider that
-    speaks Ollama's wire itself: what callers of that wire say, and OpenAI's cannot, then reaches it as unknown fields.
+    speaks Ollama's wire itself: what callers of that wire say reaches it as `call.native`, beside the translation.
     """
 
     wire: ClassVar[str] = "openai"

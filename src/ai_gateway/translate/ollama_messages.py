@@ -22,9 +22,9 @@ type Message = (
 )
 
 
-def conversation(said: Sequence[OllamaChatMessage], *, native: bool) -> tuple[list[Message], list[str]]:
-    """The messages, and the names of what had to be left out. A `native` provider gets that as fields unknown here."""
-    told = _Conversation(native=native)
+def conversation(said: Sequence[OllamaChatMessage]) -> tuple[list[Message], list[str]]:
+    """The messages, and the names of what had to be left out."""
+    told = _Conversation()
     for message in said:
         told.take(message)
     told.show_images()
@@ -45,10 +45,9 @@ def _picture(image: str) -> models.ChatCompletionRequestMessageContentPartImage:
 
 
 class _Conversation:
-    def __init__(self, *, native: bool) -> None:
+    def __init__(self) -> None:
         self.messages: list[Message] = []
         self.dropped: set[str] = set()
-        self._native = native
         self._unanswered: list[tuple[str, str]] = []  # id and name of each call that has no result yet
         self._called = 0
         self._images: list[str] = []
@@ -59,7 +58,10 @@ class _Conversation:
             self.show_images()  # results have to follow their calls at once, so images wait until all are there
         if message.role != "user":
             self._images += message.images or []
-        self._carry(message, self._said(message))
+        self.messages.append(self._said(message))
+        # What OpenAI's messages have no word for.
+        self.dropped |= {f"messages.{name}" for name in message.model_extra or {}}
+        self.dropped |= {"messages.thinking"} if message.thinking else set()
 
     def show_images(self) -> None:
         """Say the images that stood where OpenAI's wire takes none."""
@@ -104,14 +106,3 @@ class _Conversation:
                 self._unanswered.remove(call)
                 return call[0]
         return ident or f"call_{self._called}"  # of no call we know: whoever answers has to say what it thinks of that
-
-    def _carry(self, message: OllamaChatMessage, said: Message) -> None:
-        """What OpenAI's messages have no word for."""
-        more = dict(message.model_extra or {})
-        more |= {"thinking": message.thinking} if message.thinking else {}
-        if self._native:
-            more |= {"tool_name": message.tool_name} if message.tool_name else {}
-            said = said.model_copy(update=more)
-        else:
-            self.dropped |= {f"messages.{name}" for name in more}
-        self.messages.append(said)

@@ -1,8 +1,7 @@
-"""Requests on Ollama's wire as requests on OpenAI's.
+"""Requests on Ollama's wire as requests on OpenAI's: what both can say is mapped, the rest named or refused.
 
-For a provider that speaks Ollama's wire itself (`native`), what OpenAI's wire has no word for travels on as fields
-unknown to it, options and format among them, so that nothing is translated there and back. For all others it is mapped,
-or named as dropped.
+A provider that speaks Ollama's wire itself gets what the caller said as well (`native`), so for it nothing is dropped
+or refused here.
 """
 
 from dataclasses import dataclass, field
@@ -30,14 +29,14 @@ class Asked[Request: BaseModel]:
 
 def chat(body: ollama.OllamaChatRequest, model: str, *, native: bool) -> Asked[ChatRequest]:
     """A conversation. `model` is what the gateway calls the model."""
-    messages, dropped = conversation(body.messages or [], native=native)
+    messages, dropped = conversation(body.messages or [])
     fields: Fields = {"model": model, "messages": messages, **_streamed(stream=body.stream)}
     if body.tools:
         fields["tools"] = [_tool(tool) for tool in body.tools]
-    if native:
-        return Asked(_built(openai.CreateChatCompletionRequest, fields | _chat_logprobs(body), _unchanged(body)))
-    dropped += settle(body)
-    return Asked(_built(openai.CreateChatCompletionRequest, fields | _terms(body, dropped), {}), dropped)
+    if not native:
+        dropped += settle(body)
+    fields |= _terms(body, dropped)
+    return Asked(_built(openai.CreateChatCompletionRequest, fields), [] if native else dropped)
 
 
 def generate(body: ollama.OllamaGenerateRequest, model: str) -> Asked[ChatRequest]:
@@ -46,7 +45,7 @@ def generate(body: ollama.OllamaGenerateRequest, model: str) -> Asked[ChatReques
     system = [openai.ChatCompletionRequestSystemMessage(role="system", content=body.system)] if body.system else []
     messages = [*system, user_message(body.prompt or "", body.images or [])]
     fields: Fields = {"model": model, "messages": messages, **_streamed(stream=body.stream)}
-    return Asked(_built(openai.CreateChatCompletionRequest, fields | _terms(body, dropped), {}), dropped)
+    return Asked(_built(openai.CreateChatCompletionRequest, fields | _terms(body, dropped)), dropped)
 
 
 def completes(body: ollama.OllamaGenerateRequest) -> bool:
@@ -59,23 +58,33 @@ def complete(body: ollama.OllamaGenerateRequest, model: str, *, native: bool) ->
     fields: Fields = {"model": model, "prompt": body.prompt or "", **_streamed(stream=body.stream)}
     fields |= {"suffix": body.suffix} if body.suffix else {}
     fields |= {"logprobs": body.top_logprobs or 0} if body.logprobs else {}
+    request = _built(openai.CreateCompletionRequest, fields | _options(body.options))
     if native:
-        more = {"raw": bool(body.raw)} | _unchanged(body)
-        return Asked(_built(openai.CreateCompletionRequest, fields, more))
+        return Asked(request)
     _refuse_beside_raw(body)
     dropped = settle(body)
     dropped += ["think"] if body.think is not None else []
     dropped += ["top_logprobs"] if body.top_logprobs and not body.logprobs else []
-    return Asked(_built(openai.CreateCompletionRequest, fields | _options(body.options), {}), dropped)
+    return Asked(request, dropped)
 
 
 def embed(model: str, texts: str | list[str], dimensions: int | None = None) -> openai.CreateEmbeddingRequest:
     """Texts to turn into vectors; 0 dimensions are none in particular."""
-    return _built(
-        openai.CreateEmbeddingRequest,
-        {"model": model, "input": texts} | ({"dimensions": dimensions} if dimensions else {}),
-        {},
-    )
+    fields: Fields = {"model": model, "input": texts}
+    return _built(openai.CreateEmbeddingRequest, fields | ({"dimensions": dimensions} if dimensions else {}))
+
+
+def native_body(body: BaseModel) -> dict[str, JsonValue]:
+    """What the caller said, for a provider of the same wire: all but the model and how the answer is to come."""
+    said = body.model_dump(exclude={"model", "stream"}, exclude_unset=True, exclude_none=True)
+    if isinstance(body, ollama.OllamaGenerateRequest):
+        said.setdefault("raw", False)
+    if isinstance(body, ollama.OllamaEmbeddingsRequest):
+        said["input"] = said.pop("prompt", "")
+    for holder in [said, *said.get("messages", [])]:
+        if "images" in holder:
+            holder["images"] = [image.rpartition(",")[2] for image in holder["images"]]  # without a data: URL's head
+    return said
 
 
 def unloads(keep_alive: str | float | None) -> bool:
@@ -147,16 +156,6 @@ def _refuse_beside_raw(body: ollama.OllamaGenerateRequest) -> None:
             )
 
 
-_SAID_OTHERWISE = frozenset({"model", "messages", "tools", "stream", "prompt", "suffix", "logprobs", "top_logprobs"})
-
-
-def _unchanged(body: BaseModel) -> Fields:
-    """The fields that OpenAI's wire has no word for, as they were sent."""
-    return body.model_dump(exclude=set(_SAID_OTHERWISE), exclude_unset=True, by_alias=True)
-
-
-def _built[Request: BaseModel](model: type[Request], fields: Fields, more: Fields) -> Request:
+def _built[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
     """The request. Its bounds are not checked: whoever answers may take more than OpenAI does, or will say so."""
-    request = model.model_construct(None, **fields, **more)
-    request.model_fields_set.update(more)
-    return request
+    return model.model_construct(None, **fields)

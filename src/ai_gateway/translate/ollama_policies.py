@@ -80,6 +80,9 @@ IN_OLLAMAS_WORDS: Final[Mapping[str, str]] = {
 OUR_OWN: Final = frozenset({"stream_options"})
 """Fields of OpenAI's wire that no caller on Ollama's wire has sent."""
 
+# The official command line says with every request that it does not want to debug the server.
+_OFF = ("_debug_render_only", False)
+
 
 def settle(body: BaseModel) -> list[str]:
     """The names of what is dropped, unknown fields among them. Raises UnsupportedParameter for what is refused.
@@ -99,7 +102,7 @@ def settle(body: BaseModel) -> list[str]:
     options: OllamaModelOptions | None = said.get("options")
     if options is not None:
         dropped += _options(options, mapped=policies["options"] == "mapped")
-    return [*dropped, *(body.model_extra or {})]
+    return [*dropped, *(name for name, value in (body.model_extra or {}).items() if (name, value) != _OFF)]
 
 
 def _options(options: OllamaModelOptions, *, mapped: bool) -> Iterator[str]:

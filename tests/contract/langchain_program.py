@@ -40,7 +40,7 @@ def main() -> None:
     found = {
         "chat": chat.content,
         "reason": chat.response_metadata["done_reason"],
-        "tokens": chat.usage_metadata["output_tokens"] if isinstance(chat, AIMessage) and chat.usage_metadata else 0,
+        "tokens": chat.usage_metadata and chat.usage_metadata["output_tokens"],
         "pieces": [piece.content for piece in model.stream("Tell me about the tides.")],
         "called": called.tool_calls[0]["name"],
         "after": tools.invoke([asked, called, result]).content,

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import override
 
 from pydantic import BaseModel
+from pydantic_core import to_json as dict_to_json
 
 from ai_gateway.conform.reply import exact_json, mend
 from ai_gateway.conform.rules import Known
@@ -79,7 +80,7 @@ class OpenAICompatible(Provider):
     async def _fetch[Reply: BaseModel](
         self, call: Call, method: str, path: str, body: Request | None, model: type[Reply]
     ) -> Reply:
-        sent = to_json(body) if body is not None else None
+        sent = _wire_form(call, body) if body is not None else None
         reply = await self._transport.fetch(method, path, self._headers(call, _JSON), sent)
         self._check(call, reply.status, reply.headers, reply.body)
         return self._exact(call, model, reply.body, body.model if body else "")
@@ -88,7 +89,7 @@ class OpenAICompatible(Provider):
         self, call: Call, path: str, body: Request, model: type[Item]
     ) -> AsyncGenerator[Item]:
         headers = self._headers(call, "text/event-stream")
-        async with self._transport.stream(path, headers, to_json(body)) as stream:
+        async with self._transport.stream(path, headers, _wire_form(call, body)) as stream:
             await self._check_head(call, stream)
             async with aclosing(stream.events()) as events:
                 async for data in events:
@@ -151,3 +152,12 @@ class OpenAICompatible(Provider):
     @staticmethod
     def _headers(call: Call, accept: str) -> dict[str, str]:
         return {"accept": accept, "content-type": _JSON, "x-request-id": call.request_id}
+
+
+def _wire_form(call: Call, body: Request) -> bytes:
+    """The body for the upstream: what policies have left of it, with all keys in the order in which they were sent."""
+    if call.sent is None or call.sent[0] is not type(body):  # it came in through the door of another wire
+        return to_json(body)
+    kept = body.model_fields_set | (body.model_extra or {}).keys()
+    fields = {name: value for name, value in call.sent[1].items() if name in kept}
+    return dict_to_json(fields | {"model": body.model})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from ai_gateway.observability.repairs import count_repair
+from ai_gateway.observability.counts import count_repair
 
 
 @dataclass(slots=True)

@@ -10,7 +10,9 @@ def generate_parameters(name: str, document: Json, header: str) -> str | None:
     if not bodies:
         return None
     sections = [_fields(operation, document["components"]["schemas"][body]) for operation, body in bodies.items()]
-    return "\n\n".join([_opening(name, header), *sections, _all(bodies), _names(bodies, document), _facts(bodies, document)])
+    return "\n\n".join(
+        [_opening(name, header), *sections, _all(bodies), _names(bodies, document), _facts(bodies, document)]
+    )
 
 
 def _bodies(document: Json) -> dict[str, str]:

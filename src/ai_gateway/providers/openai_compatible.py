@@ -10,7 +10,6 @@ from ai_gateway.conform.reply import exact_json, mend
 from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
@@ -30,13 +29,19 @@ class OpenAICompatible(Provider):
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secret = upstream.secret
-        headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
+        self._quirks = upstream.row.quirks
+        headers = {name: value.get_secret_value() for name, value in upstream.headers.items()}
+        self._secrets = upstream.secrets
+        if upstream.secret:
+            headers["authorization"] = f"Bearer {upstream.secret}"
         self._transport = Transport(upstream.name, upstream.base_url, headers, upstream.timeouts)
 
     @override
     async def list_models(self, call: Call) -> models.ListModelsResponse:
-        return await self._fetch(call, "GET", "/models", None, models.ListModelsResponse)
+        raw = await self._raw(call, "GET", "/models", None)
+        if self._quirks.bare_model_list and raw.lstrip().startswith(b"["):
+            raw = b'{"object":"list","data":%s}' % raw
+        return self._exact(call, models.ListModelsResponse, raw, "")
 
     @override
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
@@ -79,16 +84,20 @@ class OpenAICompatible(Provider):
     async def _fetch[Reply: BaseModel](
         self, call: Call, method: str, path: str, body: Request | None, model: type[Reply]
     ) -> Reply:
-        sent = to_json(body) if body is not None else None
+        sent = self._quirks.worded(self.name, body) if body is not None else None
+        return self._exact(call, model, await self._raw(call, method, path, sent), body.model if body else "")
+
+    async def _raw(self, call: Call, method: str, path: str, sent: bytes | None) -> bytes:
+        """The body of a reply that is none of the refusals."""
         reply = await self._transport.fetch(method, path, self._headers(call, _JSON), sent)
         self._check(call, reply.status, reply.headers, reply.body)
-        return self._exact(call, model, reply.body, body.model if body else "")
+        return reply.body
 
     async def _stream[Item: Chunk](
         self, call: Call, path: str, body: Request, model: type[Item]
     ) -> AsyncGenerator[Item]:
         headers = self._headers(call, "text/event-stream")
-        async with self._transport.stream(path, headers, to_json(body)) as stream:
+        async with self._transport.stream(path, headers, self._quirks.worded(self.name, body)) as stream:
             await self._check_head(call, stream)
             async with aclosing(stream.events()) as events:
                 async for data in events:
@@ -105,7 +114,7 @@ class OpenAICompatible(Provider):
             return found
         value = self._parsed(raw)
         if is_error(value):
-            raise from_event(self.name, value, self._secret)
+            raise from_event(self.name, value, *self._secrets)
         try:
             found, repairs = mend(model, value, Known(asked, call.request_id), self.conformance)
         except UpstreamInvalidResponse:
@@ -127,7 +136,7 @@ class OpenAICompatible(Provider):
         self._check(call, stream.status, stream.headers, body)
         value = self._parsed(body)
         if is_error(value):
-            raise from_event(self.name, value, self._secret)
+            raise from_event(self.name, value, *self._secrets)
         raise UpstreamInvalidResponse(f"Provider '{self.name}' did not answer with a stream.")
 
     def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -138,7 +147,7 @@ class OpenAICompatible(Provider):
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         if 200 <= status < 300:
             return UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
-        return from_reply(self.name, status, headers, body, self._secret)
+        return from_reply(self.name, status, headers, body, *self._secrets)
 
     def _parsed(self, raw: bytes) -> object:
         try:

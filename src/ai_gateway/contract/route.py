@@ -76,7 +76,11 @@ class Exchange:
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         raw = await read_bytes(Headers(scope=self.scope), self.receive, self.boundary.body_limits)
-        return validate(model, parse_json(raw))
+        value = parse_json(raw)
+        body = validate(model, value)
+        if self.call is not None and isinstance(value, dict):
+            self.call.sent = (model, value)
+        return body
 
     def path(self, name: str, pattern: str | None = None) -> str:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""

@@ -5,11 +5,13 @@ from contextlib import aclosing
 from typing import override
 
 from pydantic import BaseModel
+from pydantic_core import to_json as fields_to_json
 
 from ai_gateway.conform.reply import exact_json, mend
 from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
@@ -84,7 +86,7 @@ class OpenAICompatible(Provider):
     async def _fetch[Reply: BaseModel](
         self, call: Call, method: str, path: str, body: Request | None, model: type[Reply]
     ) -> Reply:
-        sent = self._quirks.worded(self.name, body) if body is not None else None
+        sent = self._wire_form(call, body) if body is not None else None
         return self._exact(call, model, await self._raw(call, method, path, sent), body.model if body else "")
 
     async def _raw(self, call: Call, method: str, path: str, sent: bytes | None) -> bytes:
@@ -97,7 +99,7 @@ class OpenAICompatible(Provider):
         self, call: Call, path: str, body: Request, model: type[Item]
     ) -> AsyncGenerator[Item]:
         headers = self._headers(call, "text/event-stream")
-        async with self._transport.stream(path, headers, self._quirks.worded(self.name, body)) as stream:
+        async with self._transport.stream(path, headers, self._wire_form(call, body)) as stream:
             await self._check_head(call, stream)
             async with aclosing(stream.events()) as events:
                 async for data in events:
@@ -156,6 +158,17 @@ class OpenAICompatible(Provider):
             raise UpstreamInvalidResponse(
                 f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
             ) from None
+
+    def _wire_form(self, call: Call, body: Request) -> bytes:
+        """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
+        if isinstance(body, models.CreateEmbeddingRequest):
+            self._quirks.check_input(self.name, body)
+        if call.sent is None or call.sent[0] is not type(body):  # it came in through the door of another wire
+            fields: Mapping[str, object] = to_fields(body)
+        else:
+            kept = body.model_fields_set | (body.model_extra or {}).keys()
+            fields = {name: value for name, value in call.sent[1].items() if name in kept} | {"model": body.model}
+        return fields_to_json(self._quirks.worded(self.name, fields))
 
     @staticmethod
     def _headers(call: Call, accept: str) -> dict[str, str]:

@@ -4,11 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from pydantic import BaseModel
-from pydantic_core import to_json as json_of
-
 from ai_gateway.contract.types import Policy
-from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UnsupportedValue
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies, RequestField
@@ -67,17 +63,19 @@ class Quirks:
             },
         )
 
-    def worded(self, provider: str, body: BaseModel) -> bytes:
-        """The body as the upstream words it. Raises UnsupportedValue for what cannot be said to it."""
-        if not self.token_arrays and isinstance(body, models.CreateEmbeddingRequest) and _has_tokens(body.input):
+    def check_input(self, provider: str, body: models.CreateEmbeddingRequest) -> None:
+        """Raise UnsupportedValue for tokens where only texts are embedded."""
+        if not self.token_arrays and isinstance(body.input, list) and not isinstance(body.input[0], str):
             raise UnsupportedValue(
                 f"Provider '{provider}' embeds texts only: send 'input' as a string or an array of strings.",
                 param="input",
             )
-        if not (self.renamed.keys() | self.left_out.keys() | self.understood) & body.model_fields_set:
-            return to_json(body)
-        sent = type(body).__pydantic_serializer__.to_python(body, by_alias=True, exclude_unset=True)
-        return json_of(self._renamed(provider, {name: v for name, v in sent.items() if not self._superfluous(name, v)}))
+
+    def worded(self, provider: str, fields: Mapping[str, object]) -> Mapping[str, object]:
+        """The fields of a body as the upstream words them. Raises UnsupportedValue for what cannot be said to it."""
+        if not (self.renamed.keys() | self.left_out.keys() | self.understood) & fields.keys():
+            return fields
+        return self._renamed(provider, {name: v for name, v in fields.items() if not self._superfluous(name, v)})
 
     def _superfluous(self, name: str, value: object) -> bool:
         """Whether the upstream is not to see the field. Null means absent wherever something is done to a field."""
@@ -100,7 +98,3 @@ class Quirks:
                 continue  # said already, under the contract's name
             worded[theirs] = value
         return worded
-
-
-def _has_tokens(given: object) -> bool:
-    return isinstance(given, list) and not isinstance(given[0], str)

@@ -51,6 +51,11 @@ class ProviderSettings(BaseModel):
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     unknown_params: UnknownParams | None = None
+    headers: dict[str, SecretStr] = {}
+    renamed: dict[str, str] = {}
+    dropped: list[str] = []
+    refused: list[str] = []
+    token_arrays: bool | None = None
 
 
 def _named(name: str) -> AliasChoices:

@@ -32,4 +32,5 @@ class Rig:
 RIGS = [
     Rig("openai", openai_wire, lambda upstream: {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": KEY}),
     Rig("groq", openai_wire, lambda upstream: {"GROQ_BASE_URL": upstream.url, "GROQ_API_KEY": KEY}),
+    Rig("mistral", openai_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
 ]

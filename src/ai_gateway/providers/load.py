@@ -12,14 +12,17 @@ from gateway_contract.openai.parameters import OPERATION_OF
 def load_provider(upstream: Upstream) -> Provider:
     """The adapter that the row names, made for this upstream. Raises SettingsError where that cannot be."""
     try:
-        provider = resolve_name(upstream.row.adapter)(upstream)
+        return _checked(resolve_name(upstream.row.adapter)(upstream))
     except (Exception, SystemExit) as error:  # the class may be anybody's
         raise _unusable(upstream, one_line(error)) from error
+
+
+def _checked(provider: object) -> Provider:
+    """The provider, if it is one and whole. Raises TypeError."""
     if not isinstance(provider, Provider):
-        raise _unusable(upstream, f"it makes a {type(provider).__name__}, which is no Provider")
-    undecided = sorted(_undecided(provider))
-    if undecided:
-        raise _unusable(upstream, f"it has not decided what becomes of {', '.join(undecided)}")
+        raise TypeError(f"it makes an object of type {type(provider).__name__}, which is no Provider")
+    if undecided := sorted(_undecided(provider)):
+        raise TypeError(f"it has not decided what becomes of {', '.join(undecided)}")
     return provider
 
 

@@ -51,7 +51,8 @@ class Attempts:
             self._wait = {name: error.headers[name] for name in _WAIT_HEADERS if name in error.headers}
         if self._made < self._targets:
             return
-        error.message = f"{error.message} All {self._made} targets of this model were tried; this was the last."
+        if self._targets > 1:
+            error.message = f"{error.message} All {self._made} targets of this model were tried; this was the last."
         error.headers = {**self._wait, **error.headers}
         raise error
 

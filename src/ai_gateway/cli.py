@@ -54,11 +54,11 @@ def serve(
     if settings is not None and upstreams is not None:  # rules name providers, so they are judged by those there are
         _attempt(problems, lambda: read_rules(settings, [*(upstream.name for upstream in upstreams), BUILT_IN]))
     sock = _attempt(problems, lambda: _bind(settings)) if settings else None
+    gateway = _attempt(problems, lambda: get_app(settings)) if settings and sock and not problems else None
     for problem in problems:
         typer.echo(f"ai-gateway: {problem}", err=True)
-    if settings is None or sock is None or problems:
+    if gateway is None or sock is None:
         raise typer.Exit(2)
-    gateway = get_app(settings)
     run(gateway, sock, lambda bound: _banner(gateway, bound))
 
 

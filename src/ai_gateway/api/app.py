@@ -95,6 +95,7 @@ def _upstreams(settings: Settings) -> list[Provider]:
                 upstream.row,
                 settings.provider_conformance.get(upstream.name, settings.conformance),
                 upstream.unknown_params or settings.unknown_params or upstream.row.unknown_params,
+                upstream.headers,
             )
         )
         for upstream in configured_upstreams(settings.providers, environment())

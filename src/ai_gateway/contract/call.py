@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from ai_gateway.observability.repairs import count_repair
+from pydantic import BaseModel
+
+from ai_gateway.observability.counts import count_repair
 
 _LONGEST_NAME = 256
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
@@ -18,7 +20,8 @@ class Call:
     the request came through `/v1` and is routed by model. `trusted` says that the caller may see operational
     details: it named a valid key, or it calls from this machine. `reply_headers` (lower-case names) are added to the
     reply, errors included. `exact` is the item that the provider's last bytes gave, with those bytes: whoever changes
-    the item makes a new one, so that the bytes no longer fit it.
+    the item makes a new one, so that the bytes no longer fit it. `sent` is the body as it was parsed, with the model
+    that it was validated as: it knows the order of keys, which models do not keep.
     """
 
     operation: str
@@ -29,6 +32,7 @@ class Call:
     reply_headers: dict[str, str] = field(default_factory=dict)
     repairs: set[str] = field(default_factory=set)
     exact: tuple[object, bytes] | None = None
+    sent: tuple[type[BaseModel], Mapping[str, object]] | None = None
 
     def repaired(self, provider: str, rules: Iterable[str]) -> None:
         """Note what had to be mended in the provider's reply: counted, and said in a header while there is time."""

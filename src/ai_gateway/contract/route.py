@@ -80,7 +80,12 @@ class Exchange:
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         raw = await read_bytes(Headers(scope=self.scope), self.receive, self.boundary.body_limits)
-        return validate(model, self.boundary.fill_in(self.call or self.open(), parse_json(raw)))
+        call = self.call or self.open()
+        value = self.boundary.fill_in(call, parse_json(raw))
+        body = validate(model, value)
+        if isinstance(value, dict):
+            call.sent = (model, value)
+        return body
 
     def path(self, name: str, pattern: str | None = None) -> str:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, UnknownParams
+from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, UnknownParams, is_web_address
 from ai_gateway.providers.plugins import known_rows
 from ai_gateway.providers.rows import OPENAI_WIRE
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, ProviderRow, is_usable_name
@@ -107,18 +107,10 @@ def _url_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
     for upstream in upstreams:
         if not (upstream.base_url or upstream.row.base_url or upstream.row.adapter == OPENAI_COMPATIBLE):
             continue  # an adapter that calls nobody, or knows by itself whom to call
-        if not _is_base_url(upstream.base_url):
+        if not is_web_address(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must look like https://host/v1"
         elif not _is_bare(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must hold no credentials, query or fragment"
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in url
-    except ValueError:  # a port out of range, or half an IPv6 address
-        return False
 
 
 def _is_bare(url: str) -> bool:

@@ -43,9 +43,9 @@ class Routing:
     """A snapshot: a call that has begun keeps the one it began with."""
 
     registry: Registry
+    catalogue: Catalogue
     rules: Rules = field(default_factory=Rules)
     listing: Listing = field(default_factory=Listing)
-    catalogue: Catalogue = field(default_factory=lambda: Catalogue([]))
 
     def with_list(self, models: ModelList) -> "Routing":
         """The same with another model list."""

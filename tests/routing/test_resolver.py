@@ -13,7 +13,7 @@ from ai_gateway.errors import ModelNotFound, ProviderNotFound
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.routing.catalogue import Catalogue
-from ai_gateway.routing.menu import entry, menu
+from ai_gateway.routing.menu import Menu, entry
 from ai_gateway.routing.model_list import ListedModel, ModelList
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
@@ -222,7 +222,7 @@ def test_every_id_that_is_shown_leads_somewhere_and_nothing_that_is_asked_breaks
     where = routing(providers, aliases=targets, listed=listed)
 
     async def check() -> None:
-        shown, silent = await menu(where)
+        shown, silent = await Menu().read(where)
         assert silent == []
         ids = [model.id for model in shown]
         assert len(ids) == len(set(ids))

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from ai_gateway.observability.repairs import count_repair
+from ai_gateway.observability.counts import count_repair
+
+_LONGEST_NAME = 256
+_PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
 @dataclass(slots=True)
@@ -37,6 +41,17 @@ class Call:
             self.repairs.add(rule)
         if self.repairs:
             self.reply_headers["x-gateway-repaired"] = ",".join(sorted(self.repairs))
+
+    def called(self, model: str) -> None:
+        """Say in the reply what the model is called where it runs. The name may hold anything; a header may not."""
+        self.reply_headers["x-gateway-model"] = quote(model[:_LONGEST_NAME], safe=_PLAIN)[:_LONGEST_NAME]
+
+    def begin_again(self, headers: Mapping[str, str]) -> None:
+        """Forget what a failed attempt has noted: the reply begins with these headers."""
+        self.reply_headers.clear()
+        self.reply_headers.update(headers)
+        self.repairs.clear()
+        self.exact = None
 
     def bytes_of(self, item: object) -> bytes | None:
         """The bytes that `item` came in, if it goes out as it came."""

@@ -69,14 +69,14 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
             headers=kept,
         )
     if status == 408:
-        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept)
+        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept).answered(status)
     if status < 500:
         # Between the upstream and the gateway's operator, such as an empty account: trying again changes nothing.
         told = _told(complaint.message, secrets) or f"status {status}"
         return UpstreamError(
             f"Provider '{provider}' refused the gateway: {told}", headers={**kept, "x-should-retry": "false"}
-        )
-    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept)
+        ).answered(status)
+    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
 
 
 def from_event(provider: str, value: object, *secrets: str) -> GatewayError:

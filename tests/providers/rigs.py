@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import override
 
 from tests.support.behaviours import behave as openai_wire
+from tests.support.fake_mistral import mistral_wire
 from tests.support.upstream import Behaviour, Upstream
 
 KEY = "sk-upstream-5c1e9f7a2b"
@@ -32,5 +33,5 @@ class Rig:
 RIGS = [
     Rig("openai", openai_wire, lambda upstream: {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": KEY}),
     Rig("groq", openai_wire, lambda upstream: {"GROQ_BASE_URL": upstream.url, "GROQ_API_KEY": KEY}),
-    Rig("mistral", openai_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
+    Rig("mistral", mistral_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
 ]

@@ -81,6 +81,7 @@ def _upstreams(settings: Settings) -> list[Provider]:
                 upstream.row,
                 settings.provider_conformance.get(upstream.name, settings.conformance),
                 upstream.unknown_params or settings.unknown_params or upstream.row.unknown_params,
+                settings.fetch_images,
             )
         )
         for upstream in configured_upstreams(settings.providers, environment())

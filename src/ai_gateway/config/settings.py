@@ -94,6 +94,9 @@ class Settings(BaseSettings):
         UnknownParams | None,
         Field(description="forward, drop or reject request fields that the contract does not name"),
     ] = None
+    fetch_images: Annotated[
+        bool, Field(description="fetch images by URL for providers that take them in the request only")
+    ] = False
     providers: Annotated[dict[str, ProviderSettings], Field(description="further upstreams, in gateway.toml only")] = {}
 
     @classmethod

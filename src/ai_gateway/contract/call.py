@@ -13,8 +13,9 @@ class Call:
     `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when
     the request came through `/v1` and is routed by model. `trusted` says that the caller may see operational
     details: it named a valid key, or it calls from this machine. `reply_headers` (lower-case names) are added to the
-    reply, errors included. `exact` is the item that the provider's last bytes gave, with those bytes: whoever changes
-    the item makes a new one, so that the bytes no longer fit it.
+    reply, errors included. `dropped` names what of the request the provider did not get. `exact` is the item that the
+    provider's last bytes gave, with those bytes: whoever changes the item makes a new one, so that the bytes no longer
+    fit it.
     """
 
     operation: str
@@ -24,6 +25,7 @@ class Call:
     trusted: bool = False
     reply_headers: dict[str, str] = field(default_factory=dict)
     repairs: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
     exact: tuple[object, bytes] | None = None
 
     def repaired(self, provider: str, rules: Iterable[str]) -> None:

@@ -14,7 +14,8 @@ from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
-from ai_gateway.providers.transport import OpenStream, Transport, path_segments
+from ai_gateway.providers.open_stream import OpenStream
+from ai_gateway.providers.transport import Caller, Transport, path_segments
 from ai_gateway.providers.upstream import Upstream
 from gateway_contract.openai import models
 
@@ -28,11 +29,10 @@ type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletion
 class OpenAICompatible(Provider):
     """Forwards requests as they are, unknown fields included, and answers with exact replies."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._secret = upstream.secret
-        headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
-        self._transport = Transport(upstream.name, upstream.base_url, headers, upstream.timeouts)
+        self._transport = caller or _transport(upstream)
 
     @override
     async def list_models(self, call: Call) -> models.ListModelsResponse:
@@ -151,3 +151,8 @@ class OpenAICompatible(Provider):
     @staticmethod
     def _headers(call: Call, accept: str) -> dict[str, str]:
         return {"accept": accept, "content-type": _JSON, "x-request-id": call.request_id}
+
+
+def _transport(upstream: Upstream) -> Transport:
+    headers = {"authorization": f"Bearer {upstream.secret}"} if upstream.secret else {}
+    return Transport(upstream.name, upstream.base_url, headers, upstream.timeouts)

@@ -1,5 +1,6 @@
 """What a provider is made from: the facts of an upstream, and what the operator has set for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -18,7 +19,8 @@ class ProviderRow:
     the URL is; one without is configured by either. `policies` differ from the wire's own only where the upstream's
     documentation is certain and lasting: what an upstream does not take it refuses by itself, and says so.
     `unknown_params` holds where the operator has not decided. `adapter` names the class that speaks the upstream's
-    wire, as `module:name`, so that nothing is imported for providers that nobody has configured.
+    wire, as `module:name`, so that nothing is imported for providers that nobody has configured. `read_url` makes a
+    base URL of what operators write.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ProviderRow:
     policies: Policies = field(default_factory=lambda: SAME_WIRE)
     unknown_params: UnknownParams = "forward"
     adapter: str = "ai_gateway.providers.openai_compatible:OpenAICompatible"
+    read_url: Callable[[str], str] = str.strip
 
     @property
     def base_url_env(self) -> str:
@@ -57,6 +60,7 @@ class Upstream:
     row: ProviderRow
     conformance: Conformance = "repair"
     unknown_params: UnknownParams = "forward"
+    fetch_images: bool = False
 
     @property
     def secret(self) -> str:

@@ -54,7 +54,9 @@ def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[Configur
         if row.needs_key and not key:
             problems.append(f"{row.key_env} is missing, but {row.base_url_env} is set: set the key or unset the URL")
             continue
-        yield ConfiguredUpstream(row.name, url or row.base_url, SecretStr(key) if key else None, row)
+        yield ConfiguredUpstream(
+            row.name, row.read_url(url) if url else row.base_url, SecretStr(key) if key else None, row
+        )
 
 
 def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
@@ -77,7 +79,7 @@ def _from_file(
             known = ", ".join(sorted(row.name for row in ROWS))
             problems.append(f"providers.{name}: there is no wire '{table.wire}'. Known: {known}")
             continue
-        yield ConfiguredUpstream(name, table.base_url, key, row, table.unknown_params)
+        yield ConfiguredUpstream(name, row.read_url(table.base_url), key, row, table.unknown_params)
 
 
 def _row_of(wire: str) -> ProviderRow | None:

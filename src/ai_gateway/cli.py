@@ -50,11 +50,11 @@ def serve(
     settings = _attempt(problems, lambda: load(**given))
     _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
     sock = _attempt(problems, lambda: _bind(settings)) if settings else None
+    gateway = _attempt(problems, lambda: get_app(settings)) if settings and not problems else None
     for problem in problems:
         typer.echo(f"ai-gateway: {problem}", err=True)
-    if settings is None or sock is None or problems:
+    if gateway is None or sock is None:
         raise typer.Exit(2)
-    gateway = get_app(settings)
     run(gateway, sock, lambda bound: _banner(gateway, bound))
 
 

@@ -151,7 +151,7 @@ def _tools(body: models.CreateChatCompletionRequest, dropped: set[str]) -> list[
     choice = body.tool_choice
     if choice == "none":
         return []
-    if choice in {None, "auto"}:
+    if choice is None or choice == "auto":
         return offered
     if choice != "required":
         offered = _narrowed(offered, _chosen(cast("BaseModel", choice)))

@@ -1,6 +1,9 @@
 """A server with Cerebras' wire: OpenAI's, with errors of its own shape and no patience for what it does not know."""
 
-from tests.support.behaviours import RATE_LIMITS, SECRET_MARK, behave as openai_wire
+from collections.abc import Mapping
+from typing import override
+
+from tests.support.behaviours import CREATED, RATE_LIMITS, SECRET_MARK, behave as openai_wire
 from tests.support.upstream import Exchange
 
 # What its own client can send.
@@ -26,7 +29,25 @@ async def behave(exchange: Exchange) -> None:
         status = int(name.removeprefix("status-"))
         secret = f" {SECRET_MARK} {seen.header('authorization')}" if status in {401, 403} or status >= 500 else ""
         return await _refuse(exchange, status, f"told {status}{secret}")
-    return await openai_wire(exchange)
+    return await openai_wire(_Stamped(seen, exchange.writer))
+
+
+class _Stamped(Exchange):
+    """Answers and chunks with what Cerebras puts into every one; its own client cannot do without it."""
+
+    @override
+    async def json(self, value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        await super().json(_stamped(value), status=status, headers=headers)
+
+    @override
+    async def event(self, value: object) -> None:
+        await super().event(_stamped(value))
+
+
+def _stamped(value: object) -> object:
+    if not isinstance(value, dict) or "choices" not in value:
+        return value
+    return {"system_fingerprint": "fp_wafer", "time_info": {"total_time": 0.01, "created": CREATED}, **value}
 
 
 async def _refuse(exchange: Exchange, status: int, message: str) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ai_gateway.config.constants import VERSION
+from ai_gateway.providers.failures import CLIENT_FAILURES
 
 MAX_IMAGE = 20 * 1024 * 1024
 TIMEOUT_S = 10.0
@@ -65,16 +66,22 @@ async def resolved(host: str, port: int) -> Sequence[Address]:
 class Egress:
     """Fetches images. `permits` and `resolve` are what tests need to have a server of their own."""
 
-    def __init__(self, permits: Callable[[Address], bool] = is_public, resolve: Resolve = resolved) -> None:
+    def __init__(
+        self,
+        permits: Callable[[Address], bool] = is_public,
+        resolve: Resolve = resolved,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._permits = permits
         self._resolve = resolve
+        self._timeout_s = timeout_s
 
     async def image(self, url: str) -> Fetched:
         """The image. Raises NotFetched, within the time limit whatever the server does."""
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 return await self._follow(url)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
     async def _follow(self, url: str) -> Fetched:

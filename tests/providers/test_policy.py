@@ -15,7 +15,7 @@ from ai_gateway.gateway import Gateway
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.custom.parameters import POLICIES
 from ai_gateway.providers.policy import DROPPED_HEADER, Parameters, names
-from ai_gateway.providers.rows import ROWS
+from ai_gateway.providers.rows import OPENAI_WIRE, ROWS
 from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.routing.registry import Registry
 from gateway_contract.openai import models
@@ -68,6 +68,8 @@ def test_the_closed_bodies_are_those_whose_models_take_nothing_further() -> None
 
 def test_an_upstream_of_the_same_wire_gets_everything() -> None:
     for row in ROWS:
+        if row.adapter != OPENAI_WIRE.adapter:
+            continue
         for fields in Parameters(row.name, row.policies, "forward").operations:
             decided = Parameters(row.name, row.policies, "forward").policies(fields)
             assert {name for name, policy in decided.items() if policy != "forwarded"} == {"model"}

@@ -77,4 +77,4 @@ class Cerebras(OpenAICompatible):
 def versioned(base_url: str) -> str:
     """The address with its version: the SDK's own setting leaves it out, other clients' settings have it."""
     base = base_url.rstrip("/")
-    return base if base.endswith("/v1") else "/".join((base, "v1"))
+    return base if base.rpartition("/")[2] == "v1" else "/".join((base, "v1"))

@@ -41,4 +41,5 @@ RIGS = [
         lambda upstream: {"CEREBRAS_BASE_URL": f"http://127.0.0.1:{upstream.port}", "CEREBRAS_API_KEY": KEY},
         frozenset({"chat/completions", "completions"}),
     ),
+    Rig("mistral", openai_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
 ]

@@ -21,11 +21,11 @@ class _CerebrasTransport(SdkTransport):
         super().__init__(upstream)
         timeout = connect_timeout(upstream.timeouts)
         self._client = AsyncCerebras(
-            api_key=self._secret,
+            api_key=upstream.secret,
             base_url=versioned(upstream.base_url),
             timeout=timeout,
             max_retries=0,
-            default_headers=HEADERS,
+            default_headers={**HEADERS, **upstream.sent_headers},
             warm_tcp_connection=False,
             http_client=httpx.AsyncClient(
                 transport=BoundedTransport(upstream.name), timeout=timeout, follow_redirects=False, trust_env=False

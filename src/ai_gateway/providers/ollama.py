@@ -71,8 +71,7 @@ class _OllamaTransport(SdkTransport):
             follow_redirects=False,
             trust_env=False,
         )
-        key = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
-        self._client.set_headers({**HEADERS, **key, "content-type": "application/json"})
+        self._client.set_headers({**HEADERS, **upstream.sent_headers, "content-type": "application/json"})
 
     @override
     @asynccontextmanager
@@ -100,7 +99,7 @@ class Ollama(Provider):
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secret = upstream.secret
+        self._secrets = upstream.secrets
         self._transport = _OllamaTransport(upstream)
         self._egress = egress or (Egress() if upstream.fetch_images else None)
 
@@ -190,7 +189,7 @@ class Ollama(Provider):
         elif 200 < status < 300:
             raise UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
         else:
-            raise from_reply(self.name, status, headers, body, self._secret)
+            raise from_reply(self.name, status, headers, body, *self._secrets)
 
     def _read[Shape: BaseModel](self, shape: type[Shape], raw: bytes) -> Shape:
         try:
@@ -200,7 +199,7 @@ class Ollama(Provider):
                 f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
             ) from None
         if is_error(value):
-            raise from_event(self.name, value, self._secret)
+            raise from_event(self.name, value, *self._secrets)
         return read(shape, value)
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:

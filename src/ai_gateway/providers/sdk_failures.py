@@ -4,7 +4,7 @@ The SDKs' own classes are known by what they carry (a reply, a status, a cause),
 without importing the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpcore
 import httpx
@@ -41,16 +41,18 @@ _GARBLED = (
 )
 
 
-def from_sdk_exception(provider: str, error: Exception, secret: str) -> GatewayError:
+def from_sdk_exception(provider: str, error: Exception, *secrets: str) -> GatewayError:
     """The error for an exception of an SDK or of httpx; errors of ours pass through, wrapped ones too."""
     causes = list(_causes(error))
     own = next((cause for cause in causes if isinstance(cause, GatewayError)), None)
     if own is not None:
         return own
-    refusal = _refusal(provider, error, secret)
+    refusal = _refusal(provider, error, secrets)
     if refusal is not None:
         return refusal
-    detail = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes).replace(secret or "\0", "[key]")
+    detail = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+    for secret in filter(None, secrets):
+        detail = detail.replace(secret, "[key]")
     if any(isinstance(cause, _TOO_SLOW) or "Timeout" in type(cause).__name__ for cause in causes):
         return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", detail=detail)
     if any(isinstance(cause, _GARBLED) or "Validation" in type(cause).__name__ for cause in causes):
@@ -58,19 +60,19 @@ def from_sdk_exception(provider: str, error: Exception, secret: str) -> GatewayE
     return UpstreamUnreachable(f"Provider '{provider}' cannot be reached. Try again.", detail=detail)
 
 
-def _refusal(provider: str, error: Exception, secret: str) -> GatewayError | None:
+def _refusal(provider: str, error: Exception, secrets: Sequence[str]) -> GatewayError | None:
     """The error for an exception that stands for a reply with a status of its own."""
     response = getattr(error, "response", None)
     if isinstance(response, httpx.Response) and not 200 <= response.status_code < 300:
         body = response.content if hasattr(response, "_content") else b""
-        return from_reply(provider, response.status_code, response.headers, body, secret)
+        return from_reply(provider, response.status_code, response.headers, body, *secrets)
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return None
     told = {"error": str(getattr(error, "error", "") or "")}
     if status < 300:  # the ollama SDK says -1 for an error that came in a stream
-        return from_event(provider, told, secret)
-    return from_reply(provider, status, {}, to_json(told), secret)
+        return from_event(provider, told, *secrets)
+    return from_reply(provider, status, {}, to_json(told), *secrets)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -89,7 +89,7 @@ class SdkTransport(ABC):
     def __init__(self, upstream: Upstream) -> None:
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
-        self._secret = upstream.secret
+        self._secrets = upstream.secrets
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
     @abstractmethod
@@ -108,7 +108,7 @@ class SdkTransport(ABC):
             async with asyncio.timeout(self._timeouts.request), self.open(method, path, headers, body) as reply:
                 return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply))
         except self._caught as error:
-            raise from_sdk_exception(self._provider, error, self._secret) from error
+            raise from_sdk_exception(self._provider, error, *self._secrets) from error
 
     @asynccontextmanager
     async def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[OpenStream]:
@@ -118,7 +118,7 @@ class SdkTransport(ABC):
                 async with self.open("POST", path, headers, body) as reply:
                     yield _SdkStream(self._provider, reply, clock, self._timeouts)
         except self._caught as error:
-            raise from_sdk_exception(self._provider, error, self._secret) from error
+            raise from_sdk_exception(self._provider, error, *self._secrets) from error
 
 
 class _SdkStream(OpenStream):

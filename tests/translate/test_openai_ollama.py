@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic_core import to_json
@@ -70,6 +70,7 @@ CHAT_FIELDS: list[tuple[str, Any, dict[str, Any]]] = [
         {"format": {"z": 1.0, "a": [2**70]}},
     ),
     ("response_format", {"type": "json_schema", "json_schema": {"name": "n"}}, {"format": "json"}),
+    ("reasoning_effort", "default", {}),
     ("reasoning_effort", "none", {"think": False}),
     ("reasoning_effort", "minimal", {"think": "low"}),
     ("reasoning_effort", "low", {"think": "low"}),
@@ -98,6 +99,11 @@ def test_the_table_and_the_messages_cover_every_mapped_field() -> None:
     mapped = {field for field, policy in OLLAMA["createChatCompletion"].items() if policy == "mapped"}
     assert mapped == {field for field, _, _ in CHAT_FIELDS} | {"messages"}
     assert "forwarded" not in {*OLLAMA["createChatCompletion"].values(), *OLLAMA["createCompletion"].values()}
+
+
+def test_every_degree_of_thinking_that_the_contract_knows_is_mapped() -> None:
+    known, _ = get_args(models.CreateChatCompletionRequest.model_fields["reasoning_effort"].annotation)
+    assert set(get_args(known)) == {value for field, value, _ in CHAT_FIELDS if field == "reasoning_effort"}
 
 
 @pytest.mark.parametrize(

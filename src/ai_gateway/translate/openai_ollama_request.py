@@ -16,7 +16,8 @@ from ai_gateway.translate.openai_ollama_messages import Object, ollama_messages
 from gateway_contract.openai import models
 
 # Ollama knows fewer degrees of thinking than the contract.
-_THINK: Mapping[str, bool | str] = {
+_THINK: Mapping[str, bool | str | None] = {
+    "default": None,
     "none": False,
     "minimal": "low",
     "low": "low",

@@ -15,7 +15,13 @@ from tests.support.upstream import Upstream, running_upstream
 
 KEY = "sk-upstream-cerebras-77"
 CHAT = "chat/completions"
-TIMEOUTS = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
+TIMEOUTS = {
+    "REQUEST_TIMEOUT_S": "1",
+    "STREAM_IDLE_TIMEOUT_S": "1",
+    "CONNECT_TIMEOUT_S": "1",
+    "MAX_RETRIES": "0",
+    "BREAKER_THRESHOLD": "0",
+}
 
 
 @pytest.fixture(scope="module")

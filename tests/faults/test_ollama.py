@@ -35,7 +35,13 @@ BODIES: dict[str, dict[str, Any]] = {
     EMBED: {"input": ["one", "two"]},
 }
 ODD = TEXT + "a\x85b\u2028c\x0cd"  # what text libraries take for ends of lines
-TIMEOUTS = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
+TIMEOUTS = {
+    "REQUEST_TIMEOUT_S": "1",
+    "STREAM_IDLE_TIMEOUT_S": "1",
+    "CONNECT_TIMEOUT_S": "1",
+    "MAX_RETRIES": "0",
+    "BREAKER_THRESHOLD": "0",
+}
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,7 @@ def test_a_call_without_a_route_asks_its_one_target_again(live: LiveGateway) -> 
     reply = ask(live, "one/status-500")
     provider, model, attempts = told(reply)
     assert (reply.status_code, provider, model) == (502, "one", "status-500")
-    assert 1 <= int(attempts) <= 3, "as many as fit into the second that the gateway has"
+    assert attempts in {"1", "2", "3"}, "as many as fit into the second that the gateway has"
 
 
 def test_weights_share_the_calls_among_the_targets(live: LiveGateway) -> None:

@@ -8,7 +8,7 @@ The contract generates the type `Policies`: mypy names the field that a provider
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from pydantic import BaseModel
@@ -70,8 +70,7 @@ class Parameters:
             named += body.model_extra
             body.model_fields_set.difference_update(body.model_extra)
             body.model_extra.clear()
-        if named:
-            call.reply_headers[DROPPED_HEADER] = names(named)
+        name_dropped(call, named)
 
     def _check(self, operation: str, body: BaseModel) -> None:
         for field in sorted(self._refused[operation] & body.model_fields_set):
@@ -89,6 +88,13 @@ class Parameters:
                 param=name,
                 code="unknown_parameter",
             )
+
+
+def name_dropped(call: Call, fields: Iterable[str]) -> None:
+    """Name what the provider does not get, beside what has been named already: fields, or paths inside them."""
+    call.dropped.update(fields)
+    if call.dropped:
+        call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
 
 
 def _take(body: BaseModel, field: str) -> object:

@@ -56,7 +56,8 @@ def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[Configur
             problems.append(f"{row.key_env} is missing, but {row.base_url_env} is set: set the key or unset the URL")
             continue
         secret = SecretStr(key) if key else None
-        yield ConfiguredUpstream(row.name, url or row.base_url, secret, row, headers=_headers_of(row, env))
+        base = row.read_url(url) if url else row.base_url
+        yield ConfiguredUpstream(row.name, base, secret, row, headers=_headers_of(row, env))
 
 
 def _headers_of(row: ProviderRow, env: Mapping[str, str]) -> dict[str, SecretStr]:
@@ -88,7 +89,7 @@ def _from_file(
             continue
         own = own_quirks(name, table, row, problems)
         headers = _headers_of(row, env) | {header.lower(): value for header, value in table.headers.items()}
-        yield ConfiguredUpstream(name, table.base_url, key, own, table.unknown_params, headers)
+        yield ConfiguredUpstream(name, row.read_url(table.base_url), key, own, table.unknown_params, headers)
 
 
 def _row_of(wire: str) -> ProviderRow | None:

@@ -66,7 +66,7 @@ def relay_program(upstream: Program) -> Program:
     return Program("relay", port, _CHAT, ("-m", "scripts.bench.relay", "--port", str(port), "--upstream", url))
 
 
-def gateway_program(upstream: Program) -> Program:
+def gateway_program(upstream: Program, name: str = "gateway", module: str = "ai_gateway") -> Program:
     """The gateway as an operator runs it: keys, validation, and its access log into a file."""
     port = free_port()
     env = {
@@ -75,7 +75,12 @@ def gateway_program(upstream: Program) -> Program:
         "LOG_LEVEL": "info",
         "GRACE_PERIOD_S": "1",
     }
-    return Program("gateway", port, f"/bench{_CHAT}", ("-m", "ai_gateway", "serve", "--port", str(port)), env)
+    return Program(name, port, f"/bench{_CHAT}", ("-m", module, "serve", "--port", str(port)), env)
+
+
+def unchecked_program(upstream: Program) -> Program:
+    """The same with conformance taken out, to show what that costs."""
+    return gateway_program(upstream, "unchecked", "scripts.bench.unchecked")
 
 
 @contextmanager

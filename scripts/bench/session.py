@@ -27,6 +27,7 @@ from scripts.bench.processes import (
     pinned_here,
     relay_program,
     running,
+    unchecked_program,
     upstream_program,
     wait_until_listening,
 )
@@ -82,7 +83,7 @@ def run(plan: Plan, say: Say) -> Results:
         wait_until_listening(mock)
         fronts = (relay_program(upstream), gateway_program(upstream))
         return Results(
-            cells=_cells(plan, mock, fronts, tested, say),
+            cells=_cells(plan, mock, (*fronts, unchecked_program(upstream)), tested, say),
             starts=[_start(plan, program, tested, say) for program in fronts],
             streams=[_streams(plan, program, tested, say) for program in fronts],
         )

@@ -27,12 +27,14 @@ GatewayError                     500  internal_error
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
 |   +-- UpstreamTimeout          504  upstream_timeout
+|   +-- UpstreamUnavailable      503  upstream_unavailable
 +-- Unavailable                  503  overloaded
 
 The facts are class attributes; how they look on the wire is `contract/render.py` alone.
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class GatewayError(Exception):
@@ -179,9 +181,17 @@ class NotImplementedHere(GatewayError):
 
 
 class UpstreamError(GatewayError):
+    """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own."""
+
     status = 502
     type = "upstream_error"
     code: str | None = "upstream_error"
+    upstream_status: int | None = None
+
+    def answered(self, status: int) -> Self:
+        """The same, with the status that the upstream gave."""
+        self.upstream_status = status
+        return self
 
 
 class UpstreamRefused(UpstreamError):
@@ -198,7 +208,7 @@ class UpstreamRefused(UpstreamError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, param=param, headers=headers)
-        self.status = status
+        self.status = self.upstream_status = status
         self.type = type
         self.code = code
 
@@ -224,6 +234,13 @@ class UpstreamStreamTruncated(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The upstream is not asked for a while, because it failed too often; `headers` say when to come back."""
+
+    status = 503
+    code = "upstream_unavailable"
 
 
 class Unavailable(GatewayError):

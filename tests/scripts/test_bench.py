@@ -33,6 +33,7 @@ from scripts.bench.processes import (
     gateway_program,
     relay_program,
     running,
+    unchecked_program,
     upstream_program,
     wait_until_listening,
 )
@@ -57,7 +58,8 @@ def upstream() -> Iterator[Running]:
 
 
 def _front(name: str, upstream: Running) -> Program:
-    return {"relay": relay_program, "gateway": gateway_program}[name](upstream.program)
+    programs = {"relay": relay_program, "gateway": gateway_program, "unchecked": unchecked_program}
+    return programs[name](upstream.program)
 
 
 def test_the_mock_upstream_is_exact() -> None:
@@ -98,7 +100,7 @@ def test_a_wrong_reply_has_a_name(received: bytes, events: int | None, flaw: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["json", "stream"])
-@pytest.mark.parametrize("name", ["relay", "gateway"])
+@pytest.mark.parametrize("name", ["relay", "gateway", "unchecked"])
 def test_a_cell_counts_whole_replies_only(name: str, kind: Kind, upstream: Running) -> None:
     with running(_front(name, upstream)) as target:
         wait_until_listening(target)
@@ -158,10 +160,17 @@ def test_the_budget_is_judged(value: float, verdict: str) -> None:
 
 def test_the_report_names_ratios_budgets_skips_and_failures() -> None:
     cells = [_sample("upstream", 10.0), _sample("relay", 100.0), _sample("gateway", 250.0, {"status 502": 2})]
+    cells.append(_sample("unchecked", 200.0))
     starts = [Start("relay", 0.2, 40.0, 40.0), Start("gateway", 0.5, 70.0, 80.0)]
     results = Results(cells, starts, [Skipped("too few files")] * 2)
     text = "\n".join(lines(results))
-    for expected in ("2.50", "CPU us/request <= 300, aim 150: ok", "idle MB <= 100, aim 75: ok", "too few files"):
+    for expected in (
+        "2.50",
+        "CPU us/request 250 <= 300, aim 150: ok",
+        "conformance % 25 <= 25, aim 15: ok",
+        "idle MB 80 <= 100, aim 75: ok",
+        "too few files",
+    ):
         assert expected in text
     assert "2 x gateway, json, c=16: status 502" in text
     assert json.loads(json.dumps(as_json(results)))["errors"] == {"gateway, json, c=16: status 502": 2}
@@ -176,7 +185,7 @@ def test_a_session_measures_every_target_in_every_cell() -> None:
         (kind, concurrency, target)
         for kind in ("json", "stream")
         for concurrency in _TINY.concurrencies
-        for target in ("upstream", "relay", "gateway")
+        for target in ("upstream", "relay", "gateway", "unchecked")
     }
     assert [start.target for start in results.starts] == ["relay", "gateway"]
     if sys.platform == "linux":
@@ -200,6 +209,6 @@ def test_a_stopped_bench_leaves_no_process(told: signal.Signals) -> None:
         if bench.poll() is None:
             bench.kill()
             bench.communicate()
-    assert len(started) == 3
+    assert len(started) == 4
     assert bench.returncode == 130, said.decode()
     assert not [process for process in started if process.is_running()]

@@ -486,3 +486,74 @@ async def _refuse(exchange: Exchange, status: str, dialect: str) -> None:
     kind = "text/html" if dialect == "html" else "application/json"
     limits = RATE_LIMITS if code == 429 else {}
     await exchange.reply(bodies[dialect].encode(), status=code, content_type=kind, headers=limits)
+
+
+# -- answers that are more than text --
+
+CALLS = [("call_up1", "zebra", '{"z":"ä","n":1}'), ("call_up2", "apfel", "{}")]
+THOUGHT = "hm"
+
+
+@behaviour("tool-call")
+async def tool_call(exchange: Exchange) -> None:
+    await _message(exchange, {"content": None, "tool_calls": _calls(CALLS[:1])}, "tool_calls")
+
+
+@behaviour("tool-calls-two")
+async def tool_calls_two(exchange: Exchange) -> None:
+    await _message(exchange, {"content": None, "tool_calls": _calls(CALLS)}, "tool_calls")
+
+
+@behaviour("cut-length")
+async def cut_length(exchange: Exchange) -> None:
+    if exchange.seen.path.endswith("/chat/completions"):
+        return await _message(exchange, {"content": TEXT}, "length")
+    if not exchange.seen.json.get("stream"):
+        whole = reply(exchange)
+        whole["choices"][0]["finish_reason"] = "length"
+        return await exchange.json(whole)
+    return await _events(exchange, [piece(exchange, TEXT), piece(exchange, None, finish="length")])
+
+
+@behaviour("thinking")
+async def thinking(exchange: Exchange) -> None:
+    await _message(exchange, {"content": TEXT, "reasoning_content": THOUGHT}, "stop")
+
+
+def _calls(wanted: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    return [
+        {"id": ident, "type": "function", "function": {"name": name, "arguments": arguments}}
+        for ident, name, arguments in wanted
+    ]
+
+
+async def _message(exchange: Exchange, fields: dict[str, Any], finish: str) -> None:
+    """A chat message with these fields, whole or in as many deltas as it has parts."""
+    if not exchange.seen.json.get("stream"):
+        whole = reply(exchange)
+        message = {"role": "assistant", "refusal": None, **fields}
+        whole["choices"][0] |= {"message": message, "finish_reason": finish}
+        return await exchange.json(whole)
+    deltas: list[dict[str, Any]] = [{"reasoning_content": THOUGHT}] if "reasoning_content" in fields else []
+    deltas += [{"content": word} for word in WORDS] if fields["content"] else []
+    for index, call in enumerate(fields.get("tool_calls", [])):
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        head = {"index": index, "id": call["id"], "type": "function", "function": {"name": name, "arguments": ""}}
+        halves = [arguments[:4], arguments[4:]]
+        deltas.append({"tool_calls": [head]})
+        deltas += [{"tool_calls": [{"index": index, "function": {"arguments": half}}]} for half in halves]
+    chunks = [piece(exchange, None, first=True)]
+    for delta in deltas:
+        chunks.append(piece(exchange, None))
+        chunks[-1]["choices"][0]["delta"] = delta
+    return await _events(exchange, [*chunks, piece(exchange, None, finish=finish)])
+
+
+async def _events(exchange: Exchange, chunks: list[dict[str, Any]]) -> None:
+    if (exchange.seen.json.get("stream_options") or {}).get("include_usage"):
+        chunks = [*({**one, "usage": None} for one in chunks), {**chunks[-1], "choices": [], "usage": USAGE}]
+    await exchange.open_stream()
+    for one in chunks:
+        await exchange.event(one)
+    await exchange.chunk(b"data: [DONE]\n\n")
+    await exchange.end_stream()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.translate.ollama_models import capabilities, shown, summary, tagged, untagged
+from ai_gateway.translate.ollama_models import capabilities, shown, summary, tagged
 from gateway_contract.openai.models import Model
 
 
@@ -25,15 +25,9 @@ def model(ident: str = "lab/m-7", *, created: int = 1_767_225_600, facts: dict[s
         ("lab/m:free", "lab/m:free"),
     ],
 )
-def test_every_name_has_a_tag_and_leads_back_to_its_model(ident: str, name: str) -> None:
+def test_every_name_has_a_tag(ident: str, name: str) -> None:
     assert tagged(ident) == name
-    assert untagged(name, ()) == ident
-    assert untagged(ident, ()) == ident
-
-
-def test_a_model_that_is_called_latest_keeps_its_name() -> None:
-    assert untagged("m:latest", ["m:latest"]) == "m:latest"
-    assert untagged(":latest", ()) == ":latest"
+    assert tagged(name) == name
 
 
 def test_what_nobody_says_is_empty_and_digests_are_unique() -> None:

@@ -5,8 +5,8 @@ from typing import NoReturn, override
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import OllamaBoundary
 from ai_gateway.api.ollama_answer import Asking, naming_model
-from ai_gateway.api.ollama_catalogue import Catalogue
 from ai_gateway.api.ollama_dropped import name_dropped, refuse_unknown
+from ai_gateway.api.ollama_names import known_id
 from ai_gateway.config.constants import OLLAMA_VERSION
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
@@ -16,7 +16,7 @@ from ai_gateway.gateway import Chat, Completion, Gateway
 from ai_gateway.translate import ollama_openai_reply as reply, ollama_openai_request as request
 from ai_gateway.translate.ollama_clock import Stopwatch
 from ai_gateway.translate.ollama_lines import ChatWriter, GenerateWriter
-from ai_gateway.translate.ollama_models import shown, summary, untagged
+from ai_gateway.translate.ollama_models import shown, summary
 from ai_gateway.translate.ollama_policies import settle
 from gateway_contract.ollama import models
 from gateway_contract.ollama.routes import Handlers
@@ -30,7 +30,6 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     def __init__(self, gateway: Gateway, access: Access, body_limits: BodyLimits) -> None:
         super().__init__(access, body_limits)
         self.gateway = gateway
-        self._catalogue = Catalogue(gateway)
 
     @override
     async def ollama_chat(
@@ -39,10 +38,11 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         watch = Stopwatch()
         writer = ChatWriter(body.model, watch)
         with naming_model(body.model):
-            native = await self._settle_native(call, body)
+            model = await known_id(self.gateway.routing, body.model)
+            native = await self._settle_native(call, body, model)
             if not body.messages:
                 return writer.nothing(_loaded(body))
-            asked = request.chat(body, self._id(body.model), native=native)
+            asked = request.chat(body, model, native=native)
             watch.calls()
             found = await self.gateway.chat(call, asked.request)
         return Asking(call, body.model, asked.dropped).answered(found, writer)
@@ -54,17 +54,17 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         watch = Stopwatch()
         writer = GenerateWriter(body.model, watch)
         with naming_model(body.model):
-            native = await self._settle_native(call, body)
+            model = await known_id(self.gateway.routing, body.model)
+            native = await self._settle_native(call, body, model)
             if not body.prompt:
                 return writer.nothing(_loaded(body))
-            found, dropped = await self._generated(call, body, watch, native=native)
+            found, dropped = await self._generated(call, body, model, watch, native=native)
         return Asking(call, body.model, dropped).answered(found, writer)
 
     async def _generated(
-        self, call: Call, body: models.OllamaGenerateRequest, watch: Stopwatch, *, native: bool
+        self, call: Call, body: models.OllamaGenerateRequest, model: str, watch: Stopwatch, *, native: bool
     ) -> tuple[Chat | Completion, list[str]]:
         """A text goes on as a completion; a question is a chat, which far more models can answer."""
-        model = self._id(body.model)
         if native or request.completes(body):
             text = request.complete(body, model, native=native)
             watch.calls()
@@ -101,18 +101,20 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     ) -> tuple[list[list[float]], int]:
         """The vectors, and how many tokens were read for them; of nothing, nothing."""
         with naming_model(body.model):
-            native = await self._settle_native(call, body)
+            model = await known_id(self.gateway.routing, body.model)
+            native = await self._settle_native(call, body, model)
             dropped = [] if native else settle(body)
             if not texts:
                 return [], 0
             watch.calls()
-            found = await self.gateway.embed(call, request.embed(self._id(body.model), texts, dimensions))
+            found = await self.gateway.embed(call, request.embed(model, texts, dimensions))
         name_dropped(call, dropped)
         return reply.embeddings(found), found.usage.prompt_tokens
 
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:
-        return models.OllamaListResponse(models=[summary(model) for model in await self._catalogue.listed(call)])
+        listed = await self.gateway.list_models(call)
+        return models.OllamaListResponse(models=[summary(model) for model in listed.data])
 
     @override
     async def ollama_head_tags(self, call: Call) -> None:
@@ -124,9 +126,8 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         if not name:
             raise MissingParameter("model is required: add it.", param="model")
         with naming_model(name):
-            await self._catalogue.listed(call)
-            model = self._catalogue.known().get(self._id(name))
-            return shown(model or await self.gateway.retrieve_model(call, self._id(name)))
+            model = await known_id(self.gateway.routing, name)
+            return shown(await self.gateway.retrieve_model(call, model))
 
     @override
     async def ollama_ps(self, call: Call) -> models.OllamaPsResponse:
@@ -168,18 +169,15 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     async def ollama_head_blob(self, call: Call, digest: str) -> NoReturn:
         _keeps_nothing("blobs", "ask the server that has them")
 
-    async def _settle_native(self, call: Call, body: Body) -> bool:
-        """Whether who answers speaks Ollama's wire. Raises ModelNotFound, or InvalidRequest for unknown fields."""
-        provider = await self.gateway.provider_for(call, self._id(body.model))
-        native = provider.wire == "ollama"
+    async def _settle_native(self, call: Call, body: Body, model: str) -> bool:
+        """Whether all who may answer speak Ollama's wire. Raises ModelNotFound, or InvalidRequest for odd fields."""
+        providers = await self.gateway.providers_for(call, model)
+        native = all(provider.wire == "ollama" for provider in providers)
         if native:
             call.native = request.native_body(body)
         else:
-            refuse_unknown(provider, body)
+            refuse_unknown(providers[0], body)
         return native
-
-    def _id(self, name: str) -> str:
-        return untagged(name, self._catalogue.known())
 
 
 def _loaded(body: models.OllamaChatRequest | models.OllamaGenerateRequest) -> str:

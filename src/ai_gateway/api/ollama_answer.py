@@ -55,7 +55,6 @@ class Asking:
             async with aclosing(chunks) as items:
                 async for chunk in items:
                     piece = telling.take(chunk)
-                    name_dropped(self.call, self.dropped)  # while the head is unsent, who answers may still change
                     if piece is not None:
                         yield writer.line(piece)
             yield writer.last_line(telling.end())

@@ -19,8 +19,10 @@ def refuse_unknown(provider: Provider, body: BaseModel) -> None:
 
 
 def name_dropped(call: Call, dropped: list[str]) -> None:
-    """Say in the reply what was dropped: here, and by the provider. To say it twice changes nothing."""
-    there = [name for name in call.reply_headers.pop(DROPPED_HEADER, "").split(",") if name and name not in OUR_OWN]
-    said = {IN_OLLAMAS_WORDS.get(name, name) for name in there} | set(dropped)
-    if said:
-        call.reply_headers[DROPPED_HEADER] = names(sorted(said))
+    """Say in the reply what was dropped: by the provider, and before it was asked."""
+    there = {IN_OLLAMAS_WORDS.get(name, name) for name in call.dropped if name not in OUR_OWN}
+    call.dropped = {*there, *dropped}
+    if call.dropped:
+        call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
+    else:
+        call.reply_headers.pop(DROPPED_HEADER, None)

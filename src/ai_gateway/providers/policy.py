@@ -8,7 +8,7 @@ The contract generates the type `Policies`: mypy names the field that a provider
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from pydantic import BaseModel
@@ -17,6 +17,7 @@ from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter
+from ai_gateway.observability.counts import count_dropped
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
 
 DROPPED_HEADER = "x-gateway-dropped-params"
@@ -62,12 +63,14 @@ class Parameters:
         self._check(operation, body)
         gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
         named = [field for field in gone if _take(body, field) is not None]
+        for field in named:
+            count_dropped(self._provider, field)
         if body.model_extra and self._unknown == "drop":
+            count_dropped(self._provider, "other")
             named += body.model_extra
             body.model_fields_set.difference_update(body.model_extra)
             body.model_extra.clear()
-        if named:
-            call.reply_headers[DROPPED_HEADER] = names(named)
+        name_dropped(call, named)
 
     def _check(self, operation: str, body: BaseModel) -> None:
         for field in sorted(self._refused[operation] & body.model_fields_set):
@@ -85,6 +88,13 @@ class Parameters:
                 param=name,
                 code="unknown_parameter",
             )
+
+
+def name_dropped(call: Call, fields: Iterable[str]) -> None:
+    """Name what the provider does not get, beside what has been named already: fields, or paths inside them."""
+    call.dropped.update(fields)
+    if call.dropped:
+        call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
 
 
 def _take(body: BaseModel, field: str) -> object:

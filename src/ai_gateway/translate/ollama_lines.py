@@ -23,6 +23,8 @@ class ChatWriter:
             message.thinking = piece.thinking
         if piece.calls:
             message.tool_calls = piece.calls
+        if piece.images:
+            message.images = piece.images
         line = models.OllamaChatStreamEvent(
             model=self._model, created_at=self._watch.now(), message=message, done=False
         )
@@ -48,6 +50,8 @@ class ChatWriter:
             message.thinking = piece.thinking
         if piece.calls:
             message.tool_calls = piece.calls
+        if piece.images:
+            message.images = piece.images
         reply = models.OllamaChatResponse(
             model=self._model,
             created_at=self._watch.now(),

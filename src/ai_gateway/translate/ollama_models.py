@@ -29,11 +29,6 @@ def tagged(ident: str) -> str:
     return ident if ":" in ident.rpartition("/")[2] else ident + LATEST
 
 
-def untagged(name: str, known: Iterable[str]) -> str:
-    """The id that a name stands for: the tag that Ollama adds by itself means nothing, unless a model is called so."""
-    return name.removesuffix(LATEST) or name if name.endswith(LATEST) and name not in known else name
-
-
 def digest(ident: str) -> str:
     """64 hexadecimal digits that are this model's alone."""
     return hashlib.sha256(ident.encode("utf-8", "surrogatepass")).hexdigest()

@@ -31,6 +31,7 @@ def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
         thinking=thought(message.model_extra),
         calls=tool_calls(functions, cut=choice.finish_reason == "length"),
         logprobs=chat_logprobs(choice.logprobs.content if choice.logprobs else None),
+        images=pictures(message.model_extra),
     )
     usage = reply.usage if reply.usage is not MISSING else None
     return piece, End(reason(choice.finish_reason), usage)
@@ -70,6 +71,14 @@ def thought(fields: Mapping[str, object] | None) -> str:
         if isinstance(value, str) and value:
             return value
     return ""
+
+
+def pictures(fields: Mapping[str, object] | None) -> list[str]:
+    """The images that the model made, in base64, which only Ollama says this way."""
+    value = (fields or {}).get("images")
+    if isinstance(value, list) and all(isinstance(image, str) for image in value):
+        return cast("list[str]", value)
+    return []
 
 
 def context(fields: Mapping[str, object] | None) -> list[int] | None:

@@ -73,6 +73,7 @@ class Telling:
             thinking=reply.thought(delta.model_extra),
             calls=self._whole_calls(cut=choice.finish_reason == "length") if finished else [],
             logprobs=reply.chat_logprobs(choice.logprobs.content if choice.logprobs else None),
+            images=reply.pictures(delta.model_extra),
         )
 
     def _collect(self, delta: openai.ChatCompletionMessageToolCallChunk) -> None:

@@ -14,11 +14,12 @@ class Piece:
     thinking: str = ""
     calls: list[OllamaReplyToolCall] = field(default_factory=list)
     logprobs: list[OllamaLogprob] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing in it to tell."""
-        return not (self.content or self.thinking or self.calls or self.logprobs)
+        return not (self.content or self.thinking or self.calls or self.logprobs or self.images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UnsupportedParameter
 from ai_gateway.translate import ollama_openai_request as request
 from ai_gateway.translate.ollama_policies import OPTIONS, POLICIES
+from ai_gateway.translate.openai_ollama_request import chat_request
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 
@@ -270,7 +271,7 @@ words = st.text(max_size=20)
 names = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
 arguments = st.dictionaries(words, st.one_of(st.integers(-(2**53), 2**53), words, st.none(), st.lists(st.booleans())))
 OPTION = st.fixed_dictionaries({}, optional={
-    "temperature": numbers, "top_p": numbers, "seed": st.integers(0, 2**31), "num_predict": st.integers(1, 9999),
+    "temperature": st.floats(0, 2), "top_p": st.floats(0, 1), "seed": st.integers(0, 2**31), "num_predict": st.integers(1, 9999),
     "stop": st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=4), "presence_penalty": numbers,
     "frequency_penalty": numbers,
 })  # fmt: skip
@@ -338,6 +339,24 @@ def test_what_both_wires_can_say_survives_the_way_there_and_back(said: Json) -> 
         expected.pop("options", None)
     assert asked.dropped == []
     assert back(there) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(CHAT)
+def test_what_both_wires_can_say_survives_the_way_to_an_ollama_server(said: Json) -> None:
+    """The same law with the adapter's own translation as the way back; ids and places are what a server adds."""
+    asked = request.chat(validate(ollama.OllamaChatRequest, said), said["model"], native=False)
+    there = validate(openai.CreateChatCompletionRequest, json.loads(to_json(asked.request)))
+    translated = chat_request(there, {})
+    assert translated.dropped == frozenset()
+    found: Json = json.loads(json.dumps(translated.body))
+    for message in found["messages"]:
+        for one in message.get("tool_calls", []):
+            del one["id"], one["function"]["index"]
+    expected = {"stream": True, **said}
+    if not expected.get("options"):
+        expected.pop("options", None)
+    assert found == expected
 
 
 def test_the_policies_are_the_ones_that_are_documented() -> None:

@@ -41,6 +41,9 @@ class OllamaHandlers(OllamaBoundary, Handlers):
             model = await known_id(self.gateway.routing, body.model)
             native = await self._settle_native(call, body, model)
             if not body.messages:
+                if native:  # where a model can be loaded, it is
+                    whole = body.model_copy(update={"stream": False})
+                    await self.gateway.chat(call, request.chat(whole, model, native=True).request)
                 return writer.nothing(_loaded(body))
             asked = request.chat(body, model, native=native)
             watch.calls()
@@ -57,6 +60,9 @@ class OllamaHandlers(OllamaBoundary, Handlers):
             model = await known_id(self.gateway.routing, body.model)
             native = await self._settle_native(call, body, model)
             if not body.prompt:
+                if native:  # as above
+                    whole = body.model_copy(update={"stream": False})
+                    await self.gateway.complete(call, request.complete(whole, model, native=True).request)
                 return writer.nothing(_loaded(body))
             found, dropped = await self._generated(call, body, model, watch, native=native)
         return Asking(call, body.model, dropped).answered(found, writer)

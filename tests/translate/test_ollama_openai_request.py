@@ -271,7 +271,8 @@ words = st.text(max_size=20)
 names = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
 arguments = st.dictionaries(words, st.one_of(st.integers(-(2**53), 2**53), words, st.none(), st.lists(st.booleans())))
 OPTION = st.fixed_dictionaries({}, optional={
-    "temperature": st.floats(0, 2), "top_p": st.floats(0, 1), "seed": st.integers(0, 2**31), "num_predict": st.integers(1, 9999),
+    "temperature": st.floats(0, 2), "top_p": st.floats(0, 1), "seed": st.integers(0, 2**31),
+    "num_predict": st.integers(1, 9999),
     "stop": st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=4), "presence_penalty": numbers,
     "frequency_penalty": numbers,
 })  # fmt: skip

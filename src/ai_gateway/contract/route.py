@@ -169,6 +169,7 @@ class ContractRouter:
 
             route = Route(path, endpoint=stub, methods=[method], name=operation)
             route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
+            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
             route.app = endpoint
             self.routes.append(route)
             return stub

@@ -1,9 +1,18 @@
 """The upstreams that the gateway knows, as data: adding one that speaks OpenAI's wire means adding one row."""
 
+from ai_gateway.providers.anthropic_parameters import POLICIES as ANTHROPIC
 from ai_gateway.providers.upstream import ProviderRow
 
 ROWS = (
     ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    ProviderRow(
+        "anthropic",
+        "https://api.anthropic.com/v1",
+        "ANTHROPIC_API_KEY",
+        policies=ANTHROPIC,
+        unknown_params="drop",
+        adapter="ai_gateway.providers.anthropic:Anthropic",
+    ),
     ProviderRow("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     ProviderRow("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     ProviderRow("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),

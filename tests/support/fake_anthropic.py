@@ -136,6 +136,8 @@ def _call_faults(turns: list[list[dict[str, Any]]]) -> Iterator[str]:
         yield "messages: `tool_use` ids must be unique"
     if not all(re.fullmatch(r"[a-zA-Z0-9_-]+", ident) for ident in every):
         yield "messages: tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
+    if not all(re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", block["name"]) for block in _of(turns, "tool_use")):
+        yield "messages: tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"
     for called, answered in zip([[], *calls], [*results, []], strict=True):
         if set(called) - set(answered):
             yield "messages: `tool_use` ids were found without `tool_result` blocks immediately after"
@@ -145,6 +147,10 @@ def _call_faults(turns: list[list[dict[str, Any]]]) -> Iterator[str]:
         kinds = [block["type"] == "tool_result" for block in turn]
         if kinds != sorted(kinds, reverse=True):
             yield "messages: `tool_result` blocks must come first"
+
+
+def _of(turns: list[list[dict[str, Any]]], kind: str) -> list[dict[str, Any]]:
+    return [block for turn in turns for block in turn if block["type"] == kind]
 
 
 def _tool_faults(body: dict[str, Any], turns: list[list[dict[str, Any]]]) -> Iterator[str]:
@@ -212,9 +218,7 @@ async def refuse(exchange: Exchange, status: int, message: str = "") -> None:
         told += f" {SECRET_MARK} {exchange.seen.header('x-api-key')}"
     error = {"type": ERRORS.get(status, "api_error" if status >= 500 else "invalid_request_error"), "message": told}
     headers = {"request-id": "req_011CS", **(limits() if status == 429 else {})}
-    await exchange.json(
-        {"type": "error", "error": error, "request_id": "req_011CS"}, status=status, headers=headers
-    )  # fmt: skip
+    await exchange.json({"type": "error", "error": error, "request_id": "req_011CS"}, status=status, headers=headers)
 
 
 def limits() -> dict[str, str]:
@@ -296,7 +300,7 @@ def events(
     model: str, content: list[dict[str, Any]], reason: str, details: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """The whole stream for a message of these blocks."""
-    head = message(model, [], None) | {"usage": {**USAGE, "output_tokens": 1}}
+    head = message(model, [], None) | {"usage": {**USAGE, "output_tokens": 1, "service_tier": "standard"}}
     made: list[dict[str, Any]] = [{"type": "message_start", "message": head}]
     for at, block in enumerate(content):
         made += [{**event, "index": at} for event in _told(block)]

@@ -82,9 +82,7 @@ def _image(url: str, where: str) -> Block:
     inline = _inline(url, where)
     if inline is None:
         if url[:8].lower() != "https://" and url[:7].lower() != "http://":
-            raise InvalidRequest(
-                "An image is a data: URL or an http(s) URL.", param=where, code="invalid_value"
-            )  # fmt: skip
+            raise InvalidRequest("An image is a data: URL or an http(s) URL.", param=where, code="invalid_value")
         return {"type": "url", "url": url}
     if inline.media_type not in _IMAGES:
         raise UnsupportedValue(

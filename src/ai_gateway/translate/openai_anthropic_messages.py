@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.openai_anthropic_content import Block, blocks, drop_unread, text
+from ai_gateway.translate.openai_anthropic_tools import check_name
 from gateway_contract.openai import models
 
 type Message = (
@@ -156,6 +157,7 @@ class _Turns:
             raise UnsupportedValue("This provider has no custom tools: use functions.", param=where)
         if call.id in self._waiting:
             raise InvalidRequest("Two calls have one id.", param=f"{where}.id", code="invalid_value")
+        check_name(call.function.name, f"{where}.function.name")
         self._waiting[call.id] = self._wire_id(call.id)
         self._found.called[call.function.name] = None
         given = arguments(call.function.arguments, f"{where}.function.arguments")

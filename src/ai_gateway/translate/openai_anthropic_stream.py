@@ -101,9 +101,7 @@ class ChunkWriter:
         opened = self._blocks[event.index] = _Open(block, start=self._length, cited=list(block.citations or []))
         if block.type == "tool_use":
             opened.call, self._calls = self._calls, self._calls + 1
-            yield self._call(
-                opened, id=block.id, type="function", function={"name": block.name, "arguments": ""}
-            )  # fmt: skip
+            yield self._call(opened, id=block.id, type="function", function={"name": block.name, "arguments": ""})
         elif block.type == "text" and block.text:
             yield self._text(block.text)
         elif block.type == "thinking" and block.thinking:

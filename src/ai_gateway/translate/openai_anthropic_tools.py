@@ -33,6 +33,12 @@ def tool_fields(
     return {"tools": tools, **({"tool_choice": choice} if choice else {})}
 
 
+def check_name(name: str, where: str) -> None:
+    """Raise UnsupportedValue unless the API takes a function of this name."""
+    if not _NAME.fullmatch(name):
+        raise UnsupportedValue("This provider takes names of 1 to 128 letters, digits, _ and -.", param=where)
+
+
 def is_forced(fields: Mapping[str, object]) -> bool:
     """Whether the model has to call something, which rules thinking out."""
     choice = fields.get("tool_choice")
@@ -43,10 +49,7 @@ def _tool(tool: models.ChatCompletionTool | models.CustomToolChatCompletions, wh
     if not isinstance(tool, models.ChatCompletionTool):
         raise UnsupportedValue("This provider has no custom tools: use functions.", param=f"{where}.type")
     function, where = tool.function, f"{where}.function"
-    if not _NAME.fullmatch(function.name):
-        raise UnsupportedValue(
-            "This provider takes names of 1 to 128 letters, digits, _ and -.", param=f"{where}.name"
-        )  # fmt: skip
+    check_name(function.name, f"{where}.name")
     drop_unread(tool, "tools", dropped, "cache_control")
     drop_unread(function, "tools.function", dropped, "cache_control")
     found: Block = {"name": function.name}
@@ -72,9 +75,7 @@ def _all_different(tools: list[Block]) -> None:
     seen: set[object] = set()
     for at, tool in enumerate(tools):
         if tool["name"] in seen:
-            raise InvalidRequest(
-                "Two tools have one name.", param=f"tools[{at}].function.name", code="invalid_value"
-            )  # fmt: skip
+            raise InvalidRequest("Two tools have one name.", param=f"tools[{at}].function.name", code="invalid_value")
         seen.add(tool["name"])
 
 
@@ -106,7 +107,7 @@ def _allowed(allowed: models.ChatCompletionAllowedTools) -> list[str]:
         if entry.get("type", "function") != "function" or not isinstance(name, str):
             raise UnsupportedValue(
                 "Only functions can be allowed here.", param=f"tool_choice.allowed_tools.tools[{at}]"
-            )  # fmt: skip
+            )
         found.append(name)
     return found
 

@@ -143,10 +143,9 @@ def _call_faults(turns: list[list[dict[str, Any]]]) -> Iterator[str]:
             yield "messages: `tool_use` ids were found without `tool_result` blocks immediately after"
         if set(answered) - set(called) or len(set(answered)) < len(answered):
             yield "messages: unexpected `tool_use_id` found in `tool_result` blocks"
-    for turn in turns:
-        kinds = [block["type"] == "tool_result" for block in turn]
-        if kinds != sorted(kinds, reverse=True):
-            yield "messages: `tool_result` blocks must come first"
+    places = [[block["type"] == "tool_result" for block in turn] for turn in turns]
+    if any(kinds != sorted(kinds, reverse=True) for kinds in places):
+        yield "messages: `tool_result` blocks must come first"
 
 
 def _of(turns: list[list[dict[str, Any]]], kind: str) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ GatewayError                     500  internal_error
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
 |   +-- UpstreamTimeout          504  upstream_timeout
-+-- Unavailable                  503  overloaded
++-- Unavailable                  503  overloaded (the gateway, or an upstream that says so)
 
 The facts are class attributes; how they look on the wire is `contract/render.py` alone.
 """

@@ -126,6 +126,8 @@ def test_names_and_fields_of_others_are_named_as_dropped() -> None:
         {"role": "system", "content": "s", "name": "boss"},
         {"role": "user", "content": [{"type": "text", "text": "a", "weight": 2}], "name": "eve", "mood": "good"},
         assistant("b", reasoning_content="hm", annotations=[]),
+        assistant(None, {**call("x"), "index": 0, "extra": 0, "function": {"name": "f", "arguments": "", "x": False}}),
+        result("x"),
         user([{"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low", "fps": 1}}]),
     ]
     _, dropped = translated(messages=messages)
@@ -136,6 +138,8 @@ def test_names_and_fields_of_others_are_named_as_dropped() -> None:
         "messages.mood",
         "messages.name",
         "messages.reasoning_content",
+        "messages.tool_calls.extra",
+        "messages.tool_calls.function.x",
     ]
 
 

@@ -211,6 +211,17 @@ def test_the_prompt_counts_what_the_cache_gave_and_took(counts: dict[str, Any], 
     assert (details["cached_tokens"], details["cache_write_tokens"]) == told[3:]
 
 
+def test_counts_that_nobody_told_are_not_made_up() -> None:
+    given = {"type": "message", "id": "a", "model": "m", "content": [], "stop_reason": "end_turn"}
+    assert "usage" not in to_chat(read("anthropic", Message, given), NOW)
+    made = events("claude-x", [text()], "end_turn")
+    del made[0]["message"]["usage"], made[-2]["usage"]
+    writer = ChunkWriter(NOW)
+    told = [chunk for event in made if (one := read_event("anthropic", event)) for chunk in writer.take(one)]
+    assert writer.complete
+    assert not any("usage" in chunk for chunk in told)
+
+
 def test_tokens_of_thinking_are_counted_apart() -> None:
     counts = {"input_tokens": 1, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 5}}
     assert usage(read("anthropic", Usage, counts))["completion_tokens_details"] == {"reasoning_tokens": 5}
@@ -300,6 +311,7 @@ def test_an_event_without_its_object_is_an_invalid_reply(kind: str) -> None:
         {},
         [],
         {"type": "message"},
+        {"type": "message", "id": "a", "model": "m"},
         {"type": "completion", "id": "a", "model": "m", "content": [], "usage": {}},
         {"type": "message", "id": 5, "model": "m", "content": [], "usage": {}},
         {"type": "message", "id": "a", "model": "m", "content": "text", "usage": {}},

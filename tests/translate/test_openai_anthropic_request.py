@@ -290,6 +290,20 @@ def test_obfuscation_is_named_when_it_is_asked_for() -> None:
     ]
 
 
+def test_what_else_an_object_holds_is_named() -> None:
+    wanted = json_schema(SCHEMA, more=1)["response_format"] | {"odd": "x"}
+    choice = {"type": "function", "function": {"name": "zebra"}, "mood": "good"}
+    _, dropped = translated(
+        response_format=wanted, tools=[TOOL], tool_choice=choice, stream=True, stream_options={"fast": True}
+    )
+    assert dropped == [
+        "response_format.json_schema.more",
+        "response_format.odd",
+        "stream_options.fast",
+        "tool_choice.mood",
+    ]
+
+
 # -- tools --
 
 

@@ -33,6 +33,11 @@ class Usage(_Open):
     output_tokens_details: OutputDetails | None = None
     service_tier: str | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was counted: counts are never made up."""
+        return self.input_tokens is not None or self.output_tokens is not None
+
 
 class Block(_Open):
     """A block of any kind: only fields of its own kind are set."""
@@ -71,7 +76,7 @@ class Message(_Open):
     content: list[Block]
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
-    usage: Usage
+    usage: Usage = Field(default_factory=Usage)
 
 
 class Delta(_Open):

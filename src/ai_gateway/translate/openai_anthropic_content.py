@@ -19,6 +19,7 @@ type Part = (
 )
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_NOTHING: tuple[object, ...] = (None, "", [], {})
 _CACHED = {"type": "ephemeral"}
 
 
@@ -45,8 +46,9 @@ def text(said: str) -> list[Block]:
 
 
 def drop_unread(model: BaseModel, place: str, dropped: set[str], *read: str) -> None:
-    """Name the fields that the contract does not know and nobody has read here."""
-    dropped.update(f"{place}.{name}" for name, value in (model.model_extra or {}).items() if name not in read and value)
+    """Name the fields that the contract does not know and nobody has read here, if there is anything in them."""
+    extra = model.model_extra or {}
+    dropped.update(f"{place}.{name}" for name, value in extra.items() if name not in read and value not in _NOTHING)
 
 
 def _block(part: Part, where: str, dropped: set[str]) -> list[Block]:

@@ -160,6 +160,8 @@ class _Turns:
         check_name(call.function.name, f"{where}.function.name")
         self._waiting[call.id] = self._wire_id(call.id)
         self._found.called[call.function.name] = None
+        drop_unread(call, "messages.tool_calls", self._dropped, "index")  # of a stream, where the order says it now
+        drop_unread(call.function, "messages.tool_calls.function", self._dropped)
         given = arguments(call.function.arguments, f"{where}.function.arguments")
         return {"type": "tool_use", "id": self._waiting[call.id], "name": call.function.name, "input": given}
 

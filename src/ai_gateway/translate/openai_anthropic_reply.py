@@ -37,8 +37,9 @@ def to_chat(reply: Message, now: int) -> Object:
         "created": now,
         "model": reply.model,
         "choices": [choice],
-        "usage": usage(reply.usage),
     }
+    if reply.usage.is_known:
+        found["usage"] = usage(reply.usage)
     return found | tier(reply.usage)
 
 

@@ -161,7 +161,8 @@ class ChunkWriter:
             yield self._chunk({"refusal": declined})
         if self._reason is not None:
             yield self._chunk({}, finish(self._reason))
-        yield {**self._head, "choices": [], "usage": usage(self._usage)}
+        if self._usage.is_known:
+            yield {**self._head, "choices": [], "usage": usage(self._usage)}
         self.complete = True
 
     def _count(self, counts: Usage) -> None:

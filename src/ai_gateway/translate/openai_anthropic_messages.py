@@ -34,10 +34,16 @@ _THOUGHTS = {"thinking": {"type", "thinking", "signature"}, "redacted_thinking":
 
 @dataclass(slots=True)
 class Turn:
-    """One turn in the making."""
+    """One turn in the making: results of calls stand at its head, whenever they came."""
 
     role: str
-    content: list[Block] = field(default_factory=list)
+    said: list[Block] = field(default_factory=list)
+    results: list[Block] = field(default_factory=list)
+
+    @property
+    def content(self) -> list[Block]:
+        """All of its blocks."""
+        return [*self.results, *self.said]
 
     def has(self, kind: str) -> bool:
         """Whether a block of this type is in it."""
@@ -129,7 +135,7 @@ class _Turns:
             return
         if not self._found.turns or self._found.turns[-1].role != role:
             self._found.turns.append(Turn(role))
-        self._found.turns[-1].content += said
+        self._found.turns[-1].said += said
 
     def _assistant(self, message: models.ChatCompletionRequestAssistantMessage, at: int) -> list[Block]:
         where = f"messages[{at}]"
@@ -192,8 +198,7 @@ class _Turns:
             block["content"] = message.content if isinstance(message.content, str) else said
         if self._found.turns[-1].role == "assistant":
             self._found.turns.append(Turn("user"))
-        content = self._found.turns[-1].content
-        content.insert(sum(one["type"] == "tool_result" for one in content), block)
+        self._found.turns[-1].results.append(block)
 
     def _all_answered(self) -> None:
         if self._waiting:
@@ -248,6 +253,6 @@ def _thought(block: object, where: str) -> Block:
 
 def _end_cleanly(turn: Turn) -> None:
     """What the assistant is to continue must not end in white space."""
-    last = turn.content[-1]
+    last = turn.said[-1] if turn.said else {}
     if turn.role == "assistant" and isinstance(said := last.get("text"), str):
         last["text"] = said.rstrip()

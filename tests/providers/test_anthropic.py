@@ -350,4 +350,6 @@ def test_a_stream_that_goes_wrong_ends_in_an_error_and_never_looks_finished(
     choices, error = stream(client, model)
     assert error is not None
     assert error["code"] == code
+    if code == "upstream_stream_truncated":
+        assert "'anthropic'" in error["message"]
     assert not any(choice["finish_reason"] for choice in choices)

@@ -26,7 +26,7 @@ def budgeted(effort: str, max_tokens: int) -> dict[str, object]:
             "`reasoning_effort` to none.",
             param="reasoning_effort",
         )
-    budget = min(max(LEAST_BUDGET, int(max_tokens * _SHARES[effort])), max_tokens - 1)
+    budget = max(LEAST_BUDGET, int(max_tokens * _SHARES[effort]))  # less than all of them, as every share is
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
 
 

@@ -48,10 +48,9 @@ so is every name after the fiftieth: `a,b,+3` stands for five fields.
 
 ## What stays in order
 
-Schemas of tools and of `response_format`, fields that the contract does not name, and everything inside them reach the
-upstream with their keys in the order in which they were sent, and with the same values: `1.0` stays a float, and
-integers keep all their digits. A number may be spelled differently (`1e3` becomes `1000.0`), and of two equal keys the
-last one counts. Fields that the contract does name are written in the contract's order.
+An upstream of OpenAI's own wire gets every key, at the top and inside, in the order in which it was sent, and the same
+values: `1.0` stays a float, and integers keep all their digits. A number may be spelled differently (`1e3` becomes
+`1000.0`), and of two equal keys the last one counts.
 """
 
 

@@ -13,6 +13,8 @@ from ai_gateway.api.app import get_app
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, SettingsError, environment, load
 from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.routing.registry import BUILT_IN
+from ai_gateway.routing.rules import read_rules
 from ai_gateway.server.run import bind, run
 
 app = typer.Typer(
@@ -48,13 +50,15 @@ def serve(
     given = {name: value for name, value in options.items() if value is not None}
     problems: list[str] = []
     settings = _attempt(problems, lambda: load(**given))
-    _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
+    upstreams = _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
+    if settings is not None and upstreams is not None:  # rules name providers, so they are judged by those there are
+        _attempt(problems, lambda: read_rules(settings, [*(upstream.name for upstream in upstreams), BUILT_IN]))
     sock = _attempt(problems, lambda: _bind(settings)) if settings else None
+    gateway = _attempt(problems, lambda: get_app(settings)) if settings and sock and not problems else None
     for problem in problems:
         typer.echo(f"ai-gateway: {problem}", err=True)
-    if settings is None or sock is None or problems:
+    if gateway is None or sock is None:
         raise typer.Exit(2)
-    gateway = get_app(settings)
     run(gateway, sock, lambda bound: _banner(gateway, bound))
 
 

@@ -26,12 +26,15 @@ GatewayError                     500  internal_error
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
 |   +-- UpstreamTimeout          504  upstream_timeout
-+-- Unavailable                  503  overloaded (the gateway, or an upstream that says so)
+|   +-- UpstreamOverloaded       503  upstream_overloaded
+|   +-- UpstreamUnavailable      503  upstream_unavailable
++-- Unavailable                  503  overloaded
 
 The facts are class attributes; how they look on the wire is `contract/render.py` alone.
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class GatewayError(Exception):
@@ -170,9 +173,17 @@ class HeadersTooLarge(GatewayError):
 
 
 class UpstreamError(GatewayError):
+    """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own."""
+
     status = 502
     type = "upstream_error"
     code: str | None = "upstream_error"
+    upstream_status: int | None = None
+
+    def answered(self, status: int) -> Self:
+        """The same, with the status that the upstream gave."""
+        self.upstream_status = status
+        return self
 
 
 class UpstreamRefused(UpstreamError):
@@ -189,7 +200,7 @@ class UpstreamRefused(UpstreamError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, param=param, headers=headers)
-        self.status = status
+        self.status = self.upstream_status = status
         self.type = type
         self.code = code
 
@@ -215,6 +226,20 @@ class UpstreamStreamTruncated(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
+
+
+class UpstreamOverloaded(UpstreamError):
+    """The upstream is well, but has too much to do."""
+
+    status = 503
+    code = "upstream_overloaded"
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The upstream is not asked for a while, because it failed too often; `headers` say when to come back."""
+
+    status = 503
+    code = "upstream_unavailable"
 
 
 class Unavailable(GatewayError):

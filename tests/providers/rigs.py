@@ -45,4 +45,5 @@ RIGS = [
         frozenset({"chat/completions"}),
     ),
     Rig("groq", openai_wire, lambda upstream: {"GROQ_BASE_URL": upstream.url, "GROQ_API_KEY": KEY}),
+    Rig("mistral", openai_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
 ]

@@ -27,6 +27,7 @@ wire = "anthropic"
 base_url = "{root}"
 api_key = "sk-ant-5c1e9f7a2b"
 unknown_params = "forward"
+headers = {{ "Anthropic-Beta" = "zero" }}
 
 [providers.strict]
 wire = "anthropic"
@@ -143,8 +144,10 @@ def test_fields_of_the_apis_own_go_along_where_that_is_wanted(client: httpx2.Cli
     response = ask(client, "good#own", "own", top_k=5, betas=["one-2025-01-01", "two"])
     assert response.status_code == 200, response.text
     seen = fake.last("good#own")
-    assert (seen.json["top_k"], seen.header("anthropic-beta")) == (5, "one-2025-01-01,two")
+    assert (seen.json["top_k"], seen.header("anthropic-beta")) == (5, "zero,one-2025-01-01,two")
     assert "betas" not in seen.json
+    ask(client, "good#own-plain", "own")
+    assert fake.last("good#own-plain").header("anthropic-beta") == "zero"
 
 
 def test_an_image_reaches_the_api(client: httpx2.Client, fake: Upstream) -> None:
@@ -310,7 +313,7 @@ def test_a_model_that_is_missing_is_not_found(client: httpx2.Client) -> None:
         (429, 429, "rate_limit_exceeded"),
         (500, 502, "upstream_error"),
         (504, 504, "upstream_timeout"),
-        (529, 503, "overloaded"),
+        (529, 503, "upstream_overloaded"),
     ],
 )
 def test_every_refusal_is_told(
@@ -331,13 +334,13 @@ def test_limits_come_with_the_refusal(client: httpx2.Client) -> None:
 
 def test_an_overload_before_the_first_word_keeps_its_status(client: httpx2.Client) -> None:
     response = ask(client, "stream-overloaded-first", stream=True)
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "upstream_overloaded")
 
 
 @pytest.mark.parametrize(
     ("model", "code"),
     [
-        ("stream-overloaded", "overloaded"),
+        ("stream-overloaded", "upstream_overloaded"),
         ("stream-error", "upstream_error"),
         ("stream-cut-late", "upstream_stream_truncated"),
         ("stream-unfinished", "upstream_stream_truncated"),

@@ -29,7 +29,7 @@ def told(kind: str, message: str = "told") -> dict[str, Any]:
         ("rate_limit_error", 429, "rate_limit_exceeded"),
         ("api_error", 502, "upstream_error"),
         ("timeout_error", 504, "upstream_timeout"),
-        ("overloaded_error", 503, "overloaded"),
+        ("overloaded_error", 503, "upstream_overloaded"),
         ("error_of_tomorrow", 502, "upstream_error"),
     ],
 )
@@ -61,7 +61,7 @@ def test_an_error_of_an_odd_shape_is_an_error_all_the_same(value: dict[str, Any]
         (429, "rate_limit_error", (429, "rate_limit_exceeded")),
         (500, "api_error", (502, "upstream_error")),
         (504, "timeout_error", (504, "upstream_timeout")),
-        (529, "overloaded_error", (503, "overloaded")),
+        (529, "overloaded_error", (503, "upstream_overloaded")),
     ],
 )
 def test_every_status_has_its_error(status: int, kind: str, expected: tuple[int, str | None]) -> None:

@@ -92,6 +92,7 @@ MAPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("parallel_tool_calls", {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [ZEBRA]}),
     ("parallel_tool_calls", {"parallel_tool_calls": False}, {}),
+    ("reasoning_effort", {"reasoning_effort": "default"}, {}),
     ("reasoning_effort", {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
     (
         "reasoning_effort",
@@ -277,7 +278,7 @@ def test_the_safety_identifier_goes_before_the_user() -> None:
     assert translated(user="s", safety_identifier="s")[1] == []
 
 
-@pytest.mark.parametrize("tier", ["flex", "scale", "fast"])
+@pytest.mark.parametrize("tier", ["flex", "scale", "fast", "on_demand", "performance"])
 def test_a_tier_that_the_api_does_not_have_is_named(tier: str) -> None:
     request, dropped = translated(service_tier=tier)
     assert "service_tier" not in request.body

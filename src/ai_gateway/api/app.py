@@ -31,8 +31,17 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.load import load_provider
 from ai_gateway.providers.upstream import Timeouts, Upstream
+from ai_gateway.resilience.breaker import BreakerPolicy
+from ai_gateway.resilience.retry import RetryPolicy
+from ai_gateway.resilience.tries import Resilience
+from ai_gateway.routing.catalogue import Catalogue
 from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.routing.list_feed import ListFeed
+from ai_gateway.routing.list_store import ListStore, default_path
+from ai_gateway.routing.model_list import ModelList
 from ai_gateway.routing.registry import Registry
+from ai_gateway.routing.resolver import Routing
+from ai_gateway.routing.rules import read_rules
 
 # A full collection walks every generated model and costs 30-40 ms, which is the whole latency tail. What start-up made
 # is taken out of the collector's sight, and young objects, which die by reference count, are looked at less often.
@@ -43,17 +52,25 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     """Build the application, from the environment unless settings are given. Raises SettingsError."""
     settings = settings or load()
     configure_logging(settings.log_level)
-    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom", settings.unknown_params or "forward")]))
+    built_in = CustomProvider("custom", settings.unknown_params or "forward")
+    gateway = Gateway(_routing(settings, Registry([*_upstreams(settings), built_in])), _resilience(settings))
+    model_list = _model_list(settings, gateway)
     access = Access(
         KeyRing(key.get_secret_value() for key in settings.allowed_api_keys), allow_anonymous=settings.allow_anonymous
     )
     limits = BodyLimits(settings.request_max_size, settings.body_timeout_s)
     lifecycle = Lifecycle()
-    contract = served_contract(gateway.registry.names, keys_needed=bool(settings.allowed_api_keys))
+    contract = served_contract(
+        gateway.registry.names,
+        keys_needed=bool(settings.allowed_api_keys),
+        default_model=bool(gateway.routing.rules.default_model),
+    )
     endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
-    app = _bare_app(gateway, lifecycle)
+    app = _bare_app(gateway, lifecycle, model_list)
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes
-    status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints, documented=settings.enable_docs)
+    status = StatusHandlers(
+        gateway, access, limits, lifecycle, endpoints, documented=settings.enable_docs, model_list=model_list
+    )
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
         app.router.routes += docs_routes(contract)
@@ -81,21 +98,59 @@ def _upstreams(settings: Settings) -> list[Provider]:
                 upstream.row,
                 settings.provider_conformance.get(upstream.name, settings.conformance),
                 upstream.unknown_params or settings.unknown_params or upstream.row.unknown_params,
+                upstream.headers,
             )
         )
         for upstream in configured_upstreams(settings.providers, environment())
     ]
 
 
-def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
+def _resilience(settings: Settings) -> Resilience:
+    retry = RetryPolicy(
+        settings.max_retries, frozenset(settings.retry_refusals), longest_wait=settings.retry_after_max_s
+    )
+    breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
+    return Resilience(retry, breaker, per_model=settings.breaker_per_model)
+
+
+def _routing(settings: Settings, registry: Registry) -> Routing:
+    catalogue = Catalogue(registry, settings.model_cache_ttl_s)
+    return Routing(registry, catalogue, read_rules(settings, registry.names))
+
+
+def _model_list(settings: Settings, gateway: Gateway) -> ListFeed | None:
+    """What keeps the list of MODEL_LIST_URL fresh, if there is one; each new list makes a new snapshot."""
+    url = settings.model_list_url
+    if url is None:
+        return None
+    path = settings.model_list_cache or default_path(url)
+    key = settings.model_list_api_key
+
+    def adopt(models: ModelList) -> None:
+        gateway.routing = gateway.routing.with_list(models)
+
+    return ListFeed(
+        url,
+        adopt,
+        refresh_s=settings.model_list_refresh_s,
+        store=ListStore(path, url) if path else None,
+        api_key=key.get_secret_value() if key else None,
+    )
+
+
+def _bare_app(gateway: Gateway, lifecycle: Lifecycle, model_list: ListFeed | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if model_list is not None:
+            await model_list.start()
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         lifecycle.ready = True
         yield
         lifecycle.ready = False
+        if model_list is not None:
+            await model_list.aclose()
         await gateway.aclose()
 
     app = FastAPI(

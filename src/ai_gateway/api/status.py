@@ -7,13 +7,15 @@ from typing import override
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import OpenAIBoundary
+from ai_gateway.api.health import is_degraded, model_list_health, providers_health
 from ai_gateway.config.build import BUILD
 from ai_gateway.config.constants import VERSION
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import Unavailable
+from ai_gateway.gateway import Gateway
 from ai_gateway.providers.base import Provider
-from ai_gateway.routing.registry import Registry
+from ai_gateway.routing.list_feed import ListFeed
 from gateway_contract.gateway import models
 from gateway_contract.gateway.routes import Handlers
 
@@ -29,21 +31,22 @@ class Lifecycle:
 class StatusHandlers(OpenAIBoundary, Handlers):
     def __init__(  # noqa: PLR0913 - what a report is made of
         self,
-        registry: Registry,
+        gateway: Gateway,
         access: Access,
         body_limits: BodyLimits,
         lifecycle: Lifecycle,
         endpoints: list[str],
         *,
         documented: bool,
+        model_list: ListFeed | None = None,
     ) -> None:
         super().__init__(access, body_limits)
-        self.registry = registry
+        self.gateway = gateway
         self.lifecycle = lifecycle
         self.endpoints = endpoints
         self.documented = documented
         self._started = time.monotonic()
-        self._ledger = models.ParameterLedger(providers=[_ledger_of(provider) for provider in registry])
+        self._model_list = model_list
 
     @override
     async def get_service_info(self, call: Call) -> models.ServiceInfo | str:
@@ -54,7 +57,7 @@ class StatusHandlers(OpenAIBoundary, Handlers):
             version=VERSION,
             docs="/docs" if self.documented else None,
             openapi="/openapi.json" if self.documented else None,
-            providers=self.registry.names,
+            providers=self.gateway.registry.names,
             endpoints=self.endpoints,
         )
 
@@ -72,20 +75,25 @@ class StatusHandlers(OpenAIBoundary, Handlers):
 
     @override
     async def get_health(self, call: Call) -> models.HealthReport:
-        if not call.trusted:
-            return models.HealthReport(status="ok")
-        return models.HealthReport(
-            status="ok",
-            version=VERSION,
-            uptime_s=round(time.monotonic() - self._started, 3),
-            providers=[models.ProviderHealth(name=name, state="ready") for name in self.registry.names],
-        )
+        routing = self.gateway.routing
+        routing.catalogue.ask_around()  # for the next report: this one must not wait for anybody
+        status = self._model_list.status if self._model_list else None
+        report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")
+        if call.trusted:
+            report.version = VERSION
+            report.uptime_s = round(time.monotonic() - self._started, 3)
+            report.providers = providers_health(self.gateway)
+            if status is not None:
+                report.model_list = model_list_health(routing, status)
+        return report
 
     @override
     async def get_readiness(self, call: Call) -> models.Readiness:
         if self.lifecycle.draining or not self.lifecycle.ready:
             raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
-        return models.Readiness(status="ready")
+        if self._model_list is None:
+            return models.Readiness(status="ready")
+        return models.Readiness(status="ready", model_list=self._model_list.status.state)
 
     @override
     async def get_version(self, call: Call) -> models.VersionInfo:
@@ -93,7 +101,7 @@ class StatusHandlers(OpenAIBoundary, Handlers):
 
     @override
     async def list_parameters(self, call: Call) -> models.ParameterLedger:
-        return self._ledger
+        return models.ParameterLedger(providers=[_ledger_of(provider) for provider in self.gateway.registry])
 
 
 def _ledger_of(provider: Provider) -> models.ProviderParameters:

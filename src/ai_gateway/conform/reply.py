@@ -7,6 +7,7 @@ what the model itself says may be null or absent; what is still wrong then makes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -37,7 +38,8 @@ def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None
     if may_overflow(raw) or b"NaN" in raw or b"Infinity" in raw:
         return None
     try:
-        return model.model_validate_json(raw, strict=True)
+        # The validator itself: model_validate_json checks its arguments first, which costs a fifth of it.
+        return cast("Model", model.__pydantic_validator__.validate_json(raw, strict=True))
     except ValidationError:
         return None
 

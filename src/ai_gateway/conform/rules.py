@@ -5,13 +5,13 @@ meaning: it fills in what the gateway knows itself, and spells right what is onl
 counts are never made up. `docs/conformance.md` lists the rules by name.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
 
-type Object = dict[str, Any]
+from ai_gateway.conform import choices
+from ai_gateway.conform.choices import ItemRule, Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +23,6 @@ class Known:
 
 
 type Rule = Callable[[Object, Known], bool]
-
-FINISH_REASONS = {
-    "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "end_turn": "stop", "end": "stop", "done": "stop",
-    "completed": "stop", "complete": "stop", "max_tokens": "length", "max_length": "length", "token_limit": "length",
-    "model_length": "length", "tool_use": "tool_calls", "tool_call": "tool_calls", "tool-calls": "tool_calls",
-    "content-filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
-    "refusal": "content_filter",
-}  # fmt: skip
-_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 
 
 def fill_id(reply: Object, known: Known) -> bool:
@@ -47,7 +38,7 @@ def fill_created(reply: Object, _known: Known) -> bool:
     created = reply.get("created")
     if isinstance(created, int) and not isinstance(created, bool):
         return False
-    reply["created"] = int(created) if isinstance(created, float) else int(time.time())
+    reply["created"] = int(created if isinstance(created, float) and isfinite(created) else time.time())
     return True
 
 
@@ -82,7 +73,7 @@ def fill_usage_total(reply: Object, _known: Known) -> bool:
     return True
 
 
-def _each(key: str, inner: Callable[[Object, int], bool]) -> Rule:
+def _each(key: str, inner: ItemRule) -> Rule:
     """A rule for every object in the list at `key`."""
 
     def rule(reply: Object, _known: Known) -> bool:
@@ -95,119 +86,6 @@ def _each(key: str, inner: Callable[[Object, int], bool]) -> Rule:
     return rule
 
 
-def _fill_index(choice: Object, at: int) -> bool:
-    if isinstance(choice.get("index"), int):
-        return False
-    choice["index"] = at
-    return True
-
-
-def _fill_role(choice: Object, _at: int) -> bool:
-    message = choice.get("message")
-    if not isinstance(message, dict) or message.get("role") == "assistant":
-        return False
-    message["role"] = "assistant"
-    return True
-
-
-def _join_content(choice: Object, _at: int) -> bool:
-    """Text that comes in parts where one text is due."""
-    message = choice.get("message", choice.get("delta"))
-    parts = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or not isinstance(parts, list):
-        return False
-    if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
-        return False
-    message["content"] = "".join(part["text"] for part in parts)
-    return True
-
-
-def _map_finish(choice: Object, _at: int) -> bool:
-    """Another name for a reason to end."""
-    reason = choice.get("finish_reason")
-    if not isinstance(reason, str) or reason in _REASONS:
-        return False
-    choice["finish_reason"] = FINISH_REASONS.get(reason.lower(), "stop")
-    return True
-
-
-def _fill_finish(choice: Object, _at: int) -> bool:
-    """A whole reply without a reason to end is all there is."""
-    if choice.get("finish_reason") is not None:
-        return False
-    message = choice.get("message")
-    calls = isinstance(message, dict) and bool(message.get("tool_calls"))
-    choice["finish_reason"] = "tool_calls" if calls else "stop"
-    return True
-
-
-def _finish_with_calls(choice: Object, _at: int) -> bool:
-    """A choice that calls tools ends with `tool_calls`, which is what agents look at."""
-    message = choice.get("message")
-    calls = isinstance(message, dict) and bool(message.get("tool_calls"))
-    if not calls or choice.get("finish_reason") != "stop":
-        return False
-    choice["finish_reason"] = "tool_calls"
-    return True
-
-
-def _calls(choice: Object) -> list[Object]:
-    message = choice.get("message", choice.get("delta"))
-    calls = message.get("tool_calls") if isinstance(message, dict) else None
-    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-
-
-def _fill_call_id(choice: Object, _at: int) -> bool:
-    missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("id"), str)]
-    for at, call in missing:
-        call["id"] = f"call_{at}"
-    return bool(missing)
-
-
-def _fill_call_type(choice: Object, _at: int) -> bool:
-    missing = [call for call in _calls(choice) if "function" in call and call.get("type") != "function"]
-    for call in missing:
-        call["type"] = "function"
-    return bool(missing)
-
-
-def _spell_arguments(choice: Object, _at: int) -> bool:
-    """Arguments that come as an object, where the JSON text of one is due."""
-    functions = [call["function"] for call in _calls(choice) if isinstance(call.get("function"), dict)]
-    objects = [function for function in functions if isinstance(function.get("arguments"), dict)]
-    for function in objects:
-        function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
-    return bool(objects)
-
-
-def _fill_logprobs(choice: Object, _at: int) -> bool:
-    """The bytes and alternatives of a token's probability, which some leave out where there are none."""
-    logprobs = choice.get("logprobs")
-    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
-    changed = False
-    for token in tokens if isinstance(tokens, list) else []:
-        if isinstance(token, dict) and "top_logprobs" not in token:
-            token["top_logprobs"] = []
-            changed = True
-    return changed
-
-
-def _fill_call_index(choice: Object, _at: int) -> bool:
-    """The place in the list; where it is left out, there is one call at a time."""
-    missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("index"), int)]
-    for at, call in missing:
-        call["index"] = at
-    return bool(missing)
-
-
-def _fill_delta(choice: Object, _at: int) -> bool:
-    """An empty delta, for a choice that has nothing more to say than how it ended."""
-    if isinstance(choice.get("delta"), dict):
-        return False
-    choice["delta"] = {}
-    return True
-
-
 def _fill_choices(reply: Object, _known: Known) -> bool:
     """No choices, in a chunk that carries the usage only."""
     if isinstance(reply.get("choices"), list) or not isinstance(reply.get("usage"), dict):
@@ -216,12 +94,12 @@ def _fill_choices(reply: Object, _known: Known) -> bool:
     return True
 
 
-_CHOICE: dict[str, Callable[[Object, int], bool]] = {
-    "fill-index": _fill_index,
-    "join-content": _join_content,
-    "map-finish-reason": _map_finish,
-    "spell-arguments": _spell_arguments,
-    "fill-logprobs": _fill_logprobs,
+_CHOICE: dict[str, ItemRule] = {
+    "fill-index": choices.fill_index,
+    "join-content": choices.join_content,
+    "map-finish-reason": choices.map_finish,
+    "spell-arguments": choices.spell_arguments,
+    "fill-logprobs": choices.fill_logprobs,
 }
 _HEAD: dict[str, Rule] = {"fill-id": fill_id, "fill-created": fill_created, "fill-model": fill_model}
 _CHAT: dict[str, Rule] = {
@@ -242,7 +120,8 @@ def _fill_model_created(model: Object, _at: int) -> bool:
     """0, the start of time: a date nobody told must not look like one, nor change between calls."""
     if isinstance(model.get("created"), int) and not isinstance(model["created"], bool):
         return False
-    model["created"] = int(model["created"]) if isinstance(model.get("created"), float) else 0
+    told = model.get("created")
+    model["created"] = int(told) if isinstance(told, float) and isfinite(told) else 0
     return True
 
 
@@ -252,28 +131,28 @@ def _fix_model_object(model: Object, _at: int) -> bool:
     return changed
 
 
-def _alone(inner: Callable[[Object, int], bool]) -> Rule:
+def _alone(inner: ItemRule) -> Rule:
     return lambda reply, _known: inner(reply, 0)
 
 
-_MODEL: dict[str, Callable[[Object, int], bool]] = {
+_MODEL: dict[str, ItemRule] = {
     "fix-model-object": _fix_model_object,
     "fill-created": _fill_model_created,
     "fill-owner": _fill_owner,
 }
-_ROLE = {"fill-role": _each("choices", _fill_role)}
-_ENDED = {"fill-finish-reason": _each("choices", _fill_finish)}
+_ROLE = {"fill-role": _each("choices", choices.fill_role)}
+_ENDED = {"fill-finish-reason": _each("choices", choices.fill_finish)}
 _WHOLE = {
     **_ENDED,
-    "fill-tool-call-id": _each("choices", _fill_call_id),
-    "fill-tool-call-type": _each("choices", _fill_call_type),
-    "finish-with-calls": _each("choices", _finish_with_calls),
+    "fill-tool-call-id": _each("choices", choices.fill_call_id),
+    "fill-tool-call-type": _each("choices", choices.fill_call_type),
+    "finish-with-calls": _each("choices", choices.finish_with_calls),
 }
 # What a stream says piece by piece is for conform/stream.py; here only each piece's own shape is mended.
 _PIECE = {
     "fill-choices": _fill_choices,
-    "fill-delta": _each("choices", _fill_delta),
-    "fill-tool-call-index": _each("choices", _fill_call_index),
+    "fill-delta": _each("choices", choices.fill_delta),
+    "fill-tool-call-index": _each("choices", choices.fill_call_index),
 }
 
 # By the name of the model that the reply is to be.
@@ -289,7 +168,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "CreateEmbeddingResponse": {
         "fix-object": fix_object("list"),
         "fill-model": fill_model,
-        "fill-index": _each("data", _fill_index),
+        "fill-index": _each("data", choices.fill_index),
         "fill-usage-total": fill_usage_total,
     },
     "ListModelsResponse": {

@@ -52,6 +52,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     def take(self, chunk: Chunk) -> Chunk | None:
         """What to send for a chunk: itself, a mended copy, or nothing."""
+        if self._goes_on(chunk):
+            return chunk
         if self._head is None and not chunk.choices and not isinstance(chunk.usage, models.CompletionUsage):
             self._early.append(chunk)
             return None
@@ -69,6 +71,22 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         elif not chunk.choices and had_choices:
             return None  # nothing legal was left of it
         return self._without_usage(chunk)
+
+    def _goes_on(self, chunk: Chunk) -> bool:
+        """Whether it only continues the text of a choice that has begun, as nearly all chunks do."""
+        head = self._head
+        if head is None or isinstance(chunk.usage, models.CompletionUsage) or len(chunk.choices) != 1:
+            return False
+        if self._include_usage and "usage" not in chunk.model_fields_set:
+            return False
+        choice = chunk.choices[0]
+        state = self._choices.get(choice.index)
+        if state is None or state.finished or choice.finish_reason is not None:
+            return False
+        if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):  # noqa: SIM102 - mypy, of both kinds
+            if choice.delta.tool_calls is not MISSING:
+                return False
+        return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
 
     def end(self) -> Chunk | None:
         """The last chunk, if usage was asked for and came. Raises UpstreamStreamTruncated."""

@@ -42,6 +42,10 @@ class Boundary(Protocol):
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
         """Whether the caller may see operational details. Raises Unauthorized; reads nothing of the body."""
 
+    def fill_in(self, call: Call, value: object) -> object:  # noqa: ARG002 - what an override needs
+        """The body with what a caller may leave out here; by default it is complete as it came."""
+        return value
+
     @abstractmethod
     def render(self, error: GatewayError) -> bytes:
         """The JSON body of an error on this wire."""
@@ -76,7 +80,12 @@ class Exchange:
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         raw = await read_bytes(Headers(scope=self.scope), self.receive, self.boundary.body_limits)
-        return validate(model, parse_json(raw))
+        call = self.call or self.open()
+        value = self.boundary.fill_in(call, parse_json(raw))
+        body = validate(model, value)
+        if isinstance(value, dict):
+            call.sent = (model, value)
+        return body
 
     def path(self, name: str, pattern: str | None = None) -> str:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""

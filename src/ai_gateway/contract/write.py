@@ -30,6 +30,12 @@ def to_json(model: BaseModel) -> bytes:
     return type(model).__pydantic_serializer__.to_json(model, by_alias=True, exclude_unset=True)
 
 
+def to_fields(model: BaseModel) -> dict[str, object]:
+    """The same as Python values, for whoever has to change it."""
+    fields: dict[str, object] = type(model).__pydantic_serializer__.to_python(model, by_alias=True, exclude_unset=True)
+    return fields
+
+
 async def send_reply(send: Send, reply: BaseModel | str | None, call: Call) -> None:
     """A whole reply with status 200: JSON for a model, plain text for a string, no body for None."""
     headers = call.reply_headers

@@ -13,6 +13,7 @@ from ai_gateway.conform.reply import mend
 from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.observability.counts import count_dropped
 from ai_gateway.providers.anthropic_errors import event_error, limits, reply_error
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.policy import name_dropped
@@ -37,8 +38,11 @@ class Anthropic(Provider):
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secret = upstream.secret
-        headers = {"anthropic-version": API_VERSION} | ({"x-api-key": self._secret} if self._secret else {})
+        self._secrets = upstream.secrets
+        headers = {"anthropic-version": API_VERSION}
+        headers |= {name.lower(): value.get_secret_value() for name, value in upstream.headers.items()}
+        headers |= {"x-api-key": upstream.secret} if upstream.secret else {}
+        self._beta = headers.get("anthropic-beta", "")
         self._transport = Transport(upstream.name, _versioned(upstream.base_url), headers, upstream.timeouts)
 
     @override
@@ -93,13 +97,15 @@ class Anthropic(Provider):
 
     def _translated(self, call: Call, body: models.CreateChatCompletionRequest) -> tuple[bytes, list[str]]:
         request = to_messages(body)
+        for field in request.dropped:  # callers choose the names of what is not the contract's
+            count_dropped(self.name, field if field in type(body).model_fields else "other")
         name_dropped(call, request.dropped)
         return to_json(request.body), request.betas
 
     def _chunks(self, writer: ChunkWriter, data: bytes) -> Iterator[dict[str, object]]:
         value = parsed(self.name, data)
         if value.get("type") == "error":
-            raise event_error(self.name, value, self._secret)
+            raise event_error(self.name, value, *self._secrets)
         event = read_event(self.name, value)
         return writer.take(event) if event is not None else iter(())
 
@@ -135,16 +141,15 @@ class Anthropic(Provider):
         if status != 200:
             if 200 <= status < 300:
                 raise UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
-            raise reply_error(self.name, status, headers, body, self._secret)
+            raise reply_error(self.name, status, headers, body, *self._secrets)
         value = parsed(self.name, body)
         if value.get("type") == "error":
-            raise event_error(self.name, value, self._secret)
+            raise event_error(self.name, value, *self._secrets)
         call.reply_headers.update(limits(headers))
         return value
 
-    @staticmethod
-    def _headers(call: Call, accept: str, betas: list[str]) -> dict[str, str]:
-        asked = {"anthropic-beta": ",".join(betas)} if betas else {}
+    def _headers(self, call: Call, accept: str, betas: list[str]) -> dict[str, str]:
+        asked = {"anthropic-beta": ",".join(filter(None, [self._beta, *betas]))} if betas else {}
         return {"accept": accept, "content-type": _JSON, "x-request-id": call.request_id, **asked}
 
 

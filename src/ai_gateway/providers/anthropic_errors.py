@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
+from ai_gateway.errors import GatewayError, UpstreamOverloaded, UpstreamTimeout
 from ai_gateway.providers.failures import from_event, from_reply, kept_headers, read_complaint
 
 # In a stream the status is long out, so that the kind alone tells it.
@@ -29,14 +29,14 @@ _PLACE = re.compile(r"(model|messages|system|tools|tool_choice|temperature|top_p
 _PARAMS = {"system": "messages", "stop_sequences": "stop"}
 
 
-def reply_error(provider: str, status: int, headers: Mapping[str, str], body: bytes, secret: str) -> GatewayError:
+def reply_error(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
     """The error for a reply whose status is not 2xx."""
     kept = limits(headers)
     if status == 529:
-        return Unavailable(f"Provider '{provider}' is overloaded. Try again.", headers=kept)
+        return UpstreamOverloaded(f"Provider '{provider}' is overloaded. Try again.", headers=kept).answered(status)
     if status == 504:
-        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept)
-    error = from_reply(provider, status, headers, body, secret)
+        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept).answered(status)
+    error = from_reply(provider, status, headers, body, *secrets)
     error.headers |= kept
     place = _PLACE.match(read_complaint(body).message or "") if status == 400 else None
     if place is not None and error.param is None:
@@ -44,13 +44,13 @@ def reply_error(provider: str, status: int, headers: Mapping[str, str], body: by
     return error
 
 
-def event_error(provider: str, value: Mapping[str, object], secret: str) -> GatewayError:
+def event_error(provider: str, value: Mapping[str, object], *secrets: str) -> GatewayError:
     """The error for an event, or a reply with status 200, that is an error in itself."""
     inner = value.get("error")
     status = _STATUSES.get(str(inner.get("type"))) if isinstance(inner, dict) else None
     if status is None:
-        return from_event(provider, value, secret)
-    return reply_error(provider, status, {}, to_json(value), secret)
+        return from_event(provider, value, *secrets)
+    return reply_error(provider, status, {}, to_json(value), *secrets)
 
 
 def limits(headers: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:

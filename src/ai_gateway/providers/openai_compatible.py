@@ -5,12 +5,13 @@ from contextlib import aclosing
 from typing import override
 
 from pydantic import BaseModel
+from pydantic_core import to_json as fields_to_json
 
 from ai_gateway.conform.reply import exact_json, mend
 from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.contract.write import to_json
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
@@ -30,13 +31,19 @@ class OpenAICompatible(Provider):
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secret = upstream.secret
-        headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
+        self._quirks = upstream.row.quirks
+        headers = {name: value.get_secret_value() for name, value in upstream.headers.items()}
+        self._secrets = upstream.secrets
+        if upstream.secret:
+            headers["authorization"] = f"Bearer {upstream.secret}"
         self._transport = Transport(upstream.name, upstream.base_url, headers, upstream.timeouts)
 
     @override
     async def list_models(self, call: Call) -> models.ListModelsResponse:
-        return await self._fetch(call, "GET", "/models", None, models.ListModelsResponse)
+        raw = await self._raw(call, "GET", "/models", None)
+        if self._quirks.bare_model_list and raw.lstrip().startswith(b"["):
+            raw = b'{"object":"list","data":%s}' % raw
+        return self._exact(call, models.ListModelsResponse, raw, "")
 
     @override
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
@@ -79,16 +86,20 @@ class OpenAICompatible(Provider):
     async def _fetch[Reply: BaseModel](
         self, call: Call, method: str, path: str, body: Request | None, model: type[Reply]
     ) -> Reply:
-        sent = to_json(body) if body is not None else None
+        sent = self._wire_form(call, body) if body is not None else None
+        return self._exact(call, model, await self._raw(call, method, path, sent), body.model if body else "")
+
+    async def _raw(self, call: Call, method: str, path: str, sent: bytes | None) -> bytes:
+        """The body of a reply that is none of the refusals."""
         reply = await self._transport.fetch(method, path, self._headers(call, _JSON), sent)
         self._check(call, reply.status, reply.headers, reply.body)
-        return self._exact(call, model, reply.body, body.model if body else "")
+        return reply.body
 
     async def _stream[Item: Chunk](
         self, call: Call, path: str, body: Request, model: type[Item]
     ) -> AsyncGenerator[Item]:
         headers = self._headers(call, "text/event-stream")
-        async with self._transport.stream(path, headers, to_json(body)) as stream:
+        async with self._transport.stream(path, headers, self._wire_form(call, body)) as stream:
             await self._check_head(call, stream)
             async with aclosing(stream.events()) as events:
                 async for data in events:
@@ -105,7 +116,7 @@ class OpenAICompatible(Provider):
             return found
         value = self._parsed(raw)
         if is_error(value):
-            raise from_event(self.name, value, self._secret)
+            raise from_event(self.name, value, *self._secrets)
         try:
             found, repairs = mend(model, value, Known(asked, call.request_id), self.conformance)
         except UpstreamInvalidResponse:
@@ -127,7 +138,7 @@ class OpenAICompatible(Provider):
         self._check(call, stream.status, stream.headers, body)
         value = self._parsed(body)
         if is_error(value):
-            raise from_event(self.name, value, self._secret)
+            raise from_event(self.name, value, *self._secrets)
         raise UpstreamInvalidResponse(f"Provider '{self.name}' did not answer with a stream.")
 
     def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -138,7 +149,7 @@ class OpenAICompatible(Provider):
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         if 200 <= status < 300:
             return UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
-        return from_reply(self.name, status, headers, body, self._secret)
+        return from_reply(self.name, status, headers, body, *self._secrets)
 
     def _parsed(self, raw: bytes) -> object:
         try:
@@ -147,6 +158,17 @@ class OpenAICompatible(Provider):
             raise UpstreamInvalidResponse(
                 f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
             ) from None
+
+    def _wire_form(self, call: Call, body: Request) -> bytes:
+        """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
+        if isinstance(body, models.CreateEmbeddingRequest):
+            self._quirks.check_input(self.name, body)
+        if call.sent is None or call.sent[0] is not type(body):  # it came in through the door of another wire
+            fields: Mapping[str, object] = to_fields(body)
+        else:
+            kept = body.model_fields_set | (body.model_extra or {}).keys()
+            fields = {name: value for name, value in call.sent[1].items() if name in kept} | {"model": body.model}
+        return fields_to_json(self._quirks.worded(self.name, fields))
 
     @staticmethod
     def _headers(call: Call, accept: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
+from ai_gateway.observability.counts import count_dropped
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
 
 DROPPED_HEADER = "x-gateway-dropped-params"
@@ -66,7 +67,10 @@ class Parameters:
         self._check(operation, body)
         gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
         named = [field for field in gone if _take(body, field) is not None]
+        for field in named:
+            count_dropped(self._provider, field)
         if body.model_extra and self._unknown == "drop":
+            count_dropped(self._provider, "other")
             named += body.model_extra
             body.model_fields_set.difference_update(body.model_extra)
             body.model_extra.clear()

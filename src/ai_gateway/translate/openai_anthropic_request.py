@@ -88,7 +88,7 @@ def _thinking(
     body: models.CreateChatCompletionRequest, said: Conversation, *, forced: bool, dropped: set[str]
 ) -> dict[str, object]:
     effort = body.reasoning_effort
-    if effort is None:
+    if effort is None or effort == "default":  # as other vendors name the model's own way
         return {}
     if not has_budget(body.model):
         return by_effort(effort, forced=forced)

@@ -1,0 +1,134 @@
+"""What may be mended in one choice of a reply or chunk: each rule changes it in place and says whether it did."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+type Object = dict[str, Any]
+type ItemRule = Callable[[Object, int], bool]
+
+FINISH_REASONS = {
+    "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "end_turn": "stop", "end": "stop", "done": "stop",
+    "completed": "stop", "complete": "stop", "max_tokens": "length", "max_length": "length", "token_limit": "length",
+    "model_length": "length", "tool_use": "tool_calls", "tool_call": "tool_calls", "tool-calls": "tool_calls",
+    "content-filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
+    "refusal": "content_filter",
+}  # fmt: skip
+_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
+
+
+def fill_index(choice: Object, at: int) -> bool:
+    """Its place in the list."""
+    if isinstance(choice.get("index"), int):
+        return False
+    choice["index"] = at
+    return True
+
+
+def fill_role(choice: Object, _at: int) -> bool:
+    """Who speaks in a reply is always the assistant."""
+    message = choice.get("message")
+    if not isinstance(message, dict) or message.get("role") == "assistant":
+        return False
+    message["role"] = "assistant"
+    return True
+
+
+def join_content(choice: Object, _at: int) -> bool:
+    """Text that comes in parts where one text is due."""
+    message = choice.get("message", choice.get("delta"))
+    parts = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(parts, list):
+        return False
+    if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+        return False
+    message["content"] = "".join(part["text"] for part in parts)
+    return True
+
+
+def map_finish(choice: Object, _at: int) -> bool:
+    """Another name for a reason to end."""
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str) or reason in _REASONS:
+        return False
+    choice["finish_reason"] = FINISH_REASONS.get(reason.lower(), "stop")
+    return True
+
+
+def fill_finish(choice: Object, _at: int) -> bool:
+    """A whole reply without a reason to end is all there is."""
+    if choice.get("finish_reason") is not None:
+        return False
+    message = choice.get("message")
+    calls = isinstance(message, dict) and bool(message.get("tool_calls"))
+    choice["finish_reason"] = "tool_calls" if calls else "stop"
+    return True
+
+
+def finish_with_calls(choice: Object, _at: int) -> bool:
+    """A choice that calls tools ends with `tool_calls`, which is what agents look at."""
+    message = choice.get("message")
+    calls = isinstance(message, dict) and bool(message.get("tool_calls"))
+    if not calls or choice.get("finish_reason") != "stop":
+        return False
+    choice["finish_reason"] = "tool_calls"
+    return True
+
+
+def _calls(choice: Object) -> list[Object]:
+    message = choice.get("message", choice.get("delta"))
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+def fill_call_id(choice: Object, _at: int) -> bool:
+    """An id from the place in the list: a result needs something to answer to."""
+    missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("id"), str)]
+    for at, call in missing:
+        call["id"] = f"call_{at}"
+    return bool(missing)
+
+
+def fill_call_type(choice: Object, _at: int) -> bool:
+    """A call with a function is a function call."""
+    missing = [call for call in _calls(choice) if "function" in call and call.get("type") != "function"]
+    for call in missing:
+        call["type"] = "function"
+    return bool(missing)
+
+
+def spell_arguments(choice: Object, _at: int) -> bool:
+    """Arguments that come as an object, where the JSON text of one is due."""
+    functions = [call["function"] for call in _calls(choice) if isinstance(call.get("function"), dict)]
+    objects = [function for function in functions if isinstance(function.get("arguments"), dict)]
+    for function in objects:
+        function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
+    return bool(objects)
+
+
+def fill_logprobs(choice: Object, _at: int) -> bool:
+    """The bytes and alternatives of a token's probability, which some leave out where there are none."""
+    logprobs = choice.get("logprobs")
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    changed = False
+    for token in tokens if isinstance(tokens, list) else []:
+        if isinstance(token, dict) and "top_logprobs" not in token:
+            token["top_logprobs"] = []
+            changed = True
+    return changed
+
+
+def fill_call_index(choice: Object, _at: int) -> bool:
+    """The place in the list; where it is left out, there is one call at a time."""
+    missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("index"), int)]
+    for at, call in missing:
+        call["index"] = at
+    return bool(missing)
+
+
+def fill_delta(choice: Object, _at: int) -> bool:
+    """An empty delta, for a choice that has nothing more to say than how it ended."""
+    if isinstance(choice.get("delta"), dict):
+        return False
+    choice["delta"] = {}
+    return True

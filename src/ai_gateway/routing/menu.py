@@ -1,0 +1,37 @@
+"""What `/v1/models` shows: every id that leads somewhere, once, as a model of the contract."""
+
+from ai_gateway.errors import ModelNotFound
+from ai_gateway.routing.resolver import Route, Routing
+from gateway_contract.openai import models
+
+# Nobody knows when an alias or a listed model was made. A constant is at least the same in every reply and replica.
+_CREATED = 1_767_225_600
+
+
+async def menu(routing: Routing) -> tuple[list[models.Model], list[str]]:
+    """The models, and the names of the providers that have not said what they have."""
+    await routing.catalogue.fill()
+    shown = [model for model in (entry(routing, name) for name in routing.ids()) if model is not None]
+    return shown, [shelf.provider.name for shelf in routing.catalogue.shelves if shelf.listed is None]
+
+
+def entry(routing: Routing, name: str) -> models.Model | None:
+    """The model of this id, as far as it is known here; None where only its provider can tell."""
+    try:
+        found = routing.find(name)
+    except ModelNotFound:
+        return None
+    if found is None:
+        return None
+    route = found.options[0]
+    own = found.planned or route.listed is not None or routing.rules.aliases.follow(name) != name
+    return _of_our_own(name, route) if own else _of_the_provider(routing, name, route)
+
+
+def _of_our_own(name: str, route: Route) -> models.Model:
+    return models.Model(id=name, object="model", created=_CREATED, owned_by=route.provider.name)
+
+
+def _of_the_provider(routing: Routing, name: str, route: Route) -> models.Model | None:
+    known = routing.catalogue.known(route.provider.name, route.model)
+    return known.model_copy(update={"id": name}) if known is not None else None

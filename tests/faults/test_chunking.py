@@ -1,0 +1,85 @@
+"""Any division of the same upstream bytes into packets gives the client the same stream, through the whole relay."""
+
+import json
+from collections.abc import Iterator
+from itertools import count, pairwise
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from tests.support.behaviours import behave
+from tests.support.gateway import TEST_KEY, running_gateway
+from tests.support.upstream import Upstream, head, running_upstream
+
+HEAD = head(200, {"content-type": "text/event-stream", "connection": "close"})
+
+
+def _chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return json.dumps({"id": "c1", "created": 1, "model": "up", "choices": [choice], **more}, ensure_ascii=False)
+
+
+CALL = {"index": 0, "id": "call_1", "function": {"name": "zebra", "arguments": '{"ä":'}}
+# A sloppy stream in every legal spelling: CRLF, CR, comments, data on two lines, no space, text beyond ASCII.
+SLOPPY = "".join(
+    [
+        ": hello\r\n\r\n",
+        f"data: {_chunk({'role': 'assistant', 'content': 'Grüße 🙂'})}\r\n\r\n",
+        f"event: x\ndata:{_chunk({'content': ' Welt'})}\n\n",
+        _chunk({"tool_calls": [CALL]}).join(["data: ", "\r\r"]),
+        f"data: {_chunk({'tool_calls': [{'index': 0, 'function': {'arguments': '1}'}}]})}\n\n".replace(
+            ', "created"', ',\ndata:  "created"'
+        ),
+        ": keepalive\n\n",
+        f"data: {_chunk({}, 'stop', usage={'prompt_tokens': 1, 'completion_tokens': 2})}\n\n",
+        "data: [DONE]\n\n",
+    ]
+).encode()
+BROKEN = SLOPPY[: SLOPPY.index(b": keepalive")]
+labels = count()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(upstream: Upstream) -> Iterator[httpx2.Client]:
+    settings_of = {"ALLOWED_API_KEYS": TEST_KEY, "PROVIDER_LAB_BASE_URL": upstream.url}
+    headers = {"authorization": f"Bearer {TEST_KEY}"}
+    with running_gateway(**settings_of) as live:
+        url = f"{live.base_url}/lab/v1/"
+        with httpx2.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as http:
+            yield http
+
+
+def relayed(client: httpx2.Client, upstream: Upstream, *pieces: bytes) -> str:
+    """What the client gets for an upstream stream in these packets; the id of an error differs in each request."""
+    model = f"packets-{next(labels)}"
+    upstream.program(model, HEAD, *pieces)
+    body = {"model": model, "messages": [{"role": "user", "content": "x"}], "stream": True}
+    return client.post("chat/completions", json=body).text
+
+
+@pytest.mark.parametrize("stream", [SLOPPY, BROKEN], ids=["whole", "broken off"])
+def test_the_stream_says_what_the_upstream_said(client: httpx2.Client, upstream: Upstream, stream: bytes) -> None:
+    text = relayed(client, upstream, stream)
+    assert "Grüße 🙂" in text
+    assert '"tool_calls"' in text
+    assert text.endswith("data: [DONE]\n\n") is (stream is SLOPPY)
+    assert ("upstream_stream_truncated" in text) is (stream is BROKEN)
+
+
+@pytest.mark.parametrize("stream", [SLOPPY, BROKEN], ids=["whole", "broken off"])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_packets_of_the_same_bytes_give_the_same_stream(
+    client: httpx2.Client, upstream: Upstream, stream: bytes, data: st.DataObject
+) -> None:
+    cuts = data.draw(st.lists(st.integers(1, len(stream) - 1), max_size=8, unique=True))
+    pieces = [stream[start:end] for start, end in pairwise([0, *sorted(cuts), len(stream)])]
+    assert relayed(client, upstream, *pieces) == relayed(client, upstream, stream)

@@ -1,0 +1,29 @@
+"""What was mended and what was left out is counted for whoever reads the metrics."""
+
+from ai_gateway.contract.body import validate
+from ai_gateway.contract.call import Call
+from ai_gateway.observability.counts import dropped_counts, repair_counts
+from ai_gateway.providers.policy import Parameters
+from ai_gateway.providers.same_wire import SAME_WIRE
+from gateway_contract.openai import models
+from gateway_contract.openai.parameters import Policies
+
+CHOOSY: Policies = {**SAME_WIRE, "createChatCompletion": {**SAME_WIRE["createChatCompletion"], "user": "dropped"}}
+
+
+def test_each_application_of_a_rule_counts() -> None:
+    call = Call(operation="any", request_id="r")
+    call.repaired("counted-a", ["fill-id", "fill-role"])
+    call.repaired("counted-a", ["fill-id"])
+    counts = {rule: count for (provider, rule), count in repair_counts().items() if provider == "counted-a"}
+    assert counts == {"fill-id": 2, "fill-role": 1}
+
+
+def test_each_field_without_effect_counts_and_unknown_ones_count_as_one_kind() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "user": "u", "zz": 1, "yy": 2}
+    parameters = Parameters("counted-b", CHOOSY, "drop")
+    parameters.apply(Call(operation="any", request_id="r"), validate(models.CreateChatCompletionRequest, body))
+    bare = {name: value for name, value in body.items() if name in {"model", "messages"}}
+    parameters.apply(Call(operation="any", request_id="r"), validate(models.CreateChatCompletionRequest, bare))
+    counts = {field: count for (provider, field), count in dropped_counts().items() if provider == "counted-b"}
+    assert counts == {"user": 1, "other": 1}

@@ -52,7 +52,7 @@ def live(fake: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     root = fake.url.removesuffix("/v1")
     path = tmp_path_factory.mktemp("config") / "gateway.toml"
     path.write_text(FILE.format(root=root), encoding="utf-8")
-    settings = {"REQUEST_TIMEOUT_S": "3", "STREAM_IDLE_TIMEOUT_S": "2", "GATEWAY_CONFIG": str(path)}
+    settings = {"REQUEST_TIMEOUT_S": "3", "STREAM_IDLE_TIMEOUT_S": "2", "MAX_RETRIES": "0", "GATEWAY_CONFIG": str(path)}
     with running_gateway(ANTHROPIC_BASE_URL=root, ANTHROPIC_API_KEY=KEY, **settings) as gateway:
         yield gateway
         assert KEY not in gateway.log()

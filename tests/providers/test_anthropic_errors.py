@@ -7,6 +7,7 @@ import pytest
 from pydantic_core import to_json
 
 from ai_gateway.providers.anthropic_errors import event_error, limits, reply_error
+from ai_gateway.resilience.retry import RetryPolicy
 from tests.support.anthropic_types import accepted
 
 KEY = "sk-ant-secret"
@@ -68,6 +69,12 @@ def test_every_status_has_its_error(status: int, kind: str, expected: tuple[int,
     error = reply_error("anthropic", status, {"retry-after": "7"}, to_json(told(kind)), KEY)
     assert (error.status, error.code) == expected
     assert status in {401, 403} or error.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize(("status", "again"), [(529, True), (500, True), (402, False), (400, False), (504, False)])
+def test_what_may_pass_is_asked_again(status: int, again: bool) -> None:
+    error = reply_error("anthropic", status, {}, to_json(told("any")), KEY)
+    assert (RetryPolicy().pause(1, error, left=60.0, chance=0.5) is not None) is again
 
 
 def test_an_empty_account_is_not_worth_another_try() -> None:

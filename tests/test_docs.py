@@ -24,6 +24,7 @@ from ai_gateway.providers.quirks import Quirks
 from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.upstream import ProviderRow
 from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.routing.rules import read_rules
 from scripts.parameters import PAGE, page
 from tests.support.gateway import LiveGateway, running_gateway
 
@@ -60,7 +61,9 @@ def _plain(cell: str) -> str:
 def _default(name: str) -> str:
     """As people write it; empty for none."""
     default = SETTINGS[name].default
-    return str(default).lower().removesuffix(".0") if default or default is False else ""
+    if isinstance(default, tuple):
+        return ",".join(str(part) for part in default)
+    return str(default).lower().removesuffix(".0") if default or default is False or default == 0 else ""
 
 
 def _blocks(path: str, *languages: str) -> list[str]:
@@ -100,7 +103,7 @@ def test_the_sample_environment_changes_nothing_as_it_is_and_holds_the_defaults(
     told: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
     for name in told.keys() & SETTINGS.keys():
         assert told[name] == _default(name)
-    assert SETTINGS.keys() - told.keys() == {"PROVIDERS", "PROVIDER_CONFORMANCE"}
+    assert SETTINGS.keys() - told.keys() == {"PROVIDERS", "PROVIDER_CONFORMANCE", "ALIASES", "ROUTES"}
 
 
 def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -108,11 +111,12 @@ def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_CONFIG", str(ROOT / "examples" / "gateway.toml"))
-    tables = load().providers
-    assert [upstream.name for upstream in configured_upstreams(tables, {"BACKUP_API_KEY": "secret"})] == [
-        "lab",
-        "backup",
-    ]
+    settings = load()
+    names = [upstream.name for upstream in configured_upstreams(settings.providers, {"BACKUP_API_KEY": "secret"})]
+    assert names == ["lab", "backup"]
+    rules = read_rules(settings, names)
+    assert rules.aliases.follow("small") == "lab/llama-3.1-8b"
+    assert rules.routes.keys() == {"safe"}
 
 
 @pytest.mark.parametrize("path", ["docs/configuration.md", "docs/providers.md"])

@@ -13,7 +13,7 @@ from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.tries import Resilience
-from ai_gateway.routing.menu import entry, menu
+from ai_gateway.routing.menu import Menu, entry
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Route, Routing
 from gateway_contract.openai import models
@@ -35,6 +35,7 @@ class Gateway:
     def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
         self.routing = routing
         self.resilience = resilience or Resilience()
+        self._menu = Menu()
 
     @property
     def registry(self) -> Registry:
@@ -61,7 +62,7 @@ class Gateway:
             provider = routing.registry.get(call.provider)
             _name(call, Route(provider, ""), "")
             return await provider.list_models(call)
-        shown, silent = await menu(routing)
+        shown, silent = await self._menu.read(routing)
         if silent:
             call.reply_headers["x-gateway-models-missing"] = ",".join(silent)
         return models.ListModelsResponse(object="list", data=shown)

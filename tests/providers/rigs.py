@@ -6,6 +6,7 @@ from typing import override
 
 from tests.support.behaviours import behave as openai_wire
 from tests.support.fake_cerebras import behave as cerebras_wire
+from tests.support.fake_mistral import mistral_wire
 from tests.support.fake_ollama import behave as ollama_wire
 from tests.support.upstream import Behaviour, Upstream
 
@@ -41,5 +42,5 @@ RIGS = [
         lambda upstream: {"CEREBRAS_BASE_URL": f"http://127.0.0.1:{upstream.port}", "CEREBRAS_API_KEY": KEY},
         frozenset({"chat/completions", "completions"}),
     ),
-    Rig("mistral", openai_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
+    Rig("mistral", mistral_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
 ]

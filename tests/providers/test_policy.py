@@ -19,6 +19,7 @@ from ai_gateway.providers.quirks import Quirks
 from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
+from ai_gateway.routing.catalogue import Catalogue
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
 from gateway_contract.openai import models
@@ -150,8 +151,13 @@ def test_a_header_names_only_what_is_harmless_and_counts_the_rest(fields: list[s
     assert names(fields) == shown
 
 
+def alone(provider: CustomProvider) -> Routing:
+    registry = Registry([provider])
+    return Routing(registry, Catalogue(registry))
+
+
 async def test_the_built_in_provider_names_what_it_does_not_honour_and_answers_without_it() -> None:
-    gateway = Gateway(Routing(Registry([CustomProvider()])))
+    gateway = Gateway(alone(CustomProvider()))
     calls = [Call(operation="any", request_id="r") for _ in range(2)]
     plain = await gateway.chat(calls[0], chat(seed=3))
     more = await gateway.chat(calls[1], chat(seed=3, temperature=1.5, metadata={"a": "b"}, user="u"))
@@ -164,5 +170,5 @@ async def test_the_built_in_provider_names_what_it_does_not_honour_and_answers_w
 
 async def test_a_voice_without_speech_means_nothing_to_the_built_in_provider_and_it_says_so() -> None:
     call = Call(operation="any", request_id="r")
-    await Gateway(Routing(Registry([CustomProvider()]))).chat(call, chat(audio={"voice": "alloy", "format": "mp3"}))
+    await Gateway(alone(CustomProvider())).chat(call, chat(audio={"voice": "alloy", "format": "mp3"}))
     assert call.reply_headers[DROPPED_HEADER] == "audio"

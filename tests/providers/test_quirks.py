@@ -15,6 +15,7 @@ from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
 from tests.support.behaviours import TEXT, USAGE, behave
+from tests.support.fake_mistral import mistral_wire
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
@@ -239,3 +240,15 @@ def test_quirks_change_what_a_row_declares_and_nothing_else() -> None:
         ("createCompletion", "n"): "refused",
     }
     assert Quirks().policies(SAME_WIRE) == SAME_WIRE
+
+
+def test_what_mistral_does_not_know_it_refuses_in_words_that_name_it() -> None:
+    with (
+        running_upstream(mistral_wire) as strict,
+        other_client(MISTRAL_API_KEY="k", MISTRAL_BASE_URL=strict.url) as http,
+    ):
+        reply = ask(http, "mistral", CHAT, "good", logprobs=True)
+        common = {"store": False, "user": "u", "seed": 1, "max_completion_tokens": 5, "logprobs": False, "n": 1}
+        fine = ask(http, "mistral", CHAT, "good", **common)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "logprobs")
+    assert fine.status_code == 200

@@ -116,7 +116,7 @@ def _resilience(settings: Settings) -> Resilience:
 
 def _routing(settings: Settings, registry: Registry) -> Routing:
     catalogue = Catalogue(registry, settings.model_cache_ttl_s)
-    return Routing(registry, read_rules(settings, registry.names), catalogue=catalogue)
+    return Routing(registry, catalogue, read_rules(settings, registry.names))
 
 
 def _model_list(settings: Settings, gateway: Gateway) -> ListFeed | None:

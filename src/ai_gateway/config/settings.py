@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     @field_validator("model_list_url")
     @classmethod
     def _plain_address(cls, value: str | None) -> str | None:
-        if value is not None and not is_web_address(value):
+        if value is not None and (not is_web_address(value) or "@" in urlsplit(value).netloc or "#" in value):
             raise ValueError("must look like https://host/models.json, without credentials or a fragment")
         return value
 
@@ -197,13 +197,12 @@ class Settings(BaseSettings):
 
 
 def is_web_address(url: str) -> bool:
-    """Whether it is an http or https address that holds no secret of its own and can be called as it is."""
+    """Whether a text is an http or https address with a host."""
     try:
         parts = urlsplit(url)
-        callable_ = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in url
     except ValueError:  # a port out of range, or half an IPv6 address
         return False
-    return callable_ and " " not in url and not (parts.username or parts.password or parts.fragment)
 
 
 def environment() -> dict[str, str]:

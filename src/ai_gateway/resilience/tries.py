@@ -214,9 +214,10 @@ class _Tries[T: Target]:
 
     def _log(self, provider: Provider, error: GatewayError, pause: float | None) -> None:
         _log.warning(
-            "try failed",
+            "attempt failed",
             request_id=self._call.request_id,
             attempt=self._made,
+            targets=len(self._targets),
             provider=provider.name,
             code=error.code,
             reason=error.message,

@@ -40,6 +40,7 @@ class Catalogue:
     def __init__(self, providers: Iterable[Provider], ttl_s: float = 300.0) -> None:
         self._shelves = {provider.name: Shelf(provider) for provider in providers}
         self._ttl_s = ttl_s
+        self.version = 0  # grows with every answer, so that what is made of the answers can be kept until the next one
 
     @property
     def shelves(self) -> Sequence[Shelf]:
@@ -91,8 +92,10 @@ class Catalogue:
                 answer = (await shelf.provider.list_models(call)).data
             shelf.listed = {model.id: model for model in answer}
             shelf.state = "ready"
+            self.version += 1
         except UnsupportedOperation:  # it has models, but no list of them
             shelf.listed, shelf.state = {}, "ready"
+            self.version += 1
         except Exception as error:  # whatever is wrong with one must not hide the others
             shelf.state = "unreachable"
             _log.warning("models not listed", provider=shelf.provider.name, reason=repr(error))

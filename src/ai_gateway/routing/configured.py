@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, UnknownParams
+from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, UnknownParams, is_web_address
 from ai_gateway.providers.plugins import known_rows
 from ai_gateway.providers.rows import OPENAI_WIRE
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, ProviderRow, is_usable_name
@@ -61,10 +61,10 @@ def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[Configur
 
 
 def _headers_of(row: ProviderRow, env: Mapping[str, str]) -> dict[str, SecretStr]:
-    """The row's headers, as the environment changes them."""
+    """The row's headers, as the environment changes them; by names in lower case, since the case says nothing."""
     told = {name: env[variable] for name, variable in row.quirks.header_variables.items() if env.get(variable)}
     headers = {**row.quirks.headers, **told}
-    return {name: SecretStr(value) for name, value in headers.items() if value.lower() != "none"}
+    return {name.lower(): SecretStr(value) for name, value in headers.items() if value.lower() != "none"}
 
 
 def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
@@ -88,7 +88,7 @@ def _from_file(
             problems.append(f"providers.{name}: there is no wire '{table.wire}'. Known: {known}")
             continue
         own = own_quirks(name, table, row, problems)
-        headers = _headers_of(row, env) | table.headers
+        headers = _headers_of(row, env) | {header.lower(): value for header, value in table.headers.items()}
         yield ConfiguredUpstream(name, row.read_url(table.base_url), key, own, table.unknown_params, headers)
 
 
@@ -108,18 +108,10 @@ def _url_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
     for upstream in upstreams:
         if not (upstream.base_url or upstream.row.base_url or upstream.row.adapter == OPENAI_COMPATIBLE):
             continue  # an adapter that calls nobody, or knows by itself whom to call
-        if not _is_base_url(upstream.base_url):
+        if not is_web_address(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must look like https://host/v1"
         elif not _is_bare(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must hold no credentials, query or fragment"
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in url
-    except ValueError:  # a port out of range, or half an IPv6 address
-        return False
 
 
 def _is_bare(url: str) -> bool:

@@ -17,7 +17,7 @@ from ai_gateway.routing.list_store import MAX_LIST_BYTES, ListStore
 from ai_gateway.routing.model_list import InvalidList, ModelList, parse_list
 
 _log = structlog.get_logger(__name__)
-_FETCH_TIMEOUT_S = 10.0
+_FETCH_TIMEOUT_S = 5.0
 # Providers answer without the list, so a slow host of it may hold the start up only as long as nobody notices.
 _START_WAIT_S = 2.0
 _RETRY_S = 30.0
@@ -106,7 +106,7 @@ class ListFeed:
             try:
                 await self._renew()
             except Exception as error:  # whatever is wrong with the list, the next attempt must come
-                self._problem = str(error) if isinstance(error, InvalidList) else f"{type(error).__name__}"
+                self._problem = _reason(error)
                 self._renewed = False
                 _log.warning("model list not renewed", reason=self._problem, kept=self._models is not None)
             self._tried.set()
@@ -154,6 +154,17 @@ class ListFeed:
         except OSError as error:  # a disk that cannot be written to is said once: the list is there all the same
             self._save_failed = True
             _log.warning("model list not stored", path=str(self._store.path), reason=error.strerror)
+
+
+def _reason(error: Exception) -> str:
+    """In words that hold nothing of the address, which may be a secret."""
+    if isinstance(error, InvalidList):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "its host did not answer in time"
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return f"its host cannot be reached ({type(error).__name__})"
+    return type(error).__name__
 
 
 def _warn(models: ModelList) -> None:

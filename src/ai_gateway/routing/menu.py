@@ -8,11 +8,20 @@ from gateway_contract.openai import models
 _CREATED = 1_767_225_600
 
 
-async def menu(routing: Routing) -> tuple[list[models.Model], list[str]]:
-    """The models, and the names of the providers that have not said what they have."""
-    await routing.catalogue.fill()
-    shown = [model for model in (entry(routing, name) for name in routing.ids()) if model is not None]
-    return shown, [shelf.provider.name for shelf in routing.catalogue.shelves if shelf.listed is None]
+class Menu:
+    """Kept until the snapshot, or what a provider says it has, is another."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[Routing, int] | None = None
+        self._models: list[models.Model] = []
+
+    async def read(self, routing: Routing) -> tuple[list[models.Model], list[str]]:
+        """The models, and the names of the providers that have not said what they have."""
+        await routing.catalogue.fill()
+        if self._made_of is None or self._made_of[0] is not routing or self._made_of[1] != routing.catalogue.version:
+            self._made_of = routing, routing.catalogue.version
+            self._models = [model for model in (entry(routing, name) for name in routing.ids()) if model is not None]
+        return self._models, [shelf.provider.name for shelf in routing.catalogue.shelves if shelf.listed is None]
 
 
 def entry(routing: Routing, name: str) -> models.Model | None:

@@ -43,9 +43,10 @@ class Routing:
     """A snapshot: a call that has begun keeps the one it began with."""
 
     registry: Registry
+    catalogue: Catalogue
     rules: Rules = field(default_factory=Rules)
     listing: Listing = field(default_factory=Listing)
-    catalogue: Catalogue = field(default_factory=lambda: Catalogue([]))
+    _kept: dict[int, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_list(self, models: ModelList) -> "Routing":
         """The same with another model list."""
@@ -79,19 +80,21 @@ class Routing:
             route = Route(self.registry.get(BUILT_IN), name)
         return Routes((route,)) if route else None
 
-    def ids(self) -> Iterator[str]:
-        """Every id that leads somewhere now, each once, as far as is known."""
-        seen: set[str] = set()
-        own = (*self.rules.aliases.names, *self.rules.routes, *self.listing.available)
-        theirs = (
-            self.public_id(shelf.provider.name, model)
-            for shelf in self.catalogue.shelves
-            for model in shelf.listed or ()
-        )
-        for name in (*own, *theirs):
-            if name not in seen:
-                seen.add(name)
-                yield name
+    def ids(self) -> tuple[str, ...]:
+        """Every id that may lead somewhere, each once, as far as is known."""
+        version = self.catalogue.version
+        if version not in self._kept:
+            self._kept.clear()
+            self._kept[version] = tuple(dict.fromkeys(self._all_ids()))
+        return self._kept[version]
+
+    def _all_ids(self) -> Iterator[str]:
+        yield from self.rules.aliases.names
+        yield from self.rules.routes
+        yield from self.listing.available
+        for shelf in self.catalogue.shelves:
+            for model in shelf.listed or ():
+                yield self.public_id(shelf.provider.name, model)
 
     def public_id(self, provider: str, model: str) -> str:
         """The id under which a provider's model is shown, which leads back to it."""
@@ -128,7 +131,7 @@ class Routing:
     def _unknown(self, model: str) -> str:
         prefix, slash, _ = model.partition("/")
         hint = unconfigured_hint(prefix) if slash else None
-        known = list(self.ids())
+        known = self.ids()
         near = close_matches(model, known)
         silent = [shelf.provider.name for shelf in self.catalogue.shelves if shelf.listed is None]
         names = ", ".join(f"{name}/..." for name in self.registry.names)
@@ -142,6 +145,6 @@ class Routing:
         return " ".join(filter(None, parts))
 
 
-def _capped(known: list[str]) -> str:
+def _capped(known: tuple[str, ...]) -> str:
     more = len(known) - _MOST_SHOWN
     return ", ".join(known[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -53,6 +53,8 @@ def _mapping(settings: Settings, problems: list[str]) -> MappingFile:
 def _alias_problems(table: Mapping[str, str], providers: Collection[str], routes: Collection[str]) -> Iterator[str]:
     for name, target in table.items():
         yield from _name_problems("alias", name)
+        if not target:
+            yield f"alias '{name}' leads nowhere: write the name of a model"
         if name.count("*") > 1:
             yield f"alias '{name}' has more than one *: keep one"
         if target.count("*") > name.count("*"):
@@ -70,6 +72,9 @@ def _provider_problems(who: str, target: str, providers: Collection[str]) -> Ite
     """A target with a slash has to begin with a provider; without one it may be any model, known only later."""
     prefix, slash, rest = target.partition("/")
     if not slash or (prefix in providers and rest):
+        return
+    if prefix in providers:
+        yield f"{who} '{target}', which names no model after the provider"
         return
     hint = unconfigured_hint(prefix)
     reason = f"that provider is not configured: {hint}" if hint else f"there is no provider '{prefix}': name one first"

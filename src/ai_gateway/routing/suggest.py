@@ -6,7 +6,7 @@ from itertools import islice
 
 # Comparing is quadratic, and what is asked for is the caller's: beyond these sizes nobody mistypes a name.
 _LONGEST = 100
-_MOST = 500
+_MOST = 1_000
 
 
 def close_matches(asked: str, known: Iterable[str]) -> list[str]:

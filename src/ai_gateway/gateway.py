@@ -12,7 +12,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
-from ai_gateway.resilience.fallback import first_reply, first_stream
+from ai_gateway.resilience.tries import Resilience
 from ai_gateway.routing.menu import Menu, entry
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Route, Routing
@@ -32,8 +32,9 @@ class Gateway:
     `routing` can be replaced at any time: a call reads it once, and keeps what it has read.
     """
 
-    def __init__(self, routing: Routing) -> None:
+    def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
         self.routing = routing
+        self.resilience = resilience or Resilience()
         self._menu = Menu()
 
     @property
@@ -83,24 +84,16 @@ class Gateway:
         self, call: Call, body: Body, ask: Callable[[Provider, Body], Awaitable[Reply]]
     ) -> Reply:
         routes = await self.routing.resolve(call.provider, body.model)
-        if not routes.planned:
-            return await ask(routes.options[0].provider, _sent(call, routes.options[0], body))
-
-        async def attempt(route: Route) -> Reply:
-            return await ask(route.provider, _sent(call, route, copy(body)))
-
-        return await first_reply(call, routes.options, attempt)
+        return await self.resilience.reply(
+            call, routes.options, lambda route: ask(route.provider, _sent(call, route, copy(body)))
+        )
 
     async def _stream[Body: Streamed, Chunk](
         self, call: Call, body: Body, ask: Callable[[Call, Provider, Body], AsyncGenerator[Chunk]]
     ) -> AsyncGenerator[Chunk]:
         routes = await self.routing.resolve(call.provider, body.model)
-        if not routes.planned:
-            return ask(call, routes.options[0].provider, _sent(call, routes.options[0], body))
-        return first_stream(
-            call,
-            routes.options,
-            lambda route: ask(call, route.provider, _sent(call, route, copy(body))),
+        return await self.resilience.stream(
+            call, routes.options, lambda route: ask(call, route.provider, _sent(call, route, copy(body)))
         )
 
     async def aclose(self) -> None:

@@ -27,7 +27,6 @@ def refused(status: int, **headers: str) -> UpstreamRefused:
     "error",
     [
         UpstreamUnreachable("x"),
-        UpstreamInvalidResponse("x"),
         UpstreamStreamTruncated("x"),
         *(UpstreamError("x").answered(status) for status in (500, 502, 503, 504, 529)),
         UpstreamTimeout("x").answered(408),
@@ -48,6 +47,7 @@ def test_what_can_end_otherwise_is_tried_again(error: GatewayError) -> None:
         *(UpstreamError("x").answered(status) for status in (501, 505)),
         UpstreamError("x", headers={"x-should-retry": "false"}).answered(402),
         UpstreamUnavailable("breaker"),
+        UpstreamInvalidResponse("x"),
         InvalidRequest("x"),
         Unavailable("x"),
         GatewayError("x"),

@@ -66,6 +66,8 @@ def live(upstreams: tuple[Upstream, Upstream], tmp_path_factory: pytest.TempPath
     config = tmp_path_factory.mktemp("routes") / "gateway.toml"
     config.write_text(CONFIG.format(one=one.url, two=two.url) + _routes(), encoding="utf-8")
     with running_gateway(
+        BREAKER_THRESHOLD="0",
+        MAX_RETRIES="0",
         GATEWAY_CONFIG=str(config),
         ONE_KEY=UPSTREAM_KEY,
         REQUEST_TIMEOUT_S="1",
@@ -173,9 +175,9 @@ def test_a_route_may_stand_behind_an_alias_and_before_a_prefix(live: LiveGateway
     assert told(ask(live, "one/taken")) == ("two", "good#taken", "1")
 
 
-def test_a_call_without_a_route_is_tried_once_and_says_nothing_of_attempts(live: LiveGateway) -> None:
+def test_a_call_without_a_route_stays_with_its_provider(live: LiveGateway) -> None:
     reply = ask(live, "one/status-500")
-    assert (reply.status_code, told(reply)) == (502, ("one", "status-500", None))
+    assert (reply.status_code, told(reply)) == (502, ("one", "status-500", "1"))
 
 
 def test_weights_share_the_calls_among_the_targets(live: LiveGateway) -> None:
@@ -200,10 +202,8 @@ def test_each_failed_attempt_is_one_line_in_the_log(live: LiveGateway) -> None:
     reply = ask(live, "all-fail")
     records = [json.loads(line) for line in live.log().splitlines() if line.startswith("{")]
     mine = [record for record in records if record.get("request_id") == reply.headers["x-request-id"]]
-    failed = [record for record in mine if record["event"] == "target failed"]
-    assert [(record["provider"], record["attempt"], record["of"]) for record in failed] == [
-        ("one", 1, 3), ("two", 2, 3), ("dead", 3, 3)
-    ]  # fmt: skip
+    failed = [record for record in mine if record["event"] == "try failed"]
+    assert [(record["provider"], record["attempt"]) for record in failed] == [("one", 1), ("two", 2), ("dead", 3)]
     assert UPSTREAM_KEY not in live.log()
 
 
@@ -233,3 +233,21 @@ def test_one_gateway_can_have_the_built_in_provider_as_its_last_resort(tmp_path:
     with running_gateway(GATEWAY_CONFIG=str(config)) as live:
         reply = ask(live, "safe")
     assert (reply.status_code, told(reply)) == (200, ("custom", None, "2"))
+
+
+def test_a_target_that_only_fails_is_not_asked_for_a_while(
+    upstreams: tuple[Upstream, Upstream], tmp_path: Path
+) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        CONFIG.format(one=upstreams[0].url, two=upstreams[1].url)
+        + '[routes.guarded]\ntargets = ["one/status-500#guarded", "two/good#guarded"]',
+        encoding="utf-8",
+    )
+    with running_gateway(GATEWAY_CONFIG=str(config), ONE_KEY=UPSTREAM_KEY, BREAKER_THRESHOLD="1") as live:
+        assert [told(ask(live, "guarded")) for _ in range(3)] == [
+            ("two", "good#guarded", "2"),
+            ("two", "good#guarded", "1"),
+            ("two", "good#guarded", "1"),
+        ]
+    assert len(upstreams[0].seen("status-500#guarded")) == 1

@@ -31,6 +31,9 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.load import load_provider
 from ai_gateway.providers.upstream import Timeouts, Upstream
+from ai_gateway.resilience.breaker import BreakerPolicy
+from ai_gateway.resilience.retry import RetryPolicy
+from ai_gateway.resilience.tries import Resilience
 from ai_gateway.routing.catalogue import Catalogue
 from ai_gateway.routing.configured import configured_upstreams
 from ai_gateway.routing.list_feed import ListFeed
@@ -50,7 +53,7 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load()
     configure_logging(settings.log_level)
     built_in = CustomProvider("custom", settings.unknown_params or "forward")
-    gateway = Gateway(_routing(settings, Registry([*_upstreams(settings), built_in])))
+    gateway = Gateway(_routing(settings, Registry([*_upstreams(settings), built_in])), _resilience(settings))
     model_list = _model_list(settings, gateway)
     access = Access(
         KeyRing(key.get_secret_value() for key in settings.allowed_api_keys), allow_anonymous=settings.allow_anonymous
@@ -100,6 +103,14 @@ def _upstreams(settings: Settings) -> list[Provider]:
         )
         for upstream in configured_upstreams(settings.providers, environment())
     ]
+
+
+def _resilience(settings: Settings) -> Resilience:
+    retry = RetryPolicy(
+        settings.max_retries, frozenset(settings.retry_refusals), longest_wait=settings.retry_after_max_s
+    )
+    breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
+    return Resilience(retry, breaker, per_model=settings.breaker_per_model)
 
 
 def _routing(settings: Settings, registry: Registry) -> Routing:

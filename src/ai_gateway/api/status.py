@@ -78,11 +78,11 @@ class StatusHandlers(OpenAIBoundary, Handlers):
         routing = self.gateway.routing
         routing.catalogue.ask_around()  # for the next report: this one must not wait for anybody
         status = self._model_list.status if self._model_list else None
-        report = models.HealthReport(status="degraded" if is_degraded(routing, status) else "ok")
+        report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")
         if call.trusted:
             report.version = VERSION
             report.uptime_s = round(time.monotonic() - self._started, 3)
-            report.providers = providers_health(routing)
+            report.providers = providers_health(self.gateway)
             if status is not None:
                 report.model_list = model_list_health(routing, status)
         return report

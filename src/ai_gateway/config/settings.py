@@ -98,6 +98,25 @@ class Settings(BaseSettings):
     connect_timeout_s: Annotated[Seconds, Field(description="seconds to connect to an upstream")] = 5.0
     stream_idle_timeout_s: Annotated[Seconds, Field(description="seconds between two chunks of a stream")] = 120.0
     stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
+    max_retries: Annotated[
+        int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
+    ] = 2
+    retry_refusals: Annotated[
+        tuple[Literal[408, 409, 429], ...],
+        NoDecode,
+        Field(description="refusals of an upstream that are tried again: any of 408, 409 and 429"),
+    ] = (408,)
+    retry_after_max_s: Annotated[
+        Seconds, Field(description="longest Retry-After of an upstream that is waited for; a longer one is passed on")
+    ] = 20.0
+    breaker_threshold: Annotated[
+        int, Field(ge=0, le=10_000, description="failures in a row that stop calls to an upstream; 0 for never")
+    ] = 20
+    breaker_window_s: Annotated[Seconds, Field(description="seconds that these failures must fall into")] = 30.0
+    breaker_pause_s: Annotated[Seconds, Field(description="seconds until one call may probe it again")] = 15.0
+    breaker_per_model: Annotated[
+        bool, Field(description="judge each model of an upstream by itself, not the upstream as a whole")
+    ] = False
     body_timeout_s: Annotated[Seconds, Field(description="seconds for a request's headers or body")] = 15.0
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
     grace_period_s: Annotated[int, Field(ge=1, le=86_400, description="seconds for open requests at shutdown")] = 30
@@ -159,6 +178,14 @@ class Settings(BaseSettings):
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ValueError("holds characters that no header can carry")
         return value
+
+    @field_validator("retry_refusals", mode="before")
+    @classmethod
+    def _split_statuses(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        return [int(part) if part.isdecimal() else part for part in parts]
 
     @field_validator("log_level", "unknown_params", mode="before")
     @classmethod

@@ -6,9 +6,10 @@ overrides what it can do; the rest answers 400 `unsupported_operation`. Failures
 error event.
 """
 
+import math
 from abc import ABC
 from collections.abc import AsyncGenerator
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Call
@@ -22,8 +23,13 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     """One upstream, or one thing that answers like one. `name` is its path segment.
 
     `policies` decide about every request field of the contract, and are applied before the provider is called.
-    `conformance` says what becomes of replies that do not follow the contract.
+    `conformance` says what becomes of replies that do not follow the contract. A provider that `is_remote` can be out
+    of reach, so it is asked again and left alone as its failures suggest, within `deadline_s`: the seconds in which a
+    reply must be whole, or a stream have begun.
     """
+
+    is_remote: ClassVar[bool] = True
+    deadline_s: float = math.inf
 
     def __init__(
         self,

@@ -12,9 +12,11 @@ from gateway_contract.openai.parameters import OPERATION_OF
 def load_provider(upstream: Upstream) -> Provider:
     """The adapter that the row names, made for this upstream. Raises SettingsError where that cannot be."""
     try:
-        return _checked(resolve_name(upstream.row.adapter)(upstream))
+        provider = _checked(resolve_name(upstream.row.adapter)(upstream))
     except (Exception, SystemExit) as error:  # the class may be anybody's
         raise _unusable(upstream, one_line(error)) from error
+    provider.deadline_s = upstream.timeouts.request
+    return provider
 
 
 def _checked(provider: object) -> Provider:

@@ -10,6 +10,7 @@ from ai_gateway.errors import (
     GatewayError,
     UpstreamAuthError,
     UpstreamError,
+    UpstreamInvalidResponse,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -57,7 +58,9 @@ class RetryPolicy:
             return error.status in self.refusals
         if isinstance(error, UpstreamTimeout):  # the time is spent; but an upstream's own 408 comes early
             return error.upstream_status in self.refusals
-        if isinstance(error, UpstreamAuthError | UpstreamUnavailable) or not isinstance(error, UpstreamError):
+        if isinstance(error, UpstreamAuthError | UpstreamInvalidResponse | UpstreamUnavailable):
+            return False  # an answer that cannot be used has been made, and paid for
+        if not isinstance(error, UpstreamError):
             return False
         return error.upstream_status is None or error.upstream_status not in _FINAL_FAILURES
 

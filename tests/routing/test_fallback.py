@@ -36,7 +36,7 @@ nick = "good"
 PASSED_ON = [
     "status-500", "status-503", "status-429", "status-401", "status-402", "status-408", "hang-before-headers",
     "hang-after-headers", "close-at-once", "reset-at-once", "garbage", "short-body", "broken-json", "html",
-    "empty-body", "wrong-shape", "redirect", "error-in-200", "gzip-bomb",
+    "empty-body", "wrong-shape", "redirect", "error-in-200",
 ]  # fmt: skip
 STREAM_ONLY = ["stream-empty", "stream-error-first"]
 KEPT = ["status-400", "status-404", "status-409", "status-413", "status-422"]
@@ -70,8 +70,8 @@ def live(upstreams: tuple[Upstream, Upstream], tmp_path_factory: pytest.TempPath
         MAX_RETRIES="0",
         GATEWAY_CONFIG=str(config),
         ONE_KEY=UPSTREAM_KEY,
-        REQUEST_TIMEOUT_S="1",
-        STREAM_IDLE_TIMEOUT_S="1",
+        REQUEST_TIMEOUT_S="2",
+        STREAM_IDLE_TIMEOUT_S="2",
         ALLOWED_API_KEYS=TEST_KEY,
     ) as running:
         yield running
@@ -194,7 +194,7 @@ def test_a_client_that_leaves_ends_the_attempts(live: LiveGateway, upstreams: tu
             timeout=0.3,
         )
     assert upstreams[0].last("hang-before-headers#leave").gone.wait(1)
-    time.sleep(1.2)  # longer than the gateway would wait for the first target
+    time.sleep(2.2)  # longer than the gateway would wait for the first target
     assert upstreams[1].seen("good#leave") == []
 
 

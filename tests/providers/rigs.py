@@ -48,10 +48,7 @@ RIGS = [
         frozenset({"chat/completions"}),
     ),
     Rig("groq", openai_wire, lambda upstream: {"GROQ_BASE_URL": upstream.url, "GROQ_API_KEY": KEY}),
-<<<<<<< HEAD
     Rig("mistral", mistral_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
-=======
->>>>>>> ollama
     Rig("ollama", ollama_wire, lambda upstream: {"OLLAMA_HOST": f"127.0.0.1:{upstream.port}", "OLLAMA_API_KEY": KEY}),
     Rig(
         "cerebras",
@@ -59,8 +56,4 @@ RIGS = [
         lambda upstream: {"CEREBRAS_BASE_URL": f"http://127.0.0.1:{upstream.port}", "CEREBRAS_API_KEY": KEY},
         frozenset({"chat/completions", "completions"}),
     ),
-<<<<<<< HEAD
-=======
-    Rig("mistral", mistral_wire, lambda upstream: {"MISTRAL_BASE_URL": upstream.url, "MISTRAL_API_KEY": KEY}),
->>>>>>> ollama
 ]

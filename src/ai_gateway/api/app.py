@@ -19,6 +19,7 @@ from ai_gateway.api.openai import OpenAIHandlers
 from ai_gateway.api.status import Lifecycle, StatusHandlers
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, environment, load
+from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.render import INTERNAL, openai_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
@@ -52,7 +53,8 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     contract = served_contract(gateway.registry.names, keys_needed=bool(settings.allowed_api_keys))
     endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
     app = _bare_app(gateway, lifecycle)
-    app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes
+    admission = Admission(settings.max_in_flight)  # for work; those who ask how we are doing always get an answer
+    app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).behind(admission)
     status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints, documented=settings.enable_docs)
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:

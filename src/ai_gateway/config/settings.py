@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
     body_timeout_s: Annotated[Seconds, Field(description="seconds for a request's headers or body")] = 15.0
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
+    max_in_flight: Annotated[int, Field(ge=1, description="requests in flight at once, for each worker")] = 2_000
     grace_period_s: Annotated[int, Field(ge=1, le=86_400, description="seconds for open requests at shutdown")] = 30
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json")] = True
     conformance: Annotated[

@@ -17,6 +17,8 @@ from ai_gateway.providers.upstream import Timeouts
 
 _MAX_HEADER = 16 * 1024
 _DRAIN_S = 0.05
+# Read in small pieces, so that a client who reads slowly does not make us hold much of what the upstream sends.
+_PIECE = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Transport:
                 auto_decompress=False,
                 max_line_size=_MAX_HEADER,
                 max_field_size=_MAX_HEADER,
+                read_bufsize=_PIECE,
             )
         return self._session
 
@@ -135,7 +138,7 @@ class OpenStream:
     async def _next_bytes(self) -> bytes:
         """What has arrived; empty at the end. A connection that breaks off has truncated the stream."""
         try:
-            return await self._reply.content.readany()
+            return await self._reply.content.read(_PIECE)
         except (aiohttp.ClientError, ConnectionError) as error:
             raise UpstreamStreamTruncated(
                 f"Provider '{self._provider}' broke the stream off before it was complete.", detail=repr(error)

@@ -18,6 +18,7 @@ from ai_gateway.server.protocol import HttpProtocol
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
 KEEP_ALIVE_S = 75
 _BACKLOG = 2048
+_UNSENT = 32 * 1024
 
 
 class GatewayServer(uvicorn.Server):
@@ -58,12 +59,22 @@ def bind(settings: Settings) -> socket.socket:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _hold_little(sock)
         sock.bind(address)
     except UnicodeError:
         raise SettingsError([f"SERVICE_HOST: {host!r} is no address"]) from None
     except OSError as error:
         raise SettingsError([_unbound(host, port, error)]) from None
     return sock
+
+
+def _hold_little(sock: socket.socket) -> None:
+    """Let the kernel take little that it cannot send yet; its connections inherit it.
+
+    Left alone it takes megabytes for a client that hardly reads, and the upstream goes on sending all the while.
+    """
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def _unbound(host: str, port: int, error: OSError) -> str:

@@ -3,12 +3,14 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import override
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.types import ASGIApp
 
 import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.openai.routes as openai_routes
@@ -25,8 +27,10 @@ from ai_gateway.contract.render import INTERNAL, openai_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.gateway import Gateway
 from ai_gateway.middleware.access_log import AccessLogMiddleware
+from ai_gateway.middleware.cors import CorsMiddleware
 from ai_gateway.middleware.limits import HeadLimitsMiddleware
 from ai_gateway.middleware.request_id import RequestIdMiddleware
+from ai_gateway.middleware.security_headers import SecurityHeadersMiddleware
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import CustomProvider
@@ -52,13 +56,13 @@ def get_app(settings: Settings | None = None) -> FastAPI:
     lifecycle = Lifecycle()
     contract = served_contract(gateway.registry.names, keys_needed=bool(settings.allowed_api_keys))
     endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
-    app = _bare_app(gateway, lifecycle)
+    app = _bare_app(gateway, lifecycle, settings)
     admission = Admission(settings.max_in_flight)  # for work; those who ask how we are doing always get an answer
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).behind(admission)
     status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints, documented=settings.enable_docs)
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
-        app.router.routes += docs_routes(contract)
+        app.router.routes += docs_routes(contract, access if settings.docs_require_key else None)
     app.openapi = lambda: contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
     app.state.lifecycle = lifecycle
     app.state.gateway = gateway
@@ -89,7 +93,18 @@ def _upstreams(settings: Settings) -> list[Provider]:
     ]
 
 
-def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
+class _App(FastAPI):
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        """Like Starlette's, but what answers an unforeseen failure stands inside our middleware and not around it."""
+        middleware, self.user_middleware = self.user_middleware, []
+        app = super().build_middleware_stack()
+        for made, arguments, named in reversed(middleware):
+            app = made(app, *arguments, **named)
+        return app
+
+
+def _bare_app(gateway: Gateway, lifecycle: Lifecycle, settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gc.collect()
@@ -100,7 +115,7 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
         lifecycle.ready = False
         await gateway.aclose()
 
-    app = FastAPI(
+    app = _App(
         title="Universal AI Gateway",
         version=VERSION,
         openapi_url=None,
@@ -110,8 +125,13 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle) -> FastAPI:
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    for middleware in (HeadLimitsMiddleware, AccessLogMiddleware, RequestIdMiddleware):  # the last is outermost
+    app.add_middleware(HeadLimitsMiddleware)  # the last that is added is outermost
+    if settings.cors_origins:
+        app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
+    for middleware in (AccessLogMiddleware, RequestIdMiddleware):
         app.add_middleware(middleware)
+    if settings.enable_security_headers:
+        app.add_middleware(SecurityHeadersMiddleware)
     return app
 
 
@@ -136,11 +156,8 @@ def _methods_of(request: Request) -> list[str]:
     return sorted(found)
 
 
-async def _unexpected(request: Request, _: Exception) -> Response:
-    reply = _rendered(INTERNAL)
-    # This answer is given outside the middleware that would name the request.
-    reply.headers["x-request-id"] = request.scope.get("request_id", "")
-    return reply
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return _rendered(INTERNAL)
 
 
 def _rendered(error: GatewayError) -> Response:

@@ -82,10 +82,18 @@ class StatusHandlers(OpenAIBoundary, Handlers):
         )
 
     @override
+    async def head_health(self, call: Call) -> None:
+        return None
+
+    @override
     async def get_readiness(self, call: Call) -> models.Readiness:
+        await self.head_readiness(call)
+        return models.Readiness(status="ready")
+
+    @override
+    async def head_readiness(self, call: Call) -> None:
         if self.lifecycle.draining or not self.lifecycle.ready:
             raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
-        return models.Readiness(status="ready")
 
     @override
     async def get_version(self, call: Call) -> models.VersionInfo:

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ai_gateway.config.settings import Settings, SettingsError
+from ai_gateway.middleware.security_headers import REFUSAL_LINES
 from ai_gateway.server.protocol import HttpProtocol
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
@@ -97,6 +98,7 @@ def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> N
 
     class Protocol(HttpProtocol):
         header_timeout_s = settings.body_timeout_s
+        refusal_headers = REFUSAL_LINES if settings.enable_security_headers else b""
 
     config = uvicorn.Config(
         app,

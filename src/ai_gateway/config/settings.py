@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
     max_in_flight: Annotated[int, Field(ge=1, description="requests in flight at once, for each worker")] = 2_000
     grace_period_s: Annotated[int, Field(ge=1, le=86_400, description="seconds for open requests at shutdown")] = 30
+    drain_delay_s: Annotated[
+        float, Field(ge=0, le=3_600, allow_inf_nan=False, description="seconds to take connections while stopping")
+    ] = 2.0
+    workers: Annotated[int, Field(ge=1, le=256, description="processes that serve")] = 1
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json")] = True
     docs_require_key: Annotated[bool, Field(description="ask for a key at /docs and /openapi.json too")] = False
     enable_security_headers: Annotated[bool, Field(description="send headers that guard browsers")] = True

@@ -40,6 +40,10 @@ class HttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _head_timer: TimerHandle | None = None
 
+    def draining(self) -> bool:
+        """Whether the server stops, so that what is answered now is the last answer of its connection."""
+        return False
+
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(CorkedTransport(transport, self.loop))
@@ -70,6 +74,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._awaited = Awaited.BODY
         self._end_head()
         super().on_headers_complete()
+        if self.draining():
+            self.cycle.keep_alive = False
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:

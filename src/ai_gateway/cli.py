@@ -47,9 +47,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on [SERVICE_HOST, default 127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for any [SERVICE_PORT, default 9000].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve [WORKERS, default 1].")] = None,
 ) -> None:
     """Start the gateway. Settings come from the environment, .env and gateway.toml: see docs/configuration.md."""
-    options = {"service_host": host, "service_port": port, "log_level": log_level}
+    options = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
     given = {name: value for name, value in options.items() if value is not None}
     problems: list[str] = []
     settings = _attempt(problems, lambda: load(**given))
@@ -168,6 +169,7 @@ def _banner(gateway: FastAPI, port: int) -> None:
         f"  listening  {url} (on {settings.service_host})",
         f"  docs       {url}/docs" if settings.enable_docs else "  docs       off",
         f"  providers  {', '.join(f'{name} (built in)' if name == 'custom' else f'{name} (ready)' for name in names)}",
+        *([f"  workers    {settings.workers}"] if settings.workers > 1 else []),
         f"  keys       {f'required ({keys} configured)' if keys else _no_keys(settings)}",
         f"  try        {curl}",
     ]

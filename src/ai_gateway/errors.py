@@ -29,6 +29,7 @@ GatewayError                     500  internal_error
 |   +-- UpstreamOverloaded       503  upstream_overloaded
 |   +-- UpstreamUnavailable      503  upstream_unavailable
 +-- Unavailable                  503  overloaded
+    +-- Overloaded               (more requests in flight than the gateway takes)
 
 The facts are class attributes; how they look on the wire is `contract/render.py` alone.
 """
@@ -246,3 +247,13 @@ class Unavailable(GatewayError):
     status = 503
     type = "server_error"
     code = "overloaded"
+
+
+class Overloaded(Unavailable):
+    """More requests are in flight than may be; nothing of this one has been looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The gateway has as many requests in flight as it takes: send this one again in a second.",
+            headers={"retry-after": "1"},
+        )

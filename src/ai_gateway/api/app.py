@@ -3,12 +3,14 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import override
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.types import ASGIApp
 
 import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.openai.routes as openai_routes
@@ -19,13 +21,16 @@ from ai_gateway.api.openai import OpenAIHandlers
 from ai_gateway.api.status import Lifecycle, StatusHandlers
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, environment, load
+from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.render import INTERNAL, openai_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.gateway import Gateway
 from ai_gateway.middleware.access_log import AccessLogMiddleware
+from ai_gateway.middleware.cors import CorsMiddleware
 from ai_gateway.middleware.limits import HeadLimitsMiddleware
 from ai_gateway.middleware.request_id import RequestIdMiddleware
+from ai_gateway.middleware.security_headers import SecurityHeadersMiddleware
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import CustomProvider
@@ -66,14 +71,15 @@ def get_app(settings: Settings | None = None) -> FastAPI:
         default_model=bool(gateway.routing.rules.default_model),
     )
     endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
-    app = _bare_app(gateway, lifecycle, model_list)
-    app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).routes
+    app = _bare_app(gateway, lifecycle, settings, model_list)
+    admission = Admission(settings.max_in_flight)  # for work; those who ask how we are doing always get an answer
+    app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).behind(admission)
     status = StatusHandlers(
         gateway, access, limits, lifecycle, endpoints, documented=settings.enable_docs, model_list=model_list
     )
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
-        app.router.routes += docs_routes(contract)
+        app.router.routes += docs_routes(contract, access if settings.docs_require_key else None)
     app.openapi = lambda: contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
     app.state.lifecycle = lifecycle
     app.state.gateway = gateway
@@ -139,7 +145,18 @@ def _model_list(settings: Settings, gateway: Gateway) -> ListFeed | None:
     )
 
 
-def _bare_app(gateway: Gateway, lifecycle: Lifecycle, model_list: ListFeed | None) -> FastAPI:
+class _App(FastAPI):
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        """Like Starlette's, but what answers an unforeseen failure stands inside our middleware and not around it."""
+        middleware, self.user_middleware = self.user_middleware, []
+        app = super().build_middleware_stack()
+        for made, arguments, named in reversed(middleware):
+            app = made(app, *arguments, **named)
+        return app
+
+
+def _bare_app(gateway: Gateway, lifecycle: Lifecycle, settings: Settings, model_list: ListFeed | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if model_list is not None:
@@ -154,7 +171,7 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle, model_list: ListFeed | Non
             await model_list.aclose()
         await gateway.aclose()
 
-    app = FastAPI(
+    app = _App(
         title="Universal AI Gateway",
         version=VERSION,
         openapi_url=None,
@@ -164,8 +181,13 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle, model_list: ListFeed | Non
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    for middleware in (HeadLimitsMiddleware, AccessLogMiddleware, RequestIdMiddleware):  # the last is outermost
+    app.add_middleware(HeadLimitsMiddleware)  # the last that is added is outermost
+    if settings.cors_origins:
+        app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
+    for middleware in (AccessLogMiddleware, RequestIdMiddleware):
         app.add_middleware(middleware)
+    if settings.enable_security_headers:
+        app.add_middleware(SecurityHeadersMiddleware)
     return app
 
 
@@ -190,11 +212,8 @@ def _methods_of(request: Request) -> list[str]:
     return sorted(found)
 
 
-async def _unexpected(request: Request, _: Exception) -> Response:
-    reply = _rendered(INTERNAL)
-    # This answer is given outside the middleware that would name the request.
-    reply.headers["x-request-id"] = request.scope.get("request_id", "")
-    return reply
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return _rendered(INTERNAL)
 
 
 def _rendered(error: GatewayError) -> Response:

@@ -88,12 +88,20 @@ class StatusHandlers(OpenAIBoundary, Handlers):
         return report
 
     @override
+    async def head_health(self, call: Call) -> None:
+        return None
+
+    @override
     async def get_readiness(self, call: Call) -> models.Readiness:
-        if self.lifecycle.draining or not self.lifecycle.ready:
-            raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
+        await self.head_readiness(call)
         if self._model_list is None:
             return models.Readiness(status="ready")
         return models.Readiness(status="ready", model_list=self._model_list.status.state)
+
+    @override
+    async def head_readiness(self, call: Call) -> None:
+        if self.lifecycle.draining or not self.lifecycle.ready:
+            raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
 
     @override
     async def get_version(self, call: Call) -> models.VersionInfo:

@@ -1,5 +1,6 @@
 """`ai-gateway`: the command line."""
 
+import asyncio
 import socket
 import sys
 from collections.abc import Callable
@@ -12,10 +13,12 @@ from ai_gateway.api.access import is_loopback
 from ai_gateway.api.app import get_app
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, SettingsError, environment, load
+from ai_gateway.contract.call import Call
 from ai_gateway.routing.configured import configured_upstreams
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import read_rules
 from ai_gateway.server.run import bind, run
+from gateway_contract.openai.models import ListModelsResponse
 
 app = typer.Typer(
     name="ai-gateway",
@@ -90,6 +93,36 @@ def probe(  # noqa: PLR0913 - a command has as many parameters as options
         raise typer.Exit(2)
     aim = target.Target(url, key, model, embedding_model, timeout)
     raise typer.Exit(command.probe(aim, only or [], parallel=parallel, as_json=as_json))
+
+
+@app.command()
+def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /v1/models answers.")] = False) -> None:
+    """Print the models that a gateway with this configuration shows at /v1, and who answers for each.
+
+    Exit code 0: every provider said what it has. 1: some could not be asked. 2: the configuration cannot be used.
+    """
+    problems: list[str] = []
+    settings = _attempt(problems, load)
+    gateway = _attempt(problems, lambda: get_app(settings)) if settings else None
+    for problem in problems:
+        typer.echo(f"ai-gateway: {problem}", err=True)
+    if gateway is None:
+        raise typer.Exit(2)
+    found, missing = asyncio.run(_models(gateway))
+    width = max((len(model.id) for model in found.data), default=0)
+    lines = (f"{model.id:{width}}  {model.owned_by}" for model in found.data)
+    typer.echo(found.model_dump_json(exclude_unset=True) if as_json else "\n".join(lines))
+    if missing:
+        typer.echo(f"ai-gateway: could not be asked: {missing}", err=True)
+        raise typer.Exit(1)
+
+
+async def _models(gateway: FastAPI) -> tuple[ListModelsResponse, str]:
+    """What `/v1/models` answers, and the names of the providers that are missing in it."""
+    call = Call(operation="listModels", request_id="cli")
+    async with gateway.router.lifespan_context(gateway):
+        found: ListModelsResponse = await gateway.state.gateway.list_models(call)
+    return found, call.reply_headers.get("x-gateway-models-missing", "")
 
 
 @app.command()

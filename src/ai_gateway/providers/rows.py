@@ -1,5 +1,6 @@
 """The upstreams that the gateway knows, as data: adding one that speaks OpenAI's wire means adding one row."""
 
+from ai_gateway.providers.anthropic_parameters import POLICIES as ANTHROPIC
 from ai_gateway.providers.ollama_host import DEFAULT, ollama_url
 from ai_gateway.providers.ollama_policies import OLLAMA
 from ai_gateway.providers.quirks import Quirks
@@ -31,6 +32,14 @@ _CEREBRAS = Quirks(
 
 ROWS = (
     ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    ProviderRow(
+        "anthropic",
+        "https://api.anthropic.com/v1",
+        "ANTHROPIC_API_KEY",
+        policies=ANTHROPIC,
+        unknown_params="drop",
+        adapter="ai_gateway.providers.anthropic:Anthropic",
+    ),
     ProviderRow("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", quirks=_OPENROUTER),
     ProviderRow("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     ProviderRow("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", quirks=_GROQ),

@@ -1,9 +1,12 @@
 """`ai-gateway`: the command line."""
 
 import asyncio
+import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,6 +20,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.routing.configured import configured_upstreams
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import read_rules
+from ai_gateway.server.pid_file import pid_path, running_pid
 from ai_gateway.server.run import bind, run
 from gateway_contract.openai.models import ListModelsResponse
 
@@ -53,12 +57,10 @@ def serve(
     options = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
     given = {name: value for name, value in options.items() if value is not None}
     problems: list[str] = []
-    settings = _attempt(problems, lambda: load(**given))
-    upstreams = _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
-    if settings is not None and upstreams is not None:  # rules name providers, so they are judged by those there are
-        _attempt(problems, lambda: read_rules(settings, [*(upstream.name for upstream in upstreams), BUILT_IN]))
+    settings = _checked(problems, given)
     sock = _attempt(problems, lambda: _bind(settings)) if settings else None
-    gateway = _attempt(problems, lambda: get_app(settings)) if settings and sock and not problems else None
+    fresh = partial(load, **given)
+    gateway = _attempt(problems, lambda: get_app(settings, read=fresh)) if settings and sock and not problems else None
     for problem in problems:
         typer.echo(f"ai-gateway: {problem}", err=True)
     if gateway is None or sock is None:
@@ -127,9 +129,46 @@ async def _models(gateway: FastAPI) -> tuple[ListModelsResponse, str]:
 
 
 @app.command()
+def reload(
+    port: Annotated[int | None, typer.Option(help="Port of the gateway [SERVICE_PORT, default 9000].")] = None,
+) -> None:
+    """Have the gateway that runs on this port read its configuration again; streams go on.
+
+    Exit code 0: it was told to. 1: no gateway of yours runs there. 2: the configuration cannot be used, so it was not.
+    """
+    problems: list[str] = []
+    given = {} if port is None else {"service_port": port}
+    settings = _checked(problems, given)
+    for problem in problems:
+        typer.echo(f"ai-gateway: {problem}", err=True)
+    if settings is None or problems:
+        typer.echo("ai-gateway: not reloaded: the gateway goes on with what it has", err=True)
+        raise typer.Exit(2)
+    pid = running_pid(pid_path(settings.service_port))
+    if pid is None:
+        typer.echo(
+            f"ai-gateway: no gateway of this user runs on port {settings.service_port}: start one with "
+            "`ai-gateway serve`, name its --port, or send SIGHUP to it yourself",
+            err=True,
+        )
+        raise typer.Exit(1)
+    os.kill(pid, signal.SIGHUP)
+    typer.echo(f"reloading (process {pid}): its log says what came of it")
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)
+
+
+def _checked(problems: list[str], given: Mapping[str, object]) -> Settings | None:
+    """The settings, with whatever is wrong with them or with what they configure added to the problems."""
+    settings = _attempt(problems, lambda: load(**given))
+    upstreams = _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
+    if settings is not None and upstreams is not None:  # rules name providers, so they are judged by those there are
+        _attempt(problems, lambda: read_rules(settings, [*(upstream.name for upstream in upstreams), BUILT_IN]))
+    return settings
 
 
 def _attempt[Result](problems: list[str], step: Callable[[], Result]) -> Result | None:

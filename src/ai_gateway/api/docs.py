@@ -1,6 +1,7 @@
 """The served contract, and a page to read it without a network."""
 
 import json
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -62,16 +63,15 @@ def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], "model": model}, "required": required}
 
 
-def docs_routes(contract: dict[str, Any], guard: Access | None = None) -> list[Route]:
-    """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in."""
-    document = json.dumps(contract, ensure_ascii=False).encode()
-    page = _page(contract)
+def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = None) -> list[Route]:
+    """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in. A reload changes the contract."""
 
     async def openapi(request: Request) -> Response:
+        document = json.dumps(contract(), ensure_ascii=False).encode()
         return _refusal(request, guard) or Response(document, media_type="application/json")
 
     async def docs(request: Request) -> Response:
-        return _refusal(request, guard) or HTMLResponse(page, headers=_HEADERS)
+        return _refusal(request, guard) or HTMLResponse(_page(contract()), headers=_HEADERS)
 
     return [Route("/openapi.json", openapi), Route("/docs", docs)]
 

@@ -57,6 +57,13 @@ class Resilience:
         self._per_model = per_model
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
+    def adopt(self, other: "Resilience") -> None:
+        """Go by the other's policies from now on; breakers forget what they know only if theirs has changed."""
+        self.retry = other.retry
+        if (self._policy, self._per_model) != (other._policy, other._per_model):
+            self._policy, self._per_model = other._policy, other._per_model
+            self._breakers.clear()
+
     async def reply[T: Target, Reply](
         self, call: Call, targets: Sequence[T], ask: Callable[[T], Awaitable[Reply]]
     ) -> Reply:

@@ -61,7 +61,9 @@ def _plain(cell: str) -> str:
 def _default(name: str) -> str:
     """As people write it; empty for none."""
     default = SETTINGS[name].default
-    return str(default).lower().removesuffix(".0") if default or default is False else ""
+    if isinstance(default, tuple):
+        return ",".join(str(part) for part in default)
+    return str(default).lower().removesuffix(".0") if default or default is False or default == 0 else ""
 
 
 def _blocks(path: str, *languages: str) -> list[str]:

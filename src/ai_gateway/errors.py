@@ -26,6 +26,7 @@ GatewayError                     500  internal_error
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
 |   +-- UpstreamTimeout          504  upstream_timeout
+|   +-- UpstreamOverloaded       503  upstream_overloaded
 |   +-- UpstreamUnavailable      503  upstream_unavailable
 +-- Unavailable                  503  overloaded
 
@@ -225,6 +226,13 @@ class UpstreamStreamTruncated(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
+
+
+class UpstreamOverloaded(UpstreamError):
+    """The upstream is well, but has too much to do."""
+
+    status = 503
+    code = "upstream_overloaded"
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -88,7 +88,7 @@ def test_a_first_answer_says_that_it_is_the_first(calm: LiveGateway) -> None:
 
 
 @pytest.mark.parametrize(("retries", "asked"), [("0", 1), ("1", 2), ("2", 3)])
-def test_retries_end(upstream: Upstream, retries: str, asked: int) -> None:
+def test_retries_come_to_an_end(upstream: Upstream, retries: str, asked: int) -> None:
     model = f"status-502#{retries}"
     with serving(upstream, MAX_RETRIES=retries) as live:
         response = ask(live, model)

@@ -13,10 +13,13 @@ from ai_gateway.providers.policy import DROPPED_HEADER
 from ai_gateway.providers.quirks import Quirks
 from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.same_wire import SAME_WIRE
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
 from tests.support.behaviours import TEXT, USAGE, behave
+from tests.support.fake_mistral import mistral_wire
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+SAME = [row for row in ROWS if row.adapter == OPENAI_COMPATIBLE]
 CHAT, LEGACY, EMBED = "chat/completions", "completions", "embeddings"
 BODIES: dict[str, dict[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "hello"}]},
@@ -40,7 +43,7 @@ LIMIT = {"max_completion_tokens": 5}
 CASES = [
     *(Case(name, LIMIT, {"max_tokens": 5}) for name in ("together", "mistral", "deepseek", "llamacpp", "lmstudio")),
     *(Case(name, LIMIT, LIMIT) for name in ("openai", "openrouter", "fireworks", "groq", "vllm")),
-    *(Case(row.name, {"max_tokens": 5}, {"max_tokens": 5}) for row in ROWS),
+    *(Case(row.name, {"max_tokens": 5}, {"max_tokens": 5}) for row in SAME),
     Case("mistral", {"seed": 7}, {"random_seed": 7}),
     Case("mistral", {"seed": 7}, {"random_seed": 7}, operation=LEGACY),
     Case("mistral", {"dimensions": 3}, {"output_dimension": 3}, operation=EMBED),
@@ -80,7 +83,7 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def live(upstream: Upstream) -> Iterator[LiveGateway]:
     """Every known provider, each with a key, at the one upstream."""
-    env = {row.key_env: "sk-0123456789" for row in ROWS} | {row.base_url_env: upstream.url for row in ROWS}
+    env = {row.key_env: "sk-0123456789" for row in SAME} | {row.base_url_env: upstream.url for row in SAME}
     env["TOGETHER_BASE_URL"] = upstream.url.replace("/v1", "/bare/v1")
     env["OPENROUTER_HTTP_REFERER"] = "https://gateway.example.com"
     with running_gateway(**env) as running:
@@ -139,7 +142,7 @@ def test_two_names_for_one_thing_are_400_when_they_disagree(
 TOKENS = {"tokens": [1, 2, 3], "token-lists": [[1, 2], [3]]}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", SAME, ids=lambda row: row.name)
 @pytest.mark.parametrize("kind", TOKENS)
 def test_tokens_are_embedded_or_refused_before_the_upstream_is_called(
     client: httpx2.Client, upstream: Upstream, row: Any, kind: str
@@ -237,3 +240,15 @@ def test_quirks_change_what_a_row_declares_and_nothing_else() -> None:
         ("createCompletion", "n"): "refused",
     }
     assert Quirks().policies(SAME_WIRE) == SAME_WIRE
+
+
+def test_what_mistral_does_not_know_it_refuses_in_words_that_name_it() -> None:
+    with (
+        running_upstream(mistral_wire) as strict,
+        other_client(MISTRAL_API_KEY="k", MISTRAL_BASE_URL=strict.url) as http,
+    ):
+        reply = ask(http, "mistral", CHAT, "good", logprobs=True)
+        common = {"store": False, "user": "u", "seed": 1, "max_completion_tokens": 5, "logprobs": False, "n": 1}
+        fine = ask(http, "mistral", CHAT, "good", **common)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "logprobs")
+    assert fine.status_code == 200

@@ -14,6 +14,7 @@ from ai_gateway.config.settings import ProviderSettings, SettingsError, load
 from ai_gateway.providers.policy import DROPPED_HEADER
 from ai_gateway.routing.configured import ConfiguredUpstream, configured_upstreams
 from tests.support.behaviours import behave
+from tests.support.gateway import run_cli
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 pytestmark = pytest.mark.anyio
@@ -95,8 +96,8 @@ def test_headers_of_a_wire_can_be_changed_by_the_table() -> None:
     table = ProviderSettings(base_url="https://h/v1", wire="openrouter", headers={"X-Title": SecretStr("Lab")})
     (found,) = configured_upstreams({"lab": table}, {"OPENROUTER_HTTP_REFERER": "https://lab.example.com"})
     assert {name: value.get_secret_value() for name, value in found.headers.items()} == {
-        "X-Title": "Lab",
-        "HTTP-Referer": "https://lab.example.com",
+        "x-title": "Lab",
+        "http-referer": "https://lab.example.com",
     }
 
 
@@ -111,10 +112,10 @@ def test_values_of_headers_are_masked() -> None:
     ("table", "complaint"),
     [
         ({"headers": {"bad name": "x"}}, "none of a header"),
-        ({"headers": {"Host": SECRET}}, "Host is the gateway's own"),
-        ({"headers": {"Content-Length": "0"}}, "Content-Length is the gateway's own"),
-        ({"headers": {"X-A": f"{SECRET}\r\nX-B: 1"}}, "X-A holds characters that no header can carry"),
-        ({"headers": {"X-A": ""}}, "X-A holds characters that no header can carry, or none"),
+        ({"headers": {"Host": SECRET}}, "host is the gateway's own"),
+        ({"headers": {"Content-Length": "0"}}, "content-length is the gateway's own"),
+        ({"headers": {"X-A": f"{SECRET}\r\nX-B: 1"}}, "x-a holds characters that no header can carry"),
+        ({"headers": {"X-A": ""}}, "x-a holds characters that no header can carry, or none"),
         ({"headers": {"X-A": "1", "x-a": "2"}}, "one is there twice"),
         ({"headers": {"authorization": f"Basic {SECRET}"}, "api_key": "k"}, "authorization is set by the key"),
         ({"renamed": {"sed": "random_seed"}}, "renamed: the contract has no such request field"),
@@ -131,3 +132,22 @@ def test_what_a_table_cannot_say_stops_the_start(table: dict[str, Any], complain
         configured_upstreams({"lab": settings}, {})
     assert all("lab" in problem for problem in caught.value.problems)
     assert SECRET not in str(caught.value)
+
+
+def test_what_is_said_of_openais_wire_is_refused_on_another(tmp_path: Path) -> None:
+    (tmp_path / "other_wire.py").write_text(
+        "from ai_gateway.providers.upstream import ProviderRow\n"
+        'ROW = ProviderRow("other", "https://h/v1", "OTHER_KEY", adapter="other_wire:Never")\n',
+        encoding="utf-8",
+    )
+    facts = tmp_path / "other_wire-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: other-wire\nVersion: 1.0\n", encoding="utf-8")
+    (facts / "entry_points.txt").write_text("[ai_gateway.providers]\nother = other_wire:ROW\n", encoding="utf-8")
+    config = tmp_path / "own.toml"
+    for said in ('headers = { a = "b" }', 'dropped = ["user"]', "token_arrays = true"):
+        table = f'[providers.lab]\nbase_url = "https://h/v1"\nwire = "other"\n{said}\n'
+        config.write_text(table, encoding="utf-8")
+        done = run_cli("serve", PYTHONPATH=str(tmp_path), GATEWAY_CONFIG=str(config), SERVICE_PORT="0")
+        assert done.returncode == 2
+        assert "providers.lab: headers, renamed, dropped, refused and token_arrays are for OpenAI's wire" in done.stderr

@@ -99,6 +99,7 @@ def _upstreams(settings: Settings) -> list[Provider]:
                 settings.provider_conformance.get(upstream.name, settings.conformance),
                 upstream.unknown_params or settings.unknown_params or upstream.row.unknown_params,
                 upstream.headers,
+                settings.fetch_images,
             )
         )
         for upstream in configured_upstreams(settings.providers, environment())

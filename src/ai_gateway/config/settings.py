@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         UnknownParams | None,
         Field(description="forward, drop or reject request fields that the contract does not name"),
     ] = None
+    fetch_images: Annotated[
+        bool, Field(description="fetch images by URL for providers that take them in the request only")
+    ] = False
     providers: Annotated[dict[str, ProviderSettings], Field(description="further upstreams, in gateway.toml only")] = {}
     default_model: Annotated[str | None, Field(description="model for requests at /v1 that name none")] = None
     model_mapping_file: Annotated[Path | None, Field(description="aliases of models, as JSON or TOML")] = None

@@ -19,9 +19,10 @@ class Call:
     `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when
     the request came through `/v1` and is routed by model. `trusted` says that the caller may see operational
     details: it named a valid key, or it calls from this machine. `reply_headers` (lower-case names) are added to the
-    reply, errors included. `exact` is the item that the provider's last bytes gave, with those bytes: whoever changes
-    the item makes a new one, so that the bytes no longer fit it. `sent` is the body as it was parsed, with the model
-    that it was validated as: it knows the order of keys, which models do not keep.
+    reply, errors included. `dropped` names what of the request the provider did not get. `exact` is the item that the
+    provider's last bytes gave, with those bytes: whoever changes the item makes a new one, so that the bytes no longer
+    fit it. `sent` is the body as it was parsed, with the model that it was validated as: it knows the order of keys,
+    which models do not keep.
     """
 
     operation: str
@@ -31,6 +32,7 @@ class Call:
     trusted: bool = False
     reply_headers: dict[str, str] = field(default_factory=dict)
     repairs: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
     exact: tuple[object, bytes] | None = None
     sent: tuple[type[BaseModel], Mapping[str, object]] | None = None
 
@@ -51,6 +53,7 @@ class Call:
         self.reply_headers.clear()
         self.reply_headers.update(headers)
         self.repairs.clear()
+        self.dropped.clear()
         self.exact = None
 
     def bytes_of(self, item: object) -> bytes | None:

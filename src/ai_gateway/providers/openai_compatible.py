@@ -15,7 +15,8 @@ from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
-from ai_gateway.providers.transport import OpenStream, Transport, path_segments
+from ai_gateway.providers.open_stream import OpenStream
+from ai_gateway.providers.transport import Caller, Transport, path_segments
 from ai_gateway.providers.upstream import Upstream
 from gateway_contract.openai import models
 
@@ -29,14 +30,13 @@ type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletion
 class OpenAICompatible(Provider):
     """Forwards requests as they are, unknown fields included, and answers with exact replies."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._quirks = upstream.row.quirks
-        headers = {name: value.get_secret_value() for name, value in upstream.headers.items()}
         self._secrets = upstream.secrets
-        if upstream.secret:
-            headers["authorization"] = f"Bearer {upstream.secret}"
-        self._transport = Transport(upstream.name, upstream.base_url, headers, upstream.timeouts)
+        self._transport = caller or Transport(
+            upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts
+        )
 
     @override
     async def list_models(self, call: Call) -> models.ListModelsResponse:

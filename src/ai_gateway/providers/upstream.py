@@ -1,7 +1,7 @@
 """What a provider is made from: the facts of an upstream, and what the operator has set for it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -26,7 +26,8 @@ class ProviderRow:
     the URL is; one without is configured by either; one that is `always` there needs neither. `policies` are those of
     its wire, and `quirks` change them where the upstream differs from it: what a row then declares is both.
     `unknown_params` holds where the operator has not decided. `adapter` names the class that speaks the upstream's
-    wire, as `module:name`, so that nothing is imported for providers that nobody has configured.
+    wire, as `module:name`, so that nothing is imported for providers that nobody has configured. `read_url` makes a
+    base URL of what operators write.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ProviderRow:
     adapter: str = OPENAI_COMPATIBLE
     always: bool = False
     quirks: Quirks = field(default_factory=Quirks)
+    read_url: Callable[[str], str] = str.strip
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", self.quirks.policies(self.policies))
@@ -79,11 +81,18 @@ class Upstream:
     conformance: Conformance = "repair"
     unknown_params: UnknownParams = "forward"
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
+    fetch_images: bool = False
 
     @property
     def secret(self) -> str:
         """The key itself, empty without one: for headers, and to be struck out of whatever comes back."""
         return self.api_key.get_secret_value() if self.api_key else ""
+
+    @property
+    def sent_headers(self) -> dict[str, str]:
+        """What goes with every request: the operator's headers, and the key."""
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        return {**headers, **({"authorization": f"Bearer {self.secret}"} if self.secret else {})}
 
     @property
     def secrets(self) -> list[str]:

@@ -138,6 +138,8 @@ class _Tries[T: Target]:
                 self._passage = self._resilience.breaker(target.provider.name, target.model).admit()
                 break
             except UpstreamUnavailable as error:
+                if self._made:  # what the try before it has noted is not this target's
+                    self._call.begin_again({**self._headers, ATTEMPTS_HEADER: str(self._made)})
                 self._call.reply_headers["x-gateway-provider"] = target.provider.name
                 self._move_on(error)
         self._made += 1
@@ -214,9 +216,10 @@ class _Tries[T: Target]:
 
     def _log(self, provider: Provider, error: GatewayError, pause: float | None) -> None:
         _log.warning(
-            "try failed",
+            "attempt failed",
             request_id=self._call.request_id,
             attempt=self._made,
+            targets=len(self._targets),
             provider=provider.name,
             code=error.code,
             reason=error.message,

@@ -56,14 +56,15 @@ def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[Configur
             problems.append(f"{row.key_env} is missing, but {row.base_url_env} is set: set the key or unset the URL")
             continue
         secret = SecretStr(key) if key else None
-        yield ConfiguredUpstream(row.name, url or row.base_url, secret, row, headers=_headers_of(row, env))
+        base = row.read_url(url) if url else row.base_url
+        yield ConfiguredUpstream(row.name, base, secret, row, headers=_headers_of(row, env))
 
 
 def _headers_of(row: ProviderRow, env: Mapping[str, str]) -> dict[str, SecretStr]:
-    """The row's headers, as the environment changes them."""
+    """The row's headers, as the environment changes them; by names in lower case, since the case says nothing."""
     told = {name: env[variable] for name, variable in row.quirks.header_variables.items() if env.get(variable)}
     headers = {**row.quirks.headers, **told}
-    return {name: SecretStr(value) for name, value in headers.items() if value.lower() != "none"}
+    return {name.lower(): SecretStr(value) for name, value in headers.items() if value.lower() != "none"}
 
 
 def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
@@ -87,8 +88,8 @@ def _from_file(
             problems.append(f"providers.{name}: there is no wire '{table.wire}'. Known: {known}")
             continue
         own = own_quirks(name, table, row, problems)
-        headers = _headers_of(row, env) | table.headers
-        yield ConfiguredUpstream(name, table.base_url, key, own, table.unknown_params, headers)
+        headers = _headers_of(row, env) | {header.lower(): value for header, value in table.headers.items()}
+        yield ConfiguredUpstream(name, row.read_url(table.base_url), key, own, table.unknown_params, headers)
 
 
 def _row_of(wire: str) -> ProviderRow | None:

@@ -34,11 +34,12 @@ def own_quirks(name: str, table: ProviderSettings, row: ProviderRow, problems: l
         refused=frozenset(cast("list[RequestField]", table.refused)),
         token_arrays=table.token_arrays is not False,
     )
-    if own == Quirks() and table.token_arrays is None:
+    if own == Quirks() and table.token_arrays is None and not table.headers:
         return row
     if row.adapter != OPENAI_COMPATIBLE:
         problems.append(
-            f"providers.{name}: renamed, dropped, refused and token_arrays are for OpenAI's wire: leave them out"
+            f"providers.{name}: headers, renamed, dropped, refused and token_arrays are for OpenAI's wire: "
+            "leave them out"
         )
         return row
     found = [f"providers.{name}.{problem}" for problem in _problems(table)]
@@ -64,6 +65,8 @@ def _problems(table: ProviderSettings) -> Iterator[str]:
                 yield f"{setting}: the contract has no such request field: see docs/parameters.md for those it has"
             elif name in _NEEDED:
                 yield f"{setting}: '{name}' is needed as it is: leave it out"
+    if len({header.lower() for header in table.headers}) < len(table.headers):
+        yield "headers: one is there twice"
     if not all(map(_FIELD_NAME.fullmatch, table.renamed.values())):
         yield "renamed: the new names have to be names of fields"
     everywhere = [name for names in named.values() for name in names]
@@ -72,17 +75,14 @@ def _problems(table: ProviderSettings) -> Iterator[str]:
 
 
 def header_problems(name: str, headers: Mapping[str, SecretStr], *, keyed: bool) -> Iterator[str]:
-    """What keeps these headers from being sent; never shows a value."""
+    """What keeps these headers, whose names are in lower case, from being sent; never shows a value."""
     for header, value in headers.items():
         text = value.get_secret_value()
         if not _HEADER_NAME.fullmatch(header):
             yield f"provider '{name}': headers: there is a name that is none of a header"
-        elif header.lower() in _OURS:
+        elif header in _OURS:
             yield f"provider '{name}': headers: {header} is the gateway's own to set: leave it out"
-        elif header.lower() == "authorization" and keyed:
+        elif header == "authorization" and keyed:
             yield f"provider '{name}': headers: {header} is set by the key: leave one of the two out"
         elif not text.strip() or not (text.isascii() and text.isprintable()):
             yield f"provider '{name}': headers: {header} holds characters that no header can carry, or none"
-    lower = [header.lower() for header in headers]
-    if len(set(lower)) < len(lower):
-        yield f"provider '{name}': headers: one is there twice"

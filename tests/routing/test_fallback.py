@@ -237,13 +237,14 @@ def test_one_gateway_can_have_the_built_in_provider_as_its_last_resort(tmp_path:
     assert (reply.status_code, told(reply)) == (200, ("custom", None, "2"))
 
 
-def test_a_target_that_only_fails_is_not_asked_for_a_while(
+def test_a_target_that_only_fails_is_not_asked_for_a_while_and_nobody_answers_under_anothers_headers(
     upstreams: tuple[Upstream, Upstream], tmp_path: Path
 ) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text(
         CONFIG.format(one=upstreams[0].url, two=upstreams[1].url)
-        + '[routes.guarded]\ntargets = ["one/status-500#guarded", "two/good#guarded"]',
+        + '[routes.guarded]\ntargets = ["one/status-500#guarded", "two/good#guarded"]\n'
+        + '[routes.last]\ntargets = ["two/status-429#last", "one/x"]',
         encoding="utf-8",
     )
     with running_gateway(GATEWAY_CONFIG=str(config), ONE_KEY=UPSTREAM_KEY, BREAKER_THRESHOLD="1") as live:
@@ -252,4 +253,7 @@ def test_a_target_that_only_fails_is_not_asked_for_a_while(
             ("two", "good#guarded", "1"),
             ("two", "good#guarded", "1"),
         ]
+        reply = ask(live, "last")
+        assert (reply.status_code, told(reply)) == (503, ("one", None, "1"))
+        assert "All 2 targets" in reply.json()["error"]["message"]
     assert len(upstreams[0].seen("status-500#guarded")) == 1

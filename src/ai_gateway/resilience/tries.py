@@ -145,6 +145,8 @@ class _Tries[T: Target]:
                 self._passage = self._resilience.breaker(target.provider.name, target.model).admit()
                 break
             except UpstreamUnavailable as error:
+                if self._made:  # what the try before it has noted is not this target's
+                    self._call.begin_again({**self._headers, ATTEMPTS_HEADER: str(self._made)})
                 self._call.reply_headers["x-gateway-provider"] = target.provider.name
                 self._move_on(error)
         self._made += 1

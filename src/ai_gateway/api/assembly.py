@@ -13,7 +13,7 @@ import structlog
 from ai_gateway.accounts.keys import KeyRing
 from ai_gateway.api.access import Access
 from ai_gateway.api.docs import served_contract
-from ai_gateway.config.settings import Settings, SettingsError, environment, load
+from ai_gateway.config.settings import ProviderSettings, Settings, SettingsError, environment, load
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
@@ -24,7 +24,7 @@ from ai_gateway.resilience.breaker import BreakerPolicy
 from ai_gateway.resilience.retry import RetryPolicy
 from ai_gateway.resilience.tries import Resilience
 from ai_gateway.routing.catalogue import Catalogue
-from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.routing.configured import ConfiguredUpstream, configured_upstreams
 from ai_gateway.routing.list_feed import ListFeed
 from ai_gateway.routing.list_store import ListStore, default_path
 from ai_gateway.routing.model_list import ModelList
@@ -121,7 +121,7 @@ class Assembly:
 
         async def close_later(provider: Provider) -> None:
             try:
-                await asyncio.sleep(settings.request_timeout_s + settings.stream_timeout_s)
+                await asyncio.sleep(_longest_call(settings))
             finally:
                 await provider.aclose()
 
@@ -166,6 +166,13 @@ class Assembly:
         )
 
 
+def _longest_call(settings: Settings) -> float:
+    """Seconds after which nothing can be under way that began with these settings."""
+    tables = settings.providers.values()
+    request = max([settings.request_timeout_s, *(table.request_timeout_s or 0 for table in tables)])
+    return request + max([settings.stream_timeout_s, *(table.stream_timeout_s or 0 for table in tables)])
+
+
 def _keys(settings: Settings) -> KeyRing:
     return KeyRing(key.get_secret_value() for key in settings.allowed_api_keys)
 
@@ -185,23 +192,25 @@ def _resilience(settings: Settings) -> Resilience:
 
 
 def _upstreams(settings: Settings) -> list[Upstream]:
-    timeouts = Timeouts(
-        connect=settings.connect_timeout_s,
-        request=settings.request_timeout_s,
-        stream_idle=settings.stream_idle_timeout_s,
-        stream=settings.stream_timeout_s,
+    return [_upstream(settings, found) for found in configured_upstreams(settings.providers, environment())]
+
+
+def _upstream(settings: Settings, found: ConfiguredUpstream) -> Upstream:
+    """What its own table says counts before what is said for all."""
+    own = found.table or ProviderSettings()
+    return Upstream(
+        found.name,
+        found.base_url,
+        found.api_key,
+        Timeouts(
+            connect=own.connect_timeout_s or settings.connect_timeout_s,
+            request=own.request_timeout_s or settings.request_timeout_s,
+            stream_idle=own.stream_idle_timeout_s or settings.stream_idle_timeout_s,
+            stream=own.stream_timeout_s or settings.stream_timeout_s,
+        ),
+        found.row,
+        own.conformance or settings.provider_conformance.get(found.name, settings.conformance),
+        own.unknown_params or settings.unknown_params or found.row.unknown_params,
+        found.headers,
+        settings.fetch_images,
     )
-    return [
-        Upstream(
-            upstream.name,
-            upstream.base_url,
-            upstream.api_key,
-            timeouts,
-            upstream.row,
-            settings.provider_conformance.get(upstream.name, settings.conformance),
-            upstream.unknown_params or settings.unknown_params or upstream.row.unknown_params,
-            upstream.headers,
-            settings.fetch_images,
-        )
-        for upstream in configured_upstreams(settings.providers, environment())
-    ]

@@ -47,15 +47,20 @@ class SettingsError(Exception):
 
 
 class ProviderSettings(BaseModel):
-    """One `[providers.NAME]` table of gateway.toml."""
+    """One `[providers.NAME]` table of gateway.toml. Without `base_url` it adds to a provider that the gateway knows."""
 
     model_config = ConfigDict(extra="forbid")
 
-    base_url: str
+    base_url: str | None = None
     wire: str = "openai"
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     unknown_params: UnknownParams | None = None
+    conformance: Conformance | None = None
+    connect_timeout_s: Seconds | None = None
+    request_timeout_s: Seconds | None = None
+    stream_idle_timeout_s: Seconds | None = None
+    stream_timeout_s: Seconds | None = None
     headers: dict[str, SecretStr] = {}
     renamed: dict[str, str] = {}
     dropped: list[str] = []

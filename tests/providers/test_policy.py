@@ -119,13 +119,13 @@ def test_an_operation_that_is_refused_as_a_whole_is_not_offered() -> None:
     assert "'lab' does not offer createEmbedding" in caught.value.message
 
 
-def test_what_an_adapter_drops_is_named_after_what_its_policies_drop() -> None:
+def test_what_an_adapter_drops_is_named_beside_what_its_policies_drop() -> None:
     call = Call(operation="any", request_id="r")
     name_dropped(call, [])
     assert DROPPED_HEADER not in call.reply_headers
     name_dropped(call, ["user", "store"])
     name_dropped(call, ["messages.name", "o dd"])
-    assert call.reply_headers[DROPPED_HEADER] == "store,user,messages.name,+1"
+    assert call.reply_headers[DROPPED_HEADER] == "messages.name,store,user,+1"
 
 
 def test_unknown_fields_are_forwarded_as_they_came() -> None:

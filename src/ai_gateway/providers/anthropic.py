@@ -43,7 +43,6 @@ class Anthropic(Provider):
         headers = {"anthropic-version": API_VERSION}
         headers |= {name.lower(): value.get_secret_value() for name, value in upstream.headers.items()}
         headers |= {"x-api-key": upstream.secret} if upstream.secret else {}
-        self._beta = headers.get("anthropic-beta", "")
         self._transport = Transport(upstream.name, _versioned(upstream.base_url), headers, upstream.timeouts)
 
     @override
@@ -149,8 +148,9 @@ class Anthropic(Provider):
         call.reply_headers.update(limits(headers))
         return value
 
-    def _headers(self, call: Call, accept: str, betas: list[str]) -> dict[str, str]:
-        asked = {"anthropic-beta": ",".join(filter(None, [self._beta, *betas]))} if betas else {}
+    @staticmethod
+    def _headers(call: Call, accept: str, betas: list[str]) -> dict[str, str]:
+        asked = {"anthropic-beta": ",".join(betas)} if betas else {}
         return {"accept": accept, "content-type": _JSON, "x-request-id": call.request_id, **asked}
 
 

@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update docs format lint type unit check test test-cov fuzz fuzz-selftest bench real-upstreams lock clean
+.PHONY: help install run gen gen-check spec-update docs format lint type unit check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock clean
 
 # CI=true turns a skipped suite (no npm, say) into a failure.
 
@@ -70,7 +70,7 @@ type: .venv/dev.stamp ## mypy --strict over src, generated, scripts and tests
 	@$(BIN)/mypy
 
 unit: .venv/dev.stamp ## Unit tests only (seconds)
-	@$(BIN)/pytest -q -m "not slow" -n 2
+	@$(BIN)/pytest -q -m "not slow and not soak" -n 2
 
 check: lint type gen-check unit ## The fast loop: format, lint, types, generated code, unit tests
 
@@ -87,6 +87,9 @@ fuzz: .venv/dev.stamp ## schemathesis on the live app, 1000 examples an operatio
 
 fuzz-selftest: .venv/dev.stamp ## Prove that the fuzzing catches seeded faults
 	@$(BIN)/pytest -q tests/contract/test_fuzz_selftest.py
+
+soak: .venv/dev.stamp ## Load and leaks at full length (minutes); CI runs the short forms
+	@$(BIN)/pytest -m soak tests/load
 
 bench: .venv/dev.stamp ## Speed and size beside a bare relay, in one run
 	@$(PY) -m scripts.bench

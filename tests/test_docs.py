@@ -159,6 +159,8 @@ def _quirk_cells(row: ProviderRow) -> list[str]:
     besides = [f"sends `{name}`" for name in quirks.headers]
     besides += [] if quirks.token_arrays else ["embeds texts only"]
     besides += ["may list models as an array"] if quirks.bare_model_list else []
+    besides += [] if quirks.nulls else ["takes no nulls"]
+    besides += ["takes UUIDs as request ids only"] if quirks.uuid_request_ids else []
     return [
         ", ".join(f"`{ours}` to `{theirs}`" for ours, theirs in quirks.renamed.items()),
         ", ".join(f"`{name}` {json.dumps(value)}" for name, value in quirks.left_out.items()),

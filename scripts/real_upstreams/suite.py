@@ -148,6 +148,20 @@ def _what_cannot_be_right_does_not_reach_it(client: httpx2.Client) -> None:
 def _openais_own_client_is_content(client: httpx2.Client) -> None:
     with openai.OpenAI(base_url=str(client.base_url), api_key="any", max_retries=0) as sdk:
         reply = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, max_completion_tokens=8)
-        with sdk.chat.completions.stream(model=MODEL, messages=MESSAGES, max_completion_tokens=8) as events:
-            final = events.get_final_completion()
-    _ensure(holds=bool(reply.choices) and bool(final.choices[0].finish_reason), seen=final)
+        stream = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, max_completion_tokens=8, stream=True)
+        reasons = [chunk.choices[0].finish_reason for chunk in stream]
+    _ensure(holds=bool(reply.choices) and reasons[-1] in {"stop", "length"}, seen=reasons)
+
+
+@_check
+def _options_sent_as_null_count_as_not_sent(client: httpx2.Client) -> None:
+    nulls = dict.fromkeys(("temperature", "top_p", "stop", "seed", "max_tokens", "stream", "tools"))
+    reply = client.post("chat/completions", json={**CHAT, **nulls})
+    _ensure(holds=reply.status_code == 200, seen=reply.text)
+
+
+@_check
+def _a_request_id_of_the_callers_is_kept_here(client: httpx2.Client) -> None:
+    # The server refuses requests whose id is no UUID.
+    reply = client.post("chat/completions", json=CHAT, headers={"x-request-id": "my-request"})
+    _ensure(holds=(reply.status_code, reply.headers["x-request-id"]) == (200, "my-request"), seen=reply.text)

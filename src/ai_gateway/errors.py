@@ -27,8 +27,10 @@ GatewayError                     500  internal_error
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
 |   +-- UpstreamTimeout          504  upstream_timeout
+|   +-- UpstreamOverloaded       503  upstream_overloaded
 |   +-- UpstreamUnavailable      503  upstream_unavailable
 +-- Unavailable                  503  overloaded
+    +-- Overloaded               (more requests in flight than the gateway takes)
 
 The facts are class attributes; how they look on the wire is `contract/render.py` alone.
 """
@@ -236,6 +238,13 @@ class UpstreamTimeout(UpstreamError):
     code = "upstream_timeout"
 
 
+class UpstreamOverloaded(UpstreamError):
+    """The upstream is well, but has too much to do."""
+
+    status = 503
+    code = "upstream_overloaded"
+
+
 class UpstreamUnavailable(UpstreamError):
     """The upstream is not asked for a while, because it failed too often; `headers` say when to come back."""
 
@@ -247,3 +256,13 @@ class Unavailable(GatewayError):
     status = 503
     type = "server_error"
     code = "overloaded"
+
+
+class Overloaded(Unavailable):
+    """More requests are in flight than may be; nothing of this one has been looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The gateway has as many requests in flight as it takes: send this one again in a second.",
+            headers={"retry-after": "1"},
+        )

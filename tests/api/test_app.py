@@ -74,6 +74,15 @@ async def test_the_docs_can_be_switched_off() -> None:
     assert (info["docs"], info["openapi"]) == (None, None)
 
 
+async def test_the_docs_can_be_guarded() -> None:
+    async with client(docs_require_key=True, allowed_api_keys=["k"]) as http:
+        for path in ("/docs", "/openapi.json"):
+            refused = await http.get(path)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, "missing_api_key")
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert (await http.get(path, headers={"authorization": "Bearer k"})).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("accept", "agent", "expected"),
     [
@@ -94,7 +103,7 @@ async def test_the_root_says_what_its_caller_can_read(accept: str, agent: str, e
         assert reply.text == expected
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/health", "/ready"])
 async def test_head_answers_where_probes_ask(path: str) -> None:
     async with client() as http:
         reply = await http.head(path)

@@ -1,5 +1,6 @@
 """The gateway in front of an Ollama server: what is sent over the wire, what comes back, and what goes wrong."""
 
+import asyncio
 import base64
 import json
 import struct
@@ -356,6 +357,19 @@ def test_nobody_there_is_told_as_unreachable() -> None:
 def test_a_stream_that_was_read_to_its_end_leaves_its_connection_open(live: LiveGateway, upstream: Upstream) -> None:
     assert streamed(live, "good#kept")[2]
     assert not upstream.last("good#kept").gone.wait(0.5)
+
+
+@pytest.mark.anyio
+async def test_more_streams_than_an_sdk_has_connections_run_side_by_side(live: LiveGateway, upstream: Upstream) -> None:
+    body = {"model": "slow-start#many", "stream": True, **BODIES[CHAT]}
+    limits = httpx2.Limits(max_connections=150)
+    async with httpx2.AsyncClient(limits=limits, timeout=30, trust_env=False) as client:
+        url = f"{live.base_url}/ollama/v1/{CHAT}"
+        replies = await asyncio.gather(*(client.post(url, json=body) for _ in range(150)))
+    assert all(reply.text.endswith("data: [DONE]\n\n") for reply in replies)
+    arrived = [seen.at for seen in upstream.seen("slow-start#many")]
+    assert len(arrived) == 150
+    assert max(arrived) - min(arrived) < 3
 
 
 # -- who is imported --

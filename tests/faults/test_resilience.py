@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -163,3 +164,20 @@ def breakers(live: LiveGateway) -> dict[str, str]:
         report = client.get(f"{live.base_url}/health", headers={"authorization": f"Bearer {TEST_KEY}"}).json()
     assert report["status"] == ("degraded" if any(one["breaker"] == "open" for one in report["providers"]) else "ok")
     return {one["name"]: one["breaker"] for one in report["providers"]}
+
+
+def test_each_provider_can_have_times_and_conformance_of_its_own(tmp_path: Path, upstream: Upstream) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        '[providers.openai]\nrequest_timeout_s = 0.5\nconformance = "enforce"\n'
+        f'[providers.slow]\nbase_url = "{upstream.url}"\nrequest_timeout_s = 2.5\n',
+        encoding="utf-8",
+    )
+    with serving(upstream, GATEWAY_CONFIG=str(config)) as live:
+        times = []
+        for provider in ("openai", "slow"):
+            started = time.monotonic()
+            assert ask(live, "hang-before-headers#own", provider).status_code == 504
+            times.append(time.monotonic() - started)
+        assert times[0] < 2 < times[1] < 4.5
+        assert [ask(live, "sloppy", provider).status_code for provider in ("openai", "slow")] == [502, 200]

@@ -10,11 +10,12 @@ from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.types import Policy
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import InvalidRequest, UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
 from ai_gateway.gateway import Gateway
+from ai_gateway.providers.anthropic_parameters import POLICIES as ANTHROPIC
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.custom.parameters import POLICIES
-from ai_gateway.providers.policy import DROPPED_HEADER, Parameters, names
+from ai_gateway.providers.policy import DROPPED_HEADER, Parameters, name_dropped, names
 from ai_gateway.providers.quirks import Quirks
 from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.same_wire import SAME_WIRE
@@ -62,7 +63,8 @@ def test_every_adapter_decides_about_every_field_of_the_contract(adapter: str, m
     assert set(decided.values()) <= set(get_args(Policy.__value__))
     for name, field in model.model_fields.items():
         assert field.alias is None, "a field is known here by its name on the wire"
-        assert not field.is_required() or decided[name] in {"forwarded", "mapped"}, "it cannot do without"
+        offered = set(decided.values()) != {"refused"}
+        assert not (offered and field.is_required()) or decided[name] in {"forwarded", "mapped"}, "it cannot do without"
 
 
 def test_the_closed_bodies_are_those_whose_models_take_nothing_further() -> None:
@@ -106,6 +108,24 @@ def test_a_refused_field_is_400_and_nothing_is_taken_out() -> None:
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, "unsupported_parameter", "prediction")
     assert "'lab'" in caught.value.message
     assert (body.user, call.reply_headers) == ("u", {})
+
+
+def test_an_operation_that_is_refused_as_a_whole_is_not_offered() -> None:
+    embedding = validate(models.CreateEmbeddingRequest, {"model": "m", "input": "x"})
+    call = Call(operation="createEmbedding", request_id="r")
+    with pytest.raises(UnsupportedOperation) as caught:
+        Parameters("lab", ANTHROPIC, "forward").apply(call, embedding)
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, "unsupported_operation", None)
+    assert "'lab' does not offer createEmbedding" in caught.value.message
+
+
+def test_what_an_adapter_drops_is_named_beside_what_its_policies_drop() -> None:
+    call = Call(operation="any", request_id="r")
+    name_dropped(call, [])
+    assert DROPPED_HEADER not in call.reply_headers
+    name_dropped(call, ["user", "store"])
+    name_dropped(call, ["messages.name", "o dd"])
+    assert call.reply_headers[DROPPED_HEADER] == "messages.name,store,user,+1"
 
 
 def test_unknown_fields_are_forwarded_as_they_came() -> None:

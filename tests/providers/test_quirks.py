@@ -1,6 +1,7 @@
 """The quirks of each known upstream, seen on the wire at an upstream that remembers what it was sent."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ CASES = [
     Case("groq", {"service_tier": "on_demand"}, {"service_tier": "on_demand"}),
     Case("groq", {"service_tier": "performance"}, {"service_tier": "performance"}),
     Case("groq", {"reasoning_effort": "default"}, {"reasoning_effort": "default"}),
+    Case("llamacpp", {"temperature": None, "user": None, "own": None, "top_p": 0.5}, {"top_p": 0.5}),
+    Case("llamacpp", {"suffix": None, "seed": None}, {}, operation=LEGACY),
+    Case("vllm", {"temperature": None, "own": None}, {"temperature": None, "own": None}),
     Case("openai", {"store": False, "user": "u", "seed": 1}, {"store": False, "user": "u", "seed": 1}),
 ]
 
@@ -210,6 +214,36 @@ def test_the_operator_decides_what_openrouter_is_told(upstream: Upstream, told: 
         assert ask(http, "openrouter", CHAT, f"good#told-{told}").json()["choices"][0]["message"]["content"] == TEXT
     seen = upstream.last(f"good#told-{told}")
     assert (seen.header("x-title"), seen.header("http-referer")) == (header, None)
+
+
+@pytest.mark.parametrize(
+    ("provider", "ours", "theirs"),
+    [
+        ("llamacpp", "my-request", None),
+        ("llamacpp", "req_" + "5a" * 16, "5a" * 16),
+        ("llamacpp", "0b6c1b1e-2f5d-4b57-9d55-0c9f5a1e7a10", "0b6c1b1e-2f5d-4b57-9d55-0c9f5a1e7a10"),
+        ("llamacpp", "5a" * 15, None),
+        ("vllm", "my-request", "my-request"),
+    ],
+)
+def test_an_upstream_that_wants_uuids_gets_no_other_request_id(
+    client: httpx2.Client, upstream: Upstream, provider: str, ours: str, theirs: str | None
+) -> None:
+    model = f"good#id-{provider}-{ours}"
+    body = {"model": model, **BODIES[CHAT]}
+    reply = client.post(f"/{provider}/v1/{CHAT}", json=body, headers={"x-request-id": ours})
+    assert (reply.status_code, reply.headers["x-request-id"]) == (200, ours)
+    assert upstream.last(model).header("x-request-id") == theirs
+
+
+def test_an_id_of_the_gateway_is_a_uuid_to_an_upstream_that_wants_one(
+    client: httpx2.Client, upstream: Upstream
+) -> None:
+    reply = ask(client, "llamacpp", CHAT, "good#own-id")
+    seen = upstream.last("good#own-id").header("x-request-id")
+    assert seen
+    assert uuid.UUID(seen)
+    assert reply.headers["x-request-id"] == f"req_{seen}"
 
 
 def test_the_ledger_of_a_provider_counts_its_quirks(client: httpx2.Client) -> None:

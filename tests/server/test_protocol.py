@@ -88,3 +88,38 @@ def test_a_reply_that_outlives_the_grace_time_is_503_in_the_envelope() -> None:
     assert received.startswith(b"HTTP/1.1 503")
     assert b"retry-after" in received
     assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "overloaded"
+
+
+def old_style(request: bytes) -> bytes:
+    return request.replace(b" HTTP/1.1", b" HTTP/1.0", 1)
+
+
+@pytest.mark.parametrize("fault", [False, True], ids=["whole", "broken off"])
+def test_a_stream_for_http_1_0_ends_with_its_connection_and_has_no_chunks(gateway: LiveGateway, *, fault: bool) -> None:
+    asked = {"model": "fault-truncate" if fault else "m", "messages": [{"role": "user", "content": "Hi"}]}
+    body = json.dumps({**asked, "stream": True}).encode()
+    reply = exchange(gateway, old_style(head(body) + body))
+    answer, _, events = reply.partition(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"transfer-encoding" not in answer
+    assert b"connection: close" in answer
+    assert events.startswith(b"data: {")
+    assert events.endswith(b"data: [DONE]\n\n") is not fault
+    for event in events.removesuffix(b"data: [DONE]\n\n").split(b"\n\n")[:-1]:
+        json.loads(event.removeprefix(b"data: "))
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/healthz", "/docs", "/nowhere"])
+def test_a_reply_for_http_1_0_has_a_length(gateway: LiveGateway, path: str) -> None:
+    request = f"GET {path} HTTP/1.0\r\nAuthorization: Bearer {TEST_KEY}\r\nConnection: keep-alive\r\n\r\n"
+    answer, _, body = exchange(gateway, request.encode()).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in answer
+    assert f"content-length: {len(body)}".encode() in answer
+    assert body
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/health", "/ready"])
+def test_head_answers_on_the_wire_as_get_does_but_without_a_body(gateway: LiveGateway, path: str) -> None:
+    reply = exchange(gateway, f"HEAD {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert reply.startswith(b"HTTP/1.1 200")
+    assert reply.endswith(b"\r\n\r\n")

@@ -298,6 +298,17 @@ async def drip(exchange: Exchange) -> None:
         await asyncio.sleep(0.1)
 
 
+@behaviour("slow-start")
+async def slow_start(exchange: Exchange) -> None:
+    """Three seconds of silence, as while a model is loaded, and then a good answer."""
+    await open_lines(exchange)
+    await asyncio.sleep(3)
+    for word in WORDS:
+        await line(exchange, {**object_of(exchange, {"content": word}), "done": False})
+    await line(exchange, {**object_of(exchange, {}), "done": True})
+    await exchange.end_stream()
+
+
 @behaviour("stream-broken-json")
 async def stream_broken_json(exchange: Exchange) -> None:
     await _begin(exchange)

@@ -90,7 +90,7 @@ def _start(home: Path, env: dict[str, str]) -> LiveGateway:
 
 
 def _launch(home: Path, env: dict[str, str]) -> LiveGateway:
-    port = free_port()
+    port = int(env.get("SERVICE_PORT") or free_port())
     output = home / "output.log"
     settings = {"SERVICE_HOST": HOST, "SERVICE_PORT": str(port), **env}
     with output.open("wb") as sink:

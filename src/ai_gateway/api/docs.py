@@ -1,6 +1,7 @@
 """The served contract, and a page to read it without a network."""
 
 import json
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -9,7 +10,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", "cache-control": "no-store"}
+from ai_gateway.api.access import Access
+from ai_gateway.contract.render import openai_envelope
+from ai_gateway.errors import GatewayError
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -57,18 +63,26 @@ def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], "model": model}, "required": required}
 
 
-def docs_routes(contract: dict[str, Any]) -> list[Route]:
-    """`/openapi.json` and `/docs`."""
-    document = json.dumps(contract, ensure_ascii=False).encode()
-    page = _page(contract)
+def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = None) -> list[Route]:
+    """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in. A reload changes the contract."""
 
-    async def openapi(_: Request) -> Response:
-        return Response(document, media_type="application/json")
+    async def openapi(request: Request) -> Response:
+        document = json.dumps(contract(), ensure_ascii=False).encode()
+        return _refusal(request, guard) or Response(document, media_type="application/json")
 
-    async def docs(_: Request) -> Response:
-        return HTMLResponse(page, headers=_HEADERS)
+    async def docs(request: Request) -> Response:
+        return _refusal(request, guard) or HTMLResponse(_page(contract()), headers=_HEADERS)
 
     return [Route("/openapi.json", openapi), Route("/docs", docs)]
+
+
+def _refusal(request: Request, guard: Access | None) -> Response | None:
+    try:
+        if guard is not None:
+            guard.authorize(request.scope, request.headers, "required")
+    except GatewayError as error:
+        return Response(openai_envelope(error), error.status, error.headers, "application/json")
+    return None
 
 
 def _page(contract: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The gateway's own operations: what runs here and how it is doing."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import override
 
@@ -38,7 +38,7 @@ class StatusHandlers(OpenAIBoundary, Handlers):
         endpoints: list[str],
         *,
         documented: bool,
-        model_list: ListFeed | None = None,
+        model_list: Callable[[], ListFeed | None],
     ) -> None:
         super().__init__(access, body_limits)
         self.gateway = gateway
@@ -77,7 +77,8 @@ class StatusHandlers(OpenAIBoundary, Handlers):
     async def get_health(self, call: Call) -> models.HealthReport:
         routing = self.gateway.routing
         routing.catalogue.ask_around()  # for the next report: this one must not wait for anybody
-        status = self._model_list.status if self._model_list else None
+        feed = self._model_list()
+        status = feed.status if feed else None
         report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")
         if call.trusted:
             report.version = VERSION
@@ -88,12 +89,21 @@ class StatusHandlers(OpenAIBoundary, Handlers):
         return report
 
     @override
+    async def head_health(self, call: Call) -> None:
+        return None
+
+    @override
     async def get_readiness(self, call: Call) -> models.Readiness:
+        await self.head_readiness(call)
+        feed = self._model_list()
+        if feed is None:
+            return models.Readiness(status="ready")
+        return models.Readiness(status="ready", model_list=feed.status.state)
+
+    @override
+    async def head_readiness(self, call: Call) -> None:
         if self.lifecycle.draining or not self.lifecycle.ready:
             raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
-        if self._model_list is None:
-            return models.Readiness(status="ready")
-        return models.Readiness(status="ready", model_list=self._model_list.status.state)
 
     @override
     async def get_version(self, call: Call) -> models.VersionInfo:

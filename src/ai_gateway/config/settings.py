@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ CONFIG_FILE = "gateway.toml"
 # Tables have no form in the environment that anybody could read.
 _FILE_ONLY = ("PROVIDERS", "PROVIDER_CONFORMANCE", "ALIASES", "ROUTES")
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 # The second name of a pair is an alias for people who come from elsewhere.
 ALIASES = {
     "SERVICE_PORT": "PROXY_PORT",
@@ -45,15 +47,20 @@ class SettingsError(Exception):
 
 
 class ProviderSettings(BaseModel):
-    """One `[providers.NAME]` table of gateway.toml."""
+    """One `[providers.NAME]` table of gateway.toml. Without `base_url` it adds to a provider that the gateway knows."""
 
     model_config = ConfigDict(extra="forbid")
 
-    base_url: str
+    base_url: str | None = None
     wire: str = "openai"
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     unknown_params: UnknownParams | None = None
+    conformance: Conformance | None = None
+    connect_timeout_s: Seconds | None = None
+    request_timeout_s: Seconds | None = None
+    stream_idle_timeout_s: Seconds | None = None
+    stream_timeout_s: Seconds | None = None
     headers: dict[str, SecretStr] = {}
     renamed: dict[str, str] = {}
     dropped: list[str] = []
@@ -119,8 +126,18 @@ class Settings(BaseSettings):
     ] = False
     body_timeout_s: Annotated[Seconds, Field(description="seconds for a request's headers or body")] = 15.0
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
+    max_in_flight: Annotated[int, Field(ge=1, description="requests in flight at once, for each worker")] = 2_000
     grace_period_s: Annotated[int, Field(ge=1, le=86_400, description="seconds for open requests at shutdown")] = 30
+    drain_delay_s: Annotated[
+        float, Field(ge=0, le=3_600, allow_inf_nan=False, description="seconds to take connections while stopping")
+    ] = 2.0
+    workers: Annotated[int, Field(ge=1, le=256, description="processes that serve")] = 1
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json")] = True
+    docs_require_key: Annotated[bool, Field(description="ask for a key at /docs and /openapi.json too")] = False
+    enable_security_headers: Annotated[bool, Field(description="send headers that guard browsers")] = True
+    cors_origins: Annotated[
+        tuple[str, ...], NoDecode, Field(description="origins whose pages may call, comma-separated, or *")
+    ] = ()
     conformance: Annotated[
         Conformance, Field(description="what to do with a provider's inexact replies: repair, enforce or observe")
     ] = "repair"
@@ -159,13 +176,23 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls, toml_file=path)
         return init_settings, env_settings, dotenv_settings, file_secret_settings, toml
 
-    @field_validator("allowed_api_keys", mode="before")
+    @field_validator("allowed_api_keys", "cors_origins", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
-        keys = value.split(",") if isinstance(value, str) else value
-        if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
-            return keys
-        return [key.strip() for key in keys if key.strip()]
+    def _split(cls, value: object) -> object:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            return items
+        return [item.strip() for item in items if item.strip()]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    "an origin is * or such as https://app.example.com, without a path or a slash at its end"
+                )
+        return tuple(origin.lower() for origin in origins)
 
     @field_validator("model_list_url")
     @classmethod

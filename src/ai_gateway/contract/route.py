@@ -7,6 +7,7 @@ where the contract is strict, and costs more than all of this.
 
 import asyncio
 import re
+import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import SSE, Framing
@@ -25,7 +27,7 @@ from ai_gateway.contract.presence import ClientGone, Presence
 from ai_gateway.contract.render import as_gateway_error
 from ai_gateway.contract.stream import Stream
 from ai_gateway.contract.write import STOPPING, send_error, send_reply, send_stream
-from ai_gateway.errors import GatewayError, InvalidRequest, NotFound
+from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
 type Reply = BaseModel | Stream[BaseModel] | str | None
@@ -121,8 +123,12 @@ class Exchange:
             await send_reply(self._send, reply, call)
 
     async def fail(self, error: Exception) -> None:
-        """Answer with the error, unless an answer has begun."""
+        """Log the error and answer with it, unless an answer has begun."""
         self._log_failure(error)
+        await self.refuse(error)
+
+    async def refuse(self, error: Exception) -> None:
+        """Answer with the error, unless an answer has begun; the record of the request is all that the log needs."""
         if not self.started:
             known = as_gateway_error(error)
             headers = {**(self.call.reply_headers if self.call else {}), **known.headers}
@@ -150,7 +156,13 @@ class ContractRouter:
 
     def __init__(self, boundary: Boundary) -> None:
         self._boundary = boundary
+        self._admission = Admission(sys.maxsize)
         self.routes: list[Route] = []
+
+    def behind(self, admission: Admission) -> list[Route]:
+        """The routes, which from now on take no more requests at once than this lets in."""
+        self._admission = admission
+        return self.routes
 
     def operation(
         self, method: str, path: str, operation: str, security: Security = "required"
@@ -161,7 +173,10 @@ class ContractRouter:
             async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
                 exchange = Exchange(self._boundary, operation, security, scope, receive, send)
                 try:
-                    await stub(exchange)
+                    with self._admission:
+                        await stub(exchange)
+                except Overloaded as error:
+                    await exchange.refuse(error)
                 except ClientGone:
                     _log.info("client left", operation=operation)
                 except Exception as error:  # every failure is answered in the contract's shape

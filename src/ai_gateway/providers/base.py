@@ -13,8 +13,7 @@ from typing import ClassVar, NoReturn
 
 from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import UnsupportedOperation
-from ai_gateway.providers.policy import Parameters
+from ai_gateway.providers.policy import Parameters, not_offered
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
 
@@ -81,6 +80,4 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         """Release connections. Called once, at shutdown."""
 
     def _unsupported(self, call: Call) -> NoReturn:
-        raise UnsupportedOperation(
-            f"Provider '{self.name}' does not offer {call.operation}: choose another provider for it."
-        )
+        raise not_offered(self.name, call.operation)

@@ -170,6 +170,5 @@ class OpenAICompatible(Provider):
             fields = {name: value for name, value in call.sent[1].items() if name in kept} | {"model": body.model}
         return fields_to_json(self._quirks.worded(self.name, fields))
 
-    @staticmethod
-    def _headers(call: Call, accept: str) -> dict[str, str]:
-        return {"accept": accept, "content-type": _JSON, "x-request-id": call.request_id}
+    def _headers(self, call: Call, accept: str) -> dict[str, str]:
+        return {"accept": accept, "content-type": _JSON, **self._quirks.request_id(call.request_id)}

@@ -1,5 +1,6 @@
 """How an upstream differs from the wire it speaks, as data, and what becomes of a request because of it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -10,6 +11,7 @@ from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies, RequestField
 
 _ABSENT = object()
+_UUID = re.compile(r"(?:req_)?([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class Quirks:
     bare_model_list: bool = False
     """Whether it may list its models as an array, without the object around it."""
 
+    nulls: bool = True
+    """Whether it takes null for a field that is not set. Otherwise such fields are left out, which means the same."""
+
+    uuid_request_ids: bool = False
+    """Whether it refuses requests whose `X-Request-ID` is no UUID. It then gets the digits of the gateway's ids, which
+    are a UUID's, and none of the ids that callers chose otherwise."""
+
     def policies(self, base: Policies) -> Policies:
         """What is declared for every field of `base`, with these quirks."""
         changes: dict[str, Policy] = dict.fromkeys([*self.renamed, *self.left_out, *self.understood], "mapped")
@@ -63,6 +72,13 @@ class Quirks:
             },
         )
 
+    def request_id(self, ours: str) -> dict[str, str]:
+        """The header that names the request to the upstream, if it takes one."""
+        if not self.uuid_request_ids:
+            return {"x-request-id": ours}
+        uuid = _UUID.fullmatch(ours)
+        return {"x-request-id": uuid[1]} if uuid else {}
+
     def check_input(self, provider: str, body: models.CreateEmbeddingRequest) -> None:
         """Raise UnsupportedValue for tokens where only texts are embedded."""
         if not self.token_arrays and isinstance(body.input, list) and not isinstance(body.input[0], str):
@@ -73,6 +89,8 @@ class Quirks:
 
     def worded(self, provider: str, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields of a body as the upstream words them. Raises UnsupportedValue for what cannot be said to it."""
+        if not self.nulls:
+            fields = {name: value for name, value in fields.items() if value is not None}
         if not (self.renamed.keys() | self.left_out.keys() | self.understood) & fields.keys():
             return fields
         return self._renamed(provider, {name: v for name, v in fields.items() if not self._superfluous(name, v)})

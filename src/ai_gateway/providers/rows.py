@@ -1,5 +1,6 @@
 """The upstreams that the gateway knows, as data: adding one that speaks OpenAI's wire means adding one row."""
 
+from ai_gateway.providers.anthropic_parameters import POLICIES as ANTHROPIC
 from ai_gateway.providers.ollama_host import DEFAULT, ollama_url
 from ai_gateway.providers.ollama_policies import OLLAMA
 from ai_gateway.providers.quirks import Quirks
@@ -22,7 +23,9 @@ _MISTRAL = Quirks(
     token_arrays=False,
 )
 # It ignores the newer name in silence, and answers without any limit.
-_OLDER_LIMIT = Quirks(renamed={"max_completion_tokens": "max_tokens"})
+_DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"})
+# Two servers go by this name: llama.cpp's own, and llama-cpp-python's, which is the one that minds.
+_LLAMA_CPP = Quirks(renamed={"max_completion_tokens": "max_tokens"}, nulls=False, uuid_request_ids=True)
 _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False)
 # Its own client knows none of these, it refuses what it does not know, and none of them changes an answer.
 _CEREBRAS = Quirks(
@@ -31,14 +34,22 @@ _CEREBRAS = Quirks(
 
 ROWS = (
     ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    ProviderRow(
+        "anthropic",
+        "https://api.anthropic.com/v1",
+        "ANTHROPIC_API_KEY",
+        policies=ANTHROPIC,
+        unknown_params="drop",
+        adapter="ai_gateway.providers.anthropic:Anthropic",
+    ),
     ProviderRow("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", quirks=_OPENROUTER),
     ProviderRow("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     ProviderRow("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", quirks=_GROQ),
     ProviderRow("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", quirks=_TOGETHER),
     ProviderRow("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", quirks=_MISTRAL),
-    ProviderRow("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", quirks=_OLDER_LIMIT),
+    ProviderRow("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", quirks=_DEEPSEEK),
     ProviderRow("vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", needs_key=False),
-    ProviderRow("llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", needs_key=False, quirks=_OLDER_LIMIT),
+    ProviderRow("llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", needs_key=False, quirks=_LLAMA_CPP),
     ProviderRow("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_API_KEY", needs_key=False, quirks=_LM_STUDIO),
     ProviderRow(
         "cerebras",

@@ -18,6 +18,8 @@ from ai_gateway.providers.upstream import Timeouts
 
 _MAX_HEADER = 16 * 1024
 DRAIN_S = 0.05
+# Read in small pieces, so that a client who reads slowly does not make us hold much of what the upstream sends.
+_PIECE = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Transport:
                 auto_decompress=False,
                 max_line_size=_MAX_HEADER,
                 max_field_size=_MAX_HEADER,
+                read_bufsize=_PIECE,
             )
         return self._session
 
@@ -120,7 +123,7 @@ class _HttpStream(OpenStream):
     @override
     async def next_bytes(self) -> bytes:
         try:
-            return await self._reply.content.readany()
+            return await self._reply.content.read(_PIECE)
         except (aiohttp.ClientError, ConnectionError) as error:
             raise broken_off(self.provider, error) from error
 

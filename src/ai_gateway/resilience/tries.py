@@ -57,6 +57,13 @@ class Resilience:
         self._per_model = per_model
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
+    def adopt(self, other: "Resilience") -> None:
+        """Go by the other's policies from now on; breakers forget what they know only if theirs has changed."""
+        self.retry = other.retry
+        if (self._policy, self._per_model) != (other._policy, other._per_model):
+            self._policy, self._per_model = other._policy, other._per_model
+            self._breakers.clear()
+
     async def reply[T: Target, Reply](
         self, call: Call, targets: Sequence[T], ask: Callable[[T], Awaitable[Reply]]
     ) -> Reply:
@@ -138,6 +145,8 @@ class _Tries[T: Target]:
                 self._passage = self._resilience.breaker(target.provider.name, target.model).admit()
                 break
             except UpstreamUnavailable as error:
+                if self._made:  # what the try before it has noted is not this target's
+                    self._call.begin_again({**self._headers, ATTEMPTS_HEADER: str(self._made)})
                 self._call.reply_headers["x-gateway-provider"] = target.provider.name
                 self._move_on(error)
         self._made += 1

@@ -63,6 +63,7 @@ class ListFeed:
         self._problem: str | None = None
         self._renewed = False
         self._tried = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._save_failed = False
 
@@ -84,6 +85,10 @@ class ListFeed:
         self._task = asyncio.create_task(self._keep_fresh())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._tried.wait(), _START_WAIT_S)
+
+    def renew(self) -> None:
+        """Fetch the list now, and not only when it is due."""
+        self._wanted.set()
 
     async def aclose(self) -> None:
         """Stop fetching."""
@@ -111,7 +116,9 @@ class ListFeed:
                 _log.warning("model list not renewed", reason=self._problem, kept=self._models is not None)
             self._tried.set()
             pause = self._refresh_s if self._renewed else min(self._refresh_s, _RETRY_S)
-            await asyncio.sleep(pause * _chance.uniform(0.9, 1.1))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), pause * _chance.uniform(0.9, 1.1))
+            self._wanted.clear()
 
     async def _renew(self) -> None:
         async with asyncio.timeout(_FETCH_TIMEOUT_S):

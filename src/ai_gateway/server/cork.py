@@ -4,7 +4,7 @@ import asyncio
 from typing import override
 
 # Beyond this, waiting would only fill memory; and a slow reader must be felt.
-_FLUSH_AT = 64 * 1024
+_FLUSH_AT = 32 * 1024
 
 
 class CorkedTransport(asyncio.Transport):
@@ -16,6 +16,7 @@ class CorkedTransport(asyncio.Transport):
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._inner = transport
+        transport.set_write_buffer_limits(high=_FLUSH_AT)
         self._loop = loop
         self._parts: list[bytes | bytearray | memoryview] = []
         self._size = 0

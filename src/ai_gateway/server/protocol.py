@@ -6,6 +6,7 @@ from asyncio import TimerHandle
 from enum import Enum, auto
 from typing import cast, override
 
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES
@@ -33,9 +34,15 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's parser with bounds on a request's head, in size and time, and refusals in the contract's words."""
 
     header_timeout_s = 15.0
+    refusal_headers = b""
+    """Lines that refusals of this class carry beside their own."""
     _awaited = Awaited.REQUEST
     _head_bytes = 0
     _head_timer: TimerHandle | None = None
+
+    def draining(self) -> bool:
+        """Whether the server stops, so that what is answered now is the last answer of its connection."""
+        return False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -67,6 +74,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._awaited = Awaited.BODY
         self._end_head()
         super().on_headers_complete()
+        if self.draining():
+            self.cycle.keep_alive = False
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        super()._start_asgi_task(cycle, _without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     @override
     def on_message_complete(self) -> None:
@@ -103,10 +116,33 @@ class HttpProtocol(HttpToolsProtocol):
         body = openai_envelope(error)
         head = (
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
-            b"connection: close\r\n\r\n" % (error.status, _REASONS[error.status], len(body), new_request_id())
+            b"connection: close\r\n" % (error.status, _REASONS[error.status], len(body), new_request_id())
         )
-        self.transport.write(head + body)
+        self.transport.write(head + self.refusal_headers + b"\r\n" + body)
         self.transport.close()
+
+
+def _without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """The application for a client of HTTP/1.0, which knows no chunks.
+
+    Where a reply has no length, the end of the connection is its end.
+    """
+
+    async def plain(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        sized = True
+
+        async def delimited(message: ASGISendEvent) -> None:
+            nonlocal sized
+            if message["type"] == "http.response.start":
+                sized = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+                cycle.chunked_encoding = None if sized else False
+            elif message["type"] == "http.response.body" and not sized:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, delimited)
+
+    return plain
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -1,38 +1,89 @@
-"""Run the application: one process on uvicorn, with what its defaults leave open closed."""
+"""Run the application: processes on uvicorn, with what its defaults leave open closed."""
 
+import asyncio
 import errno
+import gc
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import override
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from ai_gateway.config.settings import Settings, SettingsError
+from ai_gateway.middleware.security_headers import REFUSAL_LINES
+from ai_gateway.server.pid_file import pid_file, pid_path
 from ai_gateway.server.protocol import HttpProtocol
+from ai_gateway.server.workers import Place, Supervisor, terminal_is_gone
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
 KEEP_ALIVE_S = 75
 _BACKLOG = 2048
+_UNSENT = 32 * 1024
+_TICK_S = 0.05
+
+_log = structlog.get_logger(__name__)
 
 
 class GatewayServer(uvicorn.Server):
     """Says when it is ready, tells readiness probes when it stops, and ends with exit code 0 on SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, announce: Callable[[int], None]) -> None:
+    def __init__(self, app: FastAPI, config: uvicorn.Config, announce: Callable[[int], None], place: Place) -> None:
         super().__init__(config)
         self._app = app
         self._announce = announce
+        self._place = place
+        self._reloads: set[asyncio.Task[list[str]]] = set()
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if sockets:
+        if self._place.parent is not None:
+            asyncio.get_running_loop().add_reader(self._place.parent, self._be_orphaned, self._place.parent)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        if self._place.outdated:
+            self._reload()
+        if sockets and self._place.first:
             self._announce(sockets[0].getsockname()[1])
+
+    def _reload(self) -> None:
+        """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
+        if terminal_is_gone():
+            self.handle_exit(signal.SIGTERM, None)
+            return
+        task = asyncio.get_running_loop().create_task(self._app.state.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    def _be_orphaned(self, parent: int) -> None:
+        asyncio.get_running_loop().remove_reader(parent)
+        _log.error("the process that watches over this worker is gone: stopping")
+        self.handle_exit(signal.SIGTERM, None)
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._take_leave()
+        await super().shutdown(sockets)
+
+    async def _take_leave(self) -> None:
+        """Go on taking connections for a moment while requests are in flight.
+
+        Readiness says 503 already, so that balancers send new work elsewhere before it would be refused here.
+        """
+        settings: Settings = self._app.state.settings
+        now = asyncio.get_running_loop().time
+        began = now()
+        until = began + min(settings.drain_delay_s, settings.grace_period_s / 2)
+        while self.server_state.tasks and now() < until and not self.force_exit:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(_TICK_S)
+        left = settings.grace_period_s - (now() - began)
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment] # asyncio takes parts of a second
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -58,12 +109,22 @@ def bind(settings: Settings) -> socket.socket:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _hold_little(sock)
         sock.bind(address)
     except UnicodeError:
         raise SettingsError([f"SERVICE_HOST: {host!r} is no address"]) from None
     except OSError as error:
         raise SettingsError([_unbound(host, port, error)]) from None
     return sock
+
+
+def _hold_little(sock: socket.socket) -> None:
+    """Let the kernel take little that it cannot send yet; its connections inherit it.
+
+    Left alone it takes megabytes for a client that hardly reads, and the upstream goes on sending all the while.
+    """
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def _unbound(host: str, port: int, error: OSError) -> str:
@@ -82,10 +143,37 @@ def _allow_many_connections() -> None:
 def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
     settings: Settings = app.state.settings
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody can act on it; its default is to end the process
+    with pid_file(pid_path(sock.getsockname()[1])):
+        _run(app, sock, announce, settings)
+
+
+def _run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], settings: Settings) -> None:
+    if settings.workers == 1:
+        _work(app, sock, announce, Place(first=True))
+        return
+    gc.collect()
+    gc.freeze()  # what the workers share stays shared if no collector writes into it
+    supervisor = Supervisor(
+        settings.workers, lambda place: _work(app, sock, announce, place), sock, settings.grace_period_s
+    )
+    if code := supervisor.run():
+        sys.exit(code)
+
+
+def _work(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], place: Place) -> None:
+    settings: Settings = app.state.settings
+    lifecycle = app.state.lifecycle
     _allow_many_connections()
 
     class Protocol(HttpProtocol):
         header_timeout_s = settings.body_timeout_s
+
+        @override
+        def draining(self) -> bool:
+            return bool(lifecycle.draining)
+
+        refusal_headers = REFUSAL_LINES if settings.enable_security_headers else b""
 
     config = uvicorn.Config(
         app,
@@ -101,4 +189,4 @@ def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> N
         timeout_graceful_shutdown=settings.grace_period_s,
         backlog=_BACKLOG,
     )
-    GatewayServer(config, app, announce).run(sockets=[sock])
+    GatewayServer(app, config, announce, place).run(sockets=[sock])

@@ -1,0 +1,161 @@
+"""Several processes behind one listening socket: started, watched, replaced and ended together.
+
+They are forked from a process that has built the application and started nothing: no event loop, no thread, no
+connection. So they share its memory, and a replacement begins where the first ones did.
+"""
+
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+from uvicorn.config import STARTUP_FAILURE
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_POLL_S = 0.1
+# A worker that dies sooner than this after its start will probably do so again: each time it waits twice as long.
+_SOON_S = 10.0
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 30.0
+# What workers may take beyond the grace time before they are killed.
+_SLACK_S = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker is told about itself.
+
+    `parent` can be read as soon as its supervisor is gone, however it went. An `outdated` worker begins with the
+    configuration of the first ones, which has been reloaded since.
+    """
+
+    first: bool
+    parent: int | None = None
+    outdated: bool = False
+
+
+def terminal_is_gone() -> bool:
+    """Whether a SIGHUP says that the terminal in which this was started has been closed, and not that one is wanted."""
+    try:
+        os.tcgetpgrp(0)
+    except OSError as error:
+        return error.errno == errno.EIO
+    return False
+
+
+class Supervisor:
+    """Keeps `count` processes at work until it is told to stop, and ends with the exit code that `run` returns.
+
+    A worker that dies is replaced. When the supervisor itself dies, even by SIGKILL, every worker sees the end of a
+    pipe and stops as if it had been told to.
+    """
+
+    def __init__(self, count: int, work: Callable[[Place], None], sock: socket.socket, grace_s: float) -> None:
+        self._count = count
+        self._work = work
+        self._sock = sock
+        self._grace_s = grace_s
+        self._started: dict[int, float] = {}
+        self._due: list[float] = []
+        self._soon = 0
+        self._code = 0
+        self._outdated = False
+        self._kill_at: float | None = None
+        self._parent, self._life = os.pipe()
+
+    def run(self) -> int:
+        """Start all, and return when none is left."""
+        with self._told():
+            for number in range(self._count):
+                self._start(first=number == 0)
+            while self._started or self._due:
+                time.sleep(_POLL_S)
+                self._bury()
+                self._replace()
+                if self._kill_at is not None and time.monotonic() > self._kill_at:
+                    self._send(signal.SIGKILL)
+        return self._code
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        before = {sig: signal.signal(sig, self._handle) for sig in _SIGNALS}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+    def _handle(self, sig: int, _: FrameType | None) -> None:
+        # A second Ctrl-C means at once; a first one that a terminal sends to workers too must not count double.
+        again = self._kill_at is not None and sig == signal.SIGINT
+        self._stop(signal.SIGINT if again else signal.SIGTERM)
+
+    def _reload(self, _: int, __: FrameType | None) -> None:
+        if terminal_is_gone():
+            self._stop(signal.SIGTERM)
+            return
+        self._outdated = True
+        self._send(signal.SIGHUP)
+
+    def _stop(self, sig: signal.Signals) -> None:
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + self._grace_s + _SLACK_S
+            self._due.clear()
+            self._sock.close()  # or the kernel would take connections that nobody accepts
+        self._send(sig)
+
+    def _send(self, sig: signal.Signals) -> None:
+        for pid in self._started:
+            os.kill(pid, sig)
+
+    def _start(self, *, first: bool = False) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # what is still buffered would be written twice
+        # Between the fork and the worker's own handlers, a signal would be lost in ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, signal.SIGHUP))
+        pid = os.fork()
+        if not pid:
+            os.close(self._life)
+            for sig in _SIGNALS:
+                signal.signal(sig, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        else:
+            self._started[pid] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGHUP))
+        if not pid:
+            self._work(Place(first, self._parent, self._outdated))
+            sys.exit(0)
+
+    def _bury(self) -> None:
+        for pid, started in list(self._started.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self._started[pid]
+                if self._kill_at is None:
+                    self._mourn(os.waitstatus_to_exitcode(status), time.monotonic() - started)
+
+    def _mourn(self, code: int, lived_s: float) -> None:
+        if code == STARTUP_FAILURE:  # it would fail again for the same reason, which it has told
+            self._code = code
+            self._stop(signal.SIGTERM)
+            return
+        self._soon = self._soon + 1 if lived_s < _SOON_S else 0
+        pause = min(_FIRST_PAUSE_S * 2**self._soon, _LONGEST_PAUSE_S)
+        _log.error("a worker ended", exit_code=code, lived_s=round(lived_s, 1), next_in_s=pause)
+        self._due.append(time.monotonic() + pause)
+
+    def _replace(self) -> None:
+        now = time.monotonic()
+        for due in [due for due in self._due if due <= now]:
+            self._due.remove(due)
+            self._start()

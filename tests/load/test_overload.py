@@ -1,0 +1,101 @@
+"""More requests than the gateway takes: each of those beyond is told so at once, and nobody else notices."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from tests.load.calls import ask, body_of, connection, get, head_of, post
+from tests.support.behaviours import behave
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+pytestmark = pytest.mark.anyio
+CAP = 20
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url, MAX_IN_FLIGHT=str(CAP)) as live:
+        yield live
+
+
+@asynccontextmanager
+async def full(live: LiveGateway) -> AsyncIterator[AsyncExitStack]:
+    """The gateway while streams fill it; leaving the stack early frees it."""
+    async with AsyncExitStack() as stack:
+        for _ in range(CAP):
+            reader, writer = await stack.enter_async_context(connection(live.port))
+            writer.write(post("chat", "drip", stream=True))
+            assert (await head_of(reader))[0] == 200
+        yield stack
+
+
+async def test_a_request_beyond_the_cap_is_refused_in_50_ms_with_the_contracts_words(gateway: LiveGateway) -> None:
+    times = []
+    async with full(gateway):
+        for _ in range(40):
+            started = time.perf_counter()
+            status, headers, body = await ask(gateway.port, post("chat", "good"))
+            times.append(time.perf_counter() - started)
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert headers["x-request-id"]
+            error = json.loads(body)["error"]
+            assert (error["code"], error["param"], error["type"]) == ("overloaded", None, "server_error")
+    assert sorted(times)[len(times) // 2] < 0.05
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/health", "/ready", "/v1/version"])
+async def test_who_asks_how_a_full_gateway_is_doing_gets_an_answer(gateway: LiveGateway, path: str) -> None:
+    async with full(gateway):
+        assert (await ask(gateway.port, get(path)))[0] == 200
+        assert (await ask(gateway.port, get("/v1/models")))[0] == 503
+
+
+async def test_a_place_is_free_as_soon_as_a_stream_ends_or_its_client_leaves(gateway: LiveGateway) -> None:
+    async with full(gateway) as holding:
+        assert (await ask(gateway.port, post("chat", "good")))[0] == 503
+        await holding.aclose()
+        deadline = time.monotonic() + 2
+        while (status := (await ask(gateway.port, post("chat", "good", stream=True)))[0]) == 503:
+            assert time.monotonic() < deadline, "the streams are gone and their places are not"
+            await asyncio.sleep(0.02)
+    assert status == 200
+    for _ in range(3):
+        replies = await asyncio.gather(*(ask(gateway.port, post("embed", "good")) for _ in range(CAP)))
+        assert {status for status, _, _ in replies} == {200}
+
+
+async def test_a_connection_that_was_refused_serves_on(gateway: LiveGateway) -> None:
+    async with full(gateway) as holding, connection(gateway.port) as (reader, writer):
+        writer.write(post("chat", "good"))
+        status, headers = await head_of(reader)
+        await body_of(reader, headers)
+        assert status == 503
+        await holding.aclose()
+        await asyncio.sleep(0.3)
+        writer.write(post("chat", "good"))
+        status, headers = await head_of(reader)
+        assert status == 200
+        await body_of(reader, headers)
+
+
+async def test_a_flood_beyond_the_cap_is_refused_and_not_remembered(gateway: LiveGateway) -> None:
+    """Ten times as many as there is room for: all get an answer, and the memory is what it was."""
+    await ask(gateway.port, post("chat", "good"))
+    async with full(gateway):
+        await asyncio.gather(*(ask(gateway.port, post("chat", "good")) for _ in range(100)))
+        before = gateway.rss()
+        for _ in range(4):
+            replies = await asyncio.gather(*(ask(gateway.port, post("chat", "good")) for _ in range(200)))
+            assert {status for status, _, _ in replies} == {503}
+        assert gateway.rss() - before < 10 * 2**20

@@ -1,0 +1,73 @@
+"""What every reply says to browsers."""
+
+import httpx2
+import pytest
+
+from tests.contract.test_raw_bytes import Answer, talk
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+KEY = {"authorization": f"Bearer {TEST_KEY}"}
+OWN = ("x-content-type-options", "x-frame-options", "referrer-policy", "permissions-policy")
+
+
+def ask(live: LiveGateway, method: str, path: str, **more: object) -> httpx2.Response:
+    return httpx2.request(method, live.base_url + path, headers=KEY, json=more or None, trust_env=False)
+
+
+def judge(headers: dict[str, str] | httpx2.Headers) -> None:
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "camera=()" in headers["permissions-policy"]
+    assert headers["cache-control"] in {"no-store", "no-cache"}
+    assert "server" not in headers
+    assert "x-powered-by" not in headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("HEAD", "/healthz", 200),
+        ("GET", "/health", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/docs", 200),
+        ("GET", "/custom/v1/models", 200),
+        ("GET", "/nowhere", 404),
+        ("DELETE", "/v1/models", 405),
+    ],
+)
+def test_every_reply_has_them(gateway: LiveGateway, method: str, path: str, status: int) -> None:
+    reply = ask(gateway, method, path)
+    assert reply.status_code == status
+    judge(reply.headers)
+    assert ("content-security-policy" in reply.headers) is (path == "/docs")
+
+
+def test_replies_streams_and_errors_have_them_once(gateway: LiveGateway) -> None:
+    for more, status in (({**CHAT}, 200), ({**CHAT, "stream": True}, 200), ({"model": "m"}, 400)):
+        reply = ask(gateway, "POST", "/custom/v1/chat/completions", **more)
+        assert reply.status_code == status
+        judge(reply.headers)
+        assert {name: len(reply.headers.get_list(name)) for name in (*OWN, "cache-control")} == dict.fromkeys(
+            (*OWN, "cache-control"), 1
+        )
+
+
+def test_what_is_no_http_gets_them_as_well(gateway: LiveGateway) -> None:
+    answer = talk(gateway, b"GET / HTTP/1.1\r\nbroken\r\n\r\n")
+    assert isinstance(answer, Answer)
+    assert answer.status == 400
+    assert answer.error()["code"] is None
+    judge(answer.headers)
+
+
+def test_they_can_be_left_to_a_proxy() -> None:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, ENABLE_SECURITY_HEADERS="false") as live:
+        replies = [ask(live, "GET", "/v1/models"), ask(live, "POST", "/v1/chat/completions", **CHAT)]
+        broken = talk(live, b"GET / HTTP/1.1\r\nbroken\r\n\r\n")
+    assert broken is not None
+    for headers in (*(reply.headers for reply in replies), broken.headers):
+        assert not [name for name in OWN if name in headers]
+        assert "server" not in headers

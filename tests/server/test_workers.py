@@ -1,0 +1,173 @@
+"""Several workers behind one port: as one to their callers, and gone together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx2
+import psutil
+import pytest
+
+from tests.support.behaviours import behave
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
+KEY = {"authorization": f"Bearer {TEST_KEY}"}
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
+    with running_gateway(
+        ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url, WORKERS="2", GRACE_PERIOD_S="5"
+    ) as live:
+        yield live
+
+
+def workers_of(live: LiveGateway) -> list[psutil.Process]:
+    return psutil.Process(live.process.pid).children()
+
+
+def eventually(true: object, within: float = 5.0) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def ask(live: LiveGateway) -> int:
+    """A request on a connection of its own."""
+    body = {"model": "custom-chat", **CHAT}
+    return httpx2.post(
+        f"{live.base_url}/custom/v1/chat/completions", json=body, headers=KEY, trust_env=False
+    ).status_code
+
+
+def listening(live: LiveGateway) -> bool:
+    try:
+        socket.create_connection((HOST, live.port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_every_worker_serves_and_one_banner_is_shown(gateway: LiveGateway) -> None:
+    eventually(lambda: len(workers_of(gateway)) == 2)
+    before = [sum(worker.cpu_times()[:2]) for worker in workers_of(gateway)]
+    clients = [threading.Thread(target=lambda: [ask(gateway) for _ in range(15)]) for _ in range(8)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    after = [sum(worker.cpu_times()[:2]) for worker in workers_of(gateway)]
+    assert all(now > then for then, now in zip(before, after, strict=True))
+    assert gateway.log().count("Universal AI Gateway") == 1
+    assert "  workers    2\n" in gateway.log()
+
+
+def test_a_worker_that_dies_is_replaced_and_the_others_serve_on(gateway: LiveGateway) -> None:
+    eventually(lambda: len(workers_of(gateway)) == 2)
+    victim, other = workers_of(gateway)
+    victim.kill()
+    eventually(lambda: len(workers_of(gateway)) == 2 and victim.pid not in {each.pid for each in workers_of(gateway)})
+    assert other.pid in {each.pid for each in workers_of(gateway)}
+    assert [ask(gateway) for _ in range(20)] == [200] * 20
+    assert '"exit_code":-9' in gateway.log().replace(" ", "")
+
+
+def test_sigterm_lets_streams_end_and_leaves_nobody(gateway: LiveGateway, upstream: Upstream) -> None:
+    """One exit code 0, no process, and a port that refuses."""
+    workers = workers_of(gateway)
+    texts: list[str] = []
+
+    def stream() -> None:
+        body = {"model": "paced#sigterm", **CHAT, "stream": True}
+        url = f"{gateway.base_url}/lab/v1/chat/completions"
+        texts.append(httpx2.post(url, json=body, headers=KEY, timeout=20, trust_env=False).text)
+
+    clients = [threading.Thread(target=stream) for _ in range(6)]
+    for client in clients:
+        client.start()
+    eventually(lambda: len(upstream.seen("paced#sigterm")) == 6)
+    gateway.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        client.join()
+    assert gateway.process.wait(10) == 0
+    assert [text.endswith("data: [DONE]\n\n") for text in texts] == [True] * 6
+    assert not [worker for worker in workers if worker.is_running()]
+    assert not listening(gateway)
+    assert "Traceback" not in gateway.log()
+
+
+def test_no_worker_outlives_a_supervisor_that_was_killed(gateway: LiveGateway) -> None:
+    eventually(lambda: len(workers_of(gateway)) == 2)
+    assert ask(gateway) == 200
+    workers = workers_of(gateway)
+    gateway.process.kill()
+    gateway.process.wait()
+    gone, left = psutil.wait_procs(workers, timeout=5)
+    assert (len(gone), left) == (2, [])
+    assert not listening(gateway)
+
+
+def test_ctrl_c_ends_all_of_them_once(gateway: LiveGateway) -> None:
+    eventually(lambda: len(workers_of(gateway)) == 2)
+    workers = workers_of(gateway)
+    for pid in (gateway.process.pid, *(worker.pid for worker in workers)):  # as a terminal does, to the whole group
+        os.kill(pid, signal.SIGINT)
+    assert gateway.process.wait(10) == 0
+    assert not [worker for worker in workers if worker.is_running()]
+    assert "Traceback" not in gateway.log()
+
+
+def supervised(work: str, seconds: float) -> tuple[int, str]:
+    """A supervisor over this work, told to stop after a while: its exit code and what was written."""
+    program = f"""
+    import os, socket, sys, threading, time
+    from ai_gateway.server.workers import Supervisor
+    def work(place):
+        os.write(1, b"start\\n")
+        {work}
+    sys.exit(Supervisor(1, work, socket.socket(), 1).run())
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=10)
+    return process.returncode, output
+
+
+def test_a_worker_that_keeps_dying_is_started_ever_more_rarely() -> None:
+    code, output = supervised("sys.exit(1)", 4)
+    assert code == 0
+    assert 3 <= output.count("start\n") <= 5
+
+
+def test_a_start_that_cannot_succeed_is_not_tried_again() -> None:
+    code, output = supervised("sys.exit(3)", 8)
+    assert (code, output.count("start\n")) == (3, 1)
+
+
+def test_a_worker_that_does_not_stop_is_killed_when_its_time_is_over() -> None:
+    ignores = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    started = time.monotonic()
+    code, output = supervised(ignores, 1.5)
+    assert (code, output.count("start\n")) == (0, 1)
+    assert 5 < time.monotonic() - started < 12

@@ -22,6 +22,8 @@ HANDLERS = Path("src", "ai_gateway", "api", "openai.py")
 DECISIONS = (
     Path("src", "ai_gateway", "providers", "same_wire.py"),
     Path("src", "ai_gateway", "providers", "custom", "parameters.py"),
+    Path("src", "ai_gateway", "providers", "ollama_policies.py"),
+    Path("src", "ai_gateway", "providers", "anthropic_parameters.py"),
 )
 ROUTES = Path("generated", "gateway_contract", "openai", "routes.py")
 
@@ -171,7 +173,7 @@ def test_a_new_request_field_is_red_in_every_adapter_until_each_has_decided(tree
     assert {line.split(":")[0] for line in undecided} == {str(path) for path in DECISIONS}
     assert all('Missing key "x-late"' in line for line in undecided)
 
-    for path, policy in zip(DECISIONS, ("forwarded", "lost"), strict=True):
+    for path, policy in zip(DECISIONS, ("forwarded", "lost", "dropped", "refused"), strict=True):
         decide(tree / path, "    },\n}\n", f'        "x-late": "{policy}",\n    }},\n}}\n')
     assert "src/ai_gateway/providers/same_wire.py" not in typed(tree)
     assert "has type \"Literal['lost']\"" in typed(tree), "a decision is one of four"

@@ -177,3 +177,51 @@ def test_what_a_provider_drops_is_named_in_the_callers_words(live: LiveGateway) 
     dropped = reply.headers["x-gateway-dropped-params"].split(",")
     assert {"keep_alive", "odd", "options.temperature", "think"} <= set(dropped)
     assert not {"temperature", "reasoning_effort", "stream_options"} & set(dropped)
+
+
+PLAN = """
+[aliases]
+short = "ollama/aliased"
+
+[routes."mixed"]
+targets = ["lab/status-503#mixed", "ollama/second"]
+"""
+
+
+@pytest.fixture(scope="module")
+def planned(server: Upstream, other: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    config = tmp_path_factory.mktemp("plan") / "gateway.toml"
+    config.write_text(PLAN, encoding="utf-8")
+    env = {"OLLAMA_HOST": f"http://127.0.0.1:{server.port}", "PROVIDER_LAB_BASE_URL": other.url}
+    with running_gateway(GATEWAY_CONFIG=str(config), UNKNOWN_PARAMS="reject", MAX_RETRIES="0", **env) as running:
+        yield running
+
+
+def test_an_alias_is_a_name_like_any_other(planned: LiveGateway, server: Upstream) -> None:
+    for name in ("short", "short:latest"):
+        reply = ask(planned, "chat", {"model": name, "messages": TALK[:1], "stream": False, "options": OPTIONS})
+        assert reply.json()["model"] == name
+    assert server.last("aliased").json["options"] == OPTIONS
+    assert len(server.seen("aliased")) == 2
+
+
+def test_a_plan_of_two_wires_is_translated_for_both(planned: LiveGateway, server: Upstream) -> None:
+    body = {"model": "mixed", "messages": TALK[:1], "options": {"seed": 3, "top_k": 1}, "keep_alive": "1m"}
+    reply = ask(planned, "chat", body)
+    assert "".join(line["message"]["content"] for line in lines(reply)) == TEXT
+    sent = server.last("second").json
+    assert sent["options"] == {"seed": 3}
+    assert "keep_alive" not in sent
+    assert reply.headers["x-gateway-provider"] == "ollama"
+    assert set(reply.headers["x-gateway-dropped-params"].split(",")) >= {"keep_alive", "options.top_k"}
+
+
+def test_unknown_fields_are_refused_where_the_operator_says_so_but_for_the_servers_own_callers(
+    planned: LiveGateway, server: Upstream
+) -> None:
+    body = {"messages": TALK[:1], "stream": False, "tomorrow": 1}
+    refused = ask(planned, "chat", {"model": "lab/m", **body})
+    assert refused.status_code == 400
+    assert list(refused.json()) == ["error"]
+    assert ask(planned, "chat", {"model": "ollama/odd", **body}).status_code == 200
+    assert server.last("odd").json["tomorrow"] == 1

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import psutil
@@ -40,8 +40,7 @@ def workers_of(live: LiveGateway) -> list[psutil.Process]:
     return psutil.Process(live.process.pid).children()
 
 
-def eventually(true: object, within: float = 5.0) -> None:
-    assert callable(true)
+def eventually(true: Callable[[], bool], within: float = 5.0) -> None:
     deadline = time.monotonic() + within
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -126,8 +125,8 @@ def test_no_worker_outlives_a_supervisor_that_was_killed(gateway: LiveGateway) -
 def test_ctrl_c_ends_all_of_them_once(gateway: LiveGateway) -> None:
     eventually(lambda: len(workers_of(gateway)) == 2)
     workers = workers_of(gateway)
-    for process in (gateway.process, *workers):  # as a terminal does, to the whole group
-        os.kill(process.pid, signal.SIGINT)
+    for pid in [gateway.process.pid, *(worker.pid for worker in workers)]:  # as a terminal does, to the whole group
+        os.kill(pid, signal.SIGINT)
     assert gateway.process.wait(10) == 0
     assert not [worker for worker in workers if worker.is_running()]
     assert "Traceback" not in gateway.log()

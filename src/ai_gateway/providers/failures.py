@@ -27,6 +27,7 @@ _USUAL_CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_MESSAGE = 2_000
+_QUOTED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,11 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, secret: str) -> GatewayError:
     """The error for a reply whose status is not 2xx. `secret` is the gateway's key, which must not come back out."""
-    complaint = read_complaint(body)
-    kept = kept_headers(headers)
+    said = read_complaint(body)
+    complaint = Complaint(
+        said.message, *(field and _struck(field, secret) for field in (said.type, said.code, said.param))
+    )
+    kept = {name: _struck(value, secret) for name, value in kept_headers(headers).items()}
     if status in {401, 403}:
         return UpstreamAuthError(
             f"Provider '{provider}' refused the gateway access: its operator has to check the key.",
@@ -149,6 +153,12 @@ def _code(value: object) -> str | None:
 
 def _told(message: str | None, secret: str) -> str | None:
     """The upstream's words, without the gateway's key and not longer than anybody reads."""
-    if message and secret:
-        message = message.replace(secret, "[key]")
-    return message[:_LONGEST_MESSAGE] if message else None
+    return _struck(message, secret)[:_LONGEST_MESSAGE] if message else None
+
+
+def _struck(text: str, secret: str) -> str:
+    """The text without the key, and without its beginning, which is how much of a key upstreams like to quote."""
+    if not secret:
+        return text
+    text = text.replace(secret, "[key]")
+    return text.replace(secret[:_QUOTED], "[key]") if len(secret) > _QUOTED else text

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -25,6 +27,7 @@ from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.upstream import ProviderRow
 from ai_gateway.routing.configured import configured_upstreams
 from ai_gateway.routing.rules import read_rules
+from ai_gateway.translate.ollama_policies import OPTIONS, POLICIES
 from scripts.parameters import PAGE, page
 from tests.support.gateway import LiveGateway, running_gateway
 
@@ -226,6 +229,32 @@ def test_the_statuses_kept_from_an_upstream_are_the_documented_ones() -> None:
 
 def test_the_page_of_parameters_is_what_the_adapters_declare() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def _documented_fields() -> dict[tuple[str, str], str]:
+    """What docs/ollama.md says becomes of each field, by operation."""
+    found: dict[tuple[str, str], str] = {}
+    everywhere = ["chat", "generate", "embed", "embeddings", "show"]
+    for line in _text("docs/ollama.md").split("## What becomes")[1].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) == 4:
+            operations = everywhere if cells[1] == "all" else cells[1].split(", ")
+            found |= dict.fromkeys(product(operations, re.findall(r"`(\w+)`", cells[0])), cells[2])
+    return found
+
+
+def test_what_becomes_of_every_field_on_ollamas_wire_is_documented() -> None:
+    declared = cast("dict[str, dict[str, str]]", POLICIES)
+    assert _documented_fields() == {
+        (operation.removeprefix("ollama").lower(), field): policy
+        for operation, fields in declared.items()
+        for field, policy in fields.items()
+    }
+
+
+def test_every_option_that_is_mapped_is_documented() -> None:
+    rows = _rows("docs/ollama.md")
+    assert {option: _plain(rows[option][0].partition(";")[0]) for option in OPTIONS} == dict(OPTIONS)
 
 
 def test_every_fault_model_is_documented_with_what_it_does() -> None:

@@ -19,6 +19,7 @@ GatewayError                     500  internal_error
 +-- UnsupportedMediaType         415  unsupported_media_type
 +-- RateLimited                  429  rate_limit_exceeded
 +-- HeadersTooLarge              431  headers_too_large
++-- NotImplementedHere           501  not_implemented
 +-- UpstreamError                502  upstream_error
 |   +-- UpstreamRefused          (the upstream's own status, code and param: 400, 404, 409, 413, 422, 429)
 |   +-- UpstreamAuthError        502  upstream_auth_error
@@ -171,6 +172,14 @@ class HeadersTooLarge(GatewayError):
     status = 431
     type = "invalid_request_error"
     code = "headers_too_large"
+
+
+class NotImplementedHere(GatewayError):
+    """A whole operation that a gateway cannot offer, whoever is behind it."""
+
+    status = 501
+    type = "invalid_request_error"
+    code = "not_implemented"
 
 
 class UpstreamError(GatewayError):

@@ -55,6 +55,10 @@ class Gateway:
     async def embed(self, call: Call, body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
         return await self._reply(call, body, lambda provider, sent: _embeddings(call, provider, sent))
 
+    async def providers_for(self, call: Call, model: str) -> list[Provider]:
+        """Who would be asked for a model, one after the other. Raises ProviderNotFound or ModelNotFound."""
+        return [route.provider for route in (await self.routing.resolve(call.provider, model)).options]
+
     async def list_models(self, call: Call) -> models.ListModelsResponse:
         """One provider's models or, through `/v1`, everybody's, under ids that lead back to them."""
         routing = self.routing

@@ -111,6 +111,7 @@ def test_models_are_listed_and_found_by_their_names(live: LiveGateway, model: st
                 "object": "model",
                 "created": CREATED,
                 "owned_by": owner,
+                "size": 1,
             }
 
 

@@ -13,16 +13,18 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 import gateway_contract.gateway.routes as gateway_routes
+import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
 from ai_gateway.api.assembly import Assembly
 from ai_gateway.api.docs import docs_routes
+from ai_gateway.api.ollama import OllamaHandlers
 from ai_gateway.api.openai import OpenAIHandlers
 from ai_gateway.api.status import Lifecycle, StatusHandlers
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, load
 from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.render import INTERNAL, openai_envelope
+from ai_gateway.contract.render import INTERNAL, Wires, ollama_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.middleware.access_log import AccessLogMiddleware
 from ai_gateway.middleware.cors import CorsMiddleware
@@ -48,9 +50,12 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
     limits = BodyLimits(settings.request_max_size, settings.body_timeout_s)
     lifecycle = Lifecycle()
     endpoints = [f"{method.upper()} {path}" for path, item in assembly.contract["paths"].items() for method in item]
-    app = _bare_app(assembly, lifecycle)
+    ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))
+    wires = Wires({route.path.split("/")[1]: ollama_envelope for route in ollama.routes})
+    app = _bare_app(assembly, lifecycle, wires)
     admission = Admission(settings.max_in_flight)  # for work; those who ask how we are doing always get an answer
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).behind(admission)
+    app.router.routes += ollama.behind(admission)
     status = StatusHandlers(
         gateway,
         access,
@@ -64,6 +69,7 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
     if settings.enable_docs:
         app.router.routes += docs_routes(lambda: assembly.contract, access if settings.docs_require_key else None)
     app.openapi = lambda: assembly.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
+    app.state.wires = wires
     app.state.lifecycle = lifecycle
     app.state.gateway = gateway
     app.state.settings = settings
@@ -82,7 +88,7 @@ class _App(FastAPI):
         return app
 
 
-def _bare_app(assembly: Assembly, lifecycle: Lifecycle) -> FastAPI:
+def _bare_app(assembly: Assembly, lifecycle: Lifecycle, wires: Wires) -> FastAPI:
     settings = assembly.settings
 
     @asynccontextmanager
@@ -106,7 +112,7 @@ def _bare_app(assembly: Assembly, lifecycle: Lifecycle) -> FastAPI:
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    app.add_middleware(HeadLimitsMiddleware)  # the last that is added is outermost
+    app.add_middleware(HeadLimitsMiddleware, wires=wires)  # the last that is added is outermost
     if settings.cors_origins:
         app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
     for middleware in (AccessLogMiddleware, RequestIdMiddleware):
@@ -120,12 +126,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What no route of the contract takes: an unknown path, or a method that a path does not have."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods_of(request))
-        return _rendered(
-            MethodNotAllowed("This path does not take this method: see the Allow header.", headers={"allow": allowed})
+        refusal = MethodNotAllowed(
+            "This path does not take this method: see the Allow header.", headers={"allow": allowed}
         )
+        return _rendered(request, refusal)
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _rendered(NotFound("There is nothing at this path: see / for what there is."))
-    return _rendered(INTERNAL)
+        return _rendered(request, NotFound("There is nothing at this path: see / for what there is."))
+    return _rendered(request, INTERNAL)
 
 
 def _methods_of(request: Request) -> list[str]:
@@ -137,9 +144,10 @@ def _methods_of(request: Request) -> list[str]:
     return sorted(found)
 
 
-async def _unexpected(_: Request, __: Exception) -> Response:
-    return _rendered(INTERNAL)
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return _rendered(request, INTERNAL)
 
 
-def _rendered(error: GatewayError) -> Response:
-    return Response(openai_envelope(error), error.status, error.headers, "application/json")
+def _rendered(request: Request, error: GatewayError) -> Response:
+    wires: Wires = request.app.state.wires
+    return Response(wires.render(request.scope["path"], error), error.status, error.headers, "application/json")

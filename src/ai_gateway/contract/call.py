@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from ai_gateway.observability.counts import count_repair
 
@@ -22,7 +22,8 @@ class Call:
     reply, errors included. `dropped` names what of the request the provider did not get. `exact` is the item that the
     provider's last bytes gave, with those bytes: whoever changes the item makes a new one, so that the bytes no longer
     fit it. `sent` is the body as it was parsed, with the model that it was validated as: it knows the order of keys,
-    which models do not keep.
+    which models do not keep. `native` is what a caller on another wire said, without model and stream, where only
+    providers of that wire can answer: to them it counts for more than its translation.
     """
 
     operation: str
@@ -35,6 +36,7 @@ class Call:
     dropped: set[str] = field(default_factory=set)
     exact: tuple[object, bytes] | None = None
     sent: tuple[type[BaseModel], Mapping[str, object]] | None = None
+    native: Mapping[str, JsonValue] | None = None
 
     def repaired(self, provider: str, rules: Iterable[str]) -> None:
         """Note what had to be mended in the provider's reply: counted, and said in a header while there is time."""

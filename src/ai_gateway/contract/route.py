@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.framing import SSE, Framing
 from ai_gateway.contract.presence import ClientGone, Presence
 from ai_gateway.contract.render import as_gateway_error
 from ai_gateway.contract.stream import Stream
@@ -98,12 +99,12 @@ class Exchange:
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value
 
-    async def answer(self, work: Coroutine[None, None, Reply]) -> None:
+    async def answer(self, work: Coroutine[None, None, Reply], framing: Framing = SSE) -> None:
         """Run the handler and write what it returns; stop both as soon as the client leaves."""
         try:
             with Presence(self.scope, self.receive) as presence:
                 try:
-                    await self._write(await work)
+                    await self._write(await work, framing)
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
@@ -114,10 +115,10 @@ class Exchange:
         finally:
             work.close()  # it never ran if the client had left already
 
-    async def _write(self, reply: Reply) -> None:
+    async def _write(self, reply: Reply, framing: Framing) -> None:
         call = self.call or self.open()
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, call, self._rendered)
+            await send_stream(self._send, reply, call, framing, self._rendered)
         else:
             await send_reply(self._send, reply, call)
 
@@ -183,6 +184,7 @@ class ContractRouter:
 
             route = Route(path, endpoint=stub, methods=[method], name=operation)
             route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
+            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
             route.app = endpoint
             self.routes.append(route)
             return stub

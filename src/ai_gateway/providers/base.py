@@ -24,9 +24,11 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     `policies` decide about every request field of the contract, and are applied before the provider is called.
     `conformance` says what becomes of replies that do not follow the contract. A provider that `is_remote` can be out
     of reach, so it is asked again and left alone as its failures suggest, within `deadline_s`: the seconds in which a
-    reply must be whole, or a stream have begun.
+    reply must be whole, or a stream have begun. `wire` is "ollama" for one that speaks Ollama's wire itself: what
+    callers of that wire say reaches it as `call.native`, beside the translation.
     """
 
+    wire: ClassVar[str] = "openai"
     is_remote: ClassVar[bool] = True
     deadline_s: float = math.inf
 

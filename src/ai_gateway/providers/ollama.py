@@ -97,6 +97,8 @@ class _Teller[Chunk](Protocol):
 class Ollama(Provider):
     """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
 
+    wire = "ollama"
+
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._secrets = upstream.secrets
@@ -223,13 +225,16 @@ class Ollama(Provider):
 
     @staticmethod
     def _sent(call: Call, translated: Translated) -> bytes:
-        """The body's bytes; what had no place in it is named in the reply."""
+        """The body's bytes; what had no place in it is named in the reply. A caller of this very wire is quoted."""
+        if call.native is not None:
+            ours = {name: translated.body[name] for name in ("model", "stream") if name in translated.body}
+            return to_json(ours | dict(call.native))
         name_dropped(call, translated.dropped)
         return to_json(translated.body)
 
     @staticmethod
     def _asked(call: Call, model: str) -> Asked:
-        return Asked(model, call.request_id, int(time.time()))
+        return Asked(model, call.request_id, int(time.time()), native=call.native is not None)
 
 
 def _wants_usage(body: models.CreateChatCompletionRequest | models.CreateCompletionRequest) -> bool:

@@ -52,6 +52,7 @@ class Reply(_Wire):
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
+    context: list[int] | None = None
 
 
 class Vectors(_Wire):
@@ -63,6 +64,9 @@ class Vectors(_Wire):
 class ListedModel(_Wire):
     name: str
     modified_at: str | None = None
+    size: int | None = None
+    details: dict[str, Any] | None = None
+    capabilities: list[str] | None = None
 
 
 class ModelList(_Wire):

@@ -16,11 +16,15 @@ type Finish = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is known before a reply comes. `now` stands in where the provider does not tell the time."""
+    """What is known before a reply comes. `now` stands in where the provider does not tell the time.
+
+    `native` says that the caller speaks Ollama's wire too, so that it has a use for what OpenAI's cannot say.
+    """
 
     model: str
     request_id: str
     now: int
+    native: bool = False
 
 
 def chat_response(reply: Reply, asked: Asked) -> models.CreateChatCompletionResponse:
@@ -65,7 +69,7 @@ def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionRe
     )
     if reply.thinking:
         choice = choice.model_copy(update={"reasoning_content": reply.thinking})
-    return models.CreateCompletionResponse(
+    response = models.CreateCompletionResponse(
         id=f"cmpl-{asked.request_id}",
         object="text_completion",
         created=seconds(reply.created_at) or asked.now,
@@ -73,6 +77,12 @@ def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionRe
         choices=[choice],
         usage=usage(reply),
     )
+    return response.model_copy(update=remembered(reply, asked))
+
+
+def remembered(reply: Reply, asked: Asked) -> dict[str, object]:
+    """The conversation in tokens, which a caller of Ollama's wire sends back to go on with it."""
+    return {"context": reply.context} if asked.native and reply.context else {}
 
 
 def embedding_response(reply: Vectors, asked: Asked) -> models.CreateEmbeddingResponse:
@@ -90,7 +100,7 @@ def embedding_response(reply: Vectors, asked: Asked) -> models.CreateEmbeddingRe
 
 
 def model_list(reply: ModelList) -> models.ListModelsResponse:
-    """Every model that is there. What has no owner in its name comes from Ollama's own library."""
+    """Every model that is there, with what its server says of it; one without an owner in its name is the library's."""
     return models.ListModelsResponse(
         object="list",
         data=[
@@ -99,7 +109,7 @@ def model_list(reply: ModelList) -> models.ListModelsResponse:
                 object="model",
                 created=seconds(listed.modified_at) or 0,
                 owned_by=["library", *listed.name.split("/")[:-1]][-1],
-            )
+            ).model_copy(update=listed.model_dump(include={"size", "details", "capabilities"}, exclude_none=True))
             for listed in reply.models or ()
         ],
     )

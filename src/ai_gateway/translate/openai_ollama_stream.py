@@ -115,7 +115,7 @@ class CompletionChunks:
             self.done = True
             last = self._chunk(Reply())
             last.choices[0].finish_reason = whole.finish(reply)
-            yield last
+            yield last.model_copy(update=whole.remembered(reply, self._asked))
             if self._include_usage:
                 yield last.model_copy(update={"choices": [], "usage": whole.usage(reply)})
 

@@ -82,8 +82,9 @@ test: .venv/dev.stamp gen-check ## Everything CI runs, with coverage
 test-cov: .venv/dev.stamp ## Tests with an HTML coverage report in htmlcov/
 	@$(BIN)/pytest -n 2 --cov --cov-report=html --cov-report=term
 
-fuzz: .venv/dev.stamp ## schemathesis on the live app, 1000 examples an operation
+fuzz: .venv/dev.stamp ## schemathesis on the live app, 1000 examples an operation; parsers on 20000 inputs
 	@$(PY) -m scripts.fuzz --examples 1000
+	@FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 1800 tests/fuzz
 
 fuzz-selftest: .venv/dev.stamp ## Prove that the fuzzing catches seeded faults
 	@$(BIN)/pytest -q tests/contract/test_fuzz_selftest.py

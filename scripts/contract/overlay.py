@@ -28,7 +28,10 @@ def apply_file(document: Json, path: Path) -> Json:
 
 
 def _apply(document: Json, action: Json, where: str) -> None:
-    matches = list(jsonpath.finditer(action["target"], document))
+    try:
+        matches = list(jsonpath.finditer(str(action["target"]), document))
+    except jsonpath.JSONPathError as error:
+        raise SystemExit(f"{where}: the target is no JSONPath: {str(error).splitlines()[0]}") from None
     if not matches:
         raise SystemExit(f"{where}: the target matches nothing; the document has changed under this correction")
     if action.get("remove"):
@@ -43,16 +46,24 @@ def _remove(match: jsonpath.JSONPathMatch) -> None:
     if match.parent is None:
         raise SystemExit("An overlay cannot remove the whole document")
     holder: Any = match.parent.obj
-    del holder[match.parts[-1]]
+    del holder[_place(match)]
 
 
 def _replace(document: Json, match: jsonpath.JSONPathMatch, value: Any) -> None:  # noqa: ANN401 - any JSON value
     if match.parent is None:
+        if not isinstance(value, dict):
+            raise SystemExit("An overlay cannot make the whole document anything but an object")
         document.clear()
         document.update(value)
     else:
         holder: Any = match.parent.obj
-        holder[match.parts[-1]] = value
+        holder[_place(match)] = value
+
+
+def _place(match: jsonpath.JSONPathMatch) -> Any:  # noqa: ANN401 - a key or an index
+    """Where the match stands in its parent; the library takes `[0]` for the key "0" too, and then names an index."""
+    last = match.parts[-1]
+    return str(last) if match.parent is not None and isinstance(match.parent.obj, dict) else last
 
 
 def merge(target: Any, update: Any) -> Any:  # noqa: ANN401 - any JSON value

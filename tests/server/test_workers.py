@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import psutil
@@ -40,8 +40,7 @@ def workers_of(live: LiveGateway) -> list[psutil.Process]:
     return psutil.Process(live.process.pid).children()
 
 
-def eventually(true: object, within: float = 5.0) -> None:
-    assert callable(true)
+def eventually(true: Callable[[], bool], within: float = 5.0) -> None:
     deadline = time.monotonic() + within
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -27,6 +27,7 @@ _USUAL_CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_MESSAGE = 2_000
+_QUOTED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,11 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
     """The error for a reply whose status is not 2xx. `secrets`, such as the gateway's key, must not come back out."""
-    complaint = read_complaint(body)
-    kept = kept_headers(headers)
+    said = read_complaint(body)
+    complaint = Complaint(
+        said.message, *(field and _struck(field, secrets) for field in (said.type, said.code, said.param))
+    )
+    kept = {name: _struck(value, secrets) for name, value in kept_headers(headers).items()}
     if status in {401, 403}:
         return UpstreamAuthError(
             f"Provider '{provider}' refused the gateway access: its operator has to check the key.",
@@ -149,6 +153,13 @@ def _code(value: object) -> str | None:
 
 def _told(message: str | None, secrets: Iterable[str]) -> str | None:
     """The upstream's words, without the gateway's keys and not longer than anybody reads."""
-    for secret in filter(None, secrets) if message else ():
-        message = message.replace(secret, "[key]") if message else None
-    return message[:_LONGEST_MESSAGE] if message else None
+    return _struck(message, secrets)[:_LONGEST_MESSAGE] if message else None
+
+
+def _struck(text: str, secrets: Iterable[str]) -> str:
+    """The text without the keys, and without their beginnings, which is how much of a key upstreams like to quote."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "[key]")
+        if len(secret) > _QUOTED:
+            text = text.replace(secret[:_QUOTED], "[key]")
+    return text

@@ -1,0 +1,196 @@
+"""Keys that nobody may ever see again: pushed through every operation and every fault, looked for everywhere."""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import httpx2
+import pytest
+
+from ai_gateway.api.app import get_app
+from ai_gateway.config.settings import load
+from ai_gateway.providers.custom.faults import FAULTS
+from tests.support.behaviours import TABLE, behave
+from tests.support.gateway import LiveGateway, run_cli, running_gateway
+from tests.support.upstream import Exchange, Upstream, running_upstream
+
+pytestmark = pytest.mark.anyio
+CLIENT = "ck-Zq7Vb2xM9LwT4pRd8KsY1nHf"
+INTRUDER = "ik-Hn5Jc8yD3QvB6tWz2XgP9mLa"
+PROVIDER = "pk-Uf4Rk6eS1NoC7hXj3GbT5vYi"
+# Refusals that quote the key they were sent: all of it, or as much as real ones do.
+QUOTED = {f"quote-{status}": status for status in (400, 401, 403, 404, 422, 429, 500, 503)}
+IMPATIENT = dict.fromkeys(("REQUEST_TIMEOUT_S", "STREAM_IDLE_TIMEOUT_S", "CONNECT_TIMEOUT_S"), "1")
+BODIES: dict[str, dict[str, Any]] = {
+    "chat/completions": {"messages": [{"role": "user", "content": "hello"}]},
+    "completions": {"prompt": "hello"},
+    "embeddings": {"input": "hello"},
+}
+HUGE = {"huge-body", "gzip-bomb", "flood", "stream-giant-line"}
+
+
+def forms(key: str) -> Iterator[str]:
+    """The shapes in which a key gives itself away."""
+    yield key
+    yield key[:12]
+    for text in (key, f"Bearer {key}"):
+        for shift in range(3):  # base64 looks different at each place of a group
+            coded = base64.b64encode(b"\0" * shift + text.encode()).decode().rstrip("=")
+            yield coded[4:-4] if shift else coded[:-4]
+
+
+FORMS = {form for key in (CLIENT, INTRUDER, PROVIDER) for form in forms(key)}
+
+
+def assert_clean(text: str, where: str) -> None:
+    found = [form for form in FORMS if form in text]
+    assert not found, f"{where} shows {found}"
+
+
+async def quoting(exchange: Exchange) -> None:
+    """The usual behaviours, and refusals that quote the credential."""
+    status = QUOTED.get(exchange.seen.model.partition("#")[0].removesuffix("-part"))
+    if status is None:
+        return await behave(exchange)
+    quoted = exchange.seen.header("authorization") or ""
+    if "-part" in exchange.seen.model:
+        quoted = quoted[: len("Bearer ") + 14] + "********"
+    error = {"message": f"Incorrect API key provided: {quoted}", "type": quoted, "code": quoted, "param": quoted}
+    return await exchange.json({"error": error}, status=status, headers={"x-ratelimit-limit-requests": quoted})
+
+
+@dataclass
+class Seen:
+    """Everything that came back, as one text."""
+
+    parts: list[str] = field(default_factory=list)
+
+    def add(self, reply: httpx2.Response) -> None:
+        self.parts += [f"{name}: {value}" for name, value in reply.headers.items()] + [reply.text]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(quoting) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
+    with running_gateway(
+        ALLOWED_API_KEYS=CLIENT,
+        OPENAI_BASE_URL=upstream.url,
+        OPENAI_API_KEY=PROVIDER,
+        LOG_LEVEL="debug",
+        GRACE_PERIOD_S="1",
+        **IMPATIENT,
+    ) as live:
+        yield live
+
+
+@pytest.fixture
+async def http(gateway: LiveGateway) -> AsyncIterator[httpx2.AsyncClient]:
+    limits = httpx2.Limits(max_connections=40)
+    async with httpx2.AsyncClient(base_url=gateway.base_url, timeout=60, limits=limits, trust_env=False) as client:
+        yield client
+
+
+def operations() -> list[tuple[str, str]]:
+    """Method and path of everything in the contract, and the pages about it."""
+    contract = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
+    found = [(method.upper(), path) for path, item in contract["paths"].items() for method in item]
+    return [*found, ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/nowhere"), ("DELETE", "/v1/models")]
+
+
+def credentials() -> Iterator[dict[str, str]]:
+    for key in (CLIENT, INTRUDER):
+        yield {"authorization": f"Bearer {key}"}
+        yield {"x-api-key": key}
+        yield {"authorization": f"Basic {base64.b64encode(f'user:{key}'.encode()).decode()}"}
+    yield {"authorization": f"Bearer {CLIENT}", "x-api-key": INTRUDER}
+
+
+async def test_no_operation_shows_a_key_however_it_was_sent(http: httpx2.AsyncClient, gateway: LiveGateway) -> None:
+    seen = Seen()
+    for method, path in operations():
+        for provider in ("openai", "custom", "nobody"):
+            url = re.sub(r"\{model.*?\}", "some-model", path.replace("{provider}", provider))
+            for headers in credentials():
+                seen.add(
+                    await http.request(method, url, headers=headers, json={"model": "m"} if method == "POST" else None)
+                )
+    assert len(seen.parts) > 1000
+    assert_clean("\n".join(seen.parts), "a reply")
+    assert_clean(gateway.log(), "the log")
+
+
+async def test_no_fault_shows_a_key(http: httpx2.AsyncClient, gateway: LiveGateway, upstream: Upstream) -> None:
+    seen = Seen()
+    auth = {"authorization": f"Bearer {CLIENT}"}
+    statuses = [f"status-{code}-{kind}" for code in (400, 401, 403, 429, 500) for kind in ("nested", "string", "html")]
+    names = [*(TABLE.keys() - HUGE), *statuses, *QUOTED, *(f"{name}-part" for name in QUOTED)]
+
+    async def ask(url: str, body: dict[str, Any]) -> None:
+        seen.add(await http.post(url, json=body, headers=auth))
+
+    async with asyncio.TaskGroup() as group:
+        for path, body in BODIES.items():
+            for stream in ({}, {"stream": True}) if path != "embeddings" else ({},):
+                for name in names:
+                    model = {"model": f"{name}#{path}", **body, **stream}
+                    if not (name == "drip" and stream):  # it ends by itself, half a minute later
+                        group.create_task(ask(f"/openai/v1/{path}", model))
+                for name in FAULTS:
+                    group.create_task(ask(f"/custom/v1/{path}", {"model": name, **body, **stream}))
+    assert len(upstream.requests) > 200
+    assert {seen.header("authorization") for seen in upstream.requests} == {f"Bearer {PROVIDER}"}
+    assert_clean("\n".join(seen.parts), "a reply")
+    assert_clean(gateway.log(), "the log")
+
+
+async def test_a_request_that_holds_keys_in_its_fields_does_not_log_them(
+    http: httpx2.AsyncClient, gateway: LiveGateway
+) -> None:
+    """What a caller says is the caller's; the log still has to do without it."""
+    auth = {"authorization": f"Bearer {CLIENT}"}
+    body = {"model": PROVIDER, "messages": [{"role": "user", "content": INTRUDER}], "user": CLIENT, "n": "wrong"}
+    reply = await http.post(f"/custom/v1/chat/completions?key={CLIENT}", json=body, headers=auth)
+    assert reply.status_code == 400
+    assert_clean(reply.text, "the reply")
+    assert_clean(gateway.log(), "the log")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"SERVICE_PORT": "no"}, {"OPENAI_BASE_URL": "ftp://x"}, {"LOG_LEVEL": PROVIDER}, {"ALLOW_ANONYMOUS": CLIENT}],
+)
+def test_a_start_that_is_refused_shows_no_key(wrong: dict[str, str]) -> None:
+    done = run_cli("serve", **{"ALLOWED_API_KEYS": CLIENT, "OPENAI_API_KEY": PROVIDER, **wrong})
+    assert done.returncode == 2
+    assert_clean(done.stdout + done.stderr, "the refusal")
+    assert "Traceback" not in done.stderr
+
+
+def test_no_settings_and_no_provider_show_a_key_when_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_API_KEYS", CLIENT)
+    for name in ("OPENAI", "GROQ", "VLLM"):
+        monkeypatch.setenv(f"{name}_API_KEY", PROVIDER)
+    settings = load(log_level="error")
+    app = get_app(settings)
+    things: list[object] = [settings, app, app.state.gateway, app.state.gateway.registry, *app.state.gateway.registry]
+    for thing in things:
+        assert_clean(f"{thing!r} {thing!s}", type(thing).__name__)
+    assert_clean(settings.model_dump_json(), "the settings as JSON")
+    assert len(app.state.gateway.registry.names) == 4
+
+
+def test_the_search_finds_every_form() -> None:
+    coded = base64.b64encode(f"user:Bearer {CLIENT}".encode()).decode()
+    for text in (CLIENT, f"...{PROVIDER[:12]}***", coded, base64.b64encode(INTRUDER.encode()).decode()):
+        with pytest.raises(AssertionError, match="a page shows"):
+            assert_clean(text, "a page")

@@ -1,0 +1,119 @@
+"""A client can leave at any point, in either way; a second later nothing is done for it any more."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.load.calls import ask, connection, head_of, post, reset
+from tests.support.behaviours import behave
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+pytestmark = pytest.mark.anyio
+# Where the upstream is when the client leaves: what it does, and how much of the reply the client has seen by then.
+POINTS = {
+    "before the headers": ("hang-before-headers", 0),
+    "before the first token": ("hang-after-headers", 0),
+    "in the middle": ("drip", 300),
+    "while it stalls": ("stalled-stream", 300),
+}
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url) as live:
+        yield live
+
+
+async def leave(writer: asyncio.StreamWriter, how: str) -> float:
+    """End the connection; when that was."""
+    if how == "RST":
+        reset(writer)
+    else:
+        writer.close()
+    return time.monotonic()
+
+
+def connections_of(live: LiveGateway) -> int:
+    """How many clients the gateway still has a socket for."""
+    found = psutil.Process(live.process.pid).net_connections("tcp")
+    return sum(each.laddr.port == live.port and each.status != psutil.CONN_LISTEN for each in found)
+
+
+async def all_gone(live: LiveGateway) -> None:
+    deadline = time.monotonic() + 1
+    while connections_of(live):
+        assert time.monotonic() < deadline, "a socket is still open for a client that has left"
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("kind", ["chat", "legacy"])
+@pytest.mark.parametrize("point", POINTS)
+async def test_the_upstream_is_left_within_a_second(
+    gateway: LiveGateway, upstream: Upstream, *, point: str, kind: str, stream: bool, how: str
+) -> None:
+    behaviour, seen_bytes = POINTS[point]
+    if not stream and seen_bytes:  # a whole reply has no middle for its client: here it is in the upstream's body
+        behaviour, seen_bytes = "loris-body", 0
+    model = f"{behaviour}#{point} {kind} {stream} {how}"
+    async with connection(gateway.port) as (reader, writer):
+        writer.write(post(kind, model, stream=stream))
+        if seen_bytes:
+            await reader.readexactly(seen_bytes)
+        seen = await asyncio.to_thread(upstream.last, model)
+        await asyncio.sleep(0.1)
+        left = await leave(writer, how)
+    assert await asyncio.to_thread(seen.gone.wait, 3), "the upstream was never told"
+    assert seen.gone_at - left < 1
+    await all_gone(gateway)
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.99], ids=["in the head", "after the head", "before the last byte"])
+async def test_a_request_that_is_not_whole_never_reaches_the_upstream(
+    gateway: LiveGateway, upstream: Upstream, share: float, how: str
+) -> None:
+    model = f"good#unsent {share} {how}"
+    request = post("chat", model)
+    async with connection(gateway.port) as (_, writer):
+        writer.write(request[: int(len(request) * share)])
+        await asyncio.sleep(0.1)
+        await leave(writer, how)
+    await all_gone(gateway)
+    assert upstream.seen(model) == []
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_after_the_last_byte_nothing_is_left_either(gateway: LiveGateway, stream: bool, how: str) -> None:
+    async with connection(gateway.port) as (reader, writer):
+        writer.write(post("chat", "good", stream=stream))
+        assert (await head_of(reader))[0] == 200
+        await reader.readuntil(b"0\r\n\r\n" if stream else b"}]")
+        await leave(writer, how)
+    await all_gone(gateway)
+    assert (await ask(gateway.port, post("chat", "good")))[0] == 200
+
+
+async def test_a_client_that_has_said_all_it_has_to_say_is_not_there_any_more(
+    gateway: LiveGateway, upstream: Upstream
+) -> None:
+    """Half a close looks the same as a client that died; waiting for the difference would cost the upstream's work."""
+    async with connection(gateway.port) as (_, writer):
+        writer.write(post("chat", "hang-before-headers#half"))
+        seen = await asyncio.to_thread(upstream.last, "hang-before-headers#half")
+        sock: socket.socket = writer.get_extra_info("socket")
+        sock.shutdown(socket.SHUT_WR)
+        assert await asyncio.to_thread(seen.gone.wait, 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ async def leaves_nothing(live: LiveGateway, upstream: Upstream, count: int) -> N
     outcomes = await many(live.port, count, seed=2)
     after = await settled(live, upstream)
     growth = (after.rss - before.rss) / before.rss
+    sys.stdout.write(f"{count} requests: {before} -> {after}, {growth:.1%}\n")
     assert {"200", "404", "429", "502"} <= outcomes.keys()
     assert not [status for status in outcomes if status in {"500", "503"}]
     abandoned = sum(number for outcome, number in outcomes.items() if outcome.startswith("left"))

@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update docs format lint type unit check test test-cov fuzz fuzz-selftest soak bench lock clean
+.PHONY: help install run gen gen-check spec-update docs format lint type unit check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock clean
 
 # CI=true turns a skipped suite (no npm, say) into a failure.
 
@@ -95,9 +95,12 @@ soak: .venv/dev.stamp ## Load and leaks at full length (minutes); CI runs the sh
 bench: .venv/dev.stamp ## Speed and size beside a bare relay, in one run
 	@$(PY) -m scripts.bench
 
+real-upstreams: .venv/dev.stamp ## Check the gateway in front of llama-cpp-python's server (builds it for minutes, once)
+	@UV="$(UV)" $(PY) -m scripts.real_upstreams
+
 lock: .venv/pyvenv.cfg ## Resolve uv.lock anew and take the index addresses out
 	@$(UV) lock
 	@$(PY) scripts/neutral_lock.py uv.lock
 
 clean: ## Remove .venv, .uv and caches
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+	rm -rf .venv .uv .real-upstreams .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

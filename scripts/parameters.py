@@ -24,6 +24,8 @@ exactly one of
   names it (`X-Gateway-Dropped-Params: temperature,user`). A null counts as not sent.
 - **refused**: the provider cannot honour it, so sending it is a 400 `unsupported_parameter`, whose `param` names it.
 
+An operation of which every field is refused is not offered: 400 `unsupported_operation`.
+
 A running gateway serves the same for its own providers as JSON at `GET /v1/parameters`.
 
 An adapter does not compile without a decision about every field: the contract generates the list, and mypy names the

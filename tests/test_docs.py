@@ -1,5 +1,7 @@
 """What the documentation promises: every name it must hold, every link, and every example against a live gateway."""
 
+import ast
+import itertools
 import json
 import os
 import re
@@ -8,19 +10,24 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from ai_gateway import errors
 from ai_gateway.config import constants
-from ai_gateway.config.settings import ALIASES, Settings, load
+from ai_gateway.config.settings import ALIASES, ProviderSettings, Settings, load
 from ai_gateway.conform.rules import RULES
 from ai_gateway.providers.custom.faults import FAULTS
 from ai_gateway.providers.failures import KEPT_STATUSES
+from ai_gateway.providers.quirks import Quirks
 from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.upstream import ProviderRow
 from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.routing.rules import read_rules
+from ai_gateway.translate.ollama_policies import OPTIONS, POLICIES
 from scripts.parameters import PAGE, page
 from tests.support.gateway import LiveGateway, running_gateway
 
@@ -57,7 +64,9 @@ def _plain(cell: str) -> str:
 def _default(name: str) -> str:
     """As people write it; empty for none."""
     default = SETTINGS[name].default
-    return str(default).lower().removesuffix(".0") if default or default is False else ""
+    if isinstance(default, tuple):
+        return ",".join(str(part) for part in default)
+    return str(default).lower().removesuffix(".0") if default or default is False or default == 0 else ""
 
 
 def _blocks(path: str, *languages: str) -> list[str]:
@@ -71,6 +80,11 @@ def _blocks(path: str, *languages: str) -> list[str]:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_table_of_settings_has_each_with_its_default(name: str) -> None:
     assert _rows("docs/configuration.md")[name][0] == (_default(name) or "none")
+
+
+@pytest.mark.parametrize("name", ProviderSettings.model_fields)
+def test_every_setting_of_a_providers_table_is_documented(name: str) -> None:
+    assert f"`{name}`" in _text("docs/configuration.md").split("A provider's table takes")[1].split("\n\n")[0]
 
 
 @pytest.mark.parametrize(("name", "alias"), ALIASES.items())
@@ -92,7 +106,7 @@ def test_the_sample_environment_changes_nothing_as_it_is_and_holds_the_defaults(
     told: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
     for name in told.keys() & SETTINGS.keys():
         assert told[name] == _default(name)
-    assert SETTINGS.keys() - told.keys() == {"PROVIDERS", "PROVIDER_CONFORMANCE"}
+    assert SETTINGS.keys() - told.keys() == {"PROVIDERS", "PROVIDER_CONFORMANCE", "ALIASES", "ROUTES"}
 
 
 def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,11 +114,12 @@ def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_CONFIG", str(ROOT / "examples" / "gateway.toml"))
-    tables = load().providers
-    assert [upstream.name for upstream in configured_upstreams(tables, {"BACKUP_API_KEY": "secret"})] == [
-        "lab",
-        "backup",
-    ]
+    settings = load()
+    names = [upstream.name for upstream in configured_upstreams(settings.providers, {"BACKUP_API_KEY": "secret"})]
+    assert names == ["lab", "backup"]
+    rules = read_rules(settings, names)
+    assert rules.aliases.follow("small") == "lab/llama-3.1-8b"
+    assert rules.routes.keys() == {"safe"}
 
 
 @pytest.mark.parametrize("path", ["docs/configuration.md", "docs/providers.md"])
@@ -136,6 +151,42 @@ def test_every_provider_is_documented(row: ProviderRow) -> None:
     when = "the key is set" if row.needs_key else "the key or the URL is set"
     assert _rows("docs/providers.md")[row.name] == [row.base_url, row.key_env, row.base_url_env, when]
     assert _rows("README.md")[row.name] == [row.key_env if row.needs_key else row.base_url_env]
+
+
+def _quirk_cells(row: ProviderRow) -> list[str]:
+    """The row of the table of quirks, as it has to be."""
+    quirks = row.quirks
+    besides = [f"sends `{name}`" for name in quirks.headers]
+    besides += [] if quirks.token_arrays else ["embeds texts only"]
+    besides += ["may list models as an array"] if quirks.bare_model_list else []
+    besides += [] if quirks.nulls else ["takes no nulls"]
+    besides += ["takes UUIDs as request ids only"] if quirks.uuid_request_ids else []
+    return [
+        ", ".join(f"`{ours}` to `{theirs}`" for ours, theirs in quirks.renamed.items()),
+        ", ".join(f"`{name}` {json.dumps(value)}" for name, value in quirks.left_out.items()),
+        ", ".join(f"`{name}`" for name in sorted(quirks.understood)),
+        ", ".join(f"`{name}`" for name in sorted(quirks.dropped)),
+        "; ".join(besides),
+    ]
+
+
+def test_every_quirk_is_documented_and_no_other() -> None:
+    told = _text("docs/providers.md").split("### Their quirks")[1].split("\n## ")[0].split("\n### ")[0]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in told.splitlines() if line[:2] == "| "]
+    documented = {re.sub("[ .]", "", first).lower(): cells for first, *cells in table[1:]}
+    assert documented == {row.name: _quirk_cells(row) for row in ROWS if row.quirks != Quirks()}
+    variables = {variable for row in ROWS for variable in row.quirks.header_variables.values()}
+    for path in ("docs/providers.md", "docs/configuration.md", ".env.example"):
+        assert [variable for variable in variables if variable not in _text(path)] == []
+    assert not any(row.quirks.refused for row in ROWS), "the table has no column for it yet"
+
+
+def test_every_field_of_quirks_says_what_it_is_for() -> None:
+    source = ast.parse(_text("src/ai_gateway/providers/quirks.py"))
+    body = next(node.body for node in source.body if isinstance(node, ast.ClassDef) and node.name == "Quirks")
+    for field, after in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(after, ast.Expr), ast.unparse(field)
 
 
 def _error_classes(parent: type[errors.GatewayError] = errors.GatewayError) -> Iterator[type[errors.GatewayError]]:
@@ -178,6 +229,32 @@ def test_the_statuses_kept_from_an_upstream_are_the_documented_ones() -> None:
 
 def test_the_page_of_parameters_is_what_the_adapters_declare() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def _documented_fields() -> dict[tuple[str, str], str]:
+    """What docs/ollama.md says becomes of each field, by operation."""
+    found: dict[tuple[str, str], str] = {}
+    everywhere = ["chat", "generate", "embed", "embeddings", "show"]
+    for line in _text("docs/ollama.md").split("## What becomes")[1].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) == 4:
+            operations = everywhere if cells[1] == "all" else cells[1].split(", ")
+            found |= dict.fromkeys(product(operations, re.findall(r"`(\w+)`", cells[0])), cells[2])
+    return found
+
+
+def test_what_becomes_of_every_field_on_ollamas_wire_is_documented() -> None:
+    declared = cast("dict[str, dict[str, str]]", POLICIES)
+    assert _documented_fields() == {
+        (operation.removeprefix("ollama").lower(), field): policy
+        for operation, fields in declared.items()
+        for field, policy in fields.items()
+    }
+
+
+def test_every_option_that_is_mapped_is_documented() -> None:
+    rows = _rows("docs/ollama.md")
+    assert {option: _plain(rows[option][0].partition(";")[0]) for option in OPTIONS} == dict(OPTIONS)
 
 
 def test_every_fault_model_is_documented_with_what_it_does() -> None:

@@ -18,7 +18,13 @@ class Source:
     facts: str
 
 
-SOURCES = (Source("openai", "openai/facts.yaml"), Source("gateway", "gateway.yaml"))
+GATEWAY = Source("gateway", "gateway.yaml")
+
+
+def sources(spec: Path) -> tuple[Source, ...]:
+    """Every contract: OpenAI's, which the product is named for, then what else is vendored, then the gateway's own."""
+    names = sorted((path.parent.name for path in spec.glob("*/source.toml")), key=lambda name: (name != "openai", name))
+    return (*(Source(name, f"{name}/facts.yaml") for name in names), GATEWAY)
 
 
 def corrected(spec: Path, source: Source) -> Json:
@@ -26,19 +32,19 @@ def corrected(spec: Path, source: Source) -> Json:
     document = read(spec / source.facts)
     for path in _overlays(spec, source):
         document = overlay.apply_file(document, path)
-    known = {each.name for each in SOURCES}
+    known = {each.name for each in sources(spec)}
     return rules.apply_file(_in_words(document), spec / "overlay" / "rules.yaml", source.name, known)
 
 
 def _overlays(spec: Path, source: Source) -> Iterator[Path]:
     """The overlays that extend a source. One that extends nothing we know is an error: it would be lost silently."""
-    known = {(spec / each.facts).resolve() for each in SOURCES}
+    known = {(spec / each.facts).resolve() for each in sources(spec)}
     for path in sorted((spec / "overlay").glob("*.yaml")):
         if path.name == "rules.yaml":
             continue
         extends = (path.parent / read(path).get("extends", "")).resolve()
         if extends not in known:
-            raise SystemExit(f"{path.name}: `extends` has to name one of {', '.join(s.facts for s in SOURCES)}")
+            raise SystemExit(f"{path.name}: `extends` has to name one of {', '.join(s.facts for s in sources(spec))}")
         if extends == (spec / source.facts).resolve():
             yield path
 

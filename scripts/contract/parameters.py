@@ -10,7 +10,9 @@ def generate_parameters(name: str, document: Json, header: str) -> str | None:
     if not bodies:
         return None
     sections = [_fields(operation, document["components"]["schemas"][body]) for operation, body in bodies.items()]
-    return "\n\n".join([_opening(name, header), *sections, _all(bodies), _facts(bodies, document)])
+    return "\n\n".join(
+        [_opening(name, header), *sections, _all(bodies), _names(bodies, document), _facts(bodies, document)]
+    )
 
 
 def _bodies(document: Json) -> dict[str, str]:
@@ -29,7 +31,7 @@ def _opening(name: str, header: str) -> str:
     return (
         f'{header}"""The request fields of the {name} contract: a policy for each, and none forgotten."""\n\n'
         "from __future__ import annotations\n\n"
-        "from typing import Final, TypedDict\n\n"
+        "from typing import Final, Literal, TypedDict\n\n"
         "from pydantic import BaseModel\n\n"
         "from ai_gateway.contract.types import Policy\n"
         f"from gateway_contract.{name} import models\n"
@@ -46,6 +48,14 @@ def _all(bodies: dict[str, str]) -> str:
     lines = [f"    {operation}: {_type(operation)}" for operation in bodies]
     words = '    """A policy for every request field of every operation that takes a body."""\n'
     return "\n".join(["class Policies(TypedDict):", words, *lines])
+
+
+def _names(bodies: dict[str, str], document: Json) -> str:
+    """Every field of any body as a type, for what is said about single fields."""
+    schemas = [document["components"]["schemas"][body] for body in bodies.values()]
+    fields = sorted({field for schema in schemas for field in schema.get("properties", {})})
+    kind = f"Literal[{', '.join(map(repr, fields))}]" if fields else "Literal[None]"
+    return f'type RequestField = {kind}\n"""The name of any request field."""\n'
 
 
 def _facts(bodies: dict[str, str], document: Json) -> str:

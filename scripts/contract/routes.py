@@ -11,6 +11,7 @@ from scripts.contract.documents import Json, operations, ref_name, refs, resolve
 
 _TEMPLATES = Path(__file__).parent / "templates"
 DOOR_SUFFIX = "Routed"
+_EVENTS, _LINES = "text/event-stream", "application/x-ndjson"
 _RESERVED_PARAMETERS = {"provider"}  # carried by Call
 
 
@@ -46,6 +47,7 @@ class Stub:
     returns: str
     security: str
     parameters: list[Parameter]
+    lines: bool
     routes: list[RouteRow] = field(default_factory=list)
 
     @property
@@ -53,6 +55,11 @@ class Stub:
         """The handler's parameters after `call`."""
         named = [f", {parameter.name}: str" for parameter in self.parameters]
         return "".join(named) + (f", body: models.{self.body}" if self.body else "")
+
+    @property
+    def framing(self) -> str:
+        """What the stub says about the form of a stream, where it is not events."""
+        return ", NDJSON" if self.lines else ""
 
     @property
     def arguments(self) -> str:
@@ -80,6 +87,8 @@ def generate_routes(name: str, document: Json, header: str) -> str:
     return header + environment.get_template("routes.py.j2").render(
         name=name,
         stubs=list(stubs.values()),
+        uses_lines=any(stub.lines for stub in stubs.values()),
+        uses_no_return=any(stub.returns == "NoReturn" for stub in stubs.values()),
         uses_stream=any("Stream[" in stub.returns for stub in stubs.values()),
         uses_models=any("models." in stub.returns + stub.signature for stub in stubs.values()),
     )
@@ -98,6 +107,7 @@ def _stub(path: str, method: str, operation: Json, document: Json) -> Stub:
         returns=_returns(operation, document, operation_id),
         security=_security(operation.get("security", document.get("security")), operation_id),
         parameters=[parameter for parameter in parameters if parameter.name not in _RESERVED_PARAMETERS],
+        lines=_LINES in _reply(operation, document).get("content", {}),
         routes=[RouteRow(method.upper(), served, operation_id)],
     )
 
@@ -121,24 +131,34 @@ def _body(operation: Json, operation_id: str) -> str | None:
     return ref_name(schema["$ref"])
 
 
+def _reply(operation: Json, document: Json) -> Json:
+    """The reply to a request that succeeds; empty for an operation that only ever refuses."""
+    reply: Json = operation["responses"].get("200", {})
+    return resolve(document, reply["$ref"]) if "$ref" in reply else reply
+
+
 def _returns(operation: Json, document: Json, operation_id: str) -> str:
-    """The handler's return type: a model, a stream of models, text, or None for an empty reply."""
-    reply = operation["responses"].get("200")
-    if reply is None:
-        raise SystemExit(f"{operation_id}: only operations that answer 200 can be served so far")
-    reply = resolve(document, reply["$ref"]) if "$ref" in reply else reply
-    types = []
-    for media, content in reply.get("content", {}).items():
-        stream = media == "text/event-stream"  # whose schema is an event, which holds what is streamed
-        named = refs(content["schema"]) if stream else [content["schema"].get("$ref", "")]
-        names = [ref_name(ref) for ref in named if ref and not ref.endswith("/ErrorResponse")]
-        if media == "text/plain":
-            types.append("str")
-        elif len(names) != 1:
-            raise SystemExit(f"{operation_id}: the {media} reply must name one schema")
-        else:
-            types.append(f"Stream[models.{names[0]}]" if stream else f"models.{names[0]}")
+    """The handler's return type: a model, a stream of models, text, None for an empty reply, NoReturn for none."""
+    if "200" not in operation["responses"]:
+        if all(status[0] in "45" for status in operation["responses"]):
+            return "NoReturn"
+        raise SystemExit(f"{operation_id}: only operations that answer 200, or only refuse, can be served so far")
+    contents = _reply(operation, document).get("content", {})
+    if _EVENTS in contents and _LINES in contents:
+        raise SystemExit(f"{operation_id}: one operation streams in one form only")
+    types = [_type(media, content, operation_id) for media, content in contents.items()]
     return " | ".join(types) or "None"
+
+
+def _type(media: str, content: Json, operation_id: str) -> str:
+    stream = media in {_EVENTS, _LINES}  # whose schema is an event or a list of lines, which hold what is streamed
+    named = refs(content["schema"]) if stream else [content["schema"].get("$ref", "")]
+    names = [ref_name(ref) for ref in named if ref and not ref.endswith("ErrorResponse")]
+    if media == "text/plain":
+        return "str"
+    if len(names) != 1:
+        raise SystemExit(f"{operation_id}: the {media} reply must name one schema")
+    return f"Stream[models.{names[0]}]" if stream else f"models.{names[0]}"
 
 
 def _security(security: list[Json] | None, operation_id: str) -> str:

@@ -117,9 +117,37 @@ def _with_headers(response: Json, headers: Json) -> Json:
     return {**response, "headers": {**response.get("headers", {}), **deepcopy(headers)}}
 
 
+def prefix_names(document: Json, entry: Json) -> Json:
+    """Put a prefix in front of every component's name and, beginning small, of every operationId."""
+    prefix = entry["prefix"]
+    document = _relinked(document, prefix)
+    for kind, named in document["components"].items():
+        if kind != "securitySchemes":  # whose names other documents use
+            document["components"][kind] = {prefix + name: component for name, component in named.items()}
+    for _, _, operation in operations(document):
+        name = operation["operationId"]
+        operation["operationId"] = prefix[0].lower() + prefix[1:] + name[0].upper() + name[1:]
+    return document
+
+
+def _relinked[Node](node: Node, prefix: str) -> Node:
+    """The node with its references leading to prefixed names."""
+    if isinstance(node, list):
+        return [_relinked(item, prefix) for item in node]  # type: ignore[return-value] # JSON in, the same kind out
+    if not isinstance(node, dict):
+        return node
+    return {  # type: ignore[return-value] # as above
+        key: "/".join([*value.split("/")[:-1], prefix + ref_name(value)])
+        if isinstance(value, str) and value.startswith("#/components/")
+        else _relinked(value, prefix)
+        for key, value in node.items()
+    }
+
+
 RULES: dict[str, Callable[[Json, Json], Json]] = {
     "drop-formats": drop_formats,
     "nullable-optional-request-fields": nullable_optional_request_fields,
     "doors": doors,
     "headers-on-every-reply": headers_on_every_reply,
+    "prefix-names": prefix_names,
 }

@@ -1,8 +1,12 @@
 """`ai-gateway`: the command line."""
 
+import asyncio
+import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -12,8 +16,13 @@ from ai_gateway.api.access import is_loopback
 from ai_gateway.api.app import get_app
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, SettingsError, environment, load
+from ai_gateway.contract.call import Call
 from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.routing.registry import BUILT_IN
+from ai_gateway.routing.rules import read_rules
+from ai_gateway.server.pid_file import pid_path, running_pid
 from ai_gateway.server.run import bind, run
+from gateway_contract.openai.models import ListModelsResponse
 
 app = typer.Typer(
     name="ai-gateway",
@@ -48,14 +57,14 @@ def serve(
     options = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
     given = {name: value for name, value in options.items() if value is not None}
     problems: list[str] = []
-    settings = _attempt(problems, lambda: load(**given))
-    _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
+    settings = _checked(problems, given)
     sock = _attempt(problems, lambda: _bind(settings)) if settings else None
+    fresh = partial(load, **given)
+    gateway = _attempt(problems, lambda: get_app(settings, read=fresh)) if settings and sock and not problems else None
     for problem in problems:
         typer.echo(f"ai-gateway: {problem}", err=True)
-    if settings is None or sock is None or problems:
+    if gateway is None or sock is None:
         raise typer.Exit(2)
-    gateway = get_app(settings)
     run(gateway, sock, lambda bound: _banner(gateway, bound))
 
 
@@ -90,9 +99,76 @@ def probe(  # noqa: PLR0913 - a command has as many parameters as options
 
 
 @app.command()
+def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /v1/models answers.")] = False) -> None:
+    """Print the models that a gateway with this configuration shows at /v1, and who answers for each.
+
+    Exit code 0: every provider said what it has. 1: some could not be asked. 2: the configuration cannot be used.
+    """
+    problems: list[str] = []
+    settings = _attempt(problems, load)
+    gateway = _attempt(problems, lambda: get_app(settings)) if settings else None
+    for problem in problems:
+        typer.echo(f"ai-gateway: {problem}", err=True)
+    if gateway is None:
+        raise typer.Exit(2)
+    found, missing = asyncio.run(_models(gateway))
+    width = max((len(model.id) for model in found.data), default=0)
+    lines = (f"{model.id:{width}}  {model.owned_by}" for model in found.data)
+    typer.echo(found.model_dump_json(exclude_unset=True) if as_json else "\n".join(lines))
+    if missing:
+        typer.echo(f"ai-gateway: could not be asked: {missing}", err=True)
+        raise typer.Exit(1)
+
+
+async def _models(gateway: FastAPI) -> tuple[ListModelsResponse, str]:
+    """What `/v1/models` answers, and the names of the providers that are missing in it."""
+    call = Call(operation="listModels", request_id="cli")
+    async with gateway.router.lifespan_context(gateway):
+        found: ListModelsResponse = await gateway.state.gateway.list_models(call)
+    return found, call.reply_headers.get("x-gateway-models-missing", "")
+
+
+@app.command()
+def reload(
+    port: Annotated[int | None, typer.Option(help="Port of the gateway [SERVICE_PORT, default 9000].")] = None,
+) -> None:
+    """Have the gateway that runs on this port read its configuration again; streams go on.
+
+    Exit code 0: it was told to. 1: no gateway of yours runs there. 2: the configuration cannot be used, so it was not.
+    """
+    problems: list[str] = []
+    given = {} if port is None else {"service_port": port}
+    settings = _checked(problems, given)
+    for problem in problems:
+        typer.echo(f"ai-gateway: {problem}", err=True)
+    if settings is None or problems:
+        typer.echo("ai-gateway: not reloaded: the gateway goes on with what it has", err=True)
+        raise typer.Exit(2)
+    pid = running_pid(pid_path(settings.service_port))
+    if pid is None:
+        typer.echo(
+            f"ai-gateway: no gateway of this user runs on port {settings.service_port}: start one with "
+            "`ai-gateway serve`, name its --port, or send SIGHUP to it yourself",
+            err=True,
+        )
+        raise typer.Exit(1)
+    os.kill(pid, signal.SIGHUP)
+    typer.echo(f"reloading (process {pid}): its log says what came of it")
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)
+
+
+def _checked(problems: list[str], given: Mapping[str, object]) -> Settings | None:
+    """The settings, with whatever is wrong with them or with what they configure added to the problems."""
+    settings = _attempt(problems, lambda: load(**given))
+    upstreams = _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
+    if settings is not None and upstreams is not None:  # rules name providers, so they are judged by those there are
+        _attempt(problems, lambda: read_rules(settings, [*(upstream.name for upstream in upstreams), BUILT_IN]))
+    return settings
 
 
 def _attempt[Result](problems: list[str], step: Callable[[], Result]) -> Result | None:

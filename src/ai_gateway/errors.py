@@ -19,6 +19,7 @@ GatewayError                     500  internal_error
 +-- UnsupportedMediaType         415  unsupported_media_type
 +-- RateLimited                  429  rate_limit_exceeded
 +-- HeadersTooLarge              431  headers_too_large
++-- NotImplementedHere           501  not_implemented
 +-- UpstreamError                502  upstream_error
 |   +-- UpstreamRefused          (the upstream's own status, code and param: 400, 404, 409, 413, 422, 429)
 |   +-- UpstreamAuthError        502  upstream_auth_error
@@ -26,6 +27,8 @@ GatewayError                     500  internal_error
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
 |   +-- UpstreamTimeout          504  upstream_timeout
+|   +-- UpstreamOverloaded       503  upstream_overloaded
+|   +-- UpstreamUnavailable      503  upstream_unavailable
 +-- Unavailable                  503  overloaded
     +-- Overloaded               (more requests in flight than the gateway takes)
 
@@ -33,6 +36,7 @@ The facts are class attributes; how they look on the wire is `contract/render.py
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class GatewayError(Exception):
@@ -170,10 +174,26 @@ class HeadersTooLarge(GatewayError):
     code = "headers_too_large"
 
 
+class NotImplementedHere(GatewayError):
+    """A whole operation that a gateway cannot offer, whoever is behind it."""
+
+    status = 501
+    type = "invalid_request_error"
+    code = "not_implemented"
+
+
 class UpstreamError(GatewayError):
+    """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own."""
+
     status = 502
     type = "upstream_error"
     code: str | None = "upstream_error"
+    upstream_status: int | None = None
+
+    def answered(self, status: int) -> Self:
+        """The same, with the status that the upstream gave."""
+        self.upstream_status = status
+        return self
 
 
 class UpstreamRefused(UpstreamError):
@@ -190,7 +210,7 @@ class UpstreamRefused(UpstreamError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, param=param, headers=headers)
-        self.status = status
+        self.status = self.upstream_status = status
         self.type = type
         self.code = code
 
@@ -216,6 +236,20 @@ class UpstreamStreamTruncated(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
+
+
+class UpstreamOverloaded(UpstreamError):
+    """The upstream is well, but has too much to do."""
+
+    status = 503
+    code = "upstream_overloaded"
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The upstream is not asked for a while, because it failed too often; `headers` say when to come back."""
+
+    status = 503
+    code = "upstream_unavailable"
 
 
 class Unavailable(GatewayError):

@@ -1,7 +1,7 @@
-"""The spine: resolve the route, then let the provider answer."""
+"""The spine: find out who answers, then let that provider, or one after the other, do it."""
 
-import asyncio
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from copy import copy
 from typing import TypedDict
 
 import structlog
@@ -12,102 +12,97 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
-from ai_gateway.routing.registry import BUILT_IN, Registry
-from ai_gateway.routing.resolver import Resolver
+from ai_gateway.resilience.tries import Resilience
+from ai_gateway.routing.menu import Menu, entry
+from ai_gateway.routing.registry import Registry
+from ai_gateway.routing.resolver import Route, Routing
 from gateway_contract.openai import models
 
 _log = structlog.get_logger(__name__)
-# One silent provider must not keep the list of all others back.
-_LIST_TIMEOUT_S = 5.0
 
 type Chat = models.CreateChatCompletionResponse | Stream[models.CreateChatCompletionStreamResponse]
 type Completion = models.CreateCompletionResponse | Stream[models.CreateCompletionStreamResponse]
-type Request = models.CreateChatCompletionRequest | models.CreateCompletionRequest | models.CreateEmbeddingRequest
+type Streamed = models.CreateChatCompletionRequest | models.CreateCompletionRequest
+type Request = Streamed | models.CreateEmbeddingRequest
 
 
 class Gateway:
-    """Every operation on models, for whichever provider the call leads to."""
+    """Every operation on models, for whichever provider the call leads to.
 
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-        self._resolver = Resolver(registry)
+    `routing` can be replaced at any time: a call reads it once, and keeps what it has read.
+    """
+
+    def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
+        self.routing = routing
+        self.resilience = resilience or Resilience()
+        self._menu = Menu()
+
+    @property
+    def registry(self) -> Registry:
+        """The configured providers."""
+        return self.routing.registry
 
     async def chat(self, call: Call, body: models.CreateChatCompletionRequest) -> Chat:
-        provider = self._route(call, body)
         if body.stream:
-            state = StreamState[ChatChunk](body.n or 1, **_stream_terms(call, provider, body))
-            chunks = provider.stream_chat_completion(call, body)
-            return Stream(conform_stream(chunks, state, observe=provider.conformance == "observe"))
-        return await provider.create_chat_completion(call, body)
+            return Stream(await self._stream(call, body, _chat_chunks))
+        return await self._reply(call, body, lambda provider, sent: provider.create_chat_completion(call, sent))
 
     async def complete(self, call: Call, body: models.CreateCompletionRequest) -> Completion:
-        provider = self._route(call, body)
         if body.stream:
-            state = StreamState[CompletionChunk](
-                prompt_count(body) * (body.n or 1), **_stream_terms(call, provider, body)
-            )
-            chunks = provider.stream_completion(call, body)
-            return Stream(conform_stream(chunks, state, observe=provider.conformance == "observe"))
-        return await provider.create_completion(call, body)
+            return Stream(await self._stream(call, body, _completion_chunks))
+        return await self._reply(call, body, lambda provider, sent: provider.create_completion(call, sent))
 
     async def embed(self, call: Call, body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
-        provider = self._route(call, body)
-        reply = await provider.create_embeddings(call, body)
-        if provider.conformance == "observe":
-            return reply
-        reply, repairs = conform_embeddings(reply, body)
-        for rule in repairs:
-            _reporter(call, provider)(rule)
-        return reply
+        return await self._reply(call, body, lambda provider, sent: _embeddings(call, provider, sent))
+
+    async def providers_for(self, call: Call, model: str) -> list[Provider]:
+        """Who would be asked for a model, one after the other. Raises ProviderNotFound or ModelNotFound."""
+        return [route.provider for route in (await self.routing.resolve(call.provider, model)).options]
 
     async def list_models(self, call: Call) -> models.ListModelsResponse:
         """One provider's models or, through `/v1`, everybody's, under ids that lead back to them."""
+        routing = self.routing
         if call.provider is not None:
-            return await self._named(call, self.registry.get(call.provider)).list_models(call)
-        found = await asyncio.gather(*(self._listed(call, provider) for provider in self.registry))
-        silent = [provider.name for provider, listed in zip(self.registry, found, strict=True) if listed is None]
+            provider = routing.registry.get(call.provider)
+            _name(call, Route(provider, ""), "")
+            return await provider.list_models(call)
+        shown, silent = await self._menu.read(routing)
         if silent:
             call.reply_headers["x-gateway-models-missing"] = ",".join(silent)
-        return models.ListModelsResponse(object="list", data=[model for listed in found for model in listed or ()])
-
-    async def _listed(self, call: Call, provider: Provider) -> list[models.Model] | None:
-        """What one provider lists; None when it cannot say, which must not hide what the others have."""
-        own = replace(call, reply_headers={}, repairs=set())  # headers of one upstream say nothing about the union
-        try:
-            async with asyncio.timeout(_LIST_TIMEOUT_S):
-                found = (await provider.list_models(own)).data
-        except Exception as error:  # whatever is wrong with one must not hide the others
-            _log.warning("models not listed", provider=provider.name, reason=repr(error))
-            return None
-        return [model.model_copy(update={"id": self._public_id(provider, model.id)}) for model in found]
+        return models.ListModelsResponse(object="list", data=shown)
 
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
-        route = self._resolver.resolve(call.provider, model)
-        found = await self._named(call, route.provider).retrieve_model(call, route.model)
+        """What is known of it here, or else what its provider says."""
+        routing = self.routing
+        route = (await routing.resolve(call.provider, model)).options[0]
+        _name(call, route, model)
         if call.provider is not None:
-            return found
-        return found.model_copy(update={"id": self._public_id(route.provider, found.id)})
+            return await route.provider.retrieve_model(call, route.model)
+        known = entry(routing, model)
+        if known is not None:
+            return known
+        found = await route.provider.retrieve_model(call, route.model)
+        return found.model_copy(update={"id": routing.public_id(route.provider.name, found.id)})
 
-    def _public_id(self, provider: Provider, model: str) -> str:
-        plain = provider.name == BUILT_IN and self.registry.only_built_in
-        return model if plain else f"{provider.name}/{model}"
+    async def _reply[Body: Request, Reply](
+        self, call: Call, body: Body, ask: Callable[[Provider, Body], Awaitable[Reply]]
+    ) -> Reply:
+        routes = await self.routing.resolve(call.provider, body.model)
+        return await self.resilience.reply(
+            call, routes.options, lambda route: ask(route.provider, _sent(call, route, copy(body)))
+        )
 
-    def _route(self, call: Call, body: Request) -> Provider:
-        """Who answers; the body's model becomes what it is called there, and fields of no use there go."""
-        route = self._resolver.resolve(call.provider, body.model)
-        if route.model != body.model:
-            body.model = route.model
-        provider = self._named(call, route.provider)
-        provider.parameters.apply(call, body)
-        return provider
-
-    @staticmethod
-    def _named(call: Call, provider: Provider) -> Provider:
-        call.reply_headers["x-gateway-provider"] = provider.name
-        return provider
+    async def _stream[Body: Streamed, Chunk](
+        self, call: Call, body: Body, ask: Callable[[Call, Provider, Body], AsyncGenerator[Chunk]]
+    ) -> AsyncGenerator[Chunk]:
+        routes = await self.routing.resolve(call.provider, body.model)
+        return await self.resilience.stream(
+            call, routes.options, lambda route: ask(call, route.provider, _sent(call, route, copy(body)))
+        )
 
     async def aclose(self) -> None:
         """Close every provider, whatever the one before it did."""
+        await self.routing.catalogue.aclose()
         for provider in self.registry:
             try:
                 await provider.aclose()
@@ -115,14 +110,55 @@ class Gateway:
                 _log.warning("provider did not close", provider=provider.name, exc_info=error)
 
 
+def _sent[Body: Request](call: Call, route: Route, body: Body) -> Body:
+    """The body as the provider gets it: the model under its name there, without fields that are of no use there."""
+    _name(call, route, body.model)
+    if route.model != body.model:
+        body.model = route.model
+    route.provider.parameters.apply(call, body)
+    return body
+
+
+def _name(call: Call, route: Route, asked: str) -> None:
+    """Say in the reply who answers, and under which name the model is called there if that is another."""
+    call.reply_headers["x-gateway-provider"] = route.provider.name
+    if route.model != asked:
+        call.called(route.model)
+
+
+def _chat_chunks(
+    call: Call, provider: Provider, body: models.CreateChatCompletionRequest
+) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
+    state = StreamState[ChatChunk](body.n or 1, **_stream_terms(call, provider, body))
+    return conform_stream(provider.stream_chat_completion(call, body), state, observe=provider.conformance == "observe")
+
+
+def _completion_chunks(
+    call: Call, provider: Provider, body: models.CreateCompletionRequest
+) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
+    choices = prompt_count(body) * (body.n or 1)
+    state = StreamState[CompletionChunk](choices, **_stream_terms(call, provider, body))
+    return conform_stream(provider.stream_completion(call, body), state, observe=provider.conformance == "observe")
+
+
+async def _embeddings(
+    call: Call, provider: Provider, body: models.CreateEmbeddingRequest
+) -> models.CreateEmbeddingResponse:
+    reply = await provider.create_embeddings(call, body)
+    if provider.conformance == "observe":
+        return reply
+    reply, repairs = conform_embeddings(reply, body)
+    for rule in repairs:
+        _reporter(call, provider)(rule)
+    return reply
+
+
 class _Terms(TypedDict):
     include_usage: bool
     report: Report
 
 
-def _stream_terms(
-    call: Call, provider: Provider, body: models.CreateChatCompletionRequest | models.CreateCompletionRequest
-) -> _Terms:
+def _stream_terms(call: Call, provider: Provider, body: Streamed) -> _Terms:
     options = body.stream_options
     return {"include_usage": bool(options and options.include_usage), "report": _reporter(call, provider)}
 

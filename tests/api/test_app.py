@@ -114,7 +114,7 @@ async def test_health_shows_details_to_this_machine_and_to_key_holders_only() ->
     async with client(allowed_api_keys=["k"], client_address="203.0.113.9") as http:
         assert (await http.get("/health")).json() == {"status": "ok"}
         known = await http.get("/health", headers={"authorization": "Bearer k"})
-        assert known.json()["providers"] == [{"name": "custom", "state": "ready"}]
+        assert known.json()["providers"] == [{"name": "custom", "state": "ready", "breaker": "closed"}]
         assert (await http.get("/health", headers={"authorization": "Bearer x"})).status_code == 401
     async with client(allowed_api_keys=["k"]) as http:
         assert "providers" in (await http.get("/health")).json()

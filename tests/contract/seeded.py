@@ -70,11 +70,24 @@ def wrong_content_type(reply: Reply, body: bytes) -> Reply:
     return reply[0], [(name, b"text/html" if name == b"content-type" else value) for name, value in reply[1]], reply[2]
 
 
+def drops_line_field(reply: Reply, body: bytes) -> Reply:
+    return reply[0], reply[1], reply[2].replace(b'"done":', b'"over":')
+
+
+def spoils_a_line(reply: Reply, body: bytes) -> Reply:
+    return reply[0], reply[1], reply[2].replace(b'"content":"', b'"content":7,"x":"')
+
+
+def envelope_of_the_other_wire(reply: Reply, body: bytes) -> Reply:
+    return (reply[0], reply[1], b'{"error":{"message":"no"}}') if reply[0] >= 400 else reply
+
+
+LINE_FAULTS = (drops_line_field, spoils_a_line, envelope_of_the_other_wire)
 FAULTS: dict[str, Spoil] = {
     spoil.__name__: spoil
     for spoil in (
         lax, wrong_error_shape, missing_request_id, missing_challenge, missing_allow, crash_on_null, refuses_valid,
-        undocumented_status, drops_required_field, drops_chunk_field, wrong_content_type,
+        undocumented_status, drops_required_field, drops_chunk_field, wrong_content_type, *LINE_FAULTS,
     )
 }  # fmt: skip
 

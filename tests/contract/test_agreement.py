@@ -21,6 +21,7 @@ from schemathesis import GenerationMode
 from ai_gateway.contract.body import parse_json
 from ai_gateway.errors import InvalidRequest
 from gateway_contract.gateway import models as gateway_models
+from gateway_contract.ollama import models as ollama_models
 from gateway_contract.openai import models as openai_models
 
 CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
@@ -39,11 +40,30 @@ SCHEMAS = {
         "ErrorResponse",
     )
 } | {name: getattr(gateway_models, name) for name in ("ServiceInfo", "HealthReport", "VersionInfo")}
+SCHEMAS |= {
+    name: getattr(ollama_models, name)
+    for name in (
+        "OllamaChatRequest",
+        "OllamaGenerateRequest",
+        "OllamaEmbedRequest",
+        "OllamaEmbeddingsRequest",
+        "OllamaShowRequest",
+        "OllamaChatResponse",
+        "OllamaChatStreamEvent",
+        "OllamaGenerateResponse",
+        "OllamaGenerateStreamEvent",
+        "OllamaEmbedResponse",
+        "OllamaEmbeddingsResponse",
+        "OllamaListResponse",
+        "OllamaShowResponse",
+        "OllamaErrorResponse",
+    )
+}
 GENERATED = 260
 MUTATIONS = 4
 """Changed copies of each generated value."""
 CASES_EACH = 1_000
-"""At least; generation may run dry early. 13 schemas make 13,000 cases and more."""
+"""At least; generation may run dry early. 27 schemas make 27,000 cases and more."""
 
 
 @cache

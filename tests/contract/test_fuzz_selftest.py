@@ -10,10 +10,12 @@ from contextlib import contextmanager
 import pytest
 
 from scripts.fuzz.__main__ import fuzz
-from tests.contract.seeded import FAULTS
+from tests.contract.seeded import FAULTS, LINE_FAULTS
 from tests.support.gateway import HOST, free_port
 
 CHAT = ("--include-path-regex", r"^/\{provider\}/v1/(chat/completions|models)$")
+OLLAMA = ("--include-path-regex", "^/api/(chat|generate)$")
+LINES = [fault.__name__ for fault in LINE_FAULTS]
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def await_answer(base_url: str, process: subprocess.Popen[bytes]) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [*FAULTS, "no_auth"])
+@pytest.mark.parametrize("fault", [*(fault for fault in FAULTS if fault not in LINES), "no_auth"])
 def test_a_seeded_fault_is_caught(fault: str) -> None:
     with seeded_gateway(fault) as base_url:
         ran = fuzz(base_url, 15, *CHAT, "--max-failures", "1", quiet=True)
@@ -48,7 +50,17 @@ def test_a_seeded_fault_is_caught(fault: str) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_fault_the_same_harness_is_green() -> None:
+@pytest.mark.parametrize("fault", LINES)
+def test_a_fault_in_lines_is_caught(fault: str) -> None:
+    with seeded_gateway(fault) as base_url:
+        ran = fuzz(base_url, 15, *OLLAMA, "--max-failures", "1", quiet=True)
+    assert ran.returncode == 1, ran.stdout
+    assert "FAILURES" in ran.stdout, ran.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operations", [CHAT, OLLAMA])
+def test_without_a_fault_the_same_harness_is_green(operations: tuple[str, ...]) -> None:
     with seeded_gateway("none") as base_url:
-        ran = fuzz(base_url, 15, *CHAT, quiet=True)
+        ran = fuzz(base_url, 15, *operations, quiet=True)
     assert ran.returncode == 0, ran.stdout

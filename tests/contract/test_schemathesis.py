@@ -21,15 +21,15 @@ CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_te
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_schemathesis_finds_nothing() -> None:
     with running_gateway(ALLOWED_API_KEYS=KEY, LOG_LEVEL="warning") as gateway:
         ran = fuzz(gateway.base_url, EXAMPLES, quiet=True)
     assert ran.returncode == 0, ran.stdout
-    assert "Operations:       18 selected / 18 total" in ran.stdout, ran.stdout
+    assert "Operations:       35 selected / 35 total" in ran.stdout, ran.stdout
     generated = re.search(r"(\d+) generated", ran.stdout)
     assert generated, ran.stdout
-    assert int(generated[1]) > 3_000, "too few cases to prove anything"
+    assert int(generated[1]) > 5_000, "too few cases to prove anything"
 
 
 def oracle(name: str) -> jsonschema_rs.Draft202012Validator:

@@ -1,4 +1,4 @@
-"""OpenAI's own Node SDK against the live gateway; `node/checks.mjs` says what is checked, one test for each."""
+"""OpenAI's and Ollama's own Node SDKs against the live gateway; `node/*.mjs` say what is checked, one test for each."""
 
 import fcntl
 import os
@@ -18,8 +18,12 @@ from tests.support.gateway import TEST_KEY, LiveGateway
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent / "node"
-SCRIPT = HERE / "checks.mjs"
-NAMES = re.findall(r"^  async '([^']+)'\(\) \{$", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
+SCRIPTS = [HERE / "checks.mjs", HERE / "ollama.mjs"]
+NAMES = [
+    name
+    for script in SCRIPTS
+    for name in re.findall(r"^  async '([^']+)'\(\) \{$", script.read_text(encoding="utf-8"), re.MULTILINE)
+]
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
 
@@ -70,9 +74,13 @@ def _runtime() -> Path:
 
 @pytest.fixture(scope="module")
 def results(node: Path, gateway: LiveGateway) -> dict[str, str]:
-    """The line that the script printed for each check."""
+    """The line that a script printed for each check."""
+    return {name: line for script in SCRIPTS for name, line in _run(node, script, gateway).items()}
+
+
+def _run(node: Path, script: Path, gateway: LiveGateway) -> dict[str, str]:
     done = subprocess.run(
-        [node, SCRIPT],
+        [node, script],
         env={"PATH": os.environ["PATH"], "GATEWAY_URL": gateway.base_url, "GATEWAY_KEY": TEST_KEY},
         cwd=HERE,
         capture_output=True,
@@ -85,8 +93,8 @@ def results(node: Path, gateway: LiveGateway) -> dict[str, str]:
     return {line.removeprefix("not ").removeprefix("ok ").partition(": ")[0]: line for line in lines}
 
 
-def test_the_script_holds_checks() -> None:
-    assert len(NAMES) >= 30
+def test_the_scripts_hold_checks_of_different_names() -> None:
+    assert len(set(NAMES)) == len(NAMES) >= 40
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -246,6 +246,20 @@ def test_a_field_of_another_type_makes_what_reads_it_red(tree: Path) -> None:
     assert "src/ai_gateway/gateway.py" in typed(tree)
 
 
+def test_a_field_of_ollamas_wire_owes_a_policy_and_its_type_binds_the_handler(tree: Path) -> None:
+    def alter(document: Json) -> None:
+        schemas = document["components"]["schemas"]
+        schemas["ChatRequest"]["properties"]["tomorrow"] = {"type": "boolean"}
+        schemas["EmbedRequest"]["properties"]["input"] = {"type": "integer"}
+
+    change(tree, "ollama/facts.yaml", alter)
+    contract(tree, "gen")
+    red = typed(tree)
+    assert "ollama_policies.py:" in red
+    assert 'Missing key "tomorrow" for TypedDict "OllamaChatParameters"' in red
+    assert "src/ai_gateway/api/ollama.py" in red
+
+
 def test_a_spec_that_was_changed_and_not_generated_fails_the_check(tree: Path) -> None:
     assert python(tree, "-m", "scripts.contract", "check").returncode == 0
     change(tree, "info.yaml", lambda document: document.update(summary="Another."))

@@ -43,7 +43,8 @@ def upstream() -> Iterator[Upstream]:
 
 @contextlib.contextmanager
 def relaying(url: str, **env: str) -> Iterator[LiveGateway]:
-    settings = {"ALLOWED_API_KEYS": TEST_KEY, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": UPSTREAM_KEY, **env}
+    once = {"MAX_RETRIES": "0", "BREAKER_THRESHOLD": "0"}  # what one answer of an upstream does, and no more
+    settings = {"ALLOWED_API_KEYS": TEST_KEY, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": UPSTREAM_KEY, **once, **env}
     with running_gateway(**settings) as live:
         yield live
 

@@ -22,7 +22,9 @@ from ai_gateway.providers.openai_compatible import OpenAICompatible
 from ai_gateway.providers.policy import DROPPED_HEADER
 from ai_gateway.providers.same_wire import SAME_WIRE
 from ai_gateway.providers.upstream import ProviderRow, Timeouts, Upstream as Configured
+from ai_gateway.routing.catalogue import Catalogue
 from ai_gateway.routing.registry import Registry
+from ai_gateway.routing.resolver import Routing
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
 from tests.support.behaviours import behave
@@ -188,7 +190,8 @@ async def test_a_further_field_of_an_embedding_request_is_400_under_every_settin
 async def test_policies_of_a_row_hold_before_its_upstream_is_called(upstream: Upstream) -> None:
     timeouts = Timeouts(connect=5, request=5, stream_idle=5, stream=5)
     row = ProviderRow("lab", upstream.url, "LAB_API_KEY", policies=PICKY)
-    gateway = Gateway(Registry([OpenAICompatible(Configured("lab", upstream.url, SecretStr("k"), timeouts, row))]))
+    provider = OpenAICompatible(Configured("lab", upstream.url, SecretStr("k"), timeouts, row))
+    gateway = Gateway(Routing(Registry([provider]), Catalogue([provider])))
     call = Call(operation="any", request_id="r", provider="lab")
     try:
         body = validate(models.CreateChatCompletionRequest, chat("picky", user="u", seed=1))

@@ -59,6 +59,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
             "STREAM_IDLE_TIMEOUT_S": "1",
             "ALLOWED_API_KEYS": TEST_KEY,
             "MAX_RETRIES": "0",
+            "BREAKER_THRESHOLD": "0",
         }
         live = stack.enter_context(running_gateway(**settings, **rig.env(fake)))
         headers = {"authorization": f"Bearer {TEST_KEY}"}

@@ -10,14 +10,19 @@ from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.types import Policy
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import InvalidRequest, UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
 from ai_gateway.gateway import Gateway
+from ai_gateway.providers.anthropic_parameters import POLICIES as ANTHROPIC
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.custom.parameters import POLICIES
-from ai_gateway.providers.policy import DROPPED_HEADER, Parameters, names
+from ai_gateway.providers.policy import DROPPED_HEADER, Parameters, name_dropped, names
+from ai_gateway.providers.quirks import Quirks
 from ai_gateway.providers.rows import ROWS
 from ai_gateway.providers.same_wire import SAME_WIRE
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
+from ai_gateway.routing.catalogue import Catalogue
 from ai_gateway.routing.registry import Registry
+from ai_gateway.routing.resolver import Routing
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
 
@@ -58,7 +63,8 @@ def test_every_adapter_decides_about_every_field_of_the_contract(adapter: str, m
     assert set(decided.values()) <= set(get_args(Policy.__value__))
     for name, field in model.model_fields.items():
         assert field.alias is None, "a field is known here by its name on the wire"
-        assert not field.is_required() or decided[name] in {"forwarded", "mapped"}, "it cannot do without"
+        offered = set(decided.values()) != {"refused"}
+        assert not (offered and field.is_required()) or decided[name] in {"forwarded", "mapped"}, "it cannot do without"
 
 
 def test_the_closed_bodies_are_those_whose_models_take_nothing_further() -> None:
@@ -66,8 +72,10 @@ def test_the_closed_bodies_are_those_whose_models_take_nothing_further() -> None
     assert closed == CLOSED
 
 
-def test_an_upstream_of_the_same_wire_gets_everything() -> None:
-    for row in ROWS:
+def test_an_upstream_of_the_same_wire_without_quirks_gets_everything() -> None:
+    plain = [row for row in ROWS if row.quirks == Quirks() and row.adapter == OPENAI_COMPATIBLE]
+    assert "openai" in {row.name for row in plain}
+    for row in plain:
         for fields in Parameters(row.name, row.policies, "forward").operations:
             decided = Parameters(row.name, row.policies, "forward").policies(fields)
             assert {name for name, policy in decided.items() if policy != "forwarded"} == {"model"}
@@ -100,6 +108,24 @@ def test_a_refused_field_is_400_and_nothing_is_taken_out() -> None:
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, "unsupported_parameter", "prediction")
     assert "'lab'" in caught.value.message
     assert (body.user, call.reply_headers) == ("u", {})
+
+
+def test_an_operation_that_is_refused_as_a_whole_is_not_offered() -> None:
+    embedding = validate(models.CreateEmbeddingRequest, {"model": "m", "input": "x"})
+    call = Call(operation="createEmbedding", request_id="r")
+    with pytest.raises(UnsupportedOperation) as caught:
+        Parameters("lab", ANTHROPIC, "forward").apply(call, embedding)
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, "unsupported_operation", None)
+    assert "'lab' does not offer createEmbedding" in caught.value.message
+
+
+def test_what_an_adapter_drops_is_named_beside_what_its_policies_drop() -> None:
+    call = Call(operation="any", request_id="r")
+    name_dropped(call, [])
+    assert DROPPED_HEADER not in call.reply_headers
+    name_dropped(call, ["user", "store"])
+    name_dropped(call, ["messages.name", "o dd"])
+    assert call.reply_headers[DROPPED_HEADER] == "messages.name,store,user,+1"
 
 
 def test_unknown_fields_are_forwarded_as_they_came() -> None:
@@ -145,8 +171,13 @@ def test_a_header_names_only_what_is_harmless_and_counts_the_rest(fields: list[s
     assert names(fields) == shown
 
 
+def alone(provider: CustomProvider) -> Routing:
+    registry = Registry([provider])
+    return Routing(registry, Catalogue(registry))
+
+
 async def test_the_built_in_provider_names_what_it_does_not_honour_and_answers_without_it() -> None:
-    gateway = Gateway(Registry([CustomProvider()]))
+    gateway = Gateway(alone(CustomProvider()))
     calls = [Call(operation="any", request_id="r") for _ in range(2)]
     plain = await gateway.chat(calls[0], chat(seed=3))
     more = await gateway.chat(calls[1], chat(seed=3, temperature=1.5, metadata={"a": "b"}, user="u"))
@@ -159,5 +190,5 @@ async def test_the_built_in_provider_names_what_it_does_not_honour_and_answers_w
 
 async def test_a_voice_without_speech_means_nothing_to_the_built_in_provider_and_it_says_so() -> None:
     call = Call(operation="any", request_id="r")
-    await Gateway(Registry([CustomProvider()])).chat(call, chat(audio={"voice": "alloy", "format": "mp3"}))
+    await Gateway(alone(CustomProvider())).chat(call, chat(audio={"voice": "alloy", "format": "mp3"}))
     assert call.reply_headers[DROPPED_HEADER] == "audio"

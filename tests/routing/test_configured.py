@@ -74,3 +74,32 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         configured({"OPENAI_BASE_URL": "http://h/v1", "GROQ_BASE_URL": "http://h/v1", "VLLM_BASE_URL": "h"})
     assert len(caught.value.problems) == 3
+
+
+def test_a_table_without_an_address_adds_to_what_a_known_providers_variables_say() -> None:
+    table = ProviderSettings(request_timeout_s=7, conformance="enforce", dropped=["user"])
+    found = configured({"GROQ_API_KEY": "k", "GROQ_BASE_URL": "http://127.0.0.1:5/v1"}, groq=table)["groq"]
+    assert (found.base_url, found.api_key, found.table) == ("http://127.0.0.1:5/v1", SecretStr("k"), table)
+    assert "user" in found.row.quirks.dropped
+
+
+def test_a_table_may_bring_the_key_of_a_known_provider() -> None:
+    found = configured({"TEAM": "k"}, openai=ProviderSettings(api_key_env="TEAM"))["openai"]
+    assert (found.base_url, found.api_key) == ("https://api.openai.com/v1", SecretStr("k"))
+
+
+def test_a_known_local_server_is_configured_by_a_table_alone() -> None:
+    assert configured({}, vllm=ProviderSettings())["vllm"].base_url == "http://127.0.0.1:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "complaint"),
+    [
+        ("openai", ProviderSettings(), "OPENAI_API_KEY is missing, but .providers.openai. is there"),
+        ("openai", ProviderSettings(api_key_env="NOT_SET"), "NOT_SET is missing"),
+        ("lab", ProviderSettings(), "providers.lab: base_url is missing"),
+    ],
+)
+def test_a_table_that_does_not_suffice_says_what_is_missing(name: str, table: ProviderSettings, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        configured({}, **{name: table})

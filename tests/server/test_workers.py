@@ -125,7 +125,7 @@ def test_no_worker_outlives_a_supervisor_that_was_killed(gateway: LiveGateway) -
 def test_ctrl_c_ends_all_of_them_once(gateway: LiveGateway) -> None:
     eventually(lambda: len(workers_of(gateway)) == 2)
     workers = workers_of(gateway)
-    for pid in [gateway.process.pid, *(worker.pid for worker in workers)]:  # as a terminal does, to the whole group
+    for pid in (gateway.process.pid, *(worker.pid for worker in workers)):  # as a terminal does, to the whole group
         os.kill(pid, signal.SIGINT)
     assert gateway.process.wait(10) == 0
     assert not [worker for worker in workers if worker.is_running()]

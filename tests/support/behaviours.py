@@ -402,7 +402,12 @@ async def gzipped(exchange: Exchange) -> None:
 
 @behaviour("gzip-bomb")
 async def gzip_bomb(exchange: Exchange) -> None:
-    await exchange.reply(gzip.compress(b" " * 200_000_000, 1), headers={"content-encoding": "gzip"})
+    await exchange.reply(_bomb(), headers={"content-encoding": "gzip"})
+
+
+def _bomb() -> bytes:
+    """Two hundred members of a megabyte each, which is one gzip text: made in no time, unlike one of 200 MB."""
+    return gzip.compress(bytes(1_000_000)) * 200
 
 
 @behaviour("huge-body")

@@ -26,7 +26,10 @@ class Hangup(Exception):
 
 @dataclass
 class Seen:
-    """One request as it arrived. `gone` is set when its connection has ended; `gone_at` says when (monotonic)."""
+    """One request as it arrived. `gone` is set when it has ended; `gone_at` says when (monotonic).
+
+    Requests of the same `peer`, a port, came over the same connection.
+    """
 
     method: str
     path: str
@@ -35,6 +38,7 @@ class Seen:
     at: float = field(default_factory=time.monotonic)
     gone: threading.Event = field(default_factory=threading.Event)
     gone_at: float = 0.0
+    peer: int = 0
 
     @property
     def json(self) -> dict[str, Any]:
@@ -168,6 +172,7 @@ class Upstream:
     async def _conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = b""
         while seen := await _read_request(reader, first):
+            seen.peer = writer.get_extra_info("peername")[1]
             self.requests.append(seen)
             try:
                 first = await self._answer(reader, Exchange(seen, writer))

@@ -1,7 +1,7 @@
 """The only composition root: settings in, application out."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import override
 
@@ -13,84 +13,68 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 import gateway_contract.gateway.routes as gateway_routes
+import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
-from ai_gateway.accounts.keys import KeyRing
-from ai_gateway.api.access import Access
-from ai_gateway.api.docs import docs_routes, served_contract
+from ai_gateway.api.assembly import Assembly
+from ai_gateway.api.docs import docs_routes
+from ai_gateway.api.ollama import OllamaHandlers
 from ai_gateway.api.openai import OpenAIHandlers
 from ai_gateway.api.status import Lifecycle, StatusHandlers
 from ai_gateway.config.constants import VERSION
-from ai_gateway.config.settings import Settings, environment, load
+from ai_gateway.config.settings import Settings, load
 from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.render import INTERNAL, openai_envelope
+from ai_gateway.contract.render import INTERNAL, Wires, ollama_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
-from ai_gateway.gateway import Gateway
 from ai_gateway.middleware.access_log import AccessLogMiddleware
 from ai_gateway.middleware.cors import CorsMiddleware
 from ai_gateway.middleware.limits import HeadLimitsMiddleware
 from ai_gateway.middleware.request_id import RequestIdMiddleware
 from ai_gateway.middleware.security_headers import SecurityHeadersMiddleware
 from ai_gateway.observability.logging import configure_logging
-from ai_gateway.providers.base import Provider
-from ai_gateway.providers.custom import CustomProvider
-from ai_gateway.providers.load import load_provider
-from ai_gateway.providers.upstream import Timeouts, Upstream
-from ai_gateway.routing.configured import configured_upstreams
-from ai_gateway.routing.registry import Registry
 
 # A full collection walks every generated model and costs 30-40 ms, which is the whole latency tail. What start-up made
 # is taken out of the collector's sight, and young objects, which die by reference count, are looked at less often.
 _GC_THRESHOLD = 20_000
 
 
-def get_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application, from the environment unless settings are given. Raises SettingsError."""
-    settings = settings or load()
+def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = load) -> FastAPI:
+    """Build the application from the settings given, or from those that `read` finds. Raises SettingsError.
+
+    A reload asks `read` again.
+    """
+    settings = settings or read()
     configure_logging(settings.log_level)
-    gateway = Gateway(Registry([*_upstreams(settings), CustomProvider("custom", settings.unknown_params or "forward")]))
-    access = Access(
-        KeyRing(key.get_secret_value() for key in settings.allowed_api_keys), allow_anonymous=settings.allow_anonymous
-    )
+    assembly = Assembly(settings, read)
+    gateway, access = assembly.gateway, assembly.access
     limits = BodyLimits(settings.request_max_size, settings.body_timeout_s)
     lifecycle = Lifecycle()
-    contract = served_contract(gateway.registry.names, keys_needed=bool(settings.allowed_api_keys))
-    endpoints = [f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item]
-    app = _bare_app(gateway, lifecycle, settings)
+    endpoints = [f"{method.upper()} {path}" for path, item in assembly.contract["paths"].items() for method in item]
+    ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))
+    wires = Wires({route.path.split("/")[1]: ollama_envelope for route in ollama.routes})
+    app = _bare_app(assembly, lifecycle, wires)
     admission = Admission(settings.max_in_flight)  # for work; those who ask how we are doing always get an answer
     app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).behind(admission)
-    status = StatusHandlers(gateway.registry, access, limits, lifecycle, endpoints, documented=settings.enable_docs)
+    app.router.routes += ollama.behind(admission)
+    status = StatusHandlers(
+        gateway,
+        access,
+        limits,
+        lifecycle,
+        endpoints,
+        documented=settings.enable_docs,
+        model_list=lambda: assembly.model_list,
+    )
     app.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
-        app.router.routes += docs_routes(contract, access if settings.docs_require_key else None)
-    app.openapi = lambda: contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
+        app.router.routes += docs_routes(lambda: assembly.contract, access if settings.docs_require_key else None)
+    app.openapi = lambda: assembly.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
+    app.state.wires = wires
     app.state.lifecycle = lifecycle
     app.state.gateway = gateway
     app.state.settings = settings
+    app.state.reload = assembly.reload
     return app
-
-
-def _upstreams(settings: Settings) -> list[Provider]:
-    timeouts = Timeouts(
-        connect=settings.connect_timeout_s,
-        request=settings.request_timeout_s,
-        stream_idle=settings.stream_idle_timeout_s,
-        stream=settings.stream_timeout_s,
-    )
-    return [
-        load_provider(
-            Upstream(
-                upstream.name,
-                upstream.base_url,
-                upstream.api_key,
-                timeouts,
-                upstream.row,
-                settings.provider_conformance.get(upstream.name, settings.conformance),
-                upstream.unknown_params or settings.unknown_params or upstream.row.unknown_params,
-            )
-        )
-        for upstream in configured_upstreams(settings.providers, environment())
-    ]
 
 
 class _App(FastAPI):
@@ -104,16 +88,19 @@ class _App(FastAPI):
         return app
 
 
-def _bare_app(gateway: Gateway, lifecycle: Lifecycle, settings: Settings) -> FastAPI:
+def _bare_app(assembly: Assembly, lifecycle: Lifecycle, wires: Wires) -> FastAPI:
+    settings = assembly.settings
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await assembly.start()
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         lifecycle.ready = True
         yield
         lifecycle.ready = False
-        await gateway.aclose()
+        await assembly.aclose()
 
     app = _App(
         title="Universal AI Gateway",
@@ -125,7 +112,7 @@ def _bare_app(gateway: Gateway, lifecycle: Lifecycle, settings: Settings) -> Fas
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    app.add_middleware(HeadLimitsMiddleware)  # the last that is added is outermost
+    app.add_middleware(HeadLimitsMiddleware, wires=wires)  # the last that is added is outermost
     if settings.cors_origins:
         app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
     for middleware in (AccessLogMiddleware, RequestIdMiddleware):
@@ -139,12 +126,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What no route of the contract takes: an unknown path, or a method that a path does not have."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods_of(request))
-        return _rendered(
-            MethodNotAllowed("This path does not take this method: see the Allow header.", headers={"allow": allowed})
+        refusal = MethodNotAllowed(
+            "This path does not take this method: see the Allow header.", headers={"allow": allowed}
         )
+        return _rendered(request, refusal)
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _rendered(NotFound("There is nothing at this path: see / for what there is."))
-    return _rendered(INTERNAL)
+        return _rendered(request, NotFound("There is nothing at this path: see / for what there is."))
+    return _rendered(request, INTERNAL)
 
 
 def _methods_of(request: Request) -> list[str]:
@@ -156,9 +144,10 @@ def _methods_of(request: Request) -> list[str]:
     return sorted(found)
 
 
-async def _unexpected(_: Request, __: Exception) -> Response:
-    return _rendered(INTERNAL)
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return _rendered(request, INTERNAL)
 
 
-def _rendered(error: GatewayError) -> Response:
-    return Response(openai_envelope(error), error.status, error.headers, "application/json")
+def _rendered(request: Request, error: GatewayError) -> Response:
+    wires: Wires = request.app.state.wires
+    return Response(wires.render(request.scope["path"], error), error.status, error.headers, "application/json")

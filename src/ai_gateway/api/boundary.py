@@ -1,13 +1,14 @@
-"""What every contract on OpenAI's wire has in common: who may enter, how much may be sent, how errors look."""
+"""What contracts have in common, for each wire: who may enter, how much may be sent, how errors look."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import override
 
 from starlette.types import Scope
 
 from ai_gateway.api.access import Access
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.render import openai_envelope
+from ai_gateway.contract.render import ollama_envelope, openai_envelope
 from ai_gateway.contract.route import Boundary, Security
 from ai_gateway.errors import GatewayError
 
@@ -26,3 +27,14 @@ class OpenAIBoundary(Boundary):
     @override
     def render(self, error: GatewayError) -> bytes:
         return openai_envelope(error)
+
+
+class OllamaBoundary(OpenAIBoundary):
+    """The same door with errors in Ollama's words; bodies may call themselves what they like, as they may there."""
+
+    def __init__(self, access: Access, body_limits: BodyLimits) -> None:
+        super().__init__(access, replace(body_limits, any_type=True))
+
+    @override
+    def render(self, error: GatewayError) -> bytes:
+        return ollama_envelope(error)

@@ -1,6 +1,7 @@
 """The served contract, and a page to read it without a network."""
 
 import json
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -26,8 +27,11 @@ summary{cursor:pointer}
 """
 
 
-def served_contract(providers: list[str], *, keys_needed: bool) -> dict[str, Any]:
-    """The generated contract as it holds here: the configured providers, and no key where none is needed."""
+def served_contract(providers: list[str], *, keys_needed: bool, default_model: bool = False) -> dict[str, Any]:
+    """The generated contract as it holds here.
+
+    It names the configured providers, asks for no key where none is needed, and for no model where there is a default.
+    """
     contract: dict[str, Any] = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
     for item in contract["paths"].values():
         for operation in item.values():
@@ -36,19 +40,38 @@ def served_contract(providers: list[str], *, keys_needed: bool) -> dict[str, Any
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path" and parameter["name"] == "provider":
                     parameter["schema"] = {**parameter["schema"], "enum": sorted(providers)}
+    if default_model:
+        _free_the_model(contract)
     return contract
 
 
-def docs_routes(contract: dict[str, Any], guard: Access | None = None) -> list[Route]:
-    """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in."""
-    document = json.dumps(contract, ensure_ascii=False).encode()
-    page = _page(contract)
+def _free_the_model(contract: dict[str, Any]) -> None:
+    """Where no provider stands in the path, say that `model` may be left out or null."""
+    schemas = contract["components"]["schemas"]
+    for path, item in contract["paths"].items():
+        for operation in item.values():
+            media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            name = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            if name and "{provider}" not in path and "model" in schemas[name].get("required", ()):
+                media["schema"] = {"$ref": f"#/components/schemas/{name}Routed"}
+                schemas.setdefault(f"{name}Routed", _without_model(schemas[name]))
+
+
+def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
+    model = {"anyOf": [schema["properties"]["model"], {"type": "null"}]}
+    required = [field for field in schema["required"] if field != "model"]
+    return {**schema, "properties": {**schema["properties"], "model": model}, "required": required}
+
+
+def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = None) -> list[Route]:
+    """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in. A reload changes the contract."""
 
     async def openapi(request: Request) -> Response:
+        document = json.dumps(contract(), ensure_ascii=False).encode()
         return _refusal(request, guard) or Response(document, media_type="application/json")
 
     async def docs(request: Request) -> Response:
-        return _refusal(request, guard) or HTMLResponse(page, headers=_HEADERS)
+        return _refusal(request, guard) or HTMLResponse(_page(contract()), headers=_HEADERS)
 
     return [Route("/openapi.json", openapi), Route("/docs", docs)]
 

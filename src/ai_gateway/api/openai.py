@@ -17,6 +17,15 @@ class OpenAIHandlers(OpenAIBoundary, Handlers):
         self.gateway = gateway
 
     @override
+    def fill_in(self, call: Call, value: object) -> object:
+        """Where the model decides who answers, a request without one gets the default, if the operator has set one."""
+        default = self.gateway.routing.rules.default_model
+        if default and call.provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
+            call.called(default)
+            return {**value, "model": default}
+        return value
+
+    @override
     async def create_chat_completion(self, call: Call, body: models.CreateChatCompletionRequest) -> Chat:
         return await self.gateway.chat(call, body)
 

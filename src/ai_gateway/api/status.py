@@ -1,19 +1,21 @@
 """The gateway's own operations: what runs here and how it is doing."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import override
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import OpenAIBoundary
+from ai_gateway.api.health import is_degraded, model_list_health, providers_health
 from ai_gateway.config.build import BUILD
 from ai_gateway.config.constants import VERSION
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import Unavailable
+from ai_gateway.gateway import Gateway
 from ai_gateway.providers.base import Provider
-from ai_gateway.routing.registry import Registry
+from ai_gateway.routing.list_feed import ListFeed
 from gateway_contract.gateway import models
 from gateway_contract.gateway.routes import Handlers
 
@@ -29,21 +31,22 @@ class Lifecycle:
 class StatusHandlers(OpenAIBoundary, Handlers):
     def __init__(  # noqa: PLR0913 - what a report is made of
         self,
-        registry: Registry,
+        gateway: Gateway,
         access: Access,
         body_limits: BodyLimits,
         lifecycle: Lifecycle,
         endpoints: list[str],
         *,
         documented: bool,
+        model_list: Callable[[], ListFeed | None],
     ) -> None:
         super().__init__(access, body_limits)
-        self.registry = registry
+        self.gateway = gateway
         self.lifecycle = lifecycle
         self.endpoints = endpoints
         self.documented = documented
         self._started = time.monotonic()
-        self._ledger = models.ParameterLedger(providers=[_ledger_of(provider) for provider in registry])
+        self._model_list = model_list
 
     @override
     async def get_service_info(self, call: Call) -> models.ServiceInfo | str:
@@ -54,7 +57,7 @@ class StatusHandlers(OpenAIBoundary, Handlers):
             version=VERSION,
             docs="/docs" if self.documented else None,
             openapi="/openapi.json" if self.documented else None,
-            providers=self.registry.names,
+            providers=self.gateway.registry.names,
             endpoints=self.endpoints,
         )
 
@@ -72,14 +75,18 @@ class StatusHandlers(OpenAIBoundary, Handlers):
 
     @override
     async def get_health(self, call: Call) -> models.HealthReport:
-        if not call.trusted:
-            return models.HealthReport(status="ok")
-        return models.HealthReport(
-            status="ok",
-            version=VERSION,
-            uptime_s=round(time.monotonic() - self._started, 3),
-            providers=[models.ProviderHealth(name=name, state="ready") for name in self.registry.names],
-        )
+        routing = self.gateway.routing
+        routing.catalogue.ask_around()  # for the next report: this one must not wait for anybody
+        feed = self._model_list()
+        status = feed.status if feed else None
+        report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")
+        if call.trusted:
+            report.version = VERSION
+            report.uptime_s = round(time.monotonic() - self._started, 3)
+            report.providers = providers_health(self.gateway)
+            if status is not None:
+                report.model_list = model_list_health(routing, status)
+        return report
 
     @override
     async def head_health(self, call: Call) -> None:
@@ -88,7 +95,10 @@ class StatusHandlers(OpenAIBoundary, Handlers):
     @override
     async def get_readiness(self, call: Call) -> models.Readiness:
         await self.head_readiness(call)
-        return models.Readiness(status="ready")
+        feed = self._model_list()
+        if feed is None:
+            return models.Readiness(status="ready")
+        return models.Readiness(status="ready", model_list=feed.status.state)
 
     @override
     async def head_readiness(self, call: Call) -> None:
@@ -101,7 +111,7 @@ class StatusHandlers(OpenAIBoundary, Handlers):
 
     @override
     async def list_parameters(self, call: Call) -> models.ParameterLedger:
-        return self._ledger
+        return models.ParameterLedger(providers=[_ledger_of(provider) for provider in self.gateway.registry])
 
 
 def _ledger_of(provider: Provider) -> models.ProviderParameters:

@@ -10,6 +10,9 @@ except PackageNotFoundError:  # run from a tree that was never installed
 # The version string that OpenAI's API answers with; clients log it.
 OPENAI_VERSION = "2020-10-01"
 
+# The version of Ollama whose API is spoken; clients refuse servers that are older than what they need.
+OLLAMA_VERSION = "0.13.5"
+
 # A provider must not take a name that stands first in one of our own paths.
 RESERVED_NAMES = frozenset(
     {"v1", "api", "docs", "redoc", "health", "healthz", "ready", "metrics", "openapi.json", "openapi.yaml"}

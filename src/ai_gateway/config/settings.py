@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, override
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -20,6 +21,8 @@ from pydantic_settings import (
 )
 
 CONFIG_FILE = "gateway.toml"
+# Tables have no form in the environment that anybody could read.
+_FILE_ONLY = ("PROVIDERS", "PROVIDER_CONFORMANCE", "ALIASES", "ROUTES")
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 # The second name of a pair is an alias for people who come from elsewhere.
@@ -44,15 +47,35 @@ class SettingsError(Exception):
 
 
 class ProviderSettings(BaseModel):
-    """One `[providers.NAME]` table of gateway.toml."""
+    """One `[providers.NAME]` table of gateway.toml. Without `base_url` it adds to a provider that the gateway knows."""
 
     model_config = ConfigDict(extra="forbid")
 
-    base_url: str
+    base_url: str | None = None
     wire: str = "openai"
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     unknown_params: UnknownParams | None = None
+    conformance: Conformance | None = None
+    connect_timeout_s: Seconds | None = None
+    request_timeout_s: Seconds | None = None
+    stream_idle_timeout_s: Seconds | None = None
+    stream_timeout_s: Seconds | None = None
+    headers: dict[str, SecretStr] = {}
+    renamed: dict[str, str] = {}
+    dropped: list[str] = []
+    refused: list[str] = []
+    token_arrays: bool | None = None
+
+
+class RouteSettings(BaseModel):
+    """One `[routes."NAME"]` table of gateway.toml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    targets: Annotated[list[str], Field(min_length=1)]
+    mode: Literal["fallback", "weighted"] = "fallback"
+    weights: list[Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]] | None = None
 
 
 def _named(name: str) -> AliasChoices:
@@ -82,6 +105,25 @@ class Settings(BaseSettings):
     connect_timeout_s: Annotated[Seconds, Field(description="seconds to connect to an upstream")] = 5.0
     stream_idle_timeout_s: Annotated[Seconds, Field(description="seconds between two chunks of a stream")] = 120.0
     stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
+    max_retries: Annotated[
+        int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
+    ] = 2
+    retry_refusals: Annotated[
+        tuple[Literal[408, 409, 429], ...],
+        NoDecode,
+        Field(description="refusals of an upstream that are tried again: any of 408, 409 and 429"),
+    ] = (408,)
+    retry_after_max_s: Annotated[
+        Seconds, Field(description="longest Retry-After of an upstream that is waited for; a longer one is passed on")
+    ] = 20.0
+    breaker_threshold: Annotated[
+        int, Field(ge=0, le=10_000, description="failures in a row that stop calls to an upstream; 0 for never")
+    ] = 20
+    breaker_window_s: Annotated[Seconds, Field(description="seconds that these failures must fall into")] = 30.0
+    breaker_pause_s: Annotated[Seconds, Field(description="seconds until one call may probe it again")] = 15.0
+    breaker_per_model: Annotated[
+        bool, Field(description="judge each model of an upstream by itself, not the upstream as a whole")
+    ] = False
     body_timeout_s: Annotated[Seconds, Field(description="seconds for a request's headers or body")] = 15.0
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
     max_in_flight: Annotated[int, Field(ge=1, description="requests in flight at once, for each worker")] = 2_000
@@ -106,7 +148,19 @@ class Settings(BaseSettings):
         UnknownParams | None,
         Field(description="forward, drop or reject request fields that the contract does not name"),
     ] = None
+    fetch_images: Annotated[
+        bool, Field(description="fetch images by URL for providers that take them in the request only")
+    ] = False
     providers: Annotated[dict[str, ProviderSettings], Field(description="further upstreams, in gateway.toml only")] = {}
+    default_model: Annotated[str | None, Field(description="model for requests at /v1 that name none")] = None
+    model_mapping_file: Annotated[Path | None, Field(description="aliases of models, as JSON or TOML")] = None
+    aliases: Annotated[dict[str, str], Field(description="aliases of models, in gateway.toml only")] = {}
+    routes: Annotated[dict[str, RouteSettings], Field(description="models with several targets, in gateway.toml")] = {}
+    model_list_url: Annotated[str | None, Field(description="where a list of models is fetched from")] = None
+    model_list_api_key: Annotated[SecretStr | None, Field(description="sent to that address as a bearer")] = None
+    model_list_refresh_s: Annotated[Seconds, Field(description="seconds between two fetches of the list")] = 300.0
+    model_list_cache: Annotated[Path | None, Field(description="file for the last good list")] = None
+    model_cache_ttl_s: Annotated[Seconds, Field(description="seconds that providers' own lists are kept")] = 300.0
 
     @classmethod
     @override
@@ -140,10 +194,42 @@ class Settings(BaseSettings):
                 )
         return tuple(origin.lower() for origin in origins)
 
+    @field_validator("model_list_url")
+    @classmethod
+    def _plain_address(cls, value: str | None) -> str | None:
+        if value is not None and (not is_web_address(value) or "@" in urlsplit(value).netloc or "#" in value):
+            raise ValueError("must look like https://host/models.json, without credentials or a fragment")
+        return value
+
+    @field_validator("model_list_api_key")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        key = value.get_secret_value() if value is not None else "k"
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ValueError("holds characters that no header can carry")
+        return value
+
+    @field_validator("retry_refusals", mode="before")
+    @classmethod
+    def _split_statuses(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        return [int(part) if part.isdecimal() else part for part in parts]
+
     @field_validator("log_level", "unknown_params", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def is_web_address(url: str) -> bool:
+    """Whether a text is an http or https address with a host."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:  # a port out of range, or half an IPv6 address
+        return False
 
 
 def environment() -> dict[str, str]:
@@ -161,11 +247,7 @@ def load(**given: object) -> Settings:
     """Read every source; what is `given`, by field name, comes first. Raises SettingsError with all problems found."""
     env = environment()
     problems = [problem for name, problem in _clashes(env) if name.lower() not in given]
-    problems += [
-        f"{name}: cannot be set in the environment: use {CONFIG_FILE}"
-        for name in ("PROVIDERS", "PROVIDER_CONFORMANCE")
-        if name in env
-    ]
+    problems += [f"{name}: cannot be set in the environment: use {CONFIG_FILE}" for name in _FILE_ONLY if name in env]
     path = Path(env.get("GATEWAY_CONFIG", CONFIG_FILE))
     if "GATEWAY_CONFIG" in env and not path.is_file():
         problems.append(f"GATEWAY_CONFIG: no such file: {path}")
@@ -202,5 +284,5 @@ def _unknown(path: Path) -> Iterator[str]:
 def _problems(error: ValidationError) -> Iterator[str]:
     for details in error.errors(include_url=False, include_input=False):
         location = [str(part) for part in details["loc"]]
-        name = ".".join(location) if location[0] == "providers" else location[0].upper()
+        name = ".".join(location) if location[0].upper() in _FILE_ONLY else location[0].upper()
         yield f"{name}: {details['msg'][0].lower()}{details['msg'][1:]}"

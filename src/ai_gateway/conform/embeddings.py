@@ -16,7 +16,7 @@ def conform_embeddings(
     data, repairs = _in_order(reply.data, input_count(body))
     wanted = body.encoding_format or "float"
     if any(isinstance(item.embedding, str) is not (wanted == "base64") for item in data):
-        recode = _to_base64 if wanted == "base64" else _to_floats
+        recode = to_base64 if wanted == "base64" else _to_floats
         data = [item.model_copy(update={"embedding": recode(item.embedding)}) for item in data]
         repairs.append("recode-vectors")
     if body.dimensions is not None:
@@ -53,7 +53,8 @@ def _check_dimensions(data: list[models.Embedding], dimensions: int) -> None:
             )
 
 
-def _to_base64(vector: list[float] | str) -> str:
+def to_base64(vector: list[float] | str) -> str:
+    """The vector as base64 of little-endian floats of 32 bits, as OpenAI's API gives it."""
     if isinstance(vector, str):
         return vector
     return base64.b64encode(_little_endian(array("f", vector)).tobytes()).decode()

@@ -23,15 +23,20 @@ _CLOSE = {"connection": "close"}
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How much may be read (bytes) and how long its start may take (seconds)."""
+    """How much may be read (bytes), how long its start may take (seconds), and whether it has to call itself JSON."""
 
     max_bytes: int
     timeout_s: float
+    any_type: bool = False
 
 
 async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> bytes:
     """The raw body. Raises UnsupportedMediaType, PayloadTooLarge, RequestTimeout, or ClientGone."""
-    _check_type(headers)
+    # A program may leave the type out where the wire's own server does not look at it. A web page, which browsers name
+    # in Origin, may not: other types are what it can send anywhere without being allowed to.
+    if not limits.any_type or "origin" in headers:
+        _check_type(headers)
+    _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
@@ -64,6 +69,9 @@ def _check_type(headers: Mapping[str, str]) -> None:
     charset = parameters.lower().replace(" ", "").partition("charset=")[2].partition(";")[0].strip('"')
     if charset not in {"", "utf-8", "utf8", "us-ascii"}:
         raise UnsupportedMediaType("The body must be JSON in UTF-8: leave the charset out.")
+
+
+def _check_encoding(headers: Mapping[str, str]) -> None:
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed: leave the header Content-Encoding out.")
 

@@ -1,8 +1,11 @@
-"""How a failure looks on OpenAI's wire."""
+"""How a failure looks on each wire."""
 
 import json
+from collections.abc import Callable, Mapping
 
 from ai_gateway.errors import GatewayError
+
+type Render = Callable[[GatewayError], bytes]
 
 INTERNAL = GatewayError("The gateway failed. Try again; if it persists, report the request id.")
 
@@ -21,3 +24,20 @@ def openai_envelope(error: GatewayError) -> bytes:
         "code": error.code,
     }
     return json.dumps({"error": fields}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def ollama_envelope(error: GatewayError) -> bytes:
+    """The JSON body of an error in Ollama's words: the message alone."""
+    return json.dumps({"error": error.message}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Wires:
+    """How errors look outside of the contract's operations: by the first part of the path, OpenAI's where none fits."""
+
+    def __init__(self, wires: Mapping[str, Render]) -> None:
+        self._wires = dict(wires)
+
+    def render(self, path: str, error: GatewayError) -> bytes:
+        """The error's JSON body for a request to `path`."""
+        first = path.lstrip("/").partition("/")[0]
+        return self._wires.get(first, openai_envelope)(error)

@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.framing import SSE, Framing
 from ai_gateway.contract.presence import ClientGone, Presence
 from ai_gateway.contract.render import as_gateway_error
 from ai_gateway.contract.stream import Stream
@@ -43,6 +44,10 @@ class Boundary(Protocol):
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
         """Whether the caller may see operational details. Raises Unauthorized; reads nothing of the body."""
+
+    def fill_in(self, call: Call, value: object) -> object:  # noqa: ARG002 - what an override needs
+        """The body with what a caller may leave out here; by default it is complete as it came."""
+        return value
 
     @abstractmethod
     def render(self, error: GatewayError) -> bytes:
@@ -78,10 +83,11 @@ class Exchange:
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         raw = await read_bytes(Headers(scope=self.scope), self.receive, self.boundary.body_limits)
-        value = parse_json(raw)
+        call = self.call or self.open()
+        value = self.boundary.fill_in(call, parse_json(raw))
         body = validate(model, value)
-        if self.call is not None and isinstance(value, dict):
-            self.call.sent = (model, value)
+        if isinstance(value, dict):
+            call.sent = (model, value)
         return body
 
     def path(self, name: str, pattern: str | None = None) -> str:
@@ -93,12 +99,12 @@ class Exchange:
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value
 
-    async def answer(self, work: Coroutine[None, None, Reply]) -> None:
+    async def answer(self, work: Coroutine[None, None, Reply], framing: Framing = SSE) -> None:
         """Run the handler and write what it returns; stop both as soon as the client leaves."""
         try:
             with Presence(self.scope, self.receive) as presence:
                 try:
-                    await self._write(await work)
+                    await self._write(await work, framing)
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
@@ -109,10 +115,10 @@ class Exchange:
         finally:
             work.close()  # it never ran if the client had left already
 
-    async def _write(self, reply: Reply) -> None:
+    async def _write(self, reply: Reply, framing: Framing) -> None:
         call = self.call or self.open()
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, call, self._rendered)
+            await send_stream(self._send, reply, call, framing, self._rendered)
         else:
             await send_reply(self._send, reply, call)
 
@@ -178,6 +184,7 @@ class ContractRouter:
 
             route = Route(path, endpoint=stub, methods=[method], name=operation)
             route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
+            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
             route.app = endpoint
             self.routes.append(route)
             return stub

@@ -1,4 +1,4 @@
-"""Write replies: JSON, plain text, or server-sent events as they come."""
+"""Write replies: JSON, plain text, or a stream's items as they come."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -8,17 +8,16 @@ from pydantic import BaseModel
 from starlette.types import Send
 
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import GatewayError, Unavailable
 
 _JSON = b"application/json"
-_SSE_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+_STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     # Proxies such as nginx would else hold the stream back.
     (b"x-accel-buffering", b"no"),
 ]
-_DONE = b"data: [DONE]\n\n"
 STOPPING = Unavailable(
     "The gateway is stopping: send the request again.", headers={"retry-after": "1", "connection": "close"}
 )
@@ -28,6 +27,12 @@ def to_json(model: BaseModel) -> bytes:
     """The model's wire form: what was set, under its names on the wire, and nothing else."""
     # The serializer itself: model_dump_json makes a str of its bytes, only for us to encode it again.
     return type(model).__pydantic_serializer__.to_json(model, by_alias=True, exclude_unset=True)
+
+
+def to_fields(model: BaseModel) -> dict[str, object]:
+    """The same as Python values, for whoever has to change it."""
+    fields: dict[str, object] = type(model).__pydantic_serializer__.to_python(model, by_alias=True, exclude_unset=True)
+    return fields
 
 
 async def send_reply(send: Send, reply: BaseModel | str | None, call: Call) -> None:
@@ -55,37 +60,37 @@ async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes,
 
 
 async def send_stream(
-    send: Send, stream: Stream[BaseModel], call: Call, rendered: Callable[[Exception], bytes]
+    send: Send, stream: Stream[BaseModel], call: Call, framing: Framing, rendered: Callable[[Exception], bytes]
 ) -> None:
-    """Server-sent events, one for each item, then `[DONE]`.
+    """The items in their frames, then what ends a whole stream.
 
     The first item is awaited before the status line, so that an early failure keeps its status. A later failure
-    becomes an event of its own and no `[DONE]` follows, so that nobody takes half an answer for a whole one.
+    becomes an item of its own and no end follows, so that nobody takes half an answer for a whole one.
     """
     async with aclosing(stream.items) as items:
         first = await anext(items, None)
-        headers = [*_encoded(call.reply_headers), *_SSE_HEADERS]
+        headers = [*_encoded(call.reply_headers), (b"content-type", framing.media), *_STREAM_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        last = _DONE
+        last = framing.end
         try:
             if first is not None:
-                await _send_event(send, call, first)
+                await _send_item(send, call, framing, first)
                 async for item in items:
-                    await _send_event(send, call, item)
+                    await _send_item(send, call, framing, item)
         except asyncio.CancelledError:
             # The server stops, or the client left. Half an answer must not look like a whole one to whoever is there.
-            await send({"type": "http.response.body", "body": b"data: " + rendered(STOPPING) + b"\n\n"})
+            await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
             raise
         except Exception as error:  # the status is out, so every failure has to be told in the stream
-            last = b"data: " + rendered(error) + b"\n\n"
+            last = framing.framed(rendered(error))
         await send({"type": "http.response.body", "body": last})
 
 
-async def _send_event(send: Send, call: Call, item: BaseModel) -> None:
+async def _send_item(send: Send, call: Call, framing: Framing, item: BaseModel) -> None:
     data = call.bytes_of(item)
-    if data is None or b"\n" in data or b"\r" in data:  # an event of several lines would need several data fields
+    if data is None or b"\n" in data or b"\r" in data:  # neither an event's data nor a line may hold line ends
         data = to_json(item)
-    await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": framing.framed(data), "more_body": True})
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -6,14 +6,14 @@ overrides what it can do; the rest answers 400 `unsupported_operation`. Failures
 error event.
 """
 
+import math
 from abc import ABC
 from collections.abc import AsyncGenerator
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import UnsupportedOperation
-from ai_gateway.providers.policy import Parameters
+from ai_gateway.providers.policy import Parameters, not_offered
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
 
@@ -22,8 +22,15 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     """One upstream, or one thing that answers like one. `name` is its path segment.
 
     `policies` decide about every request field of the contract, and are applied before the provider is called.
-    `conformance` says what becomes of replies that do not follow the contract.
+    `conformance` says what becomes of replies that do not follow the contract. A provider that `is_remote` can be out
+    of reach, so it is asked again and left alone as its failures suggest, within `deadline_s`: the seconds in which a
+    reply must be whole, or a stream have begun. `wire` is "ollama" for one that speaks Ollama's wire itself: what
+    callers of that wire say reaches it as `call.native`, beside the translation.
     """
+
+    wire: ClassVar[str] = "openai"
+    is_remote: ClassVar[bool] = True
+    deadline_s: float = math.inf
 
     def __init__(
         self,
@@ -73,6 +80,4 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         """Release connections. Called once, at shutdown."""
 
     def _unsupported(self, call: Call) -> NoReturn:
-        raise UnsupportedOperation(
-            f"Provider '{self.name}' does not offer {call.operation}: choose another provider for it."
-        )
+        raise not_offered(self.name, call.operation)

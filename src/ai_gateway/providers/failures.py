@@ -1,6 +1,6 @@
 """From anything an upstream can do wrong to the error a client is told: one total function for each kind."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -49,13 +49,13 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, secret: str) -> GatewayError:
-    """The error for a reply whose status is not 2xx. `secret` is the gateway's key, which must not come back out."""
+def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
+    """The error for a reply whose status is not 2xx. `secrets`, such as the gateway's key, must not come back out."""
     said = read_complaint(body)
     complaint = Complaint(
-        said.message, *(field and _struck(field, secret) for field in (said.type, said.code, said.param))
+        said.message, *(field and _struck(field, secrets) for field in (said.type, said.code, said.param))
     )
-    kept = {name: _struck(value, secret) for name, value in kept_headers(headers).items()}
+    kept = {name: _struck(value, secrets) for name, value in kept_headers(headers).items()}
     if status in {401, 403}:
         return UpstreamAuthError(
             f"Provider '{provider}' refused the gateway access: its operator has to check the key.",
@@ -65,7 +65,7 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
         return UpstreamInvalidResponse(f"Provider '{provider}' answered with a redirect, which is not followed.")
     if status in KEPT_STATUSES:
         return UpstreamRefused(
-            _told(complaint.message, secret) or f"Provider '{provider}' refused the request (status {status}).",
+            _told(complaint.message, secrets) or f"Provider '{provider}' refused the request (status {status}).",
             status=status,
             type=complaint.type or ("requests" if status == 429 else "invalid_request_error"),
             code=complaint.code or _USUAL_CODES.get(status),
@@ -73,22 +73,22 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
             headers=kept,
         )
     if status == 408:
-        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept)
+        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept).answered(status)
     if status < 500:
         # Between the upstream and the gateway's operator, such as an empty account: trying again changes nothing.
-        told = _told(complaint.message, secret) or f"status {status}"
+        told = _told(complaint.message, secrets) or f"status {status}"
         return UpstreamError(
             f"Provider '{provider}' refused the gateway: {told}", headers={**kept, "x-should-retry": "false"}
-        )
-    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept)
+        ).answered(status)
+    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
 
 
-def from_event(provider: str, value: object, secret: str) -> GatewayError:
+def from_event(provider: str, value: object, *secrets: str) -> GatewayError:
     """The error for a stream event, or a reply with status 200, that is an error in itself."""
     complaint = _complaint(value)
     if complaint.code and complaint.code.isdecimal() and int(complaint.code) in {401, 403, 408, *KEPT_STATUSES}:
-        return from_reply(provider, int(complaint.code), {}, to_json(value), secret)
-    message = _told(complaint.message, secret) or "no reason given"
+        return from_reply(provider, int(complaint.code), {}, to_json(value), *secrets)
+    message = _told(complaint.message, secrets) or "no reason given"
     return UpstreamError(f"Provider '{provider}' reported an error: {message}")
 
 
@@ -151,14 +151,15 @@ def _code(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
-def _told(message: str | None, secret: str) -> str | None:
-    """The upstream's words, without the gateway's key and not longer than anybody reads."""
-    return _struck(message, secret)[:_LONGEST_MESSAGE] if message else None
+def _told(message: str | None, secrets: Iterable[str]) -> str | None:
+    """The upstream's words, without the gateway's keys and not longer than anybody reads."""
+    return _struck(message, secrets)[:_LONGEST_MESSAGE] if message else None
 
 
-def _struck(text: str, secret: str) -> str:
-    """The text without the key, and without its beginning, which is how much of a key upstreams like to quote."""
-    if not secret:
-        return text
-    text = text.replace(secret, "[key]")
-    return text.replace(secret[:_QUOTED], "[key]") if len(secret) > _QUOTED else text
+def _struck(text: str, secrets: Iterable[str]) -> str:
+    """The text without the keys, and without their beginnings, which is how much of a key upstreams like to quote."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "[key]")
+        if len(secret) > _QUOTED:
+            text = text.replace(secret[:_QUOTED], "[key]")
+    return text

@@ -5,17 +5,18 @@ from contextlib import aclosing
 from typing import override
 
 from pydantic import BaseModel
-from pydantic_core import to_json as dict_to_json
+from pydantic_core import to_json as fields_to_json
 
 from ai_gateway.conform.reply import exact_json, mend
 from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.contract.write import to_json
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
-from ai_gateway.providers.transport import OpenStream, Transport, path_segments
+from ai_gateway.providers.open_stream import OpenStream
+from ai_gateway.providers.transport import Caller, Transport, path_segments
 from ai_gateway.providers.upstream import Upstream
 from gateway_contract.openai import models
 
@@ -29,15 +30,20 @@ type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletion
 class OpenAICompatible(Provider):
     """Forwards requests as they are, unknown fields included, and answers with exact replies."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secret = upstream.secret
-        headers = {"authorization": f"Bearer {self._secret}"} if self._secret else {}
-        self._transport = Transport(upstream.name, upstream.base_url, headers, upstream.timeouts)
+        self._quirks = upstream.row.quirks
+        self._secrets = upstream.secrets
+        self._transport = caller or Transport(
+            upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts
+        )
 
     @override
     async def list_models(self, call: Call) -> models.ListModelsResponse:
-        return await self._fetch(call, "GET", "/models", None, models.ListModelsResponse)
+        raw = await self._raw(call, "GET", "/models", None)
+        if self._quirks.bare_model_list and raw.lstrip().startswith(b"["):
+            raw = b'{"object":"list","data":%s}' % raw
+        return self._exact(call, models.ListModelsResponse, raw, "")
 
     @override
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
@@ -80,16 +86,20 @@ class OpenAICompatible(Provider):
     async def _fetch[Reply: BaseModel](
         self, call: Call, method: str, path: str, body: Request | None, model: type[Reply]
     ) -> Reply:
-        sent = _wire_form(call, body) if body is not None else None
+        sent = self._wire_form(call, body) if body is not None else None
+        return self._exact(call, model, await self._raw(call, method, path, sent), body.model if body else "")
+
+    async def _raw(self, call: Call, method: str, path: str, sent: bytes | None) -> bytes:
+        """The body of a reply that is none of the refusals."""
         reply = await self._transport.fetch(method, path, self._headers(call, _JSON), sent)
         self._check(call, reply.status, reply.headers, reply.body)
-        return self._exact(call, model, reply.body, body.model if body else "")
+        return reply.body
 
     async def _stream[Item: Chunk](
         self, call: Call, path: str, body: Request, model: type[Item]
     ) -> AsyncGenerator[Item]:
         headers = self._headers(call, "text/event-stream")
-        async with self._transport.stream(path, headers, _wire_form(call, body)) as stream:
+        async with self._transport.stream(path, headers, self._wire_form(call, body)) as stream:
             await self._check_head(call, stream)
             async with aclosing(stream.events()) as events:
                 async for data in events:
@@ -106,7 +116,7 @@ class OpenAICompatible(Provider):
             return found
         value = self._parsed(raw)
         if is_error(value):
-            raise from_event(self.name, value, self._secret)
+            raise from_event(self.name, value, *self._secrets)
         try:
             found, repairs = mend(model, value, Known(asked, call.request_id), self.conformance)
         except UpstreamInvalidResponse:
@@ -128,7 +138,7 @@ class OpenAICompatible(Provider):
         self._check(call, stream.status, stream.headers, body)
         value = self._parsed(body)
         if is_error(value):
-            raise from_event(self.name, value, self._secret)
+            raise from_event(self.name, value, *self._secrets)
         raise UpstreamInvalidResponse(f"Provider '{self.name}' did not answer with a stream.")
 
     def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -139,7 +149,7 @@ class OpenAICompatible(Provider):
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         if 200 <= status < 300:
             return UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
-        return from_reply(self.name, status, headers, body, self._secret)
+        return from_reply(self.name, status, headers, body, *self._secrets)
 
     def _parsed(self, raw: bytes) -> object:
         try:
@@ -149,15 +159,16 @@ class OpenAICompatible(Provider):
                 f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
             ) from None
 
-    @staticmethod
-    def _headers(call: Call, accept: str) -> dict[str, str]:
-        return {"accept": accept, "content-type": _JSON, "x-request-id": call.request_id}
+    def _wire_form(self, call: Call, body: Request) -> bytes:
+        """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
+        if isinstance(body, models.CreateEmbeddingRequest):
+            self._quirks.check_input(self.name, body)
+        if call.sent is None or call.sent[0] is not type(body):  # it came in through the door of another wire
+            fields: Mapping[str, object] = to_fields(body)
+        else:
+            kept = body.model_fields_set | (body.model_extra or {}).keys()
+            fields = {name: value for name, value in call.sent[1].items() if name in kept} | {"model": body.model}
+        return fields_to_json(self._quirks.worded(self.name, fields))
 
-
-def _wire_form(call: Call, body: Request) -> bytes:
-    """The body for the upstream: what policies have left of it, with all keys in the order in which they were sent."""
-    if call.sent is None or call.sent[0] is not type(body):  # it came in through the door of another wire
-        return to_json(body)
-    kept = body.model_fields_set | (body.model_extra or {}).keys()
-    fields = {name: value for name, value in call.sent[1].items() if name in kept}
-    return dict_to_json(fields | {"model": body.model})
+    def _headers(self, call: Call, accept: str) -> dict[str, str]:
+        return {"accept": accept, "content-type": _JSON, **self._quirks.request_id(call.request_id)}

@@ -2,13 +2,14 @@
 
 A policy is one of four. *forwarded*: the provider gets the field as it came. *mapped*: it gets or honours it in terms
 of its own. *dropped*: the field has no effect there, so it is taken out and named in the reply. *refused*: leaving it
-out would change the answer's meaning, so sending it is a 400.
+out would change the answer's meaning, so sending it is a 400. An operation of which every field is refused is one that
+the provider does not offer.
 
 The contract generates the type `Policies`: mypy names the field that a provider has not decided on.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.types import Policy
-from ai_gateway.errors import InvalidRequest, UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
 from ai_gateway.observability.counts import count_dropped
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
 
@@ -35,6 +36,7 @@ class Parameters:
         self._policies = cast("Mapping[str, Mapping[str, Policy]]", policies)
         self._dropped = {operation: frozenset(self.fields(operation, "dropped")) for operation in self._policies}
         self._refused = {operation: frozenset(self.fields(operation, "refused")) for operation in self._policies}
+        self._missing = {name for name, fields in self._policies.items() if set(fields.values()) == {"refused"}}
 
     @property
     def operations(self) -> list[str]:
@@ -57,9 +59,11 @@ class Parameters:
         """Take out of the body what the provider is not to get, and name it in the reply.
 
         Null means absent for every field that may be left out, so a null is taken out silently and never refused.
-        Raises UnsupportedParameter, or InvalidRequest for an unknown field.
+        Raises UnsupportedOperation, UnsupportedParameter, or InvalidRequest for an unknown field.
         """
         operation = OPERATION_OF[type(body)]
+        if operation in self._missing:
+            raise not_offered(self._provider, call.operation)
         self._check(operation, body)
         gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
         named = [field for field in gone if _take(body, field) is not None]
@@ -70,8 +74,7 @@ class Parameters:
             named += body.model_extra
             body.model_fields_set.difference_update(body.model_extra)
             body.model_extra.clear()
-        if named:
-            call.reply_headers[DROPPED_HEADER] = names(named)
+        name_dropped(call, named)
 
     def _check(self, operation: str, body: BaseModel) -> None:
         for field in sorted(self._refused[operation] & body.model_fields_set):
@@ -89,6 +92,18 @@ class Parameters:
                 param=name,
                 code="unknown_parameter",
             )
+
+
+def not_offered(provider: str, operation: str) -> UnsupportedOperation:
+    """The error for an operation that a provider does not have."""
+    return UnsupportedOperation(f"Provider '{provider}' does not offer {operation}: choose another provider for it.")
+
+
+def name_dropped(call: Call, fields: Iterable[str]) -> None:
+    """Name what the provider does not get, beside what has been named already: fields, or paths inside them."""
+    call.dropped.update(fields)
+    if call.dropped:
+        call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
 
 
 def _take(body: BaseModel, field: str) -> object:

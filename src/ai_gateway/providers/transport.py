@@ -1,22 +1,23 @@
 """HTTP to one upstream, within limits: connections, sizes, and a deadline for every phase."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol, override
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY, VERSION
-from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
+from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.failures import CLIENT_FAILURES, from_exception
-from ai_gateway.providers.sse import EventParser
+from ai_gateway.providers.open_stream import OpenStream, check_encoding, too_large
 from ai_gateway.providers.upstream import Timeouts
 
 _MAX_HEADER = 16 * 1024
-_DRAIN_S = 0.05
+DRAIN_S = 0.05
 # Read in small pieces, so that a client who reads slowly does not make us hold much of what the upstream sends.
 _PIECE = 16 * 1024
 
@@ -28,6 +29,16 @@ class UpstreamReply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Caller(Protocol):
+    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told."""
+
+    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply: ...
+
+    def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AbstractAsyncContextManager[OpenStream]: ...
+
+    async def aclose(self) -> None: ...
 
 
 class Transport:
@@ -54,12 +65,12 @@ class Transport:
             raise from_exception(self._provider, error) from error
 
     @asynccontextmanager
-    async def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator["OpenStream"]:
+    async def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
             async with asyncio.timeout(self._timeouts.request) as clock:
                 async with self._request("POST", path, headers, body) as reply:
-                    yield OpenStream(self._provider, reply, clock, self._timeouts)
+                    yield _HttpStream(self._provider, reply, clock, self._timeouts)
         except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
@@ -91,77 +102,50 @@ class Transport:
             self._session = None
 
 
-class OpenStream:
-    """The head of a streamed reply, and its events."""
-
+class _HttpStream(OpenStream):
     def __init__(
         self, provider: str, reply: aiohttp.ClientResponse, clock: asyncio.Timeout, timeouts: Timeouts
     ) -> None:
-        self.status = reply.status
-        self.headers: Mapping[str, str] = reply.headers
-        self._provider = provider
+        super().__init__(provider, reply.status, reply.headers, clock, timeouts)
         self._reply = reply
-        self._clock = clock
-        self._timeouts = timeouts
 
+    @override
     async def read(self) -> bytes:
-        """The whole body, for a reply that turned out to be no stream."""
-        return await read_all(self._provider, self._reply)
+        return await read_all(self.provider, self._reply)
 
-    async def events(self) -> AsyncGenerator[bytes]:
-        """The data of each event. Every wait is bounded by the idle deadline, all of them by the stream's."""
-        check_encoding(self._provider, self._reply)
-        parser = EventParser(UPSTREAM_MAX_EVENT)
-        now = asyncio.get_running_loop().time
-        end = now() + self._timeouts.stream
-        idle = now() + self._timeouts.stream_idle
-        while True:
-            self._clock.reschedule(min(idle, end))
-            chunk = await self._next_bytes()
-            # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
-            self._clock.reschedule(end)
-            if not chunk:
-                return
-            lines = parser.lines
-            for data in parser.feed(chunk):
-                yield data
-            if parser.lines > lines:  # single bytes are no progress, however regularly they come
-                idle = now() + self._timeouts.stream_idle
-
+    @override
     async def drain(self) -> None:
-        """Read what little is left after the last event, so that the connection can carry the next request."""
         with suppress(aiohttp.ClientError, OSError):
-            async with asyncio.timeout(_DRAIN_S):
+            async with asyncio.timeout(DRAIN_S):
                 while await self._reply.content.readany():
                     pass
 
-    async def _next_bytes(self) -> bytes:
-        """What has arrived; empty at the end. A connection that breaks off has truncated the stream."""
+    @override
+    async def next_bytes(self) -> bytes:
         try:
             return await self._reply.content.read(_PIECE)
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise UpstreamStreamTruncated(
-                f"Provider '{self._provider}' broke the stream off before it was complete.", detail=repr(error)
-            ) from error
+            raise broken_off(self.provider, error) from error
 
 
 async def read_all(provider: str, reply: aiohttp.ClientResponse) -> bytes:
     """The whole body, up to the cap."""
-    check_encoding(provider, reply)
+    check_encoding(provider, reply.headers)
     parts: list[bytes] = []
     size = 0
     while part := await reply.content.readany():
         size += len(part)
         if size > UPSTREAM_MAX_REPLY:
-            raise UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is too large to pass on.")
+            raise too_large(provider)
         parts.append(part)
     return b"".join(parts)
 
 
-def check_encoding(provider: str, reply: aiohttp.ClientResponse) -> None:
-    """Refuse a compressed reply, which was not asked for."""
-    if reply.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise UpstreamInvalidResponse(f"Provider '{provider}' sent a compressed reply that was not asked for.")
+def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
+    """The error for a connection that ends in the middle of a stream."""
+    return UpstreamStreamTruncated(
+        f"Provider '{provider}' broke the stream off before it was complete.", detail=repr(error)
+    )
 
 
 def path_segments(text: str) -> str:

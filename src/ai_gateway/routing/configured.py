@@ -2,59 +2,98 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from ai_gateway.config.constants import RESERVED_NAMES
-from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, UnknownParams
-from ai_gateway.providers.rows import OPENAI_WIRE, ROWS
-from ai_gateway.providers.upstream import ProviderRow
+from ai_gateway.config.settings import ALIASES, ProviderSettings, SettingsError, is_web_address
+from ai_gateway.providers.plugins import known_rows
+from ai_gateway.providers.rows import OPENAI_WIRE
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, ProviderRow, is_usable_name
+from ai_gateway.routing.own import header_problems, own_quirks
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _ENV_KEY = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_API_KEY")
 _ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredUpstream:
-    """An upstream that can be called. `unknown_params` is None where the general setting holds."""
+    """An upstream that can be called. `table` is what gateway.toml says of it beside that, if it says anything."""
 
     name: str
     base_url: str
     api_key: SecretStr | None
     row: ProviderRow = OPENAI_WIRE
-    unknown_params: UnknownParams | None = None
+    headers: Mapping[str, SecretStr] = field(default_factory=dict)
+    table: ProviderSettings | None = None
 
 
 def configured_upstreams(tables: Mapping[str, ProviderSettings], env: Mapping[str, str]) -> list[ConfiguredUpstream]:
     """Every configured upstream: rows first, then the user's own. Raises SettingsError with all problems."""
     problems: list[str] = []
-    found = [*_from_rows(env, problems), *_from_file(tables, env, problems), *_from_env(env)]
-    problems += [*_url_problems(found), *_key_problems(found), *_lonely_keys(env)]
+    found = [*_from_rows(tables, env, problems), *_from_file(tables, env, problems), *_from_env(env)]
+    problems += [*_url_problems(found), *_key_problems(found), *_header_problems(found), *_lonely_keys(env)]
     names = [upstream.name for upstream in found]
     problems += [f"provider '{name}' is configured twice" for name in sorted({n for n in names if names.count(n) > 1})]
     problems += [
         f"provider name '{name}' cannot be used: choose lower-case letters, digits, - and _, and none of our own paths"
         for name in names
-        if name in RESERVED_NAMES or name == "custom" or not _NAME.fullmatch(name)
+        if not is_usable_name(name)
     ]
     if problems:
         raise SettingsError(problems)
     return found
 
 
-def _from_rows(env: Mapping[str, str], problems: list[str]) -> Iterator[ConfiguredUpstream]:
-    for row in ROWS:
+def _from_rows(
+    tables: Mapping[str, ProviderSettings], env: Mapping[str, str], problems: list[str]
+) -> Iterator[ConfiguredUpstream]:
+    for row in known_rows():
+        table = tables.get(row.name)
+        if table is not None and table.base_url is not None:
+            table = None  # a provider of the operator's own, which has taken the name
         url = _url_of(row, env)
-        key = env.get(row.key_env, "").strip()
-        if not (url or key):
+        key = (_key_of(row.name, table, env, problems) if table else None) or _secret(env.get(row.key_env, ""))
+        if not (url or key or row.always or table):
             continue
-        if row.needs_key and not key:
-            problems.append(f"{row.key_env} is missing, but {row.base_url_env} is set: set the key or unset the URL")
+        if row.needs_key and key is None:
+            because = f"{row.base_url_env} is set" if url else f"[providers.{row.name}] is there"
+            problems.append(f"{row.key_env} is missing, but {because}: set the key or take that away")
             continue
-        yield ConfiguredUpstream(row.name, url or row.base_url, SecretStr(key) if key else None, row)
+        found = ConfiguredUpstream(row.name, row.read_url(url) if url else row.base_url, key, row)
+        yield _with_table(found, table, env, problems)
+
+
+def _secret(key: str) -> SecretStr | None:
+    return SecretStr(key.strip()) if key.strip() else None
+
+
+def _key_of(name: str, table: ProviderSettings, env: Mapping[str, str], problems: list[str]) -> SecretStr | None:
+    """The key that a table names; a variable that is not set is a problem."""
+    if table.api_key is not None or table.api_key_env is None:
+        return table.api_key
+    if not env.get(table.api_key_env):
+        problems.append(f"providers.{name}: {table.api_key_env} is missing: set it")
+    return _secret(env.get(table.api_key_env, ""))
+
+
+def _with_table(
+    found: ConfiguredUpstream, table: ProviderSettings | None, env: Mapping[str, str], problems: list[str]
+) -> ConfiguredUpstream:
+    headers = _headers_of(found.row, env)
+    if table is None:
+        return replace(found, headers=headers)
+    own = own_quirks(found.name, table, found.row, problems)
+    headers |= {header.lower(): value for header, value in table.headers.items()}
+    return replace(found, row=own, headers=headers, table=table)
+
+
+def _headers_of(row: ProviderRow, env: Mapping[str, str]) -> dict[str, SecretStr]:
+    """The row's headers, as the environment changes them; by names in lower case, since the case says nothing."""
+    told = {name: env[variable] for name, variable in row.quirks.header_variables.items() if env.get(variable)}
+    headers = {**row.quirks.headers, **told}
+    return {name.lower(): SecretStr(value) for name, value in headers.items() if value.lower() != "none"}
 
 
 def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
@@ -64,24 +103,22 @@ def _url_of(row: ProviderRow, env: Mapping[str, str]) -> str | None:
 def _from_file(
     tables: Mapping[str, ProviderSettings], env: Mapping[str, str], problems: list[str]
 ) -> Iterator[ConfiguredUpstream]:
+    known = sorted(row.name for row in known_rows())
     for name, table in tables.items():
-        key = table.api_key
-        if key is None and table.api_key_env:
-            value = env.get(table.api_key_env)
-            if not value:
-                problems.append(f"providers.{name}: {table.api_key_env} is missing: set it")
-                continue
-            key = SecretStr(value)
         row = _row_of(table.wire)
-        if row is None:
-            known = ", ".join(sorted(row.name for row in ROWS))
-            problems.append(f"providers.{name}: there is no wire '{table.wire}'. Known: {known}")
+        if table.base_url is None:
+            if name not in known:
+                problems.append(f"providers.{name}: base_url is missing, and no known provider has this name")
             continue
-        yield ConfiguredUpstream(name, table.base_url, key, row, table.unknown_params)
+        if row is None:
+            problems.append(f"providers.{name}: there is no wire '{table.wire}'. Known: {', '.join(known)}")
+            continue
+        key = _key_of(name, table, env, problems)
+        yield _with_table(ConfiguredUpstream(name, row.read_url(table.base_url), key, row), table, env, problems)
 
 
 def _row_of(wire: str) -> ProviderRow | None:
-    return OPENAI_WIRE if wire == "openai" else next((row for row in ROWS if row.name == wire), None)
+    return OPENAI_WIRE if wire == "openai" else next((row for row in known_rows() if row.name == wire), None)
 
 
 def _from_env(env: Mapping[str, str]) -> Iterator[ConfiguredUpstream]:
@@ -94,18 +131,12 @@ def _from_env(env: Mapping[str, str]) -> Iterator[ConfiguredUpstream]:
 
 def _url_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
     for upstream in upstreams:
-        if not _is_base_url(upstream.base_url):
+        if not (upstream.base_url or upstream.row.base_url or upstream.row.adapter == OPENAI_COMPATIBLE):
+            continue  # an adapter that calls nobody, or knows by itself whom to call
+        if not is_web_address(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must look like https://host/v1"
         elif not _is_bare(upstream.base_url):
             yield f"provider '{upstream.name}': the base URL must hold no credentials, query or fragment"
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in url
-    except ValueError:  # a port out of range, or half an IPv6 address
-        return False
 
 
 def _is_bare(url: str) -> bool:
@@ -120,6 +151,11 @@ def _key_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
             yield f"provider '{upstream.name}': the key holds characters that no header can carry"
 
 
+def _header_problems(upstreams: list[ConfiguredUpstream]) -> Iterator[str]:
+    for upstream in upstreams:
+        yield from header_problems(upstream.name, upstream.headers, keyed=upstream.api_key is not None)
+
+
 def _lonely_keys(env: Mapping[str, str]) -> Iterator[str]:
     for variable in env:
         match = _ENV_KEY.fullmatch(variable)
@@ -129,7 +165,7 @@ def _lonely_keys(env: Mapping[str, str]) -> Iterator[str]:
 
 def unconfigured_hint(name: str) -> str | None:
     """What to set so that a known but unconfigured provider can be used."""
-    for row in ROWS:
+    for row in known_rows():
         if row.name == name:
             return f"set {row.key_env if row.needs_key else row.base_url_env}"
     return None

@@ -18,8 +18,9 @@ from fastapi import FastAPI
 
 from ai_gateway.config.settings import Settings, SettingsError
 from ai_gateway.middleware.security_headers import REFUSAL_LINES
+from ai_gateway.server.pid_file import pid_file, pid_path
 from ai_gateway.server.protocol import HttpProtocol
-from ai_gateway.server.workers import Place, Supervisor
+from ai_gateway.server.workers import Place, Supervisor, terminal_is_gone
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
 KEEP_ALIVE_S = 75
@@ -38,14 +39,27 @@ class GatewayServer(uvicorn.Server):
         self._app = app
         self._announce = announce
         self._place = place
+        self._reloads: set[asyncio.Task[list[str]]] = set()
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._place.parent is not None:
             asyncio.get_running_loop().add_reader(self._place.parent, self._be_orphaned, self._place.parent)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        if self._place.outdated:
+            self._reload()
         if sockets and self._place.first:
             self._announce(sockets[0].getsockname()[1])
+
+    def _reload(self) -> None:
+        """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
+        if terminal_is_gone():
+            self.handle_exit(signal.SIGTERM, None)
+            return
+        task = asyncio.get_running_loop().create_task(self._app.state.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     def _be_orphaned(self, parent: int) -> None:
         asyncio.get_running_loop().remove_reader(parent)
@@ -129,6 +143,12 @@ def _allow_many_connections() -> None:
 def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
     settings: Settings = app.state.settings
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody can act on it; its default is to end the process
+    with pid_file(pid_path(sock.getsockname()[1])):
+        _run(app, sock, announce, settings)
+
+
+def _run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], settings: Settings) -> None:
     if settings.workers == 1:
         _work(app, sock, announce, Place(first=True))
         return

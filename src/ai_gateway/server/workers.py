@@ -4,6 +4,7 @@ They are forked from a process that has built the application and started nothin
 connection. So they share its memory, and a replacement begins where the first ones did.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -31,10 +32,24 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a worker is told about itself. `parent` can be read as soon as its supervisor is gone, however it went."""
+    """What a worker is told about itself.
+
+    `parent` can be read as soon as its supervisor is gone, however it went. An `outdated` worker begins with the
+    configuration of the first ones, which has been reloaded since.
+    """
 
     first: bool
     parent: int | None = None
+    outdated: bool = False
+
+
+def terminal_is_gone() -> bool:
+    """Whether a SIGHUP says that the terminal in which this was started has been closed, and not that one is wanted."""
+    try:
+        os.tcgetpgrp(0)
+    except OSError as error:
+        return error.errno == errno.EIO
+    return False
 
 
 class Supervisor:
@@ -53,6 +68,7 @@ class Supervisor:
         self._due: list[float] = []
         self._soon = 0
         self._code = 0
+        self._outdated = False
         self._kill_at: float | None = None
         self._parent, self._life = os.pipe()
 
@@ -72,6 +88,7 @@ class Supervisor:
     @contextmanager
     def _told(self) -> Iterator[None]:
         before = {sig: signal.signal(sig, self._handle) for sig in _SIGNALS}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
         try:
             yield
         finally:
@@ -82,6 +99,13 @@ class Supervisor:
         # A second Ctrl-C means at once; a first one that a terminal sends to workers too must not count double.
         again = self._kill_at is not None and sig == signal.SIGINT
         self._stop(signal.SIGINT if again else signal.SIGTERM)
+
+    def _reload(self, _: int, __: FrameType | None) -> None:
+        if terminal_is_gone():
+            self._stop(signal.SIGTERM)
+            return
+        self._outdated = True
+        self._send(signal.SIGHUP)
 
     def _stop(self, sig: signal.Signals) -> None:
         if self._kill_at is None:
@@ -98,17 +122,18 @@ class Supervisor:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # what is still buffered would be written twice
         # Between the fork and the worker's own handlers, a signal would be lost in ours.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, signal.SIGHUP))
         pid = os.fork()
         if not pid:
             os.close(self._life)
             for sig in _SIGNALS:
                 signal.signal(sig, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
             self._started[pid] = time.monotonic()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGHUP))
         if not pid:
-            self._work(Place(first, self._parent))
+            self._work(Place(first, self._parent, self._outdated))
             sys.exit(0)
 
     def _bury(self) -> None:

@@ -28,3 +28,30 @@ def inline_image(url: str) -> InlineImage | None:
     except ValueError as error:  # not the alphabet, or not its length
         raise ValueError("not base64") from error
     return InlineImage((match["media"] or "application/octet-stream").lower(), data)
+
+
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+)
+_BOXES = {b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", b"mif1": "image/heif"}
+
+
+def data_url(image: str) -> str:
+    """The `data:` URL of an image that is bare base64; one that is a URL already stays as it is."""
+    if image[:5].lower() == "data:":
+        return image
+    return f"data:{media_type(base64.b64decode(image[:32]))};base64,{image}"
+
+
+def media_type(start: bytes) -> str:
+    """What the first bytes of a file say it is; octets in general if they say nothing we know."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    if start[4:8] == b"ftyp":
+        return _BOXES.get(start[8:12], "application/octet-stream")
+    return next((kind for sign, kind in _SIGNATURES if start.startswith(sign)), "application/octet-stream")

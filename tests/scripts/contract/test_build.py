@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.contract.build import SOURCES, corrected, merged
+from scripts.contract.build import GATEWAY as OWN, Source, corrected, merged, sources
 from scripts.contract.documents import Json, operations, read
 from tests.scripts.contract.lantern import OVERLAY, spec_tree, write
 
-LANTERN, OWN = SOURCES
+LANTERN = Source("openai", "openai/facts.yaml")
 
 
 def contract(spec: Path) -> Json:
-    return merged([corrected(spec, source) for source in SOURCES], read(spec / "info.yaml"))
+    return merged([corrected(spec, source) for source in sources(spec)], read(spec / "info.yaml"))
 
 
 def test_the_contract_offers_what_every_source_offers(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_words_of_our_own_come_before_those(tmp_path: Path) -> None:
 )
 def test_a_name_that_two_sources_define_fails_by_name(tmp_path: Path, kind: str, change: Json) -> None:
     spec = spec_tree(tmp_path)
-    documents = [corrected(spec, source) for source in SOURCES]
+    documents = [corrected(spec, source) for source in sources(spec)]
     with pytest.raises(SystemExit, match=rf"Defined twice \({kind}\): (/alive|Alive|Busy)"):
         merged([*documents, change], {})
 
@@ -79,3 +79,12 @@ def test_a_contract_that_does_not_say_who_may_call_fails(tmp_path: Path) -> None
     (spec / "overlay" / "access.yaml").unlink()
     with pytest.raises(SystemExit, match="no security"):
         contract(spec)
+
+
+def test_every_folder_with_a_record_of_its_origin_is_a_contract(tmp_path: Path) -> None:
+    spec = spec_tree(tmp_path)
+    assert sources(spec) == (LANTERN, OWN)
+    for name in ("beacon", "zebra"):
+        (spec / name).mkdir()
+        (spec / name / "source.toml").write_text("", encoding="utf-8")
+    assert [source.name for source in sources(spec)] == ["openai", "beacon", "zebra", "gateway"]

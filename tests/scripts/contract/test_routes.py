@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.contract.build import SOURCES, corrected
+from scripts.contract.build import corrected, sources
 from scripts.contract.documents import Json, schema_ref
 from scripts.contract.routes import generate_routes
 from tests.scripts.contract.lantern import one_schema, spec_tree
@@ -19,7 +19,8 @@ NAMED: Json = {"content": {"application/json": {"schema": schema_ref("Body")}}}
 @pytest.fixture(scope="module")
 def lantern(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The routes of the Lantern API behind its two doors."""
-    document = corrected(spec_tree(tmp_path_factory.mktemp("routes")), SOURCES[0])
+    spec = spec_tree(tmp_path_factory.mktemp("routes"))
+    document = corrected(spec, sources(spec)[0])
     return generate_routes("openai", document, "# Header.\n")
 
 
@@ -123,6 +124,9 @@ REPLIES: list[tuple[str, Json, str]] = [
     ("events as they arrive", {"content": {"text/event-stream": {"schema": {"properties": {"data": {"anyOf": [
         {"contentSchema": schema_ref("Body")}, {"contentSchema": schema_ref("ErrorResponse")}, {"const": "[DONE]"},
     ]}}}}}}, "Stream[models.Body]"),
+    ("lines", {"content": {"application/x-ndjson": {"schema": {"type": "array", "items": {"anyOf": [
+        schema_ref("Body"), schema_ref("FooErrorResponse"),
+    ]}}}}}, "Stream[models.Body]"),
     ("a shared reply", {"$ref": "#/components/responses/Done"}, "models.Body"),
 ]  # fmt: skip
 
@@ -152,6 +156,25 @@ def test_a_reply_that_names_no_single_schema_fails_by_name(schema: Json) -> None
 def test_a_reply_of_bytes_fails_by_name(media: str) -> None:
     with pytest.raises(SystemExit, match=f"createThing: the {media} reply must name one schema"):
         routes(one(responses={"200": {"content": {media: {"schema": {"type": "string"}}}}}))
+
+
+def test_only_a_stream_of_lines_says_its_form() -> None:
+    for media, said in (("application/x-ndjson", ", NDJSON)"), ("text/event-stream", ")")):
+        source = routes(one(responses={"200": {"content": {media: {"schema": schema_ref("Body")}}}}))
+        assert f"await exchange.answer(handlers.create_thing(call, body){said}\n" in source
+        assert ("import NDJSON" in source) == (media == "application/x-ndjson")
+
+
+def test_an_operation_that_streams_in_two_forms_fails_by_name() -> None:
+    both = {media: {"schema": schema_ref("Body")} for media in ("application/x-ndjson", "text/event-stream")}
+    with pytest.raises(SystemExit, match="createThing: one operation streams in one form only"):
+        routes(one(responses={"200": {"content": both}}))
+
+
+def test_an_operation_that_only_refuses_never_returns() -> None:
+    source = routes(one(responses={"401": NAMED, "501": NAMED}))
+    assert signature(functions(source)["create_thing"]).endswith("-> NoReturn")
+    assert "from typing import NoReturn, Protocol" in source
 
 
 def test_an_operation_that_never_answers_200_fails_by_name() -> None:
@@ -224,6 +247,6 @@ def test_two_different_operations_of_one_name_fail_by_name() -> None:
 
 def test_what_is_generated_for_the_real_contract_is_what_the_template_writes_today() -> None:
     root = Path(__file__).resolve().parents[3]
-    for source in SOURCES:
+    for source in sources(root / "spec"):
         committed = (root / "generated" / "gateway_contract" / source.name / "routes.py").read_text(encoding="utf-8")
         assert functions(committed).keys() == functions(routes(corrected(root / "spec", source))).keys()

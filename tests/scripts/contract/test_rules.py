@@ -13,6 +13,7 @@ from scripts.contract.rules import (
     drop_formats,
     headers_on_every_reply,
     nullable_optional_request_fields,
+    prefix_names,
     request_only,
 )
 from tests.scripts.contract.lantern import facts, one_schema, write
@@ -180,3 +181,23 @@ def test_rules_apply_in_order_and_only_to_the_documents_they_name(tmp_path: Path
 def test_a_rule_without_reason_or_meaning_fails_by_name(tmp_path: Path, rule: Json, complaint: str) -> None:
     with pytest.raises(SystemExit, match=complaint):
         apply_file(facts(), write(tmp_path / "rules.yaml", {"rules": [rule]}), "one", {"one", "another"})
+
+
+def test_a_prefix_stands_before_every_name_and_every_reference_follows() -> None:
+    document = one_schema({"type": "object", "properties": {"leaf": schema_ref("Leaf"), "$ref": SCALAR}}, Leaf=SCALAR)
+    document["components"]["responses"] = {"Bad": {"description": "No.", "content": {}}}
+    document["components"]["securitySchemes"] = {"Key": {"type": "http", "scheme": "bearer"}}
+    operation = document["paths"]["/things"]["post"]
+    operation["responses"]["400"] = {"$ref": "#/components/responses/Bad"}
+    operation["x"] = {"mapping": {"leaf": "#/components/schemas/Leaf"}}
+    found = prefix_names(document, {"prefix": "Lamp"})
+    assert set(found["components"]["schemas"]) == {"LampBody", "LampLeaf"}
+    assert set(found["components"]["responses"]) == {"LampBad"}
+    assert set(found["components"]["securitySchemes"]) == {"Key"}
+    properties = found["components"]["schemas"]["LampBody"]["properties"]
+    assert properties == {"leaf": schema_ref("LampLeaf"), "$ref": SCALAR}
+    operation = found["paths"]["/things"]["post"]
+    assert operation["operationId"] == "lampCreateThing"
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == schema_ref("LampBody")
+    assert operation["responses"]["400"] == {"$ref": "#/components/responses/LampBad"}
+    assert operation["x"]["mapping"] == {"leaf": "#/components/schemas/LampLeaf"}

@@ -17,7 +17,12 @@ _CREATED = 1_767_225_600  # the first second of 2026: a constant, so that the li
 
 
 class CustomProvider(Provider):
-    """A public test double: the same request gets the same reply, on every operation and option."""
+    """A public test double: the same request gets the same reply, on every operation and option.
+
+    Nothing of it can be out of reach, and its faults are there to be seen: it is never asked twice.
+    """
+
+    is_remote = False
 
     def __init__(self, name: str = "custom", unknown_params: UnknownParams = "forward") -> None:
         super().__init__(name, POLICIES, unknown_params)

@@ -1,0 +1,32 @@
+"""How the items of a stream stand on the wire: as server-sent events, or one to a line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# Unicode has more line ends than bytes do, and clients that decode before they split see them inside of texts.
+_LINE_ENDS = {char.encode(): rb"\u%04x" % ord(char) for char in "\u0085\u2028\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What stands before and after each item. `end` follows a whole stream, and never a broken one.
+
+    `escapes` is what an item may not hold as it is, with the way to say it in JSON.
+    """
+
+    media: bytes
+    before: bytes
+    after: bytes
+    end: bytes
+    escapes: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def framed(self, item: bytes) -> bytes:
+        """One item, which is JSON without line feeds."""
+        for raw, escape in self.escapes.items():
+            item = item.replace(raw, escape)
+        return self.before + item + self.after
+
+
+SSE = Framing(b"text/event-stream; charset=utf-8", b"data: ", b"\n\n", b"data: [DONE]\n\n")
+# Whether a stream of lines is whole is said in its last item.
+NDJSON = Framing(b"application/x-ndjson", b"", b"\n", b"", _LINE_ENDS)

@@ -1,0 +1,241 @@
+"""Ollama, through the client of its own SDK: its native API, so that nothing is lost to its OpenAI-like one.
+
+The SDK makes the client and closes it. Bodies go out and come in as our own bytes, because its models leave out what
+the server understands: nested parameters of tools, ids of calls, images in data: URLs.
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol, override
+
+import httpx
+import ollama
+import structlog
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from ai_gateway.conform.embeddings import to_base64
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.strict_json import read_json
+from ai_gateway.errors import InvalidRequest, ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.egress import Egress, NotFetched
+from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
+from ai_gateway.providers.policy import name_dropped
+from ai_gateway.providers.sdk_transport import HEADERS, BoundedTransport, SdkTransport, connect_timeout
+from ai_gateway.providers.upstream import Upstream
+from ai_gateway.translate import openai_ollama_reply as replies, openai_ollama_request as requests
+from ai_gateway.translate.ollama_wire import ModelList, Reply, Vectors, read
+from ai_gateway.translate.openai_ollama_messages import image_urls
+from ai_gateway.translate.openai_ollama_reply import Asked
+from ai_gateway.translate.openai_ollama_request import Translated
+from ai_gateway.translate.openai_ollama_stream import ChatChunks, CompletionChunks
+from gateway_contract.openai import models
+
+_log = structlog.get_logger(__name__)
+_MOST_IMAGES = 16
+
+
+class _Client(ollama.AsyncClient):
+    """The SDK's client, asked for bytes."""
+
+    def set_headers(self, headers: Mapping[str, str]) -> None:
+        """Ours alone: the SDK would send the key that it finds in the environment to any host."""
+        self._client.headers = httpx.Headers(headers)
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def bytes_of(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[httpx.Response]:
+        """The reply of one request, unread."""
+        async with self._client.stream(method, path, content=body, headers=dict(headers)) as reply:
+            yield reply
+
+
+class _OllamaTransport(SdkTransport):
+    failures = (ollama.RequestError, ollama.ResponseError)
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._client = _Client(
+            "/".join((upstream.base_url.rstrip("/"), "api")),
+            transport=BoundedTransport(upstream.name),
+            timeout=connect_timeout(upstream.timeouts),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._client.set_headers({**HEADERS, **upstream.sent_headers, "content-type": "application/json"})
+
+    @override
+    @asynccontextmanager
+    async def open(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[httpx.Response]:
+        async with self._client.bytes_of(method, path, headers, body) as reply:
+            yield reply
+
+    @override
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+class _Teller[Chunk](Protocol):
+    """Makes chunks of lines until it is done."""
+
+    done: bool
+
+    def take(self, reply: Reply) -> Iterator[Chunk]: ...
+
+
+class Ollama(Provider):
+    """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
+
+    wire = "ollama"
+
+    def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
+        super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
+        self._secrets = upstream.secrets
+        self._transport = _OllamaTransport(upstream)
+        self._egress = egress or (Egress() if upstream.fetch_images else None)
+
+    @override
+    async def list_models(self, call: Call) -> models.ListModelsResponse:
+        return replies.model_list(await self._fetch(call, "/tags", None, ModelList))
+
+    @override
+    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+        listed = {one.id: one for one in (await self.list_models(call)).data}
+        found = listed.get(model) or listed.get(f"{model}:latest")  # a name without a tag means this one
+        if found is None:
+            raise ModelNotFound("There is no such model: see the list of models.", param="model")
+        return found
+
+    @override
+    async def create_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> models.CreateChatCompletionResponse:
+        sent = self._sent(call, requests.chat_request(body, await self._images(body)))
+        return replies.chat_response(await self._fetch(call, "/chat", sent, Reply), self._asked(call, body.model))
+
+    @override
+    async def stream_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
+        sent = self._sent(call, requests.chat_request(body, await self._images(body)))
+        teller = ChatChunks(self._asked(call, body.model), include_usage=_wants_usage(body))
+        async with aclosing(self._stream(call, "/chat", sent, teller)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    @override
+    async def create_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> models.CreateCompletionResponse:
+        sent = self._sent(call, requests.completion_request(body))
+        reply = await self._fetch(call, "/generate", sent, Reply)
+        return replies.completion_response(reply, self._asked(call, body.model))
+
+    @override
+    def stream_completion(
+        self, call: Call, body: models.CreateCompletionRequest
+    ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
+        sent = self._sent(call, requests.completion_request(body))
+        teller = CompletionChunks(self._asked(call, body.model), include_usage=_wants_usage(body))
+        return self._stream(call, "/generate", sent, teller)
+
+    @override
+    async def create_embeddings(
+        self, call: Call, body: models.CreateEmbeddingRequest
+    ) -> models.CreateEmbeddingResponse:
+        sent = self._sent(call, requests.embed_request(body))
+        vectors = await self._fetch(call, "/embed", sent, Vectors)
+        reply = replies.embedding_response(vectors, self._asked(call, body.model))
+        if body.encoding_format == "base64":
+            for item in reply.data:
+                item.embedding = to_base64(item.embedding)
+        return reply
+
+    @override
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def _fetch[Shape: BaseModel](self, call: Call, path: str, body: bytes | None, shape: type[Shape]) -> Shape:
+        method = "GET" if body is None else "POST"
+        reply = await self._transport.fetch(method, path, {"x-request-id": call.request_id}, body)
+        self._check(call, reply.status, reply.headers, reply.body)
+        return self._read(shape, reply.body)
+
+    async def _stream[Chunk](self, call: Call, path: str, body: bytes, teller: _Teller[Chunk]) -> AsyncGenerator[Chunk]:
+        async with self._transport.stream(path, {"x-request-id": call.request_id}, body) as stream:
+            self._check(call, stream.status, stream.headers, b"" if stream.status == 200 else await stream.read())
+            async with aclosing(stream.lines()) as lines:
+                async for line in lines:
+                    for chunk in teller.take(self._read(Reply, line)):
+                        yield chunk
+                    if teller.done:
+                        await stream.drain()
+                        return
+        raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
+
+    def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Raise unless an answer is coming."""
+        if status == 200:
+            call.reply_headers.update(kept_headers(headers))
+        elif 200 < status < 300:
+            raise UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
+        else:
+            raise from_reply(self.name, status, headers, body, *self._secrets)
+
+    def _read[Shape: BaseModel](self, shape: type[Shape], raw: bytes) -> Shape:
+        try:
+            value = read_json(raw)
+        except ValueError as error:
+            raise UpstreamInvalidResponse(
+                f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
+            ) from None
+        if is_error(value):
+            raise from_event(self.name, value, *self._secrets)
+        return read(shape, value)
+
+    async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
+        """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""
+        places = {url: param for param, url in image_urls(body.messages)} if self._egress else {}
+        if len(places) > _MOST_IMAGES:
+            raise InvalidRequest(f"At most {_MOST_IMAGES} images are fetched for a request.", param="messages")
+        found = await asyncio.gather(*(self._image(url, param) for url, param in places.items()))
+        return dict(zip(places, found, strict=True))
+
+    async def _image(self, url: str, param: str) -> str:
+        assert self._egress is not None  # noqa: S101 - nobody asks without it
+        try:
+            fetched = await self._egress.image(url)
+        except NotFetched as error:
+            _log.info("image not fetched", provider=self.name, reason=str(error))
+            raise InvalidRequest(
+                "The image at this URL could not be fetched: send it in a data: URL.", param=param
+            ) from None
+        return base64.b64encode(fetched.data).decode()
+
+    @staticmethod
+    def _sent(call: Call, translated: Translated) -> bytes:
+        """The body's bytes; what had no place in it is named in the reply. A caller of this very wire is quoted."""
+        if call.native is not None:
+            ours = {name: translated.body[name] for name in ("model", "stream") if name in translated.body}
+            return to_json(ours | dict(call.native))
+        name_dropped(call, translated.dropped)
+        return to_json(translated.body)
+
+    @staticmethod
+    def _asked(call: Call, model: str) -> Asked:
+        return Asked(model, call.request_id, int(time.time()), native=call.native is not None)
+
+
+def _wants_usage(body: models.CreateChatCompletionRequest | models.CreateCompletionRequest) -> bool:
+    return bool(body.stream_options and body.stream_options.include_usage)

@@ -1,0 +1,88 @@
+"""A streamed reply as it is read: every wait is bounded by the idle deadline, all of them by the stream's."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Protocol
+
+from ai_gateway.config.constants import UPSTREAM_MAX_EVENT
+from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.providers.ndjson import LineParser
+from ai_gateway.providers.sse import EventParser
+from ai_gateway.providers.upstream import Timeouts
+
+
+class Parser(Protocol):
+    """Makes items of bytes; `lines` grows with every whole line, which is what counts as progress."""
+
+    lines: int
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]: ...
+
+
+class OpenStream(ABC):
+    """The head of a streamed reply, and what follows it. How bytes are read is the HTTP client's affair."""
+
+    def __init__(
+        self, provider: str, status: int, headers: Mapping[str, str], clock: asyncio.Timeout, timeouts: Timeouts
+    ) -> None:
+        self.provider = provider
+        self.status = status
+        self.headers = headers
+        self._clock = clock
+        self._timeouts = timeouts
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """The whole body, for a reply that turned out to be no stream."""
+
+    @abstractmethod
+    async def next_bytes(self) -> bytes:
+        """What has arrived; empty at the end. A connection that breaks off raises UpstreamStreamTruncated."""
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Read what little is left after the last item, so that the connection can carry the next request."""
+
+    def events(self) -> AsyncGenerator[bytes]:
+        """The data of each server-sent event."""
+        return self._items(EventParser(UPSTREAM_MAX_EVENT))
+
+    async def lines(self) -> AsyncGenerator[bytes]:
+        """Each line of newline-delimited JSON."""
+        parser = LineParser(UPSTREAM_MAX_EVENT)
+        async with aclosing(self._items(parser)) as lines:
+            async for line in lines:
+                yield line
+        for line in parser.end():
+            yield line
+
+    async def _items(self, parser: Parser) -> AsyncGenerator[bytes]:
+        check_encoding(self.provider, self.headers)
+        now = asyncio.get_running_loop().time
+        end = now() + self._timeouts.stream
+        idle = now() + self._timeouts.stream_idle
+        while True:
+            self._clock.reschedule(min(idle, end))
+            chunk = await self.next_bytes()
+            # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
+            self._clock.reschedule(end)
+            if not chunk:
+                return
+            lines = parser.lines
+            for item in parser.feed(chunk):
+                yield item
+            if parser.lines > lines:  # single bytes are no progress, however regularly they come
+                idle = now() + self._timeouts.stream_idle
+
+
+def check_encoding(provider: str, headers: Mapping[str, str]) -> None:
+    """Refuse a compressed reply, which was not asked for."""
+    if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise UpstreamInvalidResponse(f"Provider '{provider}' sent a compressed reply that was not asked for.")
+
+
+def too_large(provider: str) -> UpstreamInvalidResponse:
+    """The error for a whole reply beyond the cap."""
+    return UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is too large to pass on.")

@@ -1,0 +1,108 @@
+"""Stop asking an upstream that only fails, and find out cheaply when it is back.
+
+closed --(threshold failures within the window, no success between)--> open --(pause over)--> half open
+half open: one call goes through as a probe. It succeeds: closed. It fails: open again. It is given up: the next call
+is the probe.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ai_gateway.errors import UpstreamUnavailable
+
+type State = Literal["closed", "open", "half-open"]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """Failures that open it, the seconds they must fall into, and the seconds it stays open. 0 failures: never."""
+
+    threshold: int = 20
+    window: float = 30.0
+    pause: float = 15.0
+
+
+class Breaker:
+    """For one upstream, or for one model of it. `clock` gives seconds that only grow."""
+
+    def __init__(self, provider: str, policy: BreakerPolicy, clock: Callable[[], float]) -> None:
+        self._provider = provider
+        self._policy = policy
+        self._clock = clock
+        self._failures: deque[float] = deque(maxlen=max(policy.threshold, 1))
+        self._opened: float | None = None
+        self._probe: Passage | None = None
+
+    @property
+    def state(self) -> State:
+        if self._opened is None:
+            return "closed"
+        return "open" if self._left(self._opened) > 0 else "half-open"
+
+    def admit(self) -> "Passage":
+        """Let a call through; its passage must be told how it ended. Raises UpstreamUnavailable."""
+        passage = Passage(self)
+        if self._opened is None:
+            return passage
+        left = self._left(self._opened)
+        if left > 0 or self._probe is not None:
+            raise UpstreamUnavailable(
+                f"Provider '{self._provider}' fails at the moment and is not asked: try again later.",
+                headers={"retry-after": str(max(1, math.ceil(left)))},
+            )
+        self._probe = passage
+        return passage
+
+    def _left(self, opened: float) -> float:
+        return self._policy.pause - (self._clock() - opened)
+
+    def succeeded(self) -> None:
+        """The upstream answered, if only with a refusal: whatever was held against it is over."""
+        self._probe = None
+        self._opened = None
+        self._failures.clear()
+
+    def failed(self, passage: "Passage") -> None:
+        """The upstream could not be reached, failed, or broke off."""
+        now = self._clock()
+        if self._opened is not None:  # calls that were let through before it opened say nothing new
+            if passage is self._probe:
+                self._opened = now
+                self._probe = None
+            return
+        self._failures.append(now)
+        if len(self._failures) == self._policy.threshold and now - self._failures[0] <= self._policy.window:
+            self._opened = now
+
+    def gave_up(self, passage: "Passage") -> None:
+        """The call ended without telling anything about the upstream: its caller left."""
+        if passage is self._probe:
+            self._probe = None
+
+
+class Passage:
+    """One call that was let through. The first outcome counts."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker: Breaker | None = breaker
+
+    def succeeded(self) -> None:
+        """See Breaker."""
+        if self._breaker is not None:
+            self._breaker.succeeded()
+        self._breaker = None
+
+    def failed(self) -> None:
+        """See Breaker."""
+        if self._breaker is not None:
+            self._breaker.failed(self)
+        self._breaker = None
+
+    def gave_up(self) -> None:
+        """See Breaker. To be called in any case at the end: it counts only if nothing else was told."""
+        if self._breaker is not None:
+            self._breaker.gave_up(self)
+        self._breaker = None

@@ -1,0 +1,74 @@
+"""Whether, and when, to ask an upstream again. Pure: who calls decides what time and chance are.
+
+Only calls of which nothing has been told yet are asked again, and only where a second try can end otherwise: the
+upstream could not be reached, broke off, or said that it failed. What the caller has to mend is never repeated.
+"""
+
+from dataclasses import dataclass
+
+from ai_gateway.errors import (
+    GatewayError,
+    UpstreamAuthError,
+    UpstreamError,
+    UpstreamInvalidResponse,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+
+# Refusals that may pass by themselves, if the operator wants them repeated.
+RETRYABLE_REFUSALS = frozenset({408, 409, 429})
+# What an upstream will not do now, it will not do in a second.
+_FINAL_FAILURES = frozenset({501, 505})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently. Times are seconds.
+
+    The pause before retry n is chance times `base` doubled n-1 times, at most `longest_pause` (full jitter); an
+    upstream's Retry-After counts instead, and one beyond `longest_wait` is passed on to the caller at once.
+    """
+
+    max_retries: int = 2
+    refusals: frozenset[int] = frozenset({408})
+    base: float = 0.5
+    longest_pause: float = 8.0
+    longest_wait: float = 20.0
+
+    def pause(self, failed: int, error: GatewayError, left: float, chance: float) -> float | None:
+        """Seconds to wait before the next try; None to give up.
+
+        `failed` is how many tries have failed, `left` the time until the call's deadline, `chance` evenly
+        distributed from 0 to 1.
+        """
+        if failed > self.max_retries or not self._worth_it(error):
+            return None
+        wanted = retry_after(error)
+        if wanted is not None and wanted > self.longest_wait:
+            return None
+        pause = min(self.longest_pause, self.base * 2 ** (failed - 1)) * chance if wanted is None else wanted
+        return pause if pause < left else None
+
+    def _worth_it(self, error: GatewayError) -> bool:
+        said = error.headers.get("x-should-retry")
+        if said in {"true", "false"}:  # some upstreams know better than their status
+            return said == "true"
+        if isinstance(error, UpstreamRefused):
+            return error.status in self.refusals
+        if isinstance(error, UpstreamTimeout):  # the time is spent; but an upstream's own 408 comes early
+            return error.upstream_status in self.refusals
+        if isinstance(error, UpstreamAuthError | UpstreamInvalidResponse | UpstreamUnavailable):
+            return False  # an answer that cannot be used has been made, and paid for
+        if not isinstance(error, UpstreamError):
+            return False
+        return error.upstream_status is None or error.upstream_status not in _FINAL_FAILURES
+
+
+def retry_after(error: GatewayError) -> float | None:
+    """Seconds that the upstream asked to wait; None if it did not say, or only gave a date."""
+    for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        told = error.headers.get(header, "").strip()
+        if told.replace(".", "", 1).isascii() and told.replace(".", "", 1).isdecimal():
+            return float(told) / unit
+    return None

@@ -1,0 +1,108 @@
+"""What the operator has decided about models: aliases, routes with several targets, and a default."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ai_gateway.config.settings import RouteSettings, Settings, SettingsError
+from ai_gateway.routing.aliases import Aliases
+from ai_gateway.routing.configured import unconfigured_hint
+from ai_gateway.routing.mapping_file import Mapping as MappingFile, read_mapping
+from ai_gateway.routing.plan import Plan, Target
+
+_LONGEST_NAME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Checked against the providers there are."""
+
+    aliases: Aliases = field(default_factory=lambda: Aliases({}))
+    routes: Mapping[str, Plan] = field(default_factory=dict)
+    default_model: str | None = None
+
+
+def read_rules(settings: Settings, providers: Collection[str]) -> Rules:
+    """The rules for these providers. Raises SettingsError with all problems."""
+    problems: list[str] = []
+    mapping = _mapping(settings, problems)
+    problems += [
+        f"'{name}' is an alias in both gateway.toml and MODEL_MAPPING_FILE: leave one out"
+        for name in settings.aliases.keys() & mapping.aliases.keys()
+    ]
+    table = {**mapping.aliases, **settings.aliases}
+    aliases = Aliases(table, providers, settings.routes.keys())
+    problems += [f"'{name}' is both an alias and a route" for name in settings.routes.keys() & table.keys()]
+    problems += _alias_problems(table, providers, settings.routes.keys())
+    problems += [f"alias '{name}' leads back to itself" for name in aliases.loops()]
+    routes = {name: _plan(name, table, providers, problems) for name, table in settings.routes.items()}
+    if problems:
+        raise SettingsError(problems)
+    return Rules(aliases, routes, settings.default_model or mapping.default_model)
+
+
+def _mapping(settings: Settings, problems: list[str]) -> MappingFile:
+    if settings.model_mapping_file is None:
+        return MappingFile()
+    try:
+        return read_mapping(settings.model_mapping_file)
+    except SettingsError as error:
+        problems += error.problems
+        return MappingFile()
+
+
+def _alias_problems(table: Mapping[str, str], providers: Collection[str], routes: Collection[str]) -> Iterator[str]:
+    for name, target in table.items():
+        yield from _name_problems("alias", name)
+        if not target:
+            yield f"alias '{name}' leads nowhere: write the name of a model"
+        if name.count("*") > 1:
+            yield f"alias '{name}' has more than one *: keep one"
+        if target.count("*") > name.count("*"):
+            yield f"alias '{name}' leads to '{target}', but nothing says what its * stands for"
+        if target not in table and target not in routes:
+            yield from _provider_problems(f"alias '{name}' leads to", target, providers)
+
+
+def _name_problems(kind: str, name: str) -> Iterator[str]:
+    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        yield f"the {kind} {name[:40]!r} is no name that a request could carry"
+
+
+def _provider_problems(who: str, target: str, providers: Collection[str]) -> Iterator[str]:
+    """A target with a slash has to begin with a provider; without one it may be any model, known only later."""
+    prefix, slash, rest = target.partition("/")
+    if not slash or (prefix in providers and rest):
+        return
+    if prefix in providers:
+        yield f"{who} '{target}', which names no model after the provider"
+        return
+    hint = unconfigured_hint(prefix)
+    reason = f"that provider is not configured: {hint}" if hint else f"there is no provider '{prefix}': name one first"
+    yield f"{who} '{target}', but {reason}. Known: {', '.join(sorted(providers))}"
+
+
+def _plan(name: str, table: RouteSettings, providers: Collection[str], problems: list[str]) -> Plan:
+    problems += _name_problems("route", name)
+    if "*" in name:
+        problems.append(f"route '{name}' has a *: let an alias with a * lead to a route")
+    for target in table.targets:
+        if "/" not in target:
+            problems.append(f"route '{name}': the target '{target}' names no provider: write provider/model")
+        problems += _provider_problems(f"route '{name}' has the target", target, providers)
+    problems += [f"route '{name}': {problem}" for problem in _weight_problems(table)]
+    targets = tuple(Target(*target.split("/", 1)) for target in table.targets if "/" in target)
+    return Plan(targets, tuple(table.weights) if table.weights is not None else None)
+
+
+def _weight_problems(table: RouteSettings) -> Iterator[str]:
+    if len(set(table.targets)) < len(table.targets):
+        yield "a target stands there twice"
+    if table.mode == "fallback":
+        if table.weights is not None:
+            yield 'weights need mode = "weighted"'
+    elif table.weights is None:
+        yield 'mode = "weighted" needs weights, one for each target'
+    elif len(table.weights) != len(table.targets):
+        yield f"{len(table.weights)} weights for {len(table.targets)} targets: give one for each"
+    elif not sum(table.weights):
+        yield "all weights are 0: at least one target has to be drawn"

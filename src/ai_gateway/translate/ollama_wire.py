@@ -1,0 +1,94 @@
+"""What Ollama answers, as far as it is read: every field may be missing, because Ollama leaves out what is zero."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ai_gateway.errors import UpstreamInvalidResponse
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+
+class CalledFunction(_Wire):
+    name: str
+    arguments: dict[str, Any] | str | None = None
+
+
+class ToolCall(_Wire):
+    id: str | None = None
+    function: CalledFunction
+
+
+class Message(_Wire):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    images: list[str] | None = None
+
+
+class Alternative(_Wire):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(Alternative):
+    top_logprobs: list[Alternative] | None = None
+
+
+class Reply(_Wire):
+    """A whole answer of chat or generate, or one line of its stream."""
+
+    model: str | None = None
+    created_at: str | None = None
+    message: Message | None = None
+    response: str | None = None
+    thinking: str | None = None
+    logprobs: list[TokenLogprob] | None = None
+    done: bool | None = None
+    done_reason: str | None = None
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    context: list[int] | None = None
+
+
+class Vectors(_Wire):
+    model: str | None = None
+    embeddings: list[list[float]]
+    prompt_eval_count: int | None = None
+
+
+class ListedModel(_Wire):
+    name: str
+    modified_at: str | None = None
+    size: int | None = None
+    details: dict[str, Any] | None = None
+    capabilities: list[str] | None = None
+
+
+class ModelList(_Wire):
+    models: list[ListedModel] | None
+
+
+def read[Shape: BaseModel](shape: type[Shape], value: object) -> Shape:
+    """The value as the shape. Raises UpstreamInvalidResponse, which never quotes the value."""
+    try:
+        return shape.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"][:6])
+        raise UpstreamInvalidResponse(
+            "The provider's reply is not what Ollama answers.", detail=f"{where}: {first['type']}"
+        ) from None
+
+
+def seconds(moment: str | None) -> int | None:
+    """Whole seconds since 1970 of a time as Go writes it (up to nine decimals); None if it is none, or Go's zero."""
+    try:
+        found = int(datetime.fromisoformat(moment or "").timestamp())
+    except (ValueError, OverflowError):
+        return None
+    return found if found >= 0 else None

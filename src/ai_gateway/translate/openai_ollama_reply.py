@@ -1,0 +1,189 @@
+"""Ollama's replies as OpenAI's: whole answers, vectors, and the list of models."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic_core import to_json
+
+from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.ollama_wire import ModelList, Reply, TokenLogprob, ToolCall, Vectors, seconds
+from gateway_contract.openai import models
+
+type Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is known before a reply comes. `now` stands in where the provider does not tell the time.
+
+    `native` says that the caller speaks Ollama's wire too, so that it has a use for what OpenAI's cannot say.
+    """
+
+    model: str
+    request_id: str
+    now: int
+    native: bool = False
+
+
+def chat_response(reply: Reply, asked: Asked) -> models.CreateChatCompletionResponse:
+    """A whole chat answer. Raises UpstreamInvalidResponse if it is none, or not whole."""
+    said = reply.message
+    if said is None or reply.done is False:
+        raise incomplete()
+    calls = [_whole_call(call, asked, at) for at, call in enumerate(said.tool_calls or ())]
+    message = models.ChatCompletionResponseMessage(
+        role="assistant", content=said.content or (None if calls else ""), refusal=None
+    )
+    if calls:
+        message.tool_calls = [*calls]
+    more: dict[str, object] = {"reasoning_content": said.thinking or None, "images": said.images or None}
+    message = message.model_copy(update={name: value for name, value in more.items() if value is not None})
+    found = logprobs(reply.logprobs)
+    choice = models.CreateChatCompletionResponseChoice(
+        index=0,
+        message=message,
+        logprobs=models.CreateChatCompletionResponseChoiceLogprobs(content=found, refusal=None) if found else None,
+        finish_reason=chat_finish(reply, calls=bool(calls)),
+    )
+    return models.CreateChatCompletionResponse(
+        id=f"chatcmpl-{asked.request_id}",
+        object="chat.completion",
+        created=seconds(reply.created_at) or asked.now,
+        model=reply.model or asked.model,
+        choices=[choice],
+        usage=usage(reply),
+    )
+
+
+def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionResponse:
+    """A whole legacy completion. Raises UpstreamInvalidResponse if it is none, or not whole."""
+    if reply.response is None or reply.done is False:
+        raise incomplete()
+    choice = models.CreateCompletionResponseChoice(
+        index=0,
+        text=reply.response,
+        logprobs=legacy_logprobs(reply.logprobs, 0),
+        finish_reason=finish(reply),
+    )
+    if reply.thinking:
+        choice = choice.model_copy(update={"reasoning_content": reply.thinking})
+    response = models.CreateCompletionResponse(
+        id=f"cmpl-{asked.request_id}",
+        object="text_completion",
+        created=seconds(reply.created_at) or asked.now,
+        model=reply.model or asked.model,
+        choices=[choice],
+        usage=usage(reply),
+    )
+    return response.model_copy(update=remembered(reply, asked))
+
+
+def remembered(reply: Reply, asked: Asked) -> dict[str, object]:
+    """The conversation in tokens, which a caller of Ollama's wire sends back to go on with it."""
+    return {"context": reply.context} if asked.native and reply.context else {}
+
+
+def embedding_response(reply: Vectors, asked: Asked) -> models.CreateEmbeddingResponse:
+    """Vectors in the order of the inputs."""
+    data = [
+        models.Embedding(object="embedding", index=at, embedding=vector) for at, vector in enumerate(reply.embeddings)
+    ]
+    count = reply.prompt_eval_count or 0
+    return models.CreateEmbeddingResponse(
+        object="list",
+        data=data,
+        model=reply.model or asked.model,
+        usage=models.CreateEmbeddingResponseUsage(prompt_tokens=count, total_tokens=count),
+    )
+
+
+def model_list(reply: ModelList) -> models.ListModelsResponse:
+    """Every model that is there, with what its server says of it; one without an owner in its name is the library's."""
+    return models.ListModelsResponse(
+        object="list",
+        data=[
+            models.Model(
+                id=listed.name,
+                object="model",
+                created=seconds(listed.modified_at) or 0,
+                owned_by=["library", *listed.name.split("/")[:-1]][-1],
+            ).model_copy(update=listed.model_dump(include={"size", "details", "capabilities"}, exclude_none=True))
+            for listed in reply.models or ()
+        ],
+    )
+
+
+def incomplete() -> UpstreamInvalidResponse:
+    """The error for a reply in which the answer itself is missing."""
+    return UpstreamInvalidResponse("The provider's reply holds no whole answer.")
+
+
+def usage(reply: Reply) -> models.CompletionUsage:
+    """Ollama leaves a count out when it is zero: a prompt that it still knew counts as none."""
+    prompt, completion = reply.prompt_eval_count or 0, reply.eval_count or 0
+    return models.CompletionUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+
+
+def finish(reply: Reply) -> Finish:
+    """Why it ended: `load` and `unload` are answers that are over as well."""
+    return "length" if reply.done_reason == "length" else "stop"
+
+
+def chat_finish(reply: Reply, *, calls: bool) -> Literal["stop", "length", "tool_calls"]:
+    """The same for chat: to Ollama a call is an ordinary stop."""
+    reason = finish(reply)
+    return "tool_calls" if calls and reason == "stop" else reason
+
+
+def call_id(call: ToolCall, asked: Asked, at: int) -> str:
+    """Ollama's id of the call or, where it has none, one that is the same whenever this reply is looked at."""
+    return call.id or f"call_{hashlib.sha256(f'{asked.request_id}/{at}'.encode()).hexdigest()[:24]}"
+
+
+def arguments(call: ToolCall) -> str:
+    """The JSON text of the arguments; servers that only look like Ollama send the text itself."""
+    given = call.function.arguments
+    return given if isinstance(given, str) else to_json(given or {}).decode()
+
+
+def logprobs(tokens: Sequence[TokenLogprob] | None) -> list[models.ChatCompletionTokenLogprob]:
+    """Log probabilities, token by token."""
+    return [
+        models.ChatCompletionTokenLogprob(
+            token=token.token,
+            logprob=token.logprob,
+            bytes=token.bytes,
+            top_logprobs=[
+                models.ChatCompletionTokenLogprobTopLogprob(token=top.token, logprob=top.logprob, bytes=top.bytes)
+                for top in token.top_logprobs or ()
+            ],
+        )
+        for token in tokens or ()
+    ]
+
+
+def legacy_logprobs(
+    tokens: Sequence[TokenLogprob] | None, offset: int
+) -> models.CreateCompletionResponseChoiceLogprobs | None:
+    """The same in the four parallel lists of legacy completions; `offset` is where the text begins."""
+    if not tokens:
+        return None
+    offsets = [offset]
+    for token in tokens[:-1]:
+        offsets.append(offsets[-1] + len(token.token))
+    return models.CreateCompletionResponseChoiceLogprobs(
+        tokens=[token.token for token in tokens],
+        token_logprobs=[token.logprob for token in tokens],
+        top_logprobs=[{top.token: top.logprob for top in token.top_logprobs or ()} for token in tokens],
+        text_offset=offsets,
+    )
+
+
+def _whole_call(call: ToolCall, asked: Asked, at: int) -> models.ChatCompletionMessageToolCall:
+    return models.ChatCompletionMessageToolCall(
+        id=call_id(call, asked, at),
+        type="function",
+        function=models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments(call)),
+    )

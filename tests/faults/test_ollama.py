@@ -1,0 +1,407 @@
+"""The gateway in front of an Ollama server: what is sent over the wire, what comes back, and what goes wrong."""
+
+import asyncio
+import base64
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from pydantic import SecretStr
+
+from ai_gateway.contract.body import validate
+from ai_gateway.contract.call import Call
+from ai_gateway.errors import GatewayError
+from ai_gateway.providers.egress import Egress
+from ai_gateway.providers.ollama import Ollama
+from ai_gateway.providers.rows import ROWS
+from ai_gateway.providers.upstream import Timeouts, Upstream as Configured
+from gateway_contract.openai import models
+from tests.support.behaviours import SECRET_MARK, TEXT, VECTORS, WORDS
+from tests.support.fake_ollama import CREATED, MODELS, behave
+from tests.support.gateway import LiveGateway, free_port, running_gateway
+from tests.support.upstream import Exchange, Upstream, running_upstream
+
+KEY = "sk-upstream-ollama-77"
+CHAT, LEGACY, EMBED = "chat/completions", "completions", "embeddings"
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "hello"}]},
+    LEGACY: {"prompt": "hello"},
+    EMBED: {"input": ["one", "two"]},
+}
+ODD = TEXT + "a\x85b\u2028c\x0cd"  # what text libraries take for ends of lines
+TIMEOUTS = {
+    "REQUEST_TIMEOUT_S": "1",
+    "STREAM_IDLE_TIMEOUT_S": "1",
+    "CONNECT_TIMEOUT_S": "1",
+    "MAX_RETRIES": "0",
+    "BREAKER_THRESHOLD": "0",
+}
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def live(upstream: Upstream) -> Iterator[LiveGateway]:
+    proxy = f"http://127.0.0.1:{free_port()}"  # where nobody listens: whoever asks the environment gets nowhere
+    env = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), proxy)
+    with running_gateway(OLLAMA_HOST=f"http://127.0.0.1:{upstream.port}", **env) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def forwarding(upstream: Upstream) -> Iterator[LiveGateway]:
+    """Sends on unknown fields, takes no inexact reply, is impatient, fetches images, and has a key."""
+    env = {"UNKNOWN_PARAMS": "forward", "CONFORMANCE": "enforce", "FETCH_IMAGES": "true", "OLLAMA_API_KEY": KEY}
+    with running_gateway(OLLAMA_HOST=f"127.0.0.1:{upstream.port}", **env, **TIMEOUTS) as running:
+        yield running
+        assert KEY not in running.log()
+
+
+def ask(live: LiveGateway, model: str, operation: str = CHAT, **fields: Any) -> httpx2.Response:
+    url = f"{live.base_url}/ollama/v1/{operation}"
+    body = {"model": model, **BODIES[operation], **fields}
+    return httpx2.post(url, json=body, timeout=15, trust_env=False)
+
+
+def streamed(live: LiveGateway, model: str, operation: str = CHAT, **fields: Any) -> tuple[str, Any, bool]:
+    """The text, the error event's error or None, and whether the terminator came."""
+    response = ask(live, model, operation, stream=True, **fields)
+    assert response.status_code == 200, response.text
+    assert SECRET_MARK not in response.text
+    payloads = [frame.removeprefix("data: ") for frame in response.text.split("\n\n") if frame]
+    done = payloads[-1] == "[DONE]"
+    values = [json.loads(payload) for payload in (payloads[:-1] if done else payloads)]
+    error = values.pop()["error"] if "error" in values[-1] else None
+    choices = [choice for value in values for choice in value["choices"]]
+    return "".join(one["text"] if "text" in one else one["delta"].get("content") or "" for one in choices), error, done
+
+
+# -- what is good arrives --
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+@pytest.mark.parametrize("model", ["line-bytes", "line-blank", "line-together", "line-after-done"])
+def test_lines_may_be_cut_and_spaced_in_any_way(live: LiveGateway, model: str, operation: str) -> None:
+    assert streamed(live, model, operation) == (ODD, None, True)
+
+
+@pytest.mark.parametrize("model", [None, *MODELS])
+def test_models_are_listed_and_found_by_their_names(live: LiveGateway, model: str | None) -> None:
+    url = f"{live.base_url}/ollama/v1/models"
+    with httpx2.Client(trust_env=False) as client:
+        if model is None:
+            assert [one["id"] for one in client.get(url).json()["data"]] == MODELS
+            assert client.get(f"{url}/library-model").json()["id"] == "library-model:latest"
+            assert client.get(f"{url}/none").json()["error"]["code"] == "model_not_found"
+        else:
+            owner = "library" if "/" not in model else "maker"
+            assert client.get(f"{url}/{model}").json() == {
+                "id": model,
+                "object": "model",
+                "created": CREATED,
+                "owned_by": owner,
+                "size": 1,
+            }
+
+
+def test_what_the_model_says_of_itself_is_in_the_reply(live: LiveGateway) -> None:
+    body = ask(live, "tool-calls-ids").json()
+    (choice,) = body["choices"]
+    assert [call["id"] for call in choice["message"]["tool_calls"]] == ["call_own0", "call_own1"]
+    assert choice["message"]["content"] == "Let me see."
+    assert body["created"] == CREATED
+    assert ask(live, "tool-call-text").json()["choices"][0]["message"]["tool_calls"][0]["function"] == {
+        "name": "zebra",
+        "arguments": '{"z": 1}',
+    }
+
+
+def test_a_prompt_that_was_still_known_counts_as_none(live: LiveGateway) -> None:
+    assert ask(live, "cached-prompt").json()["usage"] == {
+        "prompt_tokens": 0,
+        "completion_tokens": 4,
+        "total_tokens": 4,
+    }
+    assert ask(live, "loaded").json()["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_come_through(live: LiveGateway, stream: bool) -> None:
+    response = ask(live, "logprobs", logprobs=True, top_logprobs=2, stream=stream)
+    if not stream:
+        tokens = response.json()["choices"][0]["logprobs"]["content"]
+    else:
+        values = [json.loads(frame[6:]) for frame in response.text.split("\n\n") if frame.startswith("data: {")]
+        tokens = [
+            token for value in values for token in (value["choices"][0].get("logprobs") or {"content": []})["content"]
+        ]
+    assert [token["token"] for token in tokens] == WORDS
+    assert [len(token["top_logprobs"]) for token in tokens] == [2] * 4
+    assert ask(live, "logprobs", LEGACY, logprobs=2).json()["choices"][0]["logprobs"]["tokens"] == WORDS
+
+
+@pytest.mark.parametrize("asked", ["float", "base64", None])
+def test_vectors_are_exact_in_either_encoding(forwarding: LiveGateway, asked: str | None) -> None:
+    response = ask(forwarding, "good", EMBED, **({"encoding_format": asked} if asked else {}))
+    assert response.status_code == 200, response.text
+    assert "x-gateway-repaired" not in response.headers
+    for item, vector in zip(response.json()["data"], VECTORS, strict=True):
+        got = item["embedding"]
+        if asked == "base64":
+            got = struct.unpack("<3f", base64.b64decode(got, validate=True))
+        assert list(got) == pytest.approx(vector, abs=1e-6)
+    short = ask(forwarding, "good", EMBED, dimensions=2).json()
+    assert [len(item["embedding"]) for item in short["data"]] == [2, 2]
+
+
+# -- what is sent --
+
+
+def test_a_tools_schema_reaches_the_server_key_by_key(live: LiveGateway, upstream: Upstream) -> None:
+    inner = '{"zz":{"anyOf":[{"$ref":"#/$defs/q"}],"default":1.0},"aa":{"minimum":2,"properties":{"b":{},"a":{}}}}'
+    schema = f'{{"type":"object","properties":{inner},"x":[1]}}'
+    tools = f'[{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}]'
+    raw = f'{{"model":"good#schema","messages":[{{"role":"user","content":"x"}}],"tools":{tools}}}'
+    headers = {"content-type": "application/json"}
+    response = httpx2.post(
+        f"{live.base_url}/ollama/v1/{CHAT}", content=raw.encode(), headers=headers, timeout=15, trust_env=False
+    )
+    assert response.status_code == 200, response.text
+    assert schema in upstream.last("good#schema").body.decode()
+
+
+def test_ollamas_own_fields_are_dropped_and_named_unless_they_are_to_be_forwarded(
+    live: LiveGateway, forwarding: LiveGateway, upstream: Upstream
+) -> None:
+    own: dict[str, Any] = {"keep_alive": "5m", "options": {"num_ctx": 4096}, "think": False}
+    response = ask(live, "good#own-dropped", temperature=0.5, **own)
+    assert response.headers["x-gateway-dropped-params"] == "keep_alive,options,think"
+    assert upstream.last("good#own-dropped").json["options"] == {"temperature": 0.5}
+    response = ask(forwarding, "good#own", temperature=0.5, user="u", **own)
+    sent = upstream.last("good#own").json
+    assert response.headers["x-gateway-dropped-params"] == "user"
+    assert (sent["keep_alive"], sent["think"]) == ("5m", False)
+    assert sent["options"] == {"num_ctx": 4096, "temperature": 0.5}
+
+
+def test_names_inside_are_told_beside_those_of_fields_streamed_too(live: LiveGateway) -> None:
+    messages = [{"role": "user", "content": "x", "name": "Ann"}]
+    for stream in (False, True):
+        response = ask(live, "good", messages=messages, store=False, stream=stream)
+        assert response.headers["x-gateway-dropped-params"] == "messages.name,store"
+
+
+@pytest.mark.parametrize("field", ["functions", "function_call", "web_search_options", "moderation"])
+def test_what_would_change_the_answer_is_refused(live: LiveGateway, field: str) -> None:
+    values: dict[str, Any] = {"functions": [{"name": "f"}], "function_call": "auto", "moderation": {"model": "m"}}
+    error = ask(live, "good", **{field: values.get(field, {})}).json()["error"]
+    assert (error["code"], error["param"]) == ("unsupported_parameter", field)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_value_that_cannot_be_honoured_is_400_and_names_its_place(live: LiveGateway, stream: bool) -> None:
+    response = ask(live, "good", n=2, stream=stream)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "n")
+    response = ask(live, "good", LEGACY, prompt=["a", "b"], stream=stream)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "prompt")
+
+
+def test_the_key_goes_to_its_own_host_and_nothing_is_remembered(
+    live: LiveGateway, forwarding: LiveGateway, upstream: Upstream
+) -> None:
+    assert ask(forwarding, "good#key").status_code == 200
+    assert upstream.last("good#key").header("authorization") == f"Bearer {KEY}"
+    assert ask(live, "good#keyless").status_code == 200
+    seen = upstream.last("good#keyless")
+    assert seen.header("authorization") is None
+    assert seen.header("accept-encoding") == "identity"
+    assert seen.header("x-request-id")
+    for _ in range(2):
+        assert ask(live, "set-cookie").json()["choices"][0]["message"]["content"] == "None"
+
+
+# -- images --
+
+
+def with_image(url: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]}
+
+
+def test_an_image_elsewhere_is_refused_or_must_be_public(
+    live: LiveGateway, forwarding: LiveGateway, upstream: Upstream
+) -> None:
+    before = len(upstream.requests)
+    for gateway, code in ((live, "unsupported_value"), (forwarding, None)):
+        for host in (f"127.0.0.1:{upstream.port}", f"2130706433:{upstream.port}", "169.254.169.254"):
+            response = ask(gateway, "good#image", **with_image(f"http://{host}/a.png"))
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (400, code)
+            assert error["param"] == "messages[0].content[0].image_url.url"
+    assert len(upstream.requests) == before
+
+
+@pytest.mark.anyio
+async def test_a_fetched_image_goes_into_the_request(upstream: Upstream) -> None:
+    async def picture(exchange: Exchange) -> None:
+        await exchange.reply(b"\x89PNG", content_type="image/png")
+
+    with running_upstream(picture) as pictures:
+        provider = Ollama(configured(upstream.port), Egress(lambda _: True))
+        try:
+            image = with_image(f"http://127.0.0.1:{pictures.port}/a.png")
+            body = validate(models.CreateChatCompletionRequest, {"model": "good#fetched", **image})
+            await provider.create_chat_completion(Call("createChatCompletion", "r"), body)
+            many = [
+                {"role": "user", "content": [with_image(f"http://h/{at}")["messages"][0]["content"][0]]}
+                for at in range(17)
+            ]
+            crowd = validate(models.CreateChatCompletionRequest, {"model": "good#crowd", "messages": many})
+            with pytest.raises(GatewayError, match="At most 16"):
+                await provider.create_chat_completion(Call("createChatCompletion", "r"), crowd)
+        finally:
+            await provider.aclose()
+    assert upstream.last("good#fetched").json["messages"][0]["images"] == [base64.b64encode(b"\x89PNG").decode()]
+
+
+def configured(port: int, key: str | None = None) -> Configured:
+    row = next(row for row in ROWS if row.name == "ollama")
+    timeouts = Timeouts(connect=1, request=5, stream_idle=5, stream=5)
+    return Configured("lab", f"http://127.0.0.1:{port}", SecretStr(key) if key else None, timeouts, row)
+
+
+@pytest.mark.anyio
+async def test_a_key_in_the_environment_is_not_sent_to_a_host_without_one(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", KEY)
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    provider = Ollama(configured(upstream.port))
+    try:
+        body = validate(models.CreateChatCompletionRequest, {"model": "good#environment", **BODIES[CHAT]})
+        await provider.create_chat_completion(Call("createChatCompletion", "r"), body)
+    finally:
+        await provider.aclose()
+    assert upstream.last("good#environment").header("authorization") is None
+
+
+# -- what goes wrong is told --
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        ("status-400", 400, None),
+        ("status-404", 404, "model_not_found"),
+        ("status-503", 502, "upstream_error"),
+        ("error-object", 502, "upstream_error"),
+        ("stream-error-first", 502, "upstream_error"),
+        ("stream-broken-json", 200, "upstream_invalid_response"),
+        ("stream-giant-line", 200, "upstream_invalid_response"),
+        ("loris-headers", 504, "upstream_timeout"),
+        ("loris-body", 504, "upstream_timeout"),
+        ("garbage", 502, "upstream_invalid_response"),
+        ("huge-body", 502, "upstream_invalid_response"),
+        ("null-body", 502, "upstream_invalid_response"),
+        ("no-content", 502, "upstream_invalid_response"),
+    ],
+)
+def test_a_fault_of_a_stream_is_told(forwarding: LiveGateway, model: str, status: int, code: str | None) -> None:
+    if status == 200:
+        text, error, done = streamed(forwarding, model)
+        assert (text, error["code"], done) == ("".join(WORDS[:2]), code, False)
+        return
+    response = ask(forwarding, model, stream=True)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code), response.text
+    assert SECRET_MARK not in response.text
+
+
+@pytest.mark.parametrize("model", ["loris-headers", "loris-body", "short-body", "huge-body", "null-body"])
+def test_a_fault_of_a_whole_reply_is_told_and_does_not_swell(forwarding: LiveGateway, model: str) -> None:
+    before = forwarding.rss()
+    response = ask(forwarding, model)
+    late = model.startswith("loris")
+    assert response.status_code == (504 if late else 502)
+    assert response.json()["error"]["code"] == ("upstream_timeout" if late else "upstream_invalid_response")
+    assert forwarding.rss() - before < 150 * 2**20
+
+
+def test_numbers_that_are_none_are_no_vectors(forwarding: LiveGateway) -> None:
+    response = ask(forwarding, "nan-vectors", EMBED)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_invalid_response")
+
+
+@pytest.mark.parametrize("model", ["status-500", "status-429", "close-at-once", "hang-before-headers"])
+def test_the_sdk_never_asks_twice(forwarding: LiveGateway, upstream: Upstream, model: str) -> None:
+    ask(forwarding, f"{model}#once")
+    assert len(upstream.seen(f"{model}#once")) == 1
+
+
+def test_nobody_there_is_told_as_unreachable() -> None:
+    with running_gateway(OLLAMA_HOST=f"127.0.0.1:{free_port()}") as running:
+        for stream in (False, True):
+            response = ask(running, "any", stream=stream)
+            assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unreachable")
+
+
+def test_a_stream_that_was_read_to_its_end_leaves_its_connection_open(live: LiveGateway, upstream: Upstream) -> None:
+    assert streamed(live, "good#kept")[2]
+    assert not upstream.last("good#kept").gone.wait(0.5)
+
+
+@pytest.mark.anyio
+async def test_more_streams_than_an_sdk_has_connections_run_side_by_side(live: LiveGateway, upstream: Upstream) -> None:
+    body = {"model": "slow-start#many", "stream": True, **BODIES[CHAT]}
+    limits = httpx2.Limits(max_connections=150)
+    async with httpx2.AsyncClient(limits=limits, timeout=30, trust_env=False) as client:
+        url = f"{live.base_url}/ollama/v1/{CHAT}"
+        replies = await asyncio.gather(*(client.post(url, json=body) for _ in range(150)))
+    assert all(reply.text.endswith("data: [DONE]\n\n") for reply in replies)
+    arrived = [seen.at for seen in upstream.seen("slow-start#many")]
+    assert len(arrived) == 150
+    assert max(arrived) - min(arrived) < 3
+
+
+# -- who is imported --
+
+
+def test_no_sdk_is_imported_for_a_provider_that_nobody_configured() -> None:
+    program = (
+        "import sys; from ai_gateway.api.app import get_app; from ai_gateway.config.settings import load;"
+        "get_app(load());"
+        "print(sorted({'ollama', 'cerebras', 'httpx', 'httpcore'} & set(sys.modules)))"
+    )
+    for env, expected in (({}, []), ({"OLLAMA_HOST": "gpu"}, ["httpcore", "httpx", "ollama"])):
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == str(expected)
+
+
+def test_openais_client_works_with_ollamas_tools_vectors_and_streams(live: LiveGateway) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(
+            openai.OpenAI(base_url=f"{live.base_url}/ollama/v1", api_key="none", max_retries=0, timeout=15)
+        )
+        vectors = client.embeddings.create(model="good", input=["one", "two"])  # base64, unasked
+        assert [item.embedding for item in vectors.data] == [pytest.approx(vector, abs=1e-6) for vector in VECTORS]
+        with client.chat.completions.stream(
+            model="tool-calls-two", messages=[{"role": "user", "content": "hi"}]
+        ) as events:
+            calls = events.get_final_completion().choices[0].message.tool_calls or []
+        assert [(call.function.name, json.loads(call.function.arguments)) for call in calls] == [
+            ("zebra", {"z": "ä", "n": 1}),
+            ("apfel", {}),
+        ]
+        chunks = list(client.completions.create(model="good", prompt="hi", stream=True))
+        assert "".join(chunk.choices[0].text for chunk in chunks) == TEXT
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="status-404", messages=[{"role": "user", "content": "hi"}])

@@ -1,0 +1,179 @@
+"""Callers of Ollama's wire in front of an Ollama server: what they say arrives as they said it, and so do answers."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.behaviours import TEXT, THOUGHT, WORDS, behave as behave_as_openai
+from tests.support.fake_ollama import MODELS, behave
+from tests.support.gateway import LiveGateway, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+type Json = dict[str, Any]
+PNG = "iVBORw0KGgo="
+SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}}
+OPTIONS = {"temperature": 2.5, "top_k": 5, "num_ctx": 8192, "mirostat": 2, "stop": ["END"], "num_predict": -2}
+EXTRAS = {
+    "options": OPTIONS,
+    "keep_alive": "5m",
+    "format": SCHEMA,
+    "think": "max",
+    "truncate": False,
+    "odd": {"a": [1]},
+}
+TALK = [
+    {"role": "user", "content": "see", "images": [PNG]},
+    {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [
+        {"function": {"name": "zebra", "arguments": {"z": "ä", "n": 1}}}]},
+    {"role": "tool", "content": "1", "tool_name": "zebra"},
+]  # fmt: skip
+TOOLS = [{"type": "function", "function": {"name": "zebra", "parameters": SCHEMA}}]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Upstream]:
+    with running_upstream(behave_as_openai) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def live(server: Upstream, other: Upstream) -> Iterator[LiveGateway]:
+    with running_gateway(OLLAMA_HOST=f"http://127.0.0.1:{server.port}", PROVIDER_LAB_BASE_URL=other.url) as running:
+        yield running
+
+
+def ask(live: LiveGateway, operation: str, body: Json) -> httpx2.Response:
+    return httpx2.post(f"{live.base_url}/api/{operation}", json=body, timeout=20)
+
+
+def lines(reply: httpx2.Response) -> list[Json]:
+    assert reply.status_code == 200, reply.text
+    return [json.loads(line) for line in reply.content.decode().split("\n")[:-1]]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_chat_arrives_as_it_was_said(live: LiveGateway, server: Upstream, stream: bool) -> None:
+    said = {"messages": TALK, "tools": TOOLS, **EXTRAS}
+    reply = ask(live, "chat", {"model": "ollama/said", "stream": stream, **said})
+    assert lines(reply)[-1]["done_reason"] == "stop" if stream else reply.json()["message"]["content"] == TEXT
+    assert server.last("said").path == "/api/chat"
+    assert server.last("said").json == {"model": "said", "stream": stream, **said}
+    assert "x-gateway-dropped-params" not in reply.headers
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_prompt_arrives_as_it_was_said(live: LiveGateway, server: Upstream, stream: bool) -> None:
+    said = {"prompt": "p", "system": "s", "template": "{{ .Prompt }}", "context": [1, 2], "images": [PNG], **EXTRAS}
+    reply = ask(live, "generate", {"model": "ollama/prompt", "stream": stream, **said})
+    assert ("".join(line["response"] for line in lines(reply)) if stream else reply.json()["response"]) == TEXT
+    assert server.last("prompt").path == "/api/generate"
+    assert server.last("prompt").json == {"model": "prompt", "stream": stream, "raw": False, **said}
+
+
+def test_a_data_url_arrives_as_the_base64_that_the_server_takes(live: LiveGateway, server: Upstream) -> None:
+    talk = [{"role": "user", "content": "see", "images": [f"data:image/png;base64,{PNG}"]}]
+    lines(ask(live, "chat", {"model": "ollama/url", "messages": talk}))
+    assert server.last("url").json["messages"] == [{"role": "user", "content": "see", "images": [PNG]}]
+
+
+def test_texts_to_embed_arrive_with_their_options(live: LiveGateway, server: Upstream) -> None:
+    said = {"input": ["a", "b"], "truncate": True, "options": {"num_ctx": 9}, "keep_alive": 0, "dimensions": 2}
+    reply = ask(live, "embed", {"model": "ollama/vectors", **said}).json()
+    assert [len(vector) for vector in reply["embeddings"]] == [2, 2]
+    assert reply["prompt_eval_count"] == 5
+    assert server.last("vectors").json == {"model": "vectors", **said}
+    older = ask(live, "embeddings", {"model": "ollama/older", "prompt": "a", "options": {"num_ctx": 9}}).json()
+    assert len(older["embedding"]) == 3
+    assert server.last("older").json == {"model": "older", "input": "a", "options": {"num_ctx": 9}}
+
+
+def test_a_model_is_loaded_and_unloaded_where_it_is(live: LiveGateway, server: Upstream) -> None:
+    assert ask(live, "chat", {"model": "ollama/loaded#c", "messages": []}).json()["done_reason"] == "load"
+    assert server.last("loaded#c").json == {"model": "loaded#c", "messages": [], "stream": False}
+    unload = {"model": "ollama/loaded#g", "keep_alive": 0}
+    assert ask(live, "generate", unload).json()["done_reason"] == "unload"
+    assert server.last("loaded#g").json["keep_alive"] == 0
+
+
+def test_thoughts_and_calls_come_back_as_the_server_said_them(live: LiveGateway) -> None:
+    found = lines(ask(live, "chat", {"model": "ollama/thinking", "messages": TALK[:1]}))
+    assert "".join(line["message"].get("thinking", "") for line in found) == THOUGHT
+    assert [line["message"]["content"] for line in found if line["message"]["content"]] == WORDS
+    assert (found[-1]["prompt_eval_count"], found[-1]["eval_count"]) == (7, 4)
+    for stream in (True, False):
+        reply = ask(live, "chat", {"model": "ollama/tool-calls-ids", "messages": TALK[:1], "stream": stream})
+        said = [line["message"] for line in lines(reply)] if stream else [reply.json()["message"]]
+        calls = [call for message in said for call in message.get("tool_calls", [])]
+        assert [(call["id"], call["function"]["name"]) for call in calls] == [
+            ("call_own0", "zebra"), ("call_own1", "apfel"),
+        ]  # fmt: skip
+        assert [call["function"]["index"] for call in calls] == [0, 1]
+
+
+@pytest.mark.parametrize("fault", ["stream-error", "stream-cut", "stream-reset", "stream-unfinished"])
+def test_a_stream_that_breaks_ends_in_an_error_and_is_never_done(live: LiveGateway, fault: str) -> None:
+    found = lines(ask(live, "chat", {"model": f"ollama/{fault}", "messages": TALK[:1]}))
+    assert list(found[-1]) == ["error"]
+    assert not any(line.get("done") for line in found)
+
+
+def test_the_servers_models_are_listed_with_what_it_says_of_them(live: LiveGateway) -> None:
+    listed = {model["name"]: model for model in httpx2.get(f"{live.base_url}/api/tags").json()["models"]}
+    assert {f"ollama/{name}" for name in MODELS} <= listed.keys()
+    assert listed["ollama/library-model:latest"]["size"] == 1
+    assert "lab/plain-model:latest" in listed
+    assert len({model["digest"] for model in listed.values()}) == len(listed)
+
+
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("library-model", "library-model:latest"),
+        ("library-model:latest", "library-model:latest"),
+        ("maker/model:7b", "maker/model:7b"),
+        ("ollama/library-model:latest", "library-model:latest"),
+        ("ollama/library-model", "library-model"),
+    ],
+)
+def test_a_name_leads_to_the_server_with_its_tag_and_without(
+    live: LiveGateway, server: Upstream, name: str, answers: str
+) -> None:
+    before = len(server.seen(answers))
+    reply = ask(live, "chat", {"model": name, "messages": TALK[:1], "stream": False})
+    assert reply.json()["model"] == name
+    assert len(server.seen(answers)) == before + 1
+
+
+@pytest.mark.parametrize("name", ["plain-model", "plain-model:latest", "lab/plain-model:latest", "lab/plain-model"])
+def test_a_tag_that_ollama_adds_is_no_part_of_another_providers_name(
+    live: LiveGateway, other: Upstream, name: str
+) -> None:
+    before = len(other.seen("plain-model"))
+    reply = ask(live, "chat", {"model": name, "messages": TALK[:1], "stream": False, "options": {"top_k": 1}})
+    assert reply.json()["message"]["content"] == TEXT
+    assert len(other.seen("plain-model")) == before + 1
+    assert reply.headers["x-gateway-dropped-params"] == "options.top_k"
+
+
+def test_a_name_that_nobody_knows_is_missed_in_ollamas_words(live: LiveGateway) -> None:
+    for name in ("nobody", "nobody:latest", "nobody:7b"):
+        reply = ask(live, "chat", {"model": name, "messages": TALK[:1]})
+        assert reply.status_code == 404
+        assert reply.json()["error"].startswith(f"model '{name}' not found: ")
+
+
+def test_what_a_provider_drops_is_named_in_the_callers_words(live: LiveGateway) -> None:
+    body = {"model": "custom/m", "messages": TALK[:1], "options": {"temperature": 0, "seed": 1}, "think": True}
+    reply = ask(live, "chat", {**body, "stream": False, "keep_alive": 1, "odd": 1})
+    dropped = reply.headers["x-gateway-dropped-params"].split(",")
+    assert {"keep_alive", "odd", "options.temperature", "think"} <= set(dropped)
+    assert not {"temperature", "reasoning_effort", "stream_options"} & set(dropped)

@@ -1,0 +1,197 @@
+"""A running gateway takes over another configuration without dropping a stream, or says why it does not."""
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.support.behaviours import TEXT, behave
+from tests.support.gateway import LiveGateway, run_cli, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+ASK = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+def table(name: str, upstream: Upstream, **more: str) -> str:
+    lines = [f'{key} = "{value}"' for key, value in {"base_url": upstream.url, **more}.items()]
+    return "\n".join([f"[providers.{name}]", *lines, ""])
+
+
+@contextlib.contextmanager
+def configured(path: Path, text: str, **env: str) -> Iterator[LiveGateway]:
+    path.write_text(text, encoding="utf-8")
+    settings = {"XDG_CACHE_HOME": str(path.parent), "MAX_RETRIES": "0", **env}
+    with running_gateway(GATEWAY_CONFIG=str(path), **settings) as live:
+        yield live
+
+
+def reload(live: LiveGateway, path: Path, text: str, outcome: str) -> dict[str, Any]:
+    """Write the file, tell the gateway, and wait for what it says."""
+    before = len(records(live, outcome))
+    path.write_text(text, encoding="utf-8")
+    os.kill(live.process.pid, signal.SIGHUP)
+    eventually(lambda: len(records(live, outcome)) > before)
+    return records(live, outcome)[-1]
+
+
+def records(live: LiveGateway, event: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in live.log().splitlines() if line.startswith("{")]
+    return [record for record in found if record["event"] == event]
+
+
+def eventually(happened: Callable[[], bool], within: float = 8.0) -> None:
+    deadline = time.monotonic() + within
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def status(live: LiveGateway, provider: str, model: str = "good") -> int:
+    path = f"/{provider}/v1" if provider else "/v1"
+    body = {"model": model, **ASK}
+    return httpx2.post(f"{live.base_url}{path}/chat/completions", json=body, timeout=10, trust_env=False).status_code
+
+
+def test_providers_and_aliases_come_and_go(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream)) as live:
+        assert (status(live, "first"), status(live, "second"), status(live, "", "nick")) == (200, 404, 404)
+        text = f'{table("second", upstream)}[aliases]\nnick = "second/good"\n'
+        said = reload(live, path, text, "configuration reloaded")
+        assert said["providers"] == ["second", "custom"]
+        assert (status(live, "first"), status(live, "second"), status(live, "", "nick")) == (404, 200, 200)
+        contract = httpx2.get(f"{live.base_url}/openapi.json", trust_env=False).json()
+        (parameter,) = contract["paths"]["/{provider}/v1/models"]["get"]["parameters"]
+        assert parameter["schema"]["enum"] == ["custom", "second"]
+
+
+def test_streams_go_on_when_their_provider_is_taken_away(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    body = {"model": "paced", "stream": True, **ASK}
+    with (
+        configured(path, table("first", upstream)) as live,
+        httpx2.stream(
+            "POST", f"{live.base_url}/first/v1/chat/completions", json=body, timeout=10, trust_env=False
+        ) as stream,
+    ):
+        lines = stream.iter_lines()
+        read = [next(lines)]
+        reload(live, path, "", "configuration reloaded")
+        assert status(live, "first") == 404
+        read += lines
+    text = "".join(
+        choice["delta"].get("content") or ""
+        for line in read
+        if line.startswith("data: {")
+        for choice in json.loads(line.removeprefix("data: "))["choices"]
+    )
+    assert read[-2] == "data: [DONE]"
+    assert text.startswith(TEXT[:3])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[providers.lab", "not valid TOML"),
+        ('[providers.lab]\nbase_url = "nowhere"', "must look like https://host/v1"),
+        ('[aliases]\nnick = "nobody/x"', "nobody"),
+        ('breaker_threshold = "many"', "BREAKER_THRESHOLD"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_changes_nothing(
+    tmp_path: Path, upstream: Upstream, text: str, problem: str
+) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream)) as live:
+        said = reload(live, path, text, "configuration not reloaded")
+        assert problem in " ".join(said["problems"])
+        assert status(live, "first") == 200
+        reload(live, path, table("second", upstream), "configuration reloaded")
+        assert status(live, "second") == 200
+
+
+def test_keys_are_taken_over_and_what_takes_a_restart_is_named(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream)) as live:
+        text = f'allowed_api_keys = ["sk-new-1"]\nrequest_max_size = 1000\n{table("first", upstream)}'
+        said = reload(live, path, text, "configuration reloaded")
+        assert said["takes_a_restart"] == ["REQUEST_MAX_SIZE"]
+        assert "sk-new-1" not in live.log()
+        url = f"{live.base_url}/first/v1/models"
+        assert httpx2.get(url, trust_env=False).status_code == 401
+        assert httpx2.get(url, headers={"authorization": "Bearer sk-new-1"}, trust_env=False).status_code == 200
+
+
+def test_connections_of_a_provider_that_stays_are_kept(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream)) as live:
+        assert status(live, "first", "good#kept-1") == 200
+        reload(live, path, table("first", upstream) + table("other", upstream), "configuration reloaded")
+        assert status(live, "first", "good#kept-2") == 200
+        assert upstream.last("good#kept-2").peer == upstream.last("good#kept-1").peer
+
+
+def test_the_command_tells_the_gateway_on_a_port(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream)) as live:
+        env = {"XDG_CACHE_HOME": str(tmp_path), "GATEWAY_CONFIG": str(path)}
+        path.write_text(table("second", upstream), encoding="utf-8")
+        told = run_cli("reload", "--port", str(live.port), **env)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert str(live.process.pid) in told.stdout
+        eventually(lambda: status(live, "second") == 200)
+        path.write_text("max_retries = -1", encoding="utf-8")
+        refused = run_cli("reload", "--port", str(live.port), **env)
+        assert refused.returncode == 2
+        assert "MAX_RETRIES" in refused.stderr
+        assert "goes on with what it has" in refused.stderr
+        assert records(live, "configuration not reloaded") == []
+    path.write_text("", encoding="utf-8")
+    gone = run_cli("reload", "--port", str(live.port), **env)
+    assert (gone.returncode, "no gateway of this user runs on port" in gone.stderr) == (1, True)
+    assert not list(tmp_path.glob("ai-gateway/*.pid"))
+
+
+def test_every_worker_takes_it_over_and_so_does_the_next_one(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream), WORKERS="2") as live:
+        eventually(lambda: status(live, "first") == 200)
+        path.write_text(table("second", upstream), encoding="utf-8")
+        os.kill(live.process.pid, signal.SIGHUP)
+        eventually(lambda: len(records(live, "configuration reloaded")) == 2)
+        assert [status(live, "second") for _ in range(8)] == [200] * 8
+        psutil.Process(live.process.pid).children()[0].kill()
+        eventually(lambda: len(records(live, "configuration reloaded")) == 3, within=15)
+        assert [status(live, "second") for _ in range(8)] == [200] * 8
+
+
+def test_a_terminal_that_is_closed_ends_the_gateway(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "SERVICE_PORT": "0"}
+    command = [sys.executable, "-m", "ai_gateway", "serve"]
+    process = subprocess.Popen(
+        ["/usr/bin/setsid", "--ctty", *command], stdin=follower, stdout=follower, stderr=follower, env=env, cwd=tmp_path
+    )
+    os.close(follower)
+    read = b""
+    while b"listening" not in read:
+        read += os.read(leader, 4096)
+    os.close(leader)
+    assert process.wait(15) == 0

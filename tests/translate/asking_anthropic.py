@@ -1,0 +1,54 @@
+"""Requests in OpenAI's terms as the Messages API gets them: what the tests of this translation share."""
+
+from typing import Any
+
+import pytest
+
+from ai_gateway.contract.body import validate
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.write import to_json
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.providers.anthropic_parameters import POLICIES
+from ai_gateway.providers.policy import DROPPED_HEADER, Parameters, name_dropped
+from ai_gateway.translate.openai_anthropic_request import MessagesRequest, to_messages
+from gateway_contract.openai import models
+from tests.support.fake_anthropic import fault_in
+
+HELLO = [{"role": "user", "content": "Hello"}]
+SAID = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+PLAIN = {"model": "claude-sonnet-4-6", "messages": HELLO}
+TOOL = {"type": "function", "function": {"name": "zebra", "parameters": {"type": "object", "properties": {}}}}
+ZEBRA = {"name": "zebra", "input_schema": {"type": "object", "properties": {}}}
+
+
+def translated(unknown: Any = "drop", **fields: Any) -> tuple[MessagesRequest, list[str]]:
+    """The request as it is sent, and every field that the reply names as dropped."""
+    body = validate(models.CreateChatCompletionRequest, PLAIN | fields)
+    call = Call(operation="createChatCompletion", request_id="r")
+    Parameters("anthropic", POLICIES, unknown).apply(call, body)
+    before = to_json(body)
+    request = to_messages(body)
+    assert to_json(body) == before, "a translation changes nothing that it was given"
+    name_dropped(call, request.dropped)
+    named = call.reply_headers.get(DROPPED_HEADER, "")
+    return request, named.split(",") if named else []
+
+
+def sent(**fields: Any) -> dict[str, Any]:
+    """The body, which the API would take."""
+    request, _ = translated(**fields)
+    assert fault_in(request.body) is None
+    return request.body
+
+
+def turns(*messages: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = sent(messages=list(messages), **fields)["messages"]
+    return found
+
+
+def refused(**fields: Any) -> tuple[str | None, str | None]:
+    """The code and the param of the 400 that it is."""
+    with pytest.raises(InvalidRequest) as caught:
+        translated(**fields)
+    assert caught.value.status == 400
+    return caught.value.code, caught.value.param

@@ -44,7 +44,7 @@ def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
 def some_request(dice: random.Random) -> bytes:
     if dice.random() < 0.1:
         return get(dice.choice(["/lab/v1/models", "/healthz", "/custom/v1/models", "/nowhere"]))
-    kind = dice.choice(["chat", "chat", "legacy", "embed"])
+    kind = dice.choice(["chat", "chat", "legacy", "embed", "ollama"])
     provider = dice.choice(["lab", "lab", "custom"])
     return post(kind, dice.choice(MODELS), provider=provider, stream=kind != "embed" and dice.random() < 0.5)
 

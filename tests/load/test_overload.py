@@ -57,6 +57,14 @@ async def test_a_request_beyond_the_cap_is_refused_in_50_ms_with_the_contracts_w
     assert median < 0.05
 
 
+async def test_on_ollamas_wire_it_is_told_in_ollamas_words(gateway: LiveGateway) -> None:
+    async with full(gateway):
+        status, headers, body = await ask(gateway.port, post("ollama", "good", stream=True))
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert list(json.loads(body)) == ["error"]
+    assert "in flight" in json.loads(body)["error"]
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/health", "/ready", "/v1/version"])
 async def test_who_asks_how_a_full_gateway_is_doing_gets_an_answer(gateway: LiveGateway, path: str) -> None:
     async with full(gateway):

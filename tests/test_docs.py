@@ -339,6 +339,15 @@ def test_every_overlay_and_rule_is_explained() -> None:
     assert [name for name in [*rules, *overlays] if f"`{name}`" not in readme] == []
 
 
+@pytest.mark.parametrize("page", ["docs/reliability.md"])
+def test_every_test_that_a_page_calls_as_witness_exists(page: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", _text(page))
+    assert named
+    assert [
+        (path, name) for path, name in named if not re.search(rf"^(?:async )?def {name}\(", _text(path), re.MULTILINE)
+    ] == []
+
+
 # --- examples --------------------------------------------------------------------------------------------------------
 
 

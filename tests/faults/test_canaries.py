@@ -3,7 +3,10 @@
 import asyncio
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -194,3 +197,21 @@ def test_the_search_finds_every_form() -> None:
     for text in (CLIENT, f"...{PROVIDER[:12]}***", coded, base64.b64encode(INTRUDER.encode()).decode()):
         with pytest.raises(AssertionError, match="a page shows"):
             assert_clean(text, "a page")
+
+
+def test_a_traceback_in_the_log_shows_where_and_not_what() -> None:
+    program = (
+        "import os, structlog\n"
+        "from ai_gateway.observability.logging import configure_logging\n"
+        "configure_logging('debug')\n"
+        "def call(key):\n"
+        "    raise ValueError('broken')\n"
+        "try:\n"
+        "    call(os.environ['CANARY'])\n"
+        "except ValueError as error:\n"
+        "    structlog.get_logger('x').error('request failed', exc_info=error)\n"
+    )
+    environment = {**os.environ, "CANARY": PROVIDER}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "ValueError: broken" in done.stderr
+    assert_clean(done.stdout + done.stderr, "the traceback")

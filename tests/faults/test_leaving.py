@@ -59,7 +59,7 @@ async def all_gone(live: LiveGateway) -> None:
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
-@pytest.mark.parametrize("kind", ["chat", "legacy"])
+@pytest.mark.parametrize("kind", ["chat", "legacy", "ollama"])
 @pytest.mark.parametrize("point", POINTS)
 async def test_the_upstream_is_left_within_a_second(
     gateway: LiveGateway, upstream: Upstream, *, point: str, kind: str, stream: bool, how: str

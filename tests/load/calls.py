@@ -19,9 +19,15 @@ _CONTENTS: dict[str, dict[str, object]] = {
 
 def post(kind: str, model: str, *, provider: str = "lab", stream: bool = False, key: str = TEST_KEY) -> bytes:
     """A whole request, head and body."""
-    body = json.dumps({"model": model, **_CONTENTS[kind], **({"stream": True} if stream else {})}).encode()
+    if kind == "ollama":  # there the provider stands in the model's name, and silence means a stream
+        asked = {"model": f"{provider}/{model}", **_CONTENTS["chat"], "stream": stream}
+        path = "/api/chat"
+    else:
+        asked = {"model": model, **_CONTENTS[kind], **({"stream": True} if stream else {})}
+        path = f"/{provider}/v1/{PATHS[kind]}"
+    body = json.dumps(asked).encode()
     head = (
-        f"POST /{provider}/v1/{PATHS[kind]} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
 def some_request(dice: random.Random) -> bytes:
     if dice.random() < 0.1:
         return get(dice.choice(["/lab/v1/models", "/healthz", "/custom/v1/models", "/nowhere"]))
-    kind = dice.choice(["chat", "chat", "legacy", "embed"])
+    kind = dice.choice(["chat", "chat", "legacy", "embed", "ollama"])
     provider = dice.choice(["lab", "lab", "custom"])
     return post(kind, dice.choice(MODELS), provider=provider, stream=kind != "embed" and dice.random() < 0.5)
 
@@ -112,6 +113,7 @@ async def leaves_nothing(live: LiveGateway, upstream: Upstream, count: int) -> N
     outcomes = await many(live.port, count, seed=2)
     after = await settled(live, upstream)
     growth = (after.rss - before.rss) / before.rss
+    sys.stdout.write(f"{count} requests: {before} -> {after}, {growth:.1%}\n")
     assert {"200", "404", "429", "502"} <= outcomes.keys()
     assert not [status for status in outcomes if status in {"500", "503"}]
     abandoned = sum(number for outcome, number in outcomes.items() if outcome.startswith("left"))

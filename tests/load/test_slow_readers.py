@@ -1,9 +1,11 @@
 """Clients that read a kilobyte a second while their upstream floods: little is held for each of them."""
 
 import asyncio
+import signal
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -56,24 +58,26 @@ async def test_a_reader_of_a_kilobyte_a_second_holds_at_most_256_kb(gateway: Liv
             seen for number in range(READERS) for seen in upstream.seen(f"flood#{number}") if not seen.gone.is_set()
         ]
         assert len(still) == READERS, "a reader was given up, or all of a flood was taken for it"
-    assert held <= MOST_HELD, f"{held / 1024:.0f} KB for each reader"
+    sys.stdout.write(f"{held / 1024:.0f} KB for each reader\n")
+    assert held <= MOST_HELD
 
 
 async def test_the_kernel_holds_little_for_it_either(gateway: LiveGateway) -> None:
     """Else megabytes wait there, and the upstream is paid for words that nobody has read."""
     reader = await slow_reader(gateway, "flood#kernel")
     await asyncio.sleep(1)
-    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)
-    reader.settimeout(0)
-    taken = 0
+    gateway.process.send_signal(signal.SIGSTOP)  # what still comes now was in the kernel
     try:
-        while taken < 2**20 and (part := reader.recv(2**20)):
-            taken += len(part)
-    except BlockingIOError:
-        pass
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)
+        reader.settimeout(0.5)
+        taken = 0
+        with suppress(TimeoutError):
+            while part := reader.recv(2**20):
+                taken += len(part)
     finally:
+        gateway.process.send_signal(signal.SIGCONT)
         reader.close()
-    assert 0 < taken < 2**18
+    assert 0 < taken < 2**17
 
 
 async def test_a_reader_who_was_slow_gets_everything_in_order(gateway: LiveGateway) -> None:

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import httpx2
 import psutil
@@ -122,11 +123,15 @@ def test_no_worker_outlives_a_supervisor_that_was_killed(gateway: LiveGateway) -
     assert not listening(gateway)
 
 
-def test_ctrl_c_ends_all_of_them_once(gateway: LiveGateway) -> None:
+@pytest.mark.parametrize("supervisor_first", [True, False])
+def test_ctrl_c_ends_all_of_them_once(gateway: LiveGateway, supervisor_first: bool) -> None:
     eventually(lambda: len(workers_of(gateway)) == 2)
     workers = workers_of(gateway)
-    for pid in (gateway.process.pid, *(worker.pid for worker in workers)):  # as a terminal does, to the whole group
-        os.kill(pid, signal.SIGINT)
+    order = [gateway.process.pid, *(worker.pid for worker in workers)]  # as a terminal does, to the whole group
+    for pid in order if supervisor_first else reversed(order):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+        time.sleep(0.02)
     assert gateway.process.wait(10) == 0
     assert not [worker for worker in workers if worker.is_running()]
     assert "Traceback" not in gateway.log()

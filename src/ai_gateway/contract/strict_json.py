@@ -17,7 +17,7 @@ def read_json(raw: bytes) -> object:
     """The value in `raw`. Of duplicate keys the last one counts.
 
     Raises ValueError, without quoting the input, for NaN and infinities (1e999 among them), lone surrogates, bad
-    UTF-8, a byte order mark, over 200 levels and integers of over 4,300 digits.
+    UTF-8, a byte order mark, over 201 levels and integers of over 4,300 digits.
     """
     value: object = from_json(raw, allow_inf_nan=False)
     if may_overflow(raw) and _holds_infinity(value):

@@ -39,6 +39,7 @@ class GatewayServer(uvicorn.Server):
         self._app = app
         self._announce = announce
         self._place = place
+        self._interrupted = False
         self._reloads: set[asyncio.Task[list[str]]] = set()
 
     @override
@@ -88,7 +89,11 @@ class GatewayServer(uvicorn.Server):
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._app.state.lifecycle.draining = True
-        super().handle_exit(sig, frame)
+        # Only a second Ctrl-C ends it at once. One that a terminal sends to every process of a group may come after the
+        # SIGTERM that the supervisor makes of its own.
+        self.force_exit |= self._interrupted and sig == signal.SIGINT
+        self._interrupted |= sig == signal.SIGINT
+        self.should_exit = True
 
     @override
     @contextmanager

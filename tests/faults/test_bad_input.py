@@ -1,0 +1,108 @@
+"""Input that is odd, large or slow, on its way to an upstream that remembers what it was sent."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.contract.raw_cases import chat, request
+from tests.contract.test_raw_bytes import Answer, talk
+from tests.support.behaviours import behave
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+PATH = "/lab/v1/chat/completions"
+LIMIT = 256 * 1024
+SLOW_SOCKETS = 300
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
+    with running_gateway(
+        ALLOWED_API_KEYS=TEST_KEY,
+        PROVIDER_LAB_BASE_URL=upstream.url,
+        REQUEST_MAX_SIZE=str(LIMIT),
+        BODY_TIMEOUT_S="2",
+    ) as live:
+        yield live
+
+
+def post(live: LiveGateway, body: bytes, *headers: str) -> Answer:
+    answer = talk(live, request(body, path=PATH, headers=headers))
+    assert answer is not None
+    return answer
+
+
+def nested(levels: int) -> bytes:
+    """A request whose deepest value lies at this level, the request itself being the first."""
+    inside = levels - 1
+    return chat(model="nested")[:-1] + b',"x":' + b"[" * inside + b"]" * inside + b"}"
+
+
+def test_201_levels_are_taken_and_one_more_is_refused(gateway: LiveGateway) -> None:
+    assert post(gateway, nested(201)).status == 200
+    refused = post(gateway, nested(202))
+    assert refused.status == 400
+    assert "not valid JSON" in str(refused.error()["message"])
+
+
+def test_of_duplicate_keys_the_upstream_sees_the_one_that_was_checked(gateway: LiveGateway, upstream: Upstream) -> None:
+    """Two parsers that differ on this would let a value through that nobody has looked at."""
+    body = chat(model="first", temperature=9)[:-1] + b',"temperature":1,"model":"duplicate"}'
+    assert post(gateway, body).status == 200
+    sent = upstream.last("duplicate").body
+    assert sent.count(b'"model"') == sent.count(b'"temperature"') == 1
+    assert json.loads(sent)["temperature"] == 1
+    assert upstream.seen("first") == []
+
+
+def test_integers_beyond_64_bits_stay_what_they_are(gateway: LiveGateway, upstream: Upstream) -> None:
+    body = chat(model="integers", x_own=[2**64, -(2**70), 10**30])
+    assert post(gateway, body).status == 200
+    assert upstream.last("integers").json["x_own"] == [2**64, -(2**70), 10**30]
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_a_body_over_the_limit_is_413_in_a_tenth_of_a_second(gateway: LiveGateway, declared: bool) -> None:
+    whole = (
+        request(path=PATH, length=LIMIT + 1)
+        if declared
+        else request(path=PATH, length=-1, headers=("Transfer-Encoding: chunked",))
+    )
+    piece = b"%x\r\n%s\r\n" % (LIMIT // 4, b" " * (LIMIT // 4))
+    times = []
+    for _ in range(9):
+        started = time.perf_counter()
+        answer = talk(gateway, whole if declared else whole + piece * 5)
+        times.append(time.perf_counter() - started)
+        assert answer is not None
+        assert (answer.status, answer.error()["code"]) == (413, "request_too_large")
+    # The reader of the answer waits another twentieth of a second, in case there is more.
+    assert sorted(times)[4] < 0.1 + 0.05
+
+
+def test_hundreds_of_slow_senders_are_cut_in_time_and_hold_up_nobody(gateway: LiveGateway, upstream: Upstream) -> None:
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_connection((HOST, gateway.port), timeout=6)) for _ in range(SLOW_SOCKETS)
+        ]
+        begun = time.monotonic()
+        for number, connection in enumerate(sockets):
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nX-Slow: " if number % 2 else request(b"{", length=900))
+        started = time.perf_counter()
+        assert post(gateway, chat(model="meanwhile")).status == 200
+        assert time.perf_counter() - started < 1
+        for connection in sockets:
+            while connection.recv(2**16):
+                pass
+        assert time.monotonic() - begun < 6
+    assert upstream.last("meanwhile").json["model"] == "meanwhile"

@@ -104,10 +104,15 @@ class Gateway:
         """Close every provider, whatever the one before it did."""
         await self.routing.catalogue.aclose()
         for provider in self.registry:
-            try:
-                await provider.aclose()
-            except Exception as error:  # one that fails to close must not keep the others open
-                _log.warning("provider did not close", provider=provider.name, exc_info=error)
+            await close_quietly(provider)
+
+
+async def close_quietly(provider: Provider) -> None:
+    """Close it; one that fails to close must not keep the others open."""
+    try:
+        await provider.aclose()
+    except Exception as error:  # whatever it is, there is nobody left to tell but the log
+        _log.warning("provider did not close", provider=provider.name, exc_info=error)
 
 
 def _sent[Body: Request](call: Call, route: Route, body: Body) -> Body:

@@ -133,3 +133,16 @@ def test_unknown_params_takes_one_of_three_words_for_all_and_for_one_provider(
         "UNKNOWN_PARAMS",
         "providers.lab.unknown_params",
     }
+
+
+def test_a_file_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gateway.toml").write_text("", encoding="utf-8")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", "gateway.toml")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert caught.value.problems == ["gateway.toml: cannot be read: Permission denied"]

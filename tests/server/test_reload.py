@@ -195,3 +195,47 @@ def test_a_terminal_that_is_closed_ends_the_gateway(tmp_path: Path) -> None:
         read += os.read(leader, 4096)
     os.close(leader)
     assert process.wait(15) == 0
+
+
+def test_what_a_provider_has_listed_is_known_after_a_reload(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    with running_upstream(behave) as upstream, configured(path, table("first", upstream)) as live:
+        assert status(live, "", "plain-model") == 200
+        upstream.program("models-list", b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
+        reload(live, path, table("first", upstream) + "[aliases]\nnick = 'first/x'\n", "configuration reloaded")
+        assert status(live, "", "plain-model") == 200
+
+
+def test_a_provider_at_another_address_is_asked_whatever_the_old_one_did(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    dead = '[providers.first]\nbase_url = "http://127.0.0.1:9/v1"\n'
+    with configured(path, dead, BREAKER_THRESHOLD="1") as live:
+        assert [status(live, "first"), status(live, "first")] == [502, 503]
+        reload(live, path, table("first", upstream), "configuration reloaded")
+        assert status(live, "first") == 200
+
+
+def test_the_model_list_stays_when_only_its_refresh_changes(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    listed = [{"model_version": "listed", "handle": "/first/v1/chat/completions"}]
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+    with running_upstream(behave) as host:
+        host.program("models-list", head, json.dumps(listed).encode())
+        base = table("first", upstream)
+        env = {"MODEL_LIST_URL": f"{host.url}/models", "MODEL_LIST_CACHE": "/dev/null/nowhere"}
+        with configured(path, base, **env) as live:
+            assert status(live, "", "listed") == 200
+            host.program("models-list", b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
+            reload(live, path, f"model_list_refresh_s = 77\n{base}", "configuration reloaded")
+            assert status(live, "", "listed") == 200
+
+
+def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream), WORKERS="2") as live:
+        eventually(lambda: len(psutil.Process(live.process.pid).children()) == 2)
+        worker = psutil.Process(live.process.pid).children()[0]
+        worker.terminate()
+        worker.wait(10)
+        told = run_cli("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
+        assert (told.returncode, told.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""The only composition root: settings in, application out."""
+"""Settings in, application out. What a reload can replace is put together in `assembly`."""
 
 import gc
 from collections.abc import AsyncIterator, Callable

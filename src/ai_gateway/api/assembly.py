@@ -14,7 +14,7 @@ from ai_gateway.accounts.keys import KeyRing
 from ai_gateway.api.access import Access
 from ai_gateway.api.docs import served_contract
 from ai_gateway.config.settings import ProviderSettings, Settings, SettingsError, environment, load
-from ai_gateway.gateway import Gateway
+from ai_gateway.gateway import Gateway, close_quietly
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import CustomProvider
@@ -50,6 +50,7 @@ class Assembly:
         self._read = read
         self._made: _Made = {}
         self._retiring: set[asyncio.Task[None]] = set()
+        self._gone: list[Provider] = []
         self._reloading = asyncio.Lock()
         made = self._providers(settings)
         self.gateway = Gateway(_routing(settings, made), _resilience(settings))
@@ -70,6 +71,8 @@ class Assembly:
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
+        for provider in self._gone:  # those whose task never got so far as to see to it
+            await close_quietly(provider)
         await self.gateway.aclose()
 
     async def reload(self) -> list[str]:
@@ -87,21 +90,23 @@ class Assembly:
 
     async def _take_over(self, settings: Settings, made: _Made, routing: Routing) -> None:
         before, self.settings = self.settings, settings
-        same_list = all(getattr(before, name) == getattr(settings, name) for name in _LIST_SETTINGS)
-        if same_list and self.model_list is not None:
+        same_feed = all(getattr(before, name) == getattr(settings, name) for name in _LIST_SETTINGS)
+        if not same_feed and self.model_list is not None:
+            await self.model_list.aclose()  # or it would go on changing what is replaced
+        if before.model_list_url == settings.model_list_url and self.model_list is not None:
             routing = routing.with_list(self.model_list.status.models)
-        old_catalogue = self.gateway.routing.catalogue
+        # What it is being asked by calls that wait it will still tell them; nobody else asks it any more.
+        routing.catalogue.take_over(self.gateway.routing.catalogue)
         self.gateway.routing = routing
-        self.gateway.resilience.adopt(_resilience(settings))
         kept = {id(provider) for _, provider in made.values()}
-        gone = [provider for _, provider in self._made.values() if id(provider) not in kept]
+        gone = {name: provider for name, (_, provider) in self._made.items() if id(provider) not in kept}
+        self.gateway.resilience.adopt(_resilience(settings), without=gone)
         self._made = made
         self.access.keys, self.access.allow_anonymous = _keys(settings), settings.allow_anonymous
         self.contract = self._served(settings)
         configure_logging(settings.log_level)
-        await old_catalogue.aclose()
-        await self._renew_list(settings, same=same_list)
-        self._retire(gone, before)
+        self._retire(gone.values(), before)
+        await self._renew_list(settings, same=same_feed)
         fixed = [name.upper() for name in FIXED if getattr(before, name) != getattr(settings, name)]
         _log.warning("configuration reloaded", providers=routing.registry.names, takes_a_restart=fixed)
 
@@ -110,8 +115,6 @@ class Assembly:
             if self.model_list is not None:
                 self.model_list.renew()
             return
-        if self.model_list is not None:
-            await self.model_list.aclose()
         self.model_list = self._feed(settings)
         if self.model_list is not None:
             await self.model_list.start()
@@ -120,12 +123,12 @@ class Assembly:
         """Close what is not configured any more as soon as no call can be using it."""
 
         async def close_later(provider: Provider) -> None:
-            try:
-                await asyncio.sleep(_longest_call(settings))
-            finally:
-                await provider.aclose()
+            await asyncio.sleep(_longest_call(settings))
+            self._gone.remove(provider)
+            await close_quietly(provider)
 
         for provider in providers:
+            self._gone.append(provider)
             task = asyncio.create_task(close_later(provider))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
@@ -170,7 +173,8 @@ def _longest_call(settings: Settings) -> float:
     """Seconds after which nothing can be under way that began with these settings."""
     tables = settings.providers.values()
     request = max([settings.request_timeout_s, *(table.request_timeout_s or 0 for table in tables)])
-    return request + max([settings.stream_timeout_s, *(table.stream_timeout_s or 0 for table in tables)])
+    targets = max([1, *(len(route.targets) for route in settings.routes.values())])  # one is asked after the other
+    return request * targets + max([settings.stream_timeout_s, *(table.stream_timeout_s or 0 for table in tables)])
 
 
 def _keys(settings: Settings) -> KeyRing:

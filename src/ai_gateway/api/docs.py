@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -63,15 +64,31 @@ def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], "model": model}, "required": required}
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A contract and what is made of it, which is kept until a reload brings another one."""
+
+    contract: dict[str, Any]
+    document: bytes
+    page: str
+
+
 def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = None) -> list[Route]:
     """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in. A reload changes the contract."""
+    shown = _Shown({}, b"", "")
+
+    def current() -> _Shown:
+        nonlocal shown
+        now = contract()
+        if shown.contract is not now:
+            shown = _Shown(now, json.dumps(now, ensure_ascii=False).encode(), _page(now))
+        return shown
 
     async def openapi(request: Request) -> Response:
-        document = json.dumps(contract(), ensure_ascii=False).encode()
-        return _refusal(request, guard) or Response(document, media_type="application/json")
+        return _refusal(request, guard) or Response(current().document, media_type="application/json")
 
     async def docs(request: Request) -> Response:
-        return _refusal(request, guard) or HTMLResponse(_page(contract()), headers=_HEADERS)
+        return _refusal(request, guard) or HTMLResponse(current().page, headers=_HEADERS)
 
     return [Route("/openapi.json", openapi), Route("/docs", docs)]
 

@@ -245,7 +245,14 @@ def _upper(name: str) -> str:
 
 def load(**given: object) -> Settings:
     """Read every source; what is `given`, by field name, comes first. Raises SettingsError with all problems found."""
-    env = environment()
+    try:
+        env = environment()
+        return _load(env, given)
+    except OSError as error:
+        raise SettingsError([f"{error.filename or CONFIG_FILE}: cannot be read: {error.strerror}"]) from None
+
+
+def _load(env: Mapping[str, str], given: dict[str, object]) -> Settings:
     problems = [problem for name, problem in _clashes(env) if name.lower() not in given]
     problems += [f"{name}: cannot be set in the environment: use {CONFIG_FILE}" for name in _FILE_ONLY if name in env]
     path = Path(env.get("GATEWAY_CONFIG", CONFIG_FILE))

@@ -7,7 +7,7 @@ becomes of it later is its reader's to see.
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol, override
 
 import structlog
@@ -57,9 +57,14 @@ class Resilience:
         self._per_model = per_model
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
-    def adopt(self, other: "Resilience") -> None:
-        """Go by the other's policies from now on; breakers forget what they know only if theirs has changed."""
+    def adopt(self, other: "Resilience", *, without: Collection[str] = ()) -> None:
+        """Go by the other's policies from now on.
+
+        Breakers forget what they know if theirs has changed, and those of providers that are gone in any case.
+        """
         self.retry = other.retry
+        for key in [key for key in self._breakers if key[0] in without]:
+            del self._breakers[key]
         if (self._policy, self._per_model) != (other._policy, other._per_model):
             self._policy, self._per_model = other._policy, other._per_model
             self._breakers.clear()

@@ -59,6 +59,14 @@ class Catalogue:
                 return shelf.provider
         return None
 
+    def take_over(self, other: "Catalogue") -> None:
+        """Know what the other knows of the providers that both have, by identity and not by name."""
+        for name, shelf in self._shelves.items():
+            theirs = other._shelves.get(name)
+            if theirs is not None and theirs.provider is shelf.provider:
+                shelf.listed, shelf.state, shelf.due = theirs.listed, theirs.state, theirs.due
+        self.version += 1
+
     def ask_around(self) -> None:
         """Begin to ask, in the background, whoever has not said anything lately."""
         self._begin()

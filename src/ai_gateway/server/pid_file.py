@@ -20,10 +20,11 @@ def pid_path(port: int) -> Path | None:
 def pid_file(path: Path | None) -> Iterator[None]:
     """Hold the file while the block runs. Where it cannot be written, signals still work: it is only a convenience."""
     held = _take(path) if path is not None else None
+    taker = os.getpid()
     try:
         yield
     finally:
-        if held is not None and path is not None:
+        if held is not None and path is not None and os.getpid() == taker:  # not in a worker that was forked here
             with suppress(OSError):
                 path.unlink()
             os.close(held)

@@ -60,7 +60,12 @@ class GatewayServer(uvicorn.Server):
             return
         task = asyncio.get_running_loop().create_task(self._app.state.reload())
         self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+        task.add_done_callback(self._reloaded)
+
+    def _reloaded(self, task: asyncio.Task[list[str]]) -> None:
+        self._reloads.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("configuration not reloaded", exc_info=error)
 
     def _be_orphaned(self, parent: int) -> None:
         asyncio.get_running_loop().remove_reader(parent)

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -19,7 +19,7 @@ import structlog
 from uvicorn.config import STARTUP_FAILURE
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_POLL_S = 0.1
+_POLL_S = 0.05
 # A worker that dies sooner than this after its start will probably do so again: each time it waits twice as long.
 _SOON_S = 10.0
 _FIRST_PAUSE_S = 0.2
@@ -70,15 +70,17 @@ class Supervisor:
         self._code = 0
         self._outdated = False
         self._kill_at: float | None = None
+        self._told: list[int] = []
         self._parent, self._life = os.pipe()
 
     def run(self) -> int:
         """Start all, and return when none is left."""
-        with self._told():
+        with self._listening():
             for number in range(self._count):
                 self._start(first=number == 0)
             while self._started or self._due:
                 time.sleep(_POLL_S)
+                self._obey()
                 self._bury()
                 self._replace()
                 if self._kill_at is not None and time.monotonic() > self._kill_at:
@@ -86,26 +88,28 @@ class Supervisor:
         return self._code
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        before = {sig: signal.signal(sig, self._handle) for sig in _SIGNALS}
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
+    def _listening(self) -> Iterator[None]:
+        before = {sig: signal.signal(sig, self._hear) for sig in (*_SIGNALS, signal.SIGHUP)}
         try:
             yield
         finally:
             for sig, handler in before.items():
                 signal.signal(sig, handler)
 
-    def _handle(self, sig: int, _: FrameType | None) -> None:
-        # A second Ctrl-C means at once; a first one that a terminal sends to workers too must not count double.
-        again = self._kill_at is not None and sig == signal.SIGINT
-        self._stop(signal.SIGINT if again else signal.SIGTERM)
+    def _hear(self, sig: int, _: FrameType | None) -> None:
+        """Only note it: a signal may come in the middle of anything, a fork included."""
+        self._told.append(sig)
 
-    def _reload(self, _: int, __: FrameType | None) -> None:
-        if terminal_is_gone():
-            self._stop(signal.SIGTERM)
-            return
-        self._outdated = True
-        self._send(signal.SIGHUP)
+    def _obey(self) -> None:
+        while self._told:
+            sig = self._told.pop(0)
+            if sig == signal.SIGHUP and not terminal_is_gone():
+                self._outdated = True
+                self._send(signal.SIGHUP)
+                continue
+            # A second Ctrl-C means at once; a first one that a terminal sends to workers too must not count double.
+            again = self._kill_at is not None and sig == signal.SIGINT
+            self._stop(signal.SIGINT if again else signal.SIGTERM)
 
     def _stop(self, sig: signal.Signals) -> None:
         if self._kill_at is None:
@@ -116,7 +120,8 @@ class Supervisor:
 
     def _send(self, sig: signal.Signals) -> None:
         for pid in self._started:
-            os.kill(pid, sig)
+            with suppress(ProcessLookupError):  # it has ended, and is buried next
+                os.kill(pid, sig)
 
     def _start(self, *, first: bool = False) -> None:
         for stream in (sys.stdout, sys.stderr):

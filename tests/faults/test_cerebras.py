@@ -68,6 +68,27 @@ def test_the_body_goes_up_as_it_came(live: LiveGateway, upstream: Upstream, stre
     assert (seen.header("authorization"), seen.header("accept-encoding")) == (f"Bearer {KEY}", "identity")
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_every_header_is_sent_once(live: LiveGateway, upstream: Upstream, stream: bool) -> None:
+    model = f"good#headers-{stream}"
+    assert ask(live, model, stream=stream).status_code == 200
+    seen = upstream.last(model)
+    assert once(seen.headers)
+    assert (seen.header("accept"), seen.header("content-type")) == (
+        "text/event-stream" if stream else "application/json",
+        "application/json",
+    )
+    assert str(seen.header("user-agent")).startswith("ai-gateway/")
+    listed = httpx2.get(f"{live.base_url}/cerebras/v1/models", timeout=15, trust_env=False)
+    assert listed.status_code == 200
+    assert all(once(seen.headers) for seen in upstream.requests)
+
+
+def once(headers: list[tuple[str, str]]) -> bool:
+    names = [name.lower() for name, _ in headers]
+    return len(names) > 3 and sorted(names) == sorted(set(names))
+
+
 def test_what_clients_send_by_habit_and_cerebras_does_not_know_is_dropped_and_named(
     live: LiveGateway, upstream: Upstream
 ) -> None:

@@ -227,6 +227,9 @@ def test_the_key_goes_to_its_own_host_and_nothing_is_remembered(
     assert seen.header("authorization") is None
     assert seen.header("accept-encoding") == "identity"
     assert seen.header("x-request-id")
+    names = [name.lower() for name, _ in seen.headers]
+    assert sorted(names) == sorted(set(names))
+    assert str(seen.header("user-agent")).startswith("ai-gateway/")
     for _ in range(2):
         assert ask(live, "set-cookie").json()["choices"][0]["message"]["content"] == "None"
 

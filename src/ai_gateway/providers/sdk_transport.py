@@ -41,6 +41,7 @@ class BoundedTransport(httpx.AsyncHTTPTransport):
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.headers = once_each(request.headers)
         response = await super().handle_async_request(request)
         try:
             check_encoding(self._provider, response.headers)
@@ -71,6 +72,14 @@ class _Capped(httpx.AsyncByteStream):
     @override
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def once_each(headers: httpx.Headers) -> httpx.Headers:
+    """One field of each name, the last one said: SDKs merge ours with theirs as if case told names apart.
+
+    Strict servers refuse a request that says twice who sends it.
+    """
+    return httpx.Headers(list({name.lower(): (name, value) for name, value in headers.raw}.values()))
 
 
 def connect_timeout(timeouts: Timeouts) -> httpx.Timeout:

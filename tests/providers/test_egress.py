@@ -56,6 +56,7 @@ def anywhere(address: Address) -> bool:
         "192.0.2.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "::1", "fe80::1", "fc00::1",
         "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
         "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe", "2001:db8::1", "fd00:ec2::254",
+        "192.0.0.1", "192.0.0.9", "192.88.99.1", "::ffff:192.88.99.1", "3fff::1", "3fff:fff::1",
     ],
 )  # fmt: skip
 def test_an_address_inside_some_network_is_not_public(address: str) -> None:
@@ -100,6 +101,21 @@ async def test_an_image_is_fetched_from_the_address_that_was_checked(server: Ups
     assert asked == ["images.example"]
     seen = next(seen for seen in server.requests if seen.path == "/pinned")
     assert seen.header("host") == f"images.example:{server.port}"
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.\U0001fbf1", "\u2460\u2461\u2466.0.0.1", "127\u30020\u30020\u30021", "[::1]", "127.0.0.1"]
+)
+async def test_what_the_client_connects_to_is_what_is_checked(server: Upstream, host: str) -> None:
+    """Digits of other kinds become plain ones in the client alone, and it asks no resolver about an address."""
+
+    async def resolve(host: str, port: int) -> Sequence[Address]:
+        return [ip_address("8.8.8.8")]
+
+    before = len(server.requests)
+    with pytest.raises(NotFetched, match="not a public address"):
+        await Egress(resolve=resolve).image(f"http://{host}:{server.port}/a.png")
+    assert len(server.requests) == before
 
 
 async def test_one_private_address_among_several_is_enough_to_refuse() -> None:

@@ -9,12 +9,12 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import override
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from ai_gateway.config.constants import VERSION
 from ai_gateway.providers.failures import CLIENT_FAILURES
@@ -24,6 +24,8 @@ TIMEOUT_S = 10.0
 _MAX_HOPS = 3
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind the network's own translator
+# Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images.
+_NOT_THE_INTERNET = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
 
 type Address = IPv4Address | IPv6Address
 type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
@@ -51,6 +53,8 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address.is_site_local:
             return False
+    if any(address in network for network in _NOT_THE_INTERNET):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
@@ -80,30 +84,34 @@ class Egress:
         """The image. Raises NotFetched, within the time limit whatever the server does."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._follow(url)
+                return await self._follow(URL(url))
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
-    async def _follow(self, url: str) -> Fetched:
+    async def _follow(self, url: URL) -> Fetched:
         for _ in range(_MAX_HOPS):
             found = await self._hop(url)
             if isinstance(found, Fetched):
                 return found
-            url = urljoin(url, found)
+            url = url.join(found)
         raise NotFetched("too many redirects")
 
-    async def _hop(self, url: str) -> Fetched | str:
-        """What is there, or where it says it is."""
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+    async def _checked(self, url: URL) -> Address:
+        """The address to connect to. The URL is the very one that goes to the client: two parsers are two opinions."""
+        if url.scheme not in {"http", "https"} or not url.raw_host or url.user or url.password:
             raise NotFetched("not a plain address")
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        addresses = await self._resolve(parts.hostname, port)
+        written = _written(url.raw_host)  # the client connects to it without asking any resolver
+        addresses = [written] if written else await self._resolve(url.raw_host, url.port or 0)
         if not addresses or not all(map(self._permits, addresses)):
             raise NotFetched("not a public address")
+        return addresses[0]
+
+    async def _hop(self, url: URL) -> Fetched | URL:
+        """What is there, or where it says it is."""
+        address = await self._checked(url)
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=_Pinned(addresses[0]), force_close=True),
+                connector=aiohttp.TCPConnector(resolver=_Pinned(address), force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 headers={"accept": "image/*", "accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"},
@@ -111,8 +119,16 @@ class Egress:
             session.get(url, allow_redirects=False) as reply,
         ):
             if reply.status in _REDIRECTS and "location" in reply.headers:
-                return reply.headers["location"]
+                return URL(reply.headers["location"])
             return await _read(reply)
+
+
+def _written(host: str) -> Address | None:
+    """The address that the host is, if it is one and no name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 async def _read(reply: aiohttp.ClientResponse) -> Fetched:

@@ -4,8 +4,6 @@ The SDK makes the client and closes it. Bodies go out and come in as our own byt
 the server understands: nested parameters of tools, ids of calls, images in data: URLs.
 """
 
-import asyncio
-import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -13,17 +11,17 @@ from typing import Protocol, override
 
 import httpx
 import ollama
-import structlog
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ai_gateway.conform.embeddings import to_base64
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.errors import InvalidRequest, ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.base import Provider
-from ai_gateway.providers.egress import Egress, NotFetched
+from ai_gateway.providers.egress import Egress
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
+from ai_gateway.providers.fetched_images import fetch_all
 from ai_gateway.providers.policy import name_dropped
 from ai_gateway.providers.sdk_transport import HEADERS, BoundedTransport, SdkTransport, connect_timeout
 from ai_gateway.providers.upstream import Upstream
@@ -34,9 +32,6 @@ from ai_gateway.translate.openai_ollama_reply import Asked
 from ai_gateway.translate.openai_ollama_request import Translated
 from ai_gateway.translate.openai_ollama_stream import ChatChunks, CompletionChunks
 from gateway_contract.openai import models
-
-_log = structlog.get_logger(__name__)
-_MOST_IMAGES = 16
 
 
 class _Client(ollama.AsyncClient):
@@ -103,6 +98,7 @@ class Ollama(Provider):
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._secrets = upstream.secrets
         self._transport = _OllamaTransport(upstream)
+        self._fetch_s = upstream.timeouts.request
         self._egress = egress or (Egress() if upstream.fetch_images else None)
 
     @override
@@ -207,21 +203,7 @@ class Ollama(Provider):
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""
         places = {url: param for param, url in image_urls(body.messages)} if self._egress else {}
-        if len(places) > _MOST_IMAGES:
-            raise InvalidRequest(f"At most {_MOST_IMAGES} images are fetched for a request.", param="messages")
-        found = await asyncio.gather(*(self._image(url, param) for url, param in places.items()))
-        return dict(zip(places, found, strict=True))
-
-    async def _image(self, url: str, param: str) -> str:
-        assert self._egress is not None  # noqa: S101 - nobody asks without it
-        try:
-            fetched = await self._egress.image(url)
-        except NotFetched as error:
-            _log.info("image not fetched", provider=self.name, reason=str(error))
-            raise InvalidRequest(
-                "The image at this URL could not be fetched: send it in a data: URL.", param=param
-            ) from None
-        return base64.b64encode(fetched.data).decode()
+        return await fetch_all(self._egress, places, self.name, self._fetch_s) if self._egress and places else {}
 
     @staticmethod
     def _sent(call: Call, translated: Translated) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import aiohttp
@@ -11,8 +12,9 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError
+from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamRefused
 from ai_gateway.providers.failures import from_event, from_exception, from_reply, is_error, read_complaint
+from ai_gateway.resilience.tries import is_outage
 
 SECRET = "sk-gateway-secret"
 REQUEST = aiohttp.RequestInfo(
@@ -80,12 +82,69 @@ def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> N
         (400, 400, "400"),
         (401, 502, "upstream_auth_error"),
         (502, 502, "upstream_error"),
+        (402, 502, "upstream_error"),
+        ("9" * 300, 502, "upstream_error"),
         ("server_error", 502, "upstream_error"),
+        ("context_length_exceeded", 400, "context_length_exceeded"),
+        ("model_not_found", 404, "model_not_found"),
+        ("rate_limit_exceeded", 429, "rate_limit_exceeded"),
+        ("invalid_api_key", 502, "upstream_auth_error"),
     ],
 )
 def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str) -> None:
     error = from_event("up", {"error": {"message": "why", "code": code}}, SECRET)
     assert (error.status, error.code) == (status, error_code)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"code": "context_length_exceeded", "type": "invalid_request_error"},
+        {"code": "context_length_exceeded"},
+        {"type": "invalid_request_error", "param": "messages"},
+        {"code": 402},
+        {"code": 413, "type": "server_error"},
+    ],
+)
+def test_what_is_the_callers_to_mend_is_no_outage_in_a_stream_either(said: dict[str, object]) -> None:
+    error = from_event("up", {"error": {"message": "too long", **said}}, SECRET)
+    assert not is_outage(error)
+    assert error.message.endswith("too long")
+
+
+def test_a_refusal_in_a_stream_keeps_what_it_says() -> None:
+    error = from_event("up", NESTED, SECRET)
+    assert isinstance(error, UpstreamRefused)
+    assert (error.status, error.type, error.code, error.param, error.message) == (
+        400,
+        "invalid_request_error",
+        "too_long",
+        "messages",
+        "too long",
+    )
+
+
+def in_reply(said: dict[str, object]) -> GatewayError:
+    return from_reply("up", 400, {}, json.dumps({"error": said}).encode(), SECRET)
+
+
+def in_event(said: dict[str, object]) -> GatewayError:
+    return from_event("up", {"error": said}, SECRET)
+
+
+@pytest.mark.parametrize("told", [in_reply, in_event])
+@pytest.mark.parametrize("field", ["message", "type", "code", "param"])
+def test_no_field_of_a_refusal_swells_or_quotes_a_key(
+    told: Callable[[dict[str, object]], GatewayError], field: str
+) -> None:
+    longest = 2_000 if field == "message" else 200
+    for edge in (0, longest - 5, 3 * longest):  # a key across the edge is struck before the text is cut
+        text = "x" * edge + SECRET + "y" * 5 * longest
+        plain = {"type": "invalid_request_error"} if field != "type" else {"code": "context_length_exceeded"}
+        error = told({**plain, field: text})
+        kept = str(getattr(error, field))
+        assert error.status == 400
+        assert kept == ("x" * edge + "[key]" + "y" * 5 * longest)[:longest]
 
 
 def test_a_refusal_that_is_the_operators_to_mend_is_not_to_be_tried_again() -> None:

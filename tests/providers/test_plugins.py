@@ -211,6 +211,10 @@ OWN = "from ai_gateway.providers.base import Provider\n"
 UNUSABLE: Mapping[str, tuple[str, str]] = {
     "missing": ("", "adapter lab_plugin:Own cannot be used: AttributeError"),
     "raises": ("def Own(upstream): raise ValueError(upstream.secret)", "cannot be used: ValueError: [key]"),
+    "raises-at-length": (
+        "def Own(upstream): raise ValueError('x' * 280 + upstream.secret)",
+        f"cannot be used: ValueError: {'x' * 280}[key]",
+    ),
     "no-provider": ("def Own(upstream): return 5", "it makes an object of type int, which is no Provider"),
     "undecided": (
         "def Own(upstream): return Provider('lab', {'createEmbedding': {'input': 'mapped'}})",

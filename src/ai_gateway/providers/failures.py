@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
-from pydantic_core import to_json
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import (
@@ -24,9 +23,29 @@ CLIENT_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
 # What clients look for, where an upstream gives no code: nothing but a model can be missing at these paths.
 _USUAL_CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
+# The statuses of names that upstreams give with status 200 or in a stream; what only the caller can mend speaks for no
+# outage, and asking again changes nothing.
+_MEANT = {
+    "invalid_api_key": 401,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+    **dict.fromkeys(
+        (
+            "content_filter",
+            "content_policy_violation",
+            "context_length_exceeded",
+            "invalid_prompt",
+            "string_above_max_length",
+            "unsupported_parameter",
+            "unsupported_value",
+        ),
+        400,
+    ),
+}
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_MESSAGE = 2_000
+_LONGEST_NAME = 200
 _QUOTED = 12
 
 
@@ -51,10 +70,12 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
     """The error for a reply whose status is not 2xx. `secrets`, such as the gateway's key, must not come back out."""
-    said = read_complaint(body)
-    complaint = Complaint(
-        said.message, *(field and _struck(field, secrets) for field in (said.type, said.code, said.param))
-    )
+    return _from_complaint(provider, status, headers, _clean(read_complaint(body), secrets), *secrets)
+
+
+def _from_complaint(
+    provider: str, status: int, headers: Mapping[str, str], complaint: Complaint, *secrets: str
+) -> GatewayError:
     kept = {name: _struck(value, secrets) for name, value in kept_headers(headers).items()}
     if status in {401, 403}:
         return UpstreamAuthError(
@@ -65,7 +86,7 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
         return UpstreamInvalidResponse(f"Provider '{provider}' answered with a redirect, which is not followed.")
     if status in KEPT_STATUSES:
         return UpstreamRefused(
-            _told(complaint.message, secrets) or f"Provider '{provider}' refused the request (status {status}).",
+            complaint.message or f"Provider '{provider}' refused the request (status {status}).",
             status=status,
             type=complaint.type or ("requests" if status == 429 else "invalid_request_error"),
             code=complaint.code or _USUAL_CODES.get(status),
@@ -76,7 +97,7 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
         return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept).answered(status)
     if status < 500:
         # Between the upstream and the gateway's operator, such as an empty account: trying again changes nothing.
-        told = _told(complaint.message, secrets) or f"status {status}"
+        told = complaint.message or f"status {status}"
         return UpstreamError(
             f"Provider '{provider}' refused the gateway: {told}", headers={**kept, "x-should-retry": "false"}
         ).answered(status)
@@ -85,11 +106,19 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
 
 def from_event(provider: str, value: object, *secrets: str) -> GatewayError:
     """The error for a stream event, or a reply with status 200, that is an error in itself."""
-    complaint = _complaint(value)
-    if complaint.code and complaint.code.isdecimal() and int(complaint.code) in {401, 403, 408, *KEPT_STATUSES}:
-        return from_reply(provider, int(complaint.code), {}, to_json(value), *secrets)
-    message = _told(complaint.message, secrets) or "no reason given"
-    return UpstreamError(f"Provider '{provider}' reported an error: {message}")
+    complaint = _clean(_complaint(value), secrets)
+    status = _meant(complaint)
+    if status is not None:
+        return _from_complaint(provider, status, {}, complaint, *secrets)
+    return UpstreamError(f"Provider '{provider}' reported an error: {complaint.message or 'no reason given'}")
+
+
+def _meant(complaint: Complaint) -> int | None:
+    """The status that the complaint would have had as a reply, if it says so and the upstream is well."""
+    code = complaint.code or ""
+    if code.isdecimal():
+        return int(code) if 400 <= int(code) < 500 else None
+    return _MEANT.get(code, 400 if complaint.type == "invalid_request_error" else None)
 
 
 def from_exception(provider: str, error: Exception) -> GatewayError:
@@ -151,9 +180,14 @@ def _code(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
-def _told(message: str | None, secrets: Iterable[str]) -> str | None:
+def _clean(said: Complaint, secrets: Iterable[str]) -> Complaint:
     """The upstream's words, without the gateway's keys and not longer than anybody reads."""
-    return _struck(message, secrets)[:_LONGEST_MESSAGE] if message else None
+
+    def cut(text: str | None, longest: int) -> str | None:
+        return _struck(text, secrets)[:longest] if text else None
+
+    names = (cut(name, _LONGEST_NAME) for name in (said.type, said.code, said.param))
+    return Complaint(cut(said.message, _LONGEST_MESSAGE), *names)
 
 
 def _struck(text: str, secrets: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ def load_provider(upstream: Upstream) -> Provider:
     try:
         provider = _checked(resolve_name(upstream.row.adapter)(upstream))
     except (Exception, SystemExit) as error:  # the class may be anybody's
-        raise _unusable(upstream, one_line(error)) from error
+        raise _unusable(upstream, one_line(error, *upstream.secrets)) from error
     provider.deadline_s = upstream.timeouts.request
     return provider
 
@@ -29,8 +29,6 @@ def _checked(provider: object) -> Provider:
 
 
 def _unusable(upstream: Upstream, reason: str) -> SettingsError:
-    for secret in filter(None, upstream.secrets):
-        reason = reason.replace(secret, "[key]")
     return SettingsError([f"provider '{upstream.name}': its adapter {upstream.row.adapter} cannot be used: {reason}"])
 
 

@@ -50,10 +50,12 @@ def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
     return row
 
 
-def one_line(error: BaseException) -> str:
-    """What a package of somebody else's failed with, short enough for a line."""
-    words = " ".join(f"{type(error).__name__}: {error}".split())
-    return words[:300]
+def one_line(error: BaseException, *secrets: str) -> str:
+    """What a package of somebody else's failed with, without the keys it was given, and short enough for a line."""
+    said = f"{type(error).__name__}: {error}"
+    for secret in filter(None, secrets):  # before it is cut: a part of a key is one too many
+        said = said.replace(secret, "[key]")
+    return " ".join(said.split())[:300]
 
 
 def _package(point: EntryPoint) -> str:

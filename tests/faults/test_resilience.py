@@ -159,6 +159,16 @@ def test_refusals_do_not_open_the_breaker(live: LiveGateway) -> None:
     assert ask(live, "good").status_code == 200
 
 
+def test_refusals_in_a_stream_keep_their_status_and_do_not_open_the_breaker(
+    live: LiveGateway, upstream: Upstream
+) -> None:
+    for _ in range(8):
+        told = ask(live, "stream-refused-first", stream=True)
+        assert (told.status_code, told.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert len(upstream.seen("stream-refused-first")) == 8
+    assert ask(live, "good").status_code == 200
+
+
 def breakers(live: LiveGateway) -> dict[str, str]:
     with httpx2.Client(trust_env=False) as client:
         report = client.get(f"{live.base_url}/health", headers={"authorization": f"Bearer {TEST_KEY}"}).json()

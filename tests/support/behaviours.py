@@ -470,6 +470,14 @@ async def stream_error_first(exchange: Exchange) -> None:
     await exchange.end_stream()
 
 
+@behaviour("stream-refused-first")
+async def stream_refused_first(exchange: Exchange) -> None:
+    await exchange.open_stream()
+    said = {"message": "too long", "type": "invalid_request_error", "param": None, "code": "context_length_exceeded"}
+    await exchange.event({"error": said})
+    await exchange.end_stream()
+
+
 # -- refusals --
 
 

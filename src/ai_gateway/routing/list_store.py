@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ai_gateway.config.places import cache_dir
 from ai_gateway.routing.model_list import InvalidList, ModelList, parse_list
 
 _FORMAT = 1
@@ -68,11 +69,8 @@ class ListStore:
 
 def default_path(url: str) -> Path | None:
     """Where the list is kept unless MODEL_LIST_CACHE says otherwise; None for a user without a home."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    except RuntimeError:
-        return None
-    return base / "ai-gateway" / f"model-list-{_digest(url)[:12]}.json"
+    place = cache_dir()
+    return place / f"model-list-{_digest(url)[:12]}.json" if place is not None else None
 
 
 def _digest(url: str) -> str:

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ai_gateway.config.places import cache_dir
+
 
 def pid_path(port: int) -> Path | None:
     """Where the gateway on this port leaves its process id; None for a user without a home."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    except RuntimeError:
-        return None
-    return base / "ai-gateway" / f"gateway-{port}.pid"
+    place = cache_dir()
+    return place / f"gateway-{port}.pid" if place is not None else None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ from pydantic import SecretStr
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import GatewayError
+from ai_gateway.observability.counts import dropped_counts
 from ai_gateway.providers.egress import Egress
 from ai_gateway.providers.ollama import Ollama
 from ai_gateway.providers.rows import ROWS
@@ -296,6 +298,24 @@ async def test_a_key_in_the_environment_is_not_sent_to_a_host_without_one(
     finally:
         await provider.aclose()
     assert upstream.last("good#environment").header("authorization") is None
+
+
+@pytest.mark.anyio
+async def test_what_has_no_place_inside_a_message_is_counted(upstream: Upstream) -> None:
+    provider = Ollama(replace(configured(upstream.port), name="counted"))
+    fields = {"messages": [{"role": "user", "content": "x", "name": "Ada", "own": 1}], "parallel_tool_calls": False}
+    call = Call("createChatCompletion", "r")
+    try:
+        body = validate(
+            models.CreateChatCompletionRequest,
+            {"model": "good#counted", "tools": [{"type": "function", "function": {"name": "f"}}], **fields},
+        )
+        await provider.create_chat_completion(call, body)
+    finally:
+        await provider.aclose()
+    assert call.dropped == {"messages.name", "messages.own", "parallel_tool_calls"}
+    counts = {field: count for (name, field), count in dropped_counts().items() if name == "counted"}
+    assert counts == {"other": 1, "parallel_tool_calls": 1}
 
 
 # -- what goes wrong is told --

@@ -3,7 +3,7 @@
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
 from ai_gateway.observability.counts import dropped_counts, repair_counts
-from ai_gateway.providers.policy import Parameters
+from ai_gateway.providers.policy import Parameters, name_dropped
 from ai_gateway.providers.same_wire import SAME_WIRE
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
@@ -27,3 +27,11 @@ def test_each_field_without_effect_counts_and_unknown_ones_count_as_one_kind() -
     parameters.apply(Call(operation="any", request_id="r"), validate(models.CreateChatCompletionRequest, bare))
     counts = {field: count for (provider, field), count in dropped_counts().items() if provider == "counted-b"}
     assert counts == {"user": 1, "other": 1}
+
+
+def test_what_an_adapter_leaves_out_counts_once_beside_what_its_policies_do() -> None:
+    call = Call(operation="any", request_id="r")
+    name_dropped(call, "counted-c", ["user", "mine", "messages.name"])
+    name_dropped(call, "counted-c", ["user", "seed", "messages.own"])
+    counts = {field: count for (provider, field), count in dropped_counts().items() if provider == "counted-c"}
+    assert counts == {"user": 1, "seed": 1, "other": 1}

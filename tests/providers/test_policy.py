@@ -121,10 +121,10 @@ def test_an_operation_that_is_refused_as_a_whole_is_not_offered() -> None:
 
 def test_what_an_adapter_drops_is_named_beside_what_its_policies_drop() -> None:
     call = Call(operation="any", request_id="r")
-    name_dropped(call, [])
+    name_dropped(call, "lab", [])
     assert DROPPED_HEADER not in call.reply_headers
-    name_dropped(call, ["user", "store"])
-    name_dropped(call, ["messages.name", "o dd"])
+    name_dropped(call, "lab", ["user", "store"])
+    name_dropped(call, "lab", ["messages.name", "o dd"])
     assert call.reply_headers[DROPPED_HEADER] == "messages.name,store,user,+1"
 
 

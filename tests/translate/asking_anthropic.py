@@ -29,7 +29,7 @@ def translated(unknown: Any = "drop", **fields: Any) -> tuple[MessagesRequest, l
     before = to_json(body)
     request = to_messages(body)
     assert to_json(body) == before, "a translation changes nothing that it was given"
-    name_dropped(call, request.dropped)
+    name_dropped(call, "lab", request.dropped)
     named = call.reply_headers.get(DROPPED_HEADER, "")
     return request, named.split(",") if named else []
 

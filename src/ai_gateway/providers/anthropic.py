@@ -13,7 +13,6 @@ from ai_gateway.conform.reply import mend
 from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
-from ai_gateway.observability.counts import count_dropped
 from ai_gateway.providers.anthropic_errors import event_error, limits, reply_error
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.open_stream import OpenStream
@@ -97,9 +96,7 @@ class Anthropic(Provider):
 
     def _translated(self, call: Call, body: models.CreateChatCompletionRequest) -> tuple[bytes, list[str]]:
         request = to_messages(body)
-        for field in request.dropped:  # callers choose the names of what is not the contract's
-            count_dropped(self.name, field if field in type(body).model_fields else "other")
-        name_dropped(call, request.dropped)
+        name_dropped(call, self.name, request.dropped)
         return to_json(request.body), request.betas
 
     def _chunks(self, writer: ChunkWriter, data: bytes) -> Iterator[dict[str, object]]:

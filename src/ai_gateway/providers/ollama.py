@@ -205,13 +205,12 @@ class Ollama(Provider):
         places = {url: param for param, url in image_urls(body.messages)} if self._egress else {}
         return await fetch_all(self._egress, places, self.name, self._fetch_s) if self._egress and places else {}
 
-    @staticmethod
-    def _sent(call: Call, translated: Translated) -> bytes:
+    def _sent(self, call: Call, translated: Translated) -> bytes:
         """The body's bytes; what had no place in it is named in the reply. A caller of this very wire is quoted."""
         if call.native is not None:
             ours = {name: translated.body[name] for name in ("model", "stream") if name in translated.body}
             return to_json(ours | dict(call.native))
-        name_dropped(call, translated.dropped)
+        name_dropped(call, self.name, translated.dropped)
         return to_json(translated.body)
 
     @staticmethod

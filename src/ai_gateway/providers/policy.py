@@ -22,6 +22,7 @@ from ai_gateway.observability.counts import count_dropped
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
 
 DROPPED_HEADER = "x-gateway-dropped-params"
+_KNOWN = frozenset(field for model in OPERATION_OF for field in model.model_fields)
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -67,14 +68,11 @@ class Parameters:
         self._check(operation, body)
         gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
         named = [field for field in gone if _take(body, field) is not None]
-        for field in named:
-            count_dropped(self._provider, field)
         if body.model_extra and self._unknown == "drop":
-            count_dropped(self._provider, "other")
             named += body.model_extra
             body.model_fields_set.difference_update(body.model_extra)
             body.model_extra.clear()
-        name_dropped(call, named)
+        name_dropped(call, self._provider, named)
 
     def _check(self, operation: str, body: BaseModel) -> None:
         for field in sorted(self._refused[operation] & body.model_fields_set):
@@ -99,11 +97,19 @@ def not_offered(provider: str, operation: str) -> UnsupportedOperation:
     return UnsupportedOperation(f"Provider '{provider}' does not offer {operation}: choose another provider for it.")
 
 
-def name_dropped(call: Call, fields: Iterable[str]) -> None:
-    """Name what the provider does not get, beside what has been named already: fields, or paths inside them."""
-    call.dropped.update(fields)
+def name_dropped(call: Call, provider: str, fields: Iterable[str]) -> None:
+    """Name and count what the provider does not get, beside what was named already: fields, or paths inside them."""
+    named = set(fields)
+    for field in _countable(named) - _countable(call.dropped):
+        count_dropped(provider, field)
+    call.dropped |= named
     if call.dropped:
         call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
+
+
+def _countable(fields: Iterable[str]) -> set[str]:
+    """What is counted for them: callers choose all names but the contract's, so those are one."""
+    return {field if field in _KNOWN else "other" for field in fields}
 
 
 def _take(body: BaseModel, field: str) -> object:

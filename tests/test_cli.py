@@ -9,7 +9,7 @@ import time
 import httpx2
 import pytest
 
-from tests.support.gateway import HOST, TEST_KEY, free_port, run_cli, running_gateway
+from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, free_port, run_cli, running_gateway
 
 
 def test_help_names_the_commands_and_serve_its_options() -> None:
@@ -107,7 +107,8 @@ def test_any_asgi_server_can_run_the_factory() -> None:
 
 
 def answered(http: httpx2.Client) -> httpx2.Response:
-    for _ in range(200):
+    deadline = time.monotonic() + STARTUP_S
+    while time.monotonic() < deadline:
         try:
             return http.get("/healthz")
         except httpx2.ConnectError:

@@ -449,13 +449,17 @@ def _node() -> str:
     return found
 
 
+_CONFORM = ("rules", "reply", "stream", "tool_calls", "whole", "embeddings")
+
 # --- conformance -----------------------------------------------------------------------------------------------------
 
 
 def test_every_rule_of_conformance_is_documented_and_no_other() -> None:
-    source = "".join(_text(f"src/ai_gateway/conform/{name}.py") for name in ("rules", "reply", "stream", "embeddings"))
+    source = "".join(_text(f"src/ai_gateway/conform/{name}.py") for name in _CONFORM)
     named = set(
-        re.findall(r'"((?:fill|fix|map|drop|join|spell|say|finish|keep|move|sort|number|recode)-[a-z-]+)"', source)
+        re.findall(
+            r'"((?:fill|fix|map|drop|join|spell|say|finish|keep|move|sort|number|name|recode|message)-[a-z-]+)"', source
+        )
     )
     assert {name for rules in RULES.values() for name in rules} <= named
     documented = set(_rows("docs/conformance.md")) - {"Rule", "Mode", "---", "repair", "enforce", "observe"}

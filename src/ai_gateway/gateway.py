@@ -7,7 +7,9 @@ from typing import TypedDict
 import structlog
 
 from ai_gateway.conform.embeddings import conform_embeddings
-from ai_gateway.conform.stream import ChatChunk, CompletionChunk, Report, StreamState, conform_stream, prompt_count
+from ai_gateway.conform.stream import MANNERS, ChatChunk, CompletionChunk, StreamState, conform_stream, prompt_count
+from ai_gateway.conform.tool_calls import Report
+from ai_gateway.conform.whole import conform_choices
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -45,12 +47,12 @@ class Gateway:
     async def chat(self, call: Call, body: models.CreateChatCompletionRequest) -> Chat:
         if body.stream:
             return Stream(await self._stream(call, body, _chat_chunks))
-        return await self._reply(call, body, lambda provider, sent: provider.create_chat_completion(call, sent))
+        return await self._reply(call, body, lambda provider, sent: _chat(call, provider, sent))
 
     async def complete(self, call: Call, body: models.CreateCompletionRequest) -> Completion:
         if body.stream:
             return Stream(await self._stream(call, body, _completion_chunks))
-        return await self._reply(call, body, lambda provider, sent: provider.create_completion(call, sent))
+        return await self._reply(call, body, lambda provider, sent: _completion(call, provider, sent))
 
     async def embed(self, call: Call, body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
         return await self._reply(call, body, lambda provider, sent: _embeddings(call, provider, sent))
@@ -146,6 +148,28 @@ def _completion_chunks(
     return conform_stream(provider.stream_completion(call, body), state, observe=provider.conformance == "observe")
 
 
+async def _chat(
+    call: Call, provider: Provider, body: models.CreateChatCompletionRequest
+) -> models.CreateChatCompletionResponse:
+    reply = await provider.create_chat_completion(call, body)
+    if provider.conformance == "observe":
+        return reply
+    reply, repairs = conform_choices(reply)
+    _told(call, provider, repairs)
+    return reply
+
+
+async def _completion(
+    call: Call, provider: Provider, body: models.CreateCompletionRequest
+) -> models.CreateCompletionResponse:
+    reply = await provider.create_completion(call, body)
+    if provider.conformance == "observe":
+        return reply
+    reply, repairs = conform_choices(reply)
+    _told(call, provider, repairs)
+    return reply
+
+
 async def _embeddings(
     call: Call, provider: Provider, body: models.CreateEmbeddingRequest
 ) -> models.CreateEmbeddingResponse:
@@ -153,26 +177,38 @@ async def _embeddings(
     if provider.conformance == "observe":
         return reply
     reply, repairs = conform_embeddings(reply, body)
-    for rule in repairs:
-        _reporter(call, provider)(rule)
+    _told(call, provider, repairs)
     return reply
+
+
+def _told(call: Call, provider: Provider, repairs: list[str]) -> None:
+    report = _reporter(call, provider)
+    for rule in repairs:
+        report(rule)
 
 
 class _Terms(TypedDict):
     include_usage: bool
     report: Report
+    terminated: Callable[[], bool]
+    request_id: str
 
 
 def _stream_terms(call: Call, provider: Provider, body: Streamed) -> _Terms:
     options = body.stream_options
-    return {"include_usage": bool(options and options.include_usage), "report": _reporter(call, provider)}
+    return {
+        "include_usage": bool(options and options.include_usage),
+        "report": _reporter(call, provider),
+        "terminated": lambda: call.terminated,
+        "request_id": call.request_id,
+    }
 
 
 def _reporter(call: Call, provider: Provider) -> Report:
     """What is to happen for each rule that a reply of the provider takes."""
 
     def report(rule: str) -> None:
-        if provider.conformance == "enforce":
+        if provider.conformance == "enforce" and rule not in MANNERS:
             raise UpstreamInvalidResponse("The provider's reply does not follow the contract.", detail=rule)
         call.repaired(provider.name, [rule])
 

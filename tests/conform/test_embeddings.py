@@ -91,3 +91,19 @@ def test_text_that_is_no_vector_is_refused(sent: str) -> None:
 )
 def test_a_text_or_a_list_of_tokens_is_one_input(given: Any, count: int) -> None:
     assert input_count(request(input=given)) == count
+
+
+@pytest.mark.parametrize("wanted", ["float", "base64", None])
+@pytest.mark.parametrize(
+    "sent", [encoded([1.0, float("nan")]), encoded([float("inf")]), "abc", "a b", [float("nan")], encoded([1.0])[:-3]]
+)
+def test_what_is_no_vector_is_refused_whatever_was_asked_for(sent: Any, wanted: str | None) -> None:
+    for dimensions in ({}, {"dimensions": 1}):
+        with pytest.raises(UpstreamInvalidResponse):
+            conform_embeddings(reply(sent, VECTORS[0]), request(encoding_format=wanted, **dimensions))
+
+
+def test_floats_that_base64_cannot_hold_are_refused_and_not_made_infinite() -> None:
+    with pytest.raises(UpstreamInvalidResponse, match="ask for floats"):
+        conform_embeddings(reply([1e300], [1.0]), request(encoding_format="base64"))
+    assert conform_embeddings(reply([1e300], [1.0]), request())[1] == []

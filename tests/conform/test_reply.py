@@ -9,8 +9,10 @@ from pydantic import BaseModel
 
 from ai_gateway.conform.reply import exact_json, mend
 from ai_gateway.conform.rules import Known
+from ai_gateway.conform.tool_calls import made_call_id
+from ai_gateway.conform.whole import conform_choices
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.errors import UpstreamError, UpstreamInvalidResponse
 from gateway_contract.openai import models
 
 REPLIES: list[type[BaseModel]] = [
@@ -151,7 +153,13 @@ CALL = {"id": "call_9", "type": "function", "function": {"name": "f", "arguments
             ["spell-arguments", "fill-tool-call-id", "fill-tool-call-type", "finish-with-calls"],
             lambda made: (
                 said(made)["tool_calls"]
-                == [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+                == [
+                    {
+                        "id": made_call_id(KNOWN.request_id, 0, 0),
+                        "type": "function",
+                        "function": {"name": "f", "arguments": '{"a": 1}'},
+                    }
+                ]
             ),
         ),
         (
@@ -231,3 +239,56 @@ def test_whatever_an_upstream_sends_it_comes_out_exact_or_refused(value: object,
     except UpstreamInvalidResponse:
         return
     model.model_validate_json(to_json(made), strict=True)
+
+
+@pytest.mark.parametrize("reason", ["error", "ABORTED", "insufficient_system_resource", "network_error", "cancelled"])
+def test_a_reason_that_tells_of_a_failure_never_becomes_an_end(reason: str) -> None:
+    with pytest.raises(UpstreamError, match="before its end"):
+        mended(models.CreateChatCompletionResponse, reply(choices=[choice(finish_reason=reason)]))
+
+
+@pytest.mark.parametrize("reason", ["", "null", " None "])
+def test_an_empty_reason_is_none(reason: str) -> None:
+    value = {"id": "a", "created": 1, "model": "m", "object": "chat.completion.chunk",
+             "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": reason}]}  # fmt: skip
+    made, repairs = mended(models.CreateChatCompletionStreamResponse, value)
+    assert (made.choices[0].finish_reason, repairs) == (None, ["map-finish-reason"])
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 1, "total_tokens": 2}, {"prompt_tokens": None}, "7", {"x": 1}])
+def test_counts_that_cannot_be_read_do_not_cost_the_answer(usage: Any) -> None:
+    made, repairs = mended(models.CreateChatCompletionResponse, reply(choices=[choice()], usage=usage))
+    assert "usage" not in json.loads(to_json(made))
+    assert "drop-invalid" in repairs
+
+
+def test_counts_may_have_other_names() -> None:
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    made, repairs = mended(models.CreateChatCompletionResponse, reply(choices=[choice()], usage=usage))
+    assert json.loads(to_json(made))["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    assert repairs == ["spell-usage", "fill-usage-total"]
+
+
+def test_a_chunk_may_call_its_delta_a_message() -> None:
+    spoken = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": None}
+    value = {"id": "a", "created": 1, "model": "m", "object": "chat.completion.chunk", "choices": [spoken]}
+    made, repairs = mended(models.CreateChatCompletionStreamResponse, value)
+    assert (made.choices[0].delta.content, repairs) == ("x", ["message-as-delta"])
+
+
+@pytest.mark.parametrize(
+    ("indexes", "expected", "rules"),
+    [([0], [0], []), ([1, 0], [1, 0], []), ([0, 0], [0, 1], ["number-choices"]), ([5], [0], ["number-choices"])],
+)
+def test_choices_of_a_whole_reply_have_places_of_their_own(
+    indexes: list[int], expected: list[int], rules: list[str]
+) -> None:
+    made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[choice(index=at) for at in indexes]))
+    made, repairs = conform_choices(made)
+    assert ([one.index for one in made.choices], repairs) == (expected, rules)
+
+
+def test_a_whole_reply_has_a_choice() -> None:
+    made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[]))
+    with pytest.raises(UpstreamInvalidResponse, match="without a choice"):
+        conform_choices(made)

@@ -1,6 +1,7 @@
 """The one state machine that every stream goes through."""
 
 import json
+import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -146,7 +147,8 @@ def test_what_a_first_mention_leaves_out_is_filled_in() -> None:
         ]
     )
     (made,) = sent[0]["choices"][0]["delta"]["tool_calls"]
-    assert made == {"index": 2, "id": "call_2", "type": "function", "function": {"name": "f", "arguments": ""}}
+    assert made == {"index": 2, "id": made["id"], "type": "function", "function": {"name": "f", "arguments": ""}}
+    assert re.fullmatch("call_[0-9a-f]{24}", made["id"])
     assert sent[1]["choices"][0]["finish_reason"] == "tool_calls"
     assert rules == ["fill-tool-call-id", "fill-tool-call-type", "fill-arguments", "finish-with-calls"]
 
@@ -160,7 +162,8 @@ def test_what_a_first_mention_leaves_out_is_filled_in() -> None:
     ],
 )
 def test_a_call_of_nobody_or_of_two_is_an_error(calls: list[dict[str, Any]]) -> None:
-    _, _, error = run([chunk(said(role="assistant", content=None, tool_calls=[each])) for each in calls])
+    said_so = [chunk(said(role="assistant", content=None, tool_calls=[each])) for each in calls]
+    _, _, error = run([*said_so, chunk(said(finish="tool_calls"))])
     assert isinstance(error, UpstreamInvalidResponse)
 
 
@@ -254,3 +257,65 @@ def assert_legal_choice(choices: list[dict[str, Any]], *, complete: bool) -> Non
 def test_prompts_are_counted(prompt: Any, count: int) -> None:
     body = models.CreateCompletionRequest.model_validate({"model": "m", "prompt": prompt}, strict=True)
     assert prompt_count(body) == count
+
+
+def put_together(sent: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The calls as a client gets them: names and arguments by index, each introduced once."""
+    calls: dict[int, dict[str, str]] = {}
+    for piece in sent:
+        for choice in piece["choices"]:
+            for made in choice["delta"].get("tool_calls", []):
+                if made["index"] not in calls:
+                    assert made["id"]
+                    assert made["type"] == "function"
+                    calls[made["index"]] = {"id": made["id"], "name": made["function"]["name"], "arguments": ""}
+                else:
+                    assert not {"id", "type"} & made.keys()
+                calls[made["index"]]["arguments"] += made.get("function", {}).get("arguments", "")
+    assert len({made["id"] for made in calls.values()}) == len(calls)
+    return [(made["name"], made["arguments"]) for _, made in sorted(calls.items())]
+
+
+W1, W2 = '{"c":1}', '{"c":2}'
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        (
+            [call(id="a", function={"name": "w", "arguments": W1}),
+             call(id="b", function={"name": "w", "arguments": W2})],
+            [("w", W1), ("w", W2)],
+        ),
+        (
+            [call(function={"name": "w", "arguments": W1}), call(function={"name": "w", "arguments": W2})],
+            [("w", W1), ("w", W2)],
+        ),
+        (
+            [call(function={"name": "w", "arguments": "{"}), call(function={"name": "w", "arguments": "}"})],
+            [("w", "{}")],
+        ),
+        (
+            [call(function={"name": "w", "arguments": "{}"}), call(function={"name": "v", "arguments": "{}"})],
+            [("w", "{}"), ("v", "{}")],
+        ),
+        (
+            [call(id="a", function={"name": "w", "arguments": ""}), call(id="b", function={"name": "v"}),
+             call(1, id="c", function={"name": "u"}), call(function={"arguments": W1}),
+             call(1, function={"arguments": W2})],
+            [("w", ""), ("v", W1), ("u", W2)],
+        ),
+        ([call(id="a"), call(function={"name": "w"}), call(function={"arguments": W1})], [("w", W1)]),
+        (
+            [call(id="a", function={"name": "", "arguments": ""}), call(function={"name": "w", "arguments": W1})],
+            [("w", W1)],
+        ),
+        ([call(id="a", function={"name": "w"}), call(id="a", function={"name": "", "arguments": W1})], [("w", W1)]),
+    ],
+)  # fmt: skip
+def test_calls_that_share_an_index_are_kept_apart(calls: list[dict[str, Any]], expected: list[tuple[str, str]]) -> None:
+    pieces = [chunk(said(role="assistant", content=None, tool_calls=[each])) for each in calls]
+    sent, _, error = run([*pieces, chunk(said(finish="stop"))])
+    assert error is None
+    assert put_together(sent) == expected
+    assert sent[-1]["choices"][0]["finish_reason"] == "tool_calls"

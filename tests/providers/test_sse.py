@@ -56,3 +56,20 @@ def test_an_event_without_an_end_is_refused(chunks: list[bytes]) -> None:
 
 def test_many_small_events_are_no_large_one() -> None:
     assert len(parsed([b"data: 123456789\n\n" * 100], max_event=50)) == 100
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [2], [1, 2], [3], [4]])
+def test_a_byte_order_mark_costs_no_event(cuts: list[int]) -> None:
+    raw = b"\xef\xbb\xbfdata: a\n\n"
+    edges = [0, *cuts, len(raw)]
+    assert parsed([raw[start:end] for start, end in pairwise(edges)]) == [b"a"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "events"),
+    [(b"data: a\n", [b"a"]), (b"data: a\r", [b"a"]), (b"data: a", []), (b"data: a\n\n", []), (b"data: a\ndata", [])],
+)
+def test_a_last_event_may_lack_its_blank_line_but_none_of_its_text(raw: bytes, events: list[bytes]) -> None:
+    parser = EventParser(1_000)
+    list(parser.feed(raw))
+    assert list(parser.end()) == events

@@ -4,6 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ai_gateway.conform.tool_calls import made_call_id
+from ai_gateway.errors import UpstreamError
+
 type Object = dict[str, Any]
 type ItemRule = Callable[[Object, int], bool]
 
@@ -14,6 +17,12 @@ FINISH_REASONS = {
     "content-filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
     "refusal": "content_filter",
 }  # fmt: skip
+# A choice that ended so did not come to its end: to call that `stop` would be to take half an answer for a whole one.
+FAILURES = frozenset(
+    {"error", "failed", "failure", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
+     "incomplete", "insufficient_system_resource", "server_error", "internal_error", "interrupted", "overloaded"}
+)  # fmt: skip
+_NO_REASON = frozenset({"", "null", "none"})
 _REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 
 
@@ -47,11 +56,14 @@ def join_content(choice: Object, _at: int) -> bool:
 
 
 def map_finish(choice: Object, _at: int) -> bool:
-    """Another name for a reason to end."""
+    """Another name for a reason to end, or for none. Raises UpstreamError for one that tells of a failure."""
     reason = choice.get("finish_reason")
     if not isinstance(reason, str) or reason in _REASONS:
         return False
-    choice["finish_reason"] = FINISH_REASONS.get(reason.lower(), "stop")
+    said = reason.strip().lower()
+    if said in FAILURES:
+        raise UpstreamError("The provider gave the answer up before its end.", detail=f"finish reason {said}")
+    choice["finish_reason"] = None if said in _NO_REASON else FINISH_REASONS.get(said, "stop")
     return True
 
 
@@ -81,12 +93,27 @@ def _calls(choice: Object) -> list[Object]:
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
-def fill_call_id(choice: Object, _at: int) -> bool:
-    """An id from the place in the list: a result needs something to answer to."""
-    missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("id"), str)]
-    for at, call in missing:
-        call["id"] = f"call_{at}"
+def fill_call_ids(reply: Object, request_id: str) -> bool:
+    """An id of its own for each call that has none: a result needs something to answer to."""
+    missing = [
+        (choice_at, at, call)
+        for choice_at, choice in enumerate(reply["choices"] if isinstance(reply.get("choices"), list) else [])
+        if isinstance(choice, dict)
+        for at, call in enumerate(_calls(choice))
+        if not (isinstance(call.get("id"), str) and call["id"])
+    ]
+    for choice_at, at, call in missing:
+        call["id"] = made_call_id(request_id, choice_at, at)
     return bool(missing)
+
+
+def fill_arguments(choice: Object, _at: int) -> bool:
+    """The arguments of a whole call that has none: an empty object, which is what they are."""
+    functions = [call["function"] for call in _calls(choice) if isinstance(call.get("function"), dict)]
+    without = [function for function in functions if function.get("arguments") in (None, "")]
+    for function in without:
+        function["arguments"] = "{}"
+    return bool(without)
 
 
 def fill_call_type(choice: Object, _at: int) -> bool:
@@ -124,6 +151,14 @@ def fill_call_index(choice: Object, _at: int) -> bool:
     for at, call in missing:
         call["index"] = at
     return bool(missing)
+
+
+def message_as_delta(choice: Object, _at: int) -> bool:
+    """The delta under the name that it has in a whole reply."""
+    if isinstance(choice.get("delta"), dict) or not isinstance(choice.get("message"), dict):
+        return False
+    choice["delta"] = choice.pop("message")
+    return True
 
 
 def fill_delta(choice: Object, _at: int) -> bool:

@@ -1,9 +1,9 @@
 """The gateway owns the form of vectors: as many as inputs, in order, encoded and as long as was asked for."""
 
 import base64
-import binascii
 import sys
 from array import array
+from math import inf, isfinite
 
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
@@ -14,13 +14,12 @@ def conform_embeddings(
 ) -> tuple[models.CreateEmbeddingResponse, list[str]]:
     """The reply in the form that was asked for, and the rules it took. Raises UpstreamInvalidResponse."""
     data, repairs = _in_order(reply.data, input_count(body))
+    _check_vectors(data, body.dimensions)
     wanted = body.encoding_format or "float"
     if any(isinstance(item.embedding, str) is not (wanted == "base64") for item in data):
         recode = to_base64 if wanted == "base64" else _to_floats
         data = [item.model_copy(update={"embedding": recode(item.embedding)}) for item in data]
         repairs.append("recode-vectors")
-    if body.dimensions is not None:
-        _check_dimensions(data, body.dimensions)
     return (reply.model_copy(update={"data": data}) if repairs else reply), repairs
 
 
@@ -43,12 +42,14 @@ def _in_order(data: list[models.Embedding], count: int) -> tuple[list[models.Emb
     return sorted(data, key=lambda item: item.index), ["sort-vectors"]
 
 
-def _check_dimensions(data: list[models.Embedding], dimensions: int) -> None:
+def _check_vectors(data: list[models.Embedding], dimensions: int | None) -> None:
     for item in data:
-        length = len(base64.b64decode(item.embedding)) // 4 if isinstance(item.embedding, str) else len(item.embedding)
-        if length != dimensions:
+        vector = _to_floats(item.embedding)
+        if not isfinite(sum(vector)):  # one that is none makes the sum none
+            raise UpstreamInvalidResponse("The provider sent a vector that holds something else than numbers.")
+        if dimensions is not None and len(vector) != dimensions:
             raise UpstreamInvalidResponse(
-                f"The provider sent vectors of {length} dimensions where {dimensions} were asked for: "
+                f"The provider sent vectors of {len(vector)} dimensions where {dimensions} were asked for: "
                 "leave `dimensions` out, or choose a model that can."
             )
 
@@ -57,7 +58,13 @@ def to_base64(vector: list[float] | str) -> str:
     """The vector as base64 of little-endian floats of 32 bits, as OpenAI's API gives it."""
     if isinstance(vector, str):
         return vector
-    return base64.b64encode(_little_endian(array("f", vector)).tobytes()).decode()
+    try:
+        floats = array("f", vector)
+    except OverflowError:
+        floats = array("f", [inf])
+    if not isfinite(sum(floats)):
+        raise UpstreamInvalidResponse("The provider sent a vector that base64 cannot hold: ask for floats.")
+    return base64.b64encode(_little_endian(floats).tobytes()).decode()
 
 
 def _to_floats(vector: list[float] | str) -> list[float]:
@@ -65,7 +72,7 @@ def _to_floats(vector: list[float] | str) -> list[float]:
         return vector
     try:
         floats = array("f", base64.b64decode(vector, validate=True))
-    except (binascii.Error, ValueError):
+    except ValueError:  # not the alphabet, or not the length
         raise UpstreamInvalidResponse(
             "The provider sent a vector that is neither floats nor base64 of floats."
         ) from None

@@ -69,6 +69,9 @@ def _validated[Model: BaseModel](model: type[Model], value: object, repairs: lis
             spots = {spot.path: spot for spot in map(partial(_located, value), error.errors(include_url=False))}
         for spot in spots.values():
             rule = _mended(spot, touched)
+            if rule is None and isinstance(value, dict) and spot.path[:1] == ("usage",):
+                value.pop("usage", None)  # counts that cannot be read are no reason to lose the answer
+                rule = DROP_INVALID
             if rule is None:
                 where = ".".join(str(step) for step in spot.path[:6])
                 raise UpstreamInvalidResponse(_INVALID, detail=f"{where}: {spot.problem}")

@@ -61,6 +61,17 @@ def fix_object(name: str) -> Rule:
     return rule
 
 
+def spell_usage(reply: Object, _known: Known) -> bool:
+    """Counts under the names that other APIs have for them."""
+    usage = reply.get("usage")
+    if not isinstance(usage, dict) or "prompt_tokens" in usage or not isinstance(usage.get("input_tokens"), int):
+        return False
+    usage["prompt_tokens"] = usage.pop("input_tokens")
+    if isinstance(usage.get("output_tokens"), int) and "completion_tokens" not in usage:
+        usage["completion_tokens"] = usage.pop("output_tokens")
+    return True
+
+
 def fill_usage_total(reply: Object, _known: Known) -> bool:
     """The sum of the two counts that are there."""
     usage = reply.get("usage")
@@ -105,6 +116,7 @@ _HEAD: dict[str, Rule] = {"fill-id": fill_id, "fill-created": fill_created, "fil
 _CHAT: dict[str, Rule] = {
     **_HEAD,
     **{name: _each("choices", rule) for name, rule in _CHOICE.items()},
+    "spell-usage": spell_usage,
     "fill-usage-total": fill_usage_total,
 }
 
@@ -131,6 +143,12 @@ def _fix_model_object(model: Object, _at: int) -> bool:
     return changed
 
 
+def _fix_vector_object(item: Object, _at: int) -> bool:
+    changed = item.get("object") != "embedding"
+    item["object"] = "embedding"
+    return changed
+
+
 def _alone(inner: ItemRule) -> Rule:
     return lambda reply, _known: inner(reply, 0)
 
@@ -144,13 +162,15 @@ _ROLE = {"fill-role": _each("choices", choices.fill_role)}
 _ENDED = {"fill-finish-reason": _each("choices", choices.fill_finish)}
 _WHOLE = {
     **_ENDED,
-    "fill-tool-call-id": _each("choices", choices.fill_call_id),
+    "fill-tool-call-id": lambda reply, known: choices.fill_call_ids(reply, known.request_id),
+    "fill-arguments": _each("choices", choices.fill_arguments),
     "fill-tool-call-type": _each("choices", choices.fill_call_type),
     "finish-with-calls": _each("choices", choices.finish_with_calls),
 }
 # What a stream says piece by piece is for conform/stream.py; here only each piece's own shape is mended.
 _PIECE = {
     "fill-choices": _fill_choices,
+    "message-as-delta": _each("choices", choices.message_as_delta),
     "fill-delta": _each("choices", choices.fill_delta),
     "fill-tool-call-index": _each("choices", choices.fill_call_index),
 }
@@ -168,6 +188,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "CreateEmbeddingResponse": {
         "fix-object": fix_object("list"),
         "fill-model": fill_model,
+        "fix-item-object": _each("data", _fix_vector_object),
         "fill-index": _each("data", choices.fill_index),
         "fill-usage-total": fill_usage_total,
     },

@@ -10,34 +10,50 @@ the bytes it came in for its own.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import MISSING
 
-from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.conform.tool_calls import Report, ToolCalls
+from ai_gateway.errors import UpstreamStreamTruncated
 from gateway_contract.openai import models
 
 ChatChunk = models.CreateChatCompletionStreamResponse
+# What the contract allows and clients stumble over all the same: mended, but no reason to refuse a reply.
+MANNERS = frozenset({"finish-with-calls", "drop-usage", "move-usage"})
 CompletionChunk = models.CreateCompletionStreamResponse
-type Report = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class ChoiceState:
-    """What one choice has said so far. `calls` counts what is known of each tool call, by its index."""
+    """What one choice has said so far."""
 
+    calls: ToolCalls
     begun: bool = False
     finished: bool = False
-    calls: dict[int, models.ChatCompletionMessageToolCallChunk] = field(default_factory=dict)
 
 
 class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
-    """What a stream has said so far. `report` is told the name of each rule that had to be applied."""
+    """What a stream has said so far. `report` is told the name of each rule that had to be applied.
 
-    def __init__(self, choices: int, *, include_usage: bool, report: Report) -> None:
+    `terminated` says whether the provider has declared the stream to be over, which it may do with fewer choices than
+    were asked for; `request_id` is what made-up ids are made from.
+    """
+
+    def __init__(
+        self,
+        choices: int,
+        *,
+        include_usage: bool,
+        report: Report,
+        terminated: Callable[[], bool] = lambda: True,
+        request_id: str = "",
+    ) -> None:
         self._known = choices
         self._include_usage = include_usage
         self._report = report
+        self._terminated = terminated
+        self._request_id = request_id
         self._head: Chunk | None = None
         self._choices: dict[int, ChoiceState] = {}
         self._usage: models.CompletionUsage | None = None
@@ -90,7 +106,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     def end(self) -> Chunk | None:
         """The last chunk, if usage was asked for and came. Raises UpstreamStreamTruncated."""
-        if not self._choices or not all(choice.finished for choice in self._choices.values()):
+        whole = len(self._choices) == self._known or (self._terminated() and self._choices)
+        if not whole or not all(choice.finished for choice in self._choices.values()):
             raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
         if self._usage is None or not self._include_usage or self._head is None:
             return None
@@ -132,7 +149,10 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if not 0 <= choice.index < self._known:
             self._report("drop-unknown-choice")
             return None
-        state = self._choices.setdefault(choice.index, ChoiceState())
+        state = self._choices.get(choice.index)
+        if state is None:
+            calls = ToolCalls(self._report, self._request_id, choice.index)
+            state = self._choices[choice.index] = ChoiceState(calls)
         if state.finished:
             self._report("finish-once")
             return None
@@ -150,73 +170,17 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             self._report("fill-role")
             delta = delta.model_copy(update={"role": "assistant"})
         if delta.tool_calls is not MISSING:
-            calls = [self._legal_call(call, state) for call in delta.tool_calls]
+            calls = [state.calls.take(call) for call in delta.tool_calls]
             if any(new is not old for new, old in zip(calls, delta.tool_calls, strict=True)):
-                delta = delta.model_copy(update={"tool_calls": calls})
+                delta = delta.model_copy(update={"tool_calls": [call for call in calls if call is not None]})
+        if choice.finish_reason is not None:
+            state.calls.end()
         if delta is not choice.delta:
             choice = choice.model_copy(update={"delta": delta})
         if choice.finish_reason == "stop" and state.calls:
             self._report("finish-with-calls")
             choice = choice.model_copy(update={"finish_reason": "tool_calls"})
         return choice
-
-    def _legal_call(
-        self, call: models.ChatCompletionMessageToolCallChunk, state: ChoiceState
-    ) -> models.ChatCompletionMessageToolCallChunk:
-        first = state.calls.get(call.index)
-        if first is not None:
-            return self._continued(call, first)
-        call = self._begun(call)
-        state.calls[call.index] = call
-        return call
-
-    def _begun(self, call: models.ChatCompletionMessageToolCallChunk) -> models.ChatCompletionMessageToolCallChunk:
-        """The first mention of a call: who is called is the provider's to say, the rest can be filled in."""
-        if _is_custom(call):
-            return call
-        if call.function is MISSING or call.function.name is MISSING:
-            raise UpstreamInvalidResponse("The provider began a tool call without naming the function.")
-        change: dict[str, object] = {}
-        if call.id is MISSING or not call.id:
-            change["id"] = f"call_{call.index}"
-            self._report("fill-tool-call-id")
-        if call.type is MISSING:
-            change["type"] = "function"
-            self._report("fill-tool-call-type")
-        if call.function.arguments is MISSING:
-            change["function"] = call.function.model_copy(update={"arguments": ""})
-            self._report("fill-arguments")
-        return call.model_copy(update=change) if change else call
-
-    def _continued(
-        self, call: models.ChatCompletionMessageToolCallChunk, first: models.ChatCompletionMessageToolCallChunk
-    ) -> models.ChatCompletionMessageToolCallChunk:
-        """A later mention: clients append what they get, so what was said must not be said again."""
-        named = call.function is not MISSING and call.function.name is not MISSING
-        if call.id is MISSING and call.type is MISSING and not named:
-            return call
-        if _is_custom(call):
-            return call
-        self._report("say-tool-call-once")
-        bare = models.ChatCompletionMessageToolCallChunk(index=call.index)
-        if call.function is not MISSING and call.function.arguments is not MISSING:
-            bare.function = models.ChatCompletionMessageToolCallChunkFunction(arguments=call.function.arguments)
-        if call.function is not MISSING and named and _other_name(call, first):
-            raise UpstreamInvalidResponse("The provider gave one tool call two names.")
-        return bare
-
-
-def _is_custom(call: models.ChatCompletionMessageToolCallChunk) -> bool:
-    """A call of a custom tool, which the contract's chunks have no type for, so it says so in a field of its own."""
-    return "custom" in (call.model_extra or {})
-
-
-def _other_name(
-    call: models.ChatCompletionMessageToolCallChunk, first: models.ChatCompletionMessageToolCallChunk
-) -> bool:
-    before = first.function.name if first.function is not MISSING else MISSING
-    now = call.function.name if call.function is not MISSING else MISSING
-    return now is not MISSING and now not in {"", before}
 
 
 async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](

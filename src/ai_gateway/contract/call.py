@@ -23,7 +23,8 @@ class Call:
     provider's last bytes gave, with those bytes: whoever changes the item makes a new one, so that the bytes no longer
     fit it. `sent` is the body as it was parsed, with the model that it was validated as: it knows the order of keys,
     which models do not keep. `native` is what a caller on another wire said, without model and stream, where only
-    providers of that wire can answer: to them it counts for more than its translation.
+    providers of that wire can answer: to them it counts for more than its translation. `terminated` says that the
+    provider has declared its stream to be over.
     """
 
     operation: str
@@ -36,6 +37,7 @@ class Call:
     dropped: set[str] = field(default_factory=set)
     exact: tuple[object, bytes] | None = None
     sent: tuple[type[BaseModel], Mapping[str, object]] | None = None
+    terminated: bool = False
     native: Mapping[str, JsonValue] | None = None
 
     def repaired(self, provider: str, rules: Iterable[str]) -> None:

@@ -95,6 +95,8 @@ class Exchange:
         value: str = self.scope["path_params"][name]
         if not value:
             raise NotFound("This path needs one more part: see / for what there is.")
+        if "\ufffd" in value:  # what became of bytes that are no UTF-8
+            raise InvalidRequest(f"'{name}' in the path is not UTF-8.", param=name, code="invalid_value")
         if pattern and not re.fullmatch(pattern, value):
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value

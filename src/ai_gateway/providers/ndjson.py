@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from pydantic_core import from_json
+
 from ai_gateway.errors import UpstreamInvalidResponse
 
 
@@ -28,7 +30,11 @@ class LineParser:
             raise _too_large()
 
     def end(self) -> Iterator[bytes]:
-        """What stands behind the last line feed."""
+        """What stands behind the last line feed, unless it is only the beginning of something."""
+        try:
+            from_json(self._rest)
+        except ValueError:
+            return
         yield from self._checked(self._rest)
 
     def _checked(self, line: bytes) -> Iterator[bytes]:

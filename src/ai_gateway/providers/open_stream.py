@@ -3,7 +3,6 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
 from typing import Protocol
 
 from ai_gateway.config.constants import UPSTREAM_MAX_EVENT
@@ -19,6 +18,7 @@ class Parser(Protocol):
     lines: int
 
     def feed(self, chunk: bytes) -> Iterator[bytes]: ...
+    def end(self) -> Iterator[bytes]: ...
 
 
 class OpenStream(ABC):
@@ -49,29 +49,28 @@ class OpenStream(ABC):
         """The data of each server-sent event."""
         return self._items(EventParser(UPSTREAM_MAX_EVENT))
 
-    async def lines(self) -> AsyncGenerator[bytes]:
+    def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""
-        parser = LineParser(UPSTREAM_MAX_EVENT)
-        async with aclosing(self._items(parser)) as lines:
-            async for line in lines:
-                yield line
-        for line in parser.end():
-            yield line
+        return self._items(LineParser(UPSTREAM_MAX_EVENT))
 
     async def _items(self, parser: Parser) -> AsyncGenerator[bytes]:
         check_encoding(self.provider, self.headers)
         now = asyncio.get_running_loop().time
         end = now() + self._timeouts.stream
         idle = now() + self._timeouts.stream_idle
+        begun = self._clock.when() or end  # until the first item it is the wait for a stream to start
         while True:
-            self._clock.reschedule(min(idle, end))
+            self._clock.reschedule(min(idle, end, begun))
             chunk = await self.next_bytes()
             # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
             self._clock.reschedule(end)
             if not chunk:
+                for item in parser.end():
+                    yield item
                 return
             lines = parser.lines
             for item in parser.feed(chunk):
+                begun = end
                 yield item
             if parser.lines > lines:  # single bytes are no progress, however regularly they come
                 idle = now() + self._timeouts.stream_idle

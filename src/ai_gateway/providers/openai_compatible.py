@@ -12,7 +12,7 @@ from ai_gateway.conform.rules import Known
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.contract.write import to_fields
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
 from ai_gateway.providers.open_stream import OpenStream
@@ -104,6 +104,7 @@ class OpenAICompatible(Provider):
             async with aclosing(stream.events()) as events:
                 async for data in events:
                     if data == _DONE:
+                        call.terminated = True
                         await stream.drain()
                         return
                     yield self._exact(call, model, data, body.model)
@@ -119,7 +120,7 @@ class OpenAICompatible(Provider):
             raise from_event(self.name, value, *self._secrets)
         try:
             found, repairs = mend(model, value, Known(asked, call.request_id), self.conformance)
-        except UpstreamInvalidResponse:
+        except UpstreamError:
             if self.conformance != "observe":
                 raise
             found, repairs = model.model_construct(choices=[], data=[]), ["unrepairable"]

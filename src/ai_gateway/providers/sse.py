@@ -1,6 +1,7 @@
 """Server-sent events from bytes: any chunking of the same bytes gives the same events."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -18,6 +19,7 @@ class EventParser:
     def __init__(self, max_event: int) -> None:
         self._max_event = max_event
         self._rest = b""
+        self._begun = False
         self._data: list[bytes] = []
         self._size = 0
         self.lines = 0
@@ -25,6 +27,11 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         buffer = self._rest + chunk
+        if not self._begun:  # a byte order mark at the very start says nothing, and may come in pieces
+            if len(buffer) < len(BOM_UTF8) and BOM_UTF8.startswith(buffer):
+                self._rest = buffer
+                return
+            self._begun, buffer = True, buffer.removeprefix(BOM_UTF8)
         # A CR at the very end may be the first half of a CRLF: it waits for what follows.
         held = b"\r" if buffer.endswith(b"\r") else b""
         lines = _LINE_END.split(buffer[:-1] if held else buffer) if b"\r" in buffer else buffer.split(b"\n")
@@ -39,6 +46,15 @@ class EventParser:
                     yield data
         if len(self._rest) + self._size > self._max_event:
             raise UpstreamInvalidResponse("The provider sent an event that is too large to pass on.")
+
+    def end(self) -> Iterator[bytes]:
+        """The last event, if its lines are complete and only the blank one after them is missing."""
+        if self._rest.endswith(b"\r"):
+            yield from self.feed(b"\n")
+        data = b"\n".join(self._data)
+        self._data = []
+        if data and not self._rest:
+            yield data
 
     def _take(self, line: bytes) -> None:
         if not line.startswith(b"data"):

@@ -55,7 +55,10 @@ class Catalogue:
     def who_has(self, model: str) -> Provider | None:
         """The first configured provider that lists the model, as far as is known."""
         for shelf in self._shelves.values():
-            if shelf.listed is not None and model in shelf.listed:
+            if shelf.listed is None:
+                continue
+            # Ollama lists `name:latest` and takes `name` for it, as its users do.
+            if model in shelf.listed or (shelf.provider.wire == "ollama" and f"{model}:latest" in shelf.listed):
                 return shelf.provider
         return None
 

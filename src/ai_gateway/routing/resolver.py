@@ -130,7 +130,7 @@ class Routing:
 
     def _unknown(self, model: str) -> str:
         prefix, slash, _ = model.partition("/")
-        hint = unconfigured_hint(prefix) if slash else None
+        hint = unconfigured_hint(prefix) if slash and prefix not in self.registry else None
         known = self.ids()
         near = close_matches(model, known)
         silent = [shelf.provider.name for shelf in self.catalogue.shelves if shelf.listed is None]

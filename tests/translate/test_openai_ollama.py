@@ -46,6 +46,16 @@ def embed(**fields: Any) -> Translated:
     return embed_request(validate(models.CreateEmbeddingRequest, {"model": "m", "input": "x", **fields}))
 
 
+def user(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts)}
+
+
+def calling(more: dict[str, Any], inside: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An assistant's message with one call, with more in the call and inside of its function."""
+    function = {"name": "f", "arguments": "{}", **(inside or {})}
+    return {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function, **more}]}
+
+
 # -- requests --
 
 CHAT_FIELDS: list[tuple[str, Any, dict[str, Any]]] = [
@@ -218,7 +228,7 @@ def test_token_ids_are_refused_as_input(given: Any) -> None:
             "response_format.json_schema.description",
         ),
         ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages.name"),
-        ({"messages": [{"role": "user", "content": "x", "cache_control": {}}]}, "messages.cache_control"),
+        ({"messages": [{"role": "user", "content": "x", "cache_control": {"a": 1}}]}, "messages.cache_control"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"a": 1}}]}]},
             "messages.content.cache_control",
@@ -234,12 +244,52 @@ def test_token_ids_are_refused_as_input(given: Any) -> None:
             },
             "messages.content.image_url.detail",
         ),
+        (
+            {"messages": [user({"type": "image_url", "image_url": {"url": PNG, "format": "png"}})]},
+            "messages.content.image_url.format",
+        ),
+        ({"messages": [calling({"odd": 1})]}, "messages.tool_calls.odd"),
+        ({"messages": [calling({}, {"odd": 1})]}, "messages.tool_calls.function.odd"),
+        (
+            {"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": "", "odd": 1}}]},
+            "messages.function_call.odd",
+        ),
+        ({"stream_options": {"odd": 1}}, "stream_options.odd"),
+        ({"response_format": {"type": "json_object", "odd": 1}}, "response_format.odd"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "odd": 1}}},
+            "response_format.json_schema.odd",
+        ),
         ({"reasoning_effort": "high", "think": False}, "think"),
         ({"temperature": 1, "options": {"temperature": 0, "num_ctx": 9}}, "options.temperature"),
     ],
 )
 def test_what_has_no_place_in_a_request_is_named(fields: dict[str, Any], named: str) -> None:
     assert chat(**fields).dropped == {named}
+
+
+def test_what_has_no_place_in_a_completion_is_named() -> None:
+    options = {"include_usage": True, "include_obfuscation": True, "odd": 1}
+    assert complete(stream=True, stream_options=options).dropped == {
+        "stream_options.include_obfuscation",
+        "stream_options.odd",
+    }
+
+
+def test_the_place_of_a_call_is_said_by_the_order() -> None:
+    assert chat(messages=[calling({"index": 0})]).dropped == frozenset()
+
+
+def test_what_else_a_choice_of_tools_holds_is_named() -> None:
+    named = {"type": "function", "function": {"name": "f", "odd": 1}, "mood": "good"}
+    assert chat(tools=[TOOL], tool_choice=named).dropped == {
+        "tool_choice",
+        "tool_choice.function.odd",
+        "tool_choice.mood",
+    }
+    entry = {"type": "function", "function": {"name": "f"}}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [entry], "odd": 1}}
+    assert chat(tools=[TOOL], tool_choice=allowed).dropped == {"tool_choice.allowed_tools.odd"}
 
 
 def test_a_named_tool_narrows_the_offer_and_its_force_is_named() -> None:
@@ -306,10 +356,6 @@ def test_ollamas_own_fields_go_in_beside_the_contracts() -> None:
 
 def said(*messages: dict[str, Any], images: Mapping[str, str] | None = None) -> Any:
     return chat(images or {}, messages=list(messages)).body["messages"]
-
-
-def user(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"role": "user", "content": list(parts)}
 
 
 def image(url: str) -> dict[str, Any]:

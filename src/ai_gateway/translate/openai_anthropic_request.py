@@ -3,14 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from pydantic import BaseModel
-
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
-from ai_gateway.translate.openai_anthropic_content import drop_unread
 from ai_gateway.translate.openai_anthropic_messages import Conversation, conversation
 from ai_gateway.translate.openai_anthropic_schema import closed
 from ai_gateway.translate.openai_anthropic_thinking import budgeted, by_effort, has_budget
 from ai_gateway.translate.openai_anthropic_tools import is_forced, tool_fields
+from ai_gateway.translate.unread import drop_unread_options, drop_unread_wishes
 from gateway_contract.openai import models
 
 # The API wants a limit in every request; OpenAI's does not.
@@ -49,21 +47,10 @@ def to_messages(body: models.CreateChatCompletionRequest) -> MessagesRequest:
         _add_format(sent, body.response_format)
     if body.stream:
         sent["stream"] = True
-    _drop_inside(body, dropped)
+    drop_unread_options(body, dropped)
+    drop_unread_wishes(body, dropped)
     betas = _add_unknown(sent, body)
     return MessagesRequest(sent, sorted(dropped), betas)
-
-
-def _drop_inside(body: models.CreateChatCompletionRequest, dropped: set[str]) -> None:
-    """Name what fields that are objects hold beside what was read."""
-    if body.stream_options is not None and body.stream_options.include_obfuscation:
-        dropped.add("stream_options.include_obfuscation")
-    for name in ("stream_options", "response_format", "tool_choice"):
-        value = getattr(body, name)
-        if isinstance(value, BaseModel):
-            drop_unread(value, name, dropped)
-    if isinstance(body.response_format, models.ResponseFormatJsonSchema):
-        drop_unread(body.response_format.json_schema, "response_format.json_schema", dropped)
 
 
 def _refuse_values(body: models.CreateChatCompletionRequest) -> None:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
-from ai_gateway.translate.openai_anthropic_content import Block, drop_unread
+from ai_gateway.translate.openai_anthropic_content import Block
+from ai_gateway.translate.unread import drop_unread
 from gateway_contract.openai import models
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.openai_ollama_messages import Object, ollama_messages
+from ai_gateway.translate.unread import drop_unread_options, drop_unread_wishes
 from gateway_contract.openai import models
 
 # Ollama knows fewer degrees of thinking than the contract.
@@ -57,6 +58,7 @@ def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, 
     }
     if tools and body.parallel_tool_calls is False:
         dropped.add("parallel_tool_calls")
+    drop_unread_wishes(body, dropped)
     return _translated(body, mapped, dropped)
 
 
@@ -94,8 +96,7 @@ def _translated(
     body: models.CreateChatCompletionRequest | models.CreateCompletionRequest, mapped: Object, dropped: set[str]
 ) -> Translated:
     """Ours over the unknown fields; `options` are merged, because both sides have some."""
-    if body.stream_options is not None and body.stream_options.include_obfuscation:
-        dropped.add("stream_options.include_obfuscation")
+    drop_unread_options(body, dropped)
     extra = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
     options = extra.pop("options", {})
     if not isinstance(options, dict):

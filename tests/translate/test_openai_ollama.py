@@ -375,6 +375,7 @@ def called(arguments: str, **more: Any) -> dict[str, Any]:
         ({"role": "system", "content": [{"type": "text", "text": "s"}]}, {"role": "system", "content": "s"}),
         ({"role": "assistant", "content": "a"}, {"role": "assistant", "content": "a"}),
         ({"role": "assistant", "content": None, "refusal": "no"}, {"role": "assistant", "content": "no"}),
+        ({"role": "assistant", "content": "a", "refusal": "no"}, {"role": "assistant", "content": "a\nno"}),
         (
             {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
             {"role": "assistant", "content": "no"},

@@ -71,13 +71,13 @@ def _assistant(
         raise UnsupportedValue(
             "This provider cannot look up earlier audio: send its transcript as content.", param=f"{where}.audio"
         )
-    text = _said(message.content, where, {}, dropped)["content"] or message.refusal or ""
+    texts = [_said(message.content, where, {}, dropped)["content"], message.refusal]
     extra = message.model_extra or {}
     thoughts = [extra[name] for name in _REASONING if isinstance(extra.get(name), str) and extra[name]]
     calls = list(_calls(message, where, names, dropped))
     return {
         "role": "assistant",
-        "content": text,
+        "content": "\n".join(str(text) for text in texts if text),
         **({"thinking": thoughts[0]} if thoughts else {}),
         **({"tool_calls": calls} if calls else {}),
     }

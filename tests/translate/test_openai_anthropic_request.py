@@ -27,7 +27,8 @@ MAPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("messages", {"messages": HELLO}, {"messages": SAID}),
     ("max_tokens", {"max_tokens": 7}, {"max_tokens": 7}),
     ("max_completion_tokens", {"max_completion_tokens": 8}, {"max_tokens": 8}),
-    ("max_completion_tokens", {"max_completion_tokens": 8, "max_tokens": 7}, {"max_tokens": 8}),
+    ("max_completion_tokens", {"max_completion_tokens": 8, "max_tokens": 7}, {"max_tokens": 7}),
+    ("max_tokens", {"max_completion_tokens": 7, "max_tokens": 8}, {"max_tokens": 7}),
     ("temperature", {"temperature": 0.2}, {"temperature": 0.2}),
     ("temperature", {"temperature": 0}, {"temperature": 0}),
     ("top_p", {"top_p": 0.9}, {"top_p": 0.9}),
@@ -146,6 +147,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("stop", {"stop": "\n\n"}, "unsupported_value", "stop"),
     ("stop", {"stop": ["a", " "]}, "unsupported_value", "stop"),
     ("max_tokens", {"max_tokens": 0}, "invalid_value", "max_tokens"),
+    ("max_tokens", {"max_tokens": 0, "max_completion_tokens": 5}, "invalid_value", "max_tokens"),
     ("max_completion_tokens", {"max_completion_tokens": -1}, "invalid_value", "max_completion_tokens"),
     (
         "reasoning_effort",

@@ -64,11 +64,13 @@ def _refuse_values(body: models.CreateChatCompletionRequest) -> None:
 
 
 def _max_tokens(body: models.CreateChatCompletionRequest) -> int:
-    field = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
-    limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    if limit is not None and limit < 1:
-        raise InvalidRequest("The limit is at least 1.", param=field, code="invalid_value")
-    return DEFAULT_MAX_TOKENS if limit is None else limit
+    """The tighter limit of the two."""
+    limits = {"max_completion_tokens": body.max_completion_tokens, "max_tokens": body.max_tokens}
+    given = {field: limit for field, limit in limits.items() if limit is not None}
+    for field, limit in given.items():
+        if limit < 1:
+            raise InvalidRequest("The limit is at least 1.", param=field, code="invalid_value")
+    return min(given.values(), default=DEFAULT_MAX_TOKENS)
 
 
 def _thinking(

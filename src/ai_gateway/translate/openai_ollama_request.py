@@ -54,7 +54,7 @@ def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, 
         "think": None if body.reasoning_effort is None else _THINK[body.reasoning_effort],
         "logprobs": body.logprobs,
         "top_logprobs": body.top_logprobs,
-        "options": _options(body, _limit(body.max_completion_tokens, body.max_tokens)),
+        "options": _options(body, _limit(max_completion_tokens=body.max_completion_tokens, max_tokens=body.max_tokens)),
     }
     if tools and body.parallel_tool_calls is False:
         dropped.add("parallel_tool_calls")
@@ -76,7 +76,7 @@ def completion_request(body: models.CreateCompletionRequest) -> Translated:
         "stream": bool(body.stream),
         "logprobs": None if body.logprobs is None else True,
         "top_logprobs": body.logprobs or None,
-        "options": _options(body, _limit(body.max_tokens)),
+        "options": _options(body, _limit(max_tokens=body.max_tokens)),
     }
     return _translated(body, mapped, set())
 
@@ -125,12 +125,13 @@ def _options(
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _limit(*limits: int | None) -> int | None:
+def _limit(**limits: int | None) -> int | None:
     """The tightest limit. Ollama takes 0 for none at all, the opposite of what it says here."""
-    given = [limit for limit in limits if limit is not None]
-    if 0 in given:
-        raise UnsupportedValue("This provider cannot answer in 0 tokens: ask for 1 at least.", param="max_tokens")
-    return min((limit for limit in given if limit > 0), default=next(iter(given), None))
+    given = {field: limit for field, limit in limits.items() if limit is not None}
+    for field, limit in given.items():
+        if limit == 0:
+            raise UnsupportedValue("This provider cannot answer in 0 tokens: ask for 1 at least.", param=field)
+    return min((limit for limit in given.values() if limit > 0), default=next(iter(given.values()), None))
 
 
 def _check_one(count: int | None, param: str) -> None:

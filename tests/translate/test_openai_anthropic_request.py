@@ -327,10 +327,11 @@ def test_a_tool_has_a_schema_whatever_it_came_with() -> None:
     ]
 
 
+@pytest.mark.parametrize("entry", [{"function": {"name": "apfel"}}, {"name": "apfel"}])
 @pytest.mark.parametrize(("mode", "kind"), [("auto", "auto"), ("required", "any")])
-def test_only_allowed_tools_are_on_offer(mode: str, kind: str) -> None:
+def test_only_allowed_tools_are_on_offer(mode: str, kind: str, entry: dict[str, Any]) -> None:
     other = {"type": "function", "function": {"name": "apfel"}}
-    chosen = {"mode": mode, "tools": [{"type": "function", "function": {"name": "apfel"}}]}
+    chosen = {"mode": mode, "tools": [{"type": "function", **entry}]}
     body = sent(tools=[TOOL, other], tool_choice={"type": "allowed_tools", "allowed_tools": chosen})
     assert [tool["name"] for tool in body["tools"]] == ["apfel"]
     assert body["tool_choice"] == {"type": kind}

@@ -56,6 +56,11 @@ def calling(more: dict[str, Any], inside: dict[str, Any] | None = None) -> dict[
     return {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function, **more}]}
 
 
+def allowing(*entries: dict[str, Any], mode: str = "auto") -> dict[str, Any]:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(entries)}}
+    return {"tools": [OTHER, TOOL], "tool_choice": choice}
+
+
 # -- requests --
 
 CHAT_FIELDS: list[tuple[str, Any, dict[str, Any]]] = [
@@ -182,8 +187,15 @@ def test_the_tighter_of_two_limits_counts(fields: dict[str, Any], num_predict: i
         ({"max_completion_tokens": 5, "max_tokens": 0}, "max_tokens"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools[0].type"),
-        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
-        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "no"}}},
+            "tool_choice.function.name",
+        ),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice.type"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        (allowing({"function": {"name": "f"}}, {"function": {"name": "no"}}), "tool_choice.allowed_tools.tools"),
+        (allowing(), "tool_choice.allowed_tools.tools"),
+        (allowing({"type": "custom", "custom": {"name": "f"}}), "tool_choice.allowed_tools.tools[0]"),
         ({"options": [1]}, "options"),
     ],
 )
@@ -300,13 +312,10 @@ def test_a_named_tool_narrows_the_offer_and_its_force_is_named() -> None:
     assert made.dropped == {"tool_choice"}
 
 
+@pytest.mark.parametrize("entry", [{"type": "function", "function": {"name": "g"}}, {"type": "function", "name": "g"}])
 @pytest.mark.parametrize(("mode", "dropped"), [("auto", set()), ("required", {"tool_choice"})])
-def test_allowed_tools_narrow_the_offer(mode: str, dropped: set[str]) -> None:
-    choice = {
-        "type": "allowed_tools",
-        "allowed_tools": {"mode": mode, "tools": [{"type": "function", "function": {"name": "g"}}]},
-    }
-    made = chat(tools=[OTHER, TOOL], tool_choice=choice)
+def test_allowed_tools_narrow_the_offer(mode: str, dropped: set[str], entry: dict[str, Any]) -> None:
+    made = chat(**allowing(entry, mode=mode))
     assert made.body["tools"] == [OTHER]
     assert made.dropped == dropped
 

@@ -5,7 +5,7 @@ have passed the policy of unknown fields already, so they are sent on under thei
 same as a field of the contract, the contract's counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.openai_ollama_messages import Object, ollama_messages
+from ai_gateway.translate.openai_tool_choice import chosen_names
 from ai_gateway.translate.unread import drop_unread_options, drop_unread_wishes
 from gateway_contract.openai import models
 
@@ -152,12 +153,13 @@ def _tools(body: models.CreateChatCompletionRequest, dropped: set[str]) -> list[
     """The functions on offer. Ollama cannot be made to call one, so a choice only narrows the offer, and is named."""
     offered = [_function(tool, at) for at, tool in enumerate(body.tools or ())]
     choice = body.tool_choice
+    names = chosen_names(choice, [_name(tool) for tool in offered])
     if choice == "none":
         return []
     if choice is None or choice == "auto":
         return offered
-    if choice != "required":
-        offered = _narrowed(offered, _chosen(cast("BaseModel", choice)))
+    if names is not None:
+        offered = [tool for tool in offered if _name(tool) in names]
     if not (isinstance(choice, models.ChatCompletionAllowedToolsChoice) and choice.allowed_tools.mode == "auto"):
         dropped.add("tool_choice")
     return offered
@@ -174,23 +176,8 @@ def _function(tool: BaseModel, at: int) -> Object:
     return sent
 
 
-def _chosen(choice: BaseModel) -> set[object]:
-    """The names that a choice of tools leaves."""
-    match choice:
-        case models.ChatCompletionNamedToolChoice():
-            return {choice.function.name}
-        case models.ChatCompletionAllowedToolsChoice():
-            functions = [tool.get("function") for tool in choice.allowed_tools.tools]
-            return {function.get("name") for function in functions if isinstance(function, dict)}
-        case _:
-            return set()
-
-
-def _narrowed(offered: Sequence[Object], names: set[object]) -> list[Object]:
-    left = [tool for tool in offered if cast("Object", tool["function"])["name"] in names]
-    if not left:
-        raise InvalidRequest("The tool choice names no function that is in 'tools'.", param="tool_choice")
-    return left
+def _name(tool: Object) -> str:
+    return str(cast("Object", tool["function"])["name"])
 
 
 def _format(

@@ -531,6 +531,8 @@ def test_what_ollama_leaves_out_is_known_or_zero() -> None:
         ("load", False, "stop"),
         ("unload", False, "stop"),
         (None, False, "stop"),
+        ("", False, "stop"),
+        ("content_filter", True, "content_filter"),
         ("stop", True, "tool_calls"),
         ("length", True, "length"),
     ],
@@ -538,6 +540,13 @@ def test_what_ollama_leaves_out_is_known_or_zero() -> None:
 def test_the_reason_to_end_is_openais(reason: str | None, calls: bool, finish: str) -> None:
     message: dict[str, Any] = {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}] * calls}
     assert chat_response(reply(message=message, done_reason=reason), ASKED).choices[0].finish_reason == finish
+
+
+def test_no_reason_to_end_is_made_up() -> None:
+    odd = reply(message={"content": "x"}, response="x", done_reason="whatever")
+    for translate in (chat_response, completion_response):
+        with pytest.raises(UpstreamInvalidResponse):
+            translate(odd, ASKED)
 
 
 def test_calls_keep_their_ids_or_get_one_that_stays_the_same() -> None:

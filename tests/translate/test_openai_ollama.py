@@ -587,6 +587,47 @@ def test_log_probabilities_of_chat() -> None:
     ]
 
 
+THOUGHT = [{"token": "h", "logprob": -2}, {"token": "m", "logprob": -2}, {"token": "</think>", "logprob": 0}]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "content", "left"),
+    [
+        ([*THOUGHT, *LOGPROBS], "Hi!", ["Hi", "!"]),
+        ([*THOUGHT, {"token": "\n\n", "logprob": 0}, *LOGPROBS], "Hi!", ["Hi", "!"]),
+        ([*THOUGHT, {"token": "\n\nHi", "logprob": 0}, LOGPROBS[1]], "Hi!", ["\n\nHi", "!"]),
+        (THOUGHT, "", []),
+        ([*THOUGHT, *LOGPROBS, {"token": "<end>", "logprob": 0}], "Hi!", []),
+        (LOGPROBS, "Another text", []),
+    ],
+)
+def test_log_probabilities_are_those_of_the_answer_and_not_of_the_thinking(
+    tokens: list[dict[str, Any]], content: str, left: list[str]
+) -> None:
+    chatted = chat_response(reply(message={"content": content, "thinking": "hm"}, logprobs=tokens), ASKED)
+    completed = completion_response(reply(response=content, thinking="hm", logprobs=tokens), ASKED)
+    found = chatted.choices[0].logprobs
+    assert [token.token for token in (found and found.content) or []] == left
+    legacy = completed.model_dump()["choices"][0]["logprobs"]
+    assert (legacy["tokens"] if legacy else []) == left
+
+
+def test_log_probabilities_of_a_streamed_thought_are_left_out_as_well() -> None:
+    lines = [
+        {"message": {"thinking": "hm"}, "response": "", "thinking": "hm", "logprobs": THOUGHT[:2]},
+        {"message": {"content": "Hi!"}, "response": "Hi!", "logprobs": LOGPROBS},
+        {"done": True, "done_reason": "stop"},
+    ]
+    mark = {"message": {"content": ""}, "logprobs": THOUGHT[2:]}
+    marked = [one["choices"][0]["logprobs"] for one in chunks(mark, lines[0], mark, *lines[1:])]
+    assert [[token["token"] for token in tokens["content"]] for tokens in marked if tokens] == [["Hi", "!"]]
+    chatted = [(one["choices"][0]["logprobs"] or {}).get("content", []) for one in chunks(*lines)]
+    assert [[token["token"] for token in tokens] for tokens in chatted if tokens] == [["Hi", "!"]]
+    teller = CompletionChunks(ASKED, include_usage=False)
+    completed = [chunk.model_dump()["choices"][0] for line in lines for chunk in teller.take(read(Reply, line))]
+    assert [one["logprobs"] and one["logprobs"]["tokens"] for one in completed] == [None, ["Hi", "!"], None]
+
+
 def test_log_probabilities_of_completions() -> None:
     made = completion_response(reply(response="Hi!", logprobs=LOGPROBS), ASKED)
     assert (made.id, made.object, made.choices[0].text) == ("cmpl-req-1", "text_completion", "Hi!")

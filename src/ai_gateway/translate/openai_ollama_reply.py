@@ -52,7 +52,7 @@ def chat_response(reply: Reply, asked: Asked) -> models.CreateChatCompletionResp
         message.tool_calls = [*calls]
     more: dict[str, object] = {"reasoning_content": said.thinking or None, "images": said.images or None}
     message = message.model_copy(update={name: value for name, value in more.items() if value is not None})
-    found = logprobs(reply.logprobs)
+    found = logprobs(answer_tokens(reply.logprobs, said.thinking, said.content))
     choice = models.CreateChatCompletionResponseChoice(
         index=0,
         message=message,
@@ -76,7 +76,7 @@ def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionRe
     choice = models.CreateCompletionResponseChoice(
         index=0,
         text=reply.response,
-        logprobs=legacy_logprobs(reply.logprobs, 0),
+        logprobs=legacy_logprobs(answer_tokens(reply.logprobs, reply.thinking, reply.response), 0),
         finish_reason=finish(reply),
     )
     if reply.thinking:
@@ -166,6 +166,24 @@ def arguments(call: ToolCall) -> str:
     """The JSON text of the arguments; servers that only look like Ollama send the text itself."""
     given = call.function.arguments
     return given if isinstance(given, str) else to_json(given or {}).decode()
+
+
+def answer_tokens(
+    tokens: Sequence[TokenLogprob] | None, thinking: str | None, content: str | None
+) -> Sequence[TokenLogprob]:
+    """The tokens of the answer, which is what log probabilities are for; Ollama gives those of the thinking as well.
+
+    Where the model thought, they are the last ones, if these spell the content. If they do not, nobody can tell.
+    """
+    if not tokens or not thinking:
+        return tokens or ()
+    text = content or ""
+    at, missing = len(tokens), len(text)
+    while at and missing > 0:
+        at -= 1
+        missing -= len(tokens[at].token)
+    spelled = "".join(token.token for token in tokens[at:])
+    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama cuts white space behind the thinking
 
 
 def logprobs(tokens: Sequence[TokenLogprob] | None) -> list[models.ChatCompletionTokenLogprob]:

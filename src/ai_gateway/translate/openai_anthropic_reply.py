@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
-from ai_gateway.translate.anthropic_wire import Block, Message, ModelInfo, StopDetails, Usage
+from ai_gateway.translate.anthropic_wire import Block, Delta, Message, ModelInfo, StopDetails, Usage
 
 type Object = dict[str, object]
 
@@ -74,9 +74,9 @@ def tier(counts: Usage) -> Object:
     return {"service_tier": found} if found else {}
 
 
-def plain(block: Block) -> Object:
-    """The block as it came."""
-    return block.model_dump(exclude_unset=True)
+def plain(item: Block | Delta) -> Object:
+    """The block, or what is added to it, as it came."""
+    return item.model_dump(exclude_unset=True) if item.unread is None else item.unread
 
 
 def annotations(citations: list[Object], start: int, end: int) -> list[Object]:

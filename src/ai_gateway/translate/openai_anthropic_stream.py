@@ -33,6 +33,7 @@ class _Open:
     signature: list[str] = field(default_factory=list)
     json: list[str] = field(default_factory=list)
     cited: list[Object] = field(default_factory=list)
+    unread: list[Object] = field(default_factory=list)
 
     def whole(self) -> Object:
         """The block with all that was said of it."""
@@ -42,6 +43,8 @@ class _Open:
             told["signature"] = self.block.signature + "".join(self.signature)
         if self.json:
             told["input_json"] = "".join(self.json)
+        if self.unread:
+            told["deltas"] = self.unread
         return plain(self.block) | told
 
 
@@ -111,6 +114,9 @@ class ChunkWriter:
         opened, delta = self._blocks.get(event.index), event.delta
         if opened is None or delta is None:
             raise _garbled("content_block_delta")
+        if delta.unread is not None or (opened.block.unread is not None and delta.type != "input_json_delta"):
+            opened.unread.append(plain(delta))
+            return
         match delta.type:
             case "text_delta" if delta.text:
                 yield self._text(delta.text)
@@ -148,6 +154,8 @@ class ChunkWriter:
         elif opened.cited:
             noted = annotations(opened.cited, opened.start, self._length)
             yield self._chunk({"citations": opened.cited, **({"annotations": noted} if noted else {})})
+        if opened.unread and block.type in {"text", "tool_use"}:  # of which nothing else is told as a whole
+            yield self._chunk({"other_blocks": [opened.whole()]})
 
     def _note(self, event: Event) -> None:
         if event.usage is not None:

@@ -348,6 +348,40 @@ def test_a_model_has_openais_date(created_at: str, created: int | None) -> None:
     assert repairs == ([] if created is not None else ["fill-created"])
 
 
+# -- what OpenAI's objects have no field for --
+
+CONTAINER = {"id": "container_1", "expires_at": "2026-03-01T12:00:00Z"}
+SEARCHES = {"web_search_requests": 2, "web_fetch_requests": 0}
+
+
+def test_what_else_the_api_says_of_its_answer_is_kept() -> None:
+    counts = {"input_tokens": 1, "output_tokens": 2, "server_tool_use": SEARCHES}
+    reply = whole([text()], "stop_sequence", stop_sequence="END", container=CONTAINER, usage=counts)
+    assert reply["choices"][0]["stop_sequence"] == "END"
+    assert reply["container"] == CONTAINER
+    assert reply["usage"]["server_tool_use"] == SEARCHES
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_what_else_the_api_says_of_its_answer_is_kept_in_a_stream(early: bool) -> None:
+    made = events("claude-x", [text()], "stop_sequence")
+    ending: Any = next(event for event in made if event["type"] == "message_delta")
+    ending["delta"]["stop_sequence"] = "END"
+    ending["usage"]["server_tool_use"] = SEARCHES
+    (made[0]["message"] if early else ending["delta"])["container"] = CONTAINER
+    *_, last, counted = chunks(made)
+    assert last["choices"][0]["stop_sequence"] == "END"
+    assert last["container"] == CONTAINER
+    assert counted["usage"]["server_tool_use"] == SEARCHES
+
+
+def test_what_the_api_does_not_say_is_not_there() -> None:
+    reply = whole([text()])
+    assert "stop_sequence" not in reply["choices"][0]
+    assert "container" not in reply
+    assert "server_tool_use" not in reply["usage"]
+
+
 # -- kinds that nobody knows yet --
 
 LATER = {"type": "later_kind", "text": None, "name": 5, "input": [1], "citations": {"enabled": True}}

@@ -32,6 +32,7 @@ class Usage(_Open):
     cache_read_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
     service_tier: str | None = None
+    server_tool_use: object = None
 
     @property
     def is_known(self) -> bool:
@@ -96,6 +97,8 @@ class Message(_Open):
     content: list[Block]
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
+    stop_sequence: object = None
+    container: object = None
     usage: Usage = Field(default_factory=Usage)
 
 
@@ -110,6 +113,8 @@ class Delta(_Open):
     citation: dict[str, object] | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
+    stop_sequence: object = None
+    container: object = None
     unread: dict[str, object] | None = None
 
     @model_validator(mode="before")

@@ -410,7 +410,10 @@ def test_a_block_of_a_kind_that_nobody_knows_is_kept_whatever_its_fields_hold() 
 
 @pytest.mark.parametrize("kind", ["later_delta", "compaction_delta"])
 def test_what_is_added_in_a_way_that_nobody_knows_is_kept_with_its_block(kind: str) -> None:
-    deltas = [{"type": kind, "content": "so far", "text": None, "citation": 5}, {"type": kind, "content": "."}]
+    deltas: list[dict[str, Any]] = [
+        {"type": kind, "content": "so far", "text": None, "citation": 5},
+        {"type": kind, "content": "."},
+    ]
     block = {"type": "compaction", "content": None}
     assert later(block, *deltas)["other_blocks"] == [{**block, "deltas": deltas}]
     for known in (text(""), {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}):
@@ -420,7 +423,7 @@ def test_what_is_added_in_a_way_that_nobody_knows_is_kept_with_its_block(kind: s
 
 
 def test_what_is_added_to_a_block_of_a_kind_that_nobody_knows_is_no_answer() -> None:
-    deltas = [{"type": "text_delta", "text": "x"}, {"type": "citations_delta", "citation": CITE}]
+    deltas: list[dict[str, Any]] = [{"type": "text_delta", "text": "x"}, {"type": "citations_delta", "citation": CITE}]
     told = later(LATER, *deltas)
     assert told.get("content", "") == ""
     assert told["other_blocks"] == [{**LATER, "deltas": deltas}]

@@ -613,7 +613,7 @@ def test_log_probabilities_are_those_of_the_answer_and_not_of_the_thinking(
 
 
 def test_log_probabilities_of_a_streamed_thought_are_left_out_as_well() -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"message": {"thinking": "hm"}, "response": "", "thinking": "hm", "logprobs": THOUGHT[:2]},
         {"message": {"content": "Hi!"}, "response": "Hi!", "logprobs": LOGPROBS},
         {"done": True, "done_reason": "stop"},

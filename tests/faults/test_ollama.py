@@ -138,6 +138,38 @@ def test_a_prompt_that_was_still_known_counts_as_none(live: LiveGateway) -> None
     assert ask(live, "loaded").json()["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+@pytest.mark.parametrize(
+    ("reason", "finish", "named"),
+    [
+        ("length", "length", None),
+        ("unload", "stop", None),
+        ("MAX_TOKENS", "length", "map-finish-reason"),
+        ("safety", "content_filter", "map-finish-reason"),
+        ("whatever", "stop", "map-finish-reason"),
+    ],
+)
+def test_a_reason_to_end_that_is_not_ollamas_is_named(
+    live: LiveGateway, reason: str, finish: str, named: str | None, operation: str
+) -> None:
+    response = ask(live, f"ended-{reason}", operation)
+    assert response.json()["choices"][0]["finish_reason"] == finish
+    assert response.headers.get("x-gateway-repaired") == named
+    assert f'"finish_reason":"{finish}"' in ask(live, f"ended-{reason}", operation, stream=True).text
+
+
+@pytest.mark.parametrize("operation", [CHAT, LEGACY])
+def test_an_answer_that_ended_in_an_error_is_no_answer(live: LiveGateway, operation: str) -> None:
+    assert ask(live, "ended-error", operation).json()["error"]["code"] == "upstream_error"
+    text, error, done = streamed(live, "ended-error", operation)
+    assert (text, error["code"], done) == (TEXT, "upstream_error", False)
+
+
+def test_a_gateway_that_takes_no_inexact_reply_takes_no_unknown_reason(forwarding: LiveGateway) -> None:
+    assert ask(forwarding, "ended-whatever").json()["error"]["code"] == "upstream_invalid_response"
+    assert ask(forwarding, "ended-length").status_code == 200
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_log_probabilities_come_through(live: LiveGateway, stream: bool) -> None:
     response = ask(live, "logprobs", logprobs=True, top_logprobs=2, stream=stream)

@@ -40,6 +40,8 @@ async def behave(exchange: Exchange) -> None:
         return await exchange.json({"error": problem}, status=400)
     if name.startswith("status-"):
         return await _refuse(exchange, int(name.removeprefix("status-")))
+    if name.startswith("ended-"):
+        return await answer(exchange, [{"content": word} for word in WORDS], name.removeprefix("ended-"))
     if name in COMMON:
         return await ANY_WIRE[name](exchange)
     return await TABLE.get(name, good)(exchange)

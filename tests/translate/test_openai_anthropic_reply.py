@@ -346,3 +346,90 @@ def test_a_model_has_openais_date(created_at: str, created: int | None) -> None:
     exact, repairs = mend(models.Model, found, Known("", "r"))
     assert (exact.id, exact.owned_by, exact.created) == ("claude-x", "anthropic", created or 0)
     assert repairs == ([] if created is not None else ["fill-created"])
+
+
+# -- what OpenAI's objects have no field for --
+
+CONTAINER = {"id": "container_1", "expires_at": "2026-03-01T12:00:00Z"}
+SEARCHES = {"web_search_requests": 2, "web_fetch_requests": 0}
+
+
+def test_what_else_the_api_says_of_its_answer_is_kept() -> None:
+    counts = {"input_tokens": 1, "output_tokens": 2, "server_tool_use": SEARCHES}
+    reply = whole([text()], "stop_sequence", stop_sequence="END", container=CONTAINER, usage=counts)
+    assert reply["choices"][0]["stop_sequence"] == "END"
+    assert reply["container"] == CONTAINER
+    assert reply["usage"]["server_tool_use"] == SEARCHES
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_what_else_the_api_says_of_its_answer_is_kept_in_a_stream(early: bool) -> None:
+    made = events("claude-x", [text()], "stop_sequence")
+    ending: Any = next(event for event in made if event["type"] == "message_delta")
+    ending["delta"]["stop_sequence"] = "END"
+    ending["usage"]["server_tool_use"] = SEARCHES
+    (made[0]["message"] if early else ending["delta"])["container"] = CONTAINER
+    *_, last, counted = chunks(made)
+    assert last["choices"][0]["stop_sequence"] == "END"
+    assert last["container"] == CONTAINER
+    assert counted["usage"]["server_tool_use"] == SEARCHES
+
+
+def test_what_the_api_does_not_say_is_not_there() -> None:
+    reply = whole([text()])
+    assert "stop_sequence" not in reply["choices"][0]
+    assert "container" not in reply
+    assert "server_tool_use" not in reply["usage"]
+
+
+# -- kinds that nobody knows yet --
+
+LATER = {"type": "later_kind", "text": None, "name": 5, "input": [1], "citations": {"enabled": True}}
+
+
+def later(block: dict[str, Any], *deltas: dict[str, Any]) -> dict[str, Any]:
+    """The message that a stream with this one block tells."""
+    head, *_, delta, stop = events("claude-x", [], "end_turn")
+    told = [{"type": "content_block_delta", "index": 0, "delta": one} for one in deltas]
+    start = {"type": "content_block_start", "index": 0, "content_block": block}
+    writer = ChunkWriter(NOW)
+    found: list[dict[str, Any]] = []
+    for event in [head, start, *told, {"type": "content_block_stop", "index": 0}, delta, stop]:
+        known = read_event("anthropic", event)
+        found += writer.take(known) if known else ()
+    return put_together(json.loads(json.dumps(found)))[0]
+
+
+def test_a_block_of_a_kind_that_nobody_knows_is_kept_whatever_its_fields_hold() -> None:
+    given = message("claude-x", [text("a"), LATER], "end_turn")
+    made: Any = to_chat(read("anthropic", Message, given), NOW)
+    assert made["choices"][0]["message"]["content"] == "a"
+    assert made["choices"][0]["message"]["other_blocks"] == [LATER]
+    assert later(LATER)["other_blocks"] == [LATER]
+
+
+@pytest.mark.parametrize("kind", ["later_delta", "compaction_delta"])
+def test_what_is_added_in_a_way_that_nobody_knows_is_kept_with_its_block(kind: str) -> None:
+    deltas: list[dict[str, Any]] = [
+        {"type": kind, "content": "so far", "text": None, "citation": 5},
+        {"type": kind, "content": "."},
+    ]
+    block = {"type": "compaction", "content": None}
+    assert later(block, *deltas)["other_blocks"] == [{**block, "deltas": deltas}]
+    for known in (text(""), {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}):
+        assert later(known, *deltas)["other_blocks"] == [{**known, "deltas": deltas}]
+    (kept,) = later({"type": "thinking", "thinking": "hm", "signature": ""}, *deltas)["thinking_blocks"]
+    assert (kept["thinking"], kept["deltas"]) == ("hm", deltas)
+
+
+def test_what_is_added_to_a_block_of_a_kind_that_nobody_knows_is_no_answer() -> None:
+    deltas: list[dict[str, Any]] = [{"type": "text_delta", "text": "x"}, {"type": "citations_delta", "citation": CITE}]
+    told = later(LATER, *deltas)
+    assert told.get("content", "") == ""
+    assert told["other_blocks"] == [{**LATER, "deltas": deltas}]
+
+
+@pytest.mark.parametrize("fields", [{"text": None}, {"citations": {}}])
+def test_a_text_is_still_held_to_its_shape(fields: dict[str, Any]) -> None:
+    with pytest.raises(UpstreamInvalidResponse):
+        read("anthropic", Message, message("claude-x", [text("a") | fields], "end_turn"))

@@ -27,7 +27,8 @@ MAPPED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("messages", {"messages": HELLO}, {"messages": SAID}),
     ("max_tokens", {"max_tokens": 7}, {"max_tokens": 7}),
     ("max_completion_tokens", {"max_completion_tokens": 8}, {"max_tokens": 8}),
-    ("max_completion_tokens", {"max_completion_tokens": 8, "max_tokens": 7}, {"max_tokens": 8}),
+    ("max_completion_tokens", {"max_completion_tokens": 8, "max_tokens": 7}, {"max_tokens": 7}),
+    ("max_tokens", {"max_completion_tokens": 7, "max_tokens": 8}, {"max_tokens": 7}),
     ("temperature", {"temperature": 0.2}, {"temperature": 0.2}),
     ("temperature", {"temperature": 0}, {"temperature": 0}),
     ("top_p", {"top_p": 0.9}, {"top_p": 0.9}),
@@ -146,6 +147,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("stop", {"stop": "\n\n"}, "unsupported_value", "stop"),
     ("stop", {"stop": ["a", " "]}, "unsupported_value", "stop"),
     ("max_tokens", {"max_tokens": 0}, "invalid_value", "max_tokens"),
+    ("max_tokens", {"max_tokens": 0, "max_completion_tokens": 5}, "invalid_value", "max_tokens"),
     ("max_completion_tokens", {"max_completion_tokens": -1}, "invalid_value", "max_completion_tokens"),
     (
         "reasoning_effort",
@@ -325,10 +327,11 @@ def test_a_tool_has_a_schema_whatever_it_came_with() -> None:
     ]
 
 
+@pytest.mark.parametrize("entry", [{"function": {"name": "apfel"}}, {"name": "apfel"}])
 @pytest.mark.parametrize(("mode", "kind"), [("auto", "auto"), ("required", "any")])
-def test_only_allowed_tools_are_on_offer(mode: str, kind: str) -> None:
+def test_only_allowed_tools_are_on_offer(mode: str, kind: str, entry: dict[str, Any]) -> None:
     other = {"type": "function", "function": {"name": "apfel"}}
-    chosen = {"mode": mode, "tools": [{"type": "function", "function": {"name": "apfel"}}]}
+    chosen = {"mode": mode, "tools": [{"type": "function", **entry}]}
     body = sent(tools=[TOOL, other], tool_choice={"type": "allowed_tools", "allowed_tools": chosen})
     assert [tool["name"] for tool in body["tools"]] == ["apfel"]
     assert body["tool_choice"] == {"type": kind}

@@ -46,6 +46,21 @@ def embed(**fields: Any) -> Translated:
     return embed_request(validate(models.CreateEmbeddingRequest, {"model": "m", "input": "x", **fields}))
 
 
+def user(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts)}
+
+
+def calling(more: dict[str, Any], inside: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An assistant's message with one call, with more in the call and inside of its function."""
+    function = {"name": "f", "arguments": "{}", **(inside or {})}
+    return {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function, **more}]}
+
+
+def allowing(*entries: dict[str, Any], mode: str = "auto") -> dict[str, Any]:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(entries)}}
+    return {"tools": [OTHER, TOOL], "tool_choice": choice}
+
+
 # -- requests --
 
 CHAT_FIELDS: list[tuple[str, Any, dict[str, Any]]] = [
@@ -168,10 +183,19 @@ def test_the_tighter_of_two_limits_counts(fields: dict[str, Any], num_predict: i
     [
         ({"n": 2}, "n"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens"),
+        ({"max_completion_tokens": 5, "max_tokens": 0}, "max_tokens"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools[0].type"),
-        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
-        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "no"}}},
+            "tool_choice.function.name",
+        ),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice.type"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        (allowing({"function": {"name": "f"}}, {"function": {"name": "no"}}), "tool_choice.allowed_tools.tools"),
+        (allowing(), "tool_choice.allowed_tools.tools"),
+        (allowing({"type": "custom", "custom": {"name": "f"}}), "tool_choice.allowed_tools.tools[0]"),
         ({"options": [1]}, "options"),
     ],
 )
@@ -218,7 +242,7 @@ def test_token_ids_are_refused_as_input(given: Any) -> None:
             "response_format.json_schema.description",
         ),
         ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages.name"),
-        ({"messages": [{"role": "user", "content": "x", "cache_control": {}}]}, "messages.cache_control"),
+        ({"messages": [{"role": "user", "content": "x", "cache_control": {"a": 1}}]}, "messages.cache_control"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"a": 1}}]}]},
             "messages.content.cache_control",
@@ -234,6 +258,22 @@ def test_token_ids_are_refused_as_input(given: Any) -> None:
             },
             "messages.content.image_url.detail",
         ),
+        (
+            {"messages": [user({"type": "image_url", "image_url": {"url": PNG, "format": "png"}})]},
+            "messages.content.image_url.format",
+        ),
+        ({"messages": [calling({"odd": 1})]}, "messages.tool_calls.odd"),
+        ({"messages": [calling({}, {"odd": 1})]}, "messages.tool_calls.function.odd"),
+        (
+            {"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": "", "odd": 1}}]},
+            "messages.function_call.odd",
+        ),
+        ({"stream_options": {"odd": 1}}, "stream_options.odd"),
+        ({"response_format": {"type": "json_object", "odd": 1}}, "response_format.odd"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "odd": 1}}},
+            "response_format.json_schema.odd",
+        ),
         ({"reasoning_effort": "high", "think": False}, "think"),
         ({"temperature": 1, "options": {"temperature": 0, "num_ctx": 9}}, "options.temperature"),
     ],
@@ -242,19 +282,40 @@ def test_what_has_no_place_in_a_request_is_named(fields: dict[str, Any], named: 
     assert chat(**fields).dropped == {named}
 
 
+def test_what_has_no_place_in_a_completion_is_named() -> None:
+    options = {"include_usage": True, "include_obfuscation": True, "odd": 1}
+    assert complete(stream=True, stream_options=options).dropped == {
+        "stream_options.include_obfuscation",
+        "stream_options.odd",
+    }
+
+
+def test_the_place_of_a_call_is_said_by_the_order() -> None:
+    assert chat(messages=[calling({"index": 0})]).dropped == frozenset()
+
+
+def test_what_else_a_choice_of_tools_holds_is_named() -> None:
+    named = {"type": "function", "function": {"name": "f", "odd": 1}, "mood": "good"}
+    assert chat(tools=[TOOL], tool_choice=named).dropped == {
+        "tool_choice",
+        "tool_choice.function.odd",
+        "tool_choice.mood",
+    }
+    entry = {"type": "function", "function": {"name": "f"}}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [entry], "odd": 1}}
+    assert chat(tools=[TOOL], tool_choice=allowed).dropped == {"tool_choice.allowed_tools.odd"}
+
+
 def test_a_named_tool_narrows_the_offer_and_its_force_is_named() -> None:
     made = chat(tools=[OTHER, TOOL], tool_choice={"type": "function", "function": {"name": "f"}})
     assert made.body["tools"] == [TOOL]
     assert made.dropped == {"tool_choice"}
 
 
+@pytest.mark.parametrize("entry", [{"type": "function", "function": {"name": "g"}}, {"type": "function", "name": "g"}])
 @pytest.mark.parametrize(("mode", "dropped"), [("auto", set()), ("required", {"tool_choice"})])
-def test_allowed_tools_narrow_the_offer(mode: str, dropped: set[str]) -> None:
-    choice = {
-        "type": "allowed_tools",
-        "allowed_tools": {"mode": mode, "tools": [{"type": "function", "function": {"name": "g"}}]},
-    }
-    made = chat(tools=[OTHER, TOOL], tool_choice=choice)
+def test_allowed_tools_narrow_the_offer(mode: str, dropped: set[str], entry: dict[str, Any]) -> None:
+    made = chat(**allowing(entry, mode=mode))
     assert made.body["tools"] == [OTHER]
     assert made.dropped == dropped
 
@@ -308,10 +369,6 @@ def said(*messages: dict[str, Any], images: Mapping[str, str] | None = None) -> 
     return chat(images or {}, messages=list(messages)).body["messages"]
 
 
-def user(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"role": "user", "content": list(parts)}
-
-
 def image(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
@@ -329,6 +386,7 @@ def called(arguments: str, **more: Any) -> dict[str, Any]:
         ({"role": "system", "content": [{"type": "text", "text": "s"}]}, {"role": "system", "content": "s"}),
         ({"role": "assistant", "content": "a"}, {"role": "assistant", "content": "a"}),
         ({"role": "assistant", "content": None, "refusal": "no"}, {"role": "assistant", "content": "no"}),
+        ({"role": "assistant", "content": "a", "refusal": "no"}, {"role": "assistant", "content": "a\nno"}),
         (
             {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
             {"role": "assistant", "content": "no"},
@@ -473,6 +531,8 @@ def test_what_ollama_leaves_out_is_known_or_zero() -> None:
         ("load", False, "stop"),
         ("unload", False, "stop"),
         (None, False, "stop"),
+        ("", False, "stop"),
+        ("content_filter", True, "content_filter"),
         ("stop", True, "tool_calls"),
         ("length", True, "length"),
     ],
@@ -480,6 +540,13 @@ def test_what_ollama_leaves_out_is_known_or_zero() -> None:
 def test_the_reason_to_end_is_openais(reason: str | None, calls: bool, finish: str) -> None:
     message: dict[str, Any] = {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}] * calls}
     assert chat_response(reply(message=message, done_reason=reason), ASKED).choices[0].finish_reason == finish
+
+
+def test_no_reason_to_end_is_made_up() -> None:
+    odd = reply(message={"content": "x"}, response="x", done_reason="whatever")
+    for translate in (chat_response, completion_response):
+        with pytest.raises(UpstreamInvalidResponse):
+            translate(odd, ASKED)
 
 
 def test_calls_keep_their_ids_or_get_one_that_stays_the_same() -> None:
@@ -518,6 +585,47 @@ def test_log_probabilities_of_chat() -> None:
         {**LOGPROBS[0], "top_logprobs": [{"token": "Hi", "logprob": -0.5, "bytes": None}]},
         {"token": "!", "logprob": -1.5, "bytes": None, "top_logprobs": []},
     ]
+
+
+THOUGHT = [{"token": "h", "logprob": -2}, {"token": "m", "logprob": -2}, {"token": "</think>", "logprob": 0}]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "content", "left"),
+    [
+        ([*THOUGHT, *LOGPROBS], "Hi!", ["Hi", "!"]),
+        ([*THOUGHT, {"token": "\n\n", "logprob": 0}, *LOGPROBS], "Hi!", ["Hi", "!"]),
+        ([*THOUGHT, {"token": "\n\nHi", "logprob": 0}, LOGPROBS[1]], "Hi!", ["\n\nHi", "!"]),
+        (THOUGHT, "", []),
+        ([*THOUGHT, *LOGPROBS, {"token": "<end>", "logprob": 0}], "Hi!", []),
+        (LOGPROBS, "Another text", []),
+    ],
+)
+def test_log_probabilities_are_those_of_the_answer_and_not_of_the_thinking(
+    tokens: list[dict[str, Any]], content: str, left: list[str]
+) -> None:
+    chatted = chat_response(reply(message={"content": content, "thinking": "hm"}, logprobs=tokens), ASKED)
+    completed = completion_response(reply(response=content, thinking="hm", logprobs=tokens), ASKED)
+    found = chatted.choices[0].logprobs
+    assert [token.token for token in (found and found.content) or []] == left
+    legacy = completed.model_dump()["choices"][0]["logprobs"]
+    assert (legacy["tokens"] if legacy else []) == left
+
+
+def test_log_probabilities_of_a_streamed_thought_are_left_out_as_well() -> None:
+    lines: list[dict[str, Any]] = [
+        {"message": {"thinking": "hm"}, "response": "", "thinking": "hm", "logprobs": THOUGHT[:2]},
+        {"message": {"content": "Hi!"}, "response": "Hi!", "logprobs": LOGPROBS},
+        {"done": True, "done_reason": "stop"},
+    ]
+    mark = {"message": {"content": ""}, "logprobs": THOUGHT[2:]}
+    marked = [one["choices"][0]["logprobs"] for one in chunks(mark, lines[0], mark, *lines[1:])]
+    assert [[token["token"] for token in tokens["content"]] for tokens in marked if tokens] == [["Hi", "!"]]
+    chatted = [(one["choices"][0]["logprobs"] or {}).get("content", []) for one in chunks(*lines)]
+    assert [[token["token"] for token in tokens] for tokens in chatted if tokens] == [["Hi", "!"]]
+    teller = CompletionChunks(ASKED, include_usage=False)
+    completed = [chunk.model_dump()["choices"][0] for line in lines for chunk in teller.take(read(Reply, line))]
+    assert [one["logprobs"] and one["logprobs"]["tokens"] for one in completed] == [None, ["Hi", "!"], None]
 
 
 def test_log_probabilities_of_completions() -> None:

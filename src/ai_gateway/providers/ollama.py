@@ -14,10 +14,11 @@ import ollama
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from ai_gateway.conform.choices import FINISH_REASONS
 from ai_gateway.conform.embeddings import to_base64
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.egress import Egress
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
@@ -32,6 +33,8 @@ from ai_gateway.translate.openai_ollama_reply import Asked
 from ai_gateway.translate.openai_ollama_request import Translated
 from ai_gateway.translate.openai_ollama_stream import ChatChunks, CompletionChunks
 from gateway_contract.openai import models
+
+_ODD_END = "map-finish-reason"
 
 
 class _Client(ollama.AsyncClient):
@@ -166,14 +169,14 @@ class Ollama(Provider):
         method = "GET" if body is None else "POST"
         reply = await self._transport.fetch(method, path, {"x-request-id": call.request_id}, body)
         self._check(call, reply.status, reply.headers, reply.body)
-        return self._read(shape, reply.body)
+        return self._read(call, shape, reply.body)
 
     async def _stream[Chunk](self, call: Call, path: str, body: bytes, teller: _Teller[Chunk]) -> AsyncGenerator[Chunk]:
         async with self._transport.stream(path, {"x-request-id": call.request_id}, body) as stream:
             self._check(call, stream.status, stream.headers, b"" if stream.status == 200 else await stream.read())
             async with aclosing(stream.lines()) as lines:
                 async for line in lines:
-                    for chunk in teller.take(self._read(Reply, line)):
+                    for chunk in teller.take(self._read(call, Reply, line)):
                         yield chunk
                     if teller.done:
                         await stream.drain()
@@ -189,7 +192,7 @@ class Ollama(Provider):
         else:
             raise from_reply(self.name, status, headers, body, *self._secrets)
 
-    def _read[Shape: BaseModel](self, shape: type[Shape], raw: bytes) -> Shape:
+    def _read[Shape: BaseModel](self, call: Call, shape: type[Shape], raw: bytes) -> Shape:
         try:
             value = read_json(raw)
         except ValueError as error:
@@ -198,7 +201,22 @@ class Ollama(Provider):
             ) from None
         if is_error(value):
             raise from_event(self.name, value, *self._secrets)
-        return read(shape, value)
+        found = read(shape, value)
+        if isinstance(found, Reply) and replies.ends_oddly(found):
+            self._mend_end(call, found)
+        return found
+
+    def _mend_end(self, call: Call, reply: Reply) -> None:
+        """A reason to end that is none of Ollama's: a failure, or told as for every upstream, and named."""
+        reason = (reply.done_reason or "").lower()
+        if reason == "error":
+            raise UpstreamError(f"Provider '{self.name}' ended its answer with an error.")
+        if self.conformance == "enforce":
+            raise UpstreamInvalidResponse(
+                f"Provider '{self.name}' ended its answer for an unknown reason.", detail=_ODD_END
+            )
+        reply.done_reason = FINISH_REASONS.get(reason, "stop")
+        call.repaired(self.name, [_ODD_END])
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""

@@ -32,6 +32,7 @@ class Usage(_Open):
     cache_read_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
     service_tier: str | None = None
+    server_tool_use: object = None
 
     @property
     def is_known(self) -> bool:
@@ -39,8 +40,12 @@ class Usage(_Open):
         return self.input_tokens is not None or self.output_tokens is not None
 
 
+_BLOCKS = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
+_DELTAS = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"})
+
+
 class Block(_Open):
-    """A block of any kind: only fields of its own kind are set."""
+    """A block of any kind: only fields of its own kind are set. `unread` is one of a kind that nobody reads here."""
 
     type: str
     text: str = ""
@@ -50,6 +55,13 @@ class Block(_Open):
     name: str = ""
     input: dict[str, object] = Field(default_factory=dict)
     citations: list[dict[str, object]] | None = None
+    unread: dict[str, object] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_unread(cls, value: object) -> object:
+        """Fields of a kind that nobody knows may mean anything, whatever they are called."""
+        return _unread(value) if _kind(value) not in {None, *_BLOCKS} else value
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -59,6 +71,15 @@ class Block(_Open):
         if self.type == "text" and "text" not in self.model_fields_set:
             raise ValueError("a text without text")
         return self
+
+
+def _kind(value: object) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _unread(value: object) -> dict[str, object]:
+    return {"type": _kind(value), "unread": value}
 
 
 class StopDetails(_Open):
@@ -76,11 +97,13 @@ class Message(_Open):
     content: list[Block]
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
+    stop_sequence: object = None
+    container: object = None
     usage: Usage = Field(default_factory=Usage)
 
 
 class Delta(_Open):
-    """What an event adds: to a block, or to the whole message."""
+    """What an event adds: to a block, or to the whole message. `unread` is an addition of a kind that nobody knows."""
 
     type: str = ""
     text: str = ""
@@ -90,6 +113,15 @@ class Delta(_Open):
     citation: dict[str, object] | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
+    stop_sequence: object = None
+    container: object = None
+    unread: dict[str, object] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_unread(cls, value: object) -> object:
+        """What is added to the whole message is of no kind."""
+        return _unread(value) if _kind(value) not in {None, *_DELTAS} else value
 
 
 class Event(_Open):

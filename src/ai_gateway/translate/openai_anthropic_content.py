@@ -3,10 +3,9 @@
 import base64
 from collections.abc import Sequence
 
-from pydantic import BaseModel
-
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.images import InlineImage, inline_image
+from ai_gateway.translate.unread import drop_unread
 from gateway_contract.openai import models
 
 type Block = dict[str, object]
@@ -19,7 +18,6 @@ type Part = (
 )
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-_NOTHING: tuple[object, ...] = (None, "", [], {})
 _CACHED = {"type": "ephemeral"}
 
 
@@ -43,12 +41,6 @@ def blocks(content: str | Sequence[Part] | None, where: str, dropped: set[str]) 
 def text(said: str) -> list[Block]:
     """One text block, or none if there is nothing in it."""
     return [{"type": "text", "text": said}] if said.strip() else []
-
-
-def drop_unread(model: BaseModel, place: str, dropped: set[str], *read: str) -> None:
-    """Name the fields that the contract does not know and nobody has read here, if there is anything in them."""
-    extra = model.model_extra or {}
-    dropped.update(f"{place}.{name}" for name, value in extra.items() if name not in read and value not in _NOTHING)
 
 
 def _block(part: Part, where: str, dropped: set[str]) -> list[Block]:

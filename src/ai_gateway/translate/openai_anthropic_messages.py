@@ -12,18 +12,12 @@ from dataclasses import dataclass, field
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
-from ai_gateway.translate.openai_anthropic_content import Block, blocks, drop_unread, text
+from ai_gateway.translate.openai_anthropic_content import Block, blocks, text
 from ai_gateway.translate.openai_anthropic_tools import check_name
+from ai_gateway.translate.openai_messages import Message
+from ai_gateway.translate.unread import drop_unread
 from gateway_contract.openai import models
 
-type Message = (
-    models.ChatCompletionRequestDeveloperMessage
-    | models.ChatCompletionRequestSystemMessage
-    | models.ChatCompletionRequestUserMessage
-    | models.ChatCompletionRequestAssistantMessage
-    | models.ChatCompletionRequestToolMessage
-    | models.ChatCompletionRequestFunctionMessage
-)
 SystemMessage = models.ChatCompletionRequestSystemMessage | models.ChatCompletionRequestDeveloperMessage
 
 # A conversation that the assistant opened needs a turn of the user's in front.

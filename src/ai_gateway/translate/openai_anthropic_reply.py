@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
-from ai_gateway.translate.anthropic_wire import Block, Message, ModelInfo, StopDetails, Usage
+from ai_gateway.translate.anthropic_wire import Block, Delta, Message, ModelInfo, StopDetails, Usage
 
 type Object = dict[str, object]
 
@@ -30,7 +30,13 @@ _TIERS = {"standard": "default", "priority": "priority"}
 
 def to_chat(reply: Message, now: int) -> Object:
     """The reply as OpenAI's object; the shape is right, and what the upstream left out is still missing."""
-    choice = {"index": 0, "message": _message(reply), "logprobs": None, "finish_reason": finish(reply.stop_reason)}
+    choice = {
+        "index": 0,
+        "message": _message(reply),
+        "logprobs": None,
+        "finish_reason": finish(reply.stop_reason),
+        **beside(stop_sequence=reply.stop_sequence),
+    }
     found: Object = {
         "id": reply.id,
         "object": "chat.completion",
@@ -40,7 +46,7 @@ def to_chat(reply: Message, now: int) -> Object:
     }
     if reply.usage.is_known:
         found["usage"] = usage(reply.usage)
-    return found | tier(reply.usage)
+    return found | tier(reply.usage) | beside(container=reply.container)
 
 
 def finish(reason: str | None) -> str | None:
@@ -65,7 +71,12 @@ def usage(counts: Usage) -> Object:
     }
     if counts.output_tokens_details is not None and counts.output_tokens_details.thinking_tokens is not None:
         found["completion_tokens_details"] = {"reasoning_tokens": counts.output_tokens_details.thinking_tokens}
-    return found
+    return found | beside(server_tool_use=counts.server_tool_use)
+
+
+def beside(**fields: object) -> Object:
+    """Those of the API's own fields that say something: OpenAI's objects are open for more."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def tier(counts: Usage) -> Object:
@@ -74,9 +85,9 @@ def tier(counts: Usage) -> Object:
     return {"service_tier": found} if found else {}
 
 
-def plain(block: Block) -> Object:
-    """The block as it came."""
-    return block.model_dump(exclude_unset=True)
+def plain(item: Block | Delta) -> Object:
+    """The block, or what is added to it, as it came."""
+    return item.model_dump(exclude_unset=True) if item.unread is None else item.unread
 
 
 def annotations(citations: list[Object], start: int, end: int) -> list[Object]:
@@ -126,13 +137,13 @@ def _message(reply: Message) -> Object:
         message["tool_calls"] = calls
     thought = [block for block in reply.content if block.type in THOUGHTS]
     known = ("text", "tool_use", *THOUGHTS)
-    beside: Object = {
+    more: Object = {
         "reasoning_content": "".join(block.thinking for block in thought),
         "thinking_blocks": [plain(block) for block in thought],
         "citations": cited,
         "other_blocks": [plain(block) for block in reply.content if block.type not in known],
     }
-    return message | {name: value for name, value in beside.items() if value}
+    return message | {name: value for name, value in more.items() if value}
 
 
 def _call(block: Block) -> Object:

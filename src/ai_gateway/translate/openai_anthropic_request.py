@@ -3,14 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from pydantic import BaseModel
-
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
-from ai_gateway.translate.openai_anthropic_content import drop_unread
 from ai_gateway.translate.openai_anthropic_messages import Conversation, conversation
 from ai_gateway.translate.openai_anthropic_schema import closed
 from ai_gateway.translate.openai_anthropic_thinking import budgeted, by_effort, has_budget
 from ai_gateway.translate.openai_anthropic_tools import is_forced, tool_fields
+from ai_gateway.translate.unread import drop_unread_options, drop_unread_wishes
 from gateway_contract.openai import models
 
 # The API wants a limit in every request; OpenAI's does not.
@@ -49,21 +47,10 @@ def to_messages(body: models.CreateChatCompletionRequest) -> MessagesRequest:
         _add_format(sent, body.response_format)
     if body.stream:
         sent["stream"] = True
-    _drop_inside(body, dropped)
+    drop_unread_options(body, dropped)
+    drop_unread_wishes(body, dropped)
     betas = _add_unknown(sent, body)
     return MessagesRequest(sent, sorted(dropped), betas)
-
-
-def _drop_inside(body: models.CreateChatCompletionRequest, dropped: set[str]) -> None:
-    """Name what fields that are objects hold beside what was read."""
-    if body.stream_options is not None and body.stream_options.include_obfuscation:
-        dropped.add("stream_options.include_obfuscation")
-    for name in ("stream_options", "response_format", "tool_choice"):
-        value = getattr(body, name)
-        if isinstance(value, BaseModel):
-            drop_unread(value, name, dropped)
-    if isinstance(body.response_format, models.ResponseFormatJsonSchema):
-        drop_unread(body.response_format.json_schema, "response_format.json_schema", dropped)
 
 
 def _refuse_values(body: models.CreateChatCompletionRequest) -> None:
@@ -77,11 +64,13 @@ def _refuse_values(body: models.CreateChatCompletionRequest) -> None:
 
 
 def _max_tokens(body: models.CreateChatCompletionRequest) -> int:
-    field = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
-    limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    if limit is not None and limit < 1:
-        raise InvalidRequest("The limit is at least 1.", param=field, code="invalid_value")
-    return DEFAULT_MAX_TOKENS if limit is None else limit
+    """The tighter limit of the two."""
+    limits = {"max_completion_tokens": body.max_completion_tokens, "max_tokens": body.max_tokens}
+    given = {field: limit for field, limit in limits.items() if limit is not None}
+    for field, limit in given.items():
+        if limit < 1:
+            raise InvalidRequest("The limit is at least 1.", param=field, code="invalid_value")
+    return min(given.values(), default=DEFAULT_MAX_TOKENS)
 
 
 def _thinking(

@@ -11,6 +11,7 @@ from ai_gateway.translate.openai_anthropic_reply import (
     THOUGHTS,
     Object,
     annotations,
+    beside,
     finish,
     plain,
     refusal,
@@ -33,6 +34,7 @@ class _Open:
     signature: list[str] = field(default_factory=list)
     json: list[str] = field(default_factory=list)
     cited: list[Object] = field(default_factory=list)
+    unread: list[Object] = field(default_factory=list)
 
     def whole(self) -> Object:
         """The block with all that was said of it."""
@@ -42,6 +44,8 @@ class _Open:
             told["signature"] = self.block.signature + "".join(self.signature)
         if self.json:
             told["input_json"] = "".join(self.json)
+        if self.unread:
+            told["deltas"] = self.unread
         return plain(self.block) | told
 
 
@@ -62,6 +66,8 @@ class ChunkWriter:
         self._length = 0
         self._reason: str | None = None
         self._details: StopDetails | None = None
+        self._stopped_by: object = None
+        self._container: object = None
 
     def take(self, event: Event) -> Iterator[Object]:
         """The chunks for one event; none for kinds that say nothing to the client or that nobody knows."""
@@ -92,6 +98,7 @@ class ChunkWriter:
             "model": event.message.model,
             **tier(event.message.usage),
         }
+        self._container = event.message.container
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def _open(self, event: Event) -> Iterator[Object]:
@@ -111,6 +118,9 @@ class ChunkWriter:
         opened, delta = self._blocks.get(event.index), event.delta
         if opened is None or delta is None:
             raise _garbled("content_block_delta")
+        if delta.unread is not None or (opened.block.unread is not None and delta.type != "input_json_delta"):
+            opened.unread.append(plain(delta))
+            return
         match delta.type:
             case "text_delta" if delta.text:
                 yield self._text(delta.text)
@@ -148,22 +158,32 @@ class ChunkWriter:
         elif opened.cited:
             noted = annotations(opened.cited, opened.start, self._length)
             yield self._chunk({"citations": opened.cited, **({"annotations": noted} if noted else {})})
+        if opened.unread and block.type in {"text", "tool_use"}:  # of which nothing else is told as a whole
+            yield self._chunk({"other_blocks": [opened.whole()]})
 
     def _note(self, event: Event) -> None:
         if event.usage is not None:
             self._count(event.usage)
         if event.delta is not None and event.delta.stop_reason is not None:
             self._reason, self._details = event.delta.stop_reason, event.delta.stop_details
+            self._stopped_by = event.delta.stop_sequence
+        if event.delta is not None and event.delta.container is not None:
+            self._container = event.delta.container
 
     def _end(self) -> Iterator[Object]:
         declined = refusal(self._reason, self._details)
         if declined:
             yield self._chunk({"refusal": declined})
         if self._reason is not None:
-            yield self._chunk({}, finish(self._reason))
+            yield self._last()
         if self._usage.is_known:
             yield {**self._head, "choices": [], "usage": usage(self._usage)}
         self.complete = True
+
+    def _last(self) -> Object:
+        """How it ended, with what the API says of that beside OpenAI's fields."""
+        last = self._chunk({}, finish(self._reason), **beside(stop_sequence=self._stopped_by))
+        return last | beside(container=self._container)
 
     def _count(self, counts: Usage) -> None:
         """A later count replaces an earlier one; what it leaves out still holds."""
@@ -177,10 +197,10 @@ class ChunkWriter:
     def _call(self, opened: _Open, **fields: object) -> Object:
         return self._chunk({"tool_calls": [{"index": opened.call, **fields}]})
 
-    def _chunk(self, delta: Object, reason: str | None = None) -> Object:
+    def _chunk(self, delta: Object, reason: str | None = None, **more: object) -> Object:
         if not self._head:
             raise _garbled("message_start")
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
         return {**self._head, "choices": [choice]}
 
 

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
-from ai_gateway.translate.openai_anthropic_content import Block, drop_unread
+from ai_gateway.translate.openai_anthropic_content import Block
+from ai_gateway.translate.openai_tool_choice import chosen_names
+from ai_gateway.translate.unread import drop_unread
 from gateway_contract.openai import models
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
@@ -19,15 +21,14 @@ def tool_fields(
     declared and forbidden: the API wants to know every function that it reads about.
     """
     tools = [_tool(tool, f"tools[{at}]", dropped) for at, tool in enumerate(body.tools or ())]
+    names = chosen_names(body.tool_choice, [str(tool["name"]) for tool in tools])
     if not tools:
-        _nothing_to_choose(body.tool_choice)
         past: list[Block] = [{"name": name, "input_schema": {"type": "object"}} for name in called]
         return {"tools": past, "tool_choice": {"type": "none"}} if past else {}
     _all_different(tools)
-    choice = _choice(body.tool_choice, {str(tool["name"]) for tool in tools})
-    if isinstance(body.tool_choice, models.ChatCompletionAllowedToolsChoice):
-        allowed = set(_allowed(body.tool_choice.allowed_tools))
-        tools = [tool for tool in tools if tool["name"] in allowed]
+    choice = _choice(body.tool_choice)
+    if names and isinstance(body.tool_choice, models.ChatCompletionAllowedToolsChoice):
+        tools = [tool for tool in tools if tool["name"] in names]
     if body.parallel_tool_calls is False and choice.get("type") != "none":
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return {"tools": tools, **({"tool_choice": choice} if choice else {})}
@@ -79,7 +80,7 @@ def _all_different(tools: list[Block]) -> None:
         seen.add(tool["name"])
 
 
-def _choice(chosen: object, offered: set[str]) -> Block:
+def _choice(chosen: object) -> Block:
     """The API's `tool_choice`; empty where nothing has to be said."""
     match chosen:
         case "none":
@@ -87,38 +88,8 @@ def _choice(chosen: object, offered: set[str]) -> Block:
         case "required":
             return {"type": "any"}
         case models.ChatCompletionNamedToolChoice():
-            _must_be_offered([chosen.function.name], offered, "tool_choice.function.name")
             return {"type": "tool", "name": chosen.function.name}
         case models.ChatCompletionAllowedToolsChoice(allowed_tools=allowed):
-            _must_be_offered(_allowed(allowed), offered, "tool_choice.allowed_tools.tools")
             return {"type": "any" if allowed.mode == "required" else "auto"}
-        case models.ChatCompletionNamedToolChoiceCustom():
-            raise UnsupportedValue("This provider has no custom tools.", param="tool_choice.type")
         case _:
             return {}
-
-
-def _allowed(allowed: models.ChatCompletionAllowedTools) -> list[str]:
-    """The names on the list, which official clients put inside `function`."""
-    found = []
-    for at, entry in enumerate(allowed.tools):
-        holder = entry.get("function", entry)
-        name = holder.get("name") if isinstance(holder, dict) else None
-        if entry.get("type", "function") != "function" or not isinstance(name, str):
-            raise UnsupportedValue(
-                "Only functions can be allowed here.", param=f"tool_choice.allowed_tools.tools[{at}]"
-            )
-        found.append(name)
-    return found
-
-
-def _must_be_offered(names: list[str], offered: set[str], where: str) -> None:
-    if not names or not set(names) <= offered:
-        raise InvalidRequest(
-            "`tool_choice` names a function that is not in `tools`.", param=where, code="invalid_value"
-        )
-
-
-def _nothing_to_choose(chosen: object) -> None:
-    if chosen not in (None, "none", "auto"):
-        raise InvalidRequest("`tool_choice` needs `tools`.", param="tool_choice", code="invalid_value")

@@ -8,16 +8,10 @@ from pydantic import BaseModel
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.images import inline_image
+from ai_gateway.translate.openai_messages import Message
+from ai_gateway.translate.unread import drop_unread
 from gateway_contract.openai import models
 
-type Message = (
-    models.ChatCompletionRequestDeveloperMessage
-    | models.ChatCompletionRequestSystemMessage
-    | models.ChatCompletionRequestUserMessage
-    | models.ChatCompletionRequestAssistantMessage
-    | models.ChatCompletionRequestToolMessage
-    | models.ChatCompletionRequestFunctionMessage
-)
 type Content = str | Sequence[BaseModel] | None
 type Object = dict[str, object]
 
@@ -67,12 +61,7 @@ def _note_rest(message: Message, dropped: set[str]) -> None:
     if not isinstance(message, models.ChatCompletionRequestFunctionMessage) and getattr(message, "name", None):
         dropped.add("messages.name")
     known = _REASONING if isinstance(message, models.ChatCompletionRequestAssistantMessage) else ()
-    _note_extra(message, "messages", dropped, known)
-
-
-def _note_extra(item: BaseModel, where: str, dropped: set[str], known: Sequence[str] = ()) -> None:
-    extra = item.model_extra or {}
-    dropped.update(f"{where}.{name}" for name, value in extra.items() if value is not None and name not in known)
+    drop_unread(message, "messages", dropped, *known)
 
 
 def _assistant(
@@ -82,13 +71,13 @@ def _assistant(
         raise UnsupportedValue(
             "This provider cannot look up earlier audio: send its transcript as content.", param=f"{where}.audio"
         )
-    text = _said(message.content, where, {}, dropped)["content"] or message.refusal or ""
+    texts = [_said(message.content, where, {}, dropped)["content"], message.refusal]
     extra = message.model_extra or {}
     thoughts = [extra[name] for name in _REASONING if isinstance(extra.get(name), str) and extra[name]]
     calls = list(_calls(message, where, names, dropped))
     return {
         "role": "assistant",
-        "content": text,
+        "content": "\n".join(str(text) for text in texts if text),
         **({"thinking": thoughts[0]} if thoughts else {}),
         **({"tool_calls": calls} if calls else {}),
     }
@@ -102,11 +91,13 @@ def _calls(
         if not isinstance(call, models.ChatCompletionMessageToolCall):
             raise UnsupportedValue("This provider knows functions only, no custom tools.", param=f"{spot}.type")
         names[call.id] = call.function.name
-        _note_extra(call, "messages.tool_calls", dropped)
+        drop_unread(call, "messages.tool_calls", dropped, "index")  # of a stream, where the order says it now
+        drop_unread(call.function, "messages.tool_calls.function", dropped)
         arguments = _arguments(call.function.arguments, f"{spot}.function.arguments")
         yield {"id": call.id, "function": {"index": at, "name": call.function.name, "arguments": arguments}}
     if message.function_call is not None:
         old = message.function_call
+        drop_unread(old, "messages.function_call", dropped)
         arguments = _arguments(old.arguments, f"{where}.function_call.arguments")
         yield {"function": {"index": 0, "name": old.name, "arguments": arguments}}
 
@@ -141,7 +132,7 @@ def _said(content: Content, where: str, images: Mapping[str, str], dropped: set[
     texts: list[str] = []
     seen: list[str] = []
     for at, part in enumerate(content):
-        _note_extra(part, "messages.content", dropped)
+        drop_unread(part, "messages.content", dropped)
         if getattr(part, "prompt_cache_breakpoint", None) is not None:
             dropped.add("messages.content.prompt_cache_breakpoint")
         match part:
@@ -152,6 +143,7 @@ def _said(content: Content, where: str, images: Mapping[str, str], dropped: set[
             case models.ChatCompletionRequestMessageContentPartImage():
                 if part.image_url.detail not in {None, "auto"}:
                     dropped.add("messages.content.image_url.detail")
+                drop_unread(part.image_url, "messages.content.image_url", dropped)
                 seen.append(_image(part.image_url.url, images, f"{where}.content[{at}].image_url.url"))
             case _:
                 raise UnsupportedValue(

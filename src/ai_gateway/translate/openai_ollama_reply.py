@@ -1,7 +1,7 @@
 """Ollama's replies as OpenAI's: whole answers, vectors, and the list of models."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,19 @@ from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.ollama_wire import ModelList, Reply, TokenLogprob, ToolCall, Vectors, seconds
 from gateway_contract.openai import models
 
-type Finish = Literal["stop", "length"]
+type Finish = Literal["stop", "length", "content_filter"]
+
+# `load` and `unload` are answers that are over as well; a server that is old says nothing. The last two are not
+# Ollama's own, but what is made of the reasons of servers that only look like it.
+_FINISH: Mapping[str, Finish] = {
+    "stop": "stop",
+    "load": "stop",
+    "unload": "stop",
+    "": "stop",
+    "length": "length",
+    "tool_calls": "stop",
+    "content_filter": "content_filter",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,7 @@ def chat_response(reply: Reply, asked: Asked) -> models.CreateChatCompletionResp
         message.tool_calls = [*calls]
     more: dict[str, object] = {"reasoning_content": said.thinking or None, "images": said.images or None}
     message = message.model_copy(update={name: value for name, value in more.items() if value is not None})
-    found = logprobs(reply.logprobs)
+    found = logprobs(answer_tokens(reply.logprobs, said.thinking, said.content))
     choice = models.CreateChatCompletionResponseChoice(
         index=0,
         message=message,
@@ -64,7 +76,7 @@ def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionRe
     choice = models.CreateCompletionResponseChoice(
         index=0,
         text=reply.response,
-        logprobs=legacy_logprobs(reply.logprobs, 0),
+        logprobs=legacy_logprobs(answer_tokens(reply.logprobs, reply.thinking, reply.response), 0),
         finish_reason=finish(reply),
     )
     if reply.thinking:
@@ -126,12 +138,20 @@ def usage(reply: Reply) -> models.CompletionUsage:
     return models.CompletionUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
+def ends_oddly(reply: Reply) -> bool:
+    """Whether it ended for a reason that nobody knows here."""
+    return bool(reply.done) and (reply.done_reason or "") not in _FINISH
+
+
 def finish(reply: Reply) -> Finish:
-    """Why it ended: `load` and `unload` are answers that are over as well."""
-    return "length" if reply.done_reason == "length" else "stop"
+    """Why it ended. Raises UpstreamInvalidResponse for a reason that nobody knows: none is made up here."""
+    found = _FINISH.get(reply.done_reason or "")
+    if found is None:
+        raise UpstreamInvalidResponse("The provider ended its answer for an unknown reason.")
+    return found
 
 
-def chat_finish(reply: Reply, *, calls: bool) -> Literal["stop", "length", "tool_calls"]:
+def chat_finish(reply: Reply, *, calls: bool) -> Finish | Literal["tool_calls"]:
     """The same for chat: to Ollama a call is an ordinary stop."""
     reason = finish(reply)
     return "tool_calls" if calls and reason == "stop" else reason
@@ -146,6 +166,24 @@ def arguments(call: ToolCall) -> str:
     """The JSON text of the arguments; servers that only look like Ollama send the text itself."""
     given = call.function.arguments
     return given if isinstance(given, str) else to_json(given or {}).decode()
+
+
+def answer_tokens(
+    tokens: Sequence[TokenLogprob] | None, thinking: str | None, content: str | None
+) -> Sequence[TokenLogprob]:
+    """The tokens of the answer, which is what log probabilities are for; Ollama gives those of the thinking as well.
+
+    Where the model thought, they are the last ones, if these spell the content. If they do not, nobody can tell.
+    """
+    if not tokens or not thinking:
+        return tokens or ()
+    text = content or ""
+    at, missing = len(tokens), len(text)
+    while at and missing > 0:
+        at -= 1
+        missing -= len(tokens[at].token)
+    spelled = "".join(token.token for token in tokens[at:])
+    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama cuts white space behind the thinking
 
 
 def logprobs(tokens: Sequence[TokenLogprob] | None) -> list[models.ChatCompletionTokenLogprob]:

@@ -5,7 +5,7 @@ have passed the policy of unknown fields already, so they are sent on under thei
 same as a field of the contract, the contract's counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.openai_ollama_messages import Object, ollama_messages
+from ai_gateway.translate.openai_tool_choice import chosen_names
+from ai_gateway.translate.unread import drop_unread_options, drop_unread_wishes
 from gateway_contract.openai import models
 
 # Ollama knows fewer degrees of thinking than the contract.
@@ -53,10 +55,11 @@ def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, 
         "think": None if body.reasoning_effort is None else _THINK[body.reasoning_effort],
         "logprobs": body.logprobs,
         "top_logprobs": body.top_logprobs,
-        "options": _options(body, _limit(body.max_completion_tokens, body.max_tokens)),
+        "options": _options(body, _limit(max_completion_tokens=body.max_completion_tokens, max_tokens=body.max_tokens)),
     }
     if tools and body.parallel_tool_calls is False:
         dropped.add("parallel_tool_calls")
+    drop_unread_wishes(body, dropped)
     return _translated(body, mapped, dropped)
 
 
@@ -74,7 +77,7 @@ def completion_request(body: models.CreateCompletionRequest) -> Translated:
         "stream": bool(body.stream),
         "logprobs": None if body.logprobs is None else True,
         "top_logprobs": body.logprobs or None,
-        "options": _options(body, _limit(body.max_tokens)),
+        "options": _options(body, _limit(max_tokens=body.max_tokens)),
     }
     return _translated(body, mapped, set())
 
@@ -94,8 +97,7 @@ def _translated(
     body: models.CreateChatCompletionRequest | models.CreateCompletionRequest, mapped: Object, dropped: set[str]
 ) -> Translated:
     """Ours over the unknown fields; `options` are merged, because both sides have some."""
-    if body.stream_options is not None and body.stream_options.include_obfuscation:
-        dropped.add("stream_options.include_obfuscation")
+    drop_unread_options(body, dropped)
     extra = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
     options = extra.pop("options", {})
     if not isinstance(options, dict):
@@ -124,12 +126,13 @@ def _options(
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _limit(*limits: int | None) -> int | None:
+def _limit(**limits: int | None) -> int | None:
     """The tightest limit. Ollama takes 0 for none at all, the opposite of what it says here."""
-    given = [limit for limit in limits if limit is not None]
-    if 0 in given:
-        raise UnsupportedValue("This provider cannot answer in 0 tokens: ask for 1 at least.", param="max_tokens")
-    return min((limit for limit in given if limit > 0), default=next(iter(given), None))
+    given = {field: limit for field, limit in limits.items() if limit is not None}
+    for field, limit in given.items():
+        if limit == 0:
+            raise UnsupportedValue("This provider cannot answer in 0 tokens: ask for 1 at least.", param=field)
+    return min((limit for limit in given.values() if limit > 0), default=next(iter(given.values()), None))
 
 
 def _check_one(count: int | None, param: str) -> None:
@@ -150,12 +153,13 @@ def _tools(body: models.CreateChatCompletionRequest, dropped: set[str]) -> list[
     """The functions on offer. Ollama cannot be made to call one, so a choice only narrows the offer, and is named."""
     offered = [_function(tool, at) for at, tool in enumerate(body.tools or ())]
     choice = body.tool_choice
+    names = chosen_names(choice, [_name(tool) for tool in offered])
     if choice == "none":
         return []
     if choice is None or choice == "auto":
         return offered
-    if choice != "required":
-        offered = _narrowed(offered, _chosen(cast("BaseModel", choice)))
+    if names is not None:
+        offered = [tool for tool in offered if _name(tool) in names]
     if not (isinstance(choice, models.ChatCompletionAllowedToolsChoice) and choice.allowed_tools.mode == "auto"):
         dropped.add("tool_choice")
     return offered
@@ -172,23 +176,8 @@ def _function(tool: BaseModel, at: int) -> Object:
     return sent
 
 
-def _chosen(choice: BaseModel) -> set[object]:
-    """The names that a choice of tools leaves."""
-    match choice:
-        case models.ChatCompletionNamedToolChoice():
-            return {choice.function.name}
-        case models.ChatCompletionAllowedToolsChoice():
-            functions = [tool.get("function") for tool in choice.allowed_tools.tools]
-            return {function.get("name") for function in functions if isinstance(function, dict)}
-        case _:
-            return set()
-
-
-def _narrowed(offered: Sequence[Object], names: set[object]) -> list[Object]:
-    left = [tool for tool in offered if cast("Object", tool["function"])["name"] in names]
-    if not left:
-        raise InvalidRequest("The tool choice names no function that is in 'tools'.", param="tool_choice")
-    return left
+def _name(tool: Object) -> str:
+    return str(cast("Object", tool["function"])["name"])
 
 
 def _format(

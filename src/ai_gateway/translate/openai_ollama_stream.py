@@ -21,6 +21,7 @@ class ChatChunks:
         self._created: int | None = None
         self._model = ""
         self._begun = False
+        self._thinks = False
         self._calls = 0
         self._tokens: list[models.ChatCompletionTokenLogprob] = []  # told with the next text: some tokens show none
 
@@ -32,13 +33,22 @@ class ChatChunks:
             self._created = seconds(reply.created_at) or self._asked.now
             self._model = reply.model or self._asked.model
         said = reply.message or Message()
-        if not said.thinking:
-            self._tokens += whole.logprobs(reply.logprobs)
+        self._note_tokens(reply, said)
         for delta in self._deltas(said):
             yield self._chunk(delta, with_tokens=bool(delta.content))
         if reply.done:
             self.done = True
             yield from self._end(reply)
+
+    def _note_tokens(self, reply: Reply, said: Message) -> None:
+        """Tokens around the thinking that show no text may be its marks: they are left out until the answer begins."""
+        if said.thinking:
+            self._thinks = True
+            self._tokens = []
+        if said.content:
+            self._thinks = False
+        if not self._thinks:
+            self._tokens += whole.logprobs(whole.answer_tokens(reply.logprobs, said.thinking, said.content))
 
     def _deltas(self, said: Message) -> Iterator[Delta]:
         calls = [self._call(call) for call in said.tool_calls or ()]
@@ -121,8 +131,9 @@ class CompletionChunks:
 
     def _chunk(self, reply: Reply) -> models.CreateCompletionStreamResponse:
         text = reply.response or ""
+        tokens = whole.answer_tokens(reply.logprobs, reply.thinking, text)
         choice = models.CreateCompletionStreamResponseChoice(
-            index=0, text=text, logprobs=whole.legacy_logprobs(reply.logprobs, self._offset), finish_reason=None
+            index=0, text=text, logprobs=whole.legacy_logprobs(tokens, self._offset), finish_reason=None
         )
         self._offset += len(text)
         if reply.thinking:

@@ -6,6 +6,7 @@ from itertools import chain
 from pydantic import BaseModel
 
 from ai_gateway.providers.custom import text
+from ai_gateway.translate.openai_messages import Message
 from gateway_contract.openai import models
 
 MESSAGE_TOKENS = 3
@@ -16,14 +17,6 @@ PART_TOKENS = 85
 
 _DEFAULT_PROMPT = "<|endoftext|>"
 
-type Message = (
-    models.ChatCompletionRequestDeveloperMessage
-    | models.ChatCompletionRequestSystemMessage
-    | models.ChatCompletionRequestUserMessage
-    | models.ChatCompletionRequestAssistantMessage
-    | models.ChatCompletionRequestToolMessage
-    | models.ChatCompletionRequestFunctionMessage
-)
 type Content = str | Sequence[BaseModel] | None
 type Prompts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | None
 

@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamRefused
-from ai_gateway.providers.failures import from_event, from_exception, from_reply, is_error, read_complaint
+from ai_gateway.providers.failures import from_event, from_exception, from_reply, is_error, kept_headers, read_complaint
 from ai_gateway.resilience.tries import is_outage
 
 SECRET = "sk-gateway-secret"
@@ -213,3 +213,20 @@ def made(cls: type[Any]) -> Exception:
 def test_our_own_errors_pass_through() -> None:
     ours: GatewayError = InvalidRequest("x")
     assert from_exception("up", ours) is ours
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("Retry-After", "7", True),
+        ("retry-after-ms", "1500.5", True),
+        ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT", True),
+        ("retry-after", "abc", False),
+        ("retry-after", "-5", False),
+        ("x-ratelimit-reset-tokens", "6m0s", True),
+        ("x-ratelimit-reset-tokens", "s" * 15_000, False),
+        ("server", "secret", False),
+    ],
+)
+def test_headers_are_kept_if_a_client_can_read_them(name: str, value: str, kept: bool) -> None:
+    assert kept_headers({name: value}) == ({name.lower(): value} if kept else {})

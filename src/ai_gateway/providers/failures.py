@@ -1,5 +1,6 @@
 """From anything an upstream can do wrong to the error a client is told: one total function for each kind."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -44,6 +45,8 @@ _MEANT = {
 }
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 _KEPT_PREFIX = "x-ratelimit-"
+_LONGEST_HEADER = 256
+_SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 _LONGEST_MESSAGE = 2_000
 _LONGEST_NAME = 200
 _QUOTED = 12
@@ -60,12 +63,20 @@ class Complaint:
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The upstream's headers that tell a client when to come back."""
+    """The upstream's headers that tell a client when to come back, unless they tell it nothing that can be read."""
+    found = {name.lower(): value.strip() for name, value in headers.items()}
     return {
-        name.lower(): value
-        for name, value in headers.items()
-        if name.lower() in _KEPT_HEADERS or name.lower().startswith(_KEPT_PREFIX)
+        name: value
+        for name, value in found.items()
+        if (name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIX)) and _is_readable(name, value)
     }
+
+
+def _is_readable(name: str, value: str) -> bool:
+    """Whether a client can make use of it: short, and a time where a time is due."""
+    if len(value) > _LONGEST_HEADER:
+        return False
+    return not name.startswith("retry-after") or bool(_SECONDS.fullmatch(value)) or value.endswith("GMT")
 
 
 def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:

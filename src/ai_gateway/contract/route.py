@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
@@ -95,7 +96,7 @@ class Exchange:
         value: str = self.scope["path_params"][name]
         if not value:
             raise NotFound("This path needs one more part: see / for what there is.")
-        if "\ufffd" in value:  # what became of bytes that are no UTF-8
+        if "\ufffd" in value and not _is_text(self.scope.get("raw_path", b"")):
             raise InvalidRequest(f"'{name}' in the path is not UTF-8.", param=name, code="invalid_value")
         if pattern and not re.fullmatch(pattern, value):
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
@@ -151,6 +152,15 @@ class Exchange:
     async def _send(self, message: Message) -> None:
         self.started = True
         await self.send(message)
+
+
+def _is_text(raw_path: bytes) -> bool:
+    """Whether a path is UTF-8 once it is decoded; what is not has been replaced by the server, character for byte."""
+    try:
+        unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class ContractRouter:

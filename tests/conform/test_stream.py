@@ -306,10 +306,7 @@ W1, W2 = '{"c":1}', '{"c":2}'
             [("w", ""), ("v", W1), ("u", W2)],
         ),
         ([call(id="a"), call(function={"name": "w"}), call(function={"arguments": W1})], [("w", W1)]),
-        (
-            [call(id="a", function={"name": "", "arguments": ""}), call(function={"name": "w", "arguments": W1})],
-            [("w", W1)],
-        ),
+        ([call(id="a", function={"name": "", "arguments": "{}"})], [("", "{}")]),
         ([call(id="a", function={"name": "w"}), call(id="a", function={"name": "", "arguments": W1})], [("w", W1)]),
     ],
 )  # fmt: skip

@@ -62,7 +62,7 @@ class ToolCalls:
             return self._continued(chunk, call)
         call.name += _name(chunk)
         call.arguments += _arguments(chunk)
-        if call.name:
+        if chunk.function is not MISSING and chunk.function.name is not MISSING:  # it may be empty: a tool's name may
             return self._begun(chunk, call)
         self.report("name-tool-call-first")
         return None

@@ -52,14 +52,16 @@ class Catalogue:
         shelf = self._shelves.get(provider)
         return shelf.listed.get(model) if shelf is not None and shelf.listed is not None else None
 
-    def who_has(self, model: str) -> Provider | None:
-        """The first configured provider that lists the model, as far as is known."""
+    def who_has(self, model: str) -> tuple[Provider, str] | None:
+        """The first configured provider that lists the model, as far as is known, and what it is called there."""
         for shelf in self._shelves.values():
             if shelf.listed is None:
                 continue
-            # Ollama lists `name:latest` and takes `name` for it, as its users do.
-            if model in shelf.listed or (shelf.provider.wire == "ollama" and f"{model}:latest" in shelf.listed):
-                return shelf.provider
+            if model in shelf.listed:
+                return shelf.provider, model
+            # Ollama lists `name:latest` where its users say `name`.
+            if shelf.provider.wire == "ollama" and f"{model}:latest" in shelf.listed:
+                return shelf.provider, f"{model}:latest"
         return None
 
     def take_over(self, other: "Catalogue") -> None:

@@ -77,8 +77,8 @@ def parse_list(raw: bytes) -> ModelList:
     if not isinstance(items, list):
         raise InvalidList("it is neither an array nor an object with an array 'models'")
     found = _entries(items)
-    if not found.entries:
-        raise InvalidList("none of its entries is valid" if items else "it has no entries")
+    if items and not found.entries:
+        raise InvalidList("none of its entries is valid")
     return found
 
 

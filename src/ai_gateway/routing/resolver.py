@@ -122,11 +122,11 @@ class Routing:
         return None
 
     def _by_catalogue(self, name: str) -> Route | None:
-        provider = self.catalogue.who_has(name)
-        if provider is None:
+        found = self.catalogue.who_has(name)
+        if found is None:
             return None
         self.catalogue.ask_around()  # what is outdated still holds, and is renewed for those who come later
-        return Route(provider, name)
+        return Route(*found)
 
     def _unknown(self, model: str) -> str:
         prefix, slash, _ = model.partition("/")

@@ -29,6 +29,6 @@ if __name__ == "__main__":
     if not hasattr(OpenAICompatible, "_exact") or not hasattr(ai_gateway.gateway, "conform_stream"):
         raise SystemExit("conformance has moved: this must follow it")
     setattr(OpenAICompatible, "_exact", _unread)  # noqa: B010 - mypy forbids the plain assignment of a method
-    setattr(ai_gateway.gateway, "conform_choices", lambda reply: (reply, []))  # noqa: B010 - as below
+    setattr(ai_gateway.gateway, "conform_choices", lambda reply: (reply, []))  # noqa: B010 - as above
     setattr(ai_gateway.gateway, "conform_stream", _unwatched)  # noqa: B010 - as above
     app()

@@ -30,7 +30,7 @@ GatewayError                     500  internal_error
 |   +-- UpstreamOverloaded       503  upstream_overloaded
 |   +-- UpstreamUnavailable      503  upstream_unavailable
 +-- Unavailable                  503  overloaded
-    +-- Overloaded               (more requests in flight than the gateway takes)
+    +-- Overloaded               (more requests, or more of their bodies, in flight than the gateway takes)
 
 The facts are class attributes; how they look on the wire is `contract/render.py` alone.
 """
@@ -259,10 +259,10 @@ class Unavailable(GatewayError):
 
 
 class Overloaded(Unavailable):
-    """More requests are in flight than may be; nothing of this one has been looked at."""
+    """More is in flight than may be, requests or what they hold; nobody has been asked for this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_what: str = "requests", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(
-            "The gateway has as many requests in flight as it takes: send this one again in a second.",
-            headers={"retry-after": "1"},
+            f"The gateway has as many {of_what} in flight as it takes: send this one again in a second.",
+            headers={"retry-after": "1", **(headers or {})},
         )

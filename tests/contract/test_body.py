@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.types import Message
 
+from ai_gateway.contract.admission import Share
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.presence import ClientGone
 from ai_gateway.errors import InvalidRequest, MissingParameter, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
@@ -34,7 +35,7 @@ def parts(*bodies: bytes) -> Sent:
 
 @pytest.mark.anyio
 async def test_a_body_in_parts_is_put_together() -> None:
-    assert await read_bytes(JSON, parts(b'{"a"', b":1", b"}"), LIMITS) == b'{"a":1}'
+    assert await read_bytes(JSON, parts(b'{"a"', b":1", b"}"), LIMITS, Share(LIMITS.room)) == b'{"a":1}'
 
 
 @pytest.mark.anyio
@@ -48,7 +49,7 @@ async def test_a_body_in_parts_is_put_together() -> None:
     ],
 )
 async def test_json_by_any_honest_name_is_taken(headers: dict[str, str]) -> None:
-    assert await read_bytes(headers, parts(b"{}"), LIMITS) == b"{}"
+    assert await read_bytes(headers, parts(b"{}"), LIMITS, Share(LIMITS.room)) == b"{}"
 
 
 @pytest.mark.anyio
@@ -65,32 +66,34 @@ async def test_json_by_any_honest_name_is_taken(headers: dict[str, str]) -> None
 )
 async def test_anything_else_is_415_before_a_byte_is_read(headers: dict[str, str]) -> None:
     with pytest.raises(UnsupportedMediaType):
-        await read_bytes(headers, Sent(), LIMITS)
+        await read_bytes(headers, Sent(), LIMITS, Share(LIMITS.room))
 
 
 @pytest.mark.anyio
 async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     with pytest.raises(PayloadTooLarge) as caught:
-        await read_bytes({**JSON, "content-length": "65"}, Sent(), LIMITS)
+        await read_bytes({**JSON, "content-length": "65"}, Sent(), LIMITS, Share(LIMITS.room))
     assert caught.value.headers["connection"] == "close"
 
 
 @pytest.mark.anyio
 async def test_a_body_that_grows_too_large_is_cut() -> None:
     with pytest.raises(PayloadTooLarge):
-        await read_bytes(JSON, parts(b"x" * 40, b"x" * 40, b"x"), LIMITS)
+        await read_bytes(JSON, parts(b"x" * 40, b"x" * 40, b"x"), LIMITS, Share(LIMITS.room))
 
 
 @pytest.mark.anyio
 async def test_a_body_that_stalls_is_given_up() -> None:
     with pytest.raises(RequestTimeout):
-        await read_bytes(JSON, Sent({"type": "http.request", "body": b"{", "more_body": True}), LIMITS)
+        await read_bytes(
+            JSON, Sent({"type": "http.request", "body": b"{", "more_body": True}), LIMITS, Share(LIMITS.room)
+        )
 
 
 @pytest.mark.anyio
 async def test_a_client_that_leaves_is_not_answered() -> None:
     with pytest.raises(ClientGone):
-        await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS)
+        await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS, Share(LIMITS.room))
 
 
 @pytest.mark.parametrize(

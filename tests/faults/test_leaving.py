@@ -81,6 +81,21 @@ async def test_the_upstream_is_left_within_a_second(
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
+async def test_a_client_that_has_sent_a_large_body_is_seen_to_leave_as_well(
+    gateway: LiveGateway, upstream: Upstream, how: str
+) -> None:
+    """A body that comes faster than it is read stops the reading, which must go on once it is whole."""
+    models = [f"hang-before-headers#large {how} {number}" for number in range(10)]
+    for model in models:
+        async with connection(gateway.port) as (_, writer):
+            writer.write(post("chat", model, text="h" * 2_000_000))
+            seen = await asyncio.to_thread(upstream.last, model)
+            left = await leave(writer, how)
+        assert await asyncio.to_thread(seen.gone.wait, 3), "the upstream was never told"
+        assert seen.gone_at - left < 1
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.99], ids=["in the head", "after the head", "before the last byte"])
 async def test_a_request_that_is_not_whole_never_reaches_the_upstream(
     gateway: LiveGateway, upstream: Upstream, share: float, how: str

@@ -10,24 +10,25 @@ from contextlib import asynccontextmanager, suppress
 from tests.support.gateway import HOST, TEST_KEY
 
 PATHS = {"chat": "chat/completions", "legacy": "completions", "embed": "embeddings"}
-_CONTENTS: dict[str, dict[str, object]] = {
-    "chat": {"messages": [{"role": "user", "content": "hello"}]},
-    "legacy": {"prompt": "hello"},
-    "embed": {"input": "hello"},
-}
 
 
-def post(kind: str, model: str, *, provider: str = "lab", stream: bool = False, key: str = TEST_KEY) -> bytes:
+def _content(kind: str, text: str) -> dict[str, object]:
+    if kind in {"chat", "ollama"}:
+        return {"messages": [{"role": "user", "content": text}]}
+    return {"prompt" if kind == "legacy" else "input": text}
+
+
+def post(kind: str, model: str, *, provider: str = "lab", stream: bool = False, text: str = "hello") -> bytes:
     """A whole request, head and body."""
     if kind == "ollama":  # there the provider stands in the model's name, and silence means a stream
-        asked = {"model": f"{provider}/{model}", **_CONTENTS["chat"], "stream": stream}
+        asked = {"model": f"{provider}/{model}", **_content(kind, text), "stream": stream}
         path = "/api/chat"
     else:
-        asked = {"model": model, **_CONTENTS[kind], **({"stream": True} if stream else {})}
+        asked = {"model": model, **_content(kind, text), **({"stream": True} if stream else {})}
         path = f"/{provider}/v1/{PATHS[kind]}"
     body = json.dumps(asked).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {TEST_KEY}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

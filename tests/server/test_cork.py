@@ -85,3 +85,31 @@ async def test_the_rest_is_the_wrapped_transports_own() -> None:
         other = asyncio.Protocol()
         transport.set_protocol(other)
         assert transport.get_protocol() is other
+
+
+async def test_who_is_still_sending_when_it_is_closed_reads_the_answer_and_gets_no_reset() -> None:
+    near, far = socket.socketpair()
+    far.setblocking(False)
+    loop = asyncio.get_running_loop()
+    inner, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+    transport = CorkedTransport(inner, loop, lambda: True)
+    transport.write(b"no more")
+    transport.close()
+    assert transport.is_closing()
+    for _ in range(20):
+        await loop.sock_sendall(far, b"x" * 100_000)
+    assert await loop.sock_recv(far, 100) == b"no more"
+    assert await loop.sock_recv(far, 100) == b"", "our side has ended"
+    assert not inner.is_closing()
+    far.close()
+    await asyncio.sleep(0.01)
+    assert inner.is_closing()
+
+
+async def test_but_not_for_ever() -> None:
+    near, far = socket.socketpair()
+    inner, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=near)
+    CorkedTransport(inner, asyncio.get_running_loop(), lambda: True).close()
+    await asyncio.sleep(1.2)
+    assert inner.is_closing()
+    far.close()

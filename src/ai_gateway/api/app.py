@@ -22,7 +22,7 @@ from ai_gateway.api.openai import OpenAIHandlers
 from ai_gateway.api.status import Lifecycle, StatusHandlers
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, load
-from ai_gateway.contract.admission import Admission
+from ai_gateway.contract.admission import Admission, BodyRoom
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.render import INTERNAL, Wires, ollama_envelope
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
@@ -47,7 +47,8 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
     configure_logging(settings.log_level)
     assembly = Assembly(settings, read)
     gateway, access = assembly.gateway, assembly.access
-    limits = BodyLimits(settings.request_max_size, settings.body_timeout_s)
+    room = BodyRoom(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
+    limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, room=room)
     lifecycle = Lifecycle()
     endpoints = [f"{method.upper()} {path}" for path, item in assembly.contract["paths"].items() for method in item]
     ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))

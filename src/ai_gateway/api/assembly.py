@@ -35,7 +35,7 @@ from ai_gateway.routing.rules import read_rules
 # Built into the server or the application when it starts. A change of any other setting holds after a reload.
 FIXED = (
     "service_host", "service_port", "workers", "grace_period_s", "drain_delay_s", "body_timeout_s", "request_max_size",
-    "max_in_flight", "enable_docs", "docs_require_key", "enable_security_headers", "cors_origins",
+    "bodies_max_size", "max_in_flight", "enable_docs", "docs_require_key", "enable_security_headers", "cors_origins",
 )  # fmt: skip
 _LIST_SETTINGS = ("model_list_url", "model_list_refresh_s", "model_list_cache", "model_list_api_key")
 type _Made = dict[str, tuple[Upstream, Provider]]

@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     ] = False
     body_timeout_s: Annotated[Seconds, Field(description="seconds for a request's headers or body")] = 15.0
     request_max_size: Annotated[int, Field(gt=0, description="largest request body in bytes")] = 10 * 1024 * 1024
+    bodies_max_size: Annotated[
+        int, Field(gt=0, description="bytes of request bodies in flight at once, for each worker")
+    ] = 128 * 1024 * 1024
     max_in_flight: Annotated[int, Field(ge=1, description="requests in flight at once, for each worker")] = 2_000
     grace_period_s: Annotated[int, Field(ge=1, le=86_400, description="seconds for open requests at shutdown")] = 30
     drain_delay_s: Annotated[

@@ -1,4 +1,4 @@
-"""How many requests may be in flight at once; those beyond are told at once to come back."""
+"""How many requests may be in flight, and how much of their bodies; those beyond are told at once to come back."""
 
 from typing import Self
 
@@ -25,3 +25,43 @@ class Admission:
 
     def __exit__(self, *_: object) -> None:
         self.inside -= 1
+
+
+class BodyRoom:
+    """Room for the bodies of all requests in flight, in bytes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+        self.refused = 0
+
+
+class Share:
+    """What one request holds of the room, from its first byte until `leave`, because what was made of it lives on."""
+
+    __slots__ = ("_room", "size")
+
+    def __init__(self, room: BodyRoom) -> None:
+        self._room = room
+        self.size = 0
+
+    def expect(self, size: int) -> None:
+        """Raise Overloaded if so much would not fit now. Nothing is kept free for who has only announced it."""
+        if self._room.held + size > self._room.most:
+            self._room.refused += 1
+            raise Overloaded("request bodies", headers={"connection": "close"})
+
+    def take(self, size: int) -> None:
+        """Hold so much more. Raises Overloaded."""
+        self.expect(size)
+        self._room.held += size
+        self.size += size
+
+    def weigh(self, size: int) -> None:
+        """Hold so much more, but never more than all there is: alone, any request has room. Raises Overloaded."""
+        self.take(min(size, self._room.most - self.size))
+
+    def leave(self) -> None:
+        """Give everything back."""
+        self._room.held -= self.size
+        self.size = 0

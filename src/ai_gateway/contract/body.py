@@ -2,13 +2,15 @@
 
 import asyncio
 import re
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
 
+from ai_gateway.contract.admission import BodyRoom, Share
 from ai_gateway.contract.blame import explain
 from ai_gateway.contract.presence import ClientGone
 from ai_gateway.contract.strict_json import read_json
@@ -17,21 +19,32 @@ from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, U
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
 SLOWEST_RATE = 16_384
 _MOST_ERRORS = 1_000
+# Beside its bytes, a parsed body takes about this much for each of its values, and commas are quickly counted. Small
+# bodies are not worth it.
+_VALUE_BYTES = 64
+_SMALL = 64 * 1024
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _CLOSE = {"connection": "close"}
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How much may be read (bytes), how long its start may take (seconds), and whether it has to call itself JSON."""
+    """How much may be read (bytes), how long its start may take (seconds), and whether it has to call itself JSON.
+
+    `room` is the room for it and for all others.
+    """
 
     max_bytes: int
     timeout_s: float
     any_type: bool = False
+    room: BodyRoom = field(default_factory=lambda: BodyRoom(sys.maxsize))
 
 
-async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits) -> bytes:
-    """The raw body. Raises UnsupportedMediaType, PayloadTooLarge, RequestTimeout, or ClientGone."""
+async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share) -> bytes:
+    """The raw body, which `share` then holds.
+
+    Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
+    """
     # A program may leave the type out where the wire's own server does not look at it. A web page, which browsers name
     # in Origin, may not: other types are what it can send anywhere without being allowed to.
     if not limits.any_type or "origin" in headers:
@@ -40,6 +53,7 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
+    share.expect(int(declared) if declared.isdecimal() else 0)
     started = time.monotonic()
     parts: list[bytes] = []
     size = 0
@@ -53,13 +67,22 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
                 size += len(part)
                 if size > limits.max_bytes:
                     raise _too_large(limits)
+                share.take(len(part))
                 parts.append(part)
                 if not message.get("more_body", False):
-                    return b"".join(parts)
+                    return _whole(parts, share)
                 spent = time.monotonic() - started
                 clock.reschedule(asyncio.get_running_loop().time() - spent + limits.timeout_s + size / SLOWEST_RATE)
     except TimeoutError:
         raise RequestTimeout("The request body did not arrive in time: send it again.", headers=_CLOSE) from None
+
+
+def _whole(parts: list[bytes], share: Share) -> bytes:
+    """The body in one piece, whose values will take more room than their bytes if they are many."""
+    raw = b"".join(parts)
+    if share.size > _SMALL:
+        share.weigh(raw.count(b",") * _VALUE_BYTES)
+    return raw
 
 
 def _check_type(headers: Mapping[str, str]) -> None:

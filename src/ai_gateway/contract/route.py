@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from ai_gateway.contract.admission import Admission
+from ai_gateway.contract.admission import Admission, Share
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import SSE, Framing
@@ -66,6 +66,7 @@ class Exchange:
     receive: Receive
     send: Send
     call: Call | None = None
+    share: Share | None = None
     started: bool = False
 
     def open(self) -> Call:
@@ -83,7 +84,9 @@ class Exchange:
 
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
-        raw = await read_bytes(Headers(scope=self.scope), self.receive, self.boundary.body_limits)
+        limits = self.boundary.body_limits
+        self.share = Share(limits.room)
+        raw = await read_bytes(Headers(scope=self.scope), self.receive, limits, self.share)
         call = self.call or self.open()
         value = self.boundary.fill_in(call, parse_json(raw))
         body = validate(model, value)
@@ -136,6 +139,11 @@ class Exchange:
             known = as_gateway_error(error)
             headers = {**(self.call.reply_headers if self.call else {}), **known.headers}
             await send_error(self._send, known, self.boundary.render(known), headers)
+
+    def leave(self) -> None:
+        """Give back what the request held."""
+        if self.share is not None:
+            self.share.leave()
 
     def _rendered(self, error: Exception) -> bytes:
         self._log_failure(error)
@@ -193,6 +201,8 @@ class ContractRouter:
                     _log.info("client left", operation=operation)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
+                finally:
+                    exchange.leave()
 
             route = Route(path, endpoint=stub, methods=[method], name=operation)
             route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself

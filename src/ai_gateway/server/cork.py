@@ -1,21 +1,31 @@
-"""A transport that sends what one turn of the event loop wrote in one go."""
+"""A transport that sends what one turn of the event loop wrote in one go, and that ends as politely as it can."""
 
 import asyncio
+from collections.abc import Callable
 from typing import override
 
 # Beyond this, waiting would only fill memory; and a slow reader must be felt.
 _FLUSH_AT = 32 * 1024
+# A client that is still sending gets so long to find out that it has been answered.
+_LINGER_S = 1.0
 
 
 class CorkedTransport(asyncio.Transport):
     """Wraps a transport. A reply's head and body, or events that arrived together, cost one system call, not several.
 
     Nothing waits for later data: what was written is sent before the event loop does anything else.
+
+    Closing a socket with unread data resets the connection, and the client may lose the answer over it. So while it is
+    `sending`, only our side is closed at first; whoever gets the data has to drop it.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, sending: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__()
         self._inner = transport
+        self._sending = sending
+        self._lingers = False
         transport.set_write_buffer_limits(high=_FLUSH_AT)
         self._loop = loop
         self._parts: list[bytes | bytearray | memoryview] = []
@@ -39,7 +49,14 @@ class CorkedTransport(asyncio.Transport):
     @override
     def close(self) -> None:
         self.flush()
-        self._inner.close()
+        if self._lingers or self._inner.is_closing() or not self._sending():
+            self._inner.close()
+            return
+        self._lingers = True
+        self._inner.write_eof()
+        if not self._inner.is_reading():
+            self._inner.resume_reading()
+        self._loop.call_later(_LINGER_S, self._inner.close)
 
     @override
     def abort(self) -> None:
@@ -48,7 +65,7 @@ class CorkedTransport(asyncio.Transport):
 
     @override
     def is_closing(self) -> bool:
-        return self._inner.is_closing()
+        return self._lingers or self._inner.is_closing()
 
     @override
     def pause_reading(self) -> None:

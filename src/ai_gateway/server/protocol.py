@@ -46,12 +46,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        super().connection_made(CorkedTransport(transport, self.loop))
+        super().connection_made(CorkedTransport(transport, self.loop, lambda: self._awaited is Awaited.BODY))
         self._connection = Connection()
         self._start_head_timer()
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         after_body = self._awaited is Awaited.BODY
         super().data_received(data if after_body else _without_upgrade(data))
         # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
@@ -85,6 +87,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._awaited = Awaited.REQUEST
         super().on_message_complete()
+        # A body that came faster than it was read has stopped the reading, and nobody asks for more of it. But without
+        # reading nobody learns that the client leaves.
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import GatewayError
+from ai_gateway.errors import GatewayError, UpstreamTimeout
 from ai_gateway.observability.counts import dropped_counts
 from ai_gateway.providers.egress import Egress
 from ai_gateway.providers.ollama import Ollama
@@ -285,6 +286,8 @@ def test_an_image_elsewhere_is_refused_or_must_be_public(
             error = response.json()["error"]
             assert (response.status_code, error["code"]) == (400, code)
             assert error["param"] == "messages[0].content[0].image_url.url"
+            assert response.headers["x-gateway-provider"] == "ollama"
+            assert "x-gateway-attempts" not in response.headers, "nobody was asked"
     assert len(upstream.requests) == before
 
 
@@ -309,6 +312,31 @@ async def test_a_fetched_image_goes_into_the_request(upstream: Upstream) -> None
         finally:
             await provider.aclose()
     assert upstream.last("good#fetched").json["messages"][0]["images"] == [base64.b64encode(b"\x89PNG").decode()]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_images_and_answer_share_one_deadline(upstream: Upstream, stream: bool) -> None:
+    async def slow_picture(exchange: Exchange) -> None:
+        await asyncio.sleep(0.7)
+        await exchange.reply(b"\x89PNG", content_type="image/png")
+
+    with running_upstream(slow_picture) as pictures:
+        row = configured(upstream.port)
+        provider = Ollama(replace(row, timeouts=replace(row.timeouts, request=1)), Egress(lambda _: True))
+        model = f"hang-before-headers#deadline-{stream}"
+        image = with_image(f"http://127.0.0.1:{pictures.port}/a.png")
+        body = validate(models.CreateChatCompletionRequest, {"model": model, **image})
+        call = Call("createChatCompletion", "r")
+        streamed = provider.stream_chat_completion(call, body)
+        started = time.monotonic()
+        try:
+            with pytest.raises(UpstreamTimeout):
+                await (anext(streamed) if stream else provider.create_chat_completion(call, body))
+        finally:
+            await provider.aclose()
+    assert len(upstream.seen(model)) == 1
+    assert time.monotonic() - started < 1.4
 
 
 def configured(port: int, key: str | None = None) -> Configured:

@@ -120,16 +120,17 @@ class Ollama(Provider):
     async def create_chat_completion(
         self, call: Call, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
-        sent = self._sent(call, requests.chat_request(body, await self._images(body)))
-        return replies.chat_response(await self._fetch(call, "/chat", sent, Reply), self._asked(call, body.model))
+        sent, spent_s = await self._chat(call, body)
+        reply = await self._fetch(call, "/chat", sent, Reply, spent_s=spent_s)
+        return replies.chat_response(reply, self._asked(call, body.model))
 
     @override
     async def stream_chat_completion(
         self, call: Call, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        sent = self._sent(call, requests.chat_request(body, await self._images(body)))
+        sent, spent_s = await self._chat(call, body)
         teller = ChatChunks(self._asked(call, body.model), include_usage=_wants_usage(body))
-        async with aclosing(self._stream(call, "/chat", sent, teller)) as chunks:
+        async with aclosing(self._stream(call, "/chat", sent, teller, spent_s=spent_s)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -165,14 +166,25 @@ class Ollama(Provider):
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _fetch[Shape: BaseModel](self, call: Call, path: str, body: bytes | None, shape: type[Shape]) -> Shape:
+    async def _chat(self, call: Call, body: models.CreateChatCompletionRequest) -> tuple[bytes, float]:
+        """The request's bytes, and the seconds that its images took: the answer has the rest of the time."""
+        began = time.monotonic()
+        sent = self._sent(call, requests.chat_request(body, await self._images(body)))
+        return sent, time.monotonic() - began
+
+    async def _fetch[Shape: BaseModel](
+        self, call: Call, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
+    ) -> Shape:
         method = "GET" if body is None else "POST"
-        reply = await self._transport.fetch(method, path, {"x-request-id": call.request_id}, body)
+        reply = await self._transport.fetch(method, path, {"x-request-id": call.request_id}, body, spent_s=spent_s)
         self._check(call, reply.status, reply.headers, reply.body)
         return self._read(call, shape, reply.body)
 
-    async def _stream[Chunk](self, call: Call, path: str, body: bytes, teller: _Teller[Chunk]) -> AsyncGenerator[Chunk]:
-        async with self._transport.stream(path, {"x-request-id": call.request_id}, body) as stream:
+    async def _stream[Chunk](
+        self, call: Call, path: str, body: bytes, teller: _Teller[Chunk], *, spent_s: float = 0
+    ) -> AsyncGenerator[Chunk]:
+        headers = {"x-request-id": call.request_id}
+        async with self._transport.stream(path, headers, body, spent_s=spent_s) as stream:
             self._check(call, stream.status, stream.headers, b"" if stream.status == 200 else await stream.read())
             async with aclosing(stream.lines()) as lines:
                 async for line in lines:

@@ -111,19 +111,29 @@ class SdkTransport(ABC):
     async def aclose(self) -> None:
         """Close the pool."""
 
-    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply:
-        """One whole reply. Raises the error that the client is to be told."""
+    async def fetch(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    ) -> UpstreamReply:
+        """One whole reply. Raises the error that the client is to be told.
+
+        `spent_s` is how much of the request's time has gone already.
+        """
         try:
-            async with asyncio.timeout(self._timeouts.request), self.open(method, path, headers, body) as reply:
+            async with (
+                asyncio.timeout(self._timeouts.request - spent_s),
+                self.open(method, path, headers, body) as reply,
+            ):
                 return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply))
         except self._caught as error:
             raise from_sdk_exception(self._provider, error, *self._secrets) from error
 
     @asynccontextmanager
-    async def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[OpenStream]:
+    async def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
-            async with asyncio.timeout(self._timeouts.request) as clock:
+            async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
                 async with self.open("POST", path, headers, body) as reply:
                     yield _SdkStream(self._provider, reply, clock, self._timeouts)
         except self._caught as error:

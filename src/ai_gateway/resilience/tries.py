@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from typing import Any, Protocol, override
+from typing import Protocol
 
 import structlog
 
@@ -24,6 +24,7 @@ from ai_gateway.errors import (
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Passage, State
+from ai_gateway.resilience.opened import Opened, first_of
 from ai_gateway.resilience.retry import RetryPolicy
 
 ATTEMPTS_HEADER = "x-gateway-attempts"
@@ -97,7 +98,7 @@ class Resilience:
                 target = await tries.begin()
                 try:
                     items = ask(target)
-                    first = await tries.in_time(_first(items))
+                    first = await tries.in_time(first_of(items))
                 except GatewayError as error:
                     tries.failed(error)
                 else:
@@ -173,6 +174,8 @@ class _Tries[T: Target]:
 
     def failed(self, error: GatewayError) -> None:
         """Take note. Raises the error if it is the caller's to mend, or when there is nothing left to try."""
+        if not isinstance(error, UpstreamError):
+            self._nobody_was_asked()
         self._tell_breaker(error)
         provider = self._targets[self._at].provider
         if len(self._targets) > 1:  # somebody else may answer at once, which no pause can beat
@@ -184,6 +187,12 @@ class _Tries[T: Target]:
             raise error
         self._log(provider, error, pause)
         self._pause = pause
+
+    def _nobody_was_asked(self) -> None:
+        self._made -= 1
+        del self._call.reply_headers[ATTEMPTS_HEADER]
+        if self._made:
+            self._call.reply_headers[ATTEMPTS_HEADER] = str(self._made)
 
     def _pause_after(self, provider: Provider, error: GatewayError) -> float | None:
         self._failed += 1
@@ -255,39 +264,3 @@ def is_outage(error: GatewayError) -> bool:
     if isinstance(error, UpstreamInvalidResponse | UpstreamUnavailable):
         return False
     return error.upstream_status is None or error.upstream_status >= 500
-
-
-async def _first[Item](items: AsyncGenerator[Item]) -> Item | None:
-    """The first item, if there is one; whatever else happens instead, the generator is closed then."""
-    try:
-        return await anext(items, None)
-    except BaseException:
-        await items.aclose()
-        raise
-
-
-class Opened[Item](AsyncGenerator[Item]):
-    """A generator whose first item has been taken out already, put back together at no cost for the others."""
-
-    def __init__(self, first: Item, rest: AsyncGenerator[Item]) -> None:
-        self._first: list[Item] = [first]
-        self._rest = rest
-
-    @override
-    def __anext__(self) -> Any:
-        return self._give() if self._first else self._rest.__anext__()
-
-    async def _give(self) -> Item:
-        return self._first.pop()
-
-    @override
-    def asend(self, value: Any) -> Any:
-        return self._rest.asend(value)
-
-    @override
-    def athrow(self, *error: Any) -> Any:
-        return self._rest.athrow(*error)
-
-    @override
-    async def aclose(self) -> None:
-        await self._rest.aclose()

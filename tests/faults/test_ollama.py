@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import GatewayError, UpstreamTimeout
-from ai_gateway.observability.counts import dropped_counts
+from ai_gateway.observability.counts import Event, counted
 from ai_gateway.providers.egress import Egress
 from ai_gateway.providers.ollama import Ollama
 from ai_gateway.providers.rows import ROWS
@@ -374,7 +374,7 @@ async def test_what_has_no_place_inside_a_message_is_counted(upstream: Upstream)
     finally:
         await provider.aclose()
     assert call.dropped == {"messages.name", "messages.own", "parallel_tool_calls"}
-    counts = {field: count for (name, field), count in dropped_counts().items() if name == "counted"}
+    counts = {field: count for (name, field), count in counted(Event.DROPPED).items() if name == "counted"}
     assert counts == {"other": 1, "parallel_tool_calls": 1}
 
 

@@ -17,6 +17,7 @@ import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
 from ai_gateway.api.assembly import Assembly
 from ai_gateway.api.docs import docs_routes
+from ai_gateway.api.meters import Meters
 from ai_gateway.api.ollama import OllamaHandlers
 from ai_gateway.api.openai import OpenAIHandlers
 from ai_gateway.api.status import Lifecycle, StatusHandlers
@@ -74,6 +75,7 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
     app.state.lifecycle = lifecycle
     app.state.gateway = gateway
     app.state.settings = settings
+    app.state.meters = Meters(gateway, admission, room)
     app.state.reload = assembly.reload
     return app
 

@@ -3,6 +3,7 @@
 from typing import Self
 
 from ai_gateway.errors import Overloaded
+from ai_gateway.observability.counts import Event, count
 
 
 class Admission:
@@ -14,11 +15,10 @@ class Admission:
     def __init__(self, most: int) -> None:
         self.most = most
         self.inside = 0
-        self.refused = 0
 
     def __enter__(self) -> Self:
         if self.inside >= self.most:
-            self.refused += 1
+            count(Event.OVERLOAD, "requests")
             raise Overloaded
         self.inside += 1
         return self
@@ -33,7 +33,6 @@ class BodyRoom:
     def __init__(self, most: int) -> None:
         self.most = most
         self.held = 0
-        self.refused = 0
 
 
 class Share:
@@ -48,7 +47,7 @@ class Share:
     def expect(self, size: int) -> None:
         """Raise Overloaded if so much would not fit now. Nothing is kept free for who has only announced it."""
         if self._room.held + size > self._room.most:
-            self._room.refused += 1
+            count(Event.OVERLOAD, "bodies")
             raise Overloaded("request bodies", headers={"connection": "close"})
 
     def take(self, size: int) -> None:

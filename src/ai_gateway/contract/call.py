@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, JsonValue
 
-from ai_gateway.observability.counts import count_repair
+from ai_gateway.observability.counts import Event, count
 
 _LONGEST_NAME = 256
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
@@ -43,7 +43,7 @@ class Call:
     def repaired(self, provider: str, rules: Iterable[str]) -> None:
         """Note what had to be mended in the provider's reply: counted, and said in a header while there is time."""
         for rule in rules:
-            count_repair(provider, rule)
+            count(Event.REPAIR, provider, rule)
             self.repairs.add(rule)
         if self.repairs:
             self.reply_headers["x-gateway-repaired"] = ",".join(sorted(self.repairs))

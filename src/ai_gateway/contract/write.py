@@ -11,6 +11,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import GatewayError, Unavailable
+from ai_gateway.observability.counts import Event, count
 
 _JSON = b"application/json"
 _STREAM_HEADERS = [
@@ -82,8 +83,14 @@ async def send_stream(
             await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
             raise
         except Exception as error:  # the status is out, so every failure has to be told in the stream
+            count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(error))
             last = framing.framed(rendered(error))
         await send({"type": "http.response.body", "body": last})
+
+
+def _code_of(error: Exception) -> str:
+    """The kind of failure, in our own words: an upstream's would be without number."""
+    return (type(error).code if isinstance(error, GatewayError) else None) or "internal_error"
 
 
 async def _send_item(send: Send, call: Call, framing: Framing, item: BaseModel) -> None:

@@ -1,29 +1,36 @@
-"""What was mended and what was left out, counted for each provider: the hooks that metrics read."""
+"""What happened, counted by kind: the hooks that metrics read. The counts are those of this process since it began."""
 
 from collections import Counter
-
-_REPAIRS: Counter[tuple[str, str]] = Counter()
-_DROPPED: Counter[tuple[str, str]] = Counter()
+from enum import StrEnum
 
 
-def count_repair(provider: str, rule: str) -> None:
-    """One more application of a rule to a reply or chunk."""
-    _REPAIRS[provider, rule] += 1
+class Event(StrEnum):
+    """What is counted, each with its labels. No label is chosen by a caller or an upstream: counts must not grow."""
+
+    REPAIR = "repair"
+    """provider, rule: applied to a reply or chunk."""
+    DROPPED = "dropped"
+    """provider, field: had no effect in a request. Fields that no contract names are one, `other`."""
+    RETRY = "retry"
+    """provider: asked because a try before it had failed, there or elsewhere."""
+    BREAKER_OPENED = "breaker_opened"
+    """provider: left alone from then on."""
+    BREAKER_REFUSED = "breaker_refused"
+    """provider: a call that was not made."""
+    BROKEN_STREAM = "broken_stream"
+    """provider, code: the stream ended in an error event."""
+    OVERLOAD = "overload"
+    """what there was too much of, `requests` or `bodies`: a request that was turned away."""
 
 
-def count_dropped(provider: str, field: str) -> None:
-    """One more request whose field had no effect.
-
-    Fields that no contract names count as `other`: callers choose them, and a counter for each would grow without end.
-    """
-    _DROPPED[provider, field] += 1
+_COUNTS: dict[Event, Counter[tuple[str, ...]]] = {event: Counter() for event in Event}
 
 
-def repair_counts() -> dict[tuple[str, str], int]:
-    """Applications so far, by provider and rule."""
-    return dict(_REPAIRS)
+def count(event: Event, *labels: str) -> None:
+    """It happened once more."""
+    _COUNTS[event][labels] += 1
 
 
-def dropped_counts() -> dict[tuple[str, str], int]:
-    """Requests so far, by provider and field."""
-    return dict(_DROPPED)
+def counted(event: Event) -> dict[tuple[str, ...], int]:
+    """How often so far, by labels."""
+    return dict(_COUNTS[event])

@@ -18,7 +18,7 @@ from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
-from ai_gateway.observability.counts import count_dropped
+from ai_gateway.observability.counts import Event, count
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
 
 DROPPED_HEADER = "x-gateway-dropped-params"
@@ -101,7 +101,7 @@ def name_dropped(call: Call, provider: str, fields: Iterable[str]) -> None:
     """Name and count what the provider does not get, beside what was named already: fields, or paths inside them."""
     named = set(fields)
     for field in _countable(named) - _countable(call.dropped):
-        count_dropped(provider, field)
+        count(Event.DROPPED, provider, field)
     call.dropped |= named
     if call.dropped:
         call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ai_gateway.errors import UpstreamUnavailable
+from ai_gateway.observability.counts import Event, count
 
 type State = Literal["closed", "open", "half-open"]
 
@@ -49,6 +50,7 @@ class Breaker:
             return passage
         left = self._left(self._opened)
         if left > 0 or self._probe is not None:
+            count(Event.BREAKER_REFUSED, self._provider)
             raise UpstreamUnavailable(
                 f"Provider '{self._provider}' fails at the moment and is not asked: try again later.",
                 headers={"retry-after": str(max(1, math.ceil(left)))},
@@ -70,12 +72,16 @@ class Breaker:
         now = self._clock()
         if self._opened is not None:  # calls that were let through before it opened say nothing new
             if passage is self._probe:
-                self._opened = now
                 self._probe = None
+                self._open(now)
             return
         self._failures.append(now)
         if len(self._failures) == self._policy.threshold and now - self._failures[0] <= self._policy.window:
-            self._opened = now
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        self._opened = now
+        count(Event.BREAKER_OPENED, self._provider)
 
     def gave_up(self, passage: "Passage") -> None:
         """The call ended without telling anything about the upstream: its caller left."""

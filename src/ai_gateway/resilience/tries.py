@@ -22,6 +22,7 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from ai_gateway.observability.counts import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Passage, State
 from ai_gateway.resilience.opened import Opened, first_of
@@ -157,6 +158,7 @@ class _Tries[T: Target]:
                 self._move_on(error)
         self._made += 1
         if self._made > 1:
+            count(Event.RETRY, target.provider.name)
             self._call.begin_again(self._headers)
         self._call.reply_headers[ATTEMPTS_HEADER] = str(self._made)
         return target

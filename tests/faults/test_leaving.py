@@ -80,6 +80,16 @@ async def test_the_upstream_is_left_within_a_second(
     await all_gone(gateway)
 
 
+async def test_a_client_that_leaves_is_no_failure_in_the_log(gateway: LiveGateway, upstream: Upstream) -> None:
+    async with connection(gateway.port) as (reader, writer):
+        writer.write(post("chat", "drip#log", stream=True))
+        await reader.readexactly(300)
+    assert await asyncio.to_thread(upstream.last("drip#log").gone.wait, 3)
+    await all_gone(gateway)
+    assert "client left" in gateway.log()
+    assert "request failed" not in gateway.log()
+
+
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 async def test_a_client_that_has_sent_a_large_body_is_seen_to_leave_as_well(
     gateway: LiveGateway, upstream: Upstream, how: str

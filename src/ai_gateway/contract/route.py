@@ -146,7 +146,8 @@ class Exchange:
             self.share.leave()
 
     def _rendered(self, error: Exception) -> bytes:
-        self._log_failure(error)
+        if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
+            self._log_failure(error)
         return self.boundary.render(as_gateway_error(error))
 
     def _log_failure(self, error: Exception) -> None:
@@ -198,7 +199,7 @@ class ContractRouter:
                 except Overloaded as error:
                     await exchange.refuse(error)
                 except ClientGone:
-                    _log.info("client left", operation=operation)
+                    _log.info("client left", request_id=scope.get("request_id"), operation=operation)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
                 finally:

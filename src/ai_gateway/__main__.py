@@ -1,5 +1,18 @@
-"""`python -m ai_gateway` is the command line."""
+"""`python -m ai_gateway` is the command line, and so is the console script."""
 
-from ai_gateway.cli import main
+import sys
 
-main()
+from ai_gateway.server.early import expect_signals
+
+
+def main() -> None:
+    """Expect signals before anything else is imported, which takes most of the start."""
+    if sys.argv[1:2] == ["serve"]:
+        expect_signals()
+    from ai_gateway.cli import main as command_line  # noqa: PLC0415 - see above
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -88,6 +88,36 @@ def test_a_worker_that_dies_is_replaced_and_the_others_serve_on(gateway: LiveGat
     assert '"exit_code":-9' in gateway.log().replace(" ", "")
 
 
+def test_a_worker_that_is_killed_takes_its_own_streams_and_no_others(gateway: LiveGateway, upstream: Upstream) -> None:
+    eventually(lambda: len(workers_of(gateway)) == 2)
+    ends: list[str] = []
+
+    def stream(number: int) -> None:
+        body = {"model": f"paced#killed-{number}", **CHAT, "stream": True}
+        url = f"{gateway.base_url}/lab/v1/chat/completions"
+        try:
+            ends.append(httpx2.post(url, json=body, headers=KEY, timeout=20, trust_env=False).text[-14:])
+        except httpx2.TransportError:
+            ends.append("broken")
+
+    clients = [threading.Thread(target=stream, args=(number,)) for number in range(12)]
+    for client in clients:
+        client.start()
+    seen = [upstream.last(f"paced#killed-{number}") for number in range(12)]
+    held = {worker: len(worker.net_connections("tcp")) for worker in workers_of(gateway)}
+    victim = max(held, key=lambda worker: held[worker])
+    time.sleep(0.3)
+    victim.kill()
+    killed = time.monotonic()
+    for client in clients:
+        client.join()
+    assert set(ends) <= {"broken", "data: [DONE]\n\n"}, "half an answer that looks whole, or the other way about"
+    assert "broken" in ends
+    broken = [each for each in seen if each.gone.is_set() and each.gone_at - killed < 0.5]
+    assert len(broken) == ends.count("broken"), "the upstream was left at once for those, and only for those"
+    assert ask(gateway) == 200
+
+
 def test_sigterm_lets_streams_end_and_leaves_nobody(gateway: LiveGateway, upstream: Upstream) -> None:
     """One exit code 0, no process, and a port that refuses."""
     workers = workers_of(gateway)

@@ -62,15 +62,6 @@ class Presence:
             self._task.uncancel()
         return self._gone
 
-    @property
-    def owned(self) -> bool:
-        """Whether our own server runs this, so that only it or the client can have cancelled the task."""
-        return self._connection is not None
-
-    def stop_was_told(self) -> None:
-        """The server stops: the client has been told, so the cancellation has done its work."""
-        self._task.uncancel()
-
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass

@@ -114,10 +114,7 @@ class Exchange:
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
-                    await self.fail(STOPPING)
-                    if not presence.owned:
-                        raise
-                    presence.stop_was_told()
+                    raise
         finally:
             work.close()  # it never ran if the client had left already
 
@@ -202,6 +199,10 @@ class ContractRouter:
                     _log.info("client left", request_id=scope.get("request_id"), operation=operation)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
+                except asyncio.CancelledError:
+                    await exchange.fail(STOPPING)
+                    if "connection" not in scope:  # our own server cancels only to stop, and the client knows it now
+                        raise
                 finally:
                     exchange.leave()
 

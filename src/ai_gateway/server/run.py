@@ -18,15 +18,17 @@ from fastapi import FastAPI
 
 from ai_gateway.config.settings import Settings, SettingsError
 from ai_gateway.middleware.security_headers import REFUSAL_LINES
+from ai_gateway.server.early import note_reload, reload_wanted, terminal_is_gone
 from ai_gateway.server.pid_file import pid_file, pid_path
 from ai_gateway.server.protocol import HttpProtocol
-from ai_gateway.server.workers import Place, Supervisor, terminal_is_gone
+from ai_gateway.server.workers import Place, Supervisor
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
 KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 _UNSENT = 32 * 1024
 _TICK_S = 0.05
+_HURRY_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +50,7 @@ class GatewayServer(uvicorn.Server):
         if self._place.parent is not None:
             asyncio.get_running_loop().add_reader(self._place.parent, self._be_orphaned, self._place.parent)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        if self._place.outdated:
+        if self._place.outdated or reload_wanted():
             self._reload()
         if sockets and self._place.first:
             self._announce(sockets[0].getsockname()[1])
@@ -76,6 +78,17 @@ class GatewayServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._take_leave()
         await super().shutdown(sockets)
+        if self.force_exit:
+            await self._hurry()
+
+    async def _hurry(self) -> None:
+        """Tell whoever still waits, and end what the application runs: uvicorn would leave both as they are."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HURRY_S):
+                for task in self.server_state.tasks:
+                    task.cancel()
+                await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+                await self.lifespan.shutdown()
 
     async def _take_leave(self) -> None:
         """Go on taking connections for a moment while requests are in flight.
@@ -94,9 +107,9 @@ class GatewayServer(uvicorn.Server):
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._app.state.lifecycle.draining = True
-        # Only a second Ctrl-C ends it at once. One that a terminal sends to every process of a group may come after the
-        # SIGTERM that the supervisor makes of its own.
-        self.force_exit |= self._interrupted and sig == signal.SIGINT
+        # Only SIGQUIT or a second Ctrl-C ends it at once. One that a terminal sends to every process of a group may
+        # come after the SIGTERM that the supervisor makes of its own.
+        self.force_exit |= sig == signal.SIGQUIT or (self._interrupted and sig == signal.SIGINT)
         self._interrupted |= sig == signal.SIGINT
         self.should_exit = True
 
@@ -104,7 +117,9 @@ class GatewayServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         # uvicorn raises the signal again after a clean stop, so that a stop on request would look like a crash.
-        handlers = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {
+            sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+        }
         try:
             yield
         finally:
@@ -153,7 +168,7 @@ def _allow_many_connections() -> None:
 def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
     settings: Settings = app.state.settings
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody can act on it; its default is to end the process
+    signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
     with pid_file(pid_path(sock.getsockname()[1])):
         _run(app, sock, announce, settings)
 

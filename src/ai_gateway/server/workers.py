@@ -4,7 +4,6 @@ They are forked from a process that has built the application and started nothin
 connection. So they share its memory, and a replacement begins where the first ones did.
 """
 
-import errno
 import os
 import signal
 import socket
@@ -17,6 +16,8 @@ from types import FrameType
 
 import structlog
 from uvicorn.config import STARTUP_FAILURE
+
+from ai_gateway.server.early import note_reload, reload_wanted, terminal_is_gone
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_S = 0.05
@@ -43,15 +44,6 @@ class Place:
     outdated: bool = False
 
 
-def terminal_is_gone() -> bool:
-    """Whether a SIGHUP says that the terminal in which this was started has been closed, and not that one is wanted."""
-    try:
-        os.tcgetpgrp(0)
-    except OSError as error:
-        return error.errno == errno.EIO
-    return False
-
-
 class Supervisor:
     """Keeps `count` processes at work until it is told to stop, and ends with the exit code that `run` returns.
 
@@ -68,7 +60,8 @@ class Supervisor:
         self._due: list[float] = []
         self._soon = 0
         self._code = 0
-        self._outdated = False
+        self._outdated = reload_wanted()
+        self._interrupted = False
         self._kill_at: float | None = None
         self._told: list[int] = []
         self._parent, self._life = os.pipe()
@@ -107,9 +100,10 @@ class Supervisor:
                 self._outdated = True
                 self._send(signal.SIGHUP)
                 continue
-            # A second Ctrl-C means at once; a first one that a terminal sends to workers too must not count double.
-            again = self._kill_at is not None and sig == signal.SIGINT
-            self._stop(signal.SIGINT if again else signal.SIGTERM)
+            # A second Ctrl-C means at once, which only SIGQUIT says to a worker that no terminal has told of the first.
+            again = self._interrupted and sig == signal.SIGINT
+            self._interrupted |= sig == signal.SIGINT
+            self._stop(signal.SIGQUIT if again else signal.SIGTERM)
 
     def _stop(self, sig: signal.Signals) -> None:
         if self._kill_at is None:
@@ -133,7 +127,7 @@ class Supervisor:
             os.close(self._life)
             for sig in _SIGNALS:
                 signal.signal(sig, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, note_reload)
         else:
             self._started[pid] = time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGHUP))

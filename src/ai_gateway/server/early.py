@@ -1,0 +1,44 @@
+"""What signals mean until there is a server to act on them: the start takes a second, most of it imports.
+
+Left alone, SIGINT would print where the imports were, SIGHUP would end the process, and SIGTERM would be ignored where
+the gateway is the first process of a container.
+"""
+
+import errno
+import os
+import signal
+from types import FrameType
+
+_told: list[int] = []
+
+
+def expect_signals() -> None:
+    """From now on, whoever stops the gateway stops it at once, and a reload is remembered."""
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sig, _end)
+    signal.signal(signal.SIGHUP, note_reload)
+
+
+def _end(_sig: int, _frame: FrameType | None) -> None:
+    os._exit(0)  # nothing has begun that would have to end
+
+
+def note_reload(sig: int, frame: FrameType | None) -> None:
+    """Handle SIGHUP: remember it for `reload_wanted`, or end if the terminal has gone."""
+    if terminal_is_gone():
+        _end(sig, frame)
+    _told.append(sig)
+
+
+def reload_wanted() -> bool:
+    """Whether a reload was asked for before anybody could do it."""
+    return bool(_told)
+
+
+def terminal_is_gone() -> bool:
+    """Whether a SIGHUP says that the terminal in which this was started has been closed, and not that one is wanted."""
+    try:
+        os.tcgetpgrp(0)
+    except OSError as error:
+        return error.errno == errno.EIO
+    return False

@@ -1,6 +1,7 @@
 """From every exception of the SDKs, and of the HTTP client beneath them, to the error a client is told."""
 
 import inspect
+import ssl
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, cast
@@ -89,6 +90,7 @@ def test_every_exception_is_caught_and_has_an_error(cls: type[Exception]) -> Non
         (httpx.DecodingError, "upstream_invalid_response"),
         (httpcore.PoolTimeout, "upstream_timeout"),
         (ConnectionRefusedError, "upstream_unreachable"),
+        (ssl.SSLCertVerificationError, "upstream_unreachable"),
     ],
 )
 def test_what_happened_is_told_apart(cls: type[Exception], code: str) -> None:

@@ -55,9 +55,15 @@ def from_sdk_exception(provider: str, error: Exception, *secrets: str) -> Gatewa
         detail = detail.replace(secret, "[key]")
     if any(isinstance(cause, _TOO_SLOW) or "Timeout" in type(cause).__name__ for cause in causes):
         return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", detail=detail)
-    if any(isinstance(cause, _GARBLED) or "Validation" in type(cause).__name__ for cause in causes):
+    if any(_is_garbled(cause) for cause in causes):
         return UpstreamInvalidResponse(f"Provider '{provider}' broke off or garbled its reply.", detail=detail)
     return UpstreamUnreachable(f"Provider '{provider}' cannot be reached. Try again.", detail=detail)
+
+
+def _is_garbled(cause: BaseException) -> bool:
+    if isinstance(cause, OSError):  # a certificate that is not trusted is a ValueError too
+        return False
+    return isinstance(cause, _GARBLED) or "Validation" in type(cause).__name__
 
 
 def _refusal(provider: str, error: Exception, secrets: Sequence[str]) -> GatewayError | None:

@@ -1,0 +1,126 @@
+"""Upstreams that no connection reaches: 502 at once, held against them by their breaker, and somebody else is asked."""
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
+
+WIRES = ("openai", "anthropic", "ollama", "cerebras")
+NOWHERE = "http://nowhere.invalid"  # a name that nobody may ever have
+CONNECT_S = 1.0
+FAULTS = ("refused", "no such name", "a certificate that nobody trusts", "no answer to the greeting")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate that it has signed itself."""
+    openssl = shutil.which("openssl") or ""
+    if not openssl:
+        missing = "openssl is not installed: certificates are made with it"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    path = tmp_path_factory.mktemp("tls") / "self-signed.pem"
+    subject = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    command = [openssl, "req", "-x509", *kind, *subject, "-keyout", str(path), "-out", str(path.with_suffix(".crt"))]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
+    return path
+
+
+@contextmanager
+def self_signed(certificate: Path) -> Iterator[str]:
+    """A server that would answer, if anybody trusted it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(lambda _, writer: writer.close(), HOST, 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"https://{HOST}:{server.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
+        server.close()
+        loop.close()
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """A port that takes connections and says nothing, not even in the handshake."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(64)
+        yield f"https://{HOST}:{listener.getsockname()[1]}"
+
+
+class Live:
+    """A gateway, and what is wrong with all its upstreams."""
+
+    def __init__(self, gateway: LiveGateway, fault: str) -> None:
+        self.gateway = gateway
+        self.expected = (504, "upstream_timeout") if fault == FAULTS[3] else (502, "upstream_unreachable")
+
+    def ask(self, path: str, model: str, *, stream: bool = False) -> httpx2.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5, "stream": stream}
+        headers = {"authorization": f"Bearer {TEST_KEY}"}
+        url = f"{self.gateway.base_url}{path}/chat/completions"
+        return httpx2.post(url, json=body, headers=headers, timeout=20, trust_env=False)
+
+
+@pytest.fixture(scope="module", params=FAULTS)
+def live(request: pytest.FixtureRequest, certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Every wire, towards an upstream with this fault; `/v1` with the model `route-<wire>` may ask the built-in one."""
+    with self_signed(certificate) as untrusted, silent() as mute:
+        url = dict(zip(FAULTS, (f"http://{HOST}:{free_port()}", NOWHERE, untrusted, mute), strict=True))[request.param]
+        config = tmp_path_factory.mktemp("config") / "gateway.toml"
+        routes = "".join(f'[routes."route-{wire}"]\ntargets = ["{wire}/any", "custom/custom-chat"]\n' for wire in WIRES)
+        config.write_text(routes, encoding="utf-8")
+        with running_gateway(
+            GATEWAY_CONFIG=str(config),
+            ALLOWED_API_KEYS=TEST_KEY,
+            OPENAI_BASE_URL=f"{url}/v1",
+            OPENAI_API_KEY="sk-none-0123456789",
+            ANTHROPIC_BASE_URL=url,
+            ANTHROPIC_API_KEY="sk-none-0123456789",
+            OLLAMA_HOST=url,
+            CEREBRAS_BASE_URL=url,
+            CEREBRAS_API_KEY="sk-none-0123456789",
+            CONNECT_TIMEOUT_S=str(CONNECT_S),
+            MAX_RETRIES="0",
+            BREAKER_THRESHOLD="3",
+            BREAKER_PAUSE_S="60",
+        ) as gateway:
+            yield Live(gateway, request.param)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_it_is_told_in_time_held_against_the_upstream_and_another_target_answers(live: Live, wire: str) -> None:
+    for stream in (False, True):
+        started = time.monotonic()
+        reply = live.ask(f"/{wire}/v1", "any", stream=stream)
+        assert time.monotonic() - started < CONNECT_S + 1
+        assert (reply.status_code, reply.json()["error"]["code"]) == live.expected
+        assert (reply.headers["x-gateway-provider"], reply.headers["x-gateway-attempts"]) == (wire, "1")
+        assert HOST not in reply.text
+        assert "nowhere" not in reply.text
+    fallen_back = live.ask("/v1", f"route-{wire}")
+    assert (fallen_back.status_code, fallen_back.headers["x-gateway-provider"]) == (200, "custom")
+    assert fallen_back.headers["x-gateway-attempts"] == "2"
+    started = time.monotonic()
+    refused = live.ask(f"/{wire}/v1", "any")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "upstream_unavailable")
+    assert time.monotonic() - started < 0.5
+    assert "Traceback" not in live.gateway.log()

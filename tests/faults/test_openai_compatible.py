@@ -6,6 +6,8 @@ import json
 import signal
 import socket
 import struct
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -402,12 +404,42 @@ def test_a_missing_vector_is_an_invalid_response(relay: LiveGateway) -> None:
     assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
 
 
-@pytest.mark.parametrize("model", ["huge-body", "gzip-bomb"])
-def test_a_reply_without_end_is_cut_and_not_kept(relay: LiveGateway, model: str) -> None:
-    before = relay.rss()
-    response = ask(relay, model)
-    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
-    assert relay.rss() - before < 100 * 2**20
+@contextlib.contextmanager
+def peak_of(live: LiveGateway) -> Iterator[list[int]]:
+    """By how many bytes the gateway's memory has risen at most while the block ran; the list has it afterwards."""
+    before, stop, risen = live.rss(), threading.Event(), [0]
+
+    def watch() -> None:
+        while not stop.wait(0.002):
+            risen[0] = max(risen[0], live.rss() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield risen
+    finally:
+        stop.set()
+        watcher.join()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("model", ["huge-body", "endless-body", "gzip-bomb", "fat-header", "stream-giant-line"])
+def test_a_reply_without_end_is_cut_and_not_kept(
+    relay: LiveGateway, upstream: Upstream, model: str, stream: bool
+) -> None:
+    labelled = f"{model}#{stream}"
+    ask(relay, "good", stream=stream)
+    with peak_of(relay) as risen:
+        response = ask(relay, labelled, stream=stream)
+    if model == "stream-giant-line" and stream:
+        assert "upstream_invalid_response" in response.text
+    else:
+        assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
+    assert upstream.last(labelled).gone.wait(2), "it is still being listened to"
+    # What does not say its size is read up to the cap on replies.
+    most = 64 + 16 if model == "endless-body" or (model == "stream-giant-line" and not stream) else 50
+    sys.stdout.write(f"{model}: {risen[0] / 2**20:.1f} MB\n")
+    assert risen[0] < most * 2**20
 
 
 # -- connections that break --
@@ -496,11 +528,6 @@ def test_a_stream_that_breaks_ends_in_an_error_event_and_is_not_done(
     assert all(not choice["finish_reason"] for chunk in got.chunks for choice in chunk["choices"])
 
 
-def test_an_upstream_that_sends_too_much_is_not_listened_to_any_longer(relay: LiveGateway, upstream: Upstream) -> None:
-    assert events_of(ask(relay, "stream-giant-line#left", stream=True)).error is not None
-    assert upstream.last("stream-giant-line#left").gone.wait(1)
-
-
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 
@@ -546,13 +573,6 @@ def test_json_that_is_refused_from_clients_is_refused_from_upstreams(
     )
     response = ask(relay, "odd-json")
     assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
-
-
-def test_a_header_of_2_mb_is_not_read_to_its_end(relay: LiveGateway, upstream: Upstream) -> None:
-    upstream.program("fat-header", b"HTTP/1.1 200 OK\r\nx-fat: " + b"a" * 2_000_000 + b"\r\n\r\n")
-    response = ask(relay, "fat-header")
-    assert response.status_code == 502
-    assert error_of(response)["code"].startswith("upstream_")
 
 
 # -- clients that leave --

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,44 @@ def test_retries_come_to_an_end(upstream: Upstream, retries: str, asked: int) ->
     assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
     assert len(upstream.seen(model)) == asked
     assert response.headers["x-gateway-attempts"] == str(asked)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 529])
+def test_every_failure_of_an_upstream_is_tried_three_times_and_is_a_502_then(
+    calm: LiveGateway, upstream: Upstream, status: int
+) -> None:
+    response = ask(calm, f"status-{status}#all", stream=status == 503)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
+    times = [seen.at for seen in upstream.seen(f"status-{status}#all")]
+    assert len(times) == 3
+    assert times[1] - times[0] < 0.5 + 0.2, "the first pause is drawn from half a second"
+    assert times[2] - times[1] < 1 + 0.2, "the second from one"
+
+
+def refusing(status: int, retry_after: str) -> bytes:
+    head = f"HTTP/1.1 {status} No\r\nretry-after: {retry_after}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    return head.encode()
+
+
+def test_a_wait_that_the_upstream_asks_for_is_kept_if_it_is_short(calm: LiveGateway, upstream: Upstream) -> None:
+    upstream.program("soon", refusing(503, "0.6"))
+    assert ask(calm, "soon").status_code == 502
+    times = [seen.at for seen in upstream.seen("soon")]
+    assert len(times) == 3
+    assert all(0.6 <= then - now < 1 for now, then in pairwise(times))
+
+
+@pytest.mark.parametrize(("status", "told"), [(503, 502), (429, 429)])
+@pytest.mark.parametrize("wait", ["3600", "Wed, 21 Oct 2037 07:28:00 GMT"], ids=["an hour", "a date"])
+def test_a_long_wait_is_the_callers_to_keep_and_is_told_as_it_was(
+    calm: LiveGateway, upstream: Upstream, status: int, told: int, wait: str
+) -> None:
+    model = f"late-{status}-{wait[:3]}"
+    upstream.program(model, refusing(status, wait))
+    response = ask(calm, model)
+    assert (response.status_code, response.headers["retry-after"]) == (told, wait)
+    if wait.isdecimal() or status == 429:
+        assert len(upstream.seen(model)) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 422, 429])

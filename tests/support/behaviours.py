@@ -412,10 +412,24 @@ def _bomb() -> bytes:
 
 @behaviour("huge-body")
 async def huge_body(exchange: Exchange) -> None:
-    """100 MB of white space where JSON was expected."""
-    await exchange.raw(head(200, {"content-type": "application/json", "content-length": str(100 * 2**20)}))
-    for _ in range(1600):
+    """300 MB of white space where JSON was expected, announced as what it is."""
+    await exchange.raw(head(200, {"content-type": "application/json", "content-length": str(300 * 2**20)}))
+    for _ in range(4800):
         await exchange.raw(b" " * 2**16)
+
+
+@behaviour("endless-body")
+async def endless_body(exchange: Exchange) -> None:
+    """The same, unannounced."""
+    await exchange.raw(head(200, {"content-type": "application/json", "transfer-encoding": "chunked"}))
+    for _ in range(4800):
+        await exchange.chunk(b" " * 2**16)
+
+
+@behaviour("fat-header")
+async def fat_header(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\nx-fat: " + b"a" * 2_000_000 + b"\r\n\r\n")
+    raise Hangup
 
 
 @behaviour("wrong-vectors")
@@ -459,8 +473,9 @@ async def stream_wrong_shape(exchange: Exchange) -> None:
 @behaviour("stream-giant-line")
 async def stream_giant_line(exchange: Exchange) -> None:
     await _begin(exchange)
-    await exchange.chunk(b"data: " + b" " * (2 * 2**20))
-    await exchange.hang()
+    await exchange.chunk(b"data: ")
+    for _ in range(4800):  # 300 MB
+        await exchange.chunk(b" " * 2**16)
 
 
 @behaviour("stream-error-first")

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Protocol
 
-from ai_gateway.config.constants import UPSTREAM_MAX_EVENT
+from ai_gateway.config.constants import UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.ndjson import LineParser
 from ai_gateway.providers.sse import EventParser
@@ -54,7 +54,7 @@ class OpenStream(ABC):
         return self._items(LineParser(UPSTREAM_MAX_EVENT))
 
     async def _items(self, parser: Parser) -> AsyncGenerator[bytes]:
-        check_encoding(self.provider, self.headers)
+        check_head(self.provider, self.headers)
         now = asyncio.get_running_loop().time
         end = now() + self._timeouts.stream
         idle = now() + self._timeouts.stream_idle
@@ -76,10 +76,13 @@ class OpenStream(ABC):
                 idle = now() + self._timeouts.stream_idle
 
 
-def check_encoding(provider: str, headers: Mapping[str, str]) -> None:
-    """Refuse a compressed reply, which was not asked for."""
+def check_head(provider: str, headers: Mapping[str, str]) -> None:
+    """Refuse a compressed reply, which was not asked for, and one that says itself that it is too large."""
     if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
         raise UpstreamInvalidResponse(f"Provider '{provider}' sent a compressed reply that was not asked for.")
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > UPSTREAM_MAX_REPLY:
+        raise too_large(provider)
 
 
 def too_large(provider: str) -> UpstreamInvalidResponse:

@@ -14,7 +14,7 @@ from typing import override
 import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
-from ai_gateway.providers.open_stream import OpenStream, check_encoding, too_large
+from ai_gateway.providers.open_stream import OpenStream, check_head, too_large
 from ai_gateway.providers.sdk_failures import HTTP_FAILURES, from_sdk_exception
 from ai_gateway.providers.transport import DRAIN_S, UpstreamReply, broken_off
 from ai_gateway.providers.upstream import Timeouts, Upstream
@@ -44,7 +44,7 @@ class BoundedTransport(httpx.AsyncHTTPTransport):
         request.headers = once_each(request.headers)
         response = await super().handle_async_request(request)
         try:
-            check_encoding(self._provider, response.headers)
+            check_head(self._provider, response.headers)
         except Exception:
             await response.aclose()
             raise

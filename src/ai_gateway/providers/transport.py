@@ -13,7 +13,7 @@ from yarl import URL
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.failures import CLIENT_FAILURES, from_exception
-from ai_gateway.providers.open_stream import OpenStream, check_encoding, too_large
+from ai_gateway.providers.open_stream import OpenStream, check_head, too_large
 from ai_gateway.providers.upstream import Timeouts
 
 _MAX_HEADER = 16 * 1024
@@ -130,7 +130,7 @@ class _HttpStream(OpenStream):
 
 async def read_all(provider: str, reply: aiohttp.ClientResponse) -> bytes:
     """The whole body, up to the cap."""
-    check_encoding(provider, reply.headers)
+    check_head(provider, reply.headers)
     parts: list[bytes] = []
     size = 0
     while part := await reply.content.readany():

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -176,7 +177,9 @@ def test_an_endless_chunked_body_is_cut_at_the_limit(strict_gateway: LiveGateway
     assert cut, "five seconds of body went in"
     assert answer is not None
     assert answer.status == 413
-    assert strict_gateway.rss() - before < 20 * 2**20
+    risen = strict_gateway.rss() - before
+    sys.stdout.write(f"endless body: {risen / 2**20:.1f} MB\n")
+    assert risen < 20 * 2**20
 
 
 def test_a_body_that_does_not_come_in_time_is_answered_408(strict_gateway: LiveGateway) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -24,6 +25,7 @@ from tests.support.upstream import Exchange, Upstream, running_upstream
 
 pytestmark = pytest.mark.anyio
 CLIENT = "ck-Zq7Vb2xM9LwT4pRd8KsY1nHf"
+KEY = {"authorization": f"Bearer {CLIENT}"}
 INTRUDER = "ik-Hn5Jc8yD3QvB6tWz2XgP9mLa"
 PROVIDER = "pk-Uf4Rk6eS1NoC7hXj3GbT5vYi"
 # Refusals that quote the key they were sent: all of it, or as much as real ones do.
@@ -34,7 +36,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "completions": {"prompt": "hello"},
     "embeddings": {"input": "hello"},
 }
-HUGE = {"huge-body", "gzip-bomb", "flood", "stream-giant-line"}
+# Those that go on until somebody leaves, or until 64 MB are read: one after the other, and a look at each.
+ENDLESS = {"endless-body", "flood", "stream-giant-line", "drip"}
+LOOK_BYTES, LOOK_S = 256 * 1024, 1.0
 
 
 def forms(key: str) -> Iterator[str]:
@@ -91,6 +95,7 @@ def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
         OPENAI_API_KEY=PROVIDER,
         LOG_LEVEL="debug",
         GRACE_PERIOD_S="1",
+        BREAKER_THRESHOLD="0",  # or most faults would never be asked for
         **IMPATIENT,
     ) as live:
         yield live
@@ -134,25 +139,48 @@ async def test_no_operation_shows_a_key_however_it_was_sent(http: httpx2.AsyncCl
 
 async def test_no_fault_shows_a_key(http: httpx2.AsyncClient, gateway: LiveGateway, upstream: Upstream) -> None:
     seen = Seen()
-    auth = {"authorization": f"Bearer {CLIENT}"}
     statuses = [f"status-{code}-{kind}" for code in (400, 401, 403, 429, 500) for kind in ("nested", "string", "html")]
-    names = [*(TABLE.keys() - HUGE), *statuses, *QUOTED, *(f"{name}-part" for name in QUOTED)]
+    names = [*(TABLE.keys() - ENDLESS), *statuses, *QUOTED, *(f"{name}-part" for name in QUOTED)]
 
     async def ask(url: str, body: dict[str, Any]) -> None:
-        seen.add(await http.post(url, json=body, headers=auth))
+        seen.add(await http.post(url, json=body, headers=KEY))
 
     async with asyncio.TaskGroup() as group:
         for path, body in BODIES.items():
             for stream in ({}, {"stream": True}) if path != "embeddings" else ({},):
                 for name in names:
                     model = {"model": f"{name}#{path}", **body, **stream}
-                    if not (name == "drip" and stream):  # it ends by itself, half a minute later
-                        group.create_task(ask(f"/openai/v1/{path}", model))
+                    group.create_task(ask(f"/openai/v1/{path}", model))
                 for name in FAULTS:
                     group.create_task(ask(f"/custom/v1/{path}", {"model": name, **body, **stream}))
-    assert len(upstream.requests) > 200
+    asked = {f"{name}#{path}" for name in names for path in BODIES}
+    assert asked <= {seen.model for seen in upstream.requests}
     assert {seen.header("authorization") for seen in upstream.requests} == {f"Bearer {PROVIDER}"}
     assert_clean("\n".join(seen.parts), "a reply")
+    assert_clean(gateway.log(), "the log")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", sorted(ENDLESS))
+async def test_no_fault_without_end_shows_a_key(
+    http: httpx2.AsyncClient, gateway: LiveGateway, upstream: Upstream, name: str, stream: bool
+) -> None:
+    model = f"{name}#look-{stream}"
+    body = {"model": model, **BODIES["chat/completions"], "stream": stream}
+    seen = Seen()
+    with suppress(TimeoutError):
+        async with (
+            asyncio.timeout(LOOK_S),
+            http.stream("POST", "/openai/v1/chat/completions", json=body, headers=KEY) as reply,
+        ):
+            seen.parts += [f"{field}: {value}" for field, value in reply.headers.items()]
+            async for part in reply.aiter_raw():
+                seen.parts.append(part.decode("latin-1"))
+                if sum(map(len, seen.parts)) > LOOK_BYTES:
+                    break
+    assert upstream.last(model).header("authorization") == f"Bearer {PROVIDER}"
+    assert await asyncio.to_thread(upstream.last(model).gone.wait, 3), "it goes on after its client has left"
+    assert_clean("".join(seen.parts), "a reply")
     assert_clean(gateway.log(), "the log")
 
 
@@ -160,9 +188,8 @@ async def test_a_request_that_holds_keys_in_its_fields_does_not_log_them(
     http: httpx2.AsyncClient, gateway: LiveGateway
 ) -> None:
     """What a caller says is the caller's; the log still has to do without it."""
-    auth = {"authorization": f"Bearer {CLIENT}"}
     body = {"model": PROVIDER, "messages": [{"role": "user", "content": INTRUDER}], "user": CLIENT, "n": "wrong"}
-    reply = await http.post(f"/custom/v1/chat/completions?key={CLIENT}", json=body, headers=auth)
+    reply = await http.post(f"/custom/v1/chat/completions?key={CLIENT}", json=body, headers=KEY)
     assert reply.status_code == 400
     assert_clean(reply.text, "the reply")
     assert_clean(gateway.log(), "the log")

@@ -377,6 +377,20 @@ def test_a_reply_that_is_none_is_an_invalid_response(relay: LiveGateway, model: 
     assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_wherever_it_leads(
+    relay: LiveGateway, upstream: Upstream, status: int, stream: bool
+) -> None:
+    model = f"moved-{status}-{stream}"
+    place = f"http://{HOST}:{upstream.port}/elsewhere"
+    upstream.program(model, f"HTTP/1.1 {status} X\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n".encode())
+    response = ask(relay, model, stream=stream)
+    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_invalid_response")
+    assert len(upstream.seen(model)) == 1
+    assert not [seen for seen in upstream.requests if seen.path == "/elsewhere"]
+
+
 @pytest.mark.parametrize("model", [*BROKEN, "stream-error-first", "stream-empty"])
 def test_a_stream_that_never_begins_keeps_a_status(relay: LiveGateway, model: str) -> None:
     response = ask(relay, model, stream=True)
@@ -481,6 +495,7 @@ def test_an_upstream_that_does_not_answer_in_time_is_a_timeout(
     started = time.monotonic()
     response = ask(impatient, labelled, stream=stream)
     took = time.monotonic() - started
+    sys.stdout.write(f"{labelled}: told after {took:.2f} s\n")
     assert (response.status_code, error_of(response)["code"]) == (504, "upstream_timeout")
     assert 0.8 < took < 4
     assert upstream.last(labelled).gone.wait(1), "the upstream is still being waited for"

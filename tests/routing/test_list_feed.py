@@ -226,6 +226,7 @@ def test_a_failed_refresh_keeps_the_last_good_list_and_a_later_one_mends_it(
         eventually(lambda: health(live)["state"] == "stale", within=15)
         report = health(live)
         assert report["problem"]
+        assert report["age_s"] > 0
         assert report["models"] == 3
         assert get(live, "/health")["status"] == "degraded"
         assert {"listed-gpt", SLASHED} <= set(ids(live))

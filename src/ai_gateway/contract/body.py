@@ -49,7 +49,7 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     # in Origin, may not: other types are what it can send anywhere without being allowed to.
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
-    _check_head(headers)
+    _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
@@ -94,7 +94,7 @@ def _check_type(headers: Mapping[str, str]) -> None:
         raise UnsupportedMediaType("The body must be JSON in UTF-8: leave the charset out.")
 
 
-def _check_head(headers: Mapping[str, str]) -> None:
+def _check_encoding(headers: Mapping[str, str]) -> None:
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed: leave the header Content-Encoding out.")
 

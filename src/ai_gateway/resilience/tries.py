@@ -192,7 +192,7 @@ class _Tries[T: Target]:
 
     def _nobody_was_asked(self) -> None:
         self._made -= 1
-        del self._call.reply_headers[ATTEMPTS_HEADER]
+        self._call.reply_headers.pop(ATTEMPTS_HEADER, None)
         if self._made:
             self._call.reply_headers[ATTEMPTS_HEADER] = str(self._made)
 

@@ -94,13 +94,13 @@ def test_everybody_is_told_and_nobody_is_left(
     ):
         clients = in_flight(live, upstream, stack)
         family = [psutil.Process(live.process.pid), *psutil.Process(live.process.pid).children()]
+        began = time.monotonic()
         for each in signals:
             live.process.send_signal(each)
             time.sleep(0.01 if HUP in signals else 0.15)
-        told = time.monotonic()
         answers = {stage: everything(client) for stage, client in clients.items()}
         assert live.process.wait(10) == 0
-        assert (time.monotonic() - told < 1.5) is at_once
+        assert (time.monotonic() - began < 1.9) is at_once
         assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
         assert "Traceback" not in live.log()
     for stage, answer in answers.items():

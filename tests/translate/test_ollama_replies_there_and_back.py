@@ -11,9 +11,23 @@ from ai_gateway.translate.ollama_wire import Reply, Vectors, read
 from ai_gateway.translate.openai_ollama_reply import chat_response, completion_response, embedding_response
 from gateway_contract.openai import models as openai
 from tests.translate.both_wires import (
-    ASKED, AT, LAW, Json, calls, counts, exact, names, on_ollama, pictures, some_words, spelled, tokens, watch,
-    words, written,
-)  # fmt: skip
+    ASKED,
+    AT,
+    LAW,
+    Json,
+    calls,
+    counts,
+    exact,
+    names,
+    on_ollama,
+    pictures,
+    some_words,
+    spelled,
+    tokens,
+    watch,
+    words,
+    written,
+)
 
 TIMES = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
 

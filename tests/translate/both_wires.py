@@ -20,7 +20,7 @@ AT = 1_767_225_600
 
 words = st.text(max_size=12)
 some_words = st.text(min_size=1, max_size=12)
-names = st.text(min_size=1, max_size=8)
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
 counts = st.integers(0, 2**40)
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(

@@ -55,8 +55,10 @@ def conversations(draw: st.DrawFn) -> list[Json]:
     return found
 
 
-TOOL = st.fixed_dictionaries({"type": st.just("function"), "function": st.fixed_dictionaries(
-    {"name": names}, optional={"description": some_words, "parameters": objects, "strict": st.booleans()})})  # fmt: skip
+FUNCTION = st.fixed_dictionaries(
+    {"name": names}, optional={"description": some_words, "parameters": objects, "strict": st.booleans()}
+)
+TOOL = st.fixed_dictionaries({"type": st.just("function"), "function": FUNCTION})
 CHAT = st.fixed_dictionaries(
     {"model": names, "messages": conversations()},
     optional={

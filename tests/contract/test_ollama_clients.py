@@ -217,7 +217,8 @@ def test_llamaindex_is_answered_though_its_results_name_no_call(sdk: Program) ->
     assert reply.json()["message"]["content"]
     assert reply.headers["x-gateway-dropped-params"] == "options.num_ctx"
     thinks = {**base, "options": {"temperature": 0.1, "num_ctx": 2048}, "keep_alive": "10m", "think": True,
-              "messages": [{"role": "user", "content": "what", "images": ["iVBORw0KGgp4eA=="]}], "tools": []}  # fmt: skip
+              "messages": [{"role": "user", "content": "what", "images": ["iVBORw0KGgp4eA=="]}], "tools": [],
+              }  # fmt: skip
     assert sdk.ask("POST", "/api/chat", thinks).json()["done_reason"] == "stop"
     texts = {"model": "custom-embedding", "input": ["a", "b", "c"], "options": {}}
     assert len(sdk.ask("POST", "/api/embed", texts).json()["embeddings"]) == 3

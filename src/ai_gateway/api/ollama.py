@@ -133,7 +133,9 @@ class OllamaHandlers(OllamaBoundary, Handlers):
             raise MissingParameter("model is required: add it.", param="model")
         with naming_model(name):
             model = await known_id(self.gateway.routing, name)
-            return shown(await self.gateway.retrieve_model(call, model))
+            found = shown(await self.gateway.retrieve_model(call, model))
+        name_dropped(call, settle(body))
+        return found
 
     @override
     async def ollama_ps(self, call: Call) -> models.OllamaPsResponse:

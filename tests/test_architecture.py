@@ -234,7 +234,7 @@ def test_no_path_of_the_contract_is_declared_in_the_source() -> None:
 
 
 def test_routes_are_made_in_the_generated_code_and_for_the_documentation_only() -> None:
-    makers = {"add_api_route", "add_route", "APIRouter", "api_route", "Route", "Mount"}
+    makers = {"add_api_route", "add_route", "APIRouter", "api_route", "Route", "Operation", "Mount"}
     using = {
         shown(path)
         for path in modules(SRC)

@@ -286,3 +286,39 @@ def test_what_mistral_does_not_know_it_refuses_in_words_that_name_it() -> None:
         fine = ask(http, "mistral", CHAT, "good", **common)
     assert (reply.status_code, reply.json()["error"]["param"]) == (422, "logprobs")
     assert fine.status_code == 200
+
+
+@pytest.mark.parametrize(("path", "takes"), [("openrouter", True), ("groq", False), ("openai", False), ("vllm", False)])
+def test_who_wants_no_thinking_on_ollamas_wire_gets_an_answer_everywhere(
+    client: httpx2.Client, upstream: Upstream, path: str, takes: bool
+) -> None:
+    body = {
+        "model": f"{path}/good#still-{path}",
+        "messages": [{"role": "user", "content": "hi"}],
+        "think": False,
+        "stream": False,
+    }
+    reply = client.post("/api/chat", json=body)
+    assert reply.status_code == 200
+    assert upstream.last(f"good#still-{path}").json.get("reasoning_effort") == ("none" if takes else None)
+    assert reply.headers.get(DROPPED_HEADER) == (None if takes else "think")
+
+
+@pytest.mark.parametrize("door", ["api/chat", "api/generate"])
+def test_another_server_under_openais_name_gets_the_limit_that_all_know(
+    client: httpx2.Client, upstream: Upstream, door: str
+) -> None:
+    asked = {"messages": [{"role": "user", "content": "hi"}]} if door == "api/chat" else {"prompt": "hi"}
+    body = {"model": "openai/good#limited", **asked, "options": {"num_predict": 5}, "stream": False}
+    assert client.post(f"/{door}", json=body).status_code == 200
+    assert upstream.last("good#limited").json["max_tokens"] == 5
+
+
+def test_openai_itself_gets_the_limit_that_all_its_models_take() -> None:
+    row = next(row for row in ROWS if row.name == "openai")
+    dropped: set[str] = set()
+    chat = {"messages": [], "max_tokens": 5, "reasoning_effort": "low"}
+    worded = row.quirks.from_other_wires(chat, dropped)
+    assert worded == {"messages": [], "max_completion_tokens": 5, "reasoning_effort": "low"}
+    assert row.quirks.from_other_wires({"prompt": "p", "max_tokens": 5}, dropped) == {"prompt": "p", "max_tokens": 5}
+    assert dropped == set()

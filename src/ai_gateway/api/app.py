@@ -25,6 +25,7 @@ from ai_gateway.config.settings import Settings, load
 from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.render import INTERNAL, Wires, ollama_envelope
+from ai_gateway.contract.route import Direct
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.middleware.access_log import AccessLogMiddleware
 from ai_gateway.middleware.cors import CorsMiddleware
@@ -80,9 +81,12 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
 class _App(FastAPI):
     @override
     def build_middleware_stack(self) -> ASGIApp:
-        """Like Starlette's, but what answers an unforeseen failure stands inside our middleware and not around it."""
+        """Like Starlette's, but what answers an unforeseen failure stands inside our middleware and not around it.
+
+        Operations of the contracts answer every failure themselves and are called without it.
+        """
         middleware, self.user_middleware = self.user_middleware, []
-        app = super().build_middleware_stack()
+        app: ASGIApp = Direct(self.router.routes, super().build_middleware_stack())
         for made, arguments, named in reversed(middleware):
             app = made(app, *arguments, **named)
         return app

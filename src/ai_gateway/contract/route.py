@@ -9,7 +9,7 @@ import asyncio
 import re
 import sys
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 from urllib.parse import unquote_to_bytes
@@ -17,8 +17,8 @@ from urllib.parse import unquote_to_bytes
 import structlog
 from pydantic import BaseModel
 from starlette.datastructures import Headers
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.admission import Admission
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
@@ -149,9 +149,30 @@ class Exchange:
         elif error.status >= 500 or error.detail:
             _log.warning("request failed", **facts, code=error.code, reason=error.message, detail=error.detail)
 
-    async def _send(self, message: Message) -> None:
+    def _send(self, message: Message) -> Awaitable[None]:  # no frame of its own for each event of a stream
         self.started = True
-        await self.send(message)
+        return self.send(message)
+
+
+class Operation(Route):
+    """The route of an operation, which answers every failure itself."""
+
+
+class Direct:
+    """Calls the operation that a request is for; only what is none goes to `other`."""
+
+    def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
+        self._routes = [route for route in routes if isinstance(route, Operation)]
+        self._other = other
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http":
+            for route in self._routes:
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(found)
+                    return route.app(scope, receive, send)
+        return self._other(scope, receive, send)
 
 
 def _is_text(raw_path: bytes) -> bool:
@@ -169,9 +190,9 @@ class ContractRouter:
     def __init__(self, boundary: Boundary) -> None:
         self._boundary = boundary
         self._admission = Admission(sys.maxsize)
-        self.routes: list[Route] = []
+        self.routes: list[Operation] = []
 
-    def behind(self, admission: Admission) -> list[Route]:
+    def behind(self, admission: Admission) -> list[Operation]:
         """The routes, which from now on take no more requests at once than this lets in."""
         self._admission = admission
         return self.routes
@@ -194,7 +215,7 @@ class ContractRouter:
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
 
-            route = Route(path, endpoint=stub, methods=[method], name=operation)
+            route = Operation(path, endpoint=stub, methods=[method], name=operation)
             route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
             route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
             route.app = endpoint

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,13 +24,13 @@ class AccessLogMiddleware:
         started = time.perf_counter()
         seen: dict[str, object] = {}
 
-        async def noted(message: Message) -> None:
+        def noted(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 seen["status_code"] = message["status"]
                 for name, value in message.get("headers", ()):
                     if name == b"x-gateway-provider":
                         seen["provider"] = value.decode("latin-1")
-            await send(message)
+            return send(message)
 
         try:
             await self.app(scope, receive, noted)

@@ -1,7 +1,7 @@
 """Whether a page of another origin may call the gateway from a browser."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,13 +39,13 @@ class CorsMiddleware:
             await send({"type": "http.response.body"})
             return
 
-        async def marked(message: Message) -> None:
+        def marked(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 shown = b", ".join(sorted(_ALWAYS | {name for name, _ in headers if _SHOWN.fullmatch(name)}))
                 expose = [(b"access-control-expose-headers", shown)] if grant else []
                 message["headers"] = [*headers, *grant, *expose, *self._varied()]
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, marked)
 

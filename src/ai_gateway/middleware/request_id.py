@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Awaitable
 from secrets import token_hex
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +27,7 @@ class RequestIdMiddleware:
         request_id = _given(scope) or new_request_id()
         scope["request_id"] = request_id.decode()
 
-        async def tagged(message: Message) -> None:
+        def tagged(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 spent = int((time.perf_counter() - started) * 1000)
                 message["headers"] = [
@@ -35,7 +36,7 @@ class RequestIdMiddleware:
                     (b"openai-processing-ms", b"%d" % spent),
                     _VERSION_HEADER,
                 ]
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, tagged)
 

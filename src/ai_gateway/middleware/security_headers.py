@@ -1,5 +1,7 @@
 """Headers that keep browsers from doing more with a reply than its caller asked for."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = [
@@ -26,10 +28,10 @@ class SecurityHeadersMiddleware:
             await self.app(scope, receive, send)
             return
 
-        async def guarded(message: Message) -> None:
+        def guarded(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_missing(message), *HEADERS]
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, guarded)
 

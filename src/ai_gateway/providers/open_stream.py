@@ -1,9 +1,10 @@
 """A streamed reply as it is read: every wait is bounded by the idle deadline, all of them by the stream's."""
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, Self
 
 from ai_gateway.config.constants import UPSTREAM_MAX_EVENT
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -59,21 +60,64 @@ class OpenStream(ABC):
         end = now() + self._timeouts.stream
         idle = now() + self._timeouts.stream_idle
         begun = self._clock.when() or end  # until the first item it is the wait for a stream to start
-        while True:
-            self._clock.reschedule(min(idle, end, begun))
-            chunk = await self.next_bytes()
-            # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
-            self._clock.reschedule(end)
-            if not chunk:
-                for item in parser.end():
+        with Deadline(self._clock) as deadline:
+            while True:
+                deadline.at(min(idle, end, begun))
+                chunk = await self.next_bytes()
+                # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
+                deadline.at(end)
+                if not chunk:
+                    for item in parser.end():
+                        yield item
+                    return
+                lines = parser.lines
+                for item in parser.feed(chunk):
+                    begun = end
                     yield item
-                return
-            lines = parser.lines
-            for item in parser.feed(chunk):
-                begun = end
-                yield item
-            if parser.lines > lines:  # single bytes are no progress, however regularly they come
-                idle = now() + self._timeouts.stream_idle
+                if parser.lines > lines:  # single bytes are no progress, however regularly they come
+                    idle = now() + self._timeouts.stream_idle
+
+
+class Deadline:
+    """When a block is to time out, moved at hardly any cost: its timer looks again when it rings too early.
+
+    Moving the timer itself, as `asyncio.Timeout.reschedule` does, is among the dearest things done for an event.
+    """
+
+    def __init__(self, clock: asyncio.Timeout) -> None:
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._when = math.inf
+        self._rings = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._clock.reschedule(None)
+        return self
+
+    def at(self, when: float) -> None:
+        """Let the block time out then (loop time), and not before."""
+        self._when = when
+        if when < self._rings:
+            self._ring_at(when)
+
+    def _ring_at(self, when: float) -> None:
+        self._stop()
+        self._rings = when
+        self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        if self._loop.time() < self._when:
+            self._ring_at(self._when)
+        else:
+            self._clock.reschedule(self._when)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
 
 
 def check_encoding(provider: str, headers: Mapping[str, str]) -> None:

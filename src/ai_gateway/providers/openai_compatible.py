@@ -165,7 +165,7 @@ class OpenAICompatible(Provider):
         if isinstance(body, models.CreateEmbeddingRequest):
             self._quirks.check_input(self.name, body)
         if call.sent is None or call.sent[0] is not type(body):  # it came in through the door of another wire
-            fields: Mapping[str, object] = to_fields(body)
+            fields: Mapping[str, object] = self._quirks.from_other_wires(to_fields(body), call.dropped)
         else:
             kept = body.model_fields_set | (body.model_extra or {}).keys()
             fields = {name: value for name, value in call.sent[1].items() if name in kept} | {"model": body.model}

@@ -53,6 +53,15 @@ class Quirks:
     nulls: bool = True
     """Whether it takes null for a field that is not set. Otherwise such fields are left out, which means the same."""
 
+    newer_limit: bool = False
+    """Whether some of its models take the limit of a chat as `max_completion_tokens` only, and all of them do so.
+    Callers of other wires, which have one word for both, are then understood as saying that. It says nothing of other
+    servers that are configured under the provider's name."""
+
+    effort_none: bool = False
+    """Whether models that do not think take `reasoning_effort` none. Elsewhere they refuse the field: for callers of
+    other wires, some of which say with every request that there is to be no thinking, it is dropped and named."""
+
     uuid_request_ids: bool = False
     """Whether it refuses requests whose `X-Request-ID` is no UUID. It then gets the digits of the gateway's ids, which
     are a UUID's, and none of the ids that callers chose otherwise."""
@@ -86,6 +95,16 @@ class Quirks:
                 f"Provider '{provider}' embeds texts only: send 'input' as a string or an array of strings.",
                 param="input",
             )
+
+    def from_other_wires(self, fields: Mapping[str, object], dropped: set[str]) -> dict[str, object]:
+        """The fields of a translated body in words that all of the upstream's models take; adds to `dropped`."""
+        said = dict(fields)
+        if said.get("reasoning_effort") == "none" and not self.effort_none:
+            del said["reasoning_effort"]
+            dropped.add("reasoning_effort")
+        if self.newer_limit and "messages" in said and "max_tokens" in said:
+            said["max_completion_tokens"] = said.pop("max_tokens")
+        return said
 
     def worded(self, provider: str, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields of a body as the upstream words them. Raises UnsupportedValue for what cannot be said to it."""

@@ -6,10 +6,12 @@ from ai_gateway.providers.ollama_policies import OLLAMA
 from ai_gateway.providers.quirks import Quirks
 from ai_gateway.providers.upstream import ProviderRow
 
+_OPENAI = Quirks(newer_limit=True)
 # Public rankings count requests by these headers; an operator may want another name there, or none.
 _OPENROUTER = Quirks(
     headers={"X-Title": "Universal AI Gateway"},
     header_variables={"HTTP-Referer": "OPENROUTER_HTTP_REFERER", "X-Title": "OPENROUTER_X_TITLE"},
+    effort_none=True,
 )
 _GROQ = Quirks(left_out={"logprobs": False, "top_logprobs": 0, "logit_bias": {}})
 # A list of objects where others answer with an object; a limit under the newer name would be ignored in silence.
@@ -33,7 +35,7 @@ _CEREBRAS = Quirks(
 )
 
 ROWS = (
-    ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", quirks=_OPENAI),
     ProviderRow(
         "anthropic",
         "https://api.anthropic.com/v1",

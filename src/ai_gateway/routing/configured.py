@@ -61,8 +61,13 @@ def _from_rows(
             because = f"{row.base_url_env} is set" if url else f"[providers.{row.name}] is there"
             problems.append(f"{row.key_env} is missing, but {because}: set the key or take that away")
             continue
-        found = ConfiguredUpstream(row.name, row.read_url(url) if url else row.base_url, key, row)
+        found = ConfiguredUpstream(row.name, row.read_url(url) if url else row.base_url, key, _at(url, row))
         yield _with_table(found, table, env, problems)
+
+
+def _at(url: str | None, row: ProviderRow) -> ProviderRow:
+    """The row for that address: another server under the name need not have what is new in the provider's models."""
+    return replace(row, quirks=replace(row.quirks, newer_limit=False)) if url else row
 
 
 def _secret(key: str) -> SecretStr | None:

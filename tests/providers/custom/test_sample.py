@@ -195,6 +195,14 @@ def test_an_object_is_preferred_where_one_is_allowed() -> None:
     assert isinstance(sample.object_instance({"type": "string"}, "s"), str)
 
 
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_bounds_as_wide_as_a_machines_integers_give_everyday_numbers(kind: str) -> None:
+    schema = {"type": kind, "minimum": -(2**53) + 1, "exclusiveMaximum": 2**53, "multipleOf": 1}
+    value = sample.instance(schema, "seed")
+    assert validates(schema, value)
+    assert 0 <= value < 1000
+
+
 def test_the_length_counts_more_than_the_format() -> None:
     assert len(str(sample.instance({"type": "string", "format": "email", "maxLength": 3}, "seed"))) <= 3
 

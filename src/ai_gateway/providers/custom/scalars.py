@@ -55,12 +55,15 @@ def _range(parts: Parts) -> tuple[Fraction | None, Fraction | None]:
     """The bounds, exclusive ones among them."""
     lows = [limit(parts, keyword) for keyword in ("minimum", "exclusiveMinimum")]
     highs = [limit(parts, keyword, min) for keyword in ("maximum", "exclusiveMaximum")]
-    return (
-        max((low for low in lows if low is not None), default=None),
-        min((high for high in highs if high is not None), default=None),
-    )
+    low = max((low for low in lows if low is not None), default=None)
+    high = min((high for high in highs if high is not None), default=None)
+    # Bounds that only say how wide a machine's integers are: an everyday number is within them as well.
+    if low is not None and low < -_WIDE and (high is None or high >= _WIDE):
+        low = Fraction(0)
+    return low, high
 
 
+_WIDE = 2**15
 _MOST_STEP = 10**100
 """Multiples of larger numbers are longer than JSON's readers take."""
 

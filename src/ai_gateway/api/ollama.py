@@ -82,7 +82,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     @override
     async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> models.OllamaEmbedResponse:
         watch = Stopwatch()
-        vectors, tokens = await self._embedded(call, body, body.input, body.dimensions, watch)
+        vectors, tokens = await self._embedded(call, body, body.input or "", body.dimensions, watch)
         measured = watch.measures(tokens, 0)
         kept = {name: measured[name] for name in models.OllamaEmbedResponse.model_fields if name in measured}
         return models.OllamaEmbedResponse(model=body.model, embeddings=vectors, **kept)

@@ -230,6 +230,15 @@ def test_an_alias_is_a_name_like_any_other(planned: LiveGateway, server: Upstrea
     assert len(server.seen("aliased")) == 2
 
 
+def test_where_unknown_fields_are_refused_those_that_ask_for_nothing_are_not(planned: LiveGateway) -> None:
+    """The official command line sends some with every request."""
+    body = {"model": "lab/good", "messages": SAY, "stream": False}
+    quiet = ask(planned, "chat", {**body, "_debug_render_only": False, "odd": None, "odder": ""})
+    assert quiet.status_code == 200, quiet.text
+    assert "x-gateway-dropped-params" not in quiet.headers
+    assert ask(planned, "chat", {**body, "odd": 1}).status_code == 400
+
+
 def test_a_plan_of_two_wires_is_translated_for_both(planned: LiveGateway, server: Upstream) -> None:
     body = {"model": "mixed", "messages": TALK[:1], "options": {"seed": 3, "top_k": 1}, "keep_alive": "1m"}
     reply = ask(planned, "chat", body)

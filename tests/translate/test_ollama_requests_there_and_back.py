@@ -37,7 +37,7 @@ TURN = st.one_of(
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Json]:
-    """Messages of every kind, the results of calls behind them in any order; ids are used again in later turns."""
+    """Messages of every kind, the results of calls behind them in either order; ids may come again in later turns."""
     found: list[Json] = []
     for turn in draw(st.lists(TURN, min_size=1, max_size=4)):
         if isinstance(turn, dict):

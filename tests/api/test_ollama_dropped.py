@@ -8,7 +8,7 @@ import pytest
 
 from ai_gateway.api.app import get_app
 from ai_gateway.config.settings import Settings
-from ai_gateway.observability.counts import dropped_counts
+from ai_gateway.observability.counts import Event, counted as counts
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,10 @@ async def lost(path: str, body: dict[str, Any]) -> tuple[list[str], dict[str, in
     app = get_app(Settings(log_level="error"))
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://g") as http:
-        before = dropped_counts()
+        before = counts(Event.DROPPED)
         reply = await http.post(path, json={"model": "custom-chat", **body})
     assert reply.status_code == 200, reply.text
-    counted = Counter(dropped_counts()) - Counter(before)
+    counted = Counter(counts(Event.DROPPED)) - Counter(before)
     assert {provider for provider, _ in counted} <= {"custom"}
     named = reply.headers.get("x-gateway-dropped-params", "")
     return named.split(",") if named else [], {field: count for (_, field), count in counted.items()}

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.observability.counts import count_dropped
+from ai_gateway.observability.counts import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.policy import DROPPED_HEADER, names
 from ai_gateway.translate.ollama_policies import COUNTED, IN_OLLAMAS_WORDS, OUR_OWN, unknown
@@ -25,7 +25,7 @@ def name_dropped(call: Call, dropped: list[str]) -> None:
     """Say in the reply what was dropped: by the provider, which has counted it, and before it was asked."""
     there = {IN_OLLAMAS_WORDS.get(name, name) for name in call.dropped if name not in OUR_OWN}
     for field in _countable(dropped) - _countable(there):
-        count_dropped(call.reply_headers.get("x-gateway-provider", ""), field)
+        count(Event.DROPPED, call.reply_headers.get("x-gateway-provider", ""), field)
     call.dropped = {*there, *dropped}
     if call.dropped:
         call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))

@@ -39,6 +39,14 @@ class Program:
         assert [line["done"] for line in found] == [False] * (len(found) - 1) + [True]
         return found
 
+    def deltas(self, body: Json) -> list[Json]:
+        """What the chunks of an answer on OpenAI's wire add."""
+        events = self.ask("POST", "/v1/chat/completions", body).text.split("\n\n")
+        assert events[-2:] == ["data: [DONE]", ""]
+        chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+        assert chunks[-1]["usage"]["total_tokens"] > 0
+        return [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+
 
 @pytest.fixture
 def n8n(gateway: LiveGateway) -> Iterator[Program]:
@@ -63,6 +71,26 @@ def cli(gateway: LiveGateway) -> Iterator[Program]:
     program = Program(gateway.base_url, **{
         "content-type": "application/json", "accept": "application/json", "user-agent": "ollama/0.13.5 (amd64 linux)"},
     )  # fmt: skip
+    yield program
+    program.client.close()
+
+
+@pytest.fixture
+def sdk(gateway: LiveGateway) -> Iterator[Program]:
+    """Ollama's Python SDK, as `llm-ollama` and LlamaIndex use it."""
+    program = Program(gateway.base_url, **{
+        "content-type": "application/json", "accept": "application/json",
+        "user-agent": "ollama-python/0.6.3 (x86_64 linux) Python/3.12.1"})  # fmt: skip
+    yield program
+    program.client.close()
+
+
+@pytest.fixture
+def continues(gateway: LiveGateway) -> Iterator[Program]:
+    """Continue, whose provider for Ollama is OpenAI's Node SDK."""
+    program = Program(gateway.base_url, **{
+        "content-type": "application/json", "accept": "application/json", "user-agent": "ls/JS 5.23.2",
+        "x-stainless-lang": "js", "x-stainless-retry-count": "0"})  # fmt: skip
     yield program
     program.client.close()
 
@@ -151,6 +179,66 @@ def test_the_documented_curl_needs_no_content_type(curl: Program) -> None:
     both = curl.ask("POST", "/api/embeddings", {"model": "custom-embedding", "prompt": ["a", "b"]}).json()
     assert both["embedding"] == both["embeddings"][0]
     assert len(both["embeddings"]) == 2
+
+
+def test_llm_tells_models_apart_and_its_chats_are_answered(sdk: Program) -> None:
+    models = sdk.ask("GET", "/api/tags").json()["models"]
+    assert len({model["digest"] for model in models}) == len(models)  # it takes those of one digest for one model
+    offered = {model["model"]: sdk.ask("POST", "/api/show", {"model": model["model"]}).json() for model in models}
+    chat = next(name for name, shown in offered.items() if {"completion", "tools"} <= set(shown["capabilities"]))
+    embedding = next(name for name, shown in offered.items() if shown["capabilities"] == ["embedding"])
+    talk: list[Json] = [{"role": "user", "content": "lookup the tides"}]
+    body = {"model": chat, "stream": True, "options": {}, "messages": talk, "tools": [TOOL]}
+    call = sdk.lines("/api/chat", body)[0]["message"]["tool_calls"][0]["function"]
+    talk += [
+        {"role": "assistant", "tool_calls": [{"function": {"name": "lookup", "arguments": call["arguments"]}}]},
+        {"role": "tool", "content": "high", "tool_name": "lookup"},
+    ]
+    assert sdk.lines("/api/chat", body)[0]["message"]["content"]
+    schema = {"type": "object", "properties": {"title": {"type": "string"}, "score": {"type": "integer"}},
+              "required": ["title", "score"]}  # fmt: skip
+    asked = {"model": chat, "stream": False, "options": {"temperature": 0.3, "num_predict": 60}, "format": schema,
+             "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "rate it"}],
+             "tools": []}  # fmt: skip
+    assert isinstance(json.loads(sdk.ask("POST", "/api/chat", asked).json()["message"]["content"])["score"], int)
+    vectors = sdk.ask("POST", "/api/embed", {"model": embedding, "input": ["some words"], "truncate": True}).json()
+    assert len(vectors["embeddings"]) == 1
+
+
+def test_llamaindex_is_answered_though_its_results_name_no_call(sdk: Program) -> None:
+    assert sdk.ask("POST", "/api/show", {"model": "custom-chat"}).json()["capabilities"]
+    base = {"model": "custom-chat", "stream": False, "options": {"temperature": None, "num_ctx": 3900}}
+    talk: list[Json] = [{"role": "user", "content": "lookup the tides"}]
+    asked = sdk.ask("POST", "/api/chat", {**base, "messages": talk, "tools": [TOOL]}).json()
+    function = asked["message"]["tool_calls"][0]["function"]
+    call = {"function": {"name": function["name"], "arguments": function["arguments"]}}
+    talk += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "rain"}]
+    reply = sdk.ask("POST", "/api/chat", {**base, "messages": talk, "tools": []})
+    assert reply.json()["message"]["content"]
+    assert reply.headers["x-gateway-dropped-params"] == "options.num_ctx"
+    thinks = {**base, "options": {"temperature": 0.1, "num_ctx": 2048}, "keep_alive": "10m", "think": True,
+              "messages": [{"role": "user", "content": "what", "images": ["iVBORw0KGgp4eA=="]}], "tools": [],
+              }  # fmt: skip
+    assert sdk.ask("POST", "/api/chat", thinks).json()["done_reason"] == "stop"
+    texts = {"model": "custom-embedding", "input": ["a", "b", "c"], "options": {}}
+    assert len(sdk.ask("POST", "/api/embed", texts).json()["embeddings"]) == 3
+
+
+def test_continue_calls_openais_chat_with_ollamas_names(continues: Program) -> None:
+    name = continues.ask("GET", "/api/tags").json()["models"][0]["name"]
+    talk: list[Json] = [
+        {"role": "system", "content": "You are an agent."},
+        {"role": "user", "content": "lookup the tides"},
+    ]
+    body = {"model": name, "messages": talk, "stream": True, "stream_options": {"include_usage": True}, "tools": [TOOL]}
+    deltas = continues.deltas(body)
+    calls = [call for delta in deltas for call in delta.get("tool_calls", [])]
+    function = {"name": "lookup", "arguments": "".join(call["function"].get("arguments", "") for call in calls)}
+    assert json.loads(function["arguments"])["q"]
+    called = {"role": "assistant", "content": "", "tool_calls": [
+        {"id": calls[0]["id"], "type": "function", "function": function}]}  # fmt: skip
+    talk += [called, {"role": "tool", "content": "high", "tool_call_id": calls[0]["id"]}]
+    assert "".join(delta.get("content") or "" for delta in continues.deltas(body))
 
 
 def test_lines_stay_lines_for_clients_that_know_all_of_unicodes_line_ends(curl: Program) -> None:

@@ -1,6 +1,7 @@
 """OpenAI's and Ollama's own Node SDKs against the live gateway; `node/*.mjs` say what is checked, one test for each."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -8,22 +9,27 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from tests.support.gateway import TEST_KEY, LiveGateway
+from tests.support.ollama_targets import CUSTOM, TARGETS, Target, running_upstreams
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent / "node"
-SCRIPTS = [HERE / "checks.mjs", HERE / "ollama.mjs"]
-NAMES = [
-    name
-    for script in SCRIPTS
-    for name in re.findall(r"^  async '([^']+)'\(\) \{$", script.read_text(encoding="utf-8"), re.MULTILINE)
-]
+
+
+def names(script: str) -> list[str]:
+    """The checks of a script."""
+    return re.findall(r"^  async '([^']+)'\(\) \{$", (HERE / script).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+OPENAI = names("checks.mjs")
+OLLAMA = names("ollama.mjs")
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
 
@@ -73,15 +79,30 @@ def _runtime() -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(node: Path, gateway: LiveGateway) -> dict[str, str]:
-    """The line that a script printed for each check."""
-    return {name: line for script in SCRIPTS for name, line in _run(node, script, gateway).items()}
+def openai_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    """The line that the script printed for each check."""
+    return _run(node, "checks.mjs", gateway, CUSTOM)
 
 
-def _run(node: Path, script: Path, gateway: LiveGateway) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def ollama_results(node: Path, gateway: LiveGateway) -> dict[str, dict[str, str]]:
+    """The same for each target of Ollama's wire, one process after the other."""
+    with running_upstreams() as upstreams:
+        return {
+            name: _run(node, "ollama.mjs", gateway if target is CUSTOM else upstreams, target)
+            for name, target in TARGETS.items()
+        }
+
+
+def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[str, str]:
     done = subprocess.run(
-        [node, script],
-        env={"PATH": os.environ["PATH"], "GATEWAY_URL": gateway.base_url, "GATEWAY_KEY": TEST_KEY},
+        [node, HERE / script],
+        env={
+            "PATH": os.environ["PATH"],
+            "GATEWAY_URL": gateway.base_url,
+            "GATEWAY_KEY": TEST_KEY,
+            "TARGET": json.dumps(asdict(target)),
+        },
         cwd=HERE,
         capture_output=True,
         text=True,
@@ -94,9 +115,15 @@ def _run(node: Path, script: Path, gateway: LiveGateway) -> dict[str, str]:
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    assert len(set(NAMES)) == len(NAMES) >= 40
+    assert len({*OPENAI, *OLLAMA}) == len([*OPENAI, *OLLAMA]) >= 40
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_node_sdk_finds_that(results: dict[str, str], name: str) -> None:
-    assert results.get(name, "the script ended before it") == f"ok {name}"
+@pytest.mark.parametrize("name", OPENAI)
+def test_the_node_sdk_finds_that(openai_results: dict[str, str], name: str) -> None:
+    assert openai_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", OLLAMA)
+def test_the_node_sdk_of_ollama_finds_that(ollama_results: dict[str, dict[str, str]], target: str, name: str) -> None:
+    assert ollama_results[target].get(name, "the script ended before it") == f"ok {name}"

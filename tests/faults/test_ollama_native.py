@@ -30,6 +30,7 @@ TALK = [
         {"function": {"name": "zebra", "arguments": {"z": "ä", "n": 1}}}]},
     {"role": "tool", "content": "1", "tool_name": "zebra"},
 ]  # fmt: skip
+SAY = [{"role": "user", "content": "see"}]
 TOOLS = [{"type": "function", "function": {"name": "zebra", "parameters": SCHEMA}}]
 
 
@@ -164,6 +165,30 @@ def test_a_tag_that_ollama_adds_is_no_part_of_another_providers_name(
     assert reply.headers["x-gateway-dropped-params"] == "options.top_k"
 
 
+def test_every_name_that_is_listed_here_leads_to_its_model_at_v1_as_well(live: LiveGateway, other: Upstream) -> None:
+    """Continue and Open WebUI read the names at `/api/tags` and ask at `/v1`."""
+    v1 = f"{live.base_url}/v1"
+    for name in [model["name"] for model in httpx2.get(f"{live.base_url}/api/tags").json()["models"]]:
+        asked = httpx2.post(f"{v1}/chat/completions", json={"model": name, "messages": SAY}, timeout=20)
+        assert asked.status_code == 200, asked.text
+        assert httpx2.get(f"{v1}/models/{name}").status_code == 200
+    before = len(other.seen("plain-model"))
+    for name in ("lab/plain-model:latest", "plain-model:latest"):
+        text = httpx2.post(f"{v1}/completions", json={"model": name, "prompt": "x"}, timeout=20)
+        vectors = httpx2.post(f"{v1}/embeddings", json={"model": name, "input": "x"}, timeout=20)
+        assert (text.status_code, vectors.status_code) == (200, 200)
+        assert text.headers["x-gateway-model"] == "plain-model"
+    assert len(other.seen("plain-model")) == before + 4
+    assert other.seen("plain-model:latest") == []
+
+
+def test_a_tag_that_nobody_lists_stays_part_of_the_name_at_v1(live: LiveGateway, other: Upstream) -> None:
+    """A server that has such models may not list them."""
+    body = {"model": "lab/unlisted:latest", "messages": SAY}
+    assert httpx2.post(f"{live.base_url}/v1/chat/completions", json=body, timeout=20).status_code == 200
+    assert len(other.seen("unlisted:latest")) == 1
+
+
 def test_a_name_that_nobody_knows_is_missed_in_ollamas_words(live: LiveGateway) -> None:
     for name in ("nobody", "nobody:latest", "nobody:7b"):
         reply = ask(live, "chat", {"model": name, "messages": TALK[:1]})
@@ -203,6 +228,15 @@ def test_an_alias_is_a_name_like_any_other(planned: LiveGateway, server: Upstrea
         assert reply.json()["model"] == name
     assert server.last("aliased").json["options"] == OPTIONS
     assert len(server.seen("aliased")) == 2
+
+
+def test_where_unknown_fields_are_refused_those_that_ask_for_nothing_are_not(planned: LiveGateway) -> None:
+    """The official command line sends some with every request."""
+    body = {"model": "lab/good", "messages": SAY, "stream": False}
+    quiet = ask(planned, "chat", {**body, "_debug_render_only": False, "odd": None, "odder": ""})
+    assert quiet.status_code == 200, quiet.text
+    assert "x-gateway-dropped-params" not in quiet.headers
+    assert ask(planned, "chat", {**body, "odd": 1}).status_code == 400
 
 
 def test_a_plan_of_two_wires_is_translated_for_both(planned: LiveGateway, server: Upstream) -> None:

@@ -316,9 +316,8 @@ def test_another_server_under_openais_name_gets_the_limit_that_all_know(
 
 def test_openai_itself_gets_the_limit_that_all_its_models_take() -> None:
     row = next(row for row in ROWS if row.name == "openai")
-    dropped: set[str] = set()
     chat = {"messages": [], "max_tokens": 5, "reasoning_effort": "low"}
-    worded = row.quirks.from_other_wires(chat, dropped)
-    assert worded == {"messages": [], "max_completion_tokens": 5, "reasoning_effort": "low"}
-    assert row.quirks.from_other_wires({"prompt": "p", "max_tokens": 5}, dropped) == {"prompt": "p", "max_tokens": 5}
-    assert dropped == set()
+    worded = {"messages": [], "max_completion_tokens": 5, "reasoning_effort": "low"}
+    assert row.quirks.from_other_wires(chat) == (worded, set())
+    text = {"prompt": "p", "max_tokens": 5}
+    assert row.quirks.from_other_wires(text) == (text, set())

@@ -75,7 +75,7 @@ def complaint(exchange: Exchange) -> str | None:
 
 def _check_message(message: dict[str, Any]) -> None:
     assert message["role"] in {"system", "user", "assistant", "tool"}, "role"
-    assert isinstance(message["content"], str), "content"
+    assert isinstance(message.get("content", ""), str), "content"
     for image in message.get("images", []):
         base64.b64decode(image, validate=True)
     for call in message.get("tool_calls", []):
@@ -108,7 +108,9 @@ async def answer(exchange: Exchange, parts: list[dict[str, Any]], reason: str = 
     whole: dict[str, Any] = {"content": "".join(part.get("content", "") for part in parts)}
     thought = "".join(part.get("thinking", "") for part in parts)
     calls = [call for part in parts for call in part.get("tool_calls", [])]
+    tokens = [token for part in parts for token in part.get("logprobs", [])]
     whole |= ({"thinking": thought} if thought else {}) | ({"tool_calls": calls} if calls else {})
+    whole |= {"logprobs": tokens} if tokens else {}
     return await exchange.json({**object_of(exchange, whole), **end})
 
 
@@ -118,6 +120,7 @@ def object_of(exchange: Exchange, part: dict[str, Any]) -> dict[str, Any]:
     beside = {name: part[name] for name in ("logprobs",) if name in part}
     message = {name: value for name, value in part.items() if name not in beside}
     if exchange.seen.path == "/api/generate":
+        beside |= {"thinking": part["thinking"]} if "thinking" in part else {}
         return {**base, "response": message.get("content", ""), **beside}
     return {**base, "message": {"role": "assistant", "content": "", **message}, **beside}
 

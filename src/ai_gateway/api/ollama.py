@@ -82,7 +82,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     @override
     async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> models.OllamaEmbedResponse:
         watch = Stopwatch()
-        vectors, tokens = await self._embedded(call, body, body.input, body.dimensions, watch)
+        vectors, tokens = await self._embedded(call, body, body.input or "", body.dimensions, watch)
         measured = watch.measures(tokens, 0)
         kept = {name: measured[name] for name in models.OllamaEmbedResponse.model_fields if name in measured}
         return models.OllamaEmbedResponse(model=body.model, embeddings=vectors, **kept)
@@ -133,7 +133,9 @@ class OllamaHandlers(OllamaBoundary, Handlers):
             raise MissingParameter("model is required: add it.", param="model")
         with naming_model(name):
             model = await known_id(self.gateway.routing, name)
-            return shown(await self.gateway.retrieve_model(call, model))
+            found = shown(await self.gateway.retrieve_model(call, model))
+        name_dropped(call, settle(body))
+        return found
 
     @override
     async def ollama_ps(self, call: Call) -> models.OllamaPsResponse:

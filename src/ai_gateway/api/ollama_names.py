@@ -27,6 +27,21 @@ async def known_id(routing: Routing, name: str) -> str:
     return found
 
 
+async def listed_id(routing: Routing, name: str) -> str:
+    """The id behind a name that `/api/tags` lists, for software that asks for it at `/v1`: Ollama has one set of names.
+
+    A tag that the gateway has not added itself stays, because servers may have models that they do not list.
+    """
+    bare = name.removesuffix(LATEST)
+    if bare in {"", name} or routing.registry.only_built_in:
+        return name
+    await routing.catalogue.fill()
+    known = routing.ids()
+    if name in known:
+        return name
+    return bare if bare in known or (not _leads(routing, name) and _leads(routing, bare)) else name
+
+
 def _leads(routing: Routing, name: str) -> bool:
     """Whether anybody answers for the name, as far as is known; one that is listed and cannot be had leads as well."""
     try:

@@ -4,6 +4,7 @@ from typing import override
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import OpenAIBoundary
+from ai_gateway.api.ollama_names import listed_id
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.gateway import Chat, Completion, Gateway
@@ -27,14 +28,17 @@ class OpenAIHandlers(OpenAIBoundary, Handlers):
 
     @override
     async def create_chat_completion(self, call: Call, body: models.CreateChatCompletionRequest) -> Chat:
+        body.model = await self._id(call, body.model)
         return await self.gateway.chat(call, body)
 
     @override
     async def create_completion(self, call: Call, body: models.CreateCompletionRequest) -> Completion:
+        body.model = await self._id(call, body.model)
         return await self.gateway.complete(call, body)
 
     @override
     async def create_embedding(self, call: Call, body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
+        body.model = await self._id(call, body.model)
         return await self.gateway.embed(call, body)
 
     @override
@@ -43,4 +47,13 @@ class OpenAIHandlers(OpenAIBoundary, Handlers):
 
     @override
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
-        return await self.gateway.retrieve_model(call, model)
+        return await self.gateway.retrieve_model(call, await self._id(call, model))
+
+    async def _id(self, call: Call, name: str) -> str:
+        """Where the model decides who answers, names that Ollama's clients were told are known as well."""
+        if call.provider is not None:
+            return name
+        found = await listed_id(self.gateway.routing, name)
+        if found != name:
+            call.called(found)
+        return found

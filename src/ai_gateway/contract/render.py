@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 
-from ai_gateway.errors import GatewayError
+from ai_gateway.errors import GatewayError, MissingParameter
 
 type Render = Callable[[GatewayError], bytes]
 
@@ -27,8 +27,10 @@ def openai_envelope(error: GatewayError) -> bytes:
 
 
 def ollama_envelope(error: GatewayError) -> bytes:
-    """The JSON body of an error in Ollama's words: the message alone."""
-    return json.dumps({"error": error.message}, separators=(",", ":"), ensure_ascii=False).encode()
+    """The JSON body of an error in Ollama's words: the message alone, which begins as its server's does."""
+    missing = isinstance(error, MissingParameter) and error.param == "model"
+    message = "model is required: add it." if missing else error.message
+    return json.dumps({"error": message}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 class Wires:

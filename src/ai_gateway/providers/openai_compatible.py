@@ -16,6 +16,7 @@ from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidRespon
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.failures import from_event, from_reply, is_error, kept_headers
 from ai_gateway.providers.open_stream import OpenStream
+from ai_gateway.providers.policy import name_dropped
 from ai_gateway.providers.transport import Caller, Transport, path_segments
 from ai_gateway.providers.upstream import Upstream
 from gateway_contract.openai import models
@@ -164,8 +165,10 @@ class OpenAICompatible(Provider):
         """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
         if isinstance(body, models.CreateEmbeddingRequest):
             self._quirks.check_input(self.name, body)
+        fields: Mapping[str, object]
         if call.sent is None or call.sent[0] is not type(body):  # it came in through the door of another wire
-            fields: Mapping[str, object] = self._quirks.from_other_wires(to_fields(body), call.dropped)
+            fields, dropped = self._quirks.from_other_wires(to_fields(body))
+            name_dropped(call, self.name, dropped)
         else:
             kept = body.model_fields_set | (body.model_extra or {}).keys()
             fields = {name: value for name, value in call.sent[1].items() if name in kept} | {"model": body.model}

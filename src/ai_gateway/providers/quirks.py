@@ -96,15 +96,15 @@ class Quirks:
                 param="input",
             )
 
-    def from_other_wires(self, fields: Mapping[str, object], dropped: set[str]) -> dict[str, object]:
-        """The fields of a translated body in words that all of the upstream's models take; adds to `dropped`."""
-        said = dict(fields)
+    def from_other_wires(self, fields: Mapping[str, object]) -> tuple[dict[str, object], set[str]]:
+        """The fields of a translated body in words that all of the upstream's models take, and those left out."""
+        said, dropped = dict(fields), set[str]()
         if said.get("reasoning_effort") == "none" and not self.effort_none:
             del said["reasoning_effort"]
             dropped.add("reasoning_effort")
         if self.newer_limit and "messages" in said and "max_tokens" in said:
             said["max_completion_tokens"] = said.pop("max_tokens")
-        return said
+        return said, dropped
 
     def worded(self, provider: str, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields of a body as the upstream words them. Raises UnsupportedValue for what cannot be said to it."""

@@ -80,8 +80,15 @@ IN_OLLAMAS_WORDS: Final[Mapping[str, str]] = {
 OUR_OWN: Final = frozenset({"stream_options"})
 """Fields of OpenAI's wire that no caller on Ollama's wire has sent."""
 
-# The official command line says with every request that it does not want to debug the server.
-_OFF = ("_debug_render_only", False)
+COUNTED: Final = frozenset(
+    [*(field for policies in POLICIES.values() for field in cast("Mapping[str, Policy]", policies)),
+     *(f"options.{option}" for option in OllamaModelOptions.model_fields)]
+)  # fmt: skip
+"""The names that the contract knows: callers choose all others, so those are counted as one."""
+
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+# The official command line says with every request that it wants neither more than usual nor to debug the server.
+_OFF = frozenset({"verbose", "_debug_render_only"})
 
 
 def settle(body: BaseModel) -> list[str]:
@@ -91,7 +98,7 @@ def settle(body: BaseModel) -> list[str]:
     """
     # A TypedDict knows its keys one by one only; here they are data.
     policies = cast("Mapping[str, Mapping[str, Policy]]", POLICIES)[OPERATION_OF[type(body)]]
-    said = {field: getattr(body, field) for field in policies if getattr(body, field) not in (None, "", [])}
+    said = {field: getattr(body, field) for field in policies if _asks(field, getattr(body, field))}
     for field in sorted(said):
         if policies[field] == "refused":
             raise UnsupportedParameter(
@@ -102,7 +109,16 @@ def settle(body: BaseModel) -> list[str]:
     options: OllamaModelOptions | None = said.get("options")
     if options is not None:
         dropped += _options(options, mapped=policies["options"] == "mapped")
-    return [*dropped, *(name for name, value in (body.model_extra or {}).items() if (name, value) != _OFF)]
+    return [*dropped, *unknown(body)]
+
+
+def unknown(body: BaseModel) -> list[str]:
+    """The fields that the contract does not name, if they ask for anything."""
+    return [name for name, value in (body.model_extra or {}).items() if _asks(name, value)]
+
+
+def _asks(name: str, value: object) -> bool:
+    return value not in _NOTHING and not (name in _OFF and value is False)
 
 
 def _options(options: OllamaModelOptions, *, mapped: bool) -> Iterator[str]:

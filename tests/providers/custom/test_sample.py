@@ -197,8 +197,9 @@ def test_an_object_is_preferred_where_one_is_allowed() -> None:
 
 @pytest.mark.parametrize("kind", ["integer", "number"])
 def test_bounds_as_wide_as_a_machines_integers_give_everyday_numbers(kind: str) -> None:
-    schema = {"type": kind, "minimum": -(2**53) + 1, "exclusiveMaximum": 2**53, "multipleOf": 1}
+    schema: Schema = {"type": kind, "minimum": -(2**53) + 1, "exclusiveMaximum": 2**53, "multipleOf": 1}
     value = sample.instance(schema, "seed")
+    assert isinstance(value, int | float)
     assert validates(schema, value)
     assert 0 <= value < 1000
 

@@ -74,14 +74,14 @@ class Gateway:
         return models.ListModelsResponse(object="list", data=shown)
 
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
-        """What is known of it here, or else what its provider says."""
+        """What is known of it here, or else what its provider says; who asks it in its own words is answered by it."""
         routing = self.routing
         route = (await routing.resolve(call.provider, model)).options[0]
         _name(call, route, model)
         if call.provider is not None:
             return await route.provider.retrieve_model(call, route.model)
         known = entry(routing, model)
-        if known is not None:
+        if known is not None and call.native is None:
             return known
         found = await route.provider.retrieve_model(call, route.model)
         return found.model_copy(update={"id": routing.public_id(route.provider.name, found.id)})

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.support.behaviours import TEXT, THOUGHT, WORDS, behave as behave_as_openai
-from tests.support.fake_ollama import MODELS, behave
+from tests.support.fake_ollama import METRICS, MODELS, SHOWN, behave
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
@@ -118,6 +118,34 @@ def test_thoughts_and_calls_come_back_as_the_server_said_them(live: LiveGateway)
             ("call_own0", "zebra"), ("call_own1", "apfel"),
         ]  # fmt: skip
         assert [call["function"]["index"] for call in calls] == [0, 1]
+
+
+@pytest.mark.parametrize(("path", "asked"), [("chat", {"messages": TALK[:1]}), ("generate", {"prompt": "p"})])
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_servers_own_times_are_told(live: LiveGateway, path: str, asked: dict[str, Any], stream: bool) -> None:
+    reply = ask(live, path, {"model": "ollama/good", "stream": stream, **asked})
+    last = lines(reply)[-1] if stream else reply.json()
+    assert {name: last[name] for name in METRICS} == METRICS
+
+
+def test_the_time_that_vectors_took_is_the_servers_too(live: LiveGateway) -> None:
+    reply = ask(live, "embed", {"model": "ollama/good", "input": "a"}).json()
+    assert (reply["total_duration"], reply["load_duration"]) == (METRICS["total_duration"], METRICS["load_duration"])
+
+
+@pytest.mark.parametrize("field", ["model", "name"])
+def test_a_model_is_shown_as_its_server_shows_it(live: LiveGateway, server: Upstream, field: str) -> None:
+    shown = ask(live, "show", {field: "ollama/library-model", "verbose": True, "odd": 1})
+    assert shown.json() == SHOWN
+    assert "x-gateway-dropped-params" not in shown.headers
+    asked = server.last("library-model")
+    assert (asked.path, asked.json) == ("/api/show", {"model": "library-model", "verbose": True, "odd": 1})
+
+
+def test_a_model_that_its_server_does_not_know_is_not_found(live: LiveGateway) -> None:
+    missing = ask(live, "show", {"model": "ollama/status-404"})
+    assert missing.status_code == 404
+    assert missing.json()["error"].startswith("model 'ollama/status-404' not found")
 
 
 @pytest.mark.parametrize("fault", ["stream-error", "stream-cut", "stream-reset", "stream-unfinished"])

@@ -16,6 +16,19 @@ CREATED_AT = "2026-03-01T12:00:00.123456789Z"
 CREATED = 1_772_366_400
 MODELS = ["library-model:latest", "maker/model:7b", "hf.co/maker/other:q4"]
 METRICS = {"total_duration": 5, "load_duration": 1, "prompt_eval_duration": 2, "eval_duration": 2}
+SHOWN = {
+    "license": "as it pleases its makers",
+    "parameters": "num_ctx 4096",
+    "template": "{{ .Prompt }}",
+    "modified_at": "2026-03-01T13:00:00.123456789+01:00",
+    "details": {
+        "parent_model": "", "format": "gguf", "family": "fam", "families": ["fam"], "parameter_size": "7B",
+        "quantization_level": "Q4_0",
+    },
+    "capabilities": ["completion", "tools", "insert"],
+    "model_info": {"general.architecture": "fam", "fam.context_length": 8192, "fam.rope": None},
+    "tensors": [{"name": "output", "type": "F16", "shape": [1, 2]}],
+}  # fmt: skip
 TABLE: dict[str, Behaviour] = {}
 COMMON = {
     "hang-before-headers", "hang-after-headers", "html", "empty-body", "broken-json", "wrong-shape", "close-at-once",
@@ -52,7 +65,13 @@ async def behave(exchange: Exchange) -> None:
 
 def complaint(exchange: Exchange) -> str | None:
     """What Ollama's decoder would say to the request; None if it takes it."""
-    known = {"/api/chat": "POST", "/api/generate": "POST", "/api/embed": "POST", "/api/tags": "GET"}
+    known = {
+        "/api/chat": "POST",
+        "/api/generate": "POST",
+        "/api/embed": "POST",
+        "/api/show": "POST",
+        "/api/tags": "GET",
+    }
     if known.get(exchange.seen.path) != exchange.seen.method:
         return f"no such route: {exchange.seen.method} {exchange.seen.path}"
     if exchange.seen.method == "GET":
@@ -95,6 +114,8 @@ async def answer(exchange: Exchange, parts: list[dict[str, Any]], reason: str = 
     if path == "/api/tags":
         listed = [{"name": name, "model": name, "modified_at": CREATED_AT, "size": 1} for name in MODELS]
         return await exchange.json({"models": listed})
+    if path == "/api/show":
+        return await exchange.json(SHOWN)
     if path == "/api/embed":
         return await exchange.json(vectors(body))
     end = {"done": True, "done_reason": reason, "prompt_eval_count": 7, "eval_count": 4, **METRICS, **last}
@@ -129,7 +150,13 @@ def vectors(body: dict[str, Any]) -> dict[str, Any]:
     inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
     length = body.get("dimensions", 3)
     found = [VECTORS[at % 2][:length] for at in range(len(inputs))]
-    return {"model": body["model"], "embeddings": found, "total_duration": 5, "prompt_eval_count": 5}
+    return {
+        "model": body["model"],
+        "embeddings": found,
+        "total_duration": 5,
+        "load_duration": 1,
+        "prompt_eval_count": 5,
+    }
 
 
 async def open_lines(exchange: Exchange) -> None:

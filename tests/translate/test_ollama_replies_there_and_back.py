@@ -159,7 +159,7 @@ def test_an_answer_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
 
     - a call without an id has one when it comes back, and calls are numbered by their order;
     - `load` and `unload` are answers that are over: `stop`;
-    - durations are what the gateway measures itself, and so is `created_at` below the second;
+    - durations are not compared: where the server says none, they are measured; `created_at` is, below the second;
     - of log probabilities only the answer's are told, as OpenAI does: those of the thinking before it go.
     """
     told = said.pop("told")

@@ -229,7 +229,7 @@ def test_a_stream_of_ollamas_wire_comes_back_from_openais(said: list[Json]) -> N
 
     - calls come in one line behind the text, numbered by their order, because on OpenAI's wire more of them may follow;
     - a line that says two things is two, thinking first; one that says nothing is none;
-    - times are what the gateway measures itself.
+    - times are not compared: where the server says none, they are measured.
     """
     teller = ChatChunks(ASKED, include_usage=True)
     chunks = list(map(openai.CreateChatCompletionStreamResponse.model_validate, as_chunks(said, teller)))

@@ -15,7 +15,7 @@ from ai_gateway.errors import MissingParameter, NotImplementedHere
 from ai_gateway.gateway import Chat, Completion, Gateway
 from ai_gateway.translate import ollama_openai_reply as reply, ollama_openai_request as request
 from ai_gateway.translate.ollama_clock import Stopwatch
-from ai_gateway.translate.ollama_lines import ChatWriter, GenerateWriter
+from ai_gateway.translate.ollama_lines import ChatWriter, GenerateWriter, told
 from ai_gateway.translate.ollama_models import shown, summary
 from ai_gateway.translate.ollama_policies import settle
 from gateway_contract.ollama import models
@@ -82,9 +82,8 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     @override
     async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> models.OllamaEmbedResponse:
         watch = Stopwatch()
-        vectors, tokens = await self._embedded(call, body, body.input or "", body.dimensions, watch)
-        measured = watch.measures(tokens, 0)
-        kept = {name: measured[name] for name in models.OllamaEmbedResponse.model_fields if name in measured}
+        vectors, measured = await self._embedded(call, body, body.input or "", body.dimensions, watch)
+        kept = {name: value for name, value in measured.items() if name in models.OllamaEmbedResponse.model_fields}
         return models.OllamaEmbedResponse(model=body.model, embeddings=vectors, **kept)
 
     @override
@@ -104,18 +103,19 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         texts: str | list[str],
         dimensions: int | None,
         watch: Stopwatch,
-    ) -> tuple[list[list[float]], int]:
-        """The vectors, and how many tokens were read for them; of nothing, nothing."""
+    ) -> tuple[list[list[float]], dict[str, int]]:
+        """The vectors, and what they took; of nothing, nothing."""
         with naming_model(body.model):
             model = await known_id(self.gateway.routing, body.model)
             native = await self._settle_native(call, body, model)
             dropped = [] if native else settle(body)
             if not texts:
-                return [], 0
+                return [], watch.measures(0, 0)
             watch.calls()
             found = await self.gateway.embed(call, request.embed(model, texts, dimensions))
         name_dropped(call, dropped)
-        return reply.embeddings(found), found.usage.prompt_tokens
+        measured = watch.measures(found.usage.prompt_tokens, 0)
+        return reply.embeddings(found), told(measured, reply.durations(found.model_extra))
 
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:
@@ -133,8 +133,10 @@ class OllamaHandlers(OllamaBoundary, Handlers):
             raise MissingParameter("model is required: add it.", param="model")
         with naming_model(name):
             model = await known_id(self.gateway.routing, name)
+            native = all(provider.wire == "ollama" for provider in await self.gateway.providers_for(call, model))
+            call.native = request.native_body(body) if native else None
             found = shown(await self.gateway.retrieve_model(call, model))
-        name_dropped(call, settle(body))
+        name_dropped(call, [] if native else settle(body))
         return found
 
     @override

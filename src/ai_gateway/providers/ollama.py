@@ -27,7 +27,7 @@ from ai_gateway.providers.policy import name_dropped
 from ai_gateway.providers.sdk_transport import HEADERS, BoundedTransport, SdkTransport, connect_timeout
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate import openai_ollama_reply as replies, openai_ollama_request as requests
-from ai_gateway.translate.ollama_wire import ModelList, Reply, Vectors, read
+from ai_gateway.translate.ollama_wire import ModelList, Reply, Shown, Vectors, read
 from ai_gateway.translate.openai_ollama_messages import image_urls
 from ai_gateway.translate.openai_ollama_reply import Asked
 from ai_gateway.translate.openai_ollama_request import Translated
@@ -110,6 +110,9 @@ class Ollama(Provider):
 
     @override
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
+        if call.native is not None:
+            sent = to_json({**call.native, "model": model})
+            return replies.shown_model(model, await self._fetch(call, "/show", sent, Shown))
         listed = {one.id: one for one in (await self.list_models(call)).data}
         found = listed.get(model) or listed.get(f"{model}:latest")  # a name without a tag means this one
         if found is None:

@@ -1,7 +1,10 @@
 """What a model says as replies and lines on Ollama's wire: chat's with a message, generate's with a response."""
 
+from collections.abc import Mapping
+
 from ai_gateway.translate.ollama_clock import Stopwatch
 from ai_gateway.translate.ollama_piece import End, Piece
+from ai_gateway.translate.ollama_wire import Timed
 from gateway_contract.ollama import models
 
 type Line = models.OllamaChatStreamEvent | models.OllamaGenerateStreamEvent
@@ -135,4 +138,12 @@ class GenerateWriter:
 
 def _measures(watch: Stopwatch, end: End) -> dict[str, int]:
     usage = end.usage
-    return watch.measures(usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
+    measured = watch.measures(usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
+    return told(measured, end.durations)
+
+
+def told(measured: dict[str, int], durations: Mapping[str, int] | None) -> dict[str, int]:
+    """What was measured here or, where a server of this wire has answered, the times that it says instead."""
+    if not durations:
+        return measured
+    return {**{name: value for name, value in measured.items() if name not in Timed.model_fields}, **durations}

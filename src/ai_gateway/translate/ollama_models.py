@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from pydantic import ValidationError
+
 from ai_gateway.translate.ollama_clock import timestamp
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai.models import Model
@@ -54,9 +56,20 @@ def shown(model: Model) -> ollama.OllamaShowResponse:
     info: dict[str, str | int] = {"general.architecture": family, "general.basename": model.id}
     if context := _whole_number(model, _CONTEXT):
         info[f"{family}.context_length"] = context
-    return ollama.OllamaShowResponse(
+    found = ollama.OllamaShowResponse(
         details=details, modified_at=_modified_at(model), capabilities=capabilities(model), model_info=info
     )
+    told = (model.model_extra or {}).get("shown")
+    return _with(found, told) if isinstance(told, dict) else found
+
+
+def _with(found: ollama.OllamaShowResponse, told: Mapping[str, object]) -> ollama.OllamaShowResponse:
+    """What a server of this very wire says counts for more than what was made of it; if it can be said here."""
+    said = {name: value for name, value in told.items() if value is not None and name != "details"}
+    try:
+        return ollama.OllamaShowResponse.model_validate({**found.model_dump(exclude_unset=True), **said})
+    except ValidationError:
+        return found
 
 
 def capabilities(model: Model) -> list[str]:

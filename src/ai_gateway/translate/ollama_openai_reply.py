@@ -8,6 +8,7 @@ from pydantic import MISSING, JsonValue
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.ollama_piece import End, Piece
+from ai_gateway.translate.ollama_wire import Timed
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 
@@ -34,7 +35,7 @@ def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
         images=pictures(message.model_extra),
     )
     usage = reply.usage if reply.usage is not MISSING else None
-    return piece, End(reason(choice.finish_reason), usage)
+    return piece, End(reason(choice.finish_reason), usage, durations=durations(reply.model_extra))
 
 
 def completion(reply: openai.CreateCompletionResponse) -> tuple[Piece, End]:
@@ -48,7 +49,7 @@ def completion(reply: openai.CreateCompletionResponse) -> tuple[Piece, End]:
         logprobs=text_logprobs(choice.logprobs),
     )
     usage = reply.usage if reply.usage is not MISSING else None
-    return piece, End(reason(choice.finish_reason), usage, context(reply.model_extra))
+    return piece, End(reason(choice.finish_reason), usage, context(reply.model_extra), durations(reply.model_extra))
 
 
 def embeddings(reply: openai.CreateEmbeddingResponse) -> list[list[float]]:
@@ -87,6 +88,14 @@ def context(fields: Mapping[str, object] | None) -> list[int] | None:
     if isinstance(value, list) and all(isinstance(token, int) for token in value):
         return cast("list[int]", value) or None
     return None
+
+
+def durations(fields: Mapping[str, object] | None) -> dict[str, int] | None:
+    """How long it took, which only Ollama itself says."""
+    value = (fields or {}).get("durations")
+    if not isinstance(value, dict):
+        return None
+    return {name: value[name] for name in Timed.model_fields if isinstance(value.get(name), int)}
 
 
 def tool_calls(calls: Sequence[tuple[str, str, str]], *, cut: bool) -> list[ollama.OllamaReplyToolCall]:

@@ -81,6 +81,8 @@ def native_body(body: BaseModel) -> dict[str, JsonValue]:
         said.setdefault("raw", False)
     if isinstance(body, ollama.OllamaEmbeddingsRequest):
         said["input"] = said.pop("prompt", "")
+    if isinstance(body, ollama.OllamaShowRequest):
+        said.pop("name", None)
     for holder in [said, *said.get("messages", [])]:
         if "images" in holder:
             holder["images"] = [image.rpartition(",")[2] for image in holder["images"]]  # without a data: URL's head

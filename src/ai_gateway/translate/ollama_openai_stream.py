@@ -33,11 +33,13 @@ class Telling:
         self._finish: str | None = None
         self._usage: openai.CompletionUsage | None = None
         self._context: list[int] | None = None
+        self._durations: dict[str, int] | None = None
 
     def take(self, chunk: Chunk) -> Piece | None:
         """What a chunk adds, if anything. Raises UpstreamInvalidResponse for what Ollama's wire cannot say."""
         if isinstance(chunk.usage, openai.CompletionUsage):
             self._usage = chunk.usage
+        self._durations = reply.durations(chunk.model_extra) or self._durations
         if isinstance(chunk, openai.CreateCompletionStreamResponse):
             self._context = reply.context(chunk.model_extra) or self._context
             piece = self._continued(chunk)
@@ -49,7 +51,7 @@ class Telling:
         """How it ended. Raises UpstreamStreamTruncated if it never said so."""
         if self._finish is None:
             raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
-        return End(reply.reason(self._finish), self._usage, self._context)
+        return End(reply.reason(self._finish), self._usage, self._context, self._durations)
 
     def _continued(self, chunk: openai.CreateCompletionStreamResponse) -> Piece | None:
         choice = next((choice for choice in chunk.choices if choice.index == 0), None)

@@ -1,5 +1,6 @@
 """What a model says, apart from either wire: pieces of an answer, and how it ends."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway_contract.ollama.models import OllamaLogprob, OllamaReplyToolCall
@@ -24,8 +25,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why an answer ended, and what it took as far as that is known. `context` comes from Ollama only."""
+    """Why an answer ended, and what it took as far as that is known; only Ollama says `context` and `durations`."""
 
     reason: str
     usage: CompletionUsage | None = None
     context: list[int] | None = None
+    durations: Mapping[str, int] | None = None

@@ -39,7 +39,21 @@ class TokenLogprob(Alternative):
     top_logprobs: list[Alternative] | None = None
 
 
-class Reply(_Wire):
+class Timed(_Wire):
+    """How long a server took, in nanoseconds."""
+
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_eval_duration: int | None = None
+    eval_duration: int | None = None
+
+    def durations(self) -> dict[str, int]:
+        """Those that it says."""
+        said = {name: getattr(self, name) for name in Timed.model_fields}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+class Reply(Timed):
     """A whole answer of chat or generate, or one line of its stream."""
 
     model: str | None = None
@@ -55,7 +69,7 @@ class Reply(_Wire):
     context: list[int] | None = None
 
 
-class Vectors(_Wire):
+class Vectors(Timed):
     model: str | None = None
     embeddings: list[list[float]]
     prompt_eval_count: int | None = None
@@ -65,6 +79,16 @@ class ListedModel(_Wire):
     name: str
     modified_at: str | None = None
     size: int | None = None
+    details: dict[str, Any] | None = None
+    capabilities: list[str] | None = None
+
+
+class Shown(BaseModel):
+    """All that a server says of one model."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    modified_at: str | None = None
     details: dict[str, Any] | None = None
     capabilities: list[str] | None = None
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic_core import to_json
 
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.translate.ollama_wire import ModelList, Reply, TokenLogprob, ToolCall, Vectors, seconds
+from ai_gateway.translate.ollama_wire import ModelList, Reply, Shown, Timed, TokenLogprob, ToolCall, Vectors, seconds
 from gateway_contract.openai import models
 
 type Finish = Literal["stop", "length", "content_filter"]
@@ -59,7 +59,7 @@ def chat_response(reply: Reply, asked: Asked) -> models.CreateChatCompletionResp
         logprobs=models.CreateChatCompletionResponseChoiceLogprobs(content=found, refusal=None) if found else None,
         finish_reason=chat_finish(reply, calls=bool(calls)),
     )
-    return models.CreateChatCompletionResponse(
+    response = models.CreateChatCompletionResponse(
         id=f"chatcmpl-{asked.request_id}",
         object="chat.completion",
         created=seconds(reply.created_at) or asked.now,
@@ -67,6 +67,7 @@ def chat_response(reply: Reply, asked: Asked) -> models.CreateChatCompletionResp
         choices=[choice],
         usage=usage(reply),
     )
+    return response.model_copy(update=beside(reply, asked))
 
 
 def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionResponse:
@@ -89,12 +90,16 @@ def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionRe
         choices=[choice],
         usage=usage(reply),
     )
-    return response.model_copy(update=remembered(reply, asked))
+    return response.model_copy(update=beside(reply, asked))
 
 
-def remembered(reply: Reply, asked: Asked) -> dict[str, object]:
-    """The conversation in tokens, which a caller of Ollama's wire sends back to go on with it."""
-    return {"context": reply.context} if asked.native and reply.context else {}
+def beside(reply: Timed, asked: Asked) -> dict[str, object]:
+    """What only a caller of Ollama's wire gets: how long it took, and the conversation in tokens, to go on with it."""
+    if not asked.native:
+        return {}
+    tokens = reply.context if isinstance(reply, Reply) else None
+    found = {"durations": reply.durations(), "context": tokens}
+    return {name: value for name, value in found.items() if value}
 
 
 def embedding_response(reply: Vectors, asked: Asked) -> models.CreateEmbeddingResponse:
@@ -103,12 +108,13 @@ def embedding_response(reply: Vectors, asked: Asked) -> models.CreateEmbeddingRe
         models.Embedding(object="embedding", index=at, embedding=vector) for at, vector in enumerate(reply.embeddings)
     ]
     count = reply.prompt_eval_count or 0
-    return models.CreateEmbeddingResponse(
+    response = models.CreateEmbeddingResponse(
         object="list",
         data=data,
         model=reply.model or asked.model,
         usage=models.CreateEmbeddingResponseUsage(prompt_tokens=count, total_tokens=count),
     )
+    return response.model_copy(update=beside(reply, asked))
 
 
 def model_list(reply: ModelList) -> models.ListModelsResponse:
@@ -125,6 +131,16 @@ def model_list(reply: ModelList) -> models.ListModelsResponse:
             for listed in reply.models or ()
         ],
     )
+
+
+def shown_model(name: str, said: Shown) -> models.Model:
+    """One model, with all that its server says of it in a field `shown`."""
+    model = models.Model(
+        id=name, object="model", created=seconds(said.modified_at) or 0, owned_by=["library", *name.split("/")[:-1]][-1]
+    )
+    known = {"details": said.details, "capabilities": said.capabilities}
+    facts = {field: value for field, value in known.items() if value is not None}
+    return model.model_copy(update={**facts, "shown": said.model_dump(exclude_unset=True)})
 
 
 def incomplete() -> UpstreamInvalidResponse:

@@ -81,7 +81,7 @@ class ChatChunks:
     def _end(self, reply: Reply) -> Iterator[Chunk]:
         last = self._chunk(models.ChatCompletionStreamResponseDelta(), with_tokens=True)
         last.choices[0].finish_reason = whole.chat_finish(reply, calls=self._calls > 0)
-        yield last
+        yield last.model_copy(update=whole.beside(reply, self._asked))
         if self._include_usage:
             yield last.model_copy(update={"choices": [], "usage": whole.usage(reply)})
 
@@ -125,7 +125,7 @@ class CompletionChunks:
             self.done = True
             last = self._chunk(Reply())
             last.choices[0].finish_reason = whole.finish(reply)
-            yield last.model_copy(update=whole.remembered(reply, self._asked))
+            yield last.model_copy(update=whole.beside(reply, self._asked))
             if self._include_usage:
                 yield last.model_copy(update={"choices": [], "usage": whole.usage(reply)})
 

@@ -128,6 +128,14 @@ def test_the_servers_own_times_are_told(live: LiveGateway, path: str, asked: dic
     assert {name: last[name] for name in METRICS} == METRICS
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_times_that_are_none_are_left_out_and_the_answer_is_not(live: LiveGateway, stream: bool) -> None:
+    reply = ask(live, "chat", {"model": "ollama/odd-times", "stream": stream, "messages": TALK[:1]})
+    last = lines(reply)[-1] if stream else reply.json()
+    assert (last["done"], last["total_duration"]) == (True, 7)
+    assert not {"load_duration", "prompt_eval_duration", "eval_duration"} & last.keys()
+
+
 def test_the_time_that_vectors_took_is_the_servers_too(live: LiveGateway) -> None:
     reply = ask(live, "embed", {"model": "ollama/good", "input": "a"}).json()
     assert (reply["total_duration"], reply["load_duration"]) == (METRICS["total_duration"], METRICS["load_duration"])

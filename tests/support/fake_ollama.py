@@ -167,6 +167,12 @@ async def line(exchange: Exchange, value: object) -> None:
     await exchange.chunk(json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
+@behaviour("odd-times")
+async def odd_times(exchange: Exchange) -> None:
+    odd: dict[str, Any] = {"total_duration": 7, "load_duration": 0, "prompt_eval_duration": "4s", "eval_duration": -1}
+    await answer(exchange, [{"content": TEXT}], **odd)
+
+
 @behaviour("tool-call")
 async def tool_call(exchange: Exchange) -> None:
     await answer(exchange, [{"tool_calls": [call(0)]}])

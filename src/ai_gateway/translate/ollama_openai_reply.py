@@ -95,7 +95,7 @@ def durations(fields: Mapping[str, object] | None) -> dict[str, int] | None:
     value = (fields or {}).get("durations")
     if not isinstance(value, dict):
         return None
-    return {name: value[name] for name in Timed.model_fields if isinstance(value.get(name), int)}
+    return Timed.model_validate(value).durations()
 
 
 def tool_calls(calls: Sequence[tuple[str, str, str]], *, cut: bool) -> list[ollama.OllamaReplyToolCall]:

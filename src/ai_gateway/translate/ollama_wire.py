@@ -40,17 +40,17 @@ class TokenLogprob(Alternative):
 
 
 class Timed(_Wire):
-    """How long a server took, in nanoseconds."""
+    """How long a server took, in nanoseconds; whatever else may stand there is no reason to lose the answer."""
 
-    total_duration: int | None = None
-    load_duration: int | None = None
-    prompt_eval_duration: int | None = None
-    eval_duration: int | None = None
+    total_duration: object = None
+    load_duration: object = None
+    prompt_eval_duration: object = None
+    eval_duration: object = None
 
     def durations(self) -> dict[str, int]:
         """Those that it says."""
         said = {name: getattr(self, name) for name in Timed.model_fields}
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in said.items() if type(value) is int and value > 0}
 
 
 class Reply(Timed):

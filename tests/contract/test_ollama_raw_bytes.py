@@ -79,7 +79,7 @@ def test_openais_wire_beside_it_minds_still(strict_gateway: LiveGateway) -> None
 
 def test_heads_are_answered_without_a_body(strict_gateway: LiveGateway) -> None:
     for path, status in (("/api/tags", 200), ("/api/version", 200), ("/", 200), ("/api/blobs/sha256:a", 501)):
-        answer = talk(strict_gateway, request(method="HEAD", path=path))
+        answer = talk(strict_gateway, request(method="HEAD", path=path, headers=("Connection: close",)))
         assert answer is not None
         assert answer.status == status
         assert answer.body == b""

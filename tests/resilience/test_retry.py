@@ -87,7 +87,7 @@ def test_nothing_is_tried_that_could_not_begin_before_the_deadline() -> None:
         ({"retry_after": "0"}, 0),
         ({"retry_after_ms": "1500", "retry_after": "9"}, 1.5),
         ({"retry_after": "21"}, None),
-        ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.25),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
         ({"retry_after": "-1"}, 0.25),
         ({"retry_after": "²"}, 0.25),
     ],
@@ -98,5 +98,18 @@ def test_the_upstreams_own_pause_counts_up_to_a_cap(headers: dict[str, str], pau
 
 
 def test_a_pause_is_read_from_either_header() -> None:
-    assert retry_after(refused(429, retry_after="1.5")) == 1.5
-    assert retry_after(refused(429)) is None
+    assert retry_after(refused(429, retry_after="1.5"), 0) == 1.5
+    assert retry_after(refused(429), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("date", "wait"),
+    [
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 10),
+        ("Thu, 01 Jan 1970 00:00:01 GMT", 0),  # it has passed
+        ("Thu, 99 Jan 1970 00:01:40 GMT", None),
+        ("soon GMT", None),
+    ],
+)
+def test_a_time_to_come_back_at_counts_from_now(date: str, wait: float | None) -> None:
+    assert retry_after(refused(429, retry_after=date), 90) == wait

@@ -5,6 +5,7 @@ upstream could not be reached, broke off, or said that it failed. What the calle
 """
 
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from ai_gateway.errors import (
     GatewayError,
@@ -36,15 +37,15 @@ class RetryPolicy:
     longest_pause: float = 8.0
     longest_wait: float = 20.0
 
-    def pause(self, failed: int, error: GatewayError, left: float, chance: float) -> float | None:
+    def pause(self, failed: int, error: GatewayError, left: float, chance: float, *, now: float = 0) -> float | None:
         """Seconds to wait before the next try; None to give up.
 
         `failed` is how many tries have failed, `left` the time until the call's deadline, `chance` evenly
-        distributed from 0 to 1.
+        distributed from 0 to 1, and `now` the time of day in seconds since 1970, for upstreams that name a time.
         """
         if failed > self.max_retries or not self._worth_it(error):
             return None
-        wanted = retry_after(error)
+        wanted = retry_after(error, now)
         if wanted is not None and wanted > self.longest_wait:
             return None
         pause = min(self.longest_pause, self.base * 2 ** (failed - 1)) * chance if wanted is None else wanted
@@ -65,10 +66,19 @@ class RetryPolicy:
         return error.upstream_status is None or error.upstream_status not in _FINAL_FAILURES
 
 
-def retry_after(error: GatewayError) -> float | None:
-    """Seconds that the upstream asked to wait; None if it did not say, or only gave a date."""
+def retry_after(error: GatewayError, now: float) -> float | None:
+    """Seconds that the upstream asked to wait, from `now` (since 1970) if it named a time; None if it did not say."""
     for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         told = error.headers.get(header, "").strip()
         if told.replace(".", "", 1).isascii() and told.replace(".", "", 1).isdecimal():
             return float(told) / unit
+        if told.endswith("GMT"):
+            return _until(told, now)
     return None
+
+
+def _until(date: str, now: float) -> float | None:
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

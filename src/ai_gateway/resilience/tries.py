@@ -201,7 +201,7 @@ class _Tries[T: Target]:
         if not provider.is_remote:
             return None
         left = self._deadline - time.monotonic()
-        return self._resilience.retry.pause(self._failed, error, left, _chance.random())
+        return self._resilience.retry.pause(self._failed, error, left, _chance.random(), now=time.time())
 
     def answered(self) -> None:
         """The reply, or the first item of the stream, is there."""

@@ -35,7 +35,8 @@ def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None
     Only texts that `read_json` takes may come out right here, so those with numbers that could overflow, and the
     constants that are no JSON, are for the closer look.
     """
-    if may_overflow(raw) or b"NaN" in raw or b"Infinity" in raw:
+    # A single letter is found far faster than a word.
+    if may_overflow(raw) or (b"N" in raw and b"NaN" in raw) or (b"I" in raw and b"Infinity" in raw):
         return None
     try:
         # The validator itself: model_validate_json checks its arguments first, which costs a fifth of it.

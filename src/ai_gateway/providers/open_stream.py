@@ -3,7 +3,7 @@
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Protocol, Self
 
 from ai_gateway.config.constants import UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY
@@ -18,7 +18,7 @@ class Parser(Protocol):
 
     lines: int
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]: ...
+    def feed(self, chunk: bytes) -> Iterable[bytes]: ...
     def end(self) -> Iterator[bytes]: ...
 
 

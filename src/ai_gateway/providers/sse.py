@@ -2,10 +2,11 @@
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ai_gateway.errors import UpstreamInvalidResponse
 
+_DATA, _END = b"data: ", b"\n\n"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -25,7 +26,20 @@ class EventParser:
         self.lines = 0
         """Complete lines so far: what tells progress from a trickle of bytes."""
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
+        """The data of each event that is complete now."""
+        if self._rest or self._data or not chunk.startswith(_DATA) or len(chunk) > self._max_event:
+            return self._read(chunk)
+        # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
+        events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
+        lines = 2 * len(events)
+        if not chunk.endswith(_END) or b"\r" in chunk or chunk.count(b"\n") != lines or b"" in events:
+            return self._read(chunk)
+        self._begun = True
+        self.lines += lines
+        return events
+
+    def _read(self, chunk: bytes) -> Iterator[bytes]:
         buffer = self._rest + chunk
         if not self._begun:  # a byte order mark at the very start says nothing, and may come in pieces
             if len(buffer) < len(BOM_UTF8) and BOM_UTF8.startswith(buffer):
@@ -50,7 +64,7 @@ class EventParser:
     def end(self) -> Iterator[bytes]:
         """The last event, if its lines are complete and only the blank one after them is missing."""
         if self._rest.endswith(b"\r"):
-            yield from self.feed(b"\n")
+            yield from self._read(b"\n")
         data = b"\n".join(self._data)
         self._data = []
         if data and not self._rest:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 from pydantic import BaseModel
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
@@ -75,9 +75,9 @@ async def send_stream(
         last = framing.end
         try:
             if first is not None:
-                await _send_item(send, call, framing, first)
+                await send(_item(call, framing, first))
                 async for item in items:
-                    await _send_item(send, call, framing, item)
+                    await send(_item(call, framing, item))
         except asyncio.CancelledError:
             # The server stops, or the client left. Half an answer must not look like a whole one to whoever is there.
             await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
@@ -93,11 +93,11 @@ def _code_of(error: Exception) -> str:
     return (type(error).code if isinstance(error, GatewayError) else None) or "internal_error"
 
 
-async def _send_item(send: Send, call: Call, framing: Framing, item: BaseModel) -> None:
+def _item(call: Call, framing: Framing, item: BaseModel) -> Message:
     data = call.bytes_of(item)
     if data is None or b"\n" in data or b"\r" in data:  # neither an event's data nor a line may hold line ends
         data = to_json(item)
-    await send({"type": "http.response.body", "body": framing.framed(data), "more_body": True})
+    return {"type": "http.response.body", "body": framing.framed(data), "more_body": True}
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@ from starlette.types import Message, Send
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Stream
-from ai_gateway.errors import GatewayError, Unavailable
+from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.counts import Event, count
 
 _JSON = b"application/json"
@@ -36,6 +36,11 @@ def to_fields(model: BaseModel) -> dict[str, object]:
     return fields
 
 
+_OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read faster, or ask for less.")
+# Written piece by piece, so that a request lasts until its reply is nearly sent, and counts as long as it holds memory.
+_PIECE = 64 * 1024
+
+
 async def send_reply(send: Send, reply: BaseModel | str | None, call: Call) -> None:
     """A whole reply with status 200: JSON for a model, plain text for a string, no body for None."""
     headers = call.reply_headers
@@ -57,7 +62,11 @@ async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes,
     if media is not None:
         fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
+    at = 0
+    while len(body) - at > _PIECE:
+        await send({"type": "http.response.body", "body": body[at : at + _PIECE], "more_body": True})
+        at += _PIECE
+    await send({"type": "http.response.body", "body": body[at:]})
 
 
 async def send_stream(
@@ -79,13 +88,22 @@ async def send_stream(
                 async for item in items:
                     await send(_item(call, framing, item))
         except asyncio.CancelledError:
-            # The server stops, or the client left. Half an answer must not look like a whole one to whoever is there.
-            await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
-            raise
+            await items.aclose()
+            if _is_cancelled():
+                # The server stops, or the client left. Half an answer must not look whole to whoever is there.
+                await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
+                raise
+            # It was the provider's clock, which has taken its cancellation back: the client reads too slowly.
+            last = framing.framed(rendered(_OUT_OF_TIME))
         except Exception as error:  # the status is out, so every failure has to be told in the stream
             count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(error))
             last = framing.framed(rendered(error))
         await send({"type": "http.response.body", "body": last})
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _code_of(error: Exception) -> str:

@@ -67,7 +67,9 @@ def _from_rows(
 
 def _at(url: str | None, row: ProviderRow) -> ProviderRow:
     """The row for that address: another server under the name need not have what is new in the provider's models."""
-    return replace(row, quirks=replace(row.quirks, newer_limit=False)) if url else row
+    if url is None or row.read_url(url).rstrip("/") == row.base_url.rstrip("/"):
+        return row
+    return replace(row, quirks=replace(row.quirks, newer_limit=False))
 
 
 def _secret(key: str) -> SecretStr | None:

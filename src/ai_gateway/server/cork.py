@@ -33,6 +33,8 @@ class CorkedTransport(asyncio.Transport):
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_closing():  # nobody would get it
+            return
         if not self._parts:
             self._loop.call_soon(self.flush)
         self._parts.append(data)

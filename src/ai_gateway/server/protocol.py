@@ -16,7 +16,9 @@ from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cork import CorkedTransport
 
-_UPGRADE = re.compile(rb"(\r\n)upgrade([ \t]*:)", re.IGNORECASE)
+_UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
+# A last line that may become that header once the rest of it is there.
+_HALF_AN_UPGRADE = re.compile(rb"\n(u(?:p(?:g(?:r(?:a(?:d(?:e[ \t]{0,64})?)?)?)?)?)?)\Z", re.IGNORECASE)
 _BAD_REQUEST = InvalidRequest("This is not a valid HTTP request.")
 _HEADERS_TOO_LARGE = HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes: send less.")
 _REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
@@ -34,11 +36,17 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's parser with bounds on a request's head, in size and time, and refusals in the contract's words."""
 
     header_timeout_s = 15.0
+    stalled_s = 60.0
+    """How long a client may take nothing of what it is sent."""
     refusal_headers = b""
     """Lines that refusals of this class carry beside their own."""
     _awaited = Awaited.REQUEST
     _head_bytes = 0
     _head_timer: TimerHandle | None = None
+    _write_timer: TimerHandle | None = None
+    _line_start = False
+    _held = b""
+    _deaf = False
 
     def draining(self) -> bool:
         """Whether the server stops, so that what is answered now is the last answer of its connection."""
@@ -52,16 +60,35 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._deaf:
             return
         after_body = self._awaited is Awaited.BODY
-        super().data_received(data if after_body else _without_upgrade(data))
+        super().data_received(data if after_body else self._without_upgrade(data))
         # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
         # are not counted: how many of them are the head's is not known.
         if self._awaited is Awaited.HEAD and not after_body:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
                 self._refuse(_HEADERS_TOO_LARGE)
+        cycle: RequestResponseCycle | None = self.cycle
+        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+            self._start_head_timer()  # a blank line, or the body of what was refused: neither may go on for ever
+
+    def _without_upgrade(self, data: bytes) -> bytes:
+        """The bytes of a head with the Upgrade header renamed, wherever packets cut it; some may be held back.
+
+        Clients such as the JDK's offer HTTP/2 with every first request. A server may ignore that, but the parser would
+        take the body for the other protocol.
+        """
+        data, self._held = self._held + data, b""
+        head, end, rest = (b"\n" * self._line_start + data).partition(b"\r\n\r\n")
+        half = None if end else _HALF_AN_UPGRADE.search(head)
+        if half is not None:
+            head, self._held = head[: half.start(1)], half[1]
+        renamed = _UPGRADE.sub(rb"\1x-upgrd\2", head + end) + rest
+        renamed = renamed[self._line_start :]
+        self._line_start = not end and (head.endswith(b"\n") or (self._line_start and not renamed))
+        return renamed
 
     @override
     def on_message_begin(self) -> None:
@@ -75,7 +102,15 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._awaited = Awaited.BODY
         self._end_head()
+        self._line_start = False
+        if self.parser.should_upgrade():  # what follows is no HTTP to the parser, and must not become a request to it
+            self._deaf = True
+            if self.parser.get_method() != b"CONNECT":
+                self._refuse(_BAD_REQUEST)
+                return
         super().on_headers_complete()
+        if self._deaf:
+            self.cycle.keep_alive = False
         if self.draining():
             self.cycle.keep_alive = False
 
@@ -86,6 +121,8 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self._awaited = Awaited.REQUEST
+        if self.transport.is_closing():
+            return
         super().on_message_complete()
         # A body that came faster than it was read has stopped the reading, and nobody asks for more of it. But without
         # reading nobody learns that the client leaves.
@@ -95,8 +132,32 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        self.resume_writing()
         super().connection_lost(exc)
         self._connection.lose()
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader(self.transport.get_write_buffer_size())
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _watch_reader(self, waiting: int) -> None:
+        self._write_timer = self.loop.call_later(self.stalled_s, self._look_at_reader, waiting)
+
+    def _look_at_reader(self, before: int) -> None:
+        """Give up a client that has taken nothing since: it holds memory, and a place among the requests."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting < before:
+            self._watch_reader(waiting)
+        else:
+            self.transport.abort()
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
@@ -149,15 +210,3 @@ def _without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3
         await app(scope, receive, delimited)
 
     return plain
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """The bytes with the Upgrade header renamed.
-
-    Clients such as the JDK's offer HTTP/2 with every first request. A server may ignore that, but the parser would take
-    the body for the other protocol.
-    """
-    if b"pgrade" not in data and b"PGRADE" not in data:
-        return data
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(rb"\1x-upgrd\2", head + end) + rest

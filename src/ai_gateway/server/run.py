@@ -193,6 +193,7 @@ def _work(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], pl
 
     class Protocol(HttpProtocol):
         header_timeout_s = settings.body_timeout_s
+        stalled_s = settings.stream_idle_timeout_s
 
         @override
         def draining(self) -> bool:

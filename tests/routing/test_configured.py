@@ -32,6 +32,15 @@ def test_another_address_needs_the_key_too() -> None:
         configured({"OPENAI_BASE_URL": "http://127.0.0.1:5/v1"})
 
 
+@pytest.mark.parametrize(
+    ("address", "newer"),
+    [("https://api.openai.com/v1", True), ("https://api.openai.com/v1/", True), ("http://127.0.0.1:5/v1", False)],
+)
+def test_what_only_openai_itself_has_is_asked_of_no_other_server(address: str, *, newer: bool) -> None:
+    found = configured({"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "k"})
+    assert found["openai"].row.quirks.newer_limit is newer
+
+
 def test_the_old_name_of_the_address_is_an_alias() -> None:
     found = configured({"OPENAI_API_BASE_URL": "http://127.0.0.1:5/v1", "OPENAI_API_KEY": "k"})
     assert found["openai"].base_url == "http://127.0.0.1:5/v1"

@@ -101,6 +101,9 @@ async def test_who_is_still_sending_when_it_is_closed_reads_the_answer_and_gets_
     assert await loop.sock_recv(far, 100) == b"no more"
     assert await loop.sock_recv(far, 100) == b"", "our side has ended"
     assert not inner.is_closing()
+    transport.write(b"an answer that came too late")
+    await asyncio.sleep(0)
+    assert transport.get_write_buffer_size() == 0
     far.close()
     await asyncio.sleep(0.01)
     assert inner.is_closing()

@@ -44,6 +44,12 @@ def _picture(image: str) -> models.ChatCompletionRequestMessageContentPartImage:
     return models.ChatCompletionRequestMessageContentPartImage(type="image_url", image_url=url)
 
 
+def _older_name(message: OllamaChatMessage) -> str:
+    """A tool's name as OpenAI's clients say it, and Ollama's older ones did."""
+    name = (message.model_extra or {}).get("name")
+    return name if message.role == "tool" and not message.tool_name and isinstance(name, str) else ""
+
+
 class _Conversation:
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -60,7 +66,8 @@ class _Conversation:
             self._images += message.images or []
         self.messages.append(self._said(message))
         # What OpenAI's messages have no word for.
-        self.dropped |= {f"messages.{name}" for name in message.model_extra or {}}
+        read = {"name"} if _older_name(message) else set()
+        self.dropped |= {f"messages.{name}" for name in (message.model_extra or {}).keys() - read}
         self.dropped |= {"messages.thinking"} if message.thinking else set()
 
     def show_images(self) -> None:
@@ -79,7 +86,7 @@ class _Conversation:
             case "assistant":
                 return self._answer(text, message.tool_calls or [])
             case "tool":
-                ident = self._answered(message.tool_call_id, message.tool_name)
+                ident = self._answered(message.tool_call_id, message.tool_name or _older_name(message))
                 return models.ChatCompletionRequestToolMessage(role="tool", content=text, tool_call_id=ident)
 
     def _answer(self, text: str, calls: Sequence[OllamaToolCall]) -> models.ChatCompletionRequestAssistantMessage:

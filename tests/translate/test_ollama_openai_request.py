@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, UnsupportedParameter
 from ai_gateway.translate import ollama_openai_request as request
 from ai_gateway.translate.ollama_policies import OPTIONS, POLICIES
 from ai_gateway.translate.openai_ollama_request import chat_request
@@ -20,6 +20,7 @@ from gateway_contract.openai import models as openai
 type Json = dict[str, Any]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(8)).decode()
 JPEG = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(8)).decode()
+LINES = "\n".join(PNG[at : at + 5] for at in range(0, len(PNG), 5)) + "\n"
 USER: Json = {"role": "user", "content": "Hello"}
 USAGE: Json = {"stream": True, "stream_options": {"include_usage": True}}
 PNG_URL = f"data:image/png;base64,{PNG}"
@@ -123,6 +124,8 @@ TALKS: list[tuple[str, list[Json], list[Json], list[str]]] = [
      ]}], []),
     ("an image alone, as a URL", [{"role": "user", "content": "", "images": [f"data:image/webp;base64,{PNG}"]}],
      [{"role": "user", "content": [image(f"data:image/webp;base64,{PNG}")]}], []),
+    ("base64 in lines", [{"role": "user", "images": [LINES, LINES.replace("\n", "\r\n"), f"\r\n{PNG[:-1]}\n=\n"]}],
+     [{"role": "user", "content": [image(PNG_URL)] * 3}], []),
     ("a call and its result, without ids",
      [USER, {"role": "assistant", "tool_calls": [WEATHER]}, {"role": "tool", "content": "11", "tool_name": "weather"}],
      [USER, {"role": "assistant", "content": None, "tool_calls": [
@@ -194,6 +197,12 @@ def test_a_conversation_is_told_on_the_other_wire(said: list[Json], told: list[J
     assert found["messages"] == told
     assert left == dropped
     validate(openai.CreateChatCompletionRequest, found)
+
+
+@pytest.mark.parametrize("odd", ["", "\n", "QQ=", "Q\nQ", "QQ==\t", "QQ==QQ==", "Q Q=", "da\nta:image/png;base64,QQ=="])
+def test_what_is_no_base64_is_no_image(odd: str) -> None:
+    with pytest.raises(InvalidRequest, match="images"):
+        chat(messages=[{"role": "user", "images": [odd]}])
 
 
 def test_a_question_is_a_chat_of_its_own() -> None:

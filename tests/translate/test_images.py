@@ -48,6 +48,8 @@ def test_a_data_url_without_base64_is_refused(url: str) -> None:
 def test_bare_base64_becomes_a_url_of_the_type_that_its_bytes_have(start: bytes, media: str) -> None:
     image = base64.b64encode(start + bytes(99)).decode()
     assert data_url(image) == f"data:{media};base64,{image}"
+    lines = base64.encodebytes(start + bytes(99)).decode()
+    assert data_url(lines) == data_url(lines.replace("\n", "\r\n")) == data_url(image)
     found = inline_image(data_url(image))
     assert found is not None
     assert (found.media_type, found.data) == (media, image)
@@ -55,3 +57,4 @@ def test_bare_base64_becomes_a_url_of_the_type_that_its_bytes_have(start: bytes,
 
 def test_a_url_stays_as_it_is() -> None:
     assert data_url("DATA:image/png;base64,AAAA") == "DATA:image/png;base64,AAAA"
+    assert data_url("data:image/png;base64,\r\nAA\nAA\n") == "data:image/png;base64,AAAA"

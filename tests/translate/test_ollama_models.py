@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.translate.ollama_models import capabilities, shown, summary, tagged
+from ai_gateway.translate.ollama_models import capabilities, shown, summaries, summary, tagged
 from gateway_contract.openai.models import Model
 
 
@@ -45,6 +45,13 @@ def test_what_nobody_says_is_empty_and_digests_are_unique() -> None:
         "capabilities": ["completion", "tools"],
     }  # fmt: skip
     assert summary(model("other")).digest != found.digest
+
+
+@pytest.mark.parametrize("idents", [["lab/m", "lab/n", "lab/m:latest"], ["lab/m:latest", "lab/n", "lab/m"]])
+def test_of_two_models_with_one_name_the_one_that_is_called_so_is_listed(idents: list[str]) -> None:
+    found = summaries(map(model, idents))
+    assert [one.name for one in found] == ["lab/m:latest", "lab/n:latest"]
+    assert [one.digest for one in found] == [summary(model(ident)).digest for ident in ("lab/m:latest", "lab/n")]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ def calls(*bits: Json) -> Json:
     return {"tool_calls": list(bits)}
 
 
+OLD: Json = {"name": "zebra", "arguments": '{"z":1,"n":2}'}
+OLD_TOLD: Json = {"function": {"index": 0, "name": "zebra", "arguments": {"z": 1, "n": 2}}}
+CUSTOM = calls({"id": "c1", "type": "custom", "custom": {"name": "zebra", "input": "z"}})
+
+
 def test_a_whole_answer_carries_its_measures_and_the_callers_name_of_the_model() -> None:
     assert whole({"content": "Hi"}) == {
         "model": "m:latest",
@@ -105,6 +110,12 @@ def test_a_whole_answer_carries_its_measures_and_the_callers_name_of_the_model()
             calls({"id": "c1", "type": "function", "function": {"name": "zebra", "arguments": '{"z":'}}),
             "length", {}, {"content": ""}, "length",
         ),
+        ({"function_call": OLD}, "function_call", {}, {"content": "", "tool_calls": [OLD_TOLD]}, "stop"),
+        ({"function_call": OLD, "content": "x"}, "stop", {}, {"content": "x", "tool_calls": [OLD_TOLD]}, "stop"),
+        ({"function_call": {**OLD, "arguments": "{"}}, "length", {}, {"content": ""}, "length"),
+        ({"function_call": OLD, **calls({"id": "c1", "type": "function", "function": OLD})}, "tool_calls", {},
+         {"content": "", "tool_calls": [{"id": "c1", **OLD_TOLD}]}, "stop"),
+        ({"content": "x", **CUSTOM}, "tool_calls", {}, {"content": "x"}, "stop"),
     ],
 )  # fmt: skip
 def test_what_a_message_says_is_said_in_ollamas_words(
@@ -187,6 +198,33 @@ def test_calls_arrive_whole_however_many_pieces_they_came_in() -> None:
         {"content": ""},
     ]  # fmt: skip
     assert found[-1]["done_reason"] == "stop"
+
+
+def test_a_call_in_the_older_form_arrives_whole_too() -> None:
+    found = lines(
+        chunk({"role": "assistant", "content": None, "function_call": {"name": "zebra", "arguments": ""}}),
+        chunk({"function_call": {"arguments": '{"z"'}}),
+        chunk({"function_call": {"arguments": ':1,"n":2}'}}),
+        chunk({}, "function_call"),
+    )
+    assert messages(found) == [{"content": "", "tool_calls": [OLD_TOLD]}, {"content": ""}]
+    assert found[-1]["done_reason"] == "stop"
+
+
+def test_a_call_in_both_forms_is_one() -> None:
+    both = {"function_call": OLD, **calls({"index": 0, "id": "c1", "type": "function", "function": OLD})}
+    assert messages(lines(chunk(both), chunk({}, "tool_calls")))[0]["tool_calls"] == [{"id": "c1", **OLD_TOLD}]
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "function_call"])
+def test_a_call_that_cannot_be_told_is_no_silent_answer(finish: str) -> None:
+    late = calls({"index": 0, "id": "c1", "type": "function", "function": OLD})
+    with pytest.raises(UpstreamInvalidResponse, match="cannot say"):
+        whole(CUSTOM, finish)
+    for chunks in ([chunk({}, finish)], [chunk({}, finish), chunk(late)], [chunk({"content": ""}, finish)]):
+        with pytest.raises(UpstreamInvalidResponse, match="cannot say"):
+            lines(*chunks)
+    assert messages(lines(chunk({"content": "x"}), chunk({}, finish))) == [{"content": "x"}, {"content": ""}]
 
 
 def test_a_call_that_the_limit_cut_in_two_is_none() -> None:

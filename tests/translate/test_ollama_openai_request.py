@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, UnsupportedParameter
 from ai_gateway.translate import ollama_openai_request as request
 from ai_gateway.translate.ollama_policies import OPTIONS, POLICIES
 from ai_gateway.translate.openai_ollama_request import chat_request
@@ -20,6 +20,7 @@ from gateway_contract.openai import models as openai
 type Json = dict[str, Any]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(8)).decode()
 JPEG = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(8)).decode()
+LINES = "\n".join(PNG[at : at + 5] for at in range(0, len(PNG), 5)) + "\n"
 USER: Json = {"role": "user", "content": "Hello"}
 USAGE: Json = {"stream": True, "stream_options": {"include_usage": True}}
 PNG_URL = f"data:image/png;base64,{PNG}"
@@ -123,6 +124,8 @@ TALKS: list[tuple[str, list[Json], list[Json], list[str]]] = [
      ]}], []),
     ("an image alone, as a URL", [{"role": "user", "content": "", "images": [f"data:image/webp;base64,{PNG}"]}],
      [{"role": "user", "content": [image(f"data:image/webp;base64,{PNG}")]}], []),
+    ("base64 in lines", [{"role": "user", "images": [LINES, LINES.replace("\n", "\r\n"), f"\r\n{PNG[:-1]}\n=\n"]}],
+     [{"role": "user", "content": [image(PNG_URL)] * 3}], []),
     ("a call and its result, without ids",
      [USER, {"role": "assistant", "tool_calls": [WEATHER]}, {"role": "tool", "content": "11", "tool_name": "weather"}],
      [USER, {"role": "assistant", "content": None, "tool_calls": [
@@ -141,6 +144,22 @@ TALKS: list[tuple[str, list[Json], list[Json], list[str]]] = [
          call("call_0", "weather", KOELN), call("call_1", "time", "{}")]},
       {"role": "tool", "content": "noon", "tool_call_id": "call_1"},
       {"role": "tool", "content": "11", "tool_call_id": "call_0"}], []),
+    ("results find their calls by the older name of the name",
+     [{"role": "assistant", "tool_calls": [WEATHER, TIME]},
+      {"role": "tool", "content": "noon", "name": "time"},
+      {"role": "tool", "content": "11", "name": "weather"}],
+     [{"role": "assistant", "content": None, "tool_calls": [
+         call("call_0", "weather", KOELN), call("call_1", "time", "{}")]},
+      {"role": "tool", "content": "noon", "tool_call_id": "call_1"},
+      {"role": "tool", "content": "11", "tool_call_id": "call_0"}], []),
+    ("a name that tells nothing is dropped",
+     [{"role": "assistant", "tool_calls": [WEATHER, TIME]},
+      {"role": "tool", "content": "noon", "name": "weather", "tool_name": "time"},
+      {"role": "tool", "content": "11", "name": 1}, {**USER, "name": "Ada"}],
+     [{"role": "assistant", "content": None, "tool_calls": [
+         call("call_0", "weather", KOELN), call("call_1", "time", "{}")]},
+      {"role": "tool", "content": "noon", "tool_call_id": "call_1"},
+      {"role": "tool", "content": "11", "tool_call_id": "call_0"}, USER], ["messages.name"]),
     ("results without a name come in order, and calls of one name too",
      [{"role": "assistant", "tool_calls": [TIME, TIME]}, {"role": "tool", "content": "1"},
       {"role": "tool", "content": "2", "tool_name": "time"}],
@@ -153,6 +172,34 @@ TALKS: list[tuple[str, list[Json], list[Json], list[str]]] = [
       {"role": "assistant", "tool_calls": [TIME]}, {"role": "tool", "content": "2"}],
      [{"role": "assistant", "content": None, "tool_calls": [call("call_0", "time", "{}")]},
       {"role": "tool", "content": "1", "tool_call_id": "call_0"}, USER,
+      {"role": "assistant", "content": None, "tool_calls": [call("call_1", "time", "{}")]},
+      {"role": "tool", "content": "2", "tool_call_id": "call_1"}], []),
+    ("no id that the caller uses is given to another call",
+     [{"role": "assistant", "tool_calls": [TIME, {"id": "call_1", **WEATHER}, TIME]}, {"role": "tool", "content": "1"},
+      {"role": "tool", "content": "2", "tool_call_id": "call_1"}, {"role": "tool", "content": "3"},
+      {"role": "tool", "content": "4", "tool_call_id": "call_0"}],
+     [{"role": "assistant", "content": None, "tool_calls": [
+         call("call_2", "time", "{}"), call("call_1", "weather", KOELN), call("call_3", "time", "{}")]},
+      {"role": "tool", "content": "1", "tool_call_id": "call_2"},
+      {"role": "tool", "content": "2", "tool_call_id": "call_1"},
+      {"role": "tool", "content": "3", "tool_call_id": "call_3"},
+      {"role": "tool", "content": "4", "tool_call_id": "call_0"}], []),
+    ("calls of two messages in a row are open together",
+     [{"role": "assistant", "tool_calls": [WEATHER]}, {"role": "assistant", "tool_calls": [TIME]},
+      {"role": "tool", "content": "11", "tool_name": "weather"}, {"role": "tool", "content": "noon"}],
+     [{"role": "assistant", "content": None, "tool_calls": [call("call_0", "weather", KOELN)]},
+      {"role": "assistant", "content": None, "tool_calls": [call("call_1", "time", "{}")]},
+      {"role": "tool", "content": "11", "tool_call_id": "call_0"},
+      {"role": "tool", "content": "noon", "tool_call_id": "call_1"}], []),
+    ("a call that nobody answered takes no later result",
+     [{"role": "assistant", "tool_calls": [TIME]}, USER,
+      {"role": "assistant", "tool_calls": [TIME]}, {"role": "tool", "content": "2"}],
+     [{"role": "assistant", "content": None, "tool_calls": [call("call_0", "time", "{}")]}, USER,
+      {"role": "assistant", "content": None, "tool_calls": [call("call_1", "time", "{}")]},
+      {"role": "tool", "content": "2", "tool_call_id": "call_1"}], []),
+    ("a result of no call has an id that no later call has",
+     [{"role": "tool", "content": "1"}, {"role": "assistant", "tool_calls": [TIME]}, {"role": "tool", "content": "2"}],
+     [{"role": "tool", "content": "1", "tool_call_id": "call_0"},
       {"role": "assistant", "content": None, "tool_calls": [call("call_1", "time", "{}")]},
       {"role": "tool", "content": "2", "tool_call_id": "call_1"}], []),
     ("a result of no call", [{"role": "tool", "content": "1", "tool_name": "nobody"}],
@@ -178,6 +225,12 @@ def test_a_conversation_is_told_on_the_other_wire(said: list[Json], told: list[J
     assert found["messages"] == told
     assert left == dropped
     validate(openai.CreateChatCompletionRequest, found)
+
+
+@pytest.mark.parametrize("odd", ["", "\n", "QQ=", "Q\nQ", "QQ==\t", "QQ==QQ==", "Q Q=", "da\nta:image/png;base64,QQ=="])
+def test_what_is_no_base64_is_no_image(odd: str) -> None:
+    with pytest.raises(InvalidRequest, match="images"):
+        chat(messages=[{"role": "user", "images": [odd]}])
 
 
 def test_a_question_is_a_chat_of_its_own() -> None:

@@ -16,7 +16,7 @@ from ai_gateway.gateway import Chat, Completion, Gateway
 from ai_gateway.translate import ollama_openai_reply as reply, ollama_openai_request as request
 from ai_gateway.translate.ollama_clock import Stopwatch
 from ai_gateway.translate.ollama_lines import ChatWriter, GenerateWriter, told
-from ai_gateway.translate.ollama_models import shown, summary
+from ai_gateway.translate.ollama_models import shown, summaries
 from ai_gateway.translate.ollama_policies import settle
 from gateway_contract.ollama import models
 from gateway_contract.ollama.routes import Handlers
@@ -120,7 +120,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:
         listed = await self.gateway.list_models(call)
-        return models.OllamaListResponse(models=[summary(model) for model in listed.data])
+        return models.OllamaListResponse(models=summaries(listed.data))
 
     @override
     async def ollama_head_tags(self, call: Call) -> None:

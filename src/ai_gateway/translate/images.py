@@ -42,7 +42,8 @@ _BOXES = {b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", b
 
 
 def data_url(image: str) -> str:
-    """The `data:` URL of an image that is bare base64; one that is a URL already stays as it is."""
+    """The `data:` URL of an image that is bare base64; one that is a URL already stays as it is. Lines are joined."""
+    image = image.replace("\r", "").replace("\n", "")
     if image[:5].lower() == "data:":
         return image
     return f"data:{media_type(base64.b64decode(image[:32]))};base64,{image}"

@@ -36,6 +36,16 @@ def digest(ident: str) -> str:
     return hashlib.sha256(ident.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def summaries(models: Iterable[Model]) -> list[ollama.OllamaModelSummary]:
+    """Each name once: a model that is really called `m:latest` is what that name leads to, and not `m`."""
+    found: dict[str, Model] = {}
+    for model in models:
+        name = tagged(model.id)
+        if name not in found or model.id == name:
+            found[name] = model
+    return [summary(model) for model in found.values()]
+
+
 def summary(model: Model) -> ollama.OllamaModelSummary:
     """A model in the list."""
     return ollama.OllamaModelSummary(

@@ -13,6 +13,7 @@ from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 
 _NO_ANSWER = "The provider's reply holds no answer."
+_CALLING = ("tool_calls", "function_call")
 
 
 def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
@@ -21,21 +22,36 @@ def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
         raise UpstreamInvalidResponse(_NO_ANSWER)
     choice = reply.choices[0]
     message = choice.message
+    piece = Piece(
+        content=message.content or message.refusal or "",
+        thinking=thought(message.model_extra),
+        calls=tool_calls(_functions(message), cut=choice.finish_reason == "length"),
+        logprobs=chat_logprobs(choice.logprobs.content if choice.logprobs else None),
+        images=pictures(message.model_extra),
+    )
+    if not (piece.content or piece.calls):
+        check_silence(choice.finish_reason)
+    usage = reply.usage if reply.usage is not MISSING else None
+    return piece, End(reason(choice.finish_reason), usage, durations=durations(reply.model_extra))
+
+
+def _functions(message: openai.ChatCompletionResponseMessage) -> list[tuple[str, str, str]]:
+    """The functions called, an older upstream's one among them, as id, name and arguments."""
     calls = [] if message.tool_calls is MISSING else message.tool_calls
-    functions = [
+    found = [
         (call.id, call.function.name, call.function.arguments)
         for call in calls
         if isinstance(call, openai.ChatCompletionMessageToolCall)
     ]
-    piece = Piece(
-        content=message.content or message.refusal or "",
-        thinking=thought(message.model_extra),
-        calls=tool_calls(functions, cut=choice.finish_reason == "length"),
-        logprobs=chat_logprobs(choice.logprobs.content if choice.logprobs else None),
-        images=pictures(message.model_extra),
-    )
-    usage = reply.usage if reply.usage is not MISSING else None
-    return piece, End(reason(choice.finish_reason), usage, durations=durations(reply.model_extra))
+    if message.function_call is not MISSING and not found:  # who says both says one call twice
+        found.append(("", message.function_call.name, message.function_call.arguments))
+    return found
+
+
+def check_silence(finish: str) -> None:
+    """Raises UpstreamInvalidResponse if an answer without content or calls ends in a call: silence would hide it."""
+    if finish in _CALLING:
+        raise UpstreamInvalidResponse("The provider called a tool in a way that Ollama's API cannot say.")
 
 
 def completion(reply: openai.CreateCompletionResponse) -> tuple[Piece, End]:
@@ -62,7 +78,7 @@ def embeddings(reply: openai.CreateEmbeddingResponse) -> list[list[float]]:
 
 def reason(finish: str) -> str:
     """Why an answer ended, in Ollama's words, which know no other reason for calls than that the model stopped."""
-    return "stop" if finish in {"tool_calls", "function_call"} else finish
+    return "stop" if finish in _CALLING else finish
 
 
 def thought(fields: Mapping[str, object] | None) -> str:
@@ -101,14 +117,18 @@ def durations(fields: Mapping[str, object] | None) -> dict[str, int] | None:
 def tool_calls(calls: Sequence[tuple[str, str, str]], *, cut: bool) -> list[ollama.OllamaReplyToolCall]:
     """Calls as id, name and arguments, these as an object. Raises UpstreamInvalidResponse if they are none.
 
-    What the token limit `cut` in two is no call: the reason of the end tells of it.
+    A `function_call` has no id, and none is made up: its result finds it by the tool's name. What the token limit `cut`
+    in two is no call: the reason of the end tells of it.
     """
     said = []
     for place, (ident, name, text) in enumerate(calls):
         arguments = _arguments(text)
         if arguments is not None:
             function = ollama.OllamaReplyToolCallFunction(index=place, name=name, arguments=arguments)
-            said.append(ollama.OllamaReplyToolCall(id=ident, function=function))
+            call = ollama.OllamaReplyToolCall(function=function)
+            if ident:
+                call.id = ident
+            said.append(call)
         elif not cut:
             raise UpstreamInvalidResponse("The provider called a tool with arguments that are not a JSON object.")
     return said

@@ -150,6 +150,12 @@ def test_a_model_is_shown_as_its_server_shows_it(live: LiveGateway, server: Upst
     assert (asked.path, asked.json) == ("/api/show", {"model": "library-model", "verbose": True, "odd": 1})
 
 
+def test_a_field_that_cannot_be_told_costs_no_other(live: LiveGateway) -> None:
+    shown = ask(live, "show", {"model": "ollama/odd-times"}).json()
+    assert shown.pop("modified_at") == "1970-01-01T00:00:00Z"
+    assert shown == {name: value for name, value in SHOWN.items() if name != "modified_at"}
+
+
 def test_a_model_that_its_server_does_not_know_is_not_found(live: LiveGateway) -> None:
     missing = ask(live, "show", {"model": "ollama/status-404"})
     assert missing.status_code == 404

@@ -115,7 +115,8 @@ async def answer(exchange: Exchange, parts: list[dict[str, Any]], reason: str = 
         listed = [{"name": name, "model": name, "modified_at": CREATED_AT, "size": 1} for name in MODELS]
         return await exchange.json({"models": listed})
     if path == "/api/show":
-        return await exchange.json(SHOWN)
+        odd = {"modified_at": "2024-01-01 00:00"} if body["model"].startswith("odd-times") else {}
+        return await exchange.json(SHOWN | odd)
     if path == "/api/embed":
         return await exchange.json(vectors(body))
     end = {"done": True, "done_reason": reason, "prompt_eval_count": 7, "eval_count": 4, **METRICS, **last}

@@ -44,6 +44,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
                 if native:  # where a model can be loaded, it is
                     whole = body.model_copy(update={"stream": False})
                     await self.gateway.chat(call, request.chat(whole, model, native=True).request)
+                name_dropped(call, [] if native else settle(body))
                 return writer.nothing(_loaded(body))
             asked = request.chat(body, model, native=native)
             watch.calls()
@@ -63,6 +64,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
                 if native:  # as above
                     whole = body.model_copy(update={"stream": False})
                     await self.gateway.complete(call, request.complete(whole, model, native=True).request)
+                name_dropped(call, [] if native else settle(body))
                 return writer.nothing(_loaded(body))
             found, dropped = await self._generated(call, body, model, watch, native=native)
         return Asking(call, body.model, dropped).answered(found, writer)
@@ -110,6 +112,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
             native = await self._settle_native(call, body, model)
             dropped = [] if native else settle(body)
             if not texts:
+                name_dropped(call, dropped)
                 return [], watch.measures(0, 0)
             watch.calls()
             found = await self.gateway.embed(call, request.embed(model, texts, dimensions))

@@ -74,12 +74,17 @@ def shown(model: Model) -> ollama.OllamaShowResponse:
 
 
 def _with(found: ollama.OllamaShowResponse, told: Mapping[str, object]) -> ollama.OllamaShowResponse:
-    """What a server of this very wire says counts for more than what was made of it; if it can be said here."""
-    said = {name: value for name, value in told.items() if value is not None and name != "details"}
+    """What a server of this very wire says counts for more than what was made of it, field by field."""
+    ours = found.model_dump(exclude_unset=True)
+    said = {name: value for name, value in told.items() if value is not None}
+    if isinstance(details := said.get("details"), dict):
+        said["details"] = {**ours["details"], **details}
     try:
-        return ollama.OllamaShowResponse.model_validate({**found.model_dump(exclude_unset=True), **said})
-    except ValidationError:
-        return found
+        return ollama.OllamaShowResponse.model_validate({**ours, **said})
+    except ValidationError as error:
+        odd = {spot["loc"][0] for spot in error.errors(include_url=False, include_input=False)}
+        kept = {name: value for name, value in said.items() if name not in odd}
+        return ollama.OllamaShowResponse.model_validate({**ours, **kept})
 
 
 def capabilities(model: Model) -> list[str]:

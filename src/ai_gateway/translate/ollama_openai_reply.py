@@ -101,7 +101,7 @@ def pictures(fields: Mapping[str, object] | None) -> list[str]:
 def context(fields: Mapping[str, object] | None) -> list[int] | None:
     """The conversation in tokens, which only Ollama itself says."""
     value = (fields or {}).get("context")
-    if isinstance(value, list) and all(isinstance(token, int) for token in value):
+    if isinstance(value, list) and all(type(token) is int for token in value):
         return cast("list[int]", value) or None
     return None
 

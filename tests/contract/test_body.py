@@ -1,12 +1,14 @@
 """Reading a request body strictly."""
 
 import asyncio
+import json
+import time
 
 import pytest
 from pydantic import ValidationError
 from starlette.types import Message
 
-from ai_gateway.contract.admission import Share
+from ai_gateway.contract.admission import BodyRoom, Share
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.presence import ClientGone
 from ai_gateway.errors import InvalidRequest, MissingParameter, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
@@ -244,3 +246,54 @@ def test_numbers_that_a_float_can_hold_are_read(number: str) -> None:
 def test_numbers_that_overflow_are_refused(number: str) -> None:
     with pytest.raises(InvalidRequest, match="too large"):
         parse_json(f'{{"a":[{{"b":{number}}}]}}'.encode())
+
+
+ROOMY = 32 * 2**20
+
+
+async def weight(body: bytes) -> float:
+    """How many times its bytes a body takes of the room."""
+    limits = BodyLimits(max_bytes=ROOMY, timeout_s=5, room=BodyRoom(100 * ROOMY))
+    share = Share(limits.room)
+    await read_bytes(JSON, parts(body), limits, share)
+    assert limits.room.held == share.size
+    return share.size / len(body)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", [3_000, 60_000, 600_000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"role":"user","content":""},',
+        b"{},",
+        b"0,",
+        b"[" * 200 + b"]" * 200 + b",",
+        b'{"a":' * 100 + b"1" + b"}" * 100,
+    ],
+    ids=["messages", "objects", "numbers", "lists in lists", "objects in objects"],
+)
+async def test_many_values_weigh_far_more_than_their_bytes(value: bytes, size: int) -> None:
+    assert await weight(b"[" + value * (size // len(value)) + b"0]") > 5
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "text",
+    ["12,7,,[3],{}\n", 'he said "a, b", then \\', "\\", '"', ",", "\u00e4,"],
+    ids=["table", "quotes", "backslashes", "only quotes", "only commas", "accents"],
+)
+async def test_what_a_text_holds_weighs_no_more_than_its_bytes(text: str) -> None:
+    messages = [{"role": "user", "content": text * 100_000}] * 3
+    assert await weight(json.dumps({"model": "m", "messages": messages}).encode()) < 1.01
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "piece", [b'"', b'\\"', b'"\\', b'"",', b'"a,', b"\\", b",", b"["], ids=lambda piece: piece.decode()
+)
+async def test_weighing_takes_no_longer_than_the_bytes_do(piece: bytes) -> None:
+    body = b'{"a":"' + piece * (4 * 2**20 // len(piece))
+    started = time.process_time()
+    await weight(body)
+    assert time.process_time() - started < 1  # quadratic, it would take hours

@@ -18,7 +18,7 @@ from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
-TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+TERM, INT, HUP, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 LATER = b"HTTP/1.1 503 Later\r\nretry-after: 10\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 STOPPING = b'"code":"overloaded"'
 
@@ -74,8 +74,14 @@ def everything(connection: socket.socket) -> bytes:
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(
     ("signals", "at_once"),
-    [([TERM, TERM], False), ([INT, TERM, INT], True), ([*[HUP] * 30, TERM, *[HUP] * 30], False)],
-    ids=["SIGTERM twice", "Ctrl-C twice", "a storm of SIGHUP"],
+    [
+        ([TERM, TERM], False),
+        ([INT, TERM, INT], True),
+        ([QUIT], True),
+        ([TERM, QUIT], True),
+        ([*[HUP] * 30, TERM, *[HUP] * 30], False),
+    ],
+    ids=["SIGTERM twice", "Ctrl-C twice", "SIGQUIT", "SIGTERM and SIGQUIT", "a storm of SIGHUP"],
 )
 def test_everybody_is_told_and_nobody_is_left(
     upstream: Upstream, signals: list[signal.Signals], at_once: bool, workers: str
@@ -151,7 +157,7 @@ def starting(tmp_path: Path, until: str, workers: str = "1") -> Iterator[subproc
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("first", [TERM, INT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("first", [TERM, INT, QUIT], ids=["SIGTERM", "Ctrl-C", "SIGQUIT"])
 @pytest.mark.parametrize("until", ["typer", "gateway_contract.openai.models", "ai_gateway.providers.custom.provider"])
 def test_a_start_can_be_stopped_at_any_point(tmp_path: Path, until: str, first: signal.Signals, workers: str) -> None:
     with starting(tmp_path, until, workers) as process:

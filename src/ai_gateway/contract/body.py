@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
@@ -19,10 +20,15 @@ from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, U
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
 SLOWEST_RATE = 16_384
 _MOST_ERRORS = 1_000
-# Beside its bytes, a parsed body takes about this much for each of its values, and commas are quickly counted. Small
-# bodies are not worth it.
+# Beside its bytes, a parsed body takes about this much for each of its values. In small bodies they are
+# not worth counting.
 _VALUE_BYTES = 64
-_SMALL = 64 * 1024
+_SMALL = 2 * 1024
+# Before each value stands one of these; in texts they mean nothing. Only so many texts are looked for: a body of more
+# has many values anyway. One that is not closed ends with the body, or each quote in it would be tried in turn.
+_BEFORE_VALUES = (b",", b"[", b"{")
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
+_MOST_TEXTS = 10_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _CLOSE = {"connection": "close"}
 
@@ -81,8 +87,20 @@ def _whole(parts: list[bytes], share: Share) -> bytes:
     """The body in one piece, whose values will take more room than their bytes if they are many."""
     raw = b"".join(parts)
     if share.size > _SMALL:
-        share.weigh(raw.count(b",") * _VALUE_BYTES)
+        share.weigh(_values(raw) * _VALUE_BYTES)
     return raw
+
+
+def _values(raw: bytes) -> int:
+    """About how many values there are, too many rather than too few."""
+    values = _marks(raw, 0, len(raw))
+    if values * _VALUE_BYTES * 8 < len(raw):  # an image, for instance: what its texts hold would change little
+        return values
+    return values - sum(_marks(raw, *text.span()) for text in islice(_TEXT.finditer(raw), _MOST_TEXTS))
+
+
+def _marks(raw: bytes, start: int, end: int) -> int:
+    return sum(raw.count(mark, start, end) for mark in _BEFORE_VALUES)
 
 
 def _check_type(headers: Mapping[str, str]) -> None:

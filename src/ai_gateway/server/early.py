@@ -1,7 +1,7 @@
 """What signals mean until there is a server to act on them: the start takes a second, most of it imports.
 
-Left alone, SIGINT would print where the imports were, SIGHUP would end the process, and SIGTERM would be ignored where
-the gateway is the first process of a container.
+Left alone, SIGINT would print where the imports were, SIGHUP and SIGQUIT would end the process like a crash, and
+SIGTERM would be ignored where the gateway is the first process of a container.
 """
 
 import errno
@@ -9,12 +9,13 @@ import os
 import signal
 from types import FrameType
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 _told: list[int] = []
 
 
 def expect_signals() -> None:
     """From now on, whoever stops the gateway stops it at once, and a reload is remembered."""
-    for sig in (signal.SIGINT, signal.SIGTERM):
+    for sig in STOPS:
         signal.signal(sig, _end)
     signal.signal(signal.SIGHUP, note_reload)
 

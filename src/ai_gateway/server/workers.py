@@ -17,9 +17,9 @@ from types import FrameType
 import structlog
 from uvicorn.config import STARTUP_FAILURE
 
-from ai_gateway.server.early import note_reload, reload_wanted, terminal_is_gone
+from ai_gateway.server.early import STOPS, expect_signals, reload_wanted, terminal_is_gone
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (*STOPS, signal.SIGHUP)
 _POLL_S = 0.05
 # A worker that dies sooner than this after its start will probably do so again: each time it waits twice as long.
 _SOON_S = 10.0
@@ -82,7 +82,7 @@ class Supervisor:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        before = {sig: signal.signal(sig, self._hear) for sig in (*_SIGNALS, signal.SIGHUP)}
+        before = {sig: signal.signal(sig, self._hear) for sig in _SIGNALS}
         try:
             yield
         finally:
@@ -101,9 +101,9 @@ class Supervisor:
                 self._send(signal.SIGHUP)
                 continue
             # A second Ctrl-C means at once, which only SIGQUIT says to a worker that no terminal has told of the first.
-            again = self._interrupted and sig == signal.SIGINT
+            at_once = sig == signal.SIGQUIT or (self._interrupted and sig == signal.SIGINT)
             self._interrupted |= sig == signal.SIGINT
-            self._stop(signal.SIGQUIT if again else signal.SIGTERM)
+            self._stop(signal.SIGQUIT if at_once else signal.SIGTERM)
 
     def _stop(self, sig: signal.Signals) -> None:
         if self._kill_at is None:
@@ -121,16 +121,14 @@ class Supervisor:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # what is still buffered would be written twice
         # Between the fork and the worker's own handlers, a signal would be lost in ours.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, signal.SIGHUP))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if not pid:
             os.close(self._life)
-            for sig in _SIGNALS:
-                signal.signal(sig, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, note_reload)
+            expect_signals()
         else:
             self._started[pid] = time.monotonic()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGHUP))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if not pid:
             self._work(Place(first, self._parent, self._outdated))
             sys.exit(0)

@@ -24,8 +24,10 @@ def refuse_unknown(provider: Provider, body: BaseModel) -> None:
 def name_dropped(call: Call, dropped: list[str]) -> None:
     """Say in the reply what was dropped: by the provider, which has counted it, and before it was asked."""
     there = {IN_OLLAMAS_WORDS.get(name, name) for name in call.dropped if name not in OUR_OWN}
-    for field in _countable(dropped) - _countable(there):
-        count(Event.DROPPED, call.reply_headers.get("x-gateway-provider", ""), field)
+    provider = call.reply_headers.get("x-gateway-provider")
+    if provider:  # else nobody was asked
+        for field in _countable(dropped) - _countable(there):
+            count(Event.DROPPED, provider, field)
     call.dropped = {*there, *dropped}
     if call.dropped:
         call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))

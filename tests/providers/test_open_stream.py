@@ -25,16 +25,16 @@ async def _run(moves: list[float], *, rest: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("moves", "at_least", "below"),
+    ("moves", "at_least"),
     [
-        ([3], 3, 20),  # once, and it rings
-        ([2, 2, 2, 2, 2], 6, 20),  # put off at each tick: it rings two ticks after the last
-        ([40, 2], 3, 20),  # an earlier one counts from when it is said
-        ([2, 40, 40, 3], 6, 20),  # later and earlier again
+        ([3], 3),  # once, and it rings
+        ([40, 40, 40, 40, 40], 44),  # put off at each tick: it rings so long after the last
+        ([1000, 2], 3),  # an earlier one counts from when it is said
+        ([40, 1000, 1000, 3], 6),  # later and earlier again
     ],
 )
-async def test_it_rings_when_it_was_last_said_to(moves: list[float], at_least: float, below: float) -> None:
-    assert at_least - 0.2 <= await _run(moves, rest=40) < below
+async def test_it_rings_when_it_was_last_said_to(moves: list[float], at_least: float) -> None:
+    assert at_least - 0.2 <= await _run(moves, rest=1000) < 500  # far from any other, however busy the machine is
 
 
 async def test_what_ends_in_time_leaves_no_timer_behind() -> None:

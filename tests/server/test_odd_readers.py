@@ -144,6 +144,14 @@ def test_an_offer_of_http2_that_is_cut_in_two_is_ignored_too(gateway: LiveGatewa
     assert exchange(gateway, request[:at], request[at:]).startswith(b"HTTP/1.1 200")
 
 
+def test_a_body_behind_a_cut_blank_line_is_whole(gateway: LiveGateway) -> None:
+    body = b"{\nu"
+    request = head(body, "Connection: close")
+    received = exchange(gateway, request[:-1], request[-1:] + body)
+    assert received.startswith(b"HTTP/1.1 400")
+    assert b"JSON" in received
+
+
 def test_an_upgrade_behind_another_request_is_refused(gateway: LiveGateway) -> None:
     first = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     received = exchange(gateway, first + smuggling())

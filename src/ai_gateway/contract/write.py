@@ -94,6 +94,7 @@ async def send_stream(
                 await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
                 raise
             # It was the provider's clock, which has taken its cancellation back: the client reads too slowly.
+            count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(_OUT_OF_TIME))
             last = framing.framed(rendered(_OUT_OF_TIME))
         except Exception as error:  # the status is out, so every failure has to be told in the stream
             count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(error))

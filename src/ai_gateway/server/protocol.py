@@ -64,6 +64,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         after_body = self._awaited is Awaited.BODY
         super().data_received(data if after_body else self._without_upgrade(data))
+        if self._held and self._awaited is Awaited.BODY:  # the blank line was cut in two, and this is no head's
+            data, self._held = self._held, b""
+            super().data_received(data)
         # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
         # are not counted: how many of them are the head's is not known.
         if self._awaited is Awaited.HEAD and not after_body:

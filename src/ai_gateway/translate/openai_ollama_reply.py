@@ -126,7 +126,7 @@ def model_list(reply: ModelList) -> models.ListModelsResponse:
                 id=listed.name,
                 object="model",
                 created=seconds(listed.modified_at) or 0,
-                owned_by=["library", *listed.name.split("/")[:-1]][-1],
+                owned_by=_owner(listed.name),
             ).model_copy(update=listed.model_dump(include={"size", "details", "capabilities"}, exclude_none=True))
             for listed in reply.models or ()
         ],
@@ -135,12 +135,13 @@ def model_list(reply: ModelList) -> models.ListModelsResponse:
 
 def shown_model(name: str, said: Shown) -> models.Model:
     """One model, with all that its server says of it in a field `shown`."""
-    model = models.Model(
-        id=name, object="model", created=seconds(said.modified_at) or 0, owned_by=["library", *name.split("/")[:-1]][-1]
-    )
-    known = {"details": said.details, "capabilities": said.capabilities}
-    facts = {field: value for field, value in known.items() if value is not None}
+    model = models.Model(id=name, object="model", created=seconds(said.modified_at) or 0, owned_by=_owner(name))
+    facts = said.model_dump(include={"details", "capabilities"}, exclude_none=True)
     return model.model_copy(update={**facts, "shown": said.model_dump(exclude_unset=True)})
+
+
+def _owner(name: str) -> str:
+    return ["library", *name.split("/")[:-1]][-1]
 
 
 def incomplete() -> UpstreamInvalidResponse:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.custom.parameters import POLICIES
-from ai_gateway.providers.policy import Parameters
-from ai_gateway.providers.rows import ROWS
-from ai_gateway.providers.same_wire import SAME_WIRE
+from ai_gateway.providers.openai.policies import SAME_WIRE
+from ai_gateway.providers.parameters import Parameters
 from gateway_contract.openai.parameters import Policies
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"

@@ -93,7 +93,7 @@ def test_bad_settings_and_missing_provider_keys_are_told_together() -> None:
 
 def test_any_asgi_server_can_run_the_factory() -> None:
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "ai_gateway.api.app:get_app", "--factory", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "ai_gateway.app.build:get_app", "--factory", "--port", str(port)]
     with tempfile.TemporaryDirectory() as home:
         server = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -20,14 +20,14 @@ from ai_gateway import errors
 from ai_gateway.config import constants
 from ai_gateway.config.settings import ALIASES, ProviderSettings, Settings, load
 from ai_gateway.conform.rules import RULES
+from ai_gateway.providers.catalog import ROWS
+from ai_gateway.providers.config.upstreams import configured_upstreams
 from ai_gateway.providers.custom.faults import FAULTS
-from ai_gateway.providers.failures import KEPT_STATUSES
-from ai_gateway.providers.quirks import Quirks
-from ai_gateway.providers.rows import ROWS
+from ai_gateway.providers.http.errors import KEPT_STATUSES
+from ai_gateway.providers.openai.quirks import Quirks
 from ai_gateway.providers.upstream import ProviderRow
-from ai_gateway.routing.configured import configured_upstreams
 from ai_gateway.routing.rules import read_rules
-from ai_gateway.translate.ollama_policies import OPTIONS, POLICIES
+from ai_gateway.translate.ollama_chat.policies import OPTIONS, POLICIES
 from scripts.parameters import PAGE, page
 from tests.support.gateway import LiveGateway, running_gateway
 
@@ -184,7 +184,7 @@ def test_every_quirk_is_documented_and_no_other() -> None:
 
 
 def test_every_field_of_quirks_says_what_it_is_for() -> None:
-    source = ast.parse(_text("src/ai_gateway/providers/quirks.py"))
+    source = ast.parse(_text("src/ai_gateway/providers/openai/quirks.py"))
     body = next(node.body for node in source.body if isinstance(node, ast.ClassDef) and node.name == "Quirks")
     for field, after in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign):

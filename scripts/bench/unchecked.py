@@ -11,7 +11,7 @@ from pydantic import BaseModel
 import ai_gateway.gateway
 from ai_gateway.cli import app
 from ai_gateway.contract.call import Call
-from ai_gateway.providers.openai_compatible import OpenAICompatible
+from ai_gateway.providers.openai.provider import OpenAICompatible
 
 
 def _unread[Item: BaseModel](_: OpenAICompatible, call: Call, model: type[Item], raw: bytes, __: str) -> Item:

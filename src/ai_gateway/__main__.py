@@ -2,7 +2,7 @@
 
 import sys
 
-from ai_gateway.server.early import expect_signals
+from ai_gateway.server.startup_signals import expect_signals
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ import typer
 from fastapi import FastAPI
 
 from ai_gateway.api.access import is_loopback
-from ai_gateway.api.app import get_app
+from ai_gateway.app.build import get_app
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, SettingsError, environment, load
 from ai_gateway.contract.call import Call
-from ai_gateway.routing.configured import configured_upstreams
+from ai_gateway.providers.config.upstreams import configured_upstreams
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import read_rules
 from ai_gateway.server.pid_file import pid_path, running_pid

@@ -14,8 +14,8 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
-from ai_gateway.resilience.tries import Resilience
-from ai_gateway.routing.menu import Menu, entry
+from ai_gateway.resilience.attempts import Resilience
+from ai_gateway.routing.public_models import Menu, entry
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Route, Routing
 from gateway_contract.openai import models

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.api.app import get_app
+from ai_gateway.app.build import get_app
 from ai_gateway.config.settings import Settings
 
 KEY = "fuzz-key"

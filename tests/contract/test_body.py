@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 from starlette.types import Message
 
-from ai_gateway.contract.admission import BodyRoom, Share
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
-from ai_gateway.contract.presence import ClientGone
+from ai_gateway.contract.budget import BodyRoom, Share
+from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.errors import InvalidRequest, MissingParameter, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from gateway_contract.openai import models
 

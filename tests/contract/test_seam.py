@@ -20,10 +20,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NEEDED = ("src", "generated", "spec", "scripts", "pyproject.toml")
 HANDLERS = Path("src", "ai_gateway", "api", "openai.py")
 DECISIONS = (
-    Path("src", "ai_gateway", "providers", "same_wire.py"),
+    Path("src", "ai_gateway", "providers", "openai", "policies.py"),
     Path("src", "ai_gateway", "providers", "custom", "parameters.py"),
-    Path("src", "ai_gateway", "providers", "ollama_policies.py"),
-    Path("src", "ai_gateway", "providers", "anthropic_parameters.py"),
+    Path("src", "ai_gateway", "providers", "ollama", "policies.py"),
+    Path("src", "ai_gateway", "providers", "anthropic", "policies.py"),
 )
 ROUTES = Path("generated", "gateway_contract", "openai", "routes.py")
 
@@ -175,7 +175,7 @@ def test_a_new_request_field_is_red_in_every_adapter_until_each_has_decided(tree
 
     for path, policy in zip(DECISIONS, ("forwarded", "lost", "dropped", "refused"), strict=True):
         decide(tree / path, "    },\n}\n", f'        "x-late": "{policy}",\n    }},\n}}\n')
-    assert "src/ai_gateway/providers/same_wire.py" not in typed(tree)
+    assert "src/ai_gateway/providers/openai/policies.py" not in typed(tree)
     assert "has type \"Literal['lost']\"" in typed(tree), "a decision is one of four"
 
 
@@ -257,9 +257,9 @@ def test_a_field_of_ollamas_wire_owes_a_policy_and_its_type_binds_the_handler(tr
     change(tree, "ollama/facts.yaml", alter)
     contract(tree, "gen")
     red = typed(tree)
-    assert "ollama_policies.py:" in red
+    assert "ollama_chat/policies.py:" in red
     assert 'Missing key "tomorrow" for TypedDict "OllamaChatParameters"' in red
-    assert "src/ai_gateway/api/ollama.py" in red
+    assert "src/ai_gateway/api/ollama/handlers.py" in red
 
 
 def test_a_spec_that_was_changed_and_not_generated_fails_the_check(tree: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ai_gateway.api.app import get_app
+from ai_gateway.app.build import get_app
 from ai_gateway.config.settings import load
 from ai_gateway.providers.custom.faults import FAULTS
 from tests.support.behaviours import TABLE, behave

@@ -20,10 +20,10 @@ from pydantic import SecretStr
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import GatewayError, UpstreamTimeout
-from ai_gateway.observability.counts import Event, counted
-from ai_gateway.providers.egress import Egress
-from ai_gateway.providers.ollama import Ollama
-from ai_gateway.providers.rows import ROWS
+from ai_gateway.observability.metrics import Event, counted
+from ai_gateway.providers.catalog import ROWS
+from ai_gateway.providers.http.egress import Egress
+from ai_gateway.providers.ollama.provider import Ollama
 from ai_gateway.providers.upstream import Timeouts, Upstream as Configured
 from gateway_contract.openai import models
 from tests.support.behaviours import SECRET_MARK, TEXT, VECTORS, WORDS
@@ -460,7 +460,7 @@ async def test_more_streams_than_an_sdk_has_connections_run_side_by_side(live: L
 
 def test_no_sdk_is_imported_for_a_provider_that_nobody_configured() -> None:
     program = (
-        "import sys; from ai_gateway.api.app import get_app; from ai_gateway.config.settings import load;"
+        "import sys; from ai_gateway.app.build import get_app; from ai_gateway.config.settings import load;"
         "get_app(load());"
         "print(sorted({'ollama', 'cerebras', 'httpx', 'httpcore'} & set(sys.modules)))"
     )

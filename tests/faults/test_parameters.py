@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import SecretStr
 
-from ai_gateway.api.app import get_app
+from ai_gateway.app.build import get_app
 from ai_gateway.config.settings import load
 from ai_gateway.contract.body import parse_json, validate
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.contract.write import to_json
 from ai_gateway.gateway import Gateway
-from ai_gateway.providers.openai_compatible import OpenAICompatible
-from ai_gateway.providers.policy import DROPPED_HEADER
-from ai_gateway.providers.same_wire import SAME_WIRE
+from ai_gateway.providers.openai.policies import SAME_WIRE
+from ai_gateway.providers.openai.provider import OpenAICompatible
+from ai_gateway.providers.parameters import DROPPED_HEADER
 from ai_gateway.providers.upstream import ProviderRow, Timeouts, Upstream as Configured
-from ai_gateway.routing.catalogue import Catalogue
+from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
 from gateway_contract.openai import models

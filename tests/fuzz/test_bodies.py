@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given, strategies as st
 from starlette.types import Message
 
-from ai_gateway.contract.admission import Share
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
+from ai_gateway.contract.budget import Share
 from ai_gateway.errors import GatewayError, InvalidRequest, PayloadTooLarge
 from gateway_contract.openai import models
 from tests.fuzz.examples import BOUNDED

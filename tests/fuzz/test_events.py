@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, strategies as st
 
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.providers.sse import EventParser
+from ai_gateway.providers.http.sse import EventParser
 from tests.fuzz.examples import BOUNDED
 
 LIMIT = 200

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import uvicorn
 
-from ai_gateway.api.app import get_app
+from ai_gateway.app.build import get_app
 from ai_gateway.config.settings import load
 from ai_gateway.server.protocol import HttpProtocol
 from tests.load.calls import ask, body_of, connection, get, head_of, post, reset

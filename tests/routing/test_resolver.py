@@ -11,10 +11,10 @@ from ai_gateway.config.settings import RouteSettings, Settings
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import ModelNotFound, ProviderNotFound
 from ai_gateway.providers.base import Provider
-from ai_gateway.providers.same_wire import SAME_WIRE
-from ai_gateway.routing.catalogue import Catalogue
-from ai_gateway.routing.menu import Menu, entry
-from ai_gateway.routing.model_list import ListedModel, ModelList
+from ai_gateway.providers.openai.policies import SAME_WIRE
+from ai_gateway.routing.model_list.parse import ListedModel, ModelList
+from ai_gateway.routing.provider_models import Catalogue
+from ai_gateway.routing.public_models import Menu, entry
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
 from ai_gateway.routing.rules import read_rules

@@ -8,9 +8,9 @@ from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.providers.anthropic_parameters import POLICIES
-from ai_gateway.providers.policy import DROPPED_HEADER, Parameters, name_dropped
-from ai_gateway.translate.openai_anthropic_request import MessagesRequest, to_messages
+from ai_gateway.providers.anthropic.policies import POLICIES
+from ai_gateway.providers.parameters import DROPPED_HEADER, Parameters, name_dropped
+from ai_gateway.translate.chat_anthropic.request import MessagesRequest, to_messages
 from gateway_contract.openai import models
 from tests.support.fake_anthropic import fault_in
 

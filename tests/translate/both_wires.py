@@ -8,8 +8,8 @@ from hypothesis import settings, strategies as st
 from pydantic import BaseModel
 
 from ai_gateway.contract.write import to_json
-from ai_gateway.translate.ollama_clock import Stopwatch
-from ai_gateway.translate.openai_ollama_reply import Asked
+from ai_gateway.translate.chat_ollama.reply import Asked
+from ai_gateway.translate.ollama_chat.timings import Stopwatch
 from tests.contract.test_agreement import oracle
 
 type Json = dict[str, Any]

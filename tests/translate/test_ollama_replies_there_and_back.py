@@ -5,10 +5,10 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
-from ai_gateway.translate import ollama_openai_reply as to_ollama
-from ai_gateway.translate.ollama_lines import ChatWriter, GenerateWriter
-from ai_gateway.translate.ollama_wire import Reply, Vectors, read
-from ai_gateway.translate.openai_ollama_reply import chat_response, completion_response, embedding_response
+from ai_gateway.translate.chat_ollama.reply import chat_response, completion_response, embedding_response
+from ai_gateway.translate.ollama_chat import reply as to_ollama
+from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter
+from ai_gateway.translate.wires.ollama import Reply, Vectors, read
 from gateway_contract.openai import models as openai
 from tests.translate.both_wires import (
     ASKED,

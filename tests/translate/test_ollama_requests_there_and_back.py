@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.write import to_json
-from ai_gateway.translate import ollama_openai_request as to_openai
-from ai_gateway.translate.openai_ollama_request import chat_request, completion_request, embed_request
+from ai_gateway.translate.chat_ollama.request import chat_request, completion_request, embed_request
+from ai_gateway.translate.ollama_chat import request as to_openai
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 from tests.translate.both_wires import LAW, Json, calls, exact, names, objects, some_words, words

@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
-from ai_gateway.translate.ollama_lines import ChatWriter, GenerateWriter
-from ai_gateway.translate.ollama_openai_stream import Chunk, Telling
-from ai_gateway.translate.ollama_wire import Reply, read
-from ai_gateway.translate.openai_ollama_stream import ChatChunks, CompletionChunks
+from ai_gateway.translate.chat_ollama.stream import ChatChunks, CompletionChunks
+from ai_gateway.translate.ollama_chat.stream import Chunk, Telling
+from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter
+from ai_gateway.translate.wires.ollama import Reply, read
 from gateway_contract.openai import models as openai
 from tests.translate.both_wires import (
     ASKED,

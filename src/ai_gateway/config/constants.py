@@ -1,6 +1,9 @@
-"""Numbers and names that are decisions and not settings."""
+"""Numbers, names and places that are decisions and not settings."""
 
+import os
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 try:
     VERSION = version("universal-ai-gateway")
@@ -25,3 +28,23 @@ UPSTREAM_MAX_EVENT = 1024 * 1024
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_COUNT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The commit and date that the container build recorded; None when this runs from a working tree."""
+
+    commit: str | None
+    date: str | None
+
+
+BUILD = Build(commit=os.environ.get("BUILD_COMMIT") or None, date=os.environ.get("BUILD_DATE") or None)
+
+
+def cache_dir() -> Path | None:
+    """Where the gateway keeps files between runs; may not exist yet. None for a user without a home."""
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    except RuntimeError:
+        return None
+    return base / "ai-gateway"

@@ -11,10 +11,10 @@ from itertools import islice
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
 
-from ai_gateway.contract.admission import BodyRoom, Share
-from ai_gateway.contract.blame import explain
-from ai_gateway.contract.presence import ClientGone
+from ai_gateway.contract.budget import BodyRoom, Share
+from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.

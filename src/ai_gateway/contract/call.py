@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, JsonValue
 
-from ai_gateway.observability.counts import Event, count
+from ai_gateway.observability.metrics import Event, count
 
 _LONGEST_NAME = 256
 _PLAIN = "/:@!$&'()*+,;=?#[]~"

@@ -20,11 +20,11 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.contract.admission import Admission, Share
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
+from ai_gateway.contract.budget import Admission, Share
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.framing import SSE, Framing
-from ai_gateway.contract.presence import ClientGone, Presence
 from ai_gateway.contract.render import as_gateway_error
 from ai_gateway.contract.stream import Stream
 from ai_gateway.contract.write import STOPPING, send_error, send_reply, send_stream

@@ -11,7 +11,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
-from ai_gateway.observability.counts import Event, count
+from ai_gateway.observability.metrics import Event, count
 
 _JSON = b"application/json"
 _STREAM_HEADERS = [

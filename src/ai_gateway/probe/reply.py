@@ -9,7 +9,7 @@ from ai_gateway.config.constants import UPSTREAM_MAX_EVENT
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.probe.verdict import Failed
-from ai_gateway.providers.sse import EventParser
+from ai_gateway.providers.http.sse import EventParser
 
 _DONE = b"[DONE]"
 

@@ -13,7 +13,7 @@ from typing import ClassVar, NoReturn
 
 from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Call
-from ai_gateway.providers.policy import Parameters, not_offered
+from ai_gateway.providers.parameters import Parameters, not_offered
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
 

@@ -8,11 +8,11 @@ from pydantic import SecretStr
 
 from ai_gateway.config.constants import RESERVED_NAMES
 from ai_gateway.config.settings import Conformance, UnknownParams
-from ai_gateway.providers.quirks import Quirks
-from ai_gateway.providers.same_wire import SAME_WIRE
+from ai_gateway.providers.openai.policies import SAME_WIRE
+from ai_gateway.providers.openai.quirks import Quirks
 from gateway_contract.openai.parameters import Policies
 
-OPENAI_COMPATIBLE = "ai_gateway.providers.openai_compatible:OpenAICompatible"
+OPENAI_COMPATIBLE = "ai_gateway.providers.openai.provider:OpenAICompatible"
 _SHORTEST_SECRET = 8  # what is shorter would be struck out of ordinary words
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 

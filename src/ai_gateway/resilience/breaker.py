@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ai_gateway.errors import UpstreamUnavailable
-from ai_gateway.observability.counts import Event, count
+from ai_gateway.observability.metrics import Event, count
 
 type State = Literal["closed", "open", "half-open"]
 

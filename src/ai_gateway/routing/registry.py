@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from ai_gateway.errors import ProviderNotFound
 from ai_gateway.providers.base import Provider
-from ai_gateway.routing.configured import unconfigured_hint
+from ai_gateway.providers.config.upstreams import unconfigured_hint
 
 BUILT_IN = "custom"
 

@@ -4,20 +4,24 @@ The order: the provider in the path; an alias or a route of the operator's; a `p
 the configured providers list; the built-in provider, while it is alone.
 """
 
+import difflib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from ai_gateway.errors import ModelNotFound
 from ai_gateway.providers.base import Provider
-from ai_gateway.routing.catalogue import Catalogue
-from ai_gateway.routing.configured import unconfigured_hint
-from ai_gateway.routing.model_list import ListedModel, Listing, ModelList, listing_of
+from ai_gateway.providers.config.upstreams import unconfigured_hint
+from ai_gateway.routing.model_list.parse import ListedModel, Listing, ModelList, listing_of
+from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import BUILT_IN, Registry
 from ai_gateway.routing.rules import Rules
-from ai_gateway.routing.suggest import close_matches
 
 _MOST_SHOWN = 10
+# Comparing is quadratic, and what is asked for is the caller's: beyond these sizes nobody mistypes a name.
+_LONGEST_COMPARED = 100
+_MOST_COMPARED = 1_000
 _chance = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
@@ -132,7 +136,7 @@ class Routing:
         prefix, slash, _ = model.partition("/")
         hint = unconfigured_hint(prefix) if slash and prefix not in self.registry else None
         known = self.ids()
-        near = close_matches(model, known)
+        near = _close_matches(model, known)
         silent = [shelf.provider.name for shelf in self.catalogue.shelves if shelf.listed is None]
         names = ", ".join(f"{name}/..." for name in self.registry.names)
         parts = [
@@ -148,3 +152,15 @@ class Routing:
 def _capped(known: tuple[str, ...]) -> str:
     more = len(known) - _MOST_SHOWN
     return ", ".join(known[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _close_matches(asked: str, known: Iterable[str]) -> list[str]:
+    """Up to three of the known ids; the provider in front of an id need not have been typed."""
+    if len(asked) > _LONGEST_COMPARED:
+        return []
+    by_name: dict[str, str] = {}
+    for name in islice(known, _MOST_COMPARED):
+        by_name[name.lower()] = name
+        by_name.setdefault(name.lower().partition("/")[2] or name.lower(), name)
+    found = difflib.get_close_matches(asked.lower(), by_name, n=3)
+    return list(dict.fromkeys(by_name[name] for name in found))

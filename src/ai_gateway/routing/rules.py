@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ai_gateway.config.settings import RouteSettings, Settings, SettingsError
+from ai_gateway.providers.config.upstreams import unconfigured_hint
 from ai_gateway.routing.aliases import Aliases
-from ai_gateway.routing.configured import unconfigured_hint
 from ai_gateway.routing.mapping_file import Mapping as MappingFile, read_mapping
 from ai_gateway.routing.plan import Plan, Target
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ai_gateway.config.places import cache_dir
+from ai_gateway.config.constants import cache_dir
 
 
 def pid_path(port: int) -> Path | None:

@@ -10,11 +10,11 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES
-from ai_gateway.contract.presence import Connection
+from ai_gateway.contract.disconnect import Connection
 from ai_gateway.contract.render import openai_envelope
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.request_id import new_request_id
-from ai_gateway.server.cork import CorkedTransport
+from ai_gateway.server.transport import CorkedTransport
 
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
 # A last line that may become that header once the rest of it is there.

@@ -18,9 +18,9 @@ from fastapi import FastAPI
 
 from ai_gateway.config.settings import Settings, SettingsError
 from ai_gateway.middleware.security_headers import REFUSAL_LINES
-from ai_gateway.server.early import note_reload, reload_wanted, terminal_is_gone
 from ai_gateway.server.pid_file import pid_file, pid_path
 from ai_gateway.server.protocol import HttpProtocol
+from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
 from ai_gateway.server.workers import Place, Supervisor
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.

@@ -17,7 +17,7 @@ from types import FrameType
 import structlog
 from uvicorn.config import STARTUP_FAILURE
 
-from ai_gateway.server.early import STOPS, expect_signals, reload_wanted, terminal_is_gone
+from ai_gateway.server.startup_signals import STOPS, expect_signals, reload_wanted, terminal_is_gone
 
 _SIGNALS = (*STOPS, signal.SIGHUP)
 _POLL_S = 0.05

@@ -1,7 +1,6 @@
 """Two providers as rows of data; what answers for them is imported only when they are configured."""
 
-from ai_gateway.providers.quirks import Quirks
-from ai_gateway.providers.upstream import ProviderRow
+from ai_gateway.plugin import ProviderRow, Quirks
 
 # An upstream that speaks OpenAI's wire is data and nothing else. It is configured when ACME_API_KEY is set.
 ACME = ProviderRow(

@@ -4,12 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from typing import get_args, override
 
-from ai_gateway.contract.call import Call
-from ai_gateway.errors import ModelNotFound
-from ai_gateway.providers.base import Provider
-from ai_gateway.providers.quirks import Quirks
-from ai_gateway.providers.same_wire import SAME_WIRE
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.plugin import SAME_WIRE, Call, ModelNotFound, Provider, Quirks, Upstream
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import RequestField
 

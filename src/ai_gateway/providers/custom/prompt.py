@@ -6,7 +6,7 @@ from itertools import chain
 from pydantic import BaseModel
 
 from ai_gateway.providers.custom import text
-from ai_gateway.translate.openai_messages import Message
+from ai_gateway.translate.chat_request import Message
 from gateway_contract.openai import models
 
 MESSAGE_TOKENS = 3

@@ -1,0 +1,139 @@
+"""The gateway's own operations: what runs here and how it is doing."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import override
+
+from ai_gateway.api.access import Access
+from ai_gateway.api.boundary import OpenAIBoundary
+from ai_gateway.api.gateway.health import is_degraded, model_list_health, providers_health
+from ai_gateway.config.constants import BUILD, VERSION
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.call import Call
+from ai_gateway.errors import Unavailable
+from ai_gateway.gateway import Gateway
+from ai_gateway.providers.base import Provider
+from ai_gateway.routing.model_list.feed import ListFeed
+from gateway_contract.gateway import models
+from gateway_contract.gateway.routes import Handlers
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether the gateway takes traffic. Set by whoever runs the server."""
+
+    ready: bool = False
+    draining: bool = False
+
+
+class StatusHandlers(OpenAIBoundary, Handlers):
+    def __init__(  # noqa: PLR0913 - what a report is made of
+        self,
+        gateway: Gateway,
+        access: Access,
+        body_limits: BodyLimits,
+        lifecycle: Lifecycle,
+        endpoints: list[str],
+        *,
+        documented: bool,
+        model_list: Callable[[], ListFeed | None],
+    ) -> None:
+        super().__init__(access, body_limits)
+        self.gateway = gateway
+        self.lifecycle = lifecycle
+        self.endpoints = endpoints
+        self.documented = documented
+        self._started = time.monotonic()
+        self._model_list = model_list
+
+    @override
+    async def get_service_info(self, call: Call) -> models.ServiceInfo | str:
+        if not _takes_json(call.headers):
+            return "Ollama is running"
+        return models.ServiceInfo(
+            name="Universal AI Gateway",
+            version=VERSION,
+            docs="/docs" if self.documented else None,
+            openapi="/openapi.json" if self.documented else None,
+            providers=self.gateway.registry.names,
+            endpoints=self.endpoints,
+        )
+
+    @override
+    async def head_service_info(self, call: Call) -> None:
+        return None
+
+    @override
+    async def get_liveness(self, call: Call) -> models.Liveness:
+        return models.Liveness(status="ok")
+
+    @override
+    async def head_liveness(self, call: Call) -> None:
+        return None
+
+    @override
+    async def get_health(self, call: Call) -> models.HealthReport:
+        routing = self.gateway.routing
+        routing.catalogue.ask_around()  # for the next report: this one must not wait for anybody
+        feed = self._model_list()
+        status = feed.status if feed else None
+        report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")
+        if call.trusted:
+            report.version = VERSION
+            report.uptime_s = round(time.monotonic() - self._started, 3)
+            report.providers = providers_health(self.gateway)
+            if status is not None:
+                report.model_list = model_list_health(routing, status)
+        return report
+
+    @override
+    async def head_health(self, call: Call) -> None:
+        return None
+
+    @override
+    async def get_readiness(self, call: Call) -> models.Readiness:
+        await self.head_readiness(call)
+        feed = self._model_list()
+        if feed is None:
+            return models.Readiness(status="ready")
+        return models.Readiness(status="ready", model_list=feed.status.state)
+
+    @override
+    async def head_readiness(self, call: Call) -> None:
+        if self.lifecycle.draining or not self.lifecycle.ready:
+            raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
+
+    @override
+    async def get_version(self, call: Call) -> models.VersionInfo:
+        return models.VersionInfo(version=VERSION, commit=BUILD.commit, build_date=BUILD.date, dev=BUILD.commit is None)
+
+    @override
+    async def list_parameters(self, call: Call) -> models.ParameterLedger:
+        return models.ParameterLedger(providers=[_ledger_of(provider) for provider in self.gateway.registry])
+
+
+def _ledger_of(provider: Provider) -> models.ProviderParameters:
+    kept = provider.parameters
+    return models.ProviderParameters(
+        provider=provider.name,
+        operations=[
+            models.OperationParameters(
+                operation=operation,
+                forwarded=kept.fields(operation, "forwarded"),
+                mapped=kept.fields(operation, "mapped"),
+                dropped=kept.fields(operation, "dropped"),
+                refused=kept.fields(operation, "refused"),
+                unknown=kept.unknown(operation),
+            )
+            for operation in kept.operations
+        ],
+    )
+
+
+def _takes_json(headers: Mapping[str, str]) -> bool:
+    """Whether to answer as ourselves: Ollama's clients, and those who do not accept JSON, expect Ollama's line."""
+    if headers.get("user-agent", "").lower().startswith("ollama"):
+        return False
+    accepted = headers.get("accept", "*/*").lower()
+    return not accepted.strip() or any(kind in accepted for kind in ("application/json", "application/*", "*/*"))

@@ -1,0 +1,52 @@
+"""What `/health` says of the providers and of the model list."""
+
+from collections import Counter
+
+from ai_gateway.gateway import Gateway
+from ai_gateway.routing.model_list.feed import ListStatus
+from ai_gateway.routing.registry import BUILT_IN
+from ai_gateway.routing.resolver import Routing
+from gateway_contract.gateway import models
+
+_MOST_IDS = 10
+_MOST_PROVIDERS = 100
+
+
+def is_degraded(gateway: Gateway, model_list: ListStatus | None) -> bool:
+    """Whether something that is configured is known not to work."""
+    routing = gateway.routing
+    lost = any(shelf.state == "unreachable" for shelf in routing.catalogue.shelves)
+    lost = lost or any(gateway.resilience.state(name) == "open" for name in routing.registry.names)
+    return lost or (model_list is not None and model_list.problem is not None)
+
+
+def providers_health(gateway: Gateway) -> list[models.ProviderHealth]:
+    """Each provider, with what came of asking it for its models, and whether it is called."""
+    routing = gateway.routing
+    states = {shelf.provider.name: shelf.state for shelf in routing.catalogue.shelves}
+    states[BUILT_IN] = "ready"  # it is part of the gateway
+    return [
+        models.ProviderHealth(name=name, state=states.get(name, "unknown"), breaker=gateway.resilience.state(name))
+        for name in routing.registry.names
+    ]
+
+
+def model_list_health(routing: Routing, status: ListStatus) -> models.ModelListHealth:
+    """The list as it was fetched, and what of it can be called here."""
+    listing = routing.listing
+    lost = Counter(entry.provider for entry in listing.missing.values())
+    report = models.ModelListHealth(
+        state=status.state,
+        models=len(listing.available),
+        skipped=len(status.models.problems),
+        unavailable=[
+            models.UnavailableModels(provider=name, models=count) for name, count in lost.most_common(_MOST_PROVIDERS)
+        ],
+    )
+    if status.age_s is not None:
+        report.age_s = round(status.age_s, 3)
+    if listing.hidden:
+        report.hidden = list(listing.hidden)[:_MOST_IDS]
+    if status.problem is not None:
+        report.problem = status.problem
+    return report

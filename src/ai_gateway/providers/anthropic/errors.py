@@ -1,0 +1,79 @@
+"""What the Messages API says went wrong, and how much of its limits are left, in terms of our errors and headers."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pydantic_core import to_json
+
+from ai_gateway.errors import GatewayError, UpstreamOverloaded, UpstreamTimeout
+from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers, read_complaint
+
+# In a stream the status is long out, so that the kind alone tells it.
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_LIMIT = re.compile(r"anthropic-ratelimit-(requests|tokens)-(limit|remaining|reset)")
+_OWN = "anthropic-ratelimit-"
+# Messages begin with the place of the fault in the API's own request; OpenAI's name for what it was made of:
+_PLACE = re.compile(r"(model|messages|system|tools|tool_choice|temperature|top_p|max_tokens|stop_sequences)\b[^\s:]*: ")
+_PARAMS = {"system": "messages", "stop_sequences": "stop"}
+
+
+def reply_error(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
+    """The error for a reply whose status is not 2xx."""
+    kept = limits(headers)
+    if status == 529:
+        return UpstreamOverloaded(f"Provider '{provider}' is overloaded. Try again.", headers=kept).answered(status)
+    if status == 504:
+        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept).answered(status)
+    error = from_reply(provider, status, headers, body, *secrets)
+    error.headers |= kept
+    place = _PLACE.match(read_complaint(body).message or "") if status == 400 else None
+    if place is not None and error.param is None:
+        error.param = _PARAMS.get(place[1], place[1])
+    return error
+
+
+def event_error(provider: str, value: Mapping[str, object], *secrets: str) -> GatewayError:
+    """The error for an event, or a reply with status 200, that is an error in itself."""
+    inner = value.get("error")
+    status = _STATUSES.get(str(inner.get("type"))) if isinstance(inner, dict) else None
+    if status is None:
+        return from_event(provider, value, *secrets)
+    return reply_error(provider, status, {}, to_json(value), *secrets)
+
+
+def limits(headers: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
+    """The headers for a client: the API's own, and under OpenAI's names those that mean the same.
+
+    OpenAI tells a reset as the time that is left, the Messages API as the time of day.
+    """
+    found = kept_headers(headers)
+    for name, value in headers.items():
+        if not name.lower().startswith(_OWN):
+            continue
+        found[name.lower()] = value
+        match = _LIMIT.fullmatch(name.lower())
+        told = _left(value, now or datetime.now(UTC)) if match and match[2] == "reset" else value
+        if match and told:
+            found.setdefault(f"x-ratelimit-{match[2]}-{match[1]}", told)
+    return found
+
+
+def _left(at: str, now: datetime) -> str | None:
+    try:
+        then = datetime.fromisoformat(at)
+    except ValueError:
+        return None
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return f"{max(0, round((then - now).total_seconds()))}s"

@@ -1,0 +1,88 @@
+"""What an operator says of an upstream of their own: its headers, and how it differs from the wire it has."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import cast, get_args
+
+from pydantic import SecretStr
+
+from ai_gateway.config.settings import ProviderSettings
+from ai_gateway.providers.openai.quirks import Quirks
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, ProviderRow
+from gateway_contract.openai.parameters import OPERATION_OF, RequestField
+
+_FIELDS = frozenset(get_args(RequestField.__value__))
+_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+# What the gateway has to say itself, or what frames the message.
+_OURS = frozenset(
+    {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+     "te", "trailer", "transfer-encoding", "upgrade", "x-request-id"}
+)  # fmt: skip
+# Without these there is no request, and the gateway itself goes by them.
+_NEEDED = frozenset(
+    {name for model in OPERATION_OF for name, field in model.model_fields.items() if field.is_required()} | {"stream"}
+)
+
+
+def own_quirks(name: str, table: ProviderSettings, row: ProviderRow, problems: list[str]) -> ProviderRow:
+    """The row with what the provider's table adds to its quirks; what cannot be is added to `problems`."""
+    own = Quirks(
+        renamed=cast("Mapping[RequestField, str]", table.renamed),
+        dropped=frozenset(cast("list[RequestField]", table.dropped)),
+        refused=frozenset(cast("list[RequestField]", table.refused)),
+        token_arrays=table.token_arrays is not False,
+    )
+    if own == Quirks() and table.token_arrays is None and not table.headers:
+        return row
+    if row.adapter != OPENAI_COMPATIBLE:
+        problems.append(
+            f"providers.{name}: headers, renamed, dropped, refused and token_arrays are for OpenAI's wire: "
+            "leave them out"
+        )
+        return row
+    found = [f"providers.{name}.{problem}" for problem in _problems(table)]
+    problems += found
+    return row if found else replace(row, quirks=_joined(row.quirks, own, table.token_arrays))
+
+
+def _joined(known: Quirks, own: Quirks, token_arrays: bool | None) -> Quirks:
+    return replace(
+        known,
+        renamed={**known.renamed, **own.renamed},
+        dropped=known.dropped | own.dropped,
+        refused=known.refused | own.refused,
+        token_arrays=known.token_arrays if token_arrays is None else token_arrays,
+    )
+
+
+def _problems(table: ProviderSettings) -> Iterator[str]:
+    named = {"renamed": [*table.renamed], "dropped": table.dropped, "refused": table.refused}
+    for setting, names in named.items():
+        for name in names:
+            if name not in _FIELDS:
+                yield f"{setting}: the contract has no such request field: see docs/parameters.md for those it has"
+            elif name in _NEEDED:
+                yield f"{setting}: '{name}' is needed as it is: leave it out"
+    if len({header.lower() for header in table.headers}) < len(table.headers):
+        yield "headers: one is there twice"
+    if not all(map(_FIELD_NAME.fullmatch, table.renamed.values())):
+        yield "renamed: the new names have to be names of fields"
+    everywhere = [name for names in named.values() for name in names]
+    for name in sorted({name for name in everywhere if everywhere.count(name) > 1}):
+        yield f"'{name}' is named twice: choose one of renamed, dropped and refused"
+
+
+def header_problems(name: str, headers: Mapping[str, SecretStr], *, keyed: bool) -> Iterator[str]:
+    """What keeps these headers, whose names are in lower case, from being sent; never shows a value."""
+    for header, value in headers.items():
+        text = value.get_secret_value()
+        if not _HEADER_NAME.fullmatch(header):
+            yield f"provider '{name}': headers: there is a name that is none of a header"
+        elif header in _OURS:
+            yield f"provider '{name}': headers: {header} is the gateway's own to set: leave it out"
+        elif header == "authorization" and keyed:
+            yield f"provider '{name}': headers: {header} is set by the key: leave one of the two out"
+        elif not text.strip() or not (text.isascii() and text.isprintable()):
+            yield f"provider '{name}': headers: {header} holds characters that no header can carry, or none"

@@ -1,0 +1,65 @@
+"""Providers that other packages bring: the entry points of one group, looked for once.
+
+An entry point is named as its provider and leads to a ProviderRow. Nothing else of a package is imported until its
+provider is configured. One that cannot be used stops the start, because an operator who installed it wants it.
+"""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from ai_gateway.config.settings import SettingsError
+from ai_gateway.providers.catalog import ROWS
+from ai_gateway.providers.config.moved import serve_moved_modules
+from ai_gateway.providers.upstream import ProviderRow, is_usable_name
+
+GROUP = "ai_gateway.providers"
+
+
+@cache
+def known_rows() -> tuple[ProviderRow, ...]:
+    """The gateway's own rows, then those of plugins by name. Raises SettingsError with a line for each broken one."""
+    found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point)))
+    if found:
+        serve_moved_modules()
+    rows: list[ProviderRow] = []
+    problems: list[str] = []
+    for point in found:
+        try:
+            rows.append(_row(point, {row.name for row in (*ROWS, *rows)}))
+        except _Broken as broken:
+            problems.append(f"plugin '{point.name}' ({point.value}) of package {_package(point)}: {broken}")
+    if problems:
+        raise SettingsError(problems)
+    return (*ROWS, *rows)
+
+
+class _Broken(Exception):
+    """What is wrong with a plugin, and what to do."""
+
+
+def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
+    if not is_usable_name(point.name):
+        raise _Broken("its name is not one that a provider can have: mend the package or uninstall it")
+    if point.name in taken:
+        raise _Broken("there is a provider of this name already: uninstall one of the two")
+    try:
+        row = point.load()
+    except (Exception, SystemExit) as error:  # a package can do anything while it is imported
+        raise _Broken(f"it cannot be imported: {one_line(error)}") from error
+    if not isinstance(row, ProviderRow):
+        raise _Broken(f"it has to be a ProviderRow and is of type {type(row).__name__}")
+    if row.name != point.name:
+        raise _Broken("its row has another name than its entry point")
+    return row
+
+
+def one_line(error: BaseException, *secrets: str) -> str:
+    """What a package of somebody else's failed with, without the keys it was given, and short enough for a line."""
+    said = f"{type(error).__name__}: {error}"
+    for secret in filter(None, secrets):  # before it is cut: a part of a key is one too many
+        said = said.replace(secret, "[key]")
+    return " ".join(said.split())[:300]
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"

@@ -1,0 +1,192 @@
+"""The one way out to addresses that a request names: checked, pinned, and within narrow limits.
+
+The name is resolved once, every address it has must be public, and the connection goes to an address that was checked:
+a second look-up could be answered differently. Each redirect is a new address to check. Nobody is told why a fetch
+failed, because that would let callers explore networks that they cannot reach themselves.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import override
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from ai_gateway.config.constants import VERSION
+from ai_gateway.providers.http.errors import CLIENT_FAILURES
+
+MAX_IMAGE = 20 * 1024 * 1024
+TIMEOUT_S = 10.0
+_MAX_HOPS = 3
+_REDIRECTS = {301, 302, 303, 307, 308}
+_TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind the network's own translator
+# Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images.
+_NOT_THE_INTERNET = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
+
+type Address = IPv4Address | IPv6Address
+type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
+
+
+class NotFetched(Exception):
+    """The address is not allowed, or what is there is not an image of an acceptable size. The text is for logs."""
+
+
+class Room:
+    """Bytes that may still come."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more came than may."""
+        return self._left < 0
+
+    def take(self, size: int) -> None:
+        """Use some of it. Raises NotFetched when it is not enough."""
+        self._left -= size
+        if self.is_full:
+            raise NotFetched("too large")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What was there: its media type without parameters, and its bytes."""
+
+    media_type: str
+    data: bytes
+
+
+def is_public(address: Address) -> bool:
+    """Whether the address is one that anybody on the internet can reach, whatever form it is written in."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if address in _TRANSLATED:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+        if address.is_site_local:
+            return False
+    if any(address in network for network in _NOT_THE_INTERNET):
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+
+async def resolved(host: str, port: int) -> Sequence[Address]:
+    """Every address of the name. Numbers in odd forms (one decimal, octal parts) are names to this, and come out."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NotFetched(f"not resolved: {error}") from None
+    return [ip_address(entry[4][0]) for entry in found]
+
+
+class Egress:
+    """Fetches images. `permits` and `resolve` are what tests need to have a server of their own."""
+
+    def __init__(
+        self,
+        permits: Callable[[Address], bool] = is_public,
+        resolve: Resolve = resolved,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._permits = permits
+        self._resolve = resolve
+        self._timeout_s = timeout_s
+
+    async def image(self, url: str, shared: Room | None = None) -> Fetched:
+        """The image. Raises NotFetched, within the time limit whatever the server does.
+
+        `shared` is the room for this image and others together.
+        """
+        rooms = [Room(MAX_IMAGE), *([shared] if shared else [])]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._follow(URL(url), rooms)
+        except (*CLIENT_FAILURES, ValueError) as error:
+            raise NotFetched(f"{type(error).__name__}: {error}") from error
+
+    async def _follow(self, url: URL, rooms: Sequence[Room]) -> Fetched:
+        for _ in range(_MAX_HOPS):
+            found = await self._hop(url, rooms)
+            if isinstance(found, Fetched):
+                return found
+            url = url.join(found)
+        raise NotFetched("too many redirects")
+
+    async def _checked(self, url: URL) -> Address:
+        """The address to connect to. The URL is the very one that goes to the client: two parsers are two opinions."""
+        if url.scheme not in {"http", "https"} or not url.raw_host or url.user or url.password:
+            raise NotFetched("not a plain address")
+        written = _written(url.raw_host)  # the client connects to it without asking any resolver
+        addresses = [written] if written else await self._resolve(url.raw_host, url.port or 0)
+        if not addresses or not all(map(self._permits, addresses)):
+            raise NotFetched("not a public address")
+        return addresses[0]
+
+    async def _hop(self, url: URL, rooms: Sequence[Room]) -> Fetched | URL:
+        """What is there, or where it says it is."""
+        address = await self._checked(url)
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=_Pinned(address), force_close=True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers={"accept": "image/*", "accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"},
+            ) as session,
+            session.get(url, allow_redirects=False) as reply,
+        ):
+            if reply.status in _REDIRECTS and "location" in reply.headers:
+                return URL(reply.headers["location"])
+            return await _read(reply, rooms)
+
+
+def _written(host: str) -> Address | None:
+    """The address that the host is, if it is one and no name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+async def _read(reply: aiohttp.ClientResponse, rooms: Sequence[Room]) -> Fetched:
+    media = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if reply.status != 200 or not media.startswith("image/") or "content-encoding" in reply.headers:
+        raise NotFetched(f"no image: status {reply.status}, {media or 'no type'}")
+    data = bytearray()
+    while part := await reply.content.readany():
+        data += part
+        for room in rooms:
+            room.take(len(part))
+    return Fetched(media, bytes(data))
+
+
+class _Pinned(AbstractResolver):
+    """Answers every name with the address that was checked. Addresses in URLs never get here: they are themselves."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        own = socket.AF_INET6 if self._address.version == 6 else socket.AF_INET
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(self._address),
+                port=port,
+                family=own,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+        ]
+
+    @override
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,51 @@
+"""The images of one request that lie elsewhere: fetched side by side, in the request's own time, and within one limit.
+
+The first that is refused ends the others, because nothing is asked without all of them.
+"""
+
+import asyncio
+import base64
+from collections.abc import Mapping
+
+import structlog
+
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.providers.http.egress import Egress, NotFetched, Room
+
+MOST_IMAGES = 16
+MOST_BYTES = 40 * 1024 * 1024  # of all images of a request together
+_log = structlog.get_logger(__name__)
+
+
+async def fetch_all(egress: Egress, places: Mapping[str, str], provider: str, timeout_s: float) -> dict[str, str]:
+    """Each image as base64 by its URL; `places` says which parameter named a URL. Raises InvalidRequest.
+
+    A host that takes too long is the caller's choice, so it says nothing about the provider.
+    """
+    if len(places) > MOST_IMAGES:
+        raise InvalidRequest(f"At most {MOST_IMAGES} images are fetched for a request.", param="messages")
+    room = Room(MOST_BYTES)
+    try:
+        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+            tasks = {
+                url: group.create_task(_image(egress, url, param, provider, room)) for url, param in places.items()
+            }
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    except TimeoutError:
+        raise InvalidRequest(
+            "The images could not be fetched in time: send them in data: URLs.", param="messages"
+        ) from None
+    return {url: task.result() for url, task in tasks.items()}
+
+
+async def _image(egress: Egress, url: str, param: str, provider: str, room: Room) -> str:
+    try:
+        fetched = await egress.image(url, room)
+    except NotFetched as error:
+        _log.info("image not fetched", provider=provider, reason=str(error))
+        told = "The image at this URL could not be fetched: send it in a data: URL."
+        if room.is_full:
+            told = f"The images of a request may have {MOST_BYTES // 2**20} MB together: send fewer, or smaller ones."
+        raise InvalidRequest(told, param=param) from None
+    return base64.b64encode(fetched.data).decode()

@@ -1,0 +1,127 @@
+"""What becomes of every request field at a provider: declared once, applied to each request, shown in the ledger.
+
+A policy is one of four. *forwarded*: the provider gets the field as it came. *mapped*: it gets or honours it in terms
+of its own. *dropped*: the field has no effect there, so it is taken out and named in the reply. *refused*: leaving it
+out would change the answer's meaning, so sending it is a 400. An operation of which every field is refused is one that
+the provider does not offer.
+
+The contract generates the type `Policies`: mypy names the field that a provider has not decided on.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from pydantic import BaseModel
+
+from ai_gateway.config.settings import UnknownParams
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.types import Policy
+from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
+from ai_gateway.observability.metrics import Event, count
+from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
+
+DROPPED_HEADER = "x-gateway-dropped-params"
+_KNOWN = frozenset(field for model in OPERATION_OF for field in model.model_fields)
+_MOST_NAMES = 50
+_HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class Parameters:
+    """One provider's policies, made ready to be applied."""
+
+    def __init__(self, provider: str, policies: Policies, unknown: UnknownParams) -> None:
+        self._provider = provider
+        self._unknown: UnknownParams = unknown
+        # A TypedDict knows its keys one by one only; here they are data.
+        self._policies = cast("Mapping[str, Mapping[str, Policy]]", policies)
+        self._dropped = {operation: frozenset(self.fields(operation, "dropped")) for operation in self._policies}
+        self._refused = {operation: frozenset(self.fields(operation, "refused")) for operation in self._policies}
+        self._missing = {name for name, fields in self._policies.items() if set(fields.values()) == {"refused"}}
+
+    @property
+    def operations(self) -> list[str]:
+        """Every operation that takes a body, by its operationId."""
+        return list(self._policies)
+
+    def policies(self, operation: str) -> Mapping[str, Policy]:
+        """The policy of each of the operation's fields."""
+        return self._policies[operation]
+
+    def fields(self, operation: str, policy: Policy) -> list[str]:
+        """The operation's fields of this policy, sorted."""
+        return sorted(field for field, declared in self._policies[operation].items() if declared == policy)
+
+    def unknown(self, operation: str) -> UnknownParams:
+        """What becomes of fields that the contract does not name; a closed body takes none, whatever is set."""
+        return "reject" if operation in CLOSED else self._unknown
+
+    def apply(self, call: Call, body: BaseModel) -> None:
+        """Take out of the body what the provider is not to get, and name it in the reply.
+
+        Null means absent for every field that may be left out, so a null is taken out silently and never refused.
+        Raises UnsupportedOperation, UnsupportedParameter, or InvalidRequest for an unknown field.
+        """
+        operation = OPERATION_OF[type(body)]
+        if operation in self._missing:
+            raise not_offered(self._provider, call.operation)
+        self._check(operation, body)
+        gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
+        named = [field for field in gone if _take(body, field) is not None]
+        if body.model_extra and self._unknown == "drop":
+            named += body.model_extra
+            body.model_fields_set.difference_update(body.model_extra)
+            body.model_extra.clear()
+        name_dropped(call, self._provider, named)
+
+    def _check(self, operation: str, body: BaseModel) -> None:
+        for field in sorted(self._refused[operation] & body.model_fields_set):
+            if getattr(body, field) is not None:
+                raise UnsupportedParameter(
+                    f"Provider '{self._provider}' cannot honour '{field}': leave it out, or choose another provider.",
+                    param=field,
+                )
+        if body.model_extra and self._unknown == "reject":
+            name = next(filter(_HARMLESS.fullmatch, body.model_extra), None)
+            blamed = f": '{name}'" if name else ""
+            raise InvalidRequest(
+                f"Unknown parameter{blamed}. Leave it out: for '{self._provider}' the gateway takes no field that its "
+                "contract does not name.",
+                param=name,
+                code="unknown_parameter",
+            )
+
+
+def not_offered(provider: str, operation: str) -> UnsupportedOperation:
+    """The error for an operation that a provider does not have."""
+    return UnsupportedOperation(f"Provider '{provider}' does not offer {operation}: choose another provider for it.")
+
+
+def name_dropped(call: Call, provider: str, fields: Iterable[str]) -> None:
+    """Name and count what the provider does not get, beside what was named already: fields, or paths inside them."""
+    named = set(fields)
+    for field in _countable(named) - _countable(call.dropped):
+        count(Event.DROPPED, provider, field)
+    call.dropped |= named
+    if call.dropped:
+        call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
+
+
+def _countable(fields: Iterable[str]) -> set[str]:
+    """What is counted for them: callers choose all names but the contract's, so those are one."""
+    return {field if field in _KNOWN else "other" for field in fields}
+
+
+def _take(body: BaseModel, field: str) -> object:
+    """Unset the field; what it held."""
+    value: object = getattr(body, field)
+    setattr(body, field, None)
+    body.model_fields_set.discard(field)
+    return value
+
+
+def names(fields: list[str]) -> str:
+    """The fields as a header may carry them: sorted; `+2` at the end for two more that are too odd or too many."""
+    harmless = sorted(filter(_HARMLESS.fullmatch, fields))[:_MOST_NAMES]
+    more = len(fields) - len(harmless)
+    return ",".join([*harmless, *([f"+{more}"] if more else [])])

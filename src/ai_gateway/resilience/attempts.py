@@ -1,0 +1,268 @@
+"""Ask upstreams until one answers: the same one again, the next one of a plan, or nobody while all of them fail.
+
+Everything here happens before the first byte of the reply. A stream counts as answered with its first item; what
+becomes of it later is its reader's to see.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from typing import Protocol
+
+import structlog
+
+from ai_gateway.contract.call import Call
+from ai_gateway.errors import (
+    GatewayError,
+    UpstreamAuthError,
+    UpstreamError,
+    UpstreamInvalidResponse,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from ai_gateway.observability.metrics import Event, count
+from ai_gateway.providers.base import Provider
+from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Passage, State
+from ai_gateway.resilience.peek import Opened, first_of
+from ai_gateway.resilience.retry import RetryPolicy
+
+ATTEMPTS_HEADER = "x-gateway-attempts"
+_WAIT_HEADERS = ("retry-after", "retry-after-ms")
+_MOST_BREAKERS = 10_000
+_chance = random.Random()  # noqa: S311 - spreads load, guards nothing
+_log = structlog.get_logger(__name__)
+
+
+class Target(Protocol):
+    """Whom to ask, and for which model."""
+
+    @property
+    def provider(self) -> Provider: ...
+    @property
+    def model(self) -> str: ...
+
+
+class Resilience:
+    """How upstreams are asked: the retry policy, and a breaker for each. Lives as long as the gateway."""
+
+    def __init__(
+        self,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        breaker: BreakerPolicy = BreakerPolicy(),  # noqa: B008 - frozen
+        *,
+        per_model: bool = False,
+    ) -> None:
+        self.retry = retry
+        self._policy = breaker
+        self._per_model = per_model
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+
+    def adopt(self, other: "Resilience", *, without: Collection[str] = ()) -> None:
+        """Go by the other's policies from now on.
+
+        Breakers forget what they know if theirs has changed, and those of providers that are gone in any case.
+        """
+        self.retry = other.retry
+        for key in [key for key in self._breakers if key[0] in without]:
+            del self._breakers[key]
+        if (self._policy, self._per_model) != (other._policy, other._per_model):
+            self._policy, self._per_model = other._policy, other._per_model
+            self._breakers.clear()
+
+    async def reply[T: Target, Reply](
+        self, call: Call, targets: Sequence[T], ask: Callable[[T], Awaitable[Reply]]
+    ) -> Reply:
+        """The first reply that a target gives. Raises what the last try raised."""
+        tries = _Tries(self, call, targets)
+        try:
+            while True:
+                target = await tries.begin()
+                try:
+                    reply = await tries.in_time(ask(target))
+                except GatewayError as error:
+                    tries.failed(error)
+                else:
+                    tries.answered()
+                    return reply
+        finally:
+            tries.end()
+
+    async def stream[T: Target, Item](
+        self, call: Call, targets: Sequence[T], ask: Callable[[T], AsyncGenerator[Item]]
+    ) -> AsyncGenerator[Item]:
+        """The first stream that gives an item, that item included. Raises what the last try raised."""
+        tries = _Tries(self, call, targets)
+        try:
+            while True:
+                target = await tries.begin()
+                try:
+                    items = ask(target)
+                    first = await tries.in_time(first_of(items))
+                except GatewayError as error:
+                    tries.failed(error)
+                else:
+                    tries.answered()
+                    return items if first is None else Opened(first, items)
+        finally:
+            tries.end()
+
+    def breaker(self, provider: str, model: str) -> Breaker:
+        """The one that guards this provider, or this model of it."""
+        key = (provider, model if self._per_model else "")
+        found = self._breakers.get(key)
+        if found is None:
+            while len(self._breakers) >= _MOST_BREAKERS:  # callers choose models: the oldest is forgotten
+                del self._breakers[next(iter(self._breakers))]
+            found = self._breakers[key] = Breaker(provider, self._policy, time.monotonic)
+        return found
+
+    def state(self, provider: str) -> State:
+        """The worst state of a provider's breakers."""
+        states = {breaker.state for (name, _), breaker in self._breakers.items() if name == provider}
+        return "open" if "open" in states else "half-open" if "half-open" in states else "closed"
+
+
+class _Tries[T: Target]:
+    """What has been tried for one call. Each try begins with the headers that the call had before the first."""
+
+    def __init__(self, resilience: Resilience, call: Call, targets: Sequence[T]) -> None:
+        self._resilience = resilience
+        self._call = call
+        self._targets = targets
+        self._at = 0
+        self._made = 0
+        self._failed = 0
+        self._pause = 0.0
+        self._passage: Passage | None = None
+        self._headers = dict(call.reply_headers)
+        self._wait: dict[str, str] = {}
+        self._deadline = time.monotonic() + targets[0].provider.deadline_s
+
+    async def begin(self) -> T:
+        """The target to ask now, after the pause that the last failure takes. Raises if nobody may be asked."""
+        if self._pause:
+            await asyncio.sleep(self._pause)
+        while True:
+            target = self._targets[self._at]
+            if not target.provider.is_remote:
+                break
+            try:
+                self._passage = self._resilience.breaker(target.provider.name, target.model).admit()
+                break
+            except UpstreamUnavailable as error:
+                if self._made:  # what the try before it has noted is not this target's
+                    self._call.begin_again({**self._headers, ATTEMPTS_HEADER: str(self._made)})
+                self._call.reply_headers["x-gateway-provider"] = target.provider.name
+                self._move_on(error)
+        self._made += 1
+        if self._made > 1:
+            count(Event.RETRY, target.provider.name)
+            self._call.begin_again(self._headers)
+        self._call.reply_headers[ATTEMPTS_HEADER] = str(self._made)
+        return target
+
+    async def in_time[Value](self, work: Awaitable[Value]) -> Value:
+        """A first try is bounded by its provider; those after it have what is left of the time."""
+        if self._failed == 0:
+            return await work
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                return await work
+        except TimeoutError:
+            name = self._targets[self._at].provider.name
+            raise UpstreamTimeout(f"Provider '{name}' took too long. Try again.") from None
+
+    def failed(self, error: GatewayError) -> None:
+        """Take note. Raises the error if it is the caller's to mend, or when there is nothing left to try."""
+        if not isinstance(error, UpstreamError):
+            self._nobody_was_asked()
+        self._tell_breaker(error)
+        provider = self._targets[self._at].provider
+        if len(self._targets) > 1:  # somebody else may answer at once, which no pause can beat
+            self._log(provider, error, None)
+            self._move_on(error)
+            return
+        pause = self._pause_after(provider, error)
+        if pause is None:
+            raise error
+        self._log(provider, error, pause)
+        self._pause = pause
+
+    def _nobody_was_asked(self) -> None:
+        self._made -= 1
+        self._call.reply_headers.pop(ATTEMPTS_HEADER, None)
+        if self._made:
+            self._call.reply_headers[ATTEMPTS_HEADER] = str(self._made)
+
+    def _pause_after(self, provider: Provider, error: GatewayError) -> float | None:
+        self._failed += 1
+        if not provider.is_remote:
+            return None
+        left = self._deadline - time.monotonic()
+        return self._resilience.retry.pause(self._failed, error, left, _chance.random(), now=time.time())
+
+    def answered(self) -> None:
+        """The reply, or the first item of the stream, is there."""
+        if self._passage is not None:
+            self._passage.succeeded()
+
+    def end(self) -> None:
+        """In any case: a caller who left says nothing about the upstream."""
+        if self._passage is not None:
+            self._passage.gave_up()
+
+    def _tell_breaker(self, error: GatewayError) -> None:
+        if self._passage is None:
+            return
+        if is_outage(error):
+            self._passage.failed()
+        elif isinstance(error, UpstreamRefused | UpstreamAuthError):
+            self._passage.succeeded()
+        else:
+            self._passage.gave_up()
+
+    def _move_on(self, error: GatewayError) -> None:
+        """To the next target. Raises the error if no other target could do better, or if this was the last."""
+        if not passes_on(error):
+            raise error
+        if error.status == 429:
+            self._wait = {name: error.headers[name] for name in _WAIT_HEADERS if name in error.headers}
+        self._at += 1
+        if self._at < len(self._targets):
+            return
+        if len(self._targets) > 1:
+            error.message += f" All {len(self._targets)} targets of this model were tried; this was the last."
+            error.headers = {**self._wait, **error.headers}
+        raise error
+
+    def _log(self, provider: Provider, error: GatewayError, pause: float | None) -> None:
+        _log.warning(
+            "attempt failed",
+            request_id=self._call.request_id,
+            attempt=self._made,
+            targets=len(self._targets),
+            provider=provider.name,
+            code=error.code,
+            reason=error.message,
+            detail=error.detail,
+            again_in_s=None if pause is None else round(pause, 3),
+        )
+
+
+def passes_on(error: GatewayError) -> bool:
+    """Whether another target may do better: it is at its limit, too slow, out of reach, broken, or guarded."""
+    return error.status == 429 or error.status >= 500
+
+
+def is_outage(error: GatewayError) -> bool:
+    """Whether the upstream itself was at fault: out of reach, silent, broken off, or failing by its own account.
+
+    A reply that merely does not follow the contract says that somebody is there.
+    """
+    if not isinstance(error, UpstreamError) or isinstance(error, UpstreamRefused | UpstreamAuthError):
+        return False
+    if isinstance(error, UpstreamInvalidResponse | UpstreamUnavailable):
+        return False
+    return error.upstream_status is None or error.upstream_status >= 500

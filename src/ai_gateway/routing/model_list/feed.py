@@ -1,0 +1,181 @@
+"""Keeps the model list fresh: fetched at start and every so often, within limits; the last good one stays."""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+import structlog
+
+from ai_gateway.config.constants import VERSION
+from ai_gateway.routing.model_list.parse import InvalidList, ModelList, parse_list
+from ai_gateway.routing.model_list.store import MAX_LIST_BYTES, ListStore
+
+_log = structlog.get_logger(__name__)
+_FETCH_TIMEOUT_S = 5.0
+# Providers answer without the list, so a slow host of it may hold the start up only as long as nobody notices.
+_START_WAIT_S = 2.0
+_RETRY_S = 30.0
+_MOST_WARNINGS = 20
+_chance = random.SystemRandom()  # replicas that start together must not ask together for ever
+
+type State = Literal["loading", "fresh", "stale", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListStatus:
+    """`stale` is a list that could not be renewed, `missing` that there is none; `problem` says why."""
+
+    state: State
+    models: ModelList
+    age_s: float | None
+    problem: str | None
+
+
+class ListFeed:
+    """Runs between `start` and `aclose`. `adopt` is told of every list that differs from the one before it."""
+
+    def __init__(
+        self,
+        url: str,
+        adopt: Callable[[ModelList], None],
+        *,
+        refresh_s: float,
+        store: ListStore | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self._url = url
+        self._adopt = adopt
+        self._refresh_s = refresh_s
+        self._store = store
+        self._headers = {"accept": "application/json", "accept-encoding": "identity"}
+        self._headers["user-agent"] = f"ai-gateway/{VERSION}"
+        if api_key:
+            self._headers["authorization"] = f"Bearer {api_key}"
+        self._models: ModelList | None = None
+        self._digest = ""
+        self._fetched_at = 0.0
+        self._problem: str | None = None
+        self._renewed = False
+        self._tried = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._save_failed = False
+
+    @property
+    def status(self) -> ListStatus:
+        """How the list is doing."""
+        if self._models is None:
+            state: State = "missing" if self._problem else "loading"
+            return ListStatus(state, ModelList(), None, self._problem)
+        age = max(0.0, time.time() - self._fetched_at)
+        return ListStatus("fresh" if self._renewed else "stale", self._models, age, self._problem)
+
+    async def start(self) -> None:
+        """Take the stored list, begin to fetch, and wait for the first answer for a moment."""
+        if self._store is not None:
+            await asyncio.to_thread(self._restore, self._store)
+            if self._models is not None:
+                self._adopt(self._models)
+        self._task = asyncio.create_task(self._keep_fresh())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), _START_WAIT_S)
+
+    def renew(self) -> None:
+        """Fetch the list now, and not only when it is due."""
+        self._wanted.set()
+
+    async def aclose(self) -> None:
+        """Stop fetching."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def _restore(self, store: ListStore) -> None:
+        try:
+            stored = store.load()
+        except InvalidList as problem:
+            _log.warning("stored model list ignored", path=str(store.path), reason=str(problem))
+            return
+        if stored is not None:
+            self._models, self._fetched_at = stored.models, stored.fetched_at
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            try:
+                await self._renew()
+            except Exception as error:  # whatever is wrong with the list, the next attempt must come
+                self._problem = _reason(error)
+                self._renewed = False
+                _log.warning("model list not renewed", reason=self._problem, kept=self._models is not None)
+            self._tried.set()
+            pause = self._refresh_s if self._renewed else min(self._refresh_s, _RETRY_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), pause * _chance.uniform(0.9, 1.1))
+            self._wanted.clear()
+
+    async def _renew(self) -> None:
+        async with asyncio.timeout(_FETCH_TIMEOUT_S):
+            raw = await self._fetch()
+        digest = hashlib.sha256(raw).hexdigest()
+        if digest != self._digest:
+            models = await asyncio.to_thread(parse_list, raw)
+            _warn(models)
+            self._models, self._digest = models, digest
+            self._adopt(models)
+        self._fetched_at, self._problem, self._renewed = time.time(), None, True
+        await self._save(raw)
+
+    async def _fetch(self) -> bytes:
+        """The document, up to the cap. Nothing is followed, unpacked or remembered."""
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session,
+            session.get(self._url, headers=self._headers, allow_redirects=False) as reply,
+        ):
+            if 300 <= reply.status < 400:
+                raise InvalidList("its host answered with a redirect, which is not followed")
+            if reply.status != 200:
+                raise InvalidList(f"its host answered with status {reply.status}")
+            if reply.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+                raise InvalidList("its host sent it compressed, which was not asked for")
+            parts: list[bytes] = []
+            size = 0
+            while part := await reply.content.readany():
+                size += len(part)
+                if size > MAX_LIST_BYTES:
+                    raise InvalidList(f"it is larger than {MAX_LIST_BYTES} bytes")
+                parts.append(part)
+            return b"".join(parts)
+
+    async def _save(self, raw: bytes) -> None:
+        if self._store is None or self._save_failed:
+            return
+        try:
+            await asyncio.to_thread(self._store.save, raw, self._fetched_at)
+        except OSError as error:  # a disk that cannot be written to is said once: the list is there all the same
+            self._save_failed = True
+            _log.warning("model list not stored", path=str(self._store.path), reason=error.strerror)
+
+
+def _reason(error: Exception) -> str:
+    """In words that hold nothing of the address, which may be a secret."""
+    if isinstance(error, InvalidList):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "its host did not answer in time"
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return f"its host cannot be reached ({type(error).__name__})"
+    return type(error).__name__
+
+
+def _warn(models: ModelList) -> None:
+    for problem in models.problems[:_MOST_WARNINGS]:
+        _log.warning("entry of the model list skipped", reason=problem)
+    if len(models.problems) > _MOST_WARNINGS:
+        _log.warning("more entries of the model list skipped", count=len(models.problems) - _MOST_WARNINGS)

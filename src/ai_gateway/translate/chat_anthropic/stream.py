@@ -1,0 +1,208 @@
+"""Events of the Messages API in terms of OpenAI's chunks: what each event adds, as it comes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pydantic_core import to_json
+
+from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.chat_anthropic.reply import (
+    THOUGHTS,
+    Object,
+    annotations,
+    beside,
+    finish,
+    plain,
+    refusal,
+    tier,
+    usage,
+)
+from ai_gateway.translate.wires.anthropic import Block, Delta, Event, StopDetails, Usage
+
+
+@dataclass(slots=True)
+class _Open:
+    """A block that is being told. `call` is its place among the calls, `start` where its text begins.
+
+    What has to be told as a whole later is collected in pieces: adding to a long text again and again would copy it.
+    """
+
+    block: Block
+    call: int = -1
+    start: int = 0
+    thinking: list[str] = field(default_factory=list)
+    signature: list[str] = field(default_factory=list)
+    json: list[str] = field(default_factory=list)
+    cited: list[Object] = field(default_factory=list)
+    unread: list[Object] = field(default_factory=list)
+
+    def whole(self) -> Object:
+        """The block with all that was said of it."""
+        told: Object = {}
+        if self.thinking or self.signature:
+            told["thinking"] = self.block.thinking + "".join(self.thinking)
+            told["signature"] = self.block.signature + "".join(self.signature)
+        if self.json:
+            told["input_json"] = "".join(self.json)
+        if self.unread:
+            told["deltas"] = self.unread
+        return plain(self.block) | told
+
+
+class ChunkWriter:
+    """Takes the events of one stream and gives OpenAI's chunks; `complete` once the API has said that it was all.
+
+    The reason to end and the usage are held back until then, so that a stream that breaks off before looks finished to
+    nobody.
+    """
+
+    def __init__(self, now: int) -> None:
+        self.complete = False
+        self._now = now
+        self._head: Object = {}
+        self._usage = Usage()
+        self._blocks: dict[int, _Open] = {}
+        self._calls = 0
+        self._length = 0
+        self._reason: str | None = None
+        self._details: StopDetails | None = None
+        self._stopped_by: object = None
+        self._container: object = None
+
+    def take(self, event: Event) -> Iterator[Object]:
+        """The chunks for one event; none for kinds that say nothing to the client or that nobody knows."""
+        match event.type:
+            case "message_start":
+                yield from self._begin(event)
+            case "content_block_start":
+                yield from self._open(event)
+            case "content_block_delta":
+                yield from self._continue(event)
+            case "content_block_stop":
+                yield from self._close(event)
+            case "message_delta":
+                self._note(event)
+            case "message_stop":
+                yield from self._end()
+            case _:
+                pass
+
+    def _begin(self, event: Event) -> Iterator[Object]:
+        if event.message is None:
+            raise _garbled("message_start")
+        self._count(event.message.usage)
+        self._head = {
+            "id": event.message.id,
+            "object": "chat.completion.chunk",
+            "created": self._now,
+            "model": event.message.model,
+            **tier(event.message.usage),
+        }
+        self._container = event.message.container
+        yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+
+    def _open(self, event: Event) -> Iterator[Object]:
+        block = event.content_block
+        if block is None:
+            raise _garbled("content_block_start")
+        opened = self._blocks[event.index] = _Open(block, start=self._length, cited=list(block.citations or []))
+        if block.type == "tool_use":
+            opened.call, self._calls = self._calls, self._calls + 1
+            yield self._call(opened, id=block.id, type="function", function={"name": block.name, "arguments": ""})
+        elif block.type == "text" and block.text:
+            yield self._text(block.text)
+        elif block.type == "thinking" and block.thinking:
+            yield self._chunk({"reasoning_content": block.thinking})
+
+    def _continue(self, event: Event) -> Iterator[Object]:
+        opened, delta = self._blocks.get(event.index), event.delta
+        if opened is None or delta is None:
+            raise _garbled("content_block_delta")
+        if delta.unread is not None or (opened.block.unread is not None and delta.type != "input_json_delta"):
+            opened.unread.append(plain(delta))
+            return
+        match delta.type:
+            case "text_delta" if delta.text:
+                yield self._text(delta.text)
+            case "thinking_delta" if delta.thinking:
+                opened.thinking.append(delta.thinking)
+                yield self._chunk({"reasoning_content": delta.thinking})
+            case "input_json_delta":
+                yield from self._arguments(opened, delta)
+            case "signature_delta":
+                opened.signature.append(delta.signature)
+            case "citations_delta" if delta.citation is not None:
+                opened.cited.append(delta.citation)
+            case _:
+                pass
+
+    def _arguments(self, opened: _Open, delta: Delta) -> Iterator[Object]:
+        if delta.partial_json:
+            opened.json.append(delta.partial_json)
+        if delta.partial_json and opened.call >= 0:
+            yield self._call(opened, function={"arguments": delta.partial_json})
+
+    def _close(self, event: Event) -> Iterator[Object]:
+        """What can be said of a block only when it is whole."""
+        opened = self._blocks.pop(event.index, None)
+        if opened is None:
+            raise _garbled("content_block_stop")
+        block = opened.block
+        if opened.call >= 0:
+            if not opened.json:  # a call without arguments is told without any, but must be JSON
+                yield self._call(opened, function={"arguments": to_json(block.input).decode()})
+        elif block.type in THOUGHTS:
+            yield self._chunk({"thinking_blocks": [opened.whole()]})
+        elif block.type != "text":
+            yield self._chunk({"other_blocks": [opened.whole()]})
+        elif opened.cited:
+            noted = annotations(opened.cited, opened.start, self._length)
+            yield self._chunk({"citations": opened.cited, **({"annotations": noted} if noted else {})})
+        if opened.unread and block.type in {"text", "tool_use"}:  # of which nothing else is told as a whole
+            yield self._chunk({"other_blocks": [opened.whole()]})
+
+    def _note(self, event: Event) -> None:
+        if event.usage is not None:
+            self._count(event.usage)
+        if event.delta is not None and event.delta.stop_reason is not None:
+            self._reason, self._details = event.delta.stop_reason, event.delta.stop_details
+            self._stopped_by = event.delta.stop_sequence
+        if event.delta is not None and event.delta.container is not None:
+            self._container = event.delta.container
+
+    def _end(self) -> Iterator[Object]:
+        declined = refusal(self._reason, self._details)
+        if declined:
+            yield self._chunk({"refusal": declined})
+        if self._reason is not None:
+            yield self._last()
+        if self._usage.is_known:
+            yield {**self._head, "choices": [], "usage": usage(self._usage)}
+        self.complete = True
+
+    def _last(self) -> Object:
+        """How it ended, with what the API says of that beside OpenAI's fields."""
+        last = self._chunk({}, finish(self._reason), **beside(stop_sequence=self._stopped_by))
+        return last | beside(container=self._container)
+
+    def _count(self, counts: Usage) -> None:
+        """A later count replaces an earlier one; what it leaves out still holds."""
+        told = {name: value for name in Usage.model_fields if (value := getattr(counts, name)) is not None}
+        self._usage = self._usage.model_copy(update=told)
+
+    def _text(self, said: str) -> Object:
+        self._length += len(said)
+        return self._chunk({"content": said})
+
+    def _call(self, opened: _Open, **fields: object) -> Object:
+        return self._chunk({"tool_calls": [{"index": opened.call, **fields}]})
+
+    def _chunk(self, delta: Object, reason: str | None = None, **more: object) -> Object:
+        if not self._head:
+            raise _garbled("message_start")
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
+        return {**self._head, "choices": [choice]}
+
+
+def _garbled(kind: str) -> UpstreamInvalidResponse:
+    return UpstreamInvalidResponse("The provider's events do not belong together.", detail=f"at {kind}")

@@ -1,0 +1,195 @@
+"""Requests of OpenAI's wire as Ollama's.
+
+What the contract names and the policies map is written in Ollama's terms here. Fields that the contract does not name
+have passed the policy of unknown fields already, so they are sent on under their own names; where one of them says the
+same as a field of the contract, the contract's counts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import BaseModel
+
+from ai_gateway.errors import InvalidRequest, UnsupportedValue
+from ai_gateway.translate.chat_ollama.messages import Object, ollama_messages
+from ai_gateway.translate.chat_request import chosen_names, drop_unread_options, drop_unread_wishes
+from gateway_contract.openai import models
+
+# Ollama knows fewer degrees of thinking than the contract.
+_THINK: Mapping[str, bool | str | None] = {
+    "default": None,
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "max",
+    "max": "max",
+}
+_NO_PARAMETERS: Object = {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A body for Ollama. `dropped` names what has no place in it, as paths."""
+
+    body: Object
+    dropped: frozenset[str]
+
+
+def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, str]) -> Translated:
+    """For `chat`. `images` holds what was fetched, as base64 by URL."""
+    _check_one(body.n, "n")
+    if body.modalities and "audio" in body.modalities:
+        raise UnsupportedValue("This provider answers in text only: leave 'audio' out.", param="modalities")
+    dropped: set[str] = set()
+    tools = _tools(body, dropped)
+    mapped: Object = {
+        "model": body.model,
+        "messages": ollama_messages(body.messages, images, dropped),
+        "tools": tools or None,
+        "stream": bool(body.stream),
+        "format": _format(body.response_format, dropped),
+        "think": None if body.reasoning_effort is None else _THINK[body.reasoning_effort],
+        "logprobs": body.logprobs,
+        "top_logprobs": body.top_logprobs,
+        "options": _options(body, _limit(max_completion_tokens=body.max_completion_tokens, max_tokens=body.max_tokens)),
+    }
+    if tools and body.parallel_tool_calls is False:
+        dropped.add("parallel_tool_calls")
+    drop_unread_wishes(body, dropped)
+    return _translated(body, mapped, dropped)
+
+
+def completion_request(body: models.CreateCompletionRequest) -> Translated:
+    """For `generate`: the prompt as it is, in no template, unless a suffix needs the model's template for it."""
+    _check_one(body.n, "n")
+    _check_one(body.best_of or None, "best_of")
+    if body.echo:
+        raise UnsupportedValue("This provider does not repeat the prompt: leave 'echo' out.", param="echo")
+    mapped: Object = {
+        "model": body.model,
+        "prompt": _prompt(body),
+        "suffix": body.suffix or None,
+        "raw": None if body.suffix else True,
+        "stream": bool(body.stream),
+        "logprobs": None if body.logprobs is None else True,
+        "top_logprobs": body.logprobs or None,
+        "options": _options(body, _limit(max_tokens=body.max_tokens)),
+    }
+    return _translated(body, mapped, set())
+
+
+def embed_request(body: models.CreateEmbeddingRequest) -> Translated:
+    """For `embed`. A text that is too long is refused there, as the contract's own API does, and not cut in silence."""
+    given = body.input
+    if not isinstance(given, str) and not all(isinstance(item, str) for item in given):
+        raise UnsupportedValue("This provider takes texts only, no token ids: send the text.", param="input")
+    body_sent: Object = {"model": body.model, "input": given, "truncate": False}
+    if body.dimensions is not None:
+        body_sent["dimensions"] = body.dimensions
+    return Translated(body_sent, frozenset())
+
+
+def _translated(
+    body: models.CreateChatCompletionRequest | models.CreateCompletionRequest, mapped: Object, dropped: set[str]
+) -> Translated:
+    """Ours over the unknown fields; `options` are merged, because both sides have some."""
+    drop_unread_options(body, dropped)
+    extra = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
+    options = extra.pop("options", {})
+    if not isinstance(options, dict):
+        raise InvalidRequest("The options must be an object.", param="options")
+    ours = cast("Object", mapped["options"])
+    dropped |= {f"options.{name}" for name in options.keys() & ours.keys()}
+    mapped["options"] = {**options, **ours} or None
+    sent = {name: value for name, value in mapped.items() if value is not None}
+    dropped |= extra.keys() & sent.keys()
+    return Translated({**extra, **sent}, frozenset(dropped))
+
+
+def _options(
+    body: models.CreateChatCompletionRequest | models.CreateCompletionRequest, num_predict: int | None
+) -> Object:
+    """What steers the model; what the request leaves open stays the model's own setting."""
+    options: Object = {
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "seed": body.seed,
+        "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
+        "num_predict": num_predict,
+        "presence_penalty": body.presence_penalty,
+        "frequency_penalty": body.frequency_penalty,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _limit(**limits: int | None) -> int | None:
+    """The tightest limit. Ollama takes 0 for none at all, the opposite of what it says here."""
+    given = {field: limit for field, limit in limits.items() if limit is not None}
+    for field, limit in given.items():
+        if limit == 0:
+            raise UnsupportedValue("This provider cannot answer in 0 tokens: ask for 1 at least.", param=field)
+    return min((limit for limit in given.values() if limit > 0), default=next(iter(given.values()), None))
+
+
+def _check_one(count: int | None, param: str) -> None:
+    if count not in {None, 1}:
+        raise UnsupportedValue("This provider gives one answer at a time: send a request for each.", param=param)
+
+
+def _prompt(body: models.CreateCompletionRequest) -> str:
+    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt or [""]
+    if len(prompts) == 1 and isinstance(prompts[0], str):
+        return prompts[0]
+    if any(isinstance(prompt, str) for prompt in prompts):
+        raise UnsupportedValue("This provider takes one prompt at a time: send a request for each.", param="prompt")
+    raise UnsupportedValue("This provider takes texts only, no token ids: send the text.", param="prompt")
+
+
+def _tools(body: models.CreateChatCompletionRequest, dropped: set[str]) -> list[Object]:
+    """The functions on offer. Ollama cannot be made to call one, so a choice only narrows the offer, and is named."""
+    offered = [_function(tool, at) for at, tool in enumerate(body.tools or ())]
+    choice = body.tool_choice
+    names = chosen_names(choice, [_name(tool) for tool in offered])
+    if choice == "none":
+        return []
+    if choice is None or choice == "auto":
+        return offered
+    if names is not None:
+        offered = [tool for tool in offered if _name(tool) in names]
+    if not (isinstance(choice, models.ChatCompletionAllowedToolsChoice) and choice.allowed_tools.mode == "auto"):
+        dropped.add("tool_choice")
+    return offered
+
+
+def _function(tool: BaseModel, at: int) -> Object:
+    """The tool as it came, keys and order included; without parameters it takes none."""
+    if not isinstance(tool, models.ChatCompletionTool):
+        raise UnsupportedValue("This provider knows functions only, no custom tools.", param=f"tools[{at}].type")
+    sent: Object = tool.model_dump(by_alias=True, exclude_unset=True)
+    function = cast("Object", sent["function"])
+    if function.get("parameters") is None:
+        function["parameters"] = _NO_PARAMETERS
+    return sent
+
+
+def _name(tool: Object) -> str:
+    return str(cast("Object", tool["function"])["name"])
+
+
+def _format(
+    wanted: models.ResponseFormatText | models.ResponseFormatJsonSchema | models.ResponseFormatJsonObject | None,
+    dropped: set[str],
+) -> object:
+    """`json` or a schema. Its name is a label; a description has no place in a grammar."""
+    match wanted:
+        case models.ResponseFormatJsonObject():
+            return "json"
+        case models.ResponseFormatJsonSchema(json_schema=named):
+            if named.description:
+                dropped.add("response_format.json_schema.description")
+            return "json" if named.schema_ is None else named.schema_.model_dump(by_alias=True, exclude_unset=True)
+        case _:
+            return None

@@ -1,0 +1,149 @@
+"""What a model says as replies and lines on Ollama's wire: chat's with a message, generate's with a response."""
+
+from collections.abc import Mapping
+
+from ai_gateway.translate.ollama_chat.piece import End, Piece
+from ai_gateway.translate.ollama_chat.timings import Stopwatch
+from ai_gateway.translate.wires.ollama import Timed
+from gateway_contract.ollama import models
+
+type Line = models.OllamaChatStreamEvent | models.OllamaGenerateStreamEvent
+type Whole = models.OllamaChatResponse | models.OllamaGenerateResponse
+
+
+class ChatWriter:
+    """Lines and replies of a conversation. `model` is the name that the caller used."""
+
+    def __init__(self, model: str, watch: Stopwatch) -> None:
+        self._model = model
+        self._watch = watch
+
+    def line(self, piece: Piece) -> models.OllamaChatStreamEvent:
+        """A piece of the answer."""
+        self._watch.speaks()
+        message = models.OllamaChatStreamEventMessage(role="assistant", content=piece.content)
+        if piece.thinking:
+            message.thinking = piece.thinking
+        if piece.calls:
+            message.tool_calls = piece.calls
+        if piece.images:
+            message.images = piece.images
+        line = models.OllamaChatStreamEvent(
+            model=self._model, created_at=self._watch.now(), message=message, done=False
+        )
+        if piece.logprobs:
+            line.logprobs = piece.logprobs
+        return line
+
+    def last_line(self, end: End) -> models.OllamaChatStreamEvent:
+        """The line that says why the answer ended, and what it took."""
+        return models.OllamaChatStreamEvent(
+            model=self._model,
+            created_at=self._watch.now(),
+            message=models.OllamaChatStreamEventMessage(role="assistant", content=""),
+            done=True,
+            done_reason=end.reason,
+            **_measures(self._watch, end),
+        )
+
+    def whole(self, piece: Piece, end: End) -> models.OllamaChatResponse:
+        """The whole answer."""
+        message = models.OllamaChatResponseMessage(role="assistant", content=piece.content)
+        if piece.thinking:
+            message.thinking = piece.thinking
+        if piece.calls:
+            message.tool_calls = piece.calls
+        if piece.images:
+            message.images = piece.images
+        reply = models.OllamaChatResponse(
+            model=self._model,
+            created_at=self._watch.now(),
+            message=message,
+            done=True,
+            done_reason=end.reason,
+            **_measures(self._watch, end),
+        )
+        if piece.logprobs:
+            reply.logprobs = piece.logprobs
+        return reply
+
+    def nothing(self, reason: str) -> models.OllamaChatResponse:
+        """The reply to a request that asks nothing."""
+        return models.OllamaChatResponse(
+            model=self._model,
+            created_at=self._watch.now(),
+            message=models.OllamaChatResponseMessage(role="assistant", content=""),
+            done=True,
+            done_reason=reason,
+        )
+
+
+class GenerateWriter:
+    """Lines and replies of a text. `model` is the name that the caller used."""
+
+    def __init__(self, model: str, watch: Stopwatch) -> None:
+        self._model = model
+        self._watch = watch
+
+    def line(self, piece: Piece) -> models.OllamaGenerateStreamEvent:
+        """A piece of the answer."""
+        self._watch.speaks()
+        line = models.OllamaGenerateStreamEvent(
+            model=self._model, created_at=self._watch.now(), response=piece.content, done=False
+        )
+        if piece.thinking:
+            line.thinking = piece.thinking
+        if piece.logprobs:
+            line.logprobs = piece.logprobs
+        return line
+
+    def last_line(self, end: End) -> models.OllamaGenerateStreamEvent:
+        """The line that says why the answer ended, and what it took."""
+        line = models.OllamaGenerateStreamEvent(
+            model=self._model,
+            created_at=self._watch.now(),
+            response="",
+            done=True,
+            done_reason=end.reason,
+            **_measures(self._watch, end),
+        )
+        if end.context is not None:
+            line.context = end.context
+        return line
+
+    def whole(self, piece: Piece, end: End) -> models.OllamaGenerateResponse:
+        """The whole answer."""
+        reply = models.OllamaGenerateResponse(
+            model=self._model,
+            created_at=self._watch.now(),
+            response=piece.content,
+            done=True,
+            done_reason=end.reason,
+            **_measures(self._watch, end),
+        )
+        if piece.thinking:
+            reply.thinking = piece.thinking
+        if piece.logprobs:
+            reply.logprobs = piece.logprobs
+        if end.context is not None:
+            reply.context = end.context
+        return reply
+
+    def nothing(self, reason: str) -> models.OllamaGenerateResponse:
+        """The reply to a request that asks nothing."""
+        return models.OllamaGenerateResponse(
+            model=self._model, created_at=self._watch.now(), response="", done=True, done_reason=reason
+        )
+
+
+def _measures(watch: Stopwatch, end: End) -> dict[str, int]:
+    usage = end.usage
+    measured = watch.measures(usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
+    return told(measured, end.durations)
+
+
+def told(measured: dict[str, int], durations: Mapping[str, int] | None) -> dict[str, int]:
+    """What was measured here or, where a server of this wire has answered, the times that it says instead."""
+    if not durations:
+        return measured
+    return {**{name: value for name, value in measured.items() if name not in Timed.model_fields}, **durations}

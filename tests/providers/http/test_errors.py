@@ -1,0 +1,239 @@
+"""From anything an upstream can do wrong to the error a client is told."""
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamRefused
+from ai_gateway.providers.http.errors import (
+    from_event,
+    from_exception,
+    from_reply,
+    is_error,
+    kept_headers,
+    read_complaint,
+)
+from ai_gateway.resilience.attempts import is_outage
+
+SECRET = "sk-gateway-secret"
+REQUEST = aiohttp.RequestInfo(
+    URL("http://127.0.0.1/"), "POST", CIMultiDictProxy(CIMultiDict()), URL("http://127.0.0.1/")
+)
+KEY = ConnectionKey("127.0.0.1", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+NESTED = {"error": {"message": "too long", "type": "invalid_request_error", "code": "too_long", "param": "messages"}}
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429])
+def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
+    headers = {"Retry-After": "7", "X-RateLimit-Remaining-Requests": "0", "Set-Cookie": "no"}
+    error = from_reply("up", status, headers, json.dumps(NESTED).encode(), SECRET)
+    assert (error.status, error.code, error.param, error.message) == (status, "too_long", "messages", "too long")
+    assert error.headers == {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "code"),
+    [
+        (401, 502, "upstream_auth_error"),
+        (403, 502, "upstream_auth_error"),
+        (402, 502, "upstream_error"),
+        (408, 504, "upstream_timeout"),
+        (302, 502, "upstream_invalid_response"),
+        (500, 502, "upstream_error"),
+        (503, 502, "upstream_error"),
+        (529, 502, "upstream_error"),
+        (418, 502, "upstream_error"),
+    ],
+)
+def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int, expected: int, code: str) -> None:
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET}", "code": "x"}}).encode()
+    error = from_reply("up", status, {}, body, SECRET)
+    assert (error.status, error.code) == (expected, code)
+    assert SECRET not in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (json.dumps(NESTED), "too long"),
+        ('{"error":"model is loading"}', "model is loading"),
+        ('{"message":"flat","code":"c"}', "flat"),
+        ('{"detail":"Not Found"}', "Not Found"),
+        ('{"detail":[{"msg":"field required","loc":["body"]}]}', "field required"),
+        ('{"message":{"detail":[{"msg":"nested deep"}]}}', "nested deep"),
+        ('[{"error":{"message":"in a list"}}]', "in a list"),
+        ('{"error":{"message":5}}', None),
+        ("<html><body>Bad gateway</body></html>", None),
+        ("", None),
+        ("null", None),
+        ("[]", None),
+        ('{"error":null}', None),
+    ],
+)
+def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> None:
+    assert read_complaint(body.encode()).message == message
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error_code"),
+    [
+        (429, 429, "429"),
+        (400, 400, "400"),
+        (401, 502, "upstream_auth_error"),
+        (502, 502, "upstream_error"),
+        (402, 502, "upstream_error"),
+        ("9" * 300, 502, "upstream_error"),
+        ("server_error", 502, "upstream_error"),
+        ("context_length_exceeded", 400, "context_length_exceeded"),
+        ("model_not_found", 404, "model_not_found"),
+        ("rate_limit_exceeded", 429, "rate_limit_exceeded"),
+        ("invalid_api_key", 502, "upstream_auth_error"),
+    ],
+)
+def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str) -> None:
+    error = from_event("up", {"error": {"message": "why", "code": code}}, SECRET)
+    assert (error.status, error.code) == (status, error_code)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"code": "context_length_exceeded", "type": "invalid_request_error"},
+        {"code": "context_length_exceeded"},
+        {"type": "invalid_request_error", "param": "messages"},
+        {"code": 402},
+        {"code": 413, "type": "server_error"},
+    ],
+)
+def test_what_is_the_callers_to_mend_is_no_outage_in_a_stream_either(said: dict[str, object]) -> None:
+    error = from_event("up", {"error": {"message": "too long", **said}}, SECRET)
+    assert not is_outage(error)
+    assert error.message.endswith("too long")
+
+
+def test_a_refusal_in_a_stream_keeps_what_it_says() -> None:
+    error = from_event("up", NESTED, SECRET)
+    assert isinstance(error, UpstreamRefused)
+    assert (error.status, error.type, error.code, error.param, error.message) == (
+        400,
+        "invalid_request_error",
+        "too_long",
+        "messages",
+        "too long",
+    )
+
+
+def in_reply(said: dict[str, object]) -> GatewayError:
+    return from_reply("up", 400, {}, json.dumps({"error": said}).encode(), SECRET)
+
+
+def in_event(said: dict[str, object]) -> GatewayError:
+    return from_event("up", {"error": said}, SECRET)
+
+
+@pytest.mark.parametrize("told", [in_reply, in_event])
+@pytest.mark.parametrize("field", ["message", "type", "code", "param"])
+def test_no_field_of_a_refusal_swells_or_quotes_a_key(
+    told: Callable[[dict[str, object]], GatewayError], field: str
+) -> None:
+    longest = 2_000 if field == "message" else 200
+    for edge in (0, longest - 5, 3 * longest):  # a key across the edge is struck before the text is cut
+        text = "x" * edge + SECRET + "y" * 5 * longest
+        plain = {"type": "invalid_request_error"} if field != "type" else {"code": "context_length_exceeded"}
+        error = told({**plain, field: text})
+        kept = str(getattr(error, field))
+        assert error.status == 400
+        assert kept == ("x" * edge + "[key]" + "y" * 5 * longest)[:longest]
+
+
+def test_a_refusal_that_is_the_operators_to_mend_is_not_to_be_tried_again() -> None:
+    error = from_reply("up", 402, {}, b'{"error":{"message":"Insufficient balance"}}', SECRET)
+    assert error.headers == {"x-should-retry": "false"}
+    assert "Insufficient balance" in error.message
+
+
+def test_the_gateways_key_never_comes_back_out() -> None:
+    body = json.dumps({"error": {"message": f"bad request by {SECRET}"}}).encode()
+    assert SECRET not in from_reply("up", 400, {}, body, SECRET).message
+
+
+def test_a_429_without_words_has_a_code_all_the_same() -> None:
+    error = from_reply("up", 429, {"retry-after": "3"}, b"slow down", SECRET)
+    assert (error.type, error.code, error.headers) == ("requests", "rate_limit_exceeded", {"retry-after": "3"})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"error": {"message": "x"}}, True),
+        ({"error": "x"}, True),
+        ({"error": None, "choices": []}, False),
+        ({"choices": [{"finish_reason": "error"}], "error": {"message": "beside", "code": 502}}, True),
+        ({"object": "error", "message": "x"}, True),
+        ({"choices": [], "error": False}, False),
+        ({"object": "list", "data": []}, False),
+        ("text", False),
+    ],
+)
+def test_an_error_with_status_200_is_seen(value: object, expected: bool) -> None:
+    assert is_error(value) is expected
+
+
+def exceptions() -> list[type[Exception]]:
+    classes = [cls for _, cls in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(cls, Exception)]
+    return [*classes, TimeoutError, asyncio.IncompleteReadError, ConnectionResetError, OSError, ValueError]
+
+
+@pytest.mark.parametrize("cls", exceptions(), ids=lambda cls: cls.__name__)
+def test_every_exception_of_the_http_client_has_an_error(cls: type[Exception]) -> None:
+    error = from_exception("up", made(cls))
+    assert isinstance(error, UpstreamError)
+    assert error.status in {502, 504}
+    assert "up" in error.message
+
+
+ARGUMENTS: list[tuple[type[Exception], tuple[object, ...]]] = [
+    (aiohttp.ClientHttpProxyError, (REQUEST, ())),
+    (aiohttp.ClientResponseError, (REQUEST, ())),
+    (aiohttp.ClientConnectorCertificateError, (KEY, ValueError("x"))),
+    (aiohttp.ClientConnectorError, (KEY, OSError(1, "x"))),
+    (aiohttp.WebSocketError, (1000, "x")),
+    (aiohttp.ServerFingerprintMismatch, (b"a", b"b", "127.0.0.1", 80)),
+    (asyncio.IncompleteReadError, (b"", 5)),
+]
+
+
+def made(cls: type[Any]) -> Exception:
+    """An instance, by the arguments that its constructor wants."""
+    arguments = next((wanted for base, wanted in ARGUMENTS if issubclass(cls, base)), ("x",))
+    return cast("Exception", cls(*arguments))
+
+
+def test_our_own_errors_pass_through() -> None:
+    ours: GatewayError = InvalidRequest("x")
+    assert from_exception("up", ours) is ours
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("Retry-After", "7", True),
+        ("retry-after-ms", "1500.5", True),
+        ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT", True),
+        ("retry-after", "abc", False),
+        ("retry-after", "-5", False),
+        ("x-ratelimit-reset-tokens", "6m0s", True),
+        ("x-ratelimit-reset-tokens", "s" * 15_000, False),
+        ("server", "secret", False),
+    ],
+)
+def test_headers_are_kept_if_a_client_can_read_them(name: str, value: str, kept: bool) -> None:
+    assert kept_headers({name: value}) == ({name.lower(): value} if kept else {})

@@ -1,0 +1,53 @@
+"""What other packages may import: one namespace, complete and sorted; and the paths of the release before it."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from ai_gateway import plugin
+from ai_gateway.providers.config.moved import MOVED
+
+
+def test_the_public_face_is_what_it_says() -> None:
+    public = [name for name in vars(plugin) if not name.startswith("_")]
+    assert sorted(public) == sorted(plugin.__all__)
+    # Constants, then classes, then functions, as ruff sorts them (RUF022).
+    assert sorted(plugin.__all__, key=lambda name: (not name.isupper(), name)) == plugin.__all__
+
+
+def test_everything_that_a_plugin_has_to_name_is_public() -> None:
+    for name in ("Provider", "ProviderRow", "Quirks", "Upstream", "Call", "OpenAICompatible", "SAME_WIRE"):
+        assert name in plugin.__all__
+    raised = {name for name in plugin.__all__ if name.startswith("Upstream") and name != "Upstream"}
+    assert "UpstreamError" in raised
+    for name in raised:
+        assert issubclass(getattr(plugin, name), plugin.UpstreamError)
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_an_old_import_path_still_leads_to_the_same_names(old: str) -> None:
+    program = (
+        "import importlib, sys\n"
+        "from ai_gateway.providers.config.moved import serve_moved_modules\n"
+        "serve_moved_modules()\n"
+        f"old, new = importlib.import_module({old!r}), importlib.import_module({MOVED[old]!r})\n"
+        "names = [name for name in vars(new) if not name.startswith('__')]\n"
+        "assert names and all(getattr(old, name) is getattr(new, name) for name in names)\n"
+        f"assert new.__spec__.name == {MOVED[old]!r}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "default::DeprecationWarning", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "import from ai_gateway.plugin" in done.stderr
+
+
+def test_old_import_paths_are_not_served_to_everybody() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("ai_gateway.providers.quirks")

@@ -49,6 +49,7 @@ def _routes() -> str:
     lines.append('[routes.all-fail]\ntargets = ["one/status-429#all", "two/status-500#all", "dead/x"]')
     lines.append('[routes.policies]\ntargets = ["one/status-500#p", "two/good#p"]')
     lines.append('[routes.drip]\ntargets = ["one/hang-before-headers#leave", "two/good#leave"]')
+    lines.append('[routes.done-then-half]\ntargets = ["one/only-done", "two/half#done"]')
     lines.append('[routes."one/taken"]\ntargets = ["two/good#taken", "one/taken"]')
     lines.append('[routes.mixed]\nmode = "weighted"\nweights = [1, 1]\ntargets = ["one/good#w", "two/good#w"]')
     return "\n".join(lines)
@@ -111,6 +112,27 @@ def test_a_stream_that_fails_before_its_first_chunk_is_passed_on(live: LiveGatew
     reply = ask(live, model, stream=True)
     assert (reply.status_code, told(reply)[0]) == (200, "two")
     assert reply.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["chat", "completions"])
+def test_the_end_that_a_failed_target_declared_is_not_the_next_ones(
+    live: LiveGateway, upstreams: tuple[Upstream, Upstream], legacy: bool
+) -> None:
+    """The first target says [DONE] and nothing else; the second breaks off after one of two choices."""
+    kind = "text_completion" if legacy else "chat.completion.chunk"
+    choice = {"index": 0, "finish_reason": "stop", "logprobs": None} | (
+        {"text": "half"} if legacy else {"delta": {"role": "assistant", "content": "half"}}
+    )
+    chunk = {"id": "c", "object": kind, "created": 1, "model": "m", "choices": [choice]}
+    event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    upstreams[0].program("only-done", head + b"data: [DONE]\n\n")
+    upstreams[1].program("half#done", head + event)
+    reply = ask(live, "done-then-half", "completions" if legacy else "chat/completions", n=2, stream=True)
+    assert told(reply)[0] == "two"
+    assert "half" in reply.text
+    assert "[DONE]" not in reply.text
+    assert "upstream_stream_truncated" in reply.text
 
 
 @pytest.mark.parametrize("operation", ["completions", "embeddings"])

@@ -58,6 +58,7 @@ class Call:
         self.reply_headers.update(headers)
         self.repairs.clear()
         self.dropped.clear()
+        self.terminated = False
         self.exact = None
 
     def bytes_of(self, item: object) -> bytes | None:

@@ -238,7 +238,7 @@ def _documented_fields() -> dict[tuple[str, str], str]:
     """What docs/ollama.md says becomes of each field, by operation."""
     found: dict[tuple[str, str], str] = {}
     everywhere = ["chat", "generate", "embed", "embeddings", "show"]
-    for line in _text("docs/ollama.md").split("## What becomes")[1].splitlines():
+    for line in _text("docs/ollama.md").split("## Request fields")[1].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| `") and len(cells) == 4:
             operations = everywhere if cells[1] == "all" else cells[1].split(", ")
@@ -261,7 +261,7 @@ def test_every_option_that_is_mapped_is_documented() -> None:
 
 
 def test_every_fault_model_is_documented_with_what_it_does() -> None:
-    documented = {name: cells[0] for name, cells in _rows("docs/providers.md").items() if name.startswith("fault-")}
+    documented = {name: cells[0] for name, cells in _rows("docs/custom-provider.md").items() if name.startswith("fault-")}
     assert documented.keys() == FAULTS.keys()
     for name, fault in FAULTS.items():
         if fault.failure is not None:

@@ -261,7 +261,9 @@ def test_every_option_that_is_mapped_is_documented() -> None:
 
 
 def test_every_fault_model_is_documented_with_what_it_does() -> None:
-    documented = {name: cells[0] for name, cells in _rows("docs/custom-provider.md").items() if name.startswith("fault-")}
+    documented = {
+        name: cells[0] for name, cells in _rows("docs/custom-provider.md").items() if name.startswith("fault-")
+    }
     assert documented.keys() == FAULTS.keys()
     for name, fault in FAULTS.items():
         if fault.failure is not None:
@@ -316,6 +318,14 @@ def test_every_source_file_the_documentation_names_exists() -> None:
     for path in MARKDOWN:
         named = re.findall(r"`((?:src|spec|scripts|docs|examples|generated)/[\w./-]*\w)`", path.read_text("utf-8"))
         assert not [name for name in named if not (ROOT / name).exists()], path
+
+
+def test_every_term_of_the_glossary_has_a_module_that_exists() -> None:
+    rows = [line for line in _text("docs/glossary.md").splitlines() if line.startswith("| ")][1:]
+    for row in rows:
+        named = re.findall(r"`([\w/.]+)`", row.rpartition(" | ")[2])
+        assert named, row
+        assert all(any((root / name).exists() for root in (ROOT, ROOT / "src" / "ai_gateway")) for name in named), row
 
 
 _DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))

@@ -15,9 +15,9 @@ from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.attempts import Resilience
-from ai_gateway.routing.public_models import Menu, entry
+from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
-from ai_gateway.routing.resolver import Route, Routing
+from ai_gateway.routing.resolver import Routing, Target
 from gateway_contract.openai import models
 
 _log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class Gateway:
     def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
         self.routing = routing
         self.resilience = resilience or Resilience()
-        self._menu = Menu()
+        self._public_models = PublicModels()
 
     @property
     def registry(self) -> Registry:
@@ -59,16 +59,16 @@ class Gateway:
 
     async def providers_for(self, call: Call, model: str) -> list[Provider]:
         """Who would be asked for a model, one after the other. Raises ProviderNotFound or ModelNotFound."""
-        return [route.provider for route in (await self.routing.resolve(call.provider, model)).options]
+        return [target.provider for target in (await self.routing.resolve(call.provider, model)).targets]
 
     async def list_models(self, call: Call) -> models.ListModelsResponse:
         """One provider's models or, through `/v1`, everybody's, under ids that lead back to them."""
         routing = self.routing
         if call.provider is not None:
             provider = routing.registry.get(call.provider)
-            _name(call, Route(provider, ""), "")
+            _name(call, Target(provider, ""), "")
             return await provider.list_models(call)
-        shown, silent = await self._menu.read(routing)
+        shown, silent = await self._public_models.read(routing)
         if silent:
             call.reply_headers["x-gateway-models-missing"] = ",".join(silent)
         return models.ListModelsResponse(object="list", data=shown)
@@ -76,11 +76,11 @@ class Gateway:
     async def retrieve_model(self, call: Call, model: str) -> models.Model:
         """What is known of it here, or else what its provider says; who asks it in its own words is answered by it."""
         routing = self.routing
-        route = (await routing.resolve(call.provider, model)).options[0]
+        route = (await routing.resolve(call.provider, model)).targets[0]
         _name(call, route, model)
         if call.provider is not None:
             return await route.provider.retrieve_model(call, route.model)
-        known = entry(routing, model)
+        known = public_model(routing, model)
         if known is not None and call.native is None:
             return known
         found = await route.provider.retrieve_model(call, route.model)
@@ -91,7 +91,7 @@ class Gateway:
     ) -> Reply:
         routes = await self.routing.resolve(call.provider, body.model)
         return await self.resilience.reply(
-            call, routes.options, lambda route: ask(route.provider, _sent(call, route, copy(body)))
+            call, routes.targets, lambda route: ask(route.provider, _sent(call, route, copy(body)))
         )
 
     async def _stream[Body: Streamed, Chunk](
@@ -99,7 +99,7 @@ class Gateway:
     ) -> AsyncGenerator[Chunk]:
         routes = await self.routing.resolve(call.provider, body.model)
         return await self.resilience.stream(
-            call, routes.options, lambda route: ask(call, route.provider, _sent(call, route, copy(body)))
+            call, routes.targets, lambda route: ask(call, route.provider, _sent(call, route, copy(body)))
         )
 
     async def aclose(self) -> None:
@@ -117,7 +117,7 @@ async def close_quietly(provider: Provider) -> None:
         _log.warning("provider did not close", provider=provider.name, exc_info=error)
 
 
-def _sent[Body: Request](call: Call, route: Route, body: Body) -> Body:
+def _sent[Body: Request](call: Call, route: Target, body: Body) -> Body:
     """The body as the provider gets it: the model under its name there, without fields that are of no use there."""
     _name(call, route, body.model)
     if route.model != body.model:
@@ -126,7 +126,7 @@ def _sent[Body: Request](call: Call, route: Route, body: Body) -> Body:
     return body
 
 
-def _name(call: Call, route: Route, asked: str) -> None:
+def _name(call: Call, route: Target, asked: str) -> None:
     """Say in the reply who answers, and under which name the model is called there if that is another."""
     call.reply_headers["x-gateway-provider"] = route.provider.name
     if route.model != asked:

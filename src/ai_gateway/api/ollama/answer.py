@@ -15,7 +15,7 @@ from ai_gateway.errors import GatewayError, ModelNotFound
 from ai_gateway.gateway import Chat, Completion
 from ai_gateway.translate.ollama_chat import reply
 from ai_gateway.translate.ollama_chat.piece import End, Piece
-from ai_gateway.translate.ollama_chat.stream import Chunk, Telling
+from ai_gateway.translate.ollama_chat.stream import Chunk, ChunkTranslator
 from gateway_contract.openai.models import CreateCompletionResponse
 
 _HARMLESS = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
@@ -50,14 +50,14 @@ class Asking:
     async def _lines[Line: BaseModel, Whole: BaseModel](
         self, chunks: AsyncGenerator[Chunk], writer: Writer[Line, Whole]
     ) -> AsyncGenerator[Line]:
-        telling = Telling()
+        translator = ChunkTranslator()
         with naming_model(self.model):
             async with aclosing(chunks) as items:
                 async for chunk in items:
-                    piece = telling.take(chunk)
+                    piece = translator.feed(chunk)
                     if piece is not None:
                         yield writer.line(piece)
-            yield writer.last_line(telling.end())
+            yield writer.last_line(translator.end())
 
 
 @contextmanager

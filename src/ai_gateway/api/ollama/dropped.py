@@ -9,12 +9,12 @@ from ai_gateway.errors import InvalidRequest
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.parameters import DROPPED_HEADER, names
-from ai_gateway.translate.ollama_chat.policies import COUNTED, IN_OLLAMAS_WORDS, OUR_OWN, unknown
+from ai_gateway.translate.ollama_chat.policies import ADDED_FIELDS, METRIC_LABELS, OLLAMA_NAMES, unknown_fields
 
 
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:
     """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
-    if unknown(body) and provider.parameters.unknown("createChatCompletion") == "reject":
+    if unknown_fields(body) and provider.parameters.unknown("createChatCompletion") == "reject":
         raise InvalidRequest(
             "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
             code="unknown_parameter",
@@ -23,7 +23,7 @@ def refuse_unknown(provider: Provider, body: BaseModel) -> None:
 
 def name_dropped(call: Call, dropped: list[str]) -> None:
     """Say in the reply what was dropped: by the provider, which has counted it, and before it was asked."""
-    there = {IN_OLLAMAS_WORDS.get(name, name) for name in call.dropped if name not in OUR_OWN}
+    there = {OLLAMA_NAMES.get(name, name) for name in call.dropped if name not in ADDED_FIELDS}
     provider = call.reply_headers.get("x-gateway-provider")
     if provider:  # else nobody was asked
         for field in _countable(dropped) - _countable(there):
@@ -36,4 +36,4 @@ def name_dropped(call: Call, dropped: list[str]) -> None:
 
 
 def _countable(fields: Iterable[str]) -> set[str]:
-    return {name if name in COUNTED else "other" for name in fields}
+    return {name if name in METRIC_LABELS else "other" for name in fields}

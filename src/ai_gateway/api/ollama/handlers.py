@@ -15,9 +15,9 @@ from ai_gateway.gateway import Chat, Completion, Gateway
 from ai_gateway.routing.model_tags import known_id
 from ai_gateway.translate.ollama_chat import reply, request
 from ai_gateway.translate.ollama_chat.models import shown, summaries
-from ai_gateway.translate.ollama_chat.policies import settle
+from ai_gateway.translate.ollama_chat.policies import apply_policies
 from ai_gateway.translate.ollama_chat.timings import Stopwatch
-from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter, told
+from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter, prefer_upstream_timings
 from gateway_contract.ollama import models
 from gateway_contract.ollama.routes import Handlers
 
@@ -44,10 +44,10 @@ class OllamaHandlers(OllamaBoundary, Handlers):
                 if native:  # where a model can be loaded, it is
                     whole = body.model_copy(update={"stream": False})
                     await self.gateway.chat(call, request.chat(whole, model, native=True).request)
-                name_dropped(call, [] if native else settle(body))
-                return writer.nothing(_loaded(body))
+                name_dropped(call, [] if native else apply_policies(body))
+                return writer.empty(_loaded(body))
             asked = request.chat(body, model, native=native)
-            watch.calls()
+            watch.provider_called()
             found = await self.gateway.chat(call, asked.request)
         return Asking(call, body.model, asked.dropped).answered(found, writer)
 
@@ -64,8 +64,8 @@ class OllamaHandlers(OllamaBoundary, Handlers):
                 if native:  # as above
                     whole = body.model_copy(update={"stream": False})
                     await self.gateway.complete(call, request.complete(whole, model, native=True).request)
-                name_dropped(call, [] if native else settle(body))
-                return writer.nothing(_loaded(body))
+                name_dropped(call, [] if native else apply_policies(body))
+                return writer.empty(_loaded(body))
             found, dropped = await self._generated(call, body, model, watch, native=native)
         return Asking(call, body.model, dropped).answered(found, writer)
 
@@ -73,12 +73,12 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         self, call: Call, body: models.OllamaGenerateRequest, model: str, watch: Stopwatch, *, native: bool
     ) -> tuple[Chat | Completion, list[str]]:
         """A text goes on as a completion; a question is a chat, which far more models can answer."""
-        if native or request.completes(body):
+        if native or request.is_text_completion(body):
             text = request.complete(body, model, native=native)
-            watch.calls()
+            watch.provider_called()
             return await self.gateway.complete(call, text.request), text.dropped
         question = request.generate(body, model)
-        watch.calls()
+        watch.provider_called()
         return await self.gateway.chat(call, question.request), question.dropped
 
     @override
@@ -110,15 +110,15 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         with naming_model(body.model):
             model = await known_id(self.gateway.routing, body.model)
             native = await self._settle_native(call, body, model)
-            dropped = [] if native else settle(body)
+            dropped = [] if native else apply_policies(body)
             if not texts:
                 name_dropped(call, dropped)
                 return [], watch.measures(0, 0)
-            watch.calls()
+            watch.provider_called()
             found = await self.gateway.embed(call, request.embed(model, texts, dimensions))
         name_dropped(call, dropped)
         measured = watch.measures(found.usage.prompt_tokens, 0)
-        return reply.embeddings(found), told(measured, reply.durations(found.model_extra))
+        return reply.embeddings(found), prefer_upstream_timings(measured, reply.durations(found.model_extra))
 
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:
@@ -139,7 +139,7 @@ class OllamaHandlers(OllamaBoundary, Handlers):
             native = all(provider.wire == "ollama" for provider in await self.gateway.providers_for(call, model))
             call.native = request.native_body(body) if native else None
             found = shown(await self.gateway.retrieve_model(call, model))
-        name_dropped(call, [] if native else settle(body))
+        name_dropped(call, [] if native else apply_policies(body))
         return found
 
     @override

@@ -21,7 +21,7 @@ from ai_gateway.providers.parameters import name_dropped
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat
 from ai_gateway.translate.chat_anthropic.request import to_messages
-from ai_gateway.translate.chat_anthropic.stream import ChunkWriter
+from ai_gateway.translate.chat_anthropic.stream import MessagesStreamTranslator
 from ai_gateway.translate.wires.anthropic import Message, ModelInfo, ModelPage, parsed, read, read_event
 from gateway_contract.openai import models
 
@@ -78,14 +78,14 @@ class Anthropic(Provider):
     ) -> AsyncGenerator[Chunk]:
         sent, betas = self._translated(call, body)
         headers = self._headers(call, "text/event-stream", betas)
-        writer = ChunkWriter(int(time.time()))
+        translator = MessagesStreamTranslator(int(time.time()))
         async with self._transport.stream("/messages", headers, sent) as stream:
             await self._check_head(call, stream)
             async with aclosing(stream.events()) as events:
                 async for data in events:
-                    for chunk in self._chunks(writer, data):
+                    for chunk in self._chunks(translator, data):
                         yield self._piece(call, chunk, body.model)
-                    if writer.complete:
+                    if translator.complete:
                         await stream.drain()
                         return
         raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
@@ -99,12 +99,12 @@ class Anthropic(Provider):
         name_dropped(call, self.name, request.dropped)
         return to_json(request.body), request.betas
 
-    def _chunks(self, writer: ChunkWriter, data: bytes) -> Iterator[dict[str, object]]:
+    def _chunks(self, translator: MessagesStreamTranslator, data: bytes) -> Iterator[dict[str, object]]:
         value = parsed(self.name, data)
         if value.get("type") == "error":
             raise event_error(self.name, value, *self._secrets)
         event = read_event(self.name, value)
-        return writer.take(event) if event is not None else iter(())
+        return translator.feed(event) if event is not None else iter(())
 
     def _piece(self, call: Call, value: dict[str, object], asked: str) -> Chunk:
         """A chunk is nearly always exact, so that is tried first."""

@@ -28,9 +28,9 @@ from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransp
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_ollama import reply as replies, request as requests
 from ai_gateway.translate.chat_ollama.messages import image_urls
-from ai_gateway.translate.chat_ollama.reply import Asked
+from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.chat_ollama.request import Translated
-from ai_gateway.translate.chat_ollama.stream import ChatChunks, CompletionChunks
+from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
 from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Vectors, read
 from gateway_contract.openai import models
 
@@ -84,12 +84,12 @@ class _OllamaTransport(SdkTransport):
         await self._client.aclose()
 
 
-class _Teller[Chunk](Protocol):
-    """Makes chunks of lines until it is done."""
+class _StreamTranslator[Chunk](Protocol):
+    """Translates lines to chunks until it is done."""
 
     done: bool
 
-    def take(self, reply: Reply) -> Iterator[Chunk]: ...
+    def feed(self, reply: Reply) -> Iterator[Chunk]: ...
 
 
 class Ollama(Provider):
@@ -125,15 +125,15 @@ class Ollama(Provider):
     ) -> models.CreateChatCompletionResponse:
         sent, spent_s = await self._chat(call, body)
         reply = await self._fetch(call, "/chat", sent, Reply, spent_s=spent_s)
-        return replies.chat_response(reply, self._asked(call, body.model))
+        return replies.chat_response(reply, self._request(call, body.model))
 
     @override
     async def stream_chat_completion(
         self, call: Call, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
         sent, spent_s = await self._chat(call, body)
-        teller = ChatChunks(self._asked(call, body.model), include_usage=_wants_usage(body))
-        async with aclosing(self._stream(call, "/chat", sent, teller, spent_s=spent_s)) as chunks:
+        translator = ChatStreamTranslator(self._request(call, body.model), include_usage=_wants_usage(body))
+        async with aclosing(self._stream(call, "/chat", sent, translator, spent_s=spent_s)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -143,15 +143,15 @@ class Ollama(Provider):
     ) -> models.CreateCompletionResponse:
         sent = self._sent(call, requests.completion_request(body))
         reply = await self._fetch(call, "/generate", sent, Reply)
-        return replies.completion_response(reply, self._asked(call, body.model))
+        return replies.completion_response(reply, self._request(call, body.model))
 
     @override
     def stream_completion(
         self, call: Call, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
         sent = self._sent(call, requests.completion_request(body))
-        teller = CompletionChunks(self._asked(call, body.model), include_usage=_wants_usage(body))
-        return self._stream(call, "/generate", sent, teller)
+        translator = CompletionStreamTranslator(self._request(call, body.model), include_usage=_wants_usage(body))
+        return self._stream(call, "/generate", sent, translator)
 
     @override
     async def create_embeddings(
@@ -159,7 +159,7 @@ class Ollama(Provider):
     ) -> models.CreateEmbeddingResponse:
         sent = self._sent(call, requests.embed_request(body))
         vectors = await self._fetch(call, "/embed", sent, Vectors)
-        reply = replies.embedding_response(vectors, self._asked(call, body.model))
+        reply = replies.embedding_response(vectors, self._request(call, body.model))
         if body.encoding_format == "base64":
             for item in reply.data:
                 item.embedding = to_base64(item.embedding)
@@ -184,16 +184,16 @@ class Ollama(Provider):
         return self._read(call, shape, reply.body)
 
     async def _stream[Chunk](
-        self, call: Call, path: str, body: bytes, teller: _Teller[Chunk], *, spent_s: float = 0
+        self, call: Call, path: str, body: bytes, translator: _StreamTranslator[Chunk], *, spent_s: float = 0
     ) -> AsyncGenerator[Chunk]:
         headers = {"x-request-id": call.request_id}
         async with self._transport.stream(path, headers, body, spent_s=spent_s) as stream:
             self._check(call, stream.status, stream.headers, b"" if stream.status == 200 else await stream.read())
             async with aclosing(stream.lines()) as lines:
                 async for line in lines:
-                    for chunk in teller.take(self._read(call, Reply, line)):
+                    for chunk in translator.feed(self._read(call, Reply, line)):
                         yield chunk
-                    if teller.done:
+                    if translator.done:
                         await stream.drain()
                         return
         raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
@@ -247,8 +247,8 @@ class Ollama(Provider):
         return to_json(translated.body)
 
     @staticmethod
-    def _asked(call: Call, model: str) -> Asked:
-        return Asked(model, call.request_id, int(time.time()), native=call.native is not None)
+    def _request(call: Call, model: str) -> RequestContext:
+        return RequestContext(model, call.request_id, int(time.time()), native=call.native is not None)
 
 
 def _wants_usage(body: models.CreateChatCompletionRequest | models.CreateCompletionRequest) -> bool:

@@ -38,7 +38,7 @@ def test_another_address_needs_the_key_too() -> None:
 )
 def test_what_only_openai_itself_has_is_asked_of_no_other_server(address: str, *, newer: bool) -> None:
     found = configured({"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "k"})
-    assert found["openai"].row.quirks.newer_limit is newer
+    assert found["openai"].row.quirks.max_completion_tokens_only is newer
 
 
 def test_the_old_name_of_the_address_is_an_alias() -> None:

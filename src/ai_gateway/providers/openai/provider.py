@@ -172,7 +172,7 @@ class OpenAICompatible(Provider):
         else:
             kept = body.model_fields_set | (body.model_extra or {}).keys()
             fields = {name: value for name, value in call.sent[1].items() if name in kept} | {"model": body.model}
-        return fields_to_json(self._quirks.worded(self.name, fields))
+        return fields_to_json(self._quirks.encode(self.name, fields))
 
     def _headers(self, call: Call, accept: str) -> dict[str, str]:
         return {"accept": accept, "content-type": _JSON, **self._quirks.request_id(call.request_id)}

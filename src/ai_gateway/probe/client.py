@@ -1,4 +1,4 @@
-"""Asks the upstream over HTTP, each question within its time and its size, and never twice the same."""
+"""The probe's HTTP client: every request has a timeout and a size limit, and is sent only once."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ _MAX_BODY = 16 * 1024 * 1024
 
 
 class Unreachable(Exception):
-    """No connection could be made; the message is fit to show."""
+    """No connection could be made; the message can be shown."""
 
 
-class Caller:
-    """One upstream, its key and the answers it has given.
+class ProbeClient:
+    """A client of one upstream that caches its responses.
 
-    The same question is asked once: many checks look at one answer. Answers are tasks, so that checks which run side
-    by side share them, and a check that runs out of time takes none with it.
+    The same request is sent once: many checks look at one response. The cached values are tasks, so that concurrent
+    checks share them, and a check that times out cancels none.
     """
 
     def __init__(self, base_url: str, key: str | None, timeout_s: float) -> None:
         self.base_url = base_url.rstrip("/")
         self.key = key
         self._timeout = timeout_s
-        self._asked: dict[object, asyncio.Task[Reply]] = {}
+        self._requests: dict[object, asyncio.Task[Reply]] = {}
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -41,17 +41,17 @@ class Caller:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._asked.values():
+        for task in self._requests.values():
             task.cancel()
-        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        await asyncio.gather(*self._requests.values(), return_exceptions=True)
         await self._session.close()
 
-    async def ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
-        """The answer, or the failure, that this question has or had. An empty header is left out."""
-        question = (self.base_url, method, path, body, tuple(headers.items()))
-        if question not in self._asked:
-            self._asked[question] = asyncio.create_task(self._send(method, path, body, headers))
-        return await asyncio.shield(self._asked[question])
+    async def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+        """The response to this request, or its failure, possibly cached. An empty header is omitted."""
+        key = (self.base_url, method, path, body, tuple(headers.items()))
+        if key not in self._requests:
+            self._requests[key] = asyncio.create_task(self._send(method, path, body, headers))
+        return await asyncio.shield(self._requests[key])
 
     async def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         try:
@@ -76,5 +76,5 @@ class Caller:
             return Reply(reply.status, reply.headers, b"".join(parts))
 
     def _all(self, headers: Mapping[str, str]) -> dict[str, str]:
-        own = {"content-type": "application/json", "authorization": f"Bearer {self.key}" if self.key else ""}
-        return {name: value for name, value in {**own, **headers}.items() if value}
+        defaults = {"content-type": "application/json", "authorization": f"Bearer {self.key}" if self.key else ""}
+        return {name: value for name, value in {**defaults, **headers}.items() if value}

@@ -209,7 +209,7 @@ def _reporter(call: Call, provider: Provider) -> Report:
 
     def report(rule: str) -> None:
         if provider.conformance == "enforce" and rule not in MANNERS:
-            raise UpstreamInvalidResponse("The provider's reply does not follow the contract.", detail=rule)
+            raise UpstreamInvalidResponse.off_contract(detail=rule)
         call.repaired(provider.name, [rule])
 
     return report

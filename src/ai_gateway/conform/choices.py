@@ -62,7 +62,7 @@ def map_finish(choice: Object, _at: int) -> bool:
         return False
     said = reason.strip().lower()
     if said in FAILURES:
-        raise UpstreamError("The provider gave the answer up before its end.", detail=f"finish reason {said}")
+        raise UpstreamError.gave_up(detail=f"finish reason {said}")
     choice["finish_reason"] = None if said in _NO_REASON else FINISH_REASONS.get(said, "stop")
     return True
 

@@ -24,7 +24,6 @@ _ROUNDS = 8
 _PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
 # Nothing inside these is optional enough to lose.
 _SEALED = {"tool_calls", "function_call", "embedding"}
-_INVALID = "The provider's reply does not follow the contract."
 
 type Path = tuple[str | int, ...]
 
@@ -55,7 +54,7 @@ def mend[Model: BaseModel](
         repairs += [name for name, rule in rules.items() if rule(value, known)]
     found = _validated(model, value, repairs)
     if repairs and mode == "enforce":
-        raise UpstreamInvalidResponse(_INVALID, detail=f"would take {', '.join(repairs)}")
+        raise UpstreamInvalidResponse.off_contract(detail=f"would take {', '.join(repairs)}")
     return found, repairs
 
 
@@ -75,11 +74,11 @@ def _validated[Model: BaseModel](model: type[Model], value: object, repairs: lis
                 rule = DROP_INVALID
             if rule is None:
                 where = ".".join(str(step) for step in spot.path[:6])
-                raise UpstreamInvalidResponse(_INVALID, detail=f"{where}: {spot.problem}")
+                raise UpstreamInvalidResponse.off_contract(detail=f"{where}: {spot.problem}")
             touched[spot.path] = rule
             if rule not in repairs:
                 repairs.append(rule)
-    raise UpstreamInvalidResponse(_INVALID, detail="too deep")
+    raise UpstreamInvalidResponse.off_contract(detail="too deep")
 
 
 @dataclass(frozen=True, slots=True)

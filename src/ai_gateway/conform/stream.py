@@ -108,7 +108,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         """The last chunk, if usage was asked for and came. Raises UpstreamStreamTruncated."""
         whole = len(self._choices) == self._known or (self._terminated() and self._choices)
         if not whole or not all(choice.finished for choice in self._choices.values()):
-            raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
+            raise UpstreamStreamTruncated.ended()
         if self._usage is None or not self._include_usage or self._head is None:
             return None
         return self._head.model_copy(update={"choices": [], "usage": self._usage})

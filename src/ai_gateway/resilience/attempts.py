@@ -13,15 +13,7 @@ from typing import Protocol
 import structlog
 
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import (
-    GatewayError,
-    UpstreamAuthError,
-    UpstreamError,
-    UpstreamInvalidResponse,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from ai_gateway.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Passage, State
@@ -171,8 +163,7 @@ class _Tries[T: Target]:
             async with asyncio.timeout(self._deadline - time.monotonic()):
                 return await work
         except TimeoutError:
-            name = self._targets[self._at].provider.name
-            raise UpstreamTimeout(f"Provider '{name}' took too long. Try again.") from None
+            raise UpstreamTimeout.of(self._targets[self._at].provider.name) from None
 
     def failed(self, error: GatewayError) -> None:
         """Take note. Raises the error if it is the caller's to mend, or when there is nothing left to try."""
@@ -216,26 +207,26 @@ class _Tries[T: Target]:
     def _tell_breaker(self, error: GatewayError) -> None:
         if self._passage is None:
             return
-        if is_outage(error):
+        if error.outage:
             self._passage.failed()
-        elif isinstance(error, UpstreamRefused | UpstreamAuthError):
+        elif error.healthy:
             self._passage.succeeded()
         else:
             self._passage.gave_up()
 
     def _move_on(self, error: GatewayError) -> None:
         """To the next target. Raises the error if no other target could do better, or if this was the last."""
-        if not passes_on(error):
+        if not error.failover:
             raise error
         if error.status == 429:
             self._wait = {name: error.headers[name] for name in _WAIT_HEADERS if name in error.headers}
         self._at += 1
         if self._at < len(self._targets):
             return
-        if len(self._targets) > 1:
-            error.message += f" All {len(self._targets)} targets of this model were tried; this was the last."
-            error.headers = {**self._wait, **error.headers}
-        raise error
+        if len(self._targets) == 1:
+            raise error
+        note = f"All {len(self._targets)} targets of this model were tried; this was the last."
+        raise error.with_note(note, self._wait) from error
 
     def _log(self, provider: Provider, error: GatewayError, pause: float | None) -> None:
         _log.warning(
@@ -249,20 +240,3 @@ class _Tries[T: Target]:
             detail=error.detail,
             again_in_s=None if pause is None else round(pause, 3),
         )
-
-
-def passes_on(error: GatewayError) -> bool:
-    """Whether another target may do better: it is at its limit, too slow, out of reach, broken, or guarded."""
-    return error.status == 429 or error.status >= 500
-
-
-def is_outage(error: GatewayError) -> bool:
-    """Whether the upstream itself was at fault: out of reach, silent, broken off, or failing by its own account.
-
-    A reply that merely does not follow the contract says that somebody is there.
-    """
-    if not isinstance(error, UpstreamError) or isinstance(error, UpstreamRefused | UpstreamAuthError):
-        return False
-    if isinstance(error, UpstreamInvalidResponse | UpstreamUnavailable):
-        return False
-    return error.upstream_status is None or error.upstream_status >= 500

@@ -88,7 +88,7 @@ class Anthropic(Provider):
                     if writer.complete:
                         await stream.drain()
                         return
-        raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
+        raise UpstreamStreamTruncated.ended(self.name)
 
     @override
     async def aclose(self) -> None:
@@ -131,13 +131,13 @@ class Anthropic(Provider):
             call.reply_headers.update(limits(stream.headers))
             return
         self._checked(call, stream.status, stream.headers, await stream.read())
-        raise UpstreamInvalidResponse(f"Provider '{self.name}' did not answer with a stream.")
+        raise UpstreamInvalidResponse.not_a_stream(self.name)
 
     def _checked(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> dict[str, object]:
         """The object in a good reply. Raises the error that any other one is."""
         if status != 200:
             if 200 <= status < 300:
-                raise UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
+                raise UpstreamInvalidResponse.without_reply(self.name, status)
             raise reply_error(self.name, status, headers, body, *self._secrets)
         value = parsed(self.name, body)
         if value.get("type") == "error":

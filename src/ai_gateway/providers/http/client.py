@@ -143,9 +143,7 @@ async def read_all(provider: str, reply: aiohttp.ClientResponse) -> bytes:
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
     """The error for a connection that ends in the middle of a stream."""
-    return UpstreamStreamTruncated(
-        f"Provider '{provider}' broke the stream off before it was complete.", detail=repr(error)
-    )
+    return UpstreamStreamTruncated.broken_off(provider, detail=repr(error))
 
 
 def path_segments(text: str) -> str:

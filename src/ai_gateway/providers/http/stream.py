@@ -123,7 +123,7 @@ class Deadline:
 def check_head(provider: str, headers: Mapping[str, str]) -> None:
     """Refuse a compressed reply, which was not asked for, and one that says itself that it is too large."""
     if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise UpstreamInvalidResponse(f"Provider '{provider}' sent a compressed reply that was not asked for.")
+        raise UpstreamInvalidResponse.compressed(provider)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > UPSTREAM_MAX_REPLY:
         raise too_large(provider)
@@ -131,4 +131,4 @@ def check_head(provider: str, headers: Mapping[str, str]) -> None:
 
 def too_large(provider: str) -> UpstreamInvalidResponse:
     """The error for a whole reply beyond the cap."""
-    return UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is too large to pass on.")
+    return UpstreamInvalidResponse.too_large(provider)

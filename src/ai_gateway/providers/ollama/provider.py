@@ -196,14 +196,14 @@ class Ollama(Provider):
                     if teller.done:
                         await stream.drain()
                         return
-        raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
+        raise UpstreamStreamTruncated.ended(self.name)
 
     def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Raise unless an answer is coming."""
         if status == 200:
             call.reply_headers.update(kept_headers(headers))
         elif 200 < status < 300:
-            raise UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
+            raise UpstreamInvalidResponse.without_reply(self.name, status)
         else:
             raise from_reply(self.name, status, headers, body, *self._secrets)
 
@@ -211,9 +211,7 @@ class Ollama(Provider):
         try:
             value = read_json(raw)
         except ValueError as error:
-            raise UpstreamInvalidResponse(
-                f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
-            ) from None
+            raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
         if is_error(value):
             raise from_event(self.name, value, *self._secrets)
         found = read(shape, value)
@@ -225,11 +223,9 @@ class Ollama(Provider):
         """A reason to end that is none of Ollama's: a failure, or told as for every upstream, and named."""
         reason = (reply.done_reason or "").lower()
         if reason == "error":
-            raise UpstreamError(f"Provider '{self.name}' ended its answer with an error.")
+            raise UpstreamError.gave_up(self.name, detail=f"done reason {reason}")
         if self.conformance == "enforce":
-            raise UpstreamInvalidResponse(
-                f"Provider '{self.name}' ended its answer for an unknown reason.", detail=_ODD_END
-            )
+            raise UpstreamInvalidResponse.unknown_end(self.name, detail=_ODD_END)
         reply.done_reason = FINISH_REASONS.get(reason, "stop")
         call.repaired(self.name, [_ODD_END])
 

@@ -141,7 +141,7 @@ class OpenAICompatible(Provider):
         value = self._parsed(body)
         if is_error(value):
             raise from_event(self.name, value, *self._secrets)
-        raise UpstreamInvalidResponse(f"Provider '{self.name}' did not answer with a stream.")
+        raise UpstreamInvalidResponse.not_a_stream(self.name)
 
     def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status != 200:
@@ -150,16 +150,14 @@ class OpenAICompatible(Provider):
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         if 200 <= status < 300:
-            return UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
+            return UpstreamInvalidResponse.without_reply(self.name, status)
         return from_reply(self.name, status, headers, body, *self._secrets)
 
     def _parsed(self, raw: bytes) -> object:
         try:
             return read_json(raw)
         except ValueError as error:
-            raise UpstreamInvalidResponse(
-                f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
-            ) from None
+            raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
 
     def _wire_form(self, call: Call, body: Request) -> bytes:
         """What policies and quirks have left of the body, with all keys in the order in which they were sent."""

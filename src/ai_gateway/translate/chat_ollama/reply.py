@@ -164,7 +164,7 @@ def finish(reply: Reply) -> Finish:
     """Why it ended. Raises UpstreamInvalidResponse for a reason that nobody knows: none is made up here."""
     found = _FINISH.get(reply.done_reason or "")
     if found is None:
-        raise UpstreamInvalidResponse("The provider ended its answer for an unknown reason.")
+        raise UpstreamInvalidResponse.unknown_end()
     return found
 
 

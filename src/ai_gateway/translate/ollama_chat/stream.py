@@ -55,7 +55,7 @@ class Telling:
     def end(self) -> End:
         """How it ended. Raises UpstreamStreamTruncated if it never said so, UpstreamInvalidResponse for a lost call."""
         if self._finish is None:
-            raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
+            raise UpstreamStreamTruncated.ended()
         if not self._answered:
             reply.check_silence(self._finish)
         return End(reply.reason(self._finish), self._usage, self._context, self._durations)

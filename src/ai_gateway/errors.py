@@ -87,21 +87,17 @@ class GatewayError(Exception):
 
     def with_note(self, note: str, headers: Mapping[str, str]) -> Self:
         """A copy whose message goes on with the note, and which sends these headers where it has none of its own."""
-        twin = self._copy(f"{self.message} {note}")
-        twin.headers = {**headers, **self.headers}
-        return twin
+        return self._copy(message=f"{self.message} {note}", headers={**headers, **self.headers})
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
         """A copy that sends these headers of the upstream; a hint of a retry among them counts."""
-        twin = self._copy(self.message)
-        twin.headers |= headers
-        twin.retry_hint = _HINTS.get(headers.get(RETRY_HINT, ""), self.retry_hint)
-        return twin
+        hint = _HINTS.get(headers.get(RETRY_HINT, ""), self.retry_hint)
+        return self._copy(headers={**self.headers, **headers}, retry_hint=hint)
 
-    def _copy(self, message: str) -> Self:
+    def _copy(self, **changes: object) -> Self:
         # Not by `copy.copy`, which calls `__init__` with `args`: subclasses take other arguments.
-        twin = type(self).__new__(type(self), message)
-        twin.__dict__.update(self.__dict__, message=message, headers=dict(self.headers))
+        twin = type(self).__new__(type(self), changes.get("message", self.message))
+        twin.__dict__.update(self.__dict__ | changes)
         return twin
 
 
@@ -277,6 +273,8 @@ class UpstreamAuthError(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
+    """Nobody answers at the upstream's address, or the connection is lost before there is an answer."""
+
     code = "upstream_unreachable"
 
     @classmethod

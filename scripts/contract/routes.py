@@ -47,7 +47,6 @@ class Stub:
     returns: str
     security: str
     parameters: list[Parameter]
-    lines: bool
     routes: list[RouteRow] = field(default_factory=list)
 
     @property
@@ -55,11 +54,6 @@ class Stub:
         """The handler's parameters after `call`."""
         named = [f", {parameter.name}: str" for parameter in self.parameters]
         return "".join(named) + (f", body: models.{self.body}" if self.body else "")
-
-    @property
-    def framing(self) -> str:
-        """What the stub says about the form of a stream, where it is not events."""
-        return ", NDJSON" if self.lines else ""
 
     @property
     def arguments(self) -> str:
@@ -87,7 +81,6 @@ def generate_routes(name: str, document: Json, header: str) -> str:
     return header + environment.get_template("routes.py.j2").render(
         name=name,
         stubs=list(stubs.values()),
-        uses_lines=any(stub.lines for stub in stubs.values()),
         uses_no_return=any(stub.returns == "NoReturn" for stub in stubs.values()),
         uses_stream=any("Stream[" in stub.returns for stub in stubs.values()),
         uses_models=any("models." in stub.returns + stub.signature for stub in stubs.values()),
@@ -107,7 +100,6 @@ def _stub(path: str, method: str, operation: Json, document: Json) -> Stub:
         returns=_returns(operation, document, operation_id),
         security=_security(operation.get("security", document.get("security")), operation_id),
         parameters=[parameter for parameter in parameters if parameter.name not in _RESERVED_PARAMETERS],
-        lines=_LINES in _reply(operation, document).get("content", {}),
         routes=[RouteRow(method.upper(), served, operation_id)],
     )
 
@@ -158,7 +150,7 @@ def _type(media: str, content: Json, operation_id: str) -> str:
         return "str"
     if len(names) != 1:
         raise SystemExit(f"{operation_id}: the {media} reply must name one schema")
-    return f"Stream[models.{names[0]}]" if stream else f"models.{names[0]}"
+    return f"{'Stream' if stream else 'Reply'}[models.{names[0]}]"
 
 
 def _security(security: list[Json] | None, operation_id: str) -> str:

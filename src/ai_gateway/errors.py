@@ -38,7 +38,7 @@ outage    counts against the upstream's breaker
 healthy   closes the breaker: whoever refuses is well; with neither of the two, the error says nothing of the upstream
 
 The status that an upstream gave narrows them: one below 500 is neither worth a retry nor an outage, 501 and 505 are not
-worth a retry. How the facts look on the wire is `contract/render.py` alone. What several modules say of an upstream is
+worth a retry. How the facts look on the wire is `contract/wire.py` alone. What several modules say of an upstream is
 a classmethod, so that it is worded once.
 """
 

@@ -1,6 +1,6 @@
 """How the items of a stream stand on the wire: as server-sent events, or one to a line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 # Unicode has more line ends than bytes do, and clients that decode before they split see them inside of texts.
@@ -25,6 +25,10 @@ class Framing:
         for raw, escape in self.escapes.items():
             item = item.replace(raw, escape)
         return self.before + item + self.after
+
+    def all_framed(self, items: Sequence[bytes]) -> bytes:
+        """Several items, on a wire without escapes."""
+        return self.before + (self.after + self.before).join(items) + self.after
 
 
 SSE = Framing(b"text/event-stream; charset=utf-8", b"data: ", b"\n\n", b"data: [DONE]\n\n")

@@ -10,8 +10,8 @@ import re
 import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -22,37 +22,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.budget import Admission, Share
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
-from ai_gateway.contract.framing import SSE, Framing
-from ai_gateway.contract.render import as_gateway_error
-from ai_gateway.contract.stream import Stream
+from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.contract.wire import Wire, as_gateway_error
 from ai_gateway.contract.write import STOPPING, send_error, send_reply, send_stream
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
-type Reply = BaseModel | Stream[BaseModel] | str | None
+# A named tuple is not covariant to mypy.
+type Answer = BaseModel | Item[Any] | Stream[Any] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
 
 
 class Boundary(Protocol):
-    """What a contract's handlers have in common: who may enter, how much may be sent, how errors look."""
+    """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent."""
 
+    wire: Wire
     body_limits: BodyLimits
 
     @abstractmethod
-    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
-        """Whether the caller may see operational details. Raises Unauthorized; reads nothing of the body."""
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
+        """Who calls. Raises Unauthorized; reads nothing of the body."""
 
-    def fill_in(self, call: Call, value: object) -> object:  # noqa: ARG002 - what an override needs
+    def complete(self, provider: str | None, value: object) -> object:  # noqa: ARG002 - what an override needs
         """The body with what a caller may leave out here; by default it is complete as it came."""
         return value
-
-    @abstractmethod
-    def render(self, error: GatewayError) -> bytes:
-        """The JSON body of an error on this wire."""
 
 
 @dataclass(slots=True)
@@ -65,34 +62,42 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
-    call: Call | None = None
+    caller: Caller = ANONYMOUS
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parsed: Mapping[str, object] | None = None
+    made: Call | None = None
     share: Share | None = None
     started: bool = False
 
-    def open(self) -> Call:
+    def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        headers = Headers(scope=self.scope)
-        trusted = self.boundary.authorize(self.scope, headers, self.security)
-        self.call = Call(
-            operation=self.operation,
-            request_id=self.scope.get("request_id", ""),
-            headers=headers,
-            provider=self.scope["path_params"].get("provider"),
-            trusted=trusted,
-        )
-        return self.call
+        self.headers = Headers(scope=self.scope)
+        self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
+
+    @property
+    def call(self) -> Call:
+        """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
+        if self.made is None:
+            self.made = Call(
+                self.operation,
+                self.scope.get("request_id", ""),
+                self.caller,
+                self.headers,
+                self.scope["path_params"].get("provider"),
+                self.boundary.wire,
+                self.parsed,
+            )
+        return self.made
 
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         limits = self.boundary.body_limits
         self.share = Share(limits.room)
-        raw = await read_bytes(Headers(scope=self.scope), self.receive, limits, self.share)
-        call = self.call or self.open()
-        value = self.boundary.fill_in(call, parse_json(raw))
-        body = validate(model, value)
+        raw = await read_bytes(self.headers, self.receive, limits, self.share)
+        value = parse_json(raw)
         if isinstance(value, dict):
-            call.sent = (model, value)
-        return body
+            self.parsed = value
+        return validate(model, self.boundary.complete(self.scope["path_params"].get("provider"), value))
 
     def path(self, name: str, pattern: str | None = None) -> str:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""
@@ -105,12 +110,12 @@ class Exchange:
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value
 
-    async def answer(self, work: Coroutine[None, None, Reply], framing: Framing = SSE) -> None:
+    async def answer(self, work: Coroutine[None, None, Answer]) -> None:
         """Run the handler and write what it returns; stop both as soon as the client leaves."""
         try:
             with Presence(self.scope, self.receive) as presence:
                 try:
-                    await self._write(await work, framing)
+                    await self._write(await work)
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
@@ -118,12 +123,11 @@ class Exchange:
         finally:
             work.close()  # it never ran if the client had left already
 
-    async def _write(self, reply: Reply, framing: Framing) -> None:
-        call = self.call or self.open()
+    async def _write(self, reply: Answer) -> None:
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, call, framing, self._rendered)
+            await send_stream(self._send, reply, self.call, self._rendered)
         else:
-            await send_reply(self._send, reply, call)
+            await send_reply(self._send, reply, self.call.notes.headers())
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun."""
@@ -134,8 +138,8 @@ class Exchange:
         """Answer with the error, unless an answer has begun; the record of the request is all that the log needs."""
         if not self.started:
             known = as_gateway_error(error)
-            headers = {**(self.call.reply_headers if self.call else {}), **known.headers}
-            await send_error(self._send, known, self.boundary.render(known), headers)
+            headers = {**(self.made.notes.headers() if self.made else {}), **known.headers}
+            await send_error(self._send, known, self.boundary.wire.render(known), headers)
 
     def leave(self) -> None:
         """Give back what the request held."""
@@ -145,7 +149,7 @@ class Exchange:
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
             self._log_failure(error)
-        return self.boundary.render(as_gateway_error(error))
+        return self.boundary.wire.render(as_gateway_error(error))
 
     def _log_failure(self, error: Exception) -> None:
         """What the client is not told: why an upstream failed, or where the gateway did."""

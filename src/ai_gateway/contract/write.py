@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.types import Message, Send
 
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
-from ai_gateway.contract.stream import Stream
+from ai_gateway.contract.stream import Item, Stream, Verbatim
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
 
@@ -41,11 +42,12 @@ _OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read fa
 _PIECE = 64 * 1024
 
 
-async def send_reply(send: Send, reply: BaseModel | str | None, call: Call) -> None:
+async def send_reply(send: Send, reply: BaseModel | Item[Any] | str | None, headers: Mapping[str, str]) -> None:
     """A whole reply with status 200: JSON for a model, plain text for a string, no body for None."""
-    headers = call.reply_headers
-    if isinstance(reply, BaseModel):
-        await _send_whole(send, 200, _JSON, call.bytes_of(reply) or to_json(reply), headers)
+    if isinstance(reply, Item):
+        await _send_whole(send, 200, _JSON, reply.raw or to_json(reply.model), headers)
+    elif isinstance(reply, BaseModel):
+        await _send_whole(send, 200, _JSON, to_json(reply), headers)
     elif isinstance(reply, str):
         await _send_whole(send, 200, b"text/plain; charset=utf-8", reply.encode(), headers)
     else:
@@ -69,24 +71,23 @@ async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes,
     await send({"type": "http.response.body", "body": body[at:]})
 
 
-async def send_stream(
-    send: Send, stream: Stream[BaseModel], call: Call, framing: Framing, rendered: Callable[[Exception], bytes]
-) -> None:
-    """The items in their frames, then what ends a whole stream.
+async def send_stream(send: Send, stream: Stream[Any], call: Call, rendered: Callable[[Exception], bytes]) -> None:
+    """The items in the frames of the call's wire, then what ends a whole stream.
 
     The first item is awaited before the status line, so that an early failure keeps its status. A later failure
     becomes an item of its own and no end follows, so that nobody takes half an answer for a whole one.
     """
+    framing = call.wire.framing
     async with aclosing(stream.items) as items:
         first = await anext(items, None)
-        headers = [*_encoded(call.reply_headers), (b"content-type", framing.media), *_STREAM_HEADERS]
+        headers = [*_encoded(call.notes.headers()), (b"content-type", framing.media), *_STREAM_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         last = framing.end
         try:
             if first is not None:
-                await send(_item(call, framing, first))
+                await send(_message(framing, first))
                 async for item in items:
-                    await send(_item(call, framing, item))
+                    await send(_message(framing, item))
         except asyncio.CancelledError:
             await items.aclose()
             if _is_cancelled():
@@ -94,10 +95,10 @@ async def send_stream(
                 await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
                 raise
             # It was the provider's clock, which has taken its cancellation back: the client reads too slowly.
-            count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(_OUT_OF_TIME))
+            count(Event.BROKEN_STREAM, call.notes.provider, _code_of(_OUT_OF_TIME))
             last = framing.framed(rendered(_OUT_OF_TIME))
         except Exception as error:  # the status is out, so every failure has to be told in the stream
-            count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(error))
+            count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
             last = framing.framed(rendered(error))
         await send({"type": "http.response.body", "body": last})
 
@@ -112,9 +113,14 @@ def _code_of(error: Exception) -> str:
     return (type(error).code if isinstance(error, GatewayError) else None) or "internal_error"
 
 
-def _item(call: Call, framing: Framing, item: BaseModel) -> Message:
-    data = call.bytes_of(item)
-    if data is None or b"\n" in data or b"\r" in data:  # neither an event's data nor a line may hold line ends
+def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim) -> Message:
+    if isinstance(item, Verbatim):
+        return {"type": "http.response.body", "body": framing.all_framed(item.items), "more_body": True}
+    if isinstance(item, Item):
+        model, data = item
+        if data is None or b"\n" in data or b"\r" in data:  # neither an event's data nor a line may hold line ends
+            data = to_json(model)
+    else:
         data = to_json(item)
     return {"type": "http.response.body", "body": framing.framed(data), "more_body": True}
 

@@ -5,6 +5,11 @@ from ai_gateway.routing.resolver import Routing
 from ai_gateway.translate.ollama_chat.models import LATEST, tagged
 
 
+async def model_id(routing: Routing, name: str, wire: str) -> str:
+    """The id behind a model's name as callers of this wire write it."""
+    return await (known_id if wire == "ollama" else listed_id)(routing, name)
+
+
 async def known_id(routing: Routing, name: str) -> str:
     """The id that a name stands for. Ollama adds `:latest` by itself, so with it and without are one name there.
 

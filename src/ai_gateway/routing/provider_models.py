@@ -9,7 +9,8 @@ from typing import Literal
 
 import structlog
 
-from ai_gateway.contract.call import Call
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.errors import UnsupportedOperation
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
@@ -60,7 +61,7 @@ class Catalogue:
             if model in shelf.listed:
                 return shelf.provider, model
             # Ollama lists `name:latest` where its users say `name`.
-            if shelf.provider.wire == "ollama" and f"{model}:latest" in shelf.listed:
+            if "ollama" in shelf.provider.wires and f"{model}:latest" in shelf.listed:
                 return shelf.provider, f"{model}:latest"
         return None
 
@@ -99,10 +100,12 @@ class Catalogue:
         return [(shelf, shelf.asking) for shelf in self._shelves.values() if shelf.asking is not None]
 
     async def _ask(self, shelf: Shelf) -> None:
-        call = Call(operation="listModels", request_id=f"models-{secrets.token_hex(8)}")
+        attempt = Attempt(Call("listModels", f"models-{secrets.token_hex(8)}"), Notes(shelf.provider.name))
+        conformer = Conformer(shelf.provider, attempt, "")
         try:
             async with asyncio.timeout(ANSWER_S):
-                answer = (await shelf.provider.list_models(call)).data
+                received = await shelf.provider.list_models(attempt)
+            answer = conformer.item(models.ListModelsResponse, received).model.data
             shelf.listed = {model.id: model for model in answer}
             shelf.state = "ready"
             self.version += 1

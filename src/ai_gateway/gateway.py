@@ -25,9 +25,9 @@ from ai_gateway.operations import (
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.routing.model_tags import model_id
-from ai_gateway.routing.public_models import Menu, entry
+from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
-from ai_gateway.routing.resolver import Route, Routes, Routing
+from ai_gateway.routing.resolver import Resolution, Routing, Target
 from gateway_contract.openai import models
 
 _log = structlog.get_logger(__name__)
@@ -45,36 +45,38 @@ class Gateway:
     def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
         self.routing = routing
         self.resilience = resilience or Resilience()
-        self._menu = Menu()
+        self._public_models = PublicModels()
 
     @property
     def registry(self) -> Registry:
         """The configured providers."""
         return self.routing.registry
 
-    async def chat(self, call: Call, body: models.CreateChatCompletionRequest, targets: Routes | None = None) -> Chat:
+    async def chat(
+        self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
+    ) -> Chat:
         if body.stream:
-            return Stream(await self.stream(call, CHAT_STREAM, body, targets))
-        return await self.run(call, CHAT, body, targets)
+            return Stream(await self.stream(call, CHAT_STREAM, body, resolution))
+        return await self.run(call, CHAT, body, resolution)
 
     async def complete(
-        self, call: Call, body: models.CreateCompletionRequest, targets: Routes | None = None
+        self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
     ) -> Completion:
         if body.stream:
-            return Stream(await self.stream(call, COMPLETION_STREAM, body, targets))
-        return await self.run(call, COMPLETION, body, targets)
+            return Stream(await self.stream(call, COMPLETION_STREAM, body, resolution))
+        return await self.run(call, COMPLETION, body, resolution)
 
     async def embed(
-        self, call: Call, body: models.CreateEmbeddingRequest, targets: Routes | None = None
+        self, call: Call, body: models.CreateEmbeddingRequest, resolution: Resolution | None = None
     ) -> Item[models.CreateEmbeddingResponse]:
-        return await self.run(call, EMBEDDING, body, targets)
+        return await self.run(call, EMBEDDING, body, resolution)
 
     async def run[Req: Request, Rep: BaseModel](
-        self, call: Call, operation: Operation[Req, Rep], body: Req, targets: Routes | None = None
+        self, call: Call, operation: Operation[Req, Rep], body: Req, resolution: Resolution | None = None
     ) -> Item[Rep]:
-        """The whole reply. `targets` are those that the caller of this has resolved already."""
+        """The whole reply. `resolution` is what the caller of this has resolved already."""
 
-        async def attempted(attempt: Attempt, target: Route) -> Item[Rep]:
+        async def attempted(attempt: Attempt, target: Target) -> Item[Rep]:
             request = _prepared(attempt, target, body)
             conformer = Conformer(target.provider, attempt, request.model)
             item = conformer.item(operation.reply, await operation.call(target.provider, attempt, request))
@@ -83,19 +85,19 @@ class Gateway:
             attempt.notes.usage = token_usage(item.model)
             return item
 
-        if targets is None:
-            _, targets = await self.resolve(call, body.model)
-        return await self.resilience.reply(call, targets.options, attempted)
+        if resolution is None:
+            _, resolution = await self.resolve(call, body.model)
+        return await self.resilience.reply(call, resolution.targets, attempted)
 
     async def stream[
         Req: Streamed,
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
-        self, call: Call, operation: Streaming[Req, Piece], body: Req, targets: Routes | None = None
+        self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
     ) -> AsyncGenerator[Item[Piece]]:
-        """The stream, once its first chunk is there. `targets` are those that the caller of this has resolved."""
+        """The stream, once its first chunk is there. `resolution` is what the caller of this has resolved already."""
 
-        def attempted(attempt: Attempt, target: Route) -> AsyncGenerator[Item[Piece]]:
+        def attempted(attempt: Attempt, target: Target) -> AsyncGenerator[Item[Piece]]:
             request = _prepared(attempt, target, body)
             conformer = Conformer(target.provider, attempt, request.model)
             state = StreamState[Piece](
@@ -107,11 +109,11 @@ class Gateway:
             arrived = operation.call(target.provider, attempt, request)
             return conform_stream(arrived, operation.chunk, state, conformer)
 
-        if targets is None:
-            _, targets = await self.resolve(call, body.model)
-        return await self.resilience.stream(call, targets.options, attempted)
+        if resolution is None:
+            _, resolution = await self.resolve(call, body.model)
+        return await self.resilience.stream(call, resolution.targets, attempted)
 
-    async def resolve(self, call: Call, name: str) -> tuple[str, Routes]:
+    async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
         """The id behind the name that a caller gave, and who is to be called, one after the other.
 
         Raises ProviderNotFound or ModelNotFound.
@@ -128,19 +130,19 @@ class Gateway:
             attempt = _single_attempt(call, provider)
             received = await provider.list_models(attempt)
             return Conformer(provider, attempt, "").item(models.ListModelsResponse, received)
-        listed, missing = await self._menu.read(routing)
+        listed, missing = await self._public_models.read(routing)
         call.attempts.append(Notes(missing=tuple(missing)))
         return models.ListModelsResponse(object="list", data=listed)
 
     async def retrieve_model(
-        self, call: Call, name: str, resolved: tuple[str, Routes] | None = None
+        self, call: Call, name: str, resolved: tuple[str, Resolution] | None = None
     ) -> Item[models.Model] | models.Model:
         """What is known of a model here, or else at its provider, which always answers callers of its own wire."""
         routing = self.routing
-        model, targets = resolved or await self.resolve(call, name)
-        target = targets.options[0]
+        model, resolution = resolved or await self.resolve(call, name)
+        target = resolution.targets[0]
         attempt = _single_attempt(call, target.provider, target.model if target.model != name else None)
-        if call.provider is None and call.native is None and (known := entry(routing, model)) is not None:
+        if call.provider is None and call.native is None and (known := public_model(routing, model)) is not None:
             return known
         conformer = Conformer(target.provider, attempt, target.model)
         item = conformer.item(models.Model, await target.provider.retrieve_model(attempt, target.model))
@@ -163,7 +165,7 @@ async def close_quietly(provider: Provider) -> None:
         _log.warning("provider did not close", provider=provider.name, exc_info=error)
 
 
-def _prepared[Body: Request](attempt: Attempt, target: Route, body: Body) -> Body:
+def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
     """A copy of the body as the provider gets it: the model's name there, without fields that are of no use there."""
     request = copy(body)
     attempt.notes.upstream_model = _renamed(attempt.call, target.model, body.model)

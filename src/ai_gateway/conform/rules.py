@@ -31,48 +31,48 @@ def _rule(name: str, repairs: str, *, advisory: bool = False) -> Rule:
     return RULES.setdefault(name, Rule(name, repairs, advisory))
 
 
-FILL_ID = _rule("fill-id", "no id: one made from the request's id")
+FILL_ID = _rule("fill-id", "no id: one derived from the request's id")
 FIX_OBJECT = _rule("fix-object", "another `object` than the operation's")
 FIX_MODEL_OBJECT = _rule("fix-model-object", "another `object` in a listed model")
 FILL_CREATED = _rule(
-    "fill-created", "no time in whole seconds: the time of arrival; for a listed model 0, an unknown time"
+    "fill-created", "no time in whole seconds: the time of arrival; for a listed model 0, which means unknown"
 )
 FILL_MODEL = _rule("fill-model", "no model: the requested one")
 FILL_OWNER = _rule("fill-owner", "a listed model without owner: its organisation, or `unknown`")
-FILL_INDEX = _rule("fill-index", "a choice or vector without index: its place")
+FILL_INDEX = _rule("fill-index", "a choice or vector without index: its position")
 FILL_ROLE = _rule("fill-role", "no role: `assistant`; in a stream, in the first delta of a choice")
 FILL_NULL = _rule("fill-null", "a required field that may be null is missing: null")
 DROP_NULL = _rule("drop-null", "null where a field may only be absent: removed")
 DROP_INVALID = _rule(
     "drop-invalid",
-    "an optional field with a value the contract forbids, such as an unknown `service_tier`, or usage that cannot be "
-    "read: removed",
+    "an optional field with a value the contract forbids, such as an unknown `service_tier`, or unreadable "
+    "usage: removed",
 )
 SPELL_USAGE = _rule("spell-usage", "counts as `input_tokens` and `output_tokens`")
 FILL_USAGE_TOTAL = _rule("fill-usage-total", "no total: the sum of the two counts")
-JOIN_CONTENT = _rule("join-content", "text in parts where one text is due")
+JOIN_CONTENT = _rule("join-content", "text in parts where one string is required")
 MAP_FINISH_REASON = _rule(
     "map-finish-reason",
-    "another name for a finish reason, such as `end_turn`; an unknown one becomes `stop`, an empty text null. One that "
-    "reports a failure, such as `error`, makes the reply an error instead",
+    "another name for a finish reason, such as `end_turn`; an unknown one becomes `stop`, an empty string "
+    "null. One that reports a failure, such as `error`, makes the response an error instead",
 )
-FILL_FINISH_REASON = _rule("fill-finish-reason", "a whole reply without a finish reason")
+FILL_FINISH_REASON = _rule("fill-finish-reason", "a complete response without a finish reason")
 FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
 FILL_LOGPROBS = _rule("fill-logprobs", "a token without its list of alternatives")
 FILL_CALL_ID = _rule("fill-tool-call-id", "a tool call without id")
 FILL_CALL_TYPE = _rule("fill-tool-call-type", "a tool call without type")
-FILL_CALL_INDEX = _rule("fill-tool-call-index", "a streamed tool call without index: its place")
+FILL_CALL_INDEX = _rule("fill-tool-call-index", "a streamed tool call without index: its position")
 FILL_ARGUMENTS = _rule(
-    "fill-arguments", "a tool call without arguments: an empty object, or an empty text where a stream only begins it"
+    "fill-arguments",
+    "a tool call without arguments: an empty object, or an empty string at the start of a streamed call",
 )
-SPELL_ARGUMENTS = _rule("spell-arguments", "arguments as an object: the JSON text of it")
+SPELL_ARGUMENTS = _rule("spell-arguments", "arguments as an object: its JSON text")
 NUMBER_TOOL_CALLS = _rule(
     "number-tool-calls",
-    "several streamed calls under one index, distinguished by id, by name, or by arguments that are complete: an index "
-    "for each",
+    "several streamed calls under one index, distinguished by id, by name, or by complete arguments: an index for each",
 )
 NAME_CALL_FIRST = _rule(
-    "name-tool-call-first", "a streamed call that begins without its name: held back until it has one"
+    "name-tool-call-first", "a streamed call that begins without its name: buffered until it has one"
 )
 SAY_CALL_ONCE = _rule(
     "say-tool-call-once", "a streamed tool call that repeats its id, type or name, which clients would append: removed"
@@ -81,18 +81,18 @@ FILL_CHOICES = _rule("fill-choices", "a chunk with usage only and no list of cho
 MESSAGE_AS_DELTA = _rule("message-as-delta", "a chunk's delta under the name `message`")
 FILL_DELTA = _rule("fill-delta", "a chunk's choice without delta")
 NUMBER_CHOICES = _rule(
-    "number-choices", "choices of a whole reply with the same index, or with others than were requested: their places"
+    "number-choices", "choices of a complete response with the same index, or with unexpected ones: their positions"
 )
-KEEP_HEAD = _rule("keep-head", "an id, model or time that changes within a stream")
+KEEP_HEAD = _rule("keep-head", "an id, model or time that changes within a stream: the first one")
 FINISH_ONCE = _rule("finish-once", "a choice that ends twice: the first end counts. Content after its end is an error")
 DROP_UNKNOWN_CHOICE = _rule(
     "drop-unknown-choice", "a choice that was not requested and is empty: removed. One with content is an error"
 )
 MOVE_USAGE = _rule(
-    "move-usage", "usage beside choices where it was requested: in a last chunk of its own", advisory=True
+    "move-usage", "usage beside choices where it was requested: moved to a last chunk of its own", advisory=True
 )
 FIX_ITEM_OBJECT = _rule("fix-item-object", "another `object` in a vector")
 SORT_VECTORS = _rule("sort-vectors", "vectors out of order")
-NUMBER_VECTORS = _rule("number-vectors", "vectors that are all numbered 0: their places")
-RECODE_VECTORS = _rule("recode-vectors", "vectors in another encoding than was requested")
-UNREPAIRABLE = _rule("unrepairable", "in `observe` only: a reply that no rule can repair")
+NUMBER_VECTORS = _rule("number-vectors", "vectors that are all numbered 0: their positions")
+RECODE_VECTORS = _rule("recode-vectors", "vectors in another encoding than the requested one")
+UNREPAIRABLE = _rule("unrepairable", "in `observe` only: a response that no rule can repair")

@@ -76,7 +76,7 @@ class StatusHandlers(WireBoundary, Handlers):
     @override
     async def get_health(self, call: Call) -> models.HealthReport:
         routing = self.gateway.routing
-        routing.catalogue.ask_around()  # for the next report: this one must not wait for anybody
+        routing.catalogue.refresh()  # for the next report: this one must not wait for anybody
         feed = self._model_list()
         status = feed.status if feed else None
         report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")

@@ -14,7 +14,7 @@ from ai_gateway.errors import GatewayError, ModelNotFound
 from ai_gateway.gateway import Chat, Completion
 from ai_gateway.translate.ollama_chat import reply
 from ai_gateway.translate.ollama_chat.piece import End, Piece
-from ai_gateway.translate.ollama_chat.stream import Telling
+from ai_gateway.translate.ollama_chat.stream import ChunkTranslator
 from gateway_contract.openai.models import CreateCompletionResponse
 
 _HARMLESS = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
@@ -47,11 +47,11 @@ def answered[Line: BaseModel, Whole: BaseModel](
 async def _lines[Line: BaseModel, Whole: BaseModel](
     chunks: AsyncGenerator[Any], model: str, writer: Writer[Line, Whole]
 ) -> AsyncGenerator[Line]:
-    translator = Telling()
+    translator = ChunkTranslator()
     with naming_model(model):
         async with aclosing(chunks) as items:
             async for chunk, _ in items:  # items, since nothing is relayed to another wire
-                piece = translator.take(chunk)
+                piece = translator.feed(chunk)
                 if piece is not None:
                     yield writer.line(piece)
         yield writer.last_line(translator.end())

@@ -8,12 +8,12 @@ from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
-from ai_gateway.translate.ollama_chat.policies import COUNTED, IN_OLLAMAS_WORDS, OUR_OWN, unknown
+from ai_gateway.translate.ollama_chat.policies import ADDED_FIELDS, METRIC_LABELS, OLLAMA_NAMES, unknown_fields
 
 
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:
     """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
-    if unknown(body) and provider.parameters.unknown("createChatCompletion") == "reject":
+    if unknown_fields(body) and provider.parameters.unknown("createChatCompletion") == "reject":
         raise InvalidRequest(
             "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
             code="unknown_parameter",
@@ -23,7 +23,7 @@ def refuse_unknown(provider: Provider, body: BaseModel) -> None:
 def note_dropped(call: Call, dropped: list[str]) -> None:
     """Note what was dropped in the caller's terms: by the provider, which has counted it, and before it was called."""
     notes = call.notes
-    by_provider = {IN_OLLAMAS_WORDS.get(name, name) for name in notes.dropped if name not in OUR_OWN}
+    by_provider = {OLLAMA_NAMES.get(name, name) for name in notes.dropped if name not in ADDED_FIELDS}
     if notes.provider:  # else none was called
         for field in _countable(dropped) - _countable(by_provider):
             count(Event.DROPPED, notes.provider, field)
@@ -31,4 +31,4 @@ def note_dropped(call: Call, dropped: list[str]) -> None:
 
 
 def _countable(fields: Iterable[str]) -> set[str]:
-    return {name if name in COUNTED else "other" for name in fields}
+    return {name if name in METRIC_LABELS else "other" for name in fields}

@@ -14,12 +14,12 @@ from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.contract.wire import OLLAMA
 from ai_gateway.errors import MissingParameter, NotImplementedHere
 from ai_gateway.gateway import Chat, Completion, Gateway
-from ai_gateway.routing.resolver import Routes
+from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.ollama_chat import reply, request
 from ai_gateway.translate.ollama_chat.models import shown, summaries
-from ai_gateway.translate.ollama_chat.policies import settle
+from ai_gateway.translate.ollama_chat.policies import apply_policies
 from ai_gateway.translate.ollama_chat.timings import Stopwatch
-from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter, told
+from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter, prefer_upstream_timings
 from gateway_contract.ollama import models
 from gateway_contract.ollama.routes import Handlers
 
@@ -34,7 +34,7 @@ class _Resolved:
 
     call: Call
     model: str
-    targets: Routes
+    resolution: Resolution
     native: bool
 
 
@@ -55,12 +55,12 @@ class OllamaHandlers(WireBoundary, Handlers):
                 if to.native:  # where a model can be loaded, it is
                     whole = body.model_copy(update={"stream": False})
                     load = request.chat(whole, to.model, native=True).request
-                    await self.gateway.chat(to.call, load, to.targets)
-                note_dropped(call, [] if to.native else settle(body))
-                return writer.nothing(_loaded(body))
+                    await self.gateway.chat(to.call, load, to.resolution)
+                note_dropped(call, [] if to.native else apply_policies(body))
+                return writer.empty(_loaded(body))
             asked = request.chat(body, to.model, native=to.native)
-            watch.calls()
-            answer = await self.gateway.chat(to.call, asked.request, to.targets)
+            watch.provider_called()
+            answer = await self.gateway.chat(to.call, asked.request, to.resolution)
         return answered(call, body.model, asked.dropped, answer, writer)
 
     @override
@@ -75,9 +75,9 @@ class OllamaHandlers(WireBoundary, Handlers):
                 if to.native:  # as above
                     whole = body.model_copy(update={"stream": False})
                     load = request.complete(whole, to.model, native=True).request
-                    await self.gateway.complete(to.call, load, to.targets)
-                note_dropped(call, [] if to.native else settle(body))
-                return writer.nothing(_loaded(body))
+                    await self.gateway.complete(to.call, load, to.resolution)
+                note_dropped(call, [] if to.native else apply_policies(body))
+                return writer.empty(_loaded(body))
             answer, dropped = await self._generated(to, body, watch)
         return answered(call, body.model, dropped, answer, writer)
 
@@ -85,13 +85,13 @@ class OllamaHandlers(WireBoundary, Handlers):
         self, to: _Resolved, body: models.OllamaGenerateRequest, watch: Stopwatch
     ) -> tuple[Chat | Completion, list[str]]:
         """A text goes on as a completion; a question is a chat, which far more models can answer."""
-        if to.native or request.completes(body):
+        if to.native or request.is_text_completion(body):
             text = request.complete(body, to.model, native=to.native)
-            watch.calls()
-            return await self.gateway.complete(to.call, text.request, to.targets), text.dropped
+            watch.provider_called()
+            return await self.gateway.complete(to.call, text.request, to.resolution), text.dropped
         question = request.generate(body, to.model)
-        watch.calls()
-        return await self.gateway.chat(to.call, question.request, to.targets), question.dropped
+        watch.provider_called()
+        return await self.gateway.chat(to.call, question.request, to.resolution), question.dropped
 
     @override
     async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> models.OllamaEmbedResponse:
@@ -121,15 +121,17 @@ class OllamaHandlers(WireBoundary, Handlers):
         """The vectors, and what they took; of nothing, nothing."""
         with naming_model(body.model):
             to = await self._resolved(call, body)
-            dropped = [] if to.native else settle(body)
+            dropped = [] if to.native else apply_policies(body)
             if not texts:
                 note_dropped(call, dropped)
                 return [], watch.measures(0, 0)
-            watch.calls()
-            vectors = (await self.gateway.embed(to.call, request.embed(to.model, texts, dimensions), to.targets)).model
+            watch.provider_called()
+            vectors = (
+                await self.gateway.embed(to.call, request.embed(to.model, texts, dimensions), to.resolution)
+            ).model
         note_dropped(call, dropped)
         measured = watch.measures(vectors.usage.prompt_tokens, 0)
-        return reply.embeddings(vectors), told(measured, reply.durations(vectors.model_extra))
+        return reply.embeddings(vectors), prefer_upstream_timings(measured, reply.durations(vectors.model_extra))
 
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:
@@ -148,8 +150,8 @@ class OllamaHandlers(WireBoundary, Handlers):
             raise MissingParameter("model is required: add it.", param="model")
         with naming_model(name):
             to = await self._resolved(call, body, name)
-            described = await self.gateway.retrieve_model(to.call, to.model, (to.model, to.targets))
-        note_dropped(call, [] if to.native else settle(body))
+            described = await self.gateway.retrieve_model(to.call, to.model, (to.model, to.resolution))
+        note_dropped(call, [] if to.native else apply_policies(body))
         return shown(described.model if isinstance(described, Item) else described)
 
     @override
@@ -194,13 +196,13 @@ class OllamaHandlers(WireBoundary, Handlers):
 
     async def _resolved(self, call: Call, body: Body | models.OllamaShowRequest, name: str | None = None) -> _Resolved:
         """Who answers the call. Raises ModelNotFound, or InvalidRequest for fields that nobody knows."""
-        model, targets = await self.gateway.resolve(call, name or body.model or "")
-        native = all("ollama" in target.provider.wires for target in targets.options)
+        model, resolution = await self.gateway.resolve(call, name or body.model or "")
+        native = all("ollama" in target.provider.wires for target in resolution.targets)
         if native:
             call = replace(call, native=Native("ollama", request.native_body(body)))
         elif name is None:
-            refuse_unknown(targets.options[0].provider, body)
-        return _Resolved(call, model, targets, native)
+            refuse_unknown(resolution.targets[0].provider, body)
+        return _Resolved(call, model, resolution, native)
 
 
 def _loaded(body: models.OllamaChatRequest | models.OllamaGenerateRequest) -> str:

@@ -17,7 +17,7 @@ from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat
 from ai_gateway.translate.chat_anthropic.request import to_messages
-from ai_gateway.translate.chat_anthropic.stream import ChunkWriter
+from ai_gateway.translate.chat_anthropic.stream import MessagesStreamTranslator
 from ai_gateway.translate.wires.anthropic import Message, ModelInfo, ModelPage, parsed, read, read_event
 from gateway_contract.openai import models
 
@@ -66,15 +66,15 @@ class Anthropic(HttpProvider):
     ) -> AsyncGenerator[Fields]:
         sent, betas = self._translated(attempt, body)
         headers = self._headers(attempt, EVENTS, betas)
-        writer = ChunkWriter(int(time.time()))
+        translator = MessagesStreamTranslator(int(time.time()))
         async with (
             self._stream(attempt, "/messages", headers, sent) as stream,
             aclosing(stream.events()) as events,
         ):
             async for data in events:
-                for chunk in self._chunks(writer, data):
+                for chunk in self._chunks(translator, data):
                     yield chunk
-                if writer.complete:
+                if translator.complete:
                     await stream.drain()
                     return
         raise UpstreamStreamTruncated.ended(self.name)
@@ -98,9 +98,9 @@ class Anthropic(HttpProvider):
         note_dropped(attempt, request.dropped)
         return to_json(request.body), request.betas
 
-    def _chunks(self, writer: ChunkWriter, data: bytes) -> Iterator[Fields]:
+    def _chunks(self, translator: MessagesStreamTranslator, data: bytes) -> Iterator[Fields]:
         event = read_event(self.name, self._object(data))
-        return writer.take(event) if event is not None else iter(())
+        return translator.feed(event) if event is not None else iter(())
 
     async def _get(self, attempt: Attempt, path: str) -> Fields:
         return self._object(await self._fetch(attempt, "GET", path, self._headers(attempt, JSON, [])))

@@ -27,9 +27,9 @@ from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransp
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_ollama import reply as replies, request as requests
 from ai_gateway.translate.chat_ollama.messages import image_urls
-from ai_gateway.translate.chat_ollama.reply import Asked
+from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.chat_ollama.request import Translated
-from ai_gateway.translate.chat_ollama.stream import ChatChunks, CompletionChunks
+from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
 from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Vectors, read
 from gateway_contract.openai import models
 
@@ -81,12 +81,12 @@ class _OllamaTransport(SdkTransport):
         await self._client.aclose()
 
 
-class _ChunkTranslator[Chunk](Protocol):
+class _StreamTranslator[Chunk](Protocol):
     """Makes chunks of lines until it is done."""
 
     done: bool
 
-    def take(self, reply: Reply) -> Iterator[Chunk]: ...
+    def feed(self, reply: Reply) -> Iterator[Chunk]: ...
 
 
 class Ollama(HttpProvider):
@@ -129,7 +129,7 @@ class Ollama(HttpProvider):
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
         sent, spent_s = await self._chat(attempt, body)
-        translator = ChatChunks(_context(attempt, body.model), include_usage=True)
+        translator = ChatStreamTranslator(_context(attempt, body.model), include_usage=True)
         async with aclosing(self._chunks(attempt, "/chat", sent, translator, spent_s=spent_s)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -147,7 +147,7 @@ class Ollama(HttpProvider):
         self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
         sent = self._sent(attempt, requests.completion_request(body))
-        translator = CompletionChunks(_context(attempt, body.model), include_usage=True)
+        translator = CompletionStreamTranslator(_context(attempt, body.model), include_usage=True)
         return self._chunks(attempt, "/generate", sent, translator)
 
     @override
@@ -176,7 +176,7 @@ class Ollama(HttpProvider):
         return self._read(attempt, shape, await self._fetch(attempt, method, path, headers, body, spent_s=spent_s))
 
     async def _chunks[Chunk](
-        self, attempt: Attempt, path: str, body: bytes, translator: _ChunkTranslator[Chunk], *, spent_s: float = 0
+        self, attempt: Attempt, path: str, body: bytes, translator: _StreamTranslator[Chunk], *, spent_s: float = 0
     ) -> AsyncGenerator[Chunk]:
         headers = {"x-request-id": attempt.request_id}
         async with (
@@ -184,7 +184,7 @@ class Ollama(HttpProvider):
             aclosing(stream.lines()) as lines,
         ):
             async for line in lines:
-                for chunk in translator.take(self._read(attempt, Reply, line)):
+                for chunk in translator.feed(self._read(attempt, Reply, line)):
                     yield chunk
                 if translator.done:
                     await stream.drain()
@@ -223,5 +223,5 @@ class Ollama(HttpProvider):
         return to_json(translated.body)
 
 
-def _context(attempt: Attempt, model: str) -> Asked:
-    return Asked(model, attempt.request_id, int(time.time()), native=attempt.native("ollama") is not None)
+def _context(attempt: Attempt, model: str) -> RequestContext:
+    return RequestContext(model, attempt.request_id, int(time.time()), native=attempt.native("ollama") is not None)

@@ -18,9 +18,10 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from ai_gateway.providers.http.http1 import BrokenReply
 
 # What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
-CLIENT_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
+CLIENT_FAILURES = (BrokenReply, aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
 # Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
 # What clients look for, where an upstream gives no code: nothing but a model can be missing at these paths.
@@ -140,7 +141,7 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
     detail = f"{type(error).__name__}: {error}"
     if isinstance(error, TimeoutError):  # aiohttp's timeouts are TimeoutErrors too
         return UpstreamTimeout.of(provider, detail=detail)
-    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+    if isinstance(error, BrokenReply | aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
         return UpstreamInvalidResponse.garbled(provider, detail=detail)
     return UpstreamUnreachable.of(provider, detail=detail)
 

@@ -16,7 +16,7 @@ import httpx
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply
-from ai_gateway.providers.http.stream import OpenStream, check_head
+from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
 from ai_gateway.providers.upstream import Timeouts, Upstream
 
@@ -143,7 +143,7 @@ class SdkTransport(ABC):
 
 class _SdkStream(OpenStream):
     def __init__(self, provider: str, reply: httpx.Response, clock: asyncio.Timeout, timeouts: Timeouts) -> None:
-        super().__init__(provider, reply.status_code, reply.headers, clock, timeouts)
+        super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts)
         self._reply = reply
         self._parts: AsyncIterator[bytes] | None = None
 

@@ -1,7 +1,7 @@
 """Settings in, application out. What a reload can replace is put together in `assembly`."""
 
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import override
 
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.ollama.routes as ollama_routes
@@ -28,11 +28,8 @@ from ai_gateway.contract.budget import Admission, BodyRoom
 from ai_gateway.contract.route import Direct
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
-from ai_gateway.middleware.access_log import AccessLogMiddleware
-from ai_gateway.middleware.cors import CorsMiddleware
-from ai_gateway.middleware.limits import HeadLimitsMiddleware
-from ai_gateway.middleware.request_id import RequestIdMiddleware
-from ai_gateway.middleware.security_headers import SecurityHeadersMiddleware
+from ai_gateway.middleware.front import Front
+from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.observability.logging import configure_logging
 
 # A full collection walks every generated model and costs 30-40 ms, which is the whole latency tail. What start-up made
@@ -86,13 +83,27 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
 
 class _App(FastAPI):
     @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Requests go straight to our own layers: what FastAPI and Starlette do first is for their kind of endpoint."""
+        if scope["type"] == "http" and self.middleware_stack is not None:
+            await self.middleware_stack(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    @override
     def build_middleware_stack(self) -> ASGIApp:
         """Like Starlette's, but what answers an unforeseen failure stands inside our middleware and not around it.
 
         Operations of the contracts answer every failure themselves and are called without it.
         """
         middleware, self.user_middleware = self.user_middleware, []
-        app: ASGIApp = Direct(self.router.routes, super().build_middleware_stack())
+        stack = super().build_middleware_stack()
+
+        def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            scope["app"] = self  # as Starlette has it, for handlers of its own
+            return stack(scope, receive, send)
+
+        app: ASGIApp = Direct(self.router.routes, other)
         for made, arguments, named in reversed(middleware):
             app = made(app, *arguments, **named)
         return app
@@ -122,13 +133,8 @@ def _bare_app(assembly: Assembly, lifecycle: Lifecycle, owners: PathOwners) -> F
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    app.add_middleware(HeadLimitsMiddleware, owners=owners)  # the last that is added is outermost
-    if settings.cors_origins:
-        app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
-    for middleware in (AccessLogMiddleware, RequestIdMiddleware):
-        app.add_middleware(middleware)
-    if settings.enable_security_headers:
-        app.add_middleware(SecurityHeadersMiddleware)
+    headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
+    app.add_middleware(Front, owners=owners, headers=headers)
     return app
 
 

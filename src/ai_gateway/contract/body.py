@@ -4,12 +4,12 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from pydantic import BaseModel, ValidationError
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from ai_gateway.contract.budget import BodyRoom, Share
 from ai_gateway.contract.disconnect import ClientGone
@@ -46,8 +46,22 @@ class BodyLimits:
     room: BodyRoom = field(default_factory=lambda: BodyRoom(sys.maxsize))
 
 
+class BufferedBody:
+    """An ASGI `receive` of our own server, which knows whether the body has arrived already. Others can only wait."""
+
+    __slots__ = ()
+
+    def take_whole(self) -> bytes | None:
+        """The whole body, once; None if some of it is still to come, or has been read."""
+        raise NotImplementedError
+
+    def __call__(self) -> Awaitable[Message]:
+        """Wait for more of it, as ASGI has it."""
+        raise NotImplementedError
+
+
 async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share) -> bytes:
-    """The raw body, which `share` then holds.
+    """The raw body, which `share` then holds. One that has arrived is not waited for, nor timed.
 
     Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
@@ -60,6 +74,19 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
     share.expect(int(declared) if declared.isdecimal() else 0)
+    raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
+    if raw is None:
+        raw = await _read_parts(receive, limits, share)
+    elif len(raw) > limits.max_bytes:
+        raise _too_large(limits)
+    else:
+        share.take(len(raw))
+    if share.size > _SMALL:  # its values will take more room than their bytes if they are many
+        share.weigh(_values(raw) * _VALUE_BYTES)
+    return raw
+
+
+async def _read_parts(receive: Receive, limits: BodyLimits, share: Share) -> bytes:
     started = time.monotonic()
     parts: list[bytes] = []
     size = 0
@@ -76,19 +103,11 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
                 share.take(len(part))
                 parts.append(part)
                 if not message.get("more_body", False):
-                    return _whole(parts, share)
+                    return b"".join(parts)
                 spent = time.monotonic() - started
                 clock.reschedule(asyncio.get_running_loop().time() - spent + limits.timeout_s + size / SLOWEST_RATE)
     except TimeoutError:
         raise RequestTimeout("The request body did not arrive in time: send it again.", headers=_CLOSE) from None
-
-
-def _whole(parts: list[bytes], share: Share) -> bytes:
-    """The body in one piece, whose values will take more room than their bytes if they are many."""
-    raw = b"".join(parts)
-    if share.size > _SMALL:
-        share.weigh(_values(raw) * _VALUE_BYTES)
-    return raw
 
 
 def _values(raw: bytes) -> int:
@@ -104,7 +123,10 @@ def _marks(raw: bytes, start: int, end: int) -> int:
 
 
 def _check_type(headers: Mapping[str, str]) -> None:
-    media, _, parameters = headers.get("content-type", "").partition(";")
+    content_type = headers.get("content-type", "")
+    if content_type == "application/json":
+        return
+    media, _, parameters = content_type.partition(";")
     if not _JSON_TYPE.fullmatch(media.strip()):
         raise UnsupportedMediaType("The body must be JSON: send the header Content-Type: application/json.")
     charset = parameters.lower().replace(" ", "").partition("charset=")[2].partition(";")[0].strip('"')

@@ -16,7 +16,6 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
-from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +32,9 @@ type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
 type Answer = BaseModel | Item[Any] | Stream[Any] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
+
+# What stands before a path that names its provider.
+_PROVIDER = "/{provider}"
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +73,7 @@ class Exchange:
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        self.headers = Headers(scope=self.scope)
+        self.headers = _fields(self.scope)
         self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
 
     @property
@@ -164,25 +166,59 @@ class Exchange:
         return self.send(message)
 
 
+def _fields(scope: Scope) -> dict[str, str]:
+    """The headers by their names, which are lower case; of several with one name, the first."""
+    fields: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        fields.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return fields
+
+
 class Operation(Route):
     """The route of an operation, which answers every failure itself."""
 
 
 class Direct:
-    """Calls the operation that a request is for; only what is none goes to `other`."""
+    """Calls the operation that a request is for; only what is none goes to `other`.
+
+    Nearly all have no parameter, or only the provider in front: those are found in one look, the others in their order.
+    """
 
     def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
         self._routes = [route for route in routes if isinstance(route, Operation)]
         self._other = other
+        self._plain: dict[tuple[str, str], ASGIApp] = {}
+        self._provided: dict[tuple[str, str], ASGIApp] = {}
+        for route in self._routes:
+            for method in route.methods or ():
+                rest = route.path.removeprefix(_PROVIDER)
+                if "{" not in rest:
+                    table = self._plain if rest == route.path else self._provided
+                    table.setdefault((method, rest), route.app)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
+            found = None if scope.get("root_path") else self._look_up(scope)
+            if found is not None:
+                return found(scope, receive, send)
             for route in self._routes:
-                match, found = route.matches(scope)
+                match, more = route.matches(scope)
                 if match is Match.FULL:
-                    scope.update(found)
+                    scope.update(more)
                     return route.app(scope, receive, send)
         return self._other(scope, receive, send)
+
+    def _look_up(self, scope: Scope) -> ASGIApp | None:
+        method, path = scope["method"], scope["path"]
+        app = self._plain.get((method, path))
+        if app is not None:
+            scope["path_params"] = {}
+            return app
+        end = path.find("/", 1)
+        app = self._provided.get((method, path[end:])) if end > 1 else None
+        if app is not None:
+            scope["path_params"] = {"provider": path[1:end]}
+        return app
 
 
 def _is_text(raw_path: bytes) -> bool:

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ai_gateway.config.settings import Settings, SettingsError
-from ai_gateway.middleware.security_headers import REFUSAL_LINES
+from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.server.pid_file import pid_file, pid_path
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
@@ -194,12 +194,11 @@ def _work(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], pl
     class Protocol(HttpProtocol):
         header_timeout_s = settings.body_timeout_s
         stalled_s = settings.stream_idle_timeout_s
+        reply_headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
 
         @override
         def draining(self) -> bool:
             return bool(lifecycle.draining)
-
-        refusal_headers = REFUSAL_LINES if settings.enable_security_headers else b""
 
     config = uvicorn.Config(
         app,

@@ -36,8 +36,6 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's parser with bounds on a request's head, in size and time, and refusals in the contract's words."""
 
     header_timeout_s = 15.0
-    stalled_s = 60.0
-    """How long a client may take nothing of what it is sent."""
     refusal_headers = b""
     """Lines that refusals of this class carry beside their own."""
     _awaited = Awaited.REQUEST
@@ -47,6 +45,10 @@ class HttpProtocol(HttpToolsProtocol):
     _line_start = False
     _held = b""
     _deaf = False
+
+    def stalled_s(self) -> float:
+        """How long a client may take nothing of what it is sent. A reload can change it."""
+        return 60.0
 
     def draining(self) -> bool:
         """Whether the server stops, so that what is answered now is the last answer of its connection."""
@@ -152,7 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._write_timer = None
 
     def _watch_reader(self, waiting: int) -> None:
-        self._write_timer = self.loop.call_later(self.stalled_s, self._look_at_reader, waiting)
+        self._write_timer = self.loop.call_later(self.stalled_s(), self._look_at_reader, waiting)
 
     def _look_at_reader(self, before: int) -> None:
         """Give up a client that has taken nothing since: it holds memory, and a place among the requests."""

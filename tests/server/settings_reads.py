@@ -14,7 +14,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 from ai_gateway.app.application import Application
 from ai_gateway.app.build import build
@@ -31,6 +31,7 @@ reads: set[Read] = set()
 class RecordedSettings(Settings):
     """Settings that record which function reads which of them."""
 
+    @override
     def __getattribute__(self, name: str) -> Any:
         if name in Settings.model_fields:
             reads.add((name, sys._getframe(1).f_code.co_qualname))

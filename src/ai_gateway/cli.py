@@ -105,7 +105,7 @@ def probe(  # noqa: PLR0913 - a command has as many parameters as options
 def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /v1/models answers.")] = False) -> None:
     """Print the models that a gateway with this configuration shows at /v1, and who answers for each.
 
-    Exit code 0: every provider said what it has. 1: some could not be asked. 2: the configuration cannot be used.
+    Exit code 0: every provider listed its models. 1: some did not. 2: the configuration cannot be used.
     """
     try:
         application = build(read_configuration())

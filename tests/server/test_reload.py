@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from tests.support.behaviours import TEXT, behave
-from tests.support.gateway import HOST, LiveGateway, run_cli, running_gateway
+from tests.support.gateway import HOST, STARTUP_S, LiveGateway, run_cli, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
@@ -255,6 +256,41 @@ def test_the_model_list_stays_when_only_its_refresh_changes(tmp_path: Path, upst
             host.program("models-list", b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
             reload(live, path, f"model_list_refresh_s = 77\n{base}", "configuration reloaded")
             assert status(live, "", "listed") == 200
+
+
+# Python imports it before anything else: it notes which files the process opens.
+OPENED = """
+import os, sys
+def note(event, arguments):
+    if event == "open" and os.path.basename(str(arguments[0])) in {".env", "gateway.toml", "aliases.json"}:
+        os.write(log, (os.path.basename(arguments[0]) + "\\n").encode())
+log = os.open(os.environ["OPENED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+sys.addaudithook(note)
+"""
+
+
+def test_every_source_is_opened_once_a_start_and_once_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OPENED, encoding="utf-8")
+    (tmp_path / ".env").write_text("SERVICE_PORT=0\nMODEL_MAPPING_FILE=aliases.json\n", encoding="utf-8")
+    (tmp_path / "gateway.toml").write_text('[providers.lab]\nbase_url = "http://127.0.0.1:9/v1"\n', encoding="utf-8")
+    (tmp_path / "aliases.json").write_text('{"nick": "lab/m"}', encoding="utf-8")
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    env |= {"OPENED": str(tmp_path / "opened")}
+    command = [sys.executable, "-m", "ai_gateway", "serve"]
+    output = tmp_path / "output.log"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=sink, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: "listening" in output.read_text("utf-8"), within=STARTUP_S)
+        started = Counter((tmp_path / "opened").read_text("utf-8").split())
+        process.send_signal(signal.SIGHUP)
+        eventually(lambda: "configuration reloaded" in output.read_text("utf-8"))
+        reloaded = Counter((tmp_path / "opened").read_text("utf-8").split())
+    finally:
+        process.terminate()
+        process.wait(15)
+    assert started == {".env": 1, "gateway.toml": 1, "aliases.json": 1}
+    assert reloaded == {".env": 2, "gateway.toml": 2, "aliases.json": 2}
 
 
 def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upstream) -> None:

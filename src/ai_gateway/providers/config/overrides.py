@@ -57,8 +57,8 @@ def _joined(known: Quirks, added: Quirks, token_arrays: bool | None) -> Quirks:
 
 
 def _problems(table: ProviderSettings) -> Iterator[str]:
-    named = {"renamed": [*table.renamed], "dropped": table.dropped, "refused": table.refused}
-    for setting, names in named.items():
+    by_setting = {"renamed": [*table.renamed], "dropped": table.dropped, "refused": table.refused}
+    for setting, names in by_setting.items():
         for name in names:
             if name not in _FIELDS:
                 yield f"{setting}: the contract has no such request field: see docs/parameters.md for those it has"
@@ -66,10 +66,10 @@ def _problems(table: ProviderSettings) -> Iterator[str]:
                 yield f"{setting}: '{name}' is needed as it is: leave it out"
     if len({header.lower() for header in table.headers}) < len(table.headers):
         yield "headers: one is there twice"
-    if not all(map(_FIELD_NAME.fullmatch, table.renamed.values())):
+    if not all(map(_FIELD_NAME.fullmatch, table.reby_setting.values())):
         yield "renamed: the new names have to be names of fields"
-    everywhere = [name for names in named.values() for name in names]
-    for name in sorted({name for name in everywhere if everywhere.count(name) > 1}):
+    fields = [name for names in by_setting.values() for name in names]
+    for name in sorted({name for name in fields if fields.count(name) > 1}):
         yield f"'{name}' is named twice: choose one of renamed, dropped and refused"
 
 

@@ -19,7 +19,8 @@ import pytest
 
 from ai_gateway import errors
 from ai_gateway.config import constants
-from ai_gateway.config.settings import ALIASES, ProviderSettings, Settings, load
+from ai_gateway.config.settings import FILE_ONLY, ProviderSettings, Settings, marked
+from ai_gateway.config.sources import ALIASES, read_settings, read_sources
 from ai_gateway.conform import rules
 from ai_gateway.conform.rules import RULES, Rule
 from ai_gateway.providers.catalog import ROWS
@@ -109,7 +110,7 @@ def test_the_sample_environment_changes_nothing_as_it_is_and_holds_the_defaults(
     told: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
     for name in told.keys() & SETTINGS.keys():
         assert told[name] == _default(name)
-    assert SETTINGS.keys() - told.keys() == {"PROVIDERS", "PROVIDER_CONFORMANCE", "ALIASES", "ROUTES"}
+    assert SETTINGS.keys() - told.keys() == {name.upper() for name in marked(FILE_ONLY)}
 
 
 def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -117,8 +118,8 @@ def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_CONFIG", str(ROOT / "examples" / "gateway.toml"))
-    settings = load()
-    names = [upstream.name for upstream in configured_upstreams(settings.providers, {"BACKUP_API_KEY": "secret"})]
+    settings = read_settings(read_sources())
+    names = [upstream.name for upstream in configured_upstreams(settings, {"BACKUP_API_KEY": "secret"})]
     assert names == ["lab", "backup"]
     rules = read_rules(settings, names)
     assert rules.aliases.follow("small") == "lab/llama-3.1-8b"
@@ -132,7 +133,7 @@ def test_every_configuration_file_shown_is_valid(path: str, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for block in _blocks(path, "toml"):
         (tmp_path / "gateway.toml").write_text(block, encoding="utf-8")
-        assert load().providers
+        assert read_settings(read_sources()).providers
 
 
 def test_fixed_limits_are_the_documented_ones() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import SecretStr
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import load
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.contract.body import parse_json, validate
 from ai_gateway.contract.call import DROPPED_HEADER, Call
 from ai_gateway.contract.stream import Stream
@@ -67,7 +67,7 @@ def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, upstream: Upstream
 
 @asynccontextmanager
 async def client(**given: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    app = get_app(load(**given))
+    app = build(read_configuration(**given)).asgi
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
     async with (
         app.router.lifespan_context(app),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from ai_gateway.config.settings import RouteSettings, Settings, SettingsError
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import RouteSettings, Settings
 from ai_gateway.routing.aliases import Aliases
 from ai_gateway.routing.route import Route, TargetRef
 from ai_gateway.routing.rules import Rules, read_rules

@@ -48,8 +48,6 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     header_timeout_s = 15.0
-    stalled_s = 60.0
-    """How long a client may take nothing of what it is sent."""
     reply_headers = ReplyHeaders()
     """What refusals carry beside their own headers."""
 
@@ -80,6 +78,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._unbegun: Cycle | None = None
         self._answered: Cycle | None = None
         self._waiting: deque[Cycle] = deque()  # pipelined behind the one that is being answered
+
+    def stalled_s(self) -> float:
+        """How long a client may take nothing of what it is sent. A reload can change it."""
+        return 60.0
 
     def draining(self) -> bool:
         """Whether the server stops, so that what is answered now is the last answer of its connection."""
@@ -263,7 +265,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _watch_reader(self, unread: int) -> None:
         self._unread = unread
-        self._stall_due = self.loop.time() + self.stalled_s
+        self._stall_due = self.loop.time() + self.stalled_s()
         self._timer.run_by(self._stall_due)
 
     def _start_head_clock(self) -> None:
@@ -288,7 +290,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._stall_due = math.inf
                 self.transport.abort()
             else:
-                self._stall_due = now + self.stalled_s
+                self._stall_due = now + self.stalled_s()
         return min(self._head_due, self._idle_due, self._stall_due)
 
     def refuse(self, error: GatewayError, request_id: bytes | None = None) -> None:

@@ -66,7 +66,7 @@ def _problems(table: ProviderSettings) -> Iterator[str]:
                 yield f"{setting}: '{name}' is needed as it is: leave it out"
     if len({header.lower() for header in table.headers}) < len(table.headers):
         yield "headers: one is there twice"
-    if not all(map(_FIELD_NAME.fullmatch, table.reby_setting.values())):
+    if not all(map(_FIELD_NAME.fullmatch, table.renamed.values())):
         yield "renamed: the new names have to be names of fields"
     fields = [name for names in by_setting.values() for name in names]
     for name in sorted({name for name in fields if fields.count(name) > 1}):

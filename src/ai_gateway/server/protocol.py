@@ -46,6 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
     _held = b""
     _deaf = False
 
+    @property
     def stalled_s(self) -> float:
         """How long a client may take nothing of what it is sent. A reload can change it."""
         return 60.0
@@ -154,7 +155,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._write_timer = None
 
     def _watch_reader(self, waiting: int) -> None:
-        self._write_timer = self.loop.call_later(self.stalled_s(), self._look_at_reader, waiting)
+        self._write_timer = self.loop.call_later(self.stalled_s, self._look_at_reader, waiting)
 
     def _look_at_reader(self, before: int) -> None:
         """Give up a client that has taken nothing since: it holds memory, and a place among the requests."""

@@ -34,7 +34,7 @@ type Answer = BaseModel | Item[Any] | Stream[Any] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
 
 # What stands before a path that names its provider.
-_PROVIDER = "/{provider}"
+_PROVIDER = "{provider}"
 
 _log = structlog.get_logger(__name__)
 
@@ -191,7 +191,7 @@ class Direct:
         self._provided: dict[tuple[str, str], ASGIApp] = {}
         for route in self._routes:
             for method in route.methods or ():
-                rest = route.path.removeprefix(_PROVIDER)
+                rest = route.path.removeprefix(f"/{_PROVIDER}")
                 if "{" not in rest:
                     table = self._plain if rest == route.path else self._provided
                     table.setdefault((method, rest), route.app)

@@ -79,6 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._answered: Cycle | None = None
         self._waiting: deque[Cycle] = deque()  # pipelined behind the one that is being answered
 
+    @property
     def stalled_s(self) -> float:
         """How long a client may take nothing of what it is sent. A reload can change it."""
         return 60.0
@@ -265,7 +266,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _watch_reader(self, unread: int) -> None:
         self._unread = unread
-        self._stall_due = self.loop.time() + self.stalled_s()
+        self._stall_due = self.loop.time() + self.stalled_s
         self._timer.run_by(self._stall_due)
 
     def _start_head_clock(self) -> None:
@@ -290,7 +291,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._stall_due = math.inf
                 self.transport.abort()
             else:
-                self._stall_due = now + self.stalled_s()
+                self._stall_due = now + self.stalled_s
         return min(self._head_due, self._idle_due, self._stall_due)
 
     def refuse(self, error: GatewayError, request_id: bytes | None = None) -> None:

@@ -214,6 +214,7 @@ def _protocol(application: Application) -> type[HttpProtocol]:
         header_timeout_s = settings.body_timeout_s
         reply_headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
 
+        @property
         @override
         def stalled_s(self) -> float:
             return application.settings.stream_idle_timeout_s

@@ -16,8 +16,10 @@ _IMPORTS = """
 from __future__ import annotations
 from typing import Annotated, Any, Literal
 from pydantic import Field, MISSING, StringConstraints
-from ai_gateway.contract.types import ClosedModel, Int, OpenModel, complete
+from ai_gateway.contract.types import ClosedModel, Int, OpenModel, UploadedFile, complete
 """
+UPLOAD = "UploadedFile"
+"""What a file is called in the view, which is the name of the type that holds one."""
 _KNOWN = {
     "Annotated",
     "Any",
@@ -25,6 +27,7 @@ _KNOWN = {
     "Field",
     "MISSING",
     "Int",
+    UPLOAD,
     "None",
     "bool",
     "StringConstraints",
@@ -39,7 +42,7 @@ def make_exact(source: str, schemas: dict[str, Json], sent: frozenset[str] = fro
     """The module again, exact. `schemas` is what the generator was given; `sent` names those that only requests use."""
     document = {"components": {"schemas": schemas}}
     tree = ast.parse(source)
-    body = [_alias_statement(node) for node in tree.body if not _superfluous(node)]
+    body = [_alias_statement(node) for node in tree.body if not _superfluous(node) and _name(node) != UPLOAD]
     for node in body:
         if isinstance(node, ast.ClassDef):
             _exact_class(node, schemas, document)
@@ -116,9 +119,12 @@ def _exact_field(field: ast.AnnAssign, schema: Json, document: Json, *, required
             raise SystemExit(f"{where}: the schema {'takes' if null else 'forbids'} null, the model does not agree")
         field.value = None if alias is None else _field(alias=alias)
         return
-    default = ast.Name("None" if null else "MISSING")
-    if not _is_none(field.annotation):
-        field.annotation = ast.BinOp(_without_none(field.annotation), ast.BitOr(), default)
+    if "default" in schema:  # which the view has left only where it counts
+        default = ast.parse(repr(schema["default"]), mode="eval").body
+    else:
+        default = ast.Name("None" if null else "MISSING")
+        if not _is_none(field.annotation):
+            field.annotation = ast.BinOp(_without_none(field.annotation), ast.BitOr(), default)
     field.value = default if alias is None else _field(default, alias=alias)
 
 

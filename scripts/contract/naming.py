@@ -3,7 +3,24 @@
 import re
 from collections.abc import Iterator
 
-from scripts.contract.documents import Json, schema_ref
+from scripts.contract.documents import Json, operations, schema_ref
+
+
+def name_contents(document: Json) -> None:
+    """Move the objects that bodies and replies describe in place into the components, named after their operation."""
+    for _, _, operation in operations(document):
+        name = pascal(operation.get("operationId", ""))
+        _name_content(operation.get("requestBody", {}), name + "Request", document)
+        for response in operation["responses"].values():
+            _name_content(response, name + "Response", document)
+
+
+def _name_content(holder: Json, name: str, document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    for content in holder.get("content", {}).values():
+        if _wants_name(content.get("schema", {})):
+            own = name if name not in schemas else name + "Object"
+            schemas[own], content["schema"] = content["schema"], schema_ref(own)
 
 
 def name_inline(schemas: dict[str, Json]) -> None:

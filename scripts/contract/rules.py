@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from scripts.contract.documents import Json, map_schema, operations, reachable, read, ref_name, resolve
+from scripts.contract.naming import pascal
 from scripts.contract.normalize import NULL
 
 
@@ -44,7 +45,7 @@ def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
         required = set(schemas[name].get("required", []))
         for field, schema in schemas[name].get("properties", {}).items():
             if field not in required and not accepts_null(document, schema):
-                schemas[name]["properties"][field] = _or_null(schema)
+                schemas[name]["properties"][field] = or_null(schema)
     return document
 
 
@@ -69,7 +70,8 @@ def accepts_null(document: Json, schema: Json) -> bool:
     return all(any(accepts_null(document, branch) for branch in union) for union in unions)
 
 
-def _or_null(schema: Json) -> Json:
+def or_null(schema: Json) -> Json:
+    """The schema with null as one more value."""
     scalar = isinstance(schema.get("type"), str) and schema["type"] not in {"object", "array"}
     if scalar:
         nullable = {**schema, "type": [schema["type"], "null"]}
@@ -130,6 +132,14 @@ def prefix_names(document: Json, entry: Json) -> Json:
     return document
 
 
+def camel_case_operations(document: Json, _entry: Json) -> Json:
+    """Write every operationId as a name: `list-projects` and `projects_list` as `listProjects`, `projectsList`."""
+    for _, _, operation in operations(document):
+        name = pascal(operation["operationId"])
+        operation["operationId"] = name[:1].lower() + name[1:]
+    return document
+
+
 def _relinked[Node](node: Node, prefix: str) -> Node:
     """The node with its references leading to prefixed names."""
     if isinstance(node, list):
@@ -147,6 +157,7 @@ def _relinked[Node](node: Node, prefix: str) -> Node:
 RULES: dict[str, Callable[[Json, Json], Json]] = {
     "drop-formats": drop_formats,
     "nullable-optional-request-fields": nullable_optional_request_fields,
+    "camel-case-operations": camel_case_operations,
     "doors": doors,
     "headers-on-every-reply": headers_on_every_reply,
     "prefix-names": prefix_names,

@@ -20,18 +20,22 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
+from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
 from ai_gateway.contract.budget import Admission, Share
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.framing import SSE, Framing
+from ai_gateway.contract.multipart import is_form, read_form
+from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.render import as_gateway_error
-from ai_gateway.contract.stream import Stream
-from ai_gateway.contract.write import STOPPING, send_error, send_reply, send_stream
+from ai_gateway.contract.stream import Content, Stream
+from ai_gateway.contract.texts import read_fields
+from ai_gateway.contract.types import UploadedFile
+from ai_gateway.contract.write import STOPPING, send_content, send_error, send_reply, send_stream
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
-type Reply = BaseModel | Stream[BaseModel] | str | None
+type Reply = BaseModel | Stream[BaseModel] | Content[str] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
@@ -87,8 +91,11 @@ class Exchange:
         limits = self.boundary.body_limits
         self.share = Share(limits.room)
         raw = await read_bytes(Headers(scope=self.scope), self.receive, limits, self.share)
+        return self._exact(model, parse_json(raw))
+
+    def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         call = self.call or self.open()
-        value = self.boundary.fill_in(call, parse_json(raw))
+        value = self.boundary.fill_in(call, value)
         body = validate(model, value)
         if isinstance(value, dict):
             call.sent = (model, value)
@@ -105,12 +112,35 @@ class Exchange:
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value
 
-    async def answer(self, work: Coroutine[None, None, Reply], framing: Framing = SSE) -> None:
+    def query[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The parameters of the query as the exact model."""
+        return read_query(self.scope.get("query_string", b""), model)
+
+    def header[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The headers that the operation declares as the exact model."""
+        return read_headers(self.scope["headers"], model)
+
+    async def form[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The request body, which is a form, as the exact model."""
+        self.share = Share(self.boundary.body_limits.room)
+        parts = await read_form(Headers(scope=self.scope), self.receive, self.boundary.body_limits, self.share)
+        return self._exact(model, read_fields(model, parts, others=True))
+
+    async def body_or_form[Body: BaseModel, Form: BaseModel](self, body: type[Body], form: type[Form]) -> Body | Form:
+        """The request body in the form that it says it has, as that form's exact model."""
+        return await self.form(form) if is_form(Headers(scope=self.scope)) else await self.body(body)
+
+    async def upload(self, *media: str) -> UploadedFile:
+        """The request body as it is, of one of these types."""
+        self.share = Share(self.boundary.body_limits.room)
+        return await read_upload(Headers(scope=self.scope), self.receive, self.boundary.body_limits, self.share, media)
+
+    async def answer(self, work: Coroutine[None, None, Reply], framing: Framing = SSE, *, status: int = 200) -> None:
         """Run the handler and write what it returns; stop both as soon as the client leaves."""
         try:
             with Presence(self.scope, self.receive) as presence:
                 try:
-                    await self._write(await work, framing)
+                    await self._write(await work, framing, status)
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
@@ -118,12 +148,14 @@ class Exchange:
         finally:
             work.close()  # it never ran if the client had left already
 
-    async def _write(self, reply: Reply, framing: Framing) -> None:
+    async def _write(self, reply: Reply, framing: Framing, status: int) -> None:
         call = self.call or self.open()
         if isinstance(reply, Stream):
             await send_stream(self._send, reply, call, framing, self._rendered)
+        elif isinstance(reply, Content):
+            await send_content(self._send, reply, call.reply_headers, status)
         else:
-            await send_reply(self._send, reply, call)
+            await send_reply(self._send, reply, call, status)
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun."""

@@ -1,8 +1,10 @@
-"""What the generated code is made of: two kinds of object, JSON Schema's idea of an integer, and policies."""
+"""What the generated code is made of: two kinds of object, files, JSON Schema's idea of an integer, and policies."""
 
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 
 def _integral(value: object) -> object:
@@ -27,6 +29,20 @@ class ClosedModel(BaseModel):
     """An object that may carry nothing but what its schema names."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file in a form, or a body that is one. `media` is the type that the client gave it, `name` the file's name."""
+
+    data: bytes = field(repr=False)
+    media: str = "application/octet-stream"
+    name: str | None = None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Only a file is one: nothing that JSON could say."""
+        return core_schema.is_instance_schema(cls)
 
 
 def complete(namespace: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ from scripts.contract.documents import Json, map_schema, operations, schema_ref
 from scripts.contract.exact import UPLOAD, make_exact
 from scripts.contract.request_parameters import parameter_schemas
 from scripts.contract.rules import request_only
+from scripts.contract.unions import tagged_unions
 
 # No --extra-fields, --use-default or --use-one-literal-as-default: each of them makes the models accept or emit what
 # the schema does not say. Formatters are ours (see generate.py), so that the project's own settings change nothing.
@@ -47,8 +48,8 @@ _FLAGS = [
 ]
 # JSON Schema's `format` is an annotation too; the generator would make dates, UUIDs and secrets of strings.
 _ANNOTATIONS = {"default", "description", "deprecated", "summary", "format"}
-# Stands for a file in the view; the models import what it is.
-_FILE: dict[str, Json] = {UPLOAD: {"type": "object", "properties": {"data": {}}, "required": ["data"]}}
+# What the generator gets for a schema whose type we write ourselves.
+_OPAQUE: Json = {"type": "object", "properties": {"data": {}}, "required": ["data"]}
 _BEYOND_MODELS = {"not", "uniqueItems", "prefixItems", "contains", "propertyNames", "patternProperties", "if"}
 
 
@@ -63,7 +64,10 @@ def generate_models(document: Json, header: str) -> str:
         sent.add(name)
     if UPLOAD in view:
         raise SystemExit(f"{UPLOAD}: the type of a file has this name; give the schema another")
-    return header + make_exact(_run_generator(view | _FILE), view | _FILE, frozenset(sent))
+    view[UPLOAD] = _OPAQUE
+    unions = tagged_unions(view)
+    source = _run_generator(view | dict.fromkeys(unions, _OPAQUE))
+    return header + make_exact(source, view, frozenset(sent), unions)
 
 
 def _with_defaults(plain: Json, schema: Json) -> Json:

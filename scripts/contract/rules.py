@@ -38,6 +38,19 @@ def drop_formats(document: Json, entry: Json) -> Json:
     return document
 
 
+def any_of(document: Json, _entry: Json) -> Json:
+    """Read `oneOf` as `anyOf` where no discriminator tells the branches apart: what two of them take is valid."""
+
+    def plain(schema: Json) -> Json:
+        if "oneOf" not in schema or "discriminator" in schema:
+            return schema
+        return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
+
+    schemas = document["components"]["schemas"]
+    schemas.update({name: map_schema(schema, plain) for name, schema in schemas.items()})
+    return document
+
+
 def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
     """Let every optional property be null in the schemas that only requests reach."""
     schemas = document["components"]["schemas"]
@@ -157,6 +170,7 @@ def _relinked[Node](node: Node, prefix: str) -> Node:
 RULES: dict[str, Callable[[Json, Json], Json]] = {
     "drop-formats": drop_formats,
     "nullable-optional-request-fields": nullable_optional_request_fields,
+    "any-of": any_of,
     "camel-case-operations": camel_case_operations,
     "doors": doors,
     "headers-on-every-reply": headers_on_every_reply,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
+from pydantic import MISSING, BaseModel, BeforeValidator, ConfigDict, Discriminator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -43,6 +43,26 @@ class UploadedFile:
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
         """Only a file is one: nothing that JSON could say."""
         return core_schema.is_instance_schema(cls)
+
+
+def by_tag(tag: str, first: str, *, absent: bool) -> Discriminator:
+    """Tells the branches of a union apart by a tag that may be `absent`: "" then, and "null" where it is null.
+
+    What is no object goes to the `first` branches, which say so.
+    """
+
+    def find(value: object) -> str | None:
+        if not isinstance(value, dict | BaseModel):
+            return first
+        found = value.get(tag, MISSING) if isinstance(value, dict) else getattr(value, tag, MISSING)
+        if found is MISSING:
+            return "" if absent else None
+        if found is None:
+            return "null"
+        return found if isinstance(found, str) else "?"  # which is nobody's
+
+    find.__name__ = tag  # which is how errors call it
+    return Discriminator(find)
 
 
 def complete(namespace: dict[str, object]) -> None:

@@ -4,6 +4,31 @@ from scripts.contract.documents import Json, operations
 from scripts.contract.request_parameters import DOOR_SUFFIX
 from scripts.contract.stubs import body_schemas
 
+# A TypedDict, and a mapping by Literals, know their keys one by one only. Where they are data these say so, once: the
+# casts are true because every class above holds nothing but policies, and `changed` keeps its keys.
+_AS_DATA = '''
+def by_field(policies: Policies) -> PolicyTable:
+    """The policies as data: each operation's fields with their policy."""
+    return cast("PolicyTable", policies)
+
+
+def changed(policies: Policies, changes: FieldPolicies) -> Policies:
+    """The policies with those of `changes`, in every operation that has the field."""
+    table = by_field(policies).items()
+    return cast(
+        "Policies",
+        {
+            operation: {name: changes.get(name, policy) for name, policy in fields.items()}
+            for operation, fields in table
+        },
+    )
+
+
+def is_request_field(name: str) -> TypeGuard[RequestField]:
+    """Whether a request of any operation has a field of this name."""
+    return name in REQUEST_FIELDS
+'''
+
 type Bodies = dict[str, list[str]]
 """The names of each operation's body schemas: one, or one for each form of its body."""
 
@@ -15,7 +40,7 @@ def generate_parameters(name: str, document: Json, header: str) -> str | None:
         return None
     sections = [_fields(operation, _field_names(names, document)) for operation, names in bodies.items()]
     return "\n\n".join(
-        [_opening(name, header), *sections, _all(bodies), _names(bodies, document), _facts(bodies, document)]
+        [_opening(name, header), *sections, _all(bodies), _names(bodies, document), _facts(bodies, document), _AS_DATA]
     )
 
 
@@ -41,9 +66,9 @@ def _opening(name: str, header: str) -> str:
     return (
         f'{header}"""The request fields of the {name} contract: a policy for each, and none forgotten."""\n\n'
         "from __future__ import annotations\n\n"
-        "from typing import Final, Literal, TypedDict\n\n"
+        "from typing import Final, Literal, TypedDict, TypeGuard, cast, get_args\n\n"
         "from pydantic import BaseModel\n\n"
-        "from ai_gateway.contract.types import Policy\n"
+        "from ai_gateway.contract.types import FieldPolicies, Policy, PolicyTable\n"
         f"from gateway_contract.{name} import models\n"
     )
 
@@ -64,7 +89,11 @@ def _names(bodies: Bodies, document: Json) -> str:
     """Every field of any body as a type, for what is said about single fields."""
     fields = sorted({field for names in bodies.values() for field in _field_names(names, document)})
     kind = f"Literal[{', '.join(map(repr, fields))}]" if fields else "Literal[None]"
-    return f'type RequestField = {kind}\n"""The name of any request field."""\n'
+    names = "frozenset(get_args(RequestField.__value__))" if fields else "frozenset()"
+    return (
+        f'type RequestField = {kind}\n"""The name of any request field."""\n\n'
+        f"REQUEST_FIELDS: Final[frozenset[str]] = {names}\n"
+    )
 
 
 def _facts(bodies: Bodies, document: Json) -> str:

@@ -1,5 +1,6 @@
 """What the generated code is made of: two kinds of object, files, JSON Schema's idea of an integer, and policies."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -16,7 +17,11 @@ Int = Annotated[int, BeforeValidator(_integral)]
 
 
 type Policy = Literal["forwarded", "mapped", "dropped", "refused"]
-"""What becomes of a request field: see providers/policy.py."""
+"""What becomes of a request field: see providers/parameters.py."""
+
+type FieldPolicies = Mapping[str, Policy]
+type PolicyTable = Mapping[str, FieldPolicies]
+"""The policy of each field of each operation, as data."""
 
 
 class OpenModel(BaseModel):

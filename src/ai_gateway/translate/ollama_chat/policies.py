@@ -5,14 +5,13 @@ it out would change the answer's meaning. Options are looked at one by one: OPTI
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final, cast
+from typing import Final
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.types import Policy
 from ai_gateway.errors import UnsupportedParameter
 from gateway_contract.ollama.models import OllamaModelOptions
-from gateway_contract.ollama.parameters import OPERATION_OF, Policies
+from gateway_contract.ollama.parameters import OPERATION_OF, Policies, by_field
 
 POLICIES: Final[Policies] = {
     "ollamaGenerate": {
@@ -81,7 +80,7 @@ OUR_OWN: Final = frozenset({"stream_options"})
 """Fields of OpenAI's wire that no caller on Ollama's wire has sent."""
 
 COUNTED: Final = frozenset(
-    [*(field for policies in POLICIES.values() for field in cast("Mapping[str, Policy]", policies)),
+    [*(field for policies in by_field(POLICIES).values() for field in policies),
      *(f"options.{option}" for option in OllamaModelOptions.model_fields)]
 )  # fmt: skip
 """The names that the contract knows: callers choose all others, so those are counted as one."""
@@ -96,8 +95,7 @@ def settle(body: BaseModel) -> list[str]:
 
     Null, and what is empty, asks for nothing: official clients send such fields with every request.
     """
-    # A TypedDict knows its keys one by one only; here they are data.
-    policies = cast("Mapping[str, Mapping[str, Policy]]", POLICIES)[OPERATION_OF[type(body)]]
+    policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
     said = {field: getattr(body, field) for field in policies if _asks(field, getattr(body, field))}
     for field in sorted(said):
         if policies[field] == "refused":

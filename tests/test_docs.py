@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import cast
@@ -19,7 +20,8 @@ import pytest
 from ai_gateway import errors
 from ai_gateway.config import constants
 from ai_gateway.config.settings import ALIASES, ProviderSettings, Settings, load
-from ai_gateway.conform.rules import RULES
+from ai_gateway.conform import rules
+from ai_gateway.conform.rules import RULES, Rule
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.config.upstreams import configured_upstreams
 from ai_gateway.providers.custom.faults import FAULTS
@@ -29,6 +31,7 @@ from ai_gateway.providers.upstream import ProviderRow
 from ai_gateway.routing.rules import read_rules
 from ai_gateway.translate.ollama_chat.policies import OPTIONS, POLICIES
 from scripts.parameters import PAGE, page
+from scripts.rules import page as rules_page
 from tests.support.gateway import LiveGateway, running_gateway
 
 ROOT = Path(__file__).parents[1]
@@ -237,7 +240,7 @@ def _documented_fields() -> dict[tuple[str, str], str]:
     """What docs/ollama.md says becomes of each field, by operation."""
     found: dict[tuple[str, str], str] = {}
     everywhere = ["chat", "generate", "embed", "embeddings", "show"]
-    for line in _text("docs/ollama.md").split("## What becomes")[1].splitlines():
+    for line in _text("docs/ollama.md").split("## Request fields")[1].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| `") and len(cells) == 4:
             operations = everywhere if cells[1] == "all" else cells[1].split(", ")
@@ -260,7 +263,9 @@ def test_every_option_that_is_mapped_is_documented() -> None:
 
 
 def test_every_fault_model_is_documented_with_what_it_does() -> None:
-    documented = {name: cells[0] for name, cells in _rows("docs/providers.md").items() if name.startswith("fault-")}
+    documented = {
+        name: cells[0] for name, cells in _rows("docs/custom-provider.md").items() if name.startswith("fault-")
+    }
     assert documented.keys() == FAULTS.keys()
     for name, fault in FAULTS.items():
         if fault.failure is not None:
@@ -317,13 +322,46 @@ def test_every_source_file_the_documentation_names_exists() -> None:
         assert not [name for name in named if not (ROOT / name).exists()], path
 
 
-def test_decisions_are_numbered_and_say_context_decision_and_consequence() -> None:
-    files = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-    assert [path.name[:4] for path in files] == [f"{number:03d}-" for number in range(1, len(files) + 1)]
-    for path in files:
-        text = path.read_text(encoding="utf-8")
-        assert text.startswith(f"# {path.name[:3]} ")
-        assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequence"]
+def test_every_term_of_the_glossary_has_a_module_that_exists() -> None:
+    rows = [line for line in _text("docs/glossary.md").splitlines() if line.startswith("| ")][1:]
+    for row in rows:
+        named = re.findall(r"`([\w/.]+)`", row.rpartition(" | ")[2])
+        assert named, row
+        assert all(any((root / name).exists() for root in (ROOT, ROOT / "src" / "ai_gateway")) for name in named), row
+
+
+_DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower().replace("'", "")).strip("-")
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [path.name[:4] for path in _DECISIONS] == [f"{number:03d}-" for number in range(1, len(_DECISIONS) + 1)]
+
+
+@pytest.mark.parametrize("path", _DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_a_title_a_date_a_status_and_a_row_in_the_table(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    head = re.match(r"# (\d{3}) (.+)\n\n- Date: (.+)\n- Status: (.+)\n\n\*\*Context\.\*\* ", text)
+    assert head is not None, "it begins with its number and title, date, status and context"
+    number, title, day, status = head.groups()
+    assert path.stem == f"{number}-{_slug(title)}"
+    assert date.fromisoformat(day).isoformat() == day
+    assert status == "accepted" or _successor(status) in {other.name[:3] for other in _DECISIONS} - {number}
+    assert f"| {number} | [{title}]({path.name}) | {day} | {status} |" in _text("docs/decisions/README.md").splitlines()
+    assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequence"]
+
+
+def _successor(status: str) -> str | None:
+    found = re.fullmatch(r"superseded by (\d{3})", status)
+    return found[1] if found is not None else None
+
+
+def test_the_table_of_decisions_has_no_other_rows() -> None:
+    listed = re.findall(r"^\| (\d{3}) \|", _text("docs/decisions/README.md"), re.MULTILINE)
+    assert listed == [path.name[:3] for path in _DECISIONS]
 
 
 def test_the_origin_of_the_contract_is_as_recorded() -> None:
@@ -451,18 +489,19 @@ def _node() -> str:
     return found
 
 
-_CONFORM = ("rules", "reply", "stream", "tool_calls", "whole", "embeddings")
-
 # --- conformance -----------------------------------------------------------------------------------------------------
 
 
-def test_every_rule_of_conformance_is_documented_and_no_other() -> None:
-    source = "".join(_text(f"src/ai_gateway/conform/{name}.py") for name in _CONFORM)
-    named = set(
-        re.findall(
-            r'"((?:fill|fix|map|drop|join|spell|say|finish|keep|move|sort|number|name|recode|message)-[a-z-]+)"', source
-        )
+def test_the_rules_of_conformance_are_those_of_the_registry() -> None:
+    text = _text("docs/conformance.md")
+    assert rules_page(text) == text, "run make docs"
+    assert set(RULES) <= set(_rows("docs/conformance.md"))
+
+
+def test_every_rule_of_the_registry_is_applied_somewhere() -> None:
+    names = {name for name, value in vars(rules).items() if isinstance(value, Rule)}
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py") if path.name != "rules.py"
     )
-    assert {name for rules in RULES.values() for name in rules} <= named
-    documented = set(_rows("docs/conformance.md")) - {"Rule", "Mode", "---", "repair", "enforce", "observe"}
-    assert documented == named | {"unrepairable"}
+    assert {name for name in names if not re.search(rf"\b{name}\b", source)} == set()
+    assert len(names) == len(RULES)

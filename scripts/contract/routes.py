@@ -38,7 +38,9 @@ def generate_routes(name: str, document: Json, header: str) -> str:
         served=lambda route: _served(route.path, paths),
         framings=", ".join(sorted({each.framing for each in stubs.values()} - {""})),
         typing=", ".join(word for word in ("Literal", "NoReturn") if any(word in written for written in code)),
-        streams=", ".join(word for word in ("Content", "Stream") if any(f"{word}[" in written for written in code)),
+        streams=", ".join(
+            word for word in ("Content", "Reply", "Stream") if any(f"{word}[" in written for written in code)
+        ),
         uses_models=any("models." in written for written in code),
         uses_uploads=any("UploadedFile" in written for written in code),
     )

@@ -42,7 +42,7 @@ class Stub:
     """One operation as the template writes it.
 
     `query`, `header` and `body` are types that the handler gets, `read` is how the stub reads the body. `framing` is
-    the form of a stream where it is not the usual one.
+    the form of a stream where it is not that of its wire.
     """
 
     function: str
@@ -228,14 +228,12 @@ def _type(media: str, content: Json, operation_id: str) -> str:
             return f"Stream[models.{ref_name(named[0])}]"
     branches = schema.get("oneOf", schema.get("anyOf", [schema]))
     if media == JSON and all("$ref" in branch for branch in branches):
-        return " | ".join(f"models.{ref_name(branch['$ref'])}" for branch in branches)
+        return " | ".join(f"Reply[models.{ref_name(branch['$ref'])}]" for branch in branches)
     raise SystemExit(f"{operation_id}: the {media} reply must name its schema; give it a name in an overlay")
 
 
 def _framing(contents: Json, operation_id: str) -> str:
-    """The name of a stream's framing, where it is not OpenAI's: data alone, and `[DONE]` last."""
-    if _LINES in contents:
-        return "NDJSON"
+    """The name of a stream's framing, where it may not be its wire's: events with names, or without a last one."""
     event = contents.get(_EVENTS, {}).get("schema", {}).get("properties")
     if event is None:  # the schema of what is streamed, and not of an event
         return ""

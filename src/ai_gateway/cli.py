@@ -125,7 +125,7 @@ async def _models(gateway: FastAPI) -> tuple[ListModelsResponse, str]:
     call = Call(operation="listModels", request_id="cli")
     async with gateway.router.lifespan_context(gateway):
         found: ListModelsResponse = await gateway.state.gateway.list_models(call)
-    return found, call.reply_headers.get("x-gateway-models-missing", "")
+    return found, ",".join(call.notes.missing)
 
 
 @app.command()

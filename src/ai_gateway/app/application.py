@@ -113,7 +113,7 @@ class Assembly:
     async def _renew_list(self, settings: Settings, *, same: bool) -> None:
         if same:
             if self.model_list is not None:
-                self.model_list.renew()
+                self.model_list.refresh()
             return
         self.model_list = self._feed(settings)
         if self.model_list is not None:

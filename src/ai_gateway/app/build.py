@@ -25,8 +25,8 @@ from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings, load
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, BodyRoom
-from ai_gateway.contract.render import INTERNAL, Wires, ollama_envelope
 from ai_gateway.contract.route import Direct
+from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.middleware.access_log import AccessLogMiddleware
 from ai_gateway.middleware.cors import CorsMiddleware
@@ -54,10 +54,13 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
     lifecycle = Lifecycle()
     endpoints = [f"{method.upper()} {path}" for path, item in assembly.contract["paths"].items() for method in item]
     ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))
-    wires = Wires({route.path.split("/")[1]: ollama_envelope for route in ollama.routes})
-    app = _bare_app(assembly, lifecycle, wires)
+    openai = openai_routes.build_router(OpenAIHandlers(gateway, access, limits))
+    owners = PathOwners()
+    owners.add(OPENAI, (route.path for route in openai.routes))
+    owners.add(OLLAMA, (route.path for route in ollama.routes))
+    app = _bare_app(assembly, lifecycle, owners)
     admission = Admission(settings.max_in_flight)  # for work; those who ask how we are doing always get an answer
-    app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).behind(admission)
+    app.router.routes += openai.behind(admission)
     app.router.routes += ollama.behind(admission)
     status = StatusHandlers(
         gateway,
@@ -72,7 +75,7 @@ def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = 
     if settings.enable_docs:
         app.router.routes += docs_routes(lambda: assembly.contract, access if settings.docs_require_key else None)
     app.openapi = lambda: assembly.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
-    app.state.wires = wires
+    app.state.path_owners = owners
     app.state.lifecycle = lifecycle
     app.state.gateway = gateway
     app.state.settings = settings
@@ -95,7 +98,7 @@ class _App(FastAPI):
         return app
 
 
-def _bare_app(assembly: Assembly, lifecycle: Lifecycle, wires: Wires) -> FastAPI:
+def _bare_app(assembly: Assembly, lifecycle: Lifecycle, owners: PathOwners) -> FastAPI:
     settings = assembly.settings
 
     @asynccontextmanager
@@ -119,7 +122,7 @@ def _bare_app(assembly: Assembly, lifecycle: Lifecycle, wires: Wires) -> FastAPI
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
-    app.add_middleware(HeadLimitsMiddleware, wires=wires)  # the last that is added is outermost
+    app.add_middleware(HeadLimitsMiddleware, owners=owners)  # the last that is added is outermost
     if settings.cors_origins:
         app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
     for middleware in (AccessLogMiddleware, RequestIdMiddleware):
@@ -156,5 +159,5 @@ async def _unexpected(request: Request, _: Exception) -> Response:
 
 
 def _rendered(request: Request, error: GatewayError) -> Response:
-    wires: Wires = request.app.state.wires
-    return Response(wires.render(request.scope["path"], error), error.status, error.headers, "application/json")
+    owners: PathOwners = request.app.state.path_owners
+    return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")

@@ -1,6 +1,6 @@
 """How the items of a stream stand on the wire: as server-sent events, or one to a line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 # Unicode has more line ends than bytes do, and clients that decode before they split see them inside of texts.
@@ -30,9 +30,12 @@ class Framing:
             return b"event: " + b"".join(event.encode().splitlines()) + b"\n" + self.before + item + self.after
         return self.before + item + self.after
 
+    def all_framed(self, items: Sequence[bytes]) -> bytes:
+        """Several items, on a wire without escapes and names."""
+        return self.before + (self.after + self.before).join(items) + self.after
 
-_EVENTS = b"text/event-stream; charset=utf-8"
-SSE = Framing(_EVENTS, b"data: ", b"\n\n", b"data: [DONE]\n\n")
+
+SSE = Framing(b"text/event-stream; charset=utf-8", b"data: ", b"\n\n", b"data: [DONE]\n\n")
 # The same where the last item says by itself that it is the last one.
 SSE_OPEN = replace(SSE, end=b"")
 EVENTS = replace(SSE_OPEN, named=True)

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
-from ai_gateway.contract.render import Wires
+from ai_gateway.contract.wire import PathOwners
 from ai_gateway.contract.write import send_error
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 
@@ -19,16 +19,16 @@ _NO_HOST = InvalidRequest("This is not a valid HTTP request: send one Host heade
 class HeadLimitsMiddleware:
     """Answers 431 and 400; servers such as uvicorn take heads of any size, and without a Host."""
 
-    def __init__(self, app: ASGIApp, wires: Wires) -> None:
+    def __init__(self, app: ASGIApp, owners: PathOwners) -> None:
         self.app = app
-        self.wires = wires
+        self.owners = owners
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = _refusal(scope) if scope["type"] == "http" else None
         if refusal is None:
             await self.app(scope, receive, send)
         else:
-            await send_error(send, refusal, self.wires.render(scope["path"], refusal), refusal.headers)
+            await send_error(send, refusal, self.owners.render(scope["path"], refusal), refusal.headers)
 
 
 def _refusal(scope: Scope) -> GatewayError | None:

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES
 from ai_gateway.contract.disconnect import Connection
-from ai_gateway.contract.render import openai_envelope
+from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.transport import CorkedTransport
@@ -183,7 +183,7 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.close()  # another answer is half written: a second one would become part of it
             return
-        body = openai_envelope(error)
+        body = OPENAI.render(error)
         head = (
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
             b"connection: close\r\n" % (error.status, _REASONS[error.status], len(body), new_request_id())

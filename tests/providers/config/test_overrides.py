@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from ai_gateway.app.build import get_app
 from ai_gateway.config.settings import ProviderSettings, SettingsError, load
+from ai_gateway.contract.call import DROPPED_HEADER
 from ai_gateway.providers.config.upstreams import ConfiguredUpstream, configured_upstreams
-from ai_gateway.providers.parameters import DROPPED_HEADER
 from tests.support.behaviours import behave
 from tests.support.gateway import run_cli
 from tests.support.upstream import Exchange, Upstream, running_upstream

@@ -49,13 +49,17 @@ def signature(node: ast.AsyncFunctionDef) -> str:
     return f"({ast.unparse(node.args)}) -> {ast.unparse(node.returns)}"
 
 
+def body(model: str) -> str:
+    return f"(self, call: Call, body: models.{model})"
+
+
 def test_every_operation_is_an_abstract_method_with_its_body_parameters_and_reply(lantern: str) -> None:
     found = functions(lantern)
     assert {name: signature(node) for name, node in found.items()} == {
-        "create_verdict": "(self, call: Call, body: models.CreateVerdictRequest) -> models.CreateVerdictResponse",
-        "create_song": "(self, call: Call, body: models.CreateSongRequest) -> models.Song | Stream[models.SongVerse]",
-        "list_lamps": "(self, call: Call) -> models.LampList",
-        "retrieve_lamp": "(self, call: Call, lamp: str) -> models.Lamp",
+        "create_verdict": f"{body('CreateVerdictRequest')} -> Reply[models.CreateVerdictResponse]",
+        "create_song": f"{body('CreateSongRequest')} -> Reply[models.Song] | Stream[models.SongVerse]",
+        "list_lamps": "(self, call: Call) -> Reply[models.LampList]",
+        "retrieve_lamp": "(self, call: Call, lamp: str) -> Reply[models.Lamp]",
     }
     for node in found.values():
         assert [ast.unparse(decorator) for decorator in node.decorator_list] == ["abstractmethod"]
@@ -78,15 +82,15 @@ def test_every_stub_is_served_behind_both_doors_under_one_name(lantern: str) -> 
 def test_a_stub_authorises_before_it_reads_and_answers_last(lantern: str) -> None:
     stub = lantern[lantern.index("    async def create_verdict(exchange") :].split("\n\n", maxsplit=1)[0]
     assert [line.strip() for line in stub.splitlines()[1:]] == [
-        "call = exchange.open()",
+        "exchange.open()",
         "body = await exchange.body(models.CreateVerdictRequest)",
-        "await exchange.answer(handlers.create_verdict(call, body))",
+        "await exchange.answer(handlers.create_verdict(exchange.call, body))",
     ]
 
 
 def test_the_header_comes_first_and_imports_are_what_is_used(lantern: str) -> None:
     assert lantern.startswith("# Header.\n")
-    assert "from ai_gateway.contract.stream import Stream" in lantern
+    assert "from ai_gateway.contract.stream import Reply, Stream" in lantern
     bare = routes(one(requestBody=None))
     assert "Stream" not in bare
     assert "import models" not in bare
@@ -117,10 +121,10 @@ def test_an_operation_that_does_not_say_who_may_call_fails_by_name() -> None:
 
 
 REPLIES: list[tuple[str, Json, str]] = [
-    ("a model", NAMED, "models.Body"),
+    ("a model", NAMED, "Reply[models.Body]"),
     ("text", {"content": {"text/plain": {"schema": {"type": "string"}}}}, "str"),
     ("nothing", {}, "None"),
-    ("model or text", {"content": {**NAMED["content"], "text/plain": {"schema": {}}}}, "models.Body | str"),
+    ("model or text", {"content": {**NAMED["content"], "text/plain": {"schema": {}}}}, "Reply[models.Body] | str"),
     ("bare events", {"content": {"text/event-stream": {"schema": schema_ref("Body")}}}, "Stream[models.Body]"),
     ("events as they arrive", {"content": {"text/event-stream": {"schema": {"properties": {"data": {"anyOf": [
         {"contentSchema": schema_ref("Body")}, {"contentSchema": schema_ref("ErrorResponse")}, {"const": "[DONE]"},
@@ -128,14 +132,14 @@ REPLIES: list[tuple[str, Json, str]] = [
     ("lines", {"content": {"application/x-ndjson": {"schema": {"type": "array", "items": {"anyOf": [
         schema_ref("Body"), schema_ref("FooErrorResponse"),
     ]}}}}}, "Stream[models.Body]"),
-    ("a shared reply", {"$ref": "#/components/responses/Done"}, "models.Body"),
+    ("a shared reply", {"$ref": "#/components/responses/Done"}, "Reply[models.Body]"),
     ("one of several models", {"content": {"application/json": {"schema": {
         "oneOf": [schema_ref("Body"), schema_ref("Other")]
-    }}}}, "models.Body | models.Other"),
+    }}}}, "Reply[models.Body] | Reply[models.Other]"),
     ("a file", {"content": {"audio/mpeg": {"schema": {"type": "string", "format": "binary"}}}},
      "Content[Literal['audio/mpeg']]"),
     ("a file of several types", {"content": {"audio/mpeg": {}, "audio/wav": {}, **NAMED["content"]}},
-     "models.Body | Content[Literal['audio/mpeg', 'audio/wav']]"),
+     "Reply[models.Body] | Content[Literal['audio/mpeg', 'audio/wav']]"),
     ("a file of a range of types", {"content": {"audio/*": {}}}, "Content[str]"),
     ("a text of another kind", {"content": {"text/plain": {}, "text/vtt": {"schema": {"type": "string"}}}},
      "str | Content[Literal['text/vtt']]"),
@@ -184,7 +188,7 @@ def test_the_schema_of_an_event_says_whether_it_has_a_name_and_what_ends_the_str
 ) -> None:
     content = {"text/event-stream": {"schema": event(named=named, done=done)}}
     source = routes(one(responses={"200": {"content": content}}))
-    assert f"await exchange.answer(handlers.create_thing(call, body){said}\n" in source
+    assert f"await exchange.answer(handlers.create_thing(exchange.call, body){said}\n" in source
     assert re.findall(r"framing import (\w+)", source) == list(filter(None, [said[2:-1]]))
 
 
@@ -197,7 +201,7 @@ def test_an_event_that_carries_nothing_fails_by_name() -> None:
 def test_only_a_stream_of_lines_says_its_form() -> None:
     for media, said in (("application/x-ndjson", ", NDJSON)"), ("text/event-stream", ")")):
         source = routes(one(responses={"200": {"content": {media: {"schema": schema_ref("Body")}}}}))
-        assert f"await exchange.answer(handlers.create_thing(call, body){said}\n" in source
+        assert f"await exchange.answer(handlers.create_thing(exchange.call, body){said}\n" in source
         assert ("import NDJSON" in source) == (media == "application/x-ndjson")
 
 
@@ -216,13 +220,13 @@ def test_an_operation_that_only_refuses_never_returns() -> None:
 @pytest.mark.parametrize(("status", "said"), [("200", ")"), ("201", ", status=201)"), ("202", ", status=202)")])
 def test_the_stub_says_which_status_success_has(status: str, said: str) -> None:
     source = routes(one(responses={status: NAMED, "404": NAMED}))
-    assert f"await exchange.answer(handlers.create_thing(call, body){said}\n" in source
+    assert f"await exchange.answer(handlers.create_thing(exchange.call, body){said}\n" in source
 
 
 def test_a_reply_without_content_is_nothing() -> None:
     source = routes(one(responses={"204": {"description": "Gone."}}))
     assert signature(functions(source)["create_thing"]).endswith("-> None")
-    assert "handlers.create_thing(call, body), status=204)" in source
+    assert "handlers.create_thing(exchange.call, body), status=204)" in source
 
 
 @pytest.mark.parametrize(
@@ -307,7 +311,7 @@ def test_query_and_headers_reach_the_handler_as_models_of_their_own() -> None:
     )
     stub = source[source.index("async def create_thing(exchange") :]
     assert [line.strip() for line in stub.splitlines()[1:6]] == [
-        "call = exchange.open()",
+        "exchange.open()",
         'lamp = exchange.path("lamp")',
         "query = exchange.query(models.CreateThingQuery)",
         "header = exchange.header(models.CreateThingHeaders)",

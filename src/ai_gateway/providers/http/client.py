@@ -32,11 +32,18 @@ class UpstreamReply:
 
 
 class Caller(Protocol):
-    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told."""
+    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told.
 
-    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply: ...
+    `spent_s` is how much of the request's time has gone already.
+    """
 
-    def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AbstractAsyncContextManager[OpenStream]: ...
+    async def fetch(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    ) -> UpstreamReply: ...
+
+    def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    ) -> AbstractAsyncContextManager[OpenStream]: ...
 
     async def aclose(self) -> None: ...
 
@@ -56,19 +63,26 @@ class Transport:
         """The upstream's address of a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
-    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply:
+    async def fetch(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told."""
         try:
-            async with asyncio.timeout(self._timeouts.request), self._request(method, path, headers, body) as reply:
+            async with (
+                asyncio.timeout(self._timeouts.request - spent_s),
+                self._request(method, path, headers, body) as reply,
+            ):
                 return UpstreamReply(reply.status, reply.headers, await read_all(self._provider, reply))
         except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
     @asynccontextmanager
-    async def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[OpenStream]:
+    async def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
-            async with asyncio.timeout(self._timeouts.request) as clock:
+            async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
                 async with self._request("POST", path, headers, body) as reply:
                     yield _HttpStream(self._provider, reply, clock, self._timeouts)
         except CLIENT_FAILURES as error:
@@ -143,9 +157,7 @@ async def read_all(provider: str, reply: aiohttp.ClientResponse) -> bytes:
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
     """The error for a connection that ends in the middle of a stream."""
-    return UpstreamStreamTruncated(
-        f"Provider '{provider}' broke the stream off before it was complete.", detail=repr(error)
-    )
+    return UpstreamStreamTruncated.broken_off(provider, detail=repr(error))
 
 
 def path_segments(text: str) -> str:

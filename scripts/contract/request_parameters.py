@@ -39,8 +39,9 @@ def parameter_schemas(document: Json) -> dict[str, Json]:
             if given:
                 found[parameter_model(name, place)] = _object(given, name, document)
     name_inline(found)
+    known = {"components": {"schemas": document["components"]["schemas"] | found}}
     for schema in found.values():
-        _nullable(schema, document)
+        _nullable(schema, known)
     if taken := sorted(found.keys() & document["components"]["schemas"].keys()):
         raise SystemExit(f"{', '.join(taken)}: a schema has the name that a model of parameters needs; rename it")
     return found
@@ -84,7 +85,7 @@ def _nullable(schema: Json, document: Json) -> None:
     """Let every field that may be left out be null, unless its default says what it is then."""
     for name, field in schema.get("properties", {}).items():
         optional = name not in schema.get("required", []) and "default" not in field
-        if optional and "$ref" not in field and not accepts_null(document, field):
+        if optional and not accepts_null(document, field):
             schema["properties"][name] = or_null(field)
 
 

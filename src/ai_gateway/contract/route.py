@@ -19,18 +19,23 @@ from pydantic import BaseModel
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
+from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
 from ai_gateway.contract.budget import Admission, Share
 from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
-from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.contract.framing import Framing
+from ai_gateway.contract.multipart import is_form, read_form
+from ai_gateway.contract.query import read_headers, read_query
+from ai_gateway.contract.stream import Content, Item, Stream
+from ai_gateway.contract.texts import read_fields
+from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
-from ai_gateway.contract.write import STOPPING, send_error, send_reply, send_stream
+from ai_gateway.contract.write import STOPPING, send_content, send_error, send_reply, send_stream
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
-type Answer = BaseModel | Item[Any] | Stream[Any] | str | None
+type Answer = BaseModel | Item[Any] | Stream[Any] | Content[Any] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
 
 # What stands before a path that names its provider.
@@ -96,7 +101,9 @@ class Exchange:
         limits = self.boundary.body_limits
         self.share = Share(limits.room)
         raw = await read_bytes(self.headers, self.receive, limits, self.share)
-        value = parse_json(raw)
+        return self._exact(model, parse_json(raw))
+
+    def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
             self.parsed = value
         return validate(model, self.boundary.complete(self.scope["path_params"].get("provider"), value))
@@ -112,12 +119,42 @@ class Exchange:
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value
 
-    async def answer(self, work: Coroutine[None, None, Answer]) -> None:
-        """Run the handler and write what it returns; stop both as soon as the client leaves."""
+    def query[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The parameters of the query as the exact model."""
+        return read_query(self.scope.get("query_string", b""), model)
+
+    def header[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The headers that the operation declares as the exact model."""
+        return read_headers(self.scope["headers"], model)
+
+    async def form[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The request body, which is a form, as the exact model."""
+        limits = self.boundary.body_limits
+        self.share = Share(limits.room)
+        parts = await read_form(self.headers, self.receive, limits, self.share)
+        return self._exact(model, read_fields(model, parts, others=True))
+
+    async def body_or_form[Body: BaseModel, Form: BaseModel](self, body: type[Body], form: type[Form]) -> Body | Form:
+        """The request body as the exact model of the form that it says it has."""
+        return await self.form(form) if is_form(self.headers) else await self.body(body)
+
+    async def upload(self, *media: str) -> UploadedFile:
+        """The request body as it is, of one of these types."""
+        limits = self.boundary.body_limits
+        self.share = Share(limits.room)
+        return await read_upload(self.headers, self.receive, limits, self.share, media)
+
+    async def answer(
+        self, work: Coroutine[None, None, Answer], framing: Framing | None = None, *, status: int = 200
+    ) -> None:
+        """Run the handler and write what it returns; stop both as soon as the client leaves.
+
+        `framing` is the form of a stream where it is not that of the wire.
+        """
         try:
             with Presence(self.scope, self.receive) as presence:
                 try:
-                    await self._write(await work)
+                    await self._write(await work, framing or self.boundary.wire.framing, status)
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
@@ -125,11 +162,13 @@ class Exchange:
         finally:
             work.close()  # it never ran if the client had left already
 
-    async def _write(self, reply: Answer) -> None:
+    async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, self.call, self._rendered)
+            await send_stream(self._send, reply, self.call, framing, self._rendered)
+        elif isinstance(reply, Content):
+            await send_content(self._send, reply, self.call.notes.headers(), status)
         else:
-            await send_reply(self._send, reply, self.call.notes.headers())
+            await send_reply(self._send, reply, self.call.notes.headers(), status)
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun."""

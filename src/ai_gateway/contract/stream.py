@@ -1,7 +1,7 @@
 """What goes from a provider through the gateway to a client: replies, chunks, and the bytes they came in."""
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -49,8 +49,29 @@ class Verbatim:
     items: Sequence[bytes]
 
 
+def type_of(model: BaseModel) -> str:
+    """The name of an item's event on wires whose events have one: its `type`."""
+    name = getattr(model, "type", None)
+    return name if isinstance(name, str) else ""
+
+
 @dataclass(slots=True, frozen=True)
 class Stream[Model: BaseModel]:
-    """What a streaming operation answers. Whoever writes it to the client closes `items`, however the reply ends."""
+    """What a streaming operation answers. Whoever writes it to the client closes `items`, however the reply ends.
+
+    `event` names each item, where the operation's events have names.
+    """
 
     items: AsyncGenerator[Model | Item[Model] | Verbatim]
+    event: Callable[[BaseModel], str] = type_of
+
+
+@dataclass(slots=True, frozen=True)
+class Content[Media: str]:
+    """A reply that is no JSON, such as speech: bytes of a type that the contract declares, whole or as they are made.
+
+    Whoever writes it closes a generator of `data`, however the reply ends.
+    """
+
+    media: Media
+    data: bytes | AsyncGenerator[bytes] = field(repr=False)

@@ -10,7 +10,6 @@ The contract generates the type `Policies`: mypy names the field that a provider
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 from pydantic import BaseModel
 
@@ -19,7 +18,7 @@ from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
 from ai_gateway.observability.metrics import Event, count
-from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
+from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies, by_field
 
 _KNOWN = frozenset(field for model in OPERATION_OF for field in model.model_fields)
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -31,8 +30,7 @@ class Parameters:
     def __init__(self, provider: str, policies: Policies, unknown: UnknownParams) -> None:
         self._provider = provider
         self._unknown: UnknownParams = unknown
-        # A TypedDict knows its keys one by one only; here they are data.
-        self._policies = cast("Mapping[str, Mapping[str, Policy]]", policies)
+        self._policies = by_field(policies)
         self._dropped = {operation: frozenset(self.fields(operation, "dropped")) for operation in self._policies}
         self._refused = {operation: frozenset(self.fields(operation, "refused")) for operation in self._policies}
         self._missing = {name for name, fields in self._policies.items() if set(fields.values()) == {"refused"}}

@@ -148,6 +148,17 @@ CASES = [
     Case("a map of bounded values", {
         "type": "object", "additionalProperties": {"type": "string", "maxLength": 1},
     }, {"type": "object", "additionalProperties": {"type": "string", "maxLength": 1}}),
+    Case("a constant", {"type": "string", "const": "red"}, {"const": "red"}),
+    Case("a union told apart by a constant", {"oneOf": [schema_ref("Leaf"), schema_ref("Root")]}, {
+        "oneOf": [LEAF, ROOT]
+    }, {"Leaf": {**LEAF, "properties": {"kind": {"const": "leaf"}}}, "Root": ROOT}),
+    Case("a reference that says it leads to an object", {"type": "object", **schema_ref("Root")}, ROOT, {"Root": ROOT}),
+    Case("a reference that says it leads to an object where some do", {"type": "object", **schema_ref("Either")}, {
+        "oneOf": [LEAF, ROOT]
+    }, {"Either": {"oneOf": [schema_ref("Leaf"), schema_ref("Root")]}, "Leaf": LEAF, "Root": ROOT}),
+    Case("an older word for itself", {
+        "$recursiveAnchor": True, "type": "object", "properties": {"a": {"$recursiveRef": "#"}, "b": TEXT},
+    }, {"type": "object", "properties": {"a": {"$ref": "#"}, "b": TEXT}}),
     Case("a closed object", {
         "type": "object", "properties": {"a": TEXT}, "additionalProperties": False
     }, {"type": "object", "properties": {"a": TEXT}, "additionalProperties": False}),
@@ -191,7 +202,7 @@ def test_what_is_normal_stays_as_it_is(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_nothing_that_tools_stumble_over_is_left(case: Case) -> None:
     for schema in subschemas(normal(case)["components"]["schemas"]):
-        assert not {"nullable", "allOf"} & set(schema)
+        assert not {"nullable", "allOf", "const", "$recursiveRef", "$recursiveAnchor"} & set(schema)
         types = schema.get("type")
         assert not (isinstance(types, list) and {"object", "array"} & set(types))
         assert len(schema.get("enum", [])) == len({repr(value) for value in schema.get("enum", [])})
@@ -230,6 +241,22 @@ def test_inline_objects_are_named_after_where_they_stand() -> None:
     assert {"CreateVerdictRequestOptions", "LampPartLamp", "CreateVerdictResponseVerdict"} <= names
     assert "LampList" in names
     assert "Lamp-List" not in names
+
+
+def test_objects_that_bodies_and_replies_describe_in_place_are_named_after_their_operation() -> None:
+    document = one_schema({"type": "object"})
+    inline = {"content": {"application/json": {"schema": {"type": "object", "properties": {"a": TEXT}}}}}
+    document["paths"]["/things"]["post"] |= {"requestBody": inline, "responses": {"200": deepcopy(inline)}}
+    found = normalize(document)
+    operation = found["paths"]["/things"]["post"]
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == schema_ref("CreateThingRequest")
+    assert operation["responses"]["200"]["content"]["application/json"]["schema"] == schema_ref("CreateThingResponse")
+    assert found["components"]["schemas"].keys() == {"CreateThingRequest", "CreateThingResponse"}
+
+
+def test_roots_that_nobody_reaches_stay_with_what_they_need() -> None:
+    document = one_schema({"type": "object"}, **{"Odd-Root": schema_ref("Leaf"), "Leaf": LEAF, "Lost": ROOT})
+    assert normalize(document, ["Odd-Root"])["components"]["schemas"].keys() == {"Body", "OddRoot", "Leaf"}
 
 
 def test_bounded_lists_in_a_union_are_named_after_what_they_hold() -> None:

@@ -3,12 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import UnsupportedValue
 from gateway_contract.openai import models
-from gateway_contract.openai.parameters import Policies, RequestField
+from gateway_contract.openai.parameters import Policies, RequestField, changed, is_request_field
 
 _ABSENT = object()
 _UUID = re.compile(r"(?:req_)?([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
@@ -71,15 +70,7 @@ class Quirks:
         changes: dict[str, Policy] = dict.fromkeys([*self.renamed, *self.left_out, *self.understood], "mapped")
         changes.update((name, "dropped") for name in self.dropped)
         changes.update((name, "refused") for name in self.refused)
-        # A TypedDict knows its keys one by one only; here they are data.
-        decided = cast("Mapping[str, Mapping[str, Policy]]", base)
-        return cast(
-            "Policies",
-            {
-                operation: {name: changes.get(name, policy) for name, policy in fields.items()}
-                for operation, fields in decided.items()
-            },
-        )
+        return changed(base, changes)
 
     def request_id(self, ours: str) -> dict[str, str]:
         """The header that names the request to the upstream, if it takes one."""
@@ -116,16 +107,18 @@ class Quirks:
 
     def _superfluous(self, name: str, value: object) -> bool:
         """Whether the upstream is not to see the field. Null means absent wherever something is done to a field."""
-        touched = cast("Mapping[str, object]", {**self.left_out, **self.renamed})
-        default = cast("Mapping[str, object]", self.left_out).get(name, _ABSENT)
+        if not is_request_field(name):
+            return False
+        touched = name in self.left_out or name in self.renamed
+        default = self.left_out.get(name, _ABSENT)
         means_nothing = type(value) is type(default) and value == default  # 0 is not False here
-        return name in self.understood or (name in touched and value is None) or means_nothing
+        return name in self.understood or (touched and value is None) or means_nothing
 
     def _renamed(self, provider: str, sent: Mapping[str, object]) -> dict[str, object]:
         """The fields under the upstream's names, in the order in which they came."""
         worded: dict[str, object] = {}
         for name, value in sent.items():
-            theirs = cast("Mapping[str, str]", self.renamed).get(name, name)
+            theirs = self.renamed.get(name, name) if is_request_field(name) else name
             other = sent.get(theirs) if theirs != name else None
             if other is not None and other != value:
                 raise UnsupportedValue(

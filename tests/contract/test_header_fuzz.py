@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.contract.raw_cases import GOOD, request
-from tests.contract.test_raw_bytes import Answer, talk
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.raw_http import Answer, talk
 
 KNOWN = [
     *("accept", "accept-encoding", "accept-language", "authorization", "api-key", "x-api-key", "cookie", "origin"),

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from tests.contract.raw_cases import request
-from tests.contract.test_raw_bytes import talk
 from tests.support.gateway import TEST_KEY, LiveGateway
+from tests.support.raw_http import talk
 
 type Json = dict[str, Any]
 

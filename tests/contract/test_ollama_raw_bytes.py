@@ -7,8 +7,8 @@ import pytest
 
 from tests.contract.ollama_raw_cases import BODIES, CHAT, ROWS, good
 from tests.contract.raw_cases import CANARY, LIMIT, Row, request
-from tests.contract.test_raw_bytes import Answer, talk
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.raw_http import Answer, talk
 
 
 @pytest.fixture(scope="module")

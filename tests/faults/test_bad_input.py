@@ -12,9 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.contract.raw_cases import chat, request
-from tests.contract.test_raw_bytes import Answer, talk
 from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.raw_http import Answer, talk
 from tests.support.upstream import Upstream, running_upstream
 
 PATH = "/lab/v1/chat/completions"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.load.calls import ask, connection, head_of, post, reset
+from tests.support.bare_sockets import ask, connection, head_of, post, reset
 from tests.support.behaviours import behave
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Seen, Upstream, running_upstream

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from tests.load.calls import ask, connection, head_of, post
+from tests.support.bare_sockets import ask, connection, head_of, post
 from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream

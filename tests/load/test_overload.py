@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from tests.load.calls import ask, body_of, connection, get, head_of, post
+from tests.support.bare_sockets import ask, body_of, connection, get, head_of, post
 from tests.support.behaviours import behave
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream

@@ -3,8 +3,8 @@
 import httpx2
 import pytest
 
-from tests.contract.test_raw_bytes import Answer, talk
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.raw_http import Answer, talk
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 KEY = {"authorization": f"Bearer {TEST_KEY}"}

@@ -9,9 +9,9 @@ from contextlib import suppress
 import httpx2
 import pytest
 
-from tests.server.test_protocol import BODY, exchange, head
 from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.raw_http import BODY, exchange, head
 from tests.support.upstream import Upstream, running_upstream
 
 ASK = {"messages": [{"role": "user", "content": "Hello"}]}

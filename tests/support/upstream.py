@@ -137,6 +137,11 @@ class Upstream:
         """Answer requests for this model with these exact bytes, then close."""
         self._programmed[model] = pieces
 
+    def forget(self) -> None:
+        """Begin anew: no request has been made, and no model has a program."""
+        self.requests.clear()
+        self._programmed.clear()
+
     def seen(self, model: str) -> list[Seen]:
         return [seen for seen in list(self.requests) if seen.model == model]
 

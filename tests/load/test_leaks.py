@@ -15,21 +15,14 @@ from ai_gateway.app.build import get_app
 from ai_gateway.config.settings import load
 from ai_gateway.server.protocol import HttpProtocol
 from tests.support.bare_sockets import ask, body_of, connection, get, head_of, post, reset
-from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 AT_ONCE = 40
 ABORTED = 0.1
 MODELS = ["good", "good", "good", "sloppy", "sse-crlf", "status-429", "status-500-html", "stream-cut", "html"]
 SHORT = 1_500
 LONG = 10_000
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,26 +2,19 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.bare_sockets import ask, post
-from tests.support.behaviours import behave
 from tests.support.gateway import TEST_KEY, LiveGateway, free_port, running_gateway
 from tests.support.nginx import running_nginx
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 STREAMS = 200
 EVERY_S = 0.05
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 class Replica:

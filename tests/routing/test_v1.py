@@ -11,18 +11,12 @@ import jsonschema_rs
 import openai
 import pytest
 
-from tests.support.behaviours import TEXT, behave
+from tests.support.behaviours import TEXT
 from tests.support.gateway import TEST_KEY, LiveGateway, run_cli, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 ASK: Any = [{"role": "user", "content": "Hello"}]
 KEY = {"authorization": f"Bearer {TEST_KEY}"}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,6 @@ from tests.support.upstream import Upstream, running_upstream
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
 def table(name: str, upstream: Upstream, **more: str) -> str:
     lines = [f'{key} = "{value}"' for key, value in {"base_url": upstream.url, **more}.items()]
     return "\n".join([f"[providers.{name}]", *lines, ""])

@@ -16,8 +16,14 @@ from typing import Self
 
 import psutil
 
+from tests.support.upstream import Upstream
+
 HOST = "127.0.0.1"
+
 TEST_KEY = "sk-test-0123456789abcdef"
+UPSTREAM_KEY = "sk-upstream-5c1e9f7a2b"
+ONE_ATTEMPT = {"MAX_RETRIES": "0", "BREAKER_THRESHOLD": "0"}  # what one answer of an upstream does, and no more
+IMPATIENT = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
 STARTUP_S = 60.0
 SHUTDOWN_S = 20.0
 _BANNER = re.compile(r"^  listening  http://127\.0\.0\.1:(\d+) ", re.MULTILINE)
@@ -65,6 +71,12 @@ class SharedGateways:
         live = self._running[key]
         assert live.process.poll() is None, f"a shared gateway was ended by an earlier test:\n{live.log()}"
         return live
+
+
+def in_front_of(upstream: Upstream) -> dict[str, str]:
+    """The environment of a gateway that has this upstream as `openai` and as `lab`, and asks it once."""
+    addresses = {"OPENAI_BASE_URL": upstream.url, "PROVIDER_LAB_BASE_URL": upstream.url}
+    return {**addresses, "OPENAI_API_KEY": UPSTREAM_KEY, **ONE_ATTEMPT}
 
 
 def free_port() -> int:

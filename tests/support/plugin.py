@@ -16,12 +16,9 @@ from typing import Any
 import pytest
 
 from tests.support.behaviours import behave
-from tests.support.gateway import LiveGateway, SharedGateways, run_cli, running_gateway
+from tests.support.gateway import IMPATIENT, LiveGateway, SharedGateways, in_front_of, run_cli, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
-UPSTREAM_KEY = "sk-upstream-5c1e9f7a2b"
-ONE_ATTEMPT = {"MAX_RETRIES": "0", "BREAKER_THRESHOLD": "0"}  # what one answer of an upstream does, and no more
-IMPATIENT = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
 KINDS = ("unit", "live", "slow", "soak")
 IN_CI = os.environ.get("CI") == "true"
 
@@ -70,12 +67,6 @@ def relay(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGateway
 def impatient(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGateway:
     """The same, but it waits a second for anything."""
     return gateway_for(**in_front_of(shared_upstream), **IMPATIENT)
-
-
-def in_front_of(upstream: Upstream) -> dict[str, str]:
-    """The environment of `relay`, for a test that wants one of its own or with more settings."""
-    addresses = {"OPENAI_BASE_URL": upstream.url, "PROVIDER_LAB_BASE_URL": upstream.url}
-    return {**addresses, "OPENAI_API_KEY": UPSTREAM_KEY, **ONE_ATTEMPT}
 
 
 # -- the kind of a test --
@@ -128,7 +119,7 @@ started: list[str] = []
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "subprocess.Popen" and "ai_gateway" in str(arguments[1]):
+    if event == "subprocess.Popen" and "'-m', 'ai_gateway'" in str(arguments[1]):
         started.append(str(arguments[1]))
 
 

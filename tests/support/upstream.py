@@ -145,7 +145,7 @@ class Upstream:
     def seen(self, model: str) -> list[Seen]:
         return [seen for seen in list(self.requests) if seen.model == model]
 
-    def last(self, model: str, within: float = 5.0) -> Seen:
+    def last(self, model: str, within: float = 15.0) -> Seen:
         """The newest request for this model; waits for the first one."""
         deadline = time.monotonic() + within
         while not (found := self.seen(model)):

@@ -21,7 +21,8 @@ from ai_gateway.config.settings import load
 from ai_gateway.providers.custom.faults import FAULTS
 from tests.support.behaviours import TABLE, behave
 from tests.support.client import BODIES, NO_CERTIFICATES
-from tests.support.gateway import IMPATIENT, LiveGateway, run_cli, running_gateway
+from tests.support.command import run_command
+from tests.support.gateway import IMPATIENT, LiveGateway, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 CLIENT = "ck-Zq7Vb2xM9LwT4pRd8KsY1nHf"
@@ -195,7 +196,9 @@ async def test_a_request_that_holds_keys_in_its_fields_does_not_log_them(
     [{"SERVICE_PORT": "no"}, {"OPENAI_BASE_URL": "ftp://x"}, {"LOG_LEVEL": PROVIDER}, {"ALLOW_ANONYMOUS": CLIENT}],
 )
 def test_a_start_that_is_refused_shows_no_key(wrong: dict[str, str]) -> None:
-    done = run_cli("serve", **{"ALLOWED_API_KEYS": CLIENT, "OPENAI_API_KEY": PROVIDER, **wrong})
+    done = run_command(
+        "serve", **{"SERVICE_PORT": "0", "ALLOWED_API_KEYS": CLIENT, "OPENAI_API_KEY": PROVIDER, **wrong}
+    )
     assert done.returncode == 2
     assert_clean(done.stdout + done.stderr, "the refusal")
     assert "Traceback" not in done.stderr

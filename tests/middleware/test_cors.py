@@ -5,7 +5,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.gateway import TEST_KEY, LiveGateway, run_cli, running_gateway
+from tests.support.command import run_command
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
 PATH = "/custom/v1/chat/completions"
@@ -130,6 +131,6 @@ def test_it_is_off_unless_origins_are_named(gateway: LiveGateway) -> None:
     "value", ["app.example.com", f"{APP}/", f"{APP}/page", "https://*.example.com", "null", "https://"]
 )
 def test_what_is_no_origin_stops_the_start(value: str) -> None:
-    done = run_cli("serve", CORS_ORIGINS=value, SERVICE_PORT="0")
+    done = run_command("serve", CORS_ORIGINS=value, SERVICE_PORT="0")
     assert done.returncode == 2
     assert "CORS_ORIGINS: " in done.stderr

@@ -1,5 +1,6 @@
 """The real gateway as a process of its own: started, watched, and ended as an operator would."""
 
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -43,6 +44,11 @@ class LiveGateway:
 
     def log(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace")
+
+    def records(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's records, or those of one event."""
+        found = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [record for record in found if event in {None, record["event"]}]
 
     def rss(self) -> int:
         """Resident memory in bytes."""

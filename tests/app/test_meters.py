@@ -1,7 +1,7 @@
 """Real faults move the numbers that metrics read."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,7 @@ from ai_gateway.app.build import build
 from ai_gateway.app.configuration import read_configuration
 from ai_gateway.app.meters import Meters
 from ai_gateway.observability.metrics import Event
-from tests.support.behaviours import behave
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 NAMES = iter(f"meter{number}" for number in range(1000))
@@ -40,12 +39,6 @@ class Bench:
         return {
             labels: times - before.get(labels, 0) for labels, times in after.items() if times > before.get(labels, 0)
         }
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Request fields on their way through the gateway to an upstream that remembers what it was sent."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,8 @@ from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
-from tests.support.behaviours import behave
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.anyio
 CHAT, LEGACY, EMBED = "/lab/v1/chat/completions", "/lab/v1/completions", "/lab/v1/embeddings"
 JSON = {"content-type": "application/json"}
 PICKY: Policies = {
@@ -48,12 +46,6 @@ TOOLS = (
 )
 FORMAT = '{"json_schema":{"schema":' + SCHEMA + ',"name":"n"},"type":"json_schema"}'
 OWN = '{"z":{"y":[1.0,2,{"b":null,"a":true}]},"a":9007199254740993,"z2":"é","tiny":5e-324}'
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture

@@ -19,16 +19,11 @@ import psutil
 import pytest
 
 from tests.support.behaviours import TEXT, behave
-from tests.support.gateway import HOST, STARTUP_S, LiveGateway, run_cli, running_gateway
+from tests.support.command import run_command
+from tests.support.gateway import HOST, STARTUP_S, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 def table(name: str, upstream: Upstream, **more: str) -> str:
@@ -181,18 +176,18 @@ def test_the_command_tells_the_gateway_on_a_port(tmp_path: Path, upstream: Upstr
     with configured(path, table("first", upstream)) as live:
         env = {"XDG_CACHE_HOME": str(tmp_path), "GATEWAY_CONFIG": str(path)}
         path.write_text(table("second", upstream), encoding="utf-8")
-        done = run_cli("reload", "--port", str(live.port), **env)
+        done = run_command("reload", "--port", str(live.port), **env)
         assert (done.returncode, done.stderr) == (0, "")
         assert str(live.process.pid) in done.stdout
         eventually(lambda: status(live, "second") == 200)
         path.write_text("max_retries = -1", encoding="utf-8")
-        refused = run_cli("reload", "--port", str(live.port), **env)
+        refused = run_command("reload", "--port", str(live.port), **env)
         assert refused.returncode == 2
         assert "MAX_RETRIES" in refused.stderr
         assert "goes on with what it has" in refused.stderr
         assert records(live, "configuration not reloaded") == []
     path.write_text("", encoding="utf-8")
-    gone = run_cli("reload", "--port", str(live.port), **env)
+    gone = run_command("reload", "--port", str(live.port), **env)
     assert (gone.returncode, "no gateway of this user runs on port" in gone.stderr) == (1, True)
     assert not list(tmp_path.glob("ai-gateway/*.pid"))
 
@@ -300,5 +295,5 @@ def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upst
         worker = psutil.Process(live.process.pid).children()[0]
         worker.terminate()
         worker.wait(10)
-        done = run_cli("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
+        done = run_command("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
         assert (done.returncode, done.stderr) == (0, "")

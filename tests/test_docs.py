@@ -164,13 +164,13 @@ def _quirk_cells(row: ProviderRow) -> list[str]:
     besides += [] if quirks.token_arrays else ["embeds texts only"]
     besides += ["may list models as an array"] if quirks.bare_model_list else []
     besides += [] if quirks.nulls else ["takes no nulls"]
-    besides += ["`max_completion_tokens` for callers of other wires"] if quirks.newer_limit else []
-    besides += ["`reasoning_effort` none for every model"] if quirks.effort_none else []
+    besides += ["`max_completion_tokens` for callers of other wires"] if quirks.max_completion_tokens_only else []
+    besides += ["`reasoning_effort` none for every model"] if quirks.accepts_effort_none else []
     besides += ["takes UUIDs as request ids only"] if quirks.uuid_request_ids else []
     return [
         ", ".join(f"`{ours}` to `{theirs}`" for ours, theirs in quirks.renamed.items()),
-        ", ".join(f"`{name}` {json.dumps(value)}" for name, value in quirks.left_out.items()),
-        ", ".join(f"`{name}`" for name in sorted(quirks.understood)),
+        ", ".join(f"`{name}` {json.dumps(value)}" for name, value in quirks.omit_when_default.items()),
+        ", ".join(f"`{name}`" for name in sorted(quirks.handled_here)),
         ", ".join(f"`{name}`" for name in sorted(quirks.dropped)),
         "; ".join(besides),
     ]

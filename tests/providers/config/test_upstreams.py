@@ -41,7 +41,7 @@ def test_another_address_needs_the_key_too() -> None:
 )
 def test_what_only_openai_itself_has_is_asked_of_no_other_server(address: str, *, newer: bool) -> None:
     upstreams = configured({"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "k"})
-    assert upstreams["openai"].row.quirks.newer_limit is newer
+    assert upstreams["openai"].row.quirks.max_completion_tokens_only is newer
 
 
 def test_a_provider_of_ones_own_comes_from_the_environment_or_the_file() -> None:

@@ -115,7 +115,7 @@ def _at(base_url: str, row: ProviderRow) -> ProviderRow:
     """The row for that address: another server under the name need not have what is new in the provider's models."""
     if base_url.rstrip("/") == row.base_url.rstrip("/"):
         return row
-    return replace(row, quirks=replace(row.quirks, newer_limit=False))
+    return replace(row, quirks=replace(row.quirks, max_completion_tokens_only=False))
 
 
 def _secret(key: str) -> SecretStr | None:

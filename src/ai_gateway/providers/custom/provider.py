@@ -1,4 +1,4 @@
-"""The built-in provider: deterministic, offline, and able to do everything the contract describes."""
+"""The built-in mock provider: deterministic, offline, and complete for every operation of the contract."""
 
 from collections.abc import AsyncGenerator
 from typing import Final, override
@@ -11,15 +11,15 @@ from ai_gateway.providers.custom.parameters import POLICIES
 from gateway_contract.openai import models
 
 MODELS: Final = ("custom-chat", "custom-completion", "custom-embedding")
-"""The ids listed. Any other id works the same; fault models are left out, so that nobody picks one from a menu."""
+"""The listed ids. Any other id works the same; fault models are not listed, so that no client picks one by accident."""
 
-_CREATED = 1_767_225_600  # the first second of 2026: a constant, so that the list is the same everywhere
+_CREATED = 1_767_225_600  # 2026-01-01T00:00:00Z: a constant, so that the list is the same everywhere
 
 
 class CustomProvider(Provider):
-    """A public test double: the same request gets the same reply, on every operation and option.
+    """A public test double: the same request gets the same response, on every operation and option.
 
-    Nothing of it can be out of reach, and its faults are there to be seen: it is never asked twice.
+    It is not remote, so it is never retried: its faults have to reach the client.
     """
 
     is_remote = False
@@ -34,14 +34,14 @@ class CustomProvider(Provider):
     @override
     async def retrieve_model(self, attempt: Attempt, model: str) -> models.Model:
         if faults.find(model).model == faults.NOT_FOUND:
-            await faults.befall(model)
+            await faults.raise_fault(model)
         return _model(model)
 
     @override
     async def create_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
-        await faults.befall(body.model)
+        await faults.raise_fault(body.model)
         return chat.reply(body)
 
     @override
@@ -54,7 +54,7 @@ class CustomProvider(Provider):
     async def create_completion(
         self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> models.CreateCompletionResponse:
-        await faults.befall(body.model)
+        await faults.raise_fault(body.model)
         return completion.reply(body)
 
     @override
@@ -67,7 +67,7 @@ class CustomProvider(Provider):
     async def create_embeddings(
         self, attempt: Attempt, body: models.CreateEmbeddingRequest
     ) -> models.CreateEmbeddingResponse:
-        await faults.befall(body.model)
+        await faults.raise_fault(body.model)
         return embeddings.reply(body)
 
 

@@ -139,7 +139,7 @@ class OpenAICompatible(HttpProvider):
             kept = body.model_fields_set | (body.model_extra or {}).keys()
             fields = {name: value for name, value in parsed.items() if name in kept}
             fields["model"] = body.model
-        return self._quirks.worded(self.name, fields)
+        return self._quirks.encode(self.name, fields)
 
     def _headers(self, attempt: Attempt, accept: str) -> dict[str, str]:
         return {"accept": accept, "content-type": JSON, **self._quirks.request_id(attempt.request_id)}

@@ -19,8 +19,10 @@ import pytest
 
 from ai_gateway import errors
 from ai_gateway.config import constants
-from ai_gateway.config.settings import ALIASES, ProviderSettings, Settings, load
-from ai_gateway.conform.rules import RULES
+from ai_gateway.config.settings import FILE_ONLY, ProviderSettings, Settings, marked
+from ai_gateway.config.sources import ALIASES, read_settings, read_sources
+from ai_gateway.conform import rules
+from ai_gateway.conform.rules import RULES, Rule
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.config.upstreams import configured_upstreams
 from ai_gateway.providers.custom.faults import FAULTS
@@ -30,6 +32,7 @@ from ai_gateway.providers.upstream import ProviderRow
 from ai_gateway.routing.rules import read_rules
 from ai_gateway.translate.ollama_chat.policies import OPTIONS, POLICIES
 from scripts.parameters import PAGE, page
+from scripts.rules import page as rules_page
 from tests.support.gateway import LiveGateway, running_gateway
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +110,7 @@ def test_the_sample_environment_changes_nothing_as_it_is_and_holds_the_defaults(
     told: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
     for name in told.keys() & SETTINGS.keys():
         assert told[name] == _default(name)
-    assert SETTINGS.keys() - told.keys() == {"PROVIDERS", "PROVIDER_CONFORMANCE", "ALIASES", "ROUTES"}
+    assert SETTINGS.keys() - told.keys() == {name.upper() for name in marked(FILE_ONLY)}
 
 
 def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -115,8 +118,8 @@ def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_CONFIG", str(ROOT / "examples" / "gateway.toml"))
-    settings = load()
-    names = [upstream.name for upstream in configured_upstreams(settings.providers, {"BACKUP_API_KEY": "secret"})]
+    settings = read_settings(read_sources())
+    names = [upstream.name for upstream in configured_upstreams(settings, {"BACKUP_API_KEY": "secret"})]
     assert names == ["lab", "backup"]
     rules = read_rules(settings, names)
     assert rules.aliases.follow("small") == "lab/llama-3.1-8b"
@@ -130,7 +133,7 @@ def test_every_configuration_file_shown_is_valid(path: str, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for block in _blocks(path, "toml"):
         (tmp_path / "gateway.toml").write_text(block, encoding="utf-8")
-        assert load().providers
+        assert read_settings(read_sources()).providers
 
 
 def test_fixed_limits_are_the_documented_ones() -> None:
@@ -487,18 +490,19 @@ def _node() -> str:
     return found
 
 
-_CONFORM = ("rules", "reply", "stream", "tool_calls", "whole", "embeddings")
-
 # --- conformance -----------------------------------------------------------------------------------------------------
 
 
-def test_every_rule_of_conformance_is_documented_and_no_other() -> None:
-    source = "".join(_text(f"src/ai_gateway/conform/{name}.py") for name in _CONFORM)
-    named = set(
-        re.findall(
-            r'"((?:fill|fix|map|drop|join|spell|say|finish|keep|move|sort|number|name|recode|message)-[a-z-]+)"', source
-        )
+def test_the_rules_of_conformance_are_those_of_the_registry() -> None:
+    text = _text("docs/conformance.md")
+    assert rules_page(text) == text, "run make docs"
+    assert set(RULES) <= set(_rows("docs/conformance.md"))
+
+
+def test_every_rule_of_the_registry_is_applied_somewhere() -> None:
+    names = {name for name, value in vars(rules).items() if isinstance(value, Rule)}
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py") if path.name != "rules.py"
     )
-    assert {name for rules in RULES.values() for name in rules} <= named
-    documented = set(_rows("docs/conformance.md")) - {"Rule", "Mode", "---", "repair", "enforce", "observe"}
-    assert documented == named | {"unrepairable"}
+    assert {name for name in names if not re.search(rf"\b{name}\b", source)} == set()
+    assert len(names) == len(RULES)

@@ -6,21 +6,15 @@ from functools import partial
 import ollama
 import pytest
 
-from tests.support.behaviours import TEXT, WORDS, behave
+from tests.support.behaviours import TEXT, WORDS
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.ollama_client import Client, close, connect, lines, refusal, settle
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 
 MODEL = "custom-chat"
 ASK = [{"role": "user", "content": "Tell me about the tides, please."}]
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as fake:
-        yield fake
 
 
 @pytest.fixture(scope="module")

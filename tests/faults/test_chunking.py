@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tests.support.behaviours import behave
-from tests.support.gateway import TEST_KEY, running_gateway
-from tests.support.upstream import Upstream, head, running_upstream
+from tests.support.client import client_of
+from tests.support.gateway import LiveGateway
+from tests.support.upstream import Upstream, head
 
 HEAD = head(200, {"content-type": "text/event-stream", "connection": "close"})
 
@@ -42,19 +42,9 @@ labels = count()
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(upstream: Upstream) -> Iterator[httpx2.Client]:
-    settings_of = {"ALLOWED_API_KEYS": TEST_KEY, "PROVIDER_LAB_BASE_URL": upstream.url}
-    headers = {"authorization": f"Bearer {TEST_KEY}"}
-    with running_gateway(**settings_of) as live:
-        url = f"{live.base_url}/lab/v1/"
-        with httpx2.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as http:
-            yield http
+def client(relay: LiveGateway) -> Iterator[httpx2.Client]:
+    with client_of(relay, "/lab/v1/") as http:
+        yield http
 
 
 def relayed(client: httpx2.Client, upstream: Upstream, *pieces: bytes) -> str:

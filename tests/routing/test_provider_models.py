@@ -8,7 +8,7 @@ from typing import override
 import anyio
 import pytest
 
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import UpstreamUnreachable
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
@@ -35,7 +35,7 @@ class Slow(Provider):
         self.broken = False
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
         self.asked += 1
         await anyio.sleep(self.delay)
         if self.broken:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.config.settings import RouteSettings, Settings
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import ModelNotFound, ProviderNotFound
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
@@ -32,7 +32,7 @@ class Lister(Provider):
         self.asked = 0
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
         self.asked += 1
         data = [models.Model(id=id_, object="model", created=7, owned_by=f"{self.name}-inc") for id_ in self.ids]
         return models.ListModelsResponse(object="list", data=data)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.route import Boundary, ContractRouter, Exchange
+from ai_gateway.contract.stream import Reply
 from gateway_contract.gateway import models
 
 
@@ -15,7 +16,7 @@ class Handlers(Boundary, Protocol):
     """Every operation of the contract. Subclass it; mypy names whatever is missing."""
 
     @abstractmethod
-    async def get_service_info(self, call: Call) -> models.ServiceInfo | str:
+    async def get_service_info(self, call: Call) -> Reply[models.ServiceInfo] | str:
         """Service information."""
 
     @abstractmethod
@@ -23,7 +24,7 @@ class Handlers(Boundary, Protocol):
         """Check that the service answers."""
 
     @abstractmethod
-    async def get_liveness(self, call: Call) -> models.Liveness:
+    async def get_liveness(self, call: Call) -> Reply[models.Liveness]:
         """Whether the process is alive."""
 
     @abstractmethod
@@ -31,7 +32,7 @@ class Handlers(Boundary, Protocol):
         """Whether the process is alive, for probes that read no body."""
 
     @abstractmethod
-    async def get_health(self, call: Call) -> models.HealthReport:
+    async def get_health(self, call: Call) -> Reply[models.HealthReport]:
         """State of the gateway."""
 
     @abstractmethod
@@ -39,7 +40,7 @@ class Handlers(Boundary, Protocol):
         """Whether the gateway is up, for probes that read no body."""
 
     @abstractmethod
-    async def get_readiness(self, call: Call) -> models.Readiness:
+    async def get_readiness(self, call: Call) -> Reply[models.Readiness]:
         """Whether to send traffic here."""
 
     @abstractmethod
@@ -47,11 +48,11 @@ class Handlers(Boundary, Protocol):
         """Whether to send traffic here, for probes that read no body."""
 
     @abstractmethod
-    async def get_version(self, call: Call) -> models.VersionInfo:
+    async def get_version(self, call: Call) -> Reply[models.VersionInfo]:
         """Build information."""
 
     @abstractmethod
-    async def list_parameters(self, call: Call) -> models.ParameterLedger:
+    async def list_parameters(self, call: Call) -> Reply[models.ParameterLedger]:
         """Parameter policies for every request field."""
 
 
@@ -61,52 +62,52 @@ def build_router(handlers: Handlers) -> ContractRouter:
 
     @router.operation("GET", "/", "getServiceInfo", "none")
     async def get_service_info(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.get_service_info(call))
+        exchange.open()
+        await exchange.answer(handlers.get_service_info(exchange.call))
 
     @router.operation("HEAD", "/", "headServiceInfo", "none")
     async def head_service_info(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.head_service_info(call))
+        exchange.open()
+        await exchange.answer(handlers.head_service_info(exchange.call))
 
     @router.operation("GET", "/healthz", "getLiveness", "none")
     async def get_liveness(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.get_liveness(call))
+        exchange.open()
+        await exchange.answer(handlers.get_liveness(exchange.call))
 
     @router.operation("HEAD", "/healthz", "headLiveness", "none")
     async def head_liveness(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.head_liveness(call))
+        exchange.open()
+        await exchange.answer(handlers.head_liveness(exchange.call))
 
     @router.operation("GET", "/health", "getHealth", "optional")
     async def get_health(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.get_health(call))
+        exchange.open()
+        await exchange.answer(handlers.get_health(exchange.call))
 
     @router.operation("HEAD", "/health", "headHealth", "none")
     async def head_health(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.head_health(call))
+        exchange.open()
+        await exchange.answer(handlers.head_health(exchange.call))
 
     @router.operation("GET", "/ready", "getReadiness", "none")
     async def get_readiness(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.get_readiness(call))
+        exchange.open()
+        await exchange.answer(handlers.get_readiness(exchange.call))
 
     @router.operation("HEAD", "/ready", "headReadiness", "none")
     async def head_readiness(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.head_readiness(call))
+        exchange.open()
+        await exchange.answer(handlers.head_readiness(exchange.call))
 
     @router.operation("GET", "/v1/version", "getVersion")
     async def get_version(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.get_version(call))
+        exchange.open()
+        await exchange.answer(handlers.get_version(exchange.call))
 
     @router.operation("GET", "/v1/parameters", "listParameters")
     async def list_parameters(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.list_parameters(call))
+        exchange.open()
+        await exchange.answer(handlers.list_parameters(exchange.call))
 
     return router

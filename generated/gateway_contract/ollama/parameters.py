@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict, TypeGuard, cast, get_args
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.types import Policy
+from ai_gateway.contract.types import FieldPolicies, Policy, PolicyTable
 from gateway_contract.ollama import models
 
 
@@ -105,6 +105,8 @@ type RequestField = Literal[
 ]
 """The name of any request field."""
 
+REQUEST_FIELDS: Final[frozenset[str]] = frozenset(get_args(RequestField.__value__))
+
 
 OPERATION_OF: Final[dict[type[BaseModel], str]] = {
     models.OllamaGenerateRequest: "ollamaGenerate",
@@ -116,3 +118,25 @@ OPERATION_OF: Final[dict[type[BaseModel], str]] = {
 
 CLOSED: Final[frozenset[str]] = frozenset([])
 """The operations whose bodies take no fields but their own."""
+
+
+def by_field(policies: Policies) -> PolicyTable:
+    """The policies as data: each operation's fields with their policy."""
+    return cast("PolicyTable", policies)
+
+
+def changed(policies: Policies, changes: FieldPolicies) -> Policies:
+    """The policies with those of `changes`, in every operation that has the field."""
+    table = by_field(policies).items()
+    return cast(
+        "Policies",
+        {
+            operation: {name: changes.get(name, policy) for name, policy in fields.items()}
+            for operation, fields in table
+        },
+    )
+
+
+def is_request_field(name: str) -> TypeGuard[RequestField]:
+    """Whether a request of any operation has a field of this name."""
+    return name in REQUEST_FIELDS

@@ -7,9 +7,8 @@ from abc import abstractmethod
 from typing import NoReturn, Protocol
 
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.framing import NDJSON
 from ai_gateway.contract.route import Boundary, ContractRouter, Exchange
-from ai_gateway.contract.stream import Stream
+from ai_gateway.contract.stream import Reply, Stream
 from gateway_contract.ollama import models
 
 
@@ -19,21 +18,21 @@ class Handlers(Boundary, Protocol):
     @abstractmethod
     async def ollama_generate(
         self, call: Call, body: models.OllamaGenerateRequest
-    ) -> models.OllamaGenerateResponse | Stream[models.OllamaGenerateStreamEvent]:
+    ) -> Reply[models.OllamaGenerateResponse] | Stream[models.OllamaGenerateStreamEvent]:
         """Generate a text, as Ollama does."""
 
     @abstractmethod
     async def ollama_chat(
         self, call: Call, body: models.OllamaChatRequest
-    ) -> models.OllamaChatResponse | Stream[models.OllamaChatStreamEvent]:
+    ) -> Reply[models.OllamaChatResponse] | Stream[models.OllamaChatStreamEvent]:
         """Create a chat response, as Ollama does."""
 
     @abstractmethod
-    async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> models.OllamaEmbedResponse:
+    async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> Reply[models.OllamaEmbedResponse]:
         """Create embeddings, as Ollama does."""
 
     @abstractmethod
-    async def ollama_list(self, call: Call) -> models.OllamaListResponse:
+    async def ollama_list(self, call: Call) -> Reply[models.OllamaListResponse]:
         """List models, as Ollama does."""
 
     @abstractmethod
@@ -41,15 +40,15 @@ class Handlers(Boundary, Protocol):
         """Check that models can be listed."""
 
     @abstractmethod
-    async def ollama_ps(self, call: Call) -> models.OllamaPsResponse:
+    async def ollama_ps(self, call: Call) -> Reply[models.OllamaPsResponse]:
         """List loaded models."""
 
     @abstractmethod
-    async def ollama_show(self, call: Call, body: models.OllamaShowRequest) -> models.OllamaShowResponse:
+    async def ollama_show(self, call: Call, body: models.OllamaShowRequest) -> Reply[models.OllamaShowResponse]:
         """Show one model, as Ollama does."""
 
     @abstractmethod
-    async def ollama_version(self, call: Call) -> models.OllamaVersionResponse:
+    async def ollama_version(self, call: Call) -> Reply[models.OllamaVersionResponse]:
         """The version of Ollama whose API is implemented."""
 
     @abstractmethod
@@ -59,7 +58,7 @@ class Handlers(Boundary, Protocol):
     @abstractmethod
     async def ollama_embeddings(
         self, call: Call, body: models.OllamaEmbeddingsRequest
-    ) -> models.OllamaEmbeddingsResponse:
+    ) -> Reply[models.OllamaEmbeddingsResponse]:
         """Create an embedding, for older clients."""
 
     @abstractmethod
@@ -97,94 +96,94 @@ def build_router(handlers: Handlers) -> ContractRouter:
 
     @router.operation("POST", "/api/generate", "ollamaGenerate")
     async def ollama_generate(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.OllamaGenerateRequest)
-        await exchange.answer(handlers.ollama_generate(call, body), NDJSON)
+        await exchange.answer(handlers.ollama_generate(exchange.call, body))
 
     @router.operation("POST", "/api/chat", "ollamaChat")
     async def ollama_chat(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.OllamaChatRequest)
-        await exchange.answer(handlers.ollama_chat(call, body), NDJSON)
+        await exchange.answer(handlers.ollama_chat(exchange.call, body))
 
     @router.operation("POST", "/api/embed", "ollamaEmbed")
     async def ollama_embed(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.OllamaEmbedRequest)
-        await exchange.answer(handlers.ollama_embed(call, body))
+        await exchange.answer(handlers.ollama_embed(exchange.call, body))
 
     @router.operation("GET", "/api/tags", "ollamaList")
     async def ollama_list(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_list(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_list(exchange.call))
 
     @router.operation("HEAD", "/api/tags", "ollamaHeadTags")
     async def ollama_head_tags(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_head_tags(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_head_tags(exchange.call))
 
     @router.operation("GET", "/api/ps", "ollamaPs")
     async def ollama_ps(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_ps(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_ps(exchange.call))
 
     @router.operation("POST", "/api/show", "ollamaShow")
     async def ollama_show(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.OllamaShowRequest)
-        await exchange.answer(handlers.ollama_show(call, body))
+        await exchange.answer(handlers.ollama_show(exchange.call, body))
 
     @router.operation("GET", "/api/version", "ollamaVersion")
     async def ollama_version(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_version(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_version(exchange.call))
 
     @router.operation("HEAD", "/api/version", "ollamaHeadVersion")
     async def ollama_head_version(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_head_version(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_head_version(exchange.call))
 
     @router.operation("POST", "/api/embeddings", "ollamaEmbeddings")
     async def ollama_embeddings(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.OllamaEmbeddingsRequest)
-        await exchange.answer(handlers.ollama_embeddings(call, body))
+        await exchange.answer(handlers.ollama_embeddings(exchange.call, body))
 
     @router.operation("POST", "/api/pull", "ollamaPull")
     async def ollama_pull(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_pull(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_pull(exchange.call))
 
     @router.operation("POST", "/api/push", "ollamaPush")
     async def ollama_push(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_push(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_push(exchange.call))
 
     @router.operation("POST", "/api/create", "ollamaCreate")
     async def ollama_create(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_create(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_create(exchange.call))
 
     @router.operation("POST", "/api/copy", "ollamaCopy")
     async def ollama_copy(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_copy(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_copy(exchange.call))
 
     @router.operation("DELETE", "/api/delete", "ollamaDelete")
     async def ollama_delete(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.ollama_delete(call))
+        exchange.open()
+        await exchange.answer(handlers.ollama_delete(exchange.call))
 
     @router.operation("POST", "/api/blobs/{digest:path}", "ollamaCreateBlob")
     async def ollama_create_blob(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         digest = exchange.path("digest", r"^[^\x00]+$")
-        await exchange.answer(handlers.ollama_create_blob(call, digest))
+        await exchange.answer(handlers.ollama_create_blob(exchange.call, digest))
 
     @router.operation("HEAD", "/api/blobs/{digest:path}", "ollamaHeadBlob")
     async def ollama_head_blob(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         digest = exchange.path("digest", r"^[^\x00]+$")
-        await exchange.answer(handlers.ollama_head_blob(call, digest))
+        await exchange.answer(handlers.ollama_head_blob(exchange.call, digest))
 
     return router

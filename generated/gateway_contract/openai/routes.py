@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.route import Boundary, ContractRouter, Exchange
-from ai_gateway.contract.stream import Stream
+from ai_gateway.contract.stream import Reply, Stream
 from gateway_contract.openai import models
 
 
@@ -18,25 +18,27 @@ class Handlers(Boundary, Protocol):
     @abstractmethod
     async def create_chat_completion(
         self, call: Call, body: models.CreateChatCompletionRequest
-    ) -> models.CreateChatCompletionResponse | Stream[models.CreateChatCompletionStreamResponse]:
+    ) -> Reply[models.CreateChatCompletionResponse] | Stream[models.CreateChatCompletionStreamResponse]:
         """Create a chat completion."""
 
     @abstractmethod
     async def create_completion(
         self, call: Call, body: models.CreateCompletionRequest
-    ) -> models.CreateCompletionResponse | Stream[models.CreateCompletionStreamResponse]:
+    ) -> Reply[models.CreateCompletionResponse] | Stream[models.CreateCompletionStreamResponse]:
         """Create a completion."""
 
     @abstractmethod
-    async def create_embedding(self, call: Call, body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
+    async def create_embedding(
+        self, call: Call, body: models.CreateEmbeddingRequest
+    ) -> Reply[models.CreateEmbeddingResponse]:
         """Create embeddings."""
 
     @abstractmethod
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def list_models(self, call: Call) -> Reply[models.ListModelsResponse]:
         """List models."""
 
     @abstractmethod
-    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+    async def retrieve_model(self, call: Call, model: str) -> Reply[models.Model]:
         """Show one model."""
 
 
@@ -47,35 +49,35 @@ def build_router(handlers: Handlers) -> ContractRouter:
     @router.operation("POST", "/{provider}/v1/chat/completions", "createChatCompletion")
     @router.operation("POST", "/v1/chat/completions", "createChatCompletion")
     async def create_chat_completion(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.CreateChatCompletionRequest)
-        await exchange.answer(handlers.create_chat_completion(call, body))
+        await exchange.answer(handlers.create_chat_completion(exchange.call, body))
 
     @router.operation("POST", "/{provider}/v1/completions", "createCompletion")
     @router.operation("POST", "/v1/completions", "createCompletion")
     async def create_completion(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.CreateCompletionRequest)
-        await exchange.answer(handlers.create_completion(call, body))
+        await exchange.answer(handlers.create_completion(exchange.call, body))
 
     @router.operation("POST", "/{provider}/v1/embeddings", "createEmbedding")
     @router.operation("POST", "/v1/embeddings", "createEmbedding")
     async def create_embedding(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         body = await exchange.body(models.CreateEmbeddingRequest)
-        await exchange.answer(handlers.create_embedding(call, body))
+        await exchange.answer(handlers.create_embedding(exchange.call, body))
 
     @router.operation("GET", "/{provider}/v1/models", "listModels")
     @router.operation("GET", "/v1/models", "listModels")
     async def list_models(exchange: Exchange) -> None:
-        call = exchange.open()
-        await exchange.answer(handlers.list_models(call))
+        exchange.open()
+        await exchange.answer(handlers.list_models(exchange.call))
 
     @router.operation("GET", "/{provider}/v1/models/{model:path}", "retrieveModel")
     @router.operation("GET", "/v1/models/{model:path}", "retrieveModel")
     async def retrieve_model(exchange: Exchange) -> None:
-        call = exchange.open()
+        exchange.open()
         model = exchange.path("model", r"^[^\x00]+$")
-        await exchange.answer(handlers.retrieve_model(call, model))
+        await exchange.answer(handlers.retrieve_model(exchange.call, model))
 
     return router

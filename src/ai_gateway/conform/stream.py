@@ -8,20 +8,23 @@ Chunks that are legal already pass through as they are. A chunk that is not is c
 the bytes it came in for its own.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from pydantic import MISSING
 
-from ai_gateway.conform.tool_calls import Report, ToolCalls
-from ai_gateway.errors import UpstreamStreamTruncated
+from ai_gateway.conform import rules
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.rules import Report
+from ai_gateway.conform.tool_calls import ToolCalls
+from ai_gateway.contract.stream import DONE, Arrived, Item, Packet
+from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
 ChatChunk = models.CreateChatCompletionStreamResponse
-# What the contract allows and clients stumble over all the same: mended, but no reason to refuse a reply.
-MANNERS = frozenset({"finish-with-calls", "drop-usage", "move-usage"})
 CompletionChunk = models.CreateCompletionStreamResponse
+type _Choice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
 
 
 @dataclass(slots=True)
@@ -34,29 +37,22 @@ class ChoiceState:
 
 
 class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
-    """What a stream has said so far. `report` is told the name of each rule that had to be applied.
+    """What a stream has said so far. `report` is called with each rule that had to be applied.
 
-    `terminated` says whether the provider has declared the stream to be over, which it may do with fewer choices than
-    were asked for; `request_id` is what made-up ids are made from.
+    `terminated` is set once the provider has declared the stream to be over, which it may do with fewer choices than
+    were requested. `usage` is what it has counted, whether the caller wants it or not. `request_id` is what made-up
+    ids are made from.
     """
 
-    def __init__(
-        self,
-        choices: int,
-        *,
-        include_usage: bool,
-        report: Report,
-        terminated: Callable[[], bool] = lambda: True,
-        request_id: str = "",
-    ) -> None:
+    def __init__(self, choices: int, *, include_usage: bool, report: Report, request_id: str = "") -> None:
+        self.terminated = False
+        self.usage: models.CompletionUsage | None = None
         self._known = choices
         self._include_usage = include_usage
         self._report = report
-        self._terminated = terminated
         self._request_id = request_id
         self._head: Chunk | None = None
         self._choices: dict[int, ChoiceState] = {}
-        self._usage: models.CompletionUsage | None = None
         self._early: list[Chunk] = []
 
     def early(self) -> list[Chunk]:
@@ -66,8 +62,18 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         early, self._early = self._early, []
         return [self._without_usage(self._stable(chunk)) for chunk in early]
 
+    def legal(self, item: Item[Chunk]) -> Iterator[Item[Chunk]]:
+        """What to send for a chunk, together with what had to wait for it."""
+        chunk = self.take(item.model)
+        for early in self.early():
+            yield Item(early)
+        if chunk is item.model:
+            yield item
+        elif chunk is not None:
+            yield Item(chunk)
+
     def take(self, chunk: Chunk) -> Chunk | None:
-        """What to send for a chunk: itself, a mended copy, or nothing."""
+        """What to send for a chunk: itself, a repaired copy, or nothing."""
         if self._goes_on(chunk):
             return chunk
         if self._head is None and not chunk.choices and not isinstance(chunk.usage, models.CompletionUsage):
@@ -78,12 +84,11 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         chunk = self._legal_choices(chunk)
         usage = chunk.usage
         if isinstance(usage, models.CompletionUsage):
-            self._usage = usage
+            self.usage = usage
             if not chunk.choices:
-                if not self._include_usage:
-                    self._report("drop-usage")
                 return None
-            self._report("move-usage" if self._include_usage else "drop-usage")
+            if self._include_usage:
+                self._report(rules.MOVE_USAGE)
         elif not chunk.choices and had_choices:
             return None  # nothing legal was left of it
         return self._without_usage(chunk)
@@ -93,7 +98,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         head = self._head
         if head is None or isinstance(chunk.usage, models.CompletionUsage) or len(chunk.choices) != 1:
             return False
-        if self._include_usage and "usage" not in chunk.model_fields_set:
+        if self._include_usage is not ("usage" in chunk.model_fields_set):
             return False
         choice = chunk.choices[0]
         state = self._choices.get(choice.index)
@@ -106,12 +111,12 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     def end(self) -> Chunk | None:
         """The last chunk, if usage was asked for and came. Raises UpstreamStreamTruncated."""
-        whole = len(self._choices) == self._known or (self._terminated() and self._choices)
+        whole = len(self._choices) == self._known or (self.terminated and self._choices)
         if not whole or not all(choice.finished for choice in self._choices.values()):
-            raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
-        if self._usage is None or not self._include_usage or self._head is None:
+            raise UpstreamStreamTruncated.ended()
+        if self.usage is None or not self._include_usage or self._head is None:
             return None
-        return self._head.model_copy(update={"choices": [], "usage": self._usage})
+        return self._head.model_copy(update={"choices": [], "usage": self.usage})
 
     def _stable(self, chunk: Chunk) -> Chunk:
         head = self._head
@@ -120,7 +125,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             return chunk
         if chunk.id == head.id and chunk.model == head.model and chunk.created == head.created:
             return chunk
-        self._report("keep-head")
+        self._report(rules.KEEP_HEAD)
         return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})
 
     def _without_usage(self, chunk: Chunk) -> Chunk:
@@ -128,7 +133,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             if chunk.usage is None and "usage" in chunk.model_fields_set:
                 return chunk
             return chunk.model_copy(update={"usage": None})  # null until the last chunk, where it was asked for
-        if chunk.usage is None or chunk.usage is MISSING:
+        if "usage" not in chunk.model_fields_set:
             return chunk
         bare = chunk.model_copy(update={"usage": None})
         bare.model_fields_set.discard("usage")
@@ -147,14 +152,16 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         )
     ](self, choice: Choice) -> Choice | None:
         if not 0 <= choice.index < self._known:
-            self._report("drop-unknown-choice")
+            _check_empty(choice, "sent a choice that was not requested")
+            self._report(rules.DROP_UNKNOWN_CHOICE)
             return None
         state = self._choices.get(choice.index)
         if state is None:
             calls = ToolCalls(self._report, self._request_id, choice.index)
             state = self._choices[choice.index] = ChoiceState(calls)
         if state.finished:
-            self._report("finish-once")
+            _check_empty(choice, "went on with a choice after its end")
+            self._report(rules.FINISH_ONCE)
             return None
         if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):
             choice = self._legal_delta(choice, state)
@@ -167,7 +174,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
     ) -> models.CreateChatCompletionStreamResponseChoice:
         delta = choice.delta
         if not state.begun and delta.role is MISSING:
-            self._report("fill-role")
+            self._report(rules.FILL_ROLE)
             delta = delta.model_copy(update={"role": "assistant"})
         if delta.tool_calls is not MISSING:
             calls = [state.calls.take(call) for call in delta.tool_calls]
@@ -178,30 +185,57 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if delta is not choice.delta:
             choice = choice.model_copy(update={"delta": delta})
         if choice.finish_reason == "stop" and state.calls:
-            self._report("finish-with-calls")
+            self._report(rules.FINISH_WITH_CALLS)
             choice = choice.model_copy(update={"finish_reason": "tool_calls"})
         return choice
 
 
+def _check_empty(choice: _Choice, problem: str) -> None:
+    """Raise UpstreamInvalidResponse if leaving the choice out would lose content."""
+    if isinstance(choice, models.CreateCompletionStreamResponseChoice):
+        content: object = choice.text
+    else:
+        fields = choice.delta.model_dump(exclude_unset=True, exclude={"role"})
+        content = [value for value in fields.values() if value]
+    if content:
+        raise UpstreamInvalidResponse(f"The provider {problem}.")
+
+
 async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    chunks: AsyncGenerator[Chunk], state: StreamState[Chunk], *, observe: bool = False
-) -> AsyncGenerator[Chunk]:
+    arrived: AsyncGenerator[Arrived[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
+) -> AsyncGenerator[Item[Chunk]]:
     """The legal stream. Failures of the provider pass through; one that ends too soon is UpstreamStreamTruncated.
 
-    To `observe` is to relay every chunk as it came, and only report what would have been changed.
+    Where the provider is only observed, every chunk is relayed as it came, and what would have been changed is
+    reported.
     """
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            legal = state.take(chunk)
-            for early in state.early():
-                yield early
-            if observe:
-                yield chunk
-            elif legal is not None:
-                yield legal
+    async with aclosing(arrived):
+        async for piece in arrived:
+            if piece is DONE:
+                state.terminated = True
+                continue
+            for received in piece.events if isinstance(piece, Packet) else (piece,):
+                item = conformer.item(model, received)
+                if not conformer.observes:
+                    for legal in state.legal(item):
+                        yield legal
+                    continue
+                _watch(state, item.model, conformer)
+                yield item
         last = state.end()
-        if last is not None and not observe:
-            yield last
+        if last is not None and not conformer.observes:
+            yield Item(last)
+
+
+def _watch[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    state: StreamState[Chunk], chunk: Chunk, conformer: Conformer
+) -> None:
+    """Report what would be done to a chunk that is relayed as it came."""
+    try:
+        state.take(chunk)
+        state.early()
+    except UpstreamInvalidResponse:
+        conformer.report(rules.UNREPAIRABLE)
 
 
 def prompt_count(body: models.CreateCompletionRequest) -> int:

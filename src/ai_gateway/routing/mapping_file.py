@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ai_gateway.config.settings import SettingsError
+from ai_gateway.config.problems import SettingsError
 
 _DEFAULT = "default_model"
 _COMMENT = "_"  # JSON has no comments, so files use keys with this prefix instead

@@ -5,6 +5,11 @@ from ai_gateway.routing.resolver import Routing
 from ai_gateway.translate.ollama_chat.models import LATEST, tagged
 
 
+async def model_id(routing: Routing, name: str, wire: str) -> str:
+    """The id behind a model's name as callers of this wire write it."""
+    return await (known_id if wire == "ollama" else listed_id)(routing, name)
+
+
 async def known_id(routing: Routing, name: str) -> str:
     """The id for a name at `/api/...`. Ollama adds `:latest` to a name without a tag, so both are equivalent there.
 

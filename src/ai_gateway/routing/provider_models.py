@@ -9,7 +9,8 @@ from typing import Literal
 
 import structlog
 
-from ai_gateway.contract.call import Call
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.errors import UnsupportedOperation
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
@@ -61,7 +62,7 @@ class Catalogue:
                 return cached.provider, model
             # Ollama adds the tag `latest` to a name without one, and lists the full name: see its docs/api.md, "Model
             # names".
-            if cached.provider.wire == "ollama" and f"{model}:latest" in cached.listed:
+            if "ollama" in cached.provider.wires and f"{model}:latest" in cached.listed:
                 return cached.provider, f"{model}:latest"
         return None
 
@@ -100,10 +101,12 @@ class Catalogue:
         return [(cached, cached.refreshing) for cached in self._cache.values() if cached.refreshing is not None]
 
     async def _refresh(self, cached: CachedModels) -> None:
-        call = Call(operation="listModels", request_id=f"models-{secrets.token_hex(8)}")
+        attempt = Attempt(Call("listModels", f"models-{secrets.token_hex(8)}"), Notes(cached.provider.name))
+        conformer = Conformer(cached.provider, attempt, "")
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
-                listed = (await cached.provider.list_models(call)).data
+                received = await cached.provider.list_models(attempt)
+            listed = conformer.item(models.ListModelsResponse, received).model.data
             cached.listed = {model.id: model for model in listed}
             cached.state = "ready"
             self.version += 1

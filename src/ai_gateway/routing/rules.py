@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ai_gateway.config.settings import RouteSettings, Settings, SettingsError
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import RouteSettings, Settings
 from ai_gateway.providers.config.upstreams import unconfigured_hint
 from ai_gateway.routing.aliases import Aliases
 from ai_gateway.routing.mapping_file import Mapping as MappingFile, read_mapping

@@ -12,9 +12,9 @@ import httpx2
 import openai
 import pytest
 
-from tests.support.behaviours import TEXT, behave
+from tests.support.behaviours import TEXT
 from tests.support.gateway import LiveGateway, run_cli, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "provider-plugin"
@@ -37,12 +37,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [uv(), "pip", "install", "--quiet", *options, "--python", sys.executable]
     subprocess.run([*command, "--target", place / "site", source], check=True, timeout=60)
     return place / "site"
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

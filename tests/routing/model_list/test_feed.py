@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.support.behaviours import TEXT, behave
+from tests.support.behaviours import TEXT
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Exchange, Hangup, Upstream, head, running_upstream
 
@@ -92,12 +92,6 @@ def listing(host: Upstream, upstream: Upstream, cache: Path, **env: str) -> Iter
     }  # fmt: skip
     with running_gateway(**{**settings, **env}) as live:
         yield live
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

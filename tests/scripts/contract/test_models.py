@@ -17,7 +17,7 @@ from scripts.contract.exact import make_exact
 from scripts.contract.models import generate_models
 from scripts.contract.normalize import normalize
 from tests.scripts.contract.lantern import one_schema
-from tests.scripts.contract.test_normalize import CASES, SAMPLES
+from tests.scripts.contract.normal_cases import CASES, SAMPLES
 
 ONE_TAG: Json = {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string", "enum": ["one"]}}}
 TWO_TAG: Json = {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string", "enum": ["two"]}}}

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.conform.reply import mend
-from ai_gateway.conform.rules import Known
+from ai_gateway.conform.objects import ReplyContext
+from ai_gateway.conform.reply import repair
+from ai_gateway.conform.rules import FILL_CREATED
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat, usage
 from ai_gateway.translate.chat_anthropic.stream import MessagesStreamTranslator
@@ -41,7 +42,7 @@ def whole(content: list[dict[str, Any]], reason: str | None = "end_turn", **more
     given = message("claude-x", content, reason, **more)
     accepted("message", given)
     value = to_chat(read("anthropic", Message, given), NOW)
-    exact, repairs = mend(models.CreateChatCompletionResponse, value, Known("claude-x", "r"))
+    exact, repairs = repair(models.CreateChatCompletionResponse, value, ReplyContext("claude-x", "r"))
     assert repairs == []
     return exact.model_dump(mode="json", exclude_unset=True)
 
@@ -343,9 +344,9 @@ def test_a_model_has_openais_date(created_at: str, created: int | None) -> None:
     given = model_info("claude-x") | {"created_at": created_at}
     found = model_object(read("anthropic", ModelInfo, given))
     assert found.get("created") == created
-    exact, repairs = mend(models.Model, found, Known("", "r"))
+    exact, repairs = repair(models.Model, found, ReplyContext("", "r"))
     assert (exact.id, exact.owned_by, exact.created) == ("claude-x", "anthropic", created or 0)
-    assert repairs == ([] if created is not None else ["fill-created"])
+    assert repairs == ([] if created is not None else [FILL_CREATED])
 
 
 # -- what OpenAI's objects have no field for --

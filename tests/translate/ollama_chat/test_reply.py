@@ -15,7 +15,7 @@ from ai_gateway.translate.ollama_chat.stream import ChunkTranslator
 from ai_gateway.translate.ollama_chat.timings import Stopwatch, timestamp
 from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter
 from gateway_contract.openai import models as openai
-from tests.contract.test_agreement import oracle
+from tests.contract.schemas import validator
 
 type Json = dict[str, Any]
 HEAD: Json = {"id": "chatcmpl-1", "created": 1, "model": "there"}
@@ -33,7 +33,7 @@ def ticking() -> Stopwatch:
 def said(model: BaseModel) -> Json:
     """A reply as its caller reads it; the contract holds for every one."""
     found: Json = json.loads(to_json(model))
-    oracle(type(model).__name__).validate(found)
+    validator(type(model).__name__).validate(found)
     return found
 
 

@@ -8,7 +8,6 @@ from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
-from ai_gateway.providers.parameters import DROPPED_HEADER, names
 from ai_gateway.translate.ollama_chat.policies import ADDED_FIELDS, METRIC_LABELS, OLLAMA_NAMES, unknown_fields
 
 
@@ -21,18 +20,14 @@ def refuse_unknown(provider: Provider, body: BaseModel) -> None:
         )
 
 
-def name_dropped(call: Call, dropped: list[str]) -> None:
-    """Say in the reply what was dropped: by the provider, which has counted it, and before it was asked."""
-    there = {OLLAMA_NAMES.get(name, name) for name in call.dropped if name not in ADDED_FIELDS}
-    provider = call.reply_headers.get("x-gateway-provider")
-    if provider:  # else nobody was asked
-        for field in _countable(dropped) - _countable(there):
-            count(Event.DROPPED, provider, field)
-    call.dropped = {*there, *dropped}
-    if call.dropped:
-        call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
-    else:
-        call.reply_headers.pop(DROPPED_HEADER, None)
+def note_dropped(call: Call, dropped: list[str]) -> None:
+    """Note what was dropped in the caller's terms: by the provider, which has counted it, and before it was called."""
+    notes = call.notes
+    by_provider = {OLLAMA_NAMES.get(name, name) for name in notes.dropped if name not in ADDED_FIELDS}
+    if notes.provider:  # else none was called
+        for field in _countable(dropped) - _countable(by_provider):
+            count(Event.DROPPED, notes.provider, field)
+    notes.dropped = {*by_provider, *dropped}
 
 
 def _countable(fields: Iterable[str]) -> set[str]:

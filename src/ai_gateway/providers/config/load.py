@@ -2,7 +2,7 @@
 
 from pkgutil import resolve_name
 
-from ai_gateway.config.settings import SettingsError
+from ai_gateway.config.problems import SettingsError
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.plugins import one_line
 from ai_gateway.providers.upstream import Upstream

@@ -1,4 +1,4 @@
-"""Providers that other packages bring: the entry points of one group, looked for once.
+"""Provider plugins of other packages: the entry points of one group, looked up once.
 
 An entry point is named as its provider and leads to a ProviderRow. Nothing else of a package is imported until its
 provider is configured. One that cannot be used stops the start, because an operator who installed it wants it.
@@ -7,7 +7,7 @@ provider is configured. One that cannot be used stops the start, because an oper
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from ai_gateway.config.settings import SettingsError
+from ai_gateway.config.problems import SettingsError
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.config.moved import serve_moved_modules
 from ai_gateway.providers.upstream import ProviderRow, is_usable_name
@@ -18,12 +18,12 @@ GROUP = "ai_gateway.providers"
 @cache
 def known_rows() -> tuple[ProviderRow, ...]:
     """The gateway's own rows, then those of plugins by name. Raises SettingsError with a line for each broken one."""
-    found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point)))
-    if found:
+    points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point)))
+    if points:
         serve_moved_modules()
     rows: list[ProviderRow] = []
     problems: list[str] = []
-    for point in found:
+    for point in points:
         try:
             rows.append(_row(point, {row.name for row in (*ROWS, *rows)}))
         except _Broken as broken:
@@ -34,7 +34,7 @@ def known_rows() -> tuple[ProviderRow, ...]:
 
 
 class _Broken(Exception):
-    """What is wrong with a plugin, and what to do."""
+    """The plugin cannot be used; the message says why and what to do."""
 
 
 def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
@@ -54,11 +54,11 @@ def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
 
 
 def one_line(error: BaseException, *secrets: str) -> str:
-    """What a package of somebody else's failed with, without the keys it was given, and short enough for a line."""
-    said = f"{type(error).__name__}: {error}"
+    """The failure of a package in one short line, without the keys that the package has."""
+    text = f"{type(error).__name__}: {error}"
     for secret in filter(None, secrets):  # before it is cut: a part of a key is one too many
-        said = said.replace(secret, "[key]")
-    return " ".join(said.split())[:300]
+        text = text.replace(secret, "[key]")
+    return " ".join(text.split())[:300]
 
 
 def _package(point: EntryPoint) -> str:

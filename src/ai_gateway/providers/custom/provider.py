@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Final, override
 
 from ai_gateway.config.settings import UnknownParams
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import chat, chat_stream, completion, embeddings, faults
 from ai_gateway.providers.custom.parameters import POLICIES
@@ -28,44 +28,44 @@ class CustomProvider(Provider):
         super().__init__(name, POLICIES, unknown_params)
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
         return models.ListModelsResponse(object="list", data=[_model(id_) for id_ in MODELS])
 
     @override
-    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+    async def retrieve_model(self, attempt: Attempt, model: str) -> models.Model:
         if faults.find(model).model == faults.NOT_FOUND:
             await faults.raise_fault(model)
         return _model(model)
 
     @override
     async def create_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
         await faults.raise_fault(body.model)
         return chat.reply(body)
 
     @override
     def stream_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
         return faults.paced(body.model, chat_stream.chunks(body))
 
     @override
     async def create_completion(
-        self, call: Call, body: models.CreateCompletionRequest
+        self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> models.CreateCompletionResponse:
         await faults.raise_fault(body.model)
         return completion.reply(body)
 
     @override
     def stream_completion(
-        self, call: Call, body: models.CreateCompletionRequest
+        self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
         return faults.paced(body.model, completion.chunks(body))
 
     @override
     async def create_embeddings(
-        self, call: Call, body: models.CreateEmbeddingRequest
+        self, attempt: Attempt, body: models.CreateEmbeddingRequest
     ) -> models.CreateEmbeddingResponse:
         await faults.raise_fault(body.model)
         return embeddings.reply(body)

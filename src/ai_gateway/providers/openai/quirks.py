@@ -3,12 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import UnsupportedValue
 from gateway_contract.openai import models
-from gateway_contract.openai.parameters import Policies, RequestField
+from gateway_contract.openai.parameters import Policies, RequestField, changed, is_request_field
 
 _ABSENT = object()
 _UUID = re.compile(r"(?:req_)?([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
@@ -73,15 +72,7 @@ class Quirks:
         )
         changes.update((name, "dropped") for name in self.dropped)
         changes.update((name, "refused") for name in self.refused)
-        # The keys of a TypedDict are static types; here they are data.
-        by_operation = cast("Mapping[str, Mapping[str, Policy]]", base)
-        return cast(
-            "Policies",
-            {
-                operation: {name: changes.get(name, policy) for name, policy in fields.items()}
-                for operation, fields in by_operation.items()
-            },
-        )
+        return changed(base, changes)
 
     def request_id(self, request_id: str) -> dict[str, str]:
         """The request id header for the upstream, if it accepts the id."""
@@ -118,16 +109,18 @@ class Quirks:
 
     def _is_omitted(self, name: str, value: object) -> bool:
         """Whether the field is not sent. Null means absent for every field with a quirk."""
-        affected = cast("Mapping[str, object]", {**self.omit_when_default, **self.renamed})
-        default = cast("Mapping[str, object]", self.omit_when_default).get(name, _ABSENT)
+        if not is_request_field(name):
+            return False
+        affected = name in self.omit_when_default or name in self.renamed
+        default = self.omit_when_default.get(name, _ABSENT)
         is_default = type(value) is type(default) and value == default  # 0 is not False here
-        return name in self.handled_here or (name in affected and value is None) or is_default
+        return name in self.handled_here or (affected and value is None) or is_default
 
     def _renamed(self, provider: str, sent: Mapping[str, object]) -> dict[str, object]:
         """The fields under the upstream's names, in their original order."""
         renamed: dict[str, object] = {}
         for name, value in sent.items():
-            theirs = cast("Mapping[str, str]", self.renamed).get(name, name)
+            theirs = self.renamed.get(name, name) if is_request_field(name) else name
             other = sent.get(theirs) if theirs != name else None
             if other is not None and other != value:
                 raise UnsupportedValue(

@@ -164,7 +164,7 @@ def finish(reply: Reply) -> Finish:
     """The finish reason. Raises UpstreamInvalidResponse for an unknown one: none is invented here."""
     found = _FINISH.get(reply.done_reason or "")
     if found is None:
-        raise UpstreamInvalidResponse("The provider ended its answer for an unknown reason.")
+        raise UpstreamInvalidResponse.unknown_end()
     return found
 
 

@@ -5,14 +5,13 @@ field out would change the answer's meaning. Options have policies of their own:
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final, cast
+from typing import Final
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.types import Policy
 from ai_gateway.errors import UnsupportedParameter
 from gateway_contract.ollama.models import OllamaModelOptions
-from gateway_contract.ollama.parameters import OPERATION_OF, Policies
+from gateway_contract.ollama.parameters import OPERATION_OF, Policies, by_field
 
 POLICIES: Final[Policies] = {
     "ollamaGenerate": {
@@ -81,7 +80,7 @@ ADDED_FIELDS: Final = frozenset({"stream_options"})
 """OpenAI's fields that the gateway adds and no caller of Ollama's API has sent."""
 
 METRIC_LABELS: Final = frozenset(
-    [*(field for policies in POLICIES.values() for field in cast("Mapping[str, Policy]", policies)),
+    [*(field for policies in by_field(POLICIES).values() for field in policies),
      *(f"options.{option}" for option in OllamaModelOptions.model_fields)]
 )  # fmt: skip
 """The contract's names, each a metric label of its own; all others are chosen by callers, and share one."""
@@ -96,8 +95,7 @@ def apply_policies(body: BaseModel) -> list[str]:
 
     Null and empty values count as absent: official clients send such fields with every request.
     """
-    # The keys of a TypedDict are static types; here they are data.
-    policies = cast("Mapping[str, Mapping[str, Policy]]", POLICIES)[OPERATION_OF[type(body)]]
+    policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
     sent = {field: getattr(body, field) for field in policies if _is_set(field, getattr(body, field))}
     for field in sorted(sent):
         if policies[field] == "refused":

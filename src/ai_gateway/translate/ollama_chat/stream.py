@@ -55,7 +55,7 @@ class ChunkTranslator:
     def end(self) -> End:
         """The end. Raises UpstreamStreamTruncated without a finish reason, UpstreamInvalidResponse for a lost call."""
         if self._finish is None:
-            raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
+            raise UpstreamStreamTruncated.ended()
         if not self._answered:
             reply.require_answer(self._finish)
         return End(reply.reason(self._finish), self._usage, self._context, self._durations)

@@ -184,9 +184,7 @@ def parsed(provider: str, raw: bytes) -> dict[str, object]:
     try:
         value = read_json(raw)
     except ValueError as error:
-        raise UpstreamInvalidResponse(
-            f"Provider '{provider}' sent a reply that is not JSON.", detail=str(error)
-        ) from None
+        raise UpstreamInvalidResponse.not_json(provider, detail=str(error)) from None
     if not isinstance(value, dict):
         raise UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is not an object.")
     return cast("dict[str, object]", value)

@@ -5,22 +5,25 @@ import sys
 from array import array
 from math import inf, isfinite
 
+from ai_gateway.conform.rules import NUMBER_VECTORS, RECODE_VECTORS, SORT_VECTORS, Report
+from ai_gateway.contract.stream import Item
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
 
 
 def conform_embeddings(
-    reply: models.CreateEmbeddingResponse, body: models.CreateEmbeddingRequest
-) -> tuple[models.CreateEmbeddingResponse, list[str]]:
-    """The reply in the form that was asked for, and the rules it took. Raises UpstreamInvalidResponse."""
-    data, repairs = _in_order(reply.data, input_count(body))
+    item: Item[models.CreateEmbeddingResponse], body: models.CreateEmbeddingRequest, report: Report
+) -> Item[models.CreateEmbeddingResponse]:
+    """The reply in the form that was requested. Raises UpstreamInvalidResponse."""
+    received = item.model.data
+    data = _in_order(received, input_count(body), report)
     _check_vectors(data, body.dimensions)
-    wanted = body.encoding_format or "float"
-    if any(isinstance(item.embedding, str) is not (wanted == "base64") for item in data):
-        recode = to_base64 if wanted == "base64" else _to_floats
-        data = [item.model_copy(update={"embedding": recode(item.embedding)}) for item in data]
-        repairs.append("recode-vectors")
-    return (reply.model_copy(update={"data": data}) if repairs else reply), repairs
+    encoding = body.encoding_format or "float"
+    if any(isinstance(vector.embedding, str) is not (encoding == "base64") for vector in data):
+        recode = to_base64 if encoding == "base64" else _to_floats
+        data = [vector.model_copy(update={"embedding": recode(vector.embedding)}) for vector in data]
+        report(RECODE_VECTORS)
+    return item if data is received else Item(item.model.model_copy(update={"data": data}))
 
 
 def input_count(body: models.CreateEmbeddingRequest) -> int:
@@ -29,17 +32,19 @@ def input_count(body: models.CreateEmbeddingRequest) -> int:
     return 1 if isinstance(given, str) or isinstance(given[0], int) else len(given)
 
 
-def _in_order(data: list[models.Embedding], count: int) -> tuple[list[models.Embedding], list[str]]:
+def _in_order(data: list[models.Embedding], count: int, report: Report) -> list[models.Embedding]:
     indexes = [item.index for item in data]
     places = list(range(count))
     if indexes == places:
-        return data, []
-    if len(data) == count and set(indexes) == {0}:  # numbered by nobody, so their order is all there is
-        return [item.model_copy(update={"index": at}) for at, item in enumerate(data)], ["number-vectors"]
+        return data
+    if len(data) == count and set(indexes) == {0}:  # without numbers of their own, their order is all there is
+        report(NUMBER_VECTORS)
+        return [item.model_copy(update={"index": at}) for at, item in enumerate(data)]
     if sorted(indexes) != places:
         sent = f"The provider sent {len(data)} vectors for {count} inputs, or numbered them wrong."
         raise UpstreamInvalidResponse(sent)
-    return sorted(data, key=lambda item: item.index), ["sort-vectors"]
+    report(SORT_VECTORS)
+    return sorted(data, key=lambda item: item.index)
 
 
 def _check_vectors(data: list[models.Embedding], dimensions: int | None) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.conform.embeddings import conform_embeddings, input_count
+from ai_gateway.conform.embedding import conform_embeddings, input_count
+from ai_gateway.conform.rules import Rule
+from ai_gateway.contract.stream import Item
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
 
@@ -19,6 +21,18 @@ def request(**change: Any) -> models.CreateEmbeddingRequest:
 
 def encoded(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def conformed(
+    sent: models.CreateEmbeddingResponse, body: models.CreateEmbeddingRequest
+) -> tuple[models.CreateEmbeddingResponse, list[str]]:
+    """The reply as it leaves, and the rules it took."""
+    repairs: list[str] = []
+
+    def report(rule: Rule) -> None:
+        repairs.append(rule.name)
+
+    return conform_embeddings(Item(sent), body, report).model, repairs
 
 
 def reply(*vectors: list[float] | str, indexes: list[int] | None = None) -> models.CreateEmbeddingResponse:
@@ -34,7 +48,7 @@ def reply(*vectors: list[float] | str, indexes: list[int] | None = None) -> mode
 @pytest.mark.parametrize("sent", [VECTORS, [encoded(vector) for vector in VECTORS]])
 @pytest.mark.parametrize("wanted", ["float", "base64", None])
 def test_whatever_the_provider_sends_the_caller_gets_the_encoding_it_asked_for(sent: Any, wanted: str | None) -> None:
-    made, _ = conform_embeddings(reply(*sent), request(encoding_format=wanted))
+    made, _ = conformed(reply(*sent), request(encoding_format=wanted))
     for item, vector in zip(made.data, VECTORS, strict=True):
         if wanted == "base64":
             assert item.embedding == encoded(vector)
@@ -44,19 +58,19 @@ def test_whatever_the_provider_sends_the_caller_gets_the_encoding_it_asked_for(s
 
 def test_what_is_right_already_is_the_same_object() -> None:
     right = reply(*VECTORS)
-    made, repairs = conform_embeddings(right, request())
+    made, repairs = conformed(right, request())
     assert made is right
     assert repairs == []
 
 
 def test_vectors_are_put_in_order() -> None:
-    made, repairs = conform_embeddings(reply(VECTORS[1], VECTORS[0], indexes=[1, 0]), request())
+    made, repairs = conformed(reply(VECTORS[1], VECTORS[0], indexes=[1, 0]), request())
     assert [item.embedding for item in made.data] == VECTORS
     assert repairs == ["sort-vectors"]
 
 
 def test_vectors_that_nobody_numbered_are_numbered_by_their_places() -> None:
-    made, repairs = conform_embeddings(reply(*VECTORS, indexes=[0, 0]), request())
+    made, repairs = conformed(reply(*VECTORS, indexes=[0, 0]), request())
     assert [(item.index, item.embedding) for item in made.data] == [(0, VECTORS[0]), (1, VECTORS[1])]
     assert repairs == ["number-vectors"]
 
@@ -64,26 +78,26 @@ def test_vectors_that_nobody_numbered_are_numbered_by_their_places() -> None:
 @pytest.mark.parametrize("indexes", [[1, 1], [1, 2], [-1, 0]])
 def test_vectors_that_are_numbered_wrong_are_refused(indexes: list[int]) -> None:
     with pytest.raises(UpstreamInvalidResponse):
-        conform_embeddings(reply(*VECTORS, indexes=indexes), request())
+        conformed(reply(*VECTORS, indexes=indexes), request())
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_too_few_or_too_many_vectors_are_refused(count: int) -> None:
     with pytest.raises(UpstreamInvalidResponse, match=f"{count} vectors for 2 inputs"):
-        conform_embeddings(reply(*[[1.0, 2.0]] * count), request())
+        conformed(reply(*[[1.0, 2.0]] * count), request())
 
 
 @pytest.mark.parametrize("sent", [VECTORS, [encoded(vector) for vector in VECTORS]])
 def test_vectors_of_another_length_than_asked_for_are_refused(sent: Any) -> None:
-    assert conform_embeddings(reply(*sent), request(dimensions=2))
+    assert conformed(reply(*sent), request(dimensions=2))
     with pytest.raises(UpstreamInvalidResponse, match="2 dimensions where 3 were asked for"):
-        conform_embeddings(reply(*sent), request(dimensions=3))
+        conformed(reply(*sent), request(dimensions=3))
 
 
 @pytest.mark.parametrize("sent", ["no base64!", base64.b64encode(b"abc").decode()])
 def test_text_that_is_no_vector_is_refused(sent: str) -> None:
     with pytest.raises(UpstreamInvalidResponse, match="that is n"):
-        conform_embeddings(reply(sent, sent), request())
+        conformed(reply(sent, sent), request())
 
 
 @pytest.mark.parametrize(
@@ -100,10 +114,10 @@ def test_a_text_or_a_list_of_tokens_is_one_input(given: Any, count: int) -> None
 def test_what_is_no_vector_is_refused_whatever_was_asked_for(sent: Any, wanted: str | None) -> None:
     for dimensions in ({}, {"dimensions": 1}):
         with pytest.raises(UpstreamInvalidResponse):
-            conform_embeddings(reply(sent, VECTORS[0]), request(encoding_format=wanted, **dimensions))
+            conformed(reply(sent, VECTORS[0]), request(encoding_format=wanted, **dimensions))
 
 
 def test_floats_that_base64_cannot_hold_are_refused_and_not_made_infinite() -> None:
     with pytest.raises(UpstreamInvalidResponse, match="ask for floats"):
-        conform_embeddings(reply([1e300], [1.0]), request(encoding_format="base64"))
-    assert conform_embeddings(reply([1e300], [1.0]), request())[1] == []
+        conformed(reply([1e300], [1.0]), request(encoding_format="base64"))
+    assert conformed(reply([1e300], [1.0]), request())[1] == []

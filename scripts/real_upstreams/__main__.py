@@ -16,9 +16,9 @@ from scripts.real_upstreams.server import (
     await_ready,
     free_port,
     installed,
+    model_file,
     running,
     running_server,
-    model_file,
 )
 
 DIRECTORY = Path(__file__).resolve().parents[2] / ".real-upstreams"

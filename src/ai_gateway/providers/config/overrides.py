@@ -1,4 +1,4 @@
-"""What a provider's table in gateway.toml overrides: headers, and the quirks in which the upstream differs."""
+"""Overrides of a provider's headers and quirks by its table in gateway.toml."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,19 +15,19 @@ from gateway_contract.openai.parameters import OPERATION_OF, RequestField
 _FIELDS = frozenset(get_args(RequestField.__value__))
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-# What the gateway sets itself, or what frames the message.
+# Headers that the gateway sets, or that frame the message.
 _RESERVED_HEADERS = frozenset(
     {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
      "te", "trailer", "transfer-encoding", "upgrade", "x-request-id"}
 )  # fmt: skip
-# Without these there is no request, and the gateway reads them itself.
+# Required fields, and `stream`, which the gateway reads itself.
 _NEEDED = frozenset(
     {name for model in OPERATION_OF for name, field in model.model_fields.items() if field.is_required()} | {"stream"}
 )
 
 
 def override_quirks(row: ProviderRow, name: str, table: ProviderSettings, problems: list[str]) -> ProviderRow:
-    """The row with what the provider's table adds to its quirks; what cannot be is added to `problems`."""
+    """The row with the quirks of the provider's table added; invalid ones are reported in `problems`."""
     added = Quirks(
         renamed=cast("Mapping[RequestField, str]", table.renamed),
         dropped=frozenset(cast("list[RequestField]", table.dropped)),
@@ -74,7 +74,7 @@ def _problems(table: ProviderSettings) -> Iterator[str]:
 
 
 def header_problems(name: str, headers: Mapping[str, SecretStr], *, keyed: bool) -> Iterator[str]:
-    """What keeps these headers, whose names are in lower case, from being sent; never shows a value."""
+    """Problems with these headers, whose names are in lower case; a message never contains a value."""
     for header, value in headers.items():
         text = value.get_secret_value()
         if not _HEADER_NAME.fullmatch(header):

@@ -1,7 +1,7 @@
 """Provider plugins of other packages: the entry points of one group, looked up once.
 
-An entry point is named as its provider and leads to a ProviderRow. Nothing else of a package is imported until its
-provider is configured. One that cannot be used stops the start, because an operator who installed it wants it.
+An entry point has the name of its provider and refers to a ProviderRow. Nothing else of a package is imported until its
+provider is configured. A broken one stops the start, because its operator installed it to be used.
 """
 
 from functools import cache
@@ -44,7 +44,7 @@ def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
         raise _Broken("there is a provider of this name already: uninstall one of the two")
     try:
         row = point.load()
-    except (Exception, SystemExit) as error:  # a package can do anything while it is imported
+    except (Exception, SystemExit) as error:  # third-party code can raise anything
         raise _Broken(f"it cannot be imported: {one_line(error)}") from error
     if not isinstance(row, ProviderRow):
         raise _Broken(f"it has to be a ProviderRow and is of type {type(row).__name__}")
@@ -54,9 +54,9 @@ def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
 
 
 def one_line(error: BaseException, *secrets: str) -> str:
-    """The failure of a package in one short line, without the keys that the package has."""
+    """A package's exception in one short line, without the keys that the package was given."""
     text = f"{type(error).__name__}: {error}"
-    for secret in filter(None, secrets):  # before it is cut: a part of a key is one too many
+    for secret in filter(None, secrets):  # before truncation, which could leave a part of a key
         text = text.replace(secret, "[key]")
     return " ".join(text.split())[:300]
 

@@ -1,4 +1,4 @@
-"""Which upstreams the operator has configured, and what is missing for them."""
+"""The configured upstreams, from variables and gateway.toml, with all problems of their configuration."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")
 
 
 def configured_upstreams(settings: Settings, env: Mapping[str, str]) -> list[Upstream]:
-    """Every configured upstream: rows first, then the operator's own. Raises SettingsError with all problems."""
+    """Every configured upstream: known providers first, then others. Raises SettingsError with all problems."""
     reader = _Reader(settings, env)
     upstreams = [*reader.rows(), *reader.tables(), *reader.variables()]
     problems = [*reader.problems, *_problems(upstreams), *_keys_without_url(env)]
@@ -30,7 +30,7 @@ def configured_upstreams(settings: Settings, env: Mapping[str, str]) -> list[Ups
 
 
 class _Reader:
-    """Reads upstreams one after the other, and collects what is missing for them."""
+    """Reads the upstreams, and collects problems."""
 
     def __init__(self, settings: Settings, env: Mapping[str, str]) -> None:
         self._settings = settings
@@ -38,11 +38,11 @@ class _Reader:
         self.problems: list[str] = []
 
     def rows(self) -> Iterator[Upstream]:
-        """The providers that the gateway knows, where a variable or a table configures them."""
+        """The known providers that a variable or a table configures."""
         for row in known_rows():
             table = self._settings.providers.get(row.name)
             if table is not None and table.base_url is not None:
-                table = None  # a provider of the operator's own, which has taken the name
+                table = None  # another upstream under the name of a known provider
             url = self._env.get(row.base_url_env)
             key = (self._table_key(row.name, table) if table else None) or _secret(self._env.get(row.key_env, ""))
             if not (url or key or row.always or table):
@@ -55,7 +55,7 @@ class _Reader:
             yield self._upstream(row.name, base_url, key, _at(base_url, row), table)
 
     def tables(self) -> Iterator[Upstream]:
-        """The operator's own, from gateway.toml."""
+        """Other upstreams, from gateway.toml."""
         rows = {row.name: row for row in known_rows()}
         for name, table in self._settings.providers.items():
             row = OPENAI_WIRE if table.wire == "openai" else rows.get(table.wire)
@@ -69,7 +69,7 @@ class _Reader:
                 yield self._upstream(name, row.read_url(table.base_url), self._table_key(name, table), row, table)
 
     def variables(self) -> Iterator[Upstream]:
-        """The operator's own, from the environment."""
+        """Other upstreams, from the environment."""
         for variable, url in self._env.items():
             if match := _ENV_URL.fullmatch(variable):
                 key = self._env.get(f"PROVIDER_{match[1]}_API_KEY")
@@ -96,7 +96,7 @@ class _Reader:
         )
 
     def _table_key(self, name: str, table: ProviderSettings) -> SecretStr | None:
-        """The key of a table; a variable that it names and that is not set is a problem."""
+        """The key of a table; naming a variable that is not set is a problem."""
         if table.api_key is not None or table.api_key_env is None:
             return table.api_key
         if table.api_key_env not in self._env:
@@ -104,7 +104,7 @@ class _Reader:
         return _secret(self._env.get(table.api_key_env, ""))
 
     def _row_headers(self, row: ProviderRow) -> dict[str, SecretStr]:
-        """By names in lower case, since the case says nothing; a variable changes one, or takes it out by `none`."""
+        """The row's headers by lower-case name; a variable overrides one, or removes it with `none`."""
         variables = row.quirks.header_variables
         changed = {name: self._env[variable] for name, variable in variables.items() if variable in self._env}
         headers = {**row.quirks.headers, **changed}
@@ -112,7 +112,7 @@ class _Reader:
 
 
 def _at(base_url: str, row: ProviderRow) -> ProviderRow:
-    """The row for that address: another server under the name need not have what is new in the provider's models."""
+    """The row for a base URL: quirks of the provider's newer models do not apply to another server."""
     if base_url.rstrip("/") == row.base_url.rstrip("/"):
         return row
     return replace(row, quirks=replace(row.quirks, max_completion_tokens_only=False))
@@ -139,7 +139,7 @@ def _problems(upstreams: list[Upstream]) -> Iterator[str]:
 
 def _url_problems(upstream: Upstream) -> Iterator[str]:
     if not (upstream.base_url or upstream.row.base_url or upstream.row.adapter == OPENAI_COMPATIBLE):
-        return  # an adapter that calls nobody, or knows by itself whom to call
+        return  # an adapter without an upstream, or with a fixed one
     if not is_web_address(upstream.base_url):
         yield f"provider '{upstream.name}': the base URL must look like https://host/v1"
         return

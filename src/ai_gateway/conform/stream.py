@@ -88,6 +88,10 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             return None  # nothing legal was left of it
         return self._without_usage(chunk)
 
+    def relayed(self, choice: int, call: int, arguments: str) -> None:
+        """Arguments of a tool call that went by as continuations, which are sent on without being taken."""
+        self._choices[choice].calls.relayed(call, arguments)
+
     def _goes_on(self, chunk: Chunk) -> bool:
         """Whether it only continues the text of a choice that has begun, as nearly all chunks do."""
         head = self._head

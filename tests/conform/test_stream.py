@@ -13,6 +13,7 @@ from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.rules import Rule
 from ai_gateway.conform.stream import StreamState, conform_stream, prompt_count
 from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.stream import Item
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.base import Provider
@@ -64,7 +65,8 @@ def run(
         state = StreamState[Chunk](choices, include_usage=usage, report=report)
         try:
             async for item in conform_stream(upstream(), Chunk, state, conformer):
-                sent.append(json.loads(to_json(item.model)))  # noqa: PERF401 - what came before a failure counts
+                assert isinstance(item, Item)
+                sent.append(json.loads(to_json(item.model)))
         except GatewayError as error:
             failure.append(error)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.conform.continuations import Continuations
+from ai_gateway.conform.continuations import Continuations, hidden_usage
 from ai_gateway.conform.reply import exact_json
-from ai_gateway.conform.rules import Rule
+from ai_gateway.conform.rules import NUMBER_TOOL_CALLS, SAY_CALL_ONCE, Rule
 from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState
 from gateway_contract.openai import models
 
@@ -59,7 +59,8 @@ class Reader:
         for choice, call, arguments in self.continuations.drain():
             self.state.relayed(choice, call, arguments)
         sent = self.state.take(chunk)
-        self.continuations.update(chunk, sent, data)
+        cut = hidden_usage(chunk, sent, data) if sent is not None and sent is not chunk else b""
+        self.continuations.update(chunk, chunk if cut else sent, data, cut)
         return sent
 
     def relay(self, *events: bytes) -> None:
@@ -331,7 +332,7 @@ def outcome(events: Sequence[bytes], *, relayed: bool) -> tuple[list[object], li
     for data in events:
         if relayed and reader.continuations.match([data]):
             reader.continuations.relayed()
-            sent.append(json.loads(data))
+            sent.append(json.loads(data.replace(reader.continuations.cut, b"", 1)))
         else:
             chunk = reader.take(data)
             sent.append(chunk and chunk.model_dump(mode="json", exclude_unset=True))
@@ -352,8 +353,8 @@ def test_another_call_is_told_from_the_same_one_by_arguments_that_went_by(argume
 def test_both_outcomes_of_arguments_that_went_by_are_there_to_be_told_apart() -> None:
     begun = [role(), mention(), argument("")]
     whole, cut = ([*begun, *map(argument, parts), AGAIN] for parts in (["{", "}"], ["{", " "]))
-    assert outcome(whole, relayed=True)[1][0] == "number-tool-calls"
-    assert outcome(cut, relayed=True)[1] == ["say-tool-call-once"]
+    assert outcome(whole, relayed=True)[1][0] == NUMBER_TOOL_CALLS
+    assert outcome(cut, relayed=True)[1] == [SAY_CALL_ONCE]
 
 
 def test_arguments_are_handed_over_once_and_only_after_they_were_relayed() -> None:

@@ -358,7 +358,7 @@ def text(inside: str, choice: int = 0, **more: Any) -> bytes:
 
 FINISH = json.dumps(chunk(said(finish="stop"), usage=None), separators=(",", ":")).encode()
 COUNTED = json.dumps(chunk(usage=USAGE), separators=(",", ":")).encode()
-INSIDES = st.text(st.sampled_from('ab"\\ é\u2028{}[],:') | st.just(',"usage":null'), max_size=12)
+INSIDES = st.text('ab"\\ é\u2028{}[],:', max_size=12) | st.just('x,"usage":null')
 
 
 async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> list[Any]:

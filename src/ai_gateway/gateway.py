@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.stream import StreamState, conform_stream
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.contract.stream import Item, Stream, Verbatim
 from ai_gateway.operations import (
     CHAT,
     CHAT_STREAM,
@@ -94,10 +94,10 @@ class Gateway:
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
-    ) -> AsyncGenerator[Item[Piece]]:
+    ) -> AsyncGenerator[Item[Piece] | Verbatim]:
         """The stream, once its first chunk is there. `resolution` is what the caller of this has resolved already."""
 
-        def attempted(attempt: Attempt, target: Target) -> AsyncGenerator[Item[Piece]]:
+        def attempted(attempt: Attempt, target: Target) -> AsyncGenerator[Item[Piece] | Verbatim]:
             request = _prepared(attempt, target, body)
             conformer = Conformer(target.provider, attempt, request.model)
             state = StreamState[Piece](
@@ -107,7 +107,8 @@ class Gateway:
                 request_id=call.request_id,
             )
             arrived = operation.call(target.provider, attempt, request)
-            return conform_stream(arrived, operation.chunk, state, conformer)
+            relays = call.wire.name == "openai"
+            return conform_stream(arrived, operation.chunk, state, conformer, relays=relays)
 
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)

@@ -13,6 +13,7 @@ from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.rules import Rule
 from ai_gateway.conform.stream import StreamState, conform_stream, prompt_count
 from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.stream import DONE, Done, Item, Packet, Verbatim
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.base import Provider
@@ -64,7 +65,8 @@ def run(
         state = StreamState[Chunk](choices, include_usage=usage, report=report)
         try:
             async for item in conform_stream(upstream(), Chunk, state, conformer):
-                sent.append(json.loads(to_json(item.model)))  # noqa: PERF401 - what came before a failure counts
+                assert isinstance(item, Item)
+                sent.append(json.loads(to_json(item.model)))
         except GatewayError as error:
             failure.append(error)
 
@@ -346,3 +348,74 @@ def test_calls_that_share_an_index_are_kept_apart(calls: list[dict[str, Any]], e
     assert error is None
     assert put_together(sent) == expected
     assert sent[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def text(inside: str, choice: int = 0, **more: Any) -> bytes:
+    """An event as upstreams send it that were asked for usage: null until it comes."""
+    piece = chunk({"index": choice, "delta": {"content": inside, **more}, "finish_reason": None}, usage=None)
+    return json.dumps(piece, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+FINISH = json.dumps(chunk(said(finish="stop"), usage=None), separators=(",", ":")).encode()
+COUNTED = json.dumps(chunk(usage=USAGE), separators=(",", ":")).encode()
+INSIDES = st.text('ab"\\ é\u2028{}[],:', max_size=12) | st.just('x,"usage":null')
+
+
+async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> list[Any]:
+    """The JSON of every chunk that leaves, with events relayed as bytes where they may be, or all of them parsed."""
+    conformer = Conformer(Provider("lab", SAME_WIRE), Attempt(Call("any", "r")), "m")
+    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report)
+
+    async def upstream() -> AsyncGenerator[Packet | Done]:
+        for events in packets:
+            yield Packet(events)
+        yield DONE
+
+    sent: list[Any] = []
+    async for item in conform_stream(upstream(), Chunk, state, conformer, relays=relays):
+        if isinstance(item, Verbatim):
+            sent += map(json.loads, item.items)
+        else:
+            sent.append(json.loads(item.raw or to_json(item.model)))
+    return sent
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(INSIDES, max_size=5), max_size=5), st.booleans())
+def test_what_is_relayed_as_bytes_is_what_would_have_been_parsed(insides: list[list[str]], usage: bool) -> None:
+    packets = [
+        [text("", role="assistant")],
+        *[[text(inside) for inside in each] for each in insides],
+        [FINISH, COUNTED],
+    ]
+
+    async def both() -> tuple[list[Any], list[Any]]:
+        ways = [await relayed(packets, usage=usage, relays=relays) for relays in (True, False)]
+        return ways[0], ways[1]
+
+    fast, slow = anyio.run(both)
+    assert fast == slow
+    assert all(("usage" in each) is usage for each in fast)
+
+
+def test_events_that_only_continue_a_text_are_relayed_as_bytes() -> None:
+    events = [text("", role="assistant"), *(text(str(at)) for at in range(50)), FINISH, COUNTED]
+    sent: list[int] = []
+
+    async def count() -> None:
+        conformer = Conformer(Provider("lab", SAME_WIRE), Attempt(Call("any", "r")), "m")
+        state = StreamState[Chunk](1, include_usage=False, report=conformer.report)
+
+        async def upstream() -> AsyncGenerator[Packet | Done]:
+            yield Packet(events)
+
+        sent.extend(
+            [
+                len(item.items) if isinstance(item, Verbatim) else 0
+                async for item in conform_stream(upstream(), Chunk, state, conformer, relays=True)
+            ]
+        )
+
+    anyio.run(count)
+    assert sum(sent) >= 45
+    assert len(sent) <= 6

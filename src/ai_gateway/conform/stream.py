@@ -8,7 +8,7 @@ Chunks that are legal already pass through as they are. A chunk that is not is c
 the bytes it came in for its own.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -16,9 +16,10 @@ from pydantic import MISSING
 
 from ai_gateway.conform import rules
 from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.continuations import Continuations, hidden_usage
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.tool_calls import ToolCalls
-from ai_gateway.contract.stream import DONE, Arrived, Item, Packet
+from ai_gateway.contract.stream import DONE, Arrived, Item, Packet, Received, Verbatim
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
@@ -62,16 +63,6 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         early, self._early = self._early, []
         return [self._without_usage(self._stable(chunk)) for chunk in early]
 
-    def legal(self, item: Item[Chunk]) -> Iterator[Item[Chunk]]:
-        """What to send for a chunk, together with what had to wait for it."""
-        chunk = self.take(item.model)
-        for early in self.early():
-            yield Item(early)
-        if chunk is item.model:
-            yield item
-        elif chunk is not None:
-            yield Item(chunk)
-
     def take(self, chunk: Chunk) -> Chunk | None:
         """What to send for a chunk: itself, a repaired copy, or nothing."""
         if self._goes_on(chunk):
@@ -92,6 +83,10 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         elif not chunk.choices and had_choices:
             return None  # nothing legal was left of it
         return self._without_usage(chunk)
+
+    def relayed(self, choice: int, call: int, arguments: str) -> None:
+        """Arguments of a tool call that went by as continuations, which are sent on without being taken."""
+        self._choices[choice].calls.relayed(call, arguments)
 
     def _goes_on(self, chunk: Chunk) -> bool:
         """Whether it only continues the text of a choice that has begun, as nearly all chunks do."""
@@ -202,40 +197,90 @@ def _check_empty(choice: _Choice, problem: str) -> None:
 
 
 async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    arrived: AsyncGenerator[Arrived[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
-) -> AsyncGenerator[Item[Chunk]]:
+    arrived: AsyncGenerator[Arrived[Chunk]],
+    model: type[Chunk],
+    state: StreamState[Chunk],
+    conformer: Conformer,
+    *,
+    relays: bool = False,
+) -> AsyncGenerator[Item[Chunk] | Verbatim]:
     """The legal stream. Failures of the provider pass through; one that ends too soon is UpstreamStreamTruncated.
 
     Where the provider is only observed, every chunk is relayed as it came, and what would have been changed is
-    reported.
+    reported. `relays` says that the caller speaks this wire, so that chunks may go out as bytes.
     """
+    continuations = Continuations() if relays else None
     async with aclosing(arrived):
         async for piece in arrived:
             if piece is DONE:
                 state.terminated = True
                 continue
-            for received in piece.events if isinstance(piece, Packet) else (piece,):
-                item = conformer.item(model, received)
-                if not conformer.observes:
-                    for legal in state.legal(item):
-                        yield legal
-                    continue
-                _watch(state, item.model, conformer)
+            if conformer.observes:
+                legal = _observed(piece.events if isinstance(piece, Packet) else (piece,), model, state, conformer)
+            elif isinstance(piece, Packet):
+                legal = _relayed(piece.events, model, state, conformer, continuations)
+            else:
+                legal = _legal(conformer.item(model, piece), state, None)
+            for item in legal:
                 yield item
         last = state.end()
         if last is not None and not conformer.observes:
             yield Item(last)
 
 
-def _watch[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    state: StreamState[Chunk], chunk: Chunk, conformer: Conformer
-) -> None:
-    """Report what would be done to a chunk that is relayed as it came."""
-    try:
-        state.take(chunk)
-        state.early()
-    except UpstreamInvalidResponse:
-        conformer.report(rules.UNREPAIRABLE)
+def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    events: Sequence[bytes],
+    model: type[Chunk],
+    state: StreamState[Chunk],
+    conformer: Conformer,
+    continuations: Continuations | None,
+) -> Iterator[Item[Chunk] | Verbatim]:
+    """What to send for events that arrived together; those that only continue a text are not even parsed."""
+    at = 0
+    while at < len(events):
+        end = continuations.match(events, at) if continuations is not None else at
+        if continuations is None or end == at:
+            yield from _legal(conformer.item(model, events[at]), state, continuations)
+            at += 1
+            continue
+        continuations.relayed()
+        cut, run = continuations.cut, events[at:end]
+        yield Verbatim([event.replace(cut, b"", 1) for event in run] if cut else run)
+        at = end
+
+
+def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    item: Item[Chunk], state: StreamState[Chunk], continuations: Continuations | None
+) -> Iterator[Item[Chunk] | Verbatim]:
+    """What to send for a chunk, behind what had to wait for it."""
+    chunk, raw = item
+    for choice, call, arguments in continuations.drain() if continuations is not None else ():
+        state.relayed(choice, call, arguments)
+    sent = state.take(chunk)
+    for early in state.early():
+        yield Item(early)
+    if sent is None:
+        return
+    cut = hidden_usage(chunk, sent, raw) if continuations is not None and sent is not chunk and raw else b""
+    if continuations is not None:
+        continuations.update(chunk, chunk if cut else sent, raw, cut)
+    if cut and raw is not None:
+        raw = raw.replace(cut, b"", 1)
+    yield Item(sent, raw if cut or sent is chunk else None)
+
+
+def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    received: Sequence[Received[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
+) -> Iterator[Item[Chunk] | Verbatim]:
+    """Every chunk as it came, once it is reported what would be done to it."""
+    for each in received:
+        item = conformer.item(model, each)
+        try:
+            state.take(item.model)
+            state.early()
+        except UpstreamInvalidResponse:
+            conformer.report(rules.UNREPAIRABLE)
+        yield item
 
 
 def prompt_count(body: models.CreateCompletionRequest) -> int:

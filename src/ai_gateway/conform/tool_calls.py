@@ -67,6 +67,10 @@ class ToolCalls:
         self.report(rules.NAME_CALL_FIRST)
         return None
 
+    def relayed(self, index: int, arguments: str) -> None:
+        """More arguments of the call at `index`, which were sent on without being taken."""
+        self._current[index].arguments += arguments
+
     def end(self) -> None:
         """The choice is over. Raises UpstreamInvalidResponse for a call that nobody has named."""
         if not all(call.introduced for call in self._current.values()):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import MISSING, BaseModel, BeforeValidator, ConfigDict, Discriminator, GetCoreSchemaHandler
+from pydantic import MISSING, BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -13,7 +13,23 @@ def _integral(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Int = Annotated[int, BeforeValidator(_integral)]
+class _IntegralFloats:
+    """Validates an int without a call into Python, which would be a third of validating a chunk; only floats need one.
+
+    A left-to-right union with one error for both branches: its type and place are those of a plain int's error.
+    """
+
+    def __get_pydantic_core_schema__(self, source: type[int], handler: GetCoreSchemaHandler) -> CoreSchema:
+        strict = handler(source)
+        return core_schema.union_schema(
+            [strict, core_schema.no_info_before_validator_function(_integral, strict)],
+            mode="left_to_right",
+            custom_error_type="int_type",
+            serialization=core_schema.simple_ser_schema("int"),
+        )
+
+
+Int = Annotated[int, _IntegralFloats()]
 
 
 type Policy = Literal["forwarded", "mapped", "dropped", "refused"]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from copy import copy
+from functools import partial
 
 import structlog
 from pydantic import BaseModel
@@ -75,19 +76,9 @@ class Gateway:
         self, call: Call, operation: Operation[Req, Rep], body: Req, resolution: Resolution | None = None
     ) -> Item[Rep]:
         """The whole reply. `resolution` is what the caller of this has resolved already."""
-
-        async def attempted(attempt: Attempt, target: Target) -> Item[Rep]:
-            request = _prepared(attempt, target, body)
-            conformer = Conformer(target.provider, attempt, request.model)
-            item = conformer.item(operation.reply, await operation.call(target.provider, attempt, request))
-            if not conformer.observes:
-                item = operation.conform(item, request, conformer.report)
-            attempt.notes.usage = token_usage(item.model)
-            return item
-
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
-        return await self.resilience.reply(call, resolution.targets, attempted)
+        return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     async def stream[
         Req: Streamed,
@@ -96,23 +87,9 @@ class Gateway:
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
     ) -> AsyncGenerator[Item[Piece] | Verbatim]:
         """The stream, once its first chunk is there. `resolution` is what the caller of this has resolved already."""
-
-        def attempted(attempt: Attempt, target: Target) -> AsyncGenerator[Item[Piece] | Verbatim]:
-            request = _prepared(attempt, target, body)
-            conformer = Conformer(target.provider, attempt, request.model)
-            state = StreamState[Piece](
-                operation.choices(request),
-                include_usage=bool(request.stream_options and request.stream_options.include_usage),
-                report=conformer.report,
-                request_id=call.request_id,
-            )
-            arrived = operation.call(target.provider, attempt, request)
-            relays = call.wire.name == "openai"
-            return conform_stream(arrived, operation.chunk, state, conformer, relays=relays)
-
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
-        return await self.resilience.stream(call, resolution.targets, attempted)
+        return await self.resilience.stream(call, resolution.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
         """The id behind the name that a caller gave, and who is to be called, one after the other.
@@ -166,10 +143,45 @@ async def close_quietly(provider: Provider) -> None:
         _log.warning("provider did not close", provider=provider.name, exc_info=error)
 
 
+async def _reply[Req: Request, Rep: BaseModel](
+    operation: Operation[Req, Rep], body: Req, attempt: Attempt, target: Target
+) -> Item[Rep]:
+    """What one attempt at a whole reply comes to."""
+    request = _prepared(attempt, target, body)
+    conformer = Conformer(target.provider, attempt, request.model)
+    item = conformer.item(operation.reply, await operation.call(target.provider, attempt, request))
+    if not conformer.observes:
+        item = operation.conform(item, request, conformer.report)
+    attempt.notes.usage = token_usage(item.model)
+    return item
+
+
+def _chunks[
+    Req: Streamed,
+    Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
+](
+    operation: Streaming[Req, Piece], body: Req, attempt: Attempt, target: Target
+) -> AsyncGenerator[Item[Piece] | Verbatim]:
+    """What one attempt at a stream comes to."""
+    request = _prepared(attempt, target, body)
+    conformer = Conformer(target.provider, attempt, request.model)
+    state = StreamState[Piece](
+        operation.choices(request),
+        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        report=conformer.report,
+        request_id=attempt.request_id,
+    )
+    arrived = operation.call(target.provider, attempt, request)
+    relays = attempt.call.wire.name == "openai"
+    return conform_stream(arrived, operation.chunk, state, conformer, relays=relays)
+
+
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
-    """A copy of the body as the provider gets it: the model's name there, without fields that are of no use there."""
-    request = copy(body)
+    """The body as the provider gets it: a copy, unless it is to have the same model and the same fields."""
     attempt.notes.upstream_model = _renamed(attempt.call, target.model, body.model)
+    if target.model == body.model and target.provider.parameters.pass_on(body):
+        return body
+    request = copy(body)
     request.model = target.model
     target.provider.parameters.apply(attempt, request)
     return request

@@ -49,9 +49,9 @@ class Streaming[
 def token_usage(reply: object) -> Usage | None:
     """What a reply or chunk says it took; None where it says nothing."""
     usage = getattr(reply, "usage", None)
-    if not isinstance(usage, models.CompletionUsage | models.CreateEmbeddingResponseUsage):
-        return None
-    return Usage(usage.prompt_tokens, getattr(usage, "completion_tokens", 0))
+    if isinstance(usage, models.CompletionUsage):
+        return Usage(usage.prompt_tokens, usage.completion_tokens)
+    return Usage(usage.prompt_tokens, 0) if isinstance(usage, models.CreateEmbeddingResponseUsage) else None
 
 
 CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletionResponse](

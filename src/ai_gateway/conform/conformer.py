@@ -8,11 +8,12 @@ from pydantic import BaseModel, ValidationError
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import RULES, UNREPAIRABLE, Rule
-from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.call import Attempt, Usage
 from ai_gateway.contract.stream import Item, Received
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
 from ai_gateway.observability.metrics import Event, count
+from gateway_contract.openai import models
 
 type Mode = Literal["repair", "enforce", "observe"]
 
@@ -58,6 +59,11 @@ class Conformer:
         for rule in rules:
             count(Event.REPAIR, self._source.name, rule.name)
             self._notes.repairs.add(rule.name)
+
+    def note_usage(self, usage: models.CompletionUsage | None) -> None:
+        """What a stream took, as far as its upstream has counted it."""
+        if usage is not None:
+            self._notes.usage = Usage(usage.prompt_tokens, usage.completion_tokens)
 
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
         """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""

@@ -223,6 +223,7 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
                 legal = _legal(conformer.item(model, piece), state, None)
             for item in legal:
                 yield item
+        conformer.note_usage(state.usage)
         last = state.end()
         if last is not None and not conformer.observes:
             yield Item(last)

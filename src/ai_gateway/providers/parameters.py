@@ -33,6 +33,9 @@ class Parameters:
         self._policies = by_field(policies)
         self._dropped = {operation: frozenset(self.fields(operation, "dropped")) for operation in self._policies}
         self._refused = {operation: frozenset(self.fields(operation, "refused")) for operation in self._policies}
+        self._affected = {
+            operation: self._dropped[operation] | self._refused[operation] for operation in self._policies
+        }
         self._missing = {name for name, fields in self._policies.items() if set(fields.values()) == {"refused"}}
 
     @property
@@ -52,6 +55,13 @@ class Parameters:
         """What becomes of fields that the contract does not name; a closed body takes none, whatever is set."""
         return "reject" if operation in CLOSED else self._unknown
 
+    def pass_on(self, body: BaseModel) -> bool:
+        """Whether the provider gets the body as it is, so that `apply` would change and report nothing."""
+        operation = OPERATION_OF[type(body)]
+        if operation in self._missing or not self._affected[operation].isdisjoint(body.model_fields_set):
+            return False
+        return not body.model_extra or self.unknown(operation) == "forward"
+
     def apply(self, attempt: Attempt, body: BaseModel) -> None:
         """Take out of the body what the provider is not to get, and name it in the reply.
 
@@ -62,7 +72,7 @@ class Parameters:
         if operation in self._missing:
             raise not_offered(self._provider, attempt.operation)
         self._check(operation, body)
-        gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
+        gone = self._affected[operation] & body.model_fields_set
         named = [field for field in gone if _take(body, field) is not None]
         if body.model_extra and self._unknown == "drop":
             named += body.model_extra

@@ -133,6 +133,7 @@ class Transport:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+            await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
 
 
 class _HttpStream(OpenStream):

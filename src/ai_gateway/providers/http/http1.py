@@ -23,6 +23,7 @@ _MAX_FIELDS = 128
 _MAX_HEAD = 256 * 1024  # of interim replies and the reply together; also of chunk sizes and trailers without any body
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BODILESS = {204, 304}
+_FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # how far a connection is with a reply
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for, as bytes of the body of which there have to be more
@@ -39,7 +40,7 @@ class Disconnected(ConnectionError):
 
 
 class Owner(Protocol):
-    """The pool of a connection: it keeps time for all of them, and learns which one has ended."""
+    """The pool of a connection: it keeps time for all of them, and is told once when one has ended."""
 
     loop: asyncio.AbstractEventLoop
     rings_at: float
@@ -52,7 +53,8 @@ class Connection(asyncio.Protocol):
     """A connection, and what has come of the reply that is being read from it.
 
     `send`, then either `whole`, or `head` and as long as there is something `take` and `more`; `finish` in any case.
-    When `deadline` has passed the reader gets a TimeoutError, or `on_deadline` is called if somebody has set it.
+    When `deadline` has passed the reader gets a TimeoutError; if `on_deadline` is set it is called instead, even for a
+    connection that has ended by then.
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class Connection(asyncio.Protocol):
         "_enough",
         "_error",
         "_fields",
+        "_has_ended",
         "_keep_alive",
         "_offset",
         "_overhead",
@@ -98,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._buffer: list[bytes] = []
         self._parts: list[bytes] = []
         self._error: Exception | None = None
-        self._paused = False
+        self._paused = self._has_ended = False
         self.is_reused = False
         self.deadline = math.inf
         self.on_deadline: Callable[[float], None] | None = None
@@ -202,6 +205,11 @@ class Connection(asyncio.Protocol):
     # -- for the pool --
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses it."""
+        return self._state == _IDLE
+
+    @property
     def is_open(self) -> bool:
         """Whether neither side has ended it, as far as the event loop knows."""
         return self._transport is not None and not self._transport.is_closing()
@@ -286,9 +294,12 @@ class Connection(asyncio.Protocol):
         self._fields += 1
         if self._fields > _MAX_FIELDS or len(name) + len(value) > _MAX_FIELD:
             raise BrokenReply("the head of the reply is too large")
-        field, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+        # llhttp takes a blank before the colon for nothing at some names, and so do we.
+        field, text = name.decode("latin-1").lower().rstrip(), value.decode("latin-1").strip()
         if not text.isprintable() and _CONTROL.search(text):
-            return  # nobody can do anything with it, and it must not get into a header or a terminal of ours
+            if field in _FRAMING:
+                raise BrokenReply(f"nobody knows what {field} says")
+            return  # it says nothing, and must not get into a header or a terminal of ours
         known = self.headers.get(field)
         # One that comes twice is a list (RFC 9110, 5.3): two of one opinion are one, two opinions are nobody's.
         self.headers[field] = text if known is None or known == text else f"{known}, {text}"
@@ -422,11 +433,12 @@ class Connection(asyncio.Protocol):
         if self._error is None and _HEAD <= self._state <= _BODY:
             self._error = error.with_traceback(None)
         self._keep_alive = False
-        self.deadline = math.inf
         self._wake()
         if self._transport is not None:
             self._transport.abort()
-        self._owner.ended(self)
+        if not self._has_ended:
+            self._has_ended = True
+            self._owner.ended(self)
 
 
 def request_head(method: str, target: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:

@@ -290,6 +290,66 @@ def test_continuations_leave_as_they_would_have_left_validated() -> None:
     assert relayed > events / 6, "hardly anything went by: the comparison says nothing"
 
 
+def gapped(dice: Random) -> tuple[bytes, ...]:
+    """A chunk's bytes around its gaps: one text, or two with padding or thinking."""
+    form = dice.choice(
+        [
+            '{"choices":[{"index":0,"delta":{"content":"@"},"finish_reason":null}],%s}',
+            '{"choices":[{"index":0,"delta":{"content":"@"},"finish_reason":null}],%s,"obfuscation":"@"}',
+            '{"p":"@","choices":[{"index":0,"delta":{"reasoning":"@","content":"@"},"finish_reason":null}],%s}',
+        ]
+    )
+    return tuple((form % '"id":"x","object":"chat.completion.chunk","created":1,"model":"m"').encode().split(b"@"))
+
+
+def filled(constants: tuple[bytes, ...], dice: Random) -> bytes:
+    """The bytes with something in the gaps, mostly texts."""
+    event = constants[0]
+    for constant in constants[1:]:
+        if dice.random() < 0.5:
+            event += b"".join(dice.choice(SCRAPS) for _ in range(dice.randrange(4)))
+        else:
+            text = json.dumps("".join(dice.choice(PIECES) for _ in range(4)), ensure_ascii=dice.random() < 0.5)
+            event += text[1:-1].encode()
+        event += constant if dice.random() < 0.9 else dice.choice([constant * 2, constant[1:], b""])
+    return event
+
+
+def test_what_fills_the_gaps_is_a_text_or_the_event_is_no_continuation() -> None:
+    fits = misfits = 0
+    for seed in range(EXAMPLES * 2):
+        dice = Random(seed)
+        constants = gapped(dice)
+        plain = b"a".join(constants)
+        first = exact_json(ChatChunk, plain)
+        assert first is not None
+        continuations = Continuations()
+        for _ in range(2):
+            continuations.update(first, first, plain)
+        events = [filled(constants, dice) for _ in range(20)]
+        single = [continuations.match([event]) == 1 for event in events]
+        for at, (event, fit) in enumerate(zip(events, single, strict=True)):
+            end = next((end for end in range(at, len(events)) if not single[end]), len(events))
+            assert continuations.match(events, at) == end, f"seed {seed}: together, events are judged otherwise"
+            packet = b"".join(b"data: " + each + b"\n\n" for each in events[at:end])
+            assert continuations.match_packet(packet) == len(packet), f"seed {seed}: a packet is judged otherwise"
+            if fit:
+                chunk, _ = mend(ChatChunk, read_json(event), Known("m", "r"), "enforce")
+                assert without_texts(chunk) == without_texts(first), f"seed {seed}: {event!r}"
+            else:
+                assert continuations.match_packet(b"data: " + event + b"\n\n") == 0, f"seed {seed}: {event!r}"
+        fits, misfits = fits + sum(single), misfits + single.count(False)
+    sys.stdout.write(f"seeds 0 to {EXAMPLES * 2 - 1}: {fits} continuations, {misfits} other events\n")
+    assert min(fits, misfits) > EXAMPLES
+
+
+def without_texts(chunk: ChatChunk) -> object:
+    value = chunk.model_dump(mode="json", exclude_unset=True)
+    value.update((name, "") for name in ("obfuscation", "p") if name in value)
+    value["choices"][0]["delta"] = dict.fromkeys(value["choices"][0]["delta"], "")
+    return value
+
+
 class Gullible(Continuations):
     """Takes any event for a continuation that begins as one does."""
 

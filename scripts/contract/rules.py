@@ -85,6 +85,8 @@ def accepts_null(document: Json, schema: Json) -> bool:
 
 def or_null(schema: Json) -> Json:
     """The schema with null as one more value."""
+    if "type" not in schema and "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], None]}
     scalar = isinstance(schema.get("type"), str) and schema["type"] not in {"object", "array"}
     if scalar:
         nullable = {**schema, "type": [schema["type"], "null"]}

@@ -8,6 +8,7 @@ import structlog
 from pydantic import BaseModel
 
 from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.stream import StreamState, conform_stream
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Item, Stream, Verbatim
@@ -172,8 +173,8 @@ def _chunks[
         request_id=attempt.request_id,
     )
     arrived = operation.call(target.provider, attempt, request)
-    relays = attempt.call.wire.name == "openai"
-    return conform_stream(arrived, operation.chunk, state, conformer, relays=relays)
+    same_wire = attempt.call.wire.name == "openai"
+    return conform_stream(arrived, operation.chunk, state, conformer, Continuations() if same_wire else None)
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:

@@ -15,9 +15,9 @@ from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, run_cli, running_ga
 
 def test_help_names_the_commands_and_serve_its_options() -> None:
     assert "serve" in run_command("--help").stdout
-    told = run_command("serve", "--help", COLUMNS="200").stdout
+    text = run_command("serve", "--help", COLUMNS="200").stdout
     for option in ("--host", "--port", "--log-level"):
-        assert option in told
+        assert option in text
 
 
 def test_version_prints_the_version() -> None:
@@ -35,8 +35,8 @@ def test_the_banner_says_where_what_and_how() -> None:
 
 
 def test_the_banner_counts_keys_and_providers_and_shows_no_secret() -> None:
-    given = {"ALLOWED_API_KEYS": f"{TEST_KEY},second-key", "OPENAI_API_KEY": "sk-upstream-secret"}
-    with running_gateway(**given) as gateway:
+    keys = {"ALLOWED_API_KEYS": f"{TEST_KEY},second-key", "OPENAI_API_KEY": "sk-upstream-secret"}
+    with running_gateway(**keys) as gateway:
         banner = gateway.log()
     assert "required (2 configured)" in banner
     assert "openai (ready)" in banner
@@ -98,7 +98,7 @@ def test_bad_settings_and_missing_provider_keys_are_told_together() -> None:
 def test_any_asgi_server_can_run_the_factory() -> None:
     with tempfile.TemporaryDirectory() as home, socket.create_server((HOST, 0)) as listener:
         fd, port = listener.fileno(), listener.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "ai_gateway.app.build:get_app", "--factory", "--fd", str(fd)]
+        command = [sys.executable, "-m", "uvicorn", "ai_gateway.api.app:get_app", "--factory", "--fd", str(fd)]
         server = subprocess.Popen(
             command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[fd]
         )

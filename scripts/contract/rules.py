@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from scripts.contract.documents import Json, map_schema, operations, reachable, read, ref_name, resolve
+from scripts.contract.naming import pascal
 from scripts.contract.normalize import NULL
 
 
@@ -37,6 +38,19 @@ def drop_formats(document: Json, entry: Json) -> Json:
     return document
 
 
+def any_of(document: Json, _entry: Json) -> Json:
+    """Read `oneOf` as `anyOf` where no discriminator tells the branches apart: what two of them take is valid."""
+
+    def plain(schema: Json) -> Json:
+        if "oneOf" not in schema or "discriminator" in schema:
+            return schema
+        return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
+
+    schemas = document["components"]["schemas"]
+    schemas.update({name: map_schema(schema, plain) for name, schema in schemas.items()})
+    return document
+
+
 def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
     """Let every optional property be null in the schemas that only requests reach."""
     schemas = document["components"]["schemas"]
@@ -44,7 +58,7 @@ def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
         required = set(schemas[name].get("required", []))
         for field, schema in schemas[name].get("properties", {}).items():
             if field not in required and not accepts_null(document, schema):
-                schemas[name]["properties"][field] = _or_null(schema)
+                schemas[name]["properties"][field] = or_null(schema)
     return document
 
 
@@ -69,7 +83,8 @@ def accepts_null(document: Json, schema: Json) -> bool:
     return all(any(accepts_null(document, branch) for branch in union) for union in unions)
 
 
-def _or_null(schema: Json) -> Json:
+def or_null(schema: Json) -> Json:
+    """The schema with null as one more value."""
     scalar = isinstance(schema.get("type"), str) and schema["type"] not in {"object", "array"}
     if scalar:
         nullable = {**schema, "type": [schema["type"], "null"]}
@@ -130,6 +145,14 @@ def prefix_names(document: Json, entry: Json) -> Json:
     return document
 
 
+def camel_case_operations(document: Json, _entry: Json) -> Json:
+    """Write every operationId as a name: `list-projects` and `projects_list` as `listProjects`, `projectsList`."""
+    for _, _, operation in operations(document):
+        name = pascal(operation["operationId"])
+        operation["operationId"] = name[:1].lower() + name[1:]
+    return document
+
+
 def _relinked[Node](node: Node, prefix: str) -> Node:
     """The node with its references leading to prefixed names."""
     if isinstance(node, list):
@@ -147,6 +170,8 @@ def _relinked[Node](node: Node, prefix: str) -> Node:
 RULES: dict[str, Callable[[Json, Json], Json]] = {
     "drop-formats": drop_formats,
     "nullable-optional-request-fields": nullable_optional_request_fields,
+    "any-of": any_of,
+    "camel-case-operations": camel_case_operations,
     "doors": doors,
     "headers-on-every-reply": headers_on_every_reply,
     "prefix-names": prefix_names,

@@ -16,8 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import load
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import configure
+from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.providers.custom.faults import FAULTS
 from tests.support.behaviours import TABLE, behave
 from tests.support.client import BODIES, NO_CERTIFICATES
@@ -208,13 +209,15 @@ def test_no_settings_and_no_provider_show_a_key_when_printed(monkeypatch: pytest
     monkeypatch.setenv("ALLOWED_API_KEYS", CLIENT)
     for name in ("OPENAI", "GROQ", "VLLM"):
         monkeypatch.setenv(f"{name}_API_KEY", PROVIDER)
-    settings = load(log_level="error")
-    app = get_app(settings)
-    things: list[object] = [settings, app, app.state.gateway, app.state.gateway.registry, *app.state.gateway.registry]
+    sources = read_sources(log_level="error")
+    configuration = configure(read_settings(sources), sources)
+    settings, application = configuration.settings, build(configuration)
+    registry = application.gateway.registry
+    things: list[object] = [sources, configuration, settings, application, application.gateway, registry, *registry]
     for thing in things:
         assert_clean(f"{thing!r} {thing!s}", type(thing).__name__)
     assert_clean(settings.model_dump_json(), "the settings as JSON")
-    assert len(app.state.gateway.registry.names) == 4
+    assert len(registry.names) == 4
 
 
 def test_the_search_finds_every_form() -> None:

@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from ai_gateway.contract.body import validate
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.errors import GatewayError, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, counted
 from ai_gateway.providers.catalog import ROWS
@@ -301,14 +301,14 @@ async def test_a_fetched_image_goes_into_the_request(upstream: Upstream) -> None
         try:
             image = with_image(f"http://127.0.0.1:{pictures.port}/a.png")
             body = validate(models.CreateChatCompletionRequest, {"model": "good#fetched", **image})
-            await provider.create_chat_completion(Call("createChatCompletion", "r"), body)
+            await provider.create_chat_completion(Attempt(Call("createChatCompletion", "r")), body)
             many = [
                 {"role": "user", "content": [with_image(f"http://h/{at}")["messages"][0]["content"][0]]}
                 for at in range(17)
             ]
             crowd = validate(models.CreateChatCompletionRequest, {"model": "good#crowd", "messages": many})
             with pytest.raises(GatewayError, match="At most 16"):
-                await provider.create_chat_completion(Call("createChatCompletion", "r"), crowd)
+                await provider.create_chat_completion(Attempt(Call("createChatCompletion", "r")), crowd)
         finally:
             await provider.aclose()
     assert upstream.last("good#fetched").json["messages"][0]["images"] == [base64.b64encode(b"\x89PNG").decode()]
@@ -326,11 +326,11 @@ async def test_images_and_answer_share_one_deadline(upstream: Upstream, stream: 
         model = f"hang-before-headers#deadline-{stream}"
         image = with_image(f"http://127.0.0.1:{pictures.port}/a.png")
         body = validate(models.CreateChatCompletionRequest, {"model": model, **image})
-        call = Call("createChatCompletion", "r")
-        streamed = provider.stream_chat_completion(call, body)
+        attempt = Attempt(Call("createChatCompletion", "r"))
+        streamed = provider.stream_chat_completion(attempt, body)
         try:
             with pytest.raises(UpstreamTimeout):
-                await (anext(streamed) if stream else provider.create_chat_completion(call, body))
+                await (anext(streamed) if stream else provider.create_chat_completion(attempt, body))
         finally:
             await provider.aclose()
     (seen,) = upstream.seen(model)
@@ -352,7 +352,7 @@ async def test_a_key_in_the_environment_is_not_sent_to_a_host_without_one(
     provider = Ollama(configured(upstream.port))
     try:
         body = validate(models.CreateChatCompletionRequest, {"model": "good#environment", **BODIES[CHAT]})
-        await provider.create_chat_completion(Call("createChatCompletion", "r"), body)
+        await provider.create_chat_completion(Attempt(Call("createChatCompletion", "r")), body)
     finally:
         await provider.aclose()
     assert upstream.last("good#environment").header("authorization") is None
@@ -361,16 +361,16 @@ async def test_a_key_in_the_environment_is_not_sent_to_a_host_without_one(
 async def test_what_has_no_place_inside_a_message_is_counted(upstream: Upstream) -> None:
     provider = Ollama(replace(configured(upstream.port), name="counted"))
     fields = {"messages": [{"role": "user", "content": "x", "name": "Ada", "own": 1}], "parallel_tool_calls": False}
-    call = Call("createChatCompletion", "r")
+    attempt = Attempt(Call("createChatCompletion", "r"), Notes("counted"))
     try:
         body = validate(
             models.CreateChatCompletionRequest,
             {"model": "good#counted", "tools": [{"type": "function", "function": {"name": "f"}}], **fields},
         )
-        await provider.create_chat_completion(call, body)
+        await provider.create_chat_completion(attempt, body)
     finally:
         await provider.aclose()
-    assert call.dropped == {"messages.name", "messages.own", "parallel_tool_calls"}
+    assert attempt.notes.dropped == {"messages.name", "messages.own", "parallel_tool_calls"}
     counts = {field: count for (name, field), count in counted(Event.DROPPED).items() if name == "counted"}
     assert counts == {"other": 1, "parallel_tool_calls": 1}
 
@@ -447,8 +447,7 @@ async def test_more_streams_than_an_sdk_has_connections_run_side_by_side(live: L
 
 def test_no_sdk_is_imported_for_a_provider_that_nobody_configured() -> None:
     program = (
-        "import sys; from ai_gateway.app.build import get_app; from ai_gateway.config.settings import load;"
-        "get_app(load());"
+        "import sys; from ai_gateway.app.build import get_app; get_app();"
         "print(sorted({'ollama', 'cerebras', 'httpx', 'httpcore'} & set(sys.modules)))"
     )
     for env, expected in (({}, []), ({"OLLAMA_HOST": "gpu"}, ["httpcore", "httpx", "ollama"])):

@@ -11,8 +11,8 @@ import psutil
 import pytest
 import uvicorn
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import load
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.server.protocol import HttpProtocol
 from tests.support.bare_sockets import ask, body_of, connection, get, head_of, post, reset
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
@@ -131,7 +131,7 @@ async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest
     """Tasks cannot be counted from outside, so here the gateway runs in the test's own event loop."""
     monkeypatch.setenv("PROVIDER_LAB_BASE_URL", upstream.url)
     port = free_port()
-    app = get_app(load(allowed_api_keys=[TEST_KEY], log_level="error", service_port=port))
+    app = build(read_configuration(allowed_api_keys=[TEST_KEY], log_level="error", service_port=port)).asgi
     config = uvicorn.Config(app, host=HOST, port=port, http=HttpProtocol, lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -82,7 +82,7 @@ def test_json_says_all_of_it_and_stands_alone_on_standard_output(upstream: Upstr
 def test_failures_are_listed_with_what_was_expected_and_seen(upstream: Upstream) -> None:
     done = probe(url(upstream, "detail-errors"), "--key", TEST_KEY, "--only", "bad input")
     assert done.returncode == 1
-    assert "FAILED bad-n: No choices at all [names-the-param]" in done.stdout
+    assert "FAILED bad-n: Zero choices [names-the-param]" in done.stdout
     assert "expected: a valid ErrorResponse" in done.stdout
     assert '"detail"' in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 600

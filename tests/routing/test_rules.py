@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from ai_gateway.config.settings import RouteSettings, Settings, SettingsError
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import RouteSettings, Settings
 from ai_gateway.routing.aliases import Aliases
-from ai_gateway.routing.plan import Plan, Target
+from ai_gateway.routing.route import Route, TargetRef
 from ai_gateway.routing.rules import Rules, read_rules
 from tests.support.command import run_command
 
@@ -163,8 +164,8 @@ def test_following_an_alias_always_ends(table: dict[str, str], asked: str) -> No
 def test_weights_decide_who_is_first_and_the_others_follow_in_order() -> None:
     from random import Random
 
-    targets = tuple(Target(name, "m") for name in "abc")
-    plan = Plan(targets, (3, 1, 0))
+    targets = tuple(TargetRef(name, "m") for name in "abc")
+    plan = Route(targets, (3, 1, 0))
     chance = Random(1)
     drawn = [plan.order(chance) for _ in range(4_000)]
     firsts = [order[0].provider for order in drawn]
@@ -172,4 +173,4 @@ def test_weights_decide_who_is_first_and_the_others_follow_in_order() -> None:
     assert firsts.count("c") == 0
     assert {"".join(target.provider for target in order) for order in drawn} == {"abc", "bac"}
     assert plan.order() == targets
-    assert Plan(targets).order(chance) == targets
+    assert Route(targets).order(chance) == targets

@@ -360,6 +360,16 @@ async def stream_empty(exchange: Exchange) -> None:
     await exchange.end_stream()
 
 
+@behaviour("no-usage-option")
+async def no_usage_option(exchange: Exchange) -> None:
+    """An older server: it refuses the option that asks for usage."""
+    if "stream_options" in exchange.seen.json:
+        error = {"message": "Unknown field", "type": "invalid_request_error", "param": "stream_options", "code": None}
+        await exchange.json({"error": error}, status=400)
+        return
+    await stream(exchange)
+
+
 # -- broken replies --
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from ai_gateway.contract.call import DROPPED_HEADER
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.quirks import Quirks
-from ai_gateway.providers.parameters import DROPPED_HEADER
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
 from tests.support.application import running_application
 from tests.support.behaviours import TEXT, USAGE, behave

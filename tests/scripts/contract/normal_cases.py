@@ -141,6 +141,17 @@ CASES = [
     Case("a map of bounded values", {
         "type": "object", "additionalProperties": {"type": "string", "maxLength": 1},
     }, {"type": "object", "additionalProperties": {"type": "string", "maxLength": 1}}),
+    Case("a constant", {"type": "string", "const": "red"}, {"const": "red"}),
+    Case("a union told apart by a constant", {"oneOf": [schema_ref("Leaf"), schema_ref("Root")]}, {
+        "oneOf": [LEAF, ROOT]
+    }, {"Leaf": {**LEAF, "properties": {"kind": {"const": "leaf"}}}, "Root": ROOT}),
+    Case("a reference that says it leads to an object", {"type": "object", **schema_ref("Root")}, ROOT, {"Root": ROOT}),
+    Case("a reference that says it leads to an object where some do", {"type": "object", **schema_ref("Either")}, {
+        "oneOf": [LEAF, ROOT]
+    }, {"Either": {"oneOf": [schema_ref("Leaf"), schema_ref("Root")]}, "Leaf": LEAF, "Root": ROOT}),
+    Case("an older word for itself", {
+        "$recursiveAnchor": True, "type": "object", "properties": {"a": {"$recursiveRef": "#"}, "b": TEXT},
+    }, {"type": "object", "properties": {"a": {"$ref": "#"}, "b": TEXT}}),
     Case("a closed object", {
         "type": "object", "properties": {"a": TEXT}, "additionalProperties": False
     }, {"type": "object", "properties": {"a": TEXT}, "additionalProperties": False}),

@@ -9,7 +9,7 @@ import pytest
 from scripts.contract.documents import Json, refs, resolve, schema_ref
 from scripts.contract.normalize import normalize
 from tests.scripts.contract.lantern import facts, one_schema
-from tests.scripts.contract.normal_cases import CASES, LEAF, SAMPLES, TEXT, Case
+from tests.scripts.contract.normal_cases import CASES, LEAF, ROOT, SAMPLES, TEXT, Case
 
 
 def normal(case: Case) -> Json:
@@ -49,7 +49,7 @@ def test_what_is_normal_stays_as_it_is(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_nothing_that_tools_stumble_over_is_left(case: Case) -> None:
     for schema in subschemas(normal(case)["components"]["schemas"]):
-        assert not {"nullable", "allOf"} & set(schema)
+        assert not {"nullable", "allOf", "const", "$recursiveRef", "$recursiveAnchor"} & set(schema)
         types = schema.get("type")
         assert not (isinstance(types, list) and {"object", "array"} & set(types))
         assert len(schema.get("enum", [])) == len({repr(value) for value in schema.get("enum", [])})
@@ -68,7 +68,7 @@ def test_the_whole_lantern_document_is_brought_into_normal_form_once_and_for_all
     for ref in refs(document):
         assert resolve(document, ref)
     for schema in subschemas(document):
-        assert not {"nullable", "allOf"} & set(schema)
+        assert not {"nullable", "allOf", "const", "$recursiveRef", "$recursiveAnchor"} & set(schema)
 
 
 def test_of_a_property_declared_twice_the_last_declaration_counts() -> None:
@@ -88,6 +88,22 @@ def test_inline_objects_are_named_after_where_they_stand() -> None:
     assert {"CreateVerdictRequestOptions", "LampPartLamp", "CreateVerdictResponseVerdict"} <= names
     assert "LampList" in names
     assert "Lamp-List" not in names
+
+
+def test_objects_that_bodies_and_replies_describe_in_place_are_named_after_their_operation() -> None:
+    document = one_schema({"type": "object"})
+    inline = {"content": {"application/json": {"schema": {"type": "object", "properties": {"a": TEXT}}}}}
+    document["paths"]["/things"]["post"] |= {"requestBody": inline, "responses": {"200": deepcopy(inline)}}
+    found = normalize(document)
+    operation = found["paths"]["/things"]["post"]
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == schema_ref("CreateThingRequest")
+    assert operation["responses"]["200"]["content"]["application/json"]["schema"] == schema_ref("CreateThingResponse")
+    assert found["components"]["schemas"].keys() == {"CreateThingRequest", "CreateThingResponse"}
+
+
+def test_roots_that_nobody_reaches_stay_with_what_they_need() -> None:
+    document = one_schema({"type": "object"}, **{"Odd-Root": schema_ref("Leaf"), "Leaf": LEAF, "Lost": ROOT})
+    assert normalize(document, ["Odd-Root"])["components"]["schemas"].keys() == {"Body", "OddRoot", "Leaf"}
 
 
 def test_bounded_lists_in_a_union_are_named_after_what_they_hold() -> None:

@@ -59,7 +59,7 @@ class EventParser:
                 if data:
                     yield data
         if len(self._rest) + self._size > self._max_event:
-            raise UpstreamInvalidResponse("The provider sent an event that is too large to pass on.")
+            raise UpstreamInvalidResponse.too_large(what="an event")
 
     def end(self) -> Iterator[bytes]:
         """The last event, if its lines are complete and only the blank one after them is missing."""

@@ -37,7 +37,7 @@ from tests.support.client import (
     client_of,
     events_of,
 )
-from tests.support.fake_ollama import CREATED, CROWD, MODELS, behave
+from tests.support.fake_ollama import CREATED, CROWD, MODELS
 from tests.support.gateway import (
     HOST,
     IMPATIENT,
@@ -54,9 +54,8 @@ ODD = TEXT + "a\x85b\u2028c\x0cd"  # what text libraries take for ends of lines
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
+def upstream(ollama_upstream: Upstream) -> Upstream:
+    return ollama_upstream
 
 
 @pytest.fixture(scope="module")

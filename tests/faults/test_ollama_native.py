@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.behaviours import TEXT, THOUGHT, WORDS
 from tests.support.client import get, post
-from tests.support.fake_ollama import METRICS, MODELS, SHOWN, behave
+from tests.support.fake_ollama import METRICS, MODELS, SHOWN
 from tests.support.gateway import LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 type Json = dict[str, Any]
 PNG = "iVBORw0KGgo="
@@ -36,15 +36,13 @@ TOOLS = [{"type": "function", "function": {"name": "zebra", "parameters": SCHEMA
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
+def server(ollama_upstream: Upstream) -> Upstream:
+    return ollama_upstream
 
 
 @pytest.fixture(scope="module")
-def live(server: Upstream, upstream: Upstream) -> Iterator[LiveGateway]:
-    with running_gateway(OLLAMA_HOST=f"http://127.0.0.1:{server.port}", PROVIDER_LAB_BASE_URL=upstream.url) as running:
-        yield running
+def live(beside_ollama: LiveGateway) -> LiveGateway:
+    return beside_ollama
 
 
 def ask(live: LiveGateway, operation: str, body: Json) -> httpx2.Response:

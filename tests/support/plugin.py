@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.support import fake_ollama
 from tests.support.behaviours import behave
-from tests.support.gateway import IMPATIENT, LiveGateway, SharedGateways, in_front_of, run_cli, running_gateway
+from tests.support.gateway import HOST, IMPATIENT, LiveGateway, SharedGateways, in_front_of, run_cli, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
 KINDS = ("unit", "live", "slow", "soak")
@@ -45,6 +46,19 @@ def upstream(shared_upstream: Upstream) -> Upstream:
 
 
 @pytest.fixture(scope="session")
+def shared_ollama() -> Iterator[Upstream]:
+    with running_upstream(fake_ollama.behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ollama_upstream(shared_ollama: Upstream) -> Upstream:
+    """A server of Ollama's wire, without requests of other modules."""
+    shared_ollama.forget()
+    return shared_ollama
+
+
+@pytest.fixture(scope="session")
 def gateway_for() -> Iterator[SharedGateways]:
     """`gateway_for(**env)` is a gateway with this environment, shared by all tests of the run that want the same."""
     with SharedGateways() as gateways:
@@ -67,6 +81,13 @@ def relay(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGateway
 def impatient(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGateway:
     """The same, but it waits a second for anything."""
     return gateway_for(**in_front_of(shared_upstream), **IMPATIENT)
+
+
+@pytest.fixture(scope="session")
+def beside_ollama(gateway_for: SharedGateways, shared_upstream: Upstream, shared_ollama: Upstream) -> LiveGateway:
+    """In front of an upstream of either wire: `lab` speaks OpenAI's and `ollama` its own."""
+    address = f"http://{HOST}:{shared_ollama.port}"
+    return gateway_for(PROVIDER_LAB_BASE_URL=shared_upstream.url, OLLAMA_HOST=address)
 
 
 # -- the kind of a test --

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,11 +36,23 @@ class CachedModels:
 
 
 class Catalogue:
-    """The cached models of every provider, in order of configuration. Each is refreshed by one task at a time."""
+    """The cached models of every provider, in order of configuration. Each is refreshed by one task at a time.
 
-    def __init__(self, providers: Iterable[Provider], ttl_s: float = 300.0) -> None:
+    `clock` gives seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        ttl_s: float = 300.0,
+        *,
+        fetch_timeout_s: float = FETCH_TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._cache = {provider.name: CachedModels(provider) for provider in providers}
         self._ttl_s = ttl_s
+        self._fetch_timeout_s = fetch_timeout_s
+        self._clock = clock
         self.version = 0  # grows with every list, so that values derived from the lists can be cached until the next
 
     @property
@@ -94,7 +106,7 @@ class Catalogue:
 
     def _start_refreshes(self) -> list[tuple[CachedModels, asyncio.Task[None]]]:
         """A task for every stale list: a new one, or the one that is running."""
-        now = time.monotonic()
+        now = self._clock()
         for cached in self._cache.values():
             if cached.refreshing is None and cached.refresh_at <= now:
                 cached.refreshing = asyncio.create_task(self._refresh(cached))
@@ -104,7 +116,7 @@ class Catalogue:
         attempt = Attempt(Call("listModels", f"models-{secrets.token_hex(8)}"), Notes(cached.provider.name))
         conformer = Conformer(cached.provider, attempt, "")
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT_S):
+            async with asyncio.timeout(self._fetch_timeout_s):
                 received = await cached.provider.list_models(attempt)
             listed = conformer.item(models.ListModelsResponse, received).model.data
             cached.listed = {model.id: model for model in listed}
@@ -118,5 +130,5 @@ class Catalogue:
             _log.warning("models not listed", provider=cached.provider.name, reason=repr(error))
         finally:
             pause = self._ttl_s if cached.state == "ready" else min(self._ttl_s, _RETRY_S)
-            cached.refresh_at = time.monotonic() + pause
+            cached.refresh_at = self._clock() + pause
             cached.refreshing = None

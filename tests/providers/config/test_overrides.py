@@ -16,7 +16,7 @@ from ai_gateway.config.settings import ProviderSettings, Settings
 from ai_gateway.contract.call import DROPPED_HEADER
 from ai_gateway.providers.config.upstreams import configured_upstreams
 from tests.support.behaviours import behave
-from tests.support.gateway import run_cli
+from tests.support.command import run_command
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +151,6 @@ def test_what_is_said_of_openais_wire_is_refused_on_another(tmp_path: Path) -> N
     for line in ('headers = { a = "b" }', 'dropped = ["user"]', "token_arrays = true"):
         table = f'[providers.lab]\nbase_url = "https://h/v1"\nwire = "other"\n{line}\n'
         config.write_text(table, encoding="utf-8")
-        done = run_cli("serve", PYTHONPATH=str(tmp_path), GATEWAY_CONFIG=str(config), SERVICE_PORT="0")
+        done = run_command("serve", PYTHONPATH=str(tmp_path), GATEWAY_CONFIG=str(config), SERVICE_PORT="0")
         assert done.returncode == 2
         assert "providers.lab: headers, renamed, dropped, refused and token_arrays are for OpenAI's wire" in done.stderr

@@ -38,9 +38,12 @@ class ListStatus:
 
 
 class ListFeed:
-    """Runs between `start` and `aclose`. `on_change` is called with every list that differs from the previous one."""
+    """Runs between `start` and `aclose`. `on_change` is called with every list that differs from the previous one.
 
-    def __init__(
+    `clock` gives seconds since the epoch: the age of a stored list counts from before this process.
+    """
+
+    def __init__(  # noqa: PLR0913 - by name, and most have a default
         self,
         url: str,
         on_change: Callable[[ModelList], None],
@@ -48,11 +51,15 @@ class ListFeed:
         refresh_s: float,
         store: ListStore | None = None,
         api_key: str | None = None,
+        fetch_timeout_s: float = _FETCH_TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
         self._on_change = on_change
         self._refresh_s = refresh_s
         self._store = store
+        self._fetch_timeout_s = fetch_timeout_s
+        self._clock = clock
         self._headers = {"accept": "application/json", "accept-encoding": "identity"}
         self._headers["user-agent"] = f"ai-gateway/{VERSION}"
         if api_key:
@@ -73,7 +80,7 @@ class ListFeed:
         if self._models is None:
             state: State = "missing" if self._problem else "loading"
             return ListStatus(state, ModelList(), None, self._problem)
-        age = max(0.0, time.time() - self._fetched_at)
+        age = max(0.0, self._clock() - self._fetched_at)
         return ListStatus("fresh" if self._is_fresh else "stale", self._models, age, self._problem)
 
     async def start(self) -> None:
@@ -121,7 +128,7 @@ class ListFeed:
             self._refresh_requested.clear()
 
     async def _refresh(self) -> None:
-        async with asyncio.timeout(_FETCH_TIMEOUT_S):
+        async with asyncio.timeout(self._fetch_timeout_s):
             raw = await self._fetch()
         digest = hashlib.sha256(raw).hexdigest()
         if digest != self._digest:
@@ -129,7 +136,7 @@ class ListFeed:
             _warn(models)
             self._models, self._digest = models, digest
             self._on_change(models)
-        self._fetched_at, self._problem, self._is_fresh = time.time(), None, True
+        self._fetched_at, self._problem, self._is_fresh = self._clock(), None, True
         await self._save(raw)
 
     async def _fetch(self) -> bytes:

@@ -172,9 +172,11 @@ def _chunks[
         report=conformer.report,
         request_id=attempt.request_id,
     )
+    continuations = Continuations() if attempt.call.wire.name == "openai" else None
+    if continuations is not None and attempt.call.sink is not None and not conformer.observes:
+        attempt.divert = continuations.diverting_to(attempt.call.sink)
     arrived = operation.call(target.provider, attempt, request)
-    same_wire = attempt.call.wire.name == "openai"
-    return conform_stream(arrived, operation.chunk, state, conformer, Continuations() if same_wire else None)
+    return conform_stream(arrived, operation.chunk, state, conformer, continuations)
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:

@@ -4,8 +4,9 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import islice
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from starlette.types import Message, Receive
 from ai_gateway.contract.budget import BodyRoom, Share
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
@@ -30,7 +32,7 @@ _BEFORE_VALUES = (b",", b"[", b"{")
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
 _MOST_TEXTS = 10_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
-_CLOSE = {"connection": "close"}
+CLOSE = {"connection": "close"}  # of a body that is not read to its end, or the rest would be taken for a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class BufferedBody:
 
 
 async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share) -> bytes:
-    """The raw body, which `share` then holds. One that has arrived is not waited for, nor timed.
+    """The raw body, which calls itself JSON and which `share` then holds.
 
     Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
@@ -69,6 +71,22 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     # in Origin, may not: other types are what it can send anywhere without being allowed to.
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
+    parts: list[bytes] = []
+    await receive_body(headers, receive, limits, share, parts.append)
+    raw = parts[0] if len(parts) == 1 else b"".join(parts)
+    if share.size > _SMALL:  # its values will take more room than their bytes if they are many
+        share.weigh(_values(raw) * _VALUE_BYTES)
+    return raw
+
+
+async def receive_body(
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share, take: Callable[[bytes], None]
+) -> None:
+    """Hand a body of any type to `take` as it comes, within its limits; `share` then holds its size.
+
+    One that has arrived is not waited for, nor timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded,
+    RequestTimeout, ClientGone, or what `take` raises.
+    """
     _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
@@ -76,19 +94,16 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     share.expect(int(declared) if declared.isdecimal() else 0)
     raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
     if raw is None:
-        raw = await _read_parts(receive, limits, share)
+        await _receive_parts(receive, limits, share, take)
     elif len(raw) > limits.max_bytes:
         raise _too_large(limits)
     else:
         share.take(len(raw))
-    if share.size > _SMALL:  # its values will take more room than their bytes if they are many
-        share.weigh(_values(raw) * _VALUE_BYTES)
-    return raw
+        take(raw)
 
 
-async def _read_parts(receive: Receive, limits: BodyLimits, share: Share) -> bytes:
+async def _receive_parts(receive: Receive, limits: BodyLimits, share: Share, take: Callable[[bytes], None]) -> None:
     started = time.monotonic()
-    parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(limits.timeout_s) as clock:
@@ -101,13 +116,26 @@ async def _read_parts(receive: Receive, limits: BodyLimits, share: Share) -> byt
                 if size > limits.max_bytes:
                     raise _too_large(limits)
                 share.take(len(part))
-                parts.append(part)
+                take(part)
                 if not message.get("more_body", False):
-                    return b"".join(parts)
+                    return
                 spent = time.monotonic() - started
                 clock.reschedule(asyncio.get_running_loop().time() - spent + limits.timeout_s + size / SLOWEST_RATE)
     except TimeoutError:
-        raise RequestTimeout("The request body did not arrive in time: send it again.", headers=_CLOSE) from None
+        raise RequestTimeout("The request body did not arrive in time: send it again.", headers=CLOSE) from None
+
+
+async def read_upload(
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share, media: Sequence[str]
+) -> UploadedFile:
+    """A body that is a file, of one of the types or ranges of types in `media`. Raises as `receive_body` does."""
+    given = headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if not any(fnmatchcase(kind, each) for each in media):
+        raise UnsupportedMediaType(f"The body must be {' or '.join(media)}: say so in the header Content-Type.")
+    pieces: list[bytes] = []
+    await receive_body(headers, receive, limits, share, pieces.append)
+    return UploadedFile(b"".join(pieces), given)
 
 
 def _values(raw: bytes) -> int:
@@ -140,7 +168,7 @@ def _check_encoding(headers: Mapping[str, str]) -> None:
 
 
 def _too_large(limits: BodyLimits) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=_CLOSE)
+    return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=CLOSE)
 
 
 def parse_json(raw: bytes) -> object:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.contract.render import Wires
+from ai_gateway.contract.wire import PathOwners
 from ai_gateway.contract.write import send_error
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_head import read_head
@@ -21,9 +21,9 @@ _logger = logging.getLogger("ai_gateway.access")
 class Front:
     """Puts the request's id into `scope["request_id"]`, refuses heads that cannot be served, answers preflights."""
 
-    def __init__(self, app: ASGIApp, wires: Wires, headers: ReplyHeaders) -> None:
+    def __init__(self, app: ASGIApp, owners: PathOwners, headers: ReplyHeaders) -> None:
         self.app = app
-        self._wires = wires
+        self._owners = owners
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +56,7 @@ class Front:
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body"})
             elif head.refusal is not None:
-                body = self._wires.render(scope["path"], head.refusal)
+                body = self._owners.render(scope["path"], head.refusal)
                 await send_error(complete, head.refusal, body, head.refusal.headers)
             else:
                 await self.app(scope, receive, complete)

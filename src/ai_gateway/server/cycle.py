@@ -9,7 +9,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ai_gateway.contract.body import BufferedBody
-from ai_gateway.contract.render import INTERNAL
+from ai_gateway.contract.wire import INTERNAL
 from ai_gateway.errors import GatewayError
 from ai_gateway.server.transport import CorkedTransport
 
@@ -171,6 +171,13 @@ class Cycle:
             self._write(message.get("body", b""), more=message.get("more_body", False))
         else:
             self._begin(message["status"], list(message.get("headers", ())))
+
+    def write_at_once(self, data: bytes) -> bool:
+        """Send a piece of a body in chunks whose head is out; False if that cannot be done now."""
+        if not self._chunked or self._head or self.response_complete or self.disconnected or self._flow.write_paused:
+            return False
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         fields = dict(headers)

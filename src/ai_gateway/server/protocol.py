@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES
 from ai_gateway.contract.disconnect import Connection
-from ai_gateway.contract.render import openai_envelope
+from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
@@ -48,8 +48,6 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     header_timeout_s = 15.0
-    stalled_s = 60.0
-    """How long a client may take nothing of what it is sent."""
     reply_headers = ReplyHeaders()
     """What refusals carry beside their own headers."""
 
@@ -76,10 +74,16 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._app = cast("ASGIApp", self.app)
         self._connection = Connection()
+        self._connection.write = self._write_at_once
         self._timer = LazyTimer(self.loop, self._check_deadlines)
         self._unbegun: Cycle | None = None
         self._answered: Cycle | None = None
         self._waiting: deque[Cycle] = deque()  # pipelined behind the one that is being answered
+
+    @property
+    def stalled_s(self) -> float:
+        """How long a client may take nothing of what it is sent. A reload can change it."""
+        return 60.0
 
     def draining(self) -> bool:
         """Whether the server stops, so that what is answered now is the last answer of its connection."""
@@ -212,6 +216,9 @@ class HttpProtocol(HttpToolsProtocol):
         if not task.done():
             self._keep(task)
 
+    def _write_at_once(self, data: bytes) -> bool:
+        return self._answered is not None and self._answered.write_at_once(data)
+
     def _keep(self, task: asyncio.Task[None]) -> None:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -302,7 +309,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._answered is not None and self._answered.half_written():
             self.transport.close()
             return
-        body = openai_envelope(error)
+        body = OPENAI.render(error)
         own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         own += self.reply_headers.cors.marks(None, own)
         own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)

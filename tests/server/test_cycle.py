@@ -62,7 +62,7 @@ async def test_a_whole_reply_is_one_write_that_leaves_before_the_read_returns() 
     assert wire.writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"]
     connection.data_received(GET)
     assert len(wire.writes) == 2
-    assert not wire.closed
+    assert not wire.is_closing()
 
 
 async def test_a_streams_head_leaves_with_its_first_bytes_and_its_end_with_the_last() -> None:
@@ -87,7 +87,7 @@ async def test_http_1_0_gets_no_chunks_and_the_end_of_the_connection(messages: l
     assert received == b"hello"
     assert b"connection: close" in head
     assert b"transfer-encoding" not in head
-    assert wire.closed
+    assert wire.is_closing()
 
 
 @pytest.mark.parametrize("messages", [sized(b"hello"), [start(), body(b"hello")]])
@@ -103,20 +103,20 @@ async def test_a_reply_to_head_has_no_body(messages: list[dict[str, Any]]) -> No
 async def test_a_status_without_a_body_has_no_framing(status: int) -> None:
     wire = await reply_to(GET, replying(start(status), body()))
     assert wire.received.split(b"\r\n", 1)[1] == b"\r\n"
-    assert not wire.closed
+    assert not wire.is_closing()
 
 
 @pytest.mark.parametrize("value", [b"close", b"Close", b"x, close"])
 async def test_a_reply_can_close_the_connection(value: bytes) -> None:
     wire = await reply_to(GET, replying(start(200, (b"connection", value), (b"content-length", b"0")), body()))
     assert wire.received.count(b"connection: ") == 1
-    assert wire.closed
+    assert wire.is_closing()
 
 
 async def test_a_request_can_close_the_connection() -> None:
     wire = await reply_to(GET.replace(b"Host", b"Connection: close\r\nHost"), replying(*sized(b"x")))
     assert b"\r\nconnection: close\r\n" in wire.received
-    assert wire.closed
+    assert wire.is_closing()
 
 
 # -- what an application must not do --
@@ -186,7 +186,7 @@ async def test_nothing_follows_the_end_of_a_reply(messages: list[dict[str, Any]]
     wire = await reply_to(GET, app)
     assert wire.received.endswith(b"\r\n\r\nhello")
     assert len(raised) == 1
-    assert not wire.closed
+    assert not wire.is_closing()
 
 
 async def test_an_application_that_fails_is_answered_for_under_the_requests_id() -> None:
@@ -208,7 +208,7 @@ async def test_a_reply_that_breaks_off_is_cut_and_gets_no_second_head() -> None:
 
     wire = await reply_to(GET, app)
     assert wire.received.endswith(b"4\r\nhalf\r\n")
-    assert wire.closed
+    assert wire.is_closing()
 
 
 async def test_a_failure_behind_a_whole_reply_does_not_touch_it() -> None:
@@ -219,7 +219,7 @@ async def test_a_failure_behind_a_whole_reply_does_not_touch_it() -> None:
 
     wire = await reply_to(GET, app)
     assert wire.received.endswith(b"hello")
-    assert not wire.closed
+    assert not wire.is_closing()
 
 
 # -- the request's body --
@@ -316,10 +316,10 @@ async def test_a_large_body_that_nobody_reads_stops_the_reading() -> None:
 
     connection, wire = connect(app)
     connection.data_received(POST.replace(b"4", b"200000") + b"x" * 100_000)
-    assert wire.paused
+    assert not wire.is_reading()
     release.set()
     await turns()
-    assert not wire.paused
+    assert wire.is_reading()
     connection.data_received(b"x" * 100_000)
     await turns()
     assert wire.received.startswith(b"HTTP/1.1 200")
@@ -364,7 +364,7 @@ async def test_pipelined_requests_are_answered_in_their_order_and_not_inside_of_
     connection.data_received(GET * count)
     await turns(3 * count)
     assert answers(wire) == [b"%d" % number for number in range(count)]
-    assert not wire.paused
+    assert wire.is_reading()
 
 
 async def test_pipelined_requests_let_other_connections_have_their_turn() -> None:
@@ -422,7 +422,7 @@ async def test_no_refusal_is_written_into_a_reply_that_has_begun(waiting: bytes)
     connection.data_received(GET + waiting)
     connection.data_received(b"no http\r\n\r\n")
     await turns()
-    assert wire.closed
+    assert wire.is_closing()
     assert wire.received.count(b"HTTP/1.1 ") == 1
     assert wire.received.endswith(b"half\r\n")
     connection.connection_lost(None)
@@ -490,9 +490,9 @@ async def test_a_connection_that_sends_no_whole_head_in_time_is_closed(sent: lis
         loop.wind(1)
         connection.data_received(data)
     loop.wind(12)
-    assert not wire.closed
+    assert not wire.is_closing()
     loop.wind(4)
-    assert wire.closed
+    assert wire.is_closing()
 
 
 async def test_the_rest_of_a_refused_body_has_the_time_of_a_head_however_often_it_comes() -> None:
@@ -511,7 +511,7 @@ async def test_a_request_that_takes_long_has_no_deadline_here() -> None:
     connection, wire = connect(slow(asyncio.Event()), loop=loop)
     connection.data_received(GET)
     loop.wind(10_000)
-    assert not wire.closed
+    assert not wire.is_closing()
     connection.connection_lost(None)
 
 
@@ -519,9 +519,9 @@ async def test_an_idle_connection_has_the_keep_alive_time_and_not_that_of_a_head
     loop = WoundLoop()
     _, wire = answered(1, loop)
     loop.wind(74)
-    assert not wire.closed
+    assert not wire.is_closing()
     loop.wind(2)
-    assert wire.closed
+    assert wire.is_closing()
 
 
 async def test_requests_wind_the_keep_alive_time_up_again_with_few_timers() -> None:
@@ -534,7 +534,7 @@ async def test_requests_wind_the_keep_alive_time_up_again_with_few_timers() -> N
     assert len(answers(wire)) == 11
     assert len(loop.set()) == timers == 1
     loop.wind(76)
-    assert wire.closed
+    assert wire.is_closing()
 
 
 async def test_a_thousand_requests_set_no_more_timers_than_one() -> None:
@@ -553,9 +553,9 @@ async def test_a_reader_that_takes_nothing_is_given_up_and_one_that_takes_a_litt
         loop.wind(59)
         wire.unread -= 1
     loop.wind(2)
-    assert not wire.closed
+    assert not wire.is_closing()
     loop.wind(120)
-    assert wire.closed
+    assert wire.is_closing()
     connection.connection_lost(None)
 
 
@@ -566,7 +566,7 @@ async def test_a_reader_that_has_caught_up_is_not_watched_any_more() -> None:
     connection.pause_writing()
     connection.resume_writing()
     loop.wind(1_000)
-    assert not wire.closed
+    assert not wire.is_closing()
     connection.connection_lost(None)
 
 

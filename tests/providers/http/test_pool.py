@@ -346,6 +346,19 @@ async def test_closing_the_pool_ends_calls_and_waits_and_leaves_nothing_open() -
         assert len(server.peers) == 2
 
 
+async def test_a_closed_pool_keeps_no_time() -> None:
+    clock = StoppedClock()
+    async with pooled(replying(GOOD), clock=clock) as (pool, _):
+        connection = await got(pool)
+        assert await asked(pool, connection) == b"good"
+        await call(pool)
+        assert clock.alarms
+        pool.close()
+        pool.put_back(connection)
+        assert clock.alarms == []
+        assert not connection.is_open
+
+
 # -- making one --
 
 

@@ -189,16 +189,12 @@ class Pool:
             raise error.with_traceback(None) from None
         except RuntimeError as error:  # uvloop's, for a descriptor that something else has closed
             raise OSError(str(error)) from None
-        try:
-            _, connection = await self.loop.create_connection(
-                lambda: Connection(self),
-                sock=sock,
-                ssl=origin.tls,
-                server_hostname=origin.host.rstrip(".") if origin.tls else None,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        _, connection = await self.loop.create_connection(
+            lambda: Connection(self),
+            sock=sock,
+            ssl=origin.tls,
+            server_hostname=origin.host.rstrip(".") if origin.tls else None,
+        )
         if self._is_closed or not connection.is_open:
             connection.close()
             raise Disconnected("the connection was closed as soon as it was made")

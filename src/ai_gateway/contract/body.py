@@ -6,14 +6,13 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
 
 from ai_gateway.contract.budget import BodyRoom, Share
 from ai_gateway.contract.disconnect import ClientGone
-from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.strict_json import read_json_counted
 from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
@@ -24,11 +23,10 @@ _MOST_ERRORS = 1_000
 # not worth counting.
 _VALUE_BYTES = 64
 _SMALL = 2 * 1024
-# Before each value stands one of these; in texts they mean nothing. Only so many texts are looked for: a body of more
-# has many values anyway. One that is not closed ends with the body, or each quote in it would be tried in turn.
+# Before each value stands one of these; in texts they mean nothing. Only so many quotes are looked at: a body of more
+# has many values anyway.
 _BEFORE_VALUES = (b",", b"[", b"{")
-_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
-_MOST_TEXTS = 10_000
+_MOST_QUOTES = 20_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _CLOSE = {"connection": "close"}
 
@@ -76,31 +74,28 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
                 share.take(len(part))
                 parts.append(part)
                 if not message.get("more_body", False):
-                    return _whole(parts, share)
+                    return b"".join(parts)
                 spent = time.monotonic() - started
                 clock.reschedule(asyncio.get_running_loop().time() - spent + limits.timeout_s + size / SLOWEST_RATE)
     except TimeoutError:
         raise RequestTimeout("The request body did not arrive in time: send it again.", headers=_CLOSE) from None
 
 
-def _whole(parts: list[bytes], share: Share) -> bytes:
-    """The body in one piece, whose values will take more room than their bytes if they are many."""
-    raw = b"".join(parts)
-    if share.size > _SMALL:
-        share.weigh(_values(raw) * _VALUE_BYTES)
-    return raw
-
-
-def _values(raw: bytes) -> int:
-    """About how many values there are, too many rather than too few."""
-    values = _marks(raw, 0, len(raw))
-    if values * _VALUE_BYTES * 8 < len(raw):  # an image, for instance: what its texts hold would change little
-        return values
-    return values - sum(_marks(raw, *text.span()) for text in islice(_TEXT.finditer(raw), _MOST_TEXTS))
-
-
-def _marks(raw: bytes, start: int, end: int) -> int:
-    return sum(raw.count(mark, start, end) for mark in _BEFORE_VALUES)
+def _about_values(raw: bytes) -> int:
+    """About how many values there are in JSON that is not parsed, too many rather than too few."""
+    *pieces, rest = raw.split(b'"', _MOST_QUOTES)
+    if len(pieces) == _MOST_QUOTES:  # those inside of texts are in the way
+        *pieces, rest = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', _MOST_QUOTES)
+    outside, in_text = list[bytes](), False
+    for piece in pieces:
+        if not in_text:
+            outside.append(piece)
+            in_text = True
+        elif piece[-1:] != b"\\" or (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 0:  # the quote is not escaped
+            in_text = False
+    if not in_text or len(pieces) == _MOST_QUOTES:
+        outside.append(rest)
+    return sum(map(b"".join(outside).count, _BEFORE_VALUES))
 
 
 def _check_type(headers: Mapping[str, str]) -> None:
@@ -121,14 +116,25 @@ def _too_large(limits: BodyLimits) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=_CLOSE)
 
 
-def parse_json(raw: bytes) -> object:
-    """The JSON value in `raw`. Raises InvalidRequest."""
+def parse_json(raw: bytes, share: Share | None = None) -> object:
+    """The JSON value in `raw`, whose values `share` then holds beside their bytes. Raises InvalidRequest, Overloaded.
+
+    There is room for the values before there are any: for as many as could be in so many bytes, or else for about as
+    many as there are. Once they are there, those few that most bodies have are counted at hardly any cost.
+    """
     if not raw.strip():
         raise InvalidRequest("The request has no body: send a JSON object.")
+    weighed = share is None or len(raw) <= _SMALL
+    if share is not None and not weighed and not share.fits(len(raw) * _VALUE_BYTES):
+        share.weigh(_about_values(raw) * _VALUE_BYTES)
+        weighed = True
     try:
-        return read_json(raw)
+        value, count = read_json_counted(raw)
     except ValueError as error:  # its message names a place but never quotes the input
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    if share is not None and not weighed:
+        share.weigh((_about_values(raw) if count is None else count) * _VALUE_BYTES)
+    return value
 
 
 def validate[Model: BaseModel](model: type[Model], value: object) -> Model:

@@ -46,9 +46,13 @@ class Share:
 
     def expect(self, size: int) -> None:
         """Raise Overloaded if so much would not fit now. Nothing is kept free for who has only announced it."""
-        if self._room.held + size > self._room.most:
+        if not self.fits(size):
             count(Event.OVERLOAD, "bodies")
             raise Overloaded("request bodies", headers={"connection": "close"})
+
+    def fits(self, size: int) -> bool:
+        """Whether so much more would fit now."""
+        return self._room.held + size <= self._room.most
 
     def take(self, size: int) -> None:
         """Hold so much more. Raises Overloaded."""

@@ -88,7 +88,7 @@ class Exchange:
         self.share = Share(limits.room)
         raw = await read_bytes(Headers(scope=self.scope), self.receive, limits, self.share)
         call = self.call or self.open()
-        value = self.boundary.fill_in(call, parse_json(raw))
+        value = self.boundary.fill_in(call, parse_json(raw, self.share))
         body = validate(model, value)
         if isinstance(value, dict):
             call.sent = (model, value)

@@ -55,8 +55,9 @@ spec-update: .venv/dev.stamp ## Take a newer official document: make spec-update
 	@test -n "$(SPEC)" || { echo "Name the document: make spec-update SPEC=path/to/openapi.yaml" >&2; exit 2; }
 	@$(PY) -m scripts.contract update "$(SPEC)" $(ARGS)
 
-docs: .venv/dev.stamp ## Write docs/parameters.md from what the adapters declare
+docs: .venv/dev.stamp ## Write docs/parameters.md and the rules of docs/conformance.md from the code
 	@$(PY) -m scripts.parameters
+	@$(PY) -m scripts.rules
 
 format: .venv/dev.stamp ## Format the code
 	@$(BIN)/ruff format .

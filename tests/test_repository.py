@@ -17,6 +17,7 @@ import yaml
 
 from scripts.neutral_lock import neutralise
 from tests.support.gateway import free_port, running_gateway
+from tests.support.uv import find_uv
 
 ROOT = Path(__file__).parents[1]
 # In pieces, so that this file does not hold what it looks for.
@@ -281,19 +282,13 @@ def test_the_health_check_of_the_image_tells_a_live_gateway_from_none() -> None:
     assert not healthy(free_port())
 
 
-def _uv() -> str:
-    found = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".uv" / "bin"))
-    assert found, "uv is missing: run make install"
-    return found
-
-
 @pytest.mark.slow
 def test_the_image_gets_a_hash_for_everything_it_installs(tmp_path: Path) -> None:
     _copy_sources(tmp_path)
     exports = _commands("uv export")
     assert exports
     for command in exports:
-        run = [_uv(), "--offline", "--no-config", "--no-cache", *command[1:]]
+        run = [find_uv(), "--offline", "--no-config", "--no-cache", *command[1:]]
         subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, timeout=60)
         text = (tmp_path / command[-1]).read_text(encoding="utf-8").replace("\\\n", "")
         pinned = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]

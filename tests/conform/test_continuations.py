@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.conform.continuations import Continuations
+from ai_gateway.conform.continuations import Continuations, hidden_usage
 from ai_gateway.conform.reply import exact_json
+from ai_gateway.conform.rules import NUMBER_TOOL_CALLS, SAY_CALL_ONCE, Rule
 from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState
 from gateway_contract.openai import models
 
@@ -46,7 +47,7 @@ class Reader:
     """The state machine and the continuations of one stream, as they are used together."""
 
     def __init__(self, *events: bytes, choices: int = 1, include_usage: bool = False) -> None:
-        self.reports: list[str] = []
+        self.reports: list[Rule] = []
         self.state = StreamState[ChatChunk](choices, include_usage=include_usage, report=self.reports.append)
         self.continuations = Continuations()
         for data in events:
@@ -58,7 +59,8 @@ class Reader:
         for choice, call, arguments in self.continuations.drain():
             self.state.relayed(choice, call, arguments)
         sent = self.state.take(chunk)
-        self.continuations.update(chunk, sent, data)
+        cut = hidden_usage(chunk, sent, data) if sent is not None and sent is not chunk else b""
+        self.continuations.update(chunk, chunk if cut else sent, data, cut)
         return sent
 
     def relay(self, *events: bytes) -> None:
@@ -234,7 +236,7 @@ def test_texts_of_completions_go_on_as_well() -> None:
         choice = f'{{"index":0,"text":"{inside}","logprobs":null,"finish_reason":null}}'
         return f'{{"id":"c","object":"text_completion","created":1,"model":"m","choices":[{choice}]}}'.encode()
 
-    state = StreamState[CompletionChunk](1, include_usage=False, report=pytest.fail)
+    state = StreamState[CompletionChunk](1, include_usage=False, report=lambda rule: pytest.fail(rule.name))
     continuations = Continuations()
     for data in (said("a"), said("b")):
         chunk = exact_json(CompletionChunk, data)
@@ -324,13 +326,13 @@ def test_a_stream_whose_chunks_keep_changing_is_soon_left_alone_until_continuati
     assert reader.continuations.match([text("b", more=forms[-1])]) == 1
 
 
-def outcome(events: Sequence[bytes], *, relayed: bool) -> tuple[list[object], list[str]]:
+def outcome(events: Sequence[bytes], *, relayed: bool) -> tuple[list[object], list[Rule]]:
     """What leaves, and the rules it took, with continuations relayed or every chunk taken."""
     reader, sent = Reader(), list[object]()
     for data in events:
         if relayed and reader.continuations.match([data]):
             reader.continuations.relayed()
-            sent.append(json.loads(data))
+            sent.append(json.loads(data.replace(reader.continuations.cut, b"", 1)))
         else:
             chunk = reader.take(data)
             sent.append(chunk and chunk.model_dump(mode="json", exclude_unset=True))
@@ -351,8 +353,8 @@ def test_another_call_is_told_from_the_same_one_by_arguments_that_went_by(argume
 def test_both_outcomes_of_arguments_that_went_by_are_there_to_be_told_apart() -> None:
     begun = [role(), mention(), argument("")]
     whole, cut = ([*begun, *map(argument, parts), AGAIN] for parts in (["{", "}"], ["{", " "]))
-    assert outcome(whole, relayed=True)[1][0] == "number-tool-calls"
-    assert outcome(cut, relayed=True)[1] == ["say-tool-call-once"]
+    assert outcome(whole, relayed=True)[1][0] == NUMBER_TOOL_CALLS
+    assert outcome(cut, relayed=True)[1] == [SAY_CALL_ONCE]
 
 
 def test_arguments_are_handed_over_once_and_only_after_they_were_relayed() -> None:
@@ -435,3 +437,33 @@ def test_models_have_every_text_that_is_looked_for() -> None:
     assert {name for name, field in fields.items() if field.annotation == str | None} == {"content", "refusal"}
     assert models.CreateCompletionStreamResponseChoice.model_fields["text"].annotation is str
     assert not [constraint for field in fields.values() for constraint in field.metadata]
+
+
+def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
+    sent: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        sent.append(data)
+        return len(sent) < 3
+
+    reader = Reader(role(), text("a"))
+    divert = reader.continuations.diverting_to(sink)
+    whole = packet(text("b"), text("c"))
+    assert divert(whole)
+    assert sent == [whole.replace(reader.continuations.cut, b"")]
+    assert not divert(whole + b"data: {"), "the beginning of another event"
+    assert not divert(packet(text("b"), role())), "something else"
+    assert not divert(b"\n" + whole), "the end of another event"
+    assert len(sent) == 1
+    assert divert(whole)
+    assert not divert(whole), "the client is slow"
+
+
+def test_arguments_that_were_diverted_are_handed_over() -> None:
+    reader = Reader(role(), mention(), argument(""))
+    divert = reader.continuations.diverting_to(lambda _: True)
+    assert divert(packet(argument("{"), argument("}")))
+    assert reader.continuations.drain() == [(0, 0, "{}")]
+    refused = reader.continuations.diverting_to(lambda _: False)
+    assert not refused(packet(argument("{")))
+    assert reader.continuations.drain() == []

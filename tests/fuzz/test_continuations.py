@@ -7,21 +7,26 @@ same on both ways. A failure names its seed.
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, override
 
 import pytest
 
+from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Chunk, Continuations
-from ai_gateway.conform.reply import exact_json, mend
-from ai_gateway.conform.rules import Known
-from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState
+from ai_gateway.conform.objects import ReplyContext
+from ai_gateway.conform.reply import exact_json, repair
+from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState, conform_stream
+from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.stream import DONE, Done, Item, Packet, Verbatim
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.errors import GatewayError
+from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import EventParser
+from ai_gateway.providers.openai.policies import SAME_WIRE
 from tests.fuzz.examples import EXAMPLES
 
 PIECES = [
@@ -184,78 +189,63 @@ def as_value(raw: bytes) -> object:
         return error
 
 
+def steps[Value](items: AsyncGenerator[Value]) -> Iterator[Value]:
+    """What an async generator yields that never waits."""
+    while True:
+        try:
+            items.__anext__().send(None)
+        except StopIteration as step:
+            yield step.value
+        except StopAsyncIteration:
+            return
+
+
 class Pipeline:
     """A stream from packets to what leaves; `continuations` is None where every event is validated."""
 
-    def __init__(self, model: type[Chunk], choices: int, *, usage: bool, continuations: Continuations | None) -> None:
+    def __init__(self, model: type[Any], choices: int, *, usage: bool, continuations: Continuations | None) -> None:
         self.sent: list[tuple[object, bytes | None]] = []
-        self.reports: list[str] = []
         self.error: str | None = None
         self.relayed = 0
+        self._attempt = Attempt(Call("any", "r"))
         self._model = model
-        self._state: Any = StreamState[ChatChunk](choices, include_usage=usage, report=self.reports.append)
+        self._conformer = Conformer(Provider("lab", SAME_WIRE), self._attempt, "m")
+        report = self._conformer.report
+        self._state: StreamState[Any] = StreamState(choices, include_usage=usage, report=report)
         self._continuations = continuations
 
+    @property
+    def reports(self) -> set[str]:
+        """The rules that were applied."""
+        return self._attempt.notes.repairs
+
+    async def _arrived(self, packets: Iterator[bytes]) -> AsyncGenerator[Packet | Done]:
+        parser = EventParser(2**20)
+        for packet in packets:
+            if events := list(parser.feed(packet)):
+                yield Packet(events)
+        if events := list(parser.end()):
+            yield Packet(events)
+        yield DONE
+
     def run(self, packets: Iterator[bytes]) -> None:
-        parser, last = EventParser(2**20), b"\n\n"
+        arrived: AsyncGenerator[Any] = self._arrived(packets)
+        stream = conform_stream(arrived, self._model, self._state, self._conformer, self._continuations)
         try:
-            for packet in packets:
-                end = 0
-                if self._continuations is not None and last.endswith(b"\n\n"):
-                    end = self._continuations.match_packet(packet)
-                    if end:
-                        self._relay([event.removeprefix(b"data: ") for event in packet[:end].split(b"\n\n")[:-1]])
-                last = (last + packet)[-2:]
-                self._read(list(parser.feed(packet[end:])) if packet[end:] else [])
-            self._read(list(parser.end()))
-            if (final := self._state.end()) is not None:
-                self._send(final, None)
+            for item in steps(stream):
+                if isinstance(item, Verbatim):
+                    self.relayed += len(item.items)
+                    self.sent += [(as_value(event), event) for event in item.items]
+                else:
+                    self._take(item)
         except GatewayError as error:
             self.error = f"{type(error).__name__}: {error.message}"
 
-    def _read(self, events: list[bytes]) -> None:
-        at = 0
-        while at < len(events):
-            end = self._continuations.match(events, at) if self._continuations is not None else at
-            if end > at:
-                self._relay(events[at:end])
-                at = end
-            else:
-                self._take(events[at])
-                at += 1
-
-    def _relay(self, events: list[bytes]) -> None:
-        assert self._continuations is not None
-        self._continuations.relayed()
-        self.relayed += len(events)
-        self.sent += [(as_value(event), event) for event in events]
-
-    def _take(self, data: bytes) -> None:
-        chunk, raw = exact_json(self._model, data), data
-        exact = chunk is not None
-        if chunk is None:
-            try:
-                value = read_json(data)
-            except ValueError:
-                raise UpstreamInvalidResponse("not JSON") from None
-            chunk, repairs = mend(self._model, value, Known("m", "r"))
-            self.reports += repairs
-        for hidden in self._continuations.drain() if self._continuations is not None else ():
-            self._state.relayed(*hidden)
-        sent = self._state.take(chunk)
-        if self._continuations is not None:
-            self._continuations.update(chunk, sent, raw if exact else None)
-        for early in self._state.early():
-            self._send(early, None)
-        if sent is not None:
-            self._send(sent, raw if exact and sent is chunk else None)
-
-    def _send(self, chunk: Chunk, raw: bytes | None) -> None:
-        if raw is not None and (
-            b"\n" in raw or b"\r" in raw
-        ):  # it is written anew, since a frame may hold no line ends
+    def _take(self, item: Item[Any]) -> None:
+        raw = item.raw
+        if raw is not None and (b"\n" in raw or b"\r" in raw):  # written anew: a frame may hold no line ends
             raw = None
-        self.sent.append((as_value(raw or to_json(chunk)), raw))
+        self.sent.append((as_value(raw or to_json(item.model)), raw))
 
 
 def difference(seed: int, continuations: Continuations) -> tuple[str | None, int, int]:
@@ -334,7 +324,8 @@ def test_what_fills_the_gaps_is_a_text_or_the_event_is_no_continuation() -> None
             packet = b"".join(b"data: " + each + b"\n\n" for each in events[at:end])
             assert continuations.match_packet(packet) == len(packet), f"seed {seed}: a packet is judged otherwise"
             if fit:
-                chunk, _ = mend(ChatChunk, read_json(event), Known("m", "r"), "enforce")
+                chunk, repairs = repair(ChatChunk, read_json(event), ReplyContext("m", "r"))
+                assert repairs == []
                 assert without_texts(chunk) == without_texts(first), f"seed {seed}: {event!r}"
             else:
                 assert continuations.match_packet(b"data: " + event + b"\n\n") == 0, f"seed {seed}: {event!r}"
@@ -374,9 +365,9 @@ class Stubborn(Continuations):
     """Goes on with a choice whatever became of it."""
 
     @override
-    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None) -> None:
+    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
         if sent is chunk and chunk.choices and chunk.choices[0].finish_reason is None:
-            super().update(chunk, sent, raw)
+            super().update(chunk, sent, raw, cut)
 
 
 @pytest.mark.parametrize("faulty", [Gullible, Forgetful, Stubborn])

@@ -9,21 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from tests.load.calls import ask, connection, head_of, post
-from tests.support.behaviours import behave
+from tests.support.bare_sockets import ask, connection, head_of, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 ROOM = 16 * 2**20
 LARGEST = 4 * 2**20
 FIT = 3  # as many of nearly the largest size as there is room for, with a little to spare
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

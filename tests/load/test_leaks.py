@@ -11,26 +11,18 @@ import psutil
 import pytest
 import uvicorn
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import load
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.server.protocol import HttpProtocol
-from tests.load.calls import ask, body_of, connection, get, head_of, post, reset
-from tests.support.behaviours import behave
+from tests.support.bare_sockets import ask, body_of, connection, get, head_of, post, reset
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 AT_ONCE = 40
 ABORTED = 0.1
 MODELS = ["good", "good", "good", "sloppy", "sse-crlf", "status-429", "status-500-html", "stream-cut", "html"]
 SHORT = 1_500
 LONG = 10_000
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture
@@ -123,6 +115,7 @@ async def leaves_nothing(live: LiveGateway, upstream: Upstream, count: int) -> N
     assert "Traceback" not in live.log()
 
 
+@pytest.mark.slow
 async def test_mixed_requests_leave_memory_and_files_as_they_were(gateway: LiveGateway, upstream: Upstream) -> None:
     await leaves_nothing(gateway, upstream, SHORT)
 
@@ -133,11 +126,12 @@ async def test_ten_thousand_of_them_do_not_either(gateway: LiveGateway, upstream
     await leaves_nothing(gateway, upstream, LONG)
 
 
+@pytest.mark.slow
 async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks cannot be counted from outside, so here the gateway runs in the test's own event loop."""
     monkeypatch.setenv("PROVIDER_LAB_BASE_URL", upstream.url)
     port = free_port()
-    app = get_app(load(allowed_api_keys=[TEST_KEY], log_level="error", service_port=port))
+    app = build(read_configuration(allowed_api_keys=[TEST_KEY], log_level="error", service_port=port)).asgi
     config = uvicorn.Config(app, host=HOST, port=port, http=HttpProtocol, lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -158,6 +152,7 @@ async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest
     assert after == before
 
 
+@pytest.mark.slow
 async def test_the_reader_of_these_tests_sees_what_was_sent(gateway: LiveGateway) -> None:
     """A client that took half a reply for a whole one would hide every loss."""
     async with connection(gateway.port) as (reader, writer):

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.load.calls import connection, head_of, post
+from tests.support.bare_sockets import connection, head_of, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MOST_RSS = 200 * 2**20
 
 
@@ -86,6 +85,7 @@ async def judge(live: LiveGateway, streams: int, events: int) -> None:
     assert found["seconds"] <= events * 0.2 + 10
 
 
+@pytest.mark.slow
 async def test_three_hundred_streams_at_once_complete(gateway: LiveGateway) -> None:
     await judge(gateway, 300, 10)
 

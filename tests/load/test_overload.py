@@ -9,19 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from tests.load.calls import ask, body_of, connection, get, head_of, post
-from tests.support.behaviours import behave
+from tests.support.bare_sockets import ask, body_of, connection, get, head_of, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 CAP = 20
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture

@@ -9,20 +9,13 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.load.calls import ask, post
-from tests.support.behaviours import behave
+from tests.support.bare_sockets import ask, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 READERS = 60
 MOST_HELD = 256 * 1024
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture

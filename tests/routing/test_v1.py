@@ -11,18 +11,13 @@ import jsonschema_rs
 import openai
 import pytest
 
-from tests.support.behaviours import TEXT, behave
-from tests.support.gateway import TEST_KEY, LiveGateway, run_cli, running_gateway
+from tests.support.behaviours import TEXT
+from tests.support.command import run_command
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 ASK: Any = [{"role": "user", "content": "Hello"}]
 KEY = {"authorization": f"Bearer {TEST_KEY}"}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -175,19 +170,19 @@ def test_the_command_line_prints_the_same_list(upstream: Upstream, tmp_path: Pat
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-canary"}
     mapping = tmp_path / "map.json"
     mapping.write_text('{"fast": "openai/plain-model"}', encoding="utf-8")
-    shown = run_cli("models", MODEL_MAPPING_FILE=str(mapping), **env)
+    shown = run_command("models", MODEL_MAPPING_FILE=str(mapping), **env)
     rows = dict(line.split() for line in shown.stdout.splitlines())
     assert (shown.returncode, shown.stderr) == (0, "")
     assert (rows["fast"], rows["openai/up/model-a:7b"]) == ("openai", "upstream")
     with running_gateway(MODEL_MAPPING_FILE=str(mapping), **env) as live:
         served = httpx2.get(f"{live.base_url}/v1/models").json()
-    assert json.loads(run_cli("models", "--json", MODEL_MAPPING_FILE=str(mapping), **env).stdout) == served
+    assert json.loads(run_command("models", "--json", MODEL_MAPPING_FILE=str(mapping), **env).stdout) == served
 
 
 def test_the_command_line_says_who_could_not_be_asked_and_what_is_wrong() -> None:
-    silent = run_cli("models", VLLM_BASE_URL="http://127.0.0.1:9/v1", LOG_LEVEL="error")
+    silent = run_command("models", VLLM_BASE_URL="http://127.0.0.1:9/v1", LOG_LEVEL="error")
     assert (silent.returncode, silent.stderr) == (1, "ai-gateway: could not be asked: vllm\n")
     assert "custom/custom-chat" in silent.stdout
-    wrong = run_cli("models", MODEL_MAPPING_FILE="none.json")
+    wrong = run_command("models", MODEL_MAPPING_FILE="none.json")
     assert wrong.returncode == 2
     assert "cannot be read" in wrong.stderr

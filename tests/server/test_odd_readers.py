@@ -9,19 +9,12 @@ from contextlib import suppress
 import httpx2
 import pytest
 
-from tests.server.test_protocol import BODY, exchange, head
-from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.raw_http import BODY, exchange, head
+from tests.support.upstream import Upstream
 
 ASK = {"messages": [{"role": "user", "content": "Hello"}]}
 KEY = {"authorization": f"Bearer {TEST_KEY}"}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

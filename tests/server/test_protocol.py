@@ -9,34 +9,7 @@ import time
 import pytest
 
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-
-BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]}).encode()
-
-
-def head(body: bytes, *headers: str, provider: str = "custom") -> bytes:
-    lines = [
-        f"POST /{provider}/v1/chat/completions HTTP/1.1",
-        f"Host: {HOST}",
-        f"Authorization: Bearer {TEST_KEY}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        *headers,
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-def exchange(gateway: LiveGateway, *parts: bytes, until: bytes | None = None) -> bytes:
-    """Send the parts one after the other; everything that came back, up to `until` or the end."""
-    received = b""
-    with socket.create_connection((HOST, gateway.port), timeout=10) as connection:
-        for part in parts:
-            connection.sendall(part)
-            time.sleep(0.05)
-        while part := connection.recv(65536):
-            received += part
-            if until is not None and until in received:
-                break
-    return received
+from tests.support.raw_http import BODY, exchange, head
 
 
 @pytest.mark.parametrize("together", [True, False])

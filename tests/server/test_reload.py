@@ -5,9 +5,11 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,11 @@ import psutil
 import pytest
 
 from tests.support.behaviours import TEXT, behave
-from tests.support.gateway import LiveGateway, run_cli, running_gateway
+from tests.support.command import run_command
+from tests.support.gateway import HOST, STARTUP_S, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 def table(name: str, upstream: Upstream, **more: str) -> str:
@@ -52,8 +49,8 @@ def reload(live: LiveGateway, path: Path, text: str, outcome: str) -> dict[str, 
 
 
 def records(live: LiveGateway, event: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in live.log().splitlines() if line.startswith("{")]
-    return [record for record in found if record["event"] == event]
+    everything = [json.loads(line) for line in live.log().splitlines() if line.startswith("{")]
+    return [record for record in everything if record["event"] == event]
 
 
 def eventually(happened: Callable[[], bool], within: float = 8.0) -> None:
@@ -74,8 +71,8 @@ def test_providers_and_aliases_come_and_go(tmp_path: Path, upstream: Upstream) -
     with configured(path, table("first", upstream)) as live:
         assert (status(live, "first"), status(live, "second"), status(live, "", "nick")) == (200, 404, 404)
         text = f'{table("second", upstream)}[aliases]\nnick = "second/good"\n'
-        said = reload(live, path, text, "configuration reloaded")
-        assert said["providers"] == ["second", "custom"]
+        record = reload(live, path, text, "configuration reloaded")
+        assert record["providers"] == ["second", "custom"]
         assert (status(live, "first"), status(live, "second"), status(live, "", "nick")) == (404, 200, 200)
         contract = httpx2.get(f"{live.base_url}/openapi.json", trust_env=False).json()
         (parameter,) = contract["paths"]["/{provider}/v1/models"]["get"]["parameters"]
@@ -120,8 +117,8 @@ def test_a_configuration_that_cannot_be_used_changes_nothing(
 ) -> None:
     path = tmp_path / "gateway.toml"
     with configured(path, table("first", upstream)) as live:
-        said = reload(live, path, text, "configuration not reloaded")
-        assert problem in " ".join(said["problems"])
+        record = reload(live, path, text, "configuration not reloaded")
+        assert problem in " ".join(record["problems"])
         assert status(live, "first") == 200
         reload(live, path, table("second", upstream), "configuration reloaded")
         assert status(live, "second") == 200
@@ -131,12 +128,38 @@ def test_keys_are_taken_over_and_what_takes_a_restart_is_named(tmp_path: Path, u
     path = tmp_path / "gateway.toml"
     with configured(path, table("first", upstream)) as live:
         text = f'allowed_api_keys = ["sk-new-1"]\nrequest_max_size = 1000\n{table("first", upstream)}'
-        said = reload(live, path, text, "configuration reloaded")
-        assert said["takes_a_restart"] == ["REQUEST_MAX_SIZE"]
+        record = reload(live, path, text, "configuration reloaded")
+        assert record["takes_a_restart"] == ["REQUEST_MAX_SIZE"]
         assert "sk-new-1" not in live.log()
         url = f"{live.base_url}/first/v1/models"
         assert httpx2.get(url, trust_env=False).status_code == 401
         assert httpx2.get(url, headers={"authorization": "Bearer sk-new-1"}, trust_env=False).status_code == 200
+
+
+def test_what_takes_a_restart_is_named_for_as_long_as_it_differs_from_what_runs(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, "max_in_flight = 7") as live:
+        pending = [
+            reload(live, path, text, "configuration reloaded")["takes_a_restart"]
+            for text in ("max_in_flight = 8", "max_in_flight = 8\nmax_retries = 1", "max_in_flight = 7")
+        ]
+    assert pending == [["MAX_IN_FLIGHT"], ["MAX_IN_FLIGHT"], []]
+
+
+def test_a_client_that_reads_nothing_is_cut_off_after_the_reloaded_time(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    provider = table("first", upstream)
+    body = json.dumps({"model": "flood#reloaded", "stream": True, **ASK}).encode()
+    lines = ["POST /first/v1/chat/completions HTTP/1.1", f"Host: {HOST}", "Content-Type: application/json",
+             f"Content-Length: {len(body)}", "", ""]  # fmt: skip
+    with configured(path, f"stream_idle_timeout_s = 600\n{provider}") as live, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((HOST, live.port))
+        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        reload(live, path, f"stream_idle_timeout_s = 1\n{provider}", "configuration reloaded")
+        connection.sendall("\r\n".join(lines).encode() + body)
+        assert upstream.last("flood#reloaded").gone.wait(30)
 
 
 def test_connections_of_a_provider_that_stays_are_kept(tmp_path: Path, upstream: Upstream) -> None:
@@ -153,18 +176,18 @@ def test_the_command_tells_the_gateway_on_a_port(tmp_path: Path, upstream: Upstr
     with configured(path, table("first", upstream)) as live:
         env = {"XDG_CACHE_HOME": str(tmp_path), "GATEWAY_CONFIG": str(path)}
         path.write_text(table("second", upstream), encoding="utf-8")
-        told = run_cli("reload", "--port", str(live.port), **env)
-        assert (told.returncode, told.stderr) == (0, "")
-        assert str(live.process.pid) in told.stdout
+        done = run_command("reload", "--port", str(live.port), **env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert str(live.process.pid) in done.stdout
         eventually(lambda: status(live, "second") == 200)
         path.write_text("max_retries = -1", encoding="utf-8")
-        refused = run_cli("reload", "--port", str(live.port), **env)
+        refused = run_command("reload", "--port", str(live.port), **env)
         assert refused.returncode == 2
         assert "MAX_RETRIES" in refused.stderr
         assert "goes on with what it has" in refused.stderr
         assert records(live, "configuration not reloaded") == []
     path.write_text("", encoding="utf-8")
-    gone = run_cli("reload", "--port", str(live.port), **env)
+    gone = run_command("reload", "--port", str(live.port), **env)
     assert (gone.returncode, "no gateway of this user runs on port" in gone.stderr) == (1, True)
     assert not list(tmp_path.glob("ai-gateway/*.pid"))
 
@@ -230,6 +253,41 @@ def test_the_model_list_stays_when_only_its_refresh_changes(tmp_path: Path, upst
             assert status(live, "", "listed") == 200
 
 
+# Python imports it before anything else: it notes which files the process opens.
+OPENED = """
+import os, sys
+def note(event, arguments):
+    if event == "open" and os.path.basename(str(arguments[0])) in {".env", "gateway.toml", "aliases.json"}:
+        os.write(log, (os.path.basename(arguments[0]) + "\\n").encode())
+log = os.open(os.environ["OPENED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+sys.addaudithook(note)
+"""
+
+
+def test_every_source_is_opened_once_a_start_and_once_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OPENED, encoding="utf-8")
+    (tmp_path / ".env").write_text("SERVICE_PORT=0\nMODEL_MAPPING_FILE=aliases.json\n", encoding="utf-8")
+    (tmp_path / "gateway.toml").write_text('[providers.lab]\nbase_url = "http://127.0.0.1:9/v1"\n', encoding="utf-8")
+    (tmp_path / "aliases.json").write_text('{"nick": "lab/m"}', encoding="utf-8")
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    env |= {"OPENED": str(tmp_path / "opened")}
+    command = [sys.executable, "-m", "ai_gateway", "serve"]
+    output = tmp_path / "output.log"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=sink, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: "listening" in output.read_text("utf-8"), within=STARTUP_S)
+        started = Counter((tmp_path / "opened").read_text("utf-8").split())
+        process.send_signal(signal.SIGHUP)
+        eventually(lambda: "configuration reloaded" in output.read_text("utf-8"))
+        reloaded = Counter((tmp_path / "opened").read_text("utf-8").split())
+    finally:
+        process.terminate()
+        process.wait(15)
+    assert started == {".env": 1, "gateway.toml": 1, "aliases.json": 1}
+    assert reloaded == {".env": 2, "gateway.toml": 2, "aliases.json": 2}
+
+
 def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upstream) -> None:
     path = tmp_path / "gateway.toml"
     with configured(path, table("first", upstream), WORKERS="2") as live:
@@ -237,5 +295,5 @@ def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upst
         worker = psutil.Process(live.process.pid).children()[0]
         worker.terminate()
         worker.wait(10)
-        told = run_cli("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
-        assert (told.returncode, told.stderr) == (0, "")
+        done = run_command("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
+        assert (done.returncode, done.stderr) == (0, "")

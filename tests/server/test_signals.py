@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.load.calls import post
+from tests.support.bare_sockets import post
 from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
 from tests.support.upstream import Upstream, running_upstream

@@ -8,20 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
-import pytest
 
-from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 KEY = {"authorization": f"Bearer {TEST_KEY}"}
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @contextmanager

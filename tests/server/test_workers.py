@@ -15,18 +15,11 @@ import httpx2
 import psutil
 import pytest
 
-from tests.support.behaviours import behave
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 KEY = {"authorization": f"Bearer {TEST_KEY}"}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_a_text_to_continue_comes_back(said: Json) -> None:
     """The identity, with nothing dropped; a stream that is on ends with its usage."""
     there = completion_request(validate(openai.CreateCompletionRequest, said))
     body = validate(ollama.OllamaGenerateRequest, json.loads(json.dumps(there.body)))
-    assert to_openai.completes(body)
+    assert to_openai.is_text_completion(body)
     back = to_openai.complete(body, said["model"], native=False)
     assert (there.dropped, back.dropped) == (frozenset(), [])
     stream: Json = {"stream": False}

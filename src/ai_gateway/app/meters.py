@@ -7,7 +7,7 @@ from ai_gateway.resilience.breaker import State
 
 
 class Meters:
-    """Read as often as you like: nothing is computed that is not asked for, and nothing is reset."""
+    """Read as often as you like: each value is computed when it is read, and nothing is reset."""
 
     def __init__(self, gateway: Gateway, admission: Admission, room: BodyRoom) -> None:
         self._gateway = gateway

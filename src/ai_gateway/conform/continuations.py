@@ -11,7 +11,7 @@ One thing the state machine has to learn of what it has not seen: the arguments 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import MISSING, BaseModel
 from pydantic_core import from_json
@@ -31,6 +31,8 @@ _ARGUMENTS = "arguments"
 _STRING = re.compile(
     rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\]++|\\.)*+)"' % "|".join((*_TEXTS, *_PADDING, _ARGUMENTS)).encode()
 )
+# Upstreams that were asked for usage say null until it comes. No JSON string contains this: its quotes are escaped.
+_NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
 _MARK = "gateway-mark-7c1f-%d"
 _MAX_GAPS = 8
 # Events that are looked at together, so that one that does not fit costs no more than so many that do.
@@ -51,7 +53,11 @@ class Continuations:
     the state machine takes another chunk, hand it what `drain` returns.
     """
 
+    cut: bytes
+    """What stands in each event that was matched last and is not to go out with it."""
+
     def __init__(self) -> None:
+        self.cut = b""
         self._templates: list[_Template] = []
         self._credit = _MAX_CREDIT
         self._begun: set[int] = set()
@@ -63,8 +69,11 @@ class Continuations:
         self._matched = []
         while at < len(events):
             for template in self._templates:
+                if self._matched and template.cut != self.cut:
+                    continue
                 texts = template.texts(events, at)
                 if texts:
+                    self.cut = template.cut
                     self._matched.append((template, texts))
                     at += len(texts) // template.gaps
                     break
@@ -83,9 +92,23 @@ class Continuations:
         for template in self._templates if events else ():
             texts = template.texts_of_packet(packet, events, rest)
             if texts:
+                self.cut = template.cut
                 self._matched.append((template, texts))
                 return len(packet) - len(rest)
         return 0
+
+    def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """What sends a packet to the sink if all of it is a run, and says whether it did."""
+
+        def divert(packet: bytes) -> bool:
+            if self.match_packet(packet) != len(packet) or not sink(
+                packet.replace(self.cut, b"") if self.cut else packet
+            ):
+                return False
+            self.relayed()
+            return True
+
+        return divert
 
     def relayed(self) -> None:
         """What was matched last has been sent on."""
@@ -107,8 +130,10 @@ class Continuations:
         self._arguments.clear()
         return drained
 
-    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None) -> None:
+    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
         """Learn from a chunk, what the state machine made of it, and the bytes it came in if they are the chunk's.
+
+        `cut` is what the bytes hold once, outside of any text, and what goes out does not: see `hidden_usage`.
 
         One that goes out as it came may be like those that follow. Any other can change what becomes of its choices'
         chunks: a choice ends, an index leads to another tool call.
@@ -121,7 +146,7 @@ class Continuations:
         if sent is chunk and raw is not None and _is_continuation(chunk):
             if begun and self._credit >= _ATTEMPT and len(raw) <= _MAX_SIZE:
                 self._credit -= _ATTEMPT
-                template = _proven_template(chunk, raw)
+                template = _proven_template(chunk, raw, cut)
                 self._templates = [*([template] if template else []), *self._templates][:_MAX_TEMPLATES]
         elif self._templates:
             self._templates = [template for template in self._templates if template.choice not in indices]
@@ -132,11 +157,13 @@ class _Template:
 
     __slots__ = (
         "_after", "_before", "_between", "_head", "_separator", "_shortest", "_tail",
-        "arguments_at", "call", "choice", "gaps",
+        "arguments_at", "call", "choice", "cut", "gaps",
     )  # fmt: skip
 
-    def __init__(self, constants: Sequence[bytes], choice: int, call: int | None, arguments_at: int) -> None:
-        self.choice, self.call, self.arguments_at = choice, call, arguments_at
+    def __init__(
+        self, constants: Sequence[bytes], choice: int, call: int | None, arguments_at: int, cut: bytes
+    ) -> None:
+        self.choice, self.call, self.arguments_at, self.cut = choice, call, arguments_at, cut
         self.gaps = len(constants) - 1
         self._before, *self._between, self._after = constants
         self._shortest = len(self._before) + len(self._after)
@@ -180,6 +207,15 @@ class _Template:
                 for part in (text.split(between, 1) if position % (at + 1) == at else (text,))
             ]
         return texts
+
+
+def hidden_usage(chunk: Chunk, sent: Chunk, raw: bytes) -> bytes:
+    """The bytes of a null usage, if without them `raw` is what is sent for the chunk; else none."""
+    found = _NULL_USAGE.findall(raw) if chunk.usage is None else []
+    if len(found) != 1 or exact_json(type(chunk), raw.replace(found[0], b"")) != sent:
+        return b""
+    cut: bytes = found[0]
+    return cut
 
 
 def _are_texts(texts: list[bytes]) -> bool:
@@ -228,7 +264,7 @@ def _slots(chunk: Chunk) -> list[tuple[BaseModel, str, str]]:
     return slots
 
 
-def _proven_template(chunk: Chunk, raw: bytes) -> _Template | None:
+def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
     """The template of a continuation; None if its bytes hold no text, or none that is certain."""
     spots = [match.span(1) for match in _STRING.finditer(raw)]
     if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
@@ -252,6 +288,7 @@ def _proven_template(chunk: Chunk, raw: bytes) -> _Template | None:
         chunk.choices[0].index,
         calls[0] if calls else None,
         filled.index(_ARGUMENTS) if calls else 0,
+        cut,
     )
 
 

@@ -4,15 +4,17 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ValidationError
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from ai_gateway.contract.budget import BodyRoom, Share
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.strict_json import read_json_counted
+from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
@@ -28,7 +30,7 @@ _SMALL = 2 * 1024
 _BEFORE_VALUES = (b",", b"[", b"{")
 _MOST_QUOTES = 20_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
-_CLOSE = {"connection": "close"}
+CLOSE = {"connection": "close"}  # of a body that is not read to its end, or the rest would be taken for a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,22 @@ class BodyLimits:
     room: BodyRoom = field(default_factory=lambda: BodyRoom(sys.maxsize))
 
 
+class BufferedBody:
+    """An ASGI `receive` of our own server, which knows whether the body has arrived already. Others can only wait."""
+
+    __slots__ = ()
+
+    def take_whole(self) -> bytes | None:
+        """The whole body, once; None if some of it is still to come, or has been read."""
+        raise NotImplementedError
+
+    def __call__(self) -> Awaitable[Message]:
+        """Wait for more of it, as ASGI has it."""
+        raise NotImplementedError
+
+
 async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share) -> bytes:
-    """The raw body, which `share` then holds.
+    """The raw body, which calls itself JSON and which `share` then holds.
 
     Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
@@ -53,13 +69,36 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     # in Origin, may not: other types are what it can send anywhere without being allowed to.
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
+    parts: list[bytes] = []
+    await receive_body(headers, receive, limits, share, parts.append)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def receive_body(
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share, take: Callable[[bytes], None]
+) -> None:
+    """Hand a body of any type to `take` as it comes, within its limits; `share` then holds its size.
+
+    One that has arrived is not waited for, nor timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded,
+    RequestTimeout, ClientGone, or what `take` raises.
+    """
     _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
     share.expect(int(declared) if declared.isdecimal() else 0)
+    raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
+    if raw is None:
+        await _receive_parts(receive, limits, share, take)
+    elif len(raw) > limits.max_bytes:
+        raise _too_large(limits)
+    else:
+        share.take(len(raw))
+        take(raw)
+
+
+async def _receive_parts(receive: Receive, limits: BodyLimits, share: Share, take: Callable[[bytes], None]) -> None:
     started = time.monotonic()
-    parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(limits.timeout_s) as clock:
@@ -72,13 +111,26 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
                 if size > limits.max_bytes:
                     raise _too_large(limits)
                 share.take(len(part))
-                parts.append(part)
+                take(part)
                 if not message.get("more_body", False):
-                    return b"".join(parts)
+                    return
                 spent = time.monotonic() - started
                 clock.reschedule(asyncio.get_running_loop().time() - spent + limits.timeout_s + size / SLOWEST_RATE)
     except TimeoutError:
-        raise RequestTimeout("The request body did not arrive in time: send it again.", headers=_CLOSE) from None
+        raise RequestTimeout("The request body did not arrive in time: send it again.", headers=CLOSE) from None
+
+
+async def read_upload(
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share, media: Sequence[str]
+) -> UploadedFile:
+    """A body that is a file, of one of the types or ranges of types in `media`. Raises as `receive_body` does."""
+    given = headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if not any(fnmatchcase(kind, each) for each in media):
+        raise UnsupportedMediaType(f"The body must be {' or '.join(media)}: say so in the header Content-Type.")
+    pieces: list[bytes] = []
+    await receive_body(headers, receive, limits, share, pieces.append)
+    return UploadedFile(b"".join(pieces), given)
 
 
 def _about_values(raw: bytes) -> int:
@@ -99,7 +151,10 @@ def _about_values(raw: bytes) -> int:
 
 
 def _check_type(headers: Mapping[str, str]) -> None:
-    media, _, parameters = headers.get("content-type", "").partition(";")
+    content_type = headers.get("content-type", "")
+    if content_type == "application/json":
+        return
+    media, _, parameters = content_type.partition(";")
     if not _JSON_TYPE.fullmatch(media.strip()):
         raise UnsupportedMediaType("The body must be JSON: send the header Content-Type: application/json.")
     charset = parameters.lower().replace(" ", "").partition("charset=")[2].partition(";")[0].strip('"')
@@ -113,7 +168,7 @@ def _check_encoding(headers: Mapping[str, str]) -> None:
 
 
 def _too_large(limits: BodyLimits) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=_CLOSE)
+    return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=CLOSE)
 
 
 def parse_json(raw: bytes, share: Share | None = None) -> object:

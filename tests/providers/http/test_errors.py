@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import json
+import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,8 +14,17 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamRefused
+from ai_gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    UpstreamError,
+    UpstreamInvalidResponse,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from ai_gateway.providers.http.errors import (
+    CLIENT_FAILURES,
     from_event,
     from_exception,
     from_reply,
@@ -21,7 +32,8 @@ from ai_gateway.providers.http.errors import (
     kept_headers,
     read_complaint,
 )
-from ai_gateway.resilience.attempts import is_outage
+from ai_gateway.providers.http.http1 import BrokenReply, Disconnected
+from ai_gateway.resilience.retry import RetryPolicy
 
 SECRET = "sk-gateway-secret"
 REQUEST = aiohttp.RequestInfo(
@@ -115,7 +127,7 @@ def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int
 )
 def test_what_is_the_callers_to_mend_is_no_outage_in_a_stream_either(said: dict[str, object]) -> None:
     error = from_event("up", {"error": {"message": "too long", **said}}, SECRET)
-    assert not is_outage(error)
+    assert not error.outage
     assert error.message.endswith("too long")
 
 
@@ -158,6 +170,40 @@ def test_a_refusal_that_is_the_operators_to_mend_is_not_to_be_tried_again() -> N
     error = from_reply("up", 402, {}, b'{"error":{"message":"Insufficient balance"}}', SECRET)
     assert error.headers == {"x-should-retry": "false"}
     assert "Insufficient balance" in error.message
+    assert (error.retry, error.retry_hint) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint", "retry", "headers"),
+    [
+        (500, None, True, {}),
+        (500, "false", False, {"x-should-retry": "false"}),
+        (500, "maybe", True, {"x-should-retry": "maybe"}),
+        (501, None, False, {}),
+        (501, "true", True, {"x-should-retry": "true"}),
+        (429, None, False, {}),
+        (429, "true", True, {"x-should-retry": "true"}),
+        (408, None, True, {}),
+        (408, "false", False, {"x-should-retry": "false"}),
+        (402, None, False, {"x-should-retry": "false"}),
+        (402, "true", False, {"x-should-retry": "false"}),
+        (401, "true", False, {}),
+        (302, "true", False, {}),
+    ],
+)
+def test_an_upstreams_own_hint_counts_and_comes_through_where_trying_again_can_help(
+    status: int, hint: str | None, retry: bool, headers: dict[str, str]
+) -> None:
+    error = from_reply("up", status, {"X-Should-Retry": hint} if hint else {}, b"", SECRET)
+    assert (RetryPolicy().pause(1, error, 60, 0.5) is not None) is retry
+    assert error.headers == headers
+
+
+def test_whether_to_try_again_is_not_read_from_the_header_that_clients_are_sent() -> None:
+    error = from_reply("up", 402, {}, b"", SECRET)
+    for told in ({}, {"x-should-retry": "true"}):
+        error.headers = told
+        assert RetryPolicy().pause(1, error, 60, 0.5) is None
 
 
 def test_the_gateways_key_never_comes_back_out() -> None:
@@ -189,7 +235,8 @@ def test_an_error_with_status_200_is_seen(value: object, expected: bool) -> None
 
 def exceptions() -> list[type[Exception]]:
     classes = [cls for _, cls in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(cls, Exception)]
-    return [*classes, TimeoutError, asyncio.IncompleteReadError, ConnectionResetError, OSError, ValueError]
+    ours = [BrokenReply, Disconnected]
+    return [*classes, *ours, TimeoutError, asyncio.IncompleteReadError, ConnectionResetError, OSError, ValueError]
 
 
 @pytest.mark.parametrize("cls", exceptions(), ids=lambda cls: cls.__name__)
@@ -215,6 +262,23 @@ def made(cls: type[Any]) -> Exception:
     """An instance, by the arguments that its constructor wants."""
     arguments = next((wanted for base, wanted in ARGUMENTS if issubclass(cls, base)), ("x",))
     return cast("Exception", cls(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (BrokenReply("x"), UpstreamInvalidResponse, "Provider 'up' broke off or garbled its reply."),
+        (Disconnected("x"), UpstreamUnreachable, "Provider 'up' cannot be reached. Try again."),
+        (ssl.SSLCertVerificationError("x"), UpstreamUnreachable, "Provider 'up' cannot be reached. Try again."),
+        (socket.gaierror(-2, "x"), UpstreamUnreachable, "Provider 'up' cannot be reached. Try again."),
+        (TimeoutError(), UpstreamTimeout, "Provider 'up' took too long. Try again."),
+    ],
+)
+def test_what_happens_to_a_call_has_its_own_error(error: Exception, kind: type[GatewayError], message: str) -> None:
+    found = from_exception("up", error)
+    assert (type(found), found.message) == (kind, message)
+    assert found.detail == f"{type(error).__name__}: {error}"
+    assert isinstance(error, CLIENT_FAILURES)
 
 
 def test_our_own_errors_pass_through() -> None:

@@ -38,7 +38,7 @@ def chat(*, native: bool = False, **fields: object) -> tuple[Json, list[str]]:
 def generate(**fields: object) -> tuple[Json, list[str]]:
     body = validate(ollama.OllamaGenerateRequest, {"model": "m", "prompt": "Hello", **fields})
     asked: Any = request.generate(body, "m")
-    if request.completes(body):
+    if request.is_text_completion(body):
         asked = request.complete(body, "m", native=False)
     return json.loads(to_json(asked.request)), sorted(asked.dropped)
 

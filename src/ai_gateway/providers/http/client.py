@@ -1,25 +1,28 @@
 """HTTP to one upstream, within limits: connections, sizes, and a deadline for every phase."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, override
 from urllib.parse import quote
 
-import aiohttp
 from yarl import URL
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception
+from ai_gateway.providers.http.http1 import BrokenReply, Connection
+from ai_gateway.providers.http.pool import Origin, Pool, default_tls
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
 from ai_gateway.providers.upstream import Timeouts
 
-_MAX_HEADER = 16 * 1024
 DRAIN_S = 0.05
-# Read in small pieces, so that a client who reads slowly does not make us hold much of what the upstream sends.
-_PIECE = 16 * 1024
+_DRAINED = 64 * 1024
+# What may be sent a second time by itself (RFC 9110, 9.2.2): nothing that makes a model work.
+_IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,18 @@ class UpstreamReply:
 
 
 class Caller(Protocol):
-    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told."""
+    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told.
 
-    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply: ...
+    `spent_s` is how much of the request's time has gone already.
+    """
 
-    def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AbstractAsyncContextManager[OpenStream]: ...
+    async def fetch(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    ) -> UpstreamReply: ...
+
+    def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    ) -> AbstractAsyncContextManager[OpenStream]: ...
 
     async def aclose(self) -> None: ...
 
@@ -44,108 +54,179 @@ class Caller(Protocol):
 class Transport:
     """Calls one upstream. Redirects are not followed: only configuration says where a credential goes."""
 
-    def __init__(self, provider: str, base_url: str, headers: Mapping[str, str], timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        provider: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._provider = provider
         self._base_url = base_url.rstrip("/")
+        self._tls = tls
         # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **headers}
         self._timeouts = timeouts
-        self._session: aiohttp.ClientSession | None = None
+        url = self.url("")
+        self._host = url.host_port_subcomponent or ""
+        self._path = url.raw_path.rstrip("/")
+        self._check = partial(check_head, provider)
+        self._pool: Pool | None = None
 
     def url(self, path: str) -> URL:
         """The upstream's address of a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
-    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply:
+    async def fetch(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told."""
+        head = self._head(method, path, headers, body)
+        pool = self._pool or self._opened()
+        deadline = pool.time() + self._timeouts.request - spent_s
+        may_repeat = method in _IDEMPOTENT
         try:
-            async with asyncio.timeout(self._timeouts.request), self._request(method, path, headers, body) as reply:
-                return UpstreamReply(reply.status, reply.headers, await read_all(self._provider, reply))
+            while True:
+                connection = pool.pick() or await pool.connect(deadline)
+                try:
+                    connection.send(head, body, deadline, self._check)
+                    whole = await read_whole(self._provider, connection)
+                    return UpstreamReply(connection.status, connection.headers, whole)
+                except ConnectionError:
+                    if not (may_repeat and connection.is_stale):
+                        raise
+                    may_repeat = False
+                finally:
+                    pool.put_back(connection)
         except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
     @asynccontextmanager
-    async def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[OpenStream]:
+    async def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
+        head = self._head("POST", path, headers, body)
+        pool = self._pool or self._opened()
+        deadline = pool.time() + self._timeouts.request - spent_s
         try:
-            async with asyncio.timeout(self._timeouts.request) as clock:
-                async with self._request("POST", path, headers, body) as reply:
-                    yield _HttpStream(self._provider, reply, clock, self._timeouts)
+            async with asyncio.timeout(None) as timeout:  # it has no timer: the connection's deadline ends it
+                connection = pool.pick() or await pool.connect(deadline)
+                try:
+                    connection.send(head, body, deadline, self._check)
+                    await connection.head()
+                    connection.on_deadline = timeout.reschedule
+                    opened = _HttpStream(self._provider, connection, self._timeouts)
+                    try:
+                        yield opened
+                    finally:
+                        opened.leave()
+                finally:
+                    pool.put_back(connection)
         except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
-    def _request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._open().request(
-            method, self.url(path), data=body, headers={**self._headers, **headers}, allow_redirects=False
-        )
+    def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        length = None if body is None and method == "GET" else len(body or b"")
+        return request_head(method, self._path + path, self._host, {**self._headers, **headers}, length)
 
-    def _open(self) -> aiohttp.ClientSession:
-        # Made at the first call, because a session belongs to the running event loop.
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=UPSTREAM_CONNECTIONS),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                max_line_size=_MAX_HEADER,
-                max_field_size=_MAX_HEADER,
-                read_bufsize=_PIECE,
-            )
-        return self._session
+    def _opened(self) -> Pool:
+        # Made at the first call, because connections belong to the running event loop.
+        url = self.url("")
+        tls = (self._tls or default_tls()) if url.scheme == "https" else None
+        self._pool = Pool(Origin(url.raw_host or "", url.port or 80, tls), UPSTREAM_CONNECTIONS, self._timeouts.connect)
+        return self._pool
 
     async def aclose(self) -> None:
         """Close the pool."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+            await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
 
 
 class _HttpStream(OpenStream):
-    def __init__(
-        self, provider: str, reply: aiohttp.ClientResponse, clock: asyncio.Timeout, timeouts: Timeouts
-    ) -> None:
-        super().__init__(provider, reply.status, reply.headers, clock, timeouts)
-        self._reply = reply
+    def __init__(self, provider: str, connection: Connection, timeouts: Timeouts) -> None:
+        super().__init__(provider, connection.status, connection.headers, _Deadline(connection), timeouts)
+        self._connection = connection
 
     @override
     async def read(self) -> bytes:
-        return await read_all(self.provider, self._reply)
+        return await read_whole(self.provider, self._connection)
 
     @override
     async def drain(self) -> None:
-        with suppress(aiohttp.ClientError, OSError):
-            async with asyncio.timeout(DRAIN_S):
-                while await self._reply.content.readany():
-                    pass
+        if not self._connection.is_whole:
+            with suppress(BrokenReply, OSError):
+                async with asyncio.timeout(DRAIN_S):
+                    await self._connection.whole(_DRAINED)
 
     @override
     async def next_bytes(self) -> bytes:
+        connection = self._connection
         try:
-            return await self._reply.content.read(_PIECE)
-        except (aiohttp.ClientError, ConnectionError) as error:
+            while not (piece := connection.take()) and not connection.is_whole:
+                await connection.more()
+        except (BrokenReply, ConnectionError) as error:
             raise broken_off(self.provider, error) from error
+        return piece
+
+    @override
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        def taken(packet: bytes) -> bool:
+            if not take(packet):
+                return False
+            self.progressed()
+            return True
+
+        self._connection.divert = taken
+
+    def leave(self) -> None:
+        """Let go of the connection: it is somebody else's from here on."""
+        del self._connection
 
 
-async def read_all(provider: str, reply: aiohttp.ClientResponse) -> bytes:
+class _Deadline:
+    """A stream's deadline, which its connection keeps."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.when = connection.deadline
+        self.at = connection.expire_at
+
+    def stop(self) -> None:
+        """It ends with the request."""
+
+
+async def read_whole(provider: str, connection: Connection) -> bytes:
     """The whole body, up to the cap."""
-    check_head(provider, reply.headers)
-    parts: list[bytes] = []
-    size = 0
-    while part := await reply.content.readany():
-        size += len(part)
-        if size > UPSTREAM_MAX_REPLY:
-            raise too_large(provider)
-        parts.append(part)
-    return b"".join(parts)
+    body = await connection.whole(UPSTREAM_MAX_REPLY)
+    if body is None:
+        raise too_large(provider)
+    return body
+
+
+def request_head(method: str, target: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """A request's head. Raises ValueError for what would be read as more than one request, or for more than a line.
+
+    Replies to HEAD and CONNECT end where no parser can know without being told, so there are none of these.
+    """
+    if method in {"HEAD", "CONNECT"}:
+        raise ValueError(f"{method} requests are not for this client")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
+    if length is not None:
+        lines.append(f"Content-Length: {length}")
+    text = "\r\n".join(lines)
+    ends = len(lines) - 1
+    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text or " " in target:
+        raise ValueError("a line of the request would hold another one")
+    return f"{text}\r\n\r\n".encode()
 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
     """The error for a connection that ends in the middle of a stream."""
-    return UpstreamStreamTruncated(
-        f"Provider '{provider}' broke the stream off before it was complete.", detail=repr(error)
-    )
+    return UpstreamStreamTruncated.broken_off(provider, detail=repr(error))
 
 
 def path_segments(text: str) -> str:

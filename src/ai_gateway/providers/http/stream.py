@@ -3,8 +3,9 @@
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from typing import Protocol, Self
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from typing import Protocol
 
 from ai_gateway.config.constants import UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -22,17 +23,31 @@ class Parser(Protocol):
     def end(self) -> Iterator[bytes]: ...
 
 
+class Deadline(Protocol):
+    """When a stream is to time out. It moves twice for every packet, so moving it costs hardly anything.
+
+    `when` is by when the stream has to have begun.
+    """
+
+    when: float
+
+    def at(self, when: float) -> None: ...
+    def stop(self) -> None: ...
+
+
 class OpenStream(ABC):
     """The head of a streamed reply, and what follows it. How bytes are read is the HTTP client's affair."""
 
     def __init__(
-        self, provider: str, status: int, headers: Mapping[str, str], clock: asyncio.Timeout, timeouts: Timeouts
+        self, provider: str, status: int, headers: Mapping[str, str], deadline: Deadline, timeouts: Timeouts
     ) -> None:
         self.provider = provider
         self.status = status
         self.headers = headers
-        self._clock = clock
+        self._deadline = deadline
         self._timeouts = timeouts
+        self._now = asyncio.get_running_loop().time
+        self._idle = self._end = math.inf
 
     @abstractmethod
     async def read(self) -> bytes:
@@ -46,84 +61,114 @@ class OpenStream(ABC):
     async def drain(self) -> None:
         """Read what little is left after the last item, so that the connection can carry the next request."""
 
+    def divert(self, take: Callable[[bytes], bool]) -> None:  # noqa: B027 - not every client can, and none has to
+        """Offer what comes while a reader waits in `next_bytes` to `take`, which may spare the reader waking up.
+
+        It is called from the event loop with all that came in one packet, if that is at most 16 KB, nothing is left
+        from before, and the reply does not end with it. True: it is dealt with, which is progress, and the reader
+        sleeps on. False: it goes to the reader as if it had not been offered; that is what to answer when it cannot be
+        passed on at once, because what is taken is not held back for a slow client. What it raises, the reader raises.
+        """
+
+    def progressed(self) -> None:
+        """The stream has gone on: the time in which more has to come begins anew."""
+        self._idle = self._now() + self._timeouts.stream_idle
+        self._deadline.at(min(self._idle, self._end))
+
     def events(self) -> AsyncGenerator[bytes]:
         """The data of each server-sent event."""
         return self._items(EventParser(UPSTREAM_MAX_EVENT))
+
+    def batches(self, divert: Callable[[bytes], bool] | None = None) -> AsyncGenerator[list[bytes]]:
+        """The same, those together that arrived together; without packets of whole events that `divert` takes."""
+        parser = EventParser(UPSTREAM_MAX_EVENT)
+        if divert is not None:
+            self.divert(lambda packet: parser.is_between_events and divert(packet))
+        return self._batches(parser)
 
     def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""
         return self._items(LineParser(UPSTREAM_MAX_EVENT))
 
     async def _items(self, parser: Parser) -> AsyncGenerator[bytes]:
+        async with aclosing(self._batches(parser)) as batches:
+            async for batch in batches:
+                for item in batch:
+                    yield item
+
+    async def _batches(self, parser: Parser) -> AsyncGenerator[list[bytes]]:
         check_head(self.provider, self.headers)
-        now = asyncio.get_running_loop().time
-        end = now() + self._timeouts.stream
-        idle = now() + self._timeouts.stream_idle
-        begun = self._clock.when() or end  # until the first item it is the wait for a stream to start
-        with Deadline(self._clock) as deadline:
+        now, deadline = self._now, self._deadline
+        self._end = end = now() + self._timeouts.stream
+        self._idle = now() + self._timeouts.stream_idle
+        begun = deadline.when  # until the first item it is the wait for a stream to start
+        try:
             while True:
-                deadline.at(min(idle, end, begun))
+                deadline.at(min(self._idle, end, begun))
                 chunk = await self.next_bytes()
                 # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
                 deadline.at(end)
                 if not chunk:
-                    for item in parser.end():
-                        yield item
+                    if last := list(parser.end()):
+                        yield last
                     return
                 lines = parser.lines
-                for item in parser.feed(chunk):
-                    begun = end
-                    yield item
+                batch: list[bytes] = []
+                try:
+                    batch.extend(parser.feed(chunk))
+                finally:  # what came before something unreadable still counts
+                    if batch:
+                        begun = end
+                        yield batch
                 if parser.lines > lines:  # single bytes are no progress, however regularly they come
-                    idle = now() + self._timeouts.stream_idle
+                    self._idle = now() + self._timeouts.stream_idle
+        finally:
+            deadline.stop()
 
 
-class Deadline:
-    """When a block is to time out, moved at hardly any cost: its timer looks again when it rings too early.
+class TimerDeadline:
+    """A deadline with a timer of its own, which looks again when it rings too early.
 
     Moving the timer itself, as `asyncio.Timeout.reschedule` does, is among the dearest things done for an event.
     """
 
     def __init__(self, clock: asyncio.Timeout) -> None:
+        self.when = clock.when() or math.inf
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._when = math.inf
+        self._until = math.inf
         self._rings = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> Self:
-        self._clock.reschedule(None)
-        return self
-
     def at(self, when: float) -> None:
         """Let the block time out then (loop time), and not before."""
-        self._when = when
+        if self._timer is None:
+            self._clock.reschedule(None)
+        self._until = when
         if when < self._rings:
             self._ring_at(when)
 
     def _ring_at(self, when: float) -> None:
-        self._stop()
+        self.stop()
         self._rings = when
         self._timer = self._loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
-        if self._loop.time() < self._when:
-            self._ring_at(self._when)
+        if self._loop.time() < self._until:
+            self._ring_at(self._until)
         else:
-            self._clock.reschedule(self._when)
+            self._clock.reschedule(self._until)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """There is no deadline any more."""
         if self._timer is not None:
             self._timer.cancel()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
 
 
 def check_head(provider: str, headers: Mapping[str, str]) -> None:
     """Refuse a compressed reply, which was not asked for, and one that says itself that it is too large."""
     if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise UpstreamInvalidResponse(f"Provider '{provider}' sent a compressed reply that was not asked for.")
+        raise UpstreamInvalidResponse.compressed(provider)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > UPSTREAM_MAX_REPLY:
         raise too_large(provider)
@@ -131,4 +176,4 @@ def check_head(provider: str, headers: Mapping[str, str]) -> None:
 
 def too_large(provider: str) -> UpstreamInvalidResponse:
     """The error for a whole reply beyond the cap."""
-    return UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is too large to pass on.")
+    return UpstreamInvalidResponse.too_large(provider)

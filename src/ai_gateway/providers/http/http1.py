@@ -1,0 +1,400 @@
+"""One HTTP/1.1 connection to an upstream: a request at a time, and its reply as it comes.
+
+A whole reply wakes its reader once, however many packets it comes in. A connection is used again only after a reply
+that was whole, and all that came: a byte more, a byte too few or a byte that is no HTTP ends it, so that no caller can
+get what belongs to another.
+"""
+
+import asyncio
+import math
+import re
+import select
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast, override
+
+import httptools
+
+PIECE = 16 * 1024  # a stream is read in pieces of at most so many bytes
+_HIGH_WATER = 2 * PIECE  # what a slow reader has not taken; beyond that nothing more is read for it
+_SMALL = 4 * 1024  # smaller packets are kept together: an object of its own costs more than what it holds
+_COPIED = 64 * 1024  # up to so many bytes of a body are copied behind their head, so that both are one write
+_MAX_FIELD = 16 * 1024
+_MAX_FIELDS = 128
+_MAX_HEAD = 256 * 1024  # of interim replies and the reply together; also of chunk sizes and trailers without any body
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BODILESS = {204, 304}
+_FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
+
+_IDLE, _HEAD, _BODY, _WHOLE = range(4)  # how far a connection is with a reply
+_FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for, as bytes of the body of which there have to be more
+
+type Check = Callable[[Mapping[str, str]], None]
+
+
+class BrokenReply(Exception):
+    """What came is no HTTP reply, or less than one."""
+
+
+class Disconnected(ConnectionError):
+    """The connection ended before the reply began."""
+
+
+class Owner(Protocol):
+    """The pool of a connection: it keeps time for all of them, and is told once when one has ended."""
+
+    loop: asyncio.AbstractEventLoop
+    rings_at: float
+
+    def ring_at(self, when: float) -> None: ...
+    def ended(self, connection: "Connection") -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """A connection, and what has come of the reply that is being read from it.
+
+    `send`, then either `whole`, or `head` and as long as there is something `take` and `more`; `finish` in any case.
+    When `deadline` has passed the reader gets a TimeoutError; if `on_deadline` is set it is called instead, even for a
+    connection that has ended by then.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        # Line ends without CR, folded and odd header values are taken, as other clients take them. None of it changes
+        # where a reply ends.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        self._poll: select.poll | None = None
+        self._state = _IDLE
+        self._waiter: asyncio.Future[None] | None = None
+        self._buffer: list[bytes] = []
+        self._parts: list[bytes] = []
+        self._error: Exception | None = None
+        self._paused = self._has_ended = self.is_reused = False
+        self.deadline = math.inf
+        self.on_deadline: Callable[[float], None] | None = None
+        self.divert: Callable[[bytes], bool] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing of one reply is there when the next one comes."""
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._check: Check | None = None
+        self._fields = self._reason = self._overhead = self._size = self._offset = 0
+        self._enough = _FOR_SOME
+        self._keep_alive = self._until_end = False
+
+    # -- for who calls the upstream --
+
+    def send(self, head: bytes, body: bytes | None, deadline: float, check: Check) -> None:
+        """Send a request. `check` gets the reply's headers; what it raises, the reader raises."""
+        if (transport := self._transport) is None:
+            raise Disconnected("the connection has ended")
+        self._state = _HEAD
+        self._check = check
+        self.expire_at(deadline)
+        if not body:
+            transport.write(head)
+        elif len(body) <= _COPIED:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
+
+    async def head(self) -> None:
+        """Wait for `status` and `headers`."""
+        while self._state == _HEAD:
+            await self._arrival(_FOR_HEAD)
+
+    async def whole(self, most: int) -> bytes | None:
+        """The body, once all of it has come; None if it is larger than `most`."""
+        while self._state != _WHOLE and self._size <= most:
+            await self._arrival(most)
+        return None if self._size > most else self._taken()
+
+    def take(self) -> bytes:
+        """What has come of the body since, up to `PIECE`; empty if there is nothing yet, or nothing more."""
+        if self._size <= PIECE:
+            piece = self._taken()
+        else:
+            first = self._buffer[0]
+            piece = first[self._offset : self._offset + PIECE]
+            self._offset += len(piece)
+            self._size -= len(piece)
+            if self._offset == len(first):
+                self._offset = 0
+                del self._buffer[0]
+        if self._paused and self._size <= PIECE:
+            self._read_on()
+        return piece
+
+    def more(self) -> asyncio.Future[None]:
+        """To be awaited while `take` gives nothing: done when there is something, or when the reply `is_whole`."""
+        return self._arrival(_FOR_SOME)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the reply has come."""
+        return self._state == _WHOLE
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it was used before, and ended without a byte of this reply: the upstream had closed it meanwhile."""
+        return self.is_reused and self._state == _HEAD and self._overhead == 0
+
+    def finish(self) -> bool:
+        """Be done with the reply; whether the connection can carry another request. If not, it is closed."""
+        fit = (
+            self._state == _WHOLE
+            and self._keep_alive
+            and not self._paused
+            and self._transport is not None
+            and not self._transport.is_closing()
+            # An upstream that answers before it has read all does not say what it makes of the rest.
+            and self._transport.get_write_buffer_size() == 0
+        )
+        self._waiter = self._error = self.on_deadline = self.divert = None
+        self._buffer.clear()
+        self._forget()
+        self._state = _IDLE
+        self.deadline = math.inf
+        self.is_reused = True
+        if not fit:
+            self.close()
+        return fit
+
+    def expire_at(self, when: float) -> None:
+        """Move the deadline, which costs next to nothing."""
+        self.deadline = when
+        if when < self._owner.rings_at:
+            self._owner.ring_at(when)
+
+    # -- for the pool --
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses it."""
+        return self._state == _IDLE
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has ended it, as far as the event loop knows."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether an idle connection is open, and nothing has come that the event loop has not yet looked at."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._poll.poll(0)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        when, self.deadline = self.deadline, math.inf
+        if self.on_deadline is not None:
+            self.on_deadline(when)
+        else:
+            self._end(TimeoutError("there was no whole reply in time"))
+
+    def close(self) -> None:
+        """End the connection at once, whatever it is doing."""
+        self._end(Disconnected("the connection was closed"))
+
+    # -- for the event loop --
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if not _HEAD <= self._state <= _BODY:
+            self._end(BrokenReply("there is more than the reply"))
+            return
+        self._overhead += len(data)
+        fault = self._parse(data)
+        if self._parts:
+            self._overhead = 0
+            self._keep(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+            self._parts.clear()
+        if fault is None and self._overhead > _MAX_HEAD:
+            fault = BrokenReply("the head of the reply, or what stands between its parts, is too large")
+        if fault is not None:
+            self._end(fault)
+        elif self._state == _WHOLE or (self._state == _BODY and self._size > self._enough):
+            self._wake()
+            if self._size > _HIGH_WATER:
+                self._pause()
+
+    @override
+    def eof_received(self) -> bool:
+        self._lost(None)
+        return False
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(exc)
+        # Else the parser and the connection would keep each other alive.
+        self._transport = self._parser = self._poll = None  # type: ignore[assignment] # nothing comes any more
+
+    # -- for the parser --
+
+    def on_message_begin(self) -> None:
+        """See httptools. Interim replies come before the reply; whatever follows it, nobody has asked for."""
+        if self._state != _HEAD:
+            raise BrokenReply("there is more than the reply")
+
+    def on_status(self, reason: bytes) -> None:
+        """See httptools: a part of the words behind the status."""
+        self._reason += len(reason)
+        if self._reason > _MAX_FIELD:
+            raise BrokenReply("the status line is too large")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools. Trailers are none of a reply's headers."""
+        if self._state != _HEAD:
+            return
+        self._fields += 1
+        if self._fields > _MAX_FIELDS or len(name) + len(value) > _MAX_FIELD:
+            raise BrokenReply("the head of the reply is too large")
+        # llhttp ignores a blank between some names and their colon, and so do we.
+        field, text = name.decode("latin-1").lower().rstrip(), value.decode("latin-1").strip()
+        if not text.isprintable() and _CONTROL.search(text):
+            if field in _FRAMING:
+                raise BrokenReply(f"the {field} of the reply cannot be read")
+            return  # it must not get into a header or a terminal of ours
+        known = self.headers.get(field)
+        # A repeated field is a list (RFC 9110, 5.3). Proxies repeat some word for word, which says nothing more.
+        self.headers[field] = text if known is None or known == text else f"{known}, {text}"
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            if status < 100:
+                raise BrokenReply(f"there is no status {status}")
+            self.headers = {}  # 100 and 103 announce the reply, which is still to come
+            self._fields = self._reason = 0
+            return
+        coding = self.headers.get("transfer-encoding", "chunked")
+        if coding.lower() != "chunked":
+            raise BrokenReply("the reply has a transfer coding that was not asked for")
+        framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+        self._until_end = not framed and status not in _BODILESS
+        if self._check is not None:
+            self._check(self.headers)
+        self.status = status
+        self._state = _BODY
+
+    def on_body(self, part: bytes) -> None:
+        """See httptools: a part of a packet, or of a chunk."""
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """See httptools. An interim reply is complete as well."""
+        if self._state == _BODY:
+            self._state = _WHOLE
+            self._keep_alive = self._parser.should_keep_alive()
+
+    # -- what becomes of it --
+
+    def _parse(self, data: bytes) -> Exception | None:
+        """Why these bytes are no part of a reply, if they are not. What they say is in the state afterwards."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return BrokenReply("the upstream speaks another protocol from here on")
+        except httptools.HttpParserError as error:
+            raised = error.__context__  # by a callback of ours
+            return raised if isinstance(raised, Exception) else BrokenReply(f"{type(error).__name__}: {error}")
+        return None
+
+    def _keep(self, packet: bytes) -> None:
+        """Hold what came of the body in one packet, unless it is diverted."""
+        if self.divert is not None and self._is_free_to_divert(packet):
+            try:
+                if self.divert(packet):
+                    return
+            except Exception as error:  # only the reader can deal with it
+                self._end(error)
+                return
+        buffer = self._buffer
+        if buffer and len(buffer[-1]) + len(packet) <= _SMALL:
+            buffer[-1] += packet
+        else:
+            buffer.append(packet)
+        self._size += len(packet)
+
+    def _is_free_to_divert(self, packet: bytes) -> bool:
+        """Whether the packet is all that there is, and its reader asleep; an end is for the reader to see."""
+        return (
+            self._waiter is not None
+            and not self._waiter.done()
+            and self._enough == _FOR_SOME
+            and self._state == _BODY
+            and not self._size
+            and len(packet) <= PIECE
+        )
+
+    def _taken(self) -> bytes:
+        buffer = self._buffer
+        if not buffer:
+            return b""
+        body = buffer[0] if len(buffer) == 1 else b"".join(buffer)
+        if self._offset:
+            body = body[self._offset :]
+        buffer.clear()
+        self._size = self._offset = 0
+        return body
+
+    def _arrival(self, enough: int) -> asyncio.Future[None]:
+        """Done when more of the body than `enough` is there, or all of it. Raises what ended the connection."""
+        if self._error is not None:
+            raise self._error  # and no name for it: the frame would hold the error, which holds the frame
+        self._enough = enough
+        if self._paused:
+            self._read_on()
+        self._waiter = waiter = self._owner.loop.create_future()
+        return waiter
+
+    def _pause(self) -> None:
+        """Read nothing more until the reader has taken what there is, unless that is all."""
+        if self._state != _WHOLE and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        self._paused = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _lost(self, error: Exception | None) -> None:
+        """The other side has ended the connection, which for some replies is how they end."""
+        if self._state == _BODY and self._until_end and error is None:
+            self._state = _WHOLE
+        elif self._state == _BODY:
+            self._end(BrokenReply("the reply broke off" + (f": {error}" if error else "")))
+            return
+        self._end(error or Disconnected("the upstream closed the connection before it replied"))
+
+    def _end(self, error: Exception) -> None:
+        """Nothing comes any more. A reply that was whole by then is good all the same."""
+        if self._error is None and _HEAD <= self._state <= _BODY:
+            self._error = error.with_traceback(None)
+        self._keep_alive = False
+        self._wake()
+        if self._transport is not None:
+            self._transport.abort()
+        if not self._has_ended:
+            self._has_ended = True
+            self._owner.ended(self)

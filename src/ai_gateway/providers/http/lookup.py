@@ -1,0 +1,72 @@
+"""The addresses of an upstream's host: looked up beside the event loop, shared by all who wait, kept for a moment."""
+
+import asyncio
+import math
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from aiohappyeyeballs import AddrInfoType
+
+type Resolve = Callable[[str, int], Sequence[AddrInfoType]]
+
+_KEPT_S = 10.0
+
+
+def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+    """What the system knows of the name; this may take as long as its name servers let it."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+class Lookup:
+    """Where one host is. Each answer begins with another address, so that connections spread over all of them.
+
+    A look-up runs in a thread of its own: the event loop's threads are for everybody, and a name server that does not
+    answer would hold all of them.
+    """
+
+    def __init__(self, host: str, port: int, resolve: Resolve = resolve) -> None:
+        self._host = host
+        self._port = port
+        self._resolve = resolve
+        self._addresses: list[AddrInfoType] = []
+        self._until = -math.inf
+        self._pending: asyncio.Future[OSError | None] | None = None
+        with suppress(OSError, UnicodeError):  # an address needs no look-up
+            self._addresses = [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)]
+            self._until = math.inf
+
+    async def addresses(self) -> Sequence[AddrInfoType]:
+        """At least one. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._until:
+            if self._pending is None:
+                self._pending = loop.create_future()
+                threading.Thread(target=self._run, args=(loop,), name=f"look-up of {self._host}", daemon=True).start()
+            failure = await asyncio.shield(self._pending)
+            if failure is not None:
+                raise type(failure)(*failure.args)
+        self._addresses.append(self._addresses.pop(0))
+        return list(self._addresses)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        found: Sequence[AddrInfoType] = ()
+        failure: OSError | None = None
+        try:
+            found = self._resolve(self._host, self._port)
+        except OSError as error:
+            failure = error
+        except UnicodeError as error:
+            failure = OSError(f"no name server can know {self._host!r}: {error}")
+        if not found and failure is None:
+            failure = OSError(f"{self._host!r} has no address")
+        with suppress(RuntimeError):  # the event loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._done, list(found), failure)
+
+    def _done(self, found: list[AddrInfoType], failure: OSError | None) -> None:
+        pending, self._pending = self._pending, None
+        if failure is None:
+            self._addresses, self._until = found, asyncio.get_running_loop().time() + _KEPT_S
+        if pending is not None:
+            pending.set_result(failure)

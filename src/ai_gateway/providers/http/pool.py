@@ -1,0 +1,211 @@
+"""The connections to one upstream: made when they are needed, kept for a while, and never more than so many.
+
+The one used last is used next, so that those which are not needed grow old and are closed. One timer keeps time for all
+of them, the deadlines of their requests included: it rings when the earliest could have passed, and looks again.
+"""
+
+import asyncio
+import math
+import ssl
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from aiohappyeyeballs import start_connection
+
+from ai_gateway.providers.http.http1 import Connection, Disconnected
+from ai_gateway.providers.http.lookup import Lookup, Resolve, resolve
+
+IDLE_S = 15.0
+_NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: how long one address may take before the next one is tried beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections go. `tls` is how, if they are encrypted."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+class Alarm(Protocol):
+    """A timer that has been set."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """What the pool needs of an event loop to keep time."""
+
+    def time(self) -> float: ...
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Alarm: ...
+
+
+@cache
+def default_tls() -> ssl.SSLContext:
+    """What the system trusts, for HTTP/1.1; made once, because reading it takes as long as many requests."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Pool:
+    """The connections to one origin. At most `limit` exist at a time; who comes then waits in turn.
+
+    `pick` one, or `connect` if there is none; and `put_back` what was got, in any case.
+    """
+
+    def __init__(
+        self, origin: Origin, limit: int, connect_s: float, *, clock: Clock | None = None, resolve: Resolve = resolve
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.rings_at = math.inf
+        self._origin = origin
+        self._connect_s = connect_s
+        self._clock: Clock = clock or self.loop
+        self._lookup = Lookup(origin.host, origin.port, resolve)
+        self._known: set[Connection] = set()  # those that are open or in use
+        self._idle: dict[Connection, None] = {}  # in the order in which they became so
+        self._places = limit  # for connections that neither exist nor are being made
+        self._queue: deque[asyncio.Future[Connection | None]] = deque()
+        self._alarm: Alarm | None = None
+        self._is_closed = False
+
+    def time(self) -> float:
+        """Now, as deadlines count it."""
+        return self._clock.time()
+
+    def pick(self) -> Connection | None:
+        """The idle connection that was used last, if there is one that can be used."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.deadline > self._clock.time() and connection.is_quiet:
+                return connection
+            connection.close()
+        return None
+
+    async def connect(self, deadline: float) -> Connection:
+        """Another connection, or the next that is free. Raises OSError; a TimeoutError if it takes too long."""
+        async with asyncio.timeout(deadline - self._clock.time()):
+            while (connection := await self._turn()) is not None:
+                if connection.is_quiet:
+                    return connection
+                connection.close()
+            try:
+                async with asyncio.timeout(self._connect_s):
+                    return await self._made()
+            except BaseException:
+                self._offer(None)
+                raise
+
+    def put_back(self, connection: Connection) -> None:
+        """Who got it is done with it: the next one gets it, if it can carry another request."""
+        if connection.finish():
+            self._offer(connection)
+        else:
+            self._known.discard(connection)
+
+    def ring_at(self, when: float) -> None:
+        """Look then whether a deadline has passed."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.rings_at = when
+        self._alarm = self._clock.call_at(when, self._ring)
+
+    def ended(self, connection: Connection) -> None:
+        """A connection is no more. Who uses it still has a deadline, so that one is known until it is put back."""
+        self._idle.pop(connection, None)
+        if connection in self._known:
+            if connection.is_idle:
+                self._known.discard(connection)
+            self._offer(None)
+
+    def close(self) -> None:
+        """End every connection, and every wait for one."""
+        self._is_closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for connection in list(self._known):
+            connection.close()
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+
+    def _ring(self) -> None:
+        self._alarm, self.rings_at = None, math.inf
+        now = self._clock.time()
+        for connection in [each for each in self._known if each.deadline <= now]:
+            connection.expire()
+        earliest = min((connection.deadline for connection in self._known), default=math.inf)
+        if earliest < self.rings_at:
+            self.ring_at(earliest)
+
+    async def _turn(self) -> Connection | None:
+        """Wait for a connection that is put back; None for a place where one may be made."""
+        self._check_open()
+        if self._places:
+            self._places -= 1
+            return None
+        turn: asyncio.Future[Connection | None] = self.loop.create_future()
+        self._queue.append(turn)
+        try:
+            connection = await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():  # it came all the same, and nobody is there any more
+                self._offer(turn.result())
+            else:
+                with suppress(ValueError):
+                    self._queue.remove(turn)
+            raise
+        self._check_open()
+        return connection
+
+    def _offer(self, connection: Connection | None) -> None:
+        """Give the connection, or the place for one, to who has waited longest; else keep it."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return
+        if connection is None:
+            self._places += 1
+        elif self._is_closed:
+            connection.close()
+        else:
+            self._idle[connection] = None
+            connection.expire_at(self._clock.time() + IDLE_S)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Disconnected("the pool was closed")
+
+    async def _made(self) -> Connection:
+        origin = self._origin
+        addresses = await self._lookup.addresses()
+        try:
+            sock = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=self.loop)
+        except OSError as error:
+            # Frames it came through hold it: it would stay until the next collection, and with it the whole request.
+            raise error.with_traceback(None) from None
+        except RuntimeError as error:  # uvloop's, for a descriptor that something else has closed
+            raise OSError(str(error)) from None
+        try:
+            _, connection = await self.loop.create_connection(
+                lambda: Connection(self),
+                sock=sock,
+                ssl=origin.tls,
+                server_hostname=origin.host.rstrip(".") if origin.tls else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        if self._is_closed or not connection.is_open:
+            connection.close()
+            raise Disconnected("the connection was closed as soon as it was made")
+        self._known.add(connection)
+        return connection

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
-from ai_gateway.contract.budget import BodyRoom, Share
+from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.errors import (
     InvalidRequest,
@@ -46,7 +46,7 @@ def parts(*bodies: bytes) -> Sent:
 
 @pytest.mark.anyio
 async def test_a_body_in_parts_is_put_together() -> None:
-    assert await read_bytes(JSON, parts(b'{"a"', b":1", b"}"), LIMITS, Share(LIMITS.room)) == b'{"a":1}'
+    assert await read_bytes(JSON, parts(b'{"a"', b":1", b"}"), LIMITS, Allocation(LIMITS.budget)) == b'{"a":1}'
 
 
 @pytest.mark.anyio
@@ -60,7 +60,7 @@ async def test_a_body_in_parts_is_put_together() -> None:
     ],
 )
 async def test_json_by_any_honest_name_is_taken(headers: dict[str, str]) -> None:
-    assert await read_bytes(headers, parts(b"{}"), LIMITS, Share(LIMITS.room)) == b"{}"
+    assert await read_bytes(headers, parts(b"{}"), LIMITS, Allocation(LIMITS.budget)) == b"{}"
 
 
 @pytest.mark.anyio
@@ -77,34 +77,34 @@ async def test_json_by_any_honest_name_is_taken(headers: dict[str, str]) -> None
 )
 async def test_anything_else_is_415_before_a_byte_is_read(headers: dict[str, str]) -> None:
     with pytest.raises(UnsupportedMediaType):
-        await read_bytes(headers, Sent(), LIMITS, Share(LIMITS.room))
+        await read_bytes(headers, Sent(), LIMITS, Allocation(LIMITS.budget))
 
 
 @pytest.mark.anyio
 async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     with pytest.raises(PayloadTooLarge) as caught:
-        await read_bytes({**JSON, "content-length": "65"}, Sent(), LIMITS, Share(LIMITS.room))
+        await read_bytes({**JSON, "content-length": "65"}, Sent(), LIMITS, Allocation(LIMITS.budget))
     assert caught.value.headers["connection"] == "close"
 
 
 @pytest.mark.anyio
 async def test_a_body_that_grows_too_large_is_cut() -> None:
     with pytest.raises(PayloadTooLarge):
-        await read_bytes(JSON, parts(b"x" * 40, b"x" * 40, b"x"), LIMITS, Share(LIMITS.room))
+        await read_bytes(JSON, parts(b"x" * 40, b"x" * 40, b"x"), LIMITS, Allocation(LIMITS.budget))
 
 
 @pytest.mark.anyio
 async def test_a_body_that_stalls_is_given_up() -> None:
     with pytest.raises(RequestTimeout):
         await read_bytes(
-            JSON, Sent({"type": "http.request", "body": b"{", "more_body": True}), LIMITS, Share(LIMITS.room)
+            JSON, Sent({"type": "http.request", "body": b"{", "more_body": True}), LIMITS, Allocation(LIMITS.budget)
         )
 
 
 @pytest.mark.anyio
 async def test_a_client_that_leaves_is_not_answered() -> None:
     with pytest.raises(ClientGone):
-        await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS, Share(LIMITS.room))
+        await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS, Allocation(LIMITS.budget))
 
 
 @pytest.mark.parametrize(
@@ -264,11 +264,11 @@ PLENTY, SCARCE = 1_000, 62
 
 async def weight(body: bytes, spare: int) -> float:
     """How many times its bytes a body takes of the room."""
-    limits = BodyLimits(max_bytes=ROOMY, timeout_s=5, room=BodyRoom(spare * len(body)))
-    share = Share(limits.room)
-    parse_json(await read_bytes(JSON, parts(body), limits, share), share)
-    assert limits.room.held == share.size
-    return share.size / len(body)
+    limits = BodyLimits(max_bytes=ROOMY, timeout_s=5, budget=ByteBudget(spare * len(body)))
+    allocation = Allocation(limits.budget)
+    parse_json(await read_bytes(JSON, parts(body), limits, allocation), allocation)
+    assert limits.budget.used == allocation.size
+    return allocation.size / len(body)
 
 
 @pytest.mark.anyio
@@ -319,17 +319,17 @@ async def test_weighing_takes_no_longer_than_the_bytes_do(piece: bytes, end: byt
 @pytest.mark.parametrize("spare", [1, 3, 20])
 async def test_values_that_there_is_no_room_for_are_refused_before_they_are_made(spare: int) -> None:
     body = b"[" + b"{}," * 100_000 + b"0]"
-    room = BodyRoom(spare * len(body))
-    other, share = Share(room), Share(room)
-    other.take(1)
-    raw = await read_bytes(JSON, parts(body), BodyLimits(ROOMY, 5, room=room), share) if spare > 1 else body
+    budget = ByteBudget(spare * len(body))
+    other, allocation = Allocation(budget), Allocation(budget)
+    other.charge(1)
+    raw = await read_bytes(JSON, parts(body), BodyLimits(ROOMY, 5, budget=budget), allocation) if spare > 1 else body
     with pytest.raises(Overloaded):
-        parse_json(raw, share)
-    share.leave()
-    other.leave()
-    assert room.held == 0
-    parse_json(raw, share)  # alone it has all the room
-    assert room.held == room.most
+        parse_json(raw, allocation)
+    allocation.release()
+    other.release()
+    assert budget.used == 0
+    parse_json(raw, allocation)  # alone it has all the room
+    assert budget.used == budget.limit
 
 
 @given(
@@ -345,7 +345,7 @@ def test_values_that_are_not_parsed_are_counted_high_rather_than_low(value: obje
         return 1 + sum(map(values, inner))
 
     raw = json.dumps([value, "x" * 3_000]).encode()
-    room = BodyRoom(len(raw) * SCARCE)
-    share = Share(room)
-    parse_json(raw, share)
-    assert values([value, ""]) - 1 <= share.size / 64 <= 2 * values([value, ""])
+    budget = ByteBudget(len(raw) * SCARCE)
+    allocation = Allocation(budget)
+    parse_json(raw, allocation)
+    assert values([value, ""]) - 1 <= allocation.size / 64 <= 2 * values([value, ""])

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pydantic import BaseModel, ValidationError
 from starlette.types import Message, Receive
 
-from ai_gateway.contract.budget import BodyRoom, Share
+from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.strict_json import read_json_counted
 from ai_gateway.contract.types import UploadedFile
@@ -37,13 +37,13 @@ CLOSE = {"connection": "close"}  # of a body that is not read to its end, or the
 class BodyLimits:
     """How much may be read (bytes), how long its start may take (seconds), and whether it has to call itself JSON.
 
-    `room` is the room for it and for all others.
+    `budget` is for the bodies of all requests together.
     """
 
     max_bytes: int
     timeout_s: float
     any_type: bool = False
-    room: BodyRoom = field(default_factory=lambda: BodyRoom(sys.maxsize))
+    budget: ByteBudget = field(default_factory=lambda: ByteBudget(sys.maxsize))
 
 
 class BufferedBody:
@@ -60,8 +60,8 @@ class BufferedBody:
         raise NotImplementedError
 
 
-async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share) -> bytes:
-    """The raw body, which calls itself JSON and which `share` then holds.
+async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes:
+    """The raw body, which calls itself JSON; `allocation` is charged with its size.
 
     Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
@@ -70,14 +70,18 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
     parts: list[bytes] = []
-    await receive_body(headers, receive, limits, share, parts.append)
+    await receive_body(headers, receive, limits, allocation, parts.append)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def receive_body(
-    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share, take: Callable[[bytes], None]
+    headers: Mapping[str, str],
+    receive: Receive,
+    limits: BodyLimits,
+    allocation: Allocation,
+    take: Callable[[bytes], None],
 ) -> None:
-    """Hand a body of any type to `take` as it comes, within its limits; `share` then holds its size.
+    """Hand a body of any type to `take` as it comes, within its limits; `allocation` is charged with its size.
 
     One that has arrived is not waited for, nor timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded,
     RequestTimeout, ClientGone, or what `take` raises.
@@ -86,18 +90,20 @@ async def receive_body(
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
-    share.expect(int(declared) if declared.isdecimal() else 0)
+    allocation.reserve(int(declared) if declared.isdecimal() else 0)
     raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
     if raw is None:
-        await _receive_parts(receive, limits, share, take)
+        await _receive_parts(receive, limits, allocation, take)
     elif len(raw) > limits.max_bytes:
         raise _too_large(limits)
     else:
-        share.take(len(raw))
+        allocation.charge(len(raw))
         take(raw)
 
 
-async def _receive_parts(receive: Receive, limits: BodyLimits, share: Share, take: Callable[[bytes], None]) -> None:
+async def _receive_parts(
+    receive: Receive, limits: BodyLimits, allocation: Allocation, take: Callable[[bytes], None]
+) -> None:
     started = time.monotonic()
     size = 0
     try:
@@ -110,7 +116,7 @@ async def _receive_parts(receive: Receive, limits: BodyLimits, share: Share, tak
                 size += len(part)
                 if size > limits.max_bytes:
                     raise _too_large(limits)
-                share.take(len(part))
+                allocation.charge(len(part))
                 take(part)
                 if not message.get("more_body", False):
                     return
@@ -121,7 +127,7 @@ async def _receive_parts(receive: Receive, limits: BodyLimits, share: Share, tak
 
 
 async def read_upload(
-    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share, media: Sequence[str]
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation, media: Sequence[str]
 ) -> UploadedFile:
     """A body that is a file, of one of the types or ranges of types in `media`. Raises as `receive_body` does."""
     given = headers.get("content-type", "")
@@ -129,7 +135,7 @@ async def read_upload(
     if not any(fnmatchcase(kind, each) for each in media):
         raise UnsupportedMediaType(f"The body must be {' or '.join(media)}: say so in the header Content-Type.")
     pieces: list[bytes] = []
-    await receive_body(headers, receive, limits, share, pieces.append)
+    await receive_body(headers, receive, limits, allocation, pieces.append)
     return UploadedFile(b"".join(pieces), given)
 
 
@@ -171,25 +177,31 @@ def _too_large(limits: BodyLimits) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=CLOSE)
 
 
-def parse_json(raw: bytes, share: Share | None = None) -> object:
-    """The JSON value in `raw`, whose values `share` then holds beside their bytes. Raises InvalidRequest, Overloaded.
+def parse_json(raw: bytes, allocation: Allocation | None = None) -> object:
+    """The JSON value in `raw`; `allocation` is charged for its values beside their bytes.
 
-    There is room for the values before there are any: for as many as could be in so many bytes, or else for about as
-    many as there are. Once they are there, those few that most bodies have are counted at hardly any cost.
+    They are charged before they are parsed, so that there is memory for them: as many as could be in so many bytes,
+    or where that does not fit, about as many as there are. The few values that most bodies have are counted once they
+    are there, at hardly any cost. Raises InvalidRequest, Overloaded.
     """
+    if allocation is None or len(raw) <= _SMALL:
+        return _read(raw)[0]
+    spare = allocation.fits(len(raw) * _VALUE_BYTES)
+    if not spare:
+        allocation.charge_at_most(_about_values(raw) * _VALUE_BYTES)
+    value, count = _read(raw)
+    if spare:
+        allocation.charge_at_most((_about_values(raw) if count is None else count) * _VALUE_BYTES)
+    return value
+
+
+def _read(raw: bytes) -> tuple[object, int | None]:
     if not raw.strip():
         raise InvalidRequest("The request has no body: send a JSON object.")
-    weighed = share is None or len(raw) <= _SMALL
-    if share is not None and not weighed and not share.fits(len(raw) * _VALUE_BYTES):
-        share.weigh(_about_values(raw) * _VALUE_BYTES)
-        weighed = True
     try:
-        value, count = read_json_counted(raw)
+        return read_json_counted(raw)
     except ValueError as error:  # its message names a place but never quotes the input
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
-    if share is not None and not weighed:
-        share.weigh((_about_values(raw) if count is None else count) * _VALUE_BYTES)
-    return value
 
 
 def validate[Model: BaseModel](model: type[Model], value: object) -> Model:

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
-from ai_gateway.contract.budget import Admission, Share
+from ai_gateway.contract.budget import Admission, Allocation
 from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.framing import Framing
@@ -73,7 +73,7 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     parsed: Mapping[str, object] | None = None
     made: Call | None = None
-    share: Share | None = None
+    allocation: Allocation | None = None
     started: bool = False
 
     def open(self) -> None:
@@ -100,9 +100,9 @@ class Exchange:
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        raw = await read_bytes(self.headers, self.receive, limits, self.share)
-        return self._exact(model, parse_json(raw))
+        self.allocation = Allocation(limits.budget)
+        raw = await read_bytes(self.headers, self.receive, limits, self.allocation)
+        return self._exact(model, parse_json(raw, self.allocation))
 
     def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
@@ -131,8 +131,8 @@ class Exchange:
     async def form[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body, which is a form, as the exact model."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        parts = await read_form(self.headers, self.receive, limits, self.share)
+        self.allocation = Allocation(limits.budget)
+        parts = await read_form(self.headers, self.receive, limits, self.allocation)
         return self._exact(model, read_fields(model, parts, others=True))
 
     async def body_or_form[Body: BaseModel, Form: BaseModel](self, body: type[Body], form: type[Form]) -> Body | Form:
@@ -142,8 +142,8 @@ class Exchange:
     async def upload(self, *media: str) -> UploadedFile:
         """The request body as it is, of one of these types."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        return await read_upload(self.headers, self.receive, limits, self.share, media)
+        self.allocation = Allocation(limits.budget)
+        return await read_upload(self.headers, self.receive, limits, self.allocation, media)
 
     async def answer(
         self, work: Coroutine[None, None, Answer], framing: Framing | None = None, *, status: int = 200
@@ -185,8 +185,8 @@ class Exchange:
 
     def leave(self) -> None:
         """Give back what the request held."""
-        if self.share is not None:
-            self.share.leave()
+        if self.allocation is not None:
+            self.allocation.release()
 
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was

@@ -92,7 +92,8 @@ async def test_who_is_still_sending_when_it_is_closed_reads_the_answer_and_gets_
     far.setblocking(False)
     loop = asyncio.get_running_loop()
     inner, _ = await loop.create_connection(asyncio.Protocol, sock=near)
-    transport = CorkedTransport(inner, loop, lambda: True)
+    transport = CorkedTransport(inner, loop)
+    transport.peer_sends = True
     transport.write(b"no more")
     transport.close()
     assert transport.is_closing()
@@ -112,7 +113,9 @@ async def test_who_is_still_sending_when_it_is_closed_reads_the_answer_and_gets_
 async def test_but_not_for_ever() -> None:
     near, far = socket.socketpair()
     inner, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=near)
-    CorkedTransport(inner, asyncio.get_running_loop(), lambda: True).close()
+    transport = CorkedTransport(inner, asyncio.get_running_loop())
+    transport.peer_sends = True
+    transport.close()
     await asyncio.sleep(1.2)
     assert inner.is_closing()
     far.close()

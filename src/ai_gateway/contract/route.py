@@ -38,9 +38,6 @@ type Security = Literal["required", "optional", "none"]
 type Answer = BaseModel | Item[Any] | Stream[Any] | Content[Any] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
 
-# What stands before a path that names its provider.
-_PROVIDER = "{provider}"
-
 _log = structlog.get_logger(__name__)
 
 
@@ -221,44 +218,67 @@ class Operation(Route):
 class Direct:
     """Calls the operation that a request is for; only what is none goes to `other`.
 
-    Nearly all have no parameter, or only the provider in front: those are found in one look, the others in their order.
+    The first route that fits has it. Where a path has no parameter, or only one in front (its provider), that route is
+    known from the start and found in one look.
     """
 
     def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
         self._routes = [route for route in routes if isinstance(route, Operation)]
         self._other = other
-        self._plain: dict[tuple[str, str], ASGIApp] = {}
-        self._provided: dict[tuple[str, str], ASGIApp] = {}
-        for route in self._routes:
+        self._fixed: dict[tuple[str, str], ASGIApp] = {}
+        self._led: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
+        for index, route in enumerate(self._routes):
+            first, rest = _split(route.path)
+            parameter = re.fullmatch(r"\{(\w+)\}", first)
+            if "{" in rest or ("{" in first and not parameter):
+                continue
             for method in route.methods or ():
-                rest = route.path.removeprefix(f"/{_PROVIDER}")
-                if "{" not in rest:
-                    table = self._plain if rest == route.path else self._provided
-                    table.setdefault((method, rest), route.app)
+                if any(method in (other.methods or ()) and _overlaps(other, route) for other in self._routes[:index]):
+                    continue
+                if parameter:
+                    self._led[method, rest] = parameter[1], route.app
+                else:
+                    self._fixed[method, route.path] = route.app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
-            found = None if scope.get("root_path") else self._look_up(scope)
-            if found is not None:
-                return found(scope, receive, send)
+            app = None if scope.get("root_path") else self._look_up(scope)
+            if app is not None:
+                return app(scope, receive, send)
             for route in self._routes:
-                match, more = route.matches(scope)
+                match, found = route.matches(scope)
                 if match is Match.FULL:
-                    scope.update(more)
+                    scope.update(found)
                     return route.app(scope, receive, send)
         return self._other(scope, receive, send)
 
     def _look_up(self, scope: Scope) -> ASGIApp | None:
         method, path = scope["method"], scope["path"]
-        app = self._plain.get((method, path))
+        app = self._fixed.get((method, path))
         if app is not None:
             scope["path_params"] = {}
             return app
-        end = path.find("/", 1)
-        app = self._provided.get((method, path[end:])) if end > 1 else None
-        if app is not None:
-            scope["path_params"] = {"provider": path[1:end]}
+        first, rest = _split(path)
+        led = self._led.get((method, rest))
+        if led is None or not first or not path.startswith("/"):
+            return None
+        name, app = led
+        scope["path_params"] = {name: first}
         return app
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A path's first part, and all from the slash behind it."""
+    end = path.find("/", 1)
+    return (path[1:end], path[end:]) if end > 0 else (path[1:], "")
+
+
+def _overlaps(earlier: Operation, route: Operation) -> bool:
+    """Whether a path that fits `route`, which has no parameter but its first part, may fit the other one as well."""
+    first, rest = _split(route.path)
+    if "{" in first:
+        first = _split(earlier.path)[0]  # the only value of the parameter with which it could
+    return earlier.path_regex.match(f"/{first}{rest}") is not None
 
 
 def _is_text(raw_path: bytes) -> bool:

@@ -25,9 +25,6 @@ class Cors:
         self._origins = {origin.encode() for origin in origins}
         self._any = b"*" in self._origins
 
-    def __bool__(self) -> bool:
-        return bool(self._origins)
-
     def allows(self, origin: bytes | None) -> bool:
         """Whether pages of this origin may call; None is a request that comes from no page."""
         return origin is not None and (self._any or origin in self._origins)
@@ -57,6 +54,8 @@ class Cors:
 
         Where the reply depends on the origin, caches have to know, whether there was one or not.
         """
+        if not self._origins:
+            return []
         varied = [] if self._any else [(b"vary", b"Origin")]
         if origin is None or not self.allows(origin):
             return varied

@@ -41,16 +41,18 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = list(message.get("headers", ()))
-                provider = next((value for name, value in headers if name == b"x-gateway-provider"), None)
+                fields = dict(headers)
+                provider = fields.get(b"x-gateway-provider")
+                headers += self._headers.cors.marks(head.origin, headers)
                 spent_ms = int((time.perf_counter() - started) * 1000)
-                message["headers"] = self._headers.complete(headers, head.request_id, spent_ms, head.origin)
+                message["headers"] = headers + self._headers.common(fields, head.request_id, spent_ms)
             return send(message)
 
         try:
             preflight = self._headers.cors.preflight(scope["method"], head.origin, scope["headers"])
             if preflight is not None:
                 status = 200
-                headers = self._headers.common(preflight, head.request_id, 0)
+                headers = [*preflight, *self._headers.common(dict(preflight), head.request_id, 0)]
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body"})
             elif head.refusal is not None:
@@ -64,16 +66,14 @@ class Front:
 
     def _record(self, scope: Scope, spent_s: float, status: int | None, provider: bytes | None) -> None:
         """Method, path, status, provider and duration; bodies and headers never."""
-        outcome: dict[str, object] = {}
+        record = {
+            "request_id": scope["request_id"],
+            "method": scope["method"],
+            "path": scope["path"],
+            "duration_ms": round(spent_s * 1000, 2),
+        }
         if status is not None:
-            outcome["status_code"] = status
+            record["status_code"] = status
         if provider is not None:
-            outcome["provider"] = provider.decode("latin-1")
-        write_record(
-            "request",
-            request_id=scope["request_id"],
-            method=scope["method"],
-            path=scope["path"],
-            duration_ms=round(spent_s * 1000, 2),
-            **outcome,
-        )
+            record["provider"] = provider.decode("latin-1")
+        write_record("request", record)

@@ -65,7 +65,7 @@ STAY = {
     "UnsupportedMediaType",
     "HeadersTooLarge",
 }
-ROWS = TABLE | dict.fromkeys(FAIL_OVER, "-F-") | dict.fromkeys(STAY, "---")
+ROWS = TABLE | dict.fromkeys(sorted(FAIL_OVER), "-F-") | dict.fromkeys(sorted(STAY), "---")
 
 
 def classes(parent: type[GatewayError] = GatewayError) -> Iterator[type[GatewayError]]:

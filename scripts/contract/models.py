@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.contract.documents import Json, map_schema, operations, schema_ref
 from scripts.contract.exact import UPLOAD, make_exact
 from scripts.contract.request_parameters import parameter_schemas
-from scripts.contract.rules import request_only
+from scripts.contract.rules import form_only, nullable_fields, request_only
 from scripts.contract.unions import tagged_unions
 
 # No --extra-fields, --use-default or --use-one-literal-as-default: each of them makes the models accept or emit what
@@ -56,15 +56,16 @@ _BEYOND_MODELS = {"not", "uniqueItems", "prefixItems", "contains", "propertyName
 def generate_models(document: Json, header: str) -> str:
     """Python source of one module with a model for every schema of the document. Raises SystemExit on any misfit."""
     schemas: dict[str, Json] = document["components"]["schemas"]
-    view = {name: map_schema(schema, partial(_plain, name)) for name, schema in schemas.items()}
+    if UPLOAD in schemas:
+        raise SystemExit(f"{UPLOAD}: the type of a file has this name; give the schema another")
+    view = {name: map_schema(schema, partial(_plain, name)) for name, schema in schemas.items()} | {UPLOAD: _OPAQUE}
     has_bodies = any("requestBody" in operation for _, _, operation in operations(document))
     sent = request_only(document) if has_bodies else set[str]()
+    for name in form_only(document):
+        nullable_fields(view[name], {"components": {"schemas": view}})
     for name, schema in parameter_schemas(document).items():
         view[name] = _with_defaults(map_schema(schema, partial(_plain, name)), schema)
         sent.add(name)
-    if UPLOAD in view:
-        raise SystemExit(f"{UPLOAD}: the type of a file has this name; give the schema another")
-    view[UPLOAD] = _OPAQUE
     unions = tagged_unions(view)
     source = _run_generator(view | dict.fromkeys(unions, _OPAQUE))
     return header + make_exact(source, view, frozenset(sent), unions)
@@ -84,11 +85,17 @@ def _plain(name: str, schema: Json) -> Json:
         raise SystemExit(f"{name}: no model can hold `{', '.join(beyond)}`; take it out in an overlay, with the reason")
     if _only_required(plain):
         raise SystemExit(f"{name}: no model can hold a union of `required`; take it out in an overlay, with the reason")
-    if schema.get("type") == "string" and schema.get("format") == "binary":
+    if _is_binary(schema):
         return schema_ref(UPLOAD)
     if plain.get("type") == "object" or "properties" in plain:
         plain.setdefault("additionalProperties", True)
     return plain
+
+
+def _is_binary(schema: Json) -> bool:
+    """Whether the schema is that of a file, as OpenAPI 3.0 or 3.1 says it."""
+    raw = "contentMediaType" in schema and not {"contentEncoding", "contentSchema"} & schema.keys()
+    return schema.get("type") == "string" and (schema.get("format") == "binary" or raw)
 
 
 def _only_required(schema: Json) -> bool:

@@ -4,7 +4,7 @@ import re
 
 from scripts.contract.documents import Json, operations, resolve
 from scripts.contract.naming import name_inline, pascal
-from scripts.contract.rules import accepts_null, or_null
+from scripts.contract.rules import nullable_fields
 
 DOOR_SUFFIX = "Routed"
 MODEL_SUFFIX = {"query": "Query", "header": "Headers"}
@@ -41,7 +41,7 @@ def parameter_schemas(document: Json) -> dict[str, Json]:
     name_inline(found)
     known = {"components": {"schemas": document["components"]["schemas"] | found}}
     for schema in found.values():
-        _nullable(schema, known)
+        _optional(schema, known)
     if taken := sorted(found.keys() & document["components"]["schemas"].keys()):
         raise SystemExit(f"{', '.join(taken)}: a schema has the name that a model of parameters needs; rename it")
     return found
@@ -81,12 +81,12 @@ def _field(parameter: Json, operation: str, document: Json) -> Json:
     return schema
 
 
-def _nullable(schema: Json, document: Json) -> None:
-    """Let every field that may be left out be null, unless its default says what it is then."""
-    for name, field in schema.get("properties", {}).items():
-        optional = name not in schema.get("required", []) and "default" not in field
-        if optional and not accepts_null(document, field):
-            schema["properties"][name] = or_null(field)
+def _optional(schema: Json, document: Json) -> None:
+    """Let every field that may be left out be null then, unless it has a default."""
+    fields = schema.get("properties", {})
+    without = {name: field for name, field in fields.items() if "default" not in field}
+    nullable_fields(nullable := {**schema, "properties": without}, document)
+    fields.update(nullable["properties"])
 
 
 def _readable(schema: Json, document: Json, containers: set[str]) -> bool:

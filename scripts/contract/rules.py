@@ -11,6 +11,8 @@ from scripts.contract.documents import Json, map_schema, operations, reachable, 
 from scripts.contract.naming import pascal
 from scripts.contract.normalize import NULL
 
+FORM = "multipart/form-data"
+
 
 def apply_file(document: Json, path: Path, name: str, known: set[str]) -> Json:
     """The document called `name` after every rule that `path` applies to it, in order. `known` names all documents."""
@@ -52,22 +54,44 @@ def any_of(document: Json, _entry: Json) -> Json:
 
 
 def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
-    """Let every optional property be null in the schemas that only requests reach."""
+    """Let every optional property be null in the schemas that only requests reach; in forms, nothing says null."""
     schemas = document["components"]["schemas"]
-    for name in sorted(request_only(document)):
-        required = set(schemas[name].get("required", []))
-        for field, schema in schemas[name].get("properties", {}).items():
-            if field not in required and not accepts_null(document, schema):
-                schemas[name]["properties"][field] = or_null(schema)
+    for name in sorted(request_only(document) - form_only(document)):
+        nullable_fields(schemas[name], document)
     return document
+
+
+def nullable_fields(schema: Json, document: Json) -> None:
+    """Let every optional property of the schema be null."""
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", []) and not accepts_null(document, field):
+            schema["properties"][name] = or_null(field)
 
 
 def request_only(document: Json) -> set[str]:
     """The schemas that a request body needs and no reply does."""
     bodies = [operation.get("requestBody", {}) for _, _, operation in operations(document)]
-    replies = [operation["responses"] for _, _, operation in operations(document)]
-    sent = {ref_name(ref) for ref in reachable(document, bodies) if "/schemas/" in ref}
-    return sent - {ref_name(ref) for ref in reachable(document, replies)}
+    return _needed(document, bodies) - _needed(document, _replies(document))
+
+
+def form_only(document: Json) -> set[str]:
+    """The schemas that a form needs, and neither a body of another type nor a reply."""
+    forms: list[Json] = []
+    others: list[Json] = []
+    for _, _, operation in operations(document):
+        body = operation.get("requestBody", {})
+        body = resolve(document, body["$ref"]) if "$ref" in body else body
+        for media, content in body.get("content", {}).items():
+            (forms if media == FORM else others).append(content)
+    return _needed(document, forms) - _needed(document, [*others, *_replies(document)]) if forms else set()
+
+
+def _replies(document: Json) -> list[Json]:
+    return [operation["responses"] for _, _, operation in operations(document)]
+
+
+def _needed(document: Json, start: object) -> set[str]:
+    return {ref_name(ref) for ref in reachable(document, start) if "/schemas/" in ref}
 
 
 def accepts_null(document: Json, schema: Json) -> bool:
@@ -85,6 +109,8 @@ def accepts_null(document: Json, schema: Json) -> bool:
 
 def or_null(schema: Json) -> Json:
     """The schema with null as one more value."""
+    if "type" not in schema and "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], None]}
     scalar = isinstance(schema.get("type"), str) and schema["type"] not in {"object", "array"}
     if scalar:
         nullable = {**schema, "type": [schema["type"], "null"]}

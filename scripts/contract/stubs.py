@@ -6,8 +6,9 @@ from keyword import iskeyword
 
 from scripts.contract.documents import Json, ref_name, refs, resolve
 from scripts.contract.request_parameters import DOOR_SUFFIX, parameter_model, parameters_of
+from scripts.contract.rules import FORM
 
-JSON, FORM = "application/json", "multipart/form-data"
+JSON = "application/json"
 _EVENTS, _LINES, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
 _RESERVED_PARAMETERS = {"provider"}  # carried by Call
 _TAKEN = {"self", "call", "query", "header", "body", "exchange", "handlers", "router", "models"}

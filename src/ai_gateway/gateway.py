@@ -8,6 +8,7 @@ import structlog
 from pydantic import BaseModel
 
 from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.stream import StreamState, conform_stream
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Item, Stream, Verbatim
@@ -171,9 +172,11 @@ def _chunks[
         report=conformer.report,
         request_id=attempt.request_id,
     )
+    continuations = Continuations() if attempt.call.wire.name == "openai" else None
+    if continuations is not None and attempt.call.sink is not None and not conformer.observes:
+        attempt.divert = continuations.diverting_to(attempt.call.sink)
     arrived = operation.call(target.provider, attempt, request)
-    relays = attempt.call.wire.name == "openai"
-    return conform_stream(arrived, operation.chunk, state, conformer, relays=relays)
+    return conform_stream(arrived, operation.chunk, state, conformer, continuations)
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:

@@ -437,3 +437,33 @@ def test_models_have_every_text_that_is_looked_for() -> None:
     assert {name for name, field in fields.items() if field.annotation == str | None} == {"content", "refusal"}
     assert models.CreateCompletionStreamResponseChoice.model_fields["text"].annotation is str
     assert not [constraint for field in fields.values() for constraint in field.metadata]
+
+
+def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
+    sent: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        sent.append(data)
+        return len(sent) < 3
+
+    reader = Reader(role(), text("a"))
+    divert = reader.continuations.diverting_to(sink)
+    whole = packet(text("b"), text("c"))
+    assert divert(whole)
+    assert sent == [whole.replace(reader.continuations.cut, b"")]
+    assert not divert(whole + b"data: {"), "the beginning of another event"
+    assert not divert(packet(text("b"), role())), "something else"
+    assert not divert(b"\n" + whole), "the end of another event"
+    assert len(sent) == 1
+    assert divert(whole)
+    assert not divert(whole), "the client is slow"
+
+
+def test_arguments_that_were_diverted_are_handed_over() -> None:
+    reader = Reader(role(), mention(), argument(""))
+    divert = reader.continuations.diverting_to(lambda _: True)
+    assert divert(packet(argument("{"), argument("}")))
+    assert reader.continuations.drain() == [(0, 0, "{}")]
+    refused = reader.continuations.diverting_to(lambda _: False)
+    assert not refused(packet(argument("{")))
+    assert reader.continuations.drain() == []

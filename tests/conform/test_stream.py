@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.rules import Rule
 from ai_gateway.conform.stream import StreamState, conform_stream, prompt_count
 from ai_gateway.contract.call import Attempt, Call
@@ -372,7 +373,7 @@ async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> l
         yield DONE
 
     sent: list[Any] = []
-    async for item in conform_stream(upstream(), Chunk, state, conformer, relays=relays):
+    async for item in conform_stream(upstream(), Chunk, state, conformer, Continuations() if relays else None):
         if isinstance(item, Verbatim):
             sent += map(json.loads, item.items)
         else:
@@ -412,7 +413,7 @@ def test_events_that_only_continue_a_text_are_relayed_as_bytes() -> None:
         sent.extend(
             [
                 len(item.items) if isinstance(item, Verbatim) else 0
-                async for item in conform_stream(upstream(), Chunk, state, conformer, relays=True)
+                async for item in conform_stream(upstream(), Chunk, state, conformer, Continuations())
             ]
         )
 

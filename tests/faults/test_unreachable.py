@@ -1,10 +1,8 @@
 """Upstreams that no connection reaches: 502 at once, held against them by their breaker, and somebody else is asked."""
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.certificate import self_signed
 from tests.support.client import ask
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, closed_port, running_gateway
 
@@ -23,21 +22,11 @@ FAULTS = ("refused", "no such name", "a certificate that nobody trusts", "no ans
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate that it has signed itself."""
-    openssl = shutil.which("openssl") or ""
-    if not openssl:
-        pytest.skip("openssl is not installed: certificates are made with it")
-    path = tmp_path_factory.mktemp("tls") / "self-signed.pem"
-    subject = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
-    command = [openssl, "req", "-x509", *kind, *subject, "-keyout", str(path), "-out", str(path.with_suffix(".crt"))]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @contextmanager
-def self_signed(certificate: Path) -> Iterator[str]:
+def untrusted_server(certificate: Path) -> Iterator[str]:
     """A server that would answer, if anybody trusted it."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
@@ -77,7 +66,7 @@ class Live:
 @pytest.fixture(scope="module", params=FAULTS)
 def live(request: pytest.FixtureRequest, certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Every wire, towards an upstream with this fault; `/v1` with the model `route-<wire>` may ask the built-in one."""
-    with self_signed(certificate) as untrusted, silent() as mute, closed_port() as closed:
+    with untrusted_server(certificate) as untrusted, silent() as mute, closed_port() as closed:
         url = dict(zip(FAULTS, (f"http://{HOST}:{closed}", NOWHERE, untrusted, mute), strict=True))[request.param]
         config = tmp_path_factory.mktemp("config") / "gateway.toml"
         routes = "".join(f'[routes."route-{wire}"]\ntargets = ["{wire}/any", "custom/custom-chat"]\n' for wire in WIRES)

@@ -11,7 +11,7 @@ One thing the state machine has to learn of what it has not seen: the arguments 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import MISSING, BaseModel
 from pydantic_core import from_json
@@ -96,6 +96,19 @@ class Continuations:
                 self._matched.append((template, texts))
                 return len(packet) - len(rest)
         return 0
+
+    def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """What sends a packet to the sink if all of it is a run, and says whether it did."""
+
+        def divert(packet: bytes) -> bool:
+            if self.match_packet(packet) != len(packet) or not sink(
+                packet.replace(self.cut, b"") if self.cut else packet
+            ):
+                return False
+            self.relayed()
+            return True
+
+        return divert
 
     def relayed(self) -> None:
         """What was matched last has been sent on."""

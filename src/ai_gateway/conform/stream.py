@@ -201,15 +201,13 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
     model: type[Chunk],
     state: StreamState[Chunk],
     conformer: Conformer,
-    *,
-    relays: bool = False,
+    continuations: Continuations | None = None,
 ) -> AsyncGenerator[Item[Chunk] | Verbatim]:
     """The legal stream. Failures of the provider pass through; one that ends too soon is UpstreamStreamTruncated.
 
     Where the provider is only observed, every chunk is relayed as it came, and what would have been changed is
-    reported. `relays` says that the caller speaks this wire, so that chunks may go out as bytes.
+    reported. With `continuations`, for a caller of the same wire, chunks that only continue a text go out as bytes.
     """
-    continuations = Continuations() if relays else None
     async with aclosing(arrived):
         async for piece in arrived:
             if piece is DONE:

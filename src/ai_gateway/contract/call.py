@@ -104,7 +104,8 @@ class Call:
 
     `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when the
     model decides who answers. `parsed` is the body as JSON, which knows the order of keys and what models do not name.
-    `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out.
+    `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
+    the server has one, sends more of a stream that has begun at once, or says that it cannot.
     """
 
     operation: str
@@ -116,6 +117,7 @@ class Call:
     parsed: Mapping[str, object] | None = None
     native: Native | None = None
     attempts: list[Notes] = field(default_factory=list)
+    sink: Callable[[bytes], bool] | None = None
 
     @property
     def notes(self) -> Notes:
@@ -134,13 +136,15 @@ class Attempt:
     """A call on its way to one provider: what `Provider` methods get.
 
     `deadline` is when the reply must be whole, or its stream have begun (`time.monotonic`). `repaired` reports a rule
-    that the provider itself applied; it raises UpstreamInvalidResponse where replies may not be repaired.
+    that the provider itself applied; it raises UpstreamInvalidResponse where replies may not be repaired. `divert` may
+    be offered packets of whole events while nothing else of the stream is under way; what it takes has been sent.
     """
 
     call: Call
     notes: Notes = field(default_factory=Notes)
     deadline: float = math.inf
     repaired: Callable[[str], None] = _ignore
+    divert: Callable[[bytes], bool] | None = None
 
     @property
     def operation(self) -> str:

@@ -22,9 +22,8 @@ _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _AS_THEY_ARE = {b"", b"7bit", b"8bit", b"binary"}
 
-# The parser logs whatever it refuses; callers would fill the log.
-logging.getLogger("python_multipart").addHandler(logging.NullHandler())
-logging.getLogger("python_multipart").propagate = False
+# The parser warns of whatever it refuses; callers would fill the log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def is_form(headers: Mapping[str, str]) -> bool:

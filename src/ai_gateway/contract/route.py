@@ -93,6 +93,7 @@ class Exchange:
                 self.scope["path_params"].get("provider"),
                 self.boundary.wire,
                 self.parsed,
+                sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
             )
         return self.made
 

@@ -172,6 +172,13 @@ class Cycle:
         else:
             self._begin(message["status"], list(message.get("headers", ())))
 
+    def write_at_once(self, data: bytes) -> bool:
+        """Send a piece of a body in chunks whose head is out; False if that cannot be done now."""
+        if not self._chunked or self._head or self.response_complete or self.disconnected or self._flow.write_paused:
+            return False
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         fields = dict(headers)
         lines = [STATUS_LINE[status][:-2], *[b": ".join(field) for field in headers]]

@@ -74,6 +74,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._app = cast("ASGIApp", self.app)
         self._connection = Connection()
+        self._connection.write = self._write_at_once
         self._timer = LazyTimer(self.loop, self._check_deadlines)
         self._unbegun: Cycle | None = None
         self._answered: Cycle | None = None
@@ -214,6 +215,9 @@ class HttpProtocol(HttpToolsProtocol):
         task = asyncio.Task(cycle.run(self._app), loop=self.loop, eager_start=True)
         if not task.done():
             self._keep(task)
+
+    def _write_at_once(self, data: bytes) -> bool:
+        return self._answered is not None and self._answered.write_at_once(data)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self.tasks.add(task)

@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import json
+import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,8 +14,17 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamRefused
+from ai_gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    UpstreamError,
+    UpstreamInvalidResponse,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from ai_gateway.providers.http.errors import (
+    CLIENT_FAILURES,
     from_event,
     from_exception,
     from_reply,
@@ -21,6 +32,7 @@ from ai_gateway.providers.http.errors import (
     kept_headers,
     read_complaint,
 )
+from ai_gateway.providers.http.http1 import BrokenReply, Disconnected
 from ai_gateway.resilience.retry import RetryPolicy
 
 SECRET = "sk-gateway-secret"
@@ -223,7 +235,8 @@ def test_an_error_with_status_200_is_seen(value: object, expected: bool) -> None
 
 def exceptions() -> list[type[Exception]]:
     classes = [cls for _, cls in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(cls, Exception)]
-    return [*classes, TimeoutError, asyncio.IncompleteReadError, ConnectionResetError, OSError, ValueError]
+    ours = [BrokenReply, Disconnected]
+    return [*classes, *ours, TimeoutError, asyncio.IncompleteReadError, ConnectionResetError, OSError, ValueError]
 
 
 @pytest.mark.parametrize("cls", exceptions(), ids=lambda cls: cls.__name__)
@@ -249,6 +262,23 @@ def made(cls: type[Any]) -> Exception:
     """An instance, by the arguments that its constructor wants."""
     arguments = next((wanted for base, wanted in ARGUMENTS if issubclass(cls, base)), ("x",))
     return cast("Exception", cls(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (BrokenReply("x"), UpstreamInvalidResponse, "Provider 'up' broke off or garbled its reply."),
+        (Disconnected("x"), UpstreamUnreachable, "Provider 'up' cannot be reached. Try again."),
+        (ssl.SSLCertVerificationError("x"), UpstreamUnreachable, "Provider 'up' cannot be reached. Try again."),
+        (socket.gaierror(-2, "x"), UpstreamUnreachable, "Provider 'up' cannot be reached. Try again."),
+        (TimeoutError(), UpstreamTimeout, "Provider 'up' took too long. Try again."),
+    ],
+)
+def test_what_happens_to_a_call_has_its_own_error(error: Exception, kind: type[GatewayError], message: str) -> None:
+    found = from_exception("up", error)
+    assert (type(found), found.message) == (kind, message)
+    assert found.detail == f"{type(error).__name__}: {error}"
+    assert isinstance(error, CLIENT_FAILURES)
 
 
 def test_our_own_errors_pass_through() -> None:

@@ -16,11 +16,11 @@ async def _run(moves: list[float], *, rest: float) -> float:
     began = loop.time()
     with suppress(TimeoutError):
         async with asyncio.timeout(None) as clock:
-            with TimerDeadline(clock) as deadline:
-                for move in moves:
-                    deadline.at(loop.time() + move * _TICK_S)
-                    await asyncio.sleep(_TICK_S)
-                await asyncio.sleep(rest * _TICK_S)
+            deadline = TimerDeadline(clock)
+            for move in moves:
+                deadline.at(loop.time() + move * _TICK_S)
+                await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(rest * _TICK_S)
     return (loop.time() - began) / _TICK_S
 
 
@@ -40,7 +40,8 @@ async def test_it_rings_when_it_was_last_said_to(moves: list[float], at_least: f
 async def test_what_ends_in_time_leaves_no_timer_behind() -> None:
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as clock:
-        with TimerDeadline(clock) as deadline:
-            deadline.at(loop.time() + _TICK_S)
+        deadline = TimerDeadline(clock)
+        deadline.at(loop.time() + _TICK_S)
+        deadline.stop()
         await asyncio.sleep(3 * _TICK_S)
     assert not clock.expired()

@@ -87,6 +87,7 @@ FIELDS: list[tuple[str, Json, list[object], list[object]]] = [
         "oneOf": [schema_ref("One"), schema_ref("Two")],
         "discriminator": {"propertyName": "t", "mapping": {}},
     }, [{"t": "one"}, {"t": "two"}], [{"t": "three"}]),
+    ("names without a type", {"enum": ["a"]}, ["a"], ["b"]),
     ("null already", {"type": ["string", "null"]}, ["a"], [1]),
     ("constant", {"const": "a"}, ["a"], ["b"]),
     ("untyped names", {"enum": ["a"]}, ["a"], ["b"]),

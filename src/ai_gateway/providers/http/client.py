@@ -14,7 +14,7 @@ from yarl import URL
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception
-from ai_gateway.providers.http.http1 import BrokenReply, Connection, request_head
+from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Origin, Pool, default_tls
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
 from ai_gateway.providers.upstream import Timeouts
@@ -144,6 +144,7 @@ class Transport:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+            await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
 
 
 class _HttpStream(OpenStream):
@@ -204,6 +205,23 @@ async def read_whole(provider: str, connection: Connection) -> bytes:
     if body is None:
         raise too_large(provider)
     return body
+
+
+def request_head(method: str, target: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """A request's head. Raises ValueError for what would be read as more than one request, or for more than a line.
+
+    Replies to HEAD and CONNECT end where no parser can know without being told, so there are none of these.
+    """
+    if method in {"HEAD", "CONNECT"}:
+        raise ValueError(f"{method} requests are not for this client")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
+    if length is not None:
+        lines.append(f"Content-Length: {length}")
+    text = "\r\n".join(lines)
+    ends = len(lines) - 1
+    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text or " " in target:
+        raise ValueError("a line of the request would hold another one")
+    return f"{text}\r\n\r\n".encode()
 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:

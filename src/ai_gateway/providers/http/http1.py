@@ -10,7 +10,7 @@ import math
 import re
 import select
 from collections.abc import Callable, Mapping
-from typing import NoReturn, Protocol, cast, override
+from typing import Protocol, cast, override
 
 import httptools
 
@@ -23,6 +23,7 @@ _MAX_FIELDS = 128
 _MAX_HEAD = 256 * 1024  # of interim replies and the reply together; also of chunk sizes and trailers without any body
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BODILESS = {204, 304}
+_FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # how far a connection is with a reply
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for, as bytes of the body of which there have to be more
@@ -39,7 +40,7 @@ class Disconnected(ConnectionError):
 
 
 class Owner(Protocol):
-    """The pool of a connection: it keeps time for all of them, and learns which one has ended."""
+    """The pool of a connection: it keeps time for all of them, and is told once when one has ended."""
 
     loop: asyncio.AbstractEventLoop
     rings_at: float
@@ -52,36 +53,9 @@ class Connection(asyncio.Protocol):
     """A connection, and what has come of the reply that is being read from it.
 
     `send`, then either `whole`, or `head` and as long as there is something `take` and `more`; `finish` in any case.
-    When `deadline` has passed the reader gets a TimeoutError, or `on_deadline` is called if somebody has set it.
+    When `deadline` has passed the reader gets a TimeoutError; if `on_deadline` is set it is called instead, even for a
+    connection that has ended by then.
     """
-
-    __slots__ = (
-        "_buffer",
-        "_check",
-        "_enough",
-        "_error",
-        "_fields",
-        "_keep_alive",
-        "_offset",
-        "_overhead",
-        "_owner",
-        "_parser",
-        "_parts",
-        "_paused",
-        "_pending",
-        "_reason",
-        "_size",
-        "_state",
-        "_transport",
-        "_until_end",
-        "_waiter",
-        "deadline",
-        "divert",
-        "headers",
-        "is_reused",
-        "on_deadline",
-        "status",
-    )
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -92,14 +66,13 @@ class Connection(asyncio.Protocol):
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
-        self._pending: select.poll | None = None
+        self._poll: select.poll | None = None
         self._state = _IDLE
         self._waiter: asyncio.Future[None] | None = None
         self._buffer: list[bytes] = []
         self._parts: list[bytes] = []
         self._error: Exception | None = None
-        self._paused = False
-        self.is_reused = False
+        self._paused = self._has_ended = self.is_reused = False
         self.deadline = math.inf
         self.on_deadline: Callable[[float], None] | None = None
         self.divert: Callable[[bytes], bool] | None = None
@@ -118,8 +91,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, head: bytes, body: bytes | None, deadline: float, check: Check) -> None:
         """Send a request. `check` gets the reply's headers; what it raises, the reader raises."""
-        transport = self._transport
-        if transport is None:
+        if (transport := self._transport) is None:
             raise Disconnected("the connection has ended")
         self._state = _HEAD
         self._check = check
@@ -202,6 +174,11 @@ class Connection(asyncio.Protocol):
     # -- for the pool --
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses it."""
+        return self._state == _IDLE
+
+    @property
     def is_open(self) -> bool:
         """Whether neither side has ended it, as far as the event loop knows."""
         return self._transport is not None and not self._transport.is_closing()
@@ -209,13 +186,12 @@ class Connection(asyncio.Protocol):
     @property
     def is_quiet(self) -> bool:
         """Whether an idle connection is open, and nothing has come that the event loop has not yet looked at."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
             return False
-        if self._pending is None:
-            self._pending = select.poll()
-            self._pending.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not self._pending.poll(0)
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._poll.poll(0)
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -264,7 +240,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(exc)
         # Else the parser and the connection would keep each other alive.
-        self._transport = self._parser = self._pending = None  # type: ignore[assignment] # nothing comes any more
+        self._transport = self._parser = self._poll = None  # type: ignore[assignment] # nothing comes any more
 
     # -- for the parser --
 
@@ -286,11 +262,14 @@ class Connection(asyncio.Protocol):
         self._fields += 1
         if self._fields > _MAX_FIELDS or len(name) + len(value) > _MAX_FIELD:
             raise BrokenReply("the head of the reply is too large")
-        field, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+        # llhttp ignores a blank between some names and their colon, and so do we.
+        field, text = name.decode("latin-1").lower().rstrip(), value.decode("latin-1").strip()
         if not text.isprintable() and _CONTROL.search(text):
-            return  # nobody can do anything with it, and it must not get into a header or a terminal of ours
+            if field in _FRAMING:
+                raise BrokenReply(f"the {field} of the reply cannot be read")
+            return  # it must not get into a header or a terminal of ours
         known = self.headers.get(field)
-        # One that comes twice is a list (RFC 9110, 5.3): two of one opinion are one, two opinions are nobody's.
+        # A repeated field is a list (RFC 9110, 5.3). Proxies repeat some word for word, which says nothing more.
         self.headers[field] = text if known is None or known == text else f"{known}, {text}"
 
     def on_headers_complete(self) -> None:
@@ -376,7 +355,7 @@ class Connection(asyncio.Protocol):
     def _arrival(self, enough: int) -> asyncio.Future[None]:
         """Done when more of the body than `enough` is there, or all of it. Raises what ended the connection."""
         if self._error is not None:
-            self._raise()
+            raise self._error  # and no name for it: the frame would hold the error, which holds the frame
         self._enough = enough
         if self._paused:
             self._read_on()
@@ -393,15 +372,6 @@ class Connection(asyncio.Protocol):
         self._paused = False
         if self._transport is not None:
             self._transport.resume_reading()
-
-    def _raise(self) -> NoReturn:
-        """Raise the error, and keep it no longer: it holds the frames it passes, and with them this connection."""
-        ended = Disconnected("the connection has ended")
-        error, self._error = self._error or ended, ended
-        try:
-            raise error
-        finally:
-            del error
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -422,25 +392,9 @@ class Connection(asyncio.Protocol):
         if self._error is None and _HEAD <= self._state <= _BODY:
             self._error = error.with_traceback(None)
         self._keep_alive = False
-        self.deadline = math.inf
         self._wake()
         if self._transport is not None:
             self._transport.abort()
-        self._owner.ended(self)
-
-
-def request_head(method: str, target: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:
-    """A request's head. Raises ValueError for what would be read as more than one request, or for more than a line.
-
-    Replies to HEAD and CONNECT end where no parser can know without being told, so there are none of these.
-    """
-    if method in {"HEAD", "CONNECT"}:
-        raise ValueError(f"{method} requests are not for this client")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
-    if length is not None:
-        lines.append(f"Content-Length: {length}")
-    text = "\r\n".join(lines)
-    ends = len(lines) - 1
-    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text or " " in target:
-        raise ValueError("a line of the request would hold another one")
-    return f"{text}\r\n\r\n".encode()
+        if not self._has_ended:
+            self._has_ended = True
+            self._owner.ended(self)

@@ -68,7 +68,7 @@ class Pool:
         self._connect_s = connect_s
         self._clock: Clock = clock or self.loop
         self._lookup = Lookup(origin.host, origin.port, resolve)
-        self._open: set[Connection] = set()
+        self._known: set[Connection] = set()  # those that are open or in use
         self._idle: dict[Connection, None] = {}  # in the order in which they became so
         self._places = limit  # for connections that neither exist nor are being made
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
@@ -106,6 +106,8 @@ class Pool:
         """Who got it is done with it: the next one gets it, if it can carry another request."""
         if connection.finish():
             self._offer(connection)
+        else:
+            self._known.discard(connection)
 
     def ring_at(self, when: float) -> None:
         """Look then whether a deadline has passed."""
@@ -115,10 +117,11 @@ class Pool:
         self._alarm = self._clock.call_at(when, self._ring)
 
     def ended(self, connection: Connection) -> None:
-        """A connection is no more, as it says itself; it may say so more than once."""
+        """A connection is no more. Who uses it still has a deadline, so that one is known until it is put back."""
         self._idle.pop(connection, None)
-        if connection in self._open:
-            self._open.discard(connection)
+        if connection in self._known:
+            if connection.is_idle:
+                self._known.discard(connection)
             self._offer(None)
 
     def close(self) -> None:
@@ -126,7 +129,7 @@ class Pool:
         self._is_closed = True
         if self._alarm is not None:
             self._alarm.cancel()
-        for connection in list(self._open):
+        for connection in list(self._known):
             connection.close()
         while self._queue:
             turn = self._queue.popleft()
@@ -136,9 +139,9 @@ class Pool:
     def _ring(self) -> None:
         self._alarm, self.rings_at = None, math.inf
         now = self._clock.time()
-        for connection in [each for each in self._open if each.deadline <= now]:
+        for connection in [each for each in self._known if each.deadline <= now]:
             connection.expire()
-        earliest = min((connection.deadline for connection in self._open), default=math.inf)
+        earliest = min((connection.deadline for connection in self._known), default=math.inf)
         if earliest < self.rings_at:
             self.ring_at(earliest)
 
@@ -153,11 +156,11 @@ class Pool:
         try:
             connection = await turn
         except BaseException:
-            if turn.cancelled():
+            if turn.done() and not turn.cancelled():  # it came all the same, and nobody is there any more
+                self._offer(turn.result())
+            else:
                 with suppress(ValueError):
                     self._queue.remove(turn)
-            else:  # it came all the same, and nobody is there any more
-                self._offer(turn.result())
             raise
         self._check_open()
         return connection
@@ -204,5 +207,5 @@ class Pool:
         if self._is_closed or not connection.is_open:
             connection.close()
             raise Disconnected("the connection was closed as soon as it was made")
-        self._open.add(connection)
+        self._known.add(connection)
         return connection

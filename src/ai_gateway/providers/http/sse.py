@@ -26,6 +26,11 @@ class EventParser:
         self.lines = 0
         """Complete lines so far: what tells progress from a trickle of bytes."""
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether the next byte begins an event, and not the first one."""
+        return self._begun and not self._rest and not self._data
+
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The data of each event that is complete now."""
         if self._rest or self._data or not chunk.startswith(_DATA) or len(chunk) > self._max_event:

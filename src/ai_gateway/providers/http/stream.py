@@ -79,9 +79,12 @@ class OpenStream(ABC):
         """The data of each server-sent event."""
         return self._items(EventParser(UPSTREAM_MAX_EVENT))
 
-    def batches(self) -> AsyncGenerator[list[bytes]]:
-        """The same, those together that arrived together."""
-        return self._batches(EventParser(UPSTREAM_MAX_EVENT))
+    def batches(self, divert: Callable[[bytes], bool] | None = None) -> AsyncGenerator[list[bytes]]:
+        """The same, those together that arrived together; without packets of whole events that `divert` takes."""
+        parser = EventParser(UPSTREAM_MAX_EVENT)
+        if divert is not None:
+            self.divert(lambda packet: parser.is_between_events and divert(packet))
+        return self._batches(parser)
 
     def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""

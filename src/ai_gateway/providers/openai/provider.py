@@ -104,7 +104,7 @@ class OpenAICompatible(HttpProvider):
         path = _PATHS[type(body)]
         async with (
             self._stream(attempt, path, headers, to_json(fields)) as stream,
-            aclosing(stream.batches()) as batches,
+            aclosing(stream.batches(attempt.divert)) as batches,
         ):
             async for events in batches:
                 if _DONE not in events:

@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Final, override
 
-from pydantic_core import to_json
-
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
+from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamRefused
 from ai_gateway.providers.http.client import Caller, Transport, path_segments
@@ -77,7 +76,7 @@ class OpenAICompatible(HttpProvider):
         return await self._post(attempt, body)
 
     async def _post(self, attempt: Attempt, body: Request) -> bytes:
-        sent = to_json(self._fields(attempt, body))
+        sent = to_wire(self._fields(attempt, body))
         return await self._fetch(attempt, "POST", _PATHS[type(body)], self._headers(attempt, JSON), sent)
 
     async def _events(self, attempt: Attempt, body: StreamRequest) -> AsyncGenerator[_Arrived]:
@@ -103,7 +102,7 @@ class OpenAICompatible(HttpProvider):
         headers = self._headers(attempt, EVENTS)
         path = _PATHS[type(body)]
         async with (
-            self._stream(attempt, path, headers, to_json(fields)) as stream,
+            self._stream(attempt, path, headers, to_wire(fields)) as stream,
             aclosing(stream.batches(attempt.divert)) as batches,
         ):
             async for events in batches:

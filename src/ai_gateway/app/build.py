@@ -29,6 +29,7 @@ from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.route import Direct
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 
@@ -130,7 +131,7 @@ def _asgi(settings: Settings, owners: PathOwners) -> FastAPI:
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
-    asgi.add_middleware(Front, owners=owners, headers=headers)
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=[AccessLog()])
     return asgi
 
 

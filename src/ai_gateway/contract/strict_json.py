@@ -50,16 +50,22 @@ def may_be_refused(raw: bytes) -> bool:
             return True
         return False
     # A single letter is found far faster than a word.
-    return _may_overflow(raw) or (b"N" in raw and b"NaN" in raw) or (b"I" in raw and b"Infinity" in raw)
+    return _may_overflow(raw) or _contains(raw, b"N", b"NaN") or _contains(raw, b"I", b"Infinity")
+
+
+def _contains(raw: bytes, first: bytes, *texts: bytes) -> bool:
+    """Whether any of the texts is there, which are only looked for if the first is."""
+    # To ask `in` of bytes would cost an exception: CPython first tries what is looked for as a number.
+    return raw.find(first) >= 0 and any(raw.find(text) >= 0 for text in texts)
 
 
 def _may_overflow(raw: bytes) -> bool:
     """Whether a number in the text could be too large for a float; False is certain."""
     shape = raw.translate(_SHAPE)
     # An exponent is rare in numbers, and not in the hexadecimal digits of ids.
-    if b"0e" in shape and (b"0e000" in shape or b"0e+000" in shape) and _HUGE_EXPONENT.search(raw) is not None:
+    if _contains(shape, b"0e", b"0e000", b"0e+000") and _HUGE_EXPONENT.search(raw) is not None:
         return True
-    return _MANY_DIGITS in shape and _HUGE_DIGITS in shape
+    return _contains(shape, _MANY_DIGITS, _HUGE_DIGITS)
 
 
 def _count_finite(value: object, most: int) -> int | None:

@@ -1,6 +1,6 @@
 """Any upstream that speaks OpenAI's wire."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Final, override
 
@@ -51,8 +51,10 @@ class OpenAICompatible(HttpProvider):
         return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
 
     @override
-    async def create_chat_completion(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> bytes:
-        return await self._post(attempt, body)
+    def create_chat_completion(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> Coroutine[None, None, bytes]:
+        return self._post(attempt, body)
 
     @override
     def stream_chat_completion(
@@ -61,8 +63,8 @@ class OpenAICompatible(HttpProvider):
         return self._events(attempt, body)
 
     @override
-    async def create_completion(self, attempt: Attempt, body: models.CreateCompletionRequest) -> bytes:
-        return await self._post(attempt, body)
+    def create_completion(self, attempt: Attempt, body: models.CreateCompletionRequest) -> Coroutine[None, None, bytes]:
+        return self._post(attempt, body)
 
     @override
     def stream_completion(
@@ -130,7 +132,8 @@ class OpenAICompatible(HttpProvider):
 
     def _fields(self, attempt: Attempt, body: Request) -> Mapping[str, object]:
         """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
-        parsed, fields = attempt.call.parsed, dict[str, object]()
+        parsed = attempt.call.parsed
+        fields: dict[str, object]
         if parsed is None or attempt.call.wire.name not in self.wires:
             fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)

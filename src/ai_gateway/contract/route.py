@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
@@ -287,11 +287,12 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _overlaps(earlier: Operation, route: Operation) -> bool:
-    """Whether a path that fits `route`, which has no parameter but its first part, may fit the other one as well."""
+    """Whether some path that fits `route`, which has no parameter but its first part, fits the other one as well."""
     first, rest = _split(route.path)
-    if "{" in first:
-        first = _split(earlier.path)[0]  # the only value of the parameter with which it could
-    return earlier.path_regex.match(f"/{first}{rest}") is not None
+    if "{" not in first:
+        return earlier.path_regex.match(route.path) is not None
+    first, others = _split(earlier.path)
+    return ":path" in first or compile_path(f"/x{others}")[0].match(f"/x{rest}") is not None
 
 
 def _is_text(raw_path: bytes) -> bool:

@@ -155,7 +155,7 @@ class Cycle:
         else:
             if not (self.response_complete or self.disconnected):
                 _log.error("application ended without a whole reply", path=self.scope["path"])
-        if not self.response_complete:
+        if not (self.response_complete or self.disconnected):
             self._peer.refuse(INTERNAL, self.scope.get("request_id", "").encode())
 
     async def send(self, message: Message) -> None:

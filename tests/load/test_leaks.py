@@ -15,7 +15,7 @@ from ai_gateway.app.build import build
 from ai_gateway.app.configuration import read_configuration
 from ai_gateway.server.protocol import HttpProtocol
 from tests.support.bare_sockets import ask, body_of, connection, get, head_of, post, reset
-from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream
 
 AT_ONCE = 40
@@ -25,7 +25,7 @@ SHORT = 1_500
 LONG = 10_000
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
     with running_gateway(
         ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url, LOG_LEVEL="warning", MAX_RETRIES="0"
@@ -46,7 +46,7 @@ async def one(port: int, dice: random.Random) -> str:
     request = some_request(dice)
     if dice.random() >= ABORTED:
         # A bare socket has no timeout of its own, and the slowest of these answers comes in milliseconds.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return str((await ask(port, request))[0])
     async with connection(port) as (reader, writer):
         point = dice.choice(["sending", "waiting", "reading"])
@@ -130,15 +130,15 @@ async def test_ten_thousand_of_them_do_not_either(gateway: LiveGateway, upstream
 async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks cannot be counted from outside, so here the gateway runs in the test's own event loop."""
     monkeypatch.setenv("PROVIDER_LAB_BASE_URL", upstream.url)
-    port = free_port()
-    app = build(read_configuration(allowed_api_keys=[TEST_KEY], log_level="error", service_port=port)).asgi
-    config = uvicorn.Config(app, host=HOST, port=port, http=HttpProtocol, lifespan="on", log_config=None)
+    app = build(read_configuration(allowed_api_keys=[TEST_KEY], log_level="error")).asgi
+    config = uvicorn.Config(app, host=HOST, port=0, http=HttpProtocol, lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not server.started:  # noqa: ASYNC110 - a server says nothing when it has started
                 await asyncio.sleep(0.02)
+        port = server.servers[0].sockets[0].getsockname()[1]
         await many(port, 200, seed=3)
         await asyncio.sleep(0.5)
         before = Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]

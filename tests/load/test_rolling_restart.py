@@ -37,7 +37,7 @@ class Replica:
         """As a deployment does it: told to stop, waited for, started anew. The exit code of the old one."""
         assert self._live is not None
         self._live.process.send_signal(signal.SIGTERM)
-        code = self._live.process.wait(30)
+        code = self._live.process.wait(60)
         self.start()
         return code
 

@@ -40,8 +40,8 @@ def stopped(body: bytes, provider: str = "custom", **env: str) -> bytes:
         client.start()
         time.sleep(0.7)
         gateway.process.send_signal(signal.SIGTERM)
-        client.join(10)
-        assert gateway.process.wait(10) == 0
+        client.join(60)
+        assert gateway.process.wait(60) == 0
         assert "Traceback" not in gateway.log()
     return received[0]
 

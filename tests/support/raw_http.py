@@ -26,7 +26,7 @@ def head(body: bytes, *headers: str, provider: str = "custom") -> bytes:
 def exchange(gateway: LiveGateway, *parts: bytes, until: bytes | None = None) -> bytes:
     """Send the parts one after the other; everything that came back, up to `until` or the end."""
     received = b""
-    with socket.create_connection((HOST, gateway.port), timeout=10) as connection:
+    with socket.create_connection((HOST, gateway.port), timeout=60) as connection:
         for part in parts:
             connection.sendall(part)
             time.sleep(0.05)

@@ -20,11 +20,12 @@ from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
-from ai_gateway.contract.budget import Admission, Share
+from ai_gateway.contract.budget import Admission, Allocation
 from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.multipart import is_form, read_form
+from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.stream import Content, Item, Stream
 from ai_gateway.contract.texts import read_fields
@@ -70,7 +71,7 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     parsed: Mapping[str, object] | None = None
     made: Call | None = None
-    share: Share | None = None
+    allocation: Allocation | None = None
     started: bool = False
 
     def open(self) -> None:
@@ -92,14 +93,21 @@ class Exchange:
                 self.parsed,
                 sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
             )
+            if (outcome := self._outcome) is not None:
+                outcome.call = self.made
         return self.made
+
+    @property
+    def _outcome(self) -> Outcome | None:
+        """Where observers read what became of the request; None under a server without our own layer in front."""
+        return self.scope.get("outcome")
 
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        raw = await read_bytes(self.headers, self.receive, limits, self.share)
-        return self._exact(model, parse_json(raw))
+        self.allocation = Allocation(limits.budget)
+        raw = await read_bytes(self.headers, self.receive, limits, self.allocation)
+        return self._exact(model, parse_json(raw, self.allocation))
 
     def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
@@ -128,8 +136,8 @@ class Exchange:
     async def form[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body, which is a form, as the exact model."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        parts = await read_form(self.headers, self.receive, limits, self.share)
+        self.allocation = Allocation(limits.budget)
+        parts = await read_form(self.headers, self.receive, limits, self.allocation)
         return self._exact(model, read_fields(model, parts, others=True))
 
     async def body_or_form[Body: BaseModel, Form: BaseModel](self, body: type[Body], form: type[Form]) -> Body | Form:
@@ -139,8 +147,8 @@ class Exchange:
     async def upload(self, *media: str) -> UploadedFile:
         """The request body as it is, of one of these types."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        return await read_upload(self.headers, self.receive, limits, self.share, media)
+        self.allocation = Allocation(limits.budget)
+        return await read_upload(self.headers, self.receive, limits, self.allocation, media)
 
     async def answer(
         self, work: Coroutine[None, None, Answer], framing: Framing | None = None, *, status: int = 200
@@ -176,19 +184,25 @@ class Exchange:
     async def refuse(self, error: Exception) -> None:
         """Answer with the error, unless an answer has begun; the record of the request is all that the log needs."""
         if not self.started:
-            known = as_gateway_error(error)
+            known = self._noted(error)
             headers = {**(self.made.notes.headers() if self.made else {}), **known.headers}
             await send_error(self._send, known, self.boundary.wire.render(known), headers)
 
     def leave(self) -> None:
         """Give back what the request held."""
-        if self.share is not None:
-            self.share.leave()
+        if self.allocation is not None:
+            self.allocation.release()
 
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
             self._log_failure(error)
-        return self.boundary.wire.render(as_gateway_error(error))
+        return self.boundary.wire.render(self._noted(error))
+
+    def _noted(self, error: Exception) -> GatewayError:
+        known = as_gateway_error(error)
+        if (outcome := self._outcome) is not None:
+            outcome.code = known.code
+        return known
 
     def _log_failure(self, error: Exception) -> None:
         """What the client is not told: why an upstream failed, or where the gateway did."""
@@ -205,10 +219,9 @@ class Exchange:
 
 def _fields(scope: Scope) -> dict[str, str]:
     """The headers by their names, which are lower case; of several with one name, the first."""
-    fields: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        fields.setdefault(name.decode("latin-1"), value.decode("latin-1"))
-    return fields
+    # Decoded all at once. No header contains a line feed; put in from the last to the first, the first one counts.
+    parts = b"\n".join([part for field in reversed(scope["headers"]) for part in field]).decode("latin-1").split("\n")
+    return dict(zip(parts[::2], parts[1::2], strict=False))
 
 
 class Operation(Route):

@@ -25,6 +25,11 @@ class Cors:
         self._origins = {origin.encode() for origin in origins}
         self._any = b"*" in self._origins
 
+    @property
+    def is_on(self) -> bool:
+        """Whether any origin may call."""
+        return bool(self._origins)
+
     def allows(self, origin: bytes | None) -> bool:
         """Whether pages of this origin may call; None is a request that comes from no page."""
         return origin is not None and (self._any or origin in self._origins)

@@ -186,6 +186,9 @@ class HttpProtocol(HttpToolsProtocol):
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._deaf and not self.draining()
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
         self.cycle = Cycle(scope, body, self, keep_alive=keep_alive)
+        # Trailers of a chunked body are no headers, and must not become any (RFC 9110, section 6.5.1).
+        self.headers = []
+        self.scope = None  # type: ignore[assignment] # it is the cycle's now, and not kept longer than that keeps it
         if before is None or before.response_complete:
             self._unbegun = self.cycle
         else:

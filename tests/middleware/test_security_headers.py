@@ -1,5 +1,8 @@
 """What every reply says to browsers."""
 
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
 import httpx2
 import pytest
 
@@ -24,6 +27,7 @@ def judge(headers: dict[str, str] | httpx2.Headers) -> None:
     assert headers["cache-control"] in {"no-store", "no-cache"}
     assert "server" not in headers
     assert "x-powered-by" not in headers
+    assert abs(parsedate_to_datetime(headers["date"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,7 @@ def test_a_refusal_of_the_parser_has_the_headers_of_any_other(gateway_for: Share
     assert of_the_layer.status == of_the_parser.status == 400
     assert of_the_layer.headers.keys() == of_the_parser.headers.keys()
     assert {"x-request-id", "openai-processing-ms", "openai-version", "connection"} <= of_the_parser.headers.keys()
-    changing = {"x-request-id", "openai-processing-ms", "content-length"}
+    changing = {"date", "x-request-id", "openai-processing-ms", "content-length"}
     for name in of_the_layer.headers.keys() - changing:
         assert of_the_layer.headers[name] == of_the_parser.headers[name]
 

@@ -74,6 +74,14 @@ async def test_a_streams_head_leaves_with_its_first_bytes_and_its_end_with_the_l
     ]
 
 
+async def test_the_servers_date_comes_first_in_replies_and_refusals() -> None:
+    connection, wire = connect(replying(*sized(b"")))
+    connection.server_state.default_headers = [(b"date", b"today")]
+    connection.data_received(GET)
+    connection.data_received(b"no http\r\n\r\n")
+    assert [write.split(b"\r\n")[1] for write in wire.writes] == [b"date: today"] * 2
+
+
 async def test_an_empty_piece_ends_no_chunked_body() -> None:
     wire = await reply_to(
         GET, replying(start(), body(b"", more=True), body(b"x", more=True), body(b"", more=True), body())

@@ -22,6 +22,10 @@ _log = structlog.get_logger(__name__)
 class Peer(Protocol):
     """The connection that a request came on."""
 
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers of the server, which come first in every reply: its date."""
+
     def on_response_complete(self) -> None:
         """The reply has been written to its end."""
 
@@ -172,7 +176,7 @@ class Cycle:
         if self._started:
             self._write(message.get("body", b""), more=message.get("more_body", False))
         else:
-            self._begin(message["status"], list(message.get("headers", ())))
+            self._begin(message["status"], [*self._peer.default_headers, *message.get("headers", ())])
 
     def write_at_once(self, data: bytes) -> bool:
         """Send a piece of a body in chunks whose head is out; False if that cannot be done now."""

@@ -85,6 +85,11 @@ class HttpProtocol(HttpToolsProtocol):
         """How long a client may take nothing of what it is sent. A reload can change it."""
         return 60.0
 
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The date (RFC 9110, section 6.6.1), which uvicorn's server writes anew every second."""
+        return self.server_state.default_headers
+
     def draining(self) -> bool:
         """Whether the server stops, so that what is answered now is the last answer of its connection."""
         return False
@@ -328,7 +333,7 @@ class HttpProtocol(HttpToolsProtocol):
         own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         own += self.reply_headers.cors.marks(None, own)
         own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)
-        fields = [*own, (b"connection", b"close")]
+        fields = [*self.default_headers, *own, (b"connection", b"close")]
         head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
         self.transport.write(head + b"\r\n" + body)
         self.transport.close()

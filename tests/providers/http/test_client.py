@@ -311,6 +311,22 @@ async def test_what_is_not_taken_goes_to_the_reader_in_its_place() -> None:
 
 
 @pytest.mark.anyio
+async def test_nothing_is_diverted_from_a_reader_who_has_stopped_waiting() -> None:
+    stage = Stage(PATIENT)
+    taker = Taker()
+    async with stage.stream() as stream:
+        stream.divert(taker)
+        reader = asyncio.create_task(stream.next_bytes())
+        await stage.send(chunk(b"a"))
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        await stage.send(chunk(b"b"))
+        assert taker.taken == [b"a"]
+        assert await stream.next_bytes() == b"b"
+
+
+@pytest.mark.anyio
 async def test_what_is_larger_than_a_piece_is_the_readers() -> None:
     stage = Stage(PATIENT)
     async with stage.stream() as stream:

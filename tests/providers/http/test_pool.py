@@ -114,6 +114,19 @@ async def test_one_that_was_never_used_is_not_kept_either() -> None:
         await asyncio.wait_for(server.peers[0].over.wait(), 5)
 
 
+async def test_one_that_was_told_to_read_no_more_is_not_kept() -> None:
+    """What is encrypted can still come then, from what was read before."""
+    async with pooled(replying(GOOD[:-4])) as (pool, _):
+        connection = await got(pool)
+        connection.send(HEAD, None, pool.time() + FOREVER_S, nothing_to_check)
+        body = b"a" * 40_000
+        connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 40001\r\n\r\n" + body)
+        connection.data_received(b"a")
+        assert connection.is_whole
+        pool.put_back(connection)
+        assert pool.pick() is None
+
+
 # -- how many --
 
 

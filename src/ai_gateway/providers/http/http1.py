@@ -157,7 +157,6 @@ class Connection(asyncio.Protocol):
         self._buffer.clear()
         self._forget()
         self._state = _IDLE
-        self.deadline = math.inf
         self.is_reused = True
         if not fit:
             self.close()

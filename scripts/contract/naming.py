@@ -105,6 +105,8 @@ def _plural(items: Json) -> str:
         return "Parts"
     if items.get("type") == "array":
         return "TokenLists"
+    if items.get("format") == "binary":
+        return "Files"
     return {"string": "Strings", "integer": "Tokens"}.get(items.get("type", ""), "Items")
 
 

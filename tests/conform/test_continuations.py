@@ -231,6 +231,17 @@ def test_every_text_of_a_delta_can_go_on(name: str) -> None:
     assert Reader(role(), said("a")).continuations.match([said("b"), said("c")]) == 2
 
 
+def test_thinking_that_comes_in_parts_as_well_goes_on() -> None:
+    def thought(one: str, other: str, kind: str = "reasoning.text") -> bytes:
+        part = f'{{"type":"{kind}","text":"{other}","format":"unknown","index":0}}'
+        return event(f'"content":"","reasoning":"{one}","reasoning_details":[{part}]')
+
+    continuations = Reader(role(), thought("a", "a")).continuations
+    assert continuations.match([thought("b", "b"), thought("", "\\n"), thought("c", "d")]) == 3
+    for other in (thought("a", '"'), thought("a", "a", "reasoning.summary"), thought("\\", "a")):
+        assert continuations.match([other]) == 0
+
+
 def test_texts_of_completions_go_on_as_well() -> None:
     def said(inside: str) -> bytes:
         choice = f'{{"index":0,"text":"{inside}","logprobs":null,"finish_reason":null}}'

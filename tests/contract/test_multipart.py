@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, validate
-from ai_gateway.contract.budget import BodyRoom, Share
+from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.multipart import is_form, read_form
 from ai_gateway.contract.texts import read_fields
@@ -51,7 +51,7 @@ def part(name: str, data: bytes = b"x", *headers: str, more: str = "") -> bytes:
 async def parts_of(
     *pieces: bytes, headers: dict[str, str] = HEADERS, limits: BodyLimits = LIMITS
 ) -> list[tuple[str, UploadedFile]]:
-    return await read_form(headers, Sent(*pieces), limits, Share(limits.room))
+    return await read_form(headers, Sent(*pieces), limits, Allocation(limits.budget))
 
 
 FILE = part("file", b"\x00\r\n--\xff", "Content-Type: audio/wav; rate=8000", more='; filename="a \\"b\\"\xe4.wav"')
@@ -161,7 +161,7 @@ async def test_a_body_that_does_not_call_itself_a_form_with_a_boundary_is_not_re
     media: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        await read_form({"content-type": media} if media else {}, Sent(ends=False), LIMITS, Share(LIMITS.room))
+        await read_form({"content-type": media} if media else {}, Sent(ends=False), LIMITS, Allocation(LIMITS.budget))
     assert is_form({"content-type": media}) == media.startswith("multipart/form-data")
 
 
@@ -178,23 +178,23 @@ async def test_a_form_keeps_to_the_limits_of_all_bodies() -> None:
     with pytest.raises(PayloadTooLarge):
         await parts_of(form(part("a", b"x" * 200)), limits=small)
     with pytest.raises(Overloaded):
-        await parts_of(form(part("a")), limits=BodyLimits(1_000, 5, room=BodyRoom(20)))
+        await parts_of(form(part("a")), limits=BodyLimits(1_000, 5, budget=ByteBudget(20)))
     with pytest.raises(RequestTimeout):
-        await read_form(HEADERS, Sent(WHOLE[:40], ends=False), BodyLimits(1_000, 0.05), Share(LIMITS.room))
+        await read_form(HEADERS, Sent(WHOLE[:40], ends=False), BodyLimits(1_000, 0.05), Allocation(LIMITS.budget))
     gone = Sent()
     gone.messages = [{"type": "http.disconnect"}]
     with pytest.raises(ClientGone):
-        await read_form(HEADERS, gone, LIMITS, Share(LIMITS.room))
+        await read_form(HEADERS, gone, LIMITS, Allocation(LIMITS.budget))
 
 
 @pytest.mark.anyio
 async def test_a_form_takes_its_size_from_the_room_for_bodies_until_it_is_given_back() -> None:
-    room = BodyRoom(10_000)
-    share = Share(room)
-    await read_form(HEADERS, Sent(WHOLE), LIMITS, share)
-    assert room.held == len(WHOLE)
-    share.leave()
-    assert room.held == 0
+    budget = ByteBudget(10_000)
+    allocation = Allocation(budget)
+    await read_form(HEADERS, Sent(WHOLE), LIMITS, allocation)
+    assert budget.used == len(WHOLE)
+    allocation.release()
+    assert budget.used == 0
 
 
 class Server(OpenModel):

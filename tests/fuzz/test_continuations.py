@@ -58,6 +58,7 @@ class Upstream:
         self._padding = dice.choice([None, None, "obfuscation", "p"])
         self._logprobs = dice.choice([{}, {"logprobs": None}])
         self._role = dice.random() < 0.2
+        self._parts = dice.random() < 0.5
         self._extra: dict[str, Any] = dice.choice(
             [{}, {}, {"own": {"content": "q", "text": "r"}}, {"content": "top"}, {"x": [1.5]}]
         )
@@ -94,7 +95,10 @@ class Upstream:
                 yield self._said(choice, {"tool_calls": [{"index": self._index(), "function": function}]})
         else:
             name = "content" if kind == "call" else kind
-            yield self._said(choice, {name: self._text()} | self.dice.choice([{}, {}, {}, {"refusal": None}]))
+            text = self._text()
+            parts = {"reasoning_details": [{"type": "reasoning.text", "text": text, "index": 0}]}
+            more = self.dice.choice([{}, {}, {}, {"refusal": None}])
+            yield self._said(choice, {name: text} | more | (parts if self._parts and name == "reasoning" else {}))
 
     def _text(self) -> str:
         return "".join(self.dice.choice(PIECES) for _ in range(self.dice.randrange(4)))

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.client import ask as ask_at, post
+from tests.support.client import ask as ask_at, eventually, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, closed_port, running_gateway
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "a-private-question"}]}
@@ -16,6 +16,10 @@ ID = "of-the-access-log"
 def ask(gateway: LiveGateway, key: str = TEST_KEY, **more: Any) -> httpx2.Response:
     path = "/custom/v1/chat/completions?q=1"
     return post(gateway, path, {**CHAT, **more}, key=key, headers={"x-request-id": ID})
+
+
+def records_of(gateway: LiveGateway) -> list[dict[str, Any]]:
+    return [record for record in gateway.records() if record.get("request_id") == ID]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,8 @@ def test_a_record_says_who_asked_what_and_how_it_went_and_nothing_private(gatewa
     assert ask(gateway).status_code == 200
     assert ask(gateway, stream=True).status_code == 200
     assert ask(gateway, key="wrong-key-canary").status_code == 401
-    (whole, streamed, refused) = [record for record in gateway.records() if record.get("request_id") == ID]
+    eventually(lambda: len(records_of(gateway)) == 3)  # a record leaves at the end of a turn, behind the reply
+    whole, streamed, refused = records_of(gateway)
     assert set(whole) >= {"timestamp", "level", "provider", "status_code", "duration_ms"}
     assert whole["method"] == "POST"
     assert whole["path"] == "/custom/v1/chat/completions"
@@ -44,7 +49,7 @@ def test_a_record_says_who_asked_what_and_how_it_went_and_nothing_private(gatewa
 
 def test_a_quieter_level_leaves_the_records_out(quiet: LiveGateway) -> None:
     assert ask(quiet).status_code == 200
-    assert [record for record in quiet.records() if record.get("request_id") == ID] == []
+    assert records_of(quiet) == []
 
 
 def test_why_an_upstream_failed_is_in_the_log_under_the_requests_id(quiet: LiveGateway) -> None:

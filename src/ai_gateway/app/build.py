@@ -25,10 +25,11 @@ from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.budget import Admission, BodyRoom
+from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.route import Direct
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 
@@ -43,8 +44,8 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     settings = configuration.settings
     parts = Reloadable(configuration, read)
     gateway, access, lifecycle = parts.gateway, parts.access, Lifecycle()
-    room = BodyRoom(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
-    limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, room=room)
+    bodies = ByteBudget(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
+    limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, budget=bodies)
     admission = Admission(settings.max_in_flight)  # for work; health and status are always answered
     ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))
     openai = openai_routes.build_router(OpenAIHandlers(gateway, access, limits))
@@ -67,7 +68,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     if settings.enable_docs:
         asgi.router.routes += docs_routes(lambda: parts.contract, access if settings.docs_require_key else None)
     asgi.openapi = lambda: parts.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
-    application = Application(asgi, parts, lifecycle, Meters(gateway, admission, room))
+    application = Application(asgi, parts, lifecycle, Meters(gateway, admission, bodies))
     asgi.state.application = application
     return application
 
@@ -130,7 +131,7 @@ def _asgi(settings: Settings, owners: PathOwners) -> FastAPI:
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
-    asgi.add_middleware(Front, owners=owners, headers=headers)
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=[AccessLog()])
     return asgi
 
 

@@ -12,6 +12,7 @@ One thing the state machine has to learn of what it has not seen: the arguments 
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic import MISSING, BaseModel
 from pydantic_core import from_json
@@ -27,9 +28,12 @@ type Choice = models.CreateChatCompletionStreamResponseChoice | models.CreateCom
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "text")
 # Random texts that hide how long the others are: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
 _PADDING = ("obfuscation", "p")
+# Thinking once more, in parts that the contract does not know: OpenRouter's `reasoning_details`
+# (https://openrouter.ai/docs/agent-sdk/typescript/api-reference/models/chatstreamdelta).
+_PART_TEXTS = ("text", "summary")
 _ARGUMENTS = "arguments"
 _STRING = re.compile(
-    rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\]++|\\.)*+)"' % "|".join((*_TEXTS, *_PADDING, _ARGUMENTS)).encode()
+    rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\]++|\\.)*+)"' % "|".join((*_TEXTS, *_PADDING, *_PART_TEXTS, _ARGUMENTS)).encode()
 )
 # Upstreams that were asked for usage say null until it comes. No JSON string contains this: its quotes are escaped.
 _NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
@@ -251,16 +255,19 @@ def _calls(choice: Choice) -> list[models.ChatCompletionMessageToolCallChunk]:
     return choice.delta.tool_calls
 
 
-def _slots(chunk: Chunk) -> list[tuple[BaseModel, str, str]]:
-    """Where a continuation's texts are: each in a model, under a name."""
+def _slots(chunk: Chunk) -> list[tuple[BaseModel | dict[str, Any], str, str]]:
+    """Where a continuation's texts are: each in a model, or in an object that no model knows, under a name."""
     choice = chunk.choices[0]
     delta = choice if isinstance(choice, models.CreateCompletionStreamResponseChoice) else choice.delta
-    names: list[tuple[BaseModel, Sequence[str]]] = [(delta, _TEXTS), (chunk, _PADDING)]
-    names += [(call.function, [_ARGUMENTS]) for call in _calls(choice) if call.function is not MISSING]
+    named: list[tuple[BaseModel | dict[str, Any], Sequence[str]]] = [(delta, _TEXTS), (chunk, _PADDING)]
+    named += [(call.function, [_ARGUMENTS]) for call in _calls(choice) if call.function is not MISSING]
+    for unknown in (delta.model_extra or {}).values():
+        named += [(part, _PART_TEXTS) for part in (unknown if isinstance(unknown, list) else ()) if type(part) is dict]
     slots = []
-    for model, texts in names:
-        values = vars(model) | (model.model_extra or {})  # an attribute that a model lacks is dear to ask for
-        slots += [(model, name, values[name]) for name in texts if isinstance(values.get(name), str)]
+    for holder, names in named:
+        # An attribute that a model lacks is dear to ask for.
+        values = holder if isinstance(holder, dict) else vars(holder) | (holder.model_extra or {})
+        slots += [(holder, name, values[name]) for name in names if isinstance(values.get(name), str)]
     return slots
 
 
@@ -294,8 +301,11 @@ def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
 
 def _same_but_texts(copy: Chunk, chunk: Chunk) -> bool:
     """Whether the copy is the chunk, once it has the chunk's texts."""
-    for (model, name, _), (_, _, text) in zip(_slots(copy), _slots(chunk), strict=False):
-        setattr(model, name, text)
+    for (holder, name, _), (_, _, text) in zip(_slots(copy), _slots(chunk), strict=False):
+        if isinstance(holder, dict):
+            holder[name] = text
+        else:
+            setattr(holder, name, text)
     return copy == chunk
 
 

@@ -10,7 +10,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
 from ai_gateway.contract.body import CLOSE, BodyLimits, receive_body
-from ai_gateway.contract.budget import Share
+from ai_gateway.contract.budget import Allocation
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.errors import InvalidRequest, UnsupportedMediaType
 
@@ -32,14 +32,14 @@ def is_form(headers: Mapping[str, str]) -> bool:
 
 
 async def read_form(
-    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation
 ) -> list[tuple[str, UploadedFile]]:
     """Every part with its name, in their order; texts are files without a name.
 
     Raises InvalidRequest, UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
     form = FormReader(_boundary(headers))
-    await receive_body(headers, receive, limits, share, form.feed)
+    await receive_body(headers, receive, limits, allocation, form.feed)
     return form.finish()
 
 

@@ -16,15 +16,16 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
-from ai_gateway.contract.budget import Admission, Share
+from ai_gateway.contract.budget import Admission, Allocation
 from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.multipart import is_form, read_form
+from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.stream import Content, Item, Stream
 from ai_gateway.contract.texts import read_fields
@@ -37,9 +38,6 @@ type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
 type Answer = BaseModel | Item[Any] | Stream[Any] | Content[Any] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
-
-# What stands before a path that names its provider.
-_PROVIDER = "{provider}"
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +71,7 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     parsed: Mapping[str, object] | None = None
     made: Call | None = None
-    share: Share | None = None
+    allocation: Allocation | None = None
     started: bool = False
 
     def open(self) -> None:
@@ -95,14 +93,21 @@ class Exchange:
                 self.parsed,
                 sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
             )
+            if (outcome := self._outcome) is not None:
+                outcome.call = self.made
         return self.made
+
+    @property
+    def _outcome(self) -> Outcome | None:
+        """Where observers read what became of the request; None under a server without our own layer in front."""
+        return self.scope.get("outcome")
 
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        raw = await read_bytes(self.headers, self.receive, limits, self.share)
-        return self._exact(model, parse_json(raw))
+        self.allocation = Allocation(limits.budget)
+        raw = await read_bytes(self.headers, self.receive, limits, self.allocation)
+        return self._exact(model, parse_json(raw, self.allocation))
 
     def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
@@ -131,8 +136,8 @@ class Exchange:
     async def form[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body, which is a form, as the exact model."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        parts = await read_form(self.headers, self.receive, limits, self.share)
+        self.allocation = Allocation(limits.budget)
+        parts = await read_form(self.headers, self.receive, limits, self.allocation)
         return self._exact(model, read_fields(model, parts, others=True))
 
     async def body_or_form[Body: BaseModel, Form: BaseModel](self, body: type[Body], form: type[Form]) -> Body | Form:
@@ -142,8 +147,8 @@ class Exchange:
     async def upload(self, *media: str) -> UploadedFile:
         """The request body as it is, of one of these types."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        return await read_upload(self.headers, self.receive, limits, self.share, media)
+        self.allocation = Allocation(limits.budget)
+        return await read_upload(self.headers, self.receive, limits, self.allocation, media)
 
     async def answer(
         self, work: Coroutine[None, None, Answer], framing: Framing | None = None, *, status: int = 200
@@ -179,19 +184,25 @@ class Exchange:
     async def refuse(self, error: Exception) -> None:
         """Answer with the error, unless an answer has begun; the record of the request is all that the log needs."""
         if not self.started:
-            known = as_gateway_error(error)
+            known = self._noted(error)
             headers = {**(self.made.notes.headers() if self.made else {}), **known.headers}
             await send_error(self._send, known, self.boundary.wire.render(known), headers)
 
     def leave(self) -> None:
         """Give back what the request held."""
-        if self.share is not None:
-            self.share.leave()
+        if self.allocation is not None:
+            self.allocation.release()
 
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
             self._log_failure(error)
-        return self.boundary.wire.render(as_gateway_error(error))
+        return self.boundary.wire.render(self._noted(error))
+
+    def _noted(self, error: Exception) -> GatewayError:
+        known = as_gateway_error(error)
+        if (outcome := self._outcome) is not None:
+            outcome.code = known.code
+        return known
 
     def _log_failure(self, error: Exception) -> None:
         """What the client is not told: why an upstream failed, or where the gateway did."""
@@ -208,10 +219,9 @@ class Exchange:
 
 def _fields(scope: Scope) -> dict[str, str]:
     """The headers by their names, which are lower case; of several with one name, the first."""
-    fields: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        fields.setdefault(name.decode("latin-1"), value.decode("latin-1"))
-    return fields
+    # Decoded all at once. No header contains a line feed; put in from the last to the first, the first one counts.
+    parts = b"\n".join([part for field in reversed(scope["headers"]) for part in field]).decode("latin-1").split("\n")
+    return dict(zip(parts[::2], parts[1::2], strict=False))
 
 
 class Operation(Route):
@@ -221,44 +231,68 @@ class Operation(Route):
 class Direct:
     """Calls the operation that a request is for; only what is none goes to `other`.
 
-    Nearly all have no parameter, or only the provider in front: those are found in one look, the others in their order.
+    The first route that fits has it. Where a path has no parameter, or only one in front (its provider), that route is
+    known from the start and found in one look.
     """
 
     def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
         self._routes = [route for route in routes if isinstance(route, Operation)]
         self._other = other
-        self._plain: dict[tuple[str, str], ASGIApp] = {}
-        self._provided: dict[tuple[str, str], ASGIApp] = {}
-        for route in self._routes:
+        self._fixed: dict[tuple[str, str], ASGIApp] = {}
+        self._led: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
+        for index, route in enumerate(self._routes):
+            first, rest = _split(route.path)
+            parameter = re.fullmatch(r"\{(\w+)\}", first)
+            if "{" in rest or ("{" in first and not parameter):
+                continue
             for method in route.methods or ():
-                rest = route.path.removeprefix(f"/{_PROVIDER}")
-                if "{" not in rest:
-                    table = self._plain if rest == route.path else self._provided
-                    table.setdefault((method, rest), route.app)
+                if any(method in (other.methods or ()) and _overlaps(other, route) for other in self._routes[:index]):
+                    continue
+                if parameter:
+                    self._led[method, rest] = parameter[1], route.app
+                else:
+                    self._fixed[method, route.path] = route.app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
-            found = None if scope.get("root_path") else self._look_up(scope)
-            if found is not None:
-                return found(scope, receive, send)
+            app = None if scope.get("root_path") else self._look_up(scope)
+            if app is not None:
+                return app(scope, receive, send)
             for route in self._routes:
-                match, more = route.matches(scope)
+                match, found = route.matches(scope)
                 if match is Match.FULL:
-                    scope.update(more)
+                    scope.update(found)
                     return route.app(scope, receive, send)
         return self._other(scope, receive, send)
 
     def _look_up(self, scope: Scope) -> ASGIApp | None:
         method, path = scope["method"], scope["path"]
-        app = self._plain.get((method, path))
+        app = self._fixed.get((method, path))
         if app is not None:
             scope["path_params"] = {}
             return app
-        end = path.find("/", 1)
-        app = self._provided.get((method, path[end:])) if end > 1 else None
-        if app is not None:
-            scope["path_params"] = {"provider": path[1:end]}
+        first, rest = _split(path)
+        led = self._led.get((method, rest))
+        if led is None or not first or not path.startswith("/"):
+            return None
+        name, app = led
+        scope["path_params"] = {name: first}
         return app
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A path's first part, and all from the slash behind it."""
+    end = path.find("/", 1)
+    return (path[1:end], path[end:]) if end > 0 else (path[1:], "")
+
+
+def _overlaps(earlier: Operation, route: Operation) -> bool:
+    """Whether some path that fits `route`, which has no parameter but its first part, fits the other one as well."""
+    first, rest = _split(route.path)
+    if "{" not in first:
+        return earlier.path_regex.match(route.path) is not None
+    first, others = _split(earlier.path)
+    return ":path" in first or compile_path(f"/x{others}")[0].match(f"/x{rest}") is not None
 
 
 def _is_text(raw_path: bytes) -> bool:

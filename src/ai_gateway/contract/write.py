@@ -142,7 +142,8 @@ def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim, stream: S
         return {"type": "http.response.body", "body": framing.all_framed(item.items), "more_body": True}
     if isinstance(item, Item):
         model, data = item
-        if data is None or b"\n" in data or b"\r" in data:  # neither an event's data nor a line may hold line ends
+        # Neither an event's data nor a line may hold line ends.
+        if data is None or data.find(b"\n") >= 0 or data.find(b"\r") >= 0:
             data = to_json(model)
     else:
         model, data = item, to_json(item)

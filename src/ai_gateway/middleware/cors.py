@@ -25,7 +25,9 @@ class Cors:
         self._origins = {origin.encode() for origin in origins}
         self._any = b"*" in self._origins
 
-    def __bool__(self) -> bool:
+    @property
+    def is_on(self) -> bool:
+        """Whether any origin may call."""
         return bool(self._origins)
 
     def allows(self, origin: bytes | None) -> bool:
@@ -57,6 +59,8 @@ class Cors:
 
         Where the reply depends on the origin, caches have to know, whether there was one or not.
         """
+        if not self._origins:
+            return []
         varied = [] if self._any else [(b"vary", b"Origin")]
         if origin is None or not self.allows(origin):
             return varied

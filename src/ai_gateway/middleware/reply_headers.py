@@ -1,6 +1,6 @@
 """The headers that every reply carries, whoever writes it: the application, or the parser that refuses a request."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from ai_gateway.config.constants import OPENAI_VERSION
 from ai_gateway.middleware.cors import Cors, Fields
@@ -19,26 +19,19 @@ _PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none
 
 
 class ReplyHeaders:
-    """Adds them to a reply's own: CORS, the request's id and clock, and with `security` what guards browsers."""
+    """What a reply gets beside its own headers. With `security`, this includes what guards browsers."""
 
     def __init__(self, *, security: bool = True, origins: Collection[str] = ()) -> None:
         self.cors = Cors(origins)
         self._security = security
 
-    def complete(self, headers: Fields, request_id: bytes, spent_ms: int, origin: bytes | None = None) -> Fields:
-        """All headers of a reply to a request from this origin."""
-        if self.cors:
-            headers = [*headers, *self.cors.marks(origin, headers)]
-        return self.common(headers, request_id, spent_ms)
-
-    def common(self, headers: Fields, request_id: bytes, spent_ms: int) -> Fields:
-        """The same without CORS. What a reply says of its own about caches, and a page about its policy, stays."""
+    def common(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> Fields:
+        """The request's id and clock, and headers for browsers where the reply has none of its `own`."""
         added = [(b"x-request-id", request_id), (b"openai-processing-ms", b"%d" % spent_ms), _VERSION]
         if self._security:
-            own = dict(headers)
             if b"cache-control" not in own:
                 added.append(_NO_STORE)
             if own.get(b"content-type", b"").startswith(b"text/html") and b"content-security-policy" not in own:
                 added.append(_PAGE)
             added += _SECURITY
-        return headers + added
+        return added

@@ -71,7 +71,8 @@ class Resilience:
             while True:
                 attempt, target = await attempts.begin()
                 try:
-                    reply = await attempts.in_time(send(attempt, target))
+                    work = send(attempt, target)
+                    reply = await (attempts.in_time(work) if attempts.is_limited else work)
                 except GatewayError as error:
                     attempts.failed(error)
                 else:
@@ -90,7 +91,7 @@ class Resilience:
                 attempt, target = await attempts.begin()
                 try:
                     items = send(attempt, target)
-                    first = await attempts.in_time(peek(items))
+                    first = await (attempts.in_time(peek(items)) if attempts.is_limited else peek(items))
                 except GatewayError as error:
                     attempts.failed(error)
                 else:
@@ -158,10 +159,13 @@ class _Attempts[T: Target]:
         self._call.attempts.append(self._notes)
         return self._notes
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether this attempt has only what is left of the time; the first is bounded by its provider."""
+        return self._failed > 0
+
     async def in_time[Value](self, work: Awaitable[Value]) -> Value:
-        """The first attempt is bounded by its provider; those after it have what is left of the time."""
-        if self._failed == 0:
-            return await work
+        """The work within what is left of the time. Raises UpstreamTimeout."""
         try:
             async with asyncio.timeout(self._deadline - time.monotonic()):
                 return await work

@@ -155,7 +155,7 @@ class Cycle:
         else:
             if not (self.response_complete or self.disconnected):
                 _log.error("application ended without a whole reply", path=self.scope["path"])
-        if not self.response_complete:
+        if not (self.response_complete or self.disconnected):
             self._peer.refuse(INTERNAL, self.scope.get("request_id", "").encode())
 
     async def send(self, message: Message) -> None:
@@ -182,7 +182,8 @@ class Cycle:
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         fields = dict(headers)
         lines = [STATUS_LINE[status][:-2], *[b": ".join(field) for field in headers]]
-        if b"close" in fields.get(b"connection", b"").lower():
+        connection = fields.get(b"connection")
+        if connection is not None and b"close" in connection.lower():
             self.keep_alive = False
         elif not self.keep_alive:
             lines.append(b"connection: close")

@@ -311,7 +311,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         body = OPENAI.render(error)
         own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        fields = [*self.reply_headers.complete(own, request_id or new_request_id(), 0), (b"connection", b"close")]
+        own += self.reply_headers.cors.marks(None, own)
+        own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)
+        fields = [*own, (b"connection", b"close")]
         head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
         self.transport.write(head + b"\r\n" + body)
         self.transport.close()

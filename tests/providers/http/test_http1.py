@@ -341,6 +341,13 @@ async def test_a_header_may_have_16_kb_and_a_head_128_of_them(head: bytes, packe
     assert got[-1] == b"hello" if fits else got == GARBLED
 
 
+async def test_each_interim_reply_may_have_as_many_fields_as_the_reply() -> None:
+    fields = b"".join(b"link: </%d>\r\n" % number for number in range(127))
+    early = b"HTTP/1.1 103 " + b"a" * LONG + b"\r\n" + fields + b"\r\n"
+    async with calling(once(early * 3 + OK + fields + b"content-length: 5\r\n\r\nhello")) as (transport, _):
+        assert (await outcome(transport))[-1] == b"hello"
+
+
 @pytest.mark.parametrize("packet", [1_000, 1_000_000])
 @pytest.mark.parametrize(("size", "fits"), [(LONG, True), (LONG + 1, False)])
 async def test_a_status_line_may_have_16_kb_of_words(size: int, packet: int, *, fits: bool) -> None:

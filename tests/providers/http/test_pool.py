@@ -1,9 +1,11 @@
 """The connections to one upstream: which one is used, how many there are, how long they stay, and who waits."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.providers.http.client import Transport
-from ai_gateway.providers.http.http1 import Connection, Disconnected
+from ai_gateway.providers.http.http1 import BrokenReply, Connection, Disconnected
 from ai_gateway.providers.http.pool import IDLE_S, Alarm, Origin, Pool, default_tls
 from ai_gateway.providers.upstream import Timeouts
 from tests.support.certificate import self_signed
@@ -207,6 +209,17 @@ async def test_who_stops_waiting_takes_nothing_from_those_behind() -> None:
         assert len(server.peers) == 1
 
 
+async def test_one_that_says_something_on_its_way_to_the_next_caller_does_not_arrive() -> None:
+    async with pooled(replying(GOOD), limit=1) as (pool, server):
+        connection = await got(pool)
+        waiting = asyncio.create_task(call(pool))
+        assert await asked(pool, connection) == b"good"
+        pool.put_back(connection)
+        server.peers[0].push(GOOD.replace(b"good", b"evil"))
+        assert await asyncio.wait_for(waiting, 5) is not connection
+        assert len(server.peers) == 2
+
+
 async def test_a_place_that_was_promised_to_who_stops_waiting_goes_to_the_next() -> None:
     async with pooled(replying(GOOD), limit=1) as (pool, server):
         connection = await got(pool)
@@ -328,6 +341,33 @@ async def test_a_deadline_can_be_moved_to_later_and_to_earlier() -> None:
 # -- the end --
 
 
+async def test_a_connection_that_has_ended_is_forgotten() -> None:
+    clock = StoppedClock()
+    seen: list[weakref.ref[Connection]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"garbage" if peer.number == 0 else GOOD)
+        if peer.number != 1:
+            await peer.closed()
+
+    async with pooled(script, clock=clock) as (pool, server):
+        connection = await got(pool)
+        seen.append(weakref.ref(connection))
+        with pytest.raises(BrokenReply):  # ended while it was used
+            await asked(pool, connection)
+        pool.put_back(connection)
+        del connection
+        for number in (1, 2):
+            seen.append(weakref.ref(await call(pool)))
+            if number == 1:  # by the upstream, while it was idle
+                await until(server.peers[1].over.is_set)
+                await asyncio.sleep(0.02)
+        clock.advance(IDLE_S + 1)  # by age
+        await until(server.peers[2].over.is_set)
+        await until(lambda: gc.collect() >= 0 and not any(each() for each in seen))
+
+
 async def test_closing_the_pool_ends_calls_and_waits_and_leaves_nothing_open() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -344,6 +384,19 @@ async def test_closing_the_pool_ends_calls_and_waits_and_leaves_nothing_open() -
         with pytest.raises(Disconnected):
             await call(pool)
         assert len(server.peers) == 2
+
+
+async def test_a_closed_pool_keeps_no_time() -> None:
+    clock = StoppedClock()
+    async with pooled(replying(GOOD), clock=clock) as (pool, _):
+        connection = await got(pool)
+        assert await asked(pool, connection) == b"good"
+        await call(pool)
+        assert clock.alarms
+        pool.close()
+        pool.put_back(connection)
+        assert clock.alarms == []
+        assert not connection.is_open
 
 
 # -- making one --

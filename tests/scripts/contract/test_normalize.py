@@ -115,6 +115,13 @@ def test_bounded_lists_in_a_union_are_named_after_what_they_hold() -> None:
     ]
 
 
+def test_a_bounded_list_of_files_is_named_after_them() -> None:
+    file: Json = {"type": "string", "format": "binary"}
+    image: Json = {"anyOf": [file, {"type": "array", "items": file, "maxItems": 2}]}
+    found = normalize(one_schema({"type": "object", "properties": {"image": image}}))["components"]["schemas"]
+    assert found["Body"]["properties"]["image"] == {"anyOf": [file, schema_ref("BodyImageFiles")]}
+
+
 def test_an_inline_object_never_takes_the_name_of_another_schema() -> None:
     inline: Json = {"type": "object", "properties": {"b": TEXT}}
     other: Json = {"type": "object", "properties": {"c": TEXT}}

@@ -1,5 +1,6 @@
 """OpenAI's operations, bound to the gateway."""
 
+from collections.abc import Coroutine
 from typing import override
 
 from ai_gateway.api.access import Access
@@ -27,12 +28,14 @@ class OpenAIHandlers(WireBoundary, Handlers):
         return value
 
     @override
-    async def create_chat_completion(self, call: Call, body: models.CreateChatCompletionRequest) -> Chat:
-        return await self.gateway.chat(call, body)
+    def create_chat_completion(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> Coroutine[None, None, Chat]:
+        return self.gateway.chat(call, body)
 
     @override
-    async def create_completion(self, call: Call, body: models.CreateCompletionRequest) -> Completion:
-        return await self.gateway.complete(call, body)
+    def create_completion(self, call: Call, body: models.CreateCompletionRequest) -> Coroutine[None, None, Completion]:
+        return self.gateway.complete(call, body)
 
     @override
     async def create_embedding(

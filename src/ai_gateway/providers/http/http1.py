@@ -126,8 +126,6 @@ class Connection(asyncio.Protocol):
             if self._offset == len(first):
                 self._offset = 0
                 del self._buffer[0]
-        if self._paused and self._size <= PIECE:
-            self._read_on()
         return piece
 
     def more(self) -> asyncio.Future[None]:
@@ -357,8 +355,9 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error  # and no name for it: the frame would hold the error, which holds the frame
         self._enough = enough
-        if self._paused:
-            self._read_on()
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
         self._waiter = waiter = self._owner.loop.create_future()
         return waiter
 
@@ -367,11 +366,6 @@ class Connection(asyncio.Protocol):
         if self._state != _WHOLE and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-
-    def _read_on(self) -> None:
-        self._paused = False
-        if self._transport is not None:
-            self._transport.resume_reading()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

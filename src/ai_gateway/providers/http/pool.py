@@ -7,9 +7,7 @@ of them, the deadlines of their requests included: it rings when the earliest co
 import asyncio
 import math
 import ssl
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -71,7 +69,7 @@ class Pool:
         self._known: set[Connection] = set()  # those that are open or in use
         self._idle: dict[Connection, None] = {}  # in the order in which they became so
         self._places = limit  # for connections that neither exist nor are being made
-        self._queue: deque[asyncio.Future[Connection | None]] = deque()
+        self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
         self._is_closed = False
 
@@ -132,9 +130,7 @@ class Pool:
         for connection in list(self._known):
             connection.close()
         while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            self._offer(None)
 
     def _ring(self) -> None:
         self._alarm, self.rings_at = None, math.inf
@@ -152,15 +148,13 @@ class Pool:
             self._places -= 1
             return None
         turn: asyncio.Future[Connection | None] = self.loop.create_future()
-        self._queue.append(turn)
+        self._queue[turn] = None
         try:
             connection = await turn
         except BaseException:
+            self._queue.pop(turn, None)
             if turn.done() and not turn.cancelled():  # it came all the same, and nobody is there any more
                 self._offer(turn.result())
-            else:
-                with suppress(ValueError):
-                    self._queue.remove(turn)
             raise
         self._check_open()
         return connection
@@ -168,7 +162,8 @@ class Pool:
     def _offer(self, connection: Connection | None) -> None:
         """Give the connection, or the place for one, to who has waited longest; else keep it."""
         while self._queue:
-            turn = self._queue.popleft()
+            turn = next(iter(self._queue))
+            del self._queue[turn]
             if not turn.done():
                 turn.set_result(connection)
                 return
@@ -194,16 +189,12 @@ class Pool:
             raise error.with_traceback(None) from None
         except RuntimeError as error:  # uvloop's, for a descriptor that something else has closed
             raise OSError(str(error)) from None
-        try:
-            _, connection = await self.loop.create_connection(
-                lambda: Connection(self),
-                sock=sock,
-                ssl=origin.tls,
-                server_hostname=origin.host.rstrip(".") if origin.tls else None,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        _, connection = await self.loop.create_connection(
+            lambda: Connection(self),
+            sock=sock,
+            ssl=origin.tls,
+            server_hostname=origin.host.rstrip(".") if origin.tls else None,
+        )
         if self._is_closed or not connection.is_open:
             connection.close()
             raise Disconnected("the connection was closed as soon as it was made")

@@ -38,7 +38,7 @@ class EventParser:
         # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
         events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
         lines = 2 * len(events)
-        if not chunk.endswith(_END) or b"\r" in chunk or chunk.count(b"\n") != lines or b"" in events:
+        if not chunk.endswith(_END) or chunk.find(b"\r") >= 0 or chunk.count(b"\n") != lines or b"" in events:
             return self._read(chunk)
         self._begun = True
         self.lines += lines

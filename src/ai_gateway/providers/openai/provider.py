@@ -1,13 +1,12 @@
 """Any upstream that speaks OpenAI's wire."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Final, override
 
-from pydantic_core import to_json
-
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
+from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamRefused
 from ai_gateway.providers.http.client import Caller, Transport, path_segments
@@ -52,8 +51,10 @@ class OpenAICompatible(HttpProvider):
         return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
 
     @override
-    async def create_chat_completion(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> bytes:
-        return await self._post(attempt, body)
+    def create_chat_completion(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> Coroutine[None, None, bytes]:
+        return self._post(attempt, body)
 
     @override
     def stream_chat_completion(
@@ -62,8 +63,8 @@ class OpenAICompatible(HttpProvider):
         return self._events(attempt, body)
 
     @override
-    async def create_completion(self, attempt: Attempt, body: models.CreateCompletionRequest) -> bytes:
-        return await self._post(attempt, body)
+    def create_completion(self, attempt: Attempt, body: models.CreateCompletionRequest) -> Coroutine[None, None, bytes]:
+        return self._post(attempt, body)
 
     @override
     def stream_completion(
@@ -77,7 +78,7 @@ class OpenAICompatible(HttpProvider):
         return await self._post(attempt, body)
 
     async def _post(self, attempt: Attempt, body: Request) -> bytes:
-        sent = to_json(self._fields(attempt, body))
+        sent = to_wire(self._fields(attempt, body))
         return await self._fetch(attempt, "POST", _PATHS[type(body)], self._headers(attempt, JSON), sent)
 
     async def _events(self, attempt: Attempt, body: StreamRequest) -> AsyncGenerator[_Arrived]:
@@ -103,7 +104,7 @@ class OpenAICompatible(HttpProvider):
         headers = self._headers(attempt, EVENTS)
         path = _PATHS[type(body)]
         async with (
-            self._stream(attempt, path, headers, to_json(fields)) as stream,
+            self._stream(attempt, path, headers, to_wire(fields)) as stream,
             aclosing(stream.batches(attempt.divert)) as batches,
         ):
             async for events in batches:
@@ -131,7 +132,8 @@ class OpenAICompatible(HttpProvider):
 
     def _fields(self, attempt: Attempt, body: Request) -> Mapping[str, object]:
         """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
-        parsed, fields = attempt.call.parsed, dict[str, object]()
+        parsed = attempt.call.parsed
+        fields: dict[str, object]
         if parsed is None or attempt.call.wire.name not in self.wires:
             fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)

@@ -1,5 +1,6 @@
 """What other packages may import: one namespace, complete and sorted; and the paths of the release before it."""
 
+import json
 import subprocess
 import sys
 

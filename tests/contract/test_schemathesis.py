@@ -21,7 +21,7 @@ CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_te
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_schemathesis_finds_nothing() -> None:
     with running_gateway(ALLOWED_API_KEYS=KEY, LOG_LEVEL="warning") as gateway:
         ran = fuzz(gateway.base_url, EXAMPLES, quiet=True)

@@ -204,7 +204,7 @@ def test_a_stopped_bench_leaves_no_process(told: signal.Signals) -> None:
         time.sleep(0.5)  # it is under load now
         started = psutil.Process(bench.pid).children()
         bench.send_signal(told)
-        _, said = bench.communicate(timeout=15)
+        _, said = bench.communicate(timeout=90)
     finally:
         if bench.poll() is None:
             bench.kill()

@@ -21,8 +21,8 @@ HOST = "127.0.0.1"
 REQUESTS = 200
 
 
-def _chat(key: str = "k", connection: str = "keep-alive", **more: object) -> bytes:
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}], **more}).encode()
+def _chat(key: str = "k", connection: str = "keep-alive", model: str = "m", **more: object) -> bytes:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}], **more}).encode()
     head = (
         f"POST /custom/v1/chat/completions HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nConnection: {connection}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -36,6 +36,11 @@ KINDS = {
     "stream": _chat(stream=True),
     "invalid": _chat(messages=5),
     "unauthorized": _chat(key="wrong"),
+    "upstream error": _chat(model="fault-500"),
+    "upstream refusal": _chat(model="fault-429"),
+    "failed stream": _chat(model="fault-unreachable", stream=True),
+    "broken stream": _chat(model="fault-truncate", stream=True),
+    "disconnect": _chat(model="fault-slow", stream=True),
     "no path": f"GET /nowhere HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode(),
     "close": _chat(connection="close"),
     "no host": b"GET / HTTP/1.1\r\n\r\n",
@@ -49,7 +54,7 @@ def call(port: int, request: bytes, times: int) -> None:
     for _ in range(times):
         connection = connection or socket.create_connection((HOST, port), timeout=60)
         connection.sendall(request)
-        if not _read(connection):
+        if b"fault-slow" in request or not _read(connection):  # a client that leaves does not wait for the answer
             connection.close()
             connection = None
     if connection is not None:
@@ -65,7 +70,7 @@ def _read(connection: socket.socket) -> bool:
         if not end or b"connection: close" in head:
             continue
         length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        if len(body) >= int(length) if length else body.endswith(b"0\r\n\r\n"):
+        if (len(body) >= int(length)) if length else body.endswith(b"0\r\n\r\n"):
             return True
     assert received
     return False

@@ -429,6 +429,15 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_next_one() -
         sock.close()
 
 
+async def test_connections_are_spread_over_all_addresses_of_a_host() -> None:
+    async with raw_server(replying(GOOD)) as one, raw_server(replying(GOOD)) as other:
+        pool = Pool(Origin("up.test", 1), 10, 10, resolve=lambda *_: [address(one.port), address(other.port)])
+        for _ in range(6):
+            assert await asked(pool, await got(pool)) == b"good"
+        assert (len(one.peers), len(other.peers)) == (3, 3)
+        pool.close()
+
+
 async def test_a_name_is_looked_up_once_for_all_who_need_it_and_remembered_for_a_moment() -> None:
     asked_for: list[tuple[str, int]] = []
     async with raw_server(replying(GOOD)) as server:

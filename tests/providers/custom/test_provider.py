@@ -210,6 +210,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_every_process_gives_the_same_reply() -> None:
     root = str(Path(__file__).parents[3])
     path = os.pathsep.join([root, *sys.path])

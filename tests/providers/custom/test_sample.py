@@ -34,6 +34,7 @@ def validates(schema: Schema, value: Any) -> bool:
     return jsonschema_rs.validator_for(schema, validate_formats=True).is_valid(value)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SATISFIABLE)
 def test_every_satisfiable_schema_gets_a_valid_instance(schema: Schema) -> None:
@@ -42,6 +43,7 @@ def test_every_satisfiable_schema_gets_a_valid_instance(schema: Schema) -> None:
     assert json.loads(json.dumps(value)) == value
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(JUNK)
 def test_junk_never_raises_and_never_takes_long(schema: Any) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast, override
 
-HOST = "127.0.0.1"
+from scripts.bench.processes import HOST, KEY, Program
+
 _HEAD_END = b"\r\n\r\n"
 _CHUNKED_END = b"\r\n0\r\n\r\n"
 _EVENT = b"data: {"
@@ -25,12 +26,11 @@ _DRAIN_S = 30.0
 class Job:
     """What every connection sends, and what comes back: a whole reply, or a stream of this many events."""
 
-    port: int
     request: bytes
     events: int | None
 
 
-def chat_job(port: int, path: str, key: str, *, events: int | None = None, gap_ms: int = 0, body: int = 0) -> Job:
+def chat_job(program: Program, *, events: int | None = None, gap_ms: int = 0, body: int = 0) -> Job:
     """A chat request as a client would send it; streamed if a number of events is given, filled up to `body` bytes."""
     model = "bench"
     if events is not None:
@@ -48,10 +48,10 @@ def chat_job(port: int, path: str, key: str, *, events: int | None = None, gap_m
     }
     sent = json.dumps(chat, separators=(",", ":")).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: {HOST}:{port}\r\nauthorization: Bearer {key}\r\naccept: application/json\r\n"
-        f"user-agent: bench\r\ncontent-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n"
+        f"POST {program.path} HTTP/1.1\r\nhost: {HOST}:{program.port}\r\nauthorization: Bearer {KEY}\r\n"
+        f"user-agent: bench\r\naccept: application/json\r\ncontent-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n"
     )
-    return Job(port, head.encode() + sent, events)
+    return Job(head.encode() + sent, events)
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self) -> None:
-        self._job = Job(0, b"", None)
+        self._job = Job(b"", None)
         self._tally = Tally()
         self._quota = Quota()
         self._sent = 0.0
@@ -223,9 +223,7 @@ class Load:
         """Send so many requests, at least one on each connection, and wait for all replies."""
         return await self._run(job, Quota(left=requests), within)
 
-    async def _run(
-        self, job: Job, quota: Quota, within: float, ramp: float = 0.0, tally: Tally | None = None
-    ) -> Tally:
+    async def _run(self, job: Job, quota: Quota, within: float, ramp: float = 0.0, tally: Tally | None = None) -> Tally:
         tally = Tally() if tally is None else tally
         began = perf_counter()
         try:

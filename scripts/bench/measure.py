@@ -43,7 +43,7 @@ class Sample:
 
 def job_for(program: Program, cell: Cell) -> Job:
     """The request of a cell, as it is sent to this program."""
-    return chat_job(program.port, program.path, KEY, events=cell.events, gap_ms=cell.gap_ms, body=cell.body)
+    return chat_job(program, events=cell.events, gap_ms=cell.gap_ms, body=cell.body)
 
 
 def measure_load(target: Running, cell: Cell, seconds: float) -> Sample:
@@ -67,7 +67,7 @@ async def _busy(target: Running, cell: Cell, seconds: float) -> tuple[Tally, flo
     program = target.program
     async with connected(program.port, cell.concurrency) as load:
         # Whole replies open the connections to the upstream too, at less expense than a stream that takes its time.
-        warm = await load.run(chat_job(program.port, program.path, KEY), min(_WARM_UP_S, seconds))
+        warm = await load.run(chat_job(program), min(_WARM_UP_S, seconds))
         before = cpu_seconds(target.pid)
         with _without_collector():
             # Paced streams begin one after the other: in step, all their events would come in one wake-up.
@@ -81,7 +81,7 @@ def ask_once(program: Program) -> None:
     """One whole chat reply. Raises BenchFailed if it is refused."""
     connection = http.client.HTTPConnection(HOST, program.port, timeout=program.start_s)
     try:
-        _, _, body = chat_job(program.port, program.path, KEY).request.partition(b"\r\n\r\n")
+        _, _, body = chat_job(program).request.partition(b"\r\n\r\n")
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         connection.request("POST", program.path, body, headers)
         reply = connection.getresponse()

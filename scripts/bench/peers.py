@@ -8,14 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.bench.cells import LITELLM, NGINX, VLLM_ROUTER
 from scripts.bench.processes import CHAT, HOST, KEY, ROOT, Program, Skipped, free_port
 
-NGINX: Final = "nginx"
 _CACHE = ROOT / ".bench"
 _INSTALL_S = 900
 # One worker without a master; what a request costs is forwarding it and nothing else. Bodies stay in memory, and what
@@ -61,12 +61,14 @@ general_settings: {{ master_key: {key} }}
 """
 
 
-def peer_programs(names: Iterable[str], upstream: Program, *, install: bool) -> tuple[list[Program], list[Skipped]]:
-    """The peers that can run here, and why the others cannot. Installs what is missing only if `install` allows it."""
+def peer_programs(
+    names: Iterable[str], upstream: Program, install: Container[str]
+) -> tuple[list[Program], list[Skipped]]:
+    """The peers that can run here, and why the others cannot. Installs only those of `install` if they are missing."""
     programs: list[Program] = []
     skipped: list[Skipped] = []
     for name in names:
-        found = PEERS[name](upstream, install)
+        found = PEERS[name](upstream, name in install)
         if isinstance(found, Program):
             programs.append(found)
         else:
@@ -154,12 +156,10 @@ def _litellm(command: Path, upstream: Program) -> Program:
     return Program(command.name, port, CHAT, (str(command), *arguments), env, files, start_s=180)
 
 
-VLLM_ROUTER: Final = Packaged("vllm-router", "vllm-router==0.1.17", _vllm_router)
-LITELLM: Final = Packaged("litellm", "litellm[proxy]==1.108.7", _litellm)
 PEERS: Final[dict[str, Callable[[Program, bool], Program | Skipped]]] = {
     NGINX: nginx,
-    VLLM_ROUTER.name: VLLM_ROUTER,
-    LITELLM.name: LITELLM,
+    VLLM_ROUTER: Packaged(VLLM_ROUTER, "vllm-router==0.1.17", _vllm_router),
+    LITELLM: Packaged(LITELLM, "litellm[proxy]==1.108.7", _litellm),
 }
 
 

@@ -104,6 +104,11 @@ def unchecked_program(upstream: Program) -> Program:
     return gateway_program(upstream, "unchecked", "scripts.bench.unchecked")
 
 
+def garbage_program(upstream: Program) -> Program:
+    """The same with its collector off, and what requests leave behind counted."""
+    return gateway_program(upstream, "garbage", "scripts.bench.garbage")
+
+
 @contextmanager
 def running(program: Program, core: int | None = None) -> Iterator[Running]:
     """Spawn it; it has ended when the block has."""

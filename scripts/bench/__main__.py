@@ -53,11 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("bench: stopped", file=sys.stderr)
         return 130
     _report(plan, results, chosen.json)
-    failed = bool(results.errors())
-    if chosen.save_baseline and not failed:
+    if before is not None:
+        print("", *comparison_lines(results, before), sep="\n")
+    code = exit_code(results, before)
+    if chosen.save_baseline and code == 0:
         baseline.save(results)
         print(f"\nThe baseline is written: {baseline.FILE}")
-    return 1 if failed | (before is not None and not _keeps_to(before, results)) else 0
+    return code
+
+
+def exit_code(results: Results, before: baseline.Baseline | None) -> int:
+    """1 if a request failed or, where there is a baseline to keep to, if a ratio is beyond it or none was measured."""
+    if results.errors():
+        return 1
+    if before is None:
+        return 0
+    comparisons = baseline.check(results, before)
+    return 1 if not comparisons or any(each.regressed for each in comparisons) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,14 +115,6 @@ def _report(plan: Plan, results: Results, file: Path | None) -> None:
         machine = {**hardware(), "interpreter": interpreter(), "pinned": cores() != (None, None)}
         document = {"machine": machine, "plan": asdict(plan), **as_json(results)}
         file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def _keeps_to(before: baseline.Baseline, results: Results) -> bool:
-    comparisons = baseline.check(results, before)
-    print("", *comparison_lines(comparisons), sep="\n")
-    if not before.taken_here:
-        print("It was taken on another kind of machine or interpreter: only what is portable was compared.")
-    return bool(comparisons) and not any(each.regressed for each in comparisons)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

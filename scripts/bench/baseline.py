@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from scripts.bench.cells import CELLS, GATEWAY, NGINX, RELAY, Cell, cell
+from scripts.bench.cells import CELLS, GATEWAY, NGINX, RELAY, cell
 from scripts.bench.machine import hardware, interpreter
 from scripts.bench.results import Results
 
@@ -107,9 +107,9 @@ def check(results: Results, baseline: Baseline) -> list[Comparison]:
     return compared(ratios(results), baseline.ratios, portable_only=not baseline.taken_here)
 
 
-def suspects(results: Results, baseline: Baseline) -> set[Cell]:
+def suspects(results: Results, baseline: Baseline) -> set[str]:
     """The cells whose CPU time has regressed, to be measured again: instructions repeat, time may not."""
-    return {cell(each.now.cell) for each in check(results, baseline) if each.regressed and each.now.of == "time"}
+    return {each.now.cell for each in check(results, baseline) if each.regressed and each.now.of == "time"}
 
 
 def load(file: Path = FILE) -> Baseline:

@@ -83,7 +83,7 @@ def _cold_s(results: Results) -> float | None:
 
 
 def _streams_mb(results: Results) -> float | None:
-    return next((each.rss_mb for each in results.streams if each.target == GATEWAY), None)
+    return next((each.rss_mb for each in results.streams if each.target == GATEWAY and each.streams >= 1_000), None)
 
 
 BUDGETS: Final = (

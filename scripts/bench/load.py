@@ -49,7 +49,8 @@ def chat_job(program: Program, *, events: int | None = None, gap_ms: int = 0, bo
     sent = json.dumps(chat, separators=(",", ":")).encode()
     head = (
         f"POST {program.path} HTTP/1.1\r\nhost: {HOST}:{program.port}\r\nauthorization: Bearer {KEY}\r\n"
-        f"user-agent: bench\r\naccept: application/json\r\ncontent-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n"
+        "user-agent: bench\r\naccept: application/json\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(sent)}\r\n\r\n"
     )
     return Job(head.encode() + sent, events)
 

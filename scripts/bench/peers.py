@@ -16,7 +16,6 @@ from typing import Final
 from scripts.bench.cells import LITELLM, NGINX, VLLM_ROUTER
 from scripts.bench.processes import CHAT, HOST, KEY, ROOT, Program, Skipped, free_port
 
-_CACHE = ROOT / ".bench"
 _INSTALL_S = 900
 # One worker without a master; what a request costs is forwarding it and nothing else. Bodies stay in memory, and what
 # arrives from the upstream goes out at once.
@@ -78,7 +77,7 @@ def peer_programs(
 
 def nginx(upstream: Program, install: bool = False) -> Program | Skipped:
     """A plain reverse proxy with keep-alive on both sides."""
-    path = shutil.which(NGINX) or shutil.which(NGINX, path="/usr/sbin:/usr/local/sbin")
+    path = shutil.which(NGINX) or shutil.which(NGINX, path="/usr/sbin:/usr/local/sbin")  # not in everybody's PATH
     if path is None:
         if not install:
             return Skipped("nginx is not installed: `apt-get install nginx`, or run with --peers nginx as root")
@@ -110,9 +109,10 @@ class Packaged:
     name: str
     requirement: str
     program: Callable[[Path, Program], Program]
+    cache: Path = ROOT / ".bench"
 
     def __call__(self, upstream: Program, install: bool = False) -> Program | Skipped:
-        place = _CACHE / self.name
+        place = self.cache / self.name
         stamp = place / "installed.txt"
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != self.requirement:
             if not install:
@@ -123,7 +123,6 @@ class Packaged:
         return self.program(place / "bin" / self.name, upstream)
 
     def _install(self, place: Path) -> str | None:
-        _CACHE.mkdir(exist_ok=True)
         uv = os.environ.get("UV", "uv")
         into = ["--quiet", "--python", str(place / "bin" / "python")]
         return _failure([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)]) or _failure(

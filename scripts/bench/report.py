@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from scripts.bench.baseline import MARGIN, Comparison
+from scripts.bench.baseline import MARGIN, Baseline, check
 from scripts.bench.budget import BUDGETS
 from scripts.bench.cells import CELLS, NGINX, RELAY, Cell, cell
 from scripts.bench.measure import Sample
@@ -27,9 +27,11 @@ def lines(results: Results) -> Iterator[str]:
             yield from (f"  {count} x {where}" for where, count in errors.items())
 
 
-def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
+def comparison_lines(results: Results, before: Baseline) -> Iterator[str]:
     """A run beside the baseline."""
     yield f"Beside the baseline; beyond {MARGIN} x of it is a regression"
+    if not before.taken_here:
+        yield "It was taken on another kind of machine or interpreter: only what is portable is compared."
     head = ("figure", "baseline", "now", "x baseline", "")
     yield from _table(
         head,
@@ -41,7 +43,7 @@ def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
                 f"{each.change:.2f}",
                 "REGRESSED" if each.regressed else "ok",
             ]
-            for each in comparisons
+            for each in check(results, before)
         ],
     )
 
@@ -146,7 +148,7 @@ def _instructions_table(results: Results) -> Iterator[str]:
         return
     yield "Thousands of user-space instructions, by callgrind"
     rows = []
-    for each in results.instructions:
+    for each in sorted(results.instructions, key=lambda each: each.cell):
         counted, relay = cell(each.cell), results.kilo_instructions(each.cell, RELAY)
         per_event = f"{each.kilo / counted.counted:.1f}" if counted.events else ""
         ratio = _times(each.kilo / relay if relay else None)
@@ -172,13 +174,13 @@ def _times(ratio: float | None) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as they need to be; an empty column is left out."""
+    """Columns as wide as they need to be, numbers to the right; an empty column is left out."""
     kept = [index for index in range(len(head)) if any(row[index] for row in rows)]
     table = [[line[index] for index in kept] for line in (head, *rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(kept))]
     for line in table:
-        texts = (_aligned(text, width) for text, width in zip(line, widths, strict=True))
-        yield "  " + "  ".join(texts).rstrip()
+        texts = [_aligned(text, width) for text, width in zip(line[1:], widths[1:], strict=True)]
+        yield "  " + "  ".join([line[0].ljust(widths[0]), *texts]).rstrip()
 
 
 def _aligned(text: str, width: int) -> str:

@@ -40,7 +40,7 @@ from scripts.bench.results import Results
 _OPEN_FILES = 4096
 
 type Say = Callable[[str], None]
-type Recheck = Callable[[Results], set[Cell]]
+type Recheck = Callable[[Results], set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,11 @@ def run(plan: Plan, say: Say, recheck: Recheck | None = None) -> Results:
     with pinned_here(other), running(upstream_program(), other) as mock:
         wait_until_listening(mock)
         session = _Session(plan, mock, tested, say, results)
-        session.measure_cells(recheck)
+        if plan.cells:
+            session.measure_cells(recheck)
         session.measure_fresh()
-        session.count()
+        if plan.counted:
+            session.count()
     return results
 
 
@@ -108,8 +110,8 @@ class _Session:
             self.results.cells = self._rounds(plan.cells, targets)
             again = recheck(self.results) if recheck is not None else set()
             if again:
-                kept = [sample for sample in self.results.cells if sample.cell not in {each.name for each in again}]
-                self.results.cells = kept + self._rounds([each for each in plan.cells if each in again], targets)
+                kept = [sample for sample in self.results.cells if sample.cell not in again]
+                self.results.cells = kept + self._rounds([each for each in plan.cells if each.name in again], targets)
 
     def _is_needed(self, name: str) -> bool:
         return any(each.extra == name for each in self.plan.cells)
@@ -173,8 +175,6 @@ class _Session:
             self.results.streams.append(found)
 
     def count(self) -> None:
-        if not self.plan.counted:
-            return
         for program in (relay_program(self.upstream), gateway_program(self.upstream)):
             self.say(f"instructions of the {program.name}, under callgrind")
             found = count_instructions(program, self.core, self.plan.counted)

@@ -109,8 +109,8 @@ fuzz-selftest: $(VENV)/dev.stamp ## Prove that the fuzzing catches every seeded 
 soak: $(VENV)/dev.stamp ## Load and leaks at full length (minutes); CI runs the short forms
 	@$(BIN)/pytest -m soak tests/load
 
-bench: $(VENV)/dev.stamp ## Speed and size beside a bare relay, in one run
-	@$(PY) -m scripts.bench
+bench: $(VENV)/dev.stamp ## Cost in time and memory beside nginx and a bare relay: make bench ARGS="--check", see docs/performance.md
+	@UV="$(UV)" $(PY) -m scripts.bench $(ARGS)
 
 real-upstreams: $(VENV)/dev.stamp ## Check the gateway in front of llama-cpp-python's server (builds it for minutes, once)
 	@UV="$(UV)" $(PY) -m scripts.real_upstreams
@@ -120,4 +120,4 @@ lock: $(VENV)/pyvenv.cfg ## Resolve uv.lock anew and take the index addresses ou
 	@$(PY) scripts/neutral_lock.py uv.lock
 
 clean: ## Remove .venv, .uv and caches
-	rm -rf .venv .venv-* .uv .real-upstreams .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+	rm -rf .venv .venv-* .uv .real-upstreams .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

@@ -8,6 +8,7 @@ import pytest
 from tests.support.client import client_of, post
 from tests.support.command import run_command
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
+from tests.support.raw_http import talk
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
 PATH = "/custom/v1/chat/completions"
@@ -85,6 +86,22 @@ def test_a_page_may_read_errors_too(
     assert reply.json()["error"]["message"]
     assert reply.headers["access-control-allow-origin"] == APP
     assert ("retry-after" in reply.headers["access-control-expose-headers"]) is (status == 429)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status"),
+    [
+        ("X-Filler: x\r\n" * 101, 431),
+        ("Host: another\r\n", 400),
+    ],
+)
+def test_a_page_may_read_why_a_head_is_refused(listed: LiveGateway, spoil: str, status: int) -> None:
+    answer = talk(listed, f"POST {PATH} HTTP/1.1\r\nHost: a\r\nOrigin: {APP}\r\n{spoil}\r\n".encode())
+    assert answer is not None
+    assert answer.status == status
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert "x-request-id" in answer.headers["access-control-expose-headers"]
+    assert answer.headers["vary"] == "Origin"
 
 
 @pytest.mark.parametrize("origin", [OTHER, "https://app.example.com.evil.example", "http://app.example.com", "null"])

@@ -64,6 +64,22 @@ def test_what_is_no_http_gets_them_as_well(gateway: LiveGateway) -> None:
     judge(answer.headers)
 
 
+@pytest.mark.parametrize("env", [{}, {"ENABLE_SECURITY_HEADERS": "false"}, {"CORS_ORIGINS": "https://app.example.com"}])
+def test_a_refusal_of_the_parser_has_the_headers_of_any_other(gateway_for: SharedGateways, env: dict[str, str]) -> None:
+    live = gateway_for(**env)
+    of_the_layer, of_the_parser = (
+        talk(live, request) for request in (b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nbroken\r\n\r\n")
+    )
+    assert of_the_layer is not None
+    assert of_the_parser is not None
+    assert of_the_layer.status == of_the_parser.status == 400
+    assert of_the_layer.headers.keys() == of_the_parser.headers.keys()
+    assert {"x-request-id", "openai-processing-ms", "openai-version", "connection"} <= of_the_parser.headers.keys()
+    changing = {"x-request-id", "openai-processing-ms", "content-length"}
+    for name in of_the_layer.headers.keys() - changing:
+        assert of_the_layer.headers[name] == of_the_parser.headers[name]
+
+
 def test_they_can_be_left_to_a_proxy(gateway_for: SharedGateways) -> None:
     live = gateway_for(ENABLE_SECURITY_HEADERS="false")
     replies = [ask(live, "GET", "/v1/models"), ask(live, "POST", "/v1/chat/completions", **CHAT)]

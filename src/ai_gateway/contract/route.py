@@ -334,6 +334,7 @@ class ContractRouter:
                     _log.info("client left", request_id=scope.get("request_id"), operation=operation)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
+                    error.__traceback__ = None  # its frames hold it, and the circle would wait for the collector
                 except asyncio.CancelledError:
                     await exchange.fail(STOPPING)
                     if "connection" not in scope:  # our own server cancels only to stop, and the client knows it now

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from gateway_contract.openai.models import CreateChatCompletionResponse, CreateChatCompletionStreamResponse
 from scripts.bench import baseline
-from scripts.bench.__main__ import exit_code
+from scripts.bench.__main__ import exit_code, main
 from scripts.bench.baseline import Baseline, Ratio, compared
 from scripts.bench.budget import BUDGETS, Budget
 from scripts.bench.cells import CELLS, NGINX, RELAY, Cell, cell
@@ -249,6 +249,12 @@ def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(
     monkeypatch.setenv("UV", str(installer))
     peer = Packaged("peer", "peer==1.0", lambda *_: _ELSEWHERE, tmp_path)
     assert peer(_ELSEWHERE, install=True) == Skipped("peer could not be installed: no such package")
+
+
+def test_an_unknown_peer_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--peers", "nginx,wget"])
+    assert "wget: not among nginx, vllm-router, litellm" in capsys.readouterr().err
 
 
 def test_nginx_relays_where_it_is_installed(upstream: Running) -> None:

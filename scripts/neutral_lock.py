@@ -1,6 +1,6 @@
-"""Take every index and file address out of `uv.lock`, so that it installs through any mirror.
+"""Remove every index and file address from `uv.lock`, so that it installs from any mirror.
 
-What stays is what pins an install: names, versions, hashes and file names. `uv export --frozen` of such a lock
+Names, versions, hashes and file names stay, which is what pins an install. `uv export --frozen` of such a lock
 gives hash-pinned requirements, which `uv pip` installs from whatever index is configured.
 """
 
@@ -21,7 +21,7 @@ def neutralise(lock: str) -> str:
 
 
 def main() -> int:
-    """Rewrite the lock file named on the command line; exit code 1 when an address is left."""
+    """Rewrite the lock file named on the command line; exit code 1 if an address is left."""
     path = Path(sys.argv[1] if len(sys.argv) > 1 else "uv.lock")
     lock = neutralise(path.read_text(encoding="utf-8"))
     if "://" in lock:

@@ -20,6 +20,7 @@ LEVELS = (
     {"app"},
     {"api", "middleware"},
     {"gateway"},
+    {"operations"},
     {"routing", "tools", "accounts", "resilience"},
     {"providers"},
     {"translate", "conform"},

@@ -4,24 +4,25 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 import httpx2
 import pytest
 
-from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, free_port, run_cli, running_gateway
+from tests.support.client import NO_CERTIFICATES
+from tests.support.command import Ended, run_command
+from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, run_cli, running_gateway
 
 
 def test_help_names_the_commands_and_serve_its_options() -> None:
-    assert "serve" in run_cli("--help").stdout
-    told = run_cli("serve", "--help", COLUMNS="200").stdout
+    assert "serve" in run_command("--help").stdout
+    text = run_command("serve", "--help", COLUMNS="200").stdout
     for option in ("--host", "--port", "--log-level"):
-        assert option in told
+        assert option in text
 
 
 def test_version_prints_the_version() -> None:
-    assert run_cli("version").stdout.strip().count(".") == 2
-    assert run_cli("--version").stdout == run_cli("version").stdout
+    assert run_command("version").stdout.strip().count(".") == 2
+    assert run_command("--version").stdout == run_command("version").stdout
 
 
 def test_the_banner_says_where_what_and_how() -> None:
@@ -34,8 +35,8 @@ def test_the_banner_says_where_what_and_how() -> None:
 
 
 def test_the_banner_counts_keys_and_providers_and_shows_no_secret() -> None:
-    given = {"ALLOWED_API_KEYS": f"{TEST_KEY},second-key", "OPENAI_API_KEY": "sk-upstream-secret"}
-    with running_gateway(**given) as gateway:
+    keys = {"ALLOWED_API_KEYS": f"{TEST_KEY},second-key", "OPENAI_API_KEY": "sk-upstream-secret"}
+    with running_gateway(**keys) as gateway:
         banner = gateway.log()
     assert "required (2 configured)" in banner
     assert "openai (ready)" in banner
@@ -45,7 +46,10 @@ def test_the_banner_counts_keys_and_providers_and_shows_no_secret() -> None:
 
 def refused(**env: str) -> list[str]:
     """The lines of a start that is refused: exit code 2, nothing else, no traceback."""
-    ended = run_cli("serve", **{"SERVICE_PORT": str(free_port()), **env})
+    return complaints(run_command("serve", **{"SERVICE_PORT": "0", **env}))
+
+
+def complaints(ended: Ended | subprocess.CompletedProcess[str]) -> list[str]:
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout == ""
@@ -57,7 +61,7 @@ def refused(**env: str) -> list[str]:
 def test_a_busy_port_is_one_line() -> None:
     with socket.create_server((HOST, 0)) as holder:
         port = holder.getsockname()[1]
-        (line,) = refused(SERVICE_PORT=str(port))
+        (line,) = complaints(run_cli("serve", SERVICE_PORT=str(port)))
     assert f"port {port}" in line
     assert "--port" in line
 
@@ -92,25 +96,17 @@ def test_bad_settings_and_missing_provider_keys_are_told_together() -> None:
 
 
 def test_any_asgi_server_can_run_the_factory() -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "ai_gateway.app.build:get_app", "--factory", "--port", str(port)]
-    with tempfile.TemporaryDirectory() as home:
-        server = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as home, socket.create_server((HOST, 0)) as listener:
+        fd, port = listener.fileno(), listener.getsockname()[1]
+        command = [sys.executable, "-m", "uvicorn", "ai_gateway.api.app:get_app", "--factory", "--fd", str(fd)]
+        server = subprocess.Popen(
+            command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[fd]
+        )
         try:
-            with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=5) as http:
-                assert answered(http).json() == {"status": "ok"}
+            with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=STARTUP_S, verify=NO_CERTIFICATES) as http:
+                assert http.get("/healthz").json() == {"status": "ok"}
                 listed = http.get("/custom/v1/models")
                 assert listed.json()["object"] == "list"
         finally:
             server.terminate()
             server.wait(10)
-
-
-def answered(http: httpx2.Client) -> httpx2.Response:
-    deadline = time.monotonic() + STARTUP_S
-    while time.monotonic() < deadline:
-        try:
-            return http.get("/healthz")
-        except httpx2.ConnectError:
-            time.sleep(0.05)
-    raise AssertionError("the server did not start")

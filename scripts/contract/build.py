@@ -8,23 +8,30 @@ from pathlib import Path
 
 from scripts.contract import overlay, rules
 from scripts.contract.documents import Json, operations, read
+from scripts.contract.vendor import read_source
 
 
 @dataclass(frozen=True)
 class Source:
-    """One contract: its name, which is also its package below `gateway_contract`, and where its facts stand."""
+    """One contract: its name, which is also its package below `gateway_contract`, and where its facts stand.
+
+    `policies` says that adapters declare a policy for every field of its requests.
+    """
 
     name: str
     facts: str
+    policies: bool = True
 
 
-GATEWAY = Source("gateway", "gateway.yaml")
+GATEWAY = Source("gateway", "gateway.yaml", policies=False)
 
 
 def sources(spec: Path) -> tuple[Source, ...]:
     """Every contract: OpenAI's, which the product is named for, then what else is vendored, then the gateway's own."""
     names = sorted((path.parent.name for path in spec.glob("*/source.toml")), key=lambda name: (name != "openai", name))
-    return (*(Source(name, f"{name}/facts.yaml") for name in names), GATEWAY)
+    if wrong := [name for name in names if not name.isidentifier()]:
+        raise SystemExit(f"spec/{', spec/'.join(wrong)}: a folder's name is a package's name: letters, digits and `_`")
+    return (*(Source(name, f"{name}/facts.yaml", read_source(spec / name).policies) for name in names), GATEWAY)
 
 
 def corrected(spec: Path, source: Source) -> Json:
@@ -64,7 +71,7 @@ def _in_words(document: Json) -> Json:
 
 
 def merged(documents: list[Json], info: Json) -> Json:
-    """One document that offers what all offer. A name that two of them define is an error, not a guess."""
+    """One document that offers what all offer. A name that two of them define differently is an error, not a guess."""
     contract: Json = {"openapi": "3.1.0", "info": info, "paths": {}, "components": {}}
     for document in documents:
         for _, _, operation in operations(document):
@@ -78,7 +85,7 @@ def merged(documents: list[Json], info: Json) -> Json:
 
 
 def _disjoint(into: Json, named: Json, kind: str) -> None:
-    twice = set(into) & set(named)
+    twice = [name for name in sorted(set(into) & set(named)) if kind == "path" or into[name] != named[name]]
     if twice:
-        raise SystemExit(f"Defined twice ({kind}): {', '.join(sorted(twice))}")
+        raise SystemExit(f"Defined twice ({kind}): {', '.join(twice)}. Rename them by a rule (`prefix-names`).")
     into.update(named)

@@ -6,6 +6,8 @@ with a default or a null mismatch stops the generation: a regression of the gene
 """
 
 import ast
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import override
 
 from scripts.contract.documents import Json, ref_name
@@ -15,9 +17,11 @@ from scripts.contract.rules import accepts_null
 _IMPORTS = """
 from __future__ import annotations
 from typing import Annotated, Any, Literal
-from pydantic import Field, MISSING, StringConstraints
-from ai_gateway.contract.types import ClosedModel, Int, OpenModel, complete
+from pydantic import Field, MISSING, StringConstraints, Tag
+from ai_gateway.contract.types import ClosedModel, Int, OpenModel, UploadedFile, by_tag, complete
 """
+UPLOAD = "UploadedFile"
+"""What a file is called in the view, which is the name of the type that holds one."""
 _KNOWN = {
     "Annotated",
     "Any",
@@ -25,6 +29,9 @@ _KNOWN = {
     "Field",
     "MISSING",
     "Int",
+    UPLOAD,
+    "Tag",
+    "by_tag",
     "None",
     "bool",
     "StringConstraints",
@@ -35,11 +42,20 @@ _KNOWN = {
 }
 
 
-def make_exact(source: str, schemas: dict[str, Json], sent: frozenset[str] = frozenset()) -> str:
-    """The module again, exact. `schemas` is what the generator was given; `sent` names those that only requests use."""
+def make_exact(
+    source: str,
+    schemas: dict[str, Json],
+    sent: frozenset[str] = frozenset(),
+    unions: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The module again, exact. `schemas` says what is meant; `sent` names those that only requests use.
+
+    `unions` has the annotations of those schemas that the generator was given as plain objects (see unions.py).
+    """
     document = {"components": {"schemas": schemas}}
     tree = ast.parse(source)
-    body = [_alias_statement(node) for node in tree.body if not _superfluous(node)]
+    body = [_alias_statement(node) for node in tree.body if not _superfluous(node) and _name(node) != UPLOAD]
+    body = [_union(_name(node), unions[_name(node)]) if _name(node) in unions else node for node in body]
     for node in body:
         if isinstance(node, ast.ClassDef):
             _exact_class(node, schemas, document)
@@ -65,6 +81,10 @@ def _alias_statement(node: ast.stmt) -> ast.stmt:
         if isinstance(target, ast.Name) and isinstance(call.func, ast.Name) and call.func.id == "TypeAliasType":
             return ast.TypeAlias(name=target, type_params=[], value=call.args[1])
     return node
+
+
+def _union(name: str, annotation: str) -> ast.stmt:
+    return ast.TypeAlias(ast.Name(name), type_params=[], value=ast.parse(annotation, mode="eval").body)
 
 
 def _require_known_names(body: list[ast.stmt]) -> None:
@@ -116,9 +136,12 @@ def _exact_field(field: ast.AnnAssign, schema: Json, document: Json, *, required
             raise SystemExit(f"{where}: the schema {'takes' if null else 'forbids'} null, the model does not agree")
         field.value = None if alias is None else _field(alias=alias)
         return
-    default = ast.Name("None" if null else "MISSING")
-    if not _is_none(field.annotation):
-        field.annotation = ast.BinOp(_without_none(field.annotation), ast.BitOr(), default)
+    if "default" in schema:  # which the view has left only where it counts
+        default = ast.parse(repr(schema["default"]), mode="eval").body
+    else:
+        default = ast.Name("None" if null else "MISSING")
+        if not _is_none(field.annotation):
+            field.annotation = ast.BinOp(_without_none(field.annotation), ast.BitOr(), default)
     field.value = default if alias is None else _field(default, alias=alias)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from scripts.contract.documents import Json, operations, reachable
+from scripts.contract.documents import Json, operations, reachable, schema_ref
 
 _PROSE = {"description", "summary", "title", "example", "examples", "externalDocs", "$comment"}
 _NAMED = {"properties", "patternProperties", "$defs", "schemas", "responses", "paths", "headers", "mapping"}
@@ -27,8 +27,8 @@ def strip_prose(node: Any, *, named: bool = False) -> Any:  # noqa: ANN401 - any
     }
 
 
-def extract(document: Json, selected: Iterable[str]) -> Json:
-    """The subset of `document` for operations such as `post /chat/completions`.
+def extract(document: Json, selected: Iterable[str], roots: Iterable[str] = ()) -> Json:
+    """The subset of `document` for operations such as `post /chat/completions`, and for schemas that none refers to.
 
     Raises SystemExit naming what is not there, so that a renamed operation is not lost.
     """
@@ -43,10 +43,10 @@ def extract(document: Json, selected: Iterable[str]) -> Json:
             f"The document does not offer: {', '.join(sorted(chosen))}. Check `operations` in source.toml."
         )
     components: Json = {}
-    for ref, component in sorted(reachable(document, paths).items()):
+    for ref, component in sorted(reachable(document, [paths, *map(schema_ref, roots)]).items()):
         kind, name = ref.removeprefix("#/components/").split("/", 1)
         components.setdefault(kind, {})[name] = component
-    info = {"title": document["info"]["title"], "version": document["info"]["version"]}
+    info = {"title": document["info"]["title"], "version": str(document["info"].get("version", "unversioned"))}
     facts = {"paths": paths, "components": components}
     return {"openapi": document["openapi"], "info": info, **strip_prose(facts)}
 

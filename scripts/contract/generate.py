@@ -58,7 +58,7 @@ def _write(spec: Path, target: Path, say: Say) -> None:
             generate_models(document, f'{header}"""Models of the {source.name} contract."""\n'), encoding="utf-8"
         )
         (folder / "routes.py").write_text(generate_routes(source.name, document, header), encoding="utf-8")
-        if parameters := generate_parameters(source.name, document, header):
+        if source.policies and (parameters := generate_parameters(source.name, document, header)):
             (folder / "parameters.py").write_text(parameters, encoding="utf-8")
         say(f"      {len(document['components']['schemas'])} schemas, {len(document['paths'])} paths")
     say(f"[{len(named) + 1}/{len(named) + 1}] contract: merge and format")
@@ -74,9 +74,9 @@ def _format(target: Path) -> None:
     # --isolated: the project's own settings must not change what the contract generates.
     ruff = [sys.executable, "-m", "ruff"]
     files = [str(target)]
-    rules = ["--select", "I,F401,UP", "--target-version", "py312", "--fix", "--quiet"]
-    subprocess.run([*ruff, "check", "--isolated", "--no-cache", *rules, *files], check=True)
     style = ["--line-length", "120", "--quiet"]
+    rules = ["--select", "I,F401,UP", "--target-version", "py312", "--fix"]
+    subprocess.run([*ruff, "check", "--isolated", "--no-cache", *style, *rules, *files], check=True)
     subprocess.run([*ruff, "format", "--isolated", "--no-cache", *style, *files], check=True)
 
 

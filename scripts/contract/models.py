@@ -7,9 +7,11 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from scripts.contract.documents import Json, map_schema, operations
-from scripts.contract.exact import make_exact
-from scripts.contract.rules import request_only
+from scripts.contract.documents import Json, map_schema, operations, schema_ref
+from scripts.contract.exact import UPLOAD, make_exact
+from scripts.contract.request_parameters import parameter_schemas
+from scripts.contract.rules import form_only, nullable_fields, request_only
+from scripts.contract.unions import tagged_unions
 
 # No --extra-fields, --use-default or --use-one-literal-as-default: each of them makes the models accept or emit what
 # the schema does not say. Formatters are ours (see generate.py), so that the project's own settings change nothing.
@@ -46,16 +48,34 @@ _FLAGS = [
 ]
 # JSON Schema's `format` is an annotation too; the generator would make dates, UUIDs and secrets of strings.
 _ANNOTATIONS = {"default", "description", "deprecated", "summary", "format"}
+# What the generator gets for a schema whose type we write ourselves.
+_OPAQUE: Json = {"type": "object", "properties": {"data": {}}, "required": ["data"]}
 _BEYOND_MODELS = {"not", "uniqueItems", "prefixItems", "contains", "propertyNames", "patternProperties", "if"}
 
 
 def generate_models(document: Json, header: str) -> str:
     """Python source of one module with a model for every schema of the document. Raises SystemExit on any misfit."""
     schemas: dict[str, Json] = document["components"]["schemas"]
-    view = {name: map_schema(schema, partial(_plain, name)) for name, schema in schemas.items()}
+    if UPLOAD in schemas:
+        raise SystemExit(f"{UPLOAD}: the type of a file has this name; give the schema another")
+    view = {name: map_schema(schema, partial(_plain, name)) for name, schema in schemas.items()} | {UPLOAD: _OPAQUE}
     has_bodies = any("requestBody" in operation for _, _, operation in operations(document))
-    sent = frozenset(request_only(document)) if has_bodies else frozenset[str]()
-    return header + make_exact(_run_generator(view), view, sent)
+    sent = request_only(document) if has_bodies else set[str]()
+    for name in form_only(document):
+        nullable_fields(view[name], {"components": {"schemas": view}})
+    for name, schema in parameter_schemas(document).items():
+        view[name] = _with_defaults(map_schema(schema, partial(_plain, name)), schema)
+        sent.add(name)
+    unions = tagged_unions(view)
+    source = _run_generator(view | dict.fromkeys(unions, _OPAQUE))
+    return header + make_exact(source, view, frozenset(sent), unions)
+
+
+def _with_defaults(plain: Json, schema: Json) -> Json:
+    """The schema with its fields' defaults: what a query leaves out is what it means, and nothing is sent on."""
+    defaults = {name: sub["default"] for name, sub in schema.get("properties", {}).items() if "default" in sub}
+    fields = {n: {**sub, "default": defaults[n]} if n in defaults else sub for n, sub in plain["properties"].items()}
+    return {**plain, "properties": fields}
 
 
 def _plain(name: str, schema: Json) -> Json:
@@ -63,9 +83,24 @@ def _plain(name: str, schema: Json) -> Json:
     plain = {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
     if beyond := sorted((_BEYOND_MODELS - _keys_by_pattern(plain)) & set(plain)):
         raise SystemExit(f"{name}: no model can hold `{', '.join(beyond)}`; take it out in an overlay, with the reason")
+    if _only_required(plain):
+        raise SystemExit(f"{name}: no model can hold a union of `required`; take it out in an overlay, with the reason")
+    if _is_binary(schema):
+        return schema_ref(UPLOAD)
     if plain.get("type") == "object" or "properties" in plain:
         plain.setdefault("additionalProperties", True)
     return plain
+
+
+def _is_binary(schema: Json) -> bool:
+    """Whether the schema is that of a file, as OpenAPI 3.0 or 3.1 says it."""
+    raw = "contentMediaType" in schema and not {"contentEncoding", "contentSchema"} & schema.keys()
+    return schema.get("type") == "string" and (schema.get("format") == "binary" or raw)
+
+
+def _only_required(schema: Json) -> bool:
+    """Whether some branch of the schema's unions says nothing but which fields have to be there."""
+    return any(set(branch) == {"required"} for union in ("oneOf", "anyOf") for branch in schema.get(union, []))
 
 
 def _keys_by_pattern(schema: Json) -> set[str]:

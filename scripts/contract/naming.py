@@ -1,14 +1,39 @@
 """Names for what has none: inline objects and constrained lists become components, called after where they stand."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from scripts.contract.documents import Json, schema_ref
+from scripts.contract.documents import Json, operations, schema_ref
 
 
-def name_inline(schemas: dict[str, Json]) -> None:
-    """Give every inline object, and every constrained list in a union, a name of its own: Parent + Property."""
-    namer = _Namer(schemas)
+def name_contents(document: Json) -> None:
+    """Move the objects that bodies and replies describe in place into the components, named after their operation."""
+    for _, _, operation in operations(document):
+        name = pascal(operation.get("operationId", ""))
+        _name_content(operation.get("requestBody", {}), name + "Request", document)
+        for response in operation["responses"].values():
+            _name_content(response, name + "Response", document)
+
+
+def _name_content(holder: Json, name: str, document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    for content in holder.get("content", {}).values():
+        if _wants_name(content.get("schema", {})):
+            own = name if name not in schemas else name + "Object"
+            schemas[own], content["schema"] = content["schema"], schema_ref(own)
+
+
+type Wants = Callable[[Json, bool], bool]
+"""Whether a schema is to have a name, and whether it is one of several or of many, which a name tells apart."""
+
+
+def _inline(schema: Json, among: bool) -> bool:
+    return _wants_name(schema) or (among and _constrained(schema))
+
+
+def name_inline(schemas: dict[str, Json], wants: Wants = _inline) -> None:
+    """Give what `wants` one a name of its own, Parent + Property: inline objects, and constrained lists in unions."""
+    namer = _Namer(schemas, wants)
     for name in list(schemas):
         schemas[name] = namer.inside(schemas[name], name)
 
@@ -16,8 +41,9 @@ def name_inline(schemas: dict[str, Json]) -> None:
 class _Namer:
     """Moves inline schemas into the components, naming them by where they stand."""
 
-    def __init__(self, schemas: dict[str, Json]) -> None:
+    def __init__(self, schemas: dict[str, Json], wants: Wants) -> None:
         self._schemas = schemas
+        self._wants = wants
 
     def inside(self, schema: Json, name: str) -> Json:
         """The schema with references where inline schemas stood."""
@@ -34,10 +60,10 @@ class _Namer:
         return out
 
     def _child(self, schema: Json, name: str) -> Json:
-        return self._named(schema, name) if _wants_name(schema) else self.inside(schema, name)
+        return self._named(schema, name) if self._wants(schema, False) else self.inside(schema, name)
 
     def _branch(self, schema: Json, name: str) -> Json:
-        return self._named(schema, name) if _constrained(schema) else self._child(schema, name)
+        return self._named(schema, name) if self._wants(schema, True) else self.inside(schema, name)
 
     def _named(self, schema: Json, name: str) -> Json:
         while name in self._schemas:
@@ -79,6 +105,8 @@ def _plural(items: Json) -> str:
         return "Parts"
     if items.get("type") == "array":
         return "TokenLists"
+    if items.get("format") == "binary":
+        return "Files"
     return {"string": "Strings", "integer": "Tokens"}.get(items.get("type", ""), "Items")
 
 

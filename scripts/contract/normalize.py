@@ -1,15 +1,17 @@
 """Bring extracted facts into one normal form that means the same and that tools can read.
 
 Every step keeps the set of valid values (`allOf` chains that contradict themselves take their last word):
-`nullable` becomes a null branch, `allOf` is merged, open enums become strings, single-branch unions disappear,
-inline objects and constrained union branches get names, tagged unions get their discriminator and its mapping.
+`nullable` becomes a null branch, a constant an enum of one, `allOf` is merged, open enums become strings, single-branch
+unions disappear, inline objects and constrained union branches get names, tagged unions get their discriminator and
+its mapping.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from scripts.contract.documents import Json, map_schema, reachable, ref_name, resolve
-from scripts.contract.naming import name_inline
+from scripts.contract.documents import Json, map_schema, reachable, ref_name, resolve, schema_ref
+from scripts.contract.naming import name_contents, name_inline
 
 _SCALARS = {"string", "integer", "number", "boolean"}
 _MERGEABLE = {"type", "properties", "required", "additionalProperties", "deprecated"}
@@ -17,19 +19,21 @@ _ANNOTATIONS = {"default", "deprecated"}
 NULL: Json = {"type": "null"}
 
 
-def normalize(document: Json) -> Json:
-    """The document in normal form, with only the components its operations still need."""
+def normalize(document: Json, roots: Iterable[str] = ()) -> Json:
+    """The document in normal form, with only the components that its operations, and the schemas `roots`, need."""
     document = _legal_names(document)
-    schemas = document["components"]["schemas"]
-    for step in (_merge_all_of, _null_branches, _simple_unions):
+    schemas = document["components"].setdefault("schemas", {})
+    schemas.update({name: _recursion(schema, name) for name, schema in schemas.items()})
+    for step in (_constants, _merge_all_of, _bare_refs, _null_branches, _simple_unions):
         schemas.update({name: map_schema(schema, _bind(step, document)) for name, schema in schemas.items()})
     document["paths"] = _map_contents(document["paths"])
     for kind in set(document["components"]) - {"schemas"}:
         document["components"][kind] = _map_contents(document["components"][kind])
+    name_contents(document)
     name_inline(schemas)
     for name, schema in list(schemas.items()):
         schemas[name] = map_schema(schema, _bind(_discriminate, document))
-    return _pruned(document)
+    return _pruned(document, [schema_ref(_legal(name)) for name in roots])
 
 
 def _bind(step: Any, document: Json) -> Any:  # noqa: ANN401 - a step with its document bound
@@ -62,6 +66,37 @@ def _legal(name: str) -> str:
     """A component name that is also a good class name."""
     bare = re.sub(r"[^A-Za-z0-9]", "", name)
     return bare[:1].upper() + bare[1:]
+
+
+def _recursion(schema: Json, name: str) -> Json:
+    """The schema with `$recursiveRef`, a keyword of an older JSON Schema, as a plain reference to the schema itself."""
+
+    def plain(sub: Json) -> Json:
+        rest = {key: value for key, value in sub.items() if key not in {"$recursiveRef", "$recursiveAnchor"}}
+        return {**rest, **schema_ref(name)} if "$recursiveRef" in sub else rest
+
+    return map_schema(schema, plain)
+
+
+def _constants(schema: Json, _document: Json) -> Json:
+    """A constant is an enum of one value, which is what tells unions apart."""
+    if "const" not in schema:
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "const"}, "enum": [schema["const"]]}
+
+
+def _bare_refs(schema: Json, document: Json) -> Json:
+    """A reference says by itself that it leads to an object."""
+    if "$ref" in schema and schema.get("type") == "object" and _is_object(schema, document):
+        return {key: value for key, value in schema.items() if key != "type"}
+    return schema
+
+
+def _is_object(schema: Json, document: Json) -> bool:
+    if "$ref" in schema:
+        return _is_object(resolve(document, schema["$ref"]), document)
+    unions = [schema[union] for union in ("oneOf", "anyOf") if union in schema]
+    return schema.get("type") == "object" or any(all(_is_object(b, document) for b in union) for union in unions)
 
 
 def _merge_all_of(schema: Json, document: Json) -> Json:
@@ -199,10 +234,11 @@ def _common_required(targets: list[Json]) -> list[str]:
     ]
 
 
-def _pruned(document: Json) -> Json:
-    """Only what the operations still reach, sorted by name within each kind."""
+def _pruned(document: Json, roots: list[Json]) -> Json:
+    """Only what the operations and the roots still reach, sorted by name within each kind."""
     components: Json = {}
-    for ref in sorted(reachable(document, document["paths"]), key=lambda ref: (ref.split("/")[2], ref_name(ref))):
+    needed = reachable(document, [document["paths"], roots])
+    for ref in sorted(needed, key=lambda ref: (ref.split("/")[2], ref_name(ref))):
         kind, name = ref.removeprefix("#/components/").split("/", 1)
         components.setdefault(kind, {})[name] = resolve(document, ref)
     return {**document, "components": components}

@@ -8,7 +8,10 @@ from copy import deepcopy
 from pathlib import Path
 
 from scripts.contract.documents import Json, map_schema, operations, reachable, read, ref_name, resolve
+from scripts.contract.naming import pascal
 from scripts.contract.normalize import NULL
+
+FORM = "multipart/form-data"
 
 
 def apply_file(document: Json, path: Path, name: str, known: set[str]) -> Json:
@@ -37,23 +40,58 @@ def drop_formats(document: Json, entry: Json) -> Json:
     return document
 
 
-def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
-    """Let every optional property be null in the schemas that only requests reach."""
+def any_of(document: Json, _entry: Json) -> Json:
+    """Read `oneOf` as `anyOf` where no discriminator tells the branches apart: what two of them take is valid."""
+
+    def plain(schema: Json) -> Json:
+        if "oneOf" not in schema or "discriminator" in schema:
+            return schema
+        return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
+
     schemas = document["components"]["schemas"]
-    for name in sorted(request_only(document)):
-        required = set(schemas[name].get("required", []))
-        for field, schema in schemas[name].get("properties", {}).items():
-            if field not in required and not accepts_null(document, schema):
-                schemas[name]["properties"][field] = _or_null(schema)
+    schemas.update({name: map_schema(schema, plain) for name, schema in schemas.items()})
     return document
+
+
+def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
+    """Let every optional property be null in the schemas that only requests reach; in forms, nothing says null."""
+    schemas = document["components"]["schemas"]
+    for name in sorted(request_only(document) - form_only(document)):
+        nullable_fields(schemas[name], document)
+    return document
+
+
+def nullable_fields(schema: Json, document: Json) -> None:
+    """Let every optional property of the schema be null."""
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", []) and not accepts_null(document, field):
+            schema["properties"][name] = or_null(field)
 
 
 def request_only(document: Json) -> set[str]:
     """The schemas that a request body needs and no reply does."""
     bodies = [operation.get("requestBody", {}) for _, _, operation in operations(document)]
-    replies = [operation["responses"] for _, _, operation in operations(document)]
-    sent = {ref_name(ref) for ref in reachable(document, bodies) if "/schemas/" in ref}
-    return sent - {ref_name(ref) for ref in reachable(document, replies)}
+    return _needed(document, bodies) - _needed(document, _replies(document))
+
+
+def form_only(document: Json) -> set[str]:
+    """The schemas that a form needs, and neither a body of another type nor a reply."""
+    forms: list[Json] = []
+    others: list[Json] = []
+    for _, _, operation in operations(document):
+        body = operation.get("requestBody", {})
+        body = resolve(document, body["$ref"]) if "$ref" in body else body
+        for media, content in body.get("content", {}).items():
+            (forms if media == FORM else others).append(content)
+    return _needed(document, forms) - _needed(document, [*others, *_replies(document)]) if forms else set()
+
+
+def _replies(document: Json) -> list[Json]:
+    return [operation["responses"] for _, _, operation in operations(document)]
+
+
+def _needed(document: Json, start: object) -> set[str]:
+    return {ref_name(ref) for ref in reachable(document, start) if "/schemas/" in ref}
 
 
 def accepts_null(document: Json, schema: Json) -> bool:
@@ -69,7 +107,10 @@ def accepts_null(document: Json, schema: Json) -> bool:
     return all(any(accepts_null(document, branch) for branch in union) for union in unions)
 
 
-def _or_null(schema: Json) -> Json:
+def or_null(schema: Json) -> Json:
+    """The schema with null as one more value."""
+    if "type" not in schema and "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], None]}
     scalar = isinstance(schema.get("type"), str) and schema["type"] not in {"object", "array"}
     if scalar:
         nullable = {**schema, "type": [schema["type"], "null"]}
@@ -130,6 +171,14 @@ def prefix_names(document: Json, entry: Json) -> Json:
     return document
 
 
+def camel_case_operations(document: Json, _entry: Json) -> Json:
+    """Write every operationId as a name: `list-projects` and `projects_list` as `listProjects`, `projectsList`."""
+    for _, _, operation in operations(document):
+        name = pascal(operation["operationId"])
+        operation["operationId"] = name[:1].lower() + name[1:]
+    return document
+
+
 def _relinked[Node](node: Node, prefix: str) -> Node:
     """The node with its references leading to prefixed names."""
     if isinstance(node, list):
@@ -147,6 +196,8 @@ def _relinked[Node](node: Node, prefix: str) -> Node:
 RULES: dict[str, Callable[[Json, Json], Json]] = {
     "drop-formats": drop_formats,
     "nullable-optional-request-fields": nullable_optional_request_fields,
+    "any-of": any_of,
+    "camel-case-operations": camel_case_operations,
     "doors": doors,
     "headers-on-every-reply": headers_on_every_reply,
     "prefix-names": prefix_names,

@@ -19,10 +19,16 @@ _HEADER = """\
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """What `source.toml` says: where the facts come from and which operations are selected."""
+    """What `source.toml` says: where the facts come from, and which operations and further schemas are selected.
+
+    `schemas` are roots that no selected operation refers to, such as the events of a stream. `policies` says that the
+    requests go on to providers, whose adapters then declare a policy for every field.
+    """
 
     origin: dict[str, str]
     operations: tuple[str, ...]
+    schemas: tuple[str, ...] = ()
+    policies: bool = True
 
     def select(self, more: list[str]) -> "SourceRecord":
         """The record with further operations selected."""
@@ -44,7 +50,13 @@ def read_source(folder: Path) -> SourceRecord:
     if not (folder / "source.toml").is_file():
         raise SystemExit(f"{folder}: no contract with a source.toml. Known: {', '.join(_contracts(folder.parent))}")
     record = tomllib.loads((folder / "source.toml").read_text(encoding="utf-8"))
-    return SourceRecord(record["source"], tuple(record["select"]["operations"]))
+    select = record["select"]
+    return SourceRecord(
+        record["source"],
+        tuple(select["operations"]),
+        tuple(select.get("schemas", ())),
+        select.get("policies", True),
+    )
 
 
 def _contracts(spec: Path) -> list[str]:
@@ -56,10 +68,11 @@ def vendored(path: Path, record: SourceRecord) -> Vendored:
     document = read(path)
     if not {"openapi", "info", "paths"} <= set(document):
         raise SystemExit(f"{path}: not an OpenAPI 3 document (it has no `openapi`, `info` and `paths`)")
-    origin = {**record.origin, "version": str(document["info"]["version"]), "openapi": str(document["openapi"])}
+    version = str(document["info"].get("version", record.origin["version"]))  # not every publisher numbers theirs
+    origin = {**record.origin, "version": version, "openapi": str(document["openapi"])}
     offered = [f"{method} {name}" for name, method, _ in operations(document)]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    facts = normalize(extract(document, record.operations))
+    facts = normalize(extract(document, record.operations, record.schemas), record.schemas)
     return Vendored(facts, offered, replace(record, origin=origin), digest)
 
 
@@ -84,8 +97,12 @@ def write_vendored(folder: Path, newer: Vendored, *, commit: str | None, date: s
         "[select]",
         "operations = [",
     ]
-    lines += [f"  {_quoted(operation)}," for operation in newer.record.operations]
-    path.write_text(head + "\n".join([*lines, "]", ""]), encoding="utf-8")
+    lines += [*(f"  {_quoted(operation)}," for operation in newer.record.operations), "]"]
+    if newer.record.schemas:
+        lines += ["schemas = [", *(f"  {_quoted(name)}," for name in newer.record.schemas), "]"]
+    if not newer.record.policies:
+        lines.append("policies = false")
+    path.write_text(head + "\n".join([*lines, ""]), encoding="utf-8")
 
 
 def _quoted(value: str) -> str:

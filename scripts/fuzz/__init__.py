@@ -1,1 +1,1 @@
-"""Hold the live gateway to its contract with schemathesis."""
+"""Fuzzing: checks the live gateway against its contract with schemathesis."""

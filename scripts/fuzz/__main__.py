@@ -13,7 +13,7 @@ KEY = "fuzz-key"
 
 
 def fuzz(base_url: str, examples: int, *options: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis against a gateway that takes KEY. `quiet` keeps its output for the caller."""
+    """Run schemathesis against a gateway with the key KEY. `quiet` captures its output."""
     config = ROOT / "scripts" / "fuzz" / "profile.toml"
     command = [
         str(Path(sys.executable).with_name("schemathesis")),

@@ -1,4 +1,4 @@
-"""What schemathesis has to be told: how lines of JSON are read, and what the fuzzing leaves out."""
+"""Hooks for schemathesis: a deserializer for NDJSON, and a filter of requests."""
 
 import json
 from typing import Any
@@ -8,27 +8,29 @@ import schemathesis
 
 @schemathesis.deserializer("application/x-ndjson")
 def read_lines(context: schemathesis.DeserializationContext, response: schemathesis.Response) -> list[Any]:
-    """The lines as a list, which is how the contract describes them; unread, they would not be checked at all."""
+    """The lines as a list, as the contract describes them; without this, they would not be checked at all."""
     return [json.loads(line) for line in response.content.decode().splitlines()]
 
 
 @schemathesis.hook
 def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
-    """Drop requests that the contract allows and that are refused with 400 for a reason no schema can say.
+    """Skip requests that the contract allows and that are a 400 for a reason that no schema can express.
 
-    Each refusal has tests of its own: spoken answers in tests/providers/custom, the others in tests/translate.
+    Each of these has tests of its own: audio output in tests/providers/custom, the others in tests/translate.
     """
     if not isinstance(case.body, dict):
         return True
     if case.path == "/api/generate":
-        return not _means_something_to_ollama_only(case.body)
+        return not _has_ollama_only_fields(case.body)
     if case.path == "/api/show":
         return bool(case.body.get("model") or case.body.get("name"))
-    wanted = case.body.get("modalities")
-    return not (isinstance(wanted, list) and "audio" in wanted)
+    modalities = case.body.get("modalities")
+    return not (isinstance(modalities, list) and "audio" in modalities)
 
 
-def _means_something_to_ollama_only(body: dict[str, Any]) -> bool:
-    bare = body.get("raw") or body.get("suffix")
-    beside = any(body.get(name) for name in ("system", "images", "format"))
-    return bool(body.get("prompt") and (body.get("template") or body.get("context") or (bare and beside)))
+def _has_ollama_only_fields(body: dict[str, Any]) -> bool:
+    text_completion = body.get("raw") or body.get("suffix")
+    refused_with_it = any(body.get(name) for name in ("system", "images", "format"))
+    return bool(
+        body.get("template") or body.get("context") or (body.get("prompt") and text_completion and refused_with_it)
+    )

@@ -1,1 +1,1 @@
-"""The gateway in front of upstreams that are not fakes."""
+"""Tests of the gateway in front of real upstreams."""

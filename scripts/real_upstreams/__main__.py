@@ -16,53 +16,53 @@ from scripts.real_upstreams.server import (
     await_ready,
     free_port,
     installed,
+    model_file,
     running,
     running_server,
-    written,
 )
 
-PLACE = Path(__file__).resolve().parents[2] / ".real-upstreams"
+DIRECTORY = Path(__file__).resolve().parents[2] / ".real-upstreams"
 THROUGH = "through the gateway"
 
 
 def main() -> int:
-    """Build, run, check, show."""
-    PLACE.mkdir(exist_ok=True)
-    python = installed(PLACE)
+    """Build the server, run it, check the gateway in front of it, print the results."""
+    DIRECTORY.mkdir(exist_ok=True)
+    python = installed(DIRECTORY)
     port = free_port()
-    with running_server(python, written(python, PLACE)) as upstream:
+    with running_server(python, model_file(python, DIRECTORY)) as upstream:
         env = {"LLAMACPP_BASE_URL": upstream, "SERVICE_HOST": HOST, "SERVICE_PORT": str(port)}
         command = [sys.executable, "-m", "ai_gateway", "serve"]
-        with running(command, PLACE / "gateway.log", **env) as gateway:
+        with running(command, DIRECTORY / "gateway.log", **env) as gateway:
             await_ready(gateway, f"http://{HOST}:{port}/ready")
             base_url = f"http://{HOST}:{port}/llamacpp/v1"
             results = list(suite.run(base_url))
             probed = {"directly": _probe(upstream), THROUGH: _probe(base_url)}
     _show(results, probed)
-    return 1 if any(wrong for _, wrong in results) else 0
+    return 1 if any(problem for _, problem in results) else 0
 
 
 def _probe(url: str) -> dict[str, Any]:
-    """What `ai-gateway probe` finds there. It shows the model's limits too, so that only its counts are of interest."""
+    """The result of `ai-gateway probe`. It includes the model's limits, so only the counts are of interest."""
     command = [sys.executable, "-m", "ai_gateway", "probe", url, "--json", "--parallel", "1"]
     options = ["--model", MODEL, "--embedding-model", MODEL]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=900, check=False)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def _show(results: list[tuple[str, str]], probed: dict[str, dict[str, Any]]) -> None:
     console = Console(highlight=False)
     table = Table("the gateway in front of llama-cpp-python's server", "result")
-    for name, wrong in results:
-        table.add_row(name, wrong or "ok")
+    for name, problem in results:
+        table.add_row(name, problem or "ok")
     console.print(table)
     probes = Table("ai-gateway probe", *(verdict for verdict in next(iter(probed.values()))["summary"]))
-    for way, found in probed.items():
-        probes.add_row(way, *(str(count) for count in found["summary"].values()))
+    for way, result in probed.items():
+        probes.add_row(way, *(str(count) for count in result["summary"].values()))
     console.print(probes)
-    lacking = [outcome["id"] for outcome in probed[THROUGH]["checks"] if outcome["verdict"] == "failed"]
-    console.print(f"What a server of this kind and a model of random weights cannot do: {', '.join(lacking)}")
+    failed = [outcome["id"] for outcome in probed[THROUGH]["checks"] if outcome["verdict"] == "failed"]
+    console.print(f"Checks that this server and a model of random weights cannot pass: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python model.py PATH`: write a tiny llama with random weights. It runs in the server's environment, not in ours."""
+"""`python model.py PATH`: generate a tiny llama model with random weights, in the server's environment."""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content 
 
 
 def vocabulary() -> Iterator[tuple[str, float, int]]:
-    """Every token with its score and kind: what controls, each byte, and a few letters and words."""
+    """Every token with its score and type: control tokens, each byte, and a few letters and words."""
     yield from ((token, 0.0, int(TokenType.CONTROL)) for token in CONTROL)
     yield from ((f"<0x{byte:02X}>", -1000.0, int(TokenType.BYTE)) for byte in range(256))
     for at, word in enumerate([*WORDS, *LETTERS]):
@@ -22,7 +22,7 @@ def vocabulary() -> Iterator[tuple[str, float, int]]:
 
 
 def write(path: str) -> None:
-    """The same file every time."""
+    """Write the model; the file is the same every time."""
     writer = GGUFWriter(path, "llama")
     tokens = list(vocabulary())
     _describe(writer, tokens)
@@ -56,7 +56,7 @@ def _describe(writer: GGUFWriter, tokens: list[tuple[str, float, int]]) -> None:
 
 
 def _fill(writer: GGUFWriter, words: int) -> None:
-    dice = numpy.random.default_rng(7)
+    rng = numpy.random.default_rng(7)
     shapes = {"token_embd": (words, WIDTH), "output": (words, WIDTH), "output_norm": (WIDTH,)}
     for layer in range(LAYERS):
         block = {"attn_norm": (WIDTH,), "ffn_norm": (WIDTH,), "ffn_down": (WIDTH, HIDDEN)}
@@ -64,7 +64,7 @@ def _fill(writer: GGUFWriter, words: int) -> None:
         block |= dict.fromkeys(("ffn_gate", "ffn_up"), (HIDDEN, WIDTH))
         shapes |= {f"blk.{layer}.{name}": shape for name, shape in block.items()}
     for name, shape in shapes.items():
-        values = numpy.ones(shape) if name.endswith("norm") else dice.normal(0, 0.3, shape)
+        values = numpy.ones(shape) if name.endswith("norm") else rng.normal(0, 0.3, shape)
         writer.add_tensor(f"{name}.weight", values.astype(numpy.float32))
 
 

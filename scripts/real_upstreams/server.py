@@ -1,4 +1,4 @@
-"""llama-cpp-python's server: built once in an environment of its own, and run with a model that we write."""
+"""llama-cpp-python's server: built once in an environment of its own, and run with a generated model."""
 
 import os
 import socket
@@ -18,33 +18,33 @@ _START_S = 60.0
 _STOP_S = 10.0
 
 
-def installed(place: Path) -> Path:
-    """The Python that has the server; builds it from source if need be, which takes minutes."""
-    python = place / "venv" / "bin" / "python"
-    stamp = place / "installed.txt"
-    wanted = "\n".join(REQUIREMENTS)
-    if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+def installed(directory: Path) -> Path:
+    """The Python with the server installed; builds it from source if necessary, which takes minutes."""
+    python = directory / "venv" / "bin" / "python"
+    stamp = directory / "installed.txt"
+    requirements = "\n".join(REQUIREMENTS)
+    if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == requirements:
         return python
     uv = os.environ.get("UV", "uv")
     print("Building llama-cpp-python's server from source, with one job at a low priority: this takes minutes.")
     environment = {**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": "1", "CMAKE_ARGS": "-DGGML_NATIVE=OFF"}
-    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, place / "venv"], check=True)
+    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, directory / "venv"], check=True)
     build = ["nice", "-n", "19", uv, "pip", "install", "--quiet", "--python", str(python)]
     source = ["--no-binary", "llama-cpp-python"]
     subprocess.run([*build, *source, *REQUIREMENTS], check=True, env=environment)
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(requirements, encoding="utf-8")
     return python
 
 
-def written(python: Path, place: Path) -> Path:
-    """The model, written anew."""
-    path = place / f"{MODEL}.gguf"
+def model_file(python: Path, directory: Path) -> Path:
+    """The path of the model, which is generated anew."""
+    path = directory / f"{MODEL}.gguf"
     subprocess.run([python, Path(__file__).with_name("model.py"), path], check=True)
     return path
 
 
 def free_port() -> int:
-    """One that nobody listens on now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(python: Path, model: Path) -> Iterator[str]:
-    """Its base URL, while it runs."""
+    """Run the server, and yield its base URL."""
     port = free_port()
     options = {"model": model, "model_alias": MODEL, "host": HOST, "port": port, "n_ctx": 1024, "n_threads": 1}
     options |= {"embedding": "true", "verbose": "false"}
@@ -65,7 +65,7 @@ def running_server(python: Path, model: Path) -> Iterator[str]:
 
 @contextmanager
 def running(command: list[str], log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with its output in a file; ended when the block is."""
+    """Run a process with its output in a file, and end it after the block."""
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env={**os.environ, **env}, cwd=log.parent)
         try:
@@ -80,7 +80,7 @@ def running(command: list[str], log: Path, **env: str) -> Iterator[subprocess.Po
 
 
 def await_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    """Wait until the URL answers. Raises SystemExit if it never does."""
+    """Wait until the URL responds. Raises SystemExit on a timeout."""
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:
         try:

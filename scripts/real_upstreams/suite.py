@@ -1,4 +1,4 @@
-"""What the gateway owes in front of a real server, as checks with a name each."""
+"""Named checks of the gateway in front of a real server."""
 
 import base64
 import json
@@ -20,19 +20,19 @@ LEGACY: dict[str, Any] = {"model": MODEL, "prompt": "the sea", "max_tokens": 8}
 
 
 def run(base_url: str) -> Iterator[tuple[str, str]]:
-    """Each check's name with what is wrong, empty if nothing is."""
+    """Each check's name with its problem, empty if it passes."""
     with httpx2.Client(base_url=f"{base_url}/", timeout=60, trust_env=False) as client:
         for name, check in CHECKS.items():
             try:
                 check(client)
-            except Exception as error:  # whatever it is, the next check has its turn
+            except Exception as error:  # the next check runs whatever failed
                 yield name, f"{type(error).__name__}: {error}"
             else:
                 yield name, ""
 
 
 def _check(function: Check) -> Check:
-    """Put a function into the suite, under the words of its own name."""
+    """Add a function to the suite, named after it."""
     CHECKS[function.__name__.strip("_").replace("_", " ")] = function
     return function
 
@@ -43,7 +43,7 @@ def _ensure(*, holds: bool, seen: object) -> None:
 
 
 def _events(reply: httpx2.Response) -> list[dict[str, Any]]:
-    """The chunks of a stream that came to its end."""
+    """The chunks of a complete stream."""
     frames = [frame.removeprefix("data: ") for frame in reply.text.split("\n\n") if frame]
     _ensure(holds=reply.status_code == 200 and frames[-1:] == ["[DONE]"], seen=reply.text[-300:])
     return [json.loads(frame) for frame in frames[:-1]]
@@ -63,7 +63,7 @@ def _models_are_listed(client: httpx2.Client) -> None:
 
 
 @_check
-def _a_path_that_it_lacks_is_our_404(client: httpx2.Client) -> None:
+def _a_missing_path_is_a_404_of_the_gateway(client: httpx2.Client) -> None:
     error = _error(client.get(f"models/{MODEL}"), 404)
     _ensure(holds=error["code"] == "model_not_found", seen=error)
 
@@ -77,7 +77,7 @@ def _chat_is_answered(client: httpx2.Client) -> None:
 
 
 @_check
-def _the_newer_limit_is_honoured(client: httpx2.Client) -> None:
+def _max_completion_tokens_is_honoured(client: httpx2.Client) -> None:
     body = client.post("chat/completions", json={**CHAT, "max_completion_tokens": 2}).json()
     _ensure(holds=body["choices"][0]["finish_reason"] == "length", seen=body)
     _ensure(holds=len(body["choices"][0]["message"]["content"]) < 40, seen=body)
@@ -93,7 +93,7 @@ def _chat_is_streamed(client: httpx2.Client) -> None:
 
 
 @_check
-def _usage_that_it_does_not_send_is_not_made_up(client: httpx2.Client) -> None:
+def _missing_usage_is_not_invented(client: httpx2.Client) -> None:
     body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
     chunks = _events(client.post("chat/completions", json=body))
     _ensure(holds=not any(chunk.get("usage") for chunk in chunks), seen=chunks[-1])
@@ -101,28 +101,28 @@ def _usage_that_it_does_not_send_is_not_made_up(client: httpx2.Client) -> None:
 
 @_check
 def _the_same_seed_gives_the_same_answer(client: httpx2.Client) -> None:
-    asked = {**CHAT, "seed": 5, "temperature": 0.9}
-    texts = {client.post("chat/completions", json=asked).json()["choices"][0]["message"]["content"] for _ in range(2)}
+    body = {**CHAT, "seed": 5, "temperature": 0.9}
+    texts = {client.post("chat/completions", json=body).json()["choices"][0]["message"]["content"] for _ in range(2)}
     _ensure(holds=len(texts) == 1, seen=texts)
 
 
 @_check
-def _a_text_is_continued(client: httpx2.Client) -> None:
+def _a_legacy_completion_is_answered(client: httpx2.Client) -> None:
     body = client.post("completions", json={**LEGACY, "logprobs": 1}).json()
     _ensure(holds=body["object"] == "text_completion" and body["choices"][0]["logprobs"]["tokens"], seen=body)
 
 
 @_check
-def _a_continuation_is_streamed(client: httpx2.Client) -> None:
+def _a_legacy_completion_is_streamed(client: httpx2.Client) -> None:
     chunks = _events(client.post("completions", json={**LEGACY, "stream": True}))
     _ensure(holds={chunk["object"] for chunk in chunks} == {"text_completion"} and len(chunks) > 2, seen=chunks[:1])
 
 
 @_check
 def _texts_are_embedded_as_floats_and_in_base64(client: httpx2.Client) -> None:
-    asked = {"model": MODEL, "input": ["the sea", "a wind"]}
-    floats = client.post("embeddings", json=asked).json()
-    coded = client.post("embeddings", json={**asked, "encoding_format": "base64"}).json()
+    body = {"model": MODEL, "input": ["the sea", "a wind"]}
+    floats = client.post("embeddings", json=body).json()
+    coded = client.post("embeddings", json={**body, "encoding_format": "base64"}).json()
     _ensure(holds=[len(item["embedding"]) for item in floats["data"]] == [64, 64], seen=floats)
     raw = base64.b64decode(coded["data"][1]["embedding"])
     vector = struct.unpack(f"<{len(raw) // 4}f", raw)
@@ -131,21 +131,21 @@ def _texts_are_embedded_as_floats_and_in_base64(client: httpx2.Client) -> None:
 
 
 @_check
-def _what_it_fails_at_is_a_bad_gateway_without_its_inside(client: httpx2.Client) -> None:
-    # It answers 500 with a traceback's place to a role that it does not know.
+def _a_500_is_a_502_without_internals(client: httpx2.Client) -> None:
+    # It answers an unknown role with a 500 that contains a path of its traceback.
     reply = client.post("chat/completions", json={**CHAT, "messages": [{"role": "developer", "content": "x"}]})
     error = _error(reply, 502)
     _ensure(holds=error["code"] == "upstream_error" and "site-packages" not in reply.text, seen=error)
 
 
 @_check
-def _what_cannot_be_right_does_not_reach_it(client: httpx2.Client) -> None:
+def _an_invalid_request_does_not_reach_it(client: httpx2.Client) -> None:
     error = _error(client.post("chat/completions", json={**CHAT, "messages": "x"}), 400)
     _ensure(holds=error["param"] == "messages", seen=error)
 
 
 @_check
-def _openais_own_client_is_content(client: httpx2.Client) -> None:
+def _openais_sdk_works(client: httpx2.Client) -> None:
     with openai.OpenAI(base_url=str(client.base_url), api_key="any", max_retries=0) as sdk:
         reply = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, max_completion_tokens=8)
         stream = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, max_completion_tokens=8, stream=True)
@@ -154,14 +154,14 @@ def _openais_own_client_is_content(client: httpx2.Client) -> None:
 
 
 @_check
-def _options_sent_as_null_count_as_not_sent(client: httpx2.Client) -> None:
+def _null_options_count_as_absent(client: httpx2.Client) -> None:
     nulls = dict.fromkeys(("temperature", "top_p", "stop", "seed", "max_tokens", "stream", "tools"))
     reply = client.post("chat/completions", json={**CHAT, **nulls})
     _ensure(holds=reply.status_code == 200, seen=reply.text)
 
 
 @_check
-def _a_request_id_of_the_callers_is_kept_here(client: httpx2.Client) -> None:
-    # The server refuses requests whose id is no UUID.
+def _the_callers_request_id_is_kept(client: httpx2.Client) -> None:
+    # The server rejects a request id that is not a UUID.
     reply = client.post("chat/completions", json=CHAT, headers={"x-request-id": "my-request"})
     _ensure(holds=(reply.status_code, reply.headers["x-request-id"]) == (200, "my-request"), seen=reply.text)

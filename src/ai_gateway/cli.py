@@ -5,21 +5,23 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated
 
 import typer
-from fastapi import FastAPI
 
 from ai_gateway.api.access import is_loopback
-from ai_gateway.app.build import get_app
+from ai_gateway.app.application import Application
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import configure, read_configuration
 from ai_gateway.config.constants import VERSION
-from ai_gateway.config.settings import Settings, SettingsError, environment, load
+from ai_gateway.config.problems import SettingsError, attempt
+from ai_gateway.config.settings import Settings
+from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.contract.call import Call
-from ai_gateway.providers.config.upstreams import configured_upstreams
-from ai_gateway.routing.registry import BUILT_IN
-from ai_gateway.routing.rules import read_rules
+from ai_gateway.contract.stream import Item
 from ai_gateway.server.pid_file import pid_path, running_pid
 from ai_gateway.server.run import bind, run
 from gateway_contract.openai.models import ListModelsResponse
@@ -54,18 +56,20 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes that serve [WORKERS, default 1].")] = None,
 ) -> None:
     """Start the gateway. Settings come from the environment, .env and gateway.toml: see docs/configuration.md."""
-    options = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
-    given = {name: value for name, value in options.items() if value is not None}
+    values = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
+    options = {name: value for name, value in values.items() if value is not None}
+    sources = read_sources(**options)
     problems: list[str] = []
-    settings = _checked(problems, given)
-    sock = _attempt(problems, lambda: _bind(settings)) if settings else None
-    fresh = partial(load, **given)
-    gateway = _attempt(problems, lambda: get_app(settings, read=fresh)) if settings and sock and not problems else None
-    for problem in problems:
-        typer.echo(f"ai-gateway: {problem}", err=True)
-    if gateway is None or sock is None:
+    settings = attempt(problems, lambda: read_settings(sources))
+    configuration = attempt(problems, lambda: configure(settings or Settings(), sources))
+    sock = attempt(problems, lambda: _bind(settings)) if settings else None
+    application = None
+    if configuration and not problems:
+        application = attempt(problems, lambda: build(configuration, partial(read_configuration, **options)))
+    if application is None or sock is None:
+        _print_problems(problems)
         raise typer.Exit(2)
-    run(gateway, sock, lambda bound: _banner(gateway, bound))
+    run(application, sock, partial(_banner, application))
 
 
 @app.command()
@@ -102,30 +106,29 @@ def probe(  # noqa: PLR0913 - a command has as many parameters as options
 def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /v1/models answers.")] = False) -> None:
     """Print the models that a gateway with this configuration shows at /v1, and who answers for each.
 
-    Exit code 0: every provider said what it has. 1: some could not be asked. 2: the configuration cannot be used.
+    Exit code 0: every provider listed its models. 1: some did not. 2: the configuration cannot be used.
     """
-    problems: list[str] = []
-    settings = _attempt(problems, load)
-    gateway = _attempt(problems, lambda: get_app(settings)) if settings else None
-    for problem in problems:
-        typer.echo(f"ai-gateway: {problem}", err=True)
-    if gateway is None:
-        raise typer.Exit(2)
-    found, missing = asyncio.run(_models(gateway))
-    width = max((len(model.id) for model in found.data), default=0)
-    lines = (f"{model.id:{width}}  {model.owned_by}" for model in found.data)
-    typer.echo(found.model_dump_json(exclude_unset=True) if as_json else "\n".join(lines))
+    try:
+        application = build(read_configuration())
+    except SettingsError as error:
+        _print_problems(error.problems)
+        raise typer.Exit(2) from None
+    models, missing = asyncio.run(_list_models(application))
+    width = max((len(model.id) for model in models.data), default=0)
+    lines = (f"{model.id:{width}}  {model.owned_by}" for model in models.data)
+    typer.echo(models.model_dump_json(exclude_unset=True) if as_json else "\n".join(lines))
     if missing:
         typer.echo(f"ai-gateway: could not be asked: {missing}", err=True)
         raise typer.Exit(1)
 
 
-async def _models(gateway: FastAPI) -> tuple[ListModelsResponse, str]:
+async def _list_models(application: Application) -> tuple[ListModelsResponse, str]:
     """What `/v1/models` answers, and the names of the providers that are missing in it."""
     call = Call(operation="listModels", request_id="cli")
-    async with gateway.router.lifespan_context(gateway):
-        found: ListModelsResponse = await gateway.state.gateway.list_models(call)
-    return found, call.reply_headers.get("x-gateway-models-missing", "")
+    async with aclosing(application):
+        await application.start()
+        listed = await application.gateway.list_models(call)
+    return listed.model if isinstance(listed, Item) else listed, ",".join(call.notes.missing)
 
 
 @app.command()
@@ -134,16 +137,13 @@ def reload(
 ) -> None:
     """Have the gateway that runs on this port read its configuration again; streams go on.
 
-    Exit code 0: it was told to. 1: no gateway of yours runs there. 2: the configuration cannot be used, so it was not.
+    Exit code 0: the gateway got the signal. 1: no gateway of yours runs there. 2: the configuration cannot be used.
     """
-    problems: list[str] = []
-    given = {} if port is None else {"service_port": port}
-    settings = _checked(problems, given)
-    for problem in problems:
-        typer.echo(f"ai-gateway: {problem}", err=True)
-    if settings is None or problems:
-        typer.echo("ai-gateway: not reloaded: the gateway goes on with what it has", err=True)
-        raise typer.Exit(2)
+    try:
+        settings = read_configuration(**({} if port is None else {"service_port": port})).settings
+    except SettingsError as error:
+        _print_problems([*error.problems, "not reloaded: the gateway goes on with what it has"])
+        raise typer.Exit(2) from None
     pid = running_pid(pid_path(settings.service_port))
     if pid is None:
         typer.echo(
@@ -162,22 +162,9 @@ def version() -> None:
     typer.echo(VERSION)
 
 
-def _checked(problems: list[str], given: Mapping[str, object]) -> Settings | None:
-    """The settings, with whatever is wrong with them or with what they configure added to the problems."""
-    settings = _attempt(problems, lambda: load(**given))
-    upstreams = _attempt(problems, lambda: configured_upstreams(settings.providers if settings else {}, environment()))
-    if settings is not None and upstreams is not None:  # rules name providers, so they are judged by those there are
-        _attempt(problems, lambda: read_rules(settings, [*(upstream.name for upstream in upstreams), BUILT_IN]))
-    return settings
-
-
-def _attempt[Result](problems: list[str], step: Callable[[], Result]) -> Result | None:
-    """Take a step of the start; what is wrong is collected, so that all of it is told at once."""
-    try:
-        return step()
-    except SettingsError as error:
-        problems += error.problems
-        return None
+def _print_problems(problems: Iterable[str]) -> None:
+    for problem in problems:
+        typer.echo(f"ai-gateway: {problem}", err=True)
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -192,11 +179,11 @@ def _bind(settings: Settings) -> socket.socket:
     return bind(settings)
 
 
-def _banner(gateway: FastAPI, port: int) -> None:
-    settings: Settings = gateway.state.settings
+def _banner(application: Application, port: int) -> None:
+    settings = application.settings
     host = settings.service_host if ":" not in settings.service_host else f"[{settings.service_host}]"
     url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - shown, not bound
-    names = gateway.state.gateway.registry.names
+    names = application.gateway.registry.names
     keys = len(settings.allowed_api_keys)
     auth = ["-H 'Authorization: Bearer <key>'"] if keys else []
     body = '{"model": "custom-chat", "messages": [{"role": "user", "content": "Hello"}]}'

@@ -1,6 +1,6 @@
-"""Everything that can go wrong, with the facts a client is told.
+"""Everything that can go wrong, with the facts a client is told and those that retries, failover and breakers go by.
 
-GatewayError                     500  internal_error
+GatewayError                     500  internal_error                           failover
 +-- InvalidRequest               400  (param names the field)
 |   +-- MissingParameter         400  missing_required_parameter
 |   +-- UnsupportedOperation     400  unsupported_operation
@@ -17,37 +17,53 @@ GatewayError                     500  internal_error
 +-- RequestTimeout               408  request_timeout
 +-- PayloadTooLarge              413  request_too_large
 +-- UnsupportedMediaType         415  unsupported_media_type
-+-- RateLimited                  429  rate_limit_exceeded
++-- RateLimited                  429  rate_limit_exceeded                      failover
 +-- HeadersTooLarge              431  headers_too_large
-+-- NotImplementedHere           501  not_implemented
-+-- UpstreamError                502  upstream_error
-|   +-- UpstreamRefused          (the upstream's own status, code and param: 400, 404, 409, 413, 422, 429)
-|   +-- UpstreamAuthError        502  upstream_auth_error
-|   +-- UpstreamUnreachable      502  upstream_unreachable
-|   +-- UpstreamInvalidResponse  502  upstream_invalid_response
-|   +-- UpstreamStreamTruncated  502  upstream_stream_truncated
-|   +-- UpstreamTimeout          504  upstream_timeout
-|   +-- UpstreamOverloaded       503  upstream_overloaded
-|   +-- UpstreamUnavailable      503  upstream_unavailable
-+-- Unavailable                  503  overloaded
-    +-- Overloaded               (more requests, or more of their bodies, in flight than the gateway takes)
++-- NotImplementedHere           501  not_implemented                          failover
++-- UpstreamError                502  upstream_error                    retry  failover  outage
+|   +-- UpstreamRefused          (its own status, code and param)                        healthy
+|   +-- UpstreamAuthError        502  upstream_auth_error                      failover  healthy
+|   +-- UpstreamUnreachable      502  upstream_unreachable              retry  failover  outage
+|   +-- UpstreamInvalidResponse  502  upstream_invalid_response                failover
+|   +-- UpstreamStreamTruncated  502  upstream_stream_truncated         retry  failover  outage
+|   +-- UpstreamOverloaded       503  upstream_overloaded               retry  failover  outage
+|   +-- UpstreamUnavailable      503  upstream_unavailable                     failover
+|   +-- UpstreamTimeout          504  upstream_timeout                         failover  outage
++-- Unavailable                  503  overloaded                               failover
+    +-- Overloaded               (more in flight than the gateway takes)       failover
 
-The facts are class attributes; how they look on the wire is `contract/render.py` alone.
+retry     worth asking the same upstream again; of refusals and timeouts the operator decides by their status
+failover  another target may do better: the status is 429, or 500 and above (so for a refusal too)
+outage    counts against the upstream's breaker
+healthy   closes the breaker: whoever refuses is well; with neither of the two, the error says nothing of the upstream
+
+The status that an upstream gave narrows them: one below 500 is neither worth a retry nor an outage, 501 and 505 are not
+worth a retry. How the facts look on the wire is `contract/wire.py` alone. What several modules say of an upstream is
+a classmethod, so that it is worded once.
 """
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, override
+
+RETRY_HINT = "x-should-retry"
+_HINTS = {"true": True, "false": False}
+_FINAL_STATUSES = frozenset({501, 505})  # what an upstream will not do now, it will not do in a second
 
 
 class GatewayError(Exception):
     """A failure with a status, a code and a message that says what to do next.
 
-    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway.
+    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `refusal` is the status
+    that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if anything.
     """
 
     status: int = 500
     code: str | None = "internal_error"
     type: str = "server_error"
+    retry: bool = False
+    outage: bool = False
+    healthy: bool = False
+    refusal: int | None = None
 
     def __init__(
         self,
@@ -62,6 +78,27 @@ class GatewayError(Exception):
         self.param = param
         self.headers = dict(headers or {})
         self.detail = detail
+        self.retry_hint = _HINTS.get(self.headers.get(RETRY_HINT, ""))
+
+    @property
+    def failover(self) -> bool:
+        """Whether another target may do better: this one is at its limit, too slow, out of reach, or broken."""
+        return self.status == 429 or self.status >= 500
+
+    def with_note(self, note: str, headers: Mapping[str, str]) -> Self:
+        """A copy whose message goes on with the note, and which sends these headers where it has none of its own."""
+        return self._copy(message=f"{self.message} {note}", headers={**headers, **self.headers})
+
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """A copy that sends these headers of the upstream; a hint of a retry among them counts."""
+        hint = _HINTS.get(headers.get(RETRY_HINT, ""), self.retry_hint)
+        return self._copy(headers={**self.headers, **headers}, retry_hint=hint)
+
+    def _copy(self, **changes: object) -> Self:
+        # Not by `copy.copy`, which calls `__init__` with `args`: subclasses take other arguments.
+        twin = type(self).__new__(type(self), changes.get("message", self.message))
+        twin.__dict__.update(self.__dict__ | changes)
+        return twin
 
 
 class InvalidRequest(GatewayError):
@@ -188,16 +225,29 @@ class UpstreamError(GatewayError):
     status = 502
     type = "upstream_error"
     code: str | None = "upstream_error"
+    retry = True
+    outage = True
     upstream_status: int | None = None
 
     def answered(self, status: int) -> Self:
-        """The same, with the status that the upstream gave."""
+        """The error itself, with the status that the upstream gave and what follows from it."""
         self.upstream_status = status
+        self.retry = self.retry and status >= 500 and status not in _FINAL_STATUSES
+        self.outage = self.outage and status >= 500
         return self
+
+    @classmethod
+    def gave_up(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
+        """For an answer whose reason to end is a failure."""
+        return cls(f"{_subject(provider)} gave the answer up before its end.", detail=detail)
 
 
 class UpstreamRefused(UpstreamError):
     """A refusal that is the caller's to mend, so the upstream's own status, type, code and param are kept."""
+
+    retry = False
+    outage = False
+    healthy = True
 
     def __init__(  # noqa: PLR0913 - the four fields of the envelope, the status and the headers belong together
         self,
@@ -210,21 +260,72 @@ class UpstreamRefused(UpstreamError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, param=param, headers=headers)
-        self.status = self.upstream_status = status
+        self.status = self.upstream_status = self.refusal = status
         self.type = type
         self.code = code
 
 
 class UpstreamAuthError(UpstreamError):
     code = "upstream_auth_error"
+    retry = False
+    outage = False
+    healthy = True
 
 
 class UpstreamUnreachable(UpstreamError):
+    """Nobody answers at the upstream's address, or the connection is lost before there is an answer."""
+
     code = "upstream_unreachable"
+
+    @classmethod
+    def of(cls, provider: str, *, detail: str | None = None) -> Self:
+        return cls(f"{_subject(provider)} cannot be reached. Try again.", detail=detail)
 
 
 class UpstreamInvalidResponse(UpstreamError):
+    """An answer that cannot be used. It says that somebody is there, and has been made, and paid for."""
+
     code = "upstream_invalid_response"
+    retry = False
+    outage = False
+
+    @classmethod
+    def redirect(cls, provider: str) -> Self:
+        return cls(f"{_subject(provider)} answered with a redirect, which is not followed.")
+
+    @classmethod
+    def without_reply(cls, provider: str, status: int) -> Self:
+        """For a status of success that comes without what was asked for, such as 204."""
+        return cls(f"{_subject(provider)} answered without a reply (status {status}).")
+
+    @classmethod
+    def compressed(cls, provider: str) -> Self:
+        return cls(f"{_subject(provider)} sent a compressed reply that was not asked for.")
+
+    @classmethod
+    def too_large(cls, provider: str | None = None, *, what: str = "a reply") -> Self:
+        return cls(f"{_subject(provider)} sent {what} that is too large to pass on.")
+
+    @classmethod
+    def garbled(cls, provider: str, *, detail: str | None = None) -> Self:
+        return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
+
+    @classmethod
+    def not_json(cls, provider: str, *, detail: str | None = None) -> Self:
+        return cls(f"{_subject(provider)} sent a reply that is not JSON.", detail=detail)
+
+    @classmethod
+    def not_a_stream(cls, provider: str) -> Self:
+        return cls(f"{_subject(provider)} did not answer with a stream.")
+
+    @classmethod
+    def off_contract(cls, *, detail: str) -> Self:
+        return cls("The provider's reply does not follow the contract.", detail=detail)
+
+    @classmethod
+    def unknown_end(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
+        """For an answer that gives a reason to end which nobody knows."""
+        return cls(f"{_subject(provider)} ended its answer for an unknown reason.", detail=detail)
 
 
 class UpstreamStreamTruncated(UpstreamError):
@@ -232,10 +333,15 @@ class UpstreamStreamTruncated(UpstreamError):
 
     code = "upstream_stream_truncated"
 
+    @classmethod
+    def ended(cls, provider: str | None = None) -> Self:
+        """For a stream that ends in good order, but too soon."""
+        return cls(f"{_subject(provider)} ended the stream before it was complete.")
 
-class UpstreamTimeout(UpstreamError):
-    status = 504
-    code = "upstream_timeout"
+    @classmethod
+    def broken_off(cls, provider: str, *, detail: str | None = None) -> Self:
+        """For a connection that ends in the middle of a stream."""
+        return cls(f"{_subject(provider)} broke the stream off before it was complete.", detail=detail)
 
 
 class UpstreamOverloaded(UpstreamError):
@@ -250,6 +356,30 @@ class UpstreamUnavailable(UpstreamError):
 
     status = 503
     code = "upstream_unavailable"
+    retry = False
+    outage = False
+
+
+class UpstreamTimeout(UpstreamError):
+    """The time is spent, so there is none for a retry; but an upstream's own 408 comes early."""
+
+    status = 504
+    code = "upstream_timeout"
+    retry = False
+
+    @classmethod
+    def of(cls, provider: str, *, headers: Mapping[str, str] | None = None, detail: str | None = None) -> Self:
+        return cls(f"{_subject(provider)} took too long. Try again.", headers=headers, detail=detail)
+
+    @override
+    def answered(self, status: int) -> Self:
+        self.refusal = status
+        return super().answered(status)
+
+
+def _subject(provider: str | None) -> str:
+    """Who did it, as a sentence begins; some modules are not told which provider's answer they read."""
+    return f"Provider '{provider}'" if provider else "The provider"
 
 
 class Unavailable(GatewayError):

@@ -1,31 +1,41 @@
-"""The spine: find out who answers, then let that provider, or one after the other, do it."""
+"""The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from copy import copy
-from typing import TypedDict
+from functools import partial
 
 import structlog
+from pydantic import BaseModel
 
-from ai_gateway.conform.embeddings import conform_embeddings
-from ai_gateway.conform.stream import MANNERS, ChatChunk, CompletionChunk, StreamState, conform_stream, prompt_count
-from ai_gateway.conform.tool_calls import Report
-from ai_gateway.conform.whole import conform_choices
-from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Stream
-from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.continuations import Continuations
+from ai_gateway.conform.stream import StreamState, conform_stream
+from ai_gateway.contract.call import Attempt, Call, Notes
+from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.operations import (
+    CHAT,
+    CHAT_STREAM,
+    COMPLETION,
+    COMPLETION_STREAM,
+    EMBEDDING,
+    Operation,
+    Request,
+    Streamed,
+    Streaming,
+    token_usage,
+)
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.attempts import Resilience
-from ai_gateway.routing.public_models import Menu, entry
+from ai_gateway.routing.model_tags import model_id
+from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
-from ai_gateway.routing.resolver import Route, Routing
+from ai_gateway.routing.resolver import Resolution, Routing, Target
 from gateway_contract.openai import models
 
 _log = structlog.get_logger(__name__)
 
-type Chat = models.CreateChatCompletionResponse | Stream[models.CreateChatCompletionStreamResponse]
-type Completion = models.CreateCompletionResponse | Stream[models.CreateCompletionStreamResponse]
-type Streamed = models.CreateChatCompletionRequest | models.CreateCompletionRequest
-type Request = Streamed | models.CreateEmbeddingRequest
+type Chat = Item[models.CreateChatCompletionResponse] | Stream[models.CreateChatCompletionStreamResponse]
+type Completion = Item[models.CreateCompletionResponse] | Stream[models.CreateCompletionStreamResponse]
 
 
 class Gateway:
@@ -37,70 +47,87 @@ class Gateway:
     def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
         self.routing = routing
         self.resilience = resilience or Resilience()
-        self._menu = Menu()
+        self._public_models = PublicModels()
 
     @property
     def registry(self) -> Registry:
         """The configured providers."""
         return self.routing.registry
 
-    async def chat(self, call: Call, body: models.CreateChatCompletionRequest) -> Chat:
+    async def chat(
+        self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
+    ) -> Chat:
         if body.stream:
-            return Stream(await self._stream(call, body, _chat_chunks))
-        return await self._reply(call, body, lambda provider, sent: _chat(call, provider, sent))
+            return Stream(await self.stream(call, CHAT_STREAM, body, resolution))
+        return await self.run(call, CHAT, body, resolution)
 
-    async def complete(self, call: Call, body: models.CreateCompletionRequest) -> Completion:
+    async def complete(
+        self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
+    ) -> Completion:
         if body.stream:
-            return Stream(await self._stream(call, body, _completion_chunks))
-        return await self._reply(call, body, lambda provider, sent: _completion(call, provider, sent))
+            return Stream(await self.stream(call, COMPLETION_STREAM, body, resolution))
+        return await self.run(call, COMPLETION, body, resolution)
 
-    async def embed(self, call: Call, body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
-        return await self._reply(call, body, lambda provider, sent: _embeddings(call, provider, sent))
+    async def embed(
+        self, call: Call, body: models.CreateEmbeddingRequest, resolution: Resolution | None = None
+    ) -> Item[models.CreateEmbeddingResponse]:
+        return await self.run(call, EMBEDDING, body, resolution)
 
-    async def providers_for(self, call: Call, model: str) -> list[Provider]:
-        """Who would be asked for a model, one after the other. Raises ProviderNotFound or ModelNotFound."""
-        return [route.provider for route in (await self.routing.resolve(call.provider, model)).options]
+    async def run[Req: Request, Rep: BaseModel](
+        self, call: Call, operation: Operation[Req, Rep], body: Req, resolution: Resolution | None = None
+    ) -> Item[Rep]:
+        """The whole reply. `resolution` is what the caller of this has resolved already."""
+        if resolution is None:
+            _, resolution = await self.resolve(call, body.model)
+        return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def stream[
+        Req: Streamed,
+        Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
+    ](
+        self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
+    ) -> AsyncGenerator[Item[Piece] | Verbatim]:
+        """The stream, once its first chunk is there. `resolution` is what the caller of this has resolved already."""
+        if resolution is None:
+            _, resolution = await self.resolve(call, body.model)
+        return await self.resilience.stream(call, resolution.targets, partial(_chunks, operation, body))
+
+    async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
+        """The id behind the name that a caller gave, and who is to be called, one after the other.
+
+        Raises ProviderNotFound or ModelNotFound.
+        """
+        routing = self.routing
+        model = name if call.provider is not None else await model_id(routing, name, call.wire.name)
+        return model, await routing.resolve(call.provider, model)
+
+    async def list_models(self, call: Call) -> Item[models.ListModelsResponse] | models.ListModelsResponse:
         """One provider's models or, through `/v1`, everybody's, under ids that lead back to them."""
         routing = self.routing
         if call.provider is not None:
             provider = routing.registry.get(call.provider)
-            _name(call, Route(provider, ""), "")
-            return await provider.list_models(call)
-        shown, silent = await self._menu.read(routing)
-        if silent:
-            call.reply_headers["x-gateway-models-missing"] = ",".join(silent)
-        return models.ListModelsResponse(object="list", data=shown)
+            attempt = _single_attempt(call, provider)
+            received = await provider.list_models(attempt)
+            return Conformer(provider, attempt, "").item(models.ListModelsResponse, received)
+        listed, missing = await self._public_models.read(routing)
+        call.attempts.append(Notes(missing=tuple(missing)))
+        return models.ListModelsResponse(object="list", data=listed)
 
-    async def retrieve_model(self, call: Call, model: str) -> models.Model:
-        """What is known of it here, or else what its provider says; who asks it in its own words is answered by it."""
+    async def retrieve_model(
+        self, call: Call, name: str, resolved: tuple[str, Resolution] | None = None
+    ) -> Item[models.Model] | models.Model:
+        """What is known of a model here, or else at its provider, which always answers callers of its own wire."""
         routing = self.routing
-        route = (await routing.resolve(call.provider, model)).options[0]
-        _name(call, route, model)
-        if call.provider is not None:
-            return await route.provider.retrieve_model(call, route.model)
-        known = entry(routing, model)
-        if known is not None and call.native is None:
+        model, resolution = resolved or await self.resolve(call, name)
+        target = resolution.targets[0]
+        attempt = _single_attempt(call, target.provider, target.model if target.model != name else None)
+        if call.provider is None and call.native is None and (known := public_model(routing, model)) is not None:
             return known
-        found = await route.provider.retrieve_model(call, route.model)
-        return found.model_copy(update={"id": routing.public_id(route.provider.name, found.id)})
-
-    async def _reply[Body: Request, Reply](
-        self, call: Call, body: Body, ask: Callable[[Provider, Body], Awaitable[Reply]]
-    ) -> Reply:
-        routes = await self.routing.resolve(call.provider, body.model)
-        return await self.resilience.reply(
-            call, routes.options, lambda route: ask(route.provider, _sent(call, route, copy(body)))
-        )
-
-    async def _stream[Body: Streamed, Chunk](
-        self, call: Call, body: Body, ask: Callable[[Call, Provider, Body], AsyncGenerator[Chunk]]
-    ) -> AsyncGenerator[Chunk]:
-        routes = await self.routing.resolve(call.provider, body.model)
-        return await self.resilience.stream(
-            call, routes.options, lambda route: ask(call, route.provider, _sent(call, route, copy(body)))
-        )
+        conformer = Conformer(target.provider, attempt, target.model)
+        item = conformer.item(models.Model, await target.provider.retrieve_model(attempt, target.model))
+        if call.provider is not None:
+            return item
+        return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
 
     async def aclose(self) -> None:
         """Close every provider, whatever the one before it did."""
@@ -113,103 +140,64 @@ async def close_quietly(provider: Provider) -> None:
     """Close it; one that fails to close must not keep the others open."""
     try:
         await provider.aclose()
-    except Exception as error:  # whatever it is, there is nobody left to tell but the log
+    except Exception as error:  # whatever it is, only the log is left to report it to
         _log.warning("provider did not close", provider=provider.name, exc_info=error)
 
 
-def _sent[Body: Request](call: Call, route: Route, body: Body) -> Body:
-    """The body as the provider gets it: the model under its name there, without fields that are of no use there."""
-    _name(call, route, body.model)
-    if route.model != body.model:
-        body.model = route.model
-    route.provider.parameters.apply(call, body)
-    return body
+async def _reply[Req: Request, Rep: BaseModel](
+    operation: Operation[Req, Rep], body: Req, attempt: Attempt, target: Target
+) -> Item[Rep]:
+    """What one attempt at a whole reply comes to."""
+    request = _prepared(attempt, target, body)
+    conformer = Conformer(target.provider, attempt, request.model)
+    item = conformer.item(operation.reply, await operation.call(target.provider, attempt, request))
+    if not conformer.observes:
+        item = operation.conform(item, request, conformer.report)
+    attempt.notes.usage = token_usage(item.model)
+    return item
 
 
-def _name(call: Call, route: Route, asked: str) -> None:
-    """Say in the reply who answers, and under which name the model is called there if that is another."""
-    call.reply_headers["x-gateway-provider"] = route.provider.name
-    if route.model != asked:
-        call.called(route.model)
+def _chunks[
+    Req: Streamed,
+    Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
+](
+    operation: Streaming[Req, Piece], body: Req, attempt: Attempt, target: Target
+) -> AsyncGenerator[Item[Piece] | Verbatim]:
+    """What one attempt at a stream comes to."""
+    request = _prepared(attempt, target, body)
+    conformer = Conformer(target.provider, attempt, request.model)
+    state = StreamState[Piece](
+        operation.choices(request),
+        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        report=conformer.report,
+        request_id=attempt.request_id,
+    )
+    continuations = Continuations() if attempt.call.wire.name == "openai" else None
+    if continuations is not None and attempt.call.sink is not None and not conformer.observes:
+        attempt.divert = continuations.diverting_to(attempt.call.sink)
+    arrived = operation.call(target.provider, attempt, request)
+    return conform_stream(arrived, operation.chunk, state, conformer, continuations)
 
 
-def _chat_chunks(
-    call: Call, provider: Provider, body: models.CreateChatCompletionRequest
-) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-    state = StreamState[ChatChunk](body.n or 1, **_stream_terms(call, provider, body))
-    return conform_stream(provider.stream_chat_completion(call, body), state, observe=provider.conformance == "observe")
+def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
+    """The body as the provider gets it: a copy, unless it is to have the same model and the same fields."""
+    attempt.notes.upstream_model = _renamed(attempt.call, target.model, body.model)
+    if target.model == body.model and target.provider.parameters.pass_on(body):
+        return body
+    request = copy(body)
+    request.model = target.model
+    target.provider.parameters.apply(attempt, request)
+    return request
 
 
-def _completion_chunks(
-    call: Call, provider: Provider, body: models.CreateCompletionRequest
-) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
-    choices = prompt_count(body) * (body.n or 1)
-    state = StreamState[CompletionChunk](choices, **_stream_terms(call, provider, body))
-    return conform_stream(provider.stream_completion(call, body), state, observe=provider.conformance == "observe")
+def _renamed(call: Call, there: str, resolved: str) -> str | None:
+    """What the model is called where it runs, if its caller calls it otherwise, or did not name it."""
+    parsed = call.parsed
+    called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
+    return there if there != called else None
 
 
-async def _chat(
-    call: Call, provider: Provider, body: models.CreateChatCompletionRequest
-) -> models.CreateChatCompletionResponse:
-    reply = await provider.create_chat_completion(call, body)
-    if provider.conformance == "observe":
-        return reply
-    reply, repairs = conform_choices(reply)
-    _told(call, provider, repairs)
-    return reply
-
-
-async def _completion(
-    call: Call, provider: Provider, body: models.CreateCompletionRequest
-) -> models.CreateCompletionResponse:
-    reply = await provider.create_completion(call, body)
-    if provider.conformance == "observe":
-        return reply
-    reply, repairs = conform_choices(reply)
-    _told(call, provider, repairs)
-    return reply
-
-
-async def _embeddings(
-    call: Call, provider: Provider, body: models.CreateEmbeddingRequest
-) -> models.CreateEmbeddingResponse:
-    reply = await provider.create_embeddings(call, body)
-    if provider.conformance == "observe":
-        return reply
-    reply, repairs = conform_embeddings(reply, body)
-    _told(call, provider, repairs)
-    return reply
-
-
-def _told(call: Call, provider: Provider, repairs: list[str]) -> None:
-    report = _reporter(call, provider)
-    for rule in repairs:
-        report(rule)
-
-
-class _Terms(TypedDict):
-    include_usage: bool
-    report: Report
-    terminated: Callable[[], bool]
-    request_id: str
-
-
-def _stream_terms(call: Call, provider: Provider, body: Streamed) -> _Terms:
-    options = body.stream_options
-    return {
-        "include_usage": bool(options and options.include_usage),
-        "report": _reporter(call, provider),
-        "terminated": lambda: call.terminated,
-        "request_id": call.request_id,
-    }
-
-
-def _reporter(call: Call, provider: Provider) -> Report:
-    """What is to happen for each rule that a reply of the provider takes."""
-
-    def report(rule: str) -> None:
-        if provider.conformance == "enforce" and rule not in MANNERS:
-            raise UpstreamInvalidResponse("The provider's reply does not follow the contract.", detail=rule)
-        call.repaired(provider.name, [rule])
-
-    return report
+def _single_attempt(call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
+    notes = Notes(provider.name, upstream_model)
+    call.attempts.append(notes)
+    return Attempt(call, notes)

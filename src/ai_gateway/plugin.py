@@ -6,7 +6,8 @@ Requests and replies are the generated models of `gateway_contract.openai`. What
 release's notes only.
 """
 
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.stream import DONE, Packet
 from ai_gateway.errors import (
     GatewayError,
     InvalidRequest,
@@ -30,12 +31,15 @@ from ai_gateway.providers.openai.quirks import Quirks
 from ai_gateway.providers.upstream import ProviderRow, Timeouts, Upstream
 
 __all__ = [
+    "DONE",
     "SAME_WIRE",
+    "Attempt",
     "Call",
     "GatewayError",
     "InvalidRequest",
     "ModelNotFound",
     "OpenAICompatible",
+    "Packet",
     "Provider",
     "ProviderRow",
     "Quirks",

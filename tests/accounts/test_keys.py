@@ -1,5 +1,7 @@
 """Who may call."""
 
+from hashlib import sha256
+
 import pytest
 
 from ai_gateway.accounts.keys import KeyRing, presented
@@ -20,7 +22,18 @@ RING = KeyRing(["alpha", "beta"])
     ],
 )
 def test_a_known_key_is_let_in_from_any_header(headers: dict[str, str]) -> None:
-    RING.require(headers)
+    caller = RING.authenticate(headers)
+    assert caller.trusted
+    assert caller.key_id is not None
+
+
+def test_a_key_has_an_id_of_its_own_that_gives_nothing_away() -> None:
+    alpha, beta = (RING.find(key) for key in ("alpha", "beta"))
+    assert alpha is not None
+    assert beta is not None
+    assert alpha.key_id != beta.key_id
+    assert alpha.key_id == KeyRing(["alpha"]).authenticate({"api-key": "alpha"}).key_id
+    assert sha256(b"alpha").hexdigest()[:12] not in str(alpha)
 
 
 @pytest.mark.parametrize(
@@ -39,19 +52,19 @@ def test_a_known_key_is_let_in_from_any_header(headers: dict[str, str]) -> None:
 )
 def test_any_other_key_is_invalid_and_the_challenge_is_sent(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidApiKey) as caught:
-        RING.require(headers)
+        RING.authenticate(headers)
     assert caught.value.headers["www-authenticate"] == "Bearer"
     assert caught.value.status == 401
 
 
 def test_no_key_is_told_apart_from_a_wrong_one() -> None:
     with pytest.raises(MissingApiKey):
-        RING.require({"accept": "*/*"})
+        RING.authenticate({"accept": "*/*"})
 
 
 def test_two_different_keys_are_refused_even_if_both_are_known() -> None:
     with pytest.raises(InvalidRequest):
-        RING.require({"authorization": "Bearer alpha", "x-api-key": "beta"})
+        RING.authenticate({"authorization": "Bearer alpha", "x-api-key": "beta"})
 
 
 def test_the_ring_does_not_hold_the_keys_themselves() -> None:
@@ -60,5 +73,5 @@ def test_the_ring_does_not_hold_the_keys_themselves() -> None:
 
 def test_an_empty_ring_is_false_and_holds_nothing() -> None:
     assert not KeyRing([])
-    assert not KeyRing([]).holds("")
+    assert KeyRing([]).find("") is None
     assert presented({}) is None

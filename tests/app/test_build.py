@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -11,8 +11,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import Settings
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 
 pytestmark = pytest.mark.anyio
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -22,9 +22,9 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 async def client(
     client_address: str = "127.0.0.1", base: str = "http://127.0.0.1:9000", **given: Any
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    app = get_app(Settings(**{"log_level": "error", **given}))
-    transport = httpx2.ASGITransport(app, client=(client_address, 1), raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=base) as http:
+    asgi = build(read_configuration(**{"log_level": "error", **given})).asgi
+    transport = httpx2.ASGITransport(asgi, client=(client_address, 1), raise_app_exceptions=False)
+    async with asgi.router.lifespan_context(asgi), httpx2.AsyncClient(transport=transport, base_url=base) as http:
         yield http
 
 
@@ -52,9 +52,9 @@ async def test_the_served_contract_asks_for_no_key_where_none_is_needed() -> Non
 
 
 async def test_tools_that_ask_the_application_get_the_served_contract() -> None:
-    app = get_app(Settings(log_level="error"))
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1") as http:
-        assert app.openapi() == (await http.get("/openapi.json")).json()
+    asgi = build(read_configuration(log_level="error")).asgi
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(asgi), base_url="http://127.0.0.1") as http:
+        assert asgi.openapi() == (await http.get("/openapi.json")).json()
 
 
 async def test_the_docs_page_needs_nothing_from_elsewhere() -> None:
@@ -122,13 +122,14 @@ async def test_health_shows_details_to_this_machine_and_to_key_holders_only() ->
 
 
 async def test_ready_is_503_once_the_gateway_drains() -> None:
-    app = get_app(Settings(log_level="error"))
-    transport = httpx2.ASGITransport(app)
+    application = build(read_configuration(log_level="error"))
+    transport = httpx2.ASGITransport(application.asgi)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         assert (await http.get("/ready")).status_code == 503, "not started yet"
-        async with app.router.lifespan_context(app):
+        async with aclosing(application):
+            await application.start()
             assert (await http.get("/ready")).json() == {"status": "ready"}
-            app.state.lifecycle.draining = True
+            application.lifecycle.draining = True
             reply = await http.get("/ready")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
 
@@ -165,13 +166,13 @@ async def test_what_is_not_there_is_told_in_the_envelope(
 
 
 async def test_a_failure_of_our_own_is_500_without_its_words() -> None:
-    app = get_app(Settings(log_level="error"))
+    asgi = build(read_configuration(log_level="error")).asgi
 
     async def broken(_: Request) -> Response:
         raise RuntimeError("the-inner-secret")
 
-    app.router.add_route("/broken", broken)
-    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    asgi.router.add_route("/broken", broken)
+    transport = httpx2.ASGITransport(asgi, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         reply = await http.get("/broken")
     assert reply.status_code == 500

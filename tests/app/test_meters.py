@@ -1,19 +1,19 @@
 """Real faults move the numbers that metrics read."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import pytest
 
-from ai_gateway.app.build import get_app
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.app.meters import Meters
-from ai_gateway.config.settings import Settings
 from ai_gateway.observability.metrics import Event
-from tests.support.behaviours import behave
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 NAMES = iter(f"meter{number}" for number in range(1000))
@@ -41,21 +41,16 @@ class Bench:
         }
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
 @pytest.fixture
 async def bench(upstream: Upstream, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     name = next(NAMES)
     given: dict[str, Any] = {"log_level": "error", "providers": {name: {"base_url": upstream.url}}}
-    app = get_app(Settings(**{**given, **getattr(request, "param", {})}))
-    transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
+    application = build(read_configuration(**{**given, **getattr(request, "param", {})}))
+    transport = httpx2.ASGITransport(application.asgi, client=("127.0.0.1", 1))
     base = "http://127.0.0.1:9000"
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=base) as http:
-        yield Bench(name, http, app.state.meters, app.state.meters.counts())
+    async with aclosing(application), httpx2.AsyncClient(transport=transport, base_url=base) as http:
+        await application.start()
+        yield Bench(name, http, application.meters, application.meters.counts())
 
 
 def settings(**given: Any) -> pytest.MarkDecorator:

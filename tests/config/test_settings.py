@@ -3,17 +3,22 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from ai_gateway.config.settings import Settings, SettingsError, load
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import PerProvider, ProviderSettings, Settings
+from ai_gateway.config.sources import ALIASES, read_settings, read_sources
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("PROXY_PORT", "REQUEST_TIMEOUT", "GATEWAY_CONFIG"):
+    for name in (*map(str.upper, Settings.model_fields), *ALIASES.values(), *ALIASES, "GATEWAY_CONFIG"):
         monkeypatch.delenv(name, raising=False)
+
+
+def load(**options: object) -> Settings:
+    return read_settings(read_sources(**options))
 
 
 def test_the_defaults_serve_this_machine_without_keys() -> None:
@@ -31,12 +36,14 @@ def test_keys_are_split_trimmed_and_masked(monkeypatch: pytest.MonkeyPatch) -> N
     assert "first" not in repr(settings)
 
 
-def test_an_alias_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alias_stands_for_the_first_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_PORT", "8123")
     monkeypatch.setenv("REQUEST_TIMEOUT", "7.5")
+    monkeypatch.setenv("OPENAI_API_BASE_URL", "http://127.0.0.1:5/v1")
     settings = load()
     assert settings.service_port == 8123
     assert settings.request_timeout_s == 7.5
+    assert read_sources().environment["OPENAI_BASE_URL"] == "http://127.0.0.1:5/v1"
 
 
 def test_an_alias_that_disagrees_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +91,45 @@ def test_a_dotenv_file_is_read(tmp_path: Path) -> None:
     assert load().service_port == 8300
 
 
+def test_an_empty_variable_leaves_the_next_source_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SERVICE_PORT", "")
+    monkeypatch.setenv("GROQ_API_KEY", "")
+    (tmp_path / ".env").write_text("SERVICE_PORT=8300\nGROQ_API_KEY=k\nWORKERS=\n")
+    sources = read_sources()
+    assert (read_settings(sources).service_port, read_settings(sources).workers) == (8300, 1)
+    assert sources.environment["GROQ_API_KEY"] == "k"
+
+
+def test_the_process_counts_before_a_dotenv_file_however_the_names_are_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SERVICE_PORT", "8301")
+    monkeypatch.setenv("log_level", "error")
+    (tmp_path / ".env").write_text("SERVICE_PORT=8300\nservice_port=8302\nLOG_LEVEL=debug\n")
+    settings = load()
+    assert (settings.service_port, settings.log_level) == (8301, "error")
+
+
+def test_every_source_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SERVICE_PORT=8300\n")
+    (tmp_path / "gateway.toml").write_text("workers = 2\n")
+    sources = read_sources()
+    for path in tmp_path.iterdir():
+        path.unlink()
+    monkeypatch.setenv("SERVICE_PORT", "1")
+    settings = read_settings(sources)
+    assert (settings.service_port, settings.workers) == (8300, 2)
+
+
+def test_sources_show_no_secret_when_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "canary-1")
+    (tmp_path / "gateway.toml").write_text('allowed_api_keys = ["canary-2"]\n')
+    sources = read_sources()
+    assert sources.environment["GROQ_API_KEY"] == "canary-1"
+    assert sources.file["allowed_api_keys"] == ["canary-2"]
+    assert "canary" not in repr(sources)
+
+
 def test_an_unknown_setting_in_the_file_names_the_near_one(tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text("servce_port = 1\n")
     with pytest.raises(SettingsError, match="unknown setting servce_port: did you mean service_port"):
@@ -102,7 +148,7 @@ def test_a_file_that_is_named_must_exist(monkeypatch: pytest.MonkeyPatch) -> Non
         load()
 
 
-def test_what_is_given_comes_before_every_source_and_settles_a_clash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_count_before_every_source_and_settle_a_clash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_PORT", "8123")
     monkeypatch.setenv("SERVICE_PORT", "8124")
     assert load(service_port=0).service_port == 0
@@ -146,3 +192,52 @@ def test_a_file_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SettingsError) as caught:
         load()
     assert caught.value.problems == ["gateway.toml: cannot be read: Permission denied"]
+
+
+@pytest.mark.parametrize("name", [".env", "gateway.toml"])
+def test_a_file_that_is_no_text_is_one_problem_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"A=\xff\xfe\n")
+    monkeypatch.setenv("WORKERS", "none")
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert caught.value.problems[0] == f"{name}: not UTF-8 text"
+    assert [problem.split(":")[0] for problem in caught.value.problems[1:]] == ["WORKERS"]
+
+
+def test_a_message_of_ours_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", "https://app.example.com/")
+    with pytest.raises(SettingsError, match=r"^CORS_ORIGINS: an origin is \* or such as https://"):
+        load()
+
+
+@pytest.mark.parametrize("field", PerProvider.model_fields)
+def test_a_provider_has_the_value_of_its_table_before_that_for_all(field: str) -> None:
+    values: dict[str, dict[str, object]] = {
+        "conformance": {"all": "observe", "lab": "enforce"},
+        "unknown_params": {"all": "drop", "lab": "reject"},
+    }
+    value = values.get(field, {"all": 11.0, "lab": 7.0})
+    tables = {"lab": ProviderSettings.model_validate({field: value["lab"]}), "plain": ProviderSettings()}
+    settings = Settings.model_validate({field: value["all"], "providers": tables})
+    assert getattr(settings.for_provider("lab"), field) == value["lab"]
+    for name in ("plain", "another"):
+        assert settings.for_provider(name) == PerProvider.model_validate({field: value["all"]})
+
+
+def test_a_providers_conformance_counts_from_its_table_then_from_the_table_of_all() -> None:
+    settings = Settings(
+        conformance="observe",
+        provider_conformance={"lab": "repair", "groq": "repair"},
+        providers={"lab": ProviderSettings(conformance="enforce")},
+    )
+    modes = [settings.for_provider(name).conformance for name in ("lab", "groq", "openai")]
+    assert modes == ["enforce", "repair", "observe"]
+
+
+@pytest.mark.parametrize("field", PerProvider.model_fields)
+def test_a_table_has_the_bounds_of_the_setting(field: str) -> None:
+    for model in (Settings, ProviderSettings):
+        with pytest.raises(ValidationError):
+            model.model_validate({field: -1})

@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
-from ai_gateway.conform.reply import exact_json, mend
-from ai_gateway.conform.rules import Known
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.objects import ReplyContext
+from ai_gateway.conform.reply import exact_json, repair
+from ai_gateway.conform.rules import FINISH_WITH_CALLS, Rule
 from ai_gateway.conform.tool_calls import made_call_id
 from ai_gateway.conform.whole import conform_choices
+from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.stream import Item
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamError, UpstreamInvalidResponse
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.openai.policies import SAME_WIRE
 from gateway_contract.openai import models
 
 REPLIES: list[type[BaseModel]] = [
@@ -29,11 +35,12 @@ KEYS = [
     "finish_reason", "logprobs", "tool_calls", "function", "name", "arguments", "type", "data", "embedding", "text",
     "prompt_tokens", "completion_tokens", "total_tokens", "owned_by", "system_fingerprint", "own",
 ]  # fmt: skip
-KNOWN = Known(model="asked-model", request_id="r-1")
+KNOWN = ReplyContext(model="asked-model", request_id="r-1")
 
 
 def mended[Model: BaseModel](model: type[Model], value: object) -> tuple[Model, list[str]]:
-    return mend(model, value, KNOWN)
+    made, rules = repair(model, value, KNOWN)
+    return made, [rule.name for rule in rules]
 
 
 def reply(**change: Any) -> dict[str, Any]:
@@ -144,13 +151,8 @@ CALL = {"id": "call_9", "type": "function", "function": {"name": "f", "arguments
             lambda made: made["choices"][0]["finish_reason"] == "stop",
         ),
         (
-            {"choices": [message(tool_calls=[CALL])]},
-            ["finish-with-calls"],
-            lambda made: made["choices"][0]["finish_reason"] == "tool_calls",
-        ),
-        (
             {"choices": [{**message(tool_calls=[{"function": {"name": "f", "arguments": {"a": 1}}}])}]},
-            ["spell-arguments", "fill-tool-call-id", "fill-tool-call-type", "finish-with-calls"],
+            ["spell-arguments", "fill-tool-call-id", "fill-tool-call-type"],
             lambda made: (
                 said(made)["tool_calls"]
                 == [
@@ -189,9 +191,13 @@ def said(made: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("change", [{"id": None}, {"system_fingerprint": None}])
 def test_enforce_refuses_what_repair_would_mend(change: dict[str, Any]) -> None:
     value = {**reply(choices=[choice()]), **change}
+    attempt = Attempt(Call("any", "r"))
+    conformer = Conformer(Provider("lab", SAME_WIRE, conformance="enforce"), attempt, "m")
     with pytest.raises(UpstreamInvalidResponse):
-        mend(models.CreateChatCompletionResponse, value, KNOWN, "enforce")
-    assert mend(models.CreateChatCompletionResponse, reply(choices=[choice()]), KNOWN, "enforce")[1] == []
+        conformer.item(models.CreateChatCompletionResponse, json.dumps(value).encode())
+    exact = json.dumps(reply(choices=[choice()])).encode()
+    assert conformer.item(models.CreateChatCompletionResponse, exact).raw == exact
+    assert attempt.notes.repairs == set()
 
 
 def test_a_list_of_models_is_filled_in_without_making_up_dates() -> None:
@@ -284,11 +290,23 @@ def test_choices_of_a_whole_reply_have_places_of_their_own(
     indexes: list[int], expected: list[int], rules: list[str]
 ) -> None:
     made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[choice(index=at) for at in indexes]))
-    made, repairs = conform_choices(made)
-    assert ([one.index for one in made.choices], repairs) == (expected, rules)
+    reports: list[str] = []
+
+    def report(rule: Rule) -> None:
+        reports.append(rule.name)
+
+    made = conform_choices(Item(made), made, report).model
+    assert ([one.index for one in made.choices], reports) == (expected, rules)
+
+
+def test_a_whole_reply_with_calls_ends_with_them() -> None:
+    made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[message(tool_calls=[CALL])]))
+    reports: list[Rule] = []
+    made = conform_choices(Item(made), made, reports.append).model
+    assert (made.choices[0].finish_reason, reports) == ("tool_calls", [FINISH_WITH_CALLS])
 
 
 def test_a_whole_reply_has_a_choice() -> None:
     made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[]))
     with pytest.raises(UpstreamInvalidResponse, match="without a choice"):
-        conform_choices(made)
+        conform_choices(Item(made), made, lambda _: None)

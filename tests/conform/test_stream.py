@@ -9,9 +9,16 @@ import anyio
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.continuations import Continuations
+from ai_gateway.conform.rules import Rule
 from ai_gateway.conform.stream import StreamState, conform_stream, prompt_count
+from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.stream import DONE, Done, Item, Packet, Verbatim
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.openai.policies import SAME_WIRE
 from gateway_contract.openai import models
 
 Chunk = models.CreateChatCompletionStreamResponse
@@ -50,10 +57,17 @@ def run(
             yield Chunk.model_validate(value, strict=True)
 
     async def drive() -> None:
-        state = StreamState[Chunk](choices, include_usage=usage, report=reports.append)
+        provider = Provider("lab", SAME_WIRE, conformance="observe" if observe else "repair")
+        conformer = Conformer(provider, Attempt(Call("any", "r")), "m")
+
+        def report(rule: Rule) -> None:
+            reports.append(rule.name)
+
+        state = StreamState[Chunk](choices, include_usage=usage, report=report)
         try:
-            async for item in conform_stream(upstream(), state, observe=observe):
-                sent.append(json.loads(to_json(item)))  # noqa: PERF401 - what came before a failure counts
+            async for item in conform_stream(upstream(), Chunk, state, conformer):
+                assert isinstance(item, Item)
+                sent.append(json.loads(to_json(item.model)))
         except GatewayError as error:
             failure.append(error)
 
@@ -78,15 +92,32 @@ def test_the_role_is_in_the_first_delta_of_each_choice() -> None:
 
 
 def test_a_choice_finishes_once_and_says_nothing_after() -> None:
-    sent, rules, error = run([*GOOD, chunk(said(finish="stop")), chunk(said(content="more"))])
+    sent, rules, error = run([*GOOD, chunk(said(finish="stop")), chunk(said(role="assistant", content=""))])
     assert (sent, error) == (GOOD, None)
     assert rules == ["finish-once", "finish-once"]
 
 
-def test_a_choice_that_was_not_asked_for_is_left_out() -> None:
-    sent, rules, _ = run([GOOD[0], chunk(said(content="x"), said(1, content="y")), GOOD[2]])
+def test_an_empty_choice_that_was_not_requested_is_removed() -> None:
+    sent, rules, _ = run([GOOD[0], chunk(said(content="x"), said(1, content="")), GOOD[2]])
     assert [choice["index"] for each in sent for choice in each["choices"]] == [0, 0, 0]
     assert rules == ["drop-unknown-choice"]
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["after its end", "not requested"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"content": "more"},
+        {"refusal": "no"},
+        {"reasoning_content": "hm"},
+        {"tool_calls": [call(id="a", function={"name": "f"})]},
+    ],
+    ids=lambda content: next(iter(content)),
+)
+def test_content_that_has_no_place_is_an_error_and_never_lost(at: int, content: dict[str, Any]) -> None:
+    sent, rules, error = run([*GOOD, chunk(said(at, **content))])
+    assert (sent, rules) == (GOOD, [])
+    assert isinstance(error, UpstreamInvalidResponse)
 
 
 def test_id_model_and_time_stay_those_of_the_first_chunk() -> None:
@@ -105,10 +136,12 @@ def test_usage_comes_last_and_alone_if_it_was_asked_for(finish: dict[str, Any] |
 
 
 @pytest.mark.parametrize("stream", [[*GOOD, chunk(usage=USAGE)], [*GOOD[:2], chunk(said(finish="stop"), usage=USAGE)]])
-def test_usage_that_was_not_asked_for_is_left_out_and_said_so(stream: list[dict[str, Any]]) -> None:
+def test_usage_that_was_not_requested_is_hidden(stream: list[dict[str, Any]]) -> None:
     sent, rules, _ = run(stream)
-    assert sent == GOOD
-    assert rules == ["drop-usage"]
+    assert (sent, rules) == (GOOD, [])
+    nulls = [{**each, "usage": None} for each in stream if "usage" not in each]
+    sent, rules, _ = run([*nulls, *(each for each in stream if "usage" in each)])
+    assert (sent, rules) == (GOOD, []), "nor is the null that upstreams send where it was requested"
 
 
 def test_usage_that_never_came_is_not_made_up() -> None:
@@ -179,7 +212,7 @@ def test_to_observe_is_to_change_nothing_and_report_all() -> None:
     odd = [chunk(said(content="a")), chunk(said(finish="stop"), usage=USAGE)]
     sent, rules, error = run(odd, observe=True)
     assert (sent, error) == (odd, None)
-    assert rules == ["fill-role", "drop-usage"]
+    assert rules == ["fill-role"]
 
 
 CALLS = st.lists(
@@ -213,6 +246,7 @@ CHUNKS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(st.lists(CHUNKS, max_size=8), st.booleans())
 def test_whatever_comes_in_what_goes_out_is_legal(chunks: list[dict[str, Any]], usage: bool) -> None:
@@ -316,3 +350,74 @@ def test_calls_that_share_an_index_are_kept_apart(calls: list[dict[str, Any]], e
     assert error is None
     assert put_together(sent) == expected
     assert sent[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def text(inside: str, choice: int = 0, **more: Any) -> bytes:
+    """An event as upstreams send it that were asked for usage: null until it comes."""
+    piece = chunk({"index": choice, "delta": {"content": inside, **more}, "finish_reason": None}, usage=None)
+    return json.dumps(piece, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+FINISH = json.dumps(chunk(said(finish="stop"), usage=None), separators=(",", ":")).encode()
+COUNTED = json.dumps(chunk(usage=USAGE), separators=(",", ":")).encode()
+INSIDES = st.text('ab"\\ é\u2028{}[],:', max_size=12) | st.just('x,"usage":null')
+
+
+async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> list[Any]:
+    """The JSON of every chunk that leaves, with events relayed as bytes where they may be, or all of them parsed."""
+    conformer = Conformer(Provider("lab", SAME_WIRE), Attempt(Call("any", "r")), "m")
+    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report)
+
+    async def upstream() -> AsyncGenerator[Packet | Done]:
+        for events in packets:
+            yield Packet(events)
+        yield DONE
+
+    sent: list[Any] = []
+    async for item in conform_stream(upstream(), Chunk, state, conformer, Continuations() if relays else None):
+        if isinstance(item, Verbatim):
+            sent += map(json.loads, item.items)
+        else:
+            sent.append(json.loads(item.raw or to_json(item.model)))
+    return sent
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(INSIDES, max_size=5), max_size=5), st.booleans())
+def test_what_is_relayed_as_bytes_is_what_would_have_been_parsed(insides: list[list[str]], usage: bool) -> None:
+    packets = [
+        [text("", role="assistant")],
+        *[[text(inside) for inside in each] for each in insides],
+        [FINISH, COUNTED],
+    ]
+
+    async def both() -> tuple[list[Any], list[Any]]:
+        ways = [await relayed(packets, usage=usage, relays=relays) for relays in (True, False)]
+        return ways[0], ways[1]
+
+    fast, slow = anyio.run(both)
+    assert fast == slow
+    assert all(("usage" in each) is usage for each in fast)
+
+
+def test_events_that_only_continue_a_text_are_relayed_as_bytes() -> None:
+    events = [text("", role="assistant"), *(text(str(at)) for at in range(50)), FINISH, COUNTED]
+    sent: list[int] = []
+
+    async def count() -> None:
+        conformer = Conformer(Provider("lab", SAME_WIRE), Attempt(Call("any", "r")), "m")
+        state = StreamState[Chunk](1, include_usage=False, report=conformer.report)
+
+        async def upstream() -> AsyncGenerator[Packet | Done]:
+            yield Packet(events)
+
+        sent.extend(
+            [
+                len(item.items) if isinstance(item, Verbatim) else 0
+                async for item in conform_stream(upstream(), Chunk, state, conformer, Continuations())
+            ]
+        )
+
+    anyio.run(count)
+    assert sum(sent) >= 45
+    assert len(sent) <= 6

@@ -11,8 +11,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import Settings
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 
 KEY = "fuzz-key"
 type Reply = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -142,10 +142,10 @@ def _kept(sent: list[Message]) -> Callable[[Message], Awaitable[None]]:
 
 
 def main() -> None:
-    fault, port = sys.argv[1], int(sys.argv[2])
+    fault, listener = sys.argv[1], int(sys.argv[2])
     given: dict[str, Any] = {"allowed_api_keys": [KEY], "log_level": "error"}
-    app = Spoiled(get_app(Settings(**given)), fault)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", ws="none")
+    app = Spoiled(build(read_configuration(**given)).asgi, fault)
+    uvicorn.run(app, fd=listener, log_level="error", ws="none")
 
 
 if __name__ == "__main__":

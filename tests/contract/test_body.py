@@ -3,15 +3,24 @@
 import asyncio
 import json
 import time
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
-from ai_gateway.contract.budget import BodyRoom, Share
+from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientGone
-from ai_gateway.errors import InvalidRequest, MissingParameter, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from ai_gateway.errors import (
+    InvalidRequest,
+    MissingParameter,
+    Overloaded,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 from gateway_contract.openai import models
 
 LIMITS = BodyLimits(max_bytes=64, timeout_s=0.2)
@@ -37,7 +46,7 @@ def parts(*bodies: bytes) -> Sent:
 
 @pytest.mark.anyio
 async def test_a_body_in_parts_is_put_together() -> None:
-    assert await read_bytes(JSON, parts(b'{"a"', b":1", b"}"), LIMITS, Share(LIMITS.room)) == b'{"a":1}'
+    assert await read_bytes(JSON, parts(b'{"a"', b":1", b"}"), LIMITS, Allocation(LIMITS.budget)) == b'{"a":1}'
 
 
 @pytest.mark.anyio
@@ -51,7 +60,7 @@ async def test_a_body_in_parts_is_put_together() -> None:
     ],
 )
 async def test_json_by_any_honest_name_is_taken(headers: dict[str, str]) -> None:
-    assert await read_bytes(headers, parts(b"{}"), LIMITS, Share(LIMITS.room)) == b"{}"
+    assert await read_bytes(headers, parts(b"{}"), LIMITS, Allocation(LIMITS.budget)) == b"{}"
 
 
 @pytest.mark.anyio
@@ -68,34 +77,34 @@ async def test_json_by_any_honest_name_is_taken(headers: dict[str, str]) -> None
 )
 async def test_anything_else_is_415_before_a_byte_is_read(headers: dict[str, str]) -> None:
     with pytest.raises(UnsupportedMediaType):
-        await read_bytes(headers, Sent(), LIMITS, Share(LIMITS.room))
+        await read_bytes(headers, Sent(), LIMITS, Allocation(LIMITS.budget))
 
 
 @pytest.mark.anyio
 async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     with pytest.raises(PayloadTooLarge) as caught:
-        await read_bytes({**JSON, "content-length": "65"}, Sent(), LIMITS, Share(LIMITS.room))
+        await read_bytes({**JSON, "content-length": "65"}, Sent(), LIMITS, Allocation(LIMITS.budget))
     assert caught.value.headers["connection"] == "close"
 
 
 @pytest.mark.anyio
 async def test_a_body_that_grows_too_large_is_cut() -> None:
     with pytest.raises(PayloadTooLarge):
-        await read_bytes(JSON, parts(b"x" * 40, b"x" * 40, b"x"), LIMITS, Share(LIMITS.room))
+        await read_bytes(JSON, parts(b"x" * 40, b"x" * 40, b"x"), LIMITS, Allocation(LIMITS.budget))
 
 
 @pytest.mark.anyio
 async def test_a_body_that_stalls_is_given_up() -> None:
     with pytest.raises(RequestTimeout):
         await read_bytes(
-            JSON, Sent({"type": "http.request", "body": b"{", "more_body": True}), LIMITS, Share(LIMITS.room)
+            JSON, Sent({"type": "http.request", "body": b"{", "more_body": True}), LIMITS, Allocation(LIMITS.budget)
         )
 
 
 @pytest.mark.anyio
 async def test_a_client_that_leaves_is_not_answered() -> None:
     with pytest.raises(ClientGone):
-        await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS, Share(LIMITS.room))
+        await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS, Allocation(LIMITS.budget))
 
 
 @pytest.mark.parametrize(
@@ -249,18 +258,21 @@ def test_numbers_that_overflow_are_refused(number: str) -> None:
 
 
 ROOMY = 32 * 2**20
+# How many bytes of room there are for each of the body: for all values that it could have, or for those it has.
+PLENTY, SCARCE = 1_000, 62
 
 
-async def weight(body: bytes) -> float:
+async def weight(body: bytes, spare: int) -> float:
     """How many times its bytes a body takes of the room."""
-    limits = BodyLimits(max_bytes=ROOMY, timeout_s=5, room=BodyRoom(100 * ROOMY))
-    share = Share(limits.room)
-    await read_bytes(JSON, parts(body), limits, share)
-    assert limits.room.held == share.size
-    return share.size / len(body)
+    limits = BodyLimits(max_bytes=ROOMY, timeout_s=5, budget=ByteBudget(spare * len(body)))
+    allocation = Allocation(limits.budget)
+    parse_json(await read_bytes(JSON, parts(body), limits, allocation), allocation)
+    assert limits.budget.used == allocation.size
+    return allocation.size / len(body)
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("spare", [PLENTY, SCARCE])
 @pytest.mark.parametrize("size", [3_000, 60_000, 600_000])
 @pytest.mark.parametrize(
     "value",
@@ -268,32 +280,72 @@ async def weight(body: bytes) -> float:
         b'{"role":"user","content":""},',
         b"{},",
         b"0,",
-        b"[" * 200 + b"]" * 200 + b",",
-        b'{"a":' * 100 + b"1" + b"}" * 100,
+        b"[" * 190 + b"]" * 190 + b",",
+        b'{"a":' * 100 + b"1" + b"}" * 100 + b",",
     ],
     ids=["messages", "objects", "numbers", "lists in lists", "objects in objects"],
 )
-async def test_many_values_weigh_far_more_than_their_bytes(value: bytes, size: int) -> None:
-    assert await weight(b"[" + value * (size // len(value)) + b"0]") > 5
+async def test_many_values_weigh_far_more_than_their_bytes(value: bytes, size: int, spare: int) -> None:
+    assert await weight(b"[" + value * (size // len(value)) + b"0]", spare) > 5
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("spare", [PLENTY, SCARCE])
 @pytest.mark.parametrize(
     "text",
     ["12,7,,[3],{}\n", 'he said "a, b", then \\', "\\", '"', ",", "\u00e4,"],
     ids=["table", "quotes", "backslashes", "only quotes", "only commas", "accents"],
 )
-async def test_what_a_text_holds_weighs_no_more_than_its_bytes(text: str) -> None:
+async def test_what_a_text_holds_weighs_no_more_than_its_bytes(text: str, spare: int) -> None:
     messages = [{"role": "user", "content": text * 100_000}] * 3
-    assert await weight(json.dumps({"model": "m", "messages": messages}).encode()) < 1.01
+    assert await weight(json.dumps({"model": "m", "messages": messages}).encode(), spare) < 1.01
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("spare", [PLENTY, SCARCE])
 @pytest.mark.parametrize(
-    "piece", [b'"', b'\\"', b'"\\', b'"",', b'"a,', b"\\", b",", b"["], ids=lambda piece: piece.decode()
+    "piece", [b'"', b'\\"', b'"\\', b'"",', b'"a,', b"\\", b",", b"[", b"a"], ids=lambda piece: piece.decode()
 )
-async def test_weighing_takes_no_longer_than_the_bytes_do(piece: bytes) -> None:
-    body = b'{"a":"' + piece * (4 * 2**20 // len(piece))
+@pytest.mark.parametrize("end", [b"", b'"}'], ids=["cut", "whole"])
+async def test_weighing_takes_no_longer_than_the_bytes_do(piece: bytes, end: bytes, spare: int) -> None:
+    body = b'{"a":"' + piece * (4 * 2**20 // len(piece)) + end
     started = time.process_time()
-    await weight(body)
+    with suppress(InvalidRequest):
+        await weight(body, spare)
     assert time.process_time() - started < 1  # quadratic, it would take hours
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("spare", [1, 3, 20])
+async def test_values_that_there_is_no_room_for_are_refused_before_they_are_made(spare: int) -> None:
+    body = b"[" + b"{}," * 100_000 + b"0]"
+    budget = ByteBudget(spare * len(body))
+    other, allocation = Allocation(budget), Allocation(budget)
+    other.charge(1)
+    raw = await read_bytes(JSON, parts(body), BodyLimits(ROOMY, 5, budget=budget), allocation) if spare > 1 else body
+    with pytest.raises(Overloaded):
+        parse_json(raw, allocation)
+    allocation.release()
+    other.release()
+    assert budget.used == 0
+    parse_json(raw, allocation)  # alone it has all the room
+    assert budget.used == budget.limit
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.integers() | st.text(st.sampled_from('a,[{"\\'), max_size=20),
+        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=5),
+        max_leaves=60,
+    )
+)
+def test_values_that_are_not_parsed_are_counted_high_rather_than_low(value: object) -> None:
+    def values(of: object) -> int:
+        inner = of.values() if isinstance(of, dict) else of if isinstance(of, list) else ()
+        return 1 + sum(map(values, inner))
+
+    raw = json.dumps([value, "x" * 3_000]).encode()
+    budget = ByteBudget(len(raw) * SCARCE)
+    allocation = Allocation(budget)
+    parse_json(raw, allocation)
+    assert values([value, ""]) - 1 <= allocation.size / 64 <= 2 * values([value, ""])

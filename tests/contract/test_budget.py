@@ -2,7 +2,7 @@
 
 import pytest
 
-from ai_gateway.contract.budget import Admission, BodyRoom, Share
+from ai_gateway.contract.budget import Admission, Allocation, BudgetExceeded, ByteBudget
 from ai_gateway.errors import Overloaded
 
 
@@ -17,29 +17,44 @@ def test_only_so_many_are_inside_at_once_and_a_failure_gives_its_place_back() ->
     assert admission.inside == 0
 
 
-def test_bodies_share_the_room_and_give_it_back() -> None:
-    room = BodyRoom(10)
-    first, second = Share(room), Share(room)
-    first.take(6)
-    second.take(3)
-    for refused in (second.expect, second.take):
+def test_what_is_charged_is_in_use_until_it_is_released() -> None:
+    budget = ByteBudget(10)
+    budget.charge(6)
+    budget.charge(4)
+    assert not budget.exceeded
+    with pytest.raises(BudgetExceeded):
+        budget.charge(1)
+    assert (budget.used, budget.exceeded, budget.fits(0), budget.fits(1)) == (10, True, True, False)
+    budget.release(3)
+    budget.charge(3)
+    assert budget.used == 10
+
+
+def test_bodies_share_the_budget_and_give_it_back() -> None:
+    budget = ByteBudget(10)
+    first, second = Allocation(budget), Allocation(budget)
+    first.charge(6)
+    second.charge(3)
+    assert (second.fits(1), second.fits(2)) == (True, False)
+    for refused in (second.reserve, second.charge):
         with pytest.raises(Overloaded, match="request bodies"):
             refused(2)
-    assert room.held == 9
-    first.leave()
-    second.take(2)
-    second.leave()
-    second.leave()
-    assert room.held == 0
+    second.reserve(1)
+    assert budget.used == 9
+    first.release()
+    second.charge(2)
+    second.release()
+    second.release()
+    assert budget.used == 0
 
 
-def test_what_weighs_more_than_all_the_room_has_it_when_it_is_alone() -> None:
-    room = BodyRoom(10)
-    heavy, light = Share(room), Share(room)
-    heavy.take(4)
-    light.take(1)
+def test_what_needs_more_than_all_of_the_budget_has_it_when_it_is_alone() -> None:
+    budget = ByteBudget(10)
+    heavy, light = Allocation(budget), Allocation(budget)
+    heavy.charge(4)
+    light.charge(1)
     with pytest.raises(Overloaded):
-        heavy.weigh(1000)
-    light.leave()
-    heavy.weigh(1000)
-    assert room.held == 10
+        heavy.charge_at_most(1000)
+    light.release()
+    heavy.charge_at_most(1000)
+    assert budget.used == 10

@@ -1,14 +1,13 @@
 """Any header with any value: never a failure of ours, never another route, never a line of its own in the log."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.contract.raw_cases import GOOD, request
-from tests.contract.test_raw_bytes import Answer, talk
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
+from tests.support.raw_http import Answer, talk
 
 KNOWN = [
     *("accept", "accept-encoding", "accept-language", "authorization", "api-key", "x-api-key", "cookie", "origin"),
@@ -41,9 +40,8 @@ HEADERS = st.lists(st.tuples(NAMES, VALUES), min_size=1, max_size=4)
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[LiveGateway]:
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, BODY_TIMEOUT_S="1", CORS_ORIGINS="https://app.example.com") as live:
-        yield live
+def guarded(gateway_for: SharedGateways) -> LiveGateway:
+    return gateway_for(BODY_TIMEOUT_S="1", CORS_ORIGINS="https://app.example.com")
 
 
 def send(live: LiveGateway, headers: list[tuple[str, str]], key: str | None) -> Answer | None:

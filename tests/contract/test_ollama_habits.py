@@ -8,8 +8,9 @@ import httpx2
 import pytest
 
 from tests.contract.raw_cases import request
-from tests.contract.test_raw_bytes import talk
-from tests.support.gateway import TEST_KEY, LiveGateway
+from tests.support.client import client_of
+from tests.support.gateway import LiveGateway
+from tests.support.raw_http import talk
 
 type Json = dict[str, Any]
 
@@ -29,8 +30,8 @@ METRICS = {
 def ask(gateway: LiveGateway, asked: str, body: object = None, **headers: str) -> httpx2.Response:
     method, path = asked.split()
     content = body if isinstance(body, str) or body is None else json.dumps(body)
-    sent = {"authorization": f"Bearer {TEST_KEY}", **headers}
-    return httpx2.request(method, f"{gateway.base_url}{path}", content=content, headers=sent, timeout=20)
+    with client_of(gateway) as client:
+        return client.request(method, path, content=content, headers=headers)
 
 
 def lines(reply: httpx2.Response) -> list[Json]:

@@ -1,20 +1,18 @@
 """Bad bytes on Ollama's wire: refused in its words, and what its own server does not mind is no reason to refuse."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from tests.contract.ollama_raw_cases import BODIES, CHAT, ROWS, good
 from tests.contract.raw_cases import CANARY, LIMIT, Row, request
-from tests.contract.test_raw_bytes import Answer, talk
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.gateway import LiveGateway, SharedGateways
+from tests.support.raw_http import Answer, talk
 
 
 @pytest.fixture(scope="module")
-def strict_gateway() -> Iterator[LiveGateway]:
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, REQUEST_MAX_SIZE=str(LIMIT), BODY_TIMEOUT_S="1") as live:
-        yield live
+def strict_gateway(gateway_for: SharedGateways) -> LiveGateway:
+    return gateway_for(REQUEST_MAX_SIZE=str(LIMIT), BODY_TIMEOUT_S="1")
 
 
 def judge(row: Row, answer: Answer | None) -> None:

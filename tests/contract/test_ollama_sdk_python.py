@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import ollama
@@ -11,9 +11,7 @@ from pydantic import BaseModel
 
 from tests.support.gateway import LiveGateway
 from tests.support.ollama_client import Client, close, collect, connect, lines, refusal, settle
-from tests.support.ollama_targets import CUSTOM, TARGETS, Target, running_upstreams
-
-pytestmark = pytest.mark.anyio
+from tests.support.ollama_targets import CUSTOM, TARGETS, Target
 
 ASK = [{"role": "user", "content": "Tell me about the tides, please."}]
 TOOL_ASK = [{"role": "user", "content": "Use get_weather for Oslo."}]
@@ -43,22 +41,23 @@ class Report(BaseModel):
     waves: list[Wave]
 
 
-@pytest.fixture(scope="module")
-def upstreams() -> Iterator[LiveGateway]:
-    with running_upstreams() as live:
-        yield live
+# Both clients of the SDK once; what answers there makes no difference to it.
+@pytest.fixture(params=[*(("sync", name) for name in TARGETS), ("async", "custom")], ids="-".join)
+def used(request: pytest.FixtureRequest) -> tuple[str, str]:
+    kind, name = request.param
+    return kind, name
 
 
-@pytest.fixture(params=TARGETS)
-def target(request: pytest.FixtureRequest) -> Target:
-    return TARGETS[request.param]
+@pytest.fixture
+def target(used: tuple[str, str]) -> Target:
+    return TARGETS[used[1]]
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture
 async def client(
-    request: pytest.FixtureRequest, target: Target, gateway: LiveGateway, upstreams: LiveGateway
+    used: tuple[str, str], target: Target, gateway: LiveGateway, beside_ollama: LiveGateway
 ) -> AsyncIterator[Client]:
-    made = connect(request.param, gateway if target is CUSTOM else upstreams)
+    made = connect(used[0], gateway if target is CUSTOM else beside_ollama)
     yield made
     await close(made)
 

@@ -6,8 +6,7 @@ import enum
 import json
 import math
 import struct
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
 from typing import Any, cast
 
 import openai
@@ -16,9 +15,8 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolUnionParam
 from pydantic import BaseModel
 
-from tests.support.behaviours import behave
 from tests.support.gateway import TEST_KEY, LiveGateway
-from tests.support.upstream import running_upstream
+from tests.support.upstream import Upstream
 
 type Client = OpenAI | AsyncOpenAI
 
@@ -102,9 +100,13 @@ async def opened(
             yield async_client
 
 
-@pytest.fixture(params=["sync", "async"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+BOTH_KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
+"""For a test of each way in which the two clients differ; for all else one of them is enough."""
+
+
+@pytest.fixture
+def kind() -> str:
+    return "sync"
 
 
 @pytest.fixture(params=["/custom/v1", "/v1"], ids=["at its provider", "by model"])
@@ -121,6 +123,7 @@ async def client(kind: str, gateway: LiveGateway) -> AsyncIterator[Client]:
 # -- chat --
 
 
+@BOTH_KINDS
 async def test_a_chat_is_answered_at_both_doors(kind: str, door: str, gateway: LiveGateway) -> None:
     async with opened(kind, gateway, door) as client:
         done = await settle(client.chat.completions.create(model=MODEL, messages=ASK))
@@ -143,6 +146,7 @@ async def test_the_same_request_has_the_same_answer_and_another_has_another(clie
     assert first.choices[0].message.content != other.choices[0].message.content
 
 
+@BOTH_KINDS
 async def test_a_streamed_chat_is_the_whole_answer_in_pieces(kind: str, door: str, gateway: LiveGateway) -> None:
     async with opened(kind, gateway, door) as client:
         whole = await settle(client.chat.completions.create(model=MODEL, messages=ASK))
@@ -167,6 +171,7 @@ async def test_usage_comes_last_and_only_when_asked(client: Client) -> None:
     assert all(chunk.usage is None and chunk.choices for chunk in chunks[:-1])
 
 
+@BOTH_KINDS
 async def test_the_stream_helper_gathers_the_whole_answer(client: Client) -> None:
     whole = await settle(client.chat.completions.create(model=MODEL, messages=ASK))
     if isinstance(client, OpenAI):
@@ -335,12 +340,9 @@ async def test_streamed_tool_calls_add_up_to_valid_arguments(client: Client) -> 
 async def test_the_stream_helper_parses_tool_calls(client: Client) -> None:
     tools = [openai.pydantic_function_tool(Wave, name="measure")]
     ask: Any = {"model": MODEL, "messages": ASK, "tools": tools, "tool_choice": "required"}
-    if isinstance(client, OpenAI):
-        with client.chat.completions.stream(**ask) as stream:
-            final = stream.get_final_completion()
-    else:
-        async with client.chat.completions.stream(**ask) as async_stream:
-            final = await async_stream.get_final_completion()
+    assert isinstance(client, OpenAI)
+    with client.chat.completions.stream(**ask) as stream:
+        final = stream.get_final_completion()
     calls = final.choices[0].message.tool_calls or []
     assert isinstance(calls[0].function.parsed_arguments, Wave)
 
@@ -355,12 +357,9 @@ async def test_parse_gives_an_instance_of_the_model(client: Client) -> None:
 
 async def test_a_streamed_structured_answer_parses_too(client: Client) -> None:
     ask: Any = {"model": MODEL, "messages": ASK, "response_format": Report}
-    if isinstance(client, OpenAI):
-        with client.chat.completions.stream(**ask) as stream:
-            final = stream.get_final_completion()
-    else:
-        async with client.chat.completions.stream(**ask) as async_stream:
-            final = await async_stream.get_final_completion()
+    assert isinstance(client, OpenAI)
+    with client.chat.completions.stream(**ask) as stream:
+        final = stream.get_final_completion()
     assert isinstance(final.choices[0].message.parsed, Report)
 
 
@@ -409,6 +408,7 @@ async def test_a_completion_stream_ends_with_usage_when_asked(client: Client) ->
 # -- embeddings --
 
 
+@BOTH_KINDS
 async def test_embeddings_are_the_same_as_base64_and_as_floats(kind: str, door: str, gateway: LiveGateway) -> None:
     async with opened(kind, gateway, door) as client:
         coded = await settle(client.embeddings.create(model=MODEL, input="the sea"))
@@ -561,6 +561,7 @@ async def test_parsed_replies_carry_a_request_id_of_their_own(client: Client) ->
     assert chat._request_id != vectors._request_id
 
 
+@BOTH_KINDS
 async def test_a_raw_stream_has_its_headers_and_ends_with_one_done(client: Client) -> None:
     ask: Any = {"model": MODEL, "messages": ASK, "stream": True}
     if isinstance(client, OpenAI):
@@ -582,12 +583,10 @@ async def test_the_sdk_retries_as_often_as_it_was_told(kind: str, gateway: LiveG
     async with opened(kind, gateway, max_retries=1) as client:
         raw = await settle(client.chat.completions.with_raw_response.create(model=MODEL, messages=ASK))
         assert raw.retries_taken == 0
-        started = time.monotonic()
         with pytest.raises(openai.InternalServerError) as caught:
             await settle(client.chat.completions.create(model="fault-500", messages=ASK))
     assert caught.value.request is not None
     assert caught.value.request.headers["x-stainless-retry-count"] == "1"
-    assert time.monotonic() - started < 10
 
 
 async def test_a_slow_answer_runs_into_the_clients_timeout(kind: str, gateway: LiveGateway) -> None:
@@ -596,6 +595,7 @@ async def test_a_slow_answer_runs_into_the_clients_timeout(kind: str, gateway: L
             await settle(client.chat.completions.create(model="fault-slow", messages=ASK))
 
 
+@BOTH_KINDS
 async def test_a_stream_that_is_left_leaves_the_gateway_well(client: Client) -> None:
     for _ in range(2):
         if isinstance(client, OpenAI):
@@ -613,16 +613,11 @@ async def test_a_stream_that_is_left_leaves_the_gateway_well(client: Client) -> 
 # -- the yardstick itself --
 
 
-@pytest.fixture(scope="module")
-def well_behaved() -> Iterator[str]:
-    with running_upstream(behave) as upstream:
-        yield upstream.url
-
-
-async def test_the_fault_upstream_satisfies_the_sdk_by_itself(kind: str, well_behaved: str) -> None:
+@BOTH_KINDS
+async def test_the_fault_upstream_satisfies_the_sdk_by_itself(kind: str, upstream: Upstream) -> None:
     """What the fault suite takes for good must be good without the gateway."""
     made = OpenAI if kind == "sync" else AsyncOpenAI
-    client: Client = made(base_url=well_behaved, api_key="unused", max_retries=0)
+    client: Client = made(base_url=upstream.url, api_key="unused", max_retries=0)
     whole = await settle(client.chat.completions.create(model=MODEL, messages=ASK))
     chunks = await drain(client.chat.completions.create(model=MODEL, messages=ASK, stream=True))
     vectors = await settle(client.embeddings.create(model=MODEL, input=["a", "b"]))

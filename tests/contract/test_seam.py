@@ -14,7 +14,7 @@ import pytest
 
 from scripts.contract.documents import Json, read, resolve, schema_ref, to_yaml
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEEDED = ("src", "generated", "spec", "scripts", "pyproject.toml")
@@ -99,7 +99,7 @@ def python(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
 

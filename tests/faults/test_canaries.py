@@ -16,26 +16,22 @@ from typing import Any
 import httpx2
 import pytest
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import load
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import configure
+from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.providers.custom.faults import FAULTS
 from tests.support.behaviours import TABLE, behave
-from tests.support.gateway import LiveGateway, run_cli, running_gateway
+from tests.support.client import BODIES, NO_CERTIFICATES
+from tests.support.command import run_command
+from tests.support.gateway import IMPATIENT, LiveGateway, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
-pytestmark = pytest.mark.anyio
 CLIENT = "ck-Zq7Vb2xM9LwT4pRd8KsY1nHf"
 KEY = {"authorization": f"Bearer {CLIENT}"}
 INTRUDER = "ik-Hn5Jc8yD3QvB6tWz2XgP9mLa"
 PROVIDER = "pk-Uf4Rk6eS1NoC7hXj3GbT5vYi"
 # Refusals that quote the key they were sent: all of it, or as much as real ones do.
 QUOTED = {f"quote-{status}": status for status in (400, 401, 403, 404, 422, 429, 500, 503)}
-IMPATIENT = dict.fromkeys(("REQUEST_TIMEOUT_S", "STREAM_IDLE_TIMEOUT_S", "CONNECT_TIMEOUT_S"), "1")
-BODIES: dict[str, dict[str, Any]] = {
-    "chat/completions": {"messages": [{"role": "user", "content": "hello"}]},
-    "completions": {"prompt": "hello"},
-    "embeddings": {"input": "hello"},
-}
 # Those that go on until somebody leaves, or until 64 MB are read: one after the other, and a look at each.
 ENDLESS = {"endless-body", "flood", "stream-giant-line", "drip"}
 LOOK_BYTES, LOOK_S = 256 * 1024, 1.0
@@ -104,7 +100,8 @@ def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
 @pytest.fixture
 async def http(gateway: LiveGateway) -> AsyncIterator[httpx2.AsyncClient]:
     limits = httpx2.Limits(max_connections=40)
-    async with httpx2.AsyncClient(base_url=gateway.base_url, timeout=60, limits=limits, trust_env=False) as client:
+    options: Any = {"limits": limits, "trust_env": False, "verify": NO_CERTIFICATES}
+    async with httpx2.AsyncClient(base_url=gateway.base_url, timeout=60, **options) as client:
         yield client
 
 
@@ -200,7 +197,9 @@ async def test_a_request_that_holds_keys_in_its_fields_does_not_log_them(
     [{"SERVICE_PORT": "no"}, {"OPENAI_BASE_URL": "ftp://x"}, {"LOG_LEVEL": PROVIDER}, {"ALLOW_ANONYMOUS": CLIENT}],
 )
 def test_a_start_that_is_refused_shows_no_key(wrong: dict[str, str]) -> None:
-    done = run_cli("serve", **{"ALLOWED_API_KEYS": CLIENT, "OPENAI_API_KEY": PROVIDER, **wrong})
+    done = run_command(
+        "serve", **{"SERVICE_PORT": "0", "ALLOWED_API_KEYS": CLIENT, "OPENAI_API_KEY": PROVIDER, **wrong}
+    )
     assert done.returncode == 2
     assert_clean(done.stdout + done.stderr, "the refusal")
     assert "Traceback" not in done.stderr
@@ -210,13 +209,15 @@ def test_no_settings_and_no_provider_show_a_key_when_printed(monkeypatch: pytest
     monkeypatch.setenv("ALLOWED_API_KEYS", CLIENT)
     for name in ("OPENAI", "GROQ", "VLLM"):
         monkeypatch.setenv(f"{name}_API_KEY", PROVIDER)
-    settings = load(log_level="error")
-    app = get_app(settings)
-    things: list[object] = [settings, app, app.state.gateway, app.state.gateway.registry, *app.state.gateway.registry]
+    sources = read_sources(log_level="error")
+    configuration = configure(read_settings(sources), sources)
+    settings, application = configuration.settings, build(configuration)
+    registry = application.gateway.registry
+    things: list[object] = [sources, configuration, settings, application, application.gateway, registry, *registry]
     for thing in things:
         assert_clean(f"{thing!r} {thing!s}", type(thing).__name__)
     assert_clean(settings.model_dump_json(), "the settings as JSON")
-    assert len(app.state.gateway.registry.names) == 4
+    assert len(registry.names) == 4
 
 
 def test_the_search_finds_every_form() -> None:

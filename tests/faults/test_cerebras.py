@@ -9,19 +9,20 @@ import pytest
 from cerebras.cloud.sdk import Cerebras
 
 from tests.support.behaviours import TEXT
+from tests.support.client import CHAT, EMBED, ask as ask_at, client_of, get
 from tests.support.fake_cerebras import behave
-from tests.support.gateway import LiveGateway, free_port, running_gateway
+from tests.support.gateway import (
+    HOST,
+    IMPATIENT,
+    ONE_ATTEMPT,
+    LiveGateway,
+    SharedGateways,
+    closed_port,
+    running_gateway,
+)
 from tests.support.upstream import Upstream, running_upstream
 
 KEY = "sk-upstream-cerebras-77"
-CHAT = "chat/completions"
-TIMEOUTS = {
-    "REQUEST_TIMEOUT_S": "1",
-    "STREAM_IDLE_TIMEOUT_S": "1",
-    "CONNECT_TIMEOUT_S": "1",
-    "MAX_RETRIES": "0",
-    "BREAKER_THRESHOLD": "0",
-}
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +33,23 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def live(upstream: Upstream) -> Iterator[LiveGateway]:
-    proxy = f"http://127.0.0.1:{free_port()}"
-    env = {"HTTP_PROXY": proxy, "http_proxy": proxy, "CEREBRAS_API_KEY": KEY}
-    with running_gateway(CEREBRAS_BASE_URL=f"http://127.0.0.1:{upstream.port}", **env, **TIMEOUTS) as running:
-        yield running
-        assert KEY not in running.log()
+    with closed_port() as port:
+        env = {**dict.fromkeys(("HTTP_PROXY", "http_proxy"), f"http://{HOST}:{port}"), "CEREBRAS_API_KEY": KEY}
+        env["CEREBRAS_BASE_URL"] = f"http://{HOST}:{upstream.port}"
+        with running_gateway(**env, **ONE_ATTEMPT) as running:
+            yield running
+            assert KEY not in running.log()
     assert not [seen.path for seen in upstream.requests if "warming" in seen.path]
 
 
+@pytest.fixture(scope="module")
+def impatient(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
+    address = f"http://{HOST}:{upstream.port}"
+    return gateway_for(CEREBRAS_BASE_URL=address, CEREBRAS_API_KEY=KEY, **IMPATIENT, **ONE_ATTEMPT)
+
+
 def ask(live: LiveGateway, model: str, operation: str = CHAT, **fields: Any) -> httpx2.Response:
-    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], **fields}
-    return httpx2.post(f"{live.base_url}/cerebras/v1/{operation}", json=body, timeout=15, trust_env=False)
+    return ask_at(live, model, operation, provider="cerebras", **fields)
 
 
 @pytest.mark.parametrize("stream", ["true", "false"])
@@ -52,18 +59,15 @@ def test_the_body_goes_up_as_it_came(live: LiveGateway, upstream: Upstream, stre
     own = '"reasoning_format":"parsed","clear_thinking":false,"min_tokens":2'
     model = f"good#bytes-{stream}"
     raw = f'{{"model":"{model}","messages":[{{"role":"user","content":"x"}}],"stream":{stream},"tools":{tools},{own}}}'
-    response = httpx2.post(
-        f"{live.base_url}/cerebras/v1/{CHAT}",
-        content=raw.encode(),
-        headers={"content-type": "application/json"},
-        timeout=15,
-        trust_env=False,
-    )
+    with client_of(live) as client:
+        headers = {"content-type": "application/json"}
+        response = client.post(f"/cerebras/v1/{CHAT}", content=raw.encode(), headers=headers)
     assert response.status_code == 200, response.text
     seen = upstream.last(model)
-    assert seen.json == json.loads(raw)
+    counted = ',"stream_options":{"include_usage":true}' if stream == "true" else ""
+    assert seen.json == json.loads(f"{raw[:-1]}{counted}}}")
     assert schema in seen.body.decode()
-    assert seen.body.decode().endswith(own + "}")
+    assert seen.body.decode().endswith(f"{own}{counted}}}")
     assert seen.path == "/v1/chat/completions"
     assert (seen.header("authorization"), seen.header("accept-encoding")) == (f"Bearer {KEY}", "identity")
 
@@ -79,7 +83,7 @@ def test_every_header_is_sent_once(live: LiveGateway, upstream: Upstream, stream
         "application/json",
     )
     assert str(seen.header("user-agent")).startswith("ai-gateway/")
-    listed = httpx2.get(f"{live.base_url}/cerebras/v1/models", timeout=15, trust_env=False)
+    listed = get(live, "/cerebras/v1/models")
     assert listed.status_code == 200
     assert all(once(seen.headers) for seen in upstream.requests)
 
@@ -121,24 +125,22 @@ def test_every_legal_stream_is_read(live: LiveGateway, model: str) -> None:
 
 @pytest.mark.parametrize("model", ["status-500", "status-429", "status-408", "close-at-once", "hang-before-headers"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_sdk_never_asks_twice(live: LiveGateway, upstream: Upstream, model: str, stream: bool) -> None:
+def test_the_sdk_never_asks_twice(impatient: LiveGateway, upstream: Upstream, model: str, stream: bool) -> None:
     label = f"{model}#once-{stream}"
-    assert ask(live, label, stream=stream).status_code >= 400
+    assert ask(impatient, label, stream=stream).status_code >= 400
     assert len(upstream.seen(label)) == 1
 
 
 @pytest.mark.parametrize("model", ["loris-headers", "loris-body", "huge-body", "garbage", "short-body", "no-content"])
-def test_what_is_no_answer_is_told(live: LiveGateway, model: str) -> None:
-    response = ask(live, model)
+def test_what_is_no_answer_is_told(impatient: LiveGateway, model: str) -> None:
+    response = ask(impatient, model)
     late = model.startswith("loris")
     assert response.status_code == (504 if late else 502)
     assert response.json()["error"]["code"] == ("upstream_timeout" if late else "upstream_invalid_response")
 
 
 def test_it_makes_no_vectors(live: LiveGateway) -> None:
-    response = httpx2.post(
-        f"{live.base_url}/cerebras/v1/embeddings", json={"model": "m", "input": "x"}, timeout=15, trust_env=False
-    )
+    response = ask(live, "m", EMBED)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported_operation")
 
 

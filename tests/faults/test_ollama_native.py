@@ -7,10 +7,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.behaviours import TEXT, THOUGHT, WORDS, behave as behave_as_openai
-from tests.support.fake_ollama import METRICS, MODELS, SHOWN, behave
+from tests.support.behaviours import TEXT, THOUGHT, WORDS
+from tests.support.client import get, post
+from tests.support.fake_ollama import METRICS, MODELS, SHOWN
 from tests.support.gateway import LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
 type Json = dict[str, Any]
 PNG = "iVBORw0KGgo="
@@ -35,25 +36,17 @@ TOOLS = [{"type": "function", "function": {"name": "zebra", "parameters": SCHEMA
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
+def server(ollama_upstream: Upstream) -> Upstream:
+    return ollama_upstream
 
 
 @pytest.fixture(scope="module")
-def other() -> Iterator[Upstream]:
-    with running_upstream(behave_as_openai) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def live(server: Upstream, other: Upstream) -> Iterator[LiveGateway]:
-    with running_gateway(OLLAMA_HOST=f"http://127.0.0.1:{server.port}", PROVIDER_LAB_BASE_URL=other.url) as running:
-        yield running
+def live(beside_ollama: LiveGateway) -> LiveGateway:
+    return beside_ollama
 
 
 def ask(live: LiveGateway, operation: str, body: Json) -> httpx2.Response:
-    return httpx2.post(f"{live.base_url}/api/{operation}", json=body, timeout=20)
+    return post(live, f"/api/{operation}", body)
 
 
 def lines(reply: httpx2.Response) -> list[Json]:
@@ -170,7 +163,7 @@ def test_a_stream_that_breaks_ends_in_an_error_and_is_never_done(live: LiveGatew
 
 
 def test_the_servers_models_are_listed_with_what_it_says_of_them(live: LiveGateway) -> None:
-    listed = {model["name"]: model for model in httpx2.get(f"{live.base_url}/api/tags").json()["models"]}
+    listed = {model["name"]: model for model in get(live, "/api/tags").json()["models"]}
     assert {f"ollama/{name}" for name in MODELS} <= listed.keys()
     assert listed["ollama/library-model:latest"]["size"] == 1
     assert "lab/plain-model:latest" in listed
@@ -198,37 +191,36 @@ def test_a_name_leads_to_the_server_with_its_tag_and_without(
 
 @pytest.mark.parametrize("name", ["plain-model", "plain-model:latest", "lab/plain-model:latest", "lab/plain-model"])
 def test_a_tag_that_ollama_adds_is_no_part_of_another_providers_name(
-    live: LiveGateway, other: Upstream, name: str
+    live: LiveGateway, upstream: Upstream, name: str
 ) -> None:
-    before = len(other.seen("plain-model"))
+    before = len(upstream.seen("plain-model"))
     reply = ask(live, "chat", {"model": name, "messages": TALK[:1], "stream": False, "options": {"top_k": 1}})
     assert reply.json()["message"]["content"] == TEXT
-    assert len(other.seen("plain-model")) == before + 1
+    assert len(upstream.seen("plain-model")) == before + 1
     assert reply.headers["x-gateway-dropped-params"] == "options.top_k"
 
 
-def test_every_name_that_is_listed_here_leads_to_its_model_at_v1_as_well(live: LiveGateway, other: Upstream) -> None:
+def test_every_name_that_is_listed_here_leads_to_its_model_at_v1_as_well(live: LiveGateway, upstream: Upstream) -> None:
     """Continue and Open WebUI read the names at `/api/tags` and ask at `/v1`."""
-    v1 = f"{live.base_url}/v1"
-    for name in [model["name"] for model in httpx2.get(f"{live.base_url}/api/tags").json()["models"]]:
-        asked = httpx2.post(f"{v1}/chat/completions", json={"model": name, "messages": SAY}, timeout=20)
+    for name in [model["name"] for model in get(live, "/api/tags").json()["models"]]:
+        asked = post(live, "/v1/chat/completions", {"model": name, "messages": SAY})
         assert asked.status_code == 200, asked.text
-        assert httpx2.get(f"{v1}/models/{name}").status_code == 200
-    before = len(other.seen("plain-model"))
+        assert get(live, f"/v1/models/{name}").status_code == 200
+    before = len(upstream.seen("plain-model"))
     for name in ("lab/plain-model:latest", "plain-model:latest"):
-        text = httpx2.post(f"{v1}/completions", json={"model": name, "prompt": "x"}, timeout=20)
-        vectors = httpx2.post(f"{v1}/embeddings", json={"model": name, "input": "x"}, timeout=20)
+        text = post(live, "/v1/completions", {"model": name, "prompt": "x"})
+        vectors = post(live, "/v1/embeddings", {"model": name, "input": "x"})
         assert (text.status_code, vectors.status_code) == (200, 200)
         assert text.headers["x-gateway-model"] == "plain-model"
-    assert len(other.seen("plain-model")) == before + 4
-    assert other.seen("plain-model:latest") == []
+    assert len(upstream.seen("plain-model")) == before + 4
+    assert upstream.seen("plain-model:latest") == []
 
 
-def test_a_tag_that_nobody_lists_stays_part_of_the_name_at_v1(live: LiveGateway, other: Upstream) -> None:
+def test_a_tag_that_nobody_lists_stays_part_of_the_name_at_v1(live: LiveGateway, upstream: Upstream) -> None:
     """A server that has such models may not list them."""
     body = {"model": "lab/unlisted:latest", "messages": SAY}
-    assert httpx2.post(f"{live.base_url}/v1/chat/completions", json=body, timeout=20).status_code == 200
-    assert len(other.seen("unlisted:latest")) == 1
+    assert post(live, "/v1/chat/completions", body).status_code == 200
+    assert len(upstream.seen("unlisted:latest")) == 1
 
 
 def test_a_name_that_nobody_knows_is_missed_in_ollamas_words(live: LiveGateway) -> None:
@@ -256,10 +248,10 @@ targets = ["lab/status-503#mixed", "ollama/second"]
 
 
 @pytest.fixture(scope="module")
-def planned(server: Upstream, other: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+def planned(server: Upstream, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     config = tmp_path_factory.mktemp("plan") / "gateway.toml"
     config.write_text(PLAN, encoding="utf-8")
-    env = {"OLLAMA_HOST": f"http://127.0.0.1:{server.port}", "PROVIDER_LAB_BASE_URL": other.url}
+    env = {"OLLAMA_HOST": f"http://127.0.0.1:{server.port}", "PROVIDER_LAB_BASE_URL": upstream.url}
     with running_gateway(GATEWAY_CONFIG=str(config), UNKNOWN_PARAMS="reject", MAX_RETRIES="0", **env) as running:
         yield running
 

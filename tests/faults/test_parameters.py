@@ -1,7 +1,7 @@
 """Request fields on their way through the gateway to an upstream that remembers what it was sent."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,26 +11,23 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import SecretStr
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import load
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.contract.body import parse_json, validate
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import DROPPED_HEADER, Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.contract.write import to_json
 from ai_gateway.gateway import Gateway
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.provider import OpenAICompatible
-from ai_gateway.providers.parameters import DROPPED_HEADER
 from ai_gateway.providers.upstream import ProviderRow, Timeouts, Upstream as Configured
 from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
-from tests.support.behaviours import behave
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.anyio
 CHAT, LEGACY, EMBED = "/lab/v1/chat/completions", "/lab/v1/completions", "/lab/v1/embeddings"
 JSON = {"content-type": "application/json"}
 PICKY: Policies = {
@@ -51,12 +48,6 @@ FORMAT = '{"json_schema":{"schema":' + SCHEMA + ',"name":"n"},"type":"json_schem
 OWN = '{"z":{"y":[1.0,2,{"b":null,"a":true}]},"a":9007199254740993,"z2":"é","tiny":5e-324}'
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
 @pytest.fixture
 def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, upstream: Upstream) -> Path:
     """A directory where the upstream is the provider `lab`, by its table in gateway.toml."""
@@ -68,7 +59,7 @@ def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, upstream: Upstream
 
 @asynccontextmanager
 async def client(**given: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    app = get_app(load(**given))
+    app = build(read_configuration(**given)).asgi
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
     async with (
         app.router.lifespan_context(app),
@@ -93,7 +84,8 @@ async def test_a_request_reaches_the_upstream_byte_for_byte(upstream: Upstream, 
         reply = await http.post(CHAT, content=sent.encode(), headers=JSON)
     assert reply.status_code == 200
     got = upstream.last(model).body.decode()
-    assert got == sent
+    # What a stream used is always wanted; the gateway asks for it behind all that the caller sent.
+    assert got == (f'{sent[:-1]},"stream_options":{{"include_usage":true}}}}' if stream == "true" else sent)
 
 
 @pytest.mark.usefixtures("anywhere")
@@ -117,6 +109,7 @@ JSON_VALUES = st.recursive(
 SCHEMAS = st.dictionaries(st.text("abz-_ü🙂19", max_size=4), JSON_VALUES, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(schema=SCHEMAS, own=JSON_VALUES, ascii_only=st.booleans())
 def test_any_schema_and_any_unknown_field_keep_their_order_and_values(
@@ -142,9 +135,9 @@ async def test_dropped_unknown_fields_do_not_reach_the_upstream_and_are_named(up
     async with client(unknown_params="drop") as http:
         reply = await http.post(CHAT, json=body)
     assert (reply.status_code, reply.headers[DROPPED_HEADER]) == (200, "aa,zz")
-    assert upstream.last(f"dropped#{stream}").json == {
-        name: value for name, value in body.items() if name not in {"aa", "zz"}
-    }
+    kept = {name: value for name, value in body.items() if name not in {"aa", "zz"}}
+    counted = {"stream_options": {"include_usage": True}} if stream else {}
+    assert upstream.last(f"dropped#{stream}").json == kept | counted
 
 
 @pytest.mark.usefixtures("anywhere")
@@ -202,9 +195,9 @@ async def test_policies_of_a_row_hold_before_its_upstream_is_called(upstream: Up
         assert [chunk async for chunk in reply.items]
     finally:
         await gateway.aclose()
-    assert call.reply_headers[DROPPED_HEADER] == "user"
+    assert call.notes.headers()[DROPPED_HEADER] == "user"
     assert upstream.last("picky").json == chat("picky", seed=1)
-    assert upstream.last("picky#s").json == chat("picky#s", stream=True)
+    assert upstream.last("picky#s").json == chat("picky#s", stream=True, stream_options={"include_usage": True})
 
 
 async def test_the_ledger_tells_of_every_configured_provider_and_needs_a_key(anywhere: Path) -> None:
@@ -242,3 +235,17 @@ async def test_a_provider_called_parameters_does_not_stand_in_the_ledgers_way(
     async with client() as http:
         assert (await http.get("/parameters/v1/models")).status_code == 200
         assert (await http.get("/v1/parameters")).json()["providers"]
+
+
+@pytest.mark.usefixtures("anywhere")
+async def test_an_upstream_that_refuses_the_wish_for_usage_is_called_without_it_from_then_on(
+    upstream: Upstream,
+) -> None:
+    """The caller did not ask for it, so the refusal is not the caller's either."""
+    async with client() as http:
+        for _ in range(2):
+            reply = await http.post(CHAT, json=chat("no-usage-option", stream=True))
+            assert (reply.status_code, reply.text.count("[DONE]")) == (200, 1)
+        asked = await http.post(CHAT, json=chat("no-usage-option", stream=True, stream_options={"include_usage": True}))
+    assert [("stream_options" in seen.json) for seen in upstream.seen("no-usage-option")] == [True, False, False, True]
+    assert (asked.status_code, asked.json()["error"]["param"]) == (400, "stream_options")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,63 +10,41 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.behaviours import TEXT, behave, good
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Exchange, Upstream, running_upstream
+from tests.support.behaviours import TEXT
+from tests.support.client import ask as ask_at, eventually, get
+from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways, running_gateway
+from tests.support.upstream import Upstream
 
-CHAT = {"messages": [{"role": "user", "content": "hello"}]}
-QUICK = {"REQUEST_TIMEOUT_S": "3", "BREAKER_PAUSE_S": "1", "BREAKER_THRESHOLD": "6", "LOG_LEVEL": "warning"}
-
-
-async def flaky(exchange: Exchange) -> None:
-    """`flaky-N-<behaviour>` behaves so N times, and well from then on; every other name is as always."""
-    name = exchange.seen.model.partition("#")[0]
-    if not name.startswith("flaky-"):
-        return await behave(exchange)
-    _, times, how = name.split("-", 2)
-    if len(SEEN.setdefault(exchange.seen.model, [])) >= int(times):
-        return await good(exchange)
-    SEEN[exchange.seen.model].append(time.monotonic())
-    exchange.seen.body = exchange.seen.body.replace(exchange.seen.model.encode(), how.encode())
-    return await behave(exchange)
+QUICK = {"REQUEST_TIMEOUT_S": "3", "BREAKER_PAUSE_S": "3", "BREAKER_THRESHOLD": "6", "LOG_LEVEL": "warning"}
 
 
-SEEN: dict[str, list[float]] = {}
+def in_front(upstream: Upstream, **env: str) -> dict[str, str]:
+    """One upstream under several names, each of which has a breaker of its own."""
+    names = ("OPENAI", *(f"PROVIDER_{name}" for name in ("OTHER", "REFUSING", "STREAMING")))
+    return {**{f"{name}_BASE_URL": upstream.url for name in names}, "OPENAI_API_KEY": "k", **QUICK, **env}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(flaky) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def calm(upstream: Upstream) -> Iterator[LiveGateway]:
+def calm(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
     """One whose breakers never open."""
-    with serving(upstream, BREAKER_THRESHOLD="0") as running:
-        yield running
+    return gateway_for(**in_front(upstream, BREAKER_THRESHOLD="0"))
 
 
-@pytest.fixture
-def live(upstream: Upstream) -> Iterator[LiveGateway]:
-    """A fresh one for each test: breakers remember."""
-    with serving(upstream) as running:
-        yield running
+@pytest.fixture(scope="module")
+def guarded(upstream: Upstream) -> Iterator[LiveGateway]:
+    """One whose breakers open. They remember, so each test has a provider to itself."""
+    with serving(upstream) as live:
+        yield live
 
 
-def serving(upstream: Upstream, **env: str) -> Any:
-    settings = {"ALLOWED_API_KEYS": TEST_KEY, "OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "k", **QUICK, **env}
-    other = {"PROVIDER_OTHER_BASE_URL": upstream.url}
-    return running_gateway(**settings, **other)
+@contextmanager
+def serving(upstream: Upstream, **env: str) -> Iterator[LiveGateway]:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, **in_front(upstream, **env)) as live:
+        yield live
 
 
 def ask(live: LiveGateway, model: str, provider: str = "openai", **fields: Any) -> httpx2.Response:
-    with httpx2.Client(timeout=15, trust_env=False) as client:
-        return client.post(
-            f"{live.base_url}/{provider}/v1/chat/completions",
-            json={"model": model, **CHAT, **fields},
-            headers={"authorization": f"Bearer {TEST_KEY}"},
-        )
+    return ask_at(live, model, provider=provider, **fields)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -80,7 +59,7 @@ def test_a_failure_that_passes_is_not_seen_by_the_caller(
     assert response.status_code == 200, response.text
     assert "Gr" in response.text
     assert response.headers["x-gateway-attempts"] == "3"
-    assert len(upstream.seen(model)) + len(upstream.seen(how)) >= 3
+    assert len(upstream.seen(model)) == 3
 
 
 def test_a_first_answer_says_that_it_is_the_first(calm: LiveGateway) -> None:
@@ -89,14 +68,14 @@ def test_a_first_answer_says_that_it_is_the_first(calm: LiveGateway) -> None:
     assert response.headers["x-gateway-attempts"] == "1"
 
 
-@pytest.mark.parametrize(("retries", "asked"), [("0", 1), ("1", 2), ("2", 3)])
-def test_retries_come_to_an_end(upstream: Upstream, retries: str, asked: int) -> None:
-    model = f"status-502#{retries}"
-    with serving(upstream, MAX_RETRIES=retries) as live:
-        response = ask(live, model)
-    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
-    assert len(upstream.seen(model)) == asked
-    assert response.headers["x-gateway-attempts"] == str(asked)
+def test_retries_come_to_an_end(relay: LiveGateway, upstream: Upstream) -> None:
+    with serving(upstream, MAX_RETRIES="1") as twice:
+        for live, asked in ((relay, 1), (twice, 2)):
+            model = f"status-502#{asked}"
+            response = ask(live, model)
+            assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
+            assert len(upstream.seen(model)) == asked
+            assert response.headers["x-gateway-attempts"] == str(asked)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 529])
@@ -105,10 +84,7 @@ def test_every_failure_of_an_upstream_is_tried_three_times_and_is_a_502_then(
 ) -> None:
     response = ask(calm, f"status-{status}#all", stream=status == 503)
     assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
-    times = [seen.at for seen in upstream.seen(f"status-{status}#all")]
-    assert len(times) == 3
-    assert times[1] - times[0] < 0.5 + 0.2, "the first pause is drawn from half a second"
-    assert times[2] - times[1] < 1 + 0.2, "the second from one"
+    assert len(upstream.seen(f"status-{status}#all")) == 3
 
 
 def refusing(status: int, retry_after: str) -> bytes:
@@ -121,7 +97,7 @@ def test_a_wait_that_the_upstream_asks_for_is_kept_if_it_is_short(calm: LiveGate
     assert ask(calm, "soon").status_code == 502
     times = [seen.at for seen in upstream.seen("soon")]
     assert len(times) == 3
-    assert all(0.6 <= then - now < 1 for now, then in pairwise(times))
+    assert all(then - now >= 0.6 for now, then in pairwise(times))
 
 
 @pytest.mark.parametrize(("status", "told"), [(503, 502), (429, 429)])
@@ -159,29 +135,24 @@ def test_nothing_is_asked_again_after_the_first_byte(calm: LiveGateway, upstream
 
 
 def test_silence_is_not_asked_again_beyond_the_deadline(calm: LiveGateway, upstream: Upstream) -> None:
-    started = time.monotonic()
-    response = ask(calm, "hang-before-headers#deadline")
-    assert response.status_code == 504
-    assert time.monotonic() - started < 4.5
+    assert ask(calm, "hang-before-headers#deadline").status_code == 504
     assert len(upstream.seen("hang-before-headers#deadline")) == 1
 
 
-def test_an_upstream_that_only_fails_is_left_alone_until_it_is_back(live: LiveGateway, upstream: Upstream) -> None:
+def test_an_upstream_that_only_fails_is_left_alone_until_it_is_back(guarded: LiveGateway, upstream: Upstream) -> None:
     for at in range(2):
-        assert ask(live, f"status-500#down-{at}").status_code == 502  # three tries each
-    started = time.monotonic()
-    refused = ask(live, "good#while-open")
-    assert time.monotonic() - started < 0.5
+        assert ask(guarded, f"status-500#down-{at}").status_code == 502  # three tries each
+    refused = ask(guarded, "good#while-open")
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "upstream_unavailable")
-    assert 1 <= int(refused.headers["retry-after"]) <= 2
+    assert 1 <= int(refused.headers["retry-after"]) <= 4
     assert refused.headers["x-gateway-provider"] == "openai"
     assert upstream.seen("good#while-open") == []
-    assert ask(live, "good", provider="other").status_code == 200, "others are not affected"
-    assert breakers(live) == {"openai": "open", "other": "closed", "custom": "closed"}
-    time.sleep(1.1)
-    assert breakers(live)["openai"] == "half-open"
-    assert ask(live, "good#probe").status_code == 200
-    assert breakers(live)["openai"] == "closed"
+    assert ask(guarded, "good", provider="other").status_code == 200, "others are not affected"
+    states = breakers(guarded)
+    assert (states["openai"], states["other"], states["custom"]) == ("open", "closed", "closed")
+    eventually(lambda: breakers(guarded)["openai"] == "half-open")
+    assert ask(guarded, "good#probe").status_code == 200
+    assert breakers(guarded)["openai"] == "closed"
 
 
 def test_a_model_can_be_judged_by_itself(upstream: Upstream) -> None:
@@ -192,25 +163,24 @@ def test_a_model_can_be_judged_by_itself(upstream: Upstream) -> None:
         assert ask(live, "good").status_code == 200
 
 
-def test_refusals_do_not_open_the_breaker(live: LiveGateway) -> None:
+def test_refusals_do_not_open_the_breaker(guarded: LiveGateway) -> None:
     for _ in range(8):
-        assert ask(live, "status-404").status_code == 404
-    assert ask(live, "good").status_code == 200
+        assert ask(guarded, "status-404", "refusing").status_code == 404
+    assert ask(guarded, "good", "refusing").status_code == 200
 
 
 def test_refusals_in_a_stream_keep_their_status_and_do_not_open_the_breaker(
-    live: LiveGateway, upstream: Upstream
+    guarded: LiveGateway, upstream: Upstream
 ) -> None:
     for _ in range(8):
-        told = ask(live, "stream-refused-first", stream=True)
+        told = ask(guarded, "stream-refused-first", "streaming", stream=True)
         assert (told.status_code, told.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert len(upstream.seen("stream-refused-first")) == 8
-    assert ask(live, "good").status_code == 200
+    assert ask(guarded, "good", "streaming").status_code == 200
 
 
 def breakers(live: LiveGateway) -> dict[str, str]:
-    with httpx2.Client(trust_env=False) as client:
-        report = client.get(f"{live.base_url}/health", headers={"authorization": f"Bearer {TEST_KEY}"}).json()
+    report = get(live, "/health").json()
     assert report["status"] == ("degraded" if any(one["breaker"] == "open" for one in report["providers"]) else "ok")
     return {one["name"]: one["breaker"] for one in report["providers"]}
 
@@ -228,5 +198,6 @@ def test_each_provider_can_have_times_and_conformance_of_its_own(tmp_path: Path,
             started = time.monotonic()
             assert ask(live, "hang-before-headers#own", provider).status_code == 504
             times.append(time.monotonic() - started)
-        assert times[0] < 2 < times[1] < 4.5
+        assert times[0] < times[1]
+        assert times[1] > 2.4
         assert [ask(live, "sloppy", provider).status_code for provider in ("openai", "slow")] == [502, 200]

@@ -4,8 +4,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 BOUNDED = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")),
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

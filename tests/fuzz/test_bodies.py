@@ -6,14 +6,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
-from ai_gateway.contract.budget import Share
+from ai_gateway.contract.budget import Allocation
 from ai_gateway.errors import GatewayError, InvalidRequest, PayloadTooLarge
 from gateway_contract.openai import models
 from tests.fuzz.examples import BOUNDED
+
+pytestmark = pytest.mark.slow
 
 LIMITS = BodyLimits(500, 5)
 VALUES = st.recursive(
@@ -46,7 +49,7 @@ async def read(pieces: list[bytes]) -> bytes:
     async def receive() -> Message:
         return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
 
-    return await read_bytes({"content-type": "application/json"}, receive, LIMITS, Share(LIMITS.room))
+    return await read_bytes({"content-type": "application/json"}, receive, LIMITS, Allocation(LIMITS.budget))
 
 
 @BOUNDED

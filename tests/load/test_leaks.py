@@ -11,15 +11,13 @@ import psutil
 import pytest
 import uvicorn
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import load
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.server.protocol import HttpProtocol
-from tests.load.calls import ask, body_of, connection, get, head_of, post, reset
-from tests.support.behaviours import behave
-from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.bare_sockets import ask, body_of, connection, get, head_of, post, reset
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 AT_ONCE = 40
 ABORTED = 0.1
 MODELS = ["good", "good", "good", "sloppy", "sse-crlf", "status-429", "status-500-html", "stream-cut", "html"]
@@ -28,12 +26,6 @@ LONG = 10_000
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture
 def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
     with running_gateway(
         ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url, LOG_LEVEL="warning", MAX_RETRIES="0"
@@ -54,7 +46,7 @@ async def one(port: int, dice: random.Random) -> str:
     request = some_request(dice)
     if dice.random() >= ABORTED:
         # A bare socket has no timeout of its own, and the slowest of these answers comes in milliseconds.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return str((await ask(port, request))[0])
     async with connection(port) as (reader, writer):
         point = dice.choice(["sending", "waiting", "reading"])
@@ -123,6 +115,7 @@ async def leaves_nothing(live: LiveGateway, upstream: Upstream, count: int) -> N
     assert "Traceback" not in live.log()
 
 
+@pytest.mark.slow
 async def test_mixed_requests_leave_memory_and_files_as_they_were(gateway: LiveGateway, upstream: Upstream) -> None:
     await leaves_nothing(gateway, upstream, SHORT)
 
@@ -133,18 +126,19 @@ async def test_ten_thousand_of_them_do_not_either(gateway: LiveGateway, upstream
     await leaves_nothing(gateway, upstream, LONG)
 
 
+@pytest.mark.slow
 async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks cannot be counted from outside, so here the gateway runs in the test's own event loop."""
     monkeypatch.setenv("PROVIDER_LAB_BASE_URL", upstream.url)
-    port = free_port()
-    app = get_app(load(allowed_api_keys=[TEST_KEY], log_level="error", service_port=port))
-    config = uvicorn.Config(app, host=HOST, port=port, http=HttpProtocol, lifespan="on", log_config=None)
+    app = build(read_configuration(allowed_api_keys=[TEST_KEY], log_level="error")).asgi
+    config = uvicorn.Config(app, host=HOST, port=0, http=HttpProtocol, lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not server.started:  # noqa: ASYNC110 - a server says nothing when it has started
                 await asyncio.sleep(0.02)
+        port = server.servers[0].sockets[0].getsockname()[1]
         await many(port, 200, seed=3)
         await asyncio.sleep(0.5)
         before = Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]
@@ -158,6 +152,7 @@ async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest
     assert after == before
 
 
+@pytest.mark.slow
 async def test_the_reader_of_these_tests_sees_what_was_sent(gateway: LiveGateway) -> None:
     """A client that took half a reply for a whole one would hide every loss."""
     async with connection(gateway.port) as (reader, writer):

@@ -2,27 +2,19 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.load.calls import ask, post
-from tests.load.nginx import running_nginx
-from tests.support.behaviours import behave
+from tests.support.bare_sockets import ask, post
 from tests.support.gateway import TEST_KEY, LiveGateway, free_port, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.nginx import running_nginx
+from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 STREAMS = 200
 EVERY_S = 0.05
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 class Replica:
@@ -45,7 +37,7 @@ class Replica:
         """As a deployment does it: told to stop, waited for, started anew. The exit code of the old one."""
         assert self._live is not None
         self._live.process.send_signal(signal.SIGTERM)
-        code = self._live.process.wait(30)
+        code = self._live.process.wait(60)
         self.start()
         return code
 
@@ -74,6 +66,7 @@ async def stream(port: int, number: int) -> str | None:
     return None if status == 200 and body.endswith(b"data: [DONE]\n\n") else f"{status} {body[-300:]!r}"
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_behind_nginx_loses_no_stream(upstream: Upstream, tmp_path: Path) -> None:
     async with pair(upstream) as replicas:
         with running_nginx(tmp_path, [replica.port for replica in replicas]) as port:

@@ -5,25 +5,25 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.gateway import TEST_KEY, LiveGateway, run_cli, running_gateway
+from tests.support.client import client_of, post
+from tests.support.command import run_command
+from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
+from tests.support.raw_http import talk
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
 PATH = "/custom/v1/chat/completions"
-CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 # As OpenAI's SDK asks from within a page.
 SDK = "authorization,content-type,x-stainless-arch,x-stainless-lang,x-stainless-retry-count,x-stainless-timeout"
 
 
 @pytest.fixture(scope="module")
-def listed() -> Any:
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, CORS_ORIGINS=f"{APP}, http://localhost:3000") as live:
-        yield live
+def listed(gateway_for: SharedGateways) -> LiveGateway:
+    return gateway_for(CORS_ORIGINS=f"{APP}, http://localhost:3000")
 
 
 @pytest.fixture(scope="module")
-def anyone() -> Any:
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, CORS_ORIGINS="*") as live:
-        yield live
+def anyone(gateway_for: SharedGateways) -> LiveGateway:
+    return gateway_for(CORS_ORIGINS="*")
 
 
 def preflight(live: LiveGateway, origin: str, headers: str = SDK, path: str = PATH) -> httpx2.Response:
@@ -32,12 +32,13 @@ def preflight(live: LiveGateway, origin: str, headers: str = SDK, path: str = PA
         "access-control-request-method": "POST",
         "access-control-request-headers": headers,
     }
-    return httpx2.options(live.base_url + path, headers=asked, trust_env=False)
+    with client_of(live, key=None) as client:
+        return client.options(path, headers=asked)
 
 
 def call(live: LiveGateway, origin: str | None, key: str = TEST_KEY, path: str = PATH, **more: Any) -> httpx2.Response:
-    headers = {"authorization": f"Bearer {key}", **({"origin": origin} if origin else {})}
-    return httpx2.post(live.base_url + path, headers=headers, json={**CHAT, **more}, trust_env=False)
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **more}
+    return post(live, path, body, key=key, headers={"origin": origin} if origin else None)
 
 
 def granted(reply: httpx2.Response) -> dict[str, str]:
@@ -87,6 +88,22 @@ def test_a_page_may_read_errors_too(
     assert ("retry-after" in reply.headers["access-control-expose-headers"]) is (status == 429)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "status"),
+    [
+        ("X-Filler: x\r\n" * 101, 431),
+        ("Host: another\r\n", 400),
+    ],
+)
+def test_a_page_may_read_why_a_head_is_refused(listed: LiveGateway, spoil: str, status: int) -> None:
+    answer = talk(listed, f"POST {PATH} HTTP/1.1\r\nHost: a\r\nOrigin: {APP}\r\n{spoil}\r\n".encode())
+    assert answer is not None
+    assert answer.status == status
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert "x-request-id" in answer.headers["access-control-expose-headers"]
+    assert answer.headers["vary"] == "Origin"
+
+
 @pytest.mark.parametrize("origin", [OTHER, "https://app.example.com.evil.example", "http://app.example.com", "null"])
 def test_an_origin_that_is_not_listed_is_allowed_nothing(listed: LiveGateway, origin: str) -> None:
     assert granted(preflight(listed, origin)) == {}
@@ -109,7 +126,8 @@ def test_a_call_without_an_origin_is_no_matter_of_this(listed: LiveGateway, anyo
 
 
 def test_an_options_request_that_is_no_preflight_is_refused_as_ever(listed: LiveGateway) -> None:
-    reply = httpx2.options(listed.base_url + PATH, headers={"origin": APP}, trust_env=False)
+    with client_of(listed, key=None) as client:
+        reply = client.options(PATH, headers={"origin": APP})
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
 
 
@@ -130,6 +148,6 @@ def test_it_is_off_unless_origins_are_named(gateway: LiveGateway) -> None:
     "value", ["app.example.com", f"{APP}/", f"{APP}/page", "https://*.example.com", "null", "https://"]
 )
 def test_what_is_no_origin_stops_the_start(value: str) -> None:
-    done = run_cli("serve", CORS_ORIGINS=value, SERVICE_PORT="0")
+    done = run_command("serve", CORS_ORIGINS=value, SERVICE_PORT="0")
     assert done.returncode == 2
     assert "CORS_ORIGINS: " in done.stderr

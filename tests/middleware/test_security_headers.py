@@ -3,16 +3,17 @@
 import httpx2
 import pytest
 
-from tests.contract.test_raw_bytes import Answer, talk
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.client import client_of
+from tests.support.gateway import LiveGateway, SharedGateways
+from tests.support.raw_http import Answer, talk
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
-KEY = {"authorization": f"Bearer {TEST_KEY}"}
 OWN = ("x-content-type-options", "x-frame-options", "referrer-policy", "permissions-policy")
 
 
 def ask(live: LiveGateway, method: str, path: str, **more: object) -> httpx2.Response:
-    return httpx2.request(method, live.base_url + path, headers=KEY, json=more or None, trust_env=False)
+    with client_of(live) as client:
+        return client.request(method, path, json=more or None)
 
 
 def judge(headers: dict[str, str] | httpx2.Headers) -> None:
@@ -63,10 +64,26 @@ def test_what_is_no_http_gets_them_as_well(gateway: LiveGateway) -> None:
     judge(answer.headers)
 
 
-def test_they_can_be_left_to_a_proxy() -> None:
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, ENABLE_SECURITY_HEADERS="false") as live:
-        replies = [ask(live, "GET", "/v1/models"), ask(live, "POST", "/v1/chat/completions", **CHAT)]
-        broken = talk(live, b"GET / HTTP/1.1\r\nbroken\r\n\r\n")
+@pytest.mark.parametrize("env", [{}, {"ENABLE_SECURITY_HEADERS": "false"}, {"CORS_ORIGINS": "https://app.example.com"}])
+def test_a_refusal_of_the_parser_has_the_headers_of_any_other(gateway_for: SharedGateways, env: dict[str, str]) -> None:
+    live = gateway_for(**env)
+    of_the_layer, of_the_parser = (
+        talk(live, request) for request in (b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nbroken\r\n\r\n")
+    )
+    assert of_the_layer is not None
+    assert of_the_parser is not None
+    assert of_the_layer.status == of_the_parser.status == 400
+    assert of_the_layer.headers.keys() == of_the_parser.headers.keys()
+    assert {"x-request-id", "openai-processing-ms", "openai-version", "connection"} <= of_the_parser.headers.keys()
+    changing = {"x-request-id", "openai-processing-ms", "content-length"}
+    for name in of_the_layer.headers.keys() - changing:
+        assert of_the_layer.headers[name] == of_the_parser.headers[name]
+
+
+def test_they_can_be_left_to_a_proxy(gateway_for: SharedGateways) -> None:
+    live = gateway_for(ENABLE_SECURITY_HEADERS="false")
+    replies = [ask(live, "GET", "/v1/models"), ask(live, "POST", "/v1/chat/completions", **CHAT)]
+    broken = talk(live, b"GET / HTTP/1.1\r\nbroken\r\n\r\n")
     assert broken is not None
     for headers in (*(reply.headers for reply in replies), broken.headers):
         assert not [name for name in OWN if name in headers]

@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +9,8 @@ import pytest
 
 from ai_gateway.probe.catalogue import CHECKS, GROUPS
 from tests.probe.sloppy import careless_upstream, url
-from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, run_cli, running_gateway
+from tests.support.command import Ended, run_command
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, closed_port, run_cli
 from tests.support.upstream import Upstream
 
 SECRET = "sk-canary-0123456789"
@@ -23,21 +22,21 @@ def upstream(gateway: LiveGateway) -> Iterator[Upstream]:
         yield running
 
 
-def probe(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return run_cli("probe", *arguments, **{"COLUMNS": "100", **env})
+def probe(*arguments: str, **env: str) -> Ended:
+    return run_command("probe", *arguments, **{"COLUMNS": "100", **env})
 
 
 def custom(gateway: LiveGateway) -> str:
     return f"{gateway.base_url}/custom/v1"
 
 
-def parsed(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def parsed(done: Ended) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(done.stdout)
     return value
 
 
 def test_the_built_in_provider_is_all_green(gateway: LiveGateway) -> None:
-    done = probe(custom(gateway), "--key", TEST_KEY)
+    done = run_cli("probe", custom(gateway), "--key", TEST_KEY, COLUMNS="100")
     assert done.returncode == 0, done.stdout
     (total,) = (line for line in done.stdout.splitlines() if "│ all " in line)
     assert [int(word) for word in total.split() if word.isdigit()] == [len(CHECKS), 0, 0]
@@ -51,9 +50,13 @@ def test_the_root_of_the_gateway_is_all_green_as_well(gateway: LiveGateway) -> N
     assert (done.returncode, parsed(done)["summary"]["failed"]) == (0, 0), done.stdout
 
 
-def test_without_a_key_only_the_checks_of_keys_are_skipped() -> None:
-    with running_gateway() as open_gateway:
-        result = parsed(probe(custom(open_gateway), "--json"))
+@pytest.fixture(scope="module")
+def open_gateway(gateway_for: SharedGateways) -> LiveGateway:
+    return gateway_for(ALLOWED_API_KEYS="")
+
+
+def test_without_a_key_only_the_checks_of_keys_are_skipped(open_gateway: LiveGateway) -> None:
+    result = parsed(probe(custom(open_gateway), "--json"))
     assert result["summary"] == {"passed": len(CHECKS) - 6, "failed": 0, "skipped": 6}
     skipped = [check for check in result["checks"] if check["verdict"] == "skipped"]
     assert all("no key was given" in check["reason"] for check in skipped)
@@ -79,7 +82,7 @@ def test_json_says_all_of_it_and_stands_alone_on_standard_output(upstream: Upstr
 def test_failures_are_listed_with_what_was_expected_and_seen(upstream: Upstream) -> None:
     done = probe(url(upstream, "detail-errors"), "--key", TEST_KEY, "--only", "bad input")
     assert done.returncode == 1
-    assert "FAILED bad-n: No choices at all [names-the-param]" in done.stdout
+    assert "FAILED bad-n: Zero choices [names-the-param]" in done.stdout
     assert "expected: a valid ErrorResponse" in done.stdout
     assert '"detail"' in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 600
@@ -106,7 +109,7 @@ def test_list_prints_the_checks_and_asks_nobody() -> None:
 
 
 def test_help_names_the_options() -> None:
-    told = run_cli("probe", "--help", COLUMNS="200", PROBE_API_KEY=SECRET).stdout
+    told = run_command("probe", "--help", COLUMNS="200", PROBE_API_KEY=SECRET).stdout
     for option in ("--key", "--model", "--embedding-model", "--only", "--timeout", "--parallel", "--json", "--list"):
         assert option in told
     assert "PROBE_API_KEY" in told
@@ -129,8 +132,8 @@ def unusable(*arguments: str, **env: str) -> str:
 
 
 def test_an_unreachable_address_is_one_line() -> None:
-    port = free_port()
-    line = unusable(f"http://{HOST}:{port}/v1", "--key", SECRET)
+    with closed_port() as port:
+        line = unusable(f"http://{HOST}:{port}/v1", "--key", SECRET)
     assert f"cannot reach http://{HOST}:{port}/v1" in line
     assert SECRET not in line
 
@@ -179,17 +182,13 @@ def test_a_server_without_models_is_one_line_unless_one_is_named(gateway: LiveGa
 
 def test_a_server_that_says_nothing_is_one_line_in_time() -> None:
     with socket.create_server((HOST, 0)) as silent:
-        began = time.monotonic()
         line = unusable(f"http://{HOST}:{silent.getsockname()[1]}/v1", "--timeout", "0.3")
     assert "gave no answer" in line
-    assert time.monotonic() - began < 10
 
 
 def test_a_server_that_hangs_costs_each_check_its_time_and_no_more(upstream: Upstream) -> None:
-    began = time.monotonic()
     limits = ("--timeout", "0.2", "--parallel", "8", "--only", "chat", "--only", "stream")
     done = probe(url(upstream, "hanging"), "--key", TEST_KEY, "--json", *limits)
-    assert time.monotonic() - began < 20
     assert parsed(done)["summary"]["passed"] == 0
     assert "within 0.2 s" in done.stdout
 
@@ -198,8 +197,8 @@ def test_an_exchange_that_breaks_off_is_a_failure_and_no_crash(upstream: Upstrea
     assert "broke off" in unusable(url(upstream, "cut"), "--key", TEST_KEY)
 
 
-def test_a_key_that_the_server_repeats_is_not_shown() -> None:
-    with running_gateway() as echoing, careless_upstream(f"{echoing.base_url}/custom/v1") as upstream:
+def test_a_key_that_the_server_repeats_is_not_shown(open_gateway: LiveGateway) -> None:
+    with careless_upstream(custom(open_gateway)) as upstream:
         for format_ in ([], ["--json"]):
             done = probe(url(upstream, "echo-key"), "--key", SECRET, *format_)
             assert "[key]" in done.stdout

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from ai_gateway.probe.catalogue import CHECKS, GROUPS
 from ai_gateway.probe.check import RULES, Check
-from ai_gateway.probe.judge import granted, refused
-from ai_gateway.probe.reply import ABSENT, Reply, count, dig, given, items, words
+from ai_gateway.probe.judge import rejected, supported_json
+from ai_gateway.probe.reply import ABSENT, Reply, count, dig, is_set, items, string
 from ai_gateway.probe.report import Watch
 from ai_gateway.probe.run import run, shorten
 from ai_gateway.probe.target import Target, Unusable
@@ -52,7 +52,7 @@ def refusal(status: int, code: str | None, param: str | None = None, **headers: 
 )
 def test_a_clean_refusal_of_an_option_is_a_skip(reply: Reply) -> None:
     with pytest.raises(Skipped, match="not here"):
-        granted(reply, "n")
+        supported_json(reply, "n")
 
 
 @pytest.mark.parametrize(
@@ -72,22 +72,22 @@ def test_a_clean_refusal_of_an_option_is_a_skip(reply: Reply) -> None:
 )
 def test_any_other_refusal_is_a_failure(reply: Reply) -> None:
     with pytest.raises(Failed):
-        granted(reply, "n")
+        supported_json(reply, "n")
 
 
 def test_a_missing_endpoint_is_a_skip_only_where_it_may_be_missing() -> None:
     reply = refusal(404, "not_found")
     with pytest.raises(Skipped):
-        granted(reply, "model", endpoint=True)
+        supported_json(reply, "model", endpoint=True)
     with pytest.raises(Failed):
-        granted(reply, "model")
+        supported_json(reply, "model")
 
 
 def test_a_refusal_must_blame_the_right_field_with_the_right_code() -> None:
-    assert refused(refusal(400, "x", "messages[0].role"), 400, param="messages").param == "messages[0].role"
-    for asked in ({"param": "message"}, {"coded": "y"}):
+    assert rejected(refusal(400, "x", "messages[0].role"), 400, param="messages").param == "messages[0].role"
+    for asked in ({"param": "message"}, {"error_code": "y"}):
         with pytest.raises(Failed):
-            refused(refusal(400, "x", "messages[0].role"), 400, **asked)
+            rejected(refusal(400, "x", "messages[0].role"), 400, **asked)
 
 
 def test_looks_into_a_reply_never_stumble() -> None:
@@ -95,9 +95,9 @@ def test_looks_into_a_reply_never_stumble() -> None:
     assert dig(value, "a", 0, "b") == count(value, "a", 0, "b") == 1
     assert dig(value, "a", 1) is dig(value, "a", "b") is dig(value, "x") is ABSENT
     assert count(value, "a", 0, "d") == count(value, "nowhere") == -1
-    assert (words(value, "a", 0, "e"), words(value, "a"), items(value, "a", 0)) == ("x", "", [])
-    assert not given(value, "a", 0, "c")
-    assert given(value, "a")
+    assert (string(value, "a", 0, "e"), string(value, "a"), items(value, "a", 0)) == ("x", "", [])
+    assert not is_set(value, "a", 0, "c")
+    assert is_set(value, "a")
 
 
 def test_what_is_shown_is_short_and_plain_and_without_the_key() -> None:

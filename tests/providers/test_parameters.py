@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from ai_gateway.contract.body import validate
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import DROPPED_HEADER, Attempt, Call, header_list
+from ai_gateway.contract.stream import Item
 from ai_gateway.contract.types import Policy
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
@@ -19,7 +20,7 @@ from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.custom.parameters import POLICIES
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.quirks import Quirks
-from ai_gateway.providers.parameters import DROPPED_HEADER, Parameters, name_dropped, names
+from ai_gateway.providers.parameters import Parameters, note_dropped
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
 from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import Registry
@@ -48,11 +49,11 @@ def chat(**fields: Any) -> models.CreateChatCompletionRequest:
 
 def applied(parameters: Parameters, body: BaseModel) -> tuple[Mapping[str, Any], str | None]:
     """What is left to send on, and what the reply names."""
-    call = Call(operation="any", request_id="r")
-    parameters.apply(call, body)
+    attempt = Attempt(Call(operation="any", request_id="r"))
+    parameters.apply(attempt, body)
     left: dict[str, Any] = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert to_json(body) == to_json(type(body).model_validate(left))
-    return left, call.reply_headers.get(DROPPED_HEADER)
+    return left, attempt.notes.headers().get(DROPPED_HEADER)
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -75,7 +76,9 @@ def test_the_closed_bodies_are_those_whose_models_take_nothing_further() -> None
 
 def test_an_upstream_of_the_same_wire_without_quirks_gets_everything() -> None:
     same = [row for row in ROWS if row.adapter == OPENAI_COMPATIBLE]
-    plain = [row for row in same if replace(row.quirks, newer_limit=False) == Quirks()]  # which is for other wires
+    plain = [
+        row for row in same if replace(row.quirks, max_completion_tokens_only=False) == Quirks()
+    ]  # which is for other wires
     assert "openai" in {row.name for row in plain}
     for row in plain:
         for fields in Parameters(row.name, row.policies, "forward").operations:
@@ -104,30 +107,30 @@ def test_nothing_is_named_when_nothing_is_dropped() -> None:
 
 def test_a_refused_field_is_400_and_nothing_is_taken_out() -> None:
     body = chat(user="u", prediction={"type": "content", "content": "x"})
-    call = Call(operation="any", request_id="r")
+    attempt = Attempt(Call(operation="any", request_id="r"))
     with pytest.raises(UnsupportedParameter) as caught:
-        Parameters("lab", STRICT, "forward").apply(call, body)
+        Parameters("lab", STRICT, "forward").apply(attempt, body)
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, "unsupported_parameter", "prediction")
     assert "'lab'" in caught.value.message
-    assert (body.user, call.reply_headers) == ("u", {})
+    assert (body.user, attempt.notes.headers()) == ("u", {})
 
 
 def test_an_operation_that_is_refused_as_a_whole_is_not_offered() -> None:
     embedding = validate(models.CreateEmbeddingRequest, {"model": "m", "input": "x"})
-    call = Call(operation="createEmbedding", request_id="r")
+    attempt = Attempt(Call(operation="createEmbedding", request_id="r"))
     with pytest.raises(UnsupportedOperation) as caught:
-        Parameters("lab", ANTHROPIC, "forward").apply(call, embedding)
+        Parameters("lab", ANTHROPIC, "forward").apply(attempt, embedding)
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, "unsupported_operation", None)
     assert "'lab' does not offer createEmbedding" in caught.value.message
 
 
 def test_what_an_adapter_drops_is_named_beside_what_its_policies_drop() -> None:
-    call = Call(operation="any", request_id="r")
-    name_dropped(call, "lab", [])
-    assert DROPPED_HEADER not in call.reply_headers
-    name_dropped(call, "lab", ["user", "store"])
-    name_dropped(call, "lab", ["messages.name", "o dd"])
-    assert call.reply_headers[DROPPED_HEADER] == "messages.name,store,user,+1"
+    attempt = Attempt(Call(operation="any", request_id="r"))
+    note_dropped(attempt, [])
+    assert DROPPED_HEADER not in attempt.notes.headers()
+    note_dropped(attempt, ["user", "store"])
+    note_dropped(attempt, ["messages.name", "o dd"])
+    assert attempt.notes.headers()[DROPPED_HEADER] == "messages.name,store,user,+1"
 
 
 def test_unknown_fields_are_forwarded_as_they_came() -> None:
@@ -170,7 +173,7 @@ def test_a_closed_body_takes_no_further_field_whatever_is_set(unknown: Any) -> N
     ],
 )
 def test_a_header_names_only_what_is_harmless_and_counts_the_rest(fields: list[str], shown: str) -> None:
-    assert names(fields) == shown
+    assert header_list(fields) == shown
 
 
 def alone(provider: CustomProvider) -> Routing:
@@ -183,14 +186,14 @@ async def test_the_built_in_provider_names_what_it_does_not_honour_and_answers_w
     calls = [Call(operation="any", request_id="r") for _ in range(2)]
     plain = await gateway.chat(calls[0], chat(seed=3))
     more = await gateway.chat(calls[1], chat(seed=3, temperature=1.5, metadata={"a": "b"}, user="u"))
-    assert DROPPED_HEADER not in calls[0].reply_headers
-    assert calls[1].reply_headers[DROPPED_HEADER] == "metadata,temperature,user"
-    assert isinstance(plain, models.CreateChatCompletionResponse)
-    assert isinstance(more, models.CreateChatCompletionResponse)
-    assert plain.id == more.id
+    assert DROPPED_HEADER not in calls[0].notes.headers()
+    assert calls[1].notes.headers()[DROPPED_HEADER] == "metadata,temperature,user"
+    assert isinstance(plain, Item)
+    assert isinstance(more, Item)
+    assert plain.model.id == more.model.id
 
 
 async def test_a_voice_without_speech_means_nothing_to_the_built_in_provider_and_it_says_so() -> None:
     call = Call(operation="any", request_id="r")
     await Gateway(alone(CustomProvider())).chat(call, chat(audio={"voice": "alloy", "format": "mp3"}))
-    assert call.reply_headers[DROPPED_HEADER] == "audio"
+    assert call.notes.headers()[DROPPED_HEADER] == "audio"

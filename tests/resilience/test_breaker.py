@@ -7,13 +7,13 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from ai_gateway.errors import UpstreamUnavailable
-from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Passage
+from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Permit
 
 
 class Model(RuleBasedStateMachine):
     """What the breaker promises, said the long way: a list of what happened, looked at as a whole."""
 
-    passages: Bundle[Any] = Bundle("passages")
+    permits: Bundle[Any] = Bundle("permits")
 
     @initialize(threshold=st.integers(0, 3), window=st.sampled_from([5.0, 30.0]), pause=st.sampled_from([2.0, 15.0]))
     def begin(self, threshold: int, window: float, pause: float) -> None:
@@ -34,7 +34,7 @@ class Model(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(target=passages)
+    @rule(target=permits)
     def call(self) -> Any:
         refused = self.expected == "open" or (self.expected == "half-open" and self.probe is not None)
         if refused:
@@ -43,37 +43,37 @@ class Model(RuleBasedStateMachine):
             wait = int(caught.value.headers["retry-after"])
             assert 1 <= wait <= self.policy.pause + 1
             return None
-        passage = self.breaker.admit()
+        permit = self.breaker.admit()
         if self.expected == "half-open":
-            self.probe = passage
-        return passage
+            self.probe = permit
+        return permit
 
-    @rule(passage=consumes(passages))
-    def success(self, passage: Passage | None) -> None:
-        if passage is not None:
-            passage.succeeded()
-            passage.failed()  # a second outcome counts for nothing
+    @rule(permit=consumes(permits))
+    def success(self, permit: Permit | None) -> None:
+        if permit is not None:
+            permit.succeeded()
+            permit.failed()  # a second outcome counts for nothing
             self.failures, self.opened_at, self.probe = [], None, None
 
-    @rule(passage=consumes(passages))
-    def failure(self, passage: Passage | None) -> None:
-        if passage is None:
+    @rule(permit=consumes(permits))
+    def failure(self, permit: Permit | None) -> None:
+        if permit is None:
             return
-        passage.failed()
-        passage.succeeded()
+        permit.failed()
+        permit.succeeded()
         if self.opened_at is None:
             self.failures.append(self.now)
             last = self.failures[-self.policy.threshold :] if self.policy.threshold else []
             if last and len(last) == self.policy.threshold and self.now - last[0] <= self.policy.window:
                 self.opened_at = self.now
-        elif passage is self.probe:
+        elif permit is self.probe:
             self.opened_at, self.probe = self.now, None
 
-    @rule(passage=consumes(passages))
-    def caller_leaves(self, passage: Passage | None) -> None:
-        if passage is not None:
-            passage.gave_up()
-            self.probe = None if passage is self.probe else self.probe
+    @rule(permit=consumes(permits))
+    def caller_leaves(self, permit: Permit | None) -> None:
+        if permit is not None:
+            permit.release()
+            self.probe = None if permit is self.probe else self.probe
 
     @invariant()
     def the_state_is_as_promised(self) -> None:

@@ -1,21 +1,20 @@
 """Models with several targets: a live gateway between two fault upstreams, and what the client sees of it."""
 
-import contextlib
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import openai
 import pytest
 
+from tests.support.application import running_application
 from tests.support.behaviours import RATE_LIMITS, SECRET_MARK, TEXT, VECTORS, behave
+from tests.support.client import CHAT, ask, body_of, client_of, eventually
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
-ASK = [{"role": "user", "content": "Hello"}]
+ASK = [{"role": "user", "content": "hello"}]
 UPSTREAM_KEY = "sk-upstream-of-one"
 CONFIG = """
 [providers.one]
@@ -71,25 +70,11 @@ def live(upstreams: tuple[Upstream, Upstream], tmp_path_factory: pytest.TempPath
         MAX_RETRIES="0",
         GATEWAY_CONFIG=str(config),
         ONE_KEY=UPSTREAM_KEY,
-        REQUEST_TIMEOUT_S="2",
-        STREAM_IDLE_TIMEOUT_S="2",
+        REQUEST_TIMEOUT_S="3",
+        STREAM_IDLE_TIMEOUT_S="3",
         ALLOWED_API_KEYS=TEST_KEY,
     ) as running:
         yield running
-
-
-def ask(live: LiveGateway, model: str, operation: str = "chat/completions", **more: Any) -> httpx2.Response:
-    given: dict[str, dict[str, Any]] = {
-        "chat/completions": {"messages": ASK},
-        "completions": {"prompt": "x"},
-        "embeddings": {"input": "x"},
-    }
-    return httpx2.post(
-        f"{live.base_url}/v1/{operation}",
-        json={"model": model, **given[operation], **more},
-        headers={"authorization": f"Bearer {TEST_KEY}"},
-        timeout=20,
-    )
 
 
 def told(reply: httpx2.Response) -> tuple[str | None, ...]:
@@ -208,15 +193,11 @@ def test_weights_share_the_calls_among_the_targets(live: LiveGateway) -> None:
 
 
 def test_a_client_that_leaves_ends_the_attempts(live: LiveGateway, upstreams: tuple[Upstream, Upstream]) -> None:
-    with contextlib.suppress(httpx2.TimeoutException):
-        httpx2.post(
-            f"{live.base_url}/v1/chat/completions",
-            json={"model": "drip", "messages": ASK},
-            headers={"authorization": f"Bearer {TEST_KEY}"},
-            timeout=0.3,
-        )
-    assert upstreams[0].last("hang-before-headers#leave").gone.wait(1)
-    time.sleep(2.2)  # longer than the gateway would wait for the first target
+    before = len(live.log())
+    with client_of(live) as client, pytest.raises(httpx2.ReadTimeout):
+        client.post("/v1/chat/completions", json=body_of(CHAT, "drip"), timeout=0.5)
+    assert upstreams[0].last("hang-before-headers#leave").gone.wait(60)
+    eventually(lambda: "client left" in live.log()[before:])  # it is over then
     assert upstreams[1].seen("good#leave") == []
 
 
@@ -248,18 +229,18 @@ def test_the_sdk_streams_through_a_fallback(live: LiveGateway) -> None:
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == TEXT
 
 
-def test_one_gateway_can_have_the_built_in_provider_as_its_last_resort(tmp_path: Path) -> None:
+async def test_one_gateway_can_have_the_built_in_provider_as_its_last_resort(tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text(
         '[providers.dead]\nbase_url = "http://127.0.0.1:9/v1"\n[routes.safe]\ntargets = ["dead/x", "custom/safe"]',
         encoding="utf-8",
     )
-    with running_gateway(GATEWAY_CONFIG=str(config)) as live:
-        reply = ask(live, "safe")
+    async with running_application(GATEWAY_CONFIG=str(config)) as http:
+        reply = await http.post("/v1/chat/completions", json=body_of(CHAT, "safe"))
     assert (reply.status_code, told(reply)) == (200, ("custom", None, "2"))
 
 
-def test_a_target_that_only_fails_is_not_asked_for_a_while_and_nobody_answers_under_anothers_headers(
+async def test_a_target_that_only_fails_is_not_asked_for_a_while_and_nobody_answers_under_anothers_headers(
     upstreams: tuple[Upstream, Upstream], tmp_path: Path
 ) -> None:
     config = tmp_path / "gateway.toml"
@@ -269,13 +250,15 @@ def test_a_target_that_only_fails_is_not_asked_for_a_while_and_nobody_answers_un
         + '[routes.last]\ntargets = ["two/status-429#last", "one/x"]',
         encoding="utf-8",
     )
-    with running_gateway(GATEWAY_CONFIG=str(config), ONE_KEY=UPSTREAM_KEY, BREAKER_THRESHOLD="1") as live:
-        assert [told(ask(live, "guarded")) for _ in range(3)] == [
+    env = {"GATEWAY_CONFIG": str(config), "ONE_KEY": UPSTREAM_KEY, "BREAKER_THRESHOLD": "1"}
+    async with running_application(**env) as http:
+        replies = [await http.post("/v1/chat/completions", json=body_of(CHAT, "guarded")) for _ in range(3)]
+        assert [told(reply) for reply in replies] == [
             ("two", "good#guarded", "2"),
             ("two", "good#guarded", "1"),
             ("two", "good#guarded", "1"),
         ]
-        reply = ask(live, "last")
+        reply = await http.post("/v1/chat/completions", json=body_of(CHAT, "last"))
         assert (reply.status_code, told(reply)) == (503, ("one", None, "1"))
         assert "All 2 targets" in reply.json()["error"]["message"]
     assert len(upstreams[0].seen("status-500#guarded")) == 1

@@ -12,7 +12,7 @@ import pytest
 from ai_gateway.config.settings import Settings
 from ai_gateway.routing.model_list.parse import parse_list
 from ai_gateway.routing.rules import Rules, read_rules
-from tests.support.gateway import LiveGateway, running_gateway
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 
 PAGE = (Path(__file__).parents[2] / "docs" / "routing.md").read_text(encoding="utf-8")
 WORDS = " ".join(PAGE.split())
@@ -65,16 +65,14 @@ def test_the_model_list_shown_is_valid() -> None:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+def live(gateway: LiveGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     """The gateway of the page's first configuration; another gateway's built-in provider plays both upstreams."""
     config = tmp_path_factory.mktemp("page") / "gateway.toml"
     config.write_text(TOML[0], encoding="utf-8")
-    with running_gateway() as bare:
-        url = f"{bare.base_url}/custom/v1"
-        with running_gateway(
-            GATEWAY_CONFIG=str(config), OPENAI_BASE_URL=url, OPENAI_API_KEY="k", GROQ_BASE_URL=url, GROQ_API_KEY="k"
-        ) as running:
-            yield running
+    url = f"{gateway.base_url}/custom/v1"
+    upstreams = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": TEST_KEY, "GROQ_BASE_URL": url, "GROQ_API_KEY": TEST_KEY}
+    with running_gateway(GATEWAY_CONFIG=str(config), **upstreams) as running:
+        yield running
 
 
 def test_every_request_shown_is_answered(live: LiveGateway) -> None:

@@ -1,130 +1,169 @@
-"""What providers say they have: asked together, rarely, by one task each, and never waited for for long."""
+"""What providers list: fetched together, rarely, by one task each, and never waited for for long."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import override
 
 import anyio
-import pytest
 
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import UpstreamUnreachable
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
-from ai_gateway.routing.provider_models import ANSWER_S, Catalogue
+from ai_gateway.routing.provider_models import Catalogue
 from gateway_contract.openai import models
+from tests.support.clock import Clock
 
-pytestmark = pytest.mark.anyio
-
-
-def holder(made: Catalogue, model: str) -> Provider | None:
-    """Who has the model, under its own name."""
-    found = made.who_has(model)
-    assert found is None or found[1] == model
-    return found[0] if found else None
+TTL_S = 60.0
 
 
-class Slow(Provider):
-    """Lists one model after a while; or fails, or hangs, as long as it is told to."""
+class Listing(Provider):
+    """Lists one model, another each time; or fails, or is silent until `released`."""
 
-    def __init__(self, name: str, delay: float = 0.0) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(name, SAME_WIRE)
-        self.delay = delay
-        self.asked = 0
+        self.calls = 0
         self.broken = False
+        self.called = anyio.Event()
+        self.released = anyio.Event()
+        self.released.set()
+
+    def hold(self) -> None:
+        """Answer nothing until `released` is set."""
+        self.called, self.released = anyio.Event(), anyio.Event()
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
-        self.asked += 1
-        await anyio.sleep(self.delay)
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
+        self.calls += 1
+        call = self.calls
+        self.called.set()
+        await self.released.wait()
         if self.broken:
             raise UpstreamUnreachable("no")
-        model = models.Model(id=f"m{self.asked}", object="model", created=1, owned_by="x")
+        model = models.Model(id=f"m{call}", object="model", created=1, owned_by="x")
         return models.ListModelsResponse(object="list", data=[model])
 
 
 @asynccontextmanager
-async def catalogue(*providers: Provider, ttl_s: float = 60.0) -> AsyncIterator[Catalogue]:
-    made = Catalogue(providers, ttl_s)
+async def catalogue(
+    *providers: Provider, clock: Clock | None = None, fetch_timeout_s: float = 30.0
+) -> AsyncIterator[Catalogue]:
+    made = Catalogue(providers, TTL_S, fetch_timeout_s=fetch_timeout_s, clock=clock or Clock())
     try:
         yield made
     finally:
         await made.aclose()
 
 
-async def test_many_callers_at_once_ask_a_provider_once() -> None:
-    slow = Slow("slow", 0.1)
-    async with catalogue(slow) as made:
+def listed(made: Catalogue) -> list[list[str] | None]:
+    """The ids of every provider's models, as far as is known."""
+    return [None if cached.listed is None else list(cached.listed) for cached in made.cached]
+
+
+async def test_many_callers_at_once_fetch_a_list_once() -> None:
+    provider = Listing("slow")
+    provider.hold()
+    async with catalogue(provider) as made:
         async with anyio.create_task_group() as group:
             for _ in range(50):
-                group.start_soon(made.fill)
-        assert (slow.asked, holder(made, "m1")) == (1, slow)
+                group.start_soon(made.ensure_loaded)
+            await provider.called.wait()
+            provider.released.set()
+        assert (provider.calls, listed(made)) == (1, [["m1"]])
+        assert made.find("m1") == (provider, "m1")
 
 
-async def test_a_caller_who_leaves_does_not_end_the_asking_for_the_others() -> None:
-    slow = Slow("slow", 0.2)
-    async with catalogue(slow) as made:
-        with anyio.move_on_after(0.05):
-            await made.fill()
-        assert holder(made, "m1") is None
-        await made.fill()
-        assert (slow.asked, holder(made, "m1")) == (1, slow)
+async def test_a_caller_that_disconnects_does_not_end_the_fetch_for_the_others() -> None:
+    provider = Listing("slow")
+    provider.hold()
+    async with catalogue(provider) as made:
+        async with anyio.create_task_group() as group:
+            group.start_soon(made.ensure_loaded)
+            await provider.called.wait()
+            group.cancel_scope.cancel()
+        assert listed(made) == [None]
+        provider.released.set()
+        await made.ensure_loaded()
+        assert (provider.calls, listed(made)) == (1, [["m1"]])
 
 
-async def test_a_provider_that_hangs_costs_one_caller_a_moment_and_the_next_ones_nothing() -> None:
-    hanging, quick = Slow("hanging", 3600), Slow("quick")
-    async with catalogue(hanging, quick) as made:
-        started = time.monotonic()
-        await made.fill()
-        assert ANSWER_S - 0.5 < time.monotonic() - started < ANSWER_S + 2
-        assert [shelf.state for shelf in made.shelves] == ["unreachable", "ready"]
-        started = time.monotonic()
+async def test_a_provider_that_hangs_costs_one_caller_the_timeout_and_the_next_ones_nothing() -> None:
+    hanging, quick = Listing("hanging"), Listing("quick")
+    hanging.hold()
+    async with catalogue(hanging, quick, fetch_timeout_s=0.1) as made:
+        await made.ensure_loaded()
+        assert [cached.state for cached in made.cached] == ["unreachable", "ready"]
         for _ in range(10):
-            await made.fill(renew=True)
-        assert time.monotonic() - started < 0.5
-        assert (hanging.asked, quick.asked) == (1, 1)
+            await made.ensure_loaded(renew=True)
+        assert (hanging.calls, quick.calls) == (1, 1)
 
 
-async def test_an_outdated_answer_holds_while_it_is_renewed() -> None:
-    slow = Slow("slow")
-    async with catalogue(slow, ttl_s=0.05) as made:
-        await made.fill()
-        await anyio.sleep(0.1)
-        slow.delay = 0.2
-        started = time.monotonic()
-        await made.fill()
-        assert time.monotonic() - started < 0.1, "nobody waits for a renewal"
-        assert holder(made, "m1") is slow
-        await anyio.sleep(0.3)
-        assert (holder(made, "m1"), holder(made, "m2")) == (None, slow)
+async def test_a_list_is_fetched_again_when_it_is_as_old_as_is_allowed_and_not_before() -> None:
+    provider, clock = Listing("p"), Clock()
+    async with catalogue(provider, clock=clock) as made:
+        await made.ensure_loaded(renew=True)
+        clock.now += TTL_S - 0.1
+        await made.ensure_loaded(renew=True)
+        assert provider.calls == 1
+        clock.now += 0.1
+        await made.ensure_loaded(renew=True)
+        assert (provider.calls, listed(made)) == (2, [["m2"]])
 
 
-async def test_what_a_provider_said_stays_when_it_cannot_be_asked_again() -> None:
-    provider = Slow("p")
-    async with catalogue(provider, ttl_s=0.05) as made:
-        await made.fill()
-        provider.broken = True
-        await anyio.sleep(0.1)
-        await made.fill(renew=True)
-        assert (made.shelves[0].state, holder(made, "m1")) == ("unreachable", provider)
+async def test_a_failed_fetch_is_tried_again_sooner_than_a_list_is_renewed() -> None:
+    provider, clock = Listing("p"), Clock()
+    provider.broken = True
+    async with catalogue(provider, clock=clock) as made:
+        await made.ensure_loaded()
         provider.broken = False
-        await anyio.sleep(0.1)
-        await made.fill(renew=True)
-        assert (made.shelves[0].state, holder(made, "m3")) == ("ready", provider)
+        clock.now += 29.9
+        await made.ensure_loaded(renew=True)
+        assert provider.calls == 1
+        clock.now += 0.1
+        await made.ensure_loaded(renew=True)
+        assert (provider.calls, listed(made)) == (2, [["m2"]])
+
+
+async def test_an_outdated_list_holds_while_it_is_renewed_and_nobody_waits_for_that() -> None:
+    provider, clock = Listing("slow"), Clock()
+    async with catalogue(provider, clock=clock) as made:
+        await made.ensure_loaded()
+        clock.now += TTL_S
+        provider.hold()
+        await made.ensure_loaded()
+        await provider.called.wait()
+        assert listed(made) == [["m1"]]
+        provider.released.set()
+        await made.ensure_loaded(renew=True)
+        assert listed(made) == [["m2"]]
+
+
+async def test_a_list_stays_when_its_provider_cannot_be_asked_again() -> None:
+    provider, clock = Listing("p"), Clock()
+    async with catalogue(provider, clock=clock) as made:
+        await made.ensure_loaded()
+        provider.broken = True
+        clock.now += TTL_S
+        await made.ensure_loaded(renew=True)
+        assert (made.cached[0].state, listed(made)) == ("unreachable", [["m1"]])
+        provider.broken = False
+        clock.now += TTL_S
+        await made.ensure_loaded(renew=True)
+        assert (made.cached[0].state, listed(made)) == ("ready", [["m3"]])
 
 
 async def test_a_provider_that_offers_no_list_is_ready_and_has_nothing() -> None:
     async with catalogue(Provider("bare", SAME_WIRE)) as made:
-        await made.fill()
-        assert [(shelf.state, shelf.listed) for shelf in made.shelves] == [("ready", {})]
+        await made.ensure_loaded()
+        assert [(cached.state, cached.listed) for cached in made.cached] == [("ready", {})]
 
 
-async def test_closing_ends_what_is_being_asked() -> None:
-    slow = Slow("slow", 3600)
-    made = Catalogue([slow])
-    made.ask_around()
-    await anyio.sleep(0.01)
-    with anyio.fail_after(1):
+async def test_closing_ends_what_is_being_fetched() -> None:
+    provider = Listing("slow")
+    provider.hold()
+    made = Catalogue([provider])
+    made.refresh()
+    await provider.called.wait()
+    with anyio.fail_after(30):
         await made.aclose()
-    assert made.shelves[0].asking is None
+    assert (made.cached[0].refreshing, made.cached[0].listed) == (None, None)

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.config.settings import RouteSettings, Settings
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import ModelNotFound, ProviderNotFound
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.routing.model_list.parse import ListedModel, ModelList
 from ai_gateway.routing.provider_models import Catalogue
-from ai_gateway.routing.public_models import Menu, entry
+from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
 from ai_gateway.routing.rules import read_rules
@@ -32,7 +32,7 @@ class Lister(Provider):
         self.asked = 0
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
         self.asked += 1
         data = [models.Model(id=id_, object="model", created=7, owned_by=f"{self.name}-inc") for id_ in self.ids]
         return models.ListModelsResponse(object="list", data=data)
@@ -53,7 +53,7 @@ def routing(
 
 
 async def led(where: Routing, model: str, provider: str | None = None) -> tuple[str, str]:
-    route = (await where.resolve(provider, model)).options[0]
+    route = (await where.resolve(provider, model)).targets[0]
     return route.provider.name, route.model
 
 
@@ -222,12 +222,12 @@ def test_every_id_that_is_shown_leads_somewhere_and_nothing_that_is_asked_breaks
     where = routing(providers, aliases=targets, listed=listed)
 
     async def check() -> None:
-        shown, silent = await Menu().read(where)
+        shown, silent = await PublicModels().read(where)
         assert silent == []
         ids = [model.id for model in shown]
         assert len(ids) == len(set(ids))
         for model in shown:
-            assert entry(where, model.id) == model
+            assert public_model(where, model.id) == model
             provider, name = await led(where, model.id)
             assert provider in model.owned_by
             assert model.id in {name, f"{provider}/{name}"} or where.rules.aliases.follow(model.id) != model.id

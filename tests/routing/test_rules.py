@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from ai_gateway.config.settings import RouteSettings, Settings, SettingsError
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import RouteSettings, Settings
 from ai_gateway.routing.aliases import Aliases
-from ai_gateway.routing.plan import Plan, Target
+from ai_gateway.routing.route import Route, TargetRef
 from ai_gateway.routing.rules import Rules, read_rules
-from tests.support.gateway import run_cli
+from tests.support.command import run_command
 
 PROVIDERS = ("openai", "groq", "custom")
 
@@ -115,9 +116,8 @@ def test_the_start_reports_every_problem_at_once_and_nothing_of_a_secret(tmp_pat
     config.write_text(
         '[aliases]\na = "a"\nb = "nobody/x"\n[routes.r]\ntargets = ["openai/x"]\nweights = [1]\n', encoding="utf-8"
     )
-    ended = run_cli(
-        "serve", GATEWAY_CONFIG=str(config), OPENAI_API_KEY="sk-canary", MODEL_MAPPING_FILE=str(tmp_path / "no.json")
-    )
+    env = {"OPENAI_API_KEY": "sk-canary", "MODEL_MAPPING_FILE": str(tmp_path / "no.json"), "SERVICE_PORT": "0"}
+    ended = run_command("serve", GATEWAY_CONFIG=str(config), **env)
     assert ended.returncode == 2
     for complaint in ("alias 'a' leads back", "no provider 'nobody'", "weights need mode", "cannot be read"):
         assert complaint in ended.stderr
@@ -143,7 +143,7 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, toml: str, compl
     import re
 
     (tmp_path / "gateway.toml").write_text(toml, encoding="utf-8")
-    ended = run_cli("serve", GATEWAY_CONFIG=str(tmp_path / "gateway.toml"))
+    ended = run_command("serve", SERVICE_PORT="0", GATEWAY_CONFIG=str(tmp_path / "gateway.toml"))
     assert ended.returncode == 2
     assert re.search(complaint, ended.stderr)
     assert "canary" not in ended.stderr
@@ -164,8 +164,8 @@ def test_following_an_alias_always_ends(table: dict[str, str], asked: str) -> No
 def test_weights_decide_who_is_first_and_the_others_follow_in_order() -> None:
     from random import Random
 
-    targets = tuple(Target(name, "m") for name in "abc")
-    plan = Plan(targets, (3, 1, 0))
+    targets = tuple(TargetRef(name, "m") for name in "abc")
+    plan = Route(targets, (3, 1, 0))
     chance = Random(1)
     drawn = [plan.order(chance) for _ in range(4_000)]
     firsts = [order[0].provider for order in drawn]
@@ -173,4 +173,4 @@ def test_weights_decide_who_is_first_and_the_others_follow_in_order() -> None:
     assert firsts.count("c") == 0
     assert {"".join(target.provider for target in order) for order in drawn} == {"abc", "bac"}
     assert plan.order() == targets
-    assert Plan(targets).order(chance) == targets
+    assert Route(targets).order(chance) == targets

@@ -3,32 +3,22 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
-import httpx2
 import pytest
 
-from tests.server.test_protocol import BODY, exchange, head
-from tests.support.behaviours import behave
-from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.client import ask
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, running_gateway
+from tests.support.raw_http import BODY, exchange, head
+from tests.support.upstream import Upstream
 
 ASK = {"messages": [{"role": "user", "content": "Hello"}]}
-KEY = {"authorization": f"Bearer {TEST_KEY}"}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
+def gateway(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
     limits = {"STREAM_IDLE_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "1", "MAX_IN_FLIGHT": "1"}
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url, **limits) as running:
-        yield running
+    return gateway_for(PROVIDER_LAB_BASE_URL=upstream.url, **limits)
 
 
 def unread(gateway: LiveGateway, path: str, body: dict[str, object]) -> socket.socket:
@@ -62,7 +52,7 @@ def is_free(gateway: LiveGateway, within_s: float) -> bool:
     """Whether the one place for requests is free again within this time."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
-        reply = httpx2.post(f"{gateway.base_url}/custom/v1/chat/completions", json={"model": "m", **ASK}, headers=KEY)
+        reply = ask(gateway, "m", provider="custom")
         if reply.status_code == 200:
             return True
         assert reply.status_code == 503
@@ -76,8 +66,8 @@ def test_a_stream_that_nobody_reads_is_cut_and_its_upstream_left(
 ) -> None:
     model = f"flood#{path}"
     with unread(gateway, path, {"model": f"lab/{model}", "stream": True, **ASK}):
-        assert upstream.last(model).gone.wait(8)
-        assert is_free(gateway, 2)
+        assert upstream.last(model).gone.wait(60)
+        assert is_free(gateway, 30)
 
 
 def test_a_whole_reply_that_nobody_reads_counts_until_it_is_cut(gateway: LiveGateway) -> None:
@@ -85,8 +75,8 @@ def test_a_whole_reply_that_nobody_reads_counts_until_it_is_cut(gateway: LiveGat
     with unread(gateway, "/custom/v1/embeddings", texts) as connection:
         time.sleep(0.5)
         assert not is_free(gateway, 0.2)
-        assert is_free(gateway, 8)
-        connection.settimeout(5)
+        assert is_free(gateway, 60)
+        connection.settimeout(60)
         head, _, body = read_all(connection).partition(b"\r\n\r\n")
         length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
         assert len(body) < length
@@ -98,8 +88,8 @@ def test_a_stream_that_is_read_too_slowly_says_so_when_its_time_is_over(upstream
         running_gateway(PROVIDER_LAB_BASE_URL=upstream.url, **limits) as gateway,
         unread(gateway, "/v1/chat/completions", {"model": "lab/flood#slow", "stream": True, **ASK}) as connection,
     ):
-        assert upstream.last("flood#slow").gone.wait(8)  # before the client reads again
-        connection.settimeout(10)
+        assert upstream.last("flood#slow").gone.wait(60)  # before the client reads again
+        connection.settimeout(60)
         received = b""
         while not received.endswith(b"0\r\n\r\n"):
             received = (received + connection.recv(2**20))[-2000:]
@@ -109,18 +99,17 @@ def test_a_stream_that_is_read_too_slowly_says_so_when_its_time_is_over(upstream
 
 @pytest.mark.parametrize("said", [[b"\r\n"], [b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"], [b"x"]])
 def test_a_connection_that_says_next_to_nothing_is_closed(gateway: LiveGateway, said: list[bytes]) -> None:
-    began = time.monotonic()
-    exchange(gateway, *said)
-    assert time.monotonic() - began < 6
+    received = exchange(gateway, *said)  # which reads until the end of the connection
+    assert received.count(b"HTTP/1.1 200") == len(said) - 1
 
 
 def test_the_rest_of_a_refused_body_may_not_trickle_in_for_ever(gateway: LiveGateway) -> None:
     request = head(b"x" * 10_000).replace(TEST_KEY.encode(), b"sk-wrong")
-    with socket.create_connection((HOST, gateway.port), timeout=10) as connection:
+    with socket.create_connection((HOST, gateway.port), timeout=60) as connection:
         connection.sendall(request)
         assert b"401" in connection.recv(65536)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            trickle(connection, for_s=8)
+            trickle(connection, for_s=60)
 
 
 def smuggling() -> bytes:

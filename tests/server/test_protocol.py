@@ -9,34 +9,7 @@ import time
 import pytest
 
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-
-BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]}).encode()
-
-
-def head(body: bytes, *headers: str, provider: str = "custom") -> bytes:
-    lines = [
-        f"POST /{provider}/v1/chat/completions HTTP/1.1",
-        f"Host: {HOST}",
-        f"Authorization: Bearer {TEST_KEY}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        *headers,
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-def exchange(gateway: LiveGateway, *parts: bytes, until: bytes | None = None) -> bytes:
-    """Send the parts one after the other; everything that came back, up to `until` or the end."""
-    received = b""
-    with socket.create_connection((HOST, gateway.port), timeout=10) as connection:
-        for part in parts:
-            connection.sendall(part)
-            time.sleep(0.05)
-        while part := connection.recv(65536):
-            received += part
-            if until is not None and until in received:
-                break
-    return received
+from tests.support.raw_http import BODY, exchange, head
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -67,8 +40,8 @@ def stopped(body: bytes, provider: str = "custom", **env: str) -> bytes:
         client.start()
         time.sleep(0.7)
         gateway.process.send_signal(signal.SIGTERM)
-        client.join(10)
-        assert gateway.process.wait(10) == 0
+        client.join(60)
+        assert gateway.process.wait(60) == 0
         assert "Traceback" not in gateway.log()
     return received[0]
 

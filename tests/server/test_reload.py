@@ -5,28 +5,22 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
 from tests.support.behaviours import TEXT, behave
-from tests.support.gateway import LiveGateway, run_cli, running_gateway
+from tests.support.client import CHAT, ask, body_of, client_of, eventually, get, post
+from tests.support.command import run_command
+from tests.support.gateway import HOST, STARTUP_S, LiveGateway, closed_port, running_gateway
 from tests.support.upstream import Upstream, running_upstream
-
-ASK = {"messages": [{"role": "user", "content": "hello"}]}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 def table(name: str, upstream: Upstream, **more: str) -> str:
@@ -42,59 +36,59 @@ def configured(path: Path, text: str, **env: str) -> Iterator[LiveGateway]:
         yield live
 
 
-def reload(live: LiveGateway, path: Path, text: str, outcome: str) -> dict[str, Any]:
-    """Write the file, tell the gateway, and wait for what it says."""
-    before = len(records(live, outcome))
-    path.write_text(text, encoding="utf-8")
-    os.kill(live.process.pid, signal.SIGHUP)
-    eventually(lambda: len(records(live, outcome)) > before)
-    return records(live, outcome)[-1]
+class Reloading:
+    """A gateway, and the file that it reads its configuration from."""
+
+    def __init__(self, live: LiveGateway, path: Path) -> None:
+        self.live, self.path = live, path
+
+    def reload(self, text: str, outcome: str = "configuration reloaded") -> dict[str, Any]:
+        """Write the file, tell the gateway, and wait for its record of that."""
+        before = len(self.live.records(outcome))
+        self.path.write_text(text, encoding="utf-8")
+        os.kill(self.live.process.pid, signal.SIGHUP)
+        eventually(lambda: len(self.live.records(outcome)) > before)
+        return self.live.records(outcome)[-1]
+
+    def status(self, provider: str, model: str = "good", key: str | None = None) -> int:
+        path = f"/{provider}/v1" if provider else "/v1"
+        return post(self.live, f"{path}/chat/completions", body_of(CHAT, model), key=key).status_code
 
 
-def records(live: LiveGateway, event: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in live.log().splitlines() if line.startswith("{")]
-    return [record for record in found if record["event"] == event]
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reloading]:
+    """One for all tests that need no start of their own: each begins with a reload."""
+    path = tmp_path_factory.mktemp("reload") / "gateway.toml"
+    with configured(path, "") as live:
+        yield Reloading(live, path)
 
 
-def eventually(happened: Callable[[], bool], within: float = 8.0) -> None:
-    deadline = time.monotonic() + within
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def status(live: LiveGateway, provider: str) -> int:
+    return ask(live, "good", provider=provider).status_code
 
 
-def status(live: LiveGateway, provider: str, model: str = "good") -> int:
-    path = f"/{provider}/v1" if provider else "/v1"
-    body = {"model": model, **ASK}
-    return httpx2.post(f"{live.base_url}{path}/chat/completions", json=body, timeout=10, trust_env=False).status_code
+def test_providers_and_aliases_come_and_go(running: Reloading, upstream: Upstream) -> None:
+    running.reload(table("first", upstream))
+    assert (running.status("first"), running.status("second"), running.status("", "nick")) == (200, 404, 404)
+    record = running.reload(f'{table("second", upstream)}[aliases]\nnick = "second/good"\n')
+    assert record["providers"] == ["second", "custom"]
+    assert (running.status("first"), running.status("second"), running.status("", "nick")) == (404, 200, 200)
+    contract = get(running.live, "/openapi.json").json()
+    (parameter,) = contract["paths"]["/{provider}/v1/models"]["get"]["parameters"]
+    assert parameter["schema"]["enum"] == ["custom", "second"]
 
 
-def test_providers_and_aliases_come_and_go(tmp_path: Path, upstream: Upstream) -> None:
-    path = tmp_path / "gateway.toml"
-    with configured(path, table("first", upstream)) as live:
-        assert (status(live, "first"), status(live, "second"), status(live, "", "nick")) == (200, 404, 404)
-        text = f'{table("second", upstream)}[aliases]\nnick = "second/good"\n'
-        said = reload(live, path, text, "configuration reloaded")
-        assert said["providers"] == ["second", "custom"]
-        assert (status(live, "first"), status(live, "second"), status(live, "", "nick")) == (404, 200, 200)
-        contract = httpx2.get(f"{live.base_url}/openapi.json", trust_env=False).json()
-        (parameter,) = contract["paths"]["/{provider}/v1/models"]["get"]["parameters"]
-        assert parameter["schema"]["enum"] == ["custom", "second"]
-
-
-def test_streams_go_on_when_their_provider_is_taken_away(tmp_path: Path, upstream: Upstream) -> None:
-    path = tmp_path / "gateway.toml"
-    body = {"model": "paced", "stream": True, **ASK}
+def test_streams_go_on_when_their_provider_is_taken_away(running: Reloading, upstream: Upstream) -> None:
+    running.reload(table("first", upstream))
+    body = body_of(CHAT, "paced", stream=True)
     with (
-        configured(path, table("first", upstream)) as live,
-        httpx2.stream(
-            "POST", f"{live.base_url}/first/v1/chat/completions", json=body, timeout=10, trust_env=False
-        ) as stream,
+        client_of(running.live) as client,
+        client.stream("POST", "/first/v1/chat/completions", json=body) as stream,
     ):
         lines = stream.iter_lines()
         read = [next(lines)]
-        reload(live, path, "", "configuration reloaded")
-        assert status(live, "first") == 404
+        running.reload("")
+        assert running.status("first") == 404
         read += lines
     text = "".join(
         choice["delta"].get("content") or ""
@@ -103,7 +97,7 @@ def test_streams_go_on_when_their_provider_is_taken_away(tmp_path: Path, upstrea
         for choice in json.loads(line.removeprefix("data: "))["choices"]
     )
     assert read[-2] == "data: [DONE]"
-    assert text.startswith(TEXT[:3])
+    assert text == TEXT
 
 
 @pytest.mark.parametrize(
@@ -116,36 +110,54 @@ def test_streams_go_on_when_their_provider_is_taken_away(tmp_path: Path, upstrea
     ],
 )
 def test_a_configuration_that_cannot_be_used_changes_nothing(
-    tmp_path: Path, upstream: Upstream, text: str, problem: str
+    running: Reloading, upstream: Upstream, text: str, problem: str
 ) -> None:
-    path = tmp_path / "gateway.toml"
-    with configured(path, table("first", upstream)) as live:
-        said = reload(live, path, text, "configuration not reloaded")
-        assert problem in " ".join(said["problems"])
-        assert status(live, "first") == 200
-        reload(live, path, table("second", upstream), "configuration reloaded")
-        assert status(live, "second") == 200
+    running.reload(table("first", upstream))
+    record = running.reload(text, "configuration not reloaded")
+    assert problem in " ".join(record["problems"])
+    assert running.status("first") == 200
+    running.reload(table("second", upstream))
+    assert running.status("second") == 200
 
 
-def test_keys_are_taken_over_and_what_takes_a_restart_is_named(tmp_path: Path, upstream: Upstream) -> None:
-    path = tmp_path / "gateway.toml"
-    with configured(path, table("first", upstream)) as live:
-        text = f'allowed_api_keys = ["sk-new-1"]\nrequest_max_size = 1000\n{table("first", upstream)}'
-        said = reload(live, path, text, "configuration reloaded")
-        assert said["takes_a_restart"] == ["REQUEST_MAX_SIZE"]
-        assert "sk-new-1" not in live.log()
-        url = f"{live.base_url}/first/v1/models"
-        assert httpx2.get(url, trust_env=False).status_code == 401
-        assert httpx2.get(url, headers={"authorization": "Bearer sk-new-1"}, trust_env=False).status_code == 200
+def test_keys_are_taken_over_and_what_takes_a_restart_is_named(running: Reloading, upstream: Upstream) -> None:
+    text = f'allowed_api_keys = ["sk-new-1"]\nrequest_max_size = 1000\n{table("first", upstream)}'
+    record = running.reload(text)
+    assert record["takes_a_restart"] == ["REQUEST_MAX_SIZE"]
+    assert "sk-new-1" not in running.live.log()
+    assert [running.status("first", key=key) for key in (None, "sk-new-1")] == [401, 200]
 
 
-def test_connections_of_a_provider_that_stays_are_kept(tmp_path: Path, upstream: Upstream) -> None:
-    path = tmp_path / "gateway.toml"
-    with configured(path, table("first", upstream)) as live:
-        assert status(live, "first", "good#kept-1") == 200
-        reload(live, path, table("first", upstream) + table("other", upstream), "configuration reloaded")
-        assert status(live, "first", "good#kept-2") == 200
-        assert upstream.last("good#kept-2").peer == upstream.last("good#kept-1").peer
+def test_what_takes_a_restart_is_named_for_as_long_as_it_differs_from_what_runs(running: Reloading) -> None:
+    pending = [
+        running.reload(text)["takes_a_restart"]
+        for text in ("max_in_flight = 8", "max_in_flight = 8\nmax_retries = 1", "")
+    ]
+    assert pending == [["MAX_IN_FLIGHT"], ["MAX_IN_FLIGHT"], []]
+
+
+def test_a_client_that_reads_nothing_is_cut_off_after_the_reloaded_time(running: Reloading, upstream: Upstream) -> None:
+    provider = table("first", upstream)
+    body = json.dumps(body_of(CHAT, "flood#reloaded", stream=True)).encode()
+    lines = ["POST /first/v1/chat/completions HTTP/1.1", f"Host: {HOST}", "Content-Type: application/json",
+             f"Content-Length: {len(body)}", "", ""]  # fmt: skip
+    running.reload(f"stream_idle_timeout_s = 600\n{provider}")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((HOST, running.live.port))
+        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        running.reload(f"stream_idle_timeout_s = 1\n{provider}")
+        connection.sendall("\r\n".join(lines).encode() + body)
+        assert upstream.last("flood#reloaded").gone.wait(30)
+
+
+def test_connections_of_a_provider_that_stays_are_kept(running: Reloading, upstream: Upstream) -> None:
+    running.reload(table("first", upstream))
+    assert running.status("first", "good#kept-1") == 200
+    running.reload(table("first", upstream) + table("other", upstream))
+    assert running.status("first", "good#kept-2") == 200
+    assert upstream.last("good#kept-2").peer == upstream.last("good#kept-1").peer
 
 
 def test_the_command_tells_the_gateway_on_a_port(tmp_path: Path, upstream: Upstream) -> None:
@@ -153,18 +165,18 @@ def test_the_command_tells_the_gateway_on_a_port(tmp_path: Path, upstream: Upstr
     with configured(path, table("first", upstream)) as live:
         env = {"XDG_CACHE_HOME": str(tmp_path), "GATEWAY_CONFIG": str(path)}
         path.write_text(table("second", upstream), encoding="utf-8")
-        told = run_cli("reload", "--port", str(live.port), **env)
-        assert (told.returncode, told.stderr) == (0, "")
-        assert str(live.process.pid) in told.stdout
+        done = run_command("reload", "--port", str(live.port), **env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert str(live.process.pid) in done.stdout
         eventually(lambda: status(live, "second") == 200)
         path.write_text("max_retries = -1", encoding="utf-8")
-        refused = run_cli("reload", "--port", str(live.port), **env)
+        refused = run_command("reload", "--port", str(live.port), **env)
         assert refused.returncode == 2
         assert "MAX_RETRIES" in refused.stderr
         assert "goes on with what it has" in refused.stderr
-        assert records(live, "configuration not reloaded") == []
+        assert live.records("configuration not reloaded") == []
     path.write_text("", encoding="utf-8")
-    gone = run_cli("reload", "--port", str(live.port), **env)
+    gone = run_command("reload", "--port", str(live.port), **env)
     assert (gone.returncode, "no gateway of this user runs on port" in gone.stderr) == (1, True)
     assert not list(tmp_path.glob("ai-gateway/*.pid"))
 
@@ -175,10 +187,10 @@ def test_every_worker_takes_it_over_and_so_does_the_next_one(tmp_path: Path, ups
         eventually(lambda: status(live, "first") == 200)
         path.write_text(table("second", upstream), encoding="utf-8")
         os.kill(live.process.pid, signal.SIGHUP)
-        eventually(lambda: len(records(live, "configuration reloaded")) == 2)
+        eventually(lambda: len(live.records("configuration reloaded")) == 2)
         assert [status(live, "second") for _ in range(8)] == [200] * 8
         psutil.Process(live.process.pid).children()[0].kill()
-        eventually(lambda: len(records(live, "configuration reloaded")) == 3, within=15)
+        eventually(lambda: len(live.records("configuration reloaded")) == 3, within=STARTUP_S)
         assert [status(live, "second") for _ in range(8)] == [200] * 8
 
 
@@ -194,40 +206,76 @@ def test_a_terminal_that_is_closed_ends_the_gateway(tmp_path: Path) -> None:
     while b"listening" not in read:
         read += os.read(leader, 4096)
     os.close(leader)
-    assert process.wait(15) == 0
+    assert process.wait(STARTUP_S) == 0
 
 
-def test_what_a_provider_has_listed_is_known_after_a_reload(tmp_path: Path) -> None:
-    path = tmp_path / "gateway.toml"
-    with running_upstream(behave) as upstream, configured(path, table("first", upstream)) as live:
-        assert status(live, "", "plain-model") == 200
-        upstream.program("models-list", b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
-        reload(live, path, table("first", upstream) + "[aliases]\nnick = 'first/x'\n", "configuration reloaded")
-        assert status(live, "", "plain-model") == 200
+def test_what_a_provider_has_listed_is_known_after_a_reload(running: Reloading) -> None:
+    with running_upstream(behave) as listing:
+        running.reload(table("listing", listing))
+        assert running.status("", "plain-model") == 200
+        listing.program("models-list", b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
+        running.reload(table("listing", listing) + "[aliases]\nnick = 'listing/x'\n")
+        assert running.status("", "plain-model") == 200
 
 
-def test_a_provider_at_another_address_is_asked_whatever_the_old_one_did(tmp_path: Path, upstream: Upstream) -> None:
-    path = tmp_path / "gateway.toml"
-    dead = '[providers.first]\nbase_url = "http://127.0.0.1:9/v1"\n'
-    with configured(path, dead, BREAKER_THRESHOLD="1") as live:
-        assert [status(live, "first"), status(live, "first")] == [502, 503]
-        reload(live, path, table("first", upstream), "configuration reloaded")
-        assert status(live, "first") == 200
+def test_a_provider_at_another_address_is_asked_whatever_the_old_one_did(
+    running: Reloading, upstream: Upstream
+) -> None:
+    with closed_port() as port:
+        dead = f'[providers.moving]\nbase_url = "http://{HOST}:{port}/v1"\n'
+        running.reload(f"breaker_threshold = 1\n{dead}")
+        assert [running.status("moving"), running.status("moving")] == [502, 503]
+        running.reload(f"breaker_threshold = 1\n{table('moving', upstream)}")
+    assert running.status("moving") == 200
 
 
-def test_the_model_list_stays_when_only_its_refresh_changes(tmp_path: Path, upstream: Upstream) -> None:
-    path = tmp_path / "gateway.toml"
+def test_the_model_list_stays_when_only_its_refresh_changes(running: Reloading, upstream: Upstream) -> None:
     listed = [{"model_version": "listed", "handle": "/first/v1/chat/completions"}]
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
     with running_upstream(behave) as host:
         host.program("models-list", head, json.dumps(listed).encode())
-        base = table("first", upstream)
-        env = {"MODEL_LIST_URL": f"{host.url}/models", "MODEL_LIST_CACHE": "/dev/null/nowhere"}
-        with configured(path, base, **env) as live:
-            assert status(live, "", "listed") == 200
-            host.program("models-list", b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
-            reload(live, path, f"model_list_refresh_s = 77\n{base}", "configuration reloaded")
-            assert status(live, "", "listed") == 200
+        base = f'model_list_url = "{host.url}/models"\nmodel_list_cache = "/dev/null/nowhere"\n'
+        running.reload(base + table("first", upstream))
+        eventually(lambda: running.status("", "listed") == 200)
+        host.program("models-list", b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
+        running.reload(f"{base}model_list_refresh_s = 77\n{table('first', upstream)}")
+        assert running.status("", "listed") == 200
+    running.reload("")
+
+
+# Python imports it before anything else: it notes which files the process opens.
+OPENED = """
+import os, sys
+def note(event, arguments):
+    if event == "open" and os.path.basename(str(arguments[0])) in {".env", "gateway.toml", "aliases.json"}:
+        os.write(log, (os.path.basename(arguments[0]) + "\\n").encode())
+log = os.open(os.environ["OPENED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+sys.addaudithook(note)
+"""
+
+
+def test_every_source_is_opened_once_a_start_and_once_a_reload(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OPENED, encoding="utf-8")
+    (tmp_path / ".env").write_text("SERVICE_PORT=0\nMODEL_MAPPING_FILE=aliases.json\n", encoding="utf-8")
+    (tmp_path / "gateway.toml").write_text('[providers.lab]\nbase_url = "http://127.0.0.1:9/v1"\n', encoding="utf-8")
+    (tmp_path / "aliases.json").write_text('{"nick": "lab/m"}', encoding="utf-8")
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    env |= {"OPENED": str(tmp_path / "opened")}
+    command = [sys.executable, "-m", "ai_gateway", "serve"]
+    output = tmp_path / "output.log"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=sink, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: "listening" in output.read_text("utf-8"), within=STARTUP_S)
+        started = Counter((tmp_path / "opened").read_text("utf-8").split())
+        process.send_signal(signal.SIGHUP)
+        eventually(lambda: "configuration reloaded" in output.read_text("utf-8"))
+        reloaded = Counter((tmp_path / "opened").read_text("utf-8").split())
+    finally:
+        process.terminate()
+        process.wait(STARTUP_S)
+    assert started == {".env": 1, "gateway.toml": 1, "aliases.json": 1}
+    assert reloaded == {".env": 2, "gateway.toml": 2, "aliases.json": 2}
 
 
 def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upstream) -> None:
@@ -236,6 +284,6 @@ def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upst
         eventually(lambda: len(psutil.Process(live.process.pid).children()) == 2)
         worker = psutil.Process(live.process.pid).children()[0]
         worker.terminate()
-        worker.wait(10)
-        told = run_cli("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
-        assert (told.returncode, told.stderr) == (0, "")
+        worker.wait(STARTUP_S)
+        done = run_command("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
+        assert (done.returncode, done.stderr) == (0, "")

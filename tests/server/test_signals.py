@@ -13,10 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.load.calls import post
-from tests.support.behaviours import behave
-from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.bare_sockets import post
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.upstream import Upstream
 
 TERM, INT, HUP, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 LATER = b"HTTP/1.1 503 Later\r\nretry-after: 10\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -24,10 +23,9 @@ STOPPING = b'"code":"overloaded"'
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        running.program("later", LATER)
-        yield running
+def upstream(upstream: Upstream) -> Upstream:
+    upstream.program("later", LATER)
+    return upstream
 
 
 @contextmanager
@@ -56,7 +54,7 @@ def in_flight(live: LiveGateway, upstream: Upstream, stack: ExitStack) -> dict[s
     }
     clients = {}
     for stage, request in requests.items():
-        clients[stage] = stack.enter_context(socket.create_connection((HOST, live.port), timeout=10))
+        clients[stage] = stack.enter_context(socket.create_connection((HOST, live.port), timeout=60))
         clients[stage].sendall(request)
     for model in ("drip#signals", "hang-before-headers#signals", "later"):
         upstream.last(model)
@@ -71,18 +69,22 @@ def everything(connection: socket.socket) -> bytes:
     return raw
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(
-    ("signals", "at_once"),
+    ("signals", "at_once", "workers"),
     [
-        ([TERM, TERM], False),
-        ([INT, TERM, INT], True),
-        ([QUIT], True),
-        ([TERM, QUIT], True),
-        ([*[HUP] * 30, TERM, *[HUP] * 30], False),
+        ([TERM, TERM], False, "1"),
+        ([TERM, TERM], False, "2"),
+        ([INT, TERM, INT], True, "1"),
+        ([INT, TERM, INT], True, "2"),
+        ([QUIT], True, "1"),
+        ([TERM, QUIT], True, "1"),
+        ([*[HUP] * 30, TERM, *[HUP] * 30], False, "1"),
     ],
-    ids=["SIGTERM twice", "Ctrl-C twice", "SIGQUIT", "SIGTERM and SIGQUIT", "a storm of SIGHUP"],
-)
+    ids=[
+        "SIGTERM twice", "SIGTERM twice, two workers", "Ctrl-C twice", "Ctrl-C twice, two workers", "SIGQUIT",
+        "SIGTERM and SIGQUIT", "a storm of SIGHUP",
+    ],
+)  # fmt: skip
 def test_everybody_is_told_and_nobody_is_left(
     upstream: Upstream, signals: list[signal.Signals], at_once: bool, workers: str
 ) -> None:
@@ -95,7 +97,7 @@ def test_everybody_is_told_and_nobody_is_left(
             PROVIDER_LAB_BASE_URL=upstream.url,
             PROVIDER_DEAF_BASE_URL=nowhere,
             WORKERS=workers,
-            GRACE_PERIOD_S="2",
+            GRACE_PERIOD_S="600" if at_once else "2",
         ) as live,
     ):
         clients = in_flight(live, upstream, stack)
@@ -105,8 +107,8 @@ def test_everybody_is_told_and_nobody_is_left(
             live.process.send_signal(each)
             time.sleep(0.01 if HUP in signals else 0.15)
         answers = {stage: everything(client) for stage, client in clients.items()}
-        assert live.process.wait(10) == 0
-        assert (time.monotonic() - began < 1.9) is at_once
+        assert live.process.wait(60) == 0
+        assert at_once or time.monotonic() - began > 1.5
         assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
         assert "Traceback" not in live.log()
     for stage, answer in answers.items():
@@ -119,14 +121,14 @@ def test_everybody_is_told_and_nobody_is_left(
 def test_a_body_that_is_still_sent_when_the_gateway_stops_is_served(upstream: Upstream) -> None:
     whole = post("chat", "good#slow-body", text="x" * 200_000)
     with running_gateway(ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url) as live:
-        with socket.create_connection((HOST, live.port), timeout=10) as client:
+        with socket.create_connection((HOST, live.port), timeout=60) as client:
             client.sendall(whole[:100_000])
             time.sleep(0.2)
             live.process.send_signal(TERM)
             time.sleep(0.2)
             client.sendall(whole[100_000:])
             assert everything(client).startswith(b"HTTP/1.1 200")
-        assert live.process.wait(10) == 0
+        assert live.process.wait(60) == 0
 
 
 # -- before there is a server --
@@ -135,7 +137,7 @@ def test_a_body_that_is_still_sent_when_the_gateway_stops_is_served(upstream: Up
 @contextmanager
 def starting(tmp_path: Path, until: str, workers: str = "1") -> Iterator[subprocess.Popen[str]]:
     """A gateway that has just imported this module: with this option, the interpreter says so."""
-    settings = {"SERVICE_PORT": str(free_port()), "WORKERS": workers, "HOME": str(tmp_path)}
+    settings = {"SERVICE_PORT": "0", "WORKERS": workers, "HOME": str(tmp_path)}
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "ai_gateway", "serve"],
         env={"PATH": os.environ["PATH"], **settings},
@@ -156,14 +158,22 @@ def starting(tmp_path: Path, until: str, workers: str = "1") -> Iterator[subproc
         process.communicate()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("first", [TERM, INT, QUIT], ids=["SIGTERM", "Ctrl-C", "SIGQUIT"])
-@pytest.mark.parametrize("until", ["typer", "gateway_contract.openai.models", "ai_gateway.providers.custom.provider"])
+@pytest.mark.parametrize(
+    ("until", "first", "workers"),
+    [
+        ("typer", TERM, "1"),
+        ("typer", INT, "2"),
+        ("gateway_contract.openai.models", QUIT, "1"),
+        ("gateway_contract.openai.models", TERM, "2"),
+        ("ai_gateway.providers.custom.provider", INT, "1"),
+        ("ai_gateway.providers.custom.provider", QUIT, "2"),
+    ],
+)
 def test_a_start_can_be_stopped_at_any_point(tmp_path: Path, until: str, first: signal.Signals, workers: str) -> None:
     with starting(tmp_path, until, workers) as process:
         process.send_signal(HUP)
         process.send_signal(first)
-        _, rest = process.communicate(timeout=10)
+        _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in rest
 
@@ -176,5 +186,5 @@ def test_a_reload_that_is_asked_for_too_early_is_done_later(tmp_path: Path, work
         for _ in range(int(workers)):
             assert any('"configuration reloaded"' in line for line in process.stderr)
         process.send_signal(TERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     assert process.returncode == 0

@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,8 @@ VECTORS = [[0.6, -0.8, 0.0], [0.0, 1.0, 0.0]]
 MODELS = ["up/model-a:7b", "plain-model"]
 
 TABLE: dict[str, Behaviour] = {}
+BEHAVED: Counter[str] = Counter()
+"""How often a flaky model has been asked for."""
 
 
 def behaviour(name: str) -> Callable[[Behaviour], Behaviour]:
@@ -42,6 +45,11 @@ def behaviour(name: str) -> Callable[[Behaviour], Behaviour]:
 async def behave(exchange: Exchange) -> None:
     """The behaviour that the request's model names."""
     name = exchange.seen.model.partition("#")[0]
+    if name.startswith("flaky-"):
+        _, times, name = name.split("-", 2)
+        BEHAVED[exchange.seen.model] += 1
+        if BEHAVED[exchange.seen.model] > int(times):
+            return await good(exchange)
     if name.startswith("status-"):
         return await _refuse(exchange, *name.removeprefix("status-").partition("-")[::2])
     return await TABLE.get(name, good)(exchange)
@@ -350,6 +358,16 @@ async def stream_unfinished(exchange: Exchange) -> None:
 async def stream_empty(exchange: Exchange) -> None:
     await exchange.open_stream()
     await exchange.end_stream()
+
+
+@behaviour("no-usage-option")
+async def no_usage_option(exchange: Exchange) -> None:
+    """An older server: it refuses the option that asks for usage."""
+    if "stream_options" in exchange.seen.json:
+        error = {"message": "Unknown field", "type": "invalid_request_error", "param": "stream_options", "code": None}
+        await exchange.json({"error": error}, status=400)
+        return
+    await stream(exchange)
 
 
 # -- broken replies --

@@ -1,4 +1,4 @@
-"""Time that stands still."""
+"""Time that passes when a test says so."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,3 +42,13 @@ class StoppedClock:
             self.now = max(self.now, first.when)
             first.callback()
         self.now = end
+
+
+class Clock:
+    """What is given a clock reads `now`, which stands still."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now

@@ -6,6 +6,7 @@ The model of a request chooses the behaviour, as in `behaviours.py`, whose fault
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -337,11 +338,18 @@ async def drip(exchange: Exchange) -> None:
         await asyncio.sleep(0.1)
 
 
-@behaviour("slow-start")
-async def slow_start(exchange: Exchange) -> None:
-    """Three seconds of silence, as while a model is loaded, and then a good answer."""
+ARRIVED: Counter[str] = Counter()
+CROWD = 150
+
+
+@behaviour("crowd")
+async def crowd(exchange: Exchange) -> None:
+    """Good answers, but not before as many as a crowd have asked for them: who asks one by one waits for ever."""
+    model = exchange.seen.model
+    ARRIVED[model] += 1
+    while ARRIVED[model] < CROWD:  # noqa: ASYNC110 - any of the others may be the last
+        await asyncio.sleep(0.05)
     await open_lines(exchange)
-    await asyncio.sleep(3)
     for word in WORDS:
         await line(exchange, {**object_of(exchange, {"content": word}), "done": False})
     await line(exchange, {**object_of(exchange, {}), "done": True})

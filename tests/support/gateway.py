@@ -1,25 +1,33 @@
 """The real gateway as a process of its own: started, watched, and ended as an operator would."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import psutil
 
+from tests.support.upstream import Upstream
+
 HOST = "127.0.0.1"
+
 TEST_KEY = "sk-test-0123456789abcdef"
-STARTUP_S = 30.0
-SHUTDOWN_S = 10.0
+UPSTREAM_KEY = "sk-upstream-5c1e9f7a2b"
+ONE_ATTEMPT = {"MAX_RETRIES": "0", "BREAKER_THRESHOLD": "0"}  # what one answer of an upstream does, and no more
+IMPATIENT = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
+STARTUP_S = 60.0
+SHUTDOWN_S = 20.0
+_BANNER = re.compile(r"^  listening  http://127\.0\.0\.1:(\d+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,15 +45,59 @@ class LiveGateway:
     def log(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace")
 
+    def records(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's records, or those of one event."""
+        found = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [record for record in found if event in {None, record["event"]}]
+
     def rss(self) -> int:
         """Resident memory in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
 
+class SharedGateways:
+    """Gateways that live until the end, one for each environment: for tests that leave them as they found them."""
+
+    def __init__(self) -> None:
+        self._running: dict[frozenset[tuple[str, str]], LiveGateway] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, **env: str) -> LiveGateway:
+        """The one with this environment, and with the tests' key unless `ALLOWED_API_KEYS` says otherwise."""
+        env = {"ALLOWED_API_KEYS": TEST_KEY, **env}
+        key = frozenset(env.items())
+        if key not in self._running:
+            self._running[key] = self._stack.enter_context(running_gateway(**env))
+        live = self._running[key]
+        assert live.process.poll() is None, f"a shared gateway was ended by an earlier test:\n{live.log()}"
+        return live
+
+
+def in_front_of(upstream: Upstream) -> dict[str, str]:
+    """The environment of a gateway that has this upstream as `openai` and as `lab`, and asks it once."""
+    addresses = {"OPENAI_BASE_URL": upstream.url, "PROVIDER_LAB_BASE_URL": upstream.url}
+    return {**addresses, "OPENAI_API_KEY": UPSTREAM_KEY, **ONE_ATTEMPT}
+
+
 def free_port() -> int:
+    """A port on which nobody listens now; for a server of ours rather let it bind port 0."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else can take meanwhile: bound, but not listened on."""
+    with socket.socket() as holder:
+        holder.bind((HOST, 0))
+        yield int(holder.getsockname()[1])
 
 
 @contextmanager
@@ -64,7 +116,7 @@ def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
         return subprocess.run(
             [sys.executable, "-m", "ai_gateway", *arguments],
-            env=_clean_environment(home, env),
+            env=clean_environment(home, env),
             cwd=home,
             capture_output=True,
             text=True,
@@ -73,60 +125,33 @@ def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         )
 
 
-def _clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:
+def clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:
+    """Nothing of this process's environment but what a program needs to start, and to be measured."""
     measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return {"PATH": os.environ["PATH"], "HOME": home, **measured, **env}
 
 
 def _start(home: Path, env: dict[str, str]) -> LiveGateway:
-    live = _launch(home, env)
-    if _becomes_ready(live):
-        return live
-    if " in use" in live.log().lower():  # a neighbour took the port between finding and binding it
-        live = _launch(home, env)
-        if _becomes_ready(live):
-            return live
-    raise AssertionError(f"the gateway did not start (exit {live.process.returncode}):\n{live.log()}")
-
-
-def _launch(home: Path, env: dict[str, str]) -> LiveGateway:
-    port = int(env.get("SERVICE_PORT") or free_port())
+    """Start it on a port of the system's choice and read from its banner which that is."""
     output = home / "output.log"
-    settings = {"SERVICE_HOST": HOST, "SERVICE_PORT": str(port), **env}
+    settings = {"SERVICE_HOST": HOST, "SERVICE_PORT": "0", **env}
     with output.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "ai_gateway", "serve"],
-            env=_clean_environment(str(home), settings),
+            env=clean_environment(str(home), settings),
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
         )
-    return LiveGateway(port, process, output)
-
-
-def _becomes_ready(live: LiveGateway) -> bool:
     deadline = time.monotonic() + STARTUP_S
-    while live.process.poll() is None:
-        if _healthy(live):
-            return True
-        if time.monotonic() > deadline:
-            live.process.kill()
-            live.process.wait()
-            return False
-        time.sleep(0.05)
-    return False
-
-
-def _healthy(live: LiveGateway) -> bool:
-    try:
-        with urllib.request.urlopen(f"{live.base_url}/healthz", timeout=1) as reply:
-            return int(reply.status) == 200
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False
-    except OSError:
-        return False
+    while (shown := _BANNER.search(output.read_text(encoding="utf-8", errors="replace"))) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            code = process.wait()
+            raise AssertionError(f"the gateway did not start (exit {code}):\n{output.read_text('utf-8')}")
+        time.sleep(0.02)
+    return LiveGateway(int(shown[1]), process, output)
 
 
 def _stop(live: LiveGateway) -> None:

@@ -1,13 +1,8 @@
 """Whom a caller of Ollama's wire reaches through the gateway: the built-in provider, OpenAI's wire, Ollama's own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.support import behaviours, fake_ollama
 from tests.support.able_model import ABLE
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import running_upstream
 
 
 @dataclass(frozen=True)
@@ -32,18 +27,3 @@ OPENAI = Target("openai", "Welt", f"lab/{ABLE}", "lab/good", "lab/good", "lab/st
 OLLAMA = Target("ollama", "Welt", f"ollama/{ABLE}", "ollama/good", "ollama/good", "ollama/status-404",
                 "ollama/status-429", "ollama/stream-error", "ollama/drip")  # fmt: skip
 TARGETS = {target.name: target for target in (CUSTOM, OPENAI, OLLAMA)}
-
-
-@contextmanager
-def running_upstreams() -> Iterator[LiveGateway]:
-    """A gateway in front of an upstream of either wire; the built-in provider is in the gateway of every suite."""
-    with (
-        running_upstream(behaviours.behave) as openai,
-        running_upstream(fake_ollama.behave) as ollama,
-        running_gateway(
-            ALLOWED_API_KEYS=TEST_KEY,
-            PROVIDER_LAB_BASE_URL=openai.url,
-            OLLAMA_HOST=f"http://127.0.0.1:{ollama.port}",
-        ) as live,
-    ):
-        yield live

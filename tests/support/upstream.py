@@ -137,10 +137,15 @@ class Upstream:
         """Answer requests for this model with these exact bytes, then close."""
         self._programmed[model] = pieces
 
+    def forget(self) -> None:
+        """Begin anew: no request has been made, and no model has a program."""
+        self.requests.clear()
+        self._programmed.clear()
+
     def seen(self, model: str) -> list[Seen]:
         return [seen for seen in list(self.requests) if seen.model == model]
 
-    def last(self, model: str, within: float = 5.0) -> Seen:
+    def last(self, model: str, within: float = 15.0) -> Seen:
         """The newest request for this model; waits for the first one."""
         deadline = time.monotonic() + within
         while not (found := self.seen(model)):

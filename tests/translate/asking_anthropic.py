@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from ai_gateway.contract.body import validate
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt, Call, header_list
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.providers.anthropic.policies import POLICIES
-from ai_gateway.providers.parameters import DROPPED_HEADER, Parameters, name_dropped
+from ai_gateway.providers.parameters import Parameters, note_dropped
 from ai_gateway.translate.chat_anthropic.request import MessagesRequest, to_messages
 from gateway_contract.openai import models
 from tests.support.fake_anthropic import fault_in
@@ -24,13 +24,13 @@ ZEBRA = {"name": "zebra", "input_schema": {"type": "object", "properties": {}}}
 def translated(unknown: Any = "drop", **fields: Any) -> tuple[MessagesRequest, list[str]]:
     """The request as it is sent, and every field that the reply names as dropped."""
     body = validate(models.CreateChatCompletionRequest, PLAIN | fields)
-    call = Call(operation="createChatCompletion", request_id="r")
-    Parameters("anthropic", POLICIES, unknown).apply(call, body)
+    attempt = Attempt(Call(operation="createChatCompletion", request_id="r"))
+    Parameters("anthropic", POLICIES, unknown).apply(attempt, body)
     before = to_json(body)
     request = to_messages(body)
     assert to_json(body) == before, "a translation changes nothing that it was given"
-    name_dropped(call, "lab", request.dropped)
-    named = call.reply_headers.get(DROPPED_HEADER, "")
+    note_dropped(attempt, request.dropped)
+    named = header_list(attempt.notes.dropped)
     return request, named.split(",") if named else []
 
 

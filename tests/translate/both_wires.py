@@ -8,14 +8,14 @@ from hypothesis import settings, strategies as st
 from pydantic import BaseModel
 
 from ai_gateway.contract.write import to_json
-from ai_gateway.translate.chat_ollama.reply import Asked
+from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.ollama_chat.timings import Stopwatch
-from tests.contract.test_agreement import oracle
+from tests.contract.schemas import validator
 
 type Json = dict[str, Any]
 
 LAW = settings(max_examples=200, deadline=None)
-ASKED = Asked("asked", "req-1", 1, native=True)
+ASKED = RequestContext("asked", "req-1", 1, native=True)
 AT = 1_767_225_600
 
 words = st.text(max_size=12)
@@ -81,7 +81,7 @@ def watch() -> Stopwatch:
 def written(model: BaseModel) -> Json:
     """A reply as its caller reads it, but for times on OpenAI's wire; the contract holds for every one."""
     found: Json = json.loads(to_json(model))
-    oracle(type(model).__name__).validate(found)
+    validator(type(model).__name__).validate(found)
     found.pop("durations", None)
     return found
 

@@ -13,21 +13,21 @@ from ai_gateway.errors import InvalidRequest, UnsupportedValue, UpstreamInvalidR
 from ai_gateway.providers.ollama.policies import OLLAMA
 from ai_gateway.translate.chat_ollama.messages import image_urls
 from ai_gateway.translate.chat_ollama.reply import (
-    Asked,
+    RequestContext,
     chat_response,
     completion_response,
     embedding_response,
     model_list,
 )
 from ai_gateway.translate.chat_ollama.request import Translated, chat_request, completion_request, embed_request
-from ai_gateway.translate.chat_ollama.stream import ChatChunks, CompletionChunks
+from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
 from ai_gateway.translate.wires.ollama import ModelList, Reply, Vectors, read, seconds
 from gateway_contract.openai import models
 
 PNG = base64.b64encode(b"\x89PNG\r\n").decode()
 HELLO = [{"role": "user", "content": "Hello"}]
 BASE = {"model": "m", "messages": HELLO, "stream": False}
-ASKED = Asked("asked-model", "req-1", 1_700_000_000)
+ASKED = RequestContext("asked-model", "req-1", 1_700_000_000)
 AT = "2026-03-01T12:00:00.123456789Z"
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 OTHER = {"type": "function", "function": {"name": "g", "parameters": {}}}
@@ -558,7 +558,7 @@ def test_calls_keep_their_ids_or_get_one_that_stays_the_same() -> None:
     first, second = one.model_dump()["tool_calls"]
     assert (
         first["id"]
-        != chat_response(reply(message={"tool_calls": calls}), Asked("m", "req-2", 0))
+        != chat_response(reply(message={"tool_calls": calls}), RequestContext("m", "req-2", 0))
         .choices[0]
         .message.model_dump()["tool_calls"][0]["id"]
     )
@@ -623,8 +623,8 @@ def test_log_probabilities_of_a_streamed_thought_are_left_out_as_well() -> None:
     assert [[token["token"] for token in tokens["content"]] for tokens in marked if tokens] == [["Hi", "!"]]
     chatted = [(one["choices"][0]["logprobs"] or {}).get("content", []) for one in chunks(*lines)]
     assert [[token["token"] for token in tokens] for tokens in chatted if tokens] == [["Hi", "!"]]
-    teller = CompletionChunks(ASKED, include_usage=False)
-    completed = [chunk.model_dump()["choices"][0] for line in lines for chunk in teller.take(read(Reply, line))]
+    teller = CompletionStreamTranslator(ASKED, include_usage=False)
+    completed = [chunk.model_dump()["choices"][0] for line in lines for chunk in teller.feed(read(Reply, line))]
     assert [one["logprobs"] and one["logprobs"]["tokens"] for one in completed] == [None, ["Hi", "!"], None]
 
 
@@ -696,8 +696,8 @@ def test_times_are_read_as_go_writes_them(moment: str | None, expected: int | No
 
 
 def chunks(*lines: dict[str, Any], usage: bool = False) -> list[dict[str, Any]]:
-    teller = ChatChunks(ASKED, include_usage=usage)
-    made = [chunk for line in lines for chunk in teller.take(read(Reply, {"model": "m", "created_at": AT, **line}))]
+    teller = ChatStreamTranslator(ASKED, include_usage=usage)
+    made = [chunk for line in lines for chunk in teller.feed(read(Reply, {"model": "m", "created_at": AT, **line}))]
     assert teller.done
     return [json.loads(chunk.model_dump_json(exclude_unset=True)) for chunk in made]
 
@@ -738,19 +738,19 @@ def test_calls_in_several_lines_are_numbered_on() -> None:
 
 def test_a_line_that_is_no_answer_is_invalid() -> None:
     with pytest.raises(UpstreamInvalidResponse):
-        list(ChatChunks(ASKED, include_usage=False).take(read(Reply, {"status": "pulling"})))
+        list(ChatStreamTranslator(ASKED, include_usage=False).feed(read(Reply, {"status": "pulling"})))
     with pytest.raises(UpstreamInvalidResponse):
-        list(CompletionChunks(ASKED, include_usage=False).take(read(Reply, {"message": {"content": "x"}})))
+        list(CompletionStreamTranslator(ASKED, include_usage=False).feed(read(Reply, {"message": {"content": "x"}})))
 
 
 def test_a_streamed_completion_counts_where_its_text_is() -> None:
-    teller = CompletionChunks(ASKED, include_usage=True)
+    teller = CompletionStreamTranslator(ASKED, include_usage=True)
     lines = [
         {"response": "Hi", "logprobs": LOGPROBS[:1]},
         {"response": "!", "logprobs": LOGPROBS[1:]},
         {"response": "", "done": True, "done_reason": "length", "eval_count": 2},
     ]
-    made = [chunk.model_dump(exclude_unset=True) for line in lines for chunk in teller.take(read(Reply, line))]
+    made = [chunk.model_dump(exclude_unset=True) for line in lines for chunk in teller.feed(read(Reply, line))]
     assert [one["choices"][0]["text"] for one in made[:-1]] == ["Hi", "!", ""]
     assert [(one["choices"][0]["logprobs"] or {}).get("text_offset") for one in made[:-1]] == [[0], [2], None]
     assert made[-2]["choices"][0]["finish_reason"] == "length"

@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from ai_gateway.contract.body import validate
@@ -144,6 +145,7 @@ def parsed(called: list[Json]) -> list[Json]:
     ]
 
 
+@pytest.mark.slow
 @LAW
 @given(CHAT)
 def test_a_request_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
@@ -177,7 +179,7 @@ def test_a_text_to_continue_comes_back(said: Json) -> None:
     """The identity, with nothing dropped; a stream that is on ends with its usage."""
     there = completion_request(validate(openai.CreateCompletionRequest, said))
     body = validate(ollama.OllamaGenerateRequest, json.loads(json.dumps(there.body)))
-    assert to_openai.completes(body)
+    assert to_openai.is_text_completion(body)
     back = to_openai.complete(body, said["model"], native=False)
     assert (there.dropped, back.dropped) == (frozenset(), [])
     stream: Json = {"stream": False}

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
-from ai_gateway.translate.chat_ollama.stream import ChatChunks, CompletionChunks
-from ai_gateway.translate.ollama_chat.stream import Chunk, Telling
+from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
+from ai_gateway.translate.ollama_chat.stream import Chunk, ChunkTranslator
 from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter
 from ai_gateway.translate.wires.ollama import Reply, read
 from gateway_contract.openai import models as openai
@@ -38,14 +39,14 @@ TIMES = ("total_duration", "load_duration", "prompt_eval_duration", "eval_durati
 
 def as_lines(chunks: Iterable[Chunk], writer: ChatWriter | GenerateWriter) -> list[Json]:
     """What a caller of Ollama's wire reads of chunks."""
-    telling = Telling()
-    found = [written(writer.line(piece)) for piece in map(telling.take, chunks) if piece is not None]
+    telling = ChunkTranslator()
+    found = [written(writer.line(piece)) for piece in map(telling.feed, chunks) if piece is not None]
     return [*found, written(writer.last_line(telling.end()))]
 
 
-def as_chunks(lines: list[Json], teller: ChatChunks | CompletionChunks) -> list[Json]:
+def as_chunks(lines: list[Json], teller: ChatStreamTranslator | CompletionStreamTranslator) -> list[Json]:
     """What a caller of OpenAI's wire reads of lines."""
-    found = [written(chunk) for line in lines for chunk in teller.take(read(Reply, line))]
+    found = [written(chunk) for line in lines for chunk in teller.feed(read(Reply, line))]
     assert teller.done
     return found
 
@@ -141,6 +142,7 @@ def form(chunks: list[Json]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @LAW
 @given(openai_streams())
 def test_a_stream_of_openais_wire_comes_back_from_ollamas(said: list[Json]) -> None:
@@ -159,7 +161,7 @@ def test_a_stream_of_openais_wire_comes_back_from_ollamas(said: list[Json]) -> N
     chunks = [openai.CreateChatCompletionStreamResponse.model_validate(chunk) for chunk in said]
     model = said[0]["model"]
     lines = as_lines(chunks, ChatWriter(model, watch()))
-    found = as_chunks(lines, ChatChunks(ASKED, include_usage=True))
+    found = as_chunks(lines, ChatStreamTranslator(ASKED, include_usage=True))
     assert exact(told(found)) == exact(told(said))
     texts = [kind for kind in form(found) if kind == "text"]
     made = told(found)
@@ -222,6 +224,7 @@ def untimed(line: Json) -> Json:
     return {name: value for name, value in line.items() if name not in {*TIMES, "created_at"}}
 
 
+@pytest.mark.slow
 @LAW
 @given(ollama_streams())
 def test_a_stream_of_ollamas_wire_comes_back_from_openais(said: list[Json]) -> None:
@@ -231,7 +234,7 @@ def test_a_stream_of_ollamas_wire_comes_back_from_openais(said: list[Json]) -> N
     - a line that says two things is two, thinking first; one that says nothing is none;
     - times are not compared: where the server says none, they are measured.
     """
-    teller = ChatChunks(ASKED, include_usage=True)
+    teller = ChatStreamTranslator(ASKED, include_usage=True)
     chunks = list(map(openai.CreateChatCompletionStreamResponse.model_validate, as_chunks(said, teller)))
     found = as_lines(chunks, ChatWriter(said[0]["model"], watch()))
     assert exact([untimed(line) for line in found]) == exact(pieces_of(said))
@@ -258,14 +261,15 @@ def ollama_text_streams(draw: st.DrawFn) -> list[Json]:
     return [*lines, {**head, "response": "", "done": True, **done}]
 
 
+@pytest.mark.slow
 @LAW
 @given(ollama_text_streams())
 def test_a_streamed_text_comes_back_from_either_wire(said: list[Json]) -> None:
     """The identity of every line that says something; alternatives and bytes of tokens are those of whole texts."""
     model = said[0]["model"]
-    chunks = as_chunks(said, CompletionChunks(ASKED, include_usage=True))
+    chunks = as_chunks(said, CompletionStreamTranslator(ASKED, include_usage=True))
     there = map(openai.CreateCompletionStreamResponse.model_validate, chunks)
     lines = as_lines(there, GenerateWriter(model, watch()))
     full = [line for line in said if line["response"] or "thinking" in line or line["done"]]
     assert exact([untimed(line) for line in lines]) == exact([untimed(line) for line in full])
-    assert exact(as_chunks(lines, CompletionChunks(ASKED, include_usage=True))) == exact(chunks)
+    assert exact(as_chunks(lines, CompletionStreamTranslator(ASKED, include_usage=True))) == exact(chunks)

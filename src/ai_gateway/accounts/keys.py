@@ -1,9 +1,10 @@
-"""Who may call: the keys a caller can present, compared in constant time."""
+"""Who calls: the keys a caller can present, compared in constant time."""
 
 import hmac
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
 
 _BARE_HEADERS = ("x-api-key", "api-key")
@@ -11,29 +12,37 @@ _HOW = "Send the header Authorization: Bearer <key>."
 
 
 class KeyRing:
-    """The gateway's keys, held as digests only."""
+    """The gateway's keys, stored as digests only."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = [sha256(key.encode()).digest() for key in keys]
+        self._callers = {sha256(key.encode()).digest(): Caller(_key_id(key), "key", trusted=True) for key in keys}
 
     def __bool__(self) -> bool:
-        return bool(self._digests)
+        return bool(self._callers)
 
-    def holds(self, key: str) -> bool:
-        """Whether the key is one of ours; takes as long for a near miss as for nonsense."""
+    def find(self, key: str) -> Caller | None:
+        """Whose key it is; takes as long for a near miss as for nonsense."""
         digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
-        found = False
-        for known in self._digests:
-            found |= hmac.compare_digest(known, digest)
-        return found
+        caller = None
+        for known, owner in self._callers.items():
+            if hmac.compare_digest(known, digest):
+                caller = owner
+        return caller
 
-    def require(self, headers: Mapping[str, str]) -> None:
-        """Raise MissingApiKey, InvalidApiKey, or InvalidRequest for two keys that differ."""
+    def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """Who calls. Raises MissingApiKey, InvalidApiKey, or InvalidRequest for two keys that differ."""
         key = presented(headers)
         if key is None:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
-        if not self.holds(key):
+        caller = self.find(key)
+        if caller is None:
             raise InvalidApiKey(f"The API key is not valid. {_HOW}")
+        return caller
+
+
+def _key_id(key: str) -> str:
+    """A name for the key in records, from which the key cannot be told."""
+    return "key_" + sha256(b"id:" + key.encode()).hexdigest()[:12]
 
 
 def presented(headers: Mapping[str, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Who may enter, decided from the request's headers and the socket it came through."""
+"""Who calls, and whether it may: from the request's headers and the socket it came through."""
 
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from starlette.types import Scope
 
 from ai_gateway.accounts.keys import KeyRing, presented
+from ai_gateway.contract.call import ANONYMOUS, Caller
 from ai_gateway.contract.route import Security
 from ai_gateway.errors import MissingApiKey
 
@@ -18,6 +19,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+LOCAL = Caller(name="local", trusted=True)
+"""A program on the gateway's own machine, without a key."""
+
+
 class Access:
     """Lets a caller in by key. Without keys the gateway is open, but only to its own machine."""
 
@@ -25,18 +30,16 @@ class Access:
         self.keys = keys
         self.allow_anonymous = allow_anonymous
 
-    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
-        """Whether the caller is trusted with details. Raises Unauthorized or InvalidRequest."""
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
+        """Who calls. Raises Unauthorized or InvalidRequest."""
         if security == "none":
-            return False
+            return ANONYMOUS
         if not self.keys:
             if security == "required":
                 self._require_private(scope, headers)
-            return _is_local(scope, headers)
-        if security == "required" or presented(headers) is not None:
-            self.keys.require(headers)
-            return True
-        return _is_local(scope, headers)
+        elif security == "required" or presented(headers) is not None:
+            return self.keys.authenticate(headers)
+        return LOCAL if _is_local(scope, headers) else ANONYMOUS
 
     def _require_private(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Without keys, refuse what came through an address that others can reach, whoever started the server how.

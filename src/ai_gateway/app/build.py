@@ -1,8 +1,7 @@
-"""Settings in, application out. What a reload can replace is put together in `assembly`."""
+"""Configuration in, application out."""
 
-import gc
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import override
 
 from fastapi import FastAPI
@@ -10,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.ollama.routes as ollama_routes
@@ -19,69 +18,77 @@ from ai_gateway.api.gateway.docs import docs_routes
 from ai_gateway.api.gateway.handlers import Lifecycle, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
-from ai_gateway.app.application import Assembly
+from ai_gateway.app.application import Application, application_of
+from ai_gateway.app.configuration import Configuration, read_configuration
 from ai_gateway.app.meters import Meters
+from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
-from ai_gateway.config.settings import Settings, load
+from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.budget import Admission, BodyRoom
-from ai_gateway.contract.render import INTERNAL, Wires, ollama_envelope
+from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.route import Direct
+from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
-from ai_gateway.middleware.access_log import AccessLogMiddleware
-from ai_gateway.middleware.cors import CorsMiddleware
-from ai_gateway.middleware.limits import HeadLimitsMiddleware
-from ai_gateway.middleware.request_id import RequestIdMiddleware
-from ai_gateway.middleware.security_headers import SecurityHeadersMiddleware
-from ai_gateway.observability.logging import configure_logging
-
-# A full collection walks every generated model and costs 30-40 ms, which is the whole latency tail. What start-up made
-# is taken out of the collector's sight, and young objects, which die by reference count, are looked at less often.
-_GC_THRESHOLD = 20_000
+from ai_gateway.middleware.access_log import AccessLog
+from ai_gateway.middleware.front import Front
+from ai_gateway.middleware.reply_headers import ReplyHeaders
 
 
-def get_app(settings: Settings | None = None, *, read: Callable[[], Settings] = load) -> FastAPI:
-    """Build the application from the settings given, or from those that `read` finds. Raises SettingsError.
+def get_app() -> FastAPI:
+    """The ASGI application for any server, from the configuration it finds. Raises SettingsError."""
+    return build(read_configuration()).asgi
 
-    A reload asks `read` again.
-    """
-    settings = settings or read()
-    configure_logging(settings.log_level)
-    assembly = Assembly(settings, read)
-    gateway, access = assembly.gateway, assembly.access
-    room = BodyRoom(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
-    limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, room=room)
-    lifecycle = Lifecycle()
-    endpoints = [f"{method.upper()} {path}" for path, item in assembly.contract["paths"].items() for method in item]
+
+def build(configuration: Configuration, read: Callable[[], Configuration] = read_configuration) -> Application:
+    """The application that this configuration makes. A reload asks `read` for the next one. Raises SettingsError."""
+    settings = configuration.settings
+    parts = Reloadable(configuration, read)
+    gateway, access, lifecycle = parts.gateway, parts.access, Lifecycle()
+    bodies = ByteBudget(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
+    limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, budget=bodies)
+    admission = Admission(settings.max_in_flight)  # for work; health and status are always answered
     ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))
-    wires = Wires({route.path.split("/")[1]: ollama_envelope for route in ollama.routes})
-    app = _bare_app(assembly, lifecycle, wires)
-    admission = Admission(settings.max_in_flight)  # for work; those who ask how we are doing always get an answer
-    app.router.routes += openai_routes.build_router(OpenAIHandlers(gateway, access, limits)).behind(admission)
-    app.router.routes += ollama.behind(admission)
+    openai = openai_routes.build_router(OpenAIHandlers(gateway, access, limits))
+    owners = PathOwners()
+    owners.add(OPENAI, (route.path for route in openai.routes))
+    owners.add(OLLAMA, (route.path for route in ollama.routes))
+    asgi = _asgi(settings, owners)
+    asgi.router.routes += openai.behind(admission)
+    asgi.router.routes += ollama.behind(admission)
     status = StatusHandlers(
         gateway,
         access,
         limits,
         lifecycle,
-        endpoints,
+        [f"{method.upper()} {path}" for path, item in parts.contract["paths"].items() for method in item],
         documented=settings.enable_docs,
-        model_list=lambda: assembly.model_list,
+        model_list=lambda: parts.model_list,
     )
-    app.router.routes += gateway_routes.build_router(status).routes
+    asgi.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
-        app.router.routes += docs_routes(lambda: assembly.contract, access if settings.docs_require_key else None)
-    app.openapi = lambda: assembly.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
-    app.state.wires = wires
-    app.state.lifecycle = lifecycle
-    app.state.gateway = gateway
-    app.state.settings = settings
-    app.state.meters = Meters(gateway, admission, room)
-    app.state.reload = assembly.reload
-    return app
+        asgi.router.routes += docs_routes(lambda: parts.contract, access if settings.docs_require_key else None)
+    asgi.openapi = lambda: parts.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
+    application = Application(asgi, parts, lifecycle, Meters(gateway, admission, bodies))
+    asgi.state.application = application
+    return application
+
+
+@asynccontextmanager
+async def _lifespan(asgi: FastAPI) -> AsyncIterator[None]:
+    async with aclosing(application_of(asgi)) as application:
+        await application.start()
+        yield
 
 
 class _App(FastAPI):
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Requests go straight to our own layers: what FastAPI and Starlette do first is for their kind of endpoint."""
+        if scope["type"] == "http" and self.middleware_stack is not None:
+            await self.middleware_stack(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
     @override
     def build_middleware_stack(self) -> ASGIApp:
         """Like Starlette's, but what answers an unforeseen failure stands inside our middleware and not around it.
@@ -89,72 +96,61 @@ class _App(FastAPI):
         Operations of the contracts answer every failure themselves and are called without it.
         """
         middleware, self.user_middleware = self.user_middleware, []
-        app: ASGIApp = Direct(self.router.routes, super().build_middleware_stack())
+        stack = super().build_middleware_stack()
+
+        def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            scope["app"] = self  # as Starlette has it, for handlers of its own
+            return stack(scope, receive, send)
+
+        app: ASGIApp = Direct(self.router.routes, other)
         for made, arguments, named in reversed(middleware):
             app = made(app, *arguments, **named)
         return app
 
 
-def _bare_app(assembly: Assembly, lifecycle: Lifecycle, wires: Wires) -> FastAPI:
-    settings = assembly.settings
+def _asgi(settings: Settings, owners: PathOwners) -> FastAPI:
+    """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await assembly.start()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
-        lifecycle.ready = True
-        yield
-        lifecycle.ready = False
-        await assembly.aclose()
+    def rendered(request: Request, error: GatewayError) -> Response:
+        return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")
 
-    app = _App(
+    async def http_error(request: Request, error: Exception) -> Response:
+        return rendered(request, _no_route(request, error))
+
+    async def unexpected(request: Request, _: Exception) -> Response:
+        return rendered(request, INTERNAL)
+
+    asgi = _App(
         title="Universal AI Gateway",
         version=VERSION,
         openapi_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
-        # Said one by one: left open, each is looked up in the environment on every request.
+        lifespan=_lifespan,
+        # Set one by one: left open, each is looked up in the environment on every request.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
-        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+        exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
-    app.add_middleware(HeadLimitsMiddleware, wires=wires)  # the last that is added is outermost
-    if settings.cors_origins:
-        app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
-    for middleware in (AccessLogMiddleware, RequestIdMiddleware):
-        app.add_middleware(middleware)
-    if settings.enable_security_headers:
-        app.add_middleware(SecurityHeadersMiddleware)
-    return app
+    headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=[AccessLog()])
+    return asgi
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    """What no route of the contract takes: an unknown path, or a method that a path does not have."""
+def _no_route(request: Request, error: Exception) -> GatewayError:
+    """The error of an unknown path, or of a method that a path does not have."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods_of(request))
-        refusal = MethodNotAllowed(
+        return MethodNotAllowed(
             "This path does not take this method: see the Allow header.", headers={"allow": allowed}
         )
-        return _rendered(request, refusal)
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _rendered(request, NotFound("There is nothing at this path: see / for what there is."))
-    return _rendered(request, INTERNAL)
+        return NotFound("There is nothing at this path: see / for what there is.")
+    return INTERNAL
 
 
 def _methods_of(request: Request) -> list[str]:
     """Every method of the path; one route knows only its own."""
-    found: set[str] = set()
+    methods: set[str] = set()
     for route in request.app.router.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return sorted(found)
-
-
-async def _unexpected(request: Request, _: Exception) -> Response:
-    return _rendered(request, INTERNAL)
-
-
-def _rendered(request: Request, error: GatewayError) -> Response:
-    wires: Wires = request.app.state.wires
-    return Response(wires.render(request.scope["path"], error), error.status, error.headers, "application/json")
+            methods |= route.methods or set()
+    return sorted(methods)

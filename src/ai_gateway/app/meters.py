@@ -1,18 +1,18 @@
 """Everything about this process that is worth a metric, in one place: what happened so far, and how it stands now."""
 
-from ai_gateway.contract.budget import Admission, BodyRoom
+from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.metrics import Event, counted
 from ai_gateway.resilience.breaker import State
 
 
 class Meters:
-    """Read as often as you like: nothing is computed that is not asked for, and nothing is reset."""
+    """Read as often as you like: each value is computed when it is read, and nothing is reset."""
 
-    def __init__(self, gateway: Gateway, admission: Admission, room: BodyRoom) -> None:
+    def __init__(self, gateway: Gateway, admission: Admission, bodies: ByteBudget) -> None:
         self._gateway = gateway
         self._admission = admission
-        self._room = room
+        self._bodies = bodies
 
     def counts(self) -> dict[Event, dict[tuple[str, ...], int]]:
         """Each event's counts by its labels, which `Event` names."""
@@ -29,5 +29,5 @@ class Meters:
 
     @property
     def body_bytes(self) -> int:
-        """What their bodies hold of the room for bodies."""
-        return self._room.held
+        """What their bodies use of the budget for bodies."""
+        return self._bodies.used

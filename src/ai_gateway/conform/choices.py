@@ -1,4 +1,4 @@
-"""What may be mended in one choice of a reply or chunk: each rule changes it in place and says whether it did."""
+"""Repairs of one choice of a reply or chunk: each changes it in place and says whether it did."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from ai_gateway.conform.tool_calls import made_call_id
 from ai_gateway.errors import UpstreamError
 
 type Object = dict[str, Any]
-type ItemRule = Callable[[Object, int], bool]
+type ItemRepair = Callable[[Object, int], bool]
 
 FINISH_REASONS = {
     "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "end_turn": "stop", "end": "stop", "done": "stop",
@@ -62,7 +62,7 @@ def map_finish(choice: Object, _at: int) -> bool:
         return False
     said = reason.strip().lower()
     if said in FAILURES:
-        raise UpstreamError("The provider gave the answer up before its end.", detail=f"finish reason {said}")
+        raise UpstreamError.gave_up(detail=f"finish reason {said}")
     choice["finish_reason"] = None if said in _NO_REASON else FINISH_REASONS.get(said, "stop")
     return True
 
@@ -74,16 +74,6 @@ def fill_finish(choice: Object, _at: int) -> bool:
     message = choice.get("message")
     calls = isinstance(message, dict) and bool(message.get("tool_calls"))
     choice["finish_reason"] = "tool_calls" if calls else "stop"
-    return True
-
-
-def finish_with_calls(choice: Object, _at: int) -> bool:
-    """A choice that calls tools ends with `tool_calls`, which is what agents look at."""
-    message = choice.get("message")
-    calls = isinstance(message, dict) and bool(message.get("tool_calls"))
-    if not calls or choice.get("finish_reason") != "stop":
-        return False
-    choice["finish_reason"] = "tool_calls"
     return True
 
 

@@ -1,7 +1,7 @@
-"""Make an upstream's reply exact, where that takes no guessing, and say what was done.
+"""Make one reply or chunk exact, where that takes no guessing, and name the rules it took.
 
-A reply that is exact costs one validation and is relayed byte for byte. Any other is mended by named rules and by
-what the model itself says may be null or absent; what is still wrong then makes it invalid.
+One that is exact costs one validation. Any other is repaired by the rules for its kind and by what the model itself
+says may be null or absent; what is still wrong then makes it invalid.
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,17 @@ from typing import cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ai_gateway.config.settings import Conformance
-from ai_gateway.conform.rules import RULES, Known
-from ai_gateway.contract.strict_json import may_overflow
+from ai_gateway.conform.objects import REPAIRS, ReplyContext
+from ai_gateway.conform.rules import DROP_INVALID, DROP_NULL, FILL_NULL, Rule
+from ai_gateway.contract.strict_json import may_be_refused
 from ai_gateway.errors import UpstreamInvalidResponse
 
-FILL_NULL, DROP_NULL, DROP_INVALID = "fill-null", "drop-null", "drop-invalid"
 # Each round can reveal errors one level deeper; replies nest far less than this.
 _ROUNDS = 8
 # What an answer is made of is never dropped for being misshapen.
 _PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
 # Nothing inside these is optional enough to lose.
 _SEALED = {"tool_calls", "function_call", "embedding"}
-_INVALID = "The provider's reply does not follow the contract."
 
 type Path = tuple[str | int, ...]
 
@@ -35,8 +33,7 @@ def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None
     Only texts that `read_json` takes may come out right here, so those with numbers that could overflow, and the
     constants that are no JSON, are for the closer look.
     """
-    # A single letter is found far faster than a word.
-    if may_overflow(raw) or (b"N" in raw and b"NaN" in raw) or (b"I" in raw and b"Infinity" in raw):
+    if may_be_refused(raw):
         return None
     try:
         # The validator itself: model_validate_json checks its arguments first, which costs a fifth of it.
@@ -45,41 +42,35 @@ def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None
         return None
 
 
-def mend[Model: BaseModel](
-    model: type[Model], value: object, known: Known, mode: Conformance = "repair"
-) -> tuple[Model, list[str]]:
+def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyContext) -> tuple[Model, list[Rule]]:
     """The value as the exact model, and the rules it took. Raises UpstreamInvalidResponse; never quotes the value."""
-    repairs: list[str] = []
+    applied: list[Rule] = []
     if isinstance(value, dict):
-        rules = RULES.get(model.__name__, {})
-        repairs += [name for name, rule in rules.items() if rule(value, known)]
-    found = _validated(model, value, repairs)
-    if repairs and mode == "enforce":
-        raise UpstreamInvalidResponse(_INVALID, detail=f"would take {', '.join(repairs)}")
-    return found, repairs
+        applied += [rule for rule, repairs in REPAIRS.get(model, {}).items() if repairs(value, context)]
+    return _validated(model, value, applied), applied
 
 
-def _validated[Model: BaseModel](model: type[Model], value: object, repairs: list[str]) -> Model:
+def _validated[Model: BaseModel](model: type[Model], value: object, applied: list[Rule]) -> Model:
     """Fill and drop what the model's own errors point at, until there are none."""
-    touched: dict[Path, str] = {}
+    touched: dict[Path, Rule] = {}
     for _ in range(_ROUNDS):
         try:
             return model.model_validate(value, strict=True)
         except ValidationError as error:
-            # All are located before any is mended; the branches of a union complain about the same place.
+            # All are located before any is repaired; the branches of a union complain about the same place.
             spots = {spot.path: spot for spot in map(partial(_located, value), error.errors(include_url=False))}
         for spot in spots.values():
-            rule = _mended(spot, touched)
+            rule = _repaired(spot, touched)
             if rule is None and isinstance(value, dict) and spot.path[:1] == ("usage",):
                 value.pop("usage", None)  # counts that cannot be read are no reason to lose the answer
                 rule = DROP_INVALID
             if rule is None:
                 where = ".".join(str(step) for step in spot.path[:6])
-                raise UpstreamInvalidResponse(_INVALID, detail=f"{where}: {spot.problem}")
+                raise UpstreamInvalidResponse.off_contract(detail=f"{where}: {spot.problem}")
             touched[spot.path] = rule
-            if rule not in repairs:
-                repairs.append(rule)
-    raise UpstreamInvalidResponse(_INVALID, detail="too deep")
+            if rule not in applied:
+                applied.append(rule)
+    raise UpstreamInvalidResponse.off_contract(detail="too deep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +97,8 @@ def _located(value: object, details: ErrorDetails) -> _Spot:
     return _Spot(tuple(path), holder, key, value, details["type"])
 
 
-def _mended(spot: _Spot, touched: Mapping[Path, str]) -> str | None:
-    """The rule that mended the spot; None if nothing can."""
+def _repaired(spot: _Spot, touched: Mapping[Path, Rule]) -> Rule | None:
+    """The rule that repaired the spot; None if nothing can."""
     before = touched.get(spot.path)
     if not isinstance(spot.holder, dict) or not isinstance(spot.key, str):
         return None

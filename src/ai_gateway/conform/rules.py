@@ -1,200 +1,98 @@
-"""What may be mended in an upstream's reply, rule by rule.
+"""The registry of repair rules: what each one repairs, for the code, the docs page, the reply header and the counts.
 
-Each rule looks at one kind of object, changes it in place and says whether it did. A rule mends what has one honest
-meaning: it fills in what the gateway knows itself, and spells right what is only spelled otherwise. Words, calls and
-counts are never made up. `docs/conformance.md` lists the rules by name.
+A rule adds what the gateway knows itself, renames what is only spelled otherwise, or removes what the contract forbids
+and carries no content. Content is kept, or the reply fails: there is no rule that loses any.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
-
-from ai_gateway.conform import choices
-from ai_gateway.conform.choices import ItemRule, Object
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the gateway knows about a reply before it comes: which model was asked, and in which request."""
+class Rule:
+    """`repairs` says what, in the words of docs/conformance.md.
 
-    model: str
-    request_id: str
+    `advisory` rules repair what the contract allows and clients stumble over: no reason to refuse a reply.
+    """
 
-
-type Rule = Callable[[Object, Known], bool]
-
-
-def fill_id(reply: Object, known: Known) -> bool:
-    """An id from the request's own."""
-    if isinstance(reply.get("id"), str) and reply["id"]:
-        return False
-    reply["id"] = f"chatcmpl-{known.request_id}"
-    return True
+    name: str
+    repairs: str
+    advisory: bool = False
+    loses: Literal[False] = False
 
 
-def fill_created(reply: Object, _known: Known) -> bool:
-    """The time of arrival, or the upstream's in whole seconds."""
-    created = reply.get("created")
-    if isinstance(created, int) and not isinstance(created, bool):
-        return False
-    reply["created"] = int(created if isinstance(created, float) and isfinite(created) else time.time())
-    return True
+type Report = Callable[[Rule], None]
+
+RULES: dict[str, Rule] = {}
 
 
-def fill_model(reply: Object, known: Known) -> bool:
-    """The model that was asked for."""
-    if isinstance(reply.get("model"), str) and reply["model"]:
-        return False
-    reply["model"] = known.model
-    return True
+def _rule(name: str, repairs: str, *, advisory: bool = False) -> Rule:
+    return RULES.setdefault(name, Rule(name, repairs, advisory))
 
 
-def fix_object(name: str) -> Rule:
-    """The object's type, which follows from the operation."""
-
-    def rule(reply: Object, _known: Known) -> bool:
-        changed = reply.get("object") != name
-        reply["object"] = name
-        return changed
-
-    return rule
-
-
-def spell_usage(reply: Object, _known: Known) -> bool:
-    """Counts under the names that other APIs have for them."""
-    usage = reply.get("usage")
-    if not isinstance(usage, dict) or "prompt_tokens" in usage or not isinstance(usage.get("input_tokens"), int):
-        return False
-    usage["prompt_tokens"] = usage.pop("input_tokens")
-    if isinstance(usage.get("output_tokens"), int) and "completion_tokens" not in usage:
-        usage["completion_tokens"] = usage.pop("output_tokens")
-    return True
-
-
-def fill_usage_total(reply: Object, _known: Known) -> bool:
-    """The sum of the two counts that are there."""
-    usage = reply.get("usage")
-    if not isinstance(usage, dict) or isinstance(usage.get("total_tokens"), int):
-        return False
-    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
-    if not all(isinstance(count, int) for count in counts):
-        return False
-    usage["total_tokens"] = sum(counts)
-    return True
-
-
-def _each(key: str, inner: ItemRule) -> Rule:
-    """A rule for every object in the list at `key`."""
-
-    def rule(reply: Object, _known: Known) -> bool:
-        items = reply.get(key)
-        if not isinstance(items, list):
-            return False
-        changed = [inner(item, at) for at, item in enumerate(items) if isinstance(item, dict)]  # all, not the first
-        return any(changed)
-
-    return rule
-
-
-def _fill_choices(reply: Object, _known: Known) -> bool:
-    """No choices, in a chunk that carries the usage only."""
-    if isinstance(reply.get("choices"), list) or not isinstance(reply.get("usage"), dict):
-        return False
-    reply["choices"] = []
-    return True
-
-
-_CHOICE: dict[str, ItemRule] = {
-    "fill-index": choices.fill_index,
-    "join-content": choices.join_content,
-    "map-finish-reason": choices.map_finish,
-    "spell-arguments": choices.spell_arguments,
-    "fill-logprobs": choices.fill_logprobs,
-}
-_HEAD: dict[str, Rule] = {"fill-id": fill_id, "fill-created": fill_created, "fill-model": fill_model}
-_CHAT: dict[str, Rule] = {
-    **_HEAD,
-    **{name: _each("choices", rule) for name, rule in _CHOICE.items()},
-    "spell-usage": spell_usage,
-    "fill-usage-total": fill_usage_total,
-}
-
-
-def _fill_owner(model: Object, _at: int) -> bool:
-    if isinstance(model.get("owned_by"), str):
-        return False
-    model["owned_by"] = str(model.get("organization") or "unknown")
-    return True
-
-
-def _fill_model_created(model: Object, _at: int) -> bool:
-    """0, the start of time: a date nobody told must not look like one, nor change between calls."""
-    if isinstance(model.get("created"), int) and not isinstance(model["created"], bool):
-        return False
-    told = model.get("created")
-    model["created"] = int(told) if isinstance(told, float) and isfinite(told) else 0
-    return True
-
-
-def _fix_model_object(model: Object, _at: int) -> bool:
-    changed = model.get("object") != "model"
-    model["object"] = "model"
-    return changed
-
-
-def _fix_vector_object(item: Object, _at: int) -> bool:
-    changed = item.get("object") != "embedding"
-    item["object"] = "embedding"
-    return changed
-
-
-def _alone(inner: ItemRule) -> Rule:
-    return lambda reply, _known: inner(reply, 0)
-
-
-_MODEL: dict[str, ItemRule] = {
-    "fix-model-object": _fix_model_object,
-    "fill-created": _fill_model_created,
-    "fill-owner": _fill_owner,
-}
-_ROLE = {"fill-role": _each("choices", choices.fill_role)}
-_ENDED = {"fill-finish-reason": _each("choices", choices.fill_finish)}
-_WHOLE = {
-    **_ENDED,
-    "fill-tool-call-id": lambda reply, known: choices.fill_call_ids(reply, known.request_id),
-    "fill-arguments": _each("choices", choices.fill_arguments),
-    "fill-tool-call-type": _each("choices", choices.fill_call_type),
-    "finish-with-calls": _each("choices", choices.finish_with_calls),
-}
-# What a stream says piece by piece is for conform/stream.py; here only each piece's own shape is mended.
-_PIECE = {
-    "fill-choices": _fill_choices,
-    "message-as-delta": _each("choices", choices.message_as_delta),
-    "fill-delta": _each("choices", choices.fill_delta),
-    "fill-tool-call-index": _each("choices", choices.fill_call_index),
-}
-
-# By the name of the model that the reply is to be.
-RULES: dict[str, dict[str, Rule]] = {
-    "CreateChatCompletionResponse": {"fix-object": fix_object("chat.completion"), **_CHAT, **_ROLE, **_WHOLE},
-    "CreateChatCompletionStreamResponse": {"fix-object": fix_object("chat.completion.chunk"), **_PIECE, **_CHAT},
-    "CreateCompletionResponse": {"fix-object": fix_object("text_completion"), **_CHAT, **_ENDED},
-    "CreateCompletionStreamResponse": {
-        "fix-object": fix_object("text_completion"),
-        "fill-choices": _fill_choices,
-        **_CHAT,
-    },
-    "CreateEmbeddingResponse": {
-        "fix-object": fix_object("list"),
-        "fill-model": fill_model,
-        "fix-item-object": _each("data", _fix_vector_object),
-        "fill-index": _each("data", choices.fill_index),
-        "fill-usage-total": fill_usage_total,
-    },
-    "ListModelsResponse": {
-        "fix-object": fix_object("list"),
-        **{name: _each("data", rule) for name, rule in _MODEL.items()},
-    },
-    "Model": {name: _alone(rule) for name, rule in _MODEL.items()},
-}
+FILL_ID = _rule("fill-id", "no id: one derived from the request's id")
+FIX_OBJECT = _rule("fix-object", "another `object` than the operation's")
+FIX_MODEL_OBJECT = _rule("fix-model-object", "another `object` in a listed model")
+FILL_CREATED = _rule(
+    "fill-created", "no time in whole seconds: the time of arrival; for a listed model 0, which means unknown"
+)
+FILL_MODEL = _rule("fill-model", "no model: the requested one")
+FILL_OWNER = _rule("fill-owner", "a listed model without owner: its organisation, or `unknown`")
+FILL_INDEX = _rule("fill-index", "a choice or vector without index: its position")
+FILL_ROLE = _rule("fill-role", "no role: `assistant`; in a stream, in the first delta of a choice")
+FILL_NULL = _rule("fill-null", "a required field that may be null is missing: null")
+DROP_NULL = _rule("drop-null", "null where a field may only be absent: removed")
+DROP_INVALID = _rule(
+    "drop-invalid",
+    "an optional field with a value the contract forbids, such as an unknown `service_tier`, or unreadable "
+    "usage: removed",
+)
+SPELL_USAGE = _rule("spell-usage", "counts as `input_tokens` and `output_tokens`")
+FILL_USAGE_TOTAL = _rule("fill-usage-total", "no total: the sum of the two counts")
+JOIN_CONTENT = _rule("join-content", "text in parts where one string is required")
+MAP_FINISH_REASON = _rule(
+    "map-finish-reason",
+    "another name for a finish reason, such as `end_turn`; an unknown one becomes `stop`, an empty string "
+    "null. One that reports a failure, such as `error`, makes the response an error instead",
+)
+FILL_FINISH_REASON = _rule("fill-finish-reason", "a complete response without a finish reason")
+FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
+FILL_LOGPROBS = _rule("fill-logprobs", "a token without its list of alternatives")
+FILL_CALL_ID = _rule("fill-tool-call-id", "a tool call without id")
+FILL_CALL_TYPE = _rule("fill-tool-call-type", "a tool call without type")
+FILL_CALL_INDEX = _rule("fill-tool-call-index", "a streamed tool call without index: its position")
+FILL_ARGUMENTS = _rule(
+    "fill-arguments",
+    "a tool call without arguments: an empty object, or an empty string at the start of a streamed call",
+)
+SPELL_ARGUMENTS = _rule("spell-arguments", "arguments as an object: its JSON text")
+NUMBER_TOOL_CALLS = _rule(
+    "number-tool-calls",
+    "several streamed calls under one index, distinguished by id, by name, or by complete arguments: an index for each",
+)
+NAME_CALL_FIRST = _rule(
+    "name-tool-call-first", "a streamed call that begins without its name: buffered until it has one"
+)
+SAY_CALL_ONCE = _rule(
+    "say-tool-call-once", "a streamed tool call that repeats its id, type or name, which clients would append: removed"
+)
+FILL_CHOICES = _rule("fill-choices", "a chunk with usage only and no list of choices")
+MESSAGE_AS_DELTA = _rule("message-as-delta", "a chunk's delta under the name `message`")
+FILL_DELTA = _rule("fill-delta", "a chunk's choice without delta")
+NUMBER_CHOICES = _rule(
+    "number-choices", "choices of a complete response with the same index, or with unexpected ones: their positions"
+)
+KEEP_HEAD = _rule("keep-head", "an id, model or time that changes within a stream: the first one")
+FINISH_ONCE = _rule("finish-once", "a choice that ends twice: the first end counts. Content after its end is an error")
+DROP_UNKNOWN_CHOICE = _rule(
+    "drop-unknown-choice", "a choice that was not requested and is empty: removed. One with content is an error"
+)
+MOVE_USAGE = _rule(
+    "move-usage", "usage beside choices where it was requested: moved to a last chunk of its own", advisory=True
+)
+FIX_ITEM_OBJECT = _rule("fix-item-object", "another `object` in a vector")
+SORT_VECTORS = _rule("sort-vectors", "vectors out of order")
+NUMBER_VECTORS = _rule("number-vectors", "vectors that are all numbered 0: their positions")
+RECODE_VECTORS = _rule("recode-vectors", "vectors in another encoding than the requested one")
+UNREPAIRABLE = _rule("unrepairable", "in `observe` only: a response that no rule can repair")

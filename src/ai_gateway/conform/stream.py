@@ -8,20 +8,24 @@ Chunks that are legal already pass through as they are. A chunk that is not is c
 the bytes it came in for its own.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from pydantic import MISSING
 
-from ai_gateway.conform.tool_calls import Report, ToolCalls
-from ai_gateway.errors import UpstreamStreamTruncated
+from ai_gateway.conform import rules
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.continuations import Continuations, hidden_usage
+from ai_gateway.conform.rules import Report
+from ai_gateway.conform.tool_calls import ToolCalls
+from ai_gateway.contract.stream import DONE, Arrived, Item, Packet, Received, Verbatim
+from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
 ChatChunk = models.CreateChatCompletionStreamResponse
-# What the contract allows and clients stumble over all the same: mended, but no reason to refuse a reply.
-MANNERS = frozenset({"finish-with-calls", "drop-usage", "move-usage"})
 CompletionChunk = models.CreateCompletionStreamResponse
+type _Choice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
 
 
 @dataclass(slots=True)
@@ -34,29 +38,22 @@ class ChoiceState:
 
 
 class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
-    """What a stream has said so far. `report` is told the name of each rule that had to be applied.
+    """What a stream has said so far. `report` is called with each rule that had to be applied.
 
-    `terminated` says whether the provider has declared the stream to be over, which it may do with fewer choices than
-    were asked for; `request_id` is what made-up ids are made from.
+    `terminated` is set once the provider has declared the stream to be over, which it may do with fewer choices than
+    were requested. `usage` is what it has counted, whether the caller wants it or not. `request_id` is what made-up
+    ids are made from.
     """
 
-    def __init__(
-        self,
-        choices: int,
-        *,
-        include_usage: bool,
-        report: Report,
-        terminated: Callable[[], bool] = lambda: True,
-        request_id: str = "",
-    ) -> None:
+    def __init__(self, choices: int, *, include_usage: bool, report: Report, request_id: str = "") -> None:
+        self.terminated = False
+        self.usage: models.CompletionUsage | None = None
         self._known = choices
         self._include_usage = include_usage
         self._report = report
-        self._terminated = terminated
         self._request_id = request_id
         self._head: Chunk | None = None
         self._choices: dict[int, ChoiceState] = {}
-        self._usage: models.CompletionUsage | None = None
         self._early: list[Chunk] = []
 
     def early(self) -> list[Chunk]:
@@ -67,7 +64,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return [self._without_usage(self._stable(chunk)) for chunk in early]
 
     def take(self, chunk: Chunk) -> Chunk | None:
-        """What to send for a chunk: itself, a mended copy, or nothing."""
+        """What to send for a chunk: itself, a repaired copy, or nothing."""
         if self._goes_on(chunk):
             return chunk
         if self._head is None and not chunk.choices and not isinstance(chunk.usage, models.CompletionUsage):
@@ -78,22 +75,25 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         chunk = self._legal_choices(chunk)
         usage = chunk.usage
         if isinstance(usage, models.CompletionUsage):
-            self._usage = usage
+            self.usage = usage
             if not chunk.choices:
-                if not self._include_usage:
-                    self._report("drop-usage")
                 return None
-            self._report("move-usage" if self._include_usage else "drop-usage")
+            if self._include_usage:
+                self._report(rules.MOVE_USAGE)
         elif not chunk.choices and had_choices:
             return None  # nothing legal was left of it
         return self._without_usage(chunk)
+
+    def relayed(self, choice: int, call: int, arguments: str) -> None:
+        """Arguments of a tool call that went by as continuations, which are sent on without being taken."""
+        self._choices[choice].calls.relayed(call, arguments)
 
     def _goes_on(self, chunk: Chunk) -> bool:
         """Whether it only continues the text of a choice that has begun, as nearly all chunks do."""
         head = self._head
         if head is None or isinstance(chunk.usage, models.CompletionUsage) or len(chunk.choices) != 1:
             return False
-        if self._include_usage and "usage" not in chunk.model_fields_set:
+        if self._include_usage is not ("usage" in chunk.model_fields_set):
             return False
         choice = chunk.choices[0]
         state = self._choices.get(choice.index)
@@ -106,12 +106,12 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     def end(self) -> Chunk | None:
         """The last chunk, if usage was asked for and came. Raises UpstreamStreamTruncated."""
-        whole = len(self._choices) == self._known or (self._terminated() and self._choices)
+        whole = len(self._choices) == self._known or (self.terminated and self._choices)
         if not whole or not all(choice.finished for choice in self._choices.values()):
-            raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
-        if self._usage is None or not self._include_usage or self._head is None:
+            raise UpstreamStreamTruncated.ended()
+        if self.usage is None or not self._include_usage or self._head is None:
             return None
-        return self._head.model_copy(update={"choices": [], "usage": self._usage})
+        return self._head.model_copy(update={"choices": [], "usage": self.usage})
 
     def _stable(self, chunk: Chunk) -> Chunk:
         head = self._head
@@ -120,7 +120,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             return chunk
         if chunk.id == head.id and chunk.model == head.model and chunk.created == head.created:
             return chunk
-        self._report("keep-head")
+        self._report(rules.KEEP_HEAD)
         return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})
 
     def _without_usage(self, chunk: Chunk) -> Chunk:
@@ -128,7 +128,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             if chunk.usage is None and "usage" in chunk.model_fields_set:
                 return chunk
             return chunk.model_copy(update={"usage": None})  # null until the last chunk, where it was asked for
-        if chunk.usage is None or chunk.usage is MISSING:
+        if "usage" not in chunk.model_fields_set:
             return chunk
         bare = chunk.model_copy(update={"usage": None})
         bare.model_fields_set.discard("usage")
@@ -147,14 +147,16 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         )
     ](self, choice: Choice) -> Choice | None:
         if not 0 <= choice.index < self._known:
-            self._report("drop-unknown-choice")
+            _check_empty(choice, "sent a choice that was not requested")
+            self._report(rules.DROP_UNKNOWN_CHOICE)
             return None
         state = self._choices.get(choice.index)
         if state is None:
             calls = ToolCalls(self._report, self._request_id, choice.index)
             state = self._choices[choice.index] = ChoiceState(calls)
         if state.finished:
-            self._report("finish-once")
+            _check_empty(choice, "went on with a choice after its end")
+            self._report(rules.FINISH_ONCE)
             return None
         if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):
             choice = self._legal_delta(choice, state)
@@ -167,7 +169,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
     ) -> models.CreateChatCompletionStreamResponseChoice:
         delta = choice.delta
         if not state.begun and delta.role is MISSING:
-            self._report("fill-role")
+            self._report(rules.FILL_ROLE)
             delta = delta.model_copy(update={"role": "assistant"})
         if delta.tool_calls is not MISSING:
             calls = [state.calls.take(call) for call in delta.tool_calls]
@@ -178,30 +180,106 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if delta is not choice.delta:
             choice = choice.model_copy(update={"delta": delta})
         if choice.finish_reason == "stop" and state.calls:
-            self._report("finish-with-calls")
+            self._report(rules.FINISH_WITH_CALLS)
             choice = choice.model_copy(update={"finish_reason": "tool_calls"})
         return choice
 
 
+def _check_empty(choice: _Choice, problem: str) -> None:
+    """Raise UpstreamInvalidResponse if leaving the choice out would lose content."""
+    if isinstance(choice, models.CreateCompletionStreamResponseChoice):
+        content: object = choice.text
+    else:
+        fields = choice.delta.model_dump(exclude_unset=True, exclude={"role"})
+        content = [value for value in fields.values() if value]
+    if content:
+        raise UpstreamInvalidResponse(f"The provider {problem}.")
+
+
 async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    chunks: AsyncGenerator[Chunk], state: StreamState[Chunk], *, observe: bool = False
-) -> AsyncGenerator[Chunk]:
+    arrived: AsyncGenerator[Arrived[Chunk]],
+    model: type[Chunk],
+    state: StreamState[Chunk],
+    conformer: Conformer,
+    continuations: Continuations | None = None,
+) -> AsyncGenerator[Item[Chunk] | Verbatim]:
     """The legal stream. Failures of the provider pass through; one that ends too soon is UpstreamStreamTruncated.
 
-    To `observe` is to relay every chunk as it came, and only report what would have been changed.
+    Where the provider is only observed, every chunk is relayed as it came, and what would have been changed is
+    reported. With `continuations`, for a caller of the same wire, chunks that only continue a text go out as bytes.
     """
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            legal = state.take(chunk)
-            for early in state.early():
-                yield early
-            if observe:
-                yield chunk
-            elif legal is not None:
-                yield legal
+    async with aclosing(arrived):
+        async for piece in arrived:
+            if piece is DONE:
+                state.terminated = True
+                continue
+            if conformer.observes:
+                legal = _observed(piece.events if isinstance(piece, Packet) else (piece,), model, state, conformer)
+            elif isinstance(piece, Packet):
+                legal = _relayed(piece.events, model, state, conformer, continuations)
+            else:
+                legal = _legal(conformer.item(model, piece), state, None)
+            for item in legal:
+                yield item
+        conformer.note_usage(state.usage)
         last = state.end()
-        if last is not None and not observe:
-            yield last
+        if last is not None and not conformer.observes:
+            yield Item(last)
+
+
+def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    events: Sequence[bytes],
+    model: type[Chunk],
+    state: StreamState[Chunk],
+    conformer: Conformer,
+    continuations: Continuations | None,
+) -> Iterator[Item[Chunk] | Verbatim]:
+    """What to send for events that arrived together; those that only continue a text are not even parsed."""
+    at = 0
+    while at < len(events):
+        end = continuations.match(events, at) if continuations is not None else at
+        if continuations is None or end == at:
+            yield from _legal(conformer.item(model, events[at]), state, continuations)
+            at += 1
+            continue
+        continuations.relayed()
+        cut, run = continuations.cut, events[at:end]
+        yield Verbatim([event.replace(cut, b"", 1) for event in run] if cut else run)
+        at = end
+
+
+def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    item: Item[Chunk], state: StreamState[Chunk], continuations: Continuations | None
+) -> Iterator[Item[Chunk] | Verbatim]:
+    """What to send for a chunk, behind what had to wait for it."""
+    chunk, raw = item
+    for choice, call, arguments in continuations.drain() if continuations is not None else ():
+        state.relayed(choice, call, arguments)
+    sent = state.take(chunk)
+    for early in state.early():
+        yield Item(early)
+    if sent is None:
+        return
+    cut = hidden_usage(chunk, sent, raw) if continuations is not None and sent is not chunk and raw else b""
+    if continuations is not None:
+        continuations.update(chunk, chunk if cut else sent, raw, cut)
+    if cut and raw is not None:
+        raw = raw.replace(cut, b"", 1)
+    yield Item(sent, raw if cut or sent is chunk else None)
+
+
+def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    received: Sequence[Received[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
+) -> Iterator[Item[Chunk] | Verbatim]:
+    """Every chunk as it came, once it is reported what would be done to it."""
+    for each in received:
+        item = conformer.item(model, each)
+        try:
+            state.take(item.model)
+            state.early()
+        except UpstreamInvalidResponse:
+            conformer.report(rules.UNREPAIRABLE)
+        yield item
 
 
 def prompt_count(body: models.CreateCompletionRequest) -> int:

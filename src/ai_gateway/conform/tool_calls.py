@@ -6,17 +6,17 @@ calls together by their index, keep them apart.
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import MISSING
 from pydantic_core import from_json
 
+from ai_gateway.conform import rules
+from ai_gateway.conform.rules import Report
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
 
 type CallChunk = models.ChatCompletionMessageToolCallChunk
-type Report = Callable[[str], None]
 
 
 def made_call_id(request_id: str, choice: int, call: int) -> str:
@@ -32,12 +32,12 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: str = ""
-    told: bool = False
+    introduced: bool = False
 
 
 @dataclass(slots=True)
 class ToolCalls:
-    """What one choice has said of its calls. `report` is told the name of each rule that had to be applied."""
+    """What one choice has said of its calls. `report` is called with each rule that had to be applied."""
 
     report: Report
     request_id: str
@@ -58,31 +58,35 @@ class ToolCalls:
             call = self._current[chunk.index] = _Call(self._free(chunk.index))
             self._count += 1
         call.id = call.id or _text(chunk.id)
-        if call.told:
+        if call.introduced:
             return self._continued(chunk, call)
         call.name += _name(chunk)
         call.arguments += _arguments(chunk)
         if chunk.function is not MISSING and chunk.function.name is not MISSING:  # it may be empty: a tool's name may
             return self._begun(chunk, call)
-        self.report("name-tool-call-first")
+        self.report(rules.NAME_CALL_FIRST)
         return None
+
+    def relayed(self, index: int, arguments: str) -> None:
+        """More arguments of the call at `index`, which were sent on without being taken."""
+        self._current[index].arguments += arguments
 
     def end(self) -> None:
         """The choice is over. Raises UpstreamInvalidResponse for a call that nobody has named."""
-        if not all(call.told for call in self._current.values()):
+        if not all(call.introduced for call in self._current.values()):
             raise UpstreamInvalidResponse("The provider began a tool call without naming the function.")
 
     def _free(self, wanted: int) -> int:
         taken = {call.index for call in self._current.values()}
         if wanted not in self._current and wanted not in taken:
             return wanted
-        self.report("number-tool-calls")
+        self.report(rules.NUMBER_TOOL_CALLS)
         return max([*taken, self._count - 1]) + 1
 
     @staticmethod
     def _is_another(chunk: CallChunk, call: _Call) -> bool:
         name, ident = _name(chunk), _text(chunk.id)
-        if not name or not call.told:
+        if not name or not call.introduced:
             return bool(ident and call.id and ident != call.id and name)
         if ident and call.id:
             return ident != call.id
@@ -90,16 +94,16 @@ class ToolCalls:
 
     def _begun(self, chunk: CallChunk, call: _Call) -> CallChunk:
         """The first mention: who is called is the provider's to say, the rest can be filled in."""
-        call.told = True
+        call.introduced = True
         function = models.ChatCompletionMessageToolCallChunkFunction(name=call.name, arguments=call.arguments)
         if _is_whole(chunk, call):
             return chunk
         if not call.id:
-            self.report("fill-tool-call-id")
+            self.report(rules.FILL_CALL_ID)
         if chunk.type is MISSING:
-            self.report("fill-tool-call-type")
+            self.report(rules.FILL_CALL_TYPE)
         if chunk.function is MISSING or chunk.function.arguments is MISSING:
-            self.report("fill-arguments")
+            self.report(rules.FILL_ARGUMENTS)
         return chunk.model_copy(
             update={
                 "index": call.index,
@@ -118,7 +122,7 @@ class ToolCalls:
             return chunk if chunk.index == call.index else chunk.model_copy(update={"index": call.index})
         if _name(chunk) not in {"", call.name}:
             raise UpstreamInvalidResponse("The provider gave one tool call two names.")
-        self.report("say-tool-call-once")
+        self.report(rules.SAY_CALL_ONCE)
         bare = models.ChatCompletionMessageToolCallChunk(index=call.index)
         if chunk.function is not MISSING and chunk.function.arguments is not MISSING:
             bare.function = models.ChatCompletionMessageToolCallChunkFunction(arguments=chunk.function.arguments)

@@ -4,16 +4,17 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ValidationError
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
-from ai_gateway.contract.budget import BodyRoom, Share
+from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientGone
-from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.strict_json import read_json_counted
+from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
@@ -24,30 +25,43 @@ _MOST_ERRORS = 1_000
 # not worth counting.
 _VALUE_BYTES = 64
 _SMALL = 2 * 1024
-# Before each value stands one of these; in texts they mean nothing. Only so many texts are looked for: a body of more
-# has many values anyway. One that is not closed ends with the body, or each quote in it would be tried in turn.
+# Before each value stands one of these; in texts they mean nothing. Only so many quotes are looked at: a body of more
+# has many values anyway.
 _BEFORE_VALUES = (b",", b"[", b"{")
-_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
-_MOST_TEXTS = 10_000
+_MOST_QUOTES = 20_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
-_CLOSE = {"connection": "close"}
+CLOSE = {"connection": "close"}  # of a body that is not read to its end, or the rest would be taken for a request
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """How much may be read (bytes), how long its start may take (seconds), and whether it has to call itself JSON.
 
-    `room` is the room for it and for all others.
+    `budget` is for the bodies of all requests together.
     """
 
     max_bytes: int
     timeout_s: float
     any_type: bool = False
-    room: BodyRoom = field(default_factory=lambda: BodyRoom(sys.maxsize))
+    budget: ByteBudget = field(default_factory=lambda: ByteBudget(sys.maxsize))
 
 
-async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, share: Share) -> bytes:
-    """The raw body, which `share` then holds.
+class BufferedBody:
+    """An ASGI `receive` of our own server, which knows whether the body has arrived already. Others can only wait."""
+
+    __slots__ = ()
+
+    def take_whole(self) -> bytes | None:
+        """The whole body, once; None if some of it is still to come, or has been read."""
+        raise NotImplementedError
+
+    def __call__(self) -> Awaitable[Message]:
+        """Wait for more of it, as ASGI has it."""
+        raise NotImplementedError
+
+
+async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes:
+    """The raw body, which calls itself JSON; `allocation` is charged with its size.
 
     Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
@@ -55,13 +69,42 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     # in Origin, may not: other types are what it can send anywhere without being allowed to.
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
+    parts: list[bytes] = []
+    await receive_body(headers, receive, limits, allocation, parts.append)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def receive_body(
+    headers: Mapping[str, str],
+    receive: Receive,
+    limits: BodyLimits,
+    allocation: Allocation,
+    take: Callable[[bytes], None],
+) -> None:
+    """Hand a body of any type to `take` as it comes, within its limits; `allocation` is charged with its size.
+
+    One that has arrived is not waited for, nor timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded,
+    RequestTimeout, ClientGone, or what `take` raises.
+    """
     _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
-    share.expect(int(declared) if declared.isdecimal() else 0)
+    allocation.reserve(int(declared) if declared.isdecimal() else 0)
+    raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
+    if raw is None:
+        await _receive_parts(receive, limits, allocation, take)
+    elif len(raw) > limits.max_bytes:
+        raise _too_large(limits)
+    else:
+        allocation.charge(len(raw))
+        take(raw)
+
+
+async def _receive_parts(
+    receive: Receive, limits: BodyLimits, allocation: Allocation, take: Callable[[bytes], None]
+) -> None:
     started = time.monotonic()
-    parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(limits.timeout_s) as clock:
@@ -73,38 +116,51 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
                 size += len(part)
                 if size > limits.max_bytes:
                     raise _too_large(limits)
-                share.take(len(part))
-                parts.append(part)
+                allocation.charge(len(part))
+                take(part)
                 if not message.get("more_body", False):
-                    return _whole(parts, share)
+                    return
                 spent = time.monotonic() - started
                 clock.reschedule(asyncio.get_running_loop().time() - spent + limits.timeout_s + size / SLOWEST_RATE)
     except TimeoutError:
-        raise RequestTimeout("The request body did not arrive in time: send it again.", headers=_CLOSE) from None
+        raise RequestTimeout("The request body did not arrive in time: send it again.", headers=CLOSE) from None
 
 
-def _whole(parts: list[bytes], share: Share) -> bytes:
-    """The body in one piece, whose values will take more room than their bytes if they are many."""
-    raw = b"".join(parts)
-    if share.size > _SMALL:
-        share.weigh(_values(raw) * _VALUE_BYTES)
-    return raw
+async def read_upload(
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation, media: Sequence[str]
+) -> UploadedFile:
+    """A body that is a file, of one of the types or ranges of types in `media`. Raises as `receive_body` does."""
+    given = headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if not any(fnmatchcase(kind, each) for each in media):
+        raise UnsupportedMediaType(f"The body must be {' or '.join(media)}: say so in the header Content-Type.")
+    pieces: list[bytes] = []
+    await receive_body(headers, receive, limits, allocation, pieces.append)
+    return UploadedFile(b"".join(pieces), given)
 
 
-def _values(raw: bytes) -> int:
-    """About how many values there are, too many rather than too few."""
-    values = _marks(raw, 0, len(raw))
-    if values * _VALUE_BYTES * 8 < len(raw):  # an image, for instance: what its texts hold would change little
-        return values
-    return values - sum(_marks(raw, *text.span()) for text in islice(_TEXT.finditer(raw), _MOST_TEXTS))
-
-
-def _marks(raw: bytes, start: int, end: int) -> int:
-    return sum(raw.count(mark, start, end) for mark in _BEFORE_VALUES)
+def _about_values(raw: bytes) -> int:
+    """About how many values there are in JSON that is not parsed, too many rather than too few."""
+    *pieces, rest = raw.split(b'"', _MOST_QUOTES)
+    if len(pieces) == _MOST_QUOTES:  # those inside of texts are in the way
+        *pieces, rest = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', _MOST_QUOTES)
+    outside, in_text = list[bytes](), False
+    for piece in pieces:
+        if not in_text:
+            outside.append(piece)
+            in_text = True
+        elif piece[-1:] != b"\\" or (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 0:  # the quote is not escaped
+            in_text = False
+    if not in_text or len(pieces) == _MOST_QUOTES:
+        outside.append(rest)
+    return sum(map(b"".join(outside).count, _BEFORE_VALUES))
 
 
 def _check_type(headers: Mapping[str, str]) -> None:
-    media, _, parameters = headers.get("content-type", "").partition(";")
+    content_type = headers.get("content-type", "")
+    if content_type == "application/json":
+        return
+    media, _, parameters = content_type.partition(";")
     if not _JSON_TYPE.fullmatch(media.strip()):
         raise UnsupportedMediaType("The body must be JSON: send the header Content-Type: application/json.")
     charset = parameters.lower().replace(" ", "").partition("charset=")[2].partition(";")[0].strip('"')
@@ -118,15 +174,32 @@ def _check_encoding(headers: Mapping[str, str]) -> None:
 
 
 def _too_large(limits: BodyLimits) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=_CLOSE)
+    return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=CLOSE)
 
 
-def parse_json(raw: bytes) -> object:
-    """The JSON value in `raw`. Raises InvalidRequest."""
+def parse_json(raw: bytes, allocation: Allocation | None = None) -> object:
+    """The JSON value in `raw`; `allocation` is charged for its values beside their bytes.
+
+    They are charged before they are parsed, so that there is memory for them: as many as could be in so many bytes,
+    or where that does not fit, about as many as there are. The few values that most bodies have are counted once they
+    are there, at hardly any cost. Raises InvalidRequest, Overloaded.
+    """
+    if allocation is None or len(raw) <= _SMALL:
+        return _read(raw)[0]
+    spare = allocation.fits(len(raw) * _VALUE_BYTES)
+    if not spare:
+        allocation.charge_at_most(_about_values(raw) * _VALUE_BYTES)
+    value, count = _read(raw)
+    if spare:
+        allocation.charge_at_most((_about_values(raw) if count is None else count) * _VALUE_BYTES)
+    return value
+
+
+def _read(raw: bytes) -> tuple[object, int | None]:
     if not raw.strip():
         raise InvalidRequest("The request has no body: send a JSON object.")
     try:
-        return read_json(raw)
+        return read_json_counted(raw)
     except ValueError as error:  # its message names a place but never quotes the input
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 

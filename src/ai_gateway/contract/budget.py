@@ -1,4 +1,4 @@
-"""How many requests may be in flight, and how much of their bodies; those beyond are told at once to come back."""
+"""How many requests may be in flight, and how many bytes may be in use; what is more is refused at once."""
 
 from typing import Self
 
@@ -27,40 +27,68 @@ class Admission:
         self.inside -= 1
 
 
-class BodyRoom:
-    """Room for the bodies of all requests in flight, in bytes."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
+class BudgetExceeded(Exception):
+    """More bytes were charged to a budget than it has left."""
 
 
-class Share:
-    """What one request holds of the room, from its first byte until `leave`, because what was made of it lives on."""
+class ByteBudget:
+    """Bytes that may be in use at once. What is charged stays in use until it is released."""
 
-    __slots__ = ("_room", "size")
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.exceeded = False
+        """Whether anything was ever refused."""
 
-    def __init__(self, room: BodyRoom) -> None:
-        self._room = room
+    def fits(self, size: int) -> bool:
+        """Whether so much more would fit now."""
+        return self.used + size <= self.limit
+
+    def charge(self, size: int) -> None:
+        """Use so much more. Raises BudgetExceeded."""
+        if not self.fits(size):
+            self.exceeded = True
+            raise BudgetExceeded
+        self.used += size
+
+    def release(self, size: int) -> None:
+        """Use so much less."""
+        self.used -= size
+
+
+class Allocation:
+    """What one request uses of the budget for bodies, from its first byte until its end: what was made of it lives on.
+
+    What does not fit raises Overloaded.
+    """
+
+    __slots__ = ("_budget", "size")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
         self.size = 0
 
-    def expect(self, size: int) -> None:
-        """Raise Overloaded if so much would not fit now. Nothing is kept free for who has only announced it."""
-        if self._room.held + size > self._room.most:
+    def fits(self, size: int) -> bool:
+        """Whether so much more would fit now."""
+        return self._budget.fits(size)
+
+    def reserve(self, size: int) -> None:
+        """Check that so much more fits now. Nothing is kept free for a body that is only announced."""
+        if not self._budget.fits(size):
             count(Event.OVERLOAD, "bodies")
             raise Overloaded("request bodies", headers={"connection": "close"})
 
-    def take(self, size: int) -> None:
-        """Hold so much more. Raises Overloaded."""
-        self.expect(size)
-        self._room.held += size
+    def charge(self, size: int) -> None:
+        """Use so much more."""
+        self.reserve(size)
+        self._budget.charge(size)
         self.size += size
 
-    def weigh(self, size: int) -> None:
-        """Hold so much more, but never more than all there is: alone, any request has room. Raises Overloaded."""
-        self.take(min(size, self._room.most - self.size))
+    def charge_at_most(self, size: int) -> None:
+        """Use so much more, but never more than all there is: alone, any request has room."""
+        self.charge(min(size, self._budget.limit - self.size))
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give everything back."""
-        self._room.held -= self.size
+        self._budget.release(self.size)
         self.size = 0

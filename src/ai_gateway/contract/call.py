@@ -1,66 +1,164 @@
-"""One request's identity and what its reply will carry: the only state that travels with a call."""
+"""One request: who calls and what for, and what each attempt to answer it has noted."""
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
 
-from ai_gateway.observability.metrics import Event, count
+from ai_gateway.contract.wire import OPENAI, Wire
 
+DROPPED_HEADER = "x-gateway-dropped-params"
+_MOST_NAMES = 50
+_HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
-@dataclass(slots=True)
-class Call:
-    """A request that has passed authorisation.
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. `key_id` names the key without giving it away; None where no key was needed.
 
-    `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when
-    the request came through `/v1` and is routed by model. `trusted` says that the caller may see operational
-    details: it named a valid key, or it calls from this machine. `reply_headers` (lower-case names) are added to the
-    reply, errors included. `dropped` names what of the request the provider did not get. `exact` is the item that the
-    provider's last bytes gave, with those bytes: whoever changes the item makes a new one, so that the bytes no longer
-    fit it. `sent` is the body as it was parsed, with the model that it was validated as: it knows the order of keys,
-    which models do not keep. `native` is what a caller on another wire said, without model and stream, where only
-    providers of that wire can answer: to them it counts for more than its translation. `terminated` says that the
-    provider has declared its stream to be over.
+    `trusted` callers may see operational details: they named a valid key, or call from this machine.
+    """
+
+    key_id: str | None = None
+    name: str = "anonymous"
+    trusted: bool = False
+
+
+ANONYMOUS = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """What a caller said in the terms of a wire of its own, without model and stream.
+
+    A provider that speaks this wire itself (`Provider.wires`) sends it as it is: it counts for more than its
+    translation.
+    """
+
+    wire: str
+    body: Mapping[str, JsonValue]
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of one reply, as far as they were counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(slots=True)
+class Notes:
+    """What one attempt has noted of itself. `attempts` counts it and those before it that reached an upstream.
+
+    `upstream_model` is what the model is called where it runs, if the caller calls it otherwise. `limits` are the
+    upstream's headers that tell when to come back (lower-case names). `missing` names providers that a list of models
+    lacks. `dropped` names request fields, or paths inside them, that the provider did not get.
+    """
+
+    provider: str = ""
+    upstream_model: str | None = None
+    attempts: int = 0
+    repairs: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+    limits: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    usage: Usage | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The reply's headers that tell of it, errors included."""
+        headers: dict[str, str] = {}
+        if self.attempts:
+            headers["x-gateway-attempts"] = str(self.attempts)
+        if self.provider:
+            headers["x-gateway-provider"] = self.provider
+        if self.upstream_model is not None:  # the name may hold anything; a header may not
+            headers["x-gateway-model"] = quote(self.upstream_model[:_LONGEST_NAME], safe=_PLAIN)[:_LONGEST_NAME]
+        if self.dropped:
+            headers[DROPPED_HEADER] = header_list(self.dropped)
+        if self.limits:
+            headers.update(self.limits)
+        if self.repairs:
+            headers["x-gateway-repaired"] = ",".join(sorted(self.repairs))
+        if self.missing:
+            headers["x-gateway-models-missing"] = ",".join(self.missing)
+        return headers
+
+
+def header_list(names: Iterable[str]) -> str:
+    """Names as a header may carry them: sorted; `+2` at the end for two more that are too odd or too many."""
+    names = list(names)
+    harmless = sorted(filter(_HARMLESS.fullmatch, names))[:_MOST_NAMES]
+    more = len(names) - len(harmless)
+    return ",".join([*harmless, *([f"+{more}"] if more else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that has passed authorisation. Nothing of it changes once it is made.
+
+    `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when the
+    model decides who answers. `parsed` is the body as JSON, which knows the order of keys and what models do not name.
+    `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
+    the server has one, sends more of a stream that has begun at once, or says that it cannot.
     """
 
     operation: str
     request_id: str
+    caller: Caller = ANONYMOUS
     headers: Mapping[str, str] = field(default_factory=dict)
     provider: str | None = None
-    trusted: bool = False
-    reply_headers: dict[str, str] = field(default_factory=dict)
-    repairs: set[str] = field(default_factory=set)
-    dropped: set[str] = field(default_factory=set)
-    exact: tuple[object, bytes] | None = None
-    sent: tuple[type[BaseModel], Mapping[str, object]] | None = None
-    terminated: bool = False
-    native: Mapping[str, JsonValue] | None = None
+    wire: Wire = OPENAI
+    parsed: Mapping[str, object] | None = None
+    native: Native | None = None
+    attempts: list[Notes] = field(default_factory=list)
+    sink: Callable[[bytes], bool] | None = None
 
-    def repaired(self, provider: str, rules: Iterable[str]) -> None:
-        """Note what had to be mended in the provider's reply: counted, and said in a header while there is time."""
-        for rule in rules:
-            count(Event.REPAIR, provider, rule)
-            self.repairs.add(rule)
-        if self.repairs:
-            self.reply_headers["x-gateway-repaired"] = ",".join(sorted(self.repairs))
+    @property
+    def notes(self) -> Notes:
+        """Those of the last attempt; empty ones where there was none."""
+        if not self.attempts:
+            self.attempts.append(Notes())
+        return self.attempts[-1]
 
-    def called(self, model: str) -> None:
-        """Say in the reply what the model is called where it runs. The name may hold anything; a header may not."""
-        self.reply_headers["x-gateway-model"] = quote(model[:_LONGEST_NAME], safe=_PLAIN)[:_LONGEST_NAME]
 
-    def begin_again(self, headers: Mapping[str, str]) -> None:
-        """Forget what a failed attempt has noted: the reply begins with these headers."""
-        self.reply_headers.clear()
-        self.reply_headers.update(headers)
-        self.repairs.clear()
-        self.dropped.clear()
-        self.terminated = False
-        self.exact = None
+def _ignore(_rule: str) -> None:
+    """Where nothing is held to the contract."""
 
-    def bytes_of(self, item: object) -> bytes | None:
-        """The bytes that `item` came in, if it goes out as it came."""
-        return self.exact[1] if self.exact is not None and self.exact[0] is item else None
+
+@dataclass(slots=True)
+class Attempt:
+    """A call on its way to one provider: what `Provider` methods get.
+
+    `deadline` is when the reply must be whole, or its stream have begun (`time.monotonic`). `repaired` reports a rule
+    that the provider itself applied; it raises UpstreamInvalidResponse where replies may not be repaired. `divert` may
+    be offered packets of whole events while nothing else of the stream is under way; what it takes has been sent.
+    """
+
+    call: Call
+    notes: Notes = field(default_factory=Notes)
+    deadline: float = math.inf
+    repaired: Callable[[str], None] = _ignore
+    divert: Callable[[bytes], bool] | None = None
+
+    @property
+    def operation(self) -> str:
+        return self.call.operation
+
+    @property
+    def request_id(self) -> str:
+        return self.call.request_id
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.call.headers
+
+    def native(self, wire: str) -> Mapping[str, JsonValue] | None:
+        """What the caller said in the terms of this wire, if it did."""
+        native = self.call.native
+        return native.body if native is not None and native.wire == wire else None

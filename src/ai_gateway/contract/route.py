@@ -10,49 +10,51 @@ import re
 import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
-from starlette.datastructures import Headers
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
-from ai_gateway.contract.budget import Admission, Share
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
+from ai_gateway.contract.budget import Admission, Allocation
+from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
-from ai_gateway.contract.framing import SSE, Framing
-from ai_gateway.contract.render import as_gateway_error
-from ai_gateway.contract.stream import Stream
-from ai_gateway.contract.write import STOPPING, send_error, send_reply, send_stream
+from ai_gateway.contract.framing import Framing
+from ai_gateway.contract.multipart import is_form, read_form
+from ai_gateway.contract.outcome import Outcome
+from ai_gateway.contract.query import read_headers, read_query
+from ai_gateway.contract.stream import Content, Item, Stream
+from ai_gateway.contract.texts import read_fields
+from ai_gateway.contract.types import UploadedFile
+from ai_gateway.contract.wire import Wire, as_gateway_error
+from ai_gateway.contract.write import STOPPING, send_content, send_error, send_reply, send_stream
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
-type Reply = BaseModel | Stream[BaseModel] | str | None
+# A named tuple is not covariant to mypy.
+type Answer = BaseModel | Item[Any] | Stream[Any] | Content[Any] | str | None
 type Stub = Callable[[Exchange], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
 
 
 class Boundary(Protocol):
-    """What a contract's handlers have in common: who may enter, how much may be sent, how errors look."""
+    """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent."""
 
+    wire: Wire
     body_limits: BodyLimits
 
     @abstractmethod
-    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> bool:
-        """Whether the caller may see operational details. Raises Unauthorized; reads nothing of the body."""
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
+        """Who calls. Raises Unauthorized; reads nothing of the body."""
 
-    def fill_in(self, call: Call, value: object) -> object:  # noqa: ARG002 - what an override needs
+    def complete(self, provider: str | None, value: object) -> object:  # noqa: ARG002 - what an override needs
         """The body with what a caller may leave out here; by default it is complete as it came."""
         return value
-
-    @abstractmethod
-    def render(self, error: GatewayError) -> bytes:
-        """The JSON body of an error on this wire."""
 
 
 @dataclass(slots=True)
@@ -65,34 +67,52 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
-    call: Call | None = None
-    share: Share | None = None
+    caller: Caller = ANONYMOUS
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parsed: Mapping[str, object] | None = None
+    made: Call | None = None
+    allocation: Allocation | None = None
     started: bool = False
 
-    def open(self) -> Call:
+    def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        headers = Headers(scope=self.scope)
-        trusted = self.boundary.authorize(self.scope, headers, self.security)
-        self.call = Call(
-            operation=self.operation,
-            request_id=self.scope.get("request_id", ""),
-            headers=headers,
-            provider=self.scope["path_params"].get("provider"),
-            trusted=trusted,
-        )
-        return self.call
+        self.headers = _fields(self.scope)
+        self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
+
+    @property
+    def call(self) -> Call:
+        """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
+        if self.made is None:
+            self.made = Call(
+                self.operation,
+                self.scope.get("request_id", ""),
+                self.caller,
+                self.headers,
+                self.scope["path_params"].get("provider"),
+                self.boundary.wire,
+                self.parsed,
+                sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
+            )
+            if (outcome := self._outcome) is not None:
+                outcome.call = self.made
+        return self.made
+
+    @property
+    def _outcome(self) -> Outcome | None:
+        """Where observers read what became of the request; None under a server without our own layer in front."""
+        return self.scope.get("outcome")
 
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
         limits = self.boundary.body_limits
-        self.share = Share(limits.room)
-        raw = await read_bytes(Headers(scope=self.scope), self.receive, limits, self.share)
-        call = self.call or self.open()
-        value = self.boundary.fill_in(call, parse_json(raw))
-        body = validate(model, value)
+        self.allocation = Allocation(limits.budget)
+        raw = await read_bytes(self.headers, self.receive, limits, self.allocation)
+        return self._exact(model, parse_json(raw, self.allocation))
+
+    def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
-            call.sent = (model, value)
-        return body
+            self.parsed = value
+        return validate(model, self.boundary.complete(self.scope["path_params"].get("provider"), value))
 
     def path(self, name: str, pattern: str | None = None) -> str:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""
@@ -105,12 +125,42 @@ class Exchange:
             raise InvalidRequest(f"Invalid value for '{name}' in the path.", param=name, code="invalid_value")
         return value
 
-    async def answer(self, work: Coroutine[None, None, Reply], framing: Framing = SSE) -> None:
-        """Run the handler and write what it returns; stop both as soon as the client leaves."""
+    def query[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The parameters of the query as the exact model."""
+        return read_query(self.scope.get("query_string", b""), model)
+
+    def header[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The headers that the operation declares as the exact model."""
+        return read_headers(self.scope["headers"], model)
+
+    async def form[Model: BaseModel](self, model: type[Model]) -> Model:
+        """The request body, which is a form, as the exact model."""
+        limits = self.boundary.body_limits
+        self.allocation = Allocation(limits.budget)
+        parts = await read_form(self.headers, self.receive, limits, self.allocation)
+        return self._exact(model, read_fields(model, parts, others=True))
+
+    async def body_or_form[Body: BaseModel, Form: BaseModel](self, body: type[Body], form: type[Form]) -> Body | Form:
+        """The request body as the exact model of the form that it says it has."""
+        return await self.form(form) if is_form(self.headers) else await self.body(body)
+
+    async def upload(self, *media: str) -> UploadedFile:
+        """The request body as it is, of one of these types."""
+        limits = self.boundary.body_limits
+        self.allocation = Allocation(limits.budget)
+        return await read_upload(self.headers, self.receive, limits, self.allocation, media)
+
+    async def answer(
+        self, work: Coroutine[None, None, Answer], framing: Framing | None = None, *, status: int = 200
+    ) -> None:
+        """Run the handler and write what it returns; stop both as soon as the client leaves.
+
+        `framing` is the form of a stream where it is not that of the wire.
+        """
         try:
             with Presence(self.scope, self.receive) as presence:
                 try:
-                    await self._write(await work, framing)
+                    await self._write(await work, framing or self.boundary.wire.framing, status)
                 except asyncio.CancelledError:
                     if presence.cancelled_here():
                         raise ClientGone from None
@@ -118,12 +168,13 @@ class Exchange:
         finally:
             work.close()  # it never ran if the client had left already
 
-    async def _write(self, reply: Reply, framing: Framing) -> None:
-        call = self.call or self.open()
+    async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, call, framing, self._rendered)
+            await send_stream(self._send, reply, self.call, framing, self._rendered)
+        elif isinstance(reply, Content):
+            await send_content(self._send, reply, self.call.notes.headers(), status)
         else:
-            await send_reply(self._send, reply, call)
+            await send_reply(self._send, reply, self.call.notes.headers(), status)
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun."""
@@ -133,19 +184,25 @@ class Exchange:
     async def refuse(self, error: Exception) -> None:
         """Answer with the error, unless an answer has begun; the record of the request is all that the log needs."""
         if not self.started:
-            known = as_gateway_error(error)
-            headers = {**(self.call.reply_headers if self.call else {}), **known.headers}
-            await send_error(self._send, known, self.boundary.render(known), headers)
+            known = self._noted(error)
+            headers = {**(self.made.notes.headers() if self.made else {}), **known.headers}
+            await send_error(self._send, known, self.boundary.wire.render(known), headers)
 
     def leave(self) -> None:
         """Give back what the request held."""
-        if self.share is not None:
-            self.share.leave()
+        if self.allocation is not None:
+            self.allocation.release()
 
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
             self._log_failure(error)
-        return self.boundary.render(as_gateway_error(error))
+        return self.boundary.wire.render(self._noted(error))
+
+    def _noted(self, error: Exception) -> GatewayError:
+        known = as_gateway_error(error)
+        if (outcome := self._outcome) is not None:
+            outcome.code = known.code
+        return known
 
     def _log_failure(self, error: Exception) -> None:
         """What the client is not told: why an upstream failed, or where the gateway did."""
@@ -160,25 +217,82 @@ class Exchange:
         return self.send(message)
 
 
+def _fields(scope: Scope) -> dict[str, str]:
+    """The headers by their names, which are lower case; of several with one name, the first."""
+    # Decoded all at once. No header contains a line feed; put in from the last to the first, the first one counts.
+    parts = b"\n".join([part for field in reversed(scope["headers"]) for part in field]).decode("latin-1").split("\n")
+    return dict(zip(parts[::2], parts[1::2], strict=False))
+
+
 class Operation(Route):
     """The route of an operation, which answers every failure itself."""
 
 
 class Direct:
-    """Calls the operation that a request is for; only what is none goes to `other`."""
+    """Calls the operation that a request is for; only what is none goes to `other`.
+
+    The first route that fits has it. Where a path has no parameter, or only one in front (its provider), that route is
+    known from the start and found in one look.
+    """
 
     def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
         self._routes = [route for route in routes if isinstance(route, Operation)]
         self._other = other
+        self._fixed: dict[tuple[str, str], ASGIApp] = {}
+        self._led: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
+        for index, route in enumerate(self._routes):
+            first, rest = _split(route.path)
+            parameter = re.fullmatch(r"\{(\w+)\}", first)
+            if "{" in rest or ("{" in first and not parameter):
+                continue
+            for method in route.methods or ():
+                if any(method in (other.methods or ()) and _overlaps(other, route) for other in self._routes[:index]):
+                    continue
+                if parameter:
+                    self._led[method, rest] = parameter[1], route.app
+                else:
+                    self._fixed[method, route.path] = route.app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
+            app = None if scope.get("root_path") else self._look_up(scope)
+            if app is not None:
+                return app(scope, receive, send)
             for route in self._routes:
                 match, found = route.matches(scope)
                 if match is Match.FULL:
                     scope.update(found)
                     return route.app(scope, receive, send)
         return self._other(scope, receive, send)
+
+    def _look_up(self, scope: Scope) -> ASGIApp | None:
+        method, path = scope["method"], scope["path"]
+        app = self._fixed.get((method, path))
+        if app is not None:
+            scope["path_params"] = {}
+            return app
+        first, rest = _split(path)
+        led = self._led.get((method, rest))
+        if led is None or not first or not path.startswith("/"):
+            return None
+        name, app = led
+        scope["path_params"] = {name: first}
+        return app
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A path's first part, and all from the slash behind it."""
+    end = path.find("/", 1)
+    return (path[1:end], path[end:]) if end > 0 else (path[1:], "")
+
+
+def _overlaps(earlier: Operation, route: Operation) -> bool:
+    """Whether some path that fits `route`, which has no parameter but its first part, fits the other one as well."""
+    first, rest = _split(route.path)
+    if "{" not in first:
+        return earlier.path_regex.match(route.path) is not None
+    first, others = _split(earlier.path)
+    return ":path" in first or compile_path(f"/x{others}")[0].match(f"/x{rest}") is not None
 
 
 def _is_text(raw_path: bytes) -> bool:
@@ -220,6 +334,7 @@ class ContractRouter:
                     _log.info("client left", request_id=scope.get("request_id"), operation=operation)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
+                    error.__traceback__ = None  # its frames hold it, and the circle would wait for the collector
                 except asyncio.CancelledError:
                     await exchange.fail(STOPPING)
                     if "connection" not in scope:  # our own server cancels only to stop, and the client knows it now

@@ -1,13 +1,77 @@
-"""A reply that is sent while it is made."""
+"""What goes from a provider through the gateway to a client: replies, chunks, and the bytes they came in."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
+type Received[Model: BaseModel] = Model | bytes | dict[str, object]
+"""A reply or chunk as a provider has it: of its contract's model, as the JSON an upstream sent, or made as fields."""
+
+
+class Done(Enum):
+    """What a provider's stream yields where its upstream has declared the stream to be over."""
+
+    DONE = "done"
+
+
+DONE: Final = Done.DONE
+
 
 @dataclass(slots=True, frozen=True)
-class Stream[Item: BaseModel]:
-    """What a streaming operation answers. Whoever writes it to the client closes `items`, however the reply ends."""
+class Packet:
+    """Events that arrived together: the JSON of each."""
 
-    items: AsyncGenerator[Item]
+    events: Sequence[bytes]
+
+
+type Arrived[Model: BaseModel] = Received[Model] | Packet | Done
+"""What a provider's stream yields."""
+
+
+class Item[Model: BaseModel](NamedTuple):
+    """A reply or chunk. `raw` is its JSON as it came, if it may go out so: whoever changes the model leaves it out."""
+
+    model: Model
+    raw: bytes | None = None
+
+
+type Reply[Model: BaseModel] = Model | Item[Model]
+"""A whole reply."""
+
+
+@dataclass(slots=True, frozen=True)
+class Verbatim:
+    """Chunks that go out as they came, one after the other: the JSON of each, without line ends."""
+
+    items: Sequence[bytes]
+
+
+def type_of(model: BaseModel) -> str:
+    """The name of an item's event on wires whose events have one: its `type`."""
+    name = getattr(model, "type", None)
+    return name if isinstance(name, str) else ""
+
+
+@dataclass(slots=True, frozen=True)
+class Stream[Model: BaseModel]:
+    """What a streaming operation answers. Whoever writes it to the client closes `items`, however the reply ends.
+
+    `event` names each item, where the operation's events have names.
+    """
+
+    items: AsyncGenerator[Model | Item[Model] | Verbatim]
+    event: Callable[[BaseModel], str] = type_of
+
+
+@dataclass(slots=True, frozen=True)
+class Content[Media: str]:
+    """A reply that is no JSON, such as speech: bytes of a type that the contract declares, whole or as they are made.
+
+    Whoever writes it closes a generator of `data`, however the reply ends.
+    """
+
+    media: Media
+    data: bytes | AsyncGenerator[bytes] = field(repr=False)

@@ -1,7 +1,10 @@
 """JSON that every parser reads the same: what two could read differently is refused."""
 
 import re
-from math import isinf
+import sys
+from itertools import chain
+from math import inf
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -10,7 +13,14 @@ from pydantic_core import from_json
 _SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
 _HUGE_EXPONENT = re.compile(rb"[0-9][eE]\+?0*[1-9][0-9]{2}")
 # An exponent of two digits overflows with over 208 digits before it; one of three is found by itself.
-_HUGE_DIGITS = b"0" * 200
+_HUGE_DIGITS, _MANY_DIGITS = b"0" * 200, b"0" * 32  # to search for the longer text alone takes twice as long
+# Longer JSON is mostly texts, in which there is nothing to look for: there it is cheaper to look at the values, unless
+# there is more than one in so many bytes. An array or object costs as much to look into as so many values.
+_LONG = 2 * 1024
+_SPARSE = 8
+_HOLDER = 8
+# A reply whose beginning holds a comma in so few bytes is mostly numbers, as embeddings are.
+_MANY = 32
 
 
 def read_json(raw: bytes) -> object:
@@ -19,26 +29,61 @@ def read_json(raw: bytes) -> object:
     Raises ValueError, without quoting the input, for NaN and infinities (1e999 among them), lone surrogates, bad
     UTF-8, a byte order mark, over 201 levels and integers of over 4,300 digits.
     """
+    return read_json_counted(raw)[0]
+
+
+def read_json_counted(raw: bytes) -> tuple[object, int | None]:
+    """The same, and how many values there are if they are few for its length; None if they are many, or it is short."""
     value: object = from_json(raw, allow_inf_nan=False)
-    if may_overflow(raw) and _holds_infinity(value):
+    count = _count_finite(value, len(raw) // _SPARSE) if len(raw) > _LONG else None
+    if count is None and _may_overflow(raw) and _count_finite(value, sys.maxsize) is None:
         raise ValueError("a number is too large")
-    return value
+    return value, count
 
 
-def may_overflow(raw: bytes) -> bool:
+def may_be_refused(raw: bytes) -> bool:
+    """Whether `read_json` could refuse what other readers take: numbers too large, NaN, Infinity. False is certain."""
+    if len(raw) > _LONG and raw.count(b",", 0, _LONG) < _LONG // _MANY:
+        try:
+            read_json(raw)
+        except ValueError:
+            return True
+        return False
+    # A single letter is found far faster than a word.
+    return _may_overflow(raw) or _contains(raw, b"N", b"NaN") or _contains(raw, b"I", b"Infinity")
+
+
+def _contains(raw: bytes, first: bytes, *texts: bytes) -> bool:
+    """Whether any of the texts is there, which are only looked for if the first is."""
+    # To ask `in` of bytes would cost an exception: CPython first tries what is looked for as a number.
+    return raw.find(first) >= 0 and any(raw.find(text) >= 0 for text in texts)
+
+
+def _may_overflow(raw: bytes) -> bool:
     """Whether a number in the text could be too large for a float; False is certain."""
     shape = raw.translate(_SHAPE)
-    return (b"0e" in shape and _HUGE_EXPONENT.search(raw) is not None) or _HUGE_DIGITS in shape
+    # An exponent is rare in numbers, and not in the hexadecimal digits of ids.
+    if _contains(shape, b"0e", b"0e000", b"0e+000") and _HUGE_EXPONENT.search(raw) is not None:
+        return True
+    return _contains(shape, _MANY_DIGITS, _HUGE_DIGITS)
 
 
-def _holds_infinity(value: object) -> bool:
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, float) and isinf(item):
-            return True
-        if isinstance(item, dict):
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return False
+def _count_finite(value: object, most: int) -> int | None:
+    """How many values there are; None if counting them costs more than `most` of them would, or one is an infinity.
+
+    All of one depth are looked at together, which takes a fraction of what a look at each would.
+    """
+    values: list[Any] = [value]
+    count = cost = 1
+    while True:
+        kinds = set(map(type, values))
+        if float in kinds and (inf in values or -inf in values):
+            return None
+        if dict not in kinds and list not in kinds:
+            return count
+        holders = [value for value in values if type(value) is dict or type(value) is list]
+        inner = sum(map(len, holders))
+        count, cost = count + inner, cost + inner + _HOLDER * len(holders)
+        if cost > most:
+            return None
+        values = list(chain.from_iterable([each.values() if type(each) is dict else each for each in holders]))

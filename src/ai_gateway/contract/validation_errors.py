@@ -85,7 +85,7 @@ def _path(details: ErrorDetails, value: object) -> list[str | int]:
             continue
         path.append(step)
     if details["type"].startswith("union_tag") and isinstance(value, dict):
-        path.append(str(details.get("ctx", {}).get("discriminator", "")).strip("'"))
+        path.append(str(details.get("ctx", {}).get("discriminator", "")).strip("'()"))
     return path
 
 

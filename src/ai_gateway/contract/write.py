@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.types import Message, Send
 
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
-from ai_gateway.contract.stream import Stream
+from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
 
@@ -39,17 +40,41 @@ def to_fields(model: BaseModel) -> dict[str, object]:
 _OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read faster, or ask for less.")
 # Written piece by piece, so that a request lasts until its reply is nearly sent, and counts as long as it holds memory.
 _PIECE = 64 * 1024
+_ERROR = "error"  # what an event is called that tells of a failure, wherever events have names
 
 
-async def send_reply(send: Send, reply: BaseModel | str | None, call: Call) -> None:
-    """A whole reply with status 200: JSON for a model, plain text for a string, no body for None."""
-    headers = call.reply_headers
-    if isinstance(reply, BaseModel):
-        await _send_whole(send, 200, _JSON, call.bytes_of(reply) or to_json(reply), headers)
+async def send_reply(
+    send: Send, reply: BaseModel | Item[Any] | str | None, headers: Mapping[str, str], status: int = 200
+) -> None:
+    """A whole reply: JSON for a model, plain text for a string, no body for None."""
+    if isinstance(reply, Item):
+        await _send_whole(send, status, _JSON, reply.raw or to_json(reply.model), headers)
+    elif isinstance(reply, BaseModel):
+        await _send_whole(send, status, _JSON, to_json(reply), headers)
     elif isinstance(reply, str):
-        await _send_whole(send, 200, b"text/plain; charset=utf-8", reply.encode(), headers)
+        await _send_whole(send, status, b"text/plain; charset=utf-8", reply.encode(), headers)
     else:
-        await _send_whole(send, 200, None, b"", headers)
+        await _send_whole(send, status, None, b"", headers)
+
+
+async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
+    """A reply that is no JSON, whole or as it is made.
+
+    The first piece is awaited before the status line, so that an early failure keeps its status. After a later one the
+    connection is cut: nothing inside of a file could tell of it.
+    """
+    media = content.media.encode() + (b"; charset=utf-8" if content.media.startswith("text/") else b"")
+    if isinstance(content.data, bytes):
+        await _send_whole(send, status, media, content.data, headers)
+        return
+    async with aclosing(content.data) as pieces:
+        first = await anext(pieces, b"")
+        fields = [*_encoded(headers), (b"content-type", media)]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapping[str, str]) -> None:
@@ -70,7 +95,7 @@ async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes,
 
 
 async def send_stream(
-    send: Send, stream: Stream[BaseModel], call: Call, framing: Framing, rendered: Callable[[Exception], bytes]
+    send: Send, stream: Stream[Any], call: Call, framing: Framing, rendered: Callable[[Exception], bytes]
 ) -> None:
     """The items in their frames, then what ends a whole stream.
 
@@ -79,26 +104,26 @@ async def send_stream(
     """
     async with aclosing(stream.items) as items:
         first = await anext(items, None)
-        headers = [*_encoded(call.reply_headers), (b"content-type", framing.media), *_STREAM_HEADERS]
+        headers = [*_encoded(call.notes.headers()), (b"content-type", framing.media), *_STREAM_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         last = framing.end
         try:
             if first is not None:
-                await send(_item(call, framing, first))
+                await send(_message(framing, first, stream))
                 async for item in items:
-                    await send(_item(call, framing, item))
+                    await send(_message(framing, item, stream))
         except asyncio.CancelledError:
             await items.aclose()
             if _is_cancelled():
                 # The server stops, or the client left. Half an answer must not look whole to whoever is there.
-                await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING))})
+                await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING), _ERROR)})
                 raise
             # It was the provider's clock, which has taken its cancellation back: the client reads too slowly.
-            count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(_OUT_OF_TIME))
-            last = framing.framed(rendered(_OUT_OF_TIME))
+            count(Event.BROKEN_STREAM, call.notes.provider, _code_of(_OUT_OF_TIME))
+            last = framing.framed(rendered(_OUT_OF_TIME), _ERROR)
         except Exception as error:  # the status is out, so every failure has to be told in the stream
-            count(Event.BROKEN_STREAM, call.reply_headers.get("x-gateway-provider", ""), _code_of(error))
-            last = framing.framed(rendered(error))
+            count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
+            last = framing.framed(rendered(error), _ERROR)
         await send({"type": "http.response.body", "body": last})
 
 
@@ -112,11 +137,18 @@ def _code_of(error: Exception) -> str:
     return (type(error).code if isinstance(error, GatewayError) else None) or "internal_error"
 
 
-def _item(call: Call, framing: Framing, item: BaseModel) -> Message:
-    data = call.bytes_of(item)
-    if data is None or b"\n" in data or b"\r" in data:  # neither an event's data nor a line may hold line ends
-        data = to_json(item)
-    return {"type": "http.response.body", "body": framing.framed(data), "more_body": True}
+def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim, stream: Stream[Any]) -> Message:
+    if isinstance(item, Verbatim):
+        return {"type": "http.response.body", "body": framing.all_framed(item.items), "more_body": True}
+    if isinstance(item, Item):
+        model, data = item
+        # Neither an event's data nor a line may hold line ends.
+        if data is None or data.find(b"\n") >= 0 or data.find(b"\r") >= 0:
+            data = to_json(model)
+    else:
+        model, data = item, to_json(item)
+    event = stream.event(model) if framing.named else ""
+    return {"type": "http.response.body", "body": framing.framed(data, event), "more_body": True}
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -1,13 +1,86 @@
 """Log records as one JSON object a line, on standard error."""
 
+import asyncio
+import atexit
 import logging
+import select
 import sys
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import override
 
 import structlog
 from pydantic_core import to_json
+
+
+class _StandardError:
+    """Standard error for all records, in their order.
+
+    `add` collects what one turn of the event loop has to record, for one system call at its end; `write` does not wait.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._flushed_by: asyncio.AbstractEventLoop | None = None
+
+    def add(self, line: bytes) -> None:
+        """Write a line at the end of this turn, or now where no event loop runs."""
+        self._lines.append(line)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if self._flushed_by is not loop:
+            self._flushed_by = loop
+            loop.call_soon(self.flush)
+
+    def write(self, text: str) -> None:
+        """Write this now, behind what was added before."""
+        self._lines.append(text.encode("utf-8", "backslashreplace"))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what was added. A log that nobody reads any more must not end a request."""
+        lines, self._lines, self._flushed_by = self._lines, [], None
+        with suppress(OSError, ValueError):
+            for piece in _pieces(lines):
+                sys.stderr.write(piece.decode())
+                sys.stderr.flush()
+
+
+def _pieces(lines: list[bytes]) -> list[bytes]:
+    """Whole lines in pieces that a pipe takes in one: those of several workers must not run into each other."""
+    pieces = lines[:1]
+    for line in lines[1:]:
+        if len(pieces[-1]) + len(line) <= select.PIPE_BUF:
+            pieces[-1] += line
+        else:
+            pieces.append(line)
+    return pieces
+
+
+class _Clock:
+    """The time of day as records have it. Of all requests of a second, only the first formats that second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def now(self) -> str:
+        """ISO 8601 with microseconds, in UTC."""
+        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._text}.{rest // 1000:06d}+00:00"
+
+
+_stderr = _StandardError()
+_clock = _Clock()
+atexit.register(_stderr.flush)
 
 
 class _JsonLines(logging.Formatter):
@@ -28,7 +101,7 @@ class _JsonLines(logging.Formatter):
 
 def configure_logging(level: str) -> None:
     """Send structlog's and the standard library's records to standard error, from `level` upwards."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # What uvicorn warns of (bad requests) is answered and counted; its errors are worth a record.
@@ -43,13 +116,13 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_stderr),  # type: ignore[arg-type] # it only writes and flushes
         cache_logger_on_first_use=True,
     )
 
 
-def write_record(event: str, **fields: object) -> None:
+def write_record(event: str, fields: Mapping[str, object]) -> None:
     """One record at level info, past structlog: on every request its pipeline costs more than the request's routing."""
-    record = {"timestamp": datetime.now(UTC).isoformat(), "level": "info", "event": event, **fields}
-    with suppress(OSError, ValueError):  # a log that nobody reads any more must not end the request
-        sys.stderr.write(to_json(record, inf_nan_mode="null").decode() + "\n")
+    record = {"timestamp": _clock.now(), "level": "info", "event": event, **fields}
+    with suppress(ValueError):  # what cannot be encoded
+        _stderr.add(to_json(record, inf_nan_mode="null") + b"\n")

@@ -1,4 +1,4 @@
-"""All checks, in the order they are shown."""
+"""All checks, in display order."""
 
 from collections.abc import Sequence
 from typing import Final

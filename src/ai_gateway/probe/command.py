@@ -12,7 +12,7 @@ from ai_gateway.probe.verdict import Verdict
 
 
 def probe(target: Target, only: Sequence[str], *, parallel: int, as_json: bool) -> int:
-    """Run the probe and show it. 0 if no check failed, 1 if one did, 2 if it could not begin."""
+    """Run the probe and show the result. 0 if no check failed, 1 if one did, 2 if it could not start."""
     try:
         result = _run(target, only, parallel)
     except Unusable as problem:
@@ -36,7 +36,7 @@ def _run(target: Target, only: Sequence[str], parallel: int) -> Result:
 
 
 def show_list(only: Sequence[str], *, as_json: bool) -> int:
-    """Print the checks without asking anybody anything."""
+    """Print the checks without sending a request."""
     try:
         _known(only)
     except Unusable as problem:

@@ -1,53 +1,53 @@
-"""What a check asks with: the upstream's operations, and the models to ask them of."""
+"""The upstream's operations as the checks call them, with the models to use."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from ai_gateway.probe.caller import Caller
+from ai_gateway.probe.client import ProbeClient
 from ai_gateway.probe.reply import Events, Reply
 from ai_gateway.probe.verdict import Failed
 
 CHAT, COMPLETIONS, EMBEDDINGS, MODELS = "/chat/completions", "/completions", "/embeddings", "/models"
 QUESTION = "Say hello in three words."
 NO_SUCH_MODEL = "fault-model-not-found"
-"""A model that nobody has: our own built-in provider, which takes any other name, has none of this one either."""
+"""A model that does not exist anywhere: the gateway's built-in provider, which accepts any other name, rejects it."""
 
 
 def user(content: object) -> dict[str, object]:
-    """A message of the user."""
+    """A user message."""
     return {"role": "user", "content": content}
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The upstream under test. Every method returns the reply as it came, refusals included."""
+    """The upstream under test. Every method returns the response unchanged, error responses included."""
 
-    caller: Caller
+    client: ProbeClient
     model: str
     embedding_model: str
 
     @property
     def has_key(self) -> bool:
-        """Whether a key was given, so that its absence can be tried too."""
-        return bool(self.caller.key)
+        """Whether a key was given, so that requests without one can be tested too."""
+        return bool(self.client.key)
 
     async def get(self, path: str, **headers: str) -> Reply:
         """Any path; `_` in the name of a header stands for `-`."""
         return await self.send("GET", path, None, **headers)
 
     async def send(self, method: str, path: str, body: bytes | None, **headers: str) -> Reply:
-        """Anything at all, as it is."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.caller.ask(method, path, body, named)
+        """Any request, unchanged."""
+        renamed = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.request(method, path, body, renamed)
 
     async def post(self, path: str, body: Mapping[str, object]) -> Reply:
         """A JSON body to a path."""
         return await self.send("POST", path, json.dumps(body).encode())
 
     async def retrieve(self, model: str) -> Reply:
-        """One model of the list; its id may hold slashes, which stay."""
+        """One model of the list; slashes in its id are not encoded."""
         return await self.get(f"{MODELS}/{quote(model, safe='/:@')}")
 
     async def chat(self, **fields: object) -> Reply:
@@ -68,7 +68,7 @@ class Probe:
 
 
 def streamed(reply: Reply) -> Events:
-    """The events of a reply that is to be a stream."""
+    """The events of a response that must be a stream."""
     if reply.status != 200:
         raise Failed("status 200 and a stream", reply)
     return reply.events()

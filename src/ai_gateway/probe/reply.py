@@ -1,4 +1,4 @@
-"""What the upstream answered, and lenient looks into it, so that one fault does not turn every check red."""
+"""Responses with lenient accessors, so that one fault does not fail every check."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _DONE = b"[DONE]"
 
 
 class Nothing(Enum):
-    """What `dig` finds where nothing is; a null that was sent is None."""
+    """The value of `dig` for a missing path; a null in the response is None."""
 
     ABSENT = "absent"
 
@@ -24,7 +24,7 @@ ABSENT: Final = Nothing.ABSENT
 
 
 def dig(value: object, *path: str | int) -> object:
-    """What stands at the path, or ABSENT."""
+    """The value at the path, or ABSENT."""
     for step in path:
         if isinstance(value, dict) and isinstance(step, str):
             value = value.get(step, ABSENT)
@@ -35,32 +35,32 @@ def dig(value: object, *path: str | int) -> object:
     return value
 
 
-def given(value: object, *path: str | int) -> bool:
-    """Whether anything but null stands at the path."""
+def is_set(value: object, *path: str | int) -> bool:
+    """Whether there is a value other than null at the path."""
     return dig(value, *path) not in (None, ABSENT)
 
 
 def items(value: object, *path: str | int) -> list[object]:
     """The items of the list at the path; none if there is no list."""
-    found = dig(value, *path)
-    return found if isinstance(found, list) else []
+    result = dig(value, *path)
+    return result if isinstance(result, list) else []
 
 
 def count(value: object, *path: str | int) -> int:
     """The whole number at the path; -1 if there is none."""
-    found = dig(value, *path)
-    return found if isinstance(found, int) and not isinstance(found, bool) else -1
+    result = dig(value, *path)
+    return result if isinstance(result, int) and not isinstance(result, bool) else -1
 
 
-def words(value: object, *path: str | int) -> str:
+def string(value: object, *path: str | int) -> str:
     """The string at the path; empty if there is none."""
-    found = dig(value, *path)
-    return found if isinstance(found, str) else ""
+    result = dig(value, *path)
+    return result if isinstance(result, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer. Names of headers are matched in any case."""
+    """A complete response. Header names are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -82,12 +82,12 @@ class Reply:
         """The body as server-sent events."""
         parser = EventParser(UPSTREAM_MAX_EVENT)
         try:
-            found = list(parser.feed(self.body))
+            events = list(parser.feed(self.body))
         except UpstreamInvalidResponse:
             raise Failed("events of at most 1 MiB", self) from None
-        if not found:
+        if not events:
             raise Failed("a stream of server-sent events", self)
-        return Events(self, tuple(found))
+        return Events(self, tuple(events))
 
     @override
     def __str__(self) -> str:
@@ -96,14 +96,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """A stream that has ended, event by event."""
+    """The events of a complete stream."""
 
     reply: Reply
     data: tuple[bytes, ...]
 
     @property
     def terminators(self) -> list[int]:
-        """Where `[DONE]` stands."""
+        """The positions of `[DONE]`."""
         return [at for at, data in enumerate(self.data) if data == _DONE]
 
     def chunks(self) -> list[object]:
@@ -114,7 +114,7 @@ class Events:
             raise Failed(f"JSON in every event ({error})", self.reply) from None
 
     def choices(self, index: int = 0) -> list[object]:
-        """What the chunks say of one choice, in order."""
+        """One choice in every chunk, in order."""
         return [
             choice
             for chunk in self.chunks()
@@ -123,5 +123,5 @@ class Events:
         ]
 
     def text(self, index: int = 0) -> str:
-        """The answer that the pieces of one choice make, of chat or of a legacy completion."""
-        return "".join(words(one, "delta", "content") + words(one, "text") for one in self.choices(index))
+        """The text of one choice, of chat or of a legacy completion."""
+        return "".join(string(one, "delta", "content") + string(one, "text") for one in self.choices(index))

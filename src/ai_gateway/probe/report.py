@@ -1,4 +1,4 @@
-"""Shows a probe: progress on standard error, the result on standard output, for people or for programs."""
+"""Reports a probe: progress on standard error, the result on standard output, as text or JSON."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ _COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.SKIPPED: "ye
 
 
 class Watch:
-    """Progress on standard error: a bar for people, a line for each check otherwise."""
+    """Progress on standard error: a bar on a terminal, otherwise a line for each check."""
 
     def __init__(self, total: int, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -29,7 +29,7 @@ class Watch:
         self._bar = Progress(*columns, console=self._console, transient=True) if live else None
         self._task = self._bar.add_task("probing", total=total) if self._bar else None
         self._total = total
-        self._seen = 0
+        self._done = 0
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -43,17 +43,17 @@ class Watch:
             self._bar.stop()
 
     def __call__(self, outcome: Outcome) -> None:
-        """Another check has ended."""
-        self._seen += 1
+        """Report a completed check."""
+        self._done += 1
         if self._bar and self._task is not None:
             self._bar.update(self._task, advance=1, description=outcome.id)
         else:
-            line = f"[{self._seen:{len(str(self._total))}}/{self._total}] {outcome.verdict:7} {outcome.id}"
+            line = f"[{self._done:{len(str(self._total))}}/{self._total}] {outcome.verdict:7} {outcome.id}"
             sys.stderr.write(line + "\n")
 
 
 def show(result: Result) -> None:
-    """The table of groups, then each failure with what was expected and seen, then each skip with its reason."""
+    """Print the table of groups, each failure with its expected and actual result, and each skip with its reason."""
     console = Console(highlight=False)
     console.print(Text(f"{result.url} (model {result.model}, embeddings {result.embedding_model})"))
     console.print(_table(result))
@@ -78,7 +78,7 @@ def _table(result: Result) -> Table:
 
 
 def as_json(result: Result) -> str:
-    """The same for programs."""
+    """The result as JSON."""
     summary = {verdict.value: len(result.of(verdict)) for verdict in Verdict}
     facts = {"url": result.url, "model": result.model, "embedding_model": result.embedding_model}
     checks = [{name: value for name, value in asdict(one).items() if value != ""} for one in result.outcomes]
@@ -86,11 +86,11 @@ def as_json(result: Result) -> str:
 
 
 def listing(checks: tuple[Check, ...]) -> str:
-    """The checks themselves, a line each."""
+    """The list of checks, a line each."""
     return "\n".join(f"{check.id:26} {check.group:18} {check.title} [{check.rule}]" for check in checks)
 
 
 def listing_json(checks: tuple[Check, ...]) -> str:
-    """The checks themselves, for programs."""
+    """The list of checks as JSON."""
     rows = [{"id": one.id, "group": one.group, "title": one.title, "rule": one.rule} for one in checks]
     return json.dumps(rows, ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""Runs checks against a target: a few side by side, each within its time."""
+"""Runs checks against a target: a few concurrently, each with a timeout."""
 
 import asyncio
 import json
@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ai_gateway.probe.caller import Caller, Unreachable
 from ai_gateway.probe.check import Check
+from ai_gateway.probe.client import ProbeClient, Unreachable
 from ai_gateway.probe.probe import Probe
 from ai_gateway.probe.reply import Reply
-from ai_gateway.probe.target import Target, acquaint
+from ai_gateway.probe.target import Target, discover
 from ai_gateway.probe.verdict import Failed, Outcome, Skipped, Verdict
 
 _SHOWN = 400
-"""How much of what an upstream sent is shown."""
+"""The maximum length of an excerpt of a response."""
 
 type Watcher = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it all, in the order of the checks."""
+    """All outcomes, in the order of the checks."""
 
     url: str
     model: str
@@ -34,19 +34,19 @@ class Result:
 
 
 async def run(target: Target, checks: Sequence[Check], parallel: int, watch: Watcher) -> Result:
-    """Every check's outcome; `watch` is told of each as it comes. Raises Unusable if there is nothing to run on."""
-    async with Caller(target.url, target.key, target.timeout_s) as caller:
-        probe = await acquaint(caller, target)
-        turns = asyncio.Semaphore(parallel)
+    """Every check's outcome; `watch` is called with each as it completes. Raises Unusable if the target is."""
+    async with ProbeClient(target.url, target.key, target.timeout_s) as client:
+        probe = await discover(client, target)
+        slots = asyncio.Semaphore(parallel)
 
-        async def take(check: Check) -> Outcome:
-            async with turns:
+        async def judge(check: Check) -> Outcome:
+            async with slots:
                 outcome = await _judged(check, probe, target)
             watch(outcome)
             return outcome
 
-        outcomes = await asyncio.gather(*map(take, checks))
-        return Result(caller.base_url, probe.model, probe.embedding_model, tuple(outcomes))
+        outcomes = await asyncio.gather(*map(judge, checks))
+        return Result(client.base_url, probe.model, probe.embedding_model, tuple(outcomes))
 
 
 async def _judged(check: Check, probe: Probe, target: Target) -> Outcome:
@@ -70,7 +70,7 @@ async def _verdict(check: Check, probe: Probe, timeout_s: float) -> dict[str, st
         return {"verdict": Verdict.FAILED, "expected": "a connection", "seen": str(error)}
     except TimeoutError:
         return {"verdict": Verdict.FAILED, "expected": f"an end within {timeout_s:g} s", "seen": "none"}
-    except Exception as error:  # whatever an upstream sends, the other checks go on
+    except Exception as error:  # whatever an upstream sends, the other checks continue
         return {"verdict": Verdict.FAILED, "expected": "an answer that can be judged", "seen": repr(error)}
     return {"verdict": Verdict.PASSED}
 
@@ -80,7 +80,7 @@ def _text(seen: object) -> str:
 
 
 def shorten(text: str, key: str | None) -> str:
-    """What may be shown of a text: without the key, without control characters, and not too long."""
+    """An excerpt that can be shown: without the key and control characters, and truncated."""
     if key:
         text = text.replace(key, "[key]").replace(json.dumps(key)[1:-1], "[key]")
     plain = "".join(sign if sign.isprintable() else " " for sign in text[:_SHOWN])

@@ -1,23 +1,23 @@
-"""What is to be probed: whether it can be reached, where its API begins, and which models to ask."""
+"""The target of the probe: checks its arguments, and discovers its base URL and models."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ai_gateway.probe.caller import Caller, Unreachable
+from ai_gateway.probe.client import ProbeClient, Unreachable
 from ai_gateway.probe.probe import MODELS, Probe
-from ai_gateway.probe.reply import Reply, items, words
+from ai_gateway.probe.reply import Reply, items, string
 from ai_gateway.probe.verdict import Failed
 
 _VERSION_PATH = "v1"
 
 
 class Unusable(Exception):
-    """The probe cannot begin; the message says why, and what to do."""
+    """The probe cannot start; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the user named."""
+    """The user's arguments."""
 
     url: str
     key: str | None = None
@@ -27,7 +27,7 @@ class Target:
 
 
 def check_url(url: str) -> str:
-    """The address without a slash at its end. Raises Unusable; never quotes what may hold a secret."""
+    """The URL without a trailing slash. Raises Unusable, which never quotes the URL: it may contain a secret."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -41,51 +41,51 @@ def check_url(url: str) -> str:
 
 
 def check_key(key: str | None) -> str | None:
-    """The key without what a shell or a file left around it. Raises Unusable for what no header can hold."""
+    """The key without surrounding white space. Raises Unusable for characters that a header cannot carry."""
     stripped = (key or "").strip()
     if not all(" " < sign <= "~" for sign in stripped):
         raise Unusable("the key holds characters that no header can: give printable ASCII without spaces")
     return stripped or None
 
 
-async def acquaint(caller: Caller, target: Target) -> Probe:
-    """Ask for the models, so as to know where the API is, and what to ask of whom. Raises Unusable."""
-    reply = await _listing(caller)
+async def discover(client: ProbeClient, target: Target) -> Probe:
+    """List the models, to find the base URL and the models to use. Raises Unusable."""
+    reply = await _listing(client)
     if reply.status in {401, 403}:
-        raise Unusable(f"{caller.base_url} refuses with {reply.status}: give a valid --key")
+        raise Unusable(f"{client.base_url} refuses with {reply.status}: give a valid --key")
     names = _names(reply)
     chat = target.model or next((name for name in names if "embed" not in name.lower()), *names[:1] or [""])
     if not chat:
-        raise Unusable(f"{caller.base_url} lists no models (status {reply.status}): name one with --model")
+        raise Unusable(f"{client.base_url} lists no models (status {reply.status}): name one with --model")
     vectors = target.embedding_model or next((name for name in names if "embed" in name.lower()), chat)
-    return Probe(caller, chat, vectors)
+    return Probe(client, chat, vectors)
 
 
-async def _listing(caller: Caller) -> Reply:
-    """The list of models; where an address without its version has none, the one with it is used."""
-    given = caller.base_url
-    reply = await _ask(caller)
-    if reply.status != 404 or given.endswith(f"/{_VERSION_PATH}"):
+async def _listing(client: ProbeClient) -> Reply:
+    """The model list; if a URL without a version has none, `/v1` is tried."""
+    base_url = client.base_url
+    reply = await _list_models(client)
+    if reply.status != 404 or base_url.endswith(f"/{_VERSION_PATH}"):
         return reply
-    caller.base_url = f"{given}/{_VERSION_PATH}"
-    longer = await _ask(caller)
-    if longer.status == 404:
-        caller.base_url = given
+    client.base_url = f"{base_url}/{_VERSION_PATH}"
+    versioned = await _list_models(client)
+    if versioned.status == 404:
+        client.base_url = base_url
         return reply
-    return longer
+    return versioned
 
 
-async def _ask(caller: Caller) -> Reply:
+async def _list_models(client: ProbeClient) -> Reply:
     try:
-        return await caller.ask("GET", MODELS, None, {})
+        return await client.request("GET", MODELS, None, {})
     except Unreachable as error:
-        raise Unusable(f"cannot reach {caller.base_url}: {error}") from None
+        raise Unusable(f"cannot reach {client.base_url}: {error}") from None
     except Failed as error:
-        raise Unusable(f"{caller.base_url} gave no answer: expected {error.expected}, seen {error.seen}") from None
+        raise Unusable(f"{client.base_url} gave no answer: expected {error.expected}, seen {error.seen}") from None
 
 
 def _names(reply: Reply) -> list[str]:
     try:
-        return [name for one in items(reply.value(), "data") if (name := words(one, "id"))]
+        return [name for one in items(reply.value(), "data") if (name := string(one, "id"))]
     except Failed:
         return []

@@ -1,11 +1,11 @@
-"""What a check can come to: it passes, or it raises why not."""
+"""The verdict of a check: it passes, or raises the reason why not."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Failed(Exception):
-    """The upstream does not do what the rule asks. `seen` may hold anything the upstream sent: cap it to show it."""
+    """The upstream violates the rule. `seen` may contain anything that the upstream sent: truncate it to show it."""
 
     def __init__(self, expected: str, seen: object) -> None:
         super().__init__(expected)
@@ -14,7 +14,7 @@ class Failed(Exception):
 
 
 class Skipped(Exception):
-    """There is nothing to judge, for example because the model refuses an option that is optional."""
+    """There is nothing to check, for example because the model rejects an optional feature."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -22,7 +22,7 @@ class Skipped(Exception):
 
 
 class Verdict(StrEnum):
-    """How a check ended."""
+    """The result of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One check's end, in words that may be shown. `expected` and `seen` are for a failure, `reason` for a skip."""
+    """A check with its verdict, fit to be shown. `expected` and `seen` are set for a failure, `reason` for a skip."""
 
     id: str
     group: str

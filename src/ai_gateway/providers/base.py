@@ -1,9 +1,9 @@
 """What a provider is: the whole interface a newcomer reads.
 
-Requests and replies are the generated models; a stream is an async generator of generated chunks. A provider
-overrides what it can do; the rest answers 400 `unsupported_operation`. Failures are raised from the tree in
-`ai_gateway.errors`; one raised before the first chunk of a stream keeps its HTTP status, a later one becomes an
-error event.
+Requests are the generated models. A reply is the model too, or the JSON bytes an upstream sent, or fields made for the
+model: whatever the provider has (`Received`); a stream is an async generator of such chunks. A provider overrides what
+it can do; the rest answers 400 `unsupported_operation`. Failures are raised from the tree in `ai_gateway.errors`; one
+raised before the first chunk of a stream keeps its HTTP status, a later one becomes an error event.
 """
 
 import math
@@ -12,7 +12,9 @@ from collections.abc import AsyncGenerator
 from typing import ClassVar, NoReturn
 
 from ai_gateway.config.settings import Conformance, UnknownParams
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.stream import Arrived, Received
+from ai_gateway.errors import GatewayError
 from ai_gateway.providers.parameters import Parameters, not_offered
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
@@ -23,12 +25,12 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
 
     `policies` decide about every request field of the contract, and are applied before the provider is called.
     `conformance` says what becomes of replies that do not follow the contract. A provider that `is_remote` can be out
-    of reach, so it is asked again and left alone as its failures suggest, within `deadline_s`: the seconds in which a
-    reply must be whole, or a stream have begun. `wire` is "ollama" for one that speaks Ollama's wire itself: what
-    callers of that wire say reaches it as `call.native`, beside the translation.
+    of reach, so it is retried and guarded by a breaker as its failures suggest, within `deadline_s`: the seconds in
+    which a reply must be whole, or a stream have begun. `wires` are the client wires that it speaks itself: what
+    callers of one of them said reaches it by `attempt.native(wire)`, beside the translation.
     """
 
-    wire: ClassVar[str] = "openai"
+    wires: ClassVar[frozenset[str]] = frozenset({"openai"})
     is_remote: ClassVar[bool] = True
     deadline_s: float = math.inf
 
@@ -43,41 +45,45 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self.parameters = Parameters(name, policies, unknown_params)
         self.conformance = conformance
 
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
-        self._unsupported(call)
+    async def list_models(self, attempt: Attempt) -> Received[models.ListModelsResponse]:
+        self._unsupported(attempt)
 
-    async def retrieve_model(self, call: Call, model: str) -> models.Model:
-        self._unsupported(call)
+    async def retrieve_model(self, attempt: Attempt, model: str) -> Received[models.Model]:
+        self._unsupported(attempt)
 
     async def create_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
-    ) -> models.CreateChatCompletionResponse:
-        self._unsupported(call)
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> Received[models.CreateChatCompletionResponse]:
+        self._unsupported(attempt)
 
     async def stream_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
-    ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        self._unsupported(call)
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[Arrived[models.CreateChatCompletionStreamResponse]]:
+        self._unsupported(attempt)
         yield  # type: ignore[unreachable] # makes this an async generator, as those that override it are
 
     async def create_completion(
-        self, call: Call, body: models.CreateCompletionRequest
-    ) -> models.CreateCompletionResponse:
-        self._unsupported(call)
+        self, attempt: Attempt, body: models.CreateCompletionRequest
+    ) -> Received[models.CreateCompletionResponse]:
+        self._unsupported(attempt)
 
     async def stream_completion(
-        self, call: Call, body: models.CreateCompletionRequest
-    ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
-        self._unsupported(call)
+        self, attempt: Attempt, body: models.CreateCompletionRequest
+    ) -> AsyncGenerator[Arrived[models.CreateCompletionStreamResponse]]:
+        self._unsupported(attempt)
         yield  # type: ignore[unreachable] # as above
 
     async def create_embeddings(
-        self, call: Call, body: models.CreateEmbeddingRequest
-    ) -> models.CreateEmbeddingResponse:
-        self._unsupported(call)
+        self, attempt: Attempt, body: models.CreateEmbeddingRequest
+    ) -> Received[models.CreateEmbeddingResponse]:
+        self._unsupported(attempt)
+
+    def error_in(self, value: object) -> GatewayError | None:
+        """The error that a JSON value is, where an upstream sent it in place of a reply or chunk."""
+        return None
 
     async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing
         """Release connections. Called once, at shutdown."""
 
-    def _unsupported(self, call: Call) -> NoReturn:
-        raise not_offered(self.name, call.operation)
+    def _unsupported(self, attempt: Attempt) -> NoReturn:
+        raise not_offered(self.name, attempt.operation)

@@ -1,4 +1,4 @@
-"""The upstreams that the gateway knows, as data: adding one that speaks OpenAI's wire means adding one row."""
+"""The known upstreams, as data: an OpenAI-compatible one is one row. Quirks name the page that documents them."""
 
 from ai_gateway.providers.anthropic.policies import POLICIES as ANTHROPIC
 from ai_gateway.providers.ollama.host import DEFAULT, ollama_url
@@ -6,30 +6,32 @@ from ai_gateway.providers.ollama.policies import OLLAMA
 from ai_gateway.providers.openai.quirks import Quirks
 from ai_gateway.providers.upstream import ProviderRow
 
-_OPENAI = Quirks(newer_limit=True)
-# Public rankings count requests by these headers; an operator may want another name there, or none.
+# platform.openai.com "Create chat completion": `max_tokens` is deprecated, and o-series models reject it.
+_OPENAI = Quirks(max_completion_tokens_only=True)
+# openrouter.ai/docs "App Attribution": public rankings use these headers; operators may set another name, or none.
 _OPENROUTER = Quirks(
     headers={"X-Title": "Universal AI Gateway"},
     header_variables={"HTTP-Referer": "OPENROUTER_HTTP_REFERER", "X-Title": "OPENROUTER_X_TITLE"},
-    effort_none=True,
+    accepts_effort_none=True,
 )
-_GROQ = Quirks(left_out={"logprobs": False, "top_logprobs": 0, "logit_bias": {}})
-# A list of objects where others answer with an object; a limit under the newer name would be ignored in silence.
+# console.groq.com/docs/openai: these fields are a 400 if supplied.
+_GROQ = Quirks(omit_when_default={"logprobs": False, "top_logprobs": 0, "logit_bias": {}})
+# docs.together.ai, API reference: models are a bare array; there is no `max_completion_tokens`, it would be ignored.
 _TOGETHER = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False, bare_model_list=True)
-# It refuses every field that it does not know. Its streams bring the usage unasked.
+# docs.mistral.ai, API "Chat": unknown fields are rejected; streams always include the usage.
 _MISTRAL = Quirks(
     renamed={"max_completion_tokens": "max_tokens", "seed": "random_seed", "dimensions": "output_dimension"},
-    left_out={"logprobs": False, "logit_bias": {}},
-    understood=frozenset({"stream_options"}),
+    omit_when_default={"logprobs": False, "logit_bias": {}},
+    handled_here=frozenset({"stream_options"}),
     dropped=frozenset({"store", "user", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"}),
     token_arrays=False,
 )
-# It ignores the newer name in silence, and answers without any limit.
+# api-docs.deepseek.com "Create Chat Completion": `max_tokens` only; the newer name is silently ignored.
 _DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"})
-# Two servers go by this name: llama.cpp's own, and llama-cpp-python's, which is the one that minds.
+# llama.cpp's own server and that of llama-cpp-python, which has the stricter validation.
 _LLAMA_CPP = Quirks(renamed={"max_completion_tokens": "max_tokens"}, nulls=False, uuid_request_ids=True)
 _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False)
-# Its own client knows none of these, it refuses what it does not know, and none of them changes an answer.
+# Unknown fields are rejected, its SDK has none of these, and none of them changes an answer.
 _CEREBRAS = Quirks(
     dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"})
 )

@@ -10,20 +10,17 @@ The contract generates the type `Policies`: mypy names the field that a provider
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 from pydantic import BaseModel
 
 from ai_gateway.config.settings import UnknownParams
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
 from ai_gateway.observability.metrics import Event, count
-from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies
+from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies, by_field
 
-DROPPED_HEADER = "x-gateway-dropped-params"
 _KNOWN = frozenset(field for model in OPERATION_OF for field in model.model_fields)
-_MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -33,10 +30,12 @@ class Parameters:
     def __init__(self, provider: str, policies: Policies, unknown: UnknownParams) -> None:
         self._provider = provider
         self._unknown: UnknownParams = unknown
-        # A TypedDict knows its keys one by one only; here they are data.
-        self._policies = cast("Mapping[str, Mapping[str, Policy]]", policies)
+        self._policies = by_field(policies)
         self._dropped = {operation: frozenset(self.fields(operation, "dropped")) for operation in self._policies}
         self._refused = {operation: frozenset(self.fields(operation, "refused")) for operation in self._policies}
+        self._affected = {
+            operation: self._dropped[operation] | self._refused[operation] for operation in self._policies
+        }
         self._missing = {name for name, fields in self._policies.items() if set(fields.values()) == {"refused"}}
 
     @property
@@ -56,7 +55,14 @@ class Parameters:
         """What becomes of fields that the contract does not name; a closed body takes none, whatever is set."""
         return "reject" if operation in CLOSED else self._unknown
 
-    def apply(self, call: Call, body: BaseModel) -> None:
+    def pass_on(self, body: BaseModel) -> bool:
+        """Whether the provider gets the body as it is, so that `apply` would change and report nothing."""
+        operation = OPERATION_OF[type(body)]
+        if operation in self._missing or not self._affected[operation].isdisjoint(body.model_fields_set):
+            return False
+        return not body.model_extra or self.unknown(operation) == "forward"
+
+    def apply(self, attempt: Attempt, body: BaseModel) -> None:
         """Take out of the body what the provider is not to get, and name it in the reply.
 
         Null means absent for every field that may be left out, so a null is taken out silently and never refused.
@@ -64,15 +70,15 @@ class Parameters:
         """
         operation = OPERATION_OF[type(body)]
         if operation in self._missing:
-            raise not_offered(self._provider, call.operation)
+            raise not_offered(self._provider, attempt.operation)
         self._check(operation, body)
-        gone = (self._dropped[operation] | self._refused[operation]) & body.model_fields_set
+        gone = self._affected[operation] & body.model_fields_set
         named = [field for field in gone if _take(body, field) is not None]
         if body.model_extra and self._unknown == "drop":
             named += body.model_extra
             body.model_fields_set.difference_update(body.model_extra)
             body.model_extra.clear()
-        name_dropped(call, self._provider, named)
+        note_dropped(attempt, named)
 
     def _check(self, operation: str, body: BaseModel) -> None:
         for field in sorted(self._refused[operation] & body.model_fields_set):
@@ -97,14 +103,13 @@ def not_offered(provider: str, operation: str) -> UnsupportedOperation:
     return UnsupportedOperation(f"Provider '{provider}' does not offer {operation}: choose another provider for it.")
 
 
-def name_dropped(call: Call, provider: str, fields: Iterable[str]) -> None:
-    """Name and count what the provider does not get, beside what was named already: fields, or paths inside them."""
-    named = set(fields)
-    for field in _countable(named) - _countable(call.dropped):
-        count(Event.DROPPED, provider, field)
-    call.dropped |= named
-    if call.dropped:
-        call.reply_headers[DROPPED_HEADER] = names(list(call.dropped))
+def note_dropped(attempt: Attempt, fields: Iterable[str]) -> None:
+    """Note and count what the provider does not get, beside what was noted already: fields, or paths inside them."""
+    notes = attempt.notes
+    dropped = set(fields)
+    for field in _countable(dropped) - _countable(notes.dropped):
+        count(Event.DROPPED, notes.provider, field)
+    notes.dropped |= dropped
 
 
 def _countable(fields: Iterable[str]) -> set[str]:
@@ -118,10 +123,3 @@ def _take(body: BaseModel, field: str) -> object:
     setattr(body, field, None)
     body.model_fields_set.discard(field)
     return value
-
-
-def names(fields: list[str]) -> str:
-    """The fields as a header may carry them: sorted; `+2` at the end for two more that are too odd or too many."""
-    harmless = sorted(filter(_HARMLESS.fullmatch, fields))[:_MOST_NAMES]
-    more = len(fields) - len(harmless)
-    return ",".join([*harmless, *([f"+{more}"] if more else [])])

@@ -1,4 +1,4 @@
-"""Ask upstreams until one answers: the same one again, the next one of a plan, or nobody while all of them fail.
+"""Attempts: the same upstream again, the next one of a route, or none while all of them fail.
 
 Everything here happens before the first byte of the reply. A stream counts as answered with its first item; what
 becomes of it later is its reader's to see.
@@ -12,23 +12,14 @@ from typing import Protocol
 
 import structlog
 
-from ai_gateway.contract.call import Call
-from ai_gateway.errors import (
-    GatewayError,
-    UpstreamAuthError,
-    UpstreamError,
-    UpstreamInvalidResponse,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from ai_gateway.contract.call import Attempt, Call, Notes
+from ai_gateway.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
-from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Passage, State
-from ai_gateway.resilience.peek import Opened, first_of
+from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Permit, State
+from ai_gateway.resilience.peek import PeekedStream, peek
 from ai_gateway.resilience.retry import RetryPolicy
 
-ATTEMPTS_HEADER = "x-gateway-attempts"
 _WAIT_HEADERS = ("retry-after", "retry-after-ms")
 _MOST_BREAKERS = 10_000
 _chance = random.Random()  # noqa: S311 - spreads load, guards nothing
@@ -36,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Target(Protocol):
-    """Whom to ask, and for which model."""
+    """A provider to call, and the model's name there."""
 
     @property
     def provider(self) -> Provider: ...
@@ -45,7 +36,7 @@ class Target(Protocol):
 
 
 class Resilience:
-    """How upstreams are asked: the retry policy, and a breaker for each. Lives as long as the gateway."""
+    """How upstreams are called: the retry policy, and a breaker for each. Lives as long as the gateway."""
 
     def __init__(
         self,
@@ -72,51 +63,52 @@ class Resilience:
             self._breakers.clear()
 
     async def reply[T: Target, Reply](
-        self, call: Call, targets: Sequence[T], ask: Callable[[T], Awaitable[Reply]]
+        self, call: Call, targets: Sequence[T], send: Callable[[Attempt, T], Awaitable[Reply]]
     ) -> Reply:
-        """The first reply that a target gives. Raises what the last try raised."""
-        tries = _Tries(self, call, targets)
+        """The first reply that a target gives. Raises what the last attempt raised."""
+        attempts = _Attempts(self, call, targets)
         try:
             while True:
-                target = await tries.begin()
+                attempt, target = await attempts.begin()
                 try:
-                    reply = await tries.in_time(ask(target))
+                    work = send(attempt, target)
+                    reply = await (attempts.in_time(work) if attempts.is_limited else work)
                 except GatewayError as error:
-                    tries.failed(error)
+                    attempts.failed(error)
                 else:
-                    tries.answered()
+                    attempts.answered()
                     return reply
         finally:
-            tries.end()
+            attempts.end()
 
     async def stream[T: Target, Item](
-        self, call: Call, targets: Sequence[T], ask: Callable[[T], AsyncGenerator[Item]]
+        self, call: Call, targets: Sequence[T], send: Callable[[Attempt, T], AsyncGenerator[Item]]
     ) -> AsyncGenerator[Item]:
-        """The first stream that gives an item, that item included. Raises what the last try raised."""
-        tries = _Tries(self, call, targets)
+        """The first stream that gives an item, that item included. Raises what the last attempt raised."""
+        attempts = _Attempts(self, call, targets)
         try:
             while True:
-                target = await tries.begin()
+                attempt, target = await attempts.begin()
                 try:
-                    items = ask(target)
-                    first = await tries.in_time(first_of(items))
+                    items = send(attempt, target)
+                    first = await (attempts.in_time(peek(items)) if attempts.is_limited else peek(items))
                 except GatewayError as error:
-                    tries.failed(error)
+                    attempts.failed(error)
                 else:
-                    tries.answered()
-                    return items if first is None else Opened(first, items)
+                    attempts.answered()
+                    return items if first is None else PeekedStream(first, items)
         finally:
-            tries.end()
+            attempts.end()
 
     def breaker(self, provider: str, model: str) -> Breaker:
         """The one that guards this provider, or this model of it."""
         key = (provider, model if self._per_model else "")
-        found = self._breakers.get(key)
-        if found is None:
+        breaker = self._breakers.get(key)
+        if breaker is None:
             while len(self._breakers) >= _MOST_BREAKERS:  # callers choose models: the oldest is forgotten
                 del self._breakers[next(iter(self._breakers))]
-            found = self._breakers[key] = Breaker(provider, self._policy, time.monotonic)
-        return found
+            breaker = self._breakers[key] = Breaker(provider, self._policy, time.monotonic)
+        return breaker
 
     def state(self, provider: str) -> State:
         """The worst state of a provider's breakers."""
@@ -124,8 +116,8 @@ class Resilience:
         return "open" if "open" in states else "half-open" if "half-open" in states else "closed"
 
 
-class _Tries[T: Target]:
-    """What has been tried for one call. Each try begins with the headers that the call had before the first."""
+class _Attempts[T: Target]:
+    """What has been attempted for one call. Each attempt has notes of its own, which end up as the call's last ones."""
 
     def __init__(self, resilience: Resilience, call: Call, targets: Sequence[T]) -> None:
         self._resilience = resilience
@@ -135,13 +127,16 @@ class _Tries[T: Target]:
         self._made = 0
         self._failed = 0
         self._pause = 0.0
-        self._passage: Passage | None = None
-        self._headers = dict(call.reply_headers)
+        self._permit: Permit | None = None
+        self._notes = Notes()
         self._wait: dict[str, str] = {}
         self._deadline = time.monotonic() + targets[0].provider.deadline_s
 
-    async def begin(self) -> T:
-        """The target to ask now, after the pause that the last failure takes. Raises if nobody may be asked."""
+    async def begin(self) -> tuple[Attempt, T]:
+        """The next attempt and its target, after the pause that the last failure takes.
+
+        Raises UpstreamUnavailable if no target may be called.
+        """
         if self._pause:
             await asyncio.sleep(self._pause)
         while True:
@@ -149,36 +144,40 @@ class _Tries[T: Target]:
             if not target.provider.is_remote:
                 break
             try:
-                self._passage = self._resilience.breaker(target.provider.name, target.model).admit()
+                self._permit = self._resilience.breaker(target.provider.name, target.model).admit()
                 break
             except UpstreamUnavailable as error:
-                if self._made:  # what the try before it has noted is not this target's
-                    self._call.begin_again({**self._headers, ATTEMPTS_HEADER: str(self._made)})
-                self._call.reply_headers["x-gateway-provider"] = target.provider.name
+                self._note(target)
                 self._move_on(error)
         self._made += 1
         if self._made > 1:
             count(Event.RETRY, target.provider.name)
-            self._call.begin_again(self._headers)
-        self._call.reply_headers[ATTEMPTS_HEADER] = str(self._made)
-        return target
+        return Attempt(self._call, self._note(target), self._deadline), target
+
+    def _note(self, target: T) -> Notes:
+        self._notes = Notes(target.provider.name, attempts=self._made)
+        self._call.attempts.append(self._notes)
+        return self._notes
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether this attempt has only what is left of the time; the first is bounded by its provider."""
+        return self._failed > 0
 
     async def in_time[Value](self, work: Awaitable[Value]) -> Value:
-        """A first try is bounded by its provider; those after it have what is left of the time."""
-        if self._failed == 0:
-            return await work
+        """The work within what is left of the time. Raises UpstreamTimeout."""
         try:
             async with asyncio.timeout(self._deadline - time.monotonic()):
                 return await work
         except TimeoutError:
-            name = self._targets[self._at].provider.name
-            raise UpstreamTimeout(f"Provider '{name}' took too long. Try again.") from None
+            raise UpstreamTimeout.of(self._targets[self._at].provider.name) from None
 
     def failed(self, error: GatewayError) -> None:
-        """Take note. Raises the error if it is the caller's to mend, or when there is nothing left to try."""
-        if not isinstance(error, UpstreamError):
-            self._nobody_was_asked()
-        self._tell_breaker(error)
+        """Go on to the next attempt. Raises the error if the caller has to act on it, or if there is none left."""
+        if not isinstance(error, UpstreamError):  # no upstream was called
+            self._made -= 1
+            self._notes.attempts = self._made
+        self._report_to_breaker(error)
         provider = self._targets[self._at].provider
         if len(self._targets) > 1:  # somebody else may answer at once, which no pause can beat
             self._log(provider, error, None)
@@ -190,12 +189,6 @@ class _Tries[T: Target]:
         self._log(provider, error, pause)
         self._pause = pause
 
-    def _nobody_was_asked(self) -> None:
-        self._made -= 1
-        self._call.reply_headers.pop(ATTEMPTS_HEADER, None)
-        if self._made:
-            self._call.reply_headers[ATTEMPTS_HEADER] = str(self._made)
-
     def _pause_after(self, provider: Provider, error: GatewayError) -> float | None:
         self._failed += 1
         if not provider.is_remote:
@@ -205,37 +198,37 @@ class _Tries[T: Target]:
 
     def answered(self) -> None:
         """The reply, or the first item of the stream, is there."""
-        if self._passage is not None:
-            self._passage.succeeded()
+        if self._permit is not None:
+            self._permit.succeeded()
 
     def end(self) -> None:
-        """In any case: a caller who left says nothing about the upstream."""
-        if self._passage is not None:
-            self._passage.gave_up()
+        """In any case: a caller that disconnected says nothing about the upstream."""
+        if self._permit is not None:
+            self._permit.release()
 
-    def _tell_breaker(self, error: GatewayError) -> None:
-        if self._passage is None:
+    def _report_to_breaker(self, error: GatewayError) -> None:
+        if self._permit is None:
             return
-        if is_outage(error):
-            self._passage.failed()
-        elif isinstance(error, UpstreamRefused | UpstreamAuthError):
-            self._passage.succeeded()
+        if error.outage:
+            self._permit.failed()
+        elif error.healthy:
+            self._permit.succeeded()
         else:
-            self._passage.gave_up()
+            self._permit.release()
 
     def _move_on(self, error: GatewayError) -> None:
         """To the next target. Raises the error if no other target could do better, or if this was the last."""
-        if not passes_on(error):
+        if not error.failover:
             raise error
         if error.status == 429:
             self._wait = {name: error.headers[name] for name in _WAIT_HEADERS if name in error.headers}
         self._at += 1
         if self._at < len(self._targets):
             return
-        if len(self._targets) > 1:
-            error.message += f" All {len(self._targets)} targets of this model were tried; this was the last."
-            error.headers = {**self._wait, **error.headers}
-        raise error
+        if len(self._targets) == 1:
+            raise error
+        note = f"All {len(self._targets)} targets of this model were tried; this was the last."
+        raise error.with_note(note, self._wait) from error
 
     def _log(self, provider: Provider, error: GatewayError, pause: float | None) -> None:
         _log.warning(
@@ -249,20 +242,3 @@ class _Tries[T: Target]:
             detail=error.detail,
             again_in_s=None if pause is None else round(pause, 3),
         )
-
-
-def passes_on(error: GatewayError) -> bool:
-    """Whether another target may do better: it is at its limit, too slow, out of reach, broken, or guarded."""
-    return error.status == 429 or error.status >= 500
-
-
-def is_outage(error: GatewayError) -> bool:
-    """Whether the upstream itself was at fault: out of reach, silent, broken off, or failing by its own account.
-
-    A reply that merely does not follow the contract says that somebody is there.
-    """
-    if not isinstance(error, UpstreamError) or isinstance(error, UpstreamRefused | UpstreamAuthError):
-        return False
-    if isinstance(error, UpstreamInvalidResponse | UpstreamUnavailable):
-        return False
-    return error.upstream_status is None or error.upstream_status >= 500

@@ -1,7 +1,7 @@
 """Stop asking an upstream that only fails, and find out cheaply when it is back.
 
 closed --(threshold failures within the window, no success between)--> open --(pause over)--> half open
-half open: one call goes through as a probe. It succeeds: closed. It fails: open again. It is given up: the next call
+half open: one call goes through as a probe. It succeeds: closed. It fails: open again. It is released: the next call
 is the probe.
 """
 
@@ -35,7 +35,7 @@ class Breaker:
         self._clock = clock
         self._failures: deque[float] = deque(maxlen=max(policy.threshold, 1))
         self._opened: float | None = None
-        self._probe: Passage | None = None
+        self._probe: Permit | None = None
 
     @property
     def state(self) -> State:
@@ -43,11 +43,11 @@ class Breaker:
             return "closed"
         return "open" if self._left(self._opened) > 0 else "half-open"
 
-    def admit(self) -> "Passage":
-        """Let a call through; its passage must be told how it ended. Raises UpstreamUnavailable."""
-        passage = Passage(self)
+    def admit(self) -> "Permit":
+        """Let a call through; its permit must be told how it ended. Raises UpstreamUnavailable."""
+        permit = Permit(self)
         if self._opened is None:
-            return passage
+            return permit
         left = self._left(self._opened)
         if left > 0 or self._probe is not None:
             count(Event.BREAKER_REFUSED, self._provider)
@@ -55,8 +55,8 @@ class Breaker:
                 f"Provider '{self._provider}' fails at the moment and is not asked: try again later.",
                 headers={"retry-after": str(max(1, math.ceil(left)))},
             )
-        self._probe = passage
-        return passage
+        self._probe = permit
+        return permit
 
     def _left(self, opened: float) -> float:
         return self._policy.pause - (self._clock() - opened)
@@ -67,11 +67,11 @@ class Breaker:
         self._opened = None
         self._failures.clear()
 
-    def failed(self, passage: "Passage") -> None:
+    def failed(self, permit: "Permit") -> None:
         """The upstream could not be reached, failed, or broke off."""
         now = self._clock()
         if self._opened is not None:  # calls that were let through before it opened say nothing new
-            if passage is self._probe:
+            if permit is self._probe:
                 self._probe = None
                 self._open(now)
             return
@@ -83,13 +83,13 @@ class Breaker:
         self._opened = now
         count(Event.BREAKER_OPENED, self._provider)
 
-    def gave_up(self, passage: "Passage") -> None:
+    def release(self, permit: "Permit") -> None:
         """The call ended without telling anything about the upstream: its caller left."""
-        if passage is self._probe:
+        if permit is self._probe:
             self._probe = None
 
 
-class Passage:
+class Permit:
     """One call that was let through. The first outcome counts."""
 
     def __init__(self, breaker: Breaker) -> None:
@@ -107,8 +107,8 @@ class Passage:
             self._breaker.failed(self)
         self._breaker = None
 
-    def gave_up(self) -> None:
+    def release(self) -> None:
         """See Breaker. To be called in any case at the end: it counts only if nothing else was told."""
         if self._breaker is not None:
-            self._breaker.gave_up(self)
+            self._breaker.release(self)
         self._breaker = None

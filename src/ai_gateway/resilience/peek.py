@@ -1,10 +1,10 @@
-"""A stream whose first item is taken out before anybody is told that there is a stream."""
+"""A stream whose first item is awaited before there is a reply, so that an early failure can still be retried."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, override
 
 
-async def first_of[Item](items: AsyncGenerator[Item]) -> Item | None:
+async def peek[Item](items: AsyncGenerator[Item]) -> Item | None:
     """The first item, if there is one; whatever else happens instead, the generator is closed then."""
     try:
         return await anext(items, None)
@@ -13,7 +13,7 @@ async def first_of[Item](items: AsyncGenerator[Item]) -> Item | None:
         raise
 
 
-class Opened[Item](AsyncGenerator[Item]):
+class PeekedStream[Item](AsyncGenerator[Item]):
     """A generator whose first item has been taken out already, put back together at no cost for the others."""
 
     def __init__(self, first: Item, rest: AsyncGenerator[Item]) -> None:

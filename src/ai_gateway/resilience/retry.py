@@ -7,20 +7,10 @@ upstream could not be reached, broke off, or said that it failed. What the calle
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from ai_gateway.errors import (
-    GatewayError,
-    UpstreamAuthError,
-    UpstreamError,
-    UpstreamInvalidResponse,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from ai_gateway.errors import GatewayError
 
 # Refusals that may pass by themselves, if the operator wants them repeated.
 RETRYABLE_REFUSALS = frozenset({408, 409, 429})
-# What an upstream will not do now, it will not do in a second.
-_FINAL_FAILURES = frozenset({501, 505})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +42,9 @@ class RetryPolicy:
         return pause if pause < left else None
 
     def _worth_it(self, error: GatewayError) -> bool:
-        said = error.headers.get("x-should-retry")
-        if said in {"true", "false"}:  # some upstreams know better than their status
-            return said == "true"
-        if isinstance(error, UpstreamRefused):
-            return error.status in self.refusals
-        if isinstance(error, UpstreamTimeout):  # the time is spent; but an upstream's own 408 comes early
-            return error.upstream_status in self.refusals
-        if isinstance(error, UpstreamAuthError | UpstreamInvalidResponse | UpstreamUnavailable):
-            return False  # an answer that cannot be used has been made, and paid for
-        if not isinstance(error, UpstreamError):
-            return False
-        return error.upstream_status is None or error.upstream_status not in _FINAL_FAILURES
+        if error.retry_hint is not None:  # some upstreams know better than their status
+            return error.retry_hint
+        return error.retry or error.refusal in self.refusals
 
 
 def retry_after(error: GatewayError, now: float) -> float | None:

@@ -8,14 +8,14 @@ _STAR = "*"
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """`before*after`; what the star stood for takes the place of a star in the target."""
+    """`before*after`; the text that matches the star replaces a star in the target."""
 
     before: str
     after: str
     target: str
 
     def apply(self, model: str) -> str | None:
-        """What the model leads to; None if it does not fit."""
+        """The target for the model; None if the pattern does not match it."""
         if len(model) < len(self.before) + len(self.after):
             return None
         if not (model.startswith(self.before) and model.endswith(self.after)):
@@ -24,11 +24,11 @@ class Pattern:
 
 
 class Aliases:
-    """An exact alias comes before a pattern, and of several patterns the one with the most fixed text counts.
+    """An exact alias takes precedence over a pattern, and of several patterns the one with the most fixed text wins.
 
-    A target that begins with the name of one of the `providers` is where it leads. Any other target is looked up as
-    an exact alias again, and in the end as what a caller would have asked for. Patterns are for what callers ask
-    for: never for a target, nor for an id that names a provider or one of the `fixed` ids.
+    A target that begins with the name of one of the `providers` is final. Any other target is looked up as an exact
+    alias again, and in the end resolved like a requested model. Patterns apply to requested models only: never to a
+    target, nor to an id that names a provider or one of the `fixed` ids.
     """
 
     def __init__(self, table: Mapping[str, str], providers: Collection[str] = (), fixed: Collection[str] = ()) -> None:
@@ -41,27 +41,27 @@ class Aliases:
 
     @property
     def names(self) -> list[str]:
-        """The exact aliases; patterns are no names."""
+        """The exact aliases; patterns are not names."""
         return list(self._exact)
 
     def follow(self, model: str) -> str:
-        """What the model stands for; itself if it is no alias."""
+        """The target of the model; the model itself if it is not an alias."""
         if model in self._exact:
             return self._end(model)
         if self._patterns and not self._is_final(model):
-            found = next(filter(None, (pattern.apply(model) for pattern in self._patterns)), None)
-            if found is not None:
-                return self._end(found)
+            target = next(filter(None, (pattern.apply(model) for pattern in self._patterns)), None)
+            if target is not None:
+                return self._end(target)
         return model
 
     def loops(self) -> Iterator[str]:
-        """Every alias that leads back to itself."""
+        """Every alias that is part of a cycle."""
         for name in self._exact:
             if self._exact.get(self._end(name)) is not None and not self._is_final(self._end(name)):
                 yield name
 
     def _end(self, name: str) -> str:
-        """Where a chain of exact aliases ends. A loop, which no configuration that is in use has, ends in itself."""
+        """The end of a chain of exact aliases. Cycles are rejected at startup; here they end after one round."""
         for step in range(len(self._exact) + 1):
             if name not in self._exact or (step and self._is_final(name)):
                 break

@@ -5,22 +5,22 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ai_gateway.config.settings import SettingsError
+from ai_gateway.config.problems import SettingsError
 
 _DEFAULT = "default_model"
-_COMMENT = "_"  # JSON has no comments, so people write keys that begin like this
+_COMMENT = "_"  # JSON has no comments, so files use keys with this prefix instead
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """What the file says."""
+    """The content of the file."""
 
     aliases: dict[str, str] = field(default_factory=dict)
     default_model: str | None = None
 
 
 def read_mapping(path: Path) -> Mapping:
-    """The file's table. Raises SettingsError with everything that is wrong with it."""
+    """The file's table. Raises SettingsError with all problems."""
     problems: list[str] = []
     pairs = _pairs(path, problems)
     aliases: dict[str, str] = {}
@@ -43,7 +43,7 @@ def _pairs(path: Path, problems: list[str]) -> list[tuple[str, object]]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".toml":
             return list(tomllib.loads(text).items())
-        # As pairs, because a dictionary would keep one of two equal names and say nothing.
+        # As pairs, because a dictionary would silently keep one of two equal keys.
         value = json.loads(text, object_pairs_hook=_Pairs)
     except OSError as error:
         problems.append(f"{_where(path)}: cannot be read: {error.strerror}")
@@ -60,7 +60,7 @@ def _pairs(path: Path, problems: list[str]) -> list[tuple[str, object]]:
 
 
 class _Pairs(list[tuple[str, object]]):
-    """An object of JSON, duplicates included."""
+    """A JSON object with its duplicate keys."""
 
 
 def _where(path: Path) -> str:

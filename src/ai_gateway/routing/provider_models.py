@@ -1,118 +1,134 @@
-"""What the configured providers say they have: asked rarely, remembered, and never waited for longer than a moment."""
+"""The configured providers' own model lists: fetched on first use, cached, with a short timeout."""
 
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
 
-from ai_gateway.contract.call import Call
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.errors import UnsupportedOperation
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
 
 _log = structlog.get_logger(__name__)
-# One silent provider must not keep the list of all others back.
-ANSWER_S = 3.0
-# A provider that could not answer is not asked again at once; what it said before stays.
+# One unresponsive provider must not delay the list of all others.
+FETCH_TIMEOUT_S = 3.0
+# After a failure the previous list stays, and the provider is not called again at once.
 _RETRY_S = 30.0
 
 type State = Literal["ready", "unreachable", "unknown"]
 
 
 @dataclass(slots=True)
-class Shelf:
-    """One provider's models, by their ids there. `listed` is None until it has answered once."""
+class CachedModels:
+    """One provider's models, by their ids there. `listed` is None until the provider has answered once."""
 
     provider: Provider
     listed: dict[str, models.Model] | None = None
     state: State = "unknown"
-    due: float = 0.0
-    asking: asyncio.Task[None] | None = field(default=None, repr=False)
+    refresh_at: float = 0.0
+    refreshing: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Catalogue:
-    """One shelf a provider, in order of configuration. Each is asked by one task at a time."""
+    """The cached models of every provider, in order of configuration. Each is refreshed by one task at a time.
 
-    def __init__(self, providers: Iterable[Provider], ttl_s: float = 300.0) -> None:
-        self._shelves = {provider.name: Shelf(provider) for provider in providers}
+    `clock` gives seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        ttl_s: float = 300.0,
+        *,
+        fetch_timeout_s: float = FETCH_TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cache = {provider.name: CachedModels(provider) for provider in providers}
         self._ttl_s = ttl_s
-        self.version = 0  # grows with every answer, so that what is made of the answers can be kept until the next one
+        self._fetch_timeout_s = fetch_timeout_s
+        self._clock = clock
+        self.version = 0  # grows with every list, so that values derived from the lists can be cached until the next
 
     @property
-    def shelves(self) -> Sequence[Shelf]:
-        """Every provider's, whatever is known of it."""
-        return list(self._shelves.values())
+    def cached(self) -> Sequence[CachedModels]:
+        """Every provider's models, in any state."""
+        return list(self._cache.values())
 
-    def known(self, provider: str, model: str) -> models.Model | None:
-        """What a provider said of a model, if it has been asked and has it."""
-        shelf = self._shelves.get(provider)
-        return shelf.listed.get(model) if shelf is not None and shelf.listed is not None else None
+    def get(self, provider: str, model: str) -> models.Model | None:
+        """A model as its provider lists it, if its list has been fetched and has the model."""
+        cached = self._cache.get(provider)
+        return cached.listed.get(model) if cached is not None and cached.listed is not None else None
 
-    def who_has(self, model: str) -> tuple[Provider, str] | None:
-        """The first configured provider that lists the model, as far as is known, and what it is called there."""
-        for shelf in self._shelves.values():
-            if shelf.listed is None:
+    def find(self, model: str) -> tuple[Provider, str] | None:
+        """The first configured provider that lists the model, as far as is known, and the model's name there."""
+        for cached in self._cache.values():
+            if cached.listed is None:
                 continue
-            if model in shelf.listed:
-                return shelf.provider, model
-            # Ollama lists `name:latest` where its users say `name`.
-            if shelf.provider.wire == "ollama" and f"{model}:latest" in shelf.listed:
-                return shelf.provider, f"{model}:latest"
+            if model in cached.listed:
+                return cached.provider, model
+            # Ollama adds the tag `latest` to a name without one, and lists the full name: see its docs/api.md, "Model
+            # names".
+            if "ollama" in cached.provider.wires and f"{model}:latest" in cached.listed:
+                return cached.provider, f"{model}:latest"
         return None
 
     def take_over(self, other: "Catalogue") -> None:
-        """Know what the other knows of the providers that both have, by identity and not by name."""
-        for name, shelf in self._shelves.items():
-            theirs = other._shelves.get(name)
-            if theirs is not None and theirs.provider is shelf.provider:
-                shelf.listed, shelf.state, shelf.due = theirs.listed, theirs.state, theirs.due
+        """Copy the other's lists for the providers that both have, by identity and not by name."""
+        for name, cached in self._cache.items():
+            theirs = other._cache.get(name)
+            if theirs is not None and theirs.provider is cached.provider:
+                cached.listed, cached.state, cached.refresh_at = theirs.listed, theirs.state, theirs.refresh_at
         self.version += 1
 
-    def ask_around(self) -> None:
-        """Begin to ask, in the background, whoever has not said anything lately."""
-        self._begin()
+    def refresh(self) -> None:
+        """Start to refresh every stale list, in the background."""
+        self._start_refreshes()
 
-    async def fill(self, *, renew: bool = False) -> None:
-        """Wait for whoever was never asked before; to `renew` is to wait for everybody whose answer is due."""
-        waiting = [task for shelf, task in self._begin() if renew or shelf.state == "unknown"]
+    async def ensure_loaded(self, *, renew: bool = False) -> None:
+        """Wait for every list that was never fetched before; with `renew`, for every stale one as well."""
+        waiting = [task for cached, task in self._start_refreshes() if renew or cached.state == "unknown"]
         if waiting:
-            # The tasks are everybody's: one caller who leaves must not end them for the others.
+            # The tasks are shared: one caller that disconnects must not cancel them for the others.
             await asyncio.wait(waiting)
 
     async def aclose(self) -> None:
-        """Stop asking."""
-        tasks = [shelf.asking for shelf in self._shelves.values() if shelf.asking is not None]
+        """Cancel the refreshes."""
+        tasks = [cached.refreshing for cached in self._cache.values() if cached.refreshing is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self) -> list[tuple[Shelf, asyncio.Task[None]]]:
-        """A task for every provider whose answer is due, or the one that is under way."""
-        now = time.monotonic()
-        for shelf in self._shelves.values():
-            if shelf.asking is None and shelf.due <= now:
-                shelf.asking = asyncio.create_task(self._ask(shelf))
-        return [(shelf, shelf.asking) for shelf in self._shelves.values() if shelf.asking is not None]
+    def _start_refreshes(self) -> list[tuple[CachedModels, asyncio.Task[None]]]:
+        """A task for every stale list: a new one, or the one that is running."""
+        now = self._clock()
+        for cached in self._cache.values():
+            if cached.refreshing is None and cached.refresh_at <= now:
+                cached.refreshing = asyncio.create_task(self._refresh(cached))
+        return [(cached, cached.refreshing) for cached in self._cache.values() if cached.refreshing is not None]
 
-    async def _ask(self, shelf: Shelf) -> None:
-        call = Call(operation="listModels", request_id=f"models-{secrets.token_hex(8)}")
+    async def _refresh(self, cached: CachedModels) -> None:
+        attempt = Attempt(Call("listModels", f"models-{secrets.token_hex(8)}"), Notes(cached.provider.name))
+        conformer = Conformer(cached.provider, attempt, "")
         try:
-            async with asyncio.timeout(ANSWER_S):
-                answer = (await shelf.provider.list_models(call)).data
-            shelf.listed = {model.id: model for model in answer}
-            shelf.state = "ready"
+            async with asyncio.timeout(self._fetch_timeout_s):
+                received = await cached.provider.list_models(attempt)
+            listed = conformer.item(models.ListModelsResponse, received).model.data
+            cached.listed = {model.id: model for model in listed}
+            cached.state = "ready"
             self.version += 1
         except UnsupportedOperation:  # it has models, but no list of them
-            shelf.listed, shelf.state = {}, "ready"
+            cached.listed, cached.state = {}, "ready"
             self.version += 1
-        except Exception as error:  # whatever is wrong with one must not hide the others
-            shelf.state = "unreachable"
-            _log.warning("models not listed", provider=shelf.provider.name, reason=repr(error))
+        except Exception as error:  # whatever is wrong with one provider must not hide the others
+            cached.state = "unreachable"
+            _log.warning("models not listed", provider=cached.provider.name, reason=repr(error))
         finally:
-            pause = self._ttl_s if shelf.state == "ready" else min(self._ttl_s, _RETRY_S)
-            shelf.due = time.monotonic() + pause
-            shelf.asking = None
+            pause = self._ttl_s if cached.state == "ready" else min(self._ttl_s, _RETRY_S)
+            cached.refresh_at = self._clock() + pause
+            cached.refreshing = None

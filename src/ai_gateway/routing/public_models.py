@@ -1,46 +1,46 @@
-"""What `/v1/models` shows: every id that leads somewhere, once, as a model of the contract."""
+"""What `/v1/models` lists: every id that resolves to a target, once, as a model of the contract."""
 
 from ai_gateway.errors import ModelNotFound
-from ai_gateway.routing.resolver import Route, Routing
+from ai_gateway.routing.resolver import Routing, Target
 from gateway_contract.openai import models
 
-# Nobody knows when an alias or a listed model was made. A constant is at least the same in every reply and replica.
+# The creation time of an alias or a listed model is unknown. A constant is the same in every response and replica.
 _CREATED = 1_767_225_600
 
 
-class Menu:
-    """Kept until the snapshot, or what a provider says it has, is another."""
+class PublicModels:
+    """The list, cached until the routing snapshot or a provider's own list changes."""
 
     def __init__(self) -> None:
-        self._made_of: tuple[Routing, int] | None = None
+        self._built_from: tuple[Routing, int] | None = None
         self._models: list[models.Model] = []
 
     async def read(self, routing: Routing) -> tuple[list[models.Model], list[str]]:
-        """The models, and the names of the providers that have not said what they have."""
-        await routing.catalogue.fill()
-        if self._made_of is None or self._made_of[0] is not routing or self._made_of[1] != routing.catalogue.version:
-            self._made_of = routing, routing.catalogue.version
-            self._models = [model for model in (entry(routing, name) for name in routing.ids()) if model is not None]
-        return self._models, [shelf.provider.name for shelf in routing.catalogue.shelves if shelf.listed is None]
+        """The models, and the names of the providers whose list is not available."""
+        await routing.catalogue.ensure_loaded()
+        built_from = self._built_from
+        if built_from is None or built_from[0] is not routing or built_from[1] != routing.catalogue.version:
+            self._built_from = routing, routing.catalogue.version
+            public = (public_model(routing, name) for name in routing.ids())
+            self._models = [model for model in public if model is not None]
+        return self._models, [cached.provider.name for cached in routing.catalogue.cached if cached.listed is None]
 
 
-def entry(routing: Routing, name: str) -> models.Model | None:
-    """The model of this id, as far as it is known here; None where only its provider can tell."""
+def public_model(routing: Routing, name: str) -> models.Model | None:
+    """The model of this id, from what is known here; None where it has to be retrieved from its provider."""
     try:
-        found = routing.find(name)
+        resolution = routing.find(name)
     except ModelNotFound:
         return None
-    if found is None:
+    if resolution is None:
         return None
-    route = found.options[0]
-    own = found.planned or route.listed is not None or routing.rules.aliases.follow(name) != name
-    return _of_our_own(name, route) if own else _of_the_provider(routing, name, route)
+    target = resolution.targets[0]
+    aliased = routing.rules.aliases.follow(name) != name
+    if resolution.by_route or target.listed is not None or aliased:
+        return models.Model(id=name, object="model", created=_CREATED, owned_by=target.provider.name)
+    return _model_of_provider(routing, name, target)
 
 
-def _of_our_own(name: str, route: Route) -> models.Model:
-    return models.Model(id=name, object="model", created=_CREATED, owned_by=route.provider.name)
-
-
-def _of_the_provider(routing: Routing, name: str, route: Route) -> models.Model | None:
-    known = routing.catalogue.known(route.provider.name, route.model)
+def _model_of_provider(routing: Routing, name: str, target: Target) -> models.Model | None:
+    known = routing.catalogue.get(target.provider.name, target.model)
     return known.model_copy(update={"id": name}) if known is not None else None

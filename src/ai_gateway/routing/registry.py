@@ -33,7 +33,7 @@ class Registry:
         return self.names == [BUILT_IN]
 
     def get(self, name: str) -> Provider:
-        """The provider. Raises ProviderNotFound naming what there is and what is missing."""
+        """The provider. Raises ProviderNotFound, which lists the known ones and says what is missing."""
         try:
             return self._providers[name]
         except KeyError:

@@ -1,7 +1,7 @@
-"""From what a caller asked for to who answers it: everything that decides this, as one value that can be swapped.
+"""Resolves the requested model to its targets, from one immutable snapshot that a reload can replace.
 
-The order: the provider in the path; an alias or a route of the operator's; a `provider/` in front; the model list; what
-the configured providers list; the built-in provider, while it is alone.
+The order: the provider in the path; an alias or a route of the operator's; a `provider/` in front; the model list; the
+configured providers' own lists; the built-in provider, while it is the only one.
 """
 
 import difflib
@@ -19,15 +19,15 @@ from ai_gateway.routing.registry import BUILT_IN, Registry
 from ai_gateway.routing.rules import Rules
 
 _MOST_SHOWN = 10
-# Comparing is quadratic, and what is asked for is the caller's: beyond these sizes nobody mistypes a name.
+# difflib takes quadratic time, and callers choose the name: close matches are only computed up to these sizes.
 _LONGEST_COMPARED = 100
 _MOST_COMPARED = 1_000
-_chance = random.Random()  # noqa: S311 - spreads load, guards nothing
+_rng = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """Who answers, and what the model is called there. `listed` is its entry in the model list, if that led here."""
+class Target:
+    """A provider, and what the model is called there. `listed` is the entry of the model list, if that resolved it."""
 
     provider: Provider
     model: str
@@ -35,115 +35,116 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Routes:
-    """Whom to try, in this order. `planned` says that the operator has named them for this model."""
+class Resolution:
+    """The targets to try, in this order. `by_route` says that they are those of a configured route."""
 
-    options: tuple[Route, ...]
-    planned: bool = False
+    targets: tuple[Target, ...]
+    by_route: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """A snapshot: a call that has begun keeps the one it began with."""
+    """A snapshot: a call in flight keeps the one that it started with."""
 
     registry: Registry
     catalogue: Catalogue
     rules: Rules = field(default_factory=Rules)
     listing: Listing = field(default_factory=Listing)
-    _kept: dict[int, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _ids: dict[int, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_list(self, models: ModelList) -> "Routing":
         """The same with another model list."""
         return replace(self, listing=listing_of(models, self.registry.names))
 
-    async def resolve(self, provider: str | None, model: str) -> Routes:
-        """Raises ProviderNotFound or ModelNotFound, which say what there is."""
+    async def resolve(self, provider: str | None, model: str) -> Resolution:
+        """Raises ProviderNotFound or ModelNotFound, which list the alternatives."""
         if provider is not None:
-            return Routes((Route(self.registry.get(provider), model),))
-        found = self.find(model, _chance)
-        if found is None:
-            await self.catalogue.fill()
-            found = self.find(model, _chance)
-        if found is None:
-            await self.catalogue.fill(renew=True)
-            found = self.find(model, _chance)
-        if found is None:
+            return Resolution((Target(self.registry.get(provider), model),))
+        resolution = self.find(model, _rng)
+        if resolution is None:
+            await self.catalogue.ensure_loaded()
+            resolution = self.find(model, _rng)
+        if resolution is None:
+            await self.catalogue.ensure_loaded(renew=True)
+            resolution = self.find(model, _rng)
+        if resolution is None:
             raise ModelNotFound(self._unknown(model), param="model")
-        return found
+        return resolution
 
-    def find(self, model: str, chance: random.Random | None = None) -> Routes | None:
-        """Who answers, as far as is known now. Raises ModelNotFound for a listed model that nobody here serves."""
+    def find(self, model: str, rng: random.Random | None = None) -> Resolution | None:
+        """The resolution from what is known now. Raises ModelNotFound for an entry whose provider is not configured."""
         name = self.rules.aliases.follow(model)
-        plan = self.rules.routes.get(name)
-        if plan is not None:
-            targets = plan.order(chance)
-            return Routes(tuple(Route(self.registry.get(each.provider), each.model) for each in targets), planned=True)
-        route = self._by_prefix(name) or self._by_list(name) or self._by_catalogue(name)
-        if route is None and self.registry.only_built_in:
-            # The built-in provider answers anything, so it may stand in only while nobody could be misled by it.
-            route = Route(self.registry.get(BUILT_IN), name)
-        return Routes((route,)) if route else None
+        route = self.rules.routes.get(name)
+        if route is not None:
+            refs = route.order(rng)
+            targets = tuple(Target(self.registry.get(ref.provider), ref.model) for ref in refs)
+            return Resolution(targets, by_route=True)
+        target = self._by_prefix(name) or self._by_list(name) or self._by_catalogue(name)
+        if target is None and self.registry.only_built_in:
+            # The built-in provider answers any model, so it is the fallback only where no real model is expected.
+            target = Target(self.registry.get(BUILT_IN), name)
+        return Resolution((target,)) if target else None
 
     def ids(self) -> tuple[str, ...]:
-        """Every id that may lead somewhere, each once, as far as is known."""
+        """Every id that may resolve, each once, as far as is known."""
         version = self.catalogue.version
-        if version not in self._kept:
-            self._kept.clear()
-            self._kept[version] = tuple(dict.fromkeys(self._all_ids()))
-        return self._kept[version]
+        if version not in self._ids:
+            self._ids.clear()
+            self._ids[version] = tuple(dict.fromkeys(self._all_ids()))
+        return self._ids[version]
 
     def _all_ids(self) -> Iterator[str]:
         yield from self.rules.aliases.names
         yield from self.rules.routes
         yield from self.listing.available
-        for shelf in self.catalogue.shelves:
-            for model in shelf.listed or ():
-                yield self.public_id(shelf.provider.name, model)
+        for cached in self.catalogue.cached:
+            for model in cached.listed or ():
+                yield self.public_id(cached.provider.name, model)
 
     def public_id(self, provider: str, model: str) -> str:
-        """The id under which a provider's model is shown, which leads back to it."""
+        """The id under which a provider's model is listed, which resolves to it."""
         plain = provider == BUILT_IN and self.registry.only_built_in
         return model if plain else f"{provider}/{model}"
 
-    def _by_prefix(self, name: str) -> Route | None:
+    def _by_prefix(self, name: str) -> Target | None:
         prefix, slash, rest = name.partition("/")
         if slash and rest and prefix in self.registry:
-            return Route(self.registry.get(prefix), rest)
+            return Target(self.registry.get(prefix), rest)
         return None
 
-    def _by_list(self, name: str) -> Route | None:
+    def _by_list(self, name: str) -> Target | None:
         entry = self.listing.available.get(name)
         if entry is not None:
-            return Route(self.registry.get(entry.provider), entry.id, entry)
-        lost = self.listing.missing.get(name)
-        if lost is not None:
-            hint = unconfigured_hint(lost.provider)
+            return Target(self.registry.get(entry.provider), entry.id, entry)
+        missing = self.listing.missing.get(name)
+        if missing is not None:
+            hint = unconfigured_hint(missing.provider)
             raise ModelNotFound(
-                f"This model is listed for provider '{lost.provider}', which is not configured here"
+                f"This model is listed for provider '{missing.provider}', which is not configured here"
                 f"{f': {hint}' if hint else ''}.",
                 param="model",
             )
         return None
 
-    def _by_catalogue(self, name: str) -> Route | None:
-        found = self.catalogue.who_has(name)
-        if found is None:
+    def _by_catalogue(self, name: str) -> Target | None:
+        match = self.catalogue.find(name)
+        if match is None:
             return None
-        self.catalogue.ask_around()  # what is outdated still holds, and is renewed for those who come later
-        return Route(*found)
+        self.catalogue.refresh()  # stale entries are served while they are refreshed for later calls
+        return Target(*match)
 
     def _unknown(self, model: str) -> str:
         prefix, slash, _ = model.partition("/")
         hint = unconfigured_hint(prefix) if slash and prefix not in self.registry else None
         known = self.ids()
         near = _close_matches(model, known)
-        silent = [shelf.provider.name for shelf in self.catalogue.shelves if shelf.listed is None]
+        unavailable = [cached.provider.name for cached in self.catalogue.cached if cached.listed is None]
         names = ", ".join(f"{name}/..." for name in self.registry.names)
         parts = [
             f"Provider '{prefix}' is not configured: {hint}." if hint else "No provider is known for this model.",
             f"Did you mean {' or '.join(map(repr, near))}?" if near else "",
             f"Available: {_capped(known)}." if known else "",
-            f"Could not be asked: {', '.join(silent)}." if silent else "",
+            f"Could not be asked: {', '.join(unavailable)}." if unavailable else "",
             f"Or name a provider in front of it: {names}.",
         ]
         return " ".join(filter(None, parts))
@@ -154,13 +155,13 @@ def _capped(known: tuple[str, ...]) -> str:
     return ", ".join(known[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _close_matches(asked: str, known: Iterable[str]) -> list[str]:
-    """Up to three of the known ids; the provider in front of an id need not have been typed."""
-    if len(asked) > _LONGEST_COMPARED:
+def _close_matches(model: str, known: Iterable[str]) -> list[str]:
+    """Up to three of the known ids, compared with and without the provider in front."""
+    if len(model) > _LONGEST_COMPARED:
         return []
     by_name: dict[str, str] = {}
     for name in islice(known, _MOST_COMPARED):
         by_name[name.lower()] = name
         by_name.setdefault(name.lower().partition("/")[2] or name.lower(), name)
-    found = difflib.get_close_matches(asked.lower(), by_name, n=3)
-    return list(dict.fromkeys(by_name[name] for name in found))
+    matches = difflib.get_close_matches(model.lower(), by_name, n=3)
+    return list(dict.fromkeys(by_name[name] for name in matches))

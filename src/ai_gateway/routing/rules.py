@@ -1,23 +1,24 @@
-"""What the operator has decided about models: aliases, routes with several targets, and a default."""
+"""The operator's rules for models: aliases, routes with several targets, and a default model."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ai_gateway.config.settings import RouteSettings, Settings, SettingsError
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import RouteSettings, Settings
 from ai_gateway.providers.config.upstreams import unconfigured_hint
 from ai_gateway.routing.aliases import Aliases
 from ai_gateway.routing.mapping_file import Mapping as MappingFile, read_mapping
-from ai_gateway.routing.plan import Plan, Target
+from ai_gateway.routing.route import Route, TargetRef
 
 _LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Checked against the providers there are."""
+    """Validated against the configured providers."""
 
     aliases: Aliases = field(default_factory=lambda: Aliases({}))
-    routes: Mapping[str, Plan] = field(default_factory=dict)
+    routes: Mapping[str, Route] = field(default_factory=dict)
     default_model: str | None = None
 
 
@@ -34,7 +35,7 @@ def read_rules(settings: Settings, providers: Collection[str]) -> Rules:
     problems += [f"'{name}' is both an alias and a route" for name in settings.routes.keys() & table.keys()]
     problems += _alias_problems(table, providers, settings.routes.keys())
     problems += [f"alias '{name}' leads back to itself" for name in aliases.loops()]
-    routes = {name: _plan(name, table, providers, problems) for name, table in settings.routes.items()}
+    routes = {name: _route(name, table, providers, problems) for name, table in settings.routes.items()}
     if problems:
         raise SettingsError(problems)
     return Rules(aliases, routes, settings.default_model or mapping.default_model)
@@ -68,20 +69,20 @@ def _name_problems(kind: str, name: str) -> Iterator[str]:
         yield f"the {kind} {name[:40]!r} is no name that a request could carry"
 
 
-def _provider_problems(who: str, target: str, providers: Collection[str]) -> Iterator[str]:
-    """A target with a slash has to begin with a provider; without one it may be any model, known only later."""
+def _provider_problems(subject: str, target: str, providers: Collection[str]) -> Iterator[str]:
+    """A target with a slash has to begin with a provider; without one it may be a model of a list not yet fetched."""
     prefix, slash, rest = target.partition("/")
     if not slash or (prefix in providers and rest):
         return
     if prefix in providers:
-        yield f"{who} '{target}', which names no model after the provider"
+        yield f"{subject} '{target}', which names no model after the provider"
         return
     hint = unconfigured_hint(prefix)
     reason = f"that provider is not configured: {hint}" if hint else f"there is no provider '{prefix}': name one first"
-    yield f"{who} '{target}', but {reason}. Known: {', '.join(sorted(providers))}"
+    yield f"{subject} '{target}', but {reason}. Known: {', '.join(sorted(providers))}"
 
 
-def _plan(name: str, table: RouteSettings, providers: Collection[str], problems: list[str]) -> Plan:
+def _route(name: str, table: RouteSettings, providers: Collection[str], problems: list[str]) -> Route:
     problems += _name_problems("route", name)
     if "*" in name:
         problems.append(f"route '{name}' has a *: let an alias with a * lead to a route")
@@ -90,8 +91,8 @@ def _plan(name: str, table: RouteSettings, providers: Collection[str], problems:
             problems.append(f"route '{name}': the target '{target}' names no provider: write provider/model")
         problems += _provider_problems(f"route '{name}' has the target", target, providers)
     problems += [f"route '{name}': {problem}" for problem in _weight_problems(table)]
-    targets = tuple(Target(*target.split("/", 1)) for target in table.targets if "/" in target)
-    return Plan(targets, tuple(table.weights) if table.weights is not None else None)
+    targets = tuple(TargetRef(*target.split("/", 1)) for target in table.targets if "/" in target)
+    return Route(targets, tuple(table.weights) if table.weights is not None else None)
 
 
 def _weight_problems(table: RouteSettings) -> Iterator[str]:

@@ -1,19 +1,29 @@
-"""HTTP on one connection: uvicorn's parser with bounds on a request's head, and refusals in the contract's words."""
+"""HTTP on one connection: uvicorn's parser with our own cycle, bounded heads and readers, and the contract's errors."""
 
 import asyncio
+import math
 import re
-from asyncio import TimerHandle
+from asyncio import AbstractEventLoop
+from collections import deque
 from enum import Enum, auto
-from typing import cast, override
+from typing import Any, cast, override
+from urllib.parse import unquote
 
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from starlette.types import ASGIApp, Scope
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES
 from ai_gateway.contract.disconnect import Connection
-from ai_gateway.contract.render import openai_envelope
+from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
+from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
+from ai_gateway.server.cycle import Cycle, RequestBody
+from ai_gateway.server.lazy_timer import LazyTimer
 from ai_gateway.server.transport import CorkedTransport
 
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
@@ -21,7 +31,6 @@ _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
 _HALF_AN_UPGRADE = re.compile(rb"\n(u(?:p(?:g(?:r(?:a(?:d(?:e[ \t]{0,64})?)?)?)?)?)?)\Z", re.IGNORECASE)
 _BAD_REQUEST = InvalidRequest("This is not a valid HTTP request.")
 _HEADERS_TOO_LARGE = HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes: send less.")
-_REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
 
 class Awaited(Enum):
@@ -33,20 +42,48 @@ class Awaited(Enum):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's parser with bounds on a request's head, in size and time, and refusals in the contract's words."""
+    """Parses requests, calls the application for one after the other, and closes the connection when it has to.
+
+    A request is begun once all bytes of a read have been parsed: a body that came with its head is then complete.
+    """
 
     header_timeout_s = 15.0
-    stalled_s = 60.0
-    """How long a client may take nothing of what it is sent."""
-    refusal_headers = b""
-    """Lines that refusals of this class carry beside their own."""
+    reply_headers = ReplyHeaders()
+    """What refusals carry beside their own headers."""
+
+    cycle: Cycle | None  # type: ignore[assignment] # the request whose bytes were parsed last; uvicorn has its own kind
+    _app: ASGIApp
     _awaited = Awaited.REQUEST
     _head_bytes = 0
-    _head_timer: TimerHandle | None = None
-    _write_timer: TimerHandle | None = None
     _line_start = False
     _held = b""
     _deaf = False
+    # Times of the loop's clock, which one timer looks at.
+    _head_due = math.inf
+    _idle_due = math.inf
+    _stall_due = math.inf
+    _unread = 0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._app = cast("ASGIApp", self.app)
+        self._connection = Connection()
+        self._connection.write = self._write_at_once
+        self._timer = LazyTimer(self.loop, self._check_deadlines)
+        self._unbegun: Cycle | None = None
+        self._answered: Cycle | None = None
+        self._waiting: deque[Cycle] = deque()  # pipelined behind the one that is being answered
+
+    @property
+    def stalled_s(self) -> float:
+        """How long a client may take nothing of what it is sent. A reload can change it."""
+        return 60.0
 
     def draining(self) -> bool:
         """Whether the server stops, so that what is answered now is the last answer of its connection."""
@@ -54,28 +91,47 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        super().connection_made(CorkedTransport(transport, self.loop, lambda: self._awaited is Awaited.BODY))
-        self._connection = Connection()
-        self._start_head_timer()
+        self._corked = CorkedTransport(transport, self.loop)
+        super().connection_made(self._corked)
+        self._start_head_clock()
 
     @override
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self._deaf:
             return
+        self._idle_due = math.inf
         after_body = self._awaited is Awaited.BODY
-        super().data_received(data if after_body else self._without_upgrade(data))
+        self._parse(data if after_body else self._without_upgrade(data))
         if self._held and self._awaited is Awaited.BODY:  # the blank line was cut in two, and this is no head's
             data, self._held = self._held, b""
-            super().data_received(data)
+            self._parse(data)
         # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
         # are not counted: how many of them are the head's is not known.
         if self._awaited is Awaited.HEAD and not after_body:
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-                self._refuse(_HEADERS_TOO_LARGE)
-        cycle: RequestResponseCycle | None = self.cycle
-        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
-            self._start_head_timer()  # a blank line, or the body of what was refused: neither may go on for ever
+            if self._head_bytes > MAX_HEADER_BYTES:
+                self.refuse(_HEADERS_TOO_LARGE)
+        if not self.transport.is_closing():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """All bytes of a read have been parsed."""
+        cycle = self.cycle
+        # Neither a head, nor blank lines, nor the body of what was refused may go on for ever.
+        if self._awaited is Awaited.HEAD or cycle is None or cycle.response_complete:
+            self._start_head_clock()
+        if cycle is not None and not cycle.body.complete and cycle.body.size > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        if self._unbegun is not None:
+            self._begin(self._unbegun)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.refuse(_BAD_REQUEST)
+        except httptools.HttpParserUpgrade:
+            pass  # it has been refused, or will be the connection's last request
 
     def _without_upgrade(self, data: bytes) -> bytes:
         """The bytes of a head with the Upgrade header renamed, wherever packets cut it; some may be held back.
@@ -83,6 +139,10 @@ class HttpProtocol(HttpToolsProtocol):
         Clients such as the JDK's offer HTTP/2 with every first request. A server may ignore that, but the parser would
         take the body for the other protocol.
         """
+        if not self._held and not self._line_start:
+            end_of_head = data.find(b"\r\n\r\n")
+            if end_of_head >= 0 and _UPGRADE.search(data, 0, end_of_head + 4) is None:
+                return data  # nearly every head: whole, and without that header
         data, self._held = self._held + data, b""
         head, end, rest = (b"\n" * self._line_start + data).partition(b"\r\n\r\n")
         half = None if end else _HALF_AN_UPGRADE.search(head)
@@ -96,48 +156,107 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         self._awaited = Awaited.HEAD
-        self._start_head_timer()
         super().on_message_begin()
         # Not part of ASGI: spares the application a task that waits for the client to leave.
-        cast("dict[str, object]", self.scope)["connection"] = self._connection
+        cast("Scope", self.scope)["connection"] = self._connection
 
     @override
     def on_headers_complete(self) -> None:
         self._awaited = Awaited.BODY
+        self._corked.peer_sends = True
         self._end_head()
         self._line_start = False
-        if self.parser.should_upgrade():  # what follows is no HTTP to the parser, and must not become a request to it
+        parser = self.parser
+        method = parser.get_method()
+        if parser.should_upgrade():  # what follows is no HTTP to the parser, and must not become a request to it
             self._deaf = True
-            if self.parser.get_method() != b"CONNECT":
-                self._refuse(_BAD_REQUEST)
+            if method != b"CONNECT":
+                self.refuse(_BAD_REQUEST)
                 return
-        super().on_headers_complete()
-        if self._deaf:
-            self.cycle.keep_alive = False
-        if self.draining():
-            self.cycle.keep_alive = False
+        scope = cast("Scope", self.scope)
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = method.decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["query_string"] = url.query or b""
+        before = self.cycle
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self._deaf and not self.draining()
+        body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
+        self.cycle = Cycle(scope, body, self, keep_alive=keep_alive)
+        if before is None or before.response_complete:
+            self._unbegun = self.cycle
+        else:
+            self.flow.pause_reading()
+            self._waiting.append(self.cycle)
 
     @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        super()._start_asgi_task(cycle, _without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
+    def on_body(self, body: bytes) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.body.feed(body)
 
     @override
     def on_message_complete(self) -> None:
         self._awaited = Awaited.REQUEST
-        if self.transport.is_closing():
+        self._corked.peer_sends = False
+        if self.transport.is_closing() or self.cycle is None:
             return
-        super().on_message_complete()
+        self.cycle.body.end()
         # A body that came faster than it was read has stopped the reading, and nobody asks for more of it. But without
         # reading nobody learns that the client leaves.
-        if not self.pipeline:
+        if not self._waiting:
             self.flow.resume_reading()
+
+    def _begin(self, cycle: Cycle) -> None:
+        """Run the application at once, up to where it first waits; many a request is answered by then."""
+        self._unbegun, self._answered = None, cycle
+        task = asyncio.Task(cycle.run(self._app), loop=self.loop, eager_start=True)
+        if not task.done():
+            self._keep(task)
+
+    def _write_at_once(self, data: bytes) -> bool:
+        return self._answered is not None and self._answered.write_at_once(data)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    @override
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._waiting:
+            # Not at once: behind a thousand small requests others would wait, and each would run inside of the last.
+            self._answered = self._waiting.popleft()
+            self._keep(self.loop.create_task(self._answered.run(self._app)))
+        else:
+            self._idle_due = self.loop.time() + self.timeout_keep_alive
+            self._timer.run_by(self._idle_due)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_head()
-        self.resume_writing()
-        super().connection_lost(exc)
+        self.connections.discard(self)
+        self._timer.cancel()
+        for cycle in (self._answered, self.cycle):
+            if cycle is not None:
+                cycle.disconnect()
+        self.flow.resume_writing()
         self._connection.lose()
+        # These refer back to this, and would wait for the collector.
+        self.cycle = self._answered = None
+        self._waiting.clear()
+        self.parser = None  # type: ignore[assignment] # as uvicorn has it
+
+    @override
+    def shutdown(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     @override
     def pause_writing(self) -> None:
@@ -147,69 +266,54 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
+        self._stall_due = math.inf
 
-    def _watch_reader(self, waiting: int) -> None:
-        self._write_timer = self.loop.call_later(self.stalled_s, self._look_at_reader, waiting)
+    def _watch_reader(self, unread: int) -> None:
+        self._unread = unread
+        self._stall_due = self.loop.time() + self.stalled_s
+        self._timer.run_by(self._stall_due)
 
-    def _look_at_reader(self, before: int) -> None:
-        """Give up a client that has taken nothing since: it holds memory, and a place among the requests."""
-        waiting = self.transport.get_write_buffer_size()
-        if waiting < before:
-            self._watch_reader(waiting)
-        else:
-            self.transport.abort()
-
-    def _start_head_timer(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
+    def _start_head_clock(self) -> None:
+        if self._head_due == math.inf:
+            self._head_due = self.loop.time() + self.header_timeout_s
+            self._timer.run_by(self._head_due)
 
     def _end_head(self) -> None:
         self._head_bytes = 0
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        self._head_due = math.inf
 
-    @override
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(_BAD_REQUEST)
+    def _check_deadlines(self) -> float:
+        """Do what is due; the next time that something may be."""
+        now = self.loop.time()
+        if now >= min(self._head_due, self._idle_due):
+            self._head_due = self._idle_due = math.inf
+            self.transport.close()
+        if now >= self._stall_due:
+            # A client that has taken nothing since is given up: it holds memory, and a place among the requests.
+            before, self._unread = self._unread, self.transport.get_write_buffer_size()
+            if self._unread >= before:
+                self._stall_due = math.inf
+                self.transport.abort()
+            else:
+                self._stall_due = now + self.stalled_s
+        return min(self._head_due, self._idle_due, self._stall_due)
 
-    def _refuse(self, error: GatewayError) -> None:
-        """Answer and close; there is no request that the application could answer."""
+    def refuse(self, error: GatewayError, request_id: bytes | None = None) -> None:
+        """Answer in the application's place and close.
+
+        An answer that has begun is only cut: a second one would become part of it.
+        """
         self._end_head()
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and cycle.response_started and not cycle.response_complete:
-            self.transport.close()  # another answer is half written: a second one would become part of it
+        if self.transport.is_closing():
             return
-        body = openai_envelope(error)
-        head = (
-            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
-            b"connection: close\r\n" % (error.status, _REASONS[error.status], len(body), new_request_id())
-        )
-        self.transport.write(head + self.refusal_headers + b"\r\n" + body)
+        if self._answered is not None and self._answered.half_written():
+            self.transport.close()
+            return
+        body = OPENAI.render(error)
+        own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        own += self.reply_headers.cors.marks(None, own)
+        own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)
+        fields = [*own, (b"connection", b"close")]
+        head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
+        self.transport.write(head + b"\r\n" + body)
         self.transport.close()
-
-
-def _without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
-    """The application for a client of HTTP/1.0, which knows no chunks.
-
-    Where a reply has no length, the end of the connection is its end.
-    """
-
-    async def plain(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        sized = True
-
-        async def delimited(message: ASGISendEvent) -> None:
-            nonlocal sized
-            if message["type"] == "http.response.start":
-                sized = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
-                cycle.chunked_encoding = None if sized else False
-            elif message["type"] == "http.response.body" and not sized:
-                cycle.expected_content_length = len(message.get("body", b""))
-            await send(message)
-
-        await app(scope, receive, delimited)
-
-    return plain

@@ -14,10 +14,11 @@ from typing import override
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
 
-from ai_gateway.config.settings import Settings, SettingsError
-from ai_gateway.middleware.security_headers import REFUSAL_LINES
+from ai_gateway.app.application import Application
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import Settings
+from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.server.pid_file import pid_file, pid_path
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
@@ -36,9 +37,11 @@ _log = structlog.get_logger(__name__)
 class GatewayServer(uvicorn.Server):
     """Says when it is ready, tells readiness probes when it stops, and ends with exit code 0 on SIGTERM."""
 
-    def __init__(self, app: FastAPI, config: uvicorn.Config, announce: Callable[[int], None], place: Place) -> None:
+    def __init__(
+        self, application: Application, config: uvicorn.Config, announce: Callable[[int], None], place: Place
+    ) -> None:
         super().__init__(config)
-        self._app = app
+        self._application = application
         self._announce = announce
         self._place = place
         self._interrupted = False
@@ -60,7 +63,7 @@ class GatewayServer(uvicorn.Server):
         if terminal_is_gone():
             self.handle_exit(signal.SIGTERM, None)
             return
-        task = asyncio.get_running_loop().create_task(self._app.state.reload())
+        task = asyncio.get_running_loop().create_task(self._application.reload())
         self._reloads.add(task)
         task.add_done_callback(self._reloaded)
 
@@ -95,7 +98,7 @@ class GatewayServer(uvicorn.Server):
 
         Readiness says 503 already, so that balancers send new work elsewhere before it would be refused here.
         """
-        settings: Settings = self._app.state.settings
+        settings = self._application.settings
         now = asyncio.get_running_loop().time
         began = now()
         until = began + min(settings.drain_delay_s, settings.grace_period_s / 2)
@@ -106,7 +109,7 @@ class GatewayServer(uvicorn.Server):
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._app.state.lifecycle.draining = True
+        self._application.lifecycle.draining = True
         # Only SIGQUIT or a second Ctrl-C ends it at once. One that a terminal sends to every process of a group may
         # come after the SIGTERM that the supervisor makes of its own.
         self.force_exit |= sig == signal.SIGQUIT or (self._interrupted and sig == signal.SIGINT)
@@ -165,45 +168,30 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None]) -> None:
+def run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
-    settings: Settings = app.state.settings
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
     with pid_file(pid_path(sock.getsockname()[1])):
-        _run(app, sock, announce, settings)
+        _run(application, sock, announce)
 
 
-def _run(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], settings: Settings) -> None:
-    if settings.workers == 1:
-        _work(app, sock, announce, Place(first=True))
+def _run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
+    workers, grace_s = application.settings.workers, application.settings.grace_period_s
+    if workers == 1:
+        _serve(application, sock, announce, Place(first=True))
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    supervisor = Supervisor(
-        settings.workers, lambda place: _work(app, sock, announce, place), sock, settings.grace_period_s
-    )
+    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place), sock, grace_s)
     if code := supervisor.run():
         sys.exit(code)
 
 
-def _work(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], place: Place) -> None:
-    settings: Settings = app.state.settings
-    lifecycle = app.state.lifecycle
+def _serve(application: Application, sock: socket.socket, announce: Callable[[int], None], place: Place) -> None:
     _allow_many_connections()
-
-    class Protocol(HttpProtocol):
-        header_timeout_s = settings.body_timeout_s
-        stalled_s = settings.stream_idle_timeout_s
-
-        @override
-        def draining(self) -> bool:
-            return bool(lifecycle.draining)
-
-        refusal_headers = REFUSAL_LINES if settings.enable_security_headers else b""
-
     config = uvicorn.Config(
-        app,
-        http=Protocol,
+        application.asgi,
+        http=_protocol(application),
         loop="auto",
         ws="none",
         lifespan="on",
@@ -212,7 +200,27 @@ def _work(app: FastAPI, sock: socket.socket, announce: Callable[[int], None], pl
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=settings.grace_period_s,
+        timeout_graceful_shutdown=application.settings.grace_period_s,
         backlog=_BACKLOG,
     )
-    GatewayServer(app, config, announce, place).run(sockets=[sock])
+    GatewayServer(application, config, announce, place).run(sockets=[sock])
+
+
+def _protocol(application: Application) -> type[HttpProtocol]:
+    """The protocol with what settings and the state of the application decide about it."""
+    settings = application.settings
+
+    class Protocol(HttpProtocol):
+        header_timeout_s = settings.body_timeout_s
+        reply_headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
+
+        @property
+        @override
+        def stalled_s(self) -> float:
+            return application.settings.stream_idle_timeout_s
+
+        @override
+        def draining(self) -> bool:
+            return application.lifecycle.draining
+
+    return Protocol

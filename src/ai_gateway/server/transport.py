@@ -1,7 +1,6 @@
-"""A transport that sends what one turn of the event loop wrote in one go, and that ends as politely as it can."""
+"""A transport that collects small writes like TCP_CORK, and that ends as politely as it can."""
 
 import asyncio
-from collections.abc import Callable
 from typing import override
 
 # Beyond this, waiting would only fill memory; and a slow reader must be felt.
@@ -11,23 +10,23 @@ _LINGER_S = 1.0
 
 
 class CorkedTransport(asyncio.Transport):
-    """Wraps a transport. A reply's head and body, or events that arrived together, cost one system call, not several.
+    """Wraps a transport, and makes one system call of the writes that follow each other in a turn of the event loop.
 
-    Nothing waits for later data: what was written is sent before the event loop does anything else.
+    The first one of a turn leaves at once: a stream's first event does not wait for its second, nor for the other
+    connections that are ready. The others are collected and leave at the end of the turn.
 
-    Closing a socket with unread data resets the connection, and the client may lose the answer over it. So while it is
-    `sending`, only our side is closed at first; whoever gets the data has to drop it.
+    Closing a socket with unread data resets the connection, and the client may lose the answer over it (RFC 9112,
+    section 9.6). So while the `peer_sends`, only our side is closed at first; whoever gets the data has to drop it.
     """
 
-    def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, sending: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
+        self.peer_sends = False
         self._inner = transport
-        self._sending = sending
         self._lingers = False
         transport.set_write_buffer_limits(high=_FLUSH_AT)
         self._loop = loop
+        self._corked = False
         self._parts: list[bytes | bytearray | memoryview] = []
         self._size = 0
 
@@ -35,15 +34,32 @@ class CorkedTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.is_closing():  # nobody would get it
             return
-        if not self._parts:
-            self._loop.call_soon(self.flush)
+        if not self._corked:
+            self._corked = True
+            self._loop.call_soon(self._uncork)
+            self._inner.write(data)
+            return
         self._parts.append(data)
         self._size += len(data)
         if self._size >= _FLUSH_AT:
             self.flush()
 
+    def write_last(self, data: bytes) -> None:
+        """Write the end of a reply. Nothing follows that it could leave with, so it leaves now."""
+        if self.is_closing():
+            return
+        if self._parts:
+            self._parts.append(data)
+            self.flush()
+        else:
+            self._inner.write(data)
+
+    def _uncork(self) -> None:
+        self._corked = False
+        self.flush()
+
     def flush(self) -> None:
-        """Hand over what was written; a connection that is lost has no use for it."""
+        """Hand over what was collected; a connection that is lost has no use for it."""
         parts, self._parts, self._size = self._parts, [], 0
         if parts and not self._inner.is_closing():
             self._inner.write(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -51,7 +67,7 @@ class CorkedTransport(asyncio.Transport):
     @override
     def close(self) -> None:
         self.flush()
-        if self._lingers or self._inner.is_closing() or not self._sending():
+        if self._lingers or self._inner.is_closing() or not self.peer_sends:
             self._inner.close()
             return
         self._lingers = True

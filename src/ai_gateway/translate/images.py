@@ -1,4 +1,4 @@
-"""Images in requests: what a `data:` URL holds."""
+"""Images in requests: reading and writing `data:` URLs (RFC 2397), and media types by file signature."""
 
 import base64
 import re
@@ -9,14 +9,14 @@ _DATA_URL = re.compile(r"data:(?P<media>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*;b
 
 @dataclass(frozen=True, slots=True)
 class InlineImage:
-    """An image that travels in the request: `data` is base64, checked."""
+    """An image inside the request: `data` is valid base64."""
 
     media_type: str
     data: str
 
 
 def inline_image(url: str) -> InlineImage | None:
-    """The image that a `data:` URL holds; None for every other URL. Raises ValueError if it holds no base64."""
+    """The content of a `data:` URL; None for every other URL. Raises ValueError if it is not base64."""
     if url[:5].lower() != "data:":
         return None
     match = _DATA_URL.fullmatch(url)
@@ -25,7 +25,7 @@ def inline_image(url: str) -> InlineImage | None:
     data = re.sub(r"\s+", "", match["data"])
     try:
         base64.b64decode(data, validate=True)
-    except ValueError as error:  # not the alphabet, or not its length
+    except ValueError as error:  # a wrong character or a wrong length
         raise ValueError("not base64") from error
     return InlineImage((match["media"] or "application/octet-stream").lower(), data)
 
@@ -42,7 +42,7 @@ _BOXES = {b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", b
 
 
 def data_url(image: str) -> str:
-    """The `data:` URL of an image that is bare base64; one that is a URL already stays as it is. Lines are joined."""
+    """The `data:` URL of an image in base64; a URL stays as it is. Line breaks are removed."""
     image = image.replace("\r", "").replace("\n", "")
     if image[:5].lower() == "data:":
         return image
@@ -50,7 +50,7 @@ def data_url(image: str) -> str:
 
 
 def media_type(start: bytes) -> str:
-    """What the first bytes of a file say it is; octets in general if they say nothing we know."""
+    """The media type by the first bytes of a file; `application/octet-stream` for an unknown signature."""
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"
     if start[4:8] == b"ftyp":

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import Settings
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.observability.metrics import Event, counted as counts
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ TEXT = {"stream": False, "prompt": "Hi"}
 
 async def lost(path: str, body: dict[str, Any]) -> tuple[list[str], dict[str, int]]:
     """The names in the header, and what was counted for the provider meanwhile."""
-    app = get_app(Settings(log_level="error"))
+    app = build(read_configuration(log_level="error")).asgi
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://g") as http:
         before = counts(Event.DROPPED)

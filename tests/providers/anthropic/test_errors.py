@@ -83,6 +83,13 @@ def test_an_empty_account_is_not_worth_another_try() -> None:
     assert "no credit" in error.message
 
 
+@pytest.mark.parametrize(("status", "hint", "again"), [(402, "true", True), (401, "true", True), (529, "false", False)])
+def test_the_apis_own_hint_of_another_try_counts_and_comes_through(status: int, hint: str, again: bool) -> None:
+    error = reply_error("anthropic", status, {"x-should-retry": hint}, to_json(told("any")), KEY)
+    assert (RetryPolicy().pause(1, error, left=60.0, chance=0.5) is not None) is again
+    assert error.headers == {"x-should-retry": hint}
+
+
 @pytest.mark.parametrize(
     ("message", "param"),
     [

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.anthropic_types import request_fault
 from tests.support.behaviours import CALLS, TEXT, THOUGHT
+from tests.support.client import client_of
 from tests.support.fake_anthropic import MODELS, SIGNATURE, behave
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
@@ -59,7 +60,7 @@ def live(fake: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 
 @pytest.fixture(scope="module")
 def client(live: LiveGateway) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=live.base_url, timeout=15, trust_env=False) as found:
+    with client_of(live) as found:
         yield found
 
 

@@ -9,12 +9,14 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from ai_gateway.app.build import get_app
-from ai_gateway.config.settings import ProviderSettings, SettingsError, load
-from ai_gateway.providers.config.upstreams import ConfiguredUpstream, configured_upstreams
-from ai_gateway.providers.parameters import DROPPED_HEADER
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import ProviderSettings, Settings
+from ai_gateway.contract.call import DROPPED_HEADER
+from ai_gateway.providers.config.upstreams import configured_upstreams
 from tests.support.behaviours import behave
-from tests.support.gateway import run_cli
+from tests.support.command import run_command
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 pytestmark = pytest.mark.anyio
@@ -39,10 +41,10 @@ def upstream() -> Iterator[Upstream]:
 async def client(table: str, upstream: Upstream, where: Path) -> AsyncIterator[httpx2.AsyncClient]:
     text = f'[providers.lab]\nbase_url = "{upstream.url}"\n{table}\n'
     (where / "gateway.toml").write_text(text, encoding="utf-8")
-    app = get_app(load())
-    transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
+    asgi = build(read_configuration()).asgi
+    transport = httpx2.ASGITransport(asgi, client=("127.0.0.1", 1))
     async with (
-        app.router.lifespan_context(app),
+        asgi.router.lifespan_context(asgi),
         httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:9000/lab/v1/") as http,
     ):
         yield http
@@ -83,19 +85,20 @@ async def test_quirks_of_the_table_are_honoured_and_add_to_those_of_its_wire(ups
     assert not [seen for seen in upstream.requests if seen.model in {"good#own-n", "good#own-t"}]
 
 
-@pytest.mark.parametrize(("told", "status"), [("true", 200), ("false", 400)])
+@pytest.mark.parametrize(("allowed", "status"), [("true", 200), ("false", 400)])
 async def test_the_table_decides_about_tokens_over_its_wire(
-    upstream: Upstream, where: Path, told: str, status: int
+    upstream: Upstream, where: Path, allowed: str, status: int
 ) -> None:
-    wire = "mistral" if told == "true" else "openai"
-    async with client(f'wire = "{wire}"\ntoken_arrays = {told}', upstream, where) as http:
+    wire = "mistral" if allowed == "true" else "openai"
+    async with client(f'wire = "{wire}"\ntoken_arrays = {allowed}', upstream, where) as http:
         assert (await http.post("embeddings", json={"model": "m", "input": [[1, 2]]})).status_code == status
 
 
 def test_headers_of_a_wire_can_be_changed_by_the_table() -> None:
     table = ProviderSettings(base_url="https://h/v1", wire="openrouter", headers={"X-Title": SecretStr("Lab")})
-    (found,) = configured_upstreams({"lab": table}, {"OPENROUTER_HTTP_REFERER": "https://lab.example.com"})
-    assert {name: value.get_secret_value() for name, value in found.headers.items()} == {
+    env = {"OPENROUTER_HTTP_REFERER": "https://lab.example.com"}
+    (upstream,) = configured_upstreams(Settings(providers={"lab": table}), env)
+    assert {name: value.get_secret_value() for name, value in upstream.headers.items()} == {
         "x-title": "Lab",
         "http-referer": "https://lab.example.com",
     }
@@ -103,9 +106,9 @@ def test_headers_of_a_wire_can_be_changed_by_the_table() -> None:
 
 def test_values_of_headers_are_masked() -> None:
     table = ProviderSettings(base_url="https://h/v1", headers={"X-Tenant": SecretStr(SECRET)})
-    (found,) = configured_upstreams({"lab": table}, {})
-    assert isinstance(found, ConfiguredUpstream)
-    assert SECRET not in repr(table) + repr(found)
+    (upstream,) = configured_upstreams(Settings(providers={"lab": table}), {})
+    assert upstream.headers["x-tenant"].get_secret_value() == SECRET
+    assert SECRET not in repr(table) + repr(upstream)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +130,9 @@ def test_values_of_headers_are_masked() -> None:
     ],
 )
 def test_what_a_table_cannot_say_stops_the_start(table: dict[str, Any], complaint: str) -> None:
-    settings = ProviderSettings(base_url="https://h/v1", **table)
+    settings = Settings(providers={"lab": ProviderSettings(base_url="https://h/v1", **table)})
     with pytest.raises(SettingsError, match=complaint) as caught:
-        configured_upstreams({"lab": settings}, {})
+        configured_upstreams(settings, {})
     assert all("lab" in problem for problem in caught.value.problems)
     assert SECRET not in str(caught.value)
 
@@ -145,9 +148,9 @@ def test_what_is_said_of_openais_wire_is_refused_on_another(tmp_path: Path) -> N
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: other-wire\nVersion: 1.0\n", encoding="utf-8")
     (facts / "entry_points.txt").write_text("[ai_gateway.providers]\nother = other_wire:ROW\n", encoding="utf-8")
     config = tmp_path / "own.toml"
-    for said in ('headers = { a = "b" }', 'dropped = ["user"]', "token_arrays = true"):
-        table = f'[providers.lab]\nbase_url = "https://h/v1"\nwire = "other"\n{said}\n'
+    for line in ('headers = { a = "b" }', 'dropped = ["user"]', "token_arrays = true"):
+        table = f'[providers.lab]\nbase_url = "https://h/v1"\nwire = "other"\n{line}\n'
         config.write_text(table, encoding="utf-8")
-        done = run_cli("serve", PYTHONPATH=str(tmp_path), GATEWAY_CONFIG=str(config), SERVICE_PORT="0")
+        done = run_command("serve", PYTHONPATH=str(tmp_path), GATEWAY_CONFIG=str(config), SERVICE_PORT="0")
         assert done.returncode == 2
         assert "providers.lab: headers, renamed, dropped, refused and token_arrays are for OpenAI's wire" in done.stderr

@@ -8,24 +8,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
-from tests.support.behaviours import TEXT, behave
-from tests.support.gateway import LiveGateway, run_cli, running_gateway
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.behaviours import TEXT
+from tests.support.client import get, post
+from tests.support.command import run_command
+from tests.support.gateway import LiveGateway, SharedGateways, running_gateway
+from tests.support.upstream import Upstream
+from tests.support.uv import find_uv
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "provider-plugin"
 KEY = "sk-plugin-canary-91ab"
 ROW = 'from ai_gateway.providers.upstream import ProviderRow\nROW = ProviderRow("lab", "{url}", "LAB_KEY"{more})\n'
-
-
-def uv() -> str:
-    found = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".uv" / "bin"))
-    assert found, "uv is missing: run make install"
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +30,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("plugin")
     source = shutil.copytree(EXAMPLE, place / "source")  # a build must not leave anything in the repository
     options = ["--offline", "--no-cache", "--no-deps", "--no-build-isolation", "--no-config"]
-    command = [uv(), "pip", "install", "--quiet", *options, "--python", sys.executable]
-    subprocess.run([*command, "--target", place / "site", source], check=True, timeout=60)
+    command = [find_uv(), "pip", "install", "--quiet", *options, "--python", sys.executable]
+    subprocess.run([*command, "--target", place / "site", source], check=True, timeout=180)
     return place / "site"
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +72,7 @@ def test_a_class_from_a_package_answers_whole_and_streamed(live: LiveGateway) ->
 
 
 def test_a_stream_from_a_package_is_held_to_the_contract(live: LiveGateway) -> None:
-    reply = httpx2.post(f"{live.base_url}/parrot/v1/chat/completions", json=chat("polly", stream=True))
+    reply = post(live, "/parrot/v1/chat/completions", chat("polly", stream=True))
     assert reply.headers["content-type"].startswith("text/event-stream")
     assert reply.text.endswith("data: [DONE]\n\n")
     first = json.loads(reply.text.split("\n\n")[0].removeprefix("data: "))
@@ -90,7 +80,7 @@ def test_a_stream_from_a_package_is_held_to_the_contract(live: LiveGateway) -> N
 
 
 def test_a_row_from_a_package_has_its_quirks_and_its_key(live: LiveGateway, upstream: Upstream) -> None:
-    reply = httpx2.post(f"{live.base_url}/v1/chat/completions", json=chat("acme/good#row", max_completion_tokens=3))
+    reply = post(live, "/v1/chat/completions", chat("acme/good#row", max_completion_tokens=3))
     assert reply.json()["choices"][0]["message"]["content"] == TEXT
     seen = upstream.last("good#row")
     assert seen.json == chat("good#row", max_tokens=3)
@@ -99,29 +89,26 @@ def test_a_row_from_a_package_has_its_quirks_and_its_key(live: LiveGateway, upst
 
 
 def test_models_of_packages_are_listed_and_retrieved(live: LiveGateway) -> None:
-    listed = [model["id"] for model in httpx2.get(f"{live.base_url}/v1/models").json()["data"]]
+    listed = [model["id"] for model in get(live, "/v1/models").json()["data"]]
     assert {"parrot/polly", "acme/plain-model"} <= set(listed)
-    assert httpx2.get(f"{live.base_url}/v1/models/parrot/polly").json()["owned_by"] == "parrot"
+    assert get(live, "/v1/models/parrot/polly").json()["owned_by"] == "parrot"
 
 
 def test_what_a_package_lacks_is_a_clear_400_and_what_it_drops_is_named(live: LiveGateway) -> None:
-    lacking = httpx2.post(f"{live.base_url}/parrot/v1/embeddings", json={"model": "polly", "input": "x"})
+    lacking = post(live, "/parrot/v1/embeddings", {"model": "polly", "input": "x"})
     assert (lacking.status_code, lacking.json()["error"]["code"]) == (400, "unsupported_operation")
-    reply = httpx2.post(f"{live.base_url}/parrot/v1/chat/completions", json=chat("polly", temperature=1, own=2))
+    reply = post(live, "/parrot/v1/chat/completions", chat("polly", temperature=1, own=2))
     assert (reply.status_code, reply.headers["x-gateway-dropped-params"]) == (200, "own,temperature")
 
 
 def test_the_ledger_the_contract_and_the_banner_know_the_providers_of_packages(live: LiveGateway) -> None:
-    ledger = {
-        each["provider"]: each["operations"]
-        for each in httpx2.get(f"{live.base_url}/v1/parameters").json()["providers"]
-    }
+    ledger = {each["provider"]: each["operations"] for each in get(live, "/v1/parameters").json()["providers"]}
     chat_of = {
         name: next(op for op in ops if op["operation"] == "createChatCompletion") for name, ops in ledger.items()
     }
     assert "temperature" in chat_of["parrot"]["dropped"]
     assert "max_completion_tokens" in chat_of["acme"]["mapped"]
-    paths = httpx2.get(f"{live.base_url}/openapi.json").json()["paths"]
+    paths = get(live, "/openapi.json").json()["paths"]
     (provider,) = [
         parameter
         for parameter in paths["/{provider}/v1/models"]["get"].get("parameters", [])
@@ -142,14 +129,17 @@ def test_the_core_knows_nothing_of_the_example() -> None:
 # -- installed and not configured --
 
 
-def test_a_package_that_is_not_configured_changes_nothing_but_the_hint(tmp_path: Path) -> None:
+def test_a_package_that_is_not_configured_changes_nothing_but_the_hint(
+    gateway_for: SharedGateways, tmp_path: Path
+) -> None:
     site = made(tmp_path, ROW.format(url="https://lab.example.com/v1", more=', adapter="missing_module:Never"'))
-    with running_gateway() as plain, running_gateway(PYTHONPATH=site) as other:
+    plain = gateway_for(ALLOWED_API_KEYS="")
+    with running_gateway(PYTHONPATH=site) as other:
         for path in ("/v1/models", "/v1/parameters", "/openapi.json", "/"):
-            assert httpx2.get(other.base_url + path).json() == httpx2.get(plain.base_url + path).json(), path
-        answers = [httpx2.post(f"{live.base_url}/v1/chat/completions", json=chat("m")) for live in (plain, other)]
+            assert get(other, path).json() == get(plain, path).json(), path
+        answers = [post(live, "/v1/chat/completions", chat("m")) for live in (plain, other)]
         assert answers[0].json()["choices"] == answers[1].json()["choices"]
-        told = httpx2.get(f"{other.base_url}/lab/v1/models").json()["error"]
+        told = get(other, "/lab/v1/models").json()["error"]
     assert told["code"] == "provider_not_found"
     assert "Provider 'lab' is not configured: set LAB_KEY." in told["message"]
 
@@ -163,9 +153,7 @@ def test_a_table_can_have_the_wire_of_a_package(tmp_path: Path, upstream: Upstre
     config = tmp_path / "gateway.toml"
     config.write_text(f'[providers.mine]\nbase_url = "{upstream.url}"\nwire = "lab"\n', encoding="utf-8")
     with running_gateway(PYTHONPATH=site, GATEWAY_CONFIG=str(config)) as live:
-        assert (
-            httpx2.post(f"{live.base_url}/mine/v1/chat/completions", json=chat("good#luck", seed=4)).status_code == 200
-        )
+        assert post(live, "/mine/v1/chat/completions", chat("good#luck", seed=4)).status_code == 200
     assert upstream.last("good#luck").json == chat("good#luck", luck=4)
 
 
@@ -187,7 +175,7 @@ BROKEN = {
 
 def refused(site: str, **env: str) -> str:
     """The one line with which the start is refused."""
-    done = run_cli("serve", PYTHONPATH=site, SERVICE_PORT="0", **env)
+    done = run_command("serve", PYTHONPATH=site, SERVICE_PORT="0", **env)
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("ai-gateway: ")

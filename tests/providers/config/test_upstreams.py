@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from ai_gateway.config.settings import ProviderSettings, SettingsError
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import ProviderSettings, Settings
 from ai_gateway.providers.catalog import ROWS
-from ai_gateway.providers.config.upstreams import ConfiguredUpstream, configured_upstreams
+from ai_gateway.providers.config.upstreams import configured_upstreams
+from ai_gateway.providers.upstream import Upstream
 
 
-def configured(env: dict[str, str], **providers: ProviderSettings) -> dict[str, ConfiguredUpstream]:
-    return {upstream.name: upstream for upstream in configured_upstreams(providers, env)}
+def configured(env: dict[str, str], **providers: ProviderSettings) -> dict[str, Upstream]:
+    return {upstream.name: upstream for upstream in configured_upstreams(Settings(providers=providers), env)}
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.needs_key], ids=lambda row: row.name)
@@ -24,7 +26,8 @@ def test_a_key_configures_its_row_at_its_own_address(row: Any) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.needs_key], ids=lambda row: row.name)
 def test_a_local_server_is_configured_by_its_address_alone(row: Any) -> None:
     (upstream,) = configured({row.base_url_env: "http://127.0.0.1:5/v1"}).values()
-    assert upstream == ConfiguredUpstream(row.name, "http://127.0.0.1:5/v1", None, row)
+    assert (upstream.name, upstream.base_url) == (row.name, "http://127.0.0.1:5/v1")
+    assert (upstream.api_key, upstream.row) == (None, row)
 
 
 def test_another_address_needs_the_key_too() -> None:
@@ -37,22 +40,17 @@ def test_another_address_needs_the_key_too() -> None:
     [("https://api.openai.com/v1", True), ("https://api.openai.com/v1/", True), ("http://127.0.0.1:5/v1", False)],
 )
 def test_what_only_openai_itself_has_is_asked_of_no_other_server(address: str, *, newer: bool) -> None:
-    found = configured({"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "k"})
-    assert found["openai"].row.quirks.newer_limit is newer
-
-
-def test_the_old_name_of_the_address_is_an_alias() -> None:
-    found = configured({"OPENAI_API_BASE_URL": "http://127.0.0.1:5/v1", "OPENAI_API_KEY": "k"})
-    assert found["openai"].base_url == "http://127.0.0.1:5/v1"
+    upstreams = configured({"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "k"})
+    assert upstreams["openai"].row.quirks.max_completion_tokens_only is newer
 
 
 def test_a_provider_of_ones_own_comes_from_the_environment_or_the_file() -> None:
-    found = configured(
+    upstreams = configured(
         {"PROVIDER_MINE_BASE_URL": "http://127.0.0.1:5/v1", "PROVIDER_MINE_API_KEY": "k", "THEIR_KEY": "t"},
         theirs=ProviderSettings(base_url="https://example.org/v1", api_key_env="THEIR_KEY"),
     )
-    assert found["mine"].api_key == SecretStr("k")
-    assert found["theirs"].api_key == SecretStr("t")
+    assert upstreams["mine"].api_key == SecretStr("k")
+    assert upstreams["theirs"].api_key == SecretStr("t")
 
 
 @pytest.mark.parametrize(
@@ -87,14 +85,15 @@ def test_all_problems_are_told_at_once() -> None:
 
 def test_a_table_without_an_address_adds_to_what_a_known_providers_variables_say() -> None:
     table = ProviderSettings(request_timeout_s=7, conformance="enforce", dropped=["user"])
-    found = configured({"GROQ_API_KEY": "k", "GROQ_BASE_URL": "http://127.0.0.1:5/v1"}, groq=table)["groq"]
-    assert (found.base_url, found.api_key, found.table) == ("http://127.0.0.1:5/v1", SecretStr("k"), table)
-    assert "user" in found.row.quirks.dropped
+    upstream = configured({"GROQ_API_KEY": "k", "GROQ_BASE_URL": "http://127.0.0.1:5/v1"}, groq=table)["groq"]
+    assert (upstream.base_url, upstream.api_key) == ("http://127.0.0.1:5/v1", SecretStr("k"))
+    assert (upstream.timeouts.request, upstream.conformance) == (7, "enforce")
+    assert "user" in upstream.row.quirks.dropped
 
 
 def test_a_table_may_bring_the_key_of_a_known_provider() -> None:
-    found = configured({"TEAM": "k"}, openai=ProviderSettings(api_key_env="TEAM"))["openai"]
-    assert (found.base_url, found.api_key) == ("https://api.openai.com/v1", SecretStr("k"))
+    upstream = configured({"TEAM": "k"}, openai=ProviderSettings(api_key_env="TEAM"))["openai"]
+    assert (upstream.base_url, upstream.api_key) == ("https://api.openai.com/v1", SecretStr("k"))
 
 
 def test_a_known_local_server_is_configured_by_a_table_alone() -> None:

@@ -4,13 +4,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.providers.custom import CustomProvider
 from gateway_contract.openai import models
 
 type Json = dict[str, Any]
 
-CALL = Call(operation="test", request_id="req-1")
+CALL = Attempt(Call(operation="test", request_id="req-1"))
 HELLO = [{"role": "user", "content": "Hello, what is a gateway?"}]
 WEATHER: Json = {
     "type": "function",
@@ -35,8 +35,9 @@ NOTE: Json = {"type": "custom", "custom": {"name": "take_note"}}
 provider = CustomProvider()
 
 
-def exactly(reply: BaseModel) -> Json:
+def exactly(reply: object) -> Json:
     """The reply as the gateway would write it, valid for its model in strict mode and unchanged by it."""
+    assert isinstance(reply, BaseModel)
     dumped: Json = reply.model_dump(mode="json", by_alias=True, exclude_unset=True)
     again = type(reply).model_validate(dumped, strict=True)
     assert again.model_dump(mode="json", by_alias=True, exclude_unset=True) == dumped

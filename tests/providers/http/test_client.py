@@ -116,6 +116,7 @@ CALLS: dict[str, tuple[bytes, Callable[[Transport], Coroutine[None, None, None]]
 CASES = [("uvloop", name) for name in CALLS] + [("asyncio", name) for name in ("whole", "streamed", "drained")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loop", "name"), CASES)
 def test_calls_leave_nothing_to_the_collector(loop: str, name: str) -> None:
     reply, call = CALLS[name]

@@ -33,7 +33,7 @@ from ai_gateway.providers.http.errors import (
     read_complaint,
 )
 from ai_gateway.providers.http.http1 import BrokenReply, Disconnected
-from ai_gateway.resilience.attempts import is_outage
+from ai_gateway.resilience.retry import RetryPolicy
 
 SECRET = "sk-gateway-secret"
 REQUEST = aiohttp.RequestInfo(
@@ -127,7 +127,7 @@ def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int
 )
 def test_what_is_the_callers_to_mend_is_no_outage_in_a_stream_either(said: dict[str, object]) -> None:
     error = from_event("up", {"error": {"message": "too long", **said}}, SECRET)
-    assert not is_outage(error)
+    assert not error.outage
     assert error.message.endswith("too long")
 
 
@@ -170,6 +170,40 @@ def test_a_refusal_that_is_the_operators_to_mend_is_not_to_be_tried_again() -> N
     error = from_reply("up", 402, {}, b'{"error":{"message":"Insufficient balance"}}', SECRET)
     assert error.headers == {"x-should-retry": "false"}
     assert "Insufficient balance" in error.message
+    assert (error.retry, error.retry_hint) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint", "retry", "headers"),
+    [
+        (500, None, True, {}),
+        (500, "false", False, {"x-should-retry": "false"}),
+        (500, "maybe", True, {"x-should-retry": "maybe"}),
+        (501, None, False, {}),
+        (501, "true", True, {"x-should-retry": "true"}),
+        (429, None, False, {}),
+        (429, "true", True, {"x-should-retry": "true"}),
+        (408, None, True, {}),
+        (408, "false", False, {"x-should-retry": "false"}),
+        (402, None, False, {"x-should-retry": "false"}),
+        (402, "true", False, {"x-should-retry": "false"}),
+        (401, "true", False, {}),
+        (302, "true", False, {}),
+    ],
+)
+def test_an_upstreams_own_hint_counts_and_comes_through_where_trying_again_can_help(
+    status: int, hint: str | None, retry: bool, headers: dict[str, str]
+) -> None:
+    error = from_reply("up", status, {"X-Should-Retry": hint} if hint else {}, b"", SECRET)
+    assert (RetryPolicy().pause(1, error, 60, 0.5) is not None) is retry
+    assert error.headers == headers
+
+
+def test_whether_to_try_again_is_not_read_from_the_header_that_clients_are_sent() -> None:
+    error = from_reply("up", 402, {}, b"", SECRET)
+    for told in ({}, {"x-should-retry": "true"}):
+        error.headers = told
+        assert RetryPolicy().pause(1, error, 60, 0.5) is None
 
 
 def test_the_gateways_key_never_comes_back_out() -> None:

@@ -3,7 +3,8 @@
 import pytest
 from ollama._client import _parse_host
 
-from ai_gateway.config.settings import SettingsError
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import Settings
 from ai_gateway.providers.config.upstreams import configured_upstreams
 from ai_gateway.providers.ollama.host import ollama_url
 
@@ -40,7 +41,7 @@ def test_a_servers_own_setting_leads_a_client_to_it(given: str, url: str) -> Non
 )
 def test_what_is_no_address_stops_the_start(given: str) -> None:
     with pytest.raises(SettingsError) as problem:
-        configured_upstreams({}, {"OLLAMA_HOST": given})
+        configured_upstreams(Settings(), {"OLLAMA_HOST": given})
     assert problem.value.problems == [
         p for p in problem.value.problems if p.startswith("provider 'ollama': the base URL must")
     ]
@@ -48,6 +49,6 @@ def test_what_is_no_address_stops_the_start(given: str) -> None:
 
 @pytest.mark.parametrize("env", [{"OLLAMA_HOST": "gpu"}, {"OLLAMA_API_KEY": "k"}])
 def test_the_host_or_the_key_configures_it(env: dict[str, str]) -> None:
-    (found,) = configured_upstreams({}, env)
+    (found,) = configured_upstreams(Settings(), env)
     assert found.base_url == ("http://gpu:11434" if "OLLAMA_HOST" in env else "http://127.0.0.1:11434")
     assert found.row.unknown_params == "drop"

@@ -3,30 +3,25 @@
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import pytest
 
+from ai_gateway.contract.call import DROPPED_HEADER
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.quirks import Quirks
-from ai_gateway.providers.parameters import DROPPED_HEADER
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
+from tests.support.application import running_application
 from tests.support.behaviours import TEXT, USAGE, behave
+from tests.support.client import BODIES, CHAT, EMBED, LEGACY, body_of, client_of
 from tests.support.fake_mistral import mistral_wire
-from tests.support.gateway import LiveGateway, running_gateway
+from tests.support.gateway import running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 SAME = [row for row in ROWS if row.adapter == OPENAI_COMPATIBLE]
-CHAT, LEGACY, EMBED = "chat/completions", "completions", "embeddings"
-BODIES: dict[str, dict[str, Any]] = {
-    CHAT: {"messages": [{"role": "user", "content": "hello"}]},
-    LEGACY: {"prompt": "hello"},
-    EMBED: {"input": "hello"},
-}
 
 
 @dataclass(frozen=True)
@@ -85,30 +80,17 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def live(upstream: Upstream) -> Iterator[LiveGateway]:
-    """Every known provider, each with a key, at the one upstream."""
+def client(upstream: Upstream) -> Iterator[httpx2.Client]:
+    """Of a gateway with every known provider, each with a key, at the one upstream."""
     env = {row.key_env: "sk-0123456789" for row in SAME} | {row.base_url_env: upstream.url for row in SAME}
     env["TOGETHER_BASE_URL"] = upstream.url.replace("/v1", "/bare/v1")
     env["OPENROUTER_HTTP_REFERER"] = "https://gateway.example.com"
-    with running_gateway(**env) as running:
-        yield running
-
-
-@contextmanager
-def other_client(**env: str) -> Iterator[httpx2.Client]:
-    """A client of a gateway that is set up otherwise."""
-    with running_gateway(**env) as live, httpx2.Client(base_url=live.base_url, timeout=15, trust_env=False) as http:
-        yield http
-
-
-@pytest.fixture(scope="module")
-def client(live: LiveGateway) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=live.base_url, timeout=15, trust_env=False) as http:
+    with running_gateway(**env) as live, client_of(live) as http:
         yield http
 
 
 def ask(client: httpx2.Client, provider: str, operation: str, model: str, **fields: Any) -> httpx2.Response:
-    return client.post(f"/{provider}/v1/{operation}", json={"model": model, **BODIES[operation], **fields})
+    return client.post(f"/{provider}/v1/{operation}", json=body_of(operation, model, **fields))
 
 
 @pytest.mark.parametrize(("at", "case"), [*enumerate(CASES)], ids=lambda value: getattr(value, "provider", value))
@@ -186,15 +168,15 @@ def test_a_bare_list_of_models_is_a_list_of_models(client: httpx2.Client) -> Non
     assert "together/a/b" in [model["id"] for model in client.get("/v1/models").json()["data"]]
 
 
-def test_a_list_in_its_object_is_taken_from_the_same_upstream_too(upstream: Upstream) -> None:
-    with other_client(TOGETHER_API_KEY="k", TOGETHER_BASE_URL=upstream.url) as http:
-        assert len(http.get("/together/v1/models").json()["data"]) == 2
+async def test_a_list_in_its_object_is_taken_from_the_same_upstream_too(upstream: Upstream) -> None:
+    async with running_application(TOGETHER_API_KEY="k", TOGETHER_BASE_URL=upstream.url) as http:
+        assert len((await http.get("/together/v1/models")).json()["data"]) == 2
 
 
-def test_an_array_is_no_list_of_models_where_no_row_says_so(upstream: Upstream) -> None:
+async def test_an_array_is_no_list_of_models_where_no_row_says_so(upstream: Upstream) -> None:
     url = upstream.url.replace("/v1", "/bare/v1")
-    with other_client(GROQ_API_KEY="k", GROQ_BASE_URL=url) as http:
-        reply = http.get("/groq/v1/models")
+    async with running_application(GROQ_API_KEY="k", GROQ_BASE_URL=url) as http:
+        reply = await http.get("/groq/v1/models")
     assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_invalid_response")
 
 
@@ -208,10 +190,11 @@ def test_openrouter_is_told_who_asks(client: httpx2.Client, upstream: Upstream) 
 
 
 @pytest.mark.parametrize(("told", "header"), [("My app", "My app"), ("none", None), ("NONE", None)])
-def test_the_operator_decides_what_openrouter_is_told(upstream: Upstream, told: str, header: str | None) -> None:
+async def test_the_operator_decides_what_openrouter_is_told(upstream: Upstream, told: str, header: str | None) -> None:
     env = {"OPENROUTER_API_KEY": "k", "OPENROUTER_BASE_URL": upstream.url, "OPENROUTER_X_TITLE": told}
-    with other_client(**env) as http:
-        assert ask(http, "openrouter", CHAT, f"good#told-{told}").json()["choices"][0]["message"]["content"] == TEXT
+    async with running_application(**env) as http:
+        reply = await http.post(f"/openrouter/v1/{CHAT}", json=body_of(CHAT, f"good#told-{told}"))
+    assert reply.json()["choices"][0]["message"]["content"] == TEXT
     seen = upstream.last(f"good#told-{told}")
     assert (seen.header("x-title"), seen.header("http-referer")) == (header, None)
 
@@ -276,14 +259,12 @@ def test_quirks_change_what_a_row_declares_and_nothing_else() -> None:
     assert Quirks().policies(SAME_WIRE) == SAME_WIRE
 
 
-def test_what_mistral_does_not_know_it_refuses_in_words_that_name_it() -> None:
-    with (
-        running_upstream(mistral_wire) as strict,
-        other_client(MISTRAL_API_KEY="k", MISTRAL_BASE_URL=strict.url) as http,
-    ):
-        reply = ask(http, "mistral", CHAT, "good", logprobs=True)
-        common = {"store": False, "user": "u", "seed": 1, "max_completion_tokens": 5, "logprobs": False, "n": 1}
-        fine = ask(http, "mistral", CHAT, "good", **common)
+async def test_what_mistral_does_not_know_it_refuses_in_words_that_name_it() -> None:
+    common = {"store": False, "user": "u", "seed": 1, "max_completion_tokens": 5, "logprobs": False, "n": 1}
+    with running_upstream(mistral_wire) as strict:
+        async with running_application(MISTRAL_API_KEY="k", MISTRAL_BASE_URL=strict.url) as http:
+            reply = await http.post(f"/mistral/v1/{CHAT}", json=body_of(CHAT, "good", logprobs=True))
+            fine = await http.post(f"/mistral/v1/{CHAT}", json=body_of(CHAT, "good", **common))
     assert (reply.status_code, reply.json()["error"]["param"]) == (422, "logprobs")
     assert fine.status_code == 200
 

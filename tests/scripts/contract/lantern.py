@@ -130,7 +130,10 @@ def one_schema(schema: Json, **others: Json) -> Json:
                 "post": {
                     "operationId": "createThing",
                     "summary": "Make a thing",
-                    "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Body"}}}},
+                    "requestBody": {
+                        "required": True,
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Body"}}},
+                    },
                     "responses": {"200": {"description": "Made."}},
                 }
             }

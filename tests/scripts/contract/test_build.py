@@ -6,7 +6,7 @@ import pytest
 
 from scripts.contract.build import GATEWAY as OWN, Source, corrected, merged, sources
 from scripts.contract.documents import Json, operations, read
-from tests.scripts.contract.lantern import OVERLAY, spec_tree, write
+from tests.scripts.contract.lantern import OVERLAY, SOURCE, spec_tree, write
 
 LANTERN = Source("openai", "openai/facts.yaml")
 
@@ -74,6 +74,13 @@ def test_a_name_that_two_sources_define_fails_by_name(tmp_path: Path, kind: str,
         merged([*documents, change], {})
 
 
+def test_two_sources_may_define_the_same_thing_twice(tmp_path: Path) -> None:
+    spec = spec_tree(tmp_path)
+    documents = [corrected(spec, source) for source in sources(spec)]
+    twin = {"paths": {}, "components": {"schemas": {"Alive": documents[1]["components"]["schemas"]["Alive"]}}}
+    assert merged([*documents, twin], {})["components"] == merged(documents, {})["components"]
+
+
 def test_a_contract_that_does_not_say_who_may_call_fails(tmp_path: Path) -> None:
     spec = spec_tree(tmp_path)
     (spec / "overlay" / "access.yaml").unlink()
@@ -86,5 +93,18 @@ def test_every_folder_with_a_record_of_its_origin_is_a_contract(tmp_path: Path) 
     assert sources(spec) == (LANTERN, OWN)
     for name in ("beacon", "zebra"):
         (spec / name).mkdir()
-        (spec / name / "source.toml").write_text("", encoding="utf-8")
+        (spec / name / "source.toml").write_text(SOURCE, encoding="utf-8")
     assert [source.name for source in sources(spec)] == ["openai", "beacon", "zebra", "gateway"]
+
+
+def test_a_record_says_whether_providers_get_the_requests(tmp_path: Path) -> None:
+    spec = spec_tree(tmp_path)
+    (spec / "openai" / "source.toml").write_text(SOURCE + "policies = false\n", encoding="utf-8")
+    assert [source.policies for source in sources(spec)] == [False, False]
+
+
+def test_a_folder_that_makes_no_package_name_fails_by_name(tmp_path: Path) -> None:
+    spec = spec_tree(tmp_path)
+    (spec / "openai").rename(spec / "open-ai")
+    with pytest.raises(SystemExit, match=r"spec/open-ai: a folder's name is a package's name"):
+        sources(spec)

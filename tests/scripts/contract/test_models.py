@@ -16,8 +16,9 @@ from scripts.contract.documents import Json, map_schema, schema_ref
 from scripts.contract.exact import make_exact
 from scripts.contract.models import generate_models
 from scripts.contract.normalize import normalize
+from scripts.contract.rules import nullable_optional_request_fields
 from tests.scripts.contract.lantern import one_schema
-from tests.scripts.contract.test_normalize import CASES, SAMPLES
+from tests.scripts.contract.normal_cases import CASES, SAMPLES
 
 ONE_TAG: Json = {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string", "enum": ["one"]}}}
 TWO_TAG: Json = {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string", "enum": ["two"]}}}
@@ -298,6 +299,43 @@ def test_what_no_model_can_hold_stops_the_generation_instead_of_being_lost(form:
     schema: Json = {"type": "object", "properties": {"list": {"anyOf": [form, {"type": "null"}]}}}
     with pytest.raises(SystemExit, match=f"Body: no model can hold `{list(form)[-1]}`"):
         generate_models(one_schema(schema), "")
+
+
+def test_a_union_of_required_fields_stops_the_generation_too() -> None:
+    schema: Json = {"type": "object", "properties": {"a": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+    with pytest.raises(SystemExit, match="Body: no model can hold a union of `required`"):
+        generate_models(one_schema(schema), "")
+
+
+def uploading(**schemas: Json) -> Json:
+    """A document whose one operation takes a form with two files and a number, of which only one has to be there."""
+    properties: Json = {
+        "file": {"type": "string", "format": "binary"},
+        "more": {"type": "array", "items": {"type": "string", "contentMediaType": "audio/wav"}},
+        "n": {"type": "integer"},
+    }
+    found = one_schema({"type": "object", "required": ["file"], "properties": properties}, **schemas)
+    body = found["paths"]["/things"]["post"]["requestBody"]
+    body["content"] = {"multipart/form-data": body["content"]["application/json"]}
+    return found
+
+
+def test_files_of_a_form_are_files_and_what_it_leaves_out_is_none() -> None:
+    source = generate_models(uploading(), "")
+    assert "file: UploadedFile\n" in source
+    assert "more: Annotated[list[UploadedFile], Field(fail_fast=True)] | None = None" in source
+    assert "n: Int | None = None" in source
+    assert "class UploadedFile" not in source
+
+
+def test_a_form_is_never_told_that_it_may_say_null() -> None:
+    found = nullable_optional_request_fields(uploading(), {})
+    assert found["components"]["schemas"]["Body"]["properties"]["n"] == {"type": "integer"}
+
+
+def test_a_schema_that_has_the_name_of_the_type_of_files_fails_by_name() -> None:
+    with pytest.raises(SystemExit, match="UploadedFile: the type of a file has this name"):
+        generate_models(uploading(UploadedFile={"type": "object"}), "")
 
 
 def test_a_generator_that_fails_says_why() -> None:

@@ -8,7 +8,9 @@ import pytest
 from scripts.contract.documents import Json, schema_ref
 from scripts.contract.rules import (
     accepts_null,
+    any_of,
     apply_file,
+    camel_case_operations,
     doors,
     drop_formats,
     headers_on_every_reply,
@@ -38,6 +40,34 @@ def test_a_format_is_dropped_wherever_it_stands_and_others_stay() -> None:
     }
 
 
+def test_one_of_becomes_any_of_where_no_discriminator_tells_branches_apart() -> None:
+    loose: Json = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"oneOf": [{"type": "integer"}, {}]}}]}
+    tagged: Json = {"oneOf": [schema_ref("Body")], "discriminator": {"propertyName": "kind"}}
+    document = one_schema({"type": "object", "properties": {"loose": loose, "tagged": tagged}})
+    found = any_of(document, {})["components"]["schemas"]["Body"]["properties"]
+    assert found == {
+        "loose": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": [{"type": "integer"}, {}]}}]},
+        "tagged": tagged,
+    }
+
+
+@pytest.mark.parametrize(
+    ("published", "name"),
+    [
+        ("list-projects", "listProjects"),
+        ("messages_post", "messagesPost"),
+        ("createThing", "createThing"),
+        ("Getmodels", "getmodels"),
+        ("admin-api-keys-list", "adminApiKeysList"),
+    ],
+)
+def test_operation_ids_are_written_as_names(published: str, name: str) -> None:
+    document = one_schema({"type": "object"})
+    document["paths"]["/things"]["post"]["operationId"] = published
+    found = camel_case_operations(document, {})
+    assert found["paths"]["/things"]["post"]["operationId"] == name
+
+
 def test_request_only_is_what_no_reply_holds() -> None:
     only = request_only(facts())
     assert {"CreateVerdictRequest", "CreateVerdictRequestOptions", "TextPart", "CreateSongRequest"} <= only
@@ -57,6 +87,7 @@ FIELDS: list[tuple[str, Json, list[object], list[object]]] = [
         "oneOf": [schema_ref("One"), schema_ref("Two")],
         "discriminator": {"propertyName": "t", "mapping": {}},
     }, [{"t": "one"}, {"t": "two"}], [{"t": "three"}]),
+    ("names without a type", {"enum": ["a"]}, ["a"], ["b"]),
     ("null already", {"type": ["string", "null"]}, ["a"], [1]),
     ("constant", {"const": "a"}, ["a"], ["b"]),
     ("untyped names", {"enum": ["a"]}, ["a"], ["b"]),

@@ -41,6 +41,38 @@ def test_what_is_written_reads_back_the_same(folder: Path) -> None:
     assert "PROSE" not in (folder / "facts.yaml").read_text(encoding="utf-8")
 
 
+def test_roots_and_what_becomes_of_requests_stay_in_the_record(folder: Path) -> None:
+    path = folder / "source.toml"
+    path.write_text(path.read_text(encoding="utf-8") + 'schemas = ["Beam-Event"]\npolicies = false\n', encoding="utf-8")
+    document = official()
+    document["components"]["schemas"]["Beam-Event"] = {"oneOf": [{"$ref": "#/components/schemas/Spark"}]}
+    document["components"]["schemas"]["Spark"] = {"type": "object", "properties": {"at": {"type": "integer"}}}
+    found = newer(folder, write(folder / "newer.yaml", document))
+    assert found.facts["components"]["schemas"].keys() - facts()["components"]["schemas"].keys() == {
+        "BeamEvent",
+        "Spark",
+    }
+    write_vendored(folder, found, commit=None, date=None, sha256=None)
+    assert record(folder)["select"] == {
+        "operations": list(SELECTED),
+        "schemas": ["Beam-Event"],
+        "policies": False,
+    }
+
+
+def test_a_root_that_the_document_does_not_have_fails_by_name(folder: Path) -> None:
+    path = folder / "source.toml"
+    path.write_text(path.read_text(encoding="utf-8") + 'schemas = ["Nobody"]\n', encoding="utf-8")
+    with pytest.raises(SystemExit, match="schemas/Nobody: nothing in the document has this name"):
+        newer(folder)
+
+
+def test_a_document_without_a_version_keeps_the_one_on_record(folder: Path) -> None:
+    document = official()
+    del document["info"]["version"]
+    assert newer(folder, write(folder / "newer.yaml", document)).record.origin["version"] == "0"
+
+
 def test_source_toml_is_rewritten_with_what_was_told_and_its_comments_stay(folder: Path) -> None:
     write_vendored(folder, newer(folder), commit="abc", date="2024-06-01", sha256=None)
     assert (folder / "source.toml").read_text(encoding="utf-8").startswith("# A comment that stays.\n[source]")

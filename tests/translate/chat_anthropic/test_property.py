@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ai_gateway.contract.body import validate
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.providers.anthropic.policies import POLICIES
 from ai_gateway.providers.parameters import Parameters
@@ -132,6 +133,7 @@ MODELS = st.sampled_from(["claude-sonnet-4-5", "claude-opus-4-8", "claude-3-7-so
 RELAXED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @RELAXED
 @given(model=MODELS, messages=conversations(), fields=FIELDS)
 def test_a_request_is_a_clear_400_or_one_that_the_api_takes(
@@ -141,7 +143,9 @@ def test_a_request_is_a_clear_400_or_one_that_the_api_takes(
     refusal: InvalidRequest | None = None
     sent: dict[str, object] = {}
     try:
-        Parameters("anthropic", POLICIES, "drop").apply(Call(operation="createChatCompletion", request_id="r"), body)
+        Parameters("anthropic", POLICIES, "drop").apply(
+            Attempt(Call(operation="createChatCompletion", request_id="r")), body
+        )
         sent = to_messages(body).body
     except InvalidRequest as error:
         refusal = error

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.conform.reply import mend
-from ai_gateway.conform.rules import Known
+from ai_gateway.conform.objects import ReplyContext
+from ai_gateway.conform.reply import repair
+from ai_gateway.conform.rules import FILL_CREATED
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat, usage
-from ai_gateway.translate.chat_anthropic.stream import ChunkWriter
+from ai_gateway.translate.chat_anthropic.stream import MessagesStreamTranslator
 from ai_gateway.translate.wires.anthropic import Message, ModelInfo, Usage, parsed, read, read_event
 from gateway_contract.openai import models
 from tests.support.anthropic_types import accepted
@@ -41,20 +42,20 @@ def whole(content: list[dict[str, Any]], reason: str | None = "end_turn", **more
     given = message("claude-x", content, reason, **more)
     accepted("message", given)
     value = to_chat(read("anthropic", Message, given), NOW)
-    exact, repairs = mend(models.CreateChatCompletionResponse, value, Known("claude-x", "r"))
+    exact, repairs = repair(models.CreateChatCompletionResponse, value, ReplyContext("claude-x", "r"))
     assert repairs == []
     return exact.model_dump(mode="json", exclude_unset=True)
 
 
 def chunks(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The chunks for these events, each exact."""
-    writer = ChunkWriter(NOW)
+    writer = MessagesStreamTranslator(NOW)
     found = []
     for event in made:
         if event["type"] != "ping":
             accepted("event", event)
         read_one = read_event("anthropic", event)
-        for chunk in writer.take(read_one) if read_one else ():
+        for chunk in writer.feed(read_one) if read_one else ():
             exact = models.CreateChatCompletionStreamResponse.model_validate(chunk, strict=True)
             found.append(exact.model_dump(mode="json", exclude_unset=True))
     assert writer.complete is (made[-1]["type"] == "message_stop")
@@ -216,8 +217,8 @@ def test_counts_that_nobody_told_are_not_made_up() -> None:
     assert "usage" not in to_chat(read("anthropic", Message, given), NOW)
     made = events("claude-x", [text()], "end_turn")
     del made[0]["message"]["usage"], made[-2]["usage"]
-    writer = ChunkWriter(NOW)
-    told = [chunk for event in made if (one := read_event("anthropic", event)) for chunk in writer.take(one)]
+    writer = MessagesStreamTranslator(NOW)
+    told = [chunk for event in made if (one := read_event("anthropic", event)) for chunk in writer.feed(one)]
     assert writer.complete
     assert not any("usage" in chunk for chunk in told)
 
@@ -299,7 +300,7 @@ def test_an_event_without_its_object_is_an_invalid_reply(kind: str) -> None:
     event = read_event("anthropic", {"type": kind})
     assert event is not None
     with pytest.raises(UpstreamInvalidResponse):
-        list(ChunkWriter(NOW).take(event))
+        list(MessagesStreamTranslator(NOW).feed(event))
 
 
 # -- what is no reply --
@@ -343,9 +344,9 @@ def test_a_model_has_openais_date(created_at: str, created: int | None) -> None:
     given = model_info("claude-x") | {"created_at": created_at}
     found = model_object(read("anthropic", ModelInfo, given))
     assert found.get("created") == created
-    exact, repairs = mend(models.Model, found, Known("", "r"))
+    exact, repairs = repair(models.Model, found, ReplyContext("", "r"))
     assert (exact.id, exact.owned_by, exact.created) == ("claude-x", "anthropic", created or 0)
-    assert repairs == ([] if created is not None else ["fill-created"])
+    assert repairs == ([] if created is not None else [FILL_CREATED])
 
 
 # -- what OpenAI's objects have no field for --
@@ -392,11 +393,11 @@ def later(block: dict[str, Any], *deltas: dict[str, Any]) -> dict[str, Any]:
     head, *_, delta, stop = events("claude-x", [], "end_turn")
     told = [{"type": "content_block_delta", "index": 0, "delta": one} for one in deltas]
     start = {"type": "content_block_start", "index": 0, "content_block": block}
-    writer = ChunkWriter(NOW)
+    writer = MessagesStreamTranslator(NOW)
     found: list[dict[str, Any]] = []
     for event in [head, start, *told, {"type": "content_block_stop", "index": 0}, delta, stop]:
         known = read_event("anthropic", event)
-        found += writer.take(known) if known else ()
+        found += writer.feed(known) if known else ()
     return put_together(json.loads(json.dumps(found)))[0]
 
 

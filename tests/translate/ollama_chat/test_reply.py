@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.translate.ollama_chat import reply
-from ai_gateway.translate.ollama_chat.stream import Telling
+from ai_gateway.translate.ollama_chat.stream import ChunkTranslator
 from ai_gateway.translate.ollama_chat.timings import Stopwatch, timestamp
 from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter
 from gateway_contract.openai import models as openai
-from tests.contract.test_agreement import oracle
+from tests.contract.schemas import validator
 
 type Json = dict[str, Any]
 HEAD: Json = {"id": "chatcmpl-1", "created": 1, "model": "there"}
@@ -33,7 +33,7 @@ def ticking() -> Stopwatch:
 def said(model: BaseModel) -> Json:
     """A reply as its caller reads it; the contract holds for every one."""
     found: Json = json.loads(to_json(model))
-    oracle(type(model).__name__).validate(found)
+    validator(type(model).__name__).validate(found)
     return found
 
 
@@ -57,8 +57,8 @@ LAST = openai.CreateChatCompletionStreamResponse.model_validate(
 
 
 def lines(*chunks: openai.CreateChatCompletionStreamResponse) -> list[Json]:
-    telling, writer = Telling(), ChatWriter("m", ticking())
-    found = [said(writer.line(piece)) for piece in map(telling.take, chunks) if piece is not None]
+    telling, writer = ChunkTranslator(), ChatWriter("m", ticking())
+    found = [said(writer.line(piece)) for piece in map(telling.feed, chunks) if piece is not None]
     return [*found, said(writer.last_line(telling.end()))]
 
 
@@ -242,11 +242,11 @@ def test_a_stream_that_never_says_why_it_ends_has_no_last_line() -> None:
 
 
 def test_endless_arguments_are_not_collected_for_ever() -> None:
-    telling = Telling()
-    telling.take(chunk(calls({"index": 0, "id": "c", "type": "function", "function": {"name": "z", "arguments": ""}})))
+    telling = ChunkTranslator()
+    telling.feed(chunk(calls({"index": 0, "id": "c", "type": "function", "function": {"name": "z", "arguments": ""}})))
     piece = chunk(calls({"index": 0, "function": {"arguments": "x" * 2**20}}))
     with pytest.raises(UpstreamInvalidResponse, match="endless"):
-        list(map(telling.take, [piece] * 9))
+        list(map(telling.feed, [piece] * 9))
 
 
 def test_a_continued_text_is_told_as_a_response() -> None:
@@ -268,20 +268,20 @@ def test_a_continued_text_streams_as_responses() -> None:
             {**HEAD, "object": "text_completion", "choices": [choice], **more}
         )
 
-    telling, writer = Telling(), GenerateWriter("m", ticking())
+    telling, writer = ChunkTranslator(), GenerateWriter("m", ticking())
     chunks = [part("a", None), part("b", None), part("", "stop", context=[3], usage=USAGE)]
-    found = [said(writer.line(piece)) for piece in map(telling.take, chunks) if piece is not None]
+    found = [said(writer.line(piece)) for piece in map(telling.feed, chunks) if piece is not None]
     last = said(writer.last_line(telling.end()))
     assert [line["response"] for line in found] == ["a", "b"]
     assert (last["response"], last["done"], last["context"], last["eval_count"]) == ("", True, [3], 4)
 
 
 def test_nothing_asked_is_nothing_measured() -> None:
-    assert said(ChatWriter("m", ticking()).nothing("load")) == {
+    assert said(ChatWriter("m", ticking()).empty("load")) == {
         "model": "m", "created_at": "2026-01-01T00:00:00.12Z", "message": {"role": "assistant", "content": ""},
         "done": True, "done_reason": "load",
     }  # fmt: skip
-    assert said(GenerateWriter("m", ticking()).nothing("unload"))["response"] == ""
+    assert said(GenerateWriter("m", ticking()).empty("unload"))["response"] == ""
 
 
 def test_vectors_come_in_order_and_only_as_numbers() -> None:
@@ -313,9 +313,9 @@ def test_times_are_written_as_go_writes_them(nanoseconds: int, written: str) -> 
 
 def test_the_time_before_the_call_is_the_loading_time() -> None:
     watch = ticking()
-    watch.calls()
-    watch.speaks()
-    watch.speaks()
+    watch.provider_called()
+    watch.output_received()
+    watch.output_received()
     assert watch.measures(0, 3) == {
         "total_duration": 3_000_000, "load_duration": 1_000_000, "prompt_eval_duration": 1_000_000,
         "eval_count": 3, "eval_duration": 1_000_000,

@@ -38,7 +38,7 @@ def chat(*, native: bool = False, **fields: object) -> tuple[Json, list[str]]:
 def generate(**fields: object) -> tuple[Json, list[str]]:
     body = validate(ollama.OllamaGenerateRequest, {"model": "m", "prompt": "Hello", **fields})
     asked: Any = request.generate(body, "m")
-    if request.completes(body):
+    if request.is_text_completion(body):
         asked = request.complete(body, "m", native=False)
     return json.loads(to_json(asked.request)), sorted(asked.dropped)
 
@@ -383,6 +383,7 @@ def back_message(said: Json) -> Json:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(CHAT)
 def test_what_both_wires_can_say_survives_the_way_there_and_back(said: Json) -> None:
@@ -395,6 +396,7 @@ def test_what_both_wires_can_say_survives_the_way_there_and_back(said: Json) -> 
     assert back(there) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(CHAT)
 def test_what_both_wires_can_say_survives_the_way_to_an_ollama_server(said: Json) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from typing import get_args, override
 
-from ai_gateway.plugin import SAME_WIRE, Call, ModelNotFound, Provider, Quirks, Upstream
+from ai_gateway.plugin import SAME_WIRE, Attempt, ModelNotFound, Provider, Quirks, Upstream
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import RequestField
 
@@ -21,23 +21,23 @@ class Parrot(Provider):
         super().__init__(upstream.name, _POLICIES, "drop", upstream.conformance)
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
         return models.ListModelsResponse(object="list", data=[_MODEL])
 
     @override
-    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+    async def retrieve_model(self, attempt: Attempt, model: str) -> models.Model:
         if model != _MODEL.id:
             raise ModelNotFound(f"There is no such model: ask '{_MODEL.id}'.", param="model")
         return _MODEL
 
     @override
     async def create_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
         reply = {"role": "assistant", "content": _last_words(body), "refusal": None}
         return models.CreateChatCompletionResponse.model_validate(
             {
-                "id": f"chatcmpl-{call.request_id}",
+                "id": f"chatcmpl-{attempt.request_id}",
                 "object": "chat.completion",
                 "created": int(time.time()),
                 "model": body.model,
@@ -47,9 +47,9 @@ class Parrot(Provider):
 
     @override
     async def stream_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        head: dict[str, object] = {"id": f"chatcmpl-{call.request_id}", "object": "chat.completion.chunk"}
+        head: dict[str, object] = {"id": f"chatcmpl-{attempt.request_id}", "object": "chat.completion.chunk"}
         head |= {"created": int(time.time()), "model": body.model}
         for choice in _choices(_last_words(body)):
             yield models.CreateChatCompletionStreamResponse.model_validate({**head, "choices": [choice]})

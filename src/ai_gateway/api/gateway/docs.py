@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from ai_gateway.api.access import Access
-from ai_gateway.contract.render import openai_envelope
+from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -98,7 +98,7 @@ def _refusal(request: Request, guard: Access | None) -> Response | None:
         if guard is not None:
             guard.authorize(request.scope, request.headers, "required")
     except GatewayError as error:
-        return Response(openai_envelope(error), error.status, error.headers, "application/json")
+        return Response(OPENAI.render(error), error.status, error.headers, "application/json")
     return None
 
 

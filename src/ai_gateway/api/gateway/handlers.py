@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import override
 
 from ai_gateway.api.access import Access
-from ai_gateway.api.boundary import OpenAIBoundary
+from ai_gateway.api.boundary import WireBoundary
 from ai_gateway.api.gateway.health import is_degraded, model_list_health, providers_health
 from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import Unavailable
 from ai_gateway.gateway import Gateway
 from ai_gateway.providers.base import Provider
@@ -27,7 +28,7 @@ class Lifecycle:
     draining: bool = False
 
 
-class StatusHandlers(OpenAIBoundary, Handlers):
+class StatusHandlers(WireBoundary, Handlers):
     def __init__(  # noqa: PLR0913 - what a report is made of
         self,
         gateway: Gateway,
@@ -39,7 +40,7 @@ class StatusHandlers(OpenAIBoundary, Handlers):
         documented: bool,
         model_list: Callable[[], ListFeed | None],
     ) -> None:
-        super().__init__(access, body_limits)
+        super().__init__(OPENAI, access, body_limits)
         self.gateway = gateway
         self.lifecycle = lifecycle
         self.endpoints = endpoints
@@ -75,11 +76,11 @@ class StatusHandlers(OpenAIBoundary, Handlers):
     @override
     async def get_health(self, call: Call) -> models.HealthReport:
         routing = self.gateway.routing
-        routing.catalogue.ask_around()  # for the next report: this one must not wait for anybody
+        routing.catalogue.refresh()  # for the next report: this one must not wait for anybody
         feed = self._model_list()
         status = feed.status if feed else None
         report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")
-        if call.trusted:
+        if call.caller.trusted:
             report.version = VERSION
             report.uptime_s = round(time.monotonic() - self._started, 3)
             report.providers = providers_health(self.gateway)

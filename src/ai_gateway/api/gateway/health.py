@@ -15,7 +15,7 @@ _MOST_PROVIDERS = 100
 def is_degraded(gateway: Gateway, model_list: ListStatus | None) -> bool:
     """Whether something that is configured is known not to work."""
     routing = gateway.routing
-    lost = any(shelf.state == "unreachable" for shelf in routing.catalogue.shelves)
+    lost = any(cached.state == "unreachable" for cached in routing.catalogue.cached)
     lost = lost or any(gateway.resilience.state(name) == "open" for name in routing.registry.names)
     return lost or (model_list is not None and model_list.problem is not None)
 
@@ -23,7 +23,7 @@ def is_degraded(gateway: Gateway, model_list: ListStatus | None) -> bool:
 def providers_health(gateway: Gateway) -> list[models.ProviderHealth]:
     """Each provider, with what came of asking it for its models, and whether it is called."""
     routing = gateway.routing
-    states = {shelf.provider.name: shelf.state for shelf in routing.catalogue.shelves}
+    states = {cached.provider.name: cached.state for cached in routing.catalogue.cached}
     states[BUILT_IN] = "ready"  # it is part of the gateway
     return [
         models.ProviderHealth(name=name, state=states.get(name, "unknown"), breaker=gateway.resilience.state(name))

@@ -3,19 +3,18 @@
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from ai_gateway.api.ollama.dropped import name_dropped
+from ai_gateway.api.ollama.dropped import note_dropped
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.errors import GatewayError, ModelNotFound
 from ai_gateway.gateway import Chat, Completion
 from ai_gateway.translate.ollama_chat import reply
 from ai_gateway.translate.ollama_chat.piece import End, Piece
-from ai_gateway.translate.ollama_chat.stream import Chunk, Telling
+from ai_gateway.translate.ollama_chat.stream import ChunkTranslator
 from gateway_contract.openai.models import CreateCompletionResponse
 
 _HARMLESS = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
@@ -29,35 +28,33 @@ class Writer[Line: BaseModel, Whole: BaseModel](Protocol):
     def whole(self, piece: Piece, end: End) -> Whole: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """One question: its call, the name its caller gave the model, and what of it could not be asked."""
+def answered[Line: BaseModel, Whole: BaseModel](
+    call: Call, model: str, dropped: list[str], answer: Chat | Completion, writer: Writer[Line, Whole]
+) -> Whole | Stream[Line]:
+    """The answer on Ollama's wire, whole or line by line.
 
-    call: Call
-    model: str
-    dropped: list[str]
+    `model` is the name that the caller gave the model, and `dropped` what of the request could not be translated.
+    """
+    note_dropped(call, dropped)
+    if isinstance(answer, Stream):
+        return Stream(_lines(answer.items, model, writer))
+    whole = answer.model
+    return writer.whole(
+        *(reply.completion(whole) if isinstance(whole, CreateCompletionResponse) else reply.chat(whole))
+    )
 
-    def answered[Line: BaseModel, Whole: BaseModel](
-        self, found: Chat | Completion, writer: Writer[Line, Whole]
-    ) -> Whole | Stream[Line]:
-        """The answer, to be written as it is or line by line."""
-        name_dropped(self.call, self.dropped)
-        if isinstance(found, Stream):
-            return Stream(self._lines(found.items, writer))
-        whole = reply.completion(found) if isinstance(found, CreateCompletionResponse) else reply.chat(found)
-        return writer.whole(*whole)
 
-    async def _lines[Line: BaseModel, Whole: BaseModel](
-        self, chunks: AsyncGenerator[Chunk], writer: Writer[Line, Whole]
-    ) -> AsyncGenerator[Line]:
-        telling = Telling()
-        with naming_model(self.model):
-            async with aclosing(chunks) as items:
-                async for chunk in items:
-                    piece = telling.take(chunk)
-                    if piece is not None:
-                        yield writer.line(piece)
-            yield writer.last_line(telling.end())
+async def _lines[Line: BaseModel, Whole: BaseModel](
+    chunks: AsyncGenerator[Any], model: str, writer: Writer[Line, Whole]
+) -> AsyncGenerator[Line]:
+    translator = ChunkTranslator()
+    with naming_model(model):
+        async with aclosing(chunks) as items:
+            async for chunk, _ in items:  # items, since nothing is relayed to another wire
+                piece = translator.feed(chunk)
+                if piece is not None:
+                    yield writer.line(piece)
+        yield writer.last_line(translator.end())
 
 
 @contextmanager

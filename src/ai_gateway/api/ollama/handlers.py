@@ -1,23 +1,25 @@
 """Ollama's operations, in front of whatever the gateway leads to."""
 
+from dataclasses import dataclass, replace
 from typing import NoReturn, override
 
 from ai_gateway.api.access import Access
-from ai_gateway.api.boundary import OllamaBoundary
-from ai_gateway.api.ollama.answer import Asking, naming_model
-from ai_gateway.api.ollama.dropped import name_dropped, refuse_unknown
+from ai_gateway.api.boundary import WireBoundary
+from ai_gateway.api.ollama.answer import answered, naming_model
+from ai_gateway.api.ollama.dropped import note_dropped, refuse_unknown
 from ai_gateway.config.constants import OLLAMA_VERSION
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Stream
+from ai_gateway.contract.call import Call, Native
+from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.contract.wire import OLLAMA
 from ai_gateway.errors import MissingParameter, NotImplementedHere
 from ai_gateway.gateway import Chat, Completion, Gateway
-from ai_gateway.routing.model_tags import known_id
+from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.ollama_chat import reply, request
 from ai_gateway.translate.ollama_chat.models import shown, summaries
-from ai_gateway.translate.ollama_chat.policies import settle
+from ai_gateway.translate.ollama_chat.policies import apply_policies
 from ai_gateway.translate.ollama_chat.timings import Stopwatch
-from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter, told
+from ai_gateway.translate.ollama_chat.writers import ChatWriter, GenerateWriter, prefer_upstream_timings
 from gateway_contract.ollama import models
 from gateway_contract.ollama.routes import Handlers
 
@@ -26,9 +28,19 @@ type Body = (
 )
 
 
-class OllamaHandlers(OllamaBoundary, Handlers):
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """A call with its model's id and who is to be called. `native`: all of them speak Ollama's wire themselves."""
+
+    call: Call
+    model: str
+    resolution: Resolution
+    native: bool
+
+
+class OllamaHandlers(WireBoundary, Handlers):
     def __init__(self, gateway: Gateway, access: Access, body_limits: BodyLimits) -> None:
-        super().__init__(access, body_limits)
+        super().__init__(OLLAMA, access, body_limits)
         self.gateway = gateway
 
     @override
@@ -38,18 +50,18 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         watch = Stopwatch()
         writer = ChatWriter(body.model, watch)
         with naming_model(body.model):
-            model = await known_id(self.gateway.routing, body.model)
-            native = await self._settle_native(call, body, model)
+            to = await self._resolved(call, body)
             if not body.messages:
-                if native:  # where a model can be loaded, it is
+                if to.native:  # where a model can be loaded, it is
                     whole = body.model_copy(update={"stream": False})
-                    await self.gateway.chat(call, request.chat(whole, model, native=True).request)
-                name_dropped(call, [] if native else settle(body))
-                return writer.nothing(_loaded(body))
-            asked = request.chat(body, model, native=native)
-            watch.calls()
-            found = await self.gateway.chat(call, asked.request)
-        return Asking(call, body.model, asked.dropped).answered(found, writer)
+                    load = request.chat(whole, to.model, native=True).request
+                    await self.gateway.chat(to.call, load, to.resolution)
+                note_dropped(call, [] if to.native else apply_policies(body))
+                return writer.empty(_loaded(body))
+            asked = request.chat(body, to.model, native=to.native)
+            watch.provider_called()
+            answer = await self.gateway.chat(to.call, asked.request, to.resolution)
+        return answered(call, body.model, asked.dropped, answer, writer)
 
     @override
     async def ollama_generate(
@@ -58,28 +70,28 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         watch = Stopwatch()
         writer = GenerateWriter(body.model, watch)
         with naming_model(body.model):
-            model = await known_id(self.gateway.routing, body.model)
-            native = await self._settle_native(call, body, model)
+            to = await self._resolved(call, body)
             if not body.prompt:
-                if native:  # as above
+                if to.native:  # as above
                     whole = body.model_copy(update={"stream": False})
-                    await self.gateway.complete(call, request.complete(whole, model, native=True).request)
-                name_dropped(call, [] if native else settle(body))
-                return writer.nothing(_loaded(body))
-            found, dropped = await self._generated(call, body, model, watch, native=native)
-        return Asking(call, body.model, dropped).answered(found, writer)
+                    load = request.complete(whole, to.model, native=True).request
+                    await self.gateway.complete(to.call, load, to.resolution)
+                note_dropped(call, [] if to.native else apply_policies(body))
+                return writer.empty(_loaded(body))
+            answer, dropped = await self._generated(to, body, watch)
+        return answered(call, body.model, dropped, answer, writer)
 
     async def _generated(
-        self, call: Call, body: models.OllamaGenerateRequest, model: str, watch: Stopwatch, *, native: bool
+        self, to: _Resolved, body: models.OllamaGenerateRequest, watch: Stopwatch
     ) -> tuple[Chat | Completion, list[str]]:
         """A text goes on as a completion; a question is a chat, which far more models can answer."""
-        if native or request.completes(body):
-            text = request.complete(body, model, native=native)
-            watch.calls()
-            return await self.gateway.complete(call, text.request), text.dropped
-        question = request.generate(body, model)
-        watch.calls()
-        return await self.gateway.chat(call, question.request), question.dropped
+        if to.native or request.is_text_completion(body):
+            text = request.complete(body, to.model, native=to.native)
+            watch.provider_called()
+            return await self.gateway.complete(to.call, text.request, to.resolution), text.dropped
+        question = request.generate(body, to.model)
+        watch.provider_called()
+        return await self.gateway.chat(to.call, question.request, to.resolution), question.dropped
 
     @override
     async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> models.OllamaEmbedResponse:
@@ -108,22 +120,24 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     ) -> tuple[list[list[float]], dict[str, int]]:
         """The vectors, and what they took; of nothing, nothing."""
         with naming_model(body.model):
-            model = await known_id(self.gateway.routing, body.model)
-            native = await self._settle_native(call, body, model)
-            dropped = [] if native else settle(body)
+            to = await self._resolved(call, body)
+            dropped = [] if to.native else apply_policies(body)
             if not texts:
-                name_dropped(call, dropped)
+                note_dropped(call, dropped)
                 return [], watch.measures(0, 0)
-            watch.calls()
-            found = await self.gateway.embed(call, request.embed(model, texts, dimensions))
-        name_dropped(call, dropped)
-        measured = watch.measures(found.usage.prompt_tokens, 0)
-        return reply.embeddings(found), told(measured, reply.durations(found.model_extra))
+            watch.provider_called()
+            vectors = (
+                await self.gateway.embed(to.call, request.embed(to.model, texts, dimensions), to.resolution)
+            ).model
+        note_dropped(call, dropped)
+        measured = watch.measures(vectors.usage.prompt_tokens, 0)
+        return reply.embeddings(vectors), prefer_upstream_timings(measured, reply.durations(vectors.model_extra))
 
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:
         listed = await self.gateway.list_models(call)
-        return models.OllamaListResponse(models=summaries(listed.data))
+        listing = listed.model if isinstance(listed, Item) else listed
+        return models.OllamaListResponse(models=summaries(listing.data))
 
     @override
     async def ollama_head_tags(self, call: Call) -> None:
@@ -135,12 +149,10 @@ class OllamaHandlers(OllamaBoundary, Handlers):
         if not name:
             raise MissingParameter("model is required: add it.", param="model")
         with naming_model(name):
-            model = await known_id(self.gateway.routing, name)
-            native = all(provider.wire == "ollama" for provider in await self.gateway.providers_for(call, model))
-            call.native = request.native_body(body) if native else None
-            found = shown(await self.gateway.retrieve_model(call, model))
-        name_dropped(call, [] if native else settle(body))
-        return found
+            to = await self._resolved(call, body, name)
+            described = await self.gateway.retrieve_model(to.call, to.model, (to.model, to.resolution))
+        note_dropped(call, [] if to.native else apply_policies(body))
+        return shown(described.model if isinstance(described, Item) else described)
 
     @override
     async def ollama_ps(self, call: Call) -> models.OllamaPsResponse:
@@ -182,15 +194,15 @@ class OllamaHandlers(OllamaBoundary, Handlers):
     async def ollama_head_blob(self, call: Call, digest: str) -> NoReturn:
         _keeps_nothing("blobs", "ask the server that has them")
 
-    async def _settle_native(self, call: Call, body: Body, model: str) -> bool:
-        """Whether all who may answer speak Ollama's wire. Raises ModelNotFound, or InvalidRequest for odd fields."""
-        providers = await self.gateway.providers_for(call, model)
-        native = all(provider.wire == "ollama" for provider in providers)
+    async def _resolved(self, call: Call, body: Body | models.OllamaShowRequest, name: str | None = None) -> _Resolved:
+        """Who answers the call. Raises ModelNotFound, or InvalidRequest for fields that nobody knows."""
+        model, resolution = await self.gateway.resolve(call, name or body.model or "")
+        native = all("ollama" in target.provider.wires for target in resolution.targets)
         if native:
-            call.native = request.native_body(body)
-        else:
-            refuse_unknown(providers[0], body)
-        return native
+            call = replace(call, native=Native("ollama", request.native_body(body)))
+        elif name is None:
+            refuse_unknown(resolution.targets[0].provider, body)
+        return _Resolved(call, model, resolution, native)
 
 
 def _loaded(body: models.OllamaChatRequest | models.OllamaGenerateRequest) -> str:

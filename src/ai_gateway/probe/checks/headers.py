@@ -1,10 +1,10 @@
-"""What stands in the headers of replies, and which headers of requests are taken."""
+"""Response headers, and request headers that have to be accepted."""
 
 import json
 from typing import Final
 
 from ai_gateway.probe.check import Check
-from ai_gateway.probe.judge import answered, expect
+from ai_gateway.probe.judge import expect, success_json
 from ai_gateway.probe.probe import CHAT, MODELS, NO_SUCH_MODEL, QUESTION, Probe, user
 from ai_gateway.probe.reply import Reply
 from ai_gateway.probe.verdict import Skipped
@@ -60,7 +60,7 @@ async def _plain(probe: Probe) -> None:
 
 async def _post(probe: Probe, **headers: str) -> None:
     body = {"model": probe.model, "messages": [user(QUESTION)]}
-    answered(await probe.send("POST", CHAT, json.dumps(body).encode(), **headers))
+    success_json(await probe.send("POST", CHAT, json.dumps(body).encode(), **headers))
 
 
 async def _charset(probe: Probe) -> None:
@@ -72,20 +72,20 @@ async def _client(probe: Probe) -> None:
 
 
 async def _scheme(probe: Probe) -> None:
-    if not probe.caller.key:
+    if not probe.client.key:
         raise Skipped("no key was given")
-    answered(await probe.get(MODELS, authorization=f"bearer {probe.caller.key}"))
+    success_json(await probe.get(MODELS, authorization=f"bearer {probe.client.key}"))
 
 
 CHECKS: Final = (
-    Check("headers-id", "headers", "A reply has a request id", "request-id", _id),
+    Check("headers-id", "headers", "A response has a request id", "request-id", _id),
     Check("headers-id-list", "headers", "So has the list of models", "request-id", _id_list),
     Check("headers-id-stream", "headers", "So has a stream", "request-id", _id_stream),
     Check("headers-id-error", "headers", "So has an error", "request-id", _id_error),
-    Check("headers-id-own", "headers", "No two replies share one", "request-id", _ids_differ),
-    Check("headers-json", "headers", "Replies are application/json", "http", _json),
-    Check("headers-plain", "headers", "Nothing is compressed unasked", "http", _plain),
-    Check("headers-charset", "headers", "A charset in the request's type is taken", "http", _charset),
-    Check("headers-client", "headers", "The headers of OpenAI's clients are taken", "sdk-requests", _client),
+    Check("headers-id-own", "headers", "Request ids are unique", "request-id", _ids_differ),
+    Check("headers-json", "headers", "Responses are application/json", "http", _json),
+    Check("headers-plain", "headers", "No compression unless requested", "http", _plain),
+    Check("headers-charset", "headers", "A charset in the request's content type is accepted", "http", _charset),
+    Check("headers-client", "headers", "The headers of OpenAI's clients are accepted", "sdk-requests", _client),
     Check("headers-scheme", "headers", "The scheme of the key may be in lower case", "http", _scheme),
 )

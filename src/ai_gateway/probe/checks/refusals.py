@@ -3,7 +3,7 @@
 from typing import Final
 
 from ai_gateway.probe.check import Check
-from ai_gateway.probe.judge import expect, refused
+from ai_gateway.probe.judge import expect, rejected
 from ai_gateway.probe.probe import CHAT, MODELS, NO_SUCH_MODEL, Probe
 from ai_gateway.probe.reply import Reply
 from ai_gateway.probe.verdict import Skipped
@@ -12,43 +12,43 @@ _WRONG_KEY = "sk-probe-wrong-0123456789"
 
 
 async def _model(probe: Probe) -> None:
-    refused(await probe.chat(model=NO_SUCH_MODEL), 404, coded="model_not_found")
+    rejected(await probe.chat(model=NO_SUCH_MODEL), 404, error_code="model_not_found")
 
 
 async def _model_embeddings(probe: Probe) -> None:
-    refused(await probe.embed(model=NO_SUCH_MODEL), 404, coded="model_not_found")
+    rejected(await probe.embed(model=NO_SUCH_MODEL), 404, error_code="model_not_found")
 
 
 async def _model_completions(probe: Probe) -> None:
-    refused(await probe.complete(model=NO_SUCH_MODEL), 404, coded="model_not_found")
+    rejected(await probe.complete(model=NO_SUCH_MODEL), 404, error_code="model_not_found")
 
 
 async def _path(probe: Probe) -> None:
-    refused(await probe.get("/no/such/path"), 404)
+    rejected(await probe.get("/no/such/path"), 404)
 
 
 async def _path_post(probe: Probe) -> None:
-    refused(await probe.send("POST", "/no-such-operation", b"{}"), 404)
+    rejected(await probe.send("POST", "/no-such-operation", b"{}"), 404)
 
 
 async def _method(probe: Probe) -> None:
     reply = await probe.send("PATCH", MODELS, b"{}")
-    refused(reply, 404, 405)
+    rejected(reply, 404, 405)
     expect(reply.status == 404 or bool(reply.headers.get("allow")), "an Allow header with 405", dict(reply.headers))
 
 
 async def _unauthorised(probe: Probe, authorization: str) -> Reply:
     if not probe.has_key:
-        raise Skipped("no key was given, so nothing says that one is needed")
+        raise Skipped("no key was given, so it is unknown whether one is required")
     return await probe.send("GET", MODELS, None, authorization=authorization)
 
 
 async def _no_key(probe: Probe) -> None:
-    refused(await _unauthorised(probe, ""), 401)
+    rejected(await _unauthorised(probe, ""), 401)
 
 
 async def _wrong_key(probe: Probe) -> None:
-    refused(await _unauthorised(probe, f"Bearer {_WRONG_KEY}"), 401, coded="invalid_api_key")
+    rejected(await _unauthorised(probe, f"Bearer {_WRONG_KEY}"), 401, error_code="invalid_api_key")
 
 
 async def _secret(probe: Probe) -> None:
@@ -64,7 +64,7 @@ async def _challenge(probe: Probe) -> None:
 
 async def _key_first(probe: Probe) -> None:
     await _unauthorised(probe, "")
-    refused(await probe.send("POST", CHAT, b"{", authorization=""), 401)
+    rejected(await probe.send("POST", CHAT, b"{", authorization=""), 401)
 
 
 CHECKS: Final = (
@@ -77,6 +77,6 @@ CHECKS: Final = (
     Check("errors-no-key", "errors", "No key", "ErrorResponse", _no_key),
     Check("errors-wrong-key", "errors", "A wrong key", "ErrorResponse", _wrong_key),
     Check("errors-secret", "errors", "The wrong key is not quoted", "key-stays-secret", _secret),
-    Check("errors-challenge", "errors", "401 says which scheme it wants", "http", _challenge),
-    Check("errors-key-first", "errors", "The key is looked at before the body", "http", _key_first),
+    Check("errors-challenge", "errors", "401 names the authentication scheme", "http", _challenge),
+    Check("errors-key-first", "errors", "The key is checked before the body", "http", _key_first),
 )

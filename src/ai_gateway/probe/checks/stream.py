@@ -1,12 +1,12 @@
-"""Chat completions that come in pieces."""
+"""Chat completions with streaming."""
 
 from typing import Final
 
 from ai_gateway.probe.check import Check
 from ai_gateway.probe.checks.chat import adds_up
-from ai_gateway.probe.judge import exact, expect, grant, refused
+from ai_gateway.probe.judge import exact, expect, rejected, supported
 from ai_gateway.probe.probe import CHAT, NO_SUCH_MODEL, Probe, user
-from ai_gateway.probe.reply import ABSENT, Events, dig, given, items, words
+from ai_gateway.probe.reply import ABSENT, Events, dig, is_set, items, string
 from gateway_contract.openai import models
 
 _USAGE = {"include_usage": True}
@@ -29,7 +29,7 @@ async def _chunks(probe: Probe) -> None:
 
 
 def exact_chunks(stream: Events) -> None:
-    """Every event but the last is an exact chunk."""
+    """Check that every event except `[DONE]` is an exact chunk."""
     for chunk in stream.chunks():
         exact(models.CreateChatCompletionStreamResponse, chunk, chunk)
 
@@ -47,7 +47,7 @@ async def _done_after_usage(probe: Probe) -> None:
 
 
 def one_done(stream: Events) -> None:
-    """One terminator, at the end."""
+    """Check that there is one terminator, at the end."""
     expect(stream.terminators == [len(stream.data) - 1], "exactly one [DONE], as the last event", tail(stream))
 
 
@@ -72,11 +72,11 @@ async def _finish(probe: Probe) -> None:
 
 
 def finished_once(stream: Events, reason: str = "stop", index: int = 0) -> None:
-    """One reason to finish, and nothing of the choice after it."""
+    """Check that the choice has one finish reason, and nothing after it."""
     choices = stream.choices(index)
-    reasons = [found for choice in choices if (found := words(choice, "finish_reason"))]
+    reasons = [name for choice in choices if (name := string(choice, "finish_reason"))]
     expect(reasons == [reason], f"exactly one finish_reason, {reason!r}, not {reasons}", tail(stream))
-    expect(words(choices[-1], "finish_reason") == reason, "nothing after the finish_reason", tail(stream))
+    expect(string(choices[-1], "finish_reason") == reason, "nothing after the finish_reason", tail(stream))
 
 
 async def _stable(probe: Probe) -> None:
@@ -96,7 +96,7 @@ async def _no_nulls(probe: Probe) -> None:
 
 async def _usage_unasked(probe: Probe) -> None:
     for chunk in (await probe.stream()).chunks():
-        expect(not given(chunk, "usage"), "no usage, since it was not asked for", chunk)
+        expect(not is_set(chunk, "usage"), "no usage, since it was not requested", chunk)
         expect(bool(items(chunk, "choices")), "no chunk without choices", chunk)
 
 
@@ -123,14 +123,14 @@ async def _usage_adds_up(probe: Probe) -> None:
 
 
 async def _n(probe: Probe) -> None:
-    stream = grant(await probe.chat(stream=True, n=2), "n").events()
+    stream = supported(await probe.chat(stream=True, n=2), "n").events()
     for index in (0, 1):
         expect(bool(stream.choices(index)), f"a choice with index {index}", stream.reply)
         finished_once(stream, index=index)
 
 
 async def _logprobs(probe: Probe) -> None:
-    reply = grant(await probe.chat(stream=True, logprobs=True, top_logprobs=2), "logprobs", "top_logprobs")
+    reply = supported(await probe.chat(stream=True, logprobs=True, top_logprobs=2), "logprobs", "top_logprobs")
     stream = reply.events()
     exact_chunks(stream)
     tokens = [token for choice in stream.choices() for token in items(choice, "logprobs", "content")]
@@ -138,22 +138,24 @@ async def _logprobs(probe: Probe) -> None:
 
 
 async def _length(probe: Probe) -> None:
-    asked = [user("Count from one to one hundred in words.")]
-    finished_once(grant(await probe.chat(stream=True, messages=asked, max_tokens=3), "max_tokens").events(), "length")
+    messages = [user("Count from one to one hundred in words.")]
+    finished_once(
+        supported(await probe.chat(stream=True, messages=messages, max_tokens=3), "max_tokens").events(), "length"
+    )
 
 
 async def _stop(probe: Probe) -> None:
-    asked = [user("Repeat exactly: apple banana cherry")]
-    stream = grant(await probe.chat(stream=True, messages=asked, stop=["banana"]), "stop").events()
+    messages = [user("Repeat exactly: apple banana cherry")]
+    stream = supported(await probe.chat(stream=True, messages=messages, stop=["banana"]), "stop").events()
     expect("banana" not in stream.text(), "a text that ends before the stop sequence", stream.text())
 
 
 async def _unknown(probe: Probe) -> None:
-    refused(await probe.chat(stream=True, model=NO_SUCH_MODEL), 404)
+    rejected(await probe.chat(stream=True, model=NO_SUCH_MODEL), 404)
 
 
 async def _bad(probe: Probe) -> None:
-    refused(await probe.post(CHAT, {"model": probe.model, "messages": "hello", "stream": True}), 400)
+    rejected(await probe.post(CHAT, {"model": probe.model, "messages": "hello", "stream": True}), 400)
 
 
 _CHUNK = "CreateChatCompletionStreamResponse"
@@ -163,18 +165,18 @@ CHECKS: Final = (
     Check("stream-chunks", "stream", "Every chunk is exact", _CHUNK, _chunks),
     Check("stream-usage-chunks", "stream", "Every chunk is exact with include_usage", _CHUNK, _usage_chunks),
     Check("stream-done", "stream", "The stream ends with [DONE]", "one-done", _done),
-    Check("stream-usage-done", "stream", "So it does after the usage", "one-done", _done_after_usage),
-    Check("stream-text", "stream", "The pieces make a text", "plain-answer", _text),
-    Check("stream-role", "stream", "The first piece says the role", "role-first", _role),
+    Check("stream-usage-done", "stream", "It does so after the usage", "one-done", _done_after_usage),
+    Check("stream-text", "stream", "The pieces form a text", "plain-answer", _text),
+    Check("stream-role", "stream", "The first piece has the role", "role-first", _role),
     Check("stream-finish", "stream", "There is one finish reason, at the end", "finish-once", _finish),
-    Check("stream-stable", "stream", "All chunks belong together", "stable-stream", _stable),
-    Check("stream-no-nulls", "stream", "What may only be absent is not null", "absent-not-null", _no_nulls),
-    Check("stream-usage-unasked", "stream", "No usage unless asked for", "usage-if-asked", _usage_unasked),
+    Check("stream-stable", "stream", "All chunks have the same id, created and model", "stable-stream", _stable),
+    Check("stream-no-nulls", "stream", "Fields that may only be absent are not null", "absent-not-null", _no_nulls),
+    Check("stream-usage-unasked", "stream", "No usage unless requested", "usage-if-asked", _usage_unasked),
     Check("stream-usage-last", "stream", "Usage comes last, with empty choices", "usage-if-asked", _usage_last),
     Check("stream-usage-null", "stream", "Until then usage is null", "usage-if-asked", _usage_null_before),
     Check("stream-usage-adds-up", "stream", "The usage adds up", "usage-adds-up", _usage_adds_up),
-    Check("stream-n", "stream", "n choices are all told to their end", "finish-once", _n),
-    Check("stream-logprobs", "stream", "logprobs come with the pieces", _CHUNK, _logprobs),
+    Check("stream-n", "stream", "All n choices are complete", "finish-once", _n),
+    Check("stream-logprobs", "stream", "logprobs are returned with the pieces", _CHUNK, _logprobs),
     Check("stream-length", "stream", "A limit ends the stream with length", "clean-bounds", _length),
     Check("stream-stop", "stream", "A stop sequence ends the stream", "stops-before", _stop),
     Check("stream-unknown-model", "stream", "An unknown model keeps its status", "error-keeps-status", _unknown),

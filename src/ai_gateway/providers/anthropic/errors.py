@@ -35,9 +35,8 @@ def reply_error(provider: str, status: int, headers: Mapping[str, str], body: by
     if status == 529:
         return UpstreamOverloaded(f"Provider '{provider}' is overloaded. Try again.", headers=kept).answered(status)
     if status == 504:
-        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept).answered(status)
-    error = from_reply(provider, status, headers, body, *secrets)
-    error.headers |= kept
+        return UpstreamTimeout.of(provider, headers=kept).answered(status)
+    error = from_reply(provider, status, headers, body, *secrets).with_headers(kept)
     place = _PLACE.match(read_complaint(body).message or "") if status == 400 else None
     if place is not None and error.param is None:
         error.param = _PARAMS.get(place[1], place[1])

@@ -36,7 +36,7 @@ class _MovedModules(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         new = MOVED[module.__name__]
         warnings.warn(f"{module.__name__} has moved: import from ai_gateway.plugin", DeprecationWarning, stacklevel=2)
-        # A copy of the names: the import system marks whatever module a loader returns as its own.
+        # A copy of the names: the import system sets attributes on the module that a loader returns.
         names = vars(importlib.import_module(new))
         vars(module).update({name: value for name, value in names.items() if not name.startswith("__")})
 
@@ -45,6 +45,6 @@ _FINDER = _MovedModules()
 
 
 def serve_moved_modules() -> None:
-    """Let imports of the old paths succeed, with a DeprecationWarning, from now on."""
+    """From now on, imports of the old paths succeed with a DeprecationWarning."""
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)

@@ -1,4 +1,4 @@
-"""What an operator says of an upstream of their own: its headers, and how it differs from the wire it has."""
+"""Overrides of a provider's headers and quirks by its table in gateway.toml."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,26 +15,25 @@ from gateway_contract.openai.parameters import OPERATION_OF, RequestField
 _FIELDS = frozenset(get_args(RequestField.__value__))
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-# What the gateway has to say itself, or what frames the message.
-_OURS = frozenset(
+# Headers that the gateway sets, or that frame the message.
+_RESERVED_HEADERS = frozenset(
     {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
      "te", "trailer", "transfer-encoding", "upgrade", "x-request-id"}
 )  # fmt: skip
-# Without these there is no request, and the gateway itself goes by them.
+# Required fields, and `stream`, which the gateway reads itself.
 _NEEDED = frozenset(
     {name for model in OPERATION_OF for name, field in model.model_fields.items() if field.is_required()} | {"stream"}
 )
 
 
-def own_quirks(name: str, table: ProviderSettings, row: ProviderRow, problems: list[str]) -> ProviderRow:
-    """The row with what the provider's table adds to its quirks; what cannot be is added to `problems`."""
-    own = Quirks(
+def override_quirks(row: ProviderRow, name: str, table: ProviderSettings, problems: list[str]) -> ProviderRow:
+    """The row with the quirks of the provider's table added; invalid ones are reported in `problems`."""
+    added = Quirks(
         renamed=cast("Mapping[RequestField, str]", table.renamed),
         dropped=frozenset(cast("list[RequestField]", table.dropped)),
         refused=frozenset(cast("list[RequestField]", table.refused)),
-        token_arrays=table.token_arrays is not False,
     )
-    if own == Quirks() and table.token_arrays is None and not table.headers:
+    if added == Quirks() and table.token_arrays is None and not table.headers:
         return row
     if row.adapter != OPENAI_COMPATIBLE:
         problems.append(
@@ -42,24 +41,24 @@ def own_quirks(name: str, table: ProviderSettings, row: ProviderRow, problems: l
             "leave them out"
         )
         return row
-    found = [f"providers.{name}.{problem}" for problem in _problems(table)]
-    problems += found
-    return row if found else replace(row, quirks=_joined(row.quirks, own, table.token_arrays))
+    invalid = [f"providers.{name}.{problem}" for problem in _problems(table)]
+    problems += invalid
+    return row if invalid else replace(row, quirks=_joined(row.quirks, added, table.token_arrays))
 
 
-def _joined(known: Quirks, own: Quirks, token_arrays: bool | None) -> Quirks:
+def _joined(known: Quirks, added: Quirks, token_arrays: bool | None) -> Quirks:
     return replace(
         known,
-        renamed={**known.renamed, **own.renamed},
-        dropped=known.dropped | own.dropped,
-        refused=known.refused | own.refused,
+        renamed={**known.renamed, **added.renamed},
+        dropped=known.dropped | added.dropped,
+        refused=known.refused | added.refused,
         token_arrays=known.token_arrays if token_arrays is None else token_arrays,
     )
 
 
 def _problems(table: ProviderSettings) -> Iterator[str]:
-    named = {"renamed": [*table.renamed], "dropped": table.dropped, "refused": table.refused}
-    for setting, names in named.items():
+    by_setting = {"renamed": [*table.renamed], "dropped": table.dropped, "refused": table.refused}
+    for setting, names in by_setting.items():
         for name in names:
             if name not in _FIELDS:
                 yield f"{setting}: the contract has no such request field: see docs/parameters.md for those it has"
@@ -69,18 +68,18 @@ def _problems(table: ProviderSettings) -> Iterator[str]:
         yield "headers: one is there twice"
     if not all(map(_FIELD_NAME.fullmatch, table.renamed.values())):
         yield "renamed: the new names have to be names of fields"
-    everywhere = [name for names in named.values() for name in names]
-    for name in sorted({name for name in everywhere if everywhere.count(name) > 1}):
+    fields = [name for names in by_setting.values() for name in names]
+    for name in sorted({name for name in fields if fields.count(name) > 1}):
         yield f"'{name}' is named twice: choose one of renamed, dropped and refused"
 
 
 def header_problems(name: str, headers: Mapping[str, SecretStr], *, keyed: bool) -> Iterator[str]:
-    """What keeps these headers, whose names are in lower case, from being sent; never shows a value."""
+    """Problems with these headers, whose names are in lower case; a message never contains a value."""
     for header, value in headers.items():
         text = value.get_secret_value()
         if not _HEADER_NAME.fullmatch(header):
             yield f"provider '{name}': headers: there is a name that is none of a header"
-        elif header in _OURS:
+        elif header in _RESERVED_HEADERS:
             yield f"provider '{name}': headers: {header} is the gateway's own to set: leave it out"
         elif header == "authorization" and keyed:
             yield f"provider '{name}': headers: {header} is set by the key: leave one of the two out"

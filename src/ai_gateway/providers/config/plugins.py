@@ -1,13 +1,13 @@
-"""Providers that other packages bring: the entry points of one group, looked for once.
+"""Provider plugins of other packages: the entry points of one group, looked up once.
 
-An entry point is named as its provider and leads to a ProviderRow. Nothing else of a package is imported until its
-provider is configured. One that cannot be used stops the start, because an operator who installed it wants it.
+An entry point has the name of its provider and refers to a ProviderRow. Nothing else of a package is imported until its
+provider is configured. A broken one stops the start, because its operator installed it to be used.
 """
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from ai_gateway.config.settings import SettingsError
+from ai_gateway.config.problems import SettingsError
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.config.moved import serve_moved_modules
 from ai_gateway.providers.upstream import ProviderRow, is_usable_name
@@ -18,12 +18,12 @@ GROUP = "ai_gateway.providers"
 @cache
 def known_rows() -> tuple[ProviderRow, ...]:
     """The gateway's own rows, then those of plugins by name. Raises SettingsError with a line for each broken one."""
-    found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point)))
-    if found:
+    points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point)))
+    if points:
         serve_moved_modules()
     rows: list[ProviderRow] = []
     problems: list[str] = []
-    for point in found:
+    for point in points:
         try:
             rows.append(_row(point, {row.name for row in (*ROWS, *rows)}))
         except _Broken as broken:
@@ -34,7 +34,7 @@ def known_rows() -> tuple[ProviderRow, ...]:
 
 
 class _Broken(Exception):
-    """What is wrong with a plugin, and what to do."""
+    """The plugin cannot be used; the message says why and what to do."""
 
 
 def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
@@ -44,7 +44,7 @@ def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
         raise _Broken("there is a provider of this name already: uninstall one of the two")
     try:
         row = point.load()
-    except (Exception, SystemExit) as error:  # a package can do anything while it is imported
+    except (Exception, SystemExit) as error:  # third-party code can raise anything
         raise _Broken(f"it cannot be imported: {one_line(error)}") from error
     if not isinstance(row, ProviderRow):
         raise _Broken(f"it has to be a ProviderRow and is of type {type(row).__name__}")
@@ -54,11 +54,11 @@ def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
 
 
 def one_line(error: BaseException, *secrets: str) -> str:
-    """What a package of somebody else's failed with, without the keys it was given, and short enough for a line."""
-    said = f"{type(error).__name__}: {error}"
-    for secret in filter(None, secrets):  # before it is cut: a part of a key is one too many
-        said = said.replace(secret, "[key]")
-    return " ".join(said.split())[:300]
+    """A package's exception in one short line, without the keys that the package was given."""
+    text = f"{type(error).__name__}: {error}"
+    for secret in filter(None, secrets):  # before truncation, which could leave a part of a key
+        text = text.replace(secret, "[key]")
+    return " ".join(text.split())[:300]
 
 
 def _package(point: EntryPoint) -> str:

@@ -1,4 +1,4 @@
-"""Chat: what is answered, and how it looks as one reply."""
+"""Chat: the answer, and its response without streaming."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ type FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the answers: text in tokens, or calls."""
+    """One of the answers: text as tokens, or tool calls."""
 
     index: int
     seed: str
@@ -40,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Everything a reply or a stream is made of; `created` alone is not a function of the request."""
+    """The content of a response or a stream; only `created` is not a function of the request."""
 
     id: str
     created: int
@@ -48,20 +48,20 @@ class Answer:
     choices: Sequence[Choice]
     usage: models.CompletionUsage
     envelope: dict[str, str]
-    """Further fields that every reply and chunk carries."""
+    """Further fields of every response and chunk."""
 
 
 def answer(body: models.CreateChatCompletionRequest) -> Answer:
-    """Work out the whole answer; streaming only tells it piece by piece."""
+    """The complete answer; a stream splits it into chunks."""
     if body.modalities and "audio" in body.modalities:
         raise UnsupportedValue(
             "The built-in provider answers in text only: leave 'audio' out of modalities.", param="modalities"
         )
-    said = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}))
+    seed = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}))
     work = Work()
-    choices = [_choice(body, index, fingerprint(said, str(index)), work) for index in range(body.n or 1)]
+    choices = [_choice(body, index, fingerprint(seed, str(index)), work) for index in range(body.n or 1)]
     return Answer(
-        id=f"chatcmpl-{fingerprint(said, body.model_dump_json(exclude={'stream', 'stream_options'}))[:29]}",
+        id=f"chatcmpl-{fingerprint(seed, body.model_dump_json(exclude={'stream', 'stream_options'}))[:29]}",
         created=int(time.time()),
         model=body.model,
         choices=choices,
@@ -72,26 +72,26 @@ def answer(body: models.CreateChatCompletionRequest) -> Answer:
 
 
 def reply(body: models.CreateChatCompletionRequest) -> models.CreateChatCompletionResponse:
-    """The answer as one reply."""
-    whole = answer(body)
+    """The answer as one response."""
+    complete = answer(body)
     return models.CreateChatCompletionResponse(
-        id=whole.id,
+        id=complete.id,
         object="chat.completion",
-        created=whole.created,
-        model=whole.model,
-        choices=[_reply_choice(choice, body) for choice in whole.choices],
-        usage=whole.usage,
-        **whole.envelope,
+        created=complete.created,
+        model=complete.model,
+        choices=[_reply_choice(choice, body) for choice in complete.choices],
+        usage=complete.usage,
+        **complete.envelope,
     )
 
 
 def token_logprobs(
-    body: models.CreateChatCompletionRequest, choice: Choice, places: range
+    body: models.CreateChatCompletionRequest, choice: Choice, positions: range
 ) -> list[models.ChatCompletionTokenLogprob] | None:
-    """The log probabilities of the tokens at these places of a choice, if the request wants any."""
+    """The log probabilities of the tokens at these positions of a choice, if requested."""
     if not body.logprobs or not choice.is_text:
         return None
-    return [_logprob(choice.tokens[at], body.top_logprobs or 0, f"{choice.seed}/{at}") for at in places]
+    return [_logprob(choice.tokens[at], body.top_logprobs or 0, f"{choice.seed}/{at}") for at in positions]
 
 
 def _choice(body: models.CreateChatCompletionRequest, index: int, seed: str, work: Work) -> Choice:
@@ -108,7 +108,7 @@ def _choice(body: models.CreateChatCompletionRequest, index: int, seed: str, wor
 
 
 def _content(body: models.CreateChatCompletionRequest, seed: str, work: Work) -> str:
-    """The whole text, in the format asked for."""
+    """The complete text, in the requested format."""
     if body.model == faults.EMPTY:
         return ""
     words = text.reply(seed, prompt.last_user_text(body.messages))
@@ -126,13 +126,13 @@ def _reply_choice(
     choice: Choice, body: models.CreateChatCompletionRequest
 ) -> models.CreateChatCompletionResponseChoice:
     content = token_logprobs(body, choice, range(len(choice.tokens)))
-    found = (
+    choice_logprobs = (
         None if content is None else models.CreateChatCompletionResponseChoiceLogprobs(content=content, refusal=None)
     )
     return models.CreateChatCompletionResponseChoice(
         index=choice.index,
         message=_message(choice),
-        logprobs=found,
+        logprobs=choice_logprobs,
         finish_reason=choice.finish_reason,
     )
 

@@ -1,4 +1,4 @@
-"""Chat told piece by piece: the same answer as one reply, in the order in which clients expect its parts."""
+"""Chat streams: the same answer as without streaming, in chunks in the order that clients expect."""
 
 from collections.abc import Iterator
 from itertools import chain, zip_longest
@@ -13,34 +13,34 @@ type Delta = models.ChatCompletionStreamResponseDelta
 
 
 def chunks(body: models.CreateChatCompletionRequest) -> Iterator[Chunk]:
-    """All chunks; with several choices one of each in turn, as models do that write side by side."""
-    whole = chat.answer(body)
+    """All chunks; several choices are interleaved."""
+    answer = chat.answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    for choice in chain.from_iterable(zip_longest(*(_told(choice, body) for choice in whole.choices))):
+    for choice in chain.from_iterable(zip_longest(*(_choice_chunks(choice, body) for choice in answer.choices))):
         if choice is not None:
-            chunk = _chunk(whole, [choice])
+            chunk = _chunk(answer, [choice])
             if with_usage:
-                chunk.usage = None  # said, not left out: clients tell the last chunk by it
+                chunk.usage = None  # present and null, as in OpenAI's streams with include_usage
             yield chunk
     if with_usage:
-        last = _chunk(whole, [])
-        last.usage = whole.usage
+        last = _chunk(answer, [])
+        last.usage = answer.usage
         yield last
 
 
-def _chunk(whole: chat.Answer, choices: list[ChunkChoice]) -> Chunk:
+def _chunk(answer: chat.Answer, choices: list[ChunkChoice]) -> Chunk:
     return models.CreateChatCompletionStreamResponse(
-        id=whole.id,
+        id=answer.id,
         object="chat.completion.chunk",
-        created=whole.created,
-        model=whole.model,
+        created=answer.created,
+        model=answer.model,
         choices=choices,
-        **whole.envelope,
+        **answer.envelope,
     )
 
 
-def _told(choice: chat.Choice, body: models.CreateChatCompletionRequest) -> Iterator[ChunkChoice]:
-    """One choice: first its role, then its parts, then why it ends."""
+def _choice_chunks(choice: chat.Choice, body: models.CreateChatCompletionRequest) -> Iterator[ChunkChoice]:
+    """One choice: its role, its content, its finish reason."""
     for at, delta in enumerate(_deltas(choice)):
         part = _part(choice, delta)
         if choice.is_text and at > 0:
@@ -78,10 +78,10 @@ def _tool_call_deltas(choice: chat.Choice) -> Iterator[Delta]:
 
 
 def _call_items(index: int, call: ToolCall) -> Iterator[models.ChatCompletionMessageToolCallChunk]:
-    """A call's id and name, then its input bit by bit.
+    """A call's id and name, then its input in pieces.
 
-    The contract's chunks know functions only (`type` is "function" or absent), so a custom tool's call leaves `type`
-    out and carries its own `custom` object, which an open schema allows and clients of custom tools look for.
+    The contract's chunks define functions only (`type` is "function" or absent), so a custom tool's call has no `type`
+    and a `custom` object of its own, which the open schema allows and clients of custom tools read.
     """
     kind, field = ("custom", "input") if call.kind == "custom" else ("function", "arguments")
     start = {"type": "function"} if call.kind == "function" else {}

@@ -1,7 +1,7 @@
-"""Whether a value satisfies a schema: just enough of JSON Schema to choose between candidates.
+"""Checks a value against a JSON Schema: just enough to choose between candidates.
 
-It is not a general validator (the contract has one): formats and unknown keywords are taken to hold, and so is
-whatever would take too long to find out.
+It is not a general validator: formats and unknown keywords count as satisfied, and so does a check that exceeds the
+work budget.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from ai_gateway.providers.custom.schema import (
 )
 
 _CHECKING = 10
-"""The work of holding one value against one schema."""
+"""The work of checking one value against one schema."""
 
 _DEEPEST = 100
 
@@ -44,8 +44,8 @@ class Checker:
             return True
         self._depth += 1
         try:
-            own = all(rule(self, value, schema) for keyword, rule in _RULES.items() if keyword in schema)
-            return own and self._children(value, schema)
+            own_keywords = all(rule(self, value, schema) for keyword, rule in _RULES.items() if keyword in schema)
+            return own_keywords and self._children(value, schema)
         finally:
             self._depth -= 1
 
@@ -61,7 +61,7 @@ class Checker:
         return True
 
     def referenced(self, schema: Schema) -> JsonValue:
-        """The schema this one refers to."""
+        """The target of the schema's `$ref`."""
         reference = schema["$ref"]
         return self.document.resolve(reference) if isinstance(reference, str) else True
 
@@ -78,7 +78,7 @@ _TYPE_NAMES: Final[dict[type, frozenset[str]]] = {
 
 
 def type_of(value: JsonValue) -> frozenset[str]:
-    """The names JSON Schema has for the value's type; 1.0 is an integer there."""
+    """JSON Schema's names of the value's type; 1.0 is an integer there."""
     return _TYPE_NAMES[int if isinstance(value, float) and value.is_integer() else type(value)]
 
 
@@ -127,7 +127,7 @@ def _pattern(checker: Checker, value: JsonValue, schema: Schema) -> bool:
     expression = schema["pattern"]
     if not isinstance(value, str) or not isinstance(expression, str):
         return True
-    return pattern.found(expression, value, checker.document.work)
+    return pattern.matches(expression, value, checker.document.work)
 
 
 def _property_names(checker: Checker, value: JsonValue, schema: Schema) -> bool:

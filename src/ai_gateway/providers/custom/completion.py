@@ -1,4 +1,4 @@
-"""Legacy completions: a sentence that goes on from each prompt, whole or piece by piece."""
+"""Legacy completions: one sentence for each prompt, with and without streaming."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ class _Choice:
     seed: str
     tokens: Sequence[str]
     echoed: int
-    """How many of the tokens are the prompt's."""
+    """The number of tokens that are the echoed prompt."""
     finish_reason: Literal["stop", "length"]
 
 
@@ -34,55 +34,57 @@ class _Answer:
 
 
 def reply(body: models.CreateCompletionRequest) -> models.CreateCompletionResponse:
-    """The answer as one reply."""
-    whole = _answer(body)
+    """The answer as one response."""
+    answer = _answer(body)
     return models.CreateCompletionResponse(
-        id=whole.id,
+        id=answer.id,
         object="text_completion",
-        created=whole.created,
-        model=whole.model,
+        created=answer.created,
+        model=answer.model,
         system_fingerprint=SYSTEM_FINGERPRINT,
-        choices=[_reply_choice(choice, body.logprobs) for choice in whole.choices],
-        usage=whole.usage,
+        choices=[_reply_choice(choice, body.logprobs) for choice in answer.choices],
+        usage=answer.usage,
     )
 
 
 def chunks(body: models.CreateCompletionRequest) -> Iterator[models.CreateCompletionStreamResponse]:
-    """The answer token by token, one of each choice in turn."""
-    whole = _answer(body)
+    """The answer token by token, with the choices interleaved."""
+    answer = _answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    for choice in chain.from_iterable(zip_longest(*(_told(choice, body.logprobs) for choice in whole.choices))):
+    for choice in chain.from_iterable(
+        zip_longest(*(_choice_chunks(choice, body.logprobs) for choice in answer.choices))
+    ):
         if choice is not None:
-            chunk = _chunk(whole, [choice])
+            chunk = _chunk(answer, [choice])
             if with_usage:
                 chunk.usage = None
             yield chunk
     if with_usage:
-        last = _chunk(whole, [])
-        last.usage = whole.usage
+        last = _chunk(answer, [])
+        last.usage = answer.usage
         yield last
 
 
 def _answer(body: models.CreateCompletionRequest) -> _Answer:
-    asked = prompt.tokenized(body.prompt)
-    said = fingerprint("completion", body.model_dump_json(include={"model", "seed", "suffix"}))
-    numbered = enumerate((tokens, n) for tokens in asked for n in range(body.n or 1))
+    prompts = prompt.tokenized(body.prompt)
+    seed = fingerprint("completion", body.model_dump_json(include={"model", "seed", "suffix"}))
+    numbered = enumerate((tokens, n) for tokens in prompts for n in range(body.n or 1))
     choices = [
-        _choice(body, index, tokens, fingerprint(said, "".join(tokens), str(n))) for index, (tokens, n) in numbered
+        _choice(body, index, tokens, fingerprint(seed, "".join(tokens), str(n))) for index, (tokens, n) in numbered
     ]
     return _Answer(
         id=f"cmpl-{fingerprint(body.model_dump_json(exclude={'stream', 'stream_options'}))[:29]}",
         created=int(time.time()),
         model=body.model,
         choices=choices,
-        usage=usage(sum(map(len, asked)), sum(len(choice.tokens) - choice.echoed for choice in choices)),
+        usage=usage(sum(map(len, prompts)), sum(len(choice.tokens) - choice.echoed for choice in choices)),
     )
 
 
-def _choice(body: models.CreateCompletionRequest, index: int, asked: Sequence[str], seed: str) -> _Choice:
+def _choice(body: models.CreateCompletionRequest, index: int, prompt_tokens: Sequence[str], seed: str) -> _Choice:
     words = "" if body.model == faults.EMPTY else text.continuation(seed)
     cut = text.cut(words, body.stop, _DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens)
-    echoed = asked if body.echo else ()
+    echoed = prompt_tokens if body.echo else ()
     return _Choice(index, seed, (*echoed, *cut.tokens), len(echoed), cut.finish_reason)
 
 
@@ -95,7 +97,7 @@ def _reply_choice(choice: _Choice, count: int | None) -> models.CreateCompletion
     )
 
 
-def _told(choice: _Choice, count: int | None) -> Iterator[models.CreateCompletionStreamResponseChoice]:
+def _choice_chunks(choice: _Choice, count: int | None) -> Iterator[models.CreateCompletionStreamResponseChoice]:
     offsets = accumulate(map(len, choice.tokens), initial=0)
     for at, (token, offset) in enumerate(zip(choice.tokens, offsets, strict=False)):
         yield models.CreateCompletionStreamResponseChoice(
@@ -110,34 +112,34 @@ def _told(choice: _Choice, count: int | None) -> Iterator[models.CreateCompletio
 
 
 def _chunk(
-    whole: _Answer, choices: list[models.CreateCompletionStreamResponseChoice]
+    answer: _Answer, choices: list[models.CreateCompletionStreamResponseChoice]
 ) -> models.CreateCompletionStreamResponse:
     return models.CreateCompletionStreamResponse(
-        id=whole.id,
+        id=answer.id,
         object="text_completion",
-        created=whole.created,
-        model=whole.model,
+        created=answer.created,
+        model=answer.model,
         system_fingerprint=SYSTEM_FINGERPRINT,
         choices=choices,
     )
 
 
 def _logprobs(
-    choice: _Choice, count: int | None, places: range, offset: int = 0
+    choice: _Choice, count: int | None, positions: range, offset: int = 0
 ) -> models.CreateCompletionResponseChoiceLogprobs | None:
-    """The four lists for the tokens at these places; offsets count in the returned text."""
+    """The four parallel lists for the tokens at these positions; offsets refer to the returned text."""
     if count is None:
         return None
-    tokens = [choice.tokens[at] for at in places]
-    found = [_candidates(choice, at, count) for at in places]
+    tokens = [choice.tokens[at] for at in positions]
+    candidates = [_candidates(choice, at, count) for at in positions]
     return models.CreateCompletionResponseChoiceLogprobs(
         tokens=tokens,
-        token_logprobs=[one[0].logprob if one else None for one in found],
-        top_logprobs=[{each.token: each.logprob for each in one[:count]} if one else None for one in found],
+        token_logprobs=[one[0].logprob if one else None for one in candidates],
+        top_logprobs=[{each.token: each.logprob for each in one[:count]} if one else None for one in candidates],
         text_offset=list(accumulate(map(len, tokens[:-1]), initial=offset)) if tokens else [],
     )
 
 
 def _candidates(choice: _Choice, at: int, count: int) -> list[logprobs.Candidate] | None:
-    """None for the first token of an echoed prompt: nothing came before it to expect it."""
+    """None for the first token of an echoed prompt, which has no context to predict it from."""
     return None if at == 0 and choice.echoed else logprobs.candidates(choice.tokens[at], count, f"{choice.seed}/{at}")

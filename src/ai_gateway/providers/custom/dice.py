@@ -1,11 +1,11 @@
-"""Repeatable chance: the same seed always draws the same numbers, on every machine and Python version."""
+"""Seeded pseudo-random numbers: the same on every machine and Python version."""
 
 from collections.abc import Sequence
 from hashlib import sha256
 
 
 def fingerprint(*facts: str) -> str:
-    """A short name for these facts: equal facts share it, different facts do not."""
+    """A hash of these facts."""
     digest = sha256()
     for fact in facts:
         encoded = fact.encode("utf-8", "surrogatepass")
@@ -14,7 +14,7 @@ def fingerprint(*facts: str) -> str:
 
 
 class Dice:
-    """Draws from SHA-256 of seed and count; `random` promises no sequence across Python versions."""
+    """Numbers from SHA-256 of seed and count; `random` guarantees no sequence across Python versions."""
 
     def __init__(self, seed: str) -> None:
         self._seed = bytes.fromhex(fingerprint(seed))
@@ -30,6 +30,6 @@ class Dice:
         return options[self.below(len(options))]
 
     def shuffled[T](self, options: Sequence[T]) -> list[T]:
-        """The options rotated to start at a drawn place: enough variety, and order stays legible."""
+        """The options rotated by a random amount: enough variety, and the order stays legible."""
         start = self.below(len(options))
         return [*options[start:], *options[:start]]

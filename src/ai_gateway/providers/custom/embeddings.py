@@ -1,4 +1,4 @@
-"""Embeddings as a reply: every form of input, both encodings."""
+"""The response to an embedding request: every form of input, both encodings."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ from gateway_contract.openai import models
 
 
 def reply(body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
-    """One vector per input; `fault-empty` loses them all."""
+    """One vector per input; none for `fault-empty`."""
     dimensions = body.dimensions or vectors.DIMENSIONS
-    given = prompt.tokenized(body.input)
-    if len(given) * dimensions > vectors.MOST_NUMBERS:
+    inputs = prompt.tokenized(body.input)
+    if len(inputs) * dimensions > vectors.MOST_NUMBERS:
         raise UnsupportedValue(
             f"The built-in provider makes at most {vectors.MOST_NUMBERS} numbers at once: send fewer inputs at a time, "
             "or ask for fewer dimensions.",
             param="dimensions",
         )
-    counted = sum(map(len, given))
+    counted = sum(map(len, inputs))
     return models.CreateEmbeddingResponse(
         object="list",
         model=body.model,
-        data=[] if body.model == faults.EMPTY else [_embedding(at, one, body) for at, one in enumerate(given)],
+        data=[] if body.model == faults.EMPTY else [_embedding(at, one, body) for at, one in enumerate(inputs)],
         usage=models.CreateEmbeddingResponseUsage(prompt_tokens=counted, total_tokens=counted),
     )
 

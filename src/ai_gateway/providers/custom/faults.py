@@ -1,4 +1,4 @@
-"""Models that fail on purpose, by name, so that clients can be tested without a broken upstream."""
+"""Fault models: they fail on purpose, so that clients can test their error handling."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -18,10 +18,10 @@ _CHUNKS_PER_TURN = 8
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to fail.
+    """One fault.
 
-    `failure` is raised at once, or in a stream after `chunks` chunks. `delay_s` passes before the answer or the first
-    chunk, `pause_s` after each of the first chunks.
+    `failure` is raised at once, or in a stream after `chunks` chunks. `delay_s` delays the response or the first chunk,
+    `pause_s` each of the next ones.
     """
 
     model: str
@@ -87,7 +87,7 @@ FAULTS: Final = {
 
 
 def find(model: str) -> Fault:
-    """The fault a model stands for; `NO_FAULT` for every other model."""
+    """The fault of a model; `NO_FAULT` for every other model."""
     if not model.startswith(PREFIX):
         return NO_FAULT
     if model not in FAULTS:
@@ -95,8 +95,8 @@ def find(model: str) -> Fault:
     return FAULTS[model]
 
 
-async def befall(model: str) -> None:
-    """What happens before a reply that is not streamed: nothing, a delay, or a failure."""
+async def raise_fault(model: str) -> None:
+    """Apply the model's fault to a response without streaming: nothing, a delay, or a failure."""
     fault = find(model)
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
@@ -105,7 +105,7 @@ async def befall(model: str) -> None:
 
 
 async def paced[T](model: str, chunks: Iterable[T]) -> AsyncGenerator[T]:
-    """Hand out the chunks as the model's fault has it, giving other tasks their turn now and then."""
+    """The chunks with the model's fault applied, yielding to the event loop regularly."""
     fault = find(model)
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
@@ -120,5 +120,5 @@ async def paced[T](model: str, chunks: Iterable[T]) -> AsyncGenerator[T]:
 
 
 def _beginning[T](chunks: Iterable[T], count: int) -> Iterable[T]:
-    """So many chunks at most, and never the last."""
+    """At most `count` chunks, and never the last."""
     return (chunk for _, (chunk, _) in zip(range(count), pairwise(chunks), strict=False)) if count else ()

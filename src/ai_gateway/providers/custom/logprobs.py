@@ -1,4 +1,4 @@
-"""Made-up log probabilities: a function of seed and place, below zero, and together never more than certain."""
+"""Synthetic log probabilities: a function of seed and position, with a total probability below 1."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Candidate:
 
 
 def candidates(token: str, count: int, seed: str) -> list[Candidate]:
-    """The chosen token, then the others that might have stood in its place, ever less likely: `count` in all."""
+    """The chosen token, then less likely alternatives: `count` in all."""
     dice = Dice(seed)
     chosen = Candidate(token, -0.12 - dice.below(48) / 100)  # at most 0.89, and all the others at most 0.1
     others = [word for word in dice.shuffled(text.WORDS) if f" {word}" != token][: max(count - 1, 0)]

@@ -1,6 +1,6 @@
-"""Which request fields the built-in provider honours; the others mean nothing to a double that draws no lots.
+"""The built-in provider's parameter policies: fields without an effect on deterministic text are dropped.
 
-It has no voice: the value `audio` in `modalities` is refused, and without it the voice's settings mean nothing.
+`audio` in `modalities` is rejected, and without it the field `audio` has no effect.
 """
 
 from typing import Final

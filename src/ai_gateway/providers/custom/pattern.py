@@ -1,8 +1,8 @@
-"""Regular expressions read for two purposes: to write a string that matches, and to tell whether one does.
+"""Regular expressions: generates a string that matches, and matches a string, both without backtracking.
 
-Patterns come from strangers and Python's `re` backtracks exponentially on some of them. Matching here follows sets of
-positions instead; it and writing are bounded by the work allowed. What this reader does not know (back references,
-look-behind, inline flags) is `UnsupportedPattern`.
+Patterns are untrusted, and Python's `re` backtracks exponentially on some of them. Matching here tracks sets of
+positions instead; it and generating are bounded by the work budget. Back references, look-behind and inline flags are
+`UnsupportedPattern`.
 """
 
 from functools import lru_cache, reduce
@@ -22,10 +22,10 @@ from ai_gateway.providers.custom.pattern_parser import (
 from ai_gateway.providers.custom.work import Work
 
 LONGEST = 4096
-"""The longest string written or examined."""
+"""The longest string that is generated or matched."""
 
 _WRITING = 5
-"""The work of writing one character."""
+"""The work of generating one character."""
 
 _READING = 2
 """The work of reading one character of a pattern."""
@@ -41,17 +41,17 @@ _parse = lru_cache(maxsize=256)(parse)
 
 
 def write(pattern: str, dice: Dice, work: Work, *, extra: int | None = None) -> str:
-    """A string made for the pattern. Repetitions take `extra` more rounds than they must, or a drawn few."""
+    """A string for the pattern. Repetitions have `extra` more rounds than required, or a few random ones."""
     writer = _Writer(dice, work, extra)
     writer.write(_parse(pattern))
-    made = "".join(writer.written)[:LONGEST]
-    if not made.isascii() and any("\ud800" <= letter <= "\udfff" for letter in made):
+    text = "".join(writer.written)[:LONGEST]
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UnsupportedPattern("half a character")
-    return made
+    return text
 
 
-def found(pattern: str, text: str, work: Work) -> bool:
-    """Whether the pattern occurs in the text. What cannot be told (unsupported, too long) is taken to match."""
+def matches(pattern: str, text: str, work: Work) -> bool:
+    """Whether the pattern occurs in the text. An undecidable case (unsupported, too long) counts as a match."""
     if len(text) > LONGEST or not work.spend(_READING * (1 + len(pattern))):
         return True
     try:
@@ -63,7 +63,7 @@ def found(pattern: str, text: str, work: Work) -> bool:
 
 @lru_cache(maxsize=256)
 def _letters(chars: Chars) -> str:
-    """Letters to choose from: the plainest there are, else the start of the first range."""
+    """Characters to choose from: preferably letters and digits, else the start of the first range."""
     allowed = ("".join(letter for letter in pool if chars.has(letter)) for pool in _POOLS)
     return next(filter(None, allowed), chr(chars.ranges[0][0] if chars.ranges else 0))
 
@@ -91,7 +91,7 @@ class _Writer:
             case Many():
                 self._repeat(node)
             case Edge() | Look():
-                pass  # they match between characters; whether they do is for `found` to say
+                pass  # they match between characters, which `matches` checks
 
     def _repeat(self, node: Many) -> None:
         extra = self._dice.below(_DRAWN_EXTRA + 1) if self._extra is None else self._extra
@@ -101,14 +101,14 @@ class _Writer:
 
 
 class _Reader:
-    """Where a match may end, for all the places where it may begin at once."""
+    """Computes the end positions of a match for a set of start positions at once."""
 
     def __init__(self, text: str, work: Work) -> None:
         self._text = text
         self._work = work
 
     def ends(self, node: Node, starts: set[int]) -> set[int]:
-        """Where matches of the node may end that begin at these places."""
+        """The end positions of the node's matches that start at these positions."""
         return self._ends(node, starts) if starts and self._work.spend(1 + len(starts)) else set()
 
     def _ends(self, node: Node, starts: set[int]) -> set[int]:
@@ -128,7 +128,7 @@ class _Reader:
         for _ in range(node.low):
             ends = self.ends(node.item, starts)
             if ends == starts:
-                break  # one more round changes nothing, nor will the rest
+                break  # another round changes nothing
             starts = ends
         reached = set(starts)
         for _ in range(LONGEST if node.high is None else node.high - node.low):

@@ -1,4 +1,4 @@
-"""The grammar of regular expressions, as far as JSON Schema's dialect and common practice go."""
+"""Parses regular expressions: JSON Schema's dialect (ECMA-262) and common extensions."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ type Node = Chars | Row | Either | Many | Edge | Look
 
 @dataclass(frozen=True, slots=True)
 class Chars:
-    """One character out of these ranges of code points, or out of all others."""
+    """One character in these ranges of code points, or outside of them."""
 
     ranges: tuple[tuple[int, int], ...]
     negated: bool = False
@@ -35,7 +35,7 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A place between characters: `^`, `$`, `b` (a word begins or ends) or `B` (it does not)."""
+    """An anchor: `^`, `$`, `b` (a word boundary) or `B` (none)."""
 
     kind: str
 
@@ -47,7 +47,7 @@ class Look:
 
 
 class UnsupportedPattern(ValueError):
-    """The pattern is broken, or beyond this reader."""
+    """The pattern is invalid or not supported."""
 
 
 _DIGITS = ((48, 57),)
@@ -79,7 +79,7 @@ _LAST = 0x10FFFF
 
 
 def parse(pattern: str) -> Node:
-    """Read the whole pattern, or raise `UnsupportedPattern`."""
+    """Parse the whole pattern, or raise `UnsupportedPattern`."""
     if len(pattern) > _LONGEST:
         raise UnsupportedPattern("too long")
     parser = _Parser(pattern)
@@ -163,7 +163,7 @@ class _Parser:
             return None
         low, comma, high = self._pattern[self._at + 1 : end].partition(",")
         if not _is_count(low) or (high and not _is_count(high)):
-            return None  # a brace that counts nothing is a literal
+            return None  # a brace that is not a quantifier is a literal
         self._at = end + 1
         return _bounds(int(low), int(low) if not comma else int(high) if high else None)
 
@@ -268,7 +268,7 @@ def _bounds(low: int, high: int | None) -> tuple[int, int | None]:
 
 
 def _all_ranges(chars: Chars) -> tuple[tuple[int, int], ...]:
-    """The ranges themselves, or the gaps between them when they are negated."""
+    """The ranges, or the gaps between them if negated."""
     if not chars.negated:
         return chars.ranges
     edges = sorted(chars.ranges)

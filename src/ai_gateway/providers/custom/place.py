@@ -1,6 +1,6 @@
-"""What may stand at a place in a value: listed values, branches to take, types, names.
+"""The constraints at one place of a value: allowed values, branches, types, property names.
 
-A place is the parts of `schema.py`; everything here reads them and decides nothing.
+A place is described by the parts of `schema.py`; the functions here read them and decide nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,25 +17,25 @@ _HINTS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("string", frozenset({"pattern", "format", "minLength", "maxLength"})),
     ("number", frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})),
 )
-"""The type a schema without `type` must have in mind, by the keywords it uses."""
+"""The type that a schema without `type` implies, by the keywords it uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A place where one of several branches must be taken; a branch is the schemas that hold with it."""
+    """A choice between branches; a branch is the schemas that apply with it."""
 
     keyword: str
     origin: int
     branches: Sequence[Sequence[JsonValue]]
 
 
-def given_values(parts: Parts) -> Iterator[JsonValue]:
-    """Defaults worth giving: a null default says nothing about the data."""
+def default_values(parts: Parts) -> Iterator[JsonValue]:
+    """The defaults, except null, which says nothing about the data."""
     return (part["default"] for part in parts if part.get("default") is not None)
 
 
 def allowed_values(parts: Parts) -> list[JsonValue] | None:
-    """The values listed by a `const` or else the first `enum`."""
+    """The values of a `const` or else the first `enum`."""
     for part in parts:
         if "const" in part:
             return [part["const"]]
@@ -54,7 +54,7 @@ def forks(parts: Parts) -> Iterator[Fork]:
 
 
 def types(parts: Parts) -> frozenset[str]:
-    """The types every part allows; empty when no part names one, or they contradict."""
+    """The types that every part allows; empty when no part names one, or they contradict."""
     allowed: frozenset[str] | None = None
     for part in parts:
         named = named_types(part)
@@ -66,7 +66,7 @@ def types(parts: Parts) -> frozenset[str]:
 
 
 def hinted_types(parts: Parts) -> list[str]:
-    """The types the keywords speak of."""
+    """The types that the keywords imply."""
     return [kind for kind, keywords in _HINTS if any(not keywords.isdisjoint(part) for part in parts)]
 
 
@@ -87,6 +87,6 @@ def keys_in(part: Schema, keyword: str) -> list[str]:
 
 
 def longest_prefix(parts: Parts) -> int:
-    """How many items are described one by one."""
+    """The number of items with a schema of their own."""
     prefixes = [[*schemas_in(part, "prefixItems"), *schemas_in(part, "items")] for part in parts]
     return max(map(len, prefixes), default=0)

@@ -1,4 +1,4 @@
-"""What a request asks, read from messages or prompts, and how many tokens it is estimated at."""
+"""Reads messages and prompts, and estimates their tokens."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,10 +10,10 @@ from ai_gateway.translate.chat_request import Message
 from gateway_contract.openai import models
 
 MESSAGE_TOKENS = 3
-"""For the role and the ends of every message."""
+"""Per message, for its role and delimiters."""
 
 PART_TOKENS = 85
-"""For an image, a sound or a file, whatever its size: nothing of it is read."""
+"""For an image, audio or file part of any size: its content is ignored."""
 
 _DEFAULT_PROMPT = "<|endoftext|>"
 
@@ -22,24 +22,24 @@ type Prompts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | N
 
 
 def last_user_text(messages: Sequence[Message]) -> str:
-    """What the user said last; empty when no user spoke."""
+    """The text of the last user message; empty if there is none."""
     users = (message for message in reversed(messages) if isinstance(message, models.ChatCompletionRequestUserMessage))
     last = next(users, None)
     return "" if last is None else " ".join(_texts(last.content))
 
 
-def users_turn(messages: Sequence[Message]) -> str:
-    """The last message when it is a user's; empty after a tool has answered, so that nobody calls it for ever."""
+def final_user_text(messages: Sequence[Message]) -> str:
+    """The last message if it is a user's; empty after a tool message, so that agent loops end."""
     return last_user_text(messages[-1:])
 
 
 def estimated_tokens(messages: Sequence[Message]) -> int:
-    """Tokens of everything the messages say, with flat amounts for what is not text."""
+    """Tokens of all messages, with flat amounts for parts that are not text."""
     return sum(_message_tokens(message) for message in messages)
 
 
 def tokenized(prompts: Prompts) -> list[list[str]]:
-    """Every prompt or input in tokens: words as estimated, a token id as `<id>`."""
+    """Every prompt or input as tokens: estimated ones for text, `<id>` for a token id."""
     if isinstance(prompts, str) or not prompts:
         return [text.tokens(prompts if isinstance(prompts, str) else _DEFAULT_PROMPT)]
     ids = [item for item in prompts if isinstance(item, int)]
@@ -53,8 +53,8 @@ def _rendered(ids: Sequence[int]) -> list[str]:
 
 
 def _message_tokens(message: Message) -> int:
-    said = chain(_texts(message.content), _calls(message))
-    return MESSAGE_TOKENS + sum(map(text.count, said)) + PART_TOKENS * _unread_parts(message.content)
+    texts = chain(_texts(message.content), _calls(message))
+    return MESSAGE_TOKENS + sum(map(text.count, texts)) + PART_TOKENS * _other_parts(message.content)
 
 
 def _texts(content: Content) -> Iterator[str]:
@@ -68,14 +68,14 @@ def _texts(content: Content) -> Iterator[str]:
             yield part.refusal
 
 
-def _unread_parts(content: Content) -> int:
+def _other_parts(content: Content) -> int:
     if content is None or isinstance(content, str):
         return 0
     return len(content) - sum(1 for _ in _texts(content))
 
 
 def _calls(message: Message) -> Iterator[str]:
-    """Names and arguments of the calls an assistant made."""
+    """Names and arguments of an assistant's tool calls."""
     if not isinstance(message, models.ChatCompletionRequestAssistantMessage):
         return
     for call in message.tool_calls or ():

@@ -1,25 +1,25 @@
-"""The built-in provider: deterministic, offline, and able to do everything the contract describes."""
+"""The built-in mock provider: deterministic, offline, and complete for every operation of the contract."""
 
 from collections.abc import AsyncGenerator
 from typing import Final, override
 
 from ai_gateway.config.settings import UnknownParams
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import chat, chat_stream, completion, embeddings, faults
 from ai_gateway.providers.custom.parameters import POLICIES
 from gateway_contract.openai import models
 
 MODELS: Final = ("custom-chat", "custom-completion", "custom-embedding")
-"""The ids listed. Any other id works the same; fault models are left out, so that nobody picks one from a menu."""
+"""The listed ids. Any other id works the same; fault models are not listed, so that no client picks one by accident."""
 
-_CREATED = 1_767_225_600  # the first second of 2026: a constant, so that the list is the same everywhere
+_CREATED = 1_767_225_600  # 2026-01-01T00:00:00Z: a constant, so that the list is the same everywhere
 
 
 class CustomProvider(Provider):
-    """A public test double: the same request gets the same reply, on every operation and option.
+    """A public test double: the same request gets the same response, on every operation and option.
 
-    Nothing of it can be out of reach, and its faults are there to be seen: it is never asked twice.
+    It is not remote, so it is never retried: its faults have to reach the client.
     """
 
     is_remote = False
@@ -28,46 +28,46 @@ class CustomProvider(Provider):
         super().__init__(name, POLICIES, unknown_params)
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
         return models.ListModelsResponse(object="list", data=[_model(id_) for id_ in MODELS])
 
     @override
-    async def retrieve_model(self, call: Call, model: str) -> models.Model:
+    async def retrieve_model(self, attempt: Attempt, model: str) -> models.Model:
         if faults.find(model).model == faults.NOT_FOUND:
-            await faults.befall(model)
+            await faults.raise_fault(model)
         return _model(model)
 
     @override
     async def create_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
-        await faults.befall(body.model)
+        await faults.raise_fault(body.model)
         return chat.reply(body)
 
     @override
     def stream_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
         return faults.paced(body.model, chat_stream.chunks(body))
 
     @override
     async def create_completion(
-        self, call: Call, body: models.CreateCompletionRequest
+        self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> models.CreateCompletionResponse:
-        await faults.befall(body.model)
+        await faults.raise_fault(body.model)
         return completion.reply(body)
 
     @override
     def stream_completion(
-        self, call: Call, body: models.CreateCompletionRequest
+        self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
         return faults.paced(body.model, completion.chunks(body))
 
     @override
     async def create_embeddings(
-        self, call: Call, body: models.CreateEmbeddingRequest
+        self, attempt: Attempt, body: models.CreateEmbeddingRequest
     ) -> models.CreateEmbeddingResponse:
-        await faults.befall(body.model)
+        await faults.raise_fault(body.model)
         return embeddings.reply(body)
 
 

@@ -1,8 +1,8 @@
-"""A value that satisfies a JSON Schema: the same schema and seed give the same value.
+"""Generates a value that satisfies a JSON Schema: the same schema and seed give the same value.
 
 Supported are the keywords that describe data (types, bounds, sizes, patterns, formats, properties, items, `enum`,
-`const`, `default`), local references, recursion, and `allOf`, `anyOf`, `oneOf`, `if`, `not`. Any other input, however
-broken, gives a best effort; work and size are bounded whatever is asked.
+`const`, `default`), local references, recursion, and `allOf`, `anyOf`, `oneOf`, `if`, `not`. Any other input, even an
+invalid one, gives a best effort; work and size are always bounded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from ai_gateway.providers.custom.dice import Dice
 from ai_gateway.providers.custom.place import (
     Fork,
     allowed_values,
+    default_values,
     forks,
-    given_values,
     hinted_types,
     is_null,
     keys_in,
@@ -39,15 +39,15 @@ from ai_gateway.providers.custom.schema import (
 from ai_gateway.providers.custom.work import Work
 
 _LARGEST = 64
-"""The most items or properties a value gets, whatever `minItems` or `minProperties` ask."""
+"""The most items or properties of a value, even if `minItems` or `minProperties` require more."""
 
 _VALUES = 2_000
 _MAKING = 50
-"""The work of making one value, beside what its parts take."""
+"""The work of generating one value, without its parts."""
 
 _DEEPEST_CALL = 40
 _FULL_DEPTH = 4
-"""Down to here optional properties and items are filled in; below, only what must be."""
+"""Down to this level optional properties and items are generated; below, only required ones."""
 
 _ATTEMPTS = 8
 _UNIQUE_ATTEMPTS = 50
@@ -56,12 +56,12 @@ OBJECT: Schema = {"type": "object"}
 
 
 def instance(schema: JsonValue, seed: str, work: Work | None = None) -> JsonValue:
-    """A value that satisfies the schema, or comes close where none does or none was found within the work allowed."""
+    """A value that satisfies the schema, or comes close if none was found within the work budget."""
     return _sampled(schema, [schema], seed, work or Work())
 
 
 def object_instance(schema: JsonValue, seed: str, work: Work | None = None) -> JsonValue:
-    """The same, but an object wherever the schema allows one."""
+    """The same, but an object if the schema allows one."""
     work = work or Work()
     value = _sampled(schema, [schema, OBJECT], seed, work)
     if isinstance(value, dict) and Checker(Document(schema, work)).holds(value, schema):
@@ -94,7 +94,7 @@ class _Sampler:
         return all(self._checker.holds(value, schema) for schema in schemas)
 
     def value(self, schemas: Sequence[JsonValue], depth: int, taken: frozenset[int] = frozenset()) -> JsonValue:
-        """A value for which all these schemas hold, having taken the branches of these forks already."""
+        """A value that satisfies all these schemas; the branches of the `taken` forks are among them already."""
         self._values += 1
         if not self._work.spend(_MAKING) or self._values > _VALUES or self._calls > _DEEPEST_CALL:
             return None
@@ -105,9 +105,9 @@ class _Sampler:
             self._calls -= 1
 
     def _value(self, parts: Parts, depth: int, taken: frozenset[int]) -> JsonValue:
-        for given in given_values(parts):
-            if self.holds(given, parts):
-                return given
+        for default in default_values(parts):
+            if self.holds(default, parts):
+                return default
         fork = next((fork for fork in forks(parts) if fork.origin not in taken), None)
         if fork is not None:
             return self._branched(fork, parts, depth, taken)
@@ -119,7 +119,7 @@ class _Sampler:
         return self._built(parts, depth)
 
     def _first_valid(self, parts: Parts, candidates: Iterator[JsonValue]) -> JsonValue:
-        """The first candidate that holds; when none does, the first of all. They are made as they are needed."""
+        """The first valid candidate, or else the first of all. Candidates are generated lazily."""
         first = candidate = next(candidates, None)
         while not self.holds(candidate, parts):
             try:
@@ -133,12 +133,12 @@ class _Sampler:
 
     def _branched(self, fork: Fork, parts: Parts, depth: int, taken: frozenset[int]) -> JsonValue:
         deeper = taken | {fork.origin}
-        rounds = 3 if fork.keyword == "oneOf" else 1  # a value may fit two branches by accident
+        rounds = 3 if fork.keyword == "oneOf" else 1  # a value may match two branches by accident
         branches = self._ordered(fork.branches, depth) * rounds
         return self._first_valid(parts, (self.value([*parts, *branch], depth, deeper) for branch in branches))
 
     def _ordered(self, branches: Sequence[Sequence[JsonValue]], depth: int) -> list[Sequence[JsonValue]]:
-        """A drawn order; branches that never end and null come last, and deep down the flattest comes first."""
+        """A random order; infinite branches and null come last, and at deep levels the flattest comes first."""
         heights = {id(branch): self._document.height(branch) for branch in branches}
 
         def rank(branch: Sequence[JsonValue]) -> tuple[bool, float, bool]:
@@ -160,7 +160,7 @@ class _Sampler:
                 return scalars.scalar(kind, parts, self._dice, self._work)
 
     def _kind(self, parts: Parts, depth: int) -> str:
-        """One of the types all parts allow: the one the other keywords speak of, else any but null."""
+        """One of the types that all parts allow: one that other keywords imply, else any but null."""
         kinds = types(parts)
         hinted = hinted_types(parts)
         if self._is_minimal(depth) and kinds & SCALARS:
@@ -186,18 +186,18 @@ class _Sampler:
         return value
 
     def _add_optional(self, value: dict[str, JsonValue], name: str, parts: Parts, depth: int) -> bool:
-        """Whether the property could be added: it is left out when it has no end or no valid value."""
+        """Whether the property was added: it is left out if it is infinite or has no valid value."""
         schemas = self._document.property_schemas(parts, name)
         if self._document.height(schemas) == float("inf") or not self._is_property_name(name, parts):
             return False
-        made = self.value(schemas, depth + 1)
-        if not self.holds(made, schemas):
+        generated = self.value(schemas, depth + 1)
+        if not self.holds(generated, schemas):
             return False
-        value[name] = made
+        value[name] = generated
         return True
 
     def _add_further(self, value: dict[str, JsonValue], parts: Parts, depth: int) -> None:
-        """Properties nobody named: as many as `minProperties` asks, or one to show what a map holds."""
+        """Properties without a name in the schema: as many as `minProperties` requires, or one for a map."""
         least = _size(limit(parts, "minProperties") or Fraction(0))
         is_map = any(isinstance(part.get("additionalProperties"), dict) for part in parts)
         if is_map and not value and not self._is_minimal(depth) and limit(parts, "maxProperties", min) != 0:
@@ -237,18 +237,18 @@ class _Sampler:
         return value
 
     def _counts(self, parts: Parts, depth: int) -> tuple[int, int]:
-        """How many items there must be, and how many to try for."""
+        """The required number of items, and the number to try."""
         contained = [_contained(part) for part in parts if "contains" in part]
         least = _size(max([limit(parts, "minItems") or Fraction(0), *contained]))
         endless = self._document.height(item_schemas(parts, least)) == float("inf")
         if endless or self._is_minimal(depth):
             return least, least
         most = limit(parts, "maxItems", min)
-        wished = max(least, longest_prefix(parts), 1 + self._dice.below(2))
-        return least, min(wished, _LARGEST if most is None else max(_size(most), least))
+        target = max(least, longest_prefix(parts), 1 + self._dice.below(2))
+        return least, min(target, _LARGEST if most is None else max(_size(most), least))
 
     def _item(self, parts: Parts, index: int, depth: int, seen: set[str]) -> JsonValue:
-        """An item; one that has not been seen, if a bounded search finds one."""
+        """An item; a new one, if a bounded search finds it."""
         contained = [part["contains"] for part in parts if "contains" in part and index < _contained(part)]
         schemas = [*item_schemas(parts, index), *contained]
         item = self.value(schemas, depth + 1)
@@ -264,6 +264,6 @@ def _size(wanted: Fraction) -> int:
 
 
 def _contained(part: Schema) -> Fraction:
-    """How many items must be of the kind the part says the array contains."""
+    """The number of items that must match `contains`."""
     least = number_in(part, "minContains")
     return Fraction(1) if least is None else least

@@ -1,4 +1,4 @@
-"""Numbers and strings within the bounds of a schema."""
+"""Generates numbers and strings within the bounds of a schema."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _TRIES = 12
 
 
 def scalar(kind: str, parts: Parts, dice: Dice, work: Work) -> JsonValue:
-    """A value of this type, text for a type unknown."""
+    """A value of this type; a string for an unknown type."""
     match kind:
         case "null":
             return None
@@ -36,12 +36,12 @@ def scalar(kind: str, parts: Parts, dice: Dice, work: Work) -> JsonValue:
 
 
 def integer(parts: Parts, dice: Dice) -> JsonValue:
-    """A whole number within the bounds, or the nearest to them when they contradict."""
+    """An integer within the bounds, or close to them if they contradict."""
     return int(_stepped(parts, dice, _common_multiple([*_steps(parts), Fraction(1)])))
 
 
 def number(parts: Parts, dice: Dice) -> JsonValue:
-    """A number within the bounds, with a fraction where that is allowed, so that it is not taken for an integer."""
+    """A number within the bounds, with a fraction if allowed, so that it does not look like an integer."""
     if steps := _steps(parts):
         return _plain(_stepped(parts, dice, _common_multiple(steps)))
     low, high = _range(parts)
@@ -52,12 +52,12 @@ def number(parts: Parts, dice: Dice) -> JsonValue:
 
 
 def _range(parts: Parts) -> tuple[Fraction | None, Fraction | None]:
-    """The bounds, exclusive ones among them."""
+    """The bounds, including exclusive ones."""
     lows = [limit(parts, keyword) for keyword in ("minimum", "exclusiveMinimum")]
     highs = [limit(parts, keyword, min) for keyword in ("maximum", "exclusiveMaximum")]
     low = max((low for low in lows if low is not None), default=None)
     high = min((high for high in highs if high is not None), default=None)
-    # Bounds that only say how wide a machine's integers are: an everyday number is within them as well.
+    # Bounds that only state the range of a machine integer: choose an ordinary number.
     if low is not None and low < -_WIDE and (high is None or high >= _WIDE):
         low = Fraction(0)
     return low, high
@@ -65,12 +65,12 @@ def _range(parts: Parts) -> tuple[Fraction | None, Fraction | None]:
 
 _WIDE = 2**15
 _MOST_STEP = 10**100
-"""Multiples of larger numbers are longer than JSON's readers take."""
+"""Multiples of larger numbers are longer than JSON parsers accept."""
 
 
 def _steps(parts: Parts) -> list[Fraction]:
-    given = (number_in(part, "multipleOf") for part in parts)
-    return [step for step in given if step is not None and 0 < step < _MOST_STEP]
+    steps = (number_in(part, "multipleOf") for part in parts)
+    return [step for step in steps if step is not None and 0 < step < _MOST_STEP]
 
 
 def _common_multiple(steps: list[Fraction]) -> Fraction:
@@ -79,7 +79,7 @@ def _common_multiple(steps: list[Fraction]) -> Fraction:
 
 
 def _stepped(parts: Parts, dice: Dice, step: Fraction) -> Fraction:
-    """A multiple of the step. Of an exclusive bound, the multiple next to it is the first to count."""
+    """A multiple of the step; an exclusive bound itself is excluded."""
     low, high = _range(parts)
     least = None if low is None else math.ceil(low / step)
     most = None if high is None else math.floor(high / step)
@@ -103,14 +103,14 @@ def _plain(value: Fraction) -> JsonValue:
 
 
 def string(parts: Parts, dice: Dice, work: Work) -> str:
-    """Text of the right length: written for the patterns, or in the named format, or plain words."""
+    """A string of valid length: for the patterns, in the format, or of plain words."""
     longest = limit(parts, "maxLength", min)
     low = _length(limit(parts, "minLength") or Fraction(0))
     high = pattern.LONGEST if longest is None else _length(longest)
     candidates = chain(_patterned(parts, dice, low, work), _formatted(parts, dice))
     fitting = islice((written for written in candidates if low <= len(written) <= high), _TRIES)
     expressions = _expressions(parts)
-    matching = (one for one in fitting if all(pattern.found(expression, one, work) for expression in expressions))
+    matching = (one for one in fitting if all(pattern.matches(expression, one, work) for expression in expressions))
     written = next(matching, None)
     return _words(dice, low, high) if written is None else written
 
@@ -124,7 +124,7 @@ def _expressions(parts: Parts) -> list[str]:
 
 
 def _patterned(parts: Parts, dice: Dice, low: int, work: Work) -> Iterator[str]:
-    """Strings made for the patterns: a few drawn, then ever longer; padded last, should their ends be open."""
+    """Strings for the patterns: a few random ones, then longer ones, and padded ones for unanchored patterns."""
     rounds = [None] * _DRAWS + [*range(1, min(low, _MOST_ROUNDS) + 1), low]
     for expression in _expressions(parts):
         try:

@@ -1,6 +1,6 @@
-"""What a JSON Schema says at one place: references followed, `allOf` flattened, keywords of all parts taken together.
+"""Reads a JSON Schema at one place: references resolved, `allOf` flattened, the keywords of all parts combined.
 
-A place is described by *parts*: object schemas that must all hold. Nothing here trusts a schema to be sensible.
+A place is described by *parts*: object schemas that must all be satisfied. Schemas are untrusted and may be invalid.
 """
 
 import json
@@ -19,7 +19,7 @@ type Schema = dict[str, JsonValue]
 type Parts = Sequence[Schema]
 
 NEVER: Schema = {"enum": []}
-"""The schema `false` as an object: nothing is valid."""
+"""The schema `false` as an object."""
 
 SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
 TYPES = SCALARS | {"object", "array"}
@@ -34,7 +34,7 @@ _UNBOUNDED = math.inf
 
 
 class Document:
-    """A schema as a whole: what its local references point at, and how deep its values must be."""
+    """A complete schema: resolves its local references, and measures how deep its values must be."""
 
     def __init__(self, root: JsonValue, work: Work) -> None:
         self.work = work
@@ -43,7 +43,7 @@ class Document:
         self._measured = 0
 
     def resolve(self, reference: str) -> JsonValue:
-        """The schema at a local JSON pointer; True, which allows anything, where there is none."""
+        """The schema at a local JSON pointer (RFC 6901); True, which allows anything, if there is none."""
         place = self._root
         if reference not in {"", "#"} and not reference.startswith("#/"):
             return True
@@ -58,38 +58,40 @@ class Document:
         return place if reference.startswith("#") else True
 
     def flatten(self, schemas: Iterable[JsonValue]) -> list[Schema]:
-        """Every object schema that must hold when all of these do; each one once, so circles end."""
+        """Every object schema that these imply; each one once, so that cycles end."""
         parts: list[Schema] = []
         seen: set[int] = set()
-        waiting = list(schemas)
-        while waiting and len(parts) < _MOST_PARTS:
-            schema = waiting.pop(0)
+        pending = list(schemas)
+        while pending and len(parts) < _MOST_PARTS:
+            schema = pending.pop(0)
             if schema is False:
                 schema = NEVER
             if isinstance(schema, dict) and id(schema) not in seen:
                 seen.add(id(schema))
                 parts.append(schema)
-                waiting.extend(self.conjuncts(schema))
+                pending.extend(self.conjuncts(schema))
         return parts
 
     def conjuncts(self, schema: Schema) -> list[JsonValue]:
-        """What must hold beside the schema's own keywords."""
+        """The schemas that apply together with this one."""
         reference = schema.get("$ref")
         return [*schemas_in(schema, "allOf"), *([self.resolve(reference)] if isinstance(reference, str) else [])]
 
     def property_schemas(self, parts: Parts, name: str) -> list[JsonValue]:
-        """What every part says of the property with this name."""
+        """Every part's schemas for the property of this name."""
         return [schema for part in parts for schema in self._property_schemas(part, name)]
 
     def _property_schemas(self, part: Schema, name: str) -> list[JsonValue]:
         properties, patterns = part.get("properties"), part.get("patternProperties")
-        found = [properties[name]] if isinstance(properties, dict) and name in properties else []
+        schemas = [properties[name]] if isinstance(properties, dict) and name in properties else []
         if isinstance(patterns, dict):
-            found += [schema for expression, schema in patterns.items() if pattern.found(expression, name, self.work)]
-        return found or [part.get("additionalProperties", True)]
+            schemas += [
+                schema for expression, schema in patterns.items() if pattern.matches(expression, name, self.work)
+            ]
+        return schemas or [part.get("additionalProperties", True)]
 
     def height(self, schemas: Iterable[JsonValue]) -> float:
-        """How many levels the flattest valid value has; infinite when every value would hold itself again."""
+        """The number of levels of the flattest valid value; infinite if every value would contain itself."""
         self._measured = 0
         return max((self._height(schema, frozenset()) for schema in schemas), default=0)
 
@@ -103,7 +105,7 @@ class Document:
             return _UNBOUNDED
         self.work.spend(_MEASURING)
         height = self._own_height(schema, trail | {id(schema)})
-        if height < _UNBOUNDED:  # an infinite one may be due to the trail alone
+        if height < _UNBOUNDED:  # infinite may be a result of the trail alone, so it is not cached
             self._heights[id(schema)] = height
         return height
 
@@ -120,7 +122,7 @@ class Document:
 
 
 def _inevitable(schema: Schema) -> list[JsonValue]:
-    """The schemas of the children no value can do without."""
+    """The schemas of the children that every value must have."""
     properties = schema.get("properties")
     children = (
         [properties.get(name, True) for name in names_in(schema, "required")] if isinstance(properties, dict) else []
@@ -133,30 +135,30 @@ def _inevitable(schema: Schema) -> list[JsonValue]:
 
 
 def schemas_in(schema: Schema, keyword: str) -> list[JsonValue]:
-    """The keyword's list of schemas; empty when it is none."""
+    """The keyword's list of schemas; empty if it is not a list."""
     listed = schema.get(keyword)
     return listed if isinstance(listed, list) else []
 
 
 def names_in(schema: Schema, keyword: str) -> list[str]:
-    """The keyword's list of names; what is not a name is passed over."""
+    """The keyword's list of names; other values are ignored."""
     return [name for name in schemas_in(schema, keyword) if isinstance(name, str)]
 
 
 def named_types(schema: Schema) -> frozenset[str]:
-    """The known types the schema names; empty when it names none."""
+    """The known types that the schema names."""
     named = schema.get("type")
     listed = named if isinstance(named, list) else [named]
     return TYPES.intersection(name for name in listed if isinstance(name, str))
 
 
 def number_in(schema: Schema, keyword: str) -> Fraction | None:
-    """The keyword's number, exactly as it is written in decimal."""
+    """The keyword's number, exactly as written in decimal."""
     return exact(schema.get(keyword))
 
 
 def exact(value: JsonValue) -> Fraction | None:
-    """The number as written (0.1 is a tenth); None when it is no number."""
+    """The number as written (0.1 is a tenth); None for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int):
@@ -166,24 +168,24 @@ def exact(value: JsonValue) -> Fraction | None:
 
 def limit(parts: Parts, keyword: str, strictest: Callable[[Iterable[Fraction]], Fraction] = max) -> Fraction | None:
     """The strictest of the parts' numbers for a keyword."""
-    found = [number for part in parts if (number := number_in(part, keyword)) is not None]
-    return strictest(found) if found else None
+    numbers = [number for part in parts if (number := number_in(part, keyword)) is not None]
+    return strictest(numbers) if numbers else None
 
 
 def item_schemas(parts: Parts, index: int) -> list[JsonValue]:
-    """What every part says of the item at this index."""
+    """Every part's schema for the item at this index."""
     return [_item_schema(part, index) for part in parts]
 
 
 def _item_schema(part: Schema, index: int) -> JsonValue:
     first, rest = schemas_in(part, "prefixItems"), part.get("items", True)
-    if isinstance(rest, list):  # the form before draft 2020-12
+    if isinstance(rest, list):  # drafts before 2020-12: `items` was the list, `additionalItems` the rest
         first, rest = rest, part.get("additionalItems", True)
     return first[index] if index < len(first) else rest
 
 
 def canonical(value: JsonValue) -> str:
-    """Text that is equal exactly when JSON Schema calls two values equal: 1 and 1.0 are, 1 and true are not."""
+    """A text that is equal exactly if two values are equal in JSON Schema: 1 and 1.0 are, 1 and true are not."""
     return json.dumps(_canonical(value), sort_keys=True)
 
 

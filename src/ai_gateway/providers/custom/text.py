@@ -1,4 +1,4 @@
-"""What the built-in provider says, and how it counts: sentences drawn from a seed, and a plain token estimate."""
+"""The built-in provider's text: sentences generated from a seed, and a simple token estimate."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 from ai_gateway.providers.custom.dice import Dice
 
 _TOKEN = re.compile(r" ?\w{1,6}|[^\w\s]|\s+")
-"""A word with the space before it, in pieces of six letters; one punctuation mark; or a run of white space."""
+"""Up to six letters of a word with a leading space; one punctuation mark; or a run of white space."""
 
 _QUOTED_CHARACTERS = 60
 
@@ -51,40 +51,40 @@ WORDS: Sequence[str] = (*_QUALITIES, *_SUBJECTS, *_ACTIONS)
 
 
 def tokens(text: str) -> list[str]:
-    """The pieces the estimate counts; joined, they are the text again."""
+    """The estimated tokens; joined, they are the text again."""
     return _TOKEN.findall(text)
 
 
 def count(text: str) -> int:
-    """How many tokens the text is estimated at."""
+    """The estimated number of tokens."""
     return len(_TOKEN.findall(text))
 
 
-def reply(seed: str, asked: str) -> str:
-    """Two to five sentences that depend on the seed; the first quotes what was asked."""
+def reply(seed: str, user_text: str) -> str:
+    """Two to five sentences that depend on the seed; the first quotes the user's text."""
     dice = Dice(seed)
     sentences = [_sentence(dice, _SHAPES) for _ in range(2 + dice.below(3))]
-    quoted = " ".join(asked[: 4 * _QUOTED_CHARACTERS].split())[:_QUOTED_CHARACTERS].rstrip()
+    quoted = " ".join(user_text[: 4 * _QUOTED_CHARACTERS].split())[:_QUOTED_CHARACTERS].rstrip()
     if quoted:
         sentences.insert(0, dice.pick(_OPENINGS).format(quoted))
     return " ".join(sentences)
 
 
 def continuation(seed: str) -> str:
-    """One sentence that goes on from a prompt; it fits the 16 tokens a completion has by default."""
+    """One sentence to follow a prompt; it fits the default `max_tokens` of 16."""
     return " " + _sentence(Dice(seed), _SHORT_SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What is left of a text, in tokens, and what ended it."""
+    """The remaining tokens of a text, and its finish reason."""
 
     tokens: Sequence[str]
     finish_reason: Literal["stop", "length"]
 
 
 def cut(text: str, stop: str | Sequence[str] | None, limit: int | None) -> Cut:
-    """End the text before the first stop string, or at so many tokens, whichever comes first."""
+    """Truncate the text before the first stop string or after `limit` tokens, whichever comes first."""
     stops = [stop] if isinstance(stop, str) else stop or []
     ends = [end for one in stops if one and (end := text.find(one)) >= 0]
     pieces = tokens(text[: min(ends)] if ends else text)
@@ -94,7 +94,7 @@ def cut(text: str, stop: str | Sequence[str] | None, limit: int | None) -> Cut:
 
 
 def phrase(dice: Dice) -> str:
-    """Two words that go together, for a string nobody described further."""
+    """An adjective and a noun, for a string without further constraints."""
     return f"{dice.pick(_QUALITIES)} {dice.pick(_SUBJECTS)}"
 
 

@@ -1,4 +1,4 @@
-"""Which tools are called, and with what: rules a caller can foresee instead of a model's mood."""
+"""Tool calls by predictable rules: which tools are called, and with which arguments."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from gateway_contract.openai import models
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool on offer, function or custom: what its input must look like."""
+    """An offered function or custom tool, with the constraints on its input."""
 
     name: str
     kind: Literal["function", "custom"] = "function"
@@ -27,7 +27,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool; `input` is JSON arguments for a function, any text for a custom tool."""
+    """A tool call; `input` is the JSON arguments of a function, or the text of a custom tool."""
 
     id: str
     name: str
@@ -36,15 +36,15 @@ class ToolCall:
 
 
 def called_tools(body: models.CreateChatCompletionRequest) -> list[Tool]:
-    """The tools this request makes the provider call; none when it is to answer in words."""
+    """The tools to call for this request; none if the answer is text."""
     offered = [_tool(tool) for tool in body.tools or ()]
     chosen = _chosen(body, offered)
     return chosen[:1] if body.parallel_tool_calls is False else chosen
 
 
 def called_function(body: models.CreateChatCompletionRequest) -> Tool | None:
-    """The same for the older `functions`, of which one at most is called."""
-    offered = [Tool(one.name, parameters=_given(one.parameters)) for one in body.functions or ()]
+    """The same for the deprecated `functions`, of which at most one is called."""
+    offered = [Tool(one.name, parameters=_schema(one.parameters)) for one in body.functions or ()]
     match body.function_call:
         case "none":
             return None
@@ -55,19 +55,19 @@ def called_function(body: models.CreateChatCompletionRequest) -> Tool | None:
 
 
 def call(tool: Tool, seed: str, work: Work) -> ToolCall:
-    """Call the tool with an input that suits it."""
-    made = _custom_input(tool, seed, work) if tool.kind == "custom" else _arguments(tool, seed, work)
-    return ToolCall(f"call_{fingerprint(seed, tool.name)[:24]}", tool.name, tool.kind, made)
+    """A call of the tool with a valid input."""
+    tool_input = _custom_input(tool, seed, work) if tool.kind == "custom" else _arguments(tool, seed, work)
+    return ToolCall(f"call_{fingerprint(seed, tool.name)[:24]}", tool.name, tool.kind, tool_input)
 
 
 def as_json(value: JsonValue) -> str:
-    """JSON text without needless spaces, as models write it."""
+    """Compact JSON text, as models write it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _tool(tool: models.ChatCompletionTool | models.CustomToolChatCompletions) -> Tool:
     if isinstance(tool, models.ChatCompletionTool):
-        return Tool(tool.function.name, parameters=_given(tool.function.parameters))
+        return Tool(tool.function.name, parameters=_schema(tool.function.parameters))
     expression = None
     if isinstance(tool.custom.format, models.CustomToolChatCompletionsCustomFormatGrammar):
         grammar = tool.custom.format.grammar
@@ -75,7 +75,7 @@ def _tool(tool: models.ChatCompletionTool | models.CustomToolChatCompletions) ->
     return Tool(tool.custom.name, "custom", expression=expression)
 
 
-def _given(parameters: models.FunctionParameters | None) -> Mapping[str, JsonValue]:
+def _schema(parameters: models.FunctionParameters | None) -> Mapping[str, JsonValue]:
     return {} if parameters is None else cast("Mapping[str, JsonValue]", parameters.model_extra or {})
 
 
@@ -97,7 +97,7 @@ def _chosen(body: models.CreateChatCompletionRequest, offered: Sequence[Tool]) -
 
 
 def _by_name(offered: Sequence[Tool], name: str, kind: Literal["function", "custom"]) -> Tool:
-    """The tool of that name; one without parameters when it was not offered, for it must be called all the same."""
+    """The tool of that name; one without parameters if it was not offered, since it must be called anyway."""
     return next((tool for tool in offered if (tool.name, tool.kind) == (name, kind)), Tool(name, kind))
 
 
@@ -112,13 +112,13 @@ def _is_named(entry: Mapping[str, object], kind: str) -> bool:
 
 
 def _mentioned(offered: Sequence[Tool], body: models.CreateChatCompletionRequest) -> list[Tool]:
-    """The tools whose names stand as words in the last message, when that is a user's; in the order of the offer."""
-    said = prompt.users_turn(body.messages)
-    return [tool for tool in offered if tool.name in said and _is_word_in(tool.name, said)]
+    """The tools whose names occur as words in a final user message, in the order of `tools`."""
+    message = prompt.final_user_text(body.messages)
+    return [tool for tool in offered if tool.name in message and _is_word_in(tool.name, message)]
 
 
-def _is_word_in(name: str, said: str) -> bool:
-    return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said) is not None
+def _is_word_in(name: str, message: str) -> bool:
+    return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) is not None
 
 
 def _arguments(tool: Tool, seed: str, work: Work) -> str:

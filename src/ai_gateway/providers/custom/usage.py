@@ -1,13 +1,13 @@
-"""What every reply says about itself: its usage and the fingerprint of the system that made it."""
+"""Usage and system fingerprint of every response."""
 
 from gateway_contract.openai import models
 
 SYSTEM_FINGERPRINT = "fp_custom_1"
-"""Changes when the same request begins to get another text."""
+"""Changes with a release that gives the same request another text."""
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> models.CompletionUsage:
-    """The counts with both details: nothing is cached, thought, heard or predicted here."""
+    """The counts with their details: cached, audio, reasoning and prediction tokens are always 0."""
     return models.CompletionUsage(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,

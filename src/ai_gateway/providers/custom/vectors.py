@@ -14,14 +14,14 @@ from zlib import crc32
 
 DIMENSIONS = 1536
 MOST_NUMBERS = 4_194_304
-"""In one reply: as many inputs as the contract allows, in the default length. More would only take others' time."""
+"""The limit for one response: the contract's largest number of inputs with more than the default dimensions."""
 
 _WORD = re.compile(r"\w+")
 _LONG_WORD = 8
 _TRIGRAM_WEIGHT = 0.3
 _PAIR_WEIGHT = 0.3
 _WHOLE_WEIGHT = 0.05
-"""Keeps apart texts of the same words, and gives the empty text a direction."""
+"""Distinguishes texts of the same words, and gives the empty text a direction."""
 
 
 def embed(text: str, dimensions: int = DIMENSIONS) -> list[float]:
@@ -41,19 +41,19 @@ def as_base64(vector: Sequence[float]) -> str:
 def _features(text: str) -> Iterator[tuple[str, float]]:
     words = _WORD.findall(text.casefold())
     for word, times in Counter(words).items():
-        weight = (1 + math.log(times)) * min(len(word), _LONG_WORD) / _LONG_WORD  # short words say little
+        weight = (1 + math.log(times)) * min(len(word), _LONG_WORD) / _LONG_WORD  # short words carry little meaning
         yield f"word {word}", weight
         padded = f"<{word}>"
         for start in range(len(padded) - 2):
             yield f"part {padded[start : start + 3]}", weight * _TRIGRAM_WEIGHT
-    for pair in dict.fromkeys(pairwise(words)):  # a set would be summed in another order in every process
+    for pair in dict.fromkeys(pairwise(words)):  # not a set: its order, and so the rounding, differs per process
         yield f"pair {pair}", _PAIR_WEIGHT
     yield f"text {text}", _WHOLE_WEIGHT
 
 
 def _unit(vector: list[float]) -> list[float]:
     length = math.sqrt(math.fsum(value * value for value in vector))
-    if length < 1e-9:  # everything cancelled out, as it may in few dimensions
+    if length < 1e-9:  # all features cancelled out, which happens in few dimensions
         return [1.0, *vector[1:]]
-    # Zeros stay the one shared 0.0: a long list of vectors costs a pointer each.
+    # Zeros are one shared 0.0 object, which saves memory in a long list of vectors.
     return [round(value / length, 8) if value else 0.0 for value in vector]

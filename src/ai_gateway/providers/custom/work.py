@@ -1,10 +1,10 @@
-"""How much may be done for one request: whoever writes schemas must not be able to stop the clock for others."""
+"""A work budget per request, so that no schema or pattern can block the event loop."""
 
 _STEPS = 400_000  # about half a second
 
 
 class Work:
-    """A purse of steps, a step being about a microsecond. Everything done for one request spends from the same one."""
+    """A budget of steps of about a microsecond, shared by everything that is done for one request."""
 
     def __init__(self, steps: int = _STEPS) -> None:
         self._left = steps
@@ -14,6 +14,6 @@ class Work:
         return self._left <= 0
 
     def spend(self, steps: int) -> bool:
-        """Whether there was still something left to spend."""
+        """Whether the budget is not used up."""
         self._left -= steps
         return self._left > 0

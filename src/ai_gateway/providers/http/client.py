@@ -35,11 +35,18 @@ class UpstreamReply:
 
 
 class Caller(Protocol):
-    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told."""
+    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told.
 
-    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply: ...
+    `spent_s` is how much of the request's time has gone already.
+    """
 
-    def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AbstractAsyncContextManager[OpenStream]: ...
+    async def fetch(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    ) -> UpstreamReply: ...
+
+    def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    ) -> AbstractAsyncContextManager[OpenStream]: ...
 
     async def aclose(self) -> None: ...
 
@@ -63,22 +70,26 @@ class Transport:
         self._make_pool = make_pool
         # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **headers}
+        self._names = {name.lower() for name in self._headers}
         self._timeouts = timeouts
         url = self.url("")
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
         self._check = partial(check_head, provider)
         self._pool: Pool | None = None
+        self._constant = ""
 
     def url(self, path: str) -> URL:
         """The upstream's address of a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
-    async def fetch(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> UpstreamReply:
+    async def fetch(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told."""
         head = self._head(method, path, headers, body)
         pool = self._pool or self._opened()
-        deadline = pool.time() + self._timeouts.request
+        deadline = pool.time() + self._timeouts.request - spent_s
         may_repeat = method in _IDEMPOTENT
         try:
             while True:
@@ -97,11 +108,13 @@ class Transport:
             raise from_exception(self._provider, error) from error
 
     @asynccontextmanager
-    async def stream(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[OpenStream]:
+    async def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         head = self._head("POST", path, headers, body)
         pool = self._pool or self._opened()
-        deadline = pool.time() + self._timeouts.request
+        deadline = pool.time() + self._timeouts.request - spent_s
         try:
             async with asyncio.timeout(None) as timeout:  # it has no timer: the connection's deadline ends it
                 connection = pool.pick() or await pool.connect(deadline)
@@ -121,7 +134,11 @@ class Transport:
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
         length = None if body is None and method == "GET" else len(body or b"")
-        return request_head(method, self._path + path, self._host, {**self._headers, **headers}, length)
+        if self._names.isdisjoint(headers):  # the usual case: what is the same in every request is checked once
+            self._constant = self._constant or head_lines({"Host": self._host, **self._headers})
+            return request_head(method, self._path + path, self._constant, headers, length)
+        merged = {"Host": self._host, **self._headers, **headers}
+        return request_head(method, self._path + path, "", merged, length)
 
     def _opened(self) -> Pool:
         # Made at the first call, because connections belong to the running event loop.
@@ -201,28 +218,31 @@ async def read_whole(provider: str, connection: Connection) -> bytes:
     return body
 
 
-def request_head(method: str, target: str, host: str, headers: Mapping[str, str], length: int | None) -> bytes:
-    """A request's head. Raises ValueError for what would be read as more than one request, or for more than a line.
+def head_lines(headers: Mapping[str, str]) -> str:
+    """The lines of these headers, each with its end. Raises ValueError for one that would be read as more than one."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
+        raise ValueError("a line of the request would hold another one")
+    return text
 
-    Replies to HEAD and CONNECT end where no parser can know without being told, so there are none of these.
+
+def request_head(method: str, target: str, constant: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """A request's head: the `constant` lines of `head_lines`, and these headers, which have other names.
+
+    Raises ValueError for what would be read as more than one request. Replies to HEAD and CONNECT end where no parser
+    can know without being told, so there are none of these.
     """
     if method in {"HEAD", "CONNECT"}:
         raise ValueError(f"{method} requests are not for this client")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
-    if length is not None:
-        lines.append(f"Content-Length: {length}")
-    text = "\r\n".join(lines)
-    ends = len(lines) - 1
-    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text or " " in target:
+    if not target.isprintable() or " " in target:
         raise ValueError("a line of the request would hold another one")
-    return f"{text}\r\n\r\n".encode()
+    own = f"Content-Length: {length}\r\n" if length is not None else ""
+    return f"{method} {target} HTTP/1.1\r\n{constant}{head_lines(headers)}{own}\r\n".encode()
 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
     """The error for a connection that ends in the middle of a stream."""
-    return UpstreamStreamTruncated(
-        f"Provider '{provider}' broke the stream off before it was complete.", detail=repr(error)
-    )
+    return UpstreamStreamTruncated.broken_off(provider, detail=repr(error))
 
 
 def path_segments(text: str) -> str:

@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ai_gateway.config.constants import VERSION
+from ai_gateway.contract.budget import BudgetExceeded, ByteBudget
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 
 MAX_IMAGE = 20 * 1024 * 1024
@@ -33,24 +34,6 @@ type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 class NotFetched(Exception):
     """The address is not allowed, or what is there is not an image of an acceptable size. The text is for logs."""
-
-
-class Room:
-    """Bytes that may still come."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-
-    @property
-    def is_full(self) -> bool:
-        """Whether more came than may."""
-        return self._left < 0
-
-    def take(self, size: int) -> None:
-        """Use some of it. Raises NotFetched when it is not enough."""
-        self._left -= size
-        if self.is_full:
-            raise NotFetched("too large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +81,21 @@ class Egress:
         self._resolve = resolve
         self._timeout_s = timeout_s
 
-    async def image(self, url: str, shared: Room | None = None) -> Fetched:
+    async def image(self, url: str, shared: ByteBudget | None = None) -> Fetched:
         """The image. Raises NotFetched, within the time limit whatever the server does.
 
-        `shared` is the room for this image and others together.
+        `shared` is the budget for this image and others together.
         """
-        rooms = [Room(MAX_IMAGE), *([shared] if shared else [])]
+        budgets = [ByteBudget(MAX_IMAGE), *([shared] if shared else [])]
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._follow(URL(url), rooms)
+                return await self._follow(URL(url), budgets)
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
-    async def _follow(self, url: URL, rooms: Sequence[Room]) -> Fetched:
+    async def _follow(self, url: URL, budgets: Sequence[ByteBudget]) -> Fetched:
         for _ in range(_MAX_HOPS):
-            found = await self._hop(url, rooms)
+            found = await self._hop(url, budgets)
             if isinstance(found, Fetched):
                 return found
             url = url.join(found)
@@ -128,7 +111,7 @@ class Egress:
             raise NotFetched("not a public address")
         return addresses[0]
 
-    async def _hop(self, url: URL, rooms: Sequence[Room]) -> Fetched | URL:
+    async def _hop(self, url: URL, budgets: Sequence[ByteBudget]) -> Fetched | URL:
         """What is there, or where it says it is."""
         address = await self._checked(url)
         async with (
@@ -142,7 +125,7 @@ class Egress:
         ):
             if reply.status in _REDIRECTS and "location" in reply.headers:
                 return URL(reply.headers["location"])
-            return await _read(reply, rooms)
+            return await _read(reply, budgets)
 
 
 def _written(host: str) -> Address | None:
@@ -153,15 +136,18 @@ def _written(host: str) -> Address | None:
         return None
 
 
-async def _read(reply: aiohttp.ClientResponse, rooms: Sequence[Room]) -> Fetched:
+async def _read(reply: aiohttp.ClientResponse, budgets: Sequence[ByteBudget]) -> Fetched:
     media = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
     if reply.status != 200 or not media.startswith("image/") or "content-encoding" in reply.headers:
         raise NotFetched(f"no image: status {reply.status}, {media or 'no type'}")
     data = bytearray()
     while part := await reply.content.readany():
         data += part
-        for room in rooms:
-            room.take(len(part))
+        try:
+            for budget in budgets:
+                budget.charge(len(part))
+        except BudgetExceeded:
+            raise NotFetched("too large") from None
     return Fetched(media, bytes(data))
 
 

@@ -9,6 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import (
+    RETRY_HINT,
     GatewayError,
     UpstreamAuthError,
     UpstreamError,
@@ -44,7 +45,7 @@ _MEANT = {
         400,
     ),
 }
-_KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
+_KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_HEADER = 256
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
@@ -95,7 +96,7 @@ def _from_complaint(
             detail=f"status {status}",
         )
     if 300 <= status < 400:
-        return UpstreamInvalidResponse(f"Provider '{provider}' answered with a redirect, which is not followed.")
+        return UpstreamInvalidResponse.redirect(provider)
     if status in KEPT_STATUSES:
         return UpstreamRefused(
             complaint.message or f"Provider '{provider}' refused the request (status {status}).",
@@ -106,13 +107,13 @@ def _from_complaint(
             headers=kept,
         )
     if status == 408:
-        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", headers=kept).answered(status)
+        return UpstreamTimeout.of(provider, headers=kept).answered(status)
     if status < 500:
-        # Between the upstream and the gateway's operator, such as an empty account: trying again changes nothing.
-        told = complaint.message or f"status {status}"
-        return UpstreamError(
-            f"Provider '{provider}' refused the gateway: {told}", headers={**kept, "x-should-retry": "false"}
-        ).answered(status)
+        # Between the upstream and the gateway's operator, such as an empty account: trying again changes nothing,
+        # whatever the upstream says of it; the client is told so.
+        error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
+        error.headers = {**kept, RETRY_HINT: "false"}
+        return error.answered(status)
     return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
 
 
@@ -139,10 +140,10 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
         return error
     detail = f"{type(error).__name__}: {error}"
     if isinstance(error, TimeoutError):  # aiohttp's timeouts are TimeoutErrors too
-        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", detail=detail)
+        return UpstreamTimeout.of(provider, detail=detail)
     if isinstance(error, BrokenReply | aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
-        return UpstreamInvalidResponse(f"Provider '{provider}' broke off or garbled its reply.", detail=detail)
-    return UpstreamUnreachable(f"Provider '{provider}' cannot be reached. Try again.", detail=detail)
+        return UpstreamInvalidResponse.garbled(provider, detail=detail)
+    return UpstreamUnreachable.of(provider, detail=detail)
 
 
 def is_error(value: object) -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import structlog
 
+from ai_gateway.contract.budget import ByteBudget
 from ai_gateway.errors import InvalidRequest
-from ai_gateway.providers.http.egress import Egress, NotFetched, Room
+from ai_gateway.providers.http.egress import Egress, NotFetched
 
 MOST_IMAGES = 16
 MOST_BYTES = 40 * 1024 * 1024  # of all images of a request together
@@ -24,11 +25,11 @@ async def fetch_all(egress: Egress, places: Mapping[str, str], provider: str, ti
     """
     if len(places) > MOST_IMAGES:
         raise InvalidRequest(f"At most {MOST_IMAGES} images are fetched for a request.", param="messages")
-    room = Room(MOST_BYTES)
+    budget = ByteBudget(MOST_BYTES)
     try:
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
             tasks = {
-                url: group.create_task(_image(egress, url, param, provider, room)) for url, param in places.items()
+                url: group.create_task(_image(egress, url, param, provider, budget)) for url, param in places.items()
             }
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
@@ -39,13 +40,13 @@ async def fetch_all(egress: Egress, places: Mapping[str, str], provider: str, ti
     return {url: task.result() for url, task in tasks.items()}
 
 
-async def _image(egress: Egress, url: str, param: str, provider: str, room: Room) -> str:
+async def _image(egress: Egress, url: str, param: str, provider: str, budget: ByteBudget) -> str:
     try:
-        fetched = await egress.image(url, room)
+        fetched = await egress.image(url, budget)
     except NotFetched as error:
         _log.info("image not fetched", provider=provider, reason=str(error))
         told = "The image at this URL could not be fetched: send it in a data: URL."
-        if room.is_full:
+        if budget.exceeded:
             told = f"The images of a request may have {MOST_BYTES // 2**20} MB together: send fewer, or smaller ones."
         raise InvalidRequest(told, param=param) from None
     return base64.b64encode(fetched.data).decode()

@@ -27,7 +27,7 @@ class LineParser:
         for line in lines:
             yield from self._checked(line)
         if len(self._rest) > self._max_line:
-            raise _too_large()
+            raise UpstreamInvalidResponse.too_large(what="a line")
 
     def end(self) -> Iterator[bytes]:
         """What stands behind the last line feed, unless it is only the beginning of something."""
@@ -39,10 +39,6 @@ class LineParser:
 
     def _checked(self, line: bytes) -> Iterator[bytes]:
         if len(line) > self._max_line:
-            raise _too_large()
+            raise UpstreamInvalidResponse.too_large(what="a line")
         if line := line.strip():
             yield line
-
-
-def _too_large() -> UpstreamInvalidResponse:
-    return UpstreamInvalidResponse("The provider sent a line that is too large to pass on.")

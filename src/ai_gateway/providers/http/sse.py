@@ -26,6 +26,11 @@ class EventParser:
         self.lines = 0
         """Complete lines so far: what tells progress from a trickle of bytes."""
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether the next byte begins an event, and not the first one."""
+        return self._begun and not self._rest and not self._data
+
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The data of each event that is complete now."""
         if self._rest or self._data or not chunk.startswith(_DATA) or len(chunk) > self._max_event:
@@ -33,7 +38,7 @@ class EventParser:
         # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
         events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
         lines = 2 * len(events)
-        if not chunk.endswith(_END) or b"\r" in chunk or chunk.count(b"\n") != lines or b"" in events:
+        if not chunk.endswith(_END) or chunk.find(b"\r") >= 0 or chunk.count(b"\n") != lines or b"" in events:
             return self._read(chunk)
         self._begun = True
         self.lines += lines
@@ -59,7 +64,7 @@ class EventParser:
                 if data:
                     yield data
         if len(self._rest) + self._size > self._max_event:
-            raise UpstreamInvalidResponse("The provider sent an event that is too large to pass on.")
+            raise UpstreamInvalidResponse.too_large(what="an event")
 
     def end(self) -> Iterator[bytes]:
         """The last event, if its lines are complete and only the blank one after them is missing."""

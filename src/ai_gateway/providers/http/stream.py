@@ -4,6 +4,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Protocol
 
 from ai_gateway.config.constants import UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY
@@ -78,11 +79,24 @@ class OpenStream(ABC):
         """The data of each server-sent event."""
         return self._items(EventParser(UPSTREAM_MAX_EVENT))
 
+    def batches(self, divert: Callable[[bytes], bool] | None = None) -> AsyncGenerator[list[bytes]]:
+        """The same, those together that arrived together; without packets of whole events that `divert` takes."""
+        parser = EventParser(UPSTREAM_MAX_EVENT)
+        if divert is not None:
+            self.divert(lambda packet: parser.is_between_events and divert(packet))
+        return self._batches(parser)
+
     def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""
         return self._items(LineParser(UPSTREAM_MAX_EVENT))
 
     async def _items(self, parser: Parser) -> AsyncGenerator[bytes]:
+        async with aclosing(self._batches(parser)) as batches:
+            async for batch in batches:
+                for item in batch:
+                    yield item
+
+    async def _batches(self, parser: Parser) -> AsyncGenerator[list[bytes]]:
         check_head(self.provider, self.headers)
         deadline, now = self._deadline, self._deadline.now
         self._end = end = now() + self._timeouts.stream
@@ -95,13 +109,17 @@ class OpenStream(ABC):
                 # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
                 deadline.at(end)
                 if not chunk:
-                    for item in parser.end():
-                        yield item
+                    if last := list(parser.end()):
+                        yield last
                     return
                 lines = parser.lines
-                for item in parser.feed(chunk):
-                    begun = end
-                    yield item
+                batch: list[bytes] = []
+                try:
+                    batch.extend(parser.feed(chunk))
+                finally:  # what came before something unreadable still counts
+                    if batch:
+                        begun = end
+                        yield batch
                 if parser.lines > lines:  # single bytes are no progress, however regularly they come
                     self._idle = now() + self._timeouts.stream_idle
         finally:
@@ -151,7 +169,7 @@ class TimerDeadline:
 def check_head(provider: str, headers: Mapping[str, str]) -> None:
     """Refuse a compressed reply, which was not asked for, and one that says itself that it is too large."""
     if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise UpstreamInvalidResponse(f"Provider '{provider}' sent a compressed reply that was not asked for.")
+        raise UpstreamInvalidResponse.compressed(provider)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > UPSTREAM_MAX_REPLY:
         raise too_large(provider)
@@ -159,4 +177,4 @@ def check_head(provider: str, headers: Mapping[str, str]) -> None:
 
 def too_large(provider: str) -> UpstreamInvalidResponse:
     """The error for a whole reply beyond the cap."""
-    return UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is too large to pass on.")
+    return UpstreamInvalidResponse.too_large(provider)

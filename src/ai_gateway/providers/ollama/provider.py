@@ -15,26 +15,23 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ai_gateway.conform.choices import FINISH_REASONS
-from ai_gateway.conform.embeddings import to_base64
-from ai_gateway.contract.call import Call
-from ai_gateway.contract.strict_json import read_json
-from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamInvalidResponse, UpstreamStreamTruncated
-from ai_gateway.providers.base import Provider
+from ai_gateway.conform.embedding import to_base64
+from ai_gateway.conform.rules import MAP_FINISH_REASON
+from ai_gateway.contract.call import Attempt
+from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
 from ai_gateway.providers.http.egress import Egress
-from ai_gateway.providers.http.errors import from_event, from_reply, is_error, kept_headers
 from ai_gateway.providers.http.image_fetch import fetch_all
-from ai_gateway.providers.parameters import name_dropped
+from ai_gateway.providers.http.provider import HttpProvider
+from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport, connect_timeout
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_ollama import reply as replies, request as requests
 from ai_gateway.translate.chat_ollama.messages import image_urls
-from ai_gateway.translate.chat_ollama.reply import Asked
+from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.chat_ollama.request import Translated
-from ai_gateway.translate.chat_ollama.stream import ChatChunks, CompletionChunks
+from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
 from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Vectors, read
 from gateway_contract.openai import models
-
-_ODD_END = "map-finish-reason"
 
 
 class _Client(ollama.AsyncClient):
@@ -84,36 +81,36 @@ class _OllamaTransport(SdkTransport):
         await self._client.aclose()
 
 
-class _Teller[Chunk](Protocol):
+class _StreamTranslator[Chunk](Protocol):
     """Makes chunks of lines until it is done."""
 
     done: bool
 
-    def take(self, reply: Reply) -> Iterator[Chunk]: ...
+    def feed(self, reply: Reply) -> Iterator[Chunk]: ...
 
 
-class Ollama(Provider):
+class Ollama(HttpProvider):
     """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
 
-    wire = "ollama"
+    wires = frozenset({"ollama"})
+    not_streams = frozenset()
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
-        super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secrets = upstream.secrets
-        self._transport = _OllamaTransport(upstream)
+        super().__init__(upstream, _OllamaTransport(upstream))
         self._fetch_s = upstream.timeouts.request
         self._egress = egress or (Egress() if upstream.fetch_images else None)
 
     @override
-    async def list_models(self, call: Call) -> models.ListModelsResponse:
-        return replies.model_list(await self._fetch(call, "/tags", None, ModelList))
+    async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
+        return replies.model_list(await self._exchange(attempt, "/tags", None, ModelList))
 
     @override
-    async def retrieve_model(self, call: Call, model: str) -> models.Model:
-        if call.native is not None:
-            sent = to_json({**call.native, "model": model})
-            return replies.shown_model(model, await self._fetch(call, "/show", sent, Shown))
-        listed = {one.id: one for one in (await self.list_models(call)).data}
+    async def retrieve_model(self, attempt: Attempt, model: str) -> models.Model:
+        native = attempt.native("ollama")
+        if native is not None:
+            sent = to_json({**native, "model": model})
+            return replies.shown_model(model, await self._exchange(attempt, "/show", sent, Shown))
+        listed = {one.id: one for one in (await self.list_models(attempt)).data}
         found = listed.get(model) or listed.get(f"{model}:latest")  # a name without a tag means this one
         if found is None:
             raise ModelNotFound("There is no such model: see the list of models.", param="model")
@@ -121,135 +118,110 @@ class Ollama(Provider):
 
     @override
     async def create_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
-        sent, spent_s = await self._chat(call, body)
-        reply = await self._fetch(call, "/chat", sent, Reply, spent_s=spent_s)
-        return replies.chat_response(reply, self._asked(call, body.model))
+        sent, spent_s = await self._chat(attempt, body)
+        reply = await self._exchange(attempt, "/chat", sent, Reply, spent_s=spent_s)
+        return replies.chat_response(reply, _context(attempt, body.model))
 
     @override
     async def stream_chat_completion(
-        self, call: Call, body: models.CreateChatCompletionRequest
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        sent, spent_s = await self._chat(call, body)
-        teller = ChatChunks(self._asked(call, body.model), include_usage=_wants_usage(body))
-        async with aclosing(self._stream(call, "/chat", sent, teller, spent_s=spent_s)) as chunks:
+        sent, spent_s = await self._chat(attempt, body)
+        translator = ChatStreamTranslator(_context(attempt, body.model), include_usage=True)
+        async with aclosing(self._chunks(attempt, "/chat", sent, translator, spent_s=spent_s)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     @override
     async def create_completion(
-        self, call: Call, body: models.CreateCompletionRequest
+        self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> models.CreateCompletionResponse:
-        sent = self._sent(call, requests.completion_request(body))
-        reply = await self._fetch(call, "/generate", sent, Reply)
-        return replies.completion_response(reply, self._asked(call, body.model))
+        sent = self._sent(attempt, requests.completion_request(body))
+        reply = await self._exchange(attempt, "/generate", sent, Reply)
+        return replies.completion_response(reply, _context(attempt, body.model))
 
     @override
     def stream_completion(
-        self, call: Call, body: models.CreateCompletionRequest
+        self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
-        sent = self._sent(call, requests.completion_request(body))
-        teller = CompletionChunks(self._asked(call, body.model), include_usage=_wants_usage(body))
-        return self._stream(call, "/generate", sent, teller)
+        sent = self._sent(attempt, requests.completion_request(body))
+        translator = CompletionStreamTranslator(_context(attempt, body.model), include_usage=True)
+        return self._chunks(attempt, "/generate", sent, translator)
 
     @override
     async def create_embeddings(
-        self, call: Call, body: models.CreateEmbeddingRequest
+        self, attempt: Attempt, body: models.CreateEmbeddingRequest
     ) -> models.CreateEmbeddingResponse:
-        sent = self._sent(call, requests.embed_request(body))
-        vectors = await self._fetch(call, "/embed", sent, Vectors)
-        reply = replies.embedding_response(vectors, self._asked(call, body.model))
+        sent = self._sent(attempt, requests.embed_request(body))
+        vectors = await self._exchange(attempt, "/embed", sent, Vectors)
+        reply = replies.embedding_response(vectors, _context(attempt, body.model))
         if body.encoding_format == "base64":
             for item in reply.data:
                 item.embedding = to_base64(item.embedding)
         return reply
 
-    @override
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-    async def _chat(self, call: Call, body: models.CreateChatCompletionRequest) -> tuple[bytes, float]:
+    async def _chat(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> tuple[bytes, float]:
         """The request's bytes, and the seconds that its images took: the answer has the rest of the time."""
         began = time.monotonic()
-        sent = self._sent(call, requests.chat_request(body, await self._images(body)))
+        sent = self._sent(attempt, requests.chat_request(body, await self._images(body)))
         return sent, time.monotonic() - began
 
-    async def _fetch[Shape: BaseModel](
-        self, call: Call, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
+    async def _exchange[Shape: BaseModel](
+        self, attempt: Attempt, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
     ) -> Shape:
         method = "GET" if body is None else "POST"
-        reply = await self._transport.fetch(method, path, {"x-request-id": call.request_id}, body, spent_s=spent_s)
-        self._check(call, reply.status, reply.headers, reply.body)
-        return self._read(call, shape, reply.body)
+        headers = {"x-request-id": attempt.request_id}
+        return self._read(attempt, shape, await self._fetch(attempt, method, path, headers, body, spent_s=spent_s))
 
-    async def _stream[Chunk](
-        self, call: Call, path: str, body: bytes, teller: _Teller[Chunk], *, spent_s: float = 0
+    async def _chunks[Chunk](
+        self, attempt: Attempt, path: str, body: bytes, translator: _StreamTranslator[Chunk], *, spent_s: float = 0
     ) -> AsyncGenerator[Chunk]:
-        headers = {"x-request-id": call.request_id}
-        async with self._transport.stream(path, headers, body, spent_s=spent_s) as stream:
-            self._check(call, stream.status, stream.headers, b"" if stream.status == 200 else await stream.read())
-            async with aclosing(stream.lines()) as lines:
-                async for line in lines:
-                    for chunk in teller.take(self._read(call, Reply, line)):
-                        yield chunk
-                    if teller.done:
-                        await stream.drain()
-                        return
-        raise UpstreamStreamTruncated(f"Provider '{self.name}' ended the stream before it was complete.")
+        headers = {"x-request-id": attempt.request_id}
+        async with (
+            self._stream(attempt, path, headers, body, spent_s=spent_s) as stream,
+            aclosing(stream.lines()) as lines,
+        ):
+            async for line in lines:
+                for chunk in translator.feed(self._read(attempt, Reply, line)):
+                    yield chunk
+                if translator.done:
+                    await stream.drain()
+                    return
+        raise UpstreamStreamTruncated.ended(self.name)
 
-    def _check(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Raise unless an answer is coming."""
-        if status == 200:
-            call.reply_headers.update(kept_headers(headers))
-        elif 200 < status < 300:
-            raise UpstreamInvalidResponse(f"Provider '{self.name}' answered without a reply (status {status}).")
-        else:
-            raise from_reply(self.name, status, headers, body, *self._secrets)
+    def _read[Shape: BaseModel](self, attempt: Attempt, shape: type[Shape], raw: bytes) -> Shape:
+        value = self._json(raw)
+        if (error := self.error_in(value)) is not None:
+            raise error
+        reply = read(shape, value)
+        if isinstance(reply, Reply) and replies.ends_oddly(reply):
+            self._repair_end(attempt, reply)
+        return reply
 
-    def _read[Shape: BaseModel](self, call: Call, shape: type[Shape], raw: bytes) -> Shape:
-        try:
-            value = read_json(raw)
-        except ValueError as error:
-            raise UpstreamInvalidResponse(
-                f"Provider '{self.name}' sent a reply that is not JSON.", detail=str(error)
-            ) from None
-        if is_error(value):
-            raise from_event(self.name, value, *self._secrets)
-        found = read(shape, value)
-        if isinstance(found, Reply) and replies.ends_oddly(found):
-            self._mend_end(call, found)
-        return found
-
-    def _mend_end(self, call: Call, reply: Reply) -> None:
-        """A reason to end that is none of Ollama's: a failure, or told as for every upstream, and named."""
+    def _repair_end(self, attempt: Attempt, reply: Reply) -> None:
+        """A finish reason that is none of Ollama's: a failure, or mapped as for every upstream."""
         reason = (reply.done_reason or "").lower()
         if reason == "error":
             raise UpstreamError(f"Provider '{self.name}' ended its answer with an error.")
-        if self.conformance == "enforce":
-            raise UpstreamInvalidResponse(
-                f"Provider '{self.name}' ended its answer for an unknown reason.", detail=_ODD_END
-            )
+        attempt.repaired(MAP_FINISH_REASON.name)
         reply.done_reason = FINISH_REASONS.get(reason, "stop")
-        call.repaired(self.name, [_ODD_END])
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""
         places = {url: param for param, url in image_urls(body.messages)} if self._egress else {}
         return await fetch_all(self._egress, places, self.name, self._fetch_s) if self._egress and places else {}
 
-    def _sent(self, call: Call, translated: Translated) -> bytes:
-        """The body's bytes; what had no place in it is named in the reply. A caller of this very wire is quoted."""
-        if call.native is not None:
+    def _sent(self, attempt: Attempt, translated: Translated) -> bytes:
+        """The body's bytes; what had no place in it is noted. A caller of this very wire is quoted."""
+        native = attempt.native("ollama")
+        if native is not None:
             ours = {name: translated.body[name] for name in ("model", "stream") if name in translated.body}
-            return to_json(ours | dict(call.native))
-        name_dropped(call, self.name, translated.dropped)
+            return to_json(ours | dict(native))
+        note_dropped(attempt, translated.dropped)
         return to_json(translated.body)
 
-    @staticmethod
-    def _asked(call: Call, model: str) -> Asked:
-        return Asked(model, call.request_id, int(time.time()), native=call.native is not None)
 
-
-def _wants_usage(body: models.CreateChatCompletionRequest | models.CreateCompletionRequest) -> bool:
-    return bool(body.stream_options and body.stream_options.include_usage)
+def _context(attempt: Attempt, model: str) -> RequestContext:
+    return RequestContext(model, attempt.request_id, int(time.time()), native=attempt.native("ollama") is not None)

@@ -7,7 +7,7 @@ from typing import Any, override
 import httpx
 from cerebras.cloud.sdk import APIStatusError, AsyncCerebras, AsyncStream, CerebrasError
 
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Attempt
 from ai_gateway.providers.openai.provider import OpenAICompatible
 from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport, connect_timeout
 from ai_gateway.providers.upstream import Upstream
@@ -68,10 +68,8 @@ class Cerebras(OpenAICompatible):
         super().__init__(upstream, _CerebrasTransport(upstream))
 
     @override
-    async def create_embeddings(
-        self, call: Call, body: models.CreateEmbeddingRequest
-    ) -> models.CreateEmbeddingResponse:
-        self._unsupported(call)
+    async def create_embeddings(self, attempt: Attempt, body: models.CreateEmbeddingRequest) -> bytes:
+        self._unsupported(attempt)
 
 
 def versioned(base_url: str) -> str:

@@ -14,8 +14,9 @@ from typing import override
 import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
-from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off
-from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
+from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply
+from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
 from ai_gateway.providers.upstream import Timeouts, Upstream
 
@@ -66,7 +67,7 @@ class _Capped(httpx.AsyncByteStream):
         async for part in self._stream:
             size += len(part)
             if size > UPSTREAM_MAX_REPLY:
-                raise too_large(self._provider)
+                raise UpstreamInvalidResponse.too_large(self._provider)
             yield part
 
     @override
@@ -162,7 +163,7 @@ class _SdkStream(OpenStream):
         try:
             return await self._part()
         except httpx.TransportError as error:
-            raise broken_off(self.provider, error) from error
+            raise UpstreamStreamTruncated.broken_off(self.provider, detail=repr(error)) from error
 
     async def _part(self) -> bytes:
         if self._parts is None:
@@ -179,6 +180,6 @@ async def _read_all(provider: str, reply: httpx.Response) -> bytes:
     async for part in reply.aiter_raw():
         size += len(part)
         if size > UPSTREAM_MAX_REPLY:
-            raise too_large(provider)
+            raise UpstreamInvalidResponse.too_large(provider)
         parts.append(part)
     return b"".join(parts)

@@ -54,10 +54,10 @@ def from_sdk_exception(provider: str, error: Exception, *secrets: str) -> Gatewa
     for secret in filter(None, secrets):
         detail = detail.replace(secret, "[key]")
     if any(isinstance(cause, _TOO_SLOW) or "Timeout" in type(cause).__name__ for cause in causes):
-        return UpstreamTimeout(f"Provider '{provider}' took too long. Try again.", detail=detail)
+        return UpstreamTimeout.of(provider, detail=detail)
     if any(_is_garbled(cause) for cause in causes):
-        return UpstreamInvalidResponse(f"Provider '{provider}' broke off or garbled its reply.", detail=detail)
-    return UpstreamUnreachable(f"Provider '{provider}' cannot be reached. Try again.", detail=detail)
+        return UpstreamInvalidResponse.garbled(provider, detail=detail)
+    return UpstreamUnreachable.of(provider, detail=detail)
 
 
 def _is_garbled(cause: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Keeps the model list fresh: fetched at start and every so often, within limits; the last good one stays."""
+"""Keeps the model list fresh: fetched at startup and periodically, within limits; the last valid list stays."""
 
 import asyncio
 import hashlib
@@ -18,18 +18,18 @@ from ai_gateway.routing.model_list.store import MAX_LIST_BYTES, ListStore
 
 _log = structlog.get_logger(__name__)
 _FETCH_TIMEOUT_S = 5.0
-# Providers answer without the list, so a slow host of it may hold the start up only as long as nobody notices.
+# Providers work without the list, so a slow host of it may delay startup only briefly.
 _START_WAIT_S = 2.0
 _RETRY_S = 30.0
 _MOST_WARNINGS = 20
-_chance = random.SystemRandom()  # replicas that start together must not ask together for ever
+_rng = random.SystemRandom()  # jitter: replicas that start together must not fetch together for ever
 
 type State = Literal["loading", "fresh", "stale", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
 class ListStatus:
-    """`stale` is a list that could not be renewed, `missing` that there is none; `problem` says why."""
+    """`stale` is a list that could not be refreshed, `missing` means that there is none; `problem` is the reason."""
 
     state: State
     models: ModelList
@@ -38,21 +38,28 @@ class ListStatus:
 
 
 class ListFeed:
-    """Runs between `start` and `aclose`. `adopt` is told of every list that differs from the one before it."""
+    """Runs between `start` and `aclose`. `on_change` is called with every list that differs from the previous one.
 
-    def __init__(
+    `clock` gives seconds since the epoch: the age of a stored list counts from before this process.
+    """
+
+    def __init__(  # noqa: PLR0913 - by name, and most have a default
         self,
         url: str,
-        adopt: Callable[[ModelList], None],
+        on_change: Callable[[ModelList], None],
         *,
         refresh_s: float,
         store: ListStore | None = None,
         api_key: str | None = None,
+        fetch_timeout_s: float = _FETCH_TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
-        self._adopt = adopt
+        self._on_change = on_change
         self._refresh_s = refresh_s
         self._store = store
+        self._fetch_timeout_s = fetch_timeout_s
+        self._clock = clock
         self._headers = {"accept": "application/json", "accept-encoding": "identity"}
         self._headers["user-agent"] = f"ai-gateway/{VERSION}"
         if api_key:
@@ -61,34 +68,34 @@ class ListFeed:
         self._digest = ""
         self._fetched_at = 0.0
         self._problem: str | None = None
-        self._renewed = False
-        self._tried = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._is_fresh = False
+        self._first_attempt = asyncio.Event()
+        self._refresh_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._save_failed = False
 
     @property
     def status(self) -> ListStatus:
-        """How the list is doing."""
+        """The state of the list."""
         if self._models is None:
             state: State = "missing" if self._problem else "loading"
             return ListStatus(state, ModelList(), None, self._problem)
-        age = max(0.0, time.time() - self._fetched_at)
-        return ListStatus("fresh" if self._renewed else "stale", self._models, age, self._problem)
+        age = max(0.0, self._clock() - self._fetched_at)
+        return ListStatus("fresh" if self._is_fresh else "stale", self._models, age, self._problem)
 
     async def start(self) -> None:
-        """Take the stored list, begin to fetch, and wait for the first answer for a moment."""
+        """Load the stored list, start to fetch, and wait for the first response for a moment."""
         if self._store is not None:
             await asyncio.to_thread(self._restore, self._store)
             if self._models is not None:
-                self._adopt(self._models)
+                self._on_change(self._models)
         self._task = asyncio.create_task(self._keep_fresh())
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._tried.wait(), _START_WAIT_S)
+            await asyncio.wait_for(self._first_attempt.wait(), _START_WAIT_S)
 
-    def renew(self) -> None:
-        """Fetch the list now, and not only when it is due."""
-        self._wanted.set()
+    def refresh(self) -> None:
+        """Fetch the list now instead of at the next interval."""
+        self._refresh_requested.set()
 
     async def aclose(self) -> None:
         """Stop fetching."""
@@ -109,31 +116,31 @@ class ListFeed:
     async def _keep_fresh(self) -> None:
         while True:
             try:
-                await self._renew()
-            except Exception as error:  # whatever is wrong with the list, the next attempt must come
+                await self._refresh()
+            except Exception as error:  # whatever failed, the next attempt must run
                 self._problem = _reason(error)
-                self._renewed = False
+                self._is_fresh = False
                 _log.warning("model list not renewed", reason=self._problem, kept=self._models is not None)
-            self._tried.set()
-            pause = self._refresh_s if self._renewed else min(self._refresh_s, _RETRY_S)
+            self._first_attempt.set()
+            pause = self._refresh_s if self._is_fresh else min(self._refresh_s, _RETRY_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), pause * _chance.uniform(0.9, 1.1))
-            self._wanted.clear()
+                await asyncio.wait_for(self._refresh_requested.wait(), pause * _rng.uniform(0.9, 1.1))
+            self._refresh_requested.clear()
 
-    async def _renew(self) -> None:
-        async with asyncio.timeout(_FETCH_TIMEOUT_S):
+    async def _refresh(self) -> None:
+        async with asyncio.timeout(self._fetch_timeout_s):
             raw = await self._fetch()
         digest = hashlib.sha256(raw).hexdigest()
         if digest != self._digest:
             models = await asyncio.to_thread(parse_list, raw)
             _warn(models)
             self._models, self._digest = models, digest
-            self._adopt(models)
-        self._fetched_at, self._problem, self._renewed = time.time(), None, True
+            self._on_change(models)
+        self._fetched_at, self._problem, self._is_fresh = self._clock(), None, True
         await self._save(raw)
 
     async def _fetch(self) -> bytes:
-        """The document, up to the cap. Nothing is followed, unpacked or remembered."""
+        """The document, up to the size limit. No redirects, no decompression, no cookies."""
         async with (
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session,
             session.get(self._url, headers=self._headers, allow_redirects=False) as reply,
@@ -158,13 +165,13 @@ class ListFeed:
             return
         try:
             await asyncio.to_thread(self._store.save, raw, self._fetched_at)
-        except OSError as error:  # a disk that cannot be written to is said once: the list is there all the same
+        except OSError as error:  # logged once: the list is in memory all the same
             self._save_failed = True
             _log.warning("model list not stored", path=str(self._store.path), reason=error.strerror)
 
 
 def _reason(error: Exception) -> str:
-    """In words that hold nothing of the address, which may be a secret."""
+    """The reason without the URL, which may contain a secret."""
     if isinstance(error, InvalidList):
         return str(error)
     if isinstance(error, TimeoutError):

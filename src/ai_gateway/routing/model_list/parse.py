@@ -1,4 +1,4 @@
-"""The list at MODEL_LIST_URL: which models there are, which configured provider serves each, and what they cost."""
+"""Parses the list at MODEL_LIST_URL: the models, the provider that serves each, and their prices."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -15,12 +15,12 @@ _OPERATIONS = frozenset({"v1", "chat", "completions", "embeddings", "messages"})
 
 
 class InvalidList(Exception):
-    """The document is no list of models at all. The message says why, in words that quote nothing."""
+    """The document is not a model list, or an entry is invalid. The message gives the reason and quotes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """One entry. Prices are for a thousand tokens; None is unknown, which is not the same as free."""
+    """One entry. Prices are per thousand tokens; None means unknown, not free."""
 
     id: str
     provider: str
@@ -39,10 +39,10 @@ class ModelList:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list seen from the providers there are.
+    """A list's entries by the configured providers.
 
-    An entry is `available` when its provider is configured. It is `missing` when no entry of its id is, and `hidden`
-    when its id begins with the name of a configured provider, since such an id leads there.
+    An entry is `available` when its provider is configured. It is `missing` when no entry of its id is available, and
+    `hidden` when its id begins with the name of a configured provider, since such an id is routed to that provider.
     """
 
     available: Mapping[str, ListedModel] = field(default_factory=dict)
@@ -69,17 +69,17 @@ def listing_of(models: ModelList, providers: Collection[str]) -> Listing:
 def parse_list(raw: bytes) -> ModelList:
     """The valid entries of an array, or of an object whose `models` is one. Raises InvalidList."""
     try:
-        # NaN is let through here, so that a price that is none costs one entry and not the whole list.
+        # NaN is accepted here, so that an invalid price costs one entry and not the whole list.
         value = from_json(raw.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=True)
     except ValueError:
         raise InvalidList("it is not valid JSON") from None
     items = value.get("models") if isinstance(value, dict) else value
     if not isinstance(items, list):
         raise InvalidList("it is neither an array nor an object with an array 'models'")
-    found = _entries(items)
-    if items and not found.entries:
+    models = _entries(items)
+    if items and not models.entries:
         raise InvalidList("none of its entries is valid")
-    return found
+    return models
 
 
 def _entries(items: list[object]) -> ModelList:
@@ -118,7 +118,7 @@ def _is_id(text: str) -> bool:
 
 
 def _provider(handle: object, family: str | None) -> str:
-    """The provider that a handle names, or else the family: never a host, and never a path that is called."""
+    """The provider that a handle or else the family names. The handle is never used as a host or a path."""
     match = _HANDLE.fullmatch(handle) if isinstance(handle, str) else None
     if match is None or ".." in match[0]:
         raise InvalidList("handle must be a path such as /openai/v1/chat/completions")
@@ -138,7 +138,7 @@ def _price(item: Mapping[str, object], name: str) -> Decimal | None:
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             price = Decimal(str(value))
-        except (InvalidOperation, ValueError):  # a ValueError: an integer of more digits than Python will write
+        except (InvalidOperation, ValueError):  # ValueError: an integer beyond sys.set_int_max_str_digits
             price = Decimal("NaN")
     if not price.is_finite() or not 0 <= price <= _HIGHEST_PRICE:
         raise InvalidList(f"{name} must be a number from 0 to {_HIGHEST_PRICE}")

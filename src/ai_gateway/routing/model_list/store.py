@@ -1,4 +1,4 @@
-"""The last good model list on disk, so that a restart does not depend on the list's host."""
+"""Stores the last valid model list on disk, so that a restart does not depend on the list's host."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ MAX_LIST_BYTES = 10 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StoredList:
-    """A list, and when it was fetched (seconds of the epoch)."""
+    """A list, and when it was fetched (seconds since the epoch)."""
 
     models: ModelList
     fetched_at: float
 
 
 class ListStore:
-    """One file, bound to the address that the list came from, so that another address never gets this list."""
+    """One file, bound to the URL of the list, so that its content is never used for another URL."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class ListStore:
         return StoredList(parse_list(raw), float(fetched_at))
 
     def save(self, raw: bytes, fetched_at: float) -> None:
-        """Replace the file in one step, so that a crash leaves the old or the new one. Raises OSError."""
+        """Replace the file atomically, so that a crash leaves the old or the new one. Raises OSError."""
         head = {"format": _FORMAT, "origin": self._origin, "fetched_at": fetched_at, "sha256": _hash(raw)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
@@ -68,7 +68,7 @@ class ListStore:
 
 
 def default_path(url: str) -> Path | None:
-    """Where the list is kept unless MODEL_LIST_CACHE says otherwise; None for a user without a home."""
+    """The path unless MODEL_LIST_CACHE sets one; None for a user without a home directory."""
     place = cache_dir()
     return place / f"model-list-{_digest(url)[:12]}.json" if place is not None else None
 

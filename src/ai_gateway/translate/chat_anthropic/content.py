@@ -1,10 +1,10 @@
-"""What a message says, as the content blocks of the Messages API: text, images, documents."""
+"""A message's content as content blocks of the Messages API: text, images, documents."""
 
 import base64
 from collections.abc import Sequence
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
-from ai_gateway.translate.chat_request import drop_unread
+from ai_gateway.translate.chat_request import drop_unknown
 from ai_gateway.translate.images import InlineImage, inline_image
 from gateway_contract.openai import models
 
@@ -21,29 +21,29 @@ _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _CACHED = {"type": "ephemeral"}
 
 
-def blocks(content: str | Sequence[Part] | None, where: str, dropped: set[str]) -> list[Block]:
-    """The content's blocks, in order. Text of white space alone is left out: the API refuses it, and it says nothing.
+def blocks(content: str | Sequence[Part] | None, path: str, dropped: set[str]) -> list[Block]:
+    """The content's blocks, in order. Blank text is left out, because the API rejects it.
 
-    `where` names the content for errors; what has no place in a block is named in `dropped`.
+    `path` is the parameter path for errors; `dropped` collects what a block cannot express.
     """
     if content is None:
         return []
     if isinstance(content, str):
         return text(content)
-    found: list[Block] = []
+    result: list[Block] = []
     for at, part in enumerate(content):
-        made = _block(part, f"{where}[{at}]", dropped)
+        translated = _block(part, f"{path}[{at}]", dropped)
         cached = _cache_control(part, dropped)
-        found += [block | cached for block in made]
-    return found
+        result += [block | cached for block in translated]
+    return result
 
 
-def text(said: str) -> list[Block]:
-    """One text block, or none if there is nothing in it."""
-    return [{"type": "text", "text": said}] if said.strip() else []
+def text(content: str) -> list[Block]:
+    """One text block, or none for a blank text."""
+    return [{"type": "text", "text": content}] if content.strip() else []
 
 
-def _block(part: Part, where: str, dropped: set[str]) -> list[Block]:
+def _block(part: Part, path: str, dropped: set[str]) -> list[Block]:
     match part:
         case models.ChatCompletionRequestMessageContentPartText():
             return text(part.text)
@@ -52,18 +52,18 @@ def _block(part: Part, where: str, dropped: set[str]) -> list[Block]:
         case models.ChatCompletionRequestMessageContentPartImage():
             if part.image_url.detail not in {None, "auto"}:
                 dropped.add("messages.content.image_url.detail")
-            drop_unread(part.image_url, "messages.content.image_url", dropped)
-            return [{"type": "image", "source": _image(part.image_url.url, f"{where}.image_url.url")}]
+            drop_unknown(part.image_url, "messages.content.image_url", dropped)
+            return [{"type": "image", "source": _image(part.image_url.url, f"{path}.image_url.url")}]
         case models.ChatCompletionRequestMessageContentPartFile():
-            drop_unread(part.file, "messages.content.file", dropped)
-            return [_document(part.file, f"{where}.file")]
+            drop_unknown(part.file, "messages.content.file", dropped)
+            return [_document(part.file, f"{path}.file")]
         case models.ChatCompletionRequestMessageContentPartAudio():
-            raise UnsupportedValue("This provider takes no audio: send its text instead.", param=where)
+            raise UnsupportedValue("This provider takes no audio: send its text instead.", param=path)
 
 
 def _cache_control(part: Part, dropped: set[str]) -> Block:
-    """Where the prompt's cache is to end: OpenAI's name for it, or the API's own as other gateways take it."""
-    drop_unread(part, "messages.content", dropped, "cache_control")
+    """A breakpoint of docs.anthropic.com "Prompt caching", from OpenAI's field or the API's own `cache_control`."""
+    drop_unknown(part, "messages.content", dropped, "cache_control")
     own = (part.model_extra or {}).get("cache_control")
     if isinstance(own, dict):
         return {"cache_control": own}
@@ -72,44 +72,44 @@ def _cache_control(part: Part, dropped: set[str]) -> Block:
     return {"cache_control": dict(_CACHED)}
 
 
-def _image(url: str, where: str) -> Block:
-    inline = _inline(url, where)
+def _image(url: str, path: str) -> Block:
+    inline = _inline(url, path)
     if inline is None:
         if url[:8].lower() != "https://" and url[:7].lower() != "http://":
-            raise InvalidRequest("An image is a data: URL or an http(s) URL.", param=where, code="invalid_value")
+            raise InvalidRequest("An image is a data: URL or an http(s) URL.", param=path, code="invalid_value")
         return {"type": "url", "url": url}
     if inline.media_type not in _IMAGES:
         raise UnsupportedValue(
             "This provider takes images as JPEG, PNG, GIF or WebP: convert it, or name its type in the data: URL.",
-            param=where,
+            param=path,
         )
     return {"type": "base64", "media_type": inline.media_type, "data": inline.data}
 
 
-def _document(file: models.ChatCompletionRequestMessageContentPartFileFile, where: str) -> Block:
+def _document(file: models.ChatCompletionRequestMessageContentPartFileFile, path: str) -> Block:
     if file.file_data is None:
-        raise UnsupportedValue("This provider takes files as `file_data` only.", param=f"{where}.file_id")
-    where = f"{where}.file_data"
-    inline = _inline(file.file_data, where)
+        raise UnsupportedValue("This provider takes files as `file_data` only.", param=f"{path}.file_id")
+    path = f"{path}.file_data"
+    inline = _inline(file.file_data, path)
     if inline is None:
-        raise InvalidRequest("A file's data is a data: URL of base64.", param=where, code="invalid_value")
-    block: Block = {"type": "document", "source": _source(inline, where)}
+        raise InvalidRequest("A file's data is a data: URL of base64.", param=path, code="invalid_value")
+    block: Block = {"type": "document", "source": _source(inline, path)}
     return block | ({"title": file.filename} if file.filename else {})
 
 
-def _source(inline: InlineImage, where: str) -> Block:
+def _source(inline: InlineImage, path: str) -> Block:
     if inline.media_type == "application/pdf":
         return {"type": "base64", "media_type": inline.media_type, "data": inline.data}
     if inline.media_type != "text/plain":
-        raise UnsupportedValue("This provider takes files as PDF or plain text.", param=where)
+        raise UnsupportedValue("This provider takes files as PDF or plain text.", param=path)
     try:
         return {"type": "text", "media_type": "text/plain", "data": base64.b64decode(inline.data).decode()}
     except UnicodeDecodeError:
-        raise InvalidRequest("A text file is UTF-8.", param=where, code="invalid_value") from None
+        raise InvalidRequest("A text file is UTF-8.", param=path, code="invalid_value") from None
 
 
-def _inline(url: str, where: str) -> InlineImage | None:
+def _inline(url: str, path: str) -> InlineImage | None:
     try:
         return inline_image(url)
     except ValueError:
-        raise InvalidRequest("This data: URL holds no base64.", param=where, code="invalid_value") from None
+        raise InvalidRequest("This data: URL holds no base64.", param=path, code="invalid_value") from None

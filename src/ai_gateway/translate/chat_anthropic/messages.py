@@ -1,8 +1,8 @@
-"""A conversation of messages as the Messages API's system prompt and turns.
+"""OpenAI's messages as the Messages API's system prompt and turns.
 
-The API wants turns that alternate and begin with the user's, every result of a call at the head of the turn right after
-the call, and text with something in it. Clients of OpenAI's API owe none of that, so turns are put together here:
-neighbours of one role become one turn, in order.
+The API expects turns that alternate and begin with the user's, rejects blank text, and requires every tool result at
+the start of the turn right after the call (docs.anthropic.com "Tool use"). OpenAI's API requires none of that, so
+consecutive messages of one role are merged into one turn, in order.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.chat_anthropic.content import Block, blocks, text
 from ai_gateway.translate.chat_anthropic.tools import check_name
-from ai_gateway.translate.chat_request import Message, drop_unread
+from ai_gateway.translate.chat_request import Message, drop_unknown
 from gateway_contract.openai import models
 
 SystemMessage = models.ChatCompletionRequestSystemMessage | models.ChatCompletionRequestDeveloperMessage
 
-# A conversation that the assistant opened needs a turn of the user's in front.
+# A conversation that begins with the assistant needs a user turn in front.
 OPENING = "(The conversation begins.)"
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 _THOUGHTS = {"thinking": {"type", "thinking", "signature"}, "redacted_thinking": {"type", "data"}}
@@ -27,16 +27,16 @@ _THOUGHTS = {"thinking": {"type", "thinking", "signature"}, "redacted_thinking":
 
 @dataclass(slots=True)
 class Turn:
-    """One turn in the making: results of calls stand at its head, whenever they came."""
+    """One turn. Tool results come first, in whatever order the messages came."""
 
     role: str
-    said: list[Block] = field(default_factory=list)
+    other: list[Block] = field(default_factory=list)
     results: list[Block] = field(default_factory=list)
 
     @property
     def content(self) -> list[Block]:
         """All of its blocks."""
-        return [*self.results, *self.said]
+        return [*self.results, *self.other]
 
     def has(self, kind: str) -> bool:
         """Whether a block of this type is in it."""
@@ -45,17 +45,17 @@ class Turn:
 
 @dataclass(slots=True)
 class Conversation:
-    """What `conversation` found: the system prompt, the turns, and which functions were called on the way."""
+    """The system prompt, the turns, and the names of the functions called in them."""
 
     system: list[Block] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
-    called: dict[str, None] = field(default_factory=dict)
+    called_functions: dict[str, None] = field(default_factory=dict)
 
     @property
-    def unsigned(self) -> bool:
-        """Whether the assistant's turn that is to be continued lacks the thinking it began with.
+    def lacks_thinking(self) -> bool:
+        """Whether the assistant's turn to be continued does not begin with its thinking.
 
-        The API then refuses to think on, where thinking has a budget.
+        The API then rejects thinking with a budget: docs.anthropic.com "Extended thinking", preserving thinking blocks.
         """
         last = next((turn for turn in reversed(self.turns) if turn.role == "assistant"), None)
         if last is None or not (last is self.turns[-1] or last.has("tool_use")):
@@ -64,137 +64,136 @@ class Conversation:
 
 
 def conversation(messages: Sequence[Message], dropped: set[str]) -> Conversation:
-    """The messages as system prompt and turns; what finds no place is named in `dropped`.
+    """The messages as system prompt and turns; `dropped` collects what they cannot express.
 
-    System and developer messages that lead are the system prompt. A later one keeps its place: it becomes text of the
-    user's turn between `<system>` tags. Raises InvalidRequest for what the API would refuse and nobody could mend.
+    System and developer messages at the beginning are the system prompt. A later one keeps its place: it becomes text
+    of the user's turn between `<system>` tags. Raises InvalidRequest for what the API would reject and cannot be
+    repaired.
     """
-    found = Conversation()
+    result = Conversation()
     leading = 0
     while leading < len(messages) and isinstance(message := messages[leading], SystemMessage):
-        found.system += _said(message, leading, dropped)
+        result.system += _content(message, leading, dropped)
         leading += 1
-    turns = _Turns(found, dropped)
+    turns = _Turns(result, dropped)
     for at, message in enumerate(messages[leading:], leading):
         turns.add(message, at)
-    turns.end(messages, leading)
-    return found
+    turns.finish(messages, leading)
+    return result
 
 
 class _Turns:
-    """Adds messages to a conversation, one by one. `waiting` holds the calls that still lack a result."""
+    """Adds messages to a conversation, one by one. `_pending` are the calls without a result yet, by their id."""
 
-    def __init__(self, found: Conversation, dropped: set[str]) -> None:
-        self._found = found
+    def __init__(self, result: Conversation, dropped: set[str]) -> None:
+        self._result = result
         self._dropped = dropped
-        self._waiting: dict[str, str] = {}
+        self._pending: dict[str, str] = {}
         self._called_at = 0
         self._used: dict[str, int] = {}
 
     def add(self, message: Message, at: int) -> None:
         match message:
             case models.ChatCompletionRequestAssistantMessage():
-                self._all_answered()
-                self._turn("assistant", self._assistant(message, at))
+                self._require_results()
+                self._add("assistant", self._assistant(message, at))
             case models.ChatCompletionRequestToolMessage():
-                self._result(message, at)
+                self._add_result(message, at)
             case models.ChatCompletionRequestFunctionMessage():
                 raise UnsupportedValue(
                     "This provider takes no function messages: send tool calls and tool messages.",
                     param=f"messages[{at}].role",
                 )
             case models.ChatCompletionRequestUserMessage():
-                self._turn("user", _said(message, at, self._dropped))
+                self._add("user", _content(message, at, self._dropped))
             case _:
-                said = _said(message, at, self._dropped)
-                self._turn("user", [one | {"text": f"<system>\n{one['text']}\n</system>"} for one in said])
+                content = _content(message, at, self._dropped)
+                self._add("user", [block | {"text": f"<system>\n{block['text']}\n</system>"} for block in content])
 
-    def end(self, messages: Sequence[Message], leading: int) -> None:
-        """What can be told only when all is said."""
-        self._all_answered()
-        found = self._found
-        if not found.turns and leading == len(messages):  # instructions and nothing else are what the user says
-            self._turn("user", found.system)
-            found.system = []
-        if not found.turns or (found.turns[-1].role == "assistant" and messages[-1].role != "assistant"):
-            where = f"messages[{len(messages) - 1}].content"
-            raise InvalidRequest("The last message says nothing.", param=where, code="invalid_value")
-        if found.turns[0].role == "assistant":
-            found.turns.insert(0, Turn("user", text(OPENING)))
-        _end_cleanly(found.turns[-1])
+    def finish(self, messages: Sequence[Message], leading: int) -> None:
+        """Check and complete the conversation as a whole."""
+        self._require_results()
+        result = self._result
+        if not result.turns and leading == len(messages):  # system messages alone become the user's turn
+            self._add("user", result.system)
+            result.system = []
+        if not result.turns or (result.turns[-1].role == "assistant" and messages[-1].role != "assistant"):
+            path = f"messages[{len(messages) - 1}].content"
+            raise InvalidRequest("The last message says nothing.", param=path, code="invalid_value")
+        if result.turns[0].role == "assistant":
+            result.turns.insert(0, Turn("user", text(OPENING)))
+        _strip_end(result.turns[-1])
 
-    def _turn(self, role: str, said: list[Block]) -> None:
-        if not said:
+    def _add(self, role: str, content: list[Block]) -> None:
+        if not content:
             return
-        if not self._found.turns or self._found.turns[-1].role != role:
-            self._found.turns.append(Turn(role))
-        self._found.turns[-1].said += said
+        if not self._result.turns or self._result.turns[-1].role != role:
+            self._result.turns.append(Turn(role))
+        self._result.turns[-1].other += content
 
     def _assistant(self, message: models.ChatCompletionRequestAssistantMessage, at: int) -> list[Block]:
-        where = f"messages[{at}]"
+        path = f"messages[{at}]"
         if message.function_call is not None:
             raise UnsupportedValue(
-                "This provider takes no `function_call`: send `tool_calls`.", param=f"{where}.function_call"
+                "This provider takes no `function_call`: send `tool_calls`.", param=f"{path}.function_call"
             )
         if message.audio is not None:
-            raise UnsupportedValue("This provider has no audio to go back to.", param=f"{where}.audio")
-        thoughts = _thoughts(message, where)
+            raise UnsupportedValue("This provider has no audio to go back to.", param=f"{path}.audio")
+        thoughts = _thoughts(message, path)
         read = ["thinking_blocks", *(["reasoning_content"] if thoughts else [])]
-        drop_unread(message, "messages", self._dropped, *read)
+        drop_unknown(message, "messages", self._dropped, *read)
         _drop_name(message.name, self._dropped)
-        said = blocks(message.content, f"{where}.content", self._dropped)
-        calls = [
-            self._call(call, f"{where}.tool_calls[{index}]") for index, call in enumerate(message.tool_calls or ())
-        ]
+        content = blocks(message.content, f"{path}.content", self._dropped)
+        calls = [self._call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(message.tool_calls or ())]
         self._called_at = at
-        return [*thoughts, *said, *text(message.refusal or ""), *calls]
+        return [*thoughts, *content, *text(message.refusal or ""), *calls]
 
     def _call(
-        self, call: models.ChatCompletionMessageToolCall | models.ChatCompletionMessageCustomToolCall, where: str
+        self, call: models.ChatCompletionMessageToolCall | models.ChatCompletionMessageCustomToolCall, path: str
     ) -> Block:
         if not isinstance(call, models.ChatCompletionMessageToolCall):
-            raise UnsupportedValue("This provider has no custom tools: use functions.", param=where)
-        if call.id in self._waiting:
-            raise InvalidRequest("Two calls have one id.", param=f"{where}.id", code="invalid_value")
-        check_name(call.function.name, f"{where}.function.name")
-        self._waiting[call.id] = self._wire_id(call.id)
-        self._found.called[call.function.name] = None
-        drop_unread(call, "messages.tool_calls", self._dropped, "index")  # of a stream, where the order says it now
-        drop_unread(call.function, "messages.tool_calls.function", self._dropped)
-        given = arguments(call.function.arguments, f"{where}.function.arguments")
-        return {"type": "tool_use", "id": self._waiting[call.id], "name": call.function.name, "input": given}
+            raise UnsupportedValue("This provider has no custom tools: use functions.", param=path)
+        if call.id in self._pending:
+            raise InvalidRequest("Two calls have one id.", param=f"{path}.id", code="invalid_value")
+        check_name(call.function.name, f"{path}.function.name")
+        self._pending[call.id] = self._unique_id(call.id)
+        self._result.called_functions[call.function.name] = None
+        drop_unknown(call, "messages.tool_calls", self._dropped, "index")  # left over from a stream
+        drop_unknown(call.function, "messages.tool_calls.function", self._dropped)
+        value = arguments(call.function.arguments, f"{path}.function.arguments")
+        return {"type": "tool_use", "id": self._pending[call.id], "name": call.function.name, "input": value}
 
-    def _wire_id(self, given: str) -> str:
-        """An id that the API takes, and takes once: some clients count their calls anew in every turn."""
-        plain = given if _ID.fullmatch(given) else f"call_{hashlib.sha256(given.encode()).hexdigest()[:24]}"
-        found = plain
-        while found in self._used:
-            self._used[plain] += 1
-            found = f"{plain}_{self._used[plain]}"
-        self._used[found] = 1
-        return found
+    def _unique_id(self, call_id: str) -> str:
+        """An id that the API accepts, unique in the conversation: some clients number their calls per turn."""
+        valid = call_id if _ID.fullmatch(call_id) else f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
+        unique = valid
+        while unique in self._used:
+            self._used[valid] += 1
+            unique = f"{valid}_{self._used[valid]}"
+        self._used[unique] = 1
+        return unique
 
-    def _result(self, message: models.ChatCompletionRequestToolMessage, at: int) -> None:
-        where = f"messages[{at}]"
-        if message.tool_call_id not in self._waiting:
+    def _add_result(self, message: models.ChatCompletionRequestToolMessage, at: int) -> None:
+        path = f"messages[{at}]"
+        if message.tool_call_id not in self._pending:
             raise InvalidRequest(
                 "No call before this message waits for this result.",
-                param=f"{where}.tool_call_id",
+                param=f"{path}.tool_call_id",
                 code="invalid_value",
             )
-        drop_unread(message, "messages", self._dropped, "cache_control", "name")  # the call has the name already
-        block: Block = {"type": "tool_result", "tool_use_id": self._waiting.pop(message.tool_call_id)}
-        said = blocks(message.content, f"{where}.content", self._dropped)
+        drop_unknown(message, "messages", self._dropped, "cache_control", "name")  # the call already has the name
+        block: Block = {"type": "tool_result", "tool_use_id": self._pending.pop(message.tool_call_id)}
+        content = blocks(message.content, f"{path}.content", self._dropped)
         if isinstance(own := (message.model_extra or {}).get("cache_control"), dict):
             block["cache_control"] = own
-        if said:
-            block["content"] = message.content if isinstance(message.content, str) else said
-        if self._found.turns[-1].role == "assistant":
-            self._found.turns.append(Turn("user"))
-        self._found.turns[-1].results.append(block)
+        if content:
+            block["content"] = message.content if isinstance(message.content, str) else content
+        if self._result.turns[-1].role == "assistant":
+            self._result.turns.append(Turn("user"))
+        self._result.turns[-1].results.append(block)
 
-    def _all_answered(self) -> None:
-        if self._waiting:
+    def _require_results(self) -> None:
+        if self._pending:
             raise InvalidRequest(
                 "Every tool call needs a tool message with its result before the conversation goes on.",
                 param=f"messages[{self._called_at}].tool_calls",
@@ -202,22 +201,24 @@ class _Turns:
             )
 
 
-def arguments(given: str, where: str) -> dict[str, object]:
-    """The arguments of a call as an object; nothing at all is an empty one."""
-    if not given.strip():
+def arguments(json: str, path: str) -> dict[str, object]:
+    """The arguments of a call as an object; a blank text means an empty one."""
+    if not json.strip():
         return {}
     try:
-        value = read_json(given.encode())
+        value = read_json(json.encode())
     except ValueError:
-        raise InvalidRequest("The arguments are not JSON.", param=where, code="invalid_value") from None
+        raise InvalidRequest("The arguments are not JSON.", param=path, code="invalid_value") from None
     if not isinstance(value, dict):
-        raise InvalidRequest("The arguments are not a JSON object.", param=where, code="invalid_value")
+        raise InvalidRequest("The arguments are not a JSON object.", param=path, code="invalid_value")
     return value
 
 
-def _said(message: models.ChatCompletionRequestUserMessage | SystemMessage, at: int, dropped: set[str]) -> list[Block]:
-    """What a message of somebody else than the assistant says."""
-    drop_unread(message, "messages", dropped)
+def _content(
+    message: models.ChatCompletionRequestUserMessage | SystemMessage, at: int, dropped: set[str]
+) -> list[Block]:
+    """The content of a user, system or developer message."""
+    drop_unknown(message, "messages", dropped)
     _drop_name(message.name, dropped)
     return blocks(message.content, f"messages[{at}].content", dropped)
 
@@ -227,25 +228,25 @@ def _drop_name(name: str | None, dropped: set[str]) -> None:
         dropped.add("messages.name")
 
 
-def _thoughts(message: models.ChatCompletionRequestAssistantMessage, where: str) -> list[Block]:
-    """The thinking that the reply's `thinking_blocks` gave the client, if it sent it back."""
-    given = (message.model_extra or {}).get("thinking_blocks") or []
-    where = f"{where}.thinking_blocks"
-    if not isinstance(given, list):
-        raise InvalidRequest("This is a list.", param=where, code="invalid_type")
-    return [_thought(block, f"{where}[{at}]") for at, block in enumerate(given)]
+def _thoughts(message: models.ChatCompletionRequestAssistantMessage, path: str) -> list[Block]:
+    """The `thinking_blocks` of an earlier response, if the client sent them back."""
+    sent = (message.model_extra or {}).get("thinking_blocks") or []
+    path = f"{path}.thinking_blocks"
+    if not isinstance(sent, list):
+        raise InvalidRequest("This is a list.", param=path, code="invalid_type")
+    return [_thought(block, f"{path}[{at}]") for at, block in enumerate(sent)]
 
 
-def _thought(block: object, where: str) -> Block:
+def _thought(block: object, path: str) -> Block:
     kind = block.get("type") if isinstance(block, dict) else None
     fields = _THOUGHTS.get(kind, set()) if isinstance(kind, str) else set()
     if not isinstance(block, dict) or not fields or not all(isinstance(block.get(one), str) for one in fields):
-        raise InvalidRequest("Send thinking back as it came.", param=where, code="invalid_value")
+        raise InvalidRequest("Send thinking back as it came.", param=path, code="invalid_value")
     return {name: block[name] for name in block if name in fields}
 
 
-def _end_cleanly(turn: Turn) -> None:
-    """What the assistant is to continue must not end in white space."""
-    last = turn.said[-1] if turn.said else {}
-    if turn.role == "assistant" and isinstance(said := last.get("text"), str):
-        last["text"] = said.rstrip()
+def _strip_end(turn: Turn) -> None:
+    """A final assistant turn must not end in white space: the API rejects it."""
+    last = turn.other[-1] if turn.other else {}
+    if turn.role == "assistant" and isinstance(content := last.get("text"), str):
+        last["text"] = content.rstrip()

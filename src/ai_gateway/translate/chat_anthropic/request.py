@@ -1,4 +1,4 @@
-"""OpenAI's chat request as one for the Messages API; what cannot be said there is named or refused."""
+"""OpenAI's chat request as one of the Messages API; fields without a counterpart are reported or rejected."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from ai_gateway.translate.chat_anthropic.messages import Conversation, conversat
 from ai_gateway.translate.chat_anthropic.schema import closed
 from ai_gateway.translate.chat_anthropic.thinking import budgeted, by_effort, has_budget
 from ai_gateway.translate.chat_anthropic.tools import is_forced, tool_fields
-from ai_gateway.translate.chat_request import drop_unread_options, drop_unread_wishes
+from ai_gateway.translate.chat_request import drop_unknown_in_objects, drop_unknown_stream_options
 from gateway_contract.openai import models
 
-# The API wants a limit in every request; OpenAI's does not.
+# `max_tokens` is required: docs.anthropic.com "Messages". OpenAI's limit is optional.
 DEFAULT_MAX_TOKENS = 16_384
 _TIERS = {"auto": "auto", "priority": "auto", "default": "standard_only"}
 _LEAST_TOP_P = 0.95
@@ -20,7 +20,7 @@ _BETA = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class MessagesRequest:
-    """The body to send, the API's betas to ask for, and which fields had no place in it."""
+    """The body to send, the betas for the header `anthropic-beta`, and the fields that were dropped."""
 
     body: dict[str, object]
     dropped: list[str]
@@ -28,27 +28,27 @@ class MessagesRequest:
 
 
 def to_messages(body: models.CreateChatCompletionRequest) -> MessagesRequest:
-    """Raises InvalidRequest, or a kind of it, that names what cannot be translated.
+    """Raises InvalidRequest, or a subclass, that names the field that cannot be translated.
 
-    Fields that the contract does not name, as far as they are still there, go along as they are.
+    Fields outside the contract that the policy for unknown fields has kept are forwarded unchanged.
     """
     _refuse_values(body)
     dropped: set[str] = set()
-    said = conversation(body.messages, dropped)
+    chat = conversation(body.messages, dropped)
     sent: dict[str, object] = {"model": body.model, "max_tokens": _max_tokens(body)}
-    if said.system:
-        sent["system"] = said.system
-    sent["messages"] = [{"role": turn.role, "content": turn.content} for turn in said.turns]
-    sent |= tool_fields(body, said.called, dropped)
-    sent |= _thinking(body, said, forced=is_forced(sent), dropped=dropped)
-    sent |= _sampling(body, thinks="thinking" in sent and body.reasoning_effort != "none", dropped=dropped)
+    if chat.system:
+        sent["system"] = chat.system
+    sent["messages"] = [{"role": turn.role, "content": turn.content} for turn in chat.turns]
+    sent |= tool_fields(body, chat.called_functions, dropped)
+    sent |= _thinking(body, chat, forced=is_forced(sent), dropped=dropped)
+    sent |= _sampling(body, thinking="thinking" in sent and body.reasoning_effort != "none", dropped=dropped)
     sent |= _account(body, dropped)
     if body.response_format is not None:
         _add_format(sent, body.response_format)
     if body.stream:
         sent["stream"] = True
-    drop_unread_options(body, dropped)
-    drop_unread_wishes(body, dropped)
+    drop_unknown_stream_options(body, dropped)
+    drop_unknown_in_objects(body, dropped)
     betas = _add_unknown(sent, body)
     return MessagesRequest(sent, sorted(dropped), betas)
 
@@ -64,89 +64,89 @@ def _refuse_values(body: models.CreateChatCompletionRequest) -> None:
 
 
 def _max_tokens(body: models.CreateChatCompletionRequest) -> int:
-    """The tighter limit of the two."""
+    """The lower limit of the two."""
     limits = {"max_completion_tokens": body.max_completion_tokens, "max_tokens": body.max_tokens}
-    given = {field: limit for field, limit in limits.items() if limit is not None}
-    for field, limit in given.items():
+    set_limits = {field: limit for field, limit in limits.items() if limit is not None}
+    for field, limit in set_limits.items():
         if limit < 1:
             raise InvalidRequest("The limit is at least 1.", param=field, code="invalid_value")
-    return min(given.values(), default=DEFAULT_MAX_TOKENS)
+    return min(set_limits.values(), default=DEFAULT_MAX_TOKENS)
 
 
 def _thinking(
-    body: models.CreateChatCompletionRequest, said: Conversation, *, forced: bool, dropped: set[str]
+    body: models.CreateChatCompletionRequest, chat: Conversation, *, forced: bool, dropped: set[str]
 ) -> dict[str, object]:
     effort = body.reasoning_effort
-    if effort is None or effort == "default":  # as other vendors name the model's own way
+    if effort is None or effort == "default":  # other vendors' name for the model's own default
         return {}
     if not has_budget(body.model):
         return by_effort(effort, forced=forced)
     if effort == "none":
         return {}
-    if forced or said.unsigned:  # the API refuses to think there, and the call or the conversation matters more
+    if forced or chat.lacks_thinking:  # rejected: docs.anthropic.com "Extended thinking"
         dropped.add("reasoning_effort")
         return {}
     return budgeted(effort, _max_tokens(body))
 
 
-def _sampling(body: models.CreateChatCompletionRequest, *, thinks: bool, dropped: set[str]) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _sampling(body: models.CreateChatCompletionRequest, *, thinking: bool, dropped: set[str]) -> dict[str, object]:
+    sampling: dict[str, object] = {}
     if body.temperature is not None:
         if body.temperature > 1:
             raise UnsupportedValue("This provider takes a temperature of 0 to 1.", param="temperature")
-        found["temperature"] = body.temperature
+        sampling["temperature"] = body.temperature
     if body.top_p is not None:
-        found["top_p"] = body.top_p
-    if thinks:  # a model that thinks does not let its sampling be changed
-        gone = {"temperature"} if found.get("temperature", 1) != 1 else set()
-        gone |= {"top_p"} if body.top_p is not None and body.top_p < _LEAST_TOP_P else set()
-        dropped |= gone
-        found = {name: value for name, value in found.items() if name not in gone}
+        sampling["top_p"] = body.top_p
+    if thinking:  # docs.anthropic.com "Extended thinking", feature compatibility
+        rejected = {"temperature"} if sampling.get("temperature", 1) != 1 else set()
+        rejected |= {"top_p"} if body.top_p is not None and body.top_p < _LEAST_TOP_P else set()
+        dropped |= rejected
+        sampling = {name: value for name, value in sampling.items() if name not in rejected}
     stop = _stop(body.stop)
-    return found | ({"stop_sequences": stop} if stop else {})
+    return sampling | ({"stop_sequences": stop} if stop else {})
 
 
-def _stop(given: str | list[str] | None) -> list[str]:
-    """The stop sequences; empty ones stop nothing."""
-    found = [one for one in ([given] if isinstance(given, str) else given or []) if one]
-    if not all(one.strip() for one in found):
+def _stop(stop: str | list[str] | None) -> list[str]:
+    """The stop sequences without empty ones."""
+    sequences = [one for one in ([stop] if isinstance(stop, str) else stop or []) if one]
+    if not all(sequence.strip() for sequence in sequences):
         raise UnsupportedValue("This provider cannot stop at white space alone.", param="stop")
-    return found
+    return sequences
 
 
 def _account(body: models.CreateChatCompletionRequest, dropped: set[str]) -> dict[str, object]:
-    """Who asks, and at which tier."""
-    found: dict[str, object] = {}
+    """The user's id and the service tier."""
+    account: dict[str, object] = {}
     user = body.safety_identifier or body.user
     if user:
-        found["metadata"] = {"user_id": user}
+        account["metadata"] = {"user_id": user}
     if body.user and body.user != user:
         dropped.add("user")
     if body.service_tier in _TIERS:
-        found["service_tier"] = _TIERS[body.service_tier]
+        account["service_tier"] = _TIERS[body.service_tier]
     elif body.service_tier is not None:
         dropped.add("service_tier")
-    return found
+    return account
 
 
 def _add_format(
     sent: dict[str, object],
-    wanted: models.ResponseFormatText | models.ResponseFormatJsonSchema | models.ResponseFormatJsonObject,
+    response_format: models.ResponseFormatText | models.ResponseFormatJsonSchema | models.ResponseFormatJsonObject,
 ) -> None:
-    if isinstance(wanted, models.ResponseFormatText):
+    if isinstance(response_format, models.ResponseFormatText):
         return
-    if isinstance(wanted, models.ResponseFormatJsonObject):
+    if isinstance(response_format, models.ResponseFormatJsonObject):
         raise UnsupportedValue(
             "This provider promises JSON by a schema only: use `json_schema`.", param="response_format.type"
         )
-    where = wanted.json_schema
-    if where.schema_ is None:
+    json_schema = response_format.json_schema
+    if json_schema.schema_ is None:
         raise UnsupportedValue(
             "This provider promises JSON by a schema only: give one.", param="response_format.json_schema.schema"
         )
-    schema = closed(where.schema_.model_extra or {})
-    if where.description:
-        schema.setdefault("description", where.description)
+    schema = closed(json_schema.schema_.model_extra or {})
+    if json_schema.description:
+        schema.setdefault("description", json_schema.description)
     config = sent.get("output_config")
     sent["output_config"] = {**(config if isinstance(config, dict) else {}), "format": _format(schema)}
 
@@ -156,7 +156,7 @@ def _format(schema: dict[str, object]) -> dict[str, object]:
 
 
 def _add_unknown(sent: dict[str, object], body: models.CreateChatCompletionRequest) -> list[str]:
-    """Fields of the API's own, as they came; betas, which it takes in a header, are returned."""
+    """Add the API's own fields unchanged; return the betas, which belong into a header."""
     extra = dict(body.model_extra or {})
     betas = extra.pop("betas", None) or []
     if not isinstance(betas, list) or not all(isinstance(one, str) and _BETA.fullmatch(one) for one in betas):

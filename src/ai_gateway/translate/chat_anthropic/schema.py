@@ -1,4 +1,4 @@
-"""Schemas for structured answers, as the Messages API takes them."""
+"""JSON schemas for structured outputs, as the Messages API accepts them."""
 
 from collections.abc import Mapping
 
@@ -7,17 +7,18 @@ _LISTS = ("anyOf",)
 
 
 def closed(schema: Mapping[str, object]) -> dict[str, object]:
-    """The schema with every object closed that says nothing about further properties.
+    """The schema, where objects without `additionalProperties` are closed.
 
-    The API asks for that. What is valid for the closed schema is valid for the open one, as long as no other schema
-    has a say about the same object: so none is entered through `allOf`, `not` or the like.
+    The API requires closed objects: docs.anthropic.com "Structured outputs". A value that is valid for the closed
+    schema is valid for the open one, unless another schema applies to the same object: so subschemas of `allOf`, `not`
+    and the like stay unchanged.
     """
     if "allOf" in schema:
         return dict(schema)
-    found = {name: _inner(name, value) for name, value in schema.items()}
+    result = {name: _inner(name, value) for name, value in schema.items()}
     if schema.get("type") == "object" or "properties" in schema:
-        found.setdefault("additionalProperties", False)
-    return found
+        result.setdefault("additionalProperties", False)
+    return result
 
 
 def _inner(name: str, value: object) -> object:

@@ -1,4 +1,4 @@
-"""Events of the Messages API in terms of OpenAI's chunks: what each event adds, as it comes."""
+"""Events of the Messages API as OpenAI's chunks: docs.anthropic.com "Streaming messages"."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ from ai_gateway.translate.wires.anthropic import Block, Delta, Event, StopDetail
 
 
 @dataclass(slots=True)
-class _Open:
-    """A block that is being told. `call` is its place among the calls, `start` where its text begins.
+class _OpenBlock:
+    """A block that has begun. `call` is its index among the tool calls, `start` the position of its text.
 
-    What has to be told as a whole later is collected in pieces: adding to a long text again and again would copy it.
+    Text that is sent as a whole at the end is collected in lists: appending to a long string would copy it each time.
     """
 
     block: Block
@@ -37,23 +37,22 @@ class _Open:
     unread: list[Object] = field(default_factory=list)
 
     def whole(self) -> Object:
-        """The block with all that was said of it."""
-        told: Object = {}
+        """The block with all its deltas."""
+        added: Object = {}
         if self.thinking or self.signature:
-            told["thinking"] = self.block.thinking + "".join(self.thinking)
-            told["signature"] = self.block.signature + "".join(self.signature)
+            added["thinking"] = self.block.thinking + "".join(self.thinking)
+            added["signature"] = self.block.signature + "".join(self.signature)
         if self.json:
-            told["input_json"] = "".join(self.json)
+            added["input_json"] = "".join(self.json)
         if self.unread:
-            told["deltas"] = self.unread
-        return plain(self.block) | told
+            added["deltas"] = self.unread
+        return plain(self.block) | added
 
 
-class ChunkWriter:
-    """Takes the events of one stream and gives OpenAI's chunks; `complete` once the API has said that it was all.
+class MessagesStreamTranslator:
+    """Translates the events of one stream; `complete` after `message_stop`.
 
-    The reason to end and the usage are held back until then, so that a stream that breaks off before looks finished to
-    nobody.
+    The finish reason and the usage are held back until then, so that a truncated stream never looks finished.
     """
 
     def __init__(self, now: int) -> None:
@@ -61,7 +60,7 @@ class ChunkWriter:
         self._now = now
         self._head: Object = {}
         self._usage = Usage()
-        self._blocks: dict[int, _Open] = {}
+        self._blocks: dict[int, _OpenBlock] = {}
         self._calls = 0
         self._length = 0
         self._reason: str | None = None
@@ -69,8 +68,8 @@ class ChunkWriter:
         self._stopped_by: object = None
         self._container: object = None
 
-    def take(self, event: Event) -> Iterator[Object]:
-        """The chunks for one event; none for kinds that say nothing to the client or that nobody knows."""
+    def feed(self, event: Event) -> Iterator[Object]:
+        """The chunks of one event; none for types without a counterpart and for unknown ones."""
         match event.type:
             case "message_start":
                 yield from self._begin(event)
@@ -81,7 +80,7 @@ class ChunkWriter:
             case "content_block_stop":
                 yield from self._close(event)
             case "message_delta":
-                self._note(event)
+                self._update_message(event)
             case "message_stop":
                 yield from self._end()
             case _:
@@ -89,7 +88,7 @@ class ChunkWriter:
 
     def _begin(self, event: Event) -> Iterator[Object]:
         if event.message is None:
-            raise _garbled("message_start")
+            raise _out_of_order("message_start")
         self._count(event.message.usage)
         self._head = {
             "id": event.message.id,
@@ -104,8 +103,8 @@ class ChunkWriter:
     def _open(self, event: Event) -> Iterator[Object]:
         block = event.content_block
         if block is None:
-            raise _garbled("content_block_start")
-        opened = self._blocks[event.index] = _Open(block, start=self._length, cited=list(block.citations or []))
+            raise _out_of_order("content_block_start")
+        opened = self._blocks[event.index] = _OpenBlock(block, start=self._length, cited=list(block.citations or []))
         if block.type == "tool_use":
             opened.call, self._calls = self._calls, self._calls + 1
             yield self._call(opened, id=block.id, type="function", function={"name": block.name, "arguments": ""})
@@ -117,7 +116,7 @@ class ChunkWriter:
     def _continue(self, event: Event) -> Iterator[Object]:
         opened, delta = self._blocks.get(event.index), event.delta
         if opened is None or delta is None:
-            raise _garbled("content_block_delta")
+            raise _out_of_order("content_block_delta")
         if delta.unread is not None or (opened.block.unread is not None and delta.type != "input_json_delta"):
             opened.unread.append(plain(delta))
             return
@@ -136,32 +135,32 @@ class ChunkWriter:
             case _:
                 pass
 
-    def _arguments(self, opened: _Open, delta: Delta) -> Iterator[Object]:
+    def _arguments(self, opened: _OpenBlock, delta: Delta) -> Iterator[Object]:
         if delta.partial_json:
             opened.json.append(delta.partial_json)
         if delta.partial_json and opened.call >= 0:
             yield self._call(opened, function={"arguments": delta.partial_json})
 
     def _close(self, event: Event) -> Iterator[Object]:
-        """What can be said of a block only when it is whole."""
+        """The parts of a block that are only sent when it is complete."""
         opened = self._blocks.pop(event.index, None)
         if opened is None:
-            raise _garbled("content_block_stop")
+            raise _out_of_order("content_block_stop")
         block = opened.block
         if opened.call >= 0:
-            if not opened.json:  # a call without arguments is told without any, but must be JSON
+            if not opened.json:  # the API sends no delta for empty arguments; OpenAI's have to be JSON
                 yield self._call(opened, function={"arguments": to_json(block.input).decode()})
         elif block.type in THOUGHTS:
             yield self._chunk({"thinking_blocks": [opened.whole()]})
         elif block.type != "text":
             yield self._chunk({"other_blocks": [opened.whole()]})
         elif opened.cited:
-            noted = annotations(opened.cited, opened.start, self._length)
-            yield self._chunk({"citations": opened.cited, **({"annotations": noted} if noted else {})})
-        if opened.unread and block.type in {"text", "tool_use"}:  # of which nothing else is told as a whole
+            links = annotations(opened.cited, opened.start, self._length)
+            yield self._chunk({"citations": opened.cited, **({"annotations": links} if links else {})})
+        if opened.unread and block.type in {"text", "tool_use"}:  # of which nothing else is sent as a whole
             yield self._chunk({"other_blocks": [opened.whole()]})
 
-    def _note(self, event: Event) -> None:
+    def _update_message(self, event: Event) -> None:
         if event.usage is not None:
             self._count(event.usage)
         if event.delta is not None and event.delta.stop_reason is not None:
@@ -181,28 +180,28 @@ class ChunkWriter:
         self.complete = True
 
     def _last(self) -> Object:
-        """How it ended, with what the API says of that beside OpenAI's fields."""
+        """The finish reason, with the API's own fields about it."""
         last = self._chunk({}, finish(self._reason), **beside(stop_sequence=self._stopped_by))
         return last | beside(container=self._container)
 
     def _count(self, counts: Usage) -> None:
-        """A later count replaces an earlier one; what it leaves out still holds."""
-        told = {name: value for name in Usage.model_fields if (value := getattr(counts, name)) is not None}
-        self._usage = self._usage.model_copy(update=told)
+        """Counts are cumulative, and an omitted one is unchanged: docs.anthropic.com "Streaming messages"."""
+        counted = {name: value for name in Usage.model_fields if (value := getattr(counts, name)) is not None}
+        self._usage = self._usage.model_copy(update=counted)
 
-    def _text(self, said: str) -> Object:
-        self._length += len(said)
-        return self._chunk({"content": said})
+    def _text(self, text: str) -> Object:
+        self._length += len(text)
+        return self._chunk({"content": text})
 
-    def _call(self, opened: _Open, **fields: object) -> Object:
+    def _call(self, opened: _OpenBlock, **fields: object) -> Object:
         return self._chunk({"tool_calls": [{"index": opened.call, **fields}]})
 
     def _chunk(self, delta: Object, reason: str | None = None, **more: object) -> Object:
         if not self._head:
-            raise _garbled("message_start")
+            raise _out_of_order("message_start")
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
         return {**self._head, "choices": [choice]}
 
 
-def _garbled(kind: str) -> UpstreamInvalidResponse:
+def _out_of_order(kind: str) -> UpstreamInvalidResponse:
     return UpstreamInvalidResponse("The provider's events do not belong together.", detail=f"at {kind}")

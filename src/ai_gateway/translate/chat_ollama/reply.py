@@ -1,4 +1,4 @@
-"""Ollama's replies as OpenAI's: whole answers, vectors, and the list of models."""
+"""Ollama's responses in OpenAI's format: complete answers, embeddings, and the model list."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from gateway_contract.openai import models
 
 type Finish = Literal["stop", "length", "content_filter"]
 
-# `load` and `unload` are answers that are over as well; a server that is old says nothing. The last two are not
-# Ollama's own, but what is made of the reasons of servers that only look like it.
+# `load` and `unload` are complete responses too: ollama's docs/api.md, "Load a model". An older server sends no reason.
+# The last two are not Ollama's own, but repaired reasons of servers that imitate it.
 _FINISH: Mapping[str, Finish] = {
     "stop": "stop",
     "load": "stop",
@@ -27,10 +27,10 @@ _FINISH: Mapping[str, Finish] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is known before a reply comes. `now` stands in where the provider does not tell the time.
+class RequestContext:
+    """What is known of the request. `now` is used where the response has no time.
 
-    `native` says that the caller speaks Ollama's wire too, so that it has a use for what OpenAI's cannot say.
+    `native` means that the caller uses Ollama's API too, and can use fields that OpenAI's format does not have.
     """
 
     model: str
@@ -39,39 +39,39 @@ class Asked:
     native: bool = False
 
 
-def chat_response(reply: Reply, asked: Asked) -> models.CreateChatCompletionResponse:
-    """A whole chat answer. Raises UpstreamInvalidResponse if it is none, or not whole."""
-    said = reply.message
-    if said is None or reply.done is False:
+def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCompletionResponse:
+    """A complete chat response. Raises UpstreamInvalidResponse if it is not one."""
+    answer = reply.message
+    if answer is None or reply.done is False:
         raise incomplete()
-    calls = [_whole_call(call, asked, at) for at, call in enumerate(said.tool_calls or ())]
+    calls = [_whole_call(call, request, at) for at, call in enumerate(answer.tool_calls or ())]
     message = models.ChatCompletionResponseMessage(
-        role="assistant", content=said.content or (None if calls else ""), refusal=None
+        role="assistant", content=answer.content or (None if calls else ""), refusal=None
     )
     if calls:
         message.tool_calls = [*calls]
-    more: dict[str, object] = {"reasoning_content": said.thinking or None, "images": said.images or None}
+    more: dict[str, object] = {"reasoning_content": answer.thinking or None, "images": answer.images or None}
     message = message.model_copy(update={name: value for name, value in more.items() if value is not None})
-    found = logprobs(answer_tokens(reply.logprobs, said.thinking, said.content))
+    tokens = logprobs(answer_tokens(reply.logprobs, answer.thinking, answer.content))
     choice = models.CreateChatCompletionResponseChoice(
         index=0,
         message=message,
-        logprobs=models.CreateChatCompletionResponseChoiceLogprobs(content=found, refusal=None) if found else None,
+        logprobs=models.CreateChatCompletionResponseChoiceLogprobs(content=tokens, refusal=None) if tokens else None,
         finish_reason=chat_finish(reply, calls=bool(calls)),
     )
     response = models.CreateChatCompletionResponse(
-        id=f"chatcmpl-{asked.request_id}",
+        id=f"chatcmpl-{request.request_id}",
         object="chat.completion",
-        created=seconds(reply.created_at) or asked.now,
-        model=reply.model or asked.model,
+        created=seconds(reply.created_at) or request.now,
+        model=reply.model or request.model,
         choices=[choice],
         usage=usage(reply),
     )
-    return response.model_copy(update=beside(reply, asked))
+    return response.model_copy(update=beside(reply, request))
 
 
-def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionResponse:
-    """A whole legacy completion. Raises UpstreamInvalidResponse if it is none, or not whole."""
+def completion_response(reply: Reply, request: RequestContext) -> models.CreateCompletionResponse:
+    """A complete legacy completion. Raises UpstreamInvalidResponse if it is not one."""
     if reply.response is None or reply.done is False:
         raise incomplete()
     choice = models.CreateCompletionResponseChoice(
@@ -83,26 +83,26 @@ def completion_response(reply: Reply, asked: Asked) -> models.CreateCompletionRe
     if reply.thinking:
         choice = choice.model_copy(update={"reasoning_content": reply.thinking})
     response = models.CreateCompletionResponse(
-        id=f"cmpl-{asked.request_id}",
+        id=f"cmpl-{request.request_id}",
         object="text_completion",
-        created=seconds(reply.created_at) or asked.now,
-        model=reply.model or asked.model,
+        created=seconds(reply.created_at) or request.now,
+        model=reply.model or request.model,
         choices=[choice],
         usage=usage(reply),
     )
-    return response.model_copy(update=beside(reply, asked))
+    return response.model_copy(update=beside(reply, request))
 
 
-def beside(reply: Timed, asked: Asked) -> dict[str, object]:
-    """What only a caller of Ollama's wire gets: how long it took, and the conversation in tokens, to go on with it."""
-    if not asked.native:
+def beside(reply: Timed, request: RequestContext) -> dict[str, object]:
+    """Fields for callers of Ollama's API only: durations, and the `context` to continue the conversation with."""
+    if not request.native:
         return {}
     tokens = reply.context if isinstance(reply, Reply) else None
-    found = {"durations": reply.durations(), "context": tokens}
-    return {name: value for name, value in found.items() if value}
+    fields = {"durations": reply.durations(), "context": tokens}
+    return {name: value for name, value in fields.items() if value}
 
 
-def embedding_response(reply: Vectors, asked: Asked) -> models.CreateEmbeddingResponse:
+def embedding_response(reply: Vectors, request: RequestContext) -> models.CreateEmbeddingResponse:
     """Vectors in the order of the inputs."""
     data = [
         models.Embedding(object="embedding", index=at, embedding=vector) for at, vector in enumerate(reply.embeddings)
@@ -111,14 +111,14 @@ def embedding_response(reply: Vectors, asked: Asked) -> models.CreateEmbeddingRe
     response = models.CreateEmbeddingResponse(
         object="list",
         data=data,
-        model=reply.model or asked.model,
+        model=reply.model or request.model,
         usage=models.CreateEmbeddingResponseUsage(prompt_tokens=count, total_tokens=count),
     )
-    return response.model_copy(update=beside(reply, asked))
+    return response.model_copy(update=beside(reply, request))
 
 
 def model_list(reply: ModelList) -> models.ListModelsResponse:
-    """Every model that is there, with what its server says of it; one without an owner in its name is the library's."""
+    """Every model with its details; one without a namespace in its name belongs to Ollama's library."""
     return models.ListModelsResponse(
         object="list",
         data=[
@@ -133,11 +133,11 @@ def model_list(reply: ModelList) -> models.ListModelsResponse:
     )
 
 
-def shown_model(name: str, said: Shown) -> models.Model:
-    """One model, with all that its server says of it in a field `shown`."""
-    model = models.Model(id=name, object="model", created=seconds(said.modified_at) or 0, owned_by=_owner(name))
-    facts = said.model_dump(include={"details", "capabilities"}, exclude_none=True)
-    return model.model_copy(update={**facts, "shown": said.model_dump(exclude_unset=True)})
+def shown_model(name: str, details: Shown) -> models.Model:
+    """One model, with everything that its server reports in a field `shown`."""
+    model = models.Model(id=name, object="model", created=seconds(details.modified_at) or 0, owned_by=_owner(name))
+    facts = details.model_dump(include={"details", "capabilities"}, exclude_none=True)
+    return model.model_copy(update={**facts, "shown": details.model_dump(exclude_unset=True)})
 
 
 def _owner(name: str) -> str:
@@ -145,52 +145,52 @@ def _owner(name: str) -> str:
 
 
 def incomplete() -> UpstreamInvalidResponse:
-    """The error for a reply in which the answer itself is missing."""
+    """The error for a response without an answer."""
     return UpstreamInvalidResponse("The provider's reply holds no whole answer.")
 
 
 def usage(reply: Reply) -> models.CompletionUsage:
-    """Ollama leaves a count out when it is zero: a prompt that it still knew counts as none."""
+    """The counts. Ollama omits zeros: a prompt in its cache has no `prompt_eval_count`."""
     prompt, completion = reply.prompt_eval_count or 0, reply.eval_count or 0
     return models.CompletionUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
 def ends_oddly(reply: Reply) -> bool:
-    """Whether it ended for a reason that nobody knows here."""
+    """Whether it ended with an unknown `done_reason`."""
     return bool(reply.done) and (reply.done_reason or "") not in _FINISH
 
 
 def finish(reply: Reply) -> Finish:
-    """Why it ended. Raises UpstreamInvalidResponse for a reason that nobody knows: none is made up here."""
+    """The finish reason. Raises UpstreamInvalidResponse for an unknown one: none is invented here."""
     found = _FINISH.get(reply.done_reason or "")
     if found is None:
-        raise UpstreamInvalidResponse("The provider ended its answer for an unknown reason.")
+        raise UpstreamInvalidResponse.unknown_end()
     return found
 
 
 def chat_finish(reply: Reply, *, calls: bool) -> Finish | Literal["tool_calls"]:
-    """The same for chat: to Ollama a call is an ordinary stop."""
+    """The same for chat: Ollama's `done_reason` after a tool call is `stop`."""
     reason = finish(reply)
     return "tool_calls" if calls and reason == "stop" else reason
 
 
-def call_id(call: ToolCall, asked: Asked, at: int) -> str:
-    """Ollama's id of the call or, where it has none, one that is the same whenever this reply is looked at."""
-    return call.id or f"call_{hashlib.sha256(f'{asked.request_id}/{at}'.encode()).hexdigest()[:24]}"
+def call_id(call: ToolCall, request: RequestContext, at: int) -> str:
+    """Ollama's id of the call, or else one derived from the request, so that it is the same each time."""
+    return call.id or f"call_{hashlib.sha256(f'{request.request_id}/{at}'.encode()).hexdigest()[:24]}"
 
 
 def arguments(call: ToolCall) -> str:
-    """The JSON text of the arguments; servers that only look like Ollama send the text itself."""
-    given = call.function.arguments
-    return given if isinstance(given, str) else to_json(given or {}).decode()
+    """The JSON text of the arguments. Servers that imitate Ollama send the text instead of an object."""
+    value = call.function.arguments
+    return value if isinstance(value, str) else to_json(value or {}).decode()
 
 
 def answer_tokens(
     tokens: Sequence[TokenLogprob] | None, thinking: str | None, content: str | None
 ) -> Sequence[TokenLogprob]:
-    """The tokens of the answer, which is what log probabilities are for; Ollama gives those of the thinking as well.
+    """The tokens of the answer without those of the thinking, which Ollama includes.
 
-    Where the model thought, they are the last ones, if these spell the content. If they do not, nobody can tell.
+    After thinking, they are the last ones if these spell the content. If they do not, none can be identified.
     """
     if not tokens or not thinking:
         return tokens or ()
@@ -200,7 +200,7 @@ def answer_tokens(
         at -= 1
         missing -= len(tokens[at].token)
     spelled = "".join(token.token for token in tokens[at:])
-    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama cuts white space behind the thinking
+    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama strips white space after the thinking
 
 
 def logprobs(tokens: Sequence[TokenLogprob] | None) -> list[models.ChatCompletionTokenLogprob]:
@@ -222,7 +222,7 @@ def logprobs(tokens: Sequence[TokenLogprob] | None) -> list[models.ChatCompletio
 def legacy_logprobs(
     tokens: Sequence[TokenLogprob] | None, offset: int
 ) -> models.CreateCompletionResponseChoiceLogprobs | None:
-    """The same in the four parallel lists of legacy completions; `offset` is where the text begins."""
+    """The same in the four parallel lists of legacy completions; `offset` is the position of the text."""
     if not tokens:
         return None
     offsets = [offset]
@@ -236,9 +236,9 @@ def legacy_logprobs(
     )
 
 
-def _whole_call(call: ToolCall, asked: Asked, at: int) -> models.ChatCompletionMessageToolCall:
+def _whole_call(call: ToolCall, request: RequestContext, at: int) -> models.ChatCompletionMessageToolCall:
     return models.ChatCompletionMessageToolCall(
-        id=call_id(call, asked, at),
+        id=call_id(call, request, at),
         type="function",
         function=models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments(call)),
     )

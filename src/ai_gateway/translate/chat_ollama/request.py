@@ -1,8 +1,8 @@
-"""Requests of OpenAI's wire as Ollama's.
+"""OpenAI's requests in Ollama's format: ollama's docs/api.md.
 
-What the contract names and the policies map is written in Ollama's terms here. Fields that the contract does not name
-have passed the policy of unknown fields already, so they are sent on under their own names; where one of them says the
-same as a field of the contract, the contract's counts.
+Fields of the contract are mapped as the policies declare. Fields outside the contract have already passed the policy
+for unknown fields, so they are forwarded under their own names; where one has the same meaning as a field of the
+contract, the contract's takes precedence.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.chat_ollama.messages import Object, ollama_messages
-from ai_gateway.translate.chat_request import chosen_names, drop_unread_options, drop_unread_wishes
+from ai_gateway.translate.chat_request import chosen_names, drop_unknown_in_objects, drop_unknown_stream_options
 from gateway_contract.openai import models
 
-# Ollama knows fewer degrees of thinking than the contract.
+# Ollama has fewer levels of thinking than OpenAI has efforts.
 _THINK: Mapping[str, bool | str | None] = {
     "default": None,
     "none": False,
@@ -32,14 +32,14 @@ _NO_PARAMETERS: Object = {"type": "object", "properties": {}}
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """A body for Ollama. `dropped` names what has no place in it, as paths."""
+    """A body for Ollama. `dropped` has the paths of what it cannot express."""
 
     body: Object
     dropped: frozenset[str]
 
 
 def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, str]) -> Translated:
-    """For `chat`. `images` holds what was fetched, as base64 by URL."""
+    """For `chat`. `images` has the fetched images as base64, by URL."""
     _check_one(body.n, "n")
     if body.modalities and "audio" in body.modalities:
         raise UnsupportedValue("This provider answers in text only: leave 'audio' out.", param="modalities")
@@ -58,12 +58,12 @@ def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, 
     }
     if tools and body.parallel_tool_calls is False:
         dropped.add("parallel_tool_calls")
-    drop_unread_wishes(body, dropped)
+    drop_unknown_in_objects(body, dropped)
     return _translated(body, mapped, dropped)
 
 
 def completion_request(body: models.CreateCompletionRequest) -> Translated:
-    """For `generate`: the prompt as it is, in no template, unless a suffix needs the model's template for it."""
+    """For `generate`: the raw prompt without a template, unless a suffix needs the model's template."""
     _check_one(body.n, "n")
     _check_one(body.best_of or None, "best_of")
     if body.echo:
@@ -82,11 +82,11 @@ def completion_request(body: models.CreateCompletionRequest) -> Translated:
 
 
 def embed_request(body: models.CreateEmbeddingRequest) -> Translated:
-    """For `embed`. A text that is too long is refused there, as the contract's own API does, and not cut in silence."""
-    given = body.input
-    if not isinstance(given, str) and not all(isinstance(item, str) for item in given):
+    """For `embed`. Without `truncate: false`, Ollama silently truncates a text that is too long; OpenAI rejects it."""
+    texts = body.input
+    if not isinstance(texts, str) and not all(isinstance(item, str) for item in texts):
         raise UnsupportedValue("This provider takes texts only, no token ids: send the text.", param="input")
-    body_sent: Object = {"model": body.model, "input": given, "truncate": False}
+    body_sent: Object = {"model": body.model, "input": texts, "truncate": False}
     if body.dimensions is not None:
         body_sent["dimensions"] = body.dimensions
     return Translated(body_sent, frozenset())
@@ -95,15 +95,15 @@ def embed_request(body: models.CreateEmbeddingRequest) -> Translated:
 def _translated(
     body: models.CreateChatCompletionRequest | models.CreateCompletionRequest, mapped: Object, dropped: set[str]
 ) -> Translated:
-    """Ours over the unknown fields; `options` are merged, because both sides have some."""
-    drop_unread_options(body, dropped)
+    """The mapped fields over the unknown ones; `options` are merged, because both have some."""
+    drop_unknown_stream_options(body, dropped)
     extra = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
     options = extra.pop("options", {})
     if not isinstance(options, dict):
         raise InvalidRequest("The options must be an object.", param="options")
-    ours = cast("Object", mapped["options"])
-    dropped |= {f"options.{name}" for name in options.keys() & ours.keys()}
-    mapped["options"] = {**options, **ours} or None
+    mapped_options = cast("Object", mapped["options"])
+    dropped |= {f"options.{name}" for name in options.keys() & mapped_options.keys()}
+    mapped["options"] = {**options, **mapped_options} or None
     sent = {name: value for name, value in mapped.items() if value is not None}
     dropped |= extra.keys() & sent.keys()
     return Translated({**extra, **sent}, frozenset(dropped))
@@ -112,7 +112,7 @@ def _translated(
 def _options(
     body: models.CreateChatCompletionRequest | models.CreateCompletionRequest, num_predict: int | None
 ) -> Object:
-    """What steers the model; what the request leaves open stays the model's own setting."""
+    """Sampling options; one that the request does not set keeps the model's own default."""
     options: Object = {
         "temperature": body.temperature,
         "top_p": body.top_p,
@@ -126,12 +126,12 @@ def _options(
 
 
 def _limit(**limits: int | None) -> int | None:
-    """The tightest limit. Ollama takes 0 for none at all, the opposite of what it says here."""
-    given = {field: limit for field, limit in limits.items() if limit is not None}
-    for field, limit in given.items():
+    """The lowest limit. To Ollama 0 means no limit, the opposite of OpenAI's meaning, so it is rejected."""
+    set_limits = {field: limit for field, limit in limits.items() if limit is not None}
+    for field, limit in set_limits.items():
         if limit == 0:
             raise UnsupportedValue("This provider cannot answer in 0 tokens: ask for 1 at least.", param=field)
-    return min((limit for limit in given.values() if limit > 0), default=next(iter(given.values()), None))
+    return min((limit for limit in set_limits.values() if limit > 0), default=next(iter(set_limits.values()), None))
 
 
 def _check_one(count: int | None, param: str) -> None:
@@ -149,7 +149,7 @@ def _prompt(body: models.CreateCompletionRequest) -> str:
 
 
 def _tools(body: models.CreateChatCompletionRequest, dropped: set[str]) -> list[Object]:
-    """The functions on offer. Ollama cannot be made to call one, so a choice only narrows the offer, and is named."""
+    """The functions to send. Ollama has no `tool_choice`: a choice only narrows the list, and counts as dropped."""
     offered = [_function(tool, at) for at, tool in enumerate(body.tools or ())]
     choice = body.tool_choice
     names = chosen_names(choice, [_name(tool) for tool in offered])
@@ -165,7 +165,7 @@ def _tools(body: models.CreateChatCompletionRequest, dropped: set[str]) -> list[
 
 
 def _function(tool: BaseModel, at: int) -> Object:
-    """The tool as it came, keys and order included; without parameters it takes none."""
+    """The tool unchanged, with its keys in order; missing parameters become an empty schema."""
     if not isinstance(tool, models.ChatCompletionTool):
         raise UnsupportedValue("This provider knows functions only, no custom tools.", param=f"tools[{at}].type")
     sent: Object = tool.model_dump(by_alias=True, exclude_unset=True)
@@ -183,7 +183,7 @@ def _format(
     wanted: models.ResponseFormatText | models.ResponseFormatJsonSchema | models.ResponseFormatJsonObject | None,
     dropped: set[str],
 ) -> object:
-    """`json` or a schema. Its name is a label; a description has no place in a grammar."""
+    """`json` or a schema: ollama's docs/api.md, "Structured outputs". The name of the schema has no effect there."""
     match wanted:
         case models.ResponseFormatJsonObject():
             return "json"

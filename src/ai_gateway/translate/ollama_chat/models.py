@@ -1,8 +1,8 @@
-"""Models as Ollama lists and shows them: names with tags, digests, and what is known of each.
+"""Models in Ollama's format: names with tags, digests, and the known details.
 
-Nothing is made up. What no provider says is empty, 0 or absent; a digest is made from the model's id, because clients
-take models of one digest for one model. What providers do say stands in fields outside the contract, each under names
-of its own.
+Nothing is invented. Unknown values are empty, 0 or absent; a digest is derived from the model's id, because clients
+treat models with the same digest as one. Details that providers report are in fields outside OpenAI's contract, under
+different names at each.
 """
 
 import hashlib
@@ -23,31 +23,31 @@ _CAPABILITIES: Final[Mapping[str, str]] = {
     "vision": "vision",
     "completion_fim": "insert",
 }
-"""What flags of other wires are called here."""
+"""Capability flags of other providers, and Ollama's names for them."""
 
 
-def tagged(ident: str) -> str:
-    """The name under which a model is listed: with a tag, as every name of Ollama's."""
-    return ident if ":" in ident.rpartition("/")[2] else ident + LATEST
+def tagged(model_id: str) -> str:
+    """The listed name of a model, with a tag: ollama's docs/api.md, "Model names"."""
+    return model_id if ":" in model_id.rpartition("/")[2] else model_id + LATEST
 
 
-def digest(ident: str) -> str:
-    """64 hexadecimal digits that are this model's alone."""
-    return hashlib.sha256(ident.encode("utf-8", "surrogatepass")).hexdigest()
+def digest(model_id: str) -> str:
+    """64 hexadecimal digits, unique to the model."""
+    return hashlib.sha256(model_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def summaries(models: Iterable[Model]) -> list[ollama.OllamaModelSummary]:
-    """Each name once: a model that is really called `m:latest` is what that name leads to, and not `m`."""
-    found: dict[str, Model] = {}
+    """Each name once: `m:latest` is the model with exactly that id, if there is one, and otherwise `m`."""
+    by_name: dict[str, Model] = {}
     for model in models:
         name = tagged(model.id)
-        if name not in found or model.id == name:
-            found[name] = model
-    return [summary(model) for model in found.values()]
+        if name not in by_name or model.id == name:
+            by_name[name] = model
+    return [summary(model) for model in by_name.values()]
 
 
 def summary(model: Model) -> ollama.OllamaModelSummary:
-    """A model in the list."""
+    """A model as the list shows it."""
     return ollama.OllamaModelSummary(
         name=tagged(model.id),
         model=tagged(model.id),
@@ -60,63 +60,63 @@ def summary(model: Model) -> ollama.OllamaModelSummary:
 
 
 def shown(model: Model) -> ollama.OllamaShowResponse:
-    """A model by itself."""
+    """A model as `/api/show` shows it."""
     details = _details(model)
     family = details.family or "unknown"
     info: dict[str, str | int] = {"general.architecture": family, "general.basename": model.id}
     if context := _whole_number(model, _CONTEXT):
         info[f"{family}.context_length"] = context
-    found = ollama.OllamaShowResponse(
+    response = ollama.OllamaShowResponse(
         details=details, modified_at=_modified_at(model), capabilities=capabilities(model), model_info=info
     )
-    told = (model.model_extra or {}).get("shown")
-    return _with(found, told) if isinstance(told, dict) else found
+    reported = (model.model_extra or {}).get("shown")
+    return _merged(response, reported) if isinstance(reported, dict) else response
 
 
-def _with(found: ollama.OllamaShowResponse, told: Mapping[str, object]) -> ollama.OllamaShowResponse:
-    """What a server of this very wire says counts for more than what was made of it, field by field."""
-    ours = found.model_dump(exclude_unset=True)
-    said = {name: value for name, value in told.items() if value is not None}
-    if isinstance(details := said.get("details"), dict):
-        said["details"] = {**ours["details"], **details}
+def _merged(response: ollama.OllamaShowResponse, reported: Mapping[str, object]) -> ollama.OllamaShowResponse:
+    """The fields that an Ollama server reported take precedence over derived ones, except invalid ones."""
+    derived = response.model_dump(exclude_unset=True)
+    fields = {name: value for name, value in reported.items() if value is not None}
+    if isinstance(details := fields.get("details"), dict):
+        fields["details"] = {**derived["details"], **details}
     try:
-        return ollama.OllamaShowResponse.model_validate({**ours, **said})
+        return ollama.OllamaShowResponse.model_validate({**derived, **fields})
     except ValidationError as error:
-        odd = {spot["loc"][0] for spot in error.errors(include_url=False, include_input=False)}
-        kept = {name: value for name, value in said.items() if name not in odd}
-        return ollama.OllamaShowResponse.model_validate({**ours, **kept})
+        invalid = {problem["loc"][0] for problem in error.errors(include_url=False, include_input=False)}
+        valid = {name: value for name, value in fields.items() if name not in invalid}
+        return ollama.OllamaShowResponse.model_validate({**derived, **valid})
 
 
 def capabilities(model: Model) -> list[str]:
-    """What the model can do: what its provider says, else what any chat model is asked for."""
+    """The capabilities that the provider reports, or else those of any chat model."""
     facts = model.model_extra or {}
-    given = facts.get("capabilities")
-    if isinstance(given, list) and given and all(isinstance(word, str) for word in given):
-        return [str(word) for word in given]
-    if isinstance(given, dict):
-        return [word for flag, word in _CAPABILITIES.items() if given.get(flag) is True] or ["completion"]
+    reported = facts.get("capabilities")
+    if isinstance(reported, list) and reported and all(isinstance(name, str) for name in reported):
+        return [str(name) for name in reported]
+    if isinstance(reported, dict):
+        return [name for flag, name in _CAPABILITIES.items() if reported.get(flag) is True] or ["completion"]
     if "embed" in model.id.lower():
         return ["embedding"]
     return _by_parameters(facts)
 
 
 def _by_parameters(facts: Mapping[str, object]) -> list[str]:
-    """What the parameters that a model takes, and the kinds of input, say of it."""
+    """The capabilities by supported parameters and input modalities, as OpenRouter lists them."""
     parameters, inputs = facts.get("supported_parameters"), facts.get("architecture")
-    found = ["completion"]
+    names = ["completion"]
     if not isinstance(parameters, list) or "tools" in parameters:
-        found.append("tools")
+        names.append("tools")
     if isinstance(parameters, list) and "reasoning" in parameters:
-        found.append("thinking")
+        names.append("thinking")
     kinds = inputs.get("input_modalities") if isinstance(inputs, dict) else None
     if isinstance(kinds, list) and "image" in kinds:
-        found.append("vision")
-    return found
+        names.append("vision")
+    return names
 
 
 def _details(model: Model) -> ollama.OllamaModelSummaryDetails:
-    given = (model.model_extra or {}).get("details")
-    facts = given if isinstance(given, dict) else {}
+    details = (model.model_extra or {}).get("details")
+    facts = details if isinstance(details, dict) else {}
     family = _text(facts, "family") or _text(model.model_extra or {}, "model_family")
     return ollama.OllamaModelSummaryDetails(
         parent_model=_text(facts, "parent_model"),
@@ -129,7 +129,7 @@ def _details(model: Model) -> ollama.OllamaModelSummaryDetails:
 
 
 def _modified_at(model: Model) -> str:
-    """When the model was made; the beginning of time for one whose time no calendar has."""
+    """The creation time; 1970 for a time outside the calendar's range."""
     try:
         return timestamp(model.created * 1_000_000_000)
     except (OverflowError, OSError, ValueError):
@@ -142,7 +142,7 @@ def _text(facts: Mapping[str, object], name: str) -> str:
 
 
 def _whole_number(model: Model, names: Iterable[str]) -> int | None:
-    """The first of the fields that holds a number above 0."""
+    """The first of the fields with a number above 0."""
     for name in names:
         value = (model.model_extra or {}).get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:

@@ -1,4 +1,4 @@
-"""What a model says, apart from either wire: pieces of an answer, and how it ends."""
+"""An answer independent of the wire format: its pieces, and its end."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from gateway_contract.openai.models import CompletionUsage
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an answer, or all of it. Tool calls are whole ones."""
+    """A part of an answer, or all of it. Tool calls are complete."""
 
     content: str = ""
     thinking: str = ""
@@ -19,13 +19,13 @@ class Piece:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing in it to tell."""
+        """Whether there is nothing to send."""
         return not (self.content or self.thinking or self.calls or self.logprobs or self.images)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why an answer ended, and what it took as far as that is known; only Ollama says `context` and `durations`."""
+    """The finish reason and the usage, if known; `context` and `durations` come from Ollama servers only."""
 
     reason: str
     usage: CompletionUsage | None = None

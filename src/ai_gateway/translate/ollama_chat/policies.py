@@ -1,18 +1,17 @@
-"""What becomes of every field of a request on Ollama's wire where something other than Ollama answers.
+"""The policy for every field of Ollama's requests, for providers that are not Ollama servers.
 
-As with providers: *mapped* to what OpenAI's wire says, *dropped* and named in the reply, or *refused* because leaving
-it out would change the answer's meaning. Options are looked at one by one: OPTIONS are mapped, all others dropped.
+As for providers: *mapped* to OpenAI's format, *dropped* and named in the response, or *refused* because leaving the
+field out would change the answer's meaning. Options have policies of their own: OPTIONS are mapped, all others dropped.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final, cast
+from typing import Final
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.types import Policy
 from ai_gateway.errors import UnsupportedParameter
 from gateway_contract.ollama.models import OllamaModelOptions
-from gateway_contract.ollama.parameters import OPERATION_OF, Policies
+from gateway_contract.ollama.parameters import OPERATION_OF, Policies, by_field
 
 POLICIES: Final[Policies] = {
     "ollamaGenerate": {
@@ -68,57 +67,56 @@ OPTIONS: Final[Mapping[str, str]] = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
-"""What an option is called on OpenAI's wire."""
+"""Ollama's options by OpenAI's name."""
 
-IN_OLLAMAS_WORDS: Final[Mapping[str, str]] = {
+OLLAMA_NAMES: Final[Mapping[str, str]] = {
     **{field: f"options.{option}" for option, field in OPTIONS.items()},
     "response_format": "format",
     "reasoning_effort": "think",
 }
-"""What a field on OpenAI's wire was called in the caller's request, where that is something else."""
+"""OpenAI's fields by the name in the caller's request, where it differs."""
 
-OUR_OWN: Final = frozenset({"stream_options"})
-"""Fields of OpenAI's wire that no caller on Ollama's wire has sent."""
+ADDED_FIELDS: Final = frozenset({"stream_options"})
+"""OpenAI's fields that the gateway adds and no caller of Ollama's API has sent."""
 
-COUNTED: Final = frozenset(
-    [*(field for policies in POLICIES.values() for field in cast("Mapping[str, Policy]", policies)),
+METRIC_LABELS: Final = frozenset(
+    [*(field for policies in by_field(POLICIES).values() for field in policies),
      *(f"options.{option}" for option in OllamaModelOptions.model_fields)]
 )  # fmt: skip
-"""The names that the contract knows: callers choose all others, so those are counted as one."""
+"""The contract's names, each a metric label of its own; all others are chosen by callers, and share one."""
 
-_NOTHING: tuple[object, ...] = (None, "", [], {})
-# The official command line says with every request that it wants neither more than usual nor to debug the server.
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+# Ollama's own command line sends these as false with every request.
 _OFF = frozenset({"verbose", "_debug_render_only"})
 
 
-def settle(body: BaseModel) -> list[str]:
-    """The names of what is dropped, unknown fields among them. Raises UnsupportedParameter for what is refused.
+def apply_policies(body: BaseModel) -> list[str]:
+    """The names of the dropped fields, unknown ones included. Raises UnsupportedParameter for a refused one.
 
-    Null, and what is empty, asks for nothing: official clients send such fields with every request.
+    Null and empty values count as absent: official clients send such fields with every request.
     """
-    # A TypedDict knows its keys one by one only; here they are data.
-    policies = cast("Mapping[str, Mapping[str, Policy]]", POLICIES)[OPERATION_OF[type(body)]]
-    said = {field: getattr(body, field) for field in policies if _asks(field, getattr(body, field))}
-    for field in sorted(said):
+    policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
+    sent = {field: getattr(body, field) for field in policies if _is_set(field, getattr(body, field))}
+    for field in sorted(sent):
         if policies[field] == "refused":
             raise UnsupportedParameter(
                 f"'{field}' means something to Ollama only, and another provider answers this model: leave it out.",
                 param=field,
             )
-    dropped = [field for field in said if policies[field] == "dropped" and field != "options"]
-    options: OllamaModelOptions | None = said.get("options")
+    dropped = [field for field in sent if policies[field] == "dropped" and field != "options"]
+    options: OllamaModelOptions | None = sent.get("options")
     if options is not None:
         dropped += _options(options, mapped=policies["options"] == "mapped")
-    return [*dropped, *unknown(body)]
+    return [*dropped, *unknown_fields(body)]
 
 
-def unknown(body: BaseModel) -> list[str]:
-    """The fields that the contract does not name, if they ask for anything."""
-    return [name for name, value in (body.model_extra or {}).items() if _asks(name, value)]
+def unknown_fields(body: BaseModel) -> list[str]:
+    """The fields outside the contract that are set."""
+    return [name for name, value in (body.model_extra or {}).items() if _is_set(name, value)]
 
 
-def _asks(name: str, value: object) -> bool:
-    return value not in _NOTHING and not (name in _OFF and value is False)
+def _is_set(name: str, value: object) -> bool:
+    return value not in _EMPTY and not (name in _OFF and value is False)
 
 
 def _options(options: OllamaModelOptions, *, mapped: bool) -> Iterator[str]:

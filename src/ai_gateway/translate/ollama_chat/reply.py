@@ -1,4 +1,4 @@
-"""Whole replies on OpenAI's wire as what a model says, and the parts that streams have in common with them."""
+"""OpenAI's complete responses as pieces of an answer, and the parts that streams share with them."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -17,51 +17,51 @@ _CALLING = ("tool_calls", "function_call")
 
 
 def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
-    """The answer of a conversation. Raises UpstreamInvalidResponse for one that Ollama's wire cannot say."""
+    """The answer of a chat. Raises UpstreamInvalidResponse for one that Ollama's format cannot express."""
     if not reply.choices:
         raise UpstreamInvalidResponse(_NO_ANSWER)
     choice = reply.choices[0]
     message = choice.message
     piece = Piece(
         content=message.content or message.refusal or "",
-        thinking=thought(message.model_extra),
+        thinking=thinking(message.model_extra),
         calls=tool_calls(_functions(message), cut=choice.finish_reason == "length"),
         logprobs=chat_logprobs(choice.logprobs.content if choice.logprobs else None),
-        images=pictures(message.model_extra),
+        images=images(message.model_extra),
     )
     if not (piece.content or piece.calls):
-        check_silence(choice.finish_reason)
+        require_answer(choice.finish_reason)
     usage = reply.usage if reply.usage is not MISSING else None
     return piece, End(reason(choice.finish_reason), usage, durations=durations(reply.model_extra))
 
 
 def _functions(message: openai.ChatCompletionResponseMessage) -> list[tuple[str, str, str]]:
-    """The functions called, an older upstream's one among them, as id, name and arguments."""
+    """The called functions as id, name and arguments; `function_call` is that of older upstreams."""
     calls = [] if message.tool_calls is MISSING else message.tool_calls
-    found = [
+    functions = [
         (call.id, call.function.name, call.function.arguments)
         for call in calls
         if isinstance(call, openai.ChatCompletionMessageToolCall)
     ]
-    if message.function_call is not MISSING and not found:  # who says both says one call twice
-        found.append(("", message.function_call.name, message.function_call.arguments))
-    return found
+    if message.function_call is not MISSING and not functions:  # if both are sent, they are the same call
+        functions.append(("", message.function_call.name, message.function_call.arguments))
+    return functions
 
 
-def check_silence(finish: str) -> None:
-    """Raises UpstreamInvalidResponse if an answer without content or calls ends in a call: silence would hide it."""
+def require_answer(finish: str) -> None:
+    """Raise UpstreamInvalidResponse if an empty answer ends in a tool call, which would be lost silently."""
     if finish in _CALLING:
         raise UpstreamInvalidResponse("The provider called a tool in a way that Ollama's API cannot say.")
 
 
 def completion(reply: openai.CreateCompletionResponse) -> tuple[Piece, End]:
-    """The continuation of a text."""
+    """The answer of a legacy completion."""
     if not reply.choices:
         raise UpstreamInvalidResponse(_NO_ANSWER)
     choice = reply.choices[0]
     piece = Piece(
         content=choice.text,
-        thinking=thought(choice.model_extra) or thought(reply.model_extra),
+        thinking=thinking(choice.model_extra) or thinking(reply.model_extra),
         logprobs=text_logprobs(choice.logprobs),
     )
     usage = reply.usage if reply.usage is not MISSING else None
@@ -70,19 +70,19 @@ def completion(reply: openai.CreateCompletionResponse) -> tuple[Piece, End]:
 
 def embeddings(reply: openai.CreateEmbeddingResponse) -> list[list[float]]:
     """The vectors, in order."""
-    found = [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
-    if not all(isinstance(vector, list) for vector in found):
+    vectors = [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
+    if not all(isinstance(vector, list) for vector in vectors):
         raise UpstreamInvalidResponse("The provider's vectors are not lists of numbers.")
-    return cast("list[list[float]]", found)
+    return cast("list[list[float]]", vectors)
 
 
 def reason(finish: str) -> str:
-    """Why an answer ended, in Ollama's words, which know no other reason for calls than that the model stopped."""
+    """Ollama's `done_reason`, which is `stop` after tool calls too."""
     return "stop" if finish in _CALLING else finish
 
 
-def thought(fields: Mapping[str, object] | None) -> str:
-    """What the model thought first: outside the contract, under the two names that upstreams use."""
+def thinking(fields: Mapping[str, object] | None) -> str:
+    """The model's reasoning, from the two fields outside the contract that upstreams use."""
     for name in ("reasoning_content", "reasoning"):
         value = (fields or {}).get(name)
         if isinstance(value, str) and value:
@@ -90,8 +90,8 @@ def thought(fields: Mapping[str, object] | None) -> str:
     return ""
 
 
-def pictures(fields: Mapping[str, object] | None) -> list[str]:
-    """The images that the model made, in base64, which only Ollama says this way."""
+def images(fields: Mapping[str, object] | None) -> list[str]:
+    """Generated images in base64; only Ollama servers send them in this field."""
     value = (fields or {}).get("images")
     if isinstance(value, list) and all(isinstance(image, str) for image in value):
         return cast("list[str]", value)
@@ -99,7 +99,7 @@ def pictures(fields: Mapping[str, object] | None) -> list[str]:
 
 
 def context(fields: Mapping[str, object] | None) -> list[int] | None:
-    """The conversation in tokens, which only Ollama itself says."""
+    """The conversation in tokens; only Ollama servers send it."""
     value = (fields or {}).get("context")
     if isinstance(value, list) and all(type(token) is int for token in value):
         return cast("list[int]", value) or None
@@ -107,7 +107,7 @@ def context(fields: Mapping[str, object] | None) -> list[int] | None:
 
 
 def durations(fields: Mapping[str, object] | None) -> dict[str, int] | None:
-    """How long it took, which only Ollama itself says."""
+    """The upstream's durations; only Ollama servers send them."""
     value = (fields or {}).get("durations")
     if not isinstance(value, dict):
         return None
@@ -115,23 +115,23 @@ def durations(fields: Mapping[str, object] | None) -> dict[str, int] | None:
 
 
 def tool_calls(calls: Sequence[tuple[str, str, str]], *, cut: bool) -> list[ollama.OllamaReplyToolCall]:
-    """Calls as id, name and arguments, these as an object. Raises UpstreamInvalidResponse if they are none.
+    """The calls, with their arguments as an object. Raises UpstreamInvalidResponse if they are not one.
 
-    A `function_call` has no id, and none is made up: its result finds it by the tool's name. What the token limit `cut`
-    in two is no call: the reason of the end tells of it.
+    A `function_call` has no id, and none is invented: its result is matched by the tool's name. A call that the token
+    limit truncated (`cut`) is left out: the finish reason shows it.
     """
-    said = []
-    for place, (ident, name, text) in enumerate(calls):
+    result = []
+    for index, (call_id, name, text) in enumerate(calls):
         arguments = _arguments(text)
         if arguments is not None:
-            function = ollama.OllamaReplyToolCallFunction(index=place, name=name, arguments=arguments)
+            function = ollama.OllamaReplyToolCallFunction(index=index, name=name, arguments=arguments)
             call = ollama.OllamaReplyToolCall(function=function)
-            if ident:
-                call.id = ident
-            said.append(call)
+            if call_id:
+                call.id = call_id
+            result.append(call)
         elif not cut:
             raise UpstreamInvalidResponse("The provider called a tool with arguments that are not a JSON object.")
-    return said
+    return result
 
 
 def _arguments(text: str) -> dict[str, JsonValue] | None:
@@ -142,38 +142,38 @@ def _arguments(text: str) -> dict[str, JsonValue] | None:
     return cast("dict[str, JsonValue]", value) if isinstance(value, dict) else None
 
 
-def chat_logprobs(found: Sequence[openai.ChatCompletionTokenLogprob] | None) -> list[ollama.OllamaLogprob]:
-    """Log probabilities of a chat; bytes that are null there are absent here."""
-    return [_logprob(token) for token in found or []]
+def chat_logprobs(tokens: Sequence[openai.ChatCompletionTokenLogprob] | None) -> list[ollama.OllamaLogprob]:
+    """Log probabilities of a chat; null bytes become absent."""
+    return [_logprob(token) for token in tokens or []]
 
 
 def _logprob(token: openai.ChatCompletionTokenLogprob) -> ollama.OllamaLogprob:
-    said = ollama.OllamaLogprob(token=token.token, logprob=token.logprob)
+    result = ollama.OllamaLogprob(token=token.token, logprob=token.logprob)
     if token.bytes is not None:
-        said.bytes = token.bytes
+        result.bytes = token.bytes
     if token.top_logprobs:
-        said.top_logprobs = [_alternative(other.token, other.logprob, other.bytes) for other in token.top_logprobs]
-    return said
+        result.top_logprobs = [_alternative(other.token, other.logprob, other.bytes) for other in token.top_logprobs]
+    return result
 
 
 def _alternative(token: str, logprob: float, octets: list[int] | None) -> ollama.OllamaTokenLogprob:
-    said = ollama.OllamaTokenLogprob(token=token, logprob=logprob)
+    result = ollama.OllamaTokenLogprob(token=token, logprob=logprob)
     if octets is not None:
-        said.bytes = octets
-    return said
+        result.bytes = octets
+    return result
 
 
-def text_logprobs(found: openai.CreateCompletionResponseChoiceLogprobs | None) -> list[ollama.OllamaLogprob]:
-    """Log probabilities of a continued text, which stand in lists side by side there."""
-    if found is None or found.tokens is MISSING or found.token_logprobs is MISSING:
+def text_logprobs(logprobs: openai.CreateCompletionResponseChoiceLogprobs | None) -> list[ollama.OllamaLogprob]:
+    """Log probabilities of a legacy completion, which has them in parallel lists."""
+    if logprobs is None or logprobs.tokens is MISSING or logprobs.token_logprobs is MISSING:
         return []
-    others = [] if found.top_logprobs is MISSING else found.top_logprobs
-    said = []
-    for at, (token, logprob) in enumerate(zip(found.tokens, found.token_logprobs, strict=False)):
+    alternatives = [] if logprobs.top_logprobs is MISSING else logprobs.top_logprobs
+    result = []
+    for at, (token, logprob) in enumerate(zip(logprobs.tokens, logprobs.token_logprobs, strict=False)):
         if logprob is not None:
-            one = ollama.OllamaLogprob(token=token, logprob=logprob)
-            best = others[at] if at < len(others) else None
+            translated = ollama.OllamaLogprob(token=token, logprob=logprob)
+            best = alternatives[at] if at < len(alternatives) else None
             if best:
-                one.top_logprobs = [_alternative(other, value, None) for other, value in best.items()]
-            said.append(one)
-    return said
+                translated.top_logprobs = [_alternative(other, value, None) for other, value in best.items()]
+            result.append(translated)
+    return result

@@ -1,7 +1,6 @@
-"""Requests on Ollama's wire as requests on OpenAI's: what both can say is mapped, the rest named or refused.
+"""Ollama's requests in OpenAI's format: fields with a counterpart are mapped, the rest dropped and named, or refused.
 
-A provider that speaks Ollama's wire itself gets what the caller said as well (`native`), so for it nothing is dropped
-or refused here.
+An Ollama server gets the caller's original body as well (`native`), so for it nothing is dropped or refused here.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pydantic import BaseModel, JsonValue
 
 from ai_gateway.errors import UnsupportedParameter
 from ai_gateway.translate.ollama_chat.messages import conversation, user_message
-from ai_gateway.translate.ollama_chat.policies import OPTIONS, settle
+from ai_gateway.translate.ollama_chat.policies import OPTIONS, apply_policies
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 
@@ -20,73 +19,75 @@ type CompletionRequest = openai.CreateCompletionRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Asked[Request: BaseModel]:
-    """A request on OpenAI's wire, and the names of what it does not say of the original, in Ollama's words."""
+class TranslatedRequest[Request: BaseModel]:
+    """A request in OpenAI's format, and the fields of the original that it lacks, under Ollama's names."""
 
     request: Request
     dropped: list[str] = field(default_factory=list)
 
 
-def chat(body: ollama.OllamaChatRequest, model: str, *, native: bool) -> Asked[ChatRequest]:
-    """A conversation. `model` is what the gateway calls the model."""
+def chat(body: ollama.OllamaChatRequest, model: str, *, native: bool) -> TranslatedRequest[ChatRequest]:
+    """For `/api/chat`. `model` is the gateway's id of the model."""
     messages, dropped = conversation(body.messages or [])
-    fields: Fields = {"model": model, "messages": messages, **_streamed(stream=body.stream)}
+    fields: Fields = {"model": model, "messages": messages, **_stream_fields(stream=body.stream)}
     if body.tools:
         fields["tools"] = [_tool(tool) for tool in body.tools]
     if not native:
-        dropped += settle(body)
-    fields |= _terms(body, dropped)
-    return Asked(_built(openai.CreateChatCompletionRequest, fields), [] if native else dropped)
+        dropped += apply_policies(body)
+    fields |= _answer_fields(body, dropped)
+    return TranslatedRequest(_build(openai.CreateChatCompletionRequest, fields), [] if native else dropped)
 
 
-def generate(body: ollama.OllamaGenerateRequest, model: str) -> Asked[ChatRequest]:
-    """A question as a conversation of one message, or two with the system's."""
-    dropped = settle(body)
+def generate(body: ollama.OllamaGenerateRequest, model: str) -> TranslatedRequest[ChatRequest]:
+    """For `/api/generate`: the prompt as a chat of one message, or two with a system message."""
+    dropped = apply_policies(body)
     system = [openai.ChatCompletionRequestSystemMessage(role="system", content=body.system)] if body.system else []
     messages = [*system, user_message(body.prompt or "", body.images or [])]
-    fields: Fields = {"model": model, "messages": messages, **_streamed(stream=body.stream)}
-    return Asked(_built(openai.CreateChatCompletionRequest, fields | _terms(body, dropped)), dropped)
+    fields: Fields = {"model": model, "messages": messages, **_stream_fields(stream=body.stream)}
+    return TranslatedRequest(
+        _build(openai.CreateChatCompletionRequest, fields | _answer_fields(body, dropped)), dropped
+    )
 
 
-def completes(body: ollama.OllamaGenerateRequest) -> bool:
-    """Whether the prompt is a text to go on with, and not a question."""
+def is_text_completion(body: ollama.OllamaGenerateRequest) -> bool:
+    """Whether the prompt is to be completed as a text instead of answered as a user message."""
     return bool(body.raw or body.suffix)
 
 
-def complete(body: ollama.OllamaGenerateRequest, model: str, *, native: bool) -> Asked[CompletionRequest]:
-    """A text to go on with or, for a native provider, whatever was asked."""
-    fields: Fields = {"model": model, "prompt": body.prompt or "", **_streamed(stream=body.stream)}
+def complete(body: ollama.OllamaGenerateRequest, model: str, *, native: bool) -> TranslatedRequest[CompletionRequest]:
+    """For `/api/generate`: a legacy completion of the prompt, and every request to a native provider."""
+    fields: Fields = {"model": model, "prompt": body.prompt or "", **_stream_fields(stream=body.stream)}
     fields |= {"suffix": body.suffix} if body.suffix else {}
     fields |= {"logprobs": body.top_logprobs or 0} if body.logprobs else {}
-    request = _built(openai.CreateCompletionRequest, fields | _options(body.options))
+    request = _build(openai.CreateCompletionRequest, fields | _options(body.options))
     if native:
-        return Asked(request)
+        return TranslatedRequest(request)
     _refuse_beside_raw(body)
-    dropped = settle(body)
+    dropped = apply_policies(body)
     dropped += ["think"] if body.think is not None else []
     dropped += ["top_logprobs"] if body.top_logprobs and not body.logprobs else []
-    return Asked(request, dropped)
+    return TranslatedRequest(request, dropped)
 
 
 def embed(model: str, texts: str | list[str], dimensions: int | None = None) -> openai.CreateEmbeddingRequest:
-    """Texts to turn into vectors; 0 dimensions are none in particular."""
+    """For embeddings; 0 dimensions mean the model's default."""
     fields: Fields = {"model": model, "input": texts}
-    return _built(openai.CreateEmbeddingRequest, fields | ({"dimensions": dimensions} if dimensions else {}))
+    return _build(openai.CreateEmbeddingRequest, fields | ({"dimensions": dimensions} if dimensions else {}))
 
 
 def native_body(body: BaseModel) -> dict[str, JsonValue]:
-    """What the caller said, for a provider of the same wire: all but the model and how the answer is to come."""
-    said = body.model_dump(exclude={"model", "stream"}, exclude_unset=True, exclude_none=True)
+    """The caller's body for an Ollama server, without `model` and `stream`, which the provider sets."""
+    native = body.model_dump(exclude={"model", "stream"}, exclude_unset=True, exclude_none=True)
     if isinstance(body, ollama.OllamaGenerateRequest):
-        said.setdefault("raw", False)
+        native.setdefault("raw", False)
     if isinstance(body, ollama.OllamaEmbeddingsRequest):
-        said["input"] = said.pop("prompt", "")
+        native["input"] = native.pop("prompt", "")
     if isinstance(body, ollama.OllamaShowRequest):
-        said.pop("name", None)
-    for holder in [said, *said.get("messages", [])]:
-        if "images" in holder:
-            holder["images"] = [image.rpartition(",")[2] for image in holder["images"]]  # without a data: URL's head
-    return said
+        native.pop("name", None)
+    for part in [native, *native.get("messages", [])]:
+        if "images" in part:  # Ollama accepts base64 only, no data: URLs
+            part["images"] = [image.rpartition(",")[2] for image in part["images"]]
+    return native
 
 
 def unloads(keep_alive: str | float | None) -> bool:
@@ -96,15 +97,15 @@ def unloads(keep_alive: str | float | None) -> bool:
     return keep_alive == 0
 
 
-def _streamed(*, stream: bool | None) -> Fields:
-    """Streaming is on unless it is said to be off, and what it took is wanted in the end."""
+def _stream_fields(*, stream: bool | None) -> Fields:
+    """Streaming is the default, and Ollama's last line has the usage."""
     if stream is False:
         return {"stream": False}
     return {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
 
 
-def _terms(body: ollama.OllamaChatRequest | ollama.OllamaGenerateRequest, dropped: list[str]) -> Fields:
-    """How to answer. Adds to `dropped` what cannot be said."""
+def _answer_fields(body: ollama.OllamaChatRequest | ollama.OllamaGenerateRequest, dropped: list[str]) -> Fields:
+    """The fields that shape the answer. Adds to `dropped` those without a counterpart."""
     fields = _options(body.options) | _chat_logprobs(body)
     if body.format == "json":
         fields["response_format"] = openai.ResponseFormatJsonObject(type="json_object")
@@ -126,10 +127,10 @@ def _effort(think: bool | str) -> str:
 def _options(options: ollama.OllamaModelOptions | None) -> Fields:
     if options is None:
         return {}
-    said = {name: getattr(options, option) for option, name in OPTIONS.items()}
-    if said["max_tokens"] is not None and said["max_tokens"] <= 0:  # no limit, however it is said
-        said["max_tokens"] = None
-    return {name: value for name, value in said.items() if value not in (None, "", [])}
+    mapped = {name: getattr(options, option) for option, name in OPTIONS.items()}
+    if mapped["max_tokens"] is not None and mapped["max_tokens"] <= 0:  # -1 and -2 mean no limit
+        mapped["max_tokens"] = None
+    return {name: value for name, value in mapped.items() if value not in (None, "", [])}
 
 
 def _chat_logprobs(body: ollama.OllamaChatRequest | ollama.OllamaGenerateRequest) -> Fields:
@@ -144,12 +145,12 @@ def _schema(schema: dict[str, JsonValue]) -> openai.ResponseFormatJsonSchema:
 
 
 def _tool(tool: ollama.OllamaToolDefinition) -> openai.ChatCompletionTool:
-    said = tool.model_dump(exclude_unset=True, exclude_none=True)
-    return openai.ChatCompletionTool.model_validate({**said, "type": "function"})
+    fields = tool.model_dump(exclude_unset=True, exclude_none=True)
+    return openai.ChatCompletionTool.model_validate({**fields, "type": "function"})
 
 
 def _refuse_beside_raw(body: ollama.OllamaGenerateRequest) -> None:
-    """What has no place beside a bare text."""
+    """Refuse the fields that a legacy completion does not have."""
     for name, value in (("system", body.system), ("images", body.images), ("format", body.format)):
         if value:
             raise UnsupportedParameter(
@@ -158,6 +159,6 @@ def _refuse_beside_raw(body: ollama.OllamaGenerateRequest) -> None:
             )
 
 
-def _built[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
-    """The request. Its bounds are not checked: whoever answers may take more than OpenAI does, or will say so."""
+def _build[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
+    """The request without checking OpenAI's bounds: the provider may accept more, or rejects it itself."""
     return model.model_construct(None, **fields)

@@ -1,4 +1,4 @@
-"""Streams on OpenAI's wire as what a model says: piece by piece, tool calls once they are whole."""
+"""OpenAI's chunks as pieces of an answer; tool calls follow once they are complete, as Ollama sends them."""
 
 from dataclasses import dataclass, field
 
@@ -14,25 +14,25 @@ type Chunk = openai.CreateChatCompletionStreamResponse | openai.CreateCompletion
 type _Function = (
     openai.ChatCompletionMessageToolCallChunkFunction | openai.ChatCompletionStreamResponseDeltaFunctionCall
 )
-# Arguments are collected before they are told, so they must end somewhere.
+# Arguments are buffered until the call is complete, so their size is bounded.
 _MOST_ARGUMENTS = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _Call:
-    """A tool call of which more may come."""
+    """A tool call that may not be complete yet."""
 
-    ident: str = ""
+    call_id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)
 
 
-class Telling:
-    """One stream, of either operation, from its first chunk to its end."""
+class ChunkTranslator:
+    """One stream of either operation."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
-        self._old_call = _Call()  # what came as `function_call`
+        self._function_call = _Call()  # from the deprecated field
         self._collected = 0
         self._answered = False
         self._finish: str | None = None
@@ -40,35 +40,35 @@ class Telling:
         self._context: list[int] | None = None
         self._durations: dict[str, int] | None = None
 
-    def take(self, chunk: Chunk) -> Piece | None:
-        """What a chunk adds, if anything. Raises UpstreamInvalidResponse for what Ollama's wire cannot say."""
+    def feed(self, chunk: Chunk) -> Piece | None:
+        """The chunk's piece, if any. Raises UpstreamInvalidResponse for one that Ollama's format cannot express."""
         if isinstance(chunk.usage, openai.CompletionUsage):
             self._usage = chunk.usage
         self._durations = reply.durations(chunk.model_extra) or self._durations
         if isinstance(chunk, openai.CreateCompletionStreamResponse):
             self._context = reply.context(chunk.model_extra) or self._context
-            piece = self._continued(chunk)
+            piece = self._completion_piece(chunk)
         else:
-            piece = self._said(chunk)
+            piece = self._chat_piece(chunk)
         return None if piece is None or piece.empty else piece
 
     def end(self) -> End:
-        """How it ended. Raises UpstreamStreamTruncated if it never said so, UpstreamInvalidResponse for a lost call."""
+        """The end. Raises UpstreamStreamTruncated without a finish reason, UpstreamInvalidResponse for a lost call."""
         if self._finish is None:
-            raise UpstreamStreamTruncated("The provider ended the stream before it was complete.")
+            raise UpstreamStreamTruncated.ended()
         if not self._answered:
-            reply.check_silence(self._finish)
+            reply.require_answer(self._finish)
         return End(reply.reason(self._finish), self._usage, self._context, self._durations)
 
-    def _continued(self, chunk: openai.CreateCompletionStreamResponse) -> Piece | None:
+    def _completion_piece(self, chunk: openai.CreateCompletionStreamResponse) -> Piece | None:
         choice = next((choice for choice in chunk.choices if choice.index == 0), None)
         if choice is None:
             return None
         self._finish = choice.finish_reason or self._finish
-        thinking = reply.thought(choice.model_extra) or reply.thought(chunk.model_extra)
+        thinking = reply.thinking(choice.model_extra) or reply.thinking(chunk.model_extra)
         return Piece(content=choice.text, thinking=thinking, logprobs=reply.text_logprobs(choice.logprobs))
 
-    def _said(self, chunk: openai.CreateChatCompletionStreamResponse) -> Piece | None:
+    def _chat_piece(self, chunk: openai.CreateChatCompletionStreamResponse) -> Piece | None:
         choice = next((choice for choice in chunk.choices if choice.index == 0), None)
         if choice is None:
             return None
@@ -78,10 +78,10 @@ class Telling:
         finished = choice.finish_reason is not None
         piece = Piece(
             content=delta.content or delta.refusal or "",
-            thinking=reply.thought(delta.model_extra),
-            calls=self._whole_calls(cut=choice.finish_reason == "length") if finished else [],
+            thinking=reply.thinking(delta.model_extra),
+            calls=self._complete_calls(cut=choice.finish_reason == "length") if finished else [],
             logprobs=reply.chat_logprobs(choice.logprobs.content if choice.logprobs else None),
-            images=reply.pictures(delta.model_extra),
+            images=reply.images(delta.model_extra),
         )
         self._answered = self._answered or bool(piece.content or piece.calls)
         return piece
@@ -90,10 +90,10 @@ class Telling:
         for call in [] if delta.tool_calls is MISSING else delta.tool_calls:
             if call.function is not MISSING:
                 begun = self._calls.setdefault(call.index, _Call())
-                begun.ident = begun.ident if call.id is MISSING else call.id
+                begun.call_id = begun.call_id if call.id is MISSING else call.id
                 self._collect(begun, call.function)
         if delta.function_call is not MISSING:
-            self._collect(self._old_call, delta.function_call)
+            self._collect(self._function_call, delta.function_call)
 
     def _collect(self, call: _Call, more: _Function) -> None:
         call.name = call.name if more.name is MISSING else more.name
@@ -103,8 +103,8 @@ class Telling:
         if self._collected > _MOST_ARGUMENTS:
             raise UpstreamInvalidResponse("The provider called a tool with endless arguments.")
 
-    def _whole_calls(self, *, cut: bool) -> list[OllamaReplyToolCall]:
+    def _complete_calls(self, *, cut: bool) -> list[OllamaReplyToolCall]:
         calls = [self._calls[index] for index in sorted(self._calls)]
-        if self._old_call.name and not calls:  # who says both says one call twice
-            calls.append(self._old_call)
-        return reply.tool_calls([(call.ident, call.name, "".join(call.arguments)) for call in calls], cut=cut)
+        if self._function_call.name and not calls:  # if both are sent, they are the same call
+            calls.append(self._function_call)
+        return reply.tool_calls([(call.call_id, call.name, "".join(call.arguments)) for call in calls], cut=cut)

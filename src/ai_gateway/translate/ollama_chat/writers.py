@@ -1,4 +1,4 @@
-"""What a model says as replies and lines on Ollama's wire: chat's with a message, generate's with a response."""
+"""Writes an answer as Ollama's responses and lines: a `message` for chat, a `response` for generate."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ type Whole = models.OllamaChatResponse | models.OllamaGenerateResponse
 
 
 class ChatWriter:
-    """Lines and replies of a conversation. `model` is the name that the caller used."""
+    """Lines and responses of `/api/chat`. `model` is the name that the caller used."""
 
     def __init__(self, model: str, watch: Stopwatch) -> None:
         self._model = model
@@ -20,7 +20,7 @@ class ChatWriter:
 
     def line(self, piece: Piece) -> models.OllamaChatStreamEvent:
         """A piece of the answer."""
-        self._watch.speaks()
+        self._watch.output_received()
         message = models.OllamaChatStreamEventMessage(role="assistant", content=piece.content)
         if piece.thinking:
             message.thinking = piece.thinking
@@ -36,7 +36,7 @@ class ChatWriter:
         return line
 
     def last_line(self, end: End) -> models.OllamaChatStreamEvent:
-        """The line that says why the answer ended, and what it took."""
+        """The last line, with `done_reason` and measures."""
         return models.OllamaChatStreamEvent(
             model=self._model,
             created_at=self._watch.now(),
@@ -47,7 +47,7 @@ class ChatWriter:
         )
 
     def whole(self, piece: Piece, end: End) -> models.OllamaChatResponse:
-        """The whole answer."""
+        """The complete response."""
         message = models.OllamaChatResponseMessage(role="assistant", content=piece.content)
         if piece.thinking:
             message.thinking = piece.thinking
@@ -67,8 +67,8 @@ class ChatWriter:
             reply.logprobs = piece.logprobs
         return reply
 
-    def nothing(self, reason: str) -> models.OllamaChatResponse:
-        """The reply to a request that asks nothing."""
+    def empty(self, reason: str) -> models.OllamaChatResponse:
+        """The response to a request without messages or prompt."""
         return models.OllamaChatResponse(
             model=self._model,
             created_at=self._watch.now(),
@@ -79,7 +79,7 @@ class ChatWriter:
 
 
 class GenerateWriter:
-    """Lines and replies of a text. `model` is the name that the caller used."""
+    """Lines and responses of `/api/generate`. `model` is the name that the caller used."""
 
     def __init__(self, model: str, watch: Stopwatch) -> None:
         self._model = model
@@ -87,7 +87,7 @@ class GenerateWriter:
 
     def line(self, piece: Piece) -> models.OllamaGenerateStreamEvent:
         """A piece of the answer."""
-        self._watch.speaks()
+        self._watch.output_received()
         line = models.OllamaGenerateStreamEvent(
             model=self._model, created_at=self._watch.now(), response=piece.content, done=False
         )
@@ -98,7 +98,7 @@ class GenerateWriter:
         return line
 
     def last_line(self, end: End) -> models.OllamaGenerateStreamEvent:
-        """The line that says why the answer ended, and what it took."""
+        """The last line, with `done_reason` and measures."""
         line = models.OllamaGenerateStreamEvent(
             model=self._model,
             created_at=self._watch.now(),
@@ -112,7 +112,7 @@ class GenerateWriter:
         return line
 
     def whole(self, piece: Piece, end: End) -> models.OllamaGenerateResponse:
-        """The whole answer."""
+        """The complete response."""
         reply = models.OllamaGenerateResponse(
             model=self._model,
             created_at=self._watch.now(),
@@ -129,8 +129,8 @@ class GenerateWriter:
             reply.context = end.context
         return reply
 
-    def nothing(self, reason: str) -> models.OllamaGenerateResponse:
-        """The reply to a request that asks nothing."""
+    def empty(self, reason: str) -> models.OllamaGenerateResponse:
+        """The response to a request without messages or prompt."""
         return models.OllamaGenerateResponse(
             model=self._model, created_at=self._watch.now(), response="", done=True, done_reason=reason
         )
@@ -139,11 +139,11 @@ class GenerateWriter:
 def _measures(watch: Stopwatch, end: End) -> dict[str, int]:
     usage = end.usage
     measured = watch.measures(usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
-    return told(measured, end.durations)
+    return prefer_upstream_timings(measured, end.durations)
 
 
-def told(measured: dict[str, int], durations: Mapping[str, int] | None) -> dict[str, int]:
-    """What was measured here or, where a server of this wire has answered, the times that it says instead."""
+def prefer_upstream_timings(measured: dict[str, int], durations: Mapping[str, int] | None) -> dict[str, int]:
+    """The measures, with the durations of an Ollama server, if there are any, instead of the gateway's."""
     if not durations:
         return measured
     return {**{name: value for name, value in measured.items() if name not in Timed.model_fields}, **durations}

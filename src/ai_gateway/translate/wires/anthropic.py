@@ -1,7 +1,7 @@
-"""What the Messages API answers, as far as it is read here; what else it says is kept beside it.
+"""Responses and events of the Messages API, as far as they are read here; other fields are kept.
 
-Only what a reply cannot do without is required. Kinds of blocks and events that come later than this gateway are no
-fault, as the API's versions promise nothing else.
+Only indispensable fields are required. Unknown types of blocks and events are accepted, because a version of the API
+may gain new ones: docs.anthropic.com/en/api/versioning.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ class _Open(BaseModel):
 
 
 class OutputDetails(_Open):
-    """What the tokens of an answer were spent on."""
+    """Output tokens by purpose."""
 
     thinking_tokens: int | None = None
 
 
 class Usage(_Open):
-    """Counts; in a stream a later one replaces an earlier one."""
+    """Token counts. They are cumulative in a stream: docs.anthropic.com "Streaming messages"."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -36,7 +36,7 @@ class Usage(_Open):
 
     @property
     def is_known(self) -> bool:
-        """Whether anything was counted: counts are never made up."""
+        """Whether there is any count: counts are never invented."""
         return self.input_tokens is not None or self.output_tokens is not None
 
 
@@ -45,7 +45,7 @@ _DELTAS = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_j
 
 
 class Block(_Open):
-    """A block of any kind: only fields of its own kind are set. `unread` is one of a kind that nobody reads here."""
+    """A block of any type: only the fields of its type are set. `unread` is the whole block, if its type is unknown."""
 
     type: str
     text: str = ""
@@ -60,12 +60,12 @@ class Block(_Open):
     @model_validator(mode="before")
     @classmethod
     def _keep_unread(cls, value: object) -> object:
-        """Fields of a kind that nobody knows may mean anything, whatever they are called."""
+        """Keep a block of an unknown type as it is: its fields may have any meaning."""
         return _unread(value) if _kind(value) not in {None, *_BLOCKS} else value
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        """A text without text and a call of nobody are no blocks."""
+        """A text block needs its text, a tool call its id and name."""
         if self.type == "tool_use" and not (self.id and self.name):
             raise ValueError("a call without id or name")
         if self.type == "text" and "text" not in self.model_fields_set:
@@ -83,13 +83,13 @@ def _unread(value: object) -> dict[str, object]:
 
 
 class StopDetails(_Open):
-    """Why the model declined, in words if there are any."""
+    """Why the model declined, with an explanation if there is one."""
 
     explanation: str | None = None
 
 
 class Message(_Open):
-    """A whole reply, or the head of a streamed one."""
+    """A complete response, or the first event of a streamed one."""
 
     type: Literal["message"]
     id: str
@@ -103,7 +103,7 @@ class Message(_Open):
 
 
 class Delta(_Open):
-    """What an event adds: to a block, or to the whole message. `unread` is an addition of a kind that nobody knows."""
+    """What an event adds to a block or to the message. `unread` is the whole delta, if its type is unknown."""
 
     type: str = ""
     text: str = ""
@@ -120,7 +120,7 @@ class Delta(_Open):
     @model_validator(mode="before")
     @classmethod
     def _keep_unread(cls, value: object) -> object:
-        """What is added to the whole message is of no kind."""
+        """Keep a delta of an unknown type as it is; a delta of the message has no type."""
         return _unread(value) if _kind(value) not in {None, *_DELTAS} else value
 
 
@@ -143,7 +143,7 @@ class ModelInfo(_Open):
 
 
 class ModelPage(_Open):
-    """Some of the models, and how to ask for more."""
+    """A page of models, and the cursor of the next one."""
 
     data: list[ModelInfo]
     has_more: bool = False
@@ -163,7 +163,7 @@ _EVENTS = frozenset(
 
 
 def read[Wire: BaseModel](provider: str, model: type[Wire], value: object) -> Wire:
-    """The value as the model. Raises UpstreamInvalidResponse, which quotes nothing of it."""
+    """The value as the model. Raises UpstreamInvalidResponse, which never quotes the value."""
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
@@ -174,7 +174,7 @@ def read[Wire: BaseModel](provider: str, model: type[Wire], value: object) -> Wi
 
 
 def read_event(provider: str, value: Mapping[str, object]) -> Event | None:
-    """The event; None for a ping and for kinds that nobody knows yet, whatever they hold."""
+    """The event; None for a ping and for unknown types, as docs.anthropic.com "Streaming messages" asks of clients."""
     known = value.get("type") in _EVENTS or not isinstance(value.get("type"), str)
     return read(provider, Event, value) if known else None
 
@@ -184,9 +184,7 @@ def parsed(provider: str, raw: bytes) -> dict[str, object]:
     try:
         value = read_json(raw)
     except ValueError as error:
-        raise UpstreamInvalidResponse(
-            f"Provider '{provider}' sent a reply that is not JSON.", detail=str(error)
-        ) from None
+        raise UpstreamInvalidResponse.not_json(provider, detail=str(error)) from None
     if not isinstance(value, dict):
         raise UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is not an object.")
     return cast("dict[str, object]", value)

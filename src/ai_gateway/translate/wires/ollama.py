@@ -1,4 +1,4 @@
-"""What Ollama answers, as far as it is read: every field may be missing, because Ollama leaves out what is zero."""
+"""Ollama's responses, as far as they are read. Every field is optional, because Ollama's server omits zero values."""
 
 from datetime import datetime
 from typing import Any
@@ -40,7 +40,7 @@ class TokenLogprob(Alternative):
 
 
 class Timed(_Wire):
-    """How long a server took, in nanoseconds; whatever else may stand there is no reason to lose the answer."""
+    """Durations in nanoseconds; an invalid value is ignored, so that it does not cost the answer."""
 
     total_duration: object = None
     load_duration: object = None
@@ -48,13 +48,13 @@ class Timed(_Wire):
     eval_duration: object = None
 
     def durations(self) -> dict[str, int]:
-        """Those that it says."""
-        said = {name: getattr(self, name) for name in Timed.model_fields}
-        return {name: value for name, value in said.items() if type(value) is int and value > 0}
+        """The valid ones."""
+        values = {name: getattr(self, name) for name in Timed.model_fields}
+        return {name: value for name, value in values.items() if type(value) is int and value > 0}
 
 
 class Reply(Timed):
-    """A whole answer of chat or generate, or one line of its stream."""
+    """A complete response of chat or generate, or one line of its stream."""
 
     model: str | None = None
     created_at: str | None = None
@@ -84,7 +84,7 @@ class ListedModel(_Wire):
 
 
 class Shown(BaseModel):
-    """All that a server says of one model."""
+    """Everything that a server reports about one model."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
@@ -110,9 +110,9 @@ def read[Shape: BaseModel](shape: type[Shape], value: object) -> Shape:
 
 
 def seconds(moment: str | None) -> int | None:
-    """Whole seconds since 1970 of a time as Go writes it (up to nine decimals); None if it is none, or Go's zero."""
+    """Unix time of an RFC 3339 time with up to nine decimals; None if it is invalid or Go's zero time."""
     try:
-        found = int(datetime.fromisoformat(moment or "").timestamp())
+        result = int(datetime.fromisoformat(moment or "").timestamp())
     except (ValueError, OverflowError):
         return None
-    return found if found >= 0 else None
+    return result if result >= 0 else None

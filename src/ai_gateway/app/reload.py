@@ -1,0 +1,226 @@
+"""The parts of an application that configuration decides about, and how a reload replaces them while calls run.
+
+Calls that have begun keep what they began with. Configuration that cannot be used changes nothing. A setting that is
+built into the server or the application keeps the value it started with: it has the mark RESTART.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import SecretStr
+
+from ai_gateway.accounts.keys import KeyRing
+from ai_gateway.api.access import Access
+from ai_gateway.api.gateway.docs import served_contract
+from ai_gateway.app.configuration import Configuration
+from ai_gateway.config.problems import SettingsError, attempt
+from ai_gateway.config.settings import RESTART, Settings, marked
+from ai_gateway.gateway import Gateway, close_quietly
+from ai_gateway.observability.logging import configure_logging
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.config.load import load_provider
+from ai_gateway.providers.custom import CustomProvider
+from ai_gateway.providers.upstream import Upstream
+from ai_gateway.resilience.attempts import Resilience
+from ai_gateway.resilience.breaker import BreakerPolicy
+from ai_gateway.resilience.retry import RetryPolicy
+from ai_gateway.routing.model_list.feed import ListFeed
+from ai_gateway.routing.model_list.parse import ModelList
+from ai_gateway.routing.model_list.store import ListStore, default_path
+from ai_gateway.routing.provider_models import Catalogue
+from ai_gateway.routing.registry import Registry
+from ai_gateway.routing.resolver import Routing
+
+type Loaded = dict[str, tuple[Upstream, Provider]]
+_log = structlog.get_logger(__name__)
+
+
+class Reloadable:
+    """Providers, routing, keys and the model list, as the last configuration has them. `read` reads the next one."""
+
+    def __init__(self, configuration: Configuration, read: Callable[[], Configuration]) -> None:
+        self.settings = configuration.settings
+        self._read = read
+        self._reloading = asyncio.Lock()
+        self._providers = _load(configuration.upstreams, {})
+        self._retired = _Retired()
+        self.gateway = Gateway(_routing(configuration, self._providers), _resilience(self.settings))
+        self.access = Access(KeyRing(()), allow_anonymous=False)
+        self._list_source = _list_source(self.settings)
+        self.model_list = self._feed(self._list_source)
+        self.contract: dict[str, Any] = {}
+        self._apply(self.settings)
+
+    async def start(self) -> None:
+        """Start background tasks."""
+        if self.model_list is not None:
+            await self.model_list.start()
+
+    async def aclose(self) -> None:
+        """Stop them, and close every provider."""
+        if self.model_list is not None:
+            await self.model_list.aclose()
+        await self._retired.aclose()
+        await self.gateway.aclose()
+
+    async def reload(self) -> list[str]:
+        """Read the configuration again and take it over. Returns the problems that prevented it, if any."""
+        async with self._reloading:
+            try:
+                configuration = self._read()
+                providers = _load(configuration.upstreams, self._providers)
+            except SettingsError as error:
+                _log.error("configuration not reloaded", problems=error.problems)
+                return error.problems
+            restart = await self._take_over(configuration, providers)
+        names = self.gateway.registry.names
+        _log.warning("configuration reloaded", providers=names, takes_a_restart=[name.upper() for name in restart])
+        return []
+
+    async def _take_over(self, configuration: Configuration, providers: Loaded) -> list[str]:
+        """Replace what has changed. Returns the names of changed settings that take a restart."""
+        before, new = self.settings, configuration.settings
+        running = {name: getattr(before, name) for name in marked(RESTART)}
+        source, former_source = _list_source(new), self._list_source
+        if source != former_source and self.model_list is not None:
+            await self.model_list.aclose()  # or it would go on changing what is replaced
+        self.settings = new.model_copy(update=running)
+        routing = _routing(configuration, providers)
+        if self.model_list is not None and source and former_source and source.url == former_source.url:
+            routing = routing.with_list(self.model_list.status.models)
+        # Calls that wait for answers of the former catalogue still get them; all others use the new one.
+        routing.catalogue.take_over(self.gateway.routing.catalogue)
+        self.gateway.routing = routing
+        kept = {id(provider) for _, provider in providers.values()}
+        removed = {name: provider for name, (_, provider) in self._providers.items() if id(provider) not in kept}
+        self.gateway.resilience.adopt(_resilience(new), without=removed)
+        self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
+        self._providers = providers
+        self._apply(new)
+        await self._renew_list(source)
+        return [name for name, value in running.items() if getattr(new, name) != value]
+
+    def _apply(self, settings: Settings) -> None:
+        """What the next call uses at once."""
+        configure_logging(settings.log_level)
+        self.access.keys = KeyRing(key.get_secret_value() for key in settings.allowed_api_keys)
+        self.access.allow_anonymous = settings.allow_anonymous
+        self.contract = served_contract(
+            self.gateway.registry.names,
+            keys_needed=bool(settings.allowed_api_keys),
+            default_model=bool(self.gateway.routing.rules.default_model),
+        )
+
+    async def _renew_list(self, source: "_ListSource | None") -> None:
+        if source == self._list_source:
+            if self.model_list is not None:
+                self.model_list.refresh()
+            return
+        self._list_source = source
+        self.model_list = self._feed(source)
+        if self.model_list is not None:
+            await self.model_list.start()
+
+    def _feed(self, source: "_ListSource | None") -> ListFeed | None:
+        """Keeps the list fresh, if there is one; each new list makes a new snapshot of the routing."""
+        if source is None:
+            return None
+        key = source.api_key.get_secret_value() if source.api_key else None
+        store = ListStore(source.cache, source.url) if source.cache else None
+
+        def adopt(models: ModelList) -> None:
+            self.gateway.routing = self.gateway.routing.with_list(models)
+
+        return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key)
+
+
+class _Retired:
+    """Providers that are no longer configured, each closed once no call can be using it."""
+
+    def __init__(self) -> None:
+        self._closing: set[asyncio.Task[None]] = set()
+        self._open: list[Provider] = []
+
+    def add(self, providers: Iterable[Provider], *, close_in_s: float) -> None:
+        """Close these after a while."""
+
+        async def close_later(provider: Provider) -> None:
+            await asyncio.sleep(close_in_s)
+            self._open.remove(provider)
+            await close_quietly(provider)
+
+        for provider in providers:
+            self._open.append(provider)
+            task = asyncio.create_task(close_later(provider))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """Close them now."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        for provider in self._open:
+            await close_quietly(provider)
+
+
+@dataclass(frozen=True, slots=True)
+class _ListSource:
+    """Where the model list comes from. A feed is replaced when any of this changes."""
+
+    url: str
+    refresh_s: float
+    cache: Path | None
+    api_key: SecretStr | None
+
+
+def _list_source(settings: Settings) -> _ListSource | None:
+    url = settings.model_list_url
+    cache, refresh_s, key = settings.model_list_cache, settings.model_list_refresh_s, settings.model_list_api_key
+    return _ListSource(url, refresh_s, cache or default_path(url), key) if url is not None else None
+
+
+def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:
+    """A provider for each upstream: the loaded one, with its connections, if nothing about it has changed.
+
+    Raises SettingsError with the problems of all that cannot be loaded.
+    """
+    problems: list[str] = []
+    providers: Loaded = {}
+    for upstream in upstreams:
+        former, provider = loaded.get(upstream.name, (None, None))
+        if provider is None or former != upstream:
+            provider = attempt(problems, partial(load_provider, upstream))
+        if provider is not None:
+            providers[upstream.name] = (upstream, provider)
+    if problems:
+        raise SettingsError(problems)
+    return providers
+
+
+def _routing(configuration: Configuration, providers: Loaded) -> Routing:
+    settings = configuration.settings
+    built_in = CustomProvider("custom", settings.unknown_params or "forward")
+    registry = Registry([*(provider for _, provider in providers.values()), built_in])
+    return Routing(registry, Catalogue(registry, settings.model_cache_ttl_s), configuration.rules)
+
+
+def _resilience(settings: Settings) -> Resilience:
+    retry = RetryPolicy(
+        settings.max_retries, frozenset(settings.retry_refusals), longest_wait=settings.retry_after_max_s
+    )
+    breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
+    return Resilience(retry, breaker, per_model=settings.breaker_per_model)
+
+
+def _longest_call(settings: Settings, providers: Loaded) -> float:
+    """Seconds within which every call has ended that began with these settings and providers."""
+    timeouts = [upstream.timeouts for upstream, _ in providers.values()]
+    targets = max((len(route.targets) for route in settings.routes.values()), default=1)  # called one after the other
+    request = max((timeout.request for timeout in timeouts), default=0.0)
+    return request * targets + max((timeout.stream for timeout in timeouts), default=0.0)

@@ -1,0 +1,71 @@
+"""Types of settings: how a value is read from text, and which values are valid."""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+# Scheme, host and port (RFC 6454 section 6.2), which is all that a browser puts into the header Origin.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+
+
+def is_web_address(url: str) -> bool:
+    """Whether a text is an http or https address with a host."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:  # a port out of range, or half an IPv6 address
+        return False
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a key can be sent in a header: printable ASCII without blanks."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _split(value: object) -> object:
+    """The parts of a text between commas; of a list, those that are not blank."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        return items
+    return [item.strip() for item in items if item.strip()]
+
+
+def _split_statuses(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    return [int(part) if part.isdecimal() else part for part in parts]
+
+
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError("an origin is * or such as https://app.example.com, without a path or a slash at its end")
+    return tuple(origin.lower() for origin in origins)
+
+
+def _list_address(value: str) -> str:
+    if not is_web_address(value) or "@" in urlsplit(value).netloc or "#" in value:
+        raise ValueError("must look like https://host/models.json, without credentials or a fragment")
+    return value
+
+
+def _header_key(value: SecretStr) -> SecretStr:
+    if not is_header_value(value.get_secret_value()):
+        raise ValueError("holds characters that no header can carry")
+    return value
+
+
+LOWER_CASE = BeforeValidator(_lower)
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)]
+Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
+ListAddress = Annotated[str, AfterValidator(_list_address)]
+HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]

@@ -1,0 +1,98 @@
+"""One attempt's reply held to the contract: the only place that knows whether to repair, to enforce or to observe."""
+
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from ai_gateway.conform.objects import ReplyContext
+from ai_gateway.conform.reply import exact_json, repair
+from ai_gateway.conform.rules import RULES, UNREPAIRABLE, Rule
+from ai_gateway.contract.call import Attempt, Usage
+from ai_gateway.contract.stream import Item, Received
+from ai_gateway.contract.strict_json import read_json
+from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
+from ai_gateway.observability.metrics import Event, count
+from gateway_contract.openai import models
+
+type Mode = Literal["repair", "enforce", "observe"]
+
+
+class Source(Protocol):
+    """What is to be known of the provider that a reply comes from."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def conformance(self) -> Mode: ...
+    def error_in(self, value: object) -> GatewayError | None:
+        """The error that a JSON value is in itself, where a reply or chunk was due."""
+
+
+class Conformer:
+    """Holds what one attempt receives to the contract. `model` is the one that was requested.
+
+    `repair` applies the rules and reports them; `enforce` raises UpstreamInvalidResponse where one would apply;
+    `observe` reports them and relays what an upstream sent. What a provider has translated was never on the wire, so
+    it is repaired even then.
+    """
+
+    def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
+        self._source = source
+        self._notes = attempt.notes
+        self._context = ReplyContext(model, attempt.request_id)
+        self._enforces = source.conformance == "enforce"
+        self.observes = source.conformance == "observe"
+        attempt.repaired = self.report_named
+
+    def report(self, rule: Rule) -> None:
+        """A rule was applied. Raises UpstreamInvalidResponse where that is not allowed."""
+        self._report_all([rule])
+
+    def report_named(self, name: str) -> None:
+        """A provider applied the rule of this name. Raises as `report` does."""
+        self._report_all([RULES[name]])
+
+    def _report_all(self, rules: Iterable[Rule]) -> None:
+        if self._enforces and (refused := [rule.name for rule in rules if not rule.advisory]):
+            raise UpstreamInvalidResponse.off_contract(detail=f"would take {', '.join(refused)}")
+        for rule in rules:
+            count(Event.REPAIR, self._source.name, rule.name)
+            self._notes.repairs.add(rule.name)
+
+    def note_usage(self, usage: models.CompletionUsage | None) -> None:
+        """What a stream took, as far as its upstream has counted it."""
+        if usage is not None:
+            self._notes.usage = Usage(usage.prompt_tokens, usage.completion_tokens)
+
+    def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
+        """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""
+        if isinstance(received, bytes):
+            exact = exact_json(model, received)
+            return Item(exact, received) if exact is not None else self._inexact(model, received)
+        if isinstance(received, dict):
+            try:
+                return Item(model.model_validate(received, strict=True))
+            except ValidationError:
+                return Item(self._repaired(model, received))
+        return Item(received)
+
+    def _inexact[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model]:
+        try:
+            value = read_json(raw)
+        except ValueError as error:
+            raise UpstreamInvalidResponse.not_json(self._source.name, detail=str(error)) from None
+        if (failure := self._source.error_in(value)) is not None:
+            raise failure
+        if not self.observes:
+            return Item(self._repaired(model, value))
+        try:
+            return Item(self._repaired(model, value), raw)
+        except UpstreamError:
+            self.report(UNREPAIRABLE)
+            return Item(model.model_construct(choices=[], data=[]), raw)
+
+    def _repaired[Model: BaseModel](self, model: type[Model], value: object) -> Model:
+        repaired, rules = repair(model, value, self._context)
+        self._report_all(rules)
+        return repaired

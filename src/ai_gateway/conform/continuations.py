@@ -1,0 +1,319 @@
+"""Continuations: events that only continue a text, recognised by their bytes at a tenth of what validation costs.
+
+Nearly every event of a stream adds a few characters to a text and changes nothing else. Once the state machine has
+passed such a chunk unchanged, its bytes become a template: constant bytes around gaps for the insides of JSON strings.
+The template is proved by validating a copy with other texts in its gaps, which has to be the same chunk but for these.
+JSON is read from left to right, so whatever has the same constant bytes, with any JSON strings in the gaps, is that
+chunk with other texts, and neither the contract nor the state machine treats it differently. All other events are
+validated as before.
+
+One thing the state machine has to learn of what it has not seen: the arguments of tool calls, see `drain`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import MISSING, BaseModel
+from pydantic_core import from_json
+
+from ai_gateway.conform.reply import exact_json
+from ai_gateway.contract.framing import SSE
+from gateway_contract.openai import models
+
+type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletionStreamResponse
+type Choice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
+
+# Texts without bounds: `reasoning` and `reasoning_content` are what upstreams call a model's thinking.
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "text")
+# Random texts that hide how long the others are: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
+_PADDING = ("obfuscation", "p")
+# Thinking once more, in parts that the contract does not know: OpenRouter's `reasoning_details`
+# (https://openrouter.ai/docs/agent-sdk/typescript/api-reference/models/chatstreamdelta).
+_PART_TEXTS = ("text", "summary")
+_ARGUMENTS = "arguments"
+_STRING = re.compile(
+    rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\]++|\\.)*+)"' % "|".join((*_TEXTS, *_PADDING, *_PART_TEXTS, _ARGUMENTS)).encode()
+)
+# Upstreams that were asked for usage say null until it comes. No JSON string contains this: its quotes are escaped.
+_NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
+_MARK = "gateway-mark-7c1f-%d"
+_MAX_GAPS = 8
+# Events that are looked at together, so that one that does not fit costs no more than so many that do.
+_MAX_RUN = 64
+_MAX_TEMPLATES = 8
+# A longer chunk is none of many that are alike.
+_MAX_SIZE = 16 * 1024
+# A template costs as much to make as a few events do to validate: an upstream whose chunks keep changing is left alone
+# after some attempts, until continuations have earned another one.
+_ATTEMPT = 8
+_MAX_CREDIT = 8 * _ATTEMPT
+
+
+class Continuations:
+    """The continuations of one stream. `match` and `match_packet` have no effect of their own.
+
+    After each chunk that the state machine has taken, `update`; after each match that was sent on, `relayed`; before
+    the state machine takes another chunk, hand it what `drain` returns.
+    """
+
+    cut: bytes
+    """What stands in each event that was matched last and is not to go out with it."""
+
+    def __init__(self) -> None:
+        self.cut = b""
+        self._templates: list[_Template] = []
+        self._credit = _MAX_CREDIT
+        self._begun: set[int] = set()
+        self._matched: list[tuple[_Template, list[bytes]]] = []
+        self._arguments: dict[tuple[int, int], list[bytes]] = {}
+
+    def match(self, events: Sequence[bytes], at: int = 0) -> int:
+        """The end of the run of continuations that begins at `at` of the events, of each its data."""
+        self._matched = []
+        while at < len(events):
+            for template in self._templates:
+                if self._matched and template.cut != self.cut:
+                    continue
+                texts = template.texts(events, at)
+                if texts:
+                    self.cut = template.cut
+                    self._matched.append((template, texts))
+                    at += len(texts) // template.gaps
+                    break
+            else:
+                break
+        return at
+
+    def match_packet(self, packet: bytes) -> int:
+        """How many bytes of a packet of server-sent events are a run, if nothing but a part of an event follows it.
+
+        The packet has to begin where an event begins. A run is framed as our own events are: it may go out as it came.
+        """
+        self._matched = []
+        events = packet.split(SSE.after)
+        rest = events.pop()
+        for template in self._templates if events else ():
+            texts = template.texts_of_packet(packet, events, rest)
+            if texts:
+                self.cut = template.cut
+                self._matched.append((template, texts))
+                return len(packet) - len(rest)
+        return 0
+
+    def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """What sends a packet to the sink if all of it is a run, and says whether it did."""
+
+        def divert(packet: bytes) -> bool:
+            if self.match_packet(packet) != len(packet) or not sink(
+                packet.replace(self.cut, b"") if self.cut else packet
+            ):
+                return False
+            self.relayed()
+            return True
+
+        return divert
+
+    def relayed(self) -> None:
+        """What was matched last has been sent on."""
+        for template, texts in self._matched:
+            self._credit = min(_MAX_CREDIT, self._credit + len(texts) // template.gaps)
+            if template.call is not None:
+                arguments = b"".join(texts[template.arguments_at :: template.gaps])
+                self._arguments.setdefault((template.choice, template.call), []).append(arguments)
+        self._matched = []
+
+    def drain(self) -> list[tuple[int, int, str]]:
+        """Arguments of tool calls that were relayed since: the index of the choice, that of the call, and the text."""
+        if not self._arguments:
+            return []
+        drained = [
+            (choice, call, str(from_json(b'"%b"' % b"".join(parts))))
+            for (choice, call), parts in self._arguments.items()
+        ]
+        self._arguments.clear()
+        return drained
+
+    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
+        """Learn from a chunk, what the state machine made of it, and the bytes it came in if they are the chunk's.
+
+        `cut` is what the bytes hold once, outside of any text, and what goes out does not: see `hidden_usage`.
+
+        One that goes out as it came may be like those that follow. Any other can change what becomes of its choices'
+        chunks: a choice ends, an index leads to another tool call.
+        """
+        if sent is None:
+            return
+        indices = {choice.index for choice in sent.choices}
+        begun = indices <= self._begun  # the first chunk, which brings the role, is mostly the only one of its kind
+        self._begun |= indices
+        if sent is chunk and raw is not None and _is_continuation(chunk):
+            if begun and self._credit >= _ATTEMPT and len(raw) <= _MAX_SIZE:
+                self._credit -= _ATTEMPT
+                template = _proven_template(chunk, raw, cut)
+                self._templates = [*([template] if template else []), *self._templates][:_MAX_TEMPLATES]
+        elif self._templates:
+            self._templates = [template for template in self._templates if template.choice not in indices]
+
+
+class _Template:
+    """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds."""
+
+    __slots__ = (
+        "_after", "_before", "_between", "_head", "_separator", "_shortest", "_tail",
+        "arguments_at", "call", "choice", "cut", "gaps",
+    )  # fmt: skip
+
+    def __init__(
+        self, constants: Sequence[bytes], choice: int, call: int | None, arguments_at: int, cut: bytes
+    ) -> None:
+        self.choice, self.call, self.arguments_at, self.cut = choice, call, arguments_at, cut
+        self.gaps = len(constants) - 1
+        self._before, *self._between, self._after = constants
+        self._shortest = len(self._before) + len(self._after)
+        self._head, self._tail = SSE.before + self._before, self._after + SSE.after
+        self._separator = self._tail + self._head
+
+    def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
+        """The texts in the gaps of the events that fit, from `at` on, one event's after the other's."""
+        before, after, start, end = self._before, self._after, len(self._before), -len(self._after)
+        inner: list[bytes] = []
+        for event in events[at : at + _MAX_RUN]:
+            if event[:start] != before or event[end:] != after or len(event) < self._shortest:
+                break
+            inner.append(event[start:end])
+        while inner:
+            texts = self._apart(inner)
+            if len(texts) == self.gaps * len(inner) and _are_texts(texts):
+                return texts
+            inner = inner[: len(inner) // 2]
+        return []
+
+    def texts_of_packet(self, packet: bytes, events: list[bytes], rest: bytes) -> list[bytes]:
+        """The same for all events of a packet, frames included; none unless all of them fit."""
+        start, end = len(self._head), -len(self._after)
+        if events[0][:start] != self._head:
+            return []
+        inner = [event[start:end] for event in events]
+        # One comparison for all: if the parts make up the packet again, each was what it was taken for.
+        if b"%b%b%b%b" % (self._head, self._separator.join(inner), self._tail, rest) != packet:
+            return []
+        texts = self._apart(inner)
+        return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
+
+    def _apart(self, inner: list[bytes]) -> list[bytes]:
+        """The texts in what stands between the first and the last constant of events; fewer if some do not fit."""
+        texts = inner
+        for at, between in enumerate(self._between):
+            texts = [
+                part
+                for position, text in enumerate(texts)
+                for part in (text.split(between, 1) if position % (at + 1) == at else (text,))
+            ]
+        return texts
+
+
+def hidden_usage(chunk: Chunk, sent: Chunk, raw: bytes) -> bytes:
+    """The bytes of a null usage, if without them `raw` is what is sent for the chunk; else none."""
+    found = _NULL_USAGE.findall(raw) if chunk.usage is None else []
+    if len(found) != 1 or exact_json(type(chunk), raw.replace(found[0], b"")) != sent:
+        return b""
+    cut: bytes = found[0]
+    return cut
+
+
+def _are_texts(texts: list[bytes]) -> bool:
+    """Whether each is the inside of a JSON string, by the parser that validation uses.
+
+    A space can continue neither an escape, nor a surrogate pair, nor a character: each is sound if all together are.
+    """
+    try:
+        from_json(b'"%b"' % b" ".join(texts))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_continuation(chunk: Chunk) -> bool:
+    """Whether the chunk, which the state machine passed unchanged, leaves it as it was but for a call's arguments."""
+    if len(chunk.choices) != 1 or isinstance(chunk.usage, models.CompletionUsage):
+        return False
+    choice = chunk.choices[0]
+    if choice.finish_reason is not None:
+        return False
+    calls = _calls(choice)
+    if len(calls) != 1:
+        return not calls
+    (call,) = calls
+    named = call.function is not MISSING and call.function.name is not MISSING
+    return not named and call.id is call.type is MISSING and "custom" not in (call.model_extra or {})
+
+
+def _calls(choice: Choice) -> list[models.ChatCompletionMessageToolCallChunk]:
+    if isinstance(choice, models.CreateCompletionStreamResponseChoice) or choice.delta.tool_calls is MISSING:
+        return []
+    return choice.delta.tool_calls
+
+
+def _slots(chunk: Chunk) -> list[tuple[BaseModel | dict[str, Any], str, str]]:
+    """Where a continuation's texts are: each in a model, or in an object that no model knows, under a name."""
+    choice = chunk.choices[0]
+    delta = choice if isinstance(choice, models.CreateCompletionStreamResponseChoice) else choice.delta
+    named: list[tuple[BaseModel | dict[str, Any], Sequence[str]]] = [(delta, _TEXTS), (chunk, _PADDING)]
+    named += [(call.function, [_ARGUMENTS]) for call in _calls(choice) if call.function is not MISSING]
+    for unknown in (delta.model_extra or {}).values():
+        named += [(part, _PART_TEXTS) for part in (unknown if isinstance(unknown, list) else ()) if type(part) is dict]
+    slots = []
+    for holder, names in named:
+        # An attribute that a model lacks is dear to ask for.
+        values = holder if isinstance(holder, dict) else vars(holder) | (holder.model_extra or {})
+        slots += [(holder, name, values[name]) for name in names if isinstance(values.get(name), str)]
+    return slots
+
+
+def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
+    """The template of a continuation; None if its bytes hold no text, or none that is certain."""
+    spots = [match.span(1) for match in _STRING.finditer(raw)]
+    if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
+        return None
+    marks = [_MARK % at for at in range(len(spots))]
+    copy = exact_json(type(chunk), _filled(raw, spots, marks))
+    names = {text: name for _, name, text in _slots(copy)} if copy is not None else {}
+    if len(spots) > 1 and not names.keys() >= set(marks):
+        # The same names can stand elsewhere, or twice: which of the strings are the chunk's texts, the model has said.
+        gaps = [(spot, mark) for spot, mark in zip(spots, marks, strict=True) if mark in names]
+        spots, marks = [spot for spot, _ in gaps], [mark for _, mark in gaps]
+        copy = exact_json(type(chunk), _filled(raw, spots, marks))
+    if copy is None or not marks or not _same_but_texts(copy, chunk):
+        return None
+    filled = [names[mark] for mark in marks]
+    calls = [call.index for call in _calls(chunk.choices[0])]
+    if calls and _ARGUMENTS not in filled:  # arguments that are constant are arguments all the same
+        return None
+    return _Template(
+        _constants(raw, spots),
+        chunk.choices[0].index,
+        calls[0] if calls else None,
+        filled.index(_ARGUMENTS) if calls else 0,
+        cut,
+    )
+
+
+def _same_but_texts(copy: Chunk, chunk: Chunk) -> bool:
+    """Whether the copy is the chunk, once it has the chunk's texts."""
+    for (holder, name, _), (_, _, text) in zip(_slots(copy), _slots(chunk), strict=False):
+        if isinstance(holder, dict):
+            holder[name] = text
+        else:
+            setattr(holder, name, text)
+    return copy == chunk
+
+
+def _constants(raw: bytes, spots: list[tuple[int, int]]) -> list[bytes]:
+    starts, ends = [0, *(end for _, end in spots)], [*(start for start, _ in spots), len(raw)]
+    return [raw[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _filled(raw: bytes, spots: list[tuple[int, int]], texts: list[str]) -> bytes:
+    first, *others = _constants(raw, spots)
+    return b"".join([first, *(text.encode() + other for text, other in zip(texts, others, strict=True))])

@@ -1,0 +1,206 @@
+"""Which rules apply to which kind of reply, and how: each looks at an object, changes it in place and says if it did.
+
+A repair has one honest meaning: it fills in what the gateway knows itself, and spells right what is only spelled
+otherwise. Texts, calls and counts are never made up.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+
+from pydantic import BaseModel
+
+from ai_gateway.conform import choices, rules
+from ai_gateway.conform.choices import ItemRepair, Object
+from ai_gateway.conform.rules import Rule
+from gateway_contract.openai import models
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyContext:
+    """What the gateway knows about a reply before it comes: the model that was requested, and the request's id."""
+
+    model: str
+    request_id: str
+
+
+type Repair = Callable[[Object, ReplyContext], bool]
+
+
+def fill_id(reply: Object, context: ReplyContext) -> bool:
+    """An id from the request's own."""
+    if isinstance(reply.get("id"), str) and reply["id"]:
+        return False
+    reply["id"] = f"chatcmpl-{context.request_id}"
+    return True
+
+
+def fill_created(reply: Object, _context: ReplyContext) -> bool:
+    """The time of arrival, or the upstream's in whole seconds."""
+    created = reply.get("created")
+    if isinstance(created, int) and not isinstance(created, bool):
+        return False
+    reply["created"] = int(created if isinstance(created, float) and isfinite(created) else time.time())
+    return True
+
+
+def fill_model(reply: Object, context: ReplyContext) -> bool:
+    """The model that was asked for."""
+    if isinstance(reply.get("model"), str) and reply["model"]:
+        return False
+    reply["model"] = context.model
+    return True
+
+
+def fix_object(name: str) -> Repair:
+    """The object's type, which follows from the operation."""
+
+    def rule(reply: Object, _context: ReplyContext) -> bool:
+        changed = reply.get("object") != name
+        reply["object"] = name
+        return changed
+
+    return rule
+
+
+def spell_usage(reply: Object, _context: ReplyContext) -> bool:
+    """Counts under the names that other APIs have for them."""
+    usage = reply.get("usage")
+    if not isinstance(usage, dict) or "prompt_tokens" in usage or not isinstance(usage.get("input_tokens"), int):
+        return False
+    usage["prompt_tokens"] = usage.pop("input_tokens")
+    if isinstance(usage.get("output_tokens"), int) and "completion_tokens" not in usage:
+        usage["completion_tokens"] = usage.pop("output_tokens")
+    return True
+
+
+def fill_usage_total(reply: Object, _context: ReplyContext) -> bool:
+    """The sum of the two counts that are there."""
+    usage = reply.get("usage")
+    if not isinstance(usage, dict) or isinstance(usage.get("total_tokens"), int):
+        return False
+    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
+    if not all(isinstance(count, int) for count in counts):
+        return False
+    usage["total_tokens"] = sum(counts)
+    return True
+
+
+def _each(key: str, inner: ItemRepair) -> Repair:
+    """A rule for every object in the list at `key`."""
+
+    def rule(reply: Object, _context: ReplyContext) -> bool:
+        items = reply.get(key)
+        if not isinstance(items, list):
+            return False
+        changed = [inner(item, at) for at, item in enumerate(items) if isinstance(item, dict)]  # all, not the first
+        return any(changed)
+
+    return rule
+
+
+def _fill_choices(reply: Object, _context: ReplyContext) -> bool:
+    """No choices, in a chunk that carries the usage only."""
+    if isinstance(reply.get("choices"), list) or not isinstance(reply.get("usage"), dict):
+        return False
+    reply["choices"] = []
+    return True
+
+
+_CHOICE: dict[Rule, ItemRepair] = {
+    rules.FILL_INDEX: choices.fill_index,
+    rules.JOIN_CONTENT: choices.join_content,
+    rules.MAP_FINISH_REASON: choices.map_finish,
+    rules.SPELL_ARGUMENTS: choices.spell_arguments,
+    rules.FILL_LOGPROBS: choices.fill_logprobs,
+}
+_HEAD: dict[Rule, Repair] = {rules.FILL_ID: fill_id, rules.FILL_CREATED: fill_created, rules.FILL_MODEL: fill_model}
+_CHAT: dict[Rule, Repair] = {
+    **_HEAD,
+    **{name: _each("choices", rule) for name, rule in _CHOICE.items()},
+    rules.SPELL_USAGE: spell_usage,
+    rules.FILL_USAGE_TOTAL: fill_usage_total,
+}
+
+
+def _fill_owner(model: Object, _at: int) -> bool:
+    if isinstance(model.get("owned_by"), str):
+        return False
+    model["owned_by"] = str(model.get("organization") or "unknown")
+    return True
+
+
+def _fill_model_created(model: Object, _at: int) -> bool:
+    """0, the start of time: a date nobody told must not look like one, nor change between calls."""
+    if isinstance(model.get("created"), int) and not isinstance(model["created"], bool):
+        return False
+    told = model.get("created")
+    model["created"] = int(told) if isinstance(told, float) and isfinite(told) else 0
+    return True
+
+
+def _fix_model_object(model: Object, _at: int) -> bool:
+    changed = model.get("object") != "model"
+    model["object"] = "model"
+    return changed
+
+
+def _fix_vector_object(item: Object, _at: int) -> bool:
+    changed = item.get("object") != "embedding"
+    item["object"] = "embedding"
+    return changed
+
+
+def _alone(inner: ItemRepair) -> Repair:
+    return lambda reply, _context: inner(reply, 0)
+
+
+_MODEL: dict[Rule, ItemRepair] = {
+    rules.FIX_MODEL_OBJECT: _fix_model_object,
+    rules.FILL_CREATED: _fill_model_created,
+    rules.FILL_OWNER: _fill_owner,
+}
+_ROLE = {rules.FILL_ROLE: _each("choices", choices.fill_role)}
+_ENDED = {rules.FILL_FINISH_REASON: _each("choices", choices.fill_finish)}
+_WHOLE = {
+    **_ENDED,
+    rules.FILL_CALL_ID: lambda reply, context: choices.fill_call_ids(reply, context.request_id),
+    rules.FILL_ARGUMENTS: _each("choices", choices.fill_arguments),
+    rules.FILL_CALL_TYPE: _each("choices", choices.fill_call_type),
+}
+# What a stream says piece by piece is for conform/stream.py; here only each piece's own shape is mended.
+_PIECE = {
+    rules.FILL_CHOICES: _fill_choices,
+    rules.MESSAGE_AS_DELTA: _each("choices", choices.message_as_delta),
+    rules.FILL_DELTA: _each("choices", choices.fill_delta),
+    rules.FILL_CALL_INDEX: _each("choices", choices.fill_call_index),
+}
+
+# By the model that the reply is to be.
+REPAIRS: dict[type[BaseModel], dict[Rule, Repair]] = {
+    models.CreateChatCompletionResponse: {rules.FIX_OBJECT: fix_object("chat.completion"), **_CHAT, **_ROLE, **_WHOLE},
+    models.CreateChatCompletionStreamResponse: {
+        rules.FIX_OBJECT: fix_object("chat.completion.chunk"),
+        **_PIECE,
+        **_CHAT,
+    },
+    models.CreateCompletionResponse: {rules.FIX_OBJECT: fix_object("text_completion"), **_CHAT, **_ENDED},
+    models.CreateCompletionStreamResponse: {
+        rules.FIX_OBJECT: fix_object("text_completion"),
+        rules.FILL_CHOICES: _fill_choices,
+        **_CHAT,
+    },
+    models.CreateEmbeddingResponse: {
+        rules.FIX_OBJECT: fix_object("list"),
+        rules.FILL_MODEL: fill_model,
+        rules.FIX_ITEM_OBJECT: _each("data", _fix_vector_object),
+        rules.FILL_INDEX: _each("data", choices.fill_index),
+        rules.FILL_USAGE_TOTAL: fill_usage_total,
+    },
+    models.ListModelsResponse: {
+        rules.FIX_OBJECT: fix_object("list"),
+        **{name: _each("data", rule) for name, rule in _MODEL.items()},
+    },
+    models.Model: {name: _alone(rule) for name, rule in _MODEL.items()},
+}

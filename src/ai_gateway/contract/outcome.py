@@ -1,0 +1,40 @@
+"""What became of one request: written as it happens, and read by observers when it is over."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ai_gateway.contract.call import Call, Notes
+
+_NOTHING = Notes()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One request and its reply. Times are those of `time.perf_counter`.
+
+    `call` is there once the request has passed authorisation and validation. `code` is the error's that was answered,
+    or that ended a stream whose status was out already. `status` and `first_byte` are None where nothing was answered.
+    """
+
+    request_id: str
+    method: str
+    path: str
+    started: float
+    call: Call | None = None
+    status: int | None = None
+    code: str | None = None
+    first_byte: float | None = None
+    ended: float = 0.0
+
+    @property
+    def notes(self) -> Notes:
+        """Those of the attempt whose reply, or failure, went out; empty ones where no provider was involved."""
+        call = self.call
+        return call.attempts[-1] if call is not None and call.attempts else _NOTHING
+
+
+class Observer(Protocol):
+    """Learns what became of every request: a log, metrics, a usage record."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Called once, when the last byte is out or nobody is there to get it. Must neither raise nor wait."""

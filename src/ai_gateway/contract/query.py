@@ -1,0 +1,34 @@
+"""Read the query and the headers of a request strictly, as the exact models that the contract generates for them."""
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote_to_bytes
+
+from pydantic import BaseModel
+
+from ai_gateway.contract.body import validate
+from ai_gateway.contract.texts import fields_of, read_fields
+
+
+def read_query[Model: BaseModel](query: bytes, model: type[Model]) -> Model:
+    """The query as the model. What it does not name is ignored. Raises InvalidRequest that names the parameter."""
+    return validate(model, read_fields(model, _pairs(query)))
+
+
+def _pairs(query: bytes) -> Iterator[tuple[str, bytes]]:
+    """Each name with its value, as forms encode them."""
+    for pair in query.split(b"&"):
+        name, _, value = pair.replace(b"+", b" ").partition(b"=")
+        yield unquote_to_bytes(name).decode(errors="replace"), unquote_to_bytes(value)
+
+
+def read_headers[Model: BaseModel](headers: Iterable[tuple[bytes, bytes]], model: type[Model]) -> Model:
+    """The headers that the model names, whose names come in lower case. Raises InvalidRequest that names the header."""
+    given = list(headers)
+    pairs: list[tuple[str, bytes]] = []
+    for name, shape in fields_of(model).items():
+        lines = [value for key, value in given if key == name.encode()]
+        if lines and shape.items is not None:
+            pairs += [(name, item.strip(b" \t")) for line in lines for item in line.split(b",")]
+        elif lines:  # several lines of a name mean the same as one with commas (RFC 9110, section 5.3)
+            pairs.append((name, b", ".join(lines)))
+    return validate(model, read_fields(model, pairs))

@@ -1,0 +1,85 @@
+"""A client wire: how one API's callers are answered, wherever in the gateway an answer is made."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ai_gateway.contract.framing import NDJSON, SSE, Framing
+from ai_gateway.errors import GatewayError, MissingParameter
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One API as its clients know it. `render` makes the JSON body of an error, `framing` the form of its streams.
+
+    `any_content_type` says that its own server takes JSON bodies that do not call themselves so.
+    """
+
+    name: str
+    render: Callable[[GatewayError], bytes]
+    framing: Framing
+    any_content_type: bool = False
+
+
+def openai_error(error: GatewayError) -> bytes:
+    """OpenAI's error envelope, with all four fields that clients read."""
+    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return json.dumps({"error": fields}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def ollama_error(error: GatewayError) -> bytes:
+    """Ollama's error: the message alone, which begins as its server's does."""
+    missing = isinstance(error, MissingParameter) and error.param == "model"
+    message = "model is required: add it." if missing else error.message
+    return json.dumps({"error": message}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+OPENAI = Wire("openai", openai_error, SSE)
+OLLAMA = Wire("ollama", ollama_error, NDJSON, any_content_type=True)
+
+INTERNAL = GatewayError("The gateway failed. Try again; if it persists, report the request id.")
+
+
+def as_gateway_error(error: BaseException) -> GatewayError:
+    """The error itself if it is one of ours; anything else is internal, and its words stay inside."""
+    return error if isinstance(error, GatewayError) else INTERNAL
+
+
+@dataclass(slots=True)
+class PathOwners:
+    """Which wire a path belongs to, for errors outside of the contract's operations."""
+
+    _routes: list[tuple[Wire, list[str]]] = field(default_factory=list)
+
+    def add(self, wire: Wire, paths: Iterable[str]) -> None:
+        """Paths of the wire's operations, as the contract writes them."""
+        self._routes += [(wire, path.strip("/").split("/")) for path in paths]
+
+    def wire(self, path: str) -> Wire:
+        """The one with an operation that shares the most of the path from its start; OpenAI's if none does."""
+        steps = path.strip("/").split("/")
+        best, found = (0, 0), OPENAI
+        for wire, segments in self._routes:
+            shared = _shared(steps, segments)
+            if shared > best:
+                best, found = shared, wire
+        return found
+
+    def render(self, path: str, error: GatewayError) -> bytes:
+        """The error's JSON body for a request to `path`."""
+        return self.wire(path).render(error)
+
+
+def _shared(steps: list[str], segments: list[str]) -> tuple[int, int]:
+    """How many segments are the same: up to the first parameter of the path, and in all. A parameter fits anything."""
+    first = shared = 0
+    fixed = True
+    for step, segment in zip(steps, segments, strict=False):
+        if segment == step:
+            shared += 1
+            first += fixed
+        elif segment.startswith("{"):
+            fixed = False
+        else:
+            break
+    return first, shared

@@ -1,0 +1,64 @@
+"""The one layer in front of every operation: id, clock, bounds, CORS, common headers, and a record at the end.
+
+One layer and not one for each of these: a layer costs a call for each request and another for each event of a stream.
+"""
+
+import time
+from collections.abc import Awaitable, Sequence
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ai_gateway.contract.outcome import Observer, Outcome
+from ai_gateway.contract.wire import PathOwners
+from ai_gateway.contract.write import send_error
+from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.middleware.request_head import read_head
+
+
+class Front:
+    """Puts the request's id and its outcome into the scope, refuses heads that cannot be served, answers preflights."""
+
+    def __init__(
+        self, app: ASGIApp, owners: PathOwners, headers: ReplyHeaders, observers: Sequence[Observer] = ()
+    ) -> None:
+        self.app = app
+        self._owners = owners
+        self._headers = headers
+        self._observers = observers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        head = read_head(scope)
+        request_id = scope["request_id"] = head.request_id.decode()
+        outcome = scope["outcome"] = Outcome(request_id, scope["method"], scope["path"], time.perf_counter())
+
+        def complete(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                outcome.status = message["status"]
+                outcome.first_byte = time.perf_counter()
+                headers = list(message.get("headers", ()))
+                if self._headers.cors.is_on:
+                    headers += self._headers.cors.marks(head.origin, headers)
+                spent_ms = int((outcome.first_byte - outcome.started) * 1000)
+                message["headers"] = headers + self._headers.common(dict(headers), head.request_id, spent_ms)
+            return send(message)
+
+        try:
+            preflight = self._headers.cors.preflight(scope["method"], head.origin, scope["headers"])
+            if preflight is not None:
+                outcome.status = 200
+                headers = [*preflight, *self._headers.common(dict(preflight), head.request_id, 0)]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body"})
+            elif head.refusal is not None:
+                outcome.code = head.refusal.code
+                body = self._owners.render(scope["path"], head.refusal)
+                await send_error(complete, head.refusal, body, head.refusal.headers)
+            else:
+                await self.app(scope, receive, complete)
+        finally:
+            outcome.ended = time.perf_counter()
+            for observer in self._observers:
+                observer.ended(outcome)

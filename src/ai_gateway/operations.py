@@ -1,0 +1,86 @@
+"""What the gateway can be asked to do with a model: everything that differs between operations, as one value each."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from ai_gateway.conform.embedding import conform_embeddings
+from ai_gateway.conform.rules import Report
+from ai_gateway.conform.stream import prompt_count
+from ai_gateway.conform.whole import conform_choices
+from ai_gateway.contract.call import Attempt, Usage
+from ai_gateway.contract.stream import Arrived, Item, Received
+from ai_gateway.providers.base import Provider
+from gateway_contract.openai import models
+
+type Streamed = models.CreateChatCompletionRequest | models.CreateCompletionRequest
+type Request = Streamed | models.CreateEmbeddingRequest
+type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletionStreamResponse
+
+
+@dataclass(frozen=True)
+class Operation[Req: Request, Rep: BaseModel]:
+    """One operation that answers with a whole reply of the model `reply`.
+
+    `call` calls a provider; `conform` holds a reply of the right shape to what the request owes it, and raises
+    UpstreamInvalidResponse.
+    """
+
+    name: str
+    reply: type[Rep]
+    call: Callable[[Provider, Attempt, Req], Awaitable[Received[Rep]]]
+    conform: Callable[[Item[Rep], Req, Report], Item[Rep]]
+
+
+@dataclass(frozen=True)
+class Streaming[
+    Req: Streamed,
+    Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
+]:
+    """The same operation as a stream of chunks; `choices` says how many choices a request is owed."""
+
+    name: str
+    chunk: type[Piece]
+    call: Callable[[Provider, Attempt, Req], AsyncGenerator[Arrived[Piece]]]
+    choices: Callable[[Req], int]
+
+
+def token_usage(reply: object) -> Usage | None:
+    """What a reply or chunk says it took; None where it says nothing."""
+    usage = getattr(reply, "usage", None)
+    if isinstance(usage, models.CompletionUsage):
+        return Usage(usage.prompt_tokens, usage.completion_tokens)
+    return Usage(usage.prompt_tokens, 0) if isinstance(usage, models.CreateEmbeddingResponseUsage) else None
+
+
+CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletionResponse](
+    "createChatCompletion",
+    models.CreateChatCompletionResponse,
+    lambda provider, attempt, body: provider.create_chat_completion(attempt, body),
+    conform_choices,
+)
+CHAT_STREAM = Streaming[models.CreateChatCompletionRequest, models.CreateChatCompletionStreamResponse](
+    "createChatCompletion",
+    models.CreateChatCompletionStreamResponse,
+    lambda provider, attempt, body: provider.stream_chat_completion(attempt, body),
+    lambda body: body.n or 1,
+)
+COMPLETION = Operation[models.CreateCompletionRequest, models.CreateCompletionResponse](
+    "createCompletion",
+    models.CreateCompletionResponse,
+    lambda provider, attempt, body: provider.create_completion(attempt, body),
+    conform_choices,
+)
+COMPLETION_STREAM = Streaming[models.CreateCompletionRequest, models.CreateCompletionStreamResponse](
+    "createCompletion",
+    models.CreateCompletionStreamResponse,
+    lambda provider, attempt, body: provider.stream_completion(attempt, body),
+    lambda body: prompt_count(body) * (body.n or 1),
+)
+EMBEDDING = Operation[models.CreateEmbeddingRequest, models.CreateEmbeddingResponse](
+    "createEmbedding",
+    models.CreateEmbeddingResponse,
+    lambda provider, attempt, body: provider.create_embeddings(attempt, body),
+    conform_embeddings,
+)

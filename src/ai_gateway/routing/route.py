@@ -1,0 +1,28 @@
+"""A model with several targets: which of them to try, and in which order."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRef:
+    """A target as it is configured: a provider by name, and what the model is called there."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Targets in order of preference; with weights, the first one is random and the others follow in order."""
+
+    targets: tuple[TargetRef, ...]
+    weights: tuple[float, ...] | None = None
+
+    def order(self, rng: random.Random | None = None) -> Sequence[TargetRef]:
+        """The targets of one request, each once; in the configured order without `rng` or weights."""
+        if self.weights is None or rng is None:
+            return self.targets
+        (first,) = rng.choices(range(len(self.targets)), self.weights)
+        return (self.targets[first], *self.targets[:first], *self.targets[first + 1 :])

@@ -1,0 +1,480 @@
+"""Continuations: what is recognised by its bytes, and all that is not."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from ai_gateway.conform.continuations import Continuations, hidden_usage
+from ai_gateway.conform.reply import exact_json
+from ai_gateway.conform.rules import NUMBER_TOOL_CALLS, SAY_CALL_ONCE, Rule
+from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState
+from gateway_contract.openai import models
+
+HEAD = '{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":%d,"delta":{'
+TAIL = '},"logprobs":null,"finish_reason":null}],"usage":null%s}'
+
+
+def event(delta: str, *, index: int = 0, more: str = "") -> bytes:
+    return (HEAD % index + delta + TAIL % more).encode("utf-8", "surrogatepass")
+
+
+def text(inside: str, **where: Any) -> bytes:
+    """An event that continues the content; the text as it stands inside of its quotes."""
+    return event(f'"content":"{inside}"', **where)
+
+
+def argument(inside: str, *, call: int = 0, more: str = "") -> bytes:
+    return event(f'"tool_calls":[{{"index":{call},"function":{{"arguments":"{inside}"}}}}]', more=more)
+
+
+def mention(call: int = 0, ident: str = "c0", name: str = "f") -> bytes:
+    function = f'"function":{{"name":"{name}","arguments":""}}'
+    return event(f'"content":null,"tool_calls":[{{"index":{call},"id":"{ident}","type":"function",{function}}}]')
+
+
+def role(index: int = 0) -> bytes:
+    return event('"role":"assistant","content":""', index=index)
+
+
+def packet(*events: bytes) -> bytes:
+    return b"".join(b"data: " + data + b"\n\n" for data in events)
+
+
+class Reader:
+    """The state machine and the continuations of one stream, as they are used together."""
+
+    def __init__(self, *events: bytes, choices: int = 1, include_usage: bool = False) -> None:
+        self.reports: list[Rule] = []
+        self.state = StreamState[ChatChunk](choices, include_usage=include_usage, report=self.reports.append)
+        self.continuations = Continuations()
+        for data in events:
+            self.take(data)
+
+    def take(self, data: bytes) -> ChatChunk | None:
+        chunk = exact_json(ChatChunk, data)
+        assert chunk is not None, data
+        for choice, call, arguments in self.continuations.drain():
+            self.state.relayed(choice, call, arguments)
+        sent = self.state.take(chunk)
+        cut = hidden_usage(chunk, sent, data) if sent is not None and sent is not chunk else b""
+        self.continuations.update(chunk, chunk if cut else sent, data, cut)
+        return sent
+
+    def relay(self, *events: bytes) -> None:
+        assert self.continuations.match(events) == len(events)
+        self.continuations.relayed()
+
+
+def reading_texts(*, more: str = "") -> Continuations:
+    return Reader(role(), text("a", more=more)).continuations
+
+
+SOUND = [
+    "", " ", "word", "\u00e9\U0001f600\u2028\u0085\x7f", "NaN -Infinity 1e999 " + "9" * 400, "{}[],:", "\\u00e9",
+    '\\"\\\\\\/\\b\\f\\n\\r\\t', "\\ud83d\\ude00", "\\\\u", '\\\\\\"},{\\"content\\":\\"', "\\u0000", "data: x",
+]  # fmt: skip
+UNSOUND = [
+    '"', "\\", '\\"\\', "\\x", "\\u12", "\\u12g4", "\\ud83d", "\\ude00", "\\ud83dx", "\ud83d", "\n", "\r", "\t", "\x00",
+    "\x1f", 'a","b":"c', 'a"', '"a', 'a"}', 'a" ', ' "', '","content":"', '"},"delta":{"content":"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("inside", SOUND)
+@pytest.mark.parametrize("make", [text, argument], ids=["content", "arguments"])
+def test_an_event_with_another_text_is_a_continuation(make: Callable[[str], bytes], inside: str) -> None:
+    continuations = Reader(role(), mention(), text("a"), argument("{"), text("b")).continuations
+    for events in ([make(inside)], [make("x"), make(inside), make(inside), make("y")]):
+        assert continuations.match(events) == len(events)
+        assert continuations.match([b"other", *events], 1) == len(events) + 1
+        assert continuations.match_packet(packet(*events)) == len(packet(*events))
+        assert json.loads(events[0])
+
+
+@pytest.mark.parametrize("inside", UNSOUND)
+@pytest.mark.parametrize("make", [text, argument], ids=["content", "arguments"])
+def test_what_is_no_text_ends_a_run(make: Callable[[str], bytes], inside: str) -> None:
+    continuations = Reader(role(), mention(), text("a"), argument("{"), text("b")).continuations
+    assert continuations.match([make(inside)]) == 0
+    assert continuations.match_packet(packet(make(inside))) == 0
+    for before in (1, 2, 5, 70):
+        events = [*[make("x")] * before, make(inside), make("y")]
+        assert continuations.match(events) == before
+        assert continuations.match_packet(packet(*events)) == 0
+
+
+@pytest.mark.parametrize(
+    "bad", [b"\xff", b"\xc3", b"\xe2\x80", b"\xa9", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"]
+)
+def test_bytes_that_are_no_utf_8_end_a_run(bad: bytes) -> None:
+    continuations = reading_texts()
+    spoilt = text("@").replace(b"@", bad)
+    assert continuations.match([text("x"), spoilt]) == 1
+    assert continuations.match_packet(packet(text("x"), spoilt)) == 0
+    halves = [text("@").replace(b"@", half) for half in (b"\xc3", b"\xa9")]  # sound only when put together
+    assert continuations.match(halves) == 0
+
+
+GOOD = text("x")
+CHANGED = [
+    GOOD.replace(b"chatcmpl-1", b"chatcmpl-2"),
+    GOOD.replace(b'"m"', b'"n"'),
+    GOOD.replace(b'"created":1', b'"created":2'),
+    GOOD.replace(b'"index":0', b'"index":1'),
+    GOOD.replace(b'"finish_reason":null', b'"finish_reason":"stop"'),
+    GOOD.replace(b'"usage":null', b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}'),
+    GOOD.replace(b',"usage":null', b""),
+    GOOD.replace(b'"logprobs":null', b'"logprobs":{"content":[],"refusal":null}'),
+    GOOD.replace(b'"content":"x"', b'"content":null'),
+    GOOD.replace(b'"content":"x"', b'"content":"x","content":"y"'),
+    GOOD.replace(b'"content":"x"', b'"content":"x","tool_calls":[]'),
+    GOOD.replace(b'"content":"x"', b'"role":"assistant","content":"x"'),
+    GOOD.replace(b'"content":"x"', b'"content": "x"'),
+    GOOD.replace(b'"content":"x"', b'"refusal":"x"'),
+    GOOD.replace(b'"content":"x"', b'"conten\\u0074":"x"'),
+    b" " + GOOD,
+    GOOD + b" ",
+    GOOD + GOOD,
+    GOOD[:-1],
+    GOOD[1:],
+    b"",
+    b"[DONE]",
+    b"null",
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED)
+def test_any_other_difference_ends_a_run(changed: bytes) -> None:
+    continuations = reading_texts()
+    assert continuations.match([changed]) == 0
+    assert continuations.match([GOOD, changed, GOOD]) == 1
+    assert continuations.match_packet(packet(GOOD, changed, GOOD)) == 0
+
+
+def test_a_run_in_a_packet_may_be_followed_by_a_part_of_an_event_only() -> None:
+    continuations = reading_texts()
+    whole = packet(GOOD, text("y"))
+    for cut in range(len(packet(GOOD)) + 1):
+        begun = packet(text("z"))[:cut]
+        assert continuations.match_packet(whole + begun) == len(whole) + (cut if cut == len(packet(GOOD)) else 0)
+    assert continuations.match_packet(packet(GOOD)[:-1]) == 0
+    assert continuations.match_packet(b"") == 0
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        packet(GOOD).replace(b"\n", b"\r\n"),
+        packet(GOOD).replace(b"\n", b"\r"),
+        packet(GOOD).replace(b"data: ", b"data:"),
+        packet(GOOD).replace(b"data: ", b"event: x\ndata: "),
+        b"\n" + packet(GOOD),
+        b": ping\n\n" + packet(GOOD),
+        packet(GOOD) + b": ping\n\n" + packet(GOOD),
+        packet(GOOD) + b"\n" + packet(GOOD),
+        packet(GOOD) + b"data: [DONE]\n\n",
+        b"\xef\xbb\xbf" + packet(GOOD),
+        GOOD + b"\n\n",
+    ],
+)
+def test_a_packet_framed_otherwise_is_none(framed: bytes) -> None:
+    assert reading_texts().match_packet(framed) == 0
+
+
+def test_an_event_of_several_lines_is_no_continuation_however_it_looks() -> None:
+    continuations = reading_texts()
+    assert continuations.match([GOOD + b"\n\ndata: " + GOOD]) == 0
+    assert continuations.match([GOOD + b"\n" + GOOD]) == 0
+    spaced = GOOD.replace(b",", b",\n")
+    assert Reader(role(), spaced, spaced).continuations.match([spaced]) == 0
+
+
+PADDED = ',"obfuscation":"%s"'
+
+
+@pytest.mark.parametrize("more", [PADDED, ',"p":"%s"', ',"z":{"content":"q"},"obfuscation":"%s"'])
+def test_padding_may_differ_as_well(more: str) -> None:
+    continuations = reading_texts(more=more % "abc")
+    events = [text("x", more=more % "d"), text("", more=more % ""), text('\\"', more=more % "\\\\")]
+    assert continuations.match(events) == 3
+    assert continuations.match_packet(packet(*events)) == len(packet(*events))
+    for bad in (text("x", more=more % '"'), text("\\", more=more % "a"), text("x"), text("x", more=more[:-1] % "a")):
+        assert continuations.match([*events, bad, *events]) == 3
+        assert continuations.match_packet(packet(*events, bad)) == 0
+
+
+def test_events_of_three_texts_are_taken_apart_in_their_order() -> None:
+    def thought(content: str, thinking: str, pad: str) -> bytes:
+        return event(f'"content":"{content}","reasoning":"{thinking}"', more=PADDED % pad)
+
+    continuations = Reader(role(), thought("", "a", "b")).continuations
+    events = [thought("", "c", "d"), thought("e", "", ""), thought("f", "g", "h")]
+    assert continuations.match(events) == 3
+    assert continuations.match_packet(packet(*events)) == len(packet(*events))
+    for bad in (
+        thought("\\", "x", "y"),
+        thought("x", '"', "y"),
+        thought("x", "y", "\\u1"),
+        text("x", more=PADDED % "y"),
+    ):
+        assert continuations.match([*events, bad, events[0]]) == 3
+        assert continuations.match_packet(packet(bad, *events)) == 0
+
+
+@pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning", "refusal"])
+def test_every_text_of_a_delta_can_go_on(name: str) -> None:
+    def said(inside: str) -> bytes:
+        return event(f'"{name}":"{inside}"')
+
+    assert Reader(role(), said("a")).continuations.match([said("b"), said("c")]) == 2
+
+
+def test_thinking_that_comes_in_parts_as_well_goes_on() -> None:
+    def thought(one: str, other: str, kind: str = "reasoning.text") -> bytes:
+        part = f'{{"type":"{kind}","text":"{other}","format":"unknown","index":0}}'
+        return event(f'"content":"","reasoning":"{one}","reasoning_details":[{part}]')
+
+    continuations = Reader(role(), thought("a", "a")).continuations
+    assert continuations.match([thought("b", "b"), thought("", "\\n"), thought("c", "d")]) == 3
+    for other in (thought("a", '"'), thought("a", "a", "reasoning.summary"), thought("\\", "a")):
+        assert continuations.match([other]) == 0
+
+
+def test_texts_of_completions_go_on_as_well() -> None:
+    def said(inside: str) -> bytes:
+        choice = f'{{"index":0,"text":"{inside}","logprobs":null,"finish_reason":null}}'
+        return f'{{"id":"c","object":"text_completion","created":1,"model":"m","choices":[{choice}]}}'.encode()
+
+    state = StreamState[CompletionChunk](1, include_usage=False, report=lambda rule: pytest.fail(rule.name))
+    continuations = Continuations()
+    for data in (said("a"), said("b")):
+        chunk = exact_json(CompletionChunk, data)
+        assert chunk is not None
+        continuations.update(chunk, state.take(chunk), data)
+    assert continuations.match([said("c"), said("\\n"), said('"')]) == 2
+
+
+def test_of_a_key_that_comes_twice_the_last_is_the_text() -> None:
+    continuations = Reader(role(), event('"content":"a","content":"b"')).continuations
+    assert continuations.match([event('"content":"a","content":"c"')]) == 1
+    assert continuations.match([event('"content":"x","content":"b"')]) == 0
+
+
+def test_names_that_stand_inside_of_texts_or_elsewhere_are_not_the_text() -> None:
+    inside = '\\"content\\":\\"x\\"'
+    continuations = Reader(role(), text(inside, more=',"content":"top","own":{"content":"q","text":"r"}')).continuations
+    assert continuations.match([text("new", more=',"content":"top","own":{"content":"q","text":"r"}')]) == 1
+    assert continuations.match([text("new", more=',"content":"pot","own":{"content":"q","text":"r"}')]) == 0
+    assert continuations.match([text("new", more=',"content":"top","own":{"content":"q","text":"s"}')]) == 0
+
+
+def learned_from(data: bytes, sent: Callable[[ChatChunk], ChatChunk | None], raw: bytes | None) -> bool:
+    """Whether a chunk, with what became of it, teaches what it looks like."""
+    continuations = reading_texts()
+    chunk = exact_json(ChatChunk, data)
+    assert chunk is not None
+    continuations.update(chunk, sent(chunk), raw)
+    return continuations.match([data]) == 1
+
+
+def test_only_an_unchanged_continuation_in_its_own_bytes_is_learned_from() -> None:
+    other = text("x", more=',"own":1')
+    assert learned_from(other, lambda chunk: chunk, other)
+    assert not learned_from(other, lambda chunk: chunk.model_copy(), other)
+    assert not learned_from(other, lambda _: None, other)
+    assert not learned_from(other, lambda chunk: chunk, None)
+    assert not learned_from(other, lambda chunk: chunk, GOOD)
+    assert not learned_from(other, lambda chunk: chunk, other.replace(b"x", b"\n"))
+    huge = text("x" * 20_000, more=',"own":1')
+    assert not learned_from(huge, lambda chunk: chunk, huge)
+    usage = '"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}'
+    for unlike in (
+        mention(),
+        event('"role":"assistant"'),
+        event('"content":null'),
+        event('"tool_calls":[{"index":0}]'),
+        event('"tool_calls":[{"index":0,"custom":{"input":"x"},"function":{"arguments":"x"}}]'),
+        event('"tool_calls":[{"index":0,"id":"c","function":{"arguments":"x"}}]'),
+        event('"content":"x","tool_calls":[{"index":0,"function":{"\\u0061rguments":"x"}}]'),
+        event('"tool_calls":[{"index":0,"function":{"arguments":"x"}},{"index":1,"function":{"arguments":"y"}}]'),
+        GOOD.replace(b'"finish_reason":null', b'"finish_reason":"stop"'),
+        GOOD.replace(b'"usage":null', usage.encode()),
+        GOOD.replace(b"[{", b'[{"index":1,"delta":{"content":"x"},"finish_reason":null},{'),
+    ):
+        assert not learned_from(unlike, lambda chunk: chunk, unlike), unlike
+
+
+def test_a_choice_that_has_ended_has_no_continuations() -> None:
+    reader = Reader(role(0), role(1), text("a"), text("b", index=1), choices=2)
+    reader.take(GOOD.replace(b'"finish_reason":null', b'"finish_reason":"stop"'))
+    assert reader.continuations.match([text("x")]) == 0
+    assert reader.continuations.match([text("x", index=1)]) == 1
+
+
+def test_choices_that_take_turns_are_one_run() -> None:
+    count = 5
+    first = [role(at) for at in range(count)] + [text("a", index=at) for at in range(count)]
+    continuations = Reader(*first, choices=count).continuations
+    events = [text(f"word {at}", index=at % count) for at in range(200)]
+    assert continuations.match(events) == 200
+    assert continuations.match([*events, text("x", index=count), *events]) == 200
+
+
+def test_a_stream_whose_chunks_keep_changing_is_soon_left_alone_until_continuations_have_paid() -> None:
+    reader = Reader(role())
+    forms = [f',"own":{at}' for at in range(40)]
+    learned = [
+        form
+        for form in forms
+        if reader.take(text("a", more=form)) and reader.continuations.match([text("b", more=form)])
+    ]
+    assert learned == forms[: len(learned)]
+    assert 2 <= len(learned) <= 10
+    reader.relay(*[text("c", more=learned[-1])] * 100)
+    reader.take(text("a", more=forms[-1]))
+    assert reader.continuations.match([text("b", more=forms[-1])]) == 1
+
+
+def outcome(events: Sequence[bytes], *, relayed: bool) -> tuple[list[object], list[Rule]]:
+    """What leaves, and the rules it took, with continuations relayed or every chunk taken."""
+    reader, sent = Reader(), list[object]()
+    for data in events:
+        if relayed and reader.continuations.match([data]):
+            reader.continuations.relayed()
+            sent.append(json.loads(data.replace(reader.continuations.cut, b"", 1)))
+        else:
+            chunk = reader.take(data)
+            sent.append(chunk and chunk.model_dump(mode="json", exclude_unset=True))
+    return sent, reader.reports
+
+
+AGAIN = mention(ident="").replace(b'"id":"",', b"")  # the same function at the same index, without an id
+
+
+@pytest.mark.parametrize(
+    "arguments", [["{", '\\"a\\":', "1", "}"], ["{", '\\"a\\":', "1"], ["{}", "{}"], ["", "\\u007b", "}"]]
+)
+def test_another_call_is_told_from_the_same_one_by_arguments_that_went_by(arguments: list[str]) -> None:
+    events = [role(), mention(), *map(argument, ["", *arguments]), AGAIN, argument("{"), argument("}")]
+    assert outcome(events, relayed=True) == outcome(events, relayed=False)
+
+
+def test_both_outcomes_of_arguments_that_went_by_are_there_to_be_told_apart() -> None:
+    begun = [role(), mention(), argument("")]
+    whole, cut = ([*begun, *map(argument, parts), AGAIN] for parts in (["{", "}"], ["{", " "]))
+    assert outcome(whole, relayed=True)[1][0] == NUMBER_TOOL_CALLS
+    assert outcome(cut, relayed=True)[1] == [SAY_CALL_ONCE]
+
+
+def test_arguments_are_handed_over_once_and_only_after_they_were_relayed() -> None:
+    reader = Reader(role(), mention(), argument(""))
+    events = [argument("{"), argument('\\"\\u00e9'), argument("\u00e9")]
+    assert reader.continuations.match(events) == 3
+    assert reader.continuations.drain() == []
+    assert reader.continuations.match_packet(packet(*events)) == len(packet(*events))
+    reader.continuations.relayed()
+    reader.continuations.relayed()
+    assert reader.continuations.match(events[:1]) == 1
+    reader.continuations.relayed()
+    assert reader.continuations.drain() == [(0, 0, '{"\u00e9\u00e9{')]
+    assert reader.continuations.drain() == []
+
+
+def test_arguments_are_not_mixed_up_with_padding_nor_with_another_call() -> None:
+    reader = Reader(role(), mention(), argument("", more=PADDED % "a"))
+    reader.relay(argument("[", more=PADDED % "b"), argument("1", more=PADDED % "c"))
+    reader.take(mention(1, "c1", "g"))
+    reader.take(argument("", call=1))
+    assert reader.continuations.match([argument("x", more=PADDED % "b")]) == 0, "the choice has changed since"
+    reader.relay(argument("2", call=1), argument("3", call=1))
+    assert reader.continuations.drain() == [(0, 1, "23")]
+
+
+def test_an_empty_list_of_calls_is_no_call() -> None:
+    def said(inside: str) -> bytes:
+        return event(f'"content":"{inside}","tool_calls":[]')
+
+    assert Reader(role(), said("a")).continuations.match([said("b")]) == 1
+
+
+def cost(work: Callable[[], object]) -> float:
+    """CPU seconds, the least of a few runs."""
+    spent = []
+    for _ in range(3):
+        started = time.process_time()
+        work()
+        spent.append(time.process_time() - started)
+    return min(spent)
+
+
+BETWEEN = '"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":'
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["word", "\\\\" * 500, '\\"' * 500, "\\ud83d\\ude00" * 100, BETWEEN * 10, "\n" * 500, '"' * 500, "\\"],
+    ids=["words", "backslashes", "quotes", "pairs", "near misses", "line ends", "ends", "cut escapes"],
+)
+def test_twice_as_much_takes_twice_as_long(inside: str) -> None:
+    """Quadratic work would take 16 times as long for 16 times the events, or the text."""
+    continuations = reading_texts(more=PADDED % "abc")
+    half, whole = ([text(inside, more=PADDED % "abc")] * count for count in (50, 800))
+    several = [text("a", more=PADDED % "a"), text(inside, more=PADDED % "b")] * 400
+    short, long = (text(inside * count, more=PADDED % "abc") for count in (50, 800))
+
+    def every_one(events: list[bytes]) -> None:
+        at = 0
+        while at < len(events):
+            at = max(at + 1, continuations.match(events, at))
+
+    enough = 0.002  # below that, a clock tells nothing
+    for less, more in (
+        (cost(lambda: every_one(half)), cost(lambda: every_one(whole))),
+        (cost(lambda: every_one(several[:50])), cost(lambda: every_one(several))),
+        (
+            cost(lambda: continuations.match_packet(packet(*half))),
+            cost(lambda: continuations.match_packet(packet(*whole))),
+        ),
+        (cost(lambda: every_one([short])), cost(lambda: every_one([long]))),
+    ):
+        assert more < 64 * max(less, enough)
+
+
+def test_models_have_every_text_that_is_looked_for() -> None:
+    """A text that the contract bounds, or names otherwise, would be no free text any more."""
+    fields = models.ChatCompletionStreamResponseDelta.model_fields
+    assert {name for name, field in fields.items() if field.annotation == str | None} == {"content", "refusal"}
+    assert models.CreateCompletionStreamResponseChoice.model_fields["text"].annotation is str
+    assert not [constraint for field in fields.values() for constraint in field.metadata]
+
+
+def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
+    sent: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        sent.append(data)
+        return len(sent) < 3
+
+    reader = Reader(role(), text("a"))
+    divert = reader.continuations.diverting_to(sink)
+    whole = packet(text("b"), text("c"))
+    assert divert(whole)
+    assert sent == [whole.replace(reader.continuations.cut, b"")]
+    assert not divert(whole + b"data: {"), "the beginning of another event"
+    assert not divert(packet(text("b"), role())), "something else"
+    assert not divert(b"\n" + whole), "the end of another event"
+    assert len(sent) == 1
+    assert divert(whole)
+    assert not divert(whole), "the client is slow"
+
+
+def test_arguments_that_were_diverted_are_handed_over() -> None:
+    reader = Reader(role(), mention(), argument(""))
+    divert = reader.continuations.diverting_to(lambda _: True)
+    assert divert(packet(argument("{"), argument("}")))
+    assert reader.continuations.drain() == [(0, 0, "{}")]
+    refused = reader.continuations.diverting_to(lambda _: False)
+    assert not refused(packet(argument("{")))
+    assert reader.continuations.drain() == []

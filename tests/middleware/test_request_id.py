@@ -1,0 +1,36 @@
+"""Ids that nobody can guess, and that are given out once."""
+
+import re
+import subprocess
+import sys
+
+from ai_gateway.middleware.request_id import new_request_id
+
+FORKED = """
+import os
+from ai_gateway.middleware.request_id import new_request_id
+
+new_request_id()
+read, write = os.pipe()
+if not os.fork():
+    os.write(write, b" ".join(new_request_id() for _ in range(50)))
+    os._exit(0)
+os.close(write)
+print(b" ".join(new_request_id() for _ in range(50)).decode(), os.read(read, 2**16).decode())
+os.wait()
+"""
+
+
+def test_ids_are_random_and_never_the_same() -> None:
+    ids = [new_request_id() for _ in range(2_000)]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(rb"req_[0-9a-f]{32}", each) for each in ids)
+    digits = b"".join(each[4:] for each in ids)
+    assert all(0.05 < digits.count(b"%x" % digit) / len(digits) < 0.075 for digit in range(16))
+
+
+def test_processes_that_were_forked_share_no_ids() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=True)
+    ids = done.stdout.split()
+    assert len(ids) == 100
+    assert len(set(ids)) == 100

@@ -1,0 +1,138 @@
+"""A program for test_restart_marks: serve, change every setting in a reload, and report who reads what.
+
+Prints one JSON object: the settings that some code read at the start and the same code did not read again in the
+reload, each with that code; and whether the settings of the start are still in use after the reload.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, override
+
+from ai_gateway.app.application import Application
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import Configuration, configure
+from ai_gateway.config.settings import ProviderSettings, RouteSettings, Settings
+from ai_gateway.config.sources import Sources
+from ai_gateway.server.run import bind, run
+
+type Read = tuple[str, str]
+START: dict[str, Any] = {"service_port": 0, "log_level": "error"}
+reads: set[Read] = set()
+
+
+class RecordedSettings(Settings):
+    """Settings that record which function reads which of them."""
+
+    @override
+    def __getattribute__(self, name: str) -> Any:
+        if name in Settings.model_fields:
+            reads.add((name, sys._getframe(1).f_code.co_qualname))
+        return super().__getattribute__(name)
+
+
+def changed(home: Path) -> dict[str, Any]:
+    """Another valid value for every setting."""
+    (home / "aliases.json").write_text('{"short": "long"}', encoding="utf-8")
+    lab = ProviderSettings(base_url="http://127.0.0.1:9/v1", request_timeout_s=7)
+    return {
+        "service_host": "127.0.0.2",
+        "service_port": 9001,
+        "log_level": "warning",
+        "allowed_api_keys": ["k"],
+        "allow_anonymous": True,
+        "request_timeout_s": 11,
+        "connect_timeout_s": 12,
+        "stream_idle_timeout_s": 13,
+        "stream_timeout_s": 14,
+        "max_retries": 1,
+        "retry_refusals": "408,429",
+        "retry_after_max_s": 15,
+        "breaker_threshold": 16,
+        "breaker_window_s": 17,
+        "breaker_pause_s": 18,
+        "breaker_per_model": True,
+        "body_timeout_s": 19,
+        "request_max_size": 20_000,
+        "bodies_max_size": 21_000,
+        "max_in_flight": 22,
+        "grace_period_s": 23,
+        "drain_delay_s": 0.5,
+        "workers": 2,
+        "enable_docs": False,
+        "docs_require_key": True,
+        "enable_security_headers": False,
+        "cors_origins": "*",
+        "conformance": "observe",
+        "provider_conformance": {"lab": "enforce"},
+        "unknown_params": "drop",
+        "fetch_images": True,
+        "providers": {"lab": lab},
+        "default_model": "lab/m",
+        "model_mapping_file": home / "aliases.json",
+        "aliases": {"other": "lab/m"},
+        "routes": {"safe": RouteSettings(targets=["lab/a", "lab/b"])},
+        "model_list_url": "http://127.0.0.1:9/models.json",
+        "model_list_api_key": "list-key",
+        "model_list_refresh_s": 24,
+        "model_list_cache": home / "list.json",
+        "model_cache_ttl_s": 25,
+    }
+
+
+def recorded(values: dict[str, Any]) -> Configuration:
+    return configure(RecordedSettings(**values), Sources())
+
+
+async def reload(application: Application) -> dict[str, Any]:
+    """What the start alone has read, and whether anything still has its settings."""
+    at_start = set(reads)
+    former = weakref.ref(application.settings)
+    reads.clear()
+    problems = await application.reload()
+    built_in: dict[str, list[str]] = {}
+    for name, reader in sorted(at_start - reads):
+        built_in.setdefault(name, []).append(reader)
+    gc.unfreeze()
+    gc.collect()
+    return {"problems": problems, "built_in": built_in, "still_in_use": former() is not None}
+
+
+def serve(application: Application, sock: socket.socket) -> None:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def report() -> None:
+        try:
+            sys.stdout.write(json.dumps(await reload(application)))
+            sys.stdout.flush()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def begin(_: int) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(report()))
+
+    run(application, sock, begin)
+
+
+def start(read: Callable[[], Configuration]) -> tuple[Application, socket.socket]:
+    application = build(recorded(START), read)
+    return application, bind(application.settings)
+
+
+def main() -> None:
+    values = changed(Path(sys.argv[1]))
+    assert values.keys() == Settings.model_fields.keys(), "every setting needs another value here"
+    default = Settings(**START).model_dump()
+    assert not [name for name, value in Settings(**values).model_dump().items() if value == default[name]]
+    serve(*start(lambda: recorded(values)))
+
+
+if __name__ == "__main__":
+    main()

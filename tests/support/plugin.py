@@ -1,0 +1,168 @@
+"""What every suite shares, as a pytest plugin: the processes that tests run against, and the kind of each test.
+
+A test has exactly one of four marks: `unit` (starts no gateway), `live` (asks a gateway that runs as a process of its
+own), `slow` (a second or more by itself) and `soak` (minutes). The last two are written at the test; the first two
+follow from what a test and its fixtures name.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from tests.support import fake_ollama
+from tests.support.behaviours import behave
+from tests.support.gateway import HOST, IMPATIENT, LiveGateway, SharedGateways, in_front_of, run_cli, running_gateway
+from tests.support.upstream import Upstream, running_upstream
+
+KINDS = ("unit", "live", "slow", "soak")
+IN_CI = os.environ.get("CI") == "true"
+
+
+# -- fixtures --
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared_upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def upstream(shared_upstream: Upstream) -> Upstream:
+    """The fault upstream. Each module finds it without requests and programs of others."""
+    shared_upstream.forget()
+    return shared_upstream
+
+
+@pytest.fixture(scope="session")
+def shared_ollama() -> Iterator[Upstream]:
+    with running_upstream(fake_ollama.behave) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ollama_upstream(shared_ollama: Upstream) -> Upstream:
+    """A server of Ollama's wire, without requests of other modules."""
+    shared_ollama.forget()
+    return shared_ollama
+
+
+@pytest.fixture(scope="session")
+def gateway_for() -> Iterator[SharedGateways]:
+    """`gateway_for(**env)` is a gateway with this environment, shared by all tests of the run that want the same."""
+    with SharedGateways() as gateways:
+        yield gateways
+
+
+@pytest.fixture(scope="session")
+def gateway(gateway_for: SharedGateways) -> LiveGateway:
+    """The built-in provider only, guarded by one key."""
+    return gateway_for()
+
+
+@pytest.fixture(scope="session")
+def relay(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGateway:
+    """In front of the fault upstream, as `openai` and as `lab`: each request is one attempt, and no breaker opens."""
+    return gateway_for(**in_front_of(shared_upstream))
+
+
+@pytest.fixture(scope="session")
+def impatient(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGateway:
+    """The same, but it waits a second for anything."""
+    return gateway_for(**in_front_of(shared_upstream), **IMPATIENT)
+
+
+@pytest.fixture(scope="session")
+def beside_ollama(gateway_for: SharedGateways, shared_upstream: Upstream, shared_ollama: Upstream) -> LiveGateway:
+    """In front of an upstream of either wire: `lab` speaks OpenAI's and `ollama` its own."""
+    address = f"http://{HOST}:{shared_ollama.port}"
+    return gateway_for(PROVIDER_LAB_BASE_URL=shared_upstream.url, OLLAMA_HOST=address)
+
+
+# -- the kind of a test --
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kinds = {mark.name for mark in item.iter_markers() if mark.name in KINDS}
+        if len(kinds) > 1:
+            raise pytest.UsageError(f"{item.nodeid} is marked {' and '.join(sorted(kinds))}: a test has one kind")
+        if not kinds:
+            item.add_marker("live" if _needs_a_gateway(item) else "unit")
+
+
+def _needs_a_gateway(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function):
+        return False
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    functions = [item.obj, *(definition[-1].func for definition in fixtures)]
+    return "gateway_for" in item.fixturenames or any(_starts_a_process(inspect.unwrap(each)) for each in functions)
+
+
+@cache
+def _starts_a_process(function: Callable[..., Any]) -> bool:
+    """Whether it names, if only by way of other functions of the tests, what starts a gateway or keeps a process."""
+    seen: set[Callable[..., Any]] = set()
+    left = [getattr(getattr(function, "hypothesis", None), "inner_test", function)]
+    while left:
+        current = left.pop()
+        if current in seen or not current.__module__.startswith("tests."):
+            continue
+        seen.add(current)
+        names = _names(current.__code__)
+        if "Popen" in names:
+            return True
+        for named in (current.__globals__[name] for name in names & current.__globals__.keys()):
+            methods = vars(named).values() if inspect.isclass(named) else [named]
+            left += [inspect.unwrap(each) for each in methods if inspect.isfunction(each)]
+    return not seen.isdisjoint({inspect.unwrap(running_gateway), run_cli})
+
+
+def _names(code: CodeType) -> set[str]:
+    """Every name that code uses, with those of the functions inside it."""
+    inner = [_names(constant) for constant in code.co_consts if inspect.iscode(constant)]
+    return set(code.co_names).union(*inner)
+
+
+started: list[str] = []
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and "'-m', 'ai_gateway'" in str(arguments[1]):
+        started.append(str(arguments[1]))
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A unit test that starts a gateway fails: `make check` would be slow again without anybody noticing."""
+    before = len(started)
+    yield
+    if item.get_closest_marker("unit") and len(started) > before:
+        pytest.fail(f"this unit test started a gateway; mark it live: {started[before]}")
+
+
+# -- nothing is skipped where it counts --
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    """CI has all that tests need, so a skip there is a test that was not run."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome, report.longrepr = "failed", f"skipped, which CI does not allow: {report.longrepr[2]}"
+    return report

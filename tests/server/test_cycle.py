@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -288,6 +289,42 @@ async def test_a_request_without_a_body_has_an_empty_one(request_: bytes) -> Non
         assert reader.whole == ([b"", None] if at_once else [])
         expected = [] if at_once else [{"type": "http.request", "body": b"", "more_body": False}]
         assert reader.messages == [*expected, {"type": "http.disconnect"}]
+
+
+async def test_a_trailer_of_the_body_is_no_header_of_the_request() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend([scope["headers"], await receive()])
+        for message in sized(b""):
+            await send(message)
+
+    request = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nAuthorization: x\r\n\r\n"
+    )
+    wire = await reply_to(request + GET, app)
+    assert wire.received.count(b"HTTP/1.1 200") == 2
+    assert seen[0] == [(b"host", b"a"), (b"transfer-encoding", b"chunked")]
+    assert seen[1]["body"] == b"body"
+    assert seen[2] == [(b"host", b"a")]
+
+
+async def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
+    class Marked(str):
+        """Something that can be referred to weakly."""
+
+    kept: list[weakref.ref[Marked]] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        scope["of the request"] = marked = Marked()
+        kept.append(weakref.ref(marked))
+        for message in sized(b""):
+            await send(message)
+
+    connection, wire = connect(app)
+    connection.data_received(GET)
+    assert wire.received.startswith(b"HTTP/1.1 200")
+    assert kept[0]() is None
 
 
 async def test_a_client_that_waits_for_it_is_told_to_go_on_once_somebody_reads() -> None:

@@ -118,7 +118,7 @@ class Cycle:
     """
 
     __slots__ = (
-        "_chunked", "_flow", "_head", "_left", "_peer", "_started", "_transport",
+        "_bodiless", "_chunked", "_flow", "_head", "_left", "_peer", "_started", "_transport",
         "body", "disconnected", "keep_alive", "response_complete", "scope",
     )  # fmt: skip
 
@@ -133,6 +133,7 @@ class Cycle:
         self._peer = peer
         self._started = False
         self._head = b""
+        self._bodiless = scope["method"] == "HEAD"
         self._chunked = False
         self._left: int | None = None
         """Bytes that the reply still owes, if it has a length."""
@@ -157,6 +158,7 @@ class Cycle:
                 _log.error("application ended without a whole reply", path=self.scope["path"])
         if not (self.response_complete or self.disconnected):
             self._peer.refuse(INTERNAL, self.scope.get("request_id", "").encode())
+        self.scope = {}  # an idle connection keeps its last cycle, but nothing of what was sent with the request
 
     async def send(self, message: Message) -> None:
         """ASGI's `send`. Raises RuntimeError for what the protocol forbids."""
@@ -191,7 +193,7 @@ class Cycle:
         # of the connection is its end.
         if b"content-length" in fields:
             self._left = int(fields[b"content-length"])
-        elif self.scope["method"] == "HEAD" or status in {204, 304}:
+        elif self._bodiless or status in {204, 304}:
             self._left = 0
         elif self.scope["http_version"] != "1.0":
             self._chunked = True
@@ -204,7 +206,7 @@ class Cycle:
         self.body.expects_continue = False
 
     def _write(self, body: bytes, *, more: bool) -> None:
-        if self.scope["method"] == "HEAD":
+        if self._bodiless:
             body, self._left = b"", 0
         if self._left is not None:
             self._left -= len(body)

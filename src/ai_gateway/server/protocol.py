@@ -156,9 +156,9 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         self._awaited = Awaited.HEAD
-        super().on_message_begin()
-        # Not part of ASGI: spares the application a task that waits for the client to leave.
-        cast("Scope", self.scope)["connection"] = self._connection
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     @override
     def on_headers_complete(self) -> None:
@@ -173,24 +173,39 @@ class HttpProtocol(HttpToolsProtocol):
             if method != b"CONNECT":
                 self.refuse(_BAD_REQUEST)
                 return
-        scope = cast("Scope", self.scope)
         version = parser.get_http_version()
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
-        scope["method"] = method.decode("ascii")
-        scope["http_version"] = version
-        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        scope["raw_path"] = self.root_path.encode("ascii") + url.path
-        scope["query_string"] = url.query or b""
-        before = self.cycle
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._deaf and not self.draining()
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
-        self.cycle = Cycle(scope, body, self, keep_alive=keep_alive)
+        before = self.cycle
+        self.cycle = Cycle(self._scope_of(method, version), body, self, keep_alive=keep_alive)
+        # Trailers of a chunked body are no headers, and must not become any (RFC 9110, section 6.5.1).
+        self.headers = []
         if before is None or before.response_complete:
             self._unbegun = self.cycle
         else:
             self.flow.pause_reading()
             self._waiting.append(self.cycle)
+
+    def _scope_of(self, method: bytes, version: str) -> Scope:
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": method.decode("ascii"),
+            "root_path": self.root_path,
+            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode("ascii") + url.path,
+            "query_string": url.query or b"",
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            # Not part of ASGI: spares the application a task that waits for the client to leave.
+            "connection": self._connection,
+        }
 
     @override
     def on_body(self, body: bytes) -> None:

@@ -29,7 +29,7 @@ def lines(results: Results) -> Iterator[str]:
 
 def comparison_lines(results: Results, before: Baseline) -> Iterator[str]:
     """A run beside the baseline."""
-    yield f"Beside the baseline; beyond {MARGIN} x of it is a regression"
+    yield f"Beside the baseline: beyond {MARGIN} x of it in three of four rounds is a regression"
     if not before.taken_here:
         yield "It was taken on another kind of machine or interpreter: only what is portable is compared."
     head = ("figure", "baseline", "now", "x baseline", "")

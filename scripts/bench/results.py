@@ -31,11 +31,19 @@ class Results:
 
     def ratio(self, cell: str, target: str, to: str) -> float | None:
         """How many times the CPU of another target it takes: the median over rounds, each of which has both."""
+        ratios = self._ratios(cell, target, to)
+        return median(ratios) if ratios else None
+
+    def undisturbed_ratio(self, cell: str, target: str, to: str) -> float | None:
+        """The same, of the lower quartile: what three of four rounds were above, whatever else the machine did."""
+        ratios = self._ratios(cell, target, to)
+        return sorted(ratios)[(len(ratios) - 1) // 4] if ratios else None
+
+    def _ratios(self, cell: str, target: str, to: str) -> list[float]:
         sample, other = self.sample(cell, target), self.sample(cell, to)
         if sample is None or other is None:
-            return None
-        ratios = [mine / its for mine, its in zip(sample.slices, other.slices, strict=True) if its]
-        return median(ratios) if ratios else None
+            return []
+        return [mine / its for mine, its in zip(sample.slices, other.slices, strict=True) if its]
 
     def kilo_instructions(self, cell: str, target: str) -> float | None:
         """Thousands of instructions per request."""

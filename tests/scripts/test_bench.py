@@ -288,6 +288,7 @@ def test_a_ratio_is_the_median_of_rounds_in_which_both_ran() -> None:
     # The machine was slow in the second round, for both.
     results = Results(cells=[_sample("relay", 100.0, 400.0, 110.0), _sample("gateway", 200.0, 840.0, 198.0)])
     assert results.ratio("whole-16", "gateway", "relay") == 2.0
+    assert results.undisturbed_ratio("whole-16", "gateway", "relay") == 1.8
     assert results.ratio("whole-16", "gateway", "nginx") is None
     assert results.ratio("whole-64", "gateway", "relay") is None
 
@@ -371,6 +372,15 @@ _HERE = {"interpreter": interpreter(), "machine": hardware()}
 
 def _baseline(results: Results, **place: dict[str, object]) -> Baseline:
     return Baseline.model_validate({**_HERE, **place, "ratios": baseline.ratios(results)})
+
+
+@pytest.mark.parametrize(
+    ("rounds", "code"), [((180.0, 160.0, 200.0, 210.0, 190.0), 0), ((190.0, 160.0, 185.0, 210.0, 190.0), 1)]
+)
+def test_a_regression_is_in_three_of_four_rounds(rounds: tuple[float, ...], code: int) -> None:
+    relay = _sample("relay", *(100.0,) * len(rounds))
+    before = _baseline(Results(cells=[_sample("relay", 100.0), _sample("gateway", 158.0)]))
+    assert exit_code(Results(cells=[relay, _sample("gateway", *rounds)]), before) == code
 
 
 @pytest.mark.parametrize(("gateway", "code"), [(150.0, 0), (100.0, 0), (171.0, 0), (174.0, 1)])

@@ -18,7 +18,7 @@ import psutil
 
 from scripts.bench import baseline
 from scripts.bench.cells import NGINX
-from scripts.bench.machine import hardware, interpreter, sentence
+from scripts.bench.machine import disturbance, hardware, interpreter, sentence
 from scripts.bench.peers import PEERS
 from scripts.bench.processes import BenchFailed, cores
 from scripts.bench.report import as_json, comparison_lines, lines
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     signal.signal(signal.SIGTERM, _stop)
-    plan = _plan(chosen)
+    plan, disturbed = _plan(chosen), disturbance()
     try:
         before = baseline.load() if chosen.check else None
         recheck = None if before is None else lambda results: baseline.suspects(results, before)
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bench: stopped", file=sys.stderr)
         return 130
-    _report(plan, results, chosen.json)
+    print("", sentence(), *([disturbed] if disturbed else []), "", *lines(results), sep="\n")
+    if chosen.json is not None:
+        _write(plan, results, chosen.json)
     if before is not None:
         print("", *comparison_lines(results, before), sep="\n")
     code = exit_code(results, before)
@@ -109,12 +111,10 @@ def _plan(chosen: argparse.Namespace) -> Plan:
     )
 
 
-def _report(plan: Plan, results: Results, file: Path | None) -> None:
-    print("", sentence(), "", *lines(results), sep="\n")
-    if file is not None:
-        machine = {**hardware(), "interpreter": interpreter(), "pinned": cores() != (None, None)}
-        document = {"machine": machine, "plan": asdict(plan), **as_json(results)}
-        file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+def _write(plan: Plan, results: Results, file: Path) -> None:
+    machine = {**hardware(), "interpreter": interpreter(), "pinned": cores() != (None, None)}
+    document = {"machine": machine, "plan": asdict(plan), **as_json(results)}
+    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 _CPU_INFO: Final = Path("/proc/cpuinfo")
+_QUIET = 0.5
 
 
 def interpreter() -> dict[str, object]:
@@ -33,8 +34,16 @@ def _cpu() -> str:
     return platform.processor()
 
 
+def disturbance() -> str | None:
+    """What to say of a machine that has other work to do."""
+    load = os.getloadavg()[0]
+    if load < _QUIET:
+        return None
+    return f"The machine was busy before (load {load:.1f}): times are disturbed, instructions are not"
+
+
 def sentence() -> str:
-    """Both in a line."""
+    """Interpreter and machine in a line."""
     python, machine = interpreter(), hardware()
     built = ", ".join(f"{name.upper()} {'yes' if python[name] else 'no'}" for name in ("pgo", "lto"))
     return (

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,7 +38,7 @@ from scripts.bench.fresh import (
 from scripts.bench.garbage import unreachable
 from scripts.bench.instructions import COUNTED, Instructions
 from scripts.bench.load import Reply, chat_job, connected
-from scripts.bench.machine import hardware, interpreter
+from scripts.bench.machine import hardware, interpreter, sentence
 from scripts.bench.measure import Sample, in_loop, measure_load, merged
 from scripts.bench.peers import Packaged, nginx
 from scripts.bench.processes import (
@@ -251,6 +252,12 @@ def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(
     assert peer(_ELSEWHERE, install=True) == Skipped("peer could not be installed: no such package")
 
 
+def test_the_interpreter_and_its_build_are_named() -> None:
+    assert f"Python {sys.version.split()[0]} (PGO " in sentence()
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    assert ("PGO yes" in sentence()) is ("--enable-optimizations" in options)
+
+
 def test_an_unknown_peer_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--peers", "nginx,wget"])
@@ -430,7 +437,7 @@ def test_elsewhere_only_portable_ratios_are_compared(place: dict[str, dict[str, 
     elsewhere = {
         (each.now.cell, each.now.of, each.now.yardstick) for each in baseline.check(now, _baseline(now, **place))
     }
-    portable = {("whole-16", "time", RELAY), ("body-100k", "time", RELAY)}
+    portable = {("whole-16", "time", RELAY), ("paced-64", "time", RELAY)}
     assert elsewhere == portable | {(name, "instructions", RELAY) for name in COUNTED}
     assert here == elsewhere | {(each.name, "time", to) for each in CELLS if each.kept for to in (RELAY, NGINX)}
 
@@ -517,8 +524,8 @@ def test_the_gateway_keeps_to_the_baseline() -> None:
     if results.instructions:
         assert exit_code(results, before) == 0, "\n".join(comparison_lines(results, before))
         return
-    cells = tuple(replace(cell(name), extra=None) for name in ("whole-16", "body-100k"))
-    timed = replace(_NOTHING, cells=cells, rounds=15, seconds=0.25)
+    cells = tuple(replace(cell(name), extra=None) for name in ("whole-16", "paced-64"))
+    timed = replace(_NOTHING, cells=cells, rounds=9, seconds=0.25)
     results = run(timed, lambda _: None, lambda first: baseline.suspects(first, before))
     assert results.errors() == {}
     changes = {each.now.figure: each.change for each in baseline.check(results, before)}

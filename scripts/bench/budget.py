@@ -74,6 +74,16 @@ def _unreachable(results: Results) -> float | None:
     return max((each.unreachable for each in results.garbage), default=None)
 
 
+def _idle_mb(results: Results) -> float | None:
+    return next((each.rss_started_mb for each in results.starts if each.target == GATEWAY), None)
+
+
+def _grown_mb(results: Results) -> float | None:
+    return next(
+        (each.rss_after_mb - each.rss_before_mb for each in results.long_bodies if each.target == GATEWAY), None
+    )
+
+
 def _started_mb(results: Results) -> float | None:
     return next((each.rss_answered_mb for each in results.starts if each.target == GATEWAY), None)
 
@@ -100,6 +110,8 @@ BUDGETS: Final = (
     Budget("instructions per request", "kI", 750, 600, _instructions("whole-16")),
     Budget(f"instructions per event of {EVENTS}", "kI", 45, 40, _instructions("burst-16")),
     Budget("unreachable objects after requests", "", 0, 0, _unreachable),
+    Budget("idle memory", "MB", 80, 75, _idle_mb),
+    Budget("memory gained in 20,000 requests of 100 KB", "MB", 40, 20, _grown_mb),
     Budget("memory after the first request", "MB", 100, 75, _started_mb),
     Budget("memory with 1,000 open streams", "MB", 200, 150, _streams_mb),
     Budget("start to the first answered request", "s", 2, 1, _cold_s),

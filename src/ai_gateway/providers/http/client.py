@@ -67,7 +67,6 @@ class Transport:
     ) -> None:
         self._provider = provider
         self._base_url = base_url.rstrip("/")
-        self._make_pool = make_pool
         # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **headers}
         self._names = {name.lower() for name in self._headers}
@@ -75,6 +74,8 @@ class Transport:
         url = self.url("")
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
+        self._origin = Origin(url.raw_host or "", url.port or 80, default_tls() if url.scheme == "https" else None)
+        self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
         self._check = partial(check_head, provider)
         self._pool: Pool | None = None
         self._constant = ""
@@ -142,11 +143,7 @@ class Transport:
 
     def _opened(self) -> Pool:
         # Made at the first call, because connections belong to the running event loop.
-        url = self.url("")
-        tls = default_tls() if url.scheme == "https" else None
-        origin = Origin(url.raw_host or "", url.port or 80, tls)
-        make = self._make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=self._timeouts.connect)
-        self._pool = pool = make(origin)
+        self._pool = pool = self._make_pool(self._origin)
         return pool
 
     async def aclose(self) -> None:

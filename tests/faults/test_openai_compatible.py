@@ -561,7 +561,7 @@ def open_raw_stream(live: LiveGateway, model: str) -> socket.socket:
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     connection = socket.socket()
-    connection.settimeout(5)
+    connection.settimeout(60)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect((HOST, live.port))
     connection.sendall(head.encode() + body)

@@ -3,15 +3,22 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 UV_VERSION := 0.13.8
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
-BIN := .venv/bin
+# Another Python has an environment of its own: make unit PYTHON=3.13
+PYTHON := 3.12
+PYTHONS := 3.12 3.13 3.14
+VENV := $(if $(filter 3.12,$(PYTHON)),.venv,.venv-$(PYTHON))
+BIN := $(VENV)/bin
 PY := $(BIN)/python
+PYTEST := $(BIN)/pytest -n 2
+# coverage's cheap core sees branches from Python 3.14 on, and only lines before.
+BRANCHES = $(shell $(PY) -c 'import sys; print("--cov-branch" if sys.version_info >= (3, 14) else "")')
 export UV_PYTHON_DOWNLOADS := never
-export VIRTUAL_ENV := $(CURDIR)/.venv
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update docs format lint type unit check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock clean
+.PHONY: help install run gen gen-check spec-update docs format lint type unit unit-all check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock clean
 
-# CI=true turns a skipped suite (no npm, say) into a failure.
+# CI=true turns a skipped test (no npm, say) into a failure, and shows the slowest 25.
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -23,85 +30,94 @@ help: ## Show this list
 	if [ -z "$$found" ]; then echo "Python 3.12 or newer is needed: install it, then run make again." >&2; exit 2; fi; \
 	$$found -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/pyvenv.cfg: $(filter .uv/bin/uv,$(UV))
-	$(UV) venv --quiet --allow-existing --python 3.12 .venv
+$(VENV)/pyvenv.cfg: $(filter .uv/bin/uv,$(UV))
+	@found=$$(scripts/find_python.sh $(PYTHON)) || { echo "Python $(PYTHON) is not on this machine" >&2; exit 2; }; \
+	$(UV) venv --quiet --allow-existing --python "$$found" $(VENV)
 	@touch $@
 
-.venv/run.stamp: .venv/pyvenv.cfg uv.lock pyproject.toml
+$(VENV)/run.stamp: $(VENV)/pyvenv.cfg uv.lock pyproject.toml
 	@echo "Installing the gateway (hash-pinned from uv.lock)"
-	@$(UV) export --quiet --frozen --no-emit-project --no-default-groups --group build -o .venv/run.txt
-	@$(UV) pip install --quiet --require-hashes -r .venv/run.txt
+	@$(UV) export --quiet --frozen --no-emit-project --no-default-groups --group build -o $(VENV)/run.txt
+	@$(UV) pip install --quiet --require-hashes -r $(VENV)/run.txt
 	@$(UV) pip install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-.venv/dev.stamp: .venv/run.stamp
+$(VENV)/dev.stamp: $(VENV)/run.stamp
 	@echo "Installing the development tools (hash-pinned from uv.lock)"
-	@$(UV) export --quiet --frozen --no-emit-project --all-groups -o .venv/dev.txt
-	@$(UV) pip install --quiet --require-hashes -r .venv/dev.txt
+	@$(UV) export --quiet --frozen --no-emit-project --all-groups -o $(VENV)/dev.txt
+	@$(UV) pip install --quiet --require-hashes -r $(VENV)/dev.txt
 	@touch $@
 
-install: .venv/dev.stamp ## Set up .venv with the gateway and the development tools
+install: $(VENV)/dev.stamp ## Set up .venv with the gateway and the development tools
 
-run: .venv/run.stamp ## Start the gateway on port 9000 (no configuration needed)
+run: $(VENV)/run.stamp ## Start the gateway on port 9000 (no configuration needed)
 	@exec $(BIN)/ai-gateway serve
 
-gen: .venv/dev.stamp ## Generate generated/ from spec/
+gen: $(VENV)/dev.stamp ## Generate generated/ from spec/
 	@$(PY) -m scripts.contract gen
 
-gen-check: .venv/dev.stamp ## Fail if generated/ is not exactly what spec/ generates
+gen-check: $(VENV)/dev.stamp ## Fail if generated/ is not exactly what spec/ generates
 	@$(PY) -m scripts.contract check
 
-spec-update: .venv/dev.stamp ## Take a newer official document: make spec-update SPEC=path/to/openapi.yaml [ARGS="--dry-run"]
+spec-update: $(VENV)/dev.stamp ## Take a newer official document: make spec-update SPEC=path/to/openapi.yaml [ARGS="--dry-run"]
 	@test -n "$(SPEC)" || { echo "Name the document: make spec-update SPEC=path/to/openapi.yaml" >&2; exit 2; }
 	@$(PY) -m scripts.contract update "$(SPEC)" $(ARGS)
 
-docs: .venv/dev.stamp ## Write docs/parameters.md and the rules of docs/conformance.md from the code
+docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the rules of docs/conformance.md from the code
 	@$(PY) -m scripts.parameters
 	@$(PY) -m scripts.rules
 
-format: .venv/dev.stamp ## Format the code
+format: $(VENV)/dev.stamp ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix-only --quiet .
 
-lint: .venv/dev.stamp ## Check format and lint rules
+lint: $(VENV)/dev.stamp ## Check format and lint rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 
-type: .venv/dev.stamp ## mypy --strict over src, generated, scripts and tests
+type: $(VENV)/dev.stamp ## mypy --strict over src, generated, scripts and tests
 	@$(BIN)/mypy
 
-unit: .venv/dev.stamp ## Unit tests only (seconds)
-	@$(BIN)/pytest -q -m "not slow and not soak" -n 2
+unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second
+	@$(PYTEST) -q -m unit
+
+unit-all: ## The unit tests on every Python of this machine that the gateway runs on
+	@failed=; missing=; \
+	for version in $(PYTHONS); do \
+	  if ! scripts/find_python.sh $$version >/dev/null; then missing="$$missing $$version"; continue; fi; \
+	  echo "Python $$version"; \
+	  $(MAKE) --no-print-directory unit PYTHON=$$version || failed="$$failed $$version"; \
+	done; \
+	if [ -n "$$missing" ]; then echo "Not tested, because it is not on this machine: Python$$missing"; fi; \
+	if [ -n "$$failed" ]; then echo "Failed on Python$$failed" >&2; exit 1; fi
 
 check: lint type gen-check unit ## The fast loop: format, lint, types, generated code, unit tests
 
-test: .venv/dev.stamp gen-check ## Everything CI runs, with coverage
-	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
-	@$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered
+test: lint type gen-check ## Everything CI runs, with coverage
+	@$(PYTEST) --cov $(BRANCHES) --cov-report=term:skip-covered $(if $(filter true,$(CI)),--durations=25)
 
-test-cov: .venv/dev.stamp ## Tests with an HTML coverage report in htmlcov/
-	@$(BIN)/pytest -n 2 --cov --cov-report=html --cov-report=term
+test-cov: $(VENV)/dev.stamp ## Tests with an HTML coverage report in htmlcov/
+	@$(PYTEST) --cov $(BRANCHES) --cov-report=html --cov-report=term
 
-fuzz: .venv/dev.stamp ## schemathesis on the live app, 1000 examples an operation; parsers on 20000 inputs
+fuzz: $(VENV)/dev.stamp ## schemathesis on the live app, 1000 examples an operation; parsers on 20000 inputs
 	@$(PY) -m scripts.fuzz --examples 1000
 	@FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 1800 tests/fuzz
 
-fuzz-selftest: .venv/dev.stamp ## Prove that the fuzzing catches seeded faults
-	@$(BIN)/pytest -q tests/contract/test_fuzz_selftest.py
+fuzz-selftest: $(VENV)/dev.stamp ## Prove that the fuzzing catches every seeded fault; CI tries one of each kind
+	@$(BIN)/pytest -q -m "slow or soak" tests/contract/test_fuzz_selftest.py
 
-soak: .venv/dev.stamp ## Load and leaks at full length (minutes); CI runs the short forms
+soak: $(VENV)/dev.stamp ## Load and leaks at full length (minutes); CI runs the short forms
 	@$(BIN)/pytest -m soak tests/load
 
-bench: .venv/dev.stamp ## Speed and size beside a bare relay, in one run
-	@$(PY) -m scripts.bench
+bench: $(VENV)/dev.stamp ## Cost in time and memory beside nginx and a bare relay: make bench ARGS="--check", see docs/performance.md
+	@UV="$(UV)" $(PY) -m scripts.bench $(ARGS)
 
-real-upstreams: .venv/dev.stamp ## Check the gateway in front of llama-cpp-python's server (builds it for minutes, once)
+real-upstreams: $(VENV)/dev.stamp ## Check the gateway in front of llama-cpp-python's server (builds it for minutes, once)
 	@UV="$(UV)" $(PY) -m scripts.real_upstreams
 
-lock: .venv/pyvenv.cfg ## Resolve uv.lock anew and take the index addresses out
+lock: $(VENV)/pyvenv.cfg ## Resolve uv.lock anew and take the index addresses out
 	@$(UV) lock
 	@$(PY) scripts/neutral_lock.py uv.lock
 
 clean: ## Remove .venv, .uv and caches
-	rm -rf .venv .uv .real-upstreams .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+	rm -rf .venv .venv-* .uv .real-upstreams .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

@@ -5,6 +5,7 @@ Each reply is held to be a 200 and whole; anything else is an error with a name,
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast, override
 
-HOST = "127.0.0.1"
+from scripts.bench.processes import HOST, KEY, Program
+
 _HEAD_END = b"\r\n\r\n"
 _CHUNKED_END = b"\r\n0\r\n\r\n"
 _EVENT = b"data: {"
@@ -24,30 +26,33 @@ _DRAIN_S = 30.0
 class Job:
     """What every connection sends, and what comes back: a whole reply, or a stream of this many events."""
 
-    port: int
     request: bytes
     events: int | None
 
 
-def chat_job(port: int, path: str, key: str, *, events: int | None = None, paced: bool = False) -> Job:
-    """A chat request as a client would send it; streamed if a number of events is given."""
-    model = "bench" if events is None else f"{'paced' if paced else 'burst'}-{events}"
-    asked = {
+def chat_job(program: Program, *, events: int | None = None, gap_ms: int = 0, body: int = 0) -> Job:
+    """A chat request as a client would send it; streamed if a number of events is given, filled up to `body` bytes."""
+    model = "bench"
+    if events is not None:
+        model = f"paced-{events}-{gap_ms}" if gap_ms else f"burst-{events}"
+    sentence = "What does the fox do, and what does the dog think of it? "
+    chat = {
         "model": model,
         "messages": [
             {"role": "system", "content": "You are a helpful assistant. Answer briefly and in plain words."},
-            {"role": "user", "content": "What does the fox do, and what does the dog think of it? " * 3},
+            {"role": "user", "content": sentence * max(3, body // len(sentence))},
         ],
         "temperature": 0.7,
         "max_completion_tokens": 256,
         **({} if events is None else {"stream": True}),
     }
-    body = json.dumps(asked, separators=(",", ":")).encode()
+    sent = json.dumps(chat, separators=(",", ":")).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: {HOST}:{port}\r\nauthorization: Bearer {key}\r\naccept: application/json\r\n"
-        f"user-agent: bench\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"POST {program.path} HTTP/1.1\r\nhost: {HOST}:{program.port}\r\nauthorization: Bearer {KEY}\r\n"
+        "user-agent: bench\r\naccept: application/json\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(sent)}\r\n\r\n"
     )
-    return Job(port, head.encode() + body, events)
+    return Job(head.encode() + sent, events)
 
 
 @dataclass(slots=True)
@@ -116,28 +121,44 @@ class Reply:
         return None if whole else "not a chat completion"
 
 
+@dataclass(slots=True)
+class Quota:
+    """How long connections go on sending: until a time (perf_counter), or until so many requests are sent."""
+
+    until: float = math.inf
+    left: float = math.inf
+
+    def take(self) -> bool:
+        """Whether one more may be sent."""
+        if self.left <= 0 or perf_counter() >= self.until:
+            return False
+        self.left -= 1
+        return True
+
+
 class Connection(asyncio.Protocol):
-    """One client: sends, waits for the whole reply, and sends again until the time is up."""
+    """One client: sends, waits for the whole reply, and sends again until its quota is used up."""
 
     transport: asyncio.Transport
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self) -> None:
+        self._job = Job(b"", None)
         self._tally = Tally()
-        self._until = 0.0
+        self._quota = Quota()
         self._sent = 0.0
         self._first = 0.0
-        self._reply = Reply(job.events)
+        self._reply = Reply(None)
         self._finished: asyncio.Future[None] | None = None
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its base class
 
-    async def run(self, tally: Tally, until: float) -> None:
-        """Send until `until`, at least once, and wait for the last reply."""
-        self._tally, self._until = tally, until
+    async def run(self, job: Job, tally: Tally, quota: Quota) -> None:
+        """Send as long as the quota lasts, at least once, and wait for the last reply."""
+        self._job, self._tally, self._quota = job, tally, quota
         self._finished = asyncio.get_running_loop().create_future()
+        quota.take()
         if self.transport.is_closing():
             self._fail("connection closed")
         else:
@@ -166,7 +187,7 @@ class Connection(asyncio.Protocol):
             return
         self._tally.latencies.append(now - self._sent)
         self._tally.first_bytes.append(self._first - self._sent)
-        if now < self._until:
+        if self._quota.take():
             self._send()
         else:
             self._stop()
@@ -192,33 +213,40 @@ class Load:
     def __init__(self, connections: list[Connection]) -> None:
         self._connections = connections
 
-    async def run(self, seconds: float) -> Tally:
-        """Keep every connection busy for so long, then wait for the replies that are still to come."""
-        return await self.start(Tally(), seconds)
+    async def run(self, job: Job, seconds: float, *, ramp: float = 0.0, tally: Tally | None = None) -> Tally:
+        """Keep every connection busy for so long, then wait for the replies that are still to come.
 
-    async def start(self, tally: Tally, seconds: float, *, ramp: float = 0.0) -> Tally:
-        """The same into a tally that can be watched meanwhile, the first requests spread over `ramp` seconds."""
+        The first requests are spread over `ramp` seconds. A tally that is given can be watched meanwhile.
+        """
+        return await self._run(job, Quota(until=perf_counter() + seconds), ramp + seconds + _DRAIN_S, ramp, tally)
+
+    async def count(self, job: Job, requests: int, within: float) -> Tally:
+        """Send so many requests, at least one on each connection, and wait for all replies."""
+        return await self._run(job, Quota(left=requests), within)
+
+    async def _run(self, job: Job, quota: Quota, within: float, ramp: float = 0.0, tally: Tally | None = None) -> Tally:
+        tally = Tally() if tally is None else tally
         began = perf_counter()
         try:
-            async with asyncio.timeout(ramp + seconds + _DRAIN_S), asyncio.TaskGroup() as runs:
+            async with asyncio.timeout(within), asyncio.TaskGroup() as runs:
                 for connection in self._connections:
-                    runs.create_task(connection.run(tally, began + seconds))
+                    runs.create_task(connection.run(job, tally, quota))
                     if ramp:
                         await asyncio.sleep(ramp / len(self._connections))
         except TimeoutError:
-            tally.errors[f"not complete within {_DRAIN_S:.0f} s"] += 1
+            tally.errors[f"not complete within {within:.0f} s"] += 1
         tally.seconds = perf_counter() - began
         return tally
 
 
 @asynccontextmanager
-async def connected(job: Job, concurrency: int) -> AsyncIterator[Load]:
+async def connected(port: int, concurrency: int) -> AsyncIterator[Load]:
     """So many connections, closed at the end."""
     loop = asyncio.get_running_loop()
     connections: list[Connection] = []
     try:
         for _ in range(concurrency):
-            _, connection = await loop.create_connection(lambda: Connection(job), HOST, job.port)
+            _, connection = await loop.create_connection(Connection, HOST, port)
             connections.append(connection)
         yield Load(connections)
     finally:

@@ -19,7 +19,8 @@ KEY = "sk-bench-0123456789abcdef"
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30.0
 STOP_S = 5.0
-_CHAT = "/v1/chat/completions"
+CHAT = "/v1/chat/completions"
+_SCHEDULED = 2
 
 
 class BenchFailed(Exception):
@@ -27,23 +28,36 @@ class BenchFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A part that this machine does not allow, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """How to start one of the compared, and where it takes chat requests."""
+    """How to start one of the compared, and where it takes chat requests.
+
+    `files` are written into its working directory before it starts.
+    """
 
     name: str
     port: int
     path: str
-    arguments: tuple[str, ...]
+    command: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    start_s: float = START_S
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A program that runs. `began` is when it was spawned (perf_counter)."""
+    """A program that runs, in a directory of its own. `began` is when it was spawned (perf_counter)."""
 
     program: Program
     pid: int
     began: float
+    home: Path
 
 
 def free_port() -> int:
@@ -53,29 +67,37 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _python(name: str, port: int, path: str, *arguments: str, **env: str) -> Program:
+    """A module of this project, on this interpreter."""
+    return Program(name, port, path, (sys.executable, "-m", *arguments), {"PYTHONPATH": str(ROOT), **env})
+
+
 def upstream_program() -> Program:
     """The mock upstream."""
     port = free_port()
-    return Program("upstream", port, _CHAT, ("-m", "scripts.bench.upstream", "--port", str(port)))
+    return _python("upstream", port, CHAT, "scripts.bench.upstream", "--port", str(port))
 
 
 def relay_program(upstream: Program) -> Program:
     """The bare relay in front of the upstream."""
     port = free_port()
-    url = f"http://{HOST}:{upstream.port}{_CHAT}"
-    return Program("relay", port, _CHAT, ("-m", "scripts.bench.relay", "--port", str(port), "--upstream", url))
+    url = f"http://{HOST}:{upstream.port}{CHAT}"
+    return _python("relay", port, CHAT, "scripts.bench.relay", "--port", str(port), "--upstream", url)
 
 
 def gateway_program(upstream: Program, name: str = "gateway", module: str = "ai_gateway") -> Program:
     """The gateway as an operator runs it: keys, validation, and its access log into a file."""
     port = free_port()
-    env = {
-        "ALLOWED_API_KEYS": KEY,
-        "PROVIDER_BENCH_BASE_URL": f"http://{HOST}:{upstream.port}/v1",
-        "LOG_LEVEL": "info",
-        "GRACE_PERIOD_S": "1",
-    }
-    return Program(name, port, f"/bench{_CHAT}", ("-m", module, "serve", "--port", str(port)), env)
+    return _python(
+        name,
+        port,
+        f"/bench{CHAT}",
+        *(module, "serve", "--port", str(port)),
+        ALLOWED_API_KEYS=KEY,
+        PROVIDER_BENCH_BASE_URL=f"http://{HOST}:{upstream.port}/v1",
+        LOG_LEVEL="info",
+        GRACE_PERIOD_S="1",
+    )
 
 
 def unchecked_program(upstream: Program) -> Program:
@@ -83,16 +105,23 @@ def unchecked_program(upstream: Program) -> Program:
     return gateway_program(upstream, "unchecked", "scripts.bench.unchecked")
 
 
+def garbage_program(upstream: Program) -> Program:
+    """The same with its collector off, and what requests leave behind counted."""
+    return gateway_program(upstream, "garbage", "scripts.bench.garbage")
+
+
 @contextmanager
 def running(program: Program, core: int | None = None) -> Iterator[Running]:
     """Spawn it; it has ended when the block has."""
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
-        log = Path(home) / "output.log"
+        place = Path(home)
+        for name, text in program.files.items():
+            (place / name).write_text(text, encoding="utf-8")
+        log = place / "output.log"
         began = time.perf_counter()
-        process = _spawn(program, home, log)
+        process = _spawn(program, home, log, core)
         try:
-            _pin(process.pid, core)
-            yield Running(program, process.pid, began)
+            yield Running(program, process.pid, began, place)
         except (BenchFailed, OSError, psutil.Error) as error:
             if process.poll() is not None:
                 raise BenchFailed(f"{program.name} ended with {process.returncode}:\n{_tail(log)}") from error
@@ -101,13 +130,13 @@ def running(program: Program, core: int | None = None) -> Iterator[Running]:
             _end(process)
 
 
-def _spawn(program: Program, home: str, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(program: Program, home: str, log: Path, core: int | None) -> subprocess.Popen[bytes]:
     # A working directory of its own, so that no .env or gateway.toml is read; and no share in a Ctrl-C, which is for
-    # the bench alone to act on.
-    with log.open("wb") as sink:
+    # the bench alone to act on. What it starts itself inherits its core.
+    with log.open("wb") as sink, pinned_here(core):
         return subprocess.Popen(
-            [sys.executable, *program.arguments],
-            env={"PATH": os.environ.get("PATH", ""), "HOME": home, "PYTHONPATH": str(ROOT), **program.env},
+            program.command,
+            env={"PATH": os.environ.get("PATH", ""), "HOME": home, **program.env},
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -144,15 +173,25 @@ def wait_until_listening(target: Running) -> None:
 
 
 def _check_progress(target: Running) -> None:
-    if time.perf_counter() - target.began > START_S:
-        raise BenchFailed(f"{target.program.name} did not start within {START_S:.0f} s")
+    if time.perf_counter() - target.began > target.program.start_s:
+        raise BenchFailed(f"{target.program.name} did not start within {target.program.start_s:.0f} s")
     if psutil.Process(target.pid).status() == psutil.STATUS_ZOMBIE:
         raise BenchFailed(f"{target.program.name} ended before it listened")
 
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process and its children so far."""
-    return sum(times.user + times.system for times in (member.cpu_times() for member in _tree(pid)))
+    return sum(_cpu_seconds(member) for member in _tree(pid))
+
+
+def _cpu_seconds(member: psutil.Process) -> float:
+    # Linux has a clock for every process, in nanoseconds, with the threads that have ended; its number is made as
+    # clock_getcpuclockid(3) makes it. Other sources count ticks of 10 ms, too coarse for a short slice.
+    if sys.platform == "linux":
+        with suppress(OSError):
+            return time.clock_gettime((~member.pid << 3) | _SCHEDULED)
+    times = member.cpu_times()
+    return times.user + times.system
 
 
 def resident_mb(pid: int) -> float:
@@ -171,12 +210,6 @@ def cores() -> tuple[int | None, int | None]:
         return None, None
     allowed = sorted(os.sched_getaffinity(0))
     return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
-
-
-def _pin(pid: int, core: int | None) -> None:
-    if core is not None and sys.platform == "linux":
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(pid, {core})
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The yardstick: an ASGI relay that passes bytes on and looks at nothing.
 
-It stands on the same server and the same HTTP client as the gateway, so what the gateway costs above it is the price
-of keys, validation, conformance and logging: `python -m scripts.bench.relay --port N --upstream URL`.
+It stands on packages alone, uvicorn and aiohttp, and shares no code with the gateway: it is as fast or as slow as the
+interpreter and the machine are, whatever is changed in the gateway. `python -m scripts.bench.relay --port N --upstream
+URL`.
 """
 
 import argparse

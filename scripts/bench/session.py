@@ -1,26 +1,30 @@
 """One bench from start to end: who runs when, and on which core."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass
 from statistics import median
 
-from scripts.bench.measure import (
-    Kind,
+import psutil
+
+from scripts.bench.cells import CELLS, Cell
+from scripts.bench.fresh import (
     OpenStreams,
-    Sample,
-    Skipped,
     Start,
-    measure_load,
+    measure_garbage,
+    measure_long_bodies,
     measure_start,
     measure_streams,
-    merged,
 )
+from scripts.bench.instructions import COUNTED, count_instructions
+from scripts.bench.measure import Sample, ask_once, measure_load, merged
+from scripts.bench.peers import peer_programs
 from scripts.bench.processes import (
+    BenchFailed,
     Program,
     Running,
+    Skipped,
     allow_open_files,
     cores,
     gateway_program,
@@ -31,95 +35,159 @@ from scripts.bench.processes import (
     upstream_program,
     wait_until_listening,
 )
+from scripts.bench.results import Results
 
-KINDS: tuple[Kind, ...] = ("json", "stream")
 _OPEN_FILES = 4096
 
 type Say = Callable[[str], None]
+type Recheck = Callable[[Results], set[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure. `seconds` is for each target in each cell of each round."""
+    """How much to measure. `seconds` is for each target in each cell of each round; a number that is 0 leaves it out.
 
-    concurrencies: tuple[int, ...] = (1, 16, 64, 256)
-    rounds: int = 3
-    seconds: float = 1.7
+    `peers` run beside the gateway where they are installed; those of `install` are installed if they are not.
+    """
+
+    cells: tuple[Cell, ...] = CELLS
+    rounds: int = 5
+    seconds: float = 0.6
     starts: int = 3
+    long_bodies: int = 20_000
     streams: int = 1_000
     events: int = 25
+    garbage: int = 200
+    counted: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    install: tuple[str, ...] = ()
 
 
-QUICK = Plan(rounds=1, seconds=1.0, starts=1, events=15)
+QUICK = Plan(rounds=3, seconds=0.25, starts=1, long_bodies=2_000, events=15)
+ALL_COUNTED = tuple(COUNTED)
 
 
-@dataclass(slots=True)
-class Results:
-    """What a session found; the medians of its rounds."""
+def run(plan: Plan, say: Say, recheck: Recheck | None = None) -> Results:
+    """Measure everything of the plan. Every process it starts has ended when it returns or raises.
 
-    cells: list[Sample] = field(default_factory=list)
-    starts: list[Start] = field(default_factory=list)
-    streams: list[OpenStreams | Skipped] = field(default_factory=list)
-
-    def errors(self) -> dict[str, int]:
-        """Every failed request, by what it was a part of and what was wrong."""
-        found = {
-            f"{cell.target}, {cell.kind}, c={cell.concurrency}: {reason}": count
-            for cell in self.cells
-            for reason, count in cell.errors.items()
-        }
-        for held in self.streams:
-            if isinstance(held, OpenStreams):
-                found |= {f"{held.target}, {held.streams} streams: {reason}": n for reason, n in held.errors.items()}
-        return found
-
-
-def run(plan: Plan, say: Say) -> Results:
-    """Measure everything of the plan. Every process it starts has ended when it returns or raises."""
+    The cells that `recheck` returns are measured once more, and what was measured first is dropped.
+    """
     tested, other = cores()
     allow_open_files(_OPEN_FILES)
-    upstream = upstream_program()
-    with pinned_here(other), running(upstream, other) as mock:
+    results = Results()
+    with pinned_here(other), running(upstream_program(), other) as mock:
         wait_until_listening(mock)
-        fronts = (relay_program(upstream), gateway_program(upstream))
-        return Results(
-            cells=_cells(plan, mock, (*fronts, unchecked_program(upstream)), tested, say),
-            starts=[_start(plan, program, tested, say) for program in fronts],
-            streams=[_streams(plan, program, tested, say) for program in fronts],
-        )
+        session = _Session(plan, mock, tested, say, results)
+        if plan.cells:
+            session.measure_cells(recheck)
+        session.measure_fresh()
+        if plan.counted:
+            session.count()
+    return results
 
 
-def _cells(plan: Plan, mock: Running, fronts: tuple[Program, ...], core: int | None, say: Say) -> list[Sample]:
-    found: dict[tuple[Kind, int, str], list[Sample]] = defaultdict(list)
-    with ExitStack() as stack:
-        targets = [mock, *(stack.enter_context(running(program, core)) for program in fronts)]
-        for target in targets:
-            wait_until_listening(target)
-        for step, kind, concurrency in _steps(plan):
-            say(f"{step} {kind}, {concurrency} at a time")
-            # One after the other, so that what disturbs the machine for a while disturbs all of them.
-            for target in targets:
-                sample = measure_load(target, kind, concurrency, plan.seconds)
-                found[kind, concurrency, target.program.name].append(sample)
-    return [merged(samples) for samples in found.values()]
+@dataclass(frozen=True, slots=True)
+class _Session:
+    plan: Plan
+    mock: Running
+    core: int | None
+    say: Say
+    results: Results
+
+    @property
+    def upstream(self) -> Program:
+        return self.mock.program
+
+    def measure_cells(self, recheck: Recheck | None) -> None:
+        plan = self.plan
+        ours = [relay_program(self.upstream), gateway_program(self.upstream)]
+        extra = [program for program in (unchecked_program(self.upstream),) if self._is_needed(program.name)]
+        peers, missing = peer_programs(plan.peers, self.upstream, plan.install)
+        self.results.skipped += missing
+        with ExitStack() as stack:
+            targets = [self.mock, *(self._start(stack, program) for program in (*ours, *extra))]
+            targets += self._start_peers(stack, peers)
+            self.results.cells = self._rounds(plan.cells, targets)
+            again = recheck(self.results) if recheck is not None else set()
+            if again:
+                kept = [sample for sample in self.results.cells if sample.cell not in again]
+                self.results.cells = kept + self._rounds([each for each in plan.cells if each.name in again], targets)
+
+    def _is_needed(self, name: str) -> bool:
+        return any(each.extra == name for each in self.plan.cells)
+
+    def _start(self, stack: ExitStack, program: Program) -> Running:
+        target = stack.enter_context(running(program, self.core))
+        wait_until_listening(target)
+        return target
+
+    def _start_peers(self, stack: ExitStack, peers: Iterable[Program]) -> list[Running]:
+        """Those that start and answer: a peer that does not is no failure of the bench."""
+        started: list[Running] = []
+        for program in peers:
+            self.say(f"start of {program.name}")
+            try:
+                with ExitStack() as own:
+                    target = self._start(own, program)
+                    ask_once(program)
+                    stack.enter_context(own.pop_all())
+            except (BenchFailed, OSError, psutil.Error) as error:
+                self.results.skipped.append(Skipped(f"{program.name} does not run: {error}"))
+            else:
+                started.append(target)
+        return started
+
+    def _rounds(self, cells: Sequence[Cell], targets: Sequence[Running]) -> list[Sample]:
+        found: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+        names = {each.extra for each in CELLS}
+        for turn in range(self.plan.rounds):
+            # One after the other, so that what disturbs the machine for a while disturbs all of them; and in turns
+            # from either end, so that none is always the first after a pause.
+            for cell in cells:
+                self.say(f"round {turn + 1} of {self.plan.rounds}: {cell.title}")
+                chosen = [each for each in targets if each.program.name not in names - {cell.extra}]
+                for target in chosen if turn % 2 == 0 else reversed(chosen):
+                    sample = measure_load(target, cell, self.plan.seconds)
+                    found[cell.name, target.program.name].append(sample)
+        return [merged(samples) for samples in found.values()]
+
+    def measure_fresh(self) -> None:
+        plan, upstream, results = self.plan, self.upstream, self.results
+        for program in (relay_program(upstream), gateway_program(upstream)):
+            if plan.starts:
+                self.say(f"start of the {program.name}")
+                results.starts.append(_middle([measure_start(program, self.core) for _ in range(plan.starts)]))
+            if plan.long_bodies:
+                self.say(f"{plan.long_bodies} requests of 100 KB to the {program.name}")
+                results.long_bodies.append(measure_long_bodies(program, self.core, plan.long_bodies))
+            if plan.streams:
+                self.say(f"{plan.streams} open streams through the {program.name}")
+                self._keep(measure_streams(program, self.core, plan.streams, plan.events))
+        if plan.garbage:
+            self.say(f"what {plan.garbage} requests leave to the collector")
+            results.garbage = measure_garbage(upstream, self.core, plan.garbage)
+
+    def _keep(self, found: OpenStreams | Skipped) -> None:
+        if isinstance(found, Skipped):
+            if found not in self.results.skipped:
+                self.results.skipped.append(found)
+        else:
+            self.results.streams.append(found)
+
+    def count(self) -> None:
+        for program in (relay_program(self.upstream), gateway_program(self.upstream)):
+            self.say(f"instructions of the {program.name}, under callgrind")
+            found = count_instructions(program, self.core, self.plan.counted)
+            if isinstance(found, Skipped):
+                self.results.skipped.append(found)
+                return
+            self.results.instructions += found
 
 
-def _steps(plan: Plan) -> Iterator[tuple[str, Kind, int]]:
-    for turn, kind, concurrency in product(range(plan.rounds), KINDS, plan.concurrencies):
-        yield f"round {turn + 1} of {plan.rounds}:", kind, concurrency
-
-
-def _start(plan: Plan, program: Program, core: int | None, say: Say) -> Start:
-    say(f"start of the {program.name}")
-    found = [measure_start(program, core) for _ in range(plan.starts)]
+def _middle(starts: list[Start]) -> Start:
     return Start(
-        program.name,
-        median(start.cold_s for start in found),
-        median(start.rss_started_mb for start in found),
-        median(start.rss_answered_mb for start in found),
+        starts[0].target,
+        median(start.cold_s for start in starts),
+        median(start.rss_started_mb for start in starts),
+        median(start.rss_answered_mb for start in starts),
     )
-
-
-def _streams(plan: Plan, program: Program, core: int | None, say: Say) -> OpenStreams | Skipped:
-    say(f"{plan.streams} open streams through the {program.name}")
-    return measure_streams(program, core, plan.streams, plan.events)

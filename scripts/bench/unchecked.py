@@ -5,6 +5,7 @@ held to the contract are replaced here, in a process of their own: `python -m sc
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,10 +21,11 @@ def _unread[Model: BaseModel](_: Conformer, model: type[Model], received: bytes)
     return Item(model.model_construct(choices=[]), received)
 
 
-async def _unwatched(arrived: AsyncGenerator[Any], *_: object) -> AsyncGenerator[Verbatim]:
-    async for piece in arrived:
-        if isinstance(piece, Packet):
-            yield Verbatim(piece.events)
+async def _unwatched(arrived: AsyncGenerator[Any], *_: object, **__: object) -> AsyncGenerator[Verbatim]:
+    async with aclosing(arrived):
+        async for piece in arrived:
+            if isinstance(piece, Packet):
+                yield Verbatim(piece.events)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A mock upstream that answers chat requests as cheaply as Python can: `python -m scripts.bench.upstream --port N`.
 
 The model of a request says how to stream: `burst-50` sends fifty events as fast as they go, `paced-25` sends
-twenty-five, one each 200 ms. Every event is a write of its own, as a model that generates would send it.
+twenty-five, one each 200 ms, and `paced-25-40` one each 40 ms. Every event is a write of its own, as a model that
+generates would send it.
 """
 
 import argparse
@@ -16,8 +17,10 @@ HOST = "127.0.0.1"
 PACE_S = 0.2
 _BACKLOG = 2048
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_MODEL = re.compile(rb'"model": ?"(burst|paced)-(\d+)"')
+_MODEL = re.compile(rb'"model": ?"(burst|paced)-(\d+)(?:-(\d+))?"')
 _STREAM = re.compile(rb'"stream": ?true')
+# The fields that matter stand in front of the messages or behind them: a long body is not searched.
+_LOOKED_AT = 2_048
 _ID = "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT"
 _CREATED = 1_741_569_952
 _MODEL_NAME = "bench-model-2026-01-01"
@@ -73,7 +76,7 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._buffer = b""
+        self._buffer = bytearray()
         self._needed = 0
         self._next: asyncio.Handle | None = None
 
@@ -91,16 +94,20 @@ class Upstream(asyncio.Protocol):
             length = _LENGTH.search(self._buffer, 0, head_end)
             self._needed = head_end + (int(length[1]) if length else 0)
         if len(self._buffer) >= self._needed:
-            request, self._buffer, self._needed = self._buffer[: self._needed], self._buffer[self._needed :], 0
-            self._answer(request)
+            end = self._needed
+            ends = bytes(self._buffer[: min(end, _LOOKED_AT)] + self._buffer[max(0, end - _LOOKED_AT) : end])
+            del self._buffer[:end]
+            self._needed = 0
+            self._answer(ends)
 
     def _answer(self, request: bytes) -> None:
         if not _STREAM.search(request):
             self.transport.write(_WHOLE)
             return
         model = _MODEL.search(request)
-        kind, events = (model[1], int(model[2])) if model else (b"burst", 50)
-        self._send(_HEAD + _FIRST, events - 2, PACE_S if kind == b"paced" else 0)
+        kind, events, gap_ms = (model[1], int(model[2]), model[3]) if model else (b"burst", 50, None)
+        pace = int(gap_ms) / 1e3 if gap_ms else PACE_S
+        self._send(_HEAD + _FIRST, events - 2, pace if kind == b"paced" else 0)
 
     def _send(self, data: bytes, left: int, pause: float) -> None:
         """Write an event and plan the next one; `left` counts those before the last."""

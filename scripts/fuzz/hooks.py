@@ -32,5 +32,5 @@ def _has_ollama_only_fields(body: dict[str, Any]) -> bool:
     text_completion = body.get("raw") or body.get("suffix")
     refused_with_it = any(body.get(name) for name in ("system", "images", "format"))
     return bool(
-        body.get("prompt") and (body.get("template") or body.get("context") or (text_completion and refused_with_it))
+        body.get("template") or body.get("context") or (body.get("prompt") and text_completion and refused_with_it)
     )

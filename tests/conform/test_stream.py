@@ -246,6 +246,7 @@ CHUNKS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(st.lists(CHUNKS, max_size=8), st.booleans())
 def test_whatever_comes_in_what_goes_out_is_legal(chunks: list[dict[str, Any]], usage: bool) -> None:

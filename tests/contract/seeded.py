@@ -142,10 +142,10 @@ def _kept(sent: list[Message]) -> Callable[[Message], Awaitable[None]]:
 
 
 def main() -> None:
-    fault, port = sys.argv[1], int(sys.argv[2])
+    fault, listener = sys.argv[1], int(sys.argv[2])
     given: dict[str, Any] = {"allowed_api_keys": [KEY], "log_level": "error"}
     app = Spoiled(build(read_configuration(**given)).asgi, fault)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", ws="none")
+    uvicorn.run(app, fd=listener, log_level="error", ws="none")
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ SCHEMAS |= {
         "OllamaErrorResponse",
     )
 }
-GENERATED = 260
-MUTATIONS = 4
+GENERATED = 100
+MUTATIONS = 12
 """Changed copies of each generated value."""
 CASES_EACH = 1_000
 """At least; generation may run dry early. 27 schemas make 27,000 cases and more."""

@@ -312,7 +312,7 @@ async def test_weighing_takes_no_longer_than_the_bytes_do(piece: bytes, end: byt
     started = time.process_time()
     with suppress(InvalidRequest):
         await weight(body, spare)
-    assert time.process_time() - started < 1  # quadratic, it would take hours
+    assert time.process_time() - started < 20  # quadratic, it would take hours
 
 
 @pytest.mark.anyio

@@ -1,47 +1,47 @@
 """The fuzzing catches faults: each one seeded into the gateway turns it red, and none leaves it green."""
 
+import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from scripts.fuzz.__main__ import fuzz
 from tests.contract.seeded import FAULTS, LINE_FAULTS
-from tests.support.gateway import HOST, free_port
+from tests.support.gateway import HOST, SHUTDOWN_S, STARTUP_S
 
 CHAT = ("--include-path-regex", r"^/\{provider\}/v1/(chat/completions|models)$")
 OLLAMA = ("--include-path-regex", "^/api/(chat|generate)$")
 LINES = [fault.__name__ for fault in LINE_FAULTS]
 
 
+# One of each kind of fault runs always; all of them in `make fuzz-selftest`.
+ALWAYS = {"crash_on_null", "undocumented_status", "drops_required_field", "no_auth", "spoils_a_line"}
+
+
 @contextmanager
 def seeded_gateway(fault: str) -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "tests.contract.seeded", fault, str(port)])
-    try:
-        yield await_answer(f"http://{HOST}:{port}", process)
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def await_answer(base_url: str, process: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
+    with socket.create_server((HOST, 0)) as listener:
+        fd, port = listener.fileno(), listener.getsockname()[1]
+        process = subprocess.Popen([sys.executable, "-m", "tests.contract.seeded", fault, str(fd)], pass_fds=[fd])
         try:
-            with urllib.request.urlopen(f"{base_url}/openapi.json", timeout=1):
-                return base_url
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("the seeded gateway did not start")
+            with urllib.request.urlopen(f"http://{HOST}:{port}/openapi.json", timeout=STARTUP_S):
+                pass  # it answers as soon as it can
+            yield f"http://{HOST}:{port}"
+        finally:
+            process.terminate()
+            process.wait(SHUTDOWN_S)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", [*(fault for fault in FAULTS if fault not in LINES), "no_auth"])
+def faults(names: Iterable[str]) -> list[ParameterSet]:
+    return [pytest.param(name, marks=pytest.mark.slow if name in ALWAYS else pytest.mark.soak) for name in names]
+
+
+@pytest.mark.parametrize("fault", faults([*(fault for fault in FAULTS if fault not in LINES), "no_auth"]))
 def test_a_seeded_fault_is_caught(fault: str) -> None:
     with seeded_gateway(fault) as base_url:
         ran = fuzz(base_url, 15, *CHAT, "--max-failures", "1", quiet=True)
@@ -49,8 +49,7 @@ def test_a_seeded_fault_is_caught(fault: str) -> None:
     assert "FAILURES" in ran.stdout, ran.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", LINES)
+@pytest.mark.parametrize("fault", faults(LINES))
 def test_a_fault_in_lines_is_caught(fault: str) -> None:
     with seeded_gateway(fault) as base_url:
         ran = fuzz(base_url, 15, *OLLAMA, "--max-failures", "1", quiet=True)

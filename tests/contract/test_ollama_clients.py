@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.client import NO_CERTIFICATES
 from tests.support.gateway import TEST_KEY, LiveGateway
 
 type Json = dict[str, Any]
@@ -24,7 +25,9 @@ class Program:
     """A program's way to ask: its headers, and JSON as it writes it."""
 
     def __init__(self, base_url: str, **headers: str) -> None:
-        self.client = httpx2.Client(base_url=base_url, headers={**BEARER, **headers}, timeout=20)
+        self.client = httpx2.Client(
+            base_url=base_url, headers={**BEARER, **headers}, timeout=60, trust_env=False, verify=NO_CERTIFICATES
+        )
 
     def ask(self, method: str, path: str, body: Json | None = None) -> httpx2.Response:
         reply = self.client.request(method, path, content=None if body is None else json.dumps(body))

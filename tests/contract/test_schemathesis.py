@@ -5,7 +5,6 @@ import re
 from importlib.resources import files
 from typing import Any
 
-import httpx2
 import jsonschema_rs
 import pytest
 import schemathesis
@@ -13,7 +12,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import GenerationMode
 
 from scripts.fuzz.__main__ import KEY, fuzz
-from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.client import post
+from tests.support.gateway import LiveGateway, running_gateway
 
 EXAMPLES = 50
 STREAMED = 100
@@ -21,7 +21,7 @@ CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_te
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_schemathesis_finds_nothing() -> None:
     with running_gateway(ALLOWED_API_KEYS=KEY, LOG_LEVEL="warning") as gateway:
         ran = fuzz(gateway.base_url, EXAMPLES, quiet=True)
@@ -65,9 +65,7 @@ def test_every_valid_request_streams_legally(gateway: LiveGateway, path: str, ch
         body: dict[str, Any] = {**case.body, "stream": True}  # type: ignore[dict-item] # a body here is an object
         if "audio" in (body.get("modalities") or []):
             return
-        reply = httpx2.post(
-            gateway.base_url + "/v1" + path, json=body, headers={"authorization": f"Bearer {TEST_KEY}"}, timeout=20
-        )
+        reply = post(gateway, f"/v1{path}", body)
         assert reply.status_code == 200, reply.text
         assert_legal(reply.text, body, valid)
         streamed += 1

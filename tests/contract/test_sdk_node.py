@@ -17,7 +17,7 @@ import pytest
 from tests.support.gateway import TEST_KEY, LiveGateway
 from tests.support.ollama_targets import CUSTOM, TARGETS, Target
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent / "node"
 

@@ -445,6 +445,7 @@ async def test_more_streams_than_an_sdk_has_connections_run_side_by_side(live: L
 # -- who is imported --
 
 
+@pytest.mark.slow
 def test_no_sdk_is_imported_for_a_provider_that_nobody_configured() -> None:
     program = (
         "import sys; from ai_gateway.app.build import get_app; get_app();"

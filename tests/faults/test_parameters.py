@@ -109,6 +109,7 @@ JSON_VALUES = st.recursive(
 SCHEMAS = st.dictionaries(st.text("abz-_ü🙂19", max_size=4), JSON_VALUES, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(schema=SCHEMAS, own=JSON_VALUES, ascii_only=st.booleans())
 def test_any_schema_and_any_unknown_field_keep_their_order_and_values(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 from starlette.types import Message
 
@@ -14,6 +15,8 @@ from ai_gateway.contract.budget import Allocation
 from ai_gateway.errors import GatewayError, InvalidRequest, PayloadTooLarge
 from gateway_contract.openai import models
 from tests.fuzz.examples import BOUNDED
+
+pytestmark = pytest.mark.slow
 
 LIMITS = BodyLimits(500, 5)
 VALUES = st.recursive(

@@ -29,6 +29,8 @@ from ai_gateway.providers.http.sse import EventParser
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from tests.fuzz.examples import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 PIECES = [
     "a", " ", "word", "\n", "\t", '"', "\\", "/", "{", "}", "[", ",", "\u00e9", "\U0001f642", "\u2028", "\u0085",
     "\x00", "\x1f", "\x7f", "NaN", "1e999", '"content":"x"', '"},"delta":{"content":"', "data: ", "\\u0041", "\\ud83d",

@@ -3,11 +3,14 @@
 import re
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, strategies as st
 
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.http.sse import EventParser
 from tests.fuzz.examples import BOUNDED
+
+pytestmark = pytest.mark.slow
 
 LIMIT = 200
 LINES = st.sampled_from(

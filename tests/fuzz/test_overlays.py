@@ -7,10 +7,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from scripts.contract.overlay import apply_file, merge
 from tests.fuzz.examples import BOUNDED
+
+pytestmark = pytest.mark.slow
 
 KEYS = st.sampled_from(["a", "b", "paths", "x-y", "é", "0"])
 SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=3)

@@ -143,7 +143,7 @@ async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest
         await asyncio.sleep(0.5)
         before = Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]
         await many(port, 600, seed=4)
-        await asyncio.wait(server.server_state.tasks or {asyncio.create_task(asyncio.sleep(0))}, timeout=2)
+        await asyncio.wait(server.server_state.tasks or {asyncio.create_task(asyncio.sleep(0))}, timeout=60)
         after = Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]
     finally:
         server.should_exit = True

@@ -1,19 +1,19 @@
 """The suite for real upstreams, without one: it says what is wrong and goes on."""
 
 from scripts.real_upstreams.suite import CHECKS, run
-from tests.support.behaviours import behave
-from tests.support.gateway import free_port, running_gateway
-from tests.support.upstream import running_upstream
+from tests.support.gateway import closed_port, running_gateway
+from tests.support.upstream import Upstream
 
 
 def test_every_check_fails_where_nothing_answers_and_the_next_has_its_turn() -> None:
-    results = list(run(f"http://127.0.0.1:{free_port()}/v1"))
+    with closed_port() as port:
+        results = list(run(f"http://127.0.0.1:{port}/v1"))
     assert [name for name, _ in results] == list(CHECKS)
     assert all(wrong for _, wrong in results)
 
 
-def test_the_checks_tell_another_upstream_from_the_one_they_are_for() -> None:
-    with running_upstream(behave) as fake, running_gateway(LLAMACPP_BASE_URL=fake.url) as live:
+def test_the_checks_tell_another_upstream_from_the_one_they_are_for(upstream: Upstream) -> None:
+    with running_gateway(LLAMACPP_BASE_URL=upstream.url) as live:
         results = dict(run(f"{live.base_url}/llamacpp/v1"))
     assert results["chat is answered"] == ""
     assert results["chat is streamed"] == ""

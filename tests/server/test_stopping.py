@@ -27,7 +27,7 @@ def streaming(upstream: Upstream, model: str, **env: str) -> Iterator[tuple[Live
         upstream.last(model)
         time.sleep(0.3)
         yield live, texts
-        client.join(20)
+        client.join(60)
 
 
 def refused(live: LiveGateway) -> bool:

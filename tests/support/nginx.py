@@ -38,6 +38,8 @@ http {{
       proxy_set_header Connection "";
       proxy_set_header Host $host;
       proxy_read_timeout 600s;
+      # A connection that waits to be accepted when a gateway stops is reset by the system.
+      proxy_next_upstream error timeout non_idempotent;
     }}
   }}
 }}

@@ -1,8 +1,8 @@
 """What every suite shares, as a pytest plugin: the processes that tests run against, and the kind of each test.
 
 A test has exactly one of four marks: `unit` (starts no gateway), `live` (asks a gateway that runs as a process of its
-own), `slow` (many seconds by itself) and `soak` (minutes). The last two are written at the test; the first two follow
-from what a test and its fixtures name.
+own), `slow` (a second or more by itself) and `soak` (minutes). The last two are written at the test; the first two
+follow from what a test and its fixtures name.
 """
 
 import inspect

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from ai_gateway.translate.chat_ollama.reply import chat_response, completion_response, embedding_response
@@ -94,6 +95,7 @@ def normal(reply: Json) -> Json:
     return found
 
 
+@pytest.mark.slow
 @LAW
 @given(openai_chats())
 def test_an_answer_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
@@ -113,6 +115,7 @@ def test_an_answer_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
     assert exact(parsed(there_and_back(said))) == exact(normal(said))
 
 
+@pytest.mark.slow
 @LAW
 @given(openai_chats())
 def test_a_second_journey_changes_nothing_at_all(said: Json) -> None:
@@ -152,6 +155,7 @@ def of_ollama(line: Json) -> Json:
     return {name: value for name, value in line.items() if name not in TIMES}
 
 
+@pytest.mark.slow
 @LAW
 @given(ollama_chats())
 def test_an_answer_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from ai_gateway.contract.body import validate
@@ -144,6 +145,7 @@ def parsed(called: list[Json]) -> list[Json]:
     ]
 
 
+@pytest.mark.slow
 @LAW
 @given(CHAT)
 def test_a_request_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:

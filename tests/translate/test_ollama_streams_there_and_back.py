@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
@@ -141,6 +142,7 @@ def form(chunks: list[Json]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @LAW
 @given(openai_streams())
 def test_a_stream_of_openais_wire_comes_back_from_ollamas(said: list[Json]) -> None:
@@ -222,6 +224,7 @@ def untimed(line: Json) -> Json:
     return {name: value for name, value in line.items() if name not in {*TIMES, "created_at"}}
 
 
+@pytest.mark.slow
 @LAW
 @given(ollama_streams())
 def test_a_stream_of_ollamas_wire_comes_back_from_openais(said: list[Json]) -> None:
@@ -258,6 +261,7 @@ def ollama_text_streams(draw: st.DrawFn) -> list[Json]:
     return [*lines, {**head, "response": "", "done": True, **done}]
 
 
+@pytest.mark.slow
 @LAW
 @given(ollama_text_streams())
 def test_a_streamed_text_comes_back_from_either_wire(said: list[Json]) -> None:

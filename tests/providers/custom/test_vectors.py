@@ -46,10 +46,6 @@ def test_different_texts_have_different_vectors() -> None:
     assert len({tuple(vectors.embed(text)) for text in texts}) == len(texts)
 
 
-def test_a_vector_that_cancels_out_still_has_a_direction() -> None:
-    assert vectors.embed("c, j", 1) == [1.0]
-
-
 async def test_the_default_is_1536_floats() -> None:
     reply = await embeddings()
     assert len(reply["data"][0]["embedding"]) == 1536

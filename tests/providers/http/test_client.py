@@ -16,8 +16,10 @@ import uvloop
 from ai_gateway.errors import UpstreamError, UpstreamInvalidResponse, UpstreamTimeout
 from ai_gateway.providers.http.client import Transport
 from ai_gateway.providers.http.http1 import PIECE
+from ai_gateway.providers.http.pool import Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import Timeouts
+from tests.support.clock import StoppedClock
 from tests.support.raw_server import HOST, Peer, raw_server
 
 PATIENT = Timeouts(connect=10, request=30, stream_idle=30, stream=60)
@@ -114,6 +116,7 @@ CALLS: dict[str, tuple[bytes, Callable[[Transport], Coroutine[None, None, None]]
 CASES = [("uvloop", name) for name in CALLS] + [("asyncio", name) for name in ("whole", "streamed", "drained")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loop", "name"), CASES)
 def test_calls_leave_nothing_to_the_collector(loop: str, name: str) -> None:
     reply, call = CALLS[name]
@@ -224,9 +227,10 @@ class Taker:
 class Stage:
     """A stream whose packets come when the test says so."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, clock: StoppedClock | None = None) -> None:
         self._packets: asyncio.Queue[bytes] = asyncio.Queue()
         self._timeouts = timeouts
+        self._clock = clock
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[OpenStream]:
@@ -239,10 +243,13 @@ class Stage:
                 self._packets.task_done()
 
         async with raw_server(script) as server:
-            transport = Transport("up", server.url, {}, self._timeouts)
+            transport = Transport("up", server.url, {}, self._timeouts, self._pool)
             async with transport.stream("/", {}, b"{}") as stream:
                 yield stream
             await transport.aclose()
+
+    def _pool(self, origin: Origin) -> Pool:
+        return Pool(origin, 10, 10, clock=self._clock)
 
     async def send(self, *packets: bytes) -> None:
         """Send each, and let the client read it."""
@@ -305,6 +312,22 @@ async def test_what_is_not_taken_goes_to_the_reader_in_its_place() -> None:
 
 
 @pytest.mark.anyio
+async def test_nothing_is_diverted_from_a_reader_who_has_stopped_waiting() -> None:
+    stage = Stage(PATIENT)
+    taker = Taker()
+    async with stage.stream() as stream:
+        stream.divert(taker)
+        reader = asyncio.create_task(stream.next_bytes())
+        await stage.send(chunk(b"a"))
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        await stage.send(chunk(b"b"))
+        assert taker.taken == [b"a"]
+        assert await stream.next_bytes() == b"b"
+
+
+@pytest.mark.anyio
 async def test_what_is_larger_than_a_piece_is_the_readers() -> None:
     stage = Stage(PATIENT)
     async with stage.stream() as stream:
@@ -332,18 +355,21 @@ async def test_what_a_diversion_raises_the_reader_raises() -> None:
 
 @pytest.mark.anyio
 async def test_what_is_diverted_is_progress_and_silence_is_none() -> None:
-    idle = 0.3
-    stage = Stage(Timeouts(connect=10, request=10, stream_idle=idle, stream=30))
+    clock = StoppedClock()
+    stage = Stage(Timeouts(connect=10, request=10, stream_idle=10, stream=1000), clock)
     taker = Taker()
 
     async def watched() -> None:
         async with stage.stream() as stream:
             stream.divert(taker)
             reader = asyncio.create_task(anext(stream.events()))
+            await asyncio.sleep(0)
             for number in range(12):
                 await stage.send(chunk(b"data: %d\n\n" % number))
-                await asyncio.sleep(idle / 4)
+                clock.advance(9.9)
+                await asyncio.sleep(0)
                 assert not reader.done()
+            clock.advance(0.2)
             await asyncio.wait_for(reader, 20)
 
     with pytest.raises(UpstreamTimeout):

@@ -5,8 +5,10 @@ import itertools
 import socket
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -20,8 +22,10 @@ from ai_gateway.errors import (
 )
 from ai_gateway.providers.http.client import Transport, UpstreamReply, request_head
 from ai_gateway.providers.http.http1 import PIECE, Connection
+from ai_gateway.providers.http.pool import Pool
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import Timeouts
+from tests.support.clock import StoppedClock
 from tests.support.raw_server import Peer, RawServer, Script, once, raw_server, replying
 
 pytestmark = pytest.mark.anyio
@@ -177,6 +181,10 @@ REPLIES: Replies = {
         good(b"hello", transfer_encoding="Chunked"),
     ),
     "to the end": (OK + b"x: y\r\n\r\nhello", good(b"hello", x="y")),
+    "to the end in no coding": (
+        OK + b"transfer-encoding: identity\r\n\r\nhello",
+        good(b"hello", transfer_encoding="identity"),
+    ),
     "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nhello", good(b"hello")),
     "HTTP/1.0 kept": (
         b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello",
@@ -228,7 +236,6 @@ BROKEN: Replies = {
     "another coding": (OK + b"transfer-encoding: gzip\r\n\r\nhello", GARBLED),
     "another coding in chunks": (OK + b"transfer-encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", GARBLED),
     "another coding after chunks": (CHUNKED[:-2] + b"transfer-encoding: gzip\r\n\r\nhello", GARBLED),
-    "identity as a coding": (OK + b"transfer-encoding: identity\r\n\r\nhello", GARBLED),
     "a chunk of no size": (CHUNKED + b"\r\nhello", GARBLED),
     "a chunk of a bad size": (CHUNKED + b"5x\r\nhello\r\n0\r\n\r\n", GARBLED),
     "a chunk of a negative size": (CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n", GARBLED),
@@ -290,11 +297,11 @@ async def test_a_stream_is_what_it_says_or_an_error(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*REPLIES, *BROKEN])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-async def test_any_packets_of_the_same_bytes_are_the_same_reply(name: str, data: st.DataObject) -> None:
+@given(cuts=st.lists(st.floats(0, 1), max_size=12))
+async def test_any_packets_of_the_same_bytes_are_the_same_reply(name: str, cuts: list[float]) -> None:
     sent, expected = (REPLIES | BROKEN)[name]
-    cuts = data.draw(st.lists(st.integers(0, len(sent)), max_size=12))
-    packets = [sent[start:end] for start, end in itertools.pairwise([0, *sorted(cuts), len(sent)]) if end > start]
+    places = [0, *sorted(int(cut * len(sent)) for cut in cuts), len(sent)]
+    packets = [sent[start:end] for start, end in itertools.pairwise(places) if end > start]
     async with calling(once(*packets)) as (transport, _):
         assert await outcome(transport) == expected
 
@@ -629,7 +636,7 @@ def closing_at(request: int, *packets: bytes) -> tuple[list[int], Script]:
     return asked, script
 
 
-async def test_what_may_be_repeated_is_asked_again_once_where_a_used_connection_was_closed() -> None:
+async def test_what_may_be_repeated_isasked_again_once_where_a_used_connection_was_closed() -> None:
     asked, script = closing_at(2)
     async with calling(script) as (transport, _):
         await get(transport)
@@ -654,7 +661,7 @@ async def test_a_new_connection_that_is_closed_is_the_upstreams_answer() -> None
     assert asked == [0]
 
 
-async def test_a_reply_that_has_begun_is_not_asked_for_again() -> None:
+async def test_a_reply_that_has_begun_is_notasked_for_again() -> None:
     asked, script = closing_at(2, b"HTTP/1.1 2")
     async with calling(script) as (transport, _):
         await get(transport)
@@ -663,7 +670,7 @@ async def test_a_reply_that_has_begun_is_not_asked_for_again() -> None:
     assert asked == [0, 0]
 
 
-async def test_an_upstream_that_always_closes_is_asked_twice_at_most() -> None:
+async def test_an_upstream_that_always_closes_isasked_twice_at_most() -> None:
     asked: list[int] = []
 
     async def script(peer: Peer) -> None:
@@ -683,105 +690,158 @@ async def test_an_upstream_that_always_closes_is_asked_twice_at_most() -> None:
 
 # -- time --
 
-
-async def test_a_reply_in_single_bytes_has_only_the_requests_time() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(OK + b"content-length: 100000\r\n\r\n")
-        with suppress(ConnectionError):
-            while True:
-                await peer.send(b"a")
-                await asyncio.sleep(0.01)
-
-    async with calling(script, Timeouts(10, BRIEF, 10, 10)) as (transport, _):
-        with pytest.raises(UpstreamTimeout):
-            await asyncio.wait_for(post(transport), 10)
-
-
-@pytest.mark.parametrize("sent", [b"", OK[:5], CHUNKED])
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_an_upstream_that_falls_silent_is_left_when_the_time_is_over(sent: bytes, *, stream: bool) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(sent)
-        await peer.closed()
-
-    async def called(transport: Transport) -> None:
-        if not stream:
-            await post(transport)
-        async with transport.stream("/chat", {}, b"{}") as opened, asyncio.timeout(10):
-            async for _ in opened.events():
-                pass
-
-    async with calling(script, Timeouts(10, BRIEF, 10, 10)) as (transport, server):
-        began = asyncio.get_running_loop().time()
-        with pytest.raises(UpstreamTimeout) as failure:
-            await asyncio.wait_for(called(transport), 10)
-        assert asyncio.get_running_loop().time() - began >= BRIEF * 0.9
-        assert failure.value.message == "Provider 'up' took too long. Try again."
-        await asyncio.wait_for(server.peers[0].over.wait(), 5)
-
-
-EVENT = b"data: x\n\n"
 SSE = OK + b"content-type: text/event-stream\r\n\r\n"
+EVENT = b"data: x\n\n"
+TIMES = Timeouts(connect=10, request=100, stream_idle=10, stream=1000)
 
 
-async def events(transport: Transport, pause: float = 0.0) -> list[bytes]:
-    got: list[bytes] = []
+@dataclass
+class Stage:
+    """A call whose upstream sends, and for which time passes, when the test says so."""
+
+    transport: Transport
+    server: RawServer
+    clock: StoppedClock
+    asked: asyncio.Event
+
+    async def send(self, packet: bytes) -> None:
+        await self.server.peers[-1].send(packet)
+        await asyncio.sleep(0.005)
+
+    async def passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await asyncio.sleep(0.005)
+
+    async def called(self, call: Coroutine[None, None, Any]) -> "asyncio.Task[Any]":
+        """The call, once the upstream has got it."""
+        task = asyncio.create_task(call)
+        await asyncio.wait_for(self.asked.wait(), 10)
+        self.asked.clear()
+        return task
+
+
+@asynccontextmanager
+async def staged() -> AsyncIterator[Stage]:
+    asked = asyncio.Event()
+    clock = StoppedClock()
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            asked.set()
+
+    async with raw_server(script) as server:
+        transport = Transport("up", server.url, {}, TIMES, lambda origin: Pool(origin, 10, TIMES.connect, clock=clock))
+        yield Stage(transport, server, clock, asked)
+        await transport.aclose()
+
+
+async def is_timed_out(stage: Stage, task: "asyncio.Task[Any]") -> None:
+    with pytest.raises(UpstreamTimeout) as failure:
+        await asyncio.wait_for(task, 5)
+    assert failure.value.message == "Provider 'up' took too long. Try again."
+    await asyncio.wait_for(stage.server.peers[0].over.wait(), 5)
+
+
+async def events(transport: Transport, got: list[bytes], held: asyncio.Event | None = None) -> None:
+    """Read a stream; with `held`, be busy with each event until it is set."""
     async with transport.stream("/chat", {}, b"{}") as stream:
         async for event in stream.events():
             got.append(event)
-            await asyncio.sleep(pause)
-    return got
+            if held is not None:
+                await held.wait()
 
 
-@pytest.mark.parametrize("more", [b"", b": alive\n", b"a"])
-async def test_a_stream_that_makes_no_progress_is_left_when_the_idle_time_is_over(more: bytes) -> None:
-    """Whole lines are progress, single bytes are none."""
+@pytest.mark.parametrize("sent", [b"", OK[:5], b"HTTP/1.1 100 Continue\r\n\r\n", CHUNKED, CHUNKED + b"5\r\nhel"])
+async def test_a_whole_reply_has_the_requests_time(sent: bytes) -> None:
+    async with staged() as stage:
+        task = await stage.called(post(stage.transport))
+        await stage.send(sent)
+        await stage.passes(TIMES.request - 0.1)
+        assert not task.done()
+        await stage.passes(0.2)
+        await is_timed_out(stage, task)
 
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(SSE + EVENT)
-        with suppress(ConnectionError):
-            for _ in range(20):
-                await asyncio.sleep(BRIEF / 4)
-                await peer.send(more)
-        await peer.closed()
 
-    async with calling(script, Timeouts(10, 10, BRIEF, 30)) as (transport, _):
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        with pytest.raises(UpstreamTimeout):
-            await asyncio.wait_for(events(transport), 20)
-        assert loop.time() - began >= (5 * BRIEF if b"\n" in more else BRIEF) * 0.9
+async def test_single_bytes_get_no_more_time_than_silence() -> None:
+    async with staged() as stage:
+        task = await stage.called(post(stage.transport))
+        await stage.send(OK + b"content-length: 1000\r\n\r\n")
+        for _ in range(9):
+            await stage.passes(TIMES.request / 9 - 0.1)
+            assert not task.done()
+            await stage.send(b"a")
+        await stage.passes(1)
+        await is_timed_out(stage, task)
+
+
+@pytest.mark.parametrize("sent", [b"", OK[:5]])
+async def test_a_stream_has_the_requests_time_for_its_head(sent: bytes) -> None:
+    async with staged() as stage:
+        task = await stage.called(events(stage.transport, []))
+        await stage.send(sent)
+        await stage.passes(TIMES.request - 0.1)
+        assert not task.done()
+        await stage.passes(0.2)
+        await is_timed_out(stage, task)
+
+
+async def test_a_stream_has_what_is_left_of_it_for_its_first_event() -> None:
+    async with staged() as stage:
+        task = await stage.called(events(stage.transport, []))
+        await stage.passes(TIMES.request - 20)
+        await stage.send(SSE)
+        for _ in range(4):  # which keeps it from being idle
+            await stage.send(b": alive\n\n")
+            await stage.passes(4.9)
+            assert not task.done()
+        await stage.send(b": alive\n\n")
+        await stage.passes(0.5)
+        await is_timed_out(stage, task)
+
+
+@pytest.mark.parametrize("sent", [EVENT, b": alive\n"])
+async def test_whole_lines_are_progress_of_a_stream_and_single_bytes_are_none(sent: bytes) -> None:
+    async with staged() as stage:
+        got: list[bytes] = []
+        task = await stage.called(events(stage.transport, got))
+        await stage.send(SSE + EVENT)
+        for _ in range(20):
+            await stage.passes(TIMES.stream_idle - 0.1)
+            await stage.send(sent)
+        assert not task.done()
+        for _ in range(9):
+            await stage.passes(1)
+            await stage.send(b"a")
+        assert not task.done()
+        await stage.passes(1.1)
+        await is_timed_out(stage, task)
+        assert set(got) == {b"x"}
 
 
 async def test_a_slow_client_is_no_silent_upstream_but_has_only_the_streams_time() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(SSE + EVENT * 5)
-
-    async with calling(script, Timeouts(10, 10, BRIEF, 30)) as (transport, _):
-        assert await events(transport, BRIEF * 2) == [b"x"] * 5
-    async with calling(script, Timeouts(10, 10, 10, BRIEF)) as (transport, _):
-        with pytest.raises(UpstreamTimeout):
-            await asyncio.wait_for(events(transport, 30), 20)
+    async with staged() as stage:
+        got: list[bytes] = []
+        held = asyncio.Event()
+        task = await stage.called(events(stage.transport, got, held))
+        await stage.send(SSE + EVENT * 3)
+        await stage.passes(TIMES.stream - 1)
+        assert not task.done()
+        stage.server.peers[0].sock.shutdown(socket.SHUT_WR)  # all that it says is here, and still to be read
+        await stage.passes(0)
+        assert not task.done()
+        await stage.passes(1.1)
+        await is_timed_out(stage, task)
+        assert got == [b"x"]
 
 
 async def test_the_deadline_of_one_request_does_not_reach_the_next_on_its_connection() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(GOOD)
-        await peer.request()
-        await asyncio.sleep(1.2 * BRIEF)
-        await peer.send(GOOD)
-        await peer.closed()
-
-    async with calling(script, Timeouts(10, 2 * BRIEF, 10, 10)) as (transport, server):
-        assert (await post(transport)).body == b"good"
-        await asyncio.sleep(1.2 * BRIEF)
-        assert (await post(transport)).body == b"good"
-        assert len(server.peers) == 1
+    async with staged() as stage:
+        for _ in range(5):
+            task = await stage.called(post(stage.transport))
+            await stage.passes(TIMES.request - 1)
+            await stage.send(GOOD)
+            assert (await asyncio.wait_for(task, 5)).body == b"good"
+        assert len(stage.server.peers) == 1
 
 
 # -- callers who leave --

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 
 from ai_gateway.providers.http.client import Transport
 from ai_gateway.providers.http.http1 import BrokenReply, Connection, Disconnected
-from ai_gateway.providers.http.pool import IDLE_S, Alarm, Origin, Pool, default_tls
+from ai_gateway.providers.http.pool import IDLE_S, Origin, Pool, default_tls
 from ai_gateway.providers.upstream import Timeouts
 from tests.support.certificate import self_signed
+from tests.support.clock import StoppedClock
 from tests.support.raw_server import HOST, Peer, RawServer, Script, raw_server, replying
 
 pytestmark = pytest.mark.anyio
@@ -31,40 +33,6 @@ HEAD = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 @pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": request.param}
-
-
-class StoppedClock:
-    """Time that passes when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.alarms: list[tuple[float, Callable[[], None]]] = []
-        self.set = 0
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Alarm:
-        entry = (when, callback)
-        self.alarms.append(entry)
-        self.set += 1
-        alarms = self.alarms
-
-        class _Alarm:
-            def cancel(self) -> None:
-                with suppress(ValueError):
-                    alarms.remove(entry)
-
-        return _Alarm()
-
-    def advance(self, seconds: float) -> None:
-        """Let that much time pass, and every alarm in it ring."""
-        end = self.now + seconds
-        while due := sorted((entry for entry in self.alarms if entry[0] <= end), key=lambda entry: entry[0]):
-            self.alarms.remove(due[0])
-            self.now = max(self.now, due[0][0])
-            due[0][1]()
-        self.now = end
 
 
 def nothing_to_check(headers: Mapping[str, str]) -> None:
@@ -144,6 +112,19 @@ async def test_one_that_was_never_used_is_not_kept_either() -> None:
         pool.put_back(await got(pool))
         assert pool.pick() is None
         await asyncio.wait_for(server.peers[0].over.wait(), 5)
+
+
+async def test_one_that_was_told_to_read_no_more_is_not_kept() -> None:
+    """What is encrypted can still come then, from what was read before."""
+    async with pooled(replying(GOOD[:-4])) as (pool, _):
+        connection = await got(pool)
+        connection.send(HEAD, None, pool.time() + FOREVER_S, nothing_to_check)
+        body = b"a" * 40_000
+        connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 40001\r\n\r\n" + body)
+        connection.data_received(b"a")
+        assert connection.is_whole
+        pool.put_back(connection)
+        assert pool.pick() is None
 
 
 # -- how many --
@@ -386,6 +367,24 @@ async def test_closing_the_pool_ends_calls_and_waits_and_leaves_nothing_open() -
         assert len(server.peers) == 2
 
 
+async def test_a_connection_that_is_still_being_made_when_the_pool_closes_does_not_stay() -> None:
+    release = threading.Event()
+    async with raw_server(replying(GOOD)) as server:
+
+        def resolve(host: str, port: int) -> Sequence[Any]:
+            release.wait(30)
+            return [address(server.port)]
+
+        pool = Pool(Origin("up.test", 443), 1, 10, resolve=resolve)
+        caller = asyncio.create_task(call(pool))
+        await asyncio.sleep(0.02)
+        pool.close()
+        release.set()
+        with pytest.raises(Disconnected):
+            await asyncio.wait_for(caller, 5)
+        await until(lambda: all(peer.over.is_set() for peer in server.peers))
+
+
 async def test_a_closed_pool_keeps_no_time() -> None:
     clock = StoppedClock()
     async with pooled(replying(GOOD), clock=clock) as (pool, _):
@@ -441,6 +440,15 @@ async def test_an_address_that_does_not_answer_does_not_hold_up_the_next_one() -
         pool.close()
     for sock in (full, *fillers):
         sock.close()
+
+
+async def test_connections_are_spread_over_all_addresses_of_a_host() -> None:
+    async with raw_server(replying(GOOD)) as one, raw_server(replying(GOOD)) as other:
+        pool = Pool(Origin("up.test", 1), 10, 10, resolve=lambda *_: [address(one.port), address(other.port)])
+        for _ in range(6):
+            assert await asked(pool, await got(pool)) == b"good"
+        assert (len(one.peers), len(other.peers)) == (3, 3)
+        pool.close()
 
 
 async def test_a_name_is_looked_up_once_for_all_who_need_it_and_remembered_for_a_moment() -> None:
@@ -589,7 +597,8 @@ async def test_calls_over_tls_share_a_connection_as_others_do(certificate: Path)
     large = b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n" + b"a" * 3_000_000
     to_its_end = b"HTTP/1.1 200 OK\r\n\r\nto its end"
     async with encrypted(certificate, GOOD, GOOD, large, to_its_end) as (url, connections):
-        transport = Transport("up", url, {}, PATIENT, tls=trusting(certificate))
+        tls = trusting(certificate)
+        transport = Transport("up", url, {}, PATIENT, lambda origin: Pool(replace(origin, tls=tls), 10, 10))
         assert (await transport.fetch("POST", "/", {}, b"{}")).body == b"good"
         assert (await transport.fetch("POST", "/", {}, b"a" * 1_000_000)).body == b"good"
         async with transport.stream("/", {}, b"{}") as stream:

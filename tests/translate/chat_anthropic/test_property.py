@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ai_gateway.contract.body import validate
@@ -132,6 +133,7 @@ MODELS = st.sampled_from(["claude-sonnet-4-5", "claude-opus-4-8", "claude-3-7-so
 RELAXED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @RELAXED
 @given(model=MODELS, messages=conversations(), fields=FIELDS)
 def test_a_request_is_a_clear_400_or_one_that_the_api_takes(

@@ -383,6 +383,7 @@ def back_message(said: Json) -> Json:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(CHAT)
 def test_what_both_wires_can_say_survives_the_way_there_and_back(said: Json) -> None:
@@ -395,6 +396,7 @@ def test_what_both_wires_can_say_survives_the_way_there_and_back(said: Json) -> 
     assert back(there) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(CHAT)
 def test_what_both_wires_can_say_survives_the_way_to_an_ollama_server(said: Json) -> None:

@@ -1,7 +1,7 @@
 """HTTP to one upstream, within limits: connections, sizes, and a deadline for every phase."""
 
 import asyncio
-import ssl
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -52,7 +52,10 @@ class Caller(Protocol):
 
 
 class Transport:
-    """Calls one upstream. Redirects are not followed: only configuration says where a credential goes."""
+    """Calls one upstream. Redirects are not followed: only configuration says where a credential goes.
+
+    `make_pool` is what tests need to have a certificate or a time of their own.
+    """
 
     def __init__(
         self,
@@ -60,12 +63,10 @@ class Transport:
         base_url: str,
         headers: Mapping[str, str],
         timeouts: Timeouts,
-        *,
-        tls: ssl.SSLContext | None = None,
+        make_pool: Callable[[Origin], Pool] | None = None,
     ) -> None:
         self._provider = provider
         self._base_url = base_url.rstrip("/")
-        self._tls = tls
         # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **headers}
         self._names = {name.lower() for name in self._headers}
@@ -73,6 +74,8 @@ class Transport:
         url = self.url("")
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
+        self._origin = Origin(url.raw_host or "", url.port or 80, default_tls() if url.scheme == "https" else None)
+        self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
         self._check = partial(check_head, provider)
         self._pool: Pool | None = None
         self._constant = ""
@@ -119,8 +122,8 @@ class Transport:
                 try:
                     connection.send(head, body, deadline, self._check)
                     await connection.head()
-                    connection.on_deadline = timeout.reschedule
-                    opened = _HttpStream(self._provider, connection, self._timeouts)
+                    connection.on_deadline = partial(timeout.reschedule, -math.inf)
+                    opened = _HttpStream(self._provider, connection, self._timeouts, pool.time)
                     try:
                         yield opened
                     finally:
@@ -140,10 +143,8 @@ class Transport:
 
     def _opened(self) -> Pool:
         # Made at the first call, because connections belong to the running event loop.
-        url = self.url("")
-        tls = (self._tls or default_tls()) if url.scheme == "https" else None
-        self._pool = Pool(Origin(url.raw_host or "", url.port or 80, tls), UPSTREAM_CONNECTIONS, self._timeouts.connect)
-        return self._pool
+        self._pool = pool = self._make_pool(self._origin)
+        return pool
 
     async def aclose(self) -> None:
         """Close the pool."""
@@ -154,8 +155,8 @@ class Transport:
 
 
 class _HttpStream(OpenStream):
-    def __init__(self, provider: str, connection: Connection, timeouts: Timeouts) -> None:
-        super().__init__(provider, connection.status, connection.headers, _Deadline(connection), timeouts)
+    def __init__(self, provider: str, connection: Connection, timeouts: Timeouts, now: Callable[[], float]) -> None:
+        super().__init__(provider, connection.status, connection.headers, _Deadline(connection, now), timeouts)
         self._connection = connection
 
     @override
@@ -197,8 +198,9 @@ class _HttpStream(OpenStream):
 class _Deadline:
     """A stream's deadline, which its connection keeps."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, now: Callable[[], float]) -> None:
         self.when = connection.deadline
+        self.now = now
         self.at = connection.expire_at
 
     def stop(self) -> None:

@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._error: Exception | None = None
         self._paused = self._has_ended = self.is_reused = False
         self.deadline = math.inf
-        self.on_deadline: Callable[[float], None] | None = None
+        self.on_deadline: Callable[[], object] | None = None
         self.divert: Callable[[bytes], bool] | None = None
         self._forget()
 
@@ -157,7 +157,6 @@ class Connection(asyncio.Protocol):
         self._buffer.clear()
         self._forget()
         self._state = _IDLE
-        self.deadline = math.inf
         self.is_reused = True
         if not fit:
             self.close()
@@ -193,9 +192,9 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed."""
-        when, self.deadline = self.deadline, math.inf
+        self.deadline = math.inf
         if self.on_deadline is not None:
-            self.on_deadline(when)
+            self.on_deadline()
         else:
             self._end(TimeoutError("there was no whole reply in time"))
 
@@ -279,11 +278,10 @@ class Connection(asyncio.Protocol):
             self.headers = {}  # 100 and 103 announce the reply, which is still to come
             self._fields = self._reason = 0
             return
-        coding = self.headers.get("transfer-encoding", "chunked")
-        if coding.lower() != "chunked":
+        coding = self.headers.get("transfer-encoding", "identity").lower()
+        if coding not in {"chunked", "identity"}:
             raise BrokenReply("the reply has a transfer coding that was not asked for")
-        framed = "content-length" in self.headers or "transfer-encoding" in self.headers
-        self._until_end = not framed and status not in _BODILESS
+        self._until_end = coding == "identity" and "content-length" not in self.headers and status not in _BODILESS
         if self._check is not None:
             self._check(self.headers)
         self.status = status

@@ -31,6 +31,7 @@ class Deadline(Protocol):
 
     when: float
 
+    def now(self) -> float: ...
     def at(self, when: float) -> None: ...
     def stop(self) -> None: ...
 
@@ -46,7 +47,6 @@ class OpenStream(ABC):
         self.headers = headers
         self._deadline = deadline
         self._timeouts = timeouts
-        self._now = asyncio.get_running_loop().time
         self._idle = self._end = math.inf
 
     @abstractmethod
@@ -72,7 +72,7 @@ class OpenStream(ABC):
 
     def progressed(self) -> None:
         """The stream has gone on: the time in which more has to come begins anew."""
-        self._idle = self._now() + self._timeouts.stream_idle
+        self._idle = self._deadline.now() + self._timeouts.stream_idle
         self._deadline.at(min(self._idle, self._end))
 
     def events(self) -> AsyncGenerator[bytes]:
@@ -98,7 +98,7 @@ class OpenStream(ABC):
 
     async def _batches(self, parser: Parser) -> AsyncGenerator[list[bytes]]:
         check_head(self.provider, self.headers)
-        now, deadline = self._now, self._deadline
+        deadline, now = self._deadline, self._deadline.now
         self._end = end = now() + self._timeouts.stream
         self._idle = now() + self._timeouts.stream_idle
         begun = deadline.when  # until the first item it is the wait for a stream to start
@@ -134,6 +134,7 @@ class TimerDeadline:
 
     def __init__(self, clock: asyncio.Timeout) -> None:
         self.when = clock.when() or math.inf
+        self.now = asyncio.get_running_loop().time
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._until = math.inf

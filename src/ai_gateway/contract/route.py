@@ -32,7 +32,7 @@ from ai_gateway.contract.texts import read_fields
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
 from ai_gateway.contract.write import STOPPING, send_content, send_error, send_reply, send_stream
-from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
+from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded, forget_frames
 
 type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
@@ -330,11 +330,13 @@ class ContractRouter:
                         await stub(exchange)
                 except Overloaded as error:
                     await exchange.refuse(error)
-                except ClientGone:
+                    forget_frames(error)
+                except ClientGone as error:
                     _log.info("client left", request_id=scope.get("request_id"), operation=operation)
+                    forget_frames(error)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
-                    error.__traceback__ = None  # its frames hold it, and the circle would wait for the collector
+                    forget_frames(error)
                 except asyncio.CancelledError:
                     await exchange.fail(STOPPING)
                     if "connection" not in scope:  # our own server cancels only to stop, and the client knows it now

@@ -11,7 +11,7 @@ from starlette.types import Message, Send
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
-from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
+from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout, forget_frames
 from ai_gateway.observability.metrics import Event, count
 
 _JSON = b"application/json"
@@ -124,6 +124,7 @@ async def send_stream(
         except Exception as error:  # the status is out, so every failure has to be told in the stream
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
             last = framing.framed(rendered(error), _ERROR)
+            forget_frames(error)
         await send({"type": "http.response.body", "body": last})
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from ai_gateway.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnavailable, forget_frames
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Permit, State
@@ -75,6 +75,7 @@ class Resilience:
                     reply = await (attempts.in_time(work) if attempts.is_limited else work)
                 except GatewayError as error:
                     attempts.failed(error)
+                    forget_frames(error)
                 else:
                     attempts.answered()
                     return reply
@@ -94,6 +95,7 @@ class Resilience:
                     first = await (attempts.in_time(peek(items)) if attempts.is_limited else peek(items))
                 except GatewayError as error:
                     attempts.failed(error)
+                    forget_frames(error)
                 else:
                     attempts.answered()
                     return items if first is None else PeekedStream(first, items)

@@ -8,6 +8,7 @@ import httpx
 from cerebras.cloud.sdk import APIStatusError, AsyncCerebras, AsyncStream, CerebrasError
 
 from ai_gateway.contract.call import Attempt
+from ai_gateway.errors import forget_frames
 from ai_gateway.providers.openai.provider import OpenAICompatible
 from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
 from ai_gateway.providers.upstream import Upstream
@@ -53,6 +54,7 @@ class _CerebrasTransport(SdkTransport):
                 path, cast_to=httpx.Response, options=options, stream=True, stream_cls=AsyncStream[Any], **content
             )
         except APIStatusError as error:
+            forget_frames(error)
             return error.response
         return reply
 

@@ -106,6 +106,9 @@ class _Body(httpx.AsyncByteStream):
             self._pool.put_back(connection)
 
 
+_GONE = httpx.ByteStream(b"")
+
+
 def once_each(headers: httpx.Headers) -> httpx.Headers:
     """One field of each name, the last one said: SDKs merge ours with theirs as if case told names apart.
 
@@ -138,6 +141,17 @@ class SdkTransport(ABC):
     async def aclose(self) -> None:
         """Close the pool."""
 
+    @asynccontextmanager
+    async def _opened(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[httpx.Response]:
+        async with self.open(method, path, headers, body) as reply:
+            try:
+                yield reply
+            finally:
+                await reply.aclose()
+                reply.stream = _GONE  # httpx's own refers to the reply, and both would wait for the collector
+
     async def fetch(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
     ) -> UpstreamReply:
@@ -148,7 +162,7 @@ class SdkTransport(ABC):
         try:
             async with (
                 asyncio.timeout(self._timeouts.request - spent_s),
-                self.open(method, path, headers, body) as reply,
+                self._opened(method, path, headers, body) as reply,
             ):
                 return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply))
         except self._caught as error:
@@ -161,7 +175,7 @@ class SdkTransport(ABC):
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
-                async with self.open("POST", path, headers, body) as reply:
+                async with self._opened("POST", path, headers, body) as reply:
                     yield _SdkStream(self._provider, reply, clock, self._timeouts)
         except self._caught as error:
             raise from_sdk_exception(self._provider, error, *self._secrets) from error

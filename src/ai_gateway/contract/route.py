@@ -29,10 +29,11 @@ from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.stream import Content, Item, Stream
 from ai_gateway.contract.texts import read_fields
+from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
 from ai_gateway.contract.write import STOPPING, send_content, send_error, send_reply, send_stream
-from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded, forget_frames
+from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.

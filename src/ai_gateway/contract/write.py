@@ -11,7 +11,8 @@ from starlette.types import Message, Send
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
-from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout, forget_frames
+from ai_gateway.contract.tracebacks import forget_frames
+from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
 
 _JSON = b"application/json"

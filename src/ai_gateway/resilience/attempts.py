@@ -13,7 +13,8 @@ from typing import Protocol
 import structlog
 
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnavailable, forget_frames
+from ai_gateway.contract.tracebacks import forget_frames
+from ai_gateway.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Permit, State

@@ -8,7 +8,7 @@ import httpx
 from cerebras.cloud.sdk import APIStatusError, AsyncCerebras, AsyncStream, CerebrasError
 
 from ai_gateway.contract.call import Attempt
-from ai_gateway.errors import forget_frames
+from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.providers.openai.provider import OpenAICompatible
 from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
 from ai_gateway.providers.upstream import Upstream

@@ -56,8 +56,8 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         except BaseException:
             pool.put_back(connection)
             raise
-        reply = dict(connection.headers)
-        reply.pop("set-cookie", None)
+        fields = [(name, value) for name, value in connection.headers.items() if name != "set-cookie"]
+        reply = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         most = None if 200 <= connection.status < 300 else UPSTREAM_MAX_REPLY
         stream = _Body(self._provider, pool, connection, most)
         return httpx.Response(connection.status, headers=reply, stream=stream, request=request)

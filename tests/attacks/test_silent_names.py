@@ -27,7 +27,7 @@ def upstreams() -> Iterator[tuple[Upstream, Upstream]]:
 
 @pytest.fixture(scope="module")
 def name_server(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process whose name server knows `up.test`, and says nothing of what ends in `silent.test`."""
+    """The environment of a process whose name server knows `up.test`, and says nothing of `*.silent.test`."""
     startup: Path = tmp_path_factory.mktemp("startup")
     program = """
         import socket, time

@@ -98,7 +98,7 @@ class Reloadable:
         self.gateway.routing = routing
         kept = {id(provider) for _, provider in providers.values()}
         removed = {name: provider for name, (_, provider) in self._providers.items() if id(provider) not in kept}
-        self.gateway.resilience.adopt(_resilience(new), without=removed)
+        self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
         self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
         self._providers = providers
         self._apply(new)
@@ -215,7 +215,7 @@ def _resilience(settings: Settings) -> Resilience:
         settings.max_retries, frozenset(settings.retry_refusals), longest_wait=settings.retry_after_max_s
     )
     breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
-    return Resilience(retry, breaker, per_model=settings.breaker_per_model)
+    return Resilience(retry, breaker, per_model=settings.breaker_per_model, share=settings.share_of)
 
 
 def _longest_call(settings: Settings, providers: Loaded) -> float:

@@ -193,6 +193,10 @@ class Exchange:
         """Give back what the request held."""
         if self.allocation is not None:
             self.allocation.release()
+        if self.made is not None:
+            for leave in self.made.leaving:
+                leave()
+            self.made.leaving.clear()
 
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was

@@ -100,6 +100,7 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         self._corked = CorkedTransport(transport, self.loop)
+        self._connection.abort = self._corked.abort
         super().connection_made(self._corked)
         self._start_head_clock()
 

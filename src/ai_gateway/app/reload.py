@@ -21,6 +21,7 @@ from ai_gateway.app.configuration import Configuration
 from ai_gateway.config.problems import SettingsError, attempt
 from ai_gateway.config.settings import RESTART, Settings, marked
 from ai_gateway.gateway import Gateway, close_quietly
+from ai_gateway.middleware.cors import Cors
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
@@ -50,7 +51,7 @@ class Reloadable:
         self._providers = _load(configuration.upstreams, {})
         self._retired = _Retired()
         self.gateway = Gateway(_routing(configuration, self._providers), _resilience(self.settings))
-        self.access = Access(KeyRing(()), allow_anonymous=False)
+        self.access = Access(KeyRing(()), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
         self._list_source = _list_source(self.settings)
         self.model_list = self._feed(self._list_source)
         self.contract: dict[str, Any] = {}

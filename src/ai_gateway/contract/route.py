@@ -90,7 +90,7 @@ class Exchange:
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        self.headers = _fields(self.scope)
+        self.headers = header_fields(self.scope)
         self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
 
     @property
@@ -235,7 +235,7 @@ class Exchange:
         return self.send(message)
 
 
-def _fields(scope: Scope) -> dict[str, str]:
+def header_fields(scope: Scope) -> dict[str, str]:
     """The headers by their names, which are lower case; of several with one name, the first."""
     # Put in from the last to the first, the first one counts.
     known, headers = _NAMES.get, reversed(scope["headers"])

@@ -8,12 +8,12 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ai_gateway.api.access import Access
 from ai_gateway.contract.budget import Admission
+from ai_gateway.contract.route import header_fields
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.contract.write import send_error, send_whole
 from ai_gateway.errors import GatewayError
@@ -112,7 +112,7 @@ class _Document:
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         try:
             if self._guard is not None:
-                self._guard.authorize(scope, Headers(scope=scope), "required")
+                self._guard.authorize(scope, header_fields(scope), "required")
             with self._readers:
                 body, media, headers = self._current()
                 async with asyncio.timeout(_READ_S):

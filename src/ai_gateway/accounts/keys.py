@@ -7,7 +7,7 @@ from hashlib import sha256
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
 
-_BARE_HEADERS = ("x-api-key", "api-key")
+_BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
 
 
@@ -50,6 +50,9 @@ def _key_id(key: str) -> str:
 
 def presented(headers: Mapping[str, str]) -> str | None:
     """The key in the request's headers, wherever a client may put it; empty for a malformed one."""
+    usual = headers.get("authorization", "")
+    if usual.startswith("Bearer ") and _BARE_HEADERS.isdisjoint(headers):
+        return usual[7:].strip()
     keys = [headers[name].strip() for name in _BARE_HEADERS if headers.get(name)]
     authorization = headers.get("authorization")
     if authorization is not None:

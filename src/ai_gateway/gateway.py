@@ -106,7 +106,7 @@ class Gateway:
         routing = self.routing
         if call.provider is not None:
             provider = routing.registry.get(call.provider)
-            attempt = _single_attempt(call, provider)
+            attempt = self._single_attempt(call, provider)
             received = await provider.list_models(attempt)
             return Conformer(provider, attempt, "").item(models.ListModelsResponse, received)
         listed, missing = await self._public_models.read(routing)
@@ -120,14 +120,22 @@ class Gateway:
         routing = self.routing
         model, resolution = resolved or await self.resolve(call, name)
         target = resolution.targets[0]
-        attempt = _single_attempt(call, target.provider, target.model if target.model != name else None)
+        there = target.model if target.model != name else None
         if call.provider is None and call.native is None and (known := public_model(routing, model)) is not None:
+            call.attempts.append(Notes(target.provider.name, there))
             return known
+        attempt = self._single_attempt(call, target.provider, there)
         conformer = Conformer(target.provider, attempt, target.model)
         item = conformer.item(models.Model, await target.provider.retrieve_model(attempt, target.model))
         if call.provider is not None:
             return item
         return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
+
+    def _single_attempt(self, call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
+        notes = Notes(provider.name, upstream_model)
+        call.attempts.append(notes)
+        self.resilience.hold(call, provider.name)
+        return Attempt(call, notes)
 
     async def aclose(self) -> None:
         """Close every provider, whatever the one before it did."""
@@ -195,9 +203,3 @@ def _renamed(call: Call, there: str, resolved: str) -> str | None:
     parsed = call.parsed
     called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
     return there if there != called else None
-
-
-def _single_attempt(call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
-    notes = Notes(provider.name, upstream_model)
-    call.attempts.append(notes)
-    return Attempt(call, notes)

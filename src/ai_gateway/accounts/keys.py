@@ -22,11 +22,14 @@ class KeyRing:
 
     def find(self, key: str) -> Caller | None:
         """Whose key it is; takes as long for a near miss as for nonsense."""
-        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+        digests = [sha256(key.encode("utf-8", "surrogateescape")).digest()]
+        if not key.isascii():  # a header is bytes, which come here as Latin-1: the client may have written UTF-8
+            digests.append(sha256(key.encode("latin-1", "replace")).digest())
         caller = None
         for known, owner in self._callers.items():
-            if hmac.compare_digest(known, digest):
-                caller = owner
+            for digest in digests:
+                if hmac.compare_digest(known, digest):
+                    caller = owner
         return caller
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:

@@ -33,6 +33,9 @@ class PerProvider(BaseModel):
     connect_timeout_s: Annotated[Seconds, Field(description="seconds to connect to an upstream")] = 5.0
     stream_idle_timeout_s: Annotated[Seconds, Field(description="seconds between two chunks of a stream")] = 120.0
     stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
+    provider_max_in_flight: Annotated[
+        int | None, Field(ge=1, description="requests in flight at one provider [three quarters of MAX_IN_FLIGHT]")
+    ] = None
     conformance: Annotated[
         Conformance, Field(description="what to do with a provider's inexact replies: repair, enforce or observe")
     ] = "repair"
@@ -150,6 +153,10 @@ class Settings(PerProvider):
         if name in self.providers:
             values |= self.providers[name].overrides()
         return PerProvider.model_validate(values)
+
+    def share_of(self, provider: str) -> int:
+        """How many requests may be in flight at this provider: by default some places are left for the others."""
+        return self.for_provider(provider).provider_max_in_flight or max(1, self.max_in_flight * 3 // 4)
 
 
 def marked(mark: Mark) -> list[str]:

@@ -158,7 +158,7 @@ class Cycle:
         except BaseException as error:  # a cancellation too: the server cancels what outlives its grace time
             _log.error("request failed outside of the application", exc_info=error)
         else:
-            if not (self.response_complete or self.disconnected):
+            if not (self.response_complete or self.disconnected or self._transport.is_closing()):
                 _log.error("application ended without a whole reply", path=self.scope["path"])
         if not (self.response_complete or self.disconnected):
             self._peer.refuse(INTERNAL, self.scope.get("request_id", "").encode())

@@ -204,10 +204,13 @@ SENTENCES: list[tuple[GatewayError, str]] = [
         UpstreamInvalidResponse.compressed("up"),
         "Provider 'up' sent a compressed reply that was not asked for.",
     ),
-    (UpstreamInvalidResponse.too_large("up"), "Provider 'up' sent a reply that is too large to pass on."),
     (
-        UpstreamInvalidResponse.too_large(what="a line"),
-        "The provider sent a line that is too large to pass on.",
+        UpstreamInvalidResponse.too_large("up", limit=9, setting="REPLY_MAX_SIZE"),
+        "Provider 'up' sent a reply that is too large to pass on: more than the 9 bytes of REPLY_MAX_SIZE.",
+    ),
+    (
+        UpstreamInvalidResponse.too_large(what="a line", limit=9, setting="EVENT_MAX_SIZE"),
+        "The provider sent a line that is too large to pass on: more than the 9 bytes of EVENT_MAX_SIZE.",
     ),
     (UpstreamInvalidResponse.garbled("up"), "Provider 'up' broke off or garbled its reply."),
     (UpstreamInvalidResponse.not_json("up"), "Provider 'up' sent a reply that is not JSON."),
@@ -229,7 +232,7 @@ SENTENCES: list[tuple[GatewayError, str]] = [
 @pytest.mark.parametrize(("error", "sentence"), SENTENCES, ids=[sentence for _, sentence in SENTENCES])
 def test_a_sentence_that_several_modules_say_stands_in_one_place(error: GatewayError, sentence: str) -> None:
     assert error.message == sentence
-    saying = re.split(r"'up' |The provider(?:'s reply)? ", sentence)[1].split(" (")[0].split(".")[0]
+    saying = re.split(r"'up' |The provider(?:'s reply)? ", sentence)[1].split(" (")[0].split(".")[0].split(":")[0]
     saying = re.sub(r"^sent a \w+ that", "that", saying)  # what was sent is an argument of its own
     package = Path(errors.__file__).parent
     rooms = {

@@ -303,8 +303,9 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} sent a compressed reply that was not asked for.")
 
     @classmethod
-    def too_large(cls, provider: str | None = None, *, what: str = "a reply") -> Self:
-        return cls(f"{_subject(provider)} sent {what} that is too large to pass on.")
+    def too_large(cls, provider: str | None = None, *, what: str = "a reply", limit: int, setting: str) -> Self:
+        size = f"more than the {limit} bytes of {setting}"
+        return cls(f"{_subject(provider)} sent {what} that is too large to pass on: {size}.")
 
     @classmethod
     def garbled(cls, provider: str, *, detail: str | None = None) -> Self:

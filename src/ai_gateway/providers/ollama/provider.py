@@ -14,9 +14,9 @@ import ollama
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from ai_gateway.conform.choices import FINISH_REASONS
 from ai_gateway.conform.embedding import to_base64
-from ai_gateway.conform.rules import MAP_FINISH_REASON
+from ai_gateway.conform.finish_reasons import meaning_of
+from ai_gateway.conform.rules import MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
 from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
 from ai_gateway.providers.http.egress import Egress
@@ -61,7 +61,7 @@ class _OllamaTransport(SdkTransport):
         super().__init__(upstream)
         self._client = _Client(
             "/".join((upstream.base_url.rstrip("/"), "api")),
-            transport=BoundedTransport(upstream.name),
+            transport=BoundedTransport(upstream.name, upstream.sizes),
             timeout=connect_timeout(upstream.timeouts),
             follow_redirects=False,
             trust_env=False,
@@ -93,7 +93,6 @@ class Ollama(HttpProvider):
     """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
 
     wires = frozenset({"ollama"})
-    not_streams = frozenset()
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream, _OllamaTransport(upstream))
@@ -202,11 +201,12 @@ class Ollama(HttpProvider):
 
     def _repair_end(self, attempt: Attempt, reply: Reply) -> None:
         """A finish reason that is none of Ollama's: a failure, or mapped as for every upstream."""
-        reason = (reply.done_reason or "").lower()
-        if reason == "error":
-            raise UpstreamError(f"Provider '{self.name}' ended its answer with an error.")
-        attempt.repaired(MAP_FINISH_REASON.name)
-        reply.done_reason = FINISH_REASONS.get(reason, "stop")
+        reason = reply.done_reason or ""
+        meaning = meaning_of(reason)
+        if meaning == "failure":
+            raise UpstreamError.gave_up(self.name, detail=f"finish reason {reason[:64]}")
+        attempt.repaired((MAP_FINISH_REASON if meaning else TELL_UNKNOWN_FINISH).name)
+        reply.done_reason = meaning or "length"
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""

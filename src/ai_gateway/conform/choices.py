@@ -14,6 +14,7 @@ type Object = dict[str, Any]
 type ItemRepair = Callable[[Object, int], bool]
 
 _LONGEST_NAME = 64
+_OPTIONAL = ("tool_calls", "function_call", "audio")
 _DIGITS = re.compile(r"[0-9]{1,6}")
 
 
@@ -38,6 +39,15 @@ def join_content(choice: Object, _at: int) -> bool:
     """Content that comes in parts where one text is due."""
     message = choice.get("message", choice.get("delta"))
     return isinstance(message, dict) and join_parts(message)
+
+
+def drop_empty(choice: Object, _at: int) -> bool:
+    """Calls and audio that are there and hold nothing."""
+    message = choice.get("message", choice.get("delta"))
+    empty = [name for name in _OPTIONAL if message.get(name) in ("", {})] if isinstance(message, dict) else []
+    for name in empty:
+        del message[name]
+    return bool(empty)
 
 
 def map_finish(choice: Object, _at: int) -> bool:

@@ -42,7 +42,7 @@ def choice_of(head: AnyChunk, index: int) -> dict[str, object]:
 def is_empty(choice: AnyChoice) -> bool:
     """Whether nothing would be lost without it but its role and its reason to end."""
     beside = any((choice.model_extra or {}).values()) or choice.logprobs is not None
-    return not beside and not _content(choice)
+    return not beside and not content_of(choice)
 
 
 def says_anything(choice: AnyChoice) -> bool:
@@ -51,7 +51,8 @@ def says_anything(choice: AnyChoice) -> bool:
     return opens or not is_empty(choice)
 
 
-def _content(choice: AnyChoice) -> object:
+def content_of(choice: AnyChoice) -> object:
+    """What a choice adds to the answer; falsy if nothing."""
     if isinstance(choice, models.CreateCompletionStreamResponseChoice):
         return choice.text
     fields = choice.delta.model_dump(exclude_unset=True, exclude={"role"})
@@ -60,5 +61,5 @@ def _content(choice: AnyChoice) -> object:
 
 def check_empty(choice: AnyChoice, problem: str) -> None:
     """Raise UpstreamInvalidResponse if leaving the choice out would lose content."""
-    if _content(choice):
+    if content_of(choice):
         raise UpstreamInvalidResponse(f"The provider {problem}.")

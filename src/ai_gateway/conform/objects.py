@@ -136,6 +136,7 @@ def _fill_usage(reply: Object, _context: ReplyContext) -> bool:
 
 _CHOICE: dict[Rule, ItemRepair] = {
     rules.FILL_INDEX: choices.fill_index,
+    rules.DROP_NULL: choices.drop_empty,
     rules.JOIN_CONTENT: choices.join_content,
     rules.MAP_FINISH_REASON: choices.map_finish,
     rules.TELL_UNKNOWN_FINISH: choices.tell_unknown_finish,

@@ -11,16 +11,17 @@ the bytes it came in for its own.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
+from typing import Any
 
 from pydantic import MISSING
 
 from ai_gateway.conform import rules
 from ai_gateway.conform.chunks import (
-    AnyChoice,
     AnyChunk,
     changed,
     check_empty,
     choice_of,
+    content_of,
     going_on,
     is_empty,
     of_index,
@@ -30,7 +31,7 @@ from ai_gateway.conform.rules import Report
 from ai_gateway.conform.tool_calls import ToolCalls
 from ai_gateway.contract.stream import Item
 from ai_gateway.contract.write import to_fields
-from ai_gateway.errors import UpstreamStreamTruncated
+from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
 
@@ -193,8 +194,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
         llama.cpp's server, for one, sends its `timings` with whichever chunk is the last.
         """
-        known = (last.model.model_extra or {}).keys() | ((self._head.model_extra or {}).keys() if self._head else ())
-        more = {name: value for name, value in (counted.model_extra or {}).items() if name not in known}
+        said = (last.model.model_extra or {}).keys()
+        more = {name: value for name, value in self._news(counted).items() if name not in said}
         return Item(last.model.model_copy(update=more)) if more else last
 
     def _named_calls(self, index: int, state: ChoiceState) -> Iterator[Item[Chunk]]:
@@ -264,8 +265,11 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             calls = ToolCalls(self._report, self._request_id, choice.index)
             said = self._said.setdefault(choice.index, set())
             state = self._choices[choice.index] = ChoiceState(calls, said)
-        if state.finished and not self._resumed(choice, state):
-            return None
+        if state.finished:
+            self._report(rules.FINISH_ONCE)
+            if not content_of(choice):
+                return self._beside_end(choice, state)
+            self._resume(choice.index)
         if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):
             choice = self._legal_delta(choice, state)
         state.begun = True
@@ -273,24 +277,38 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         state.reason = choice.finish_reason or state.reason
         return choice
 
-    def _resumed(self, choice: AnyChoice, state: ChoiceState) -> bool:
-        """Whether a choice that has given a reason to end goes on: what was held of it then goes out without it."""
-        at = next((at for at, item in enumerate(self._held) if of_index(item.model, choice.index)), None)
+    def _beside_end[
+        Choice: (
+            models.CreateChatCompletionStreamResponseChoice,
+            models.CreateCompletionStreamResponseChoice,
+        )
+    ](self, choice: Choice, state: ChoiceState) -> Choice | None:
+        """What is left of a choice that says nothing after its end, except for fields beside its content."""
+        at = self._held_at(choice.index)
+        if at is not None and state.reason == "stop" and choice.finish_reason is not None:
+            state.reason = choice.finish_reason
+            self._held[at] = changed(self._held[at], choice.index, {"finish_reason": choice.finish_reason})
+        return None if is_empty(choice) or at is None else choice.model_copy(update={"finish_reason": None})
+
+    def _resume(self, index: int) -> None:
+        """A choice goes on after its end: what was held of it goes out without the reason."""
+        at = self._held_at(index)
         if at is None:  # it has been sent, or is in the same chunk
-            check_empty(choice, "went on with a choice after its end")
-        self._report(rules.FINISH_ONCE)
-        if is_empty(choice) or at is None:
-            if at is not None and state.reason == "stop" and choice.finish_reason is not None:
-                state.reason = choice.finish_reason
-                self._held[at] = changed(self._held[at], choice.index, {"finish_reason": choice.finish_reason})
-            return False
+            raise UpstreamInvalidResponse("The provider went on with a choice after its end.")
         held = self._held.pop(at).model
-        mine = of_index(held, choice.index)
-        if others := [other for other in held.choices if other.index != choice.index]:
+        if others := [other for other in held.choices if other.index != index]:
             self._held.insert(at, Item(held.model_copy(update={"choices": others})))
-        if mine is not None and says_anything(mine):
+        mine = of_index(held, index)
+        if mine is not None and (says_anything(mine) or self._news(held)):
             self._early.append(Item(held.model_copy(update={"choices": [going_on(mine)]})))
-        return True
+
+    def _held_at(self, index: int) -> int | None:
+        return next((at for at, item in enumerate(self._held) if of_index(item.model, index)), None)
+
+    def _news(self, chunk: Chunk) -> dict[str, Any]:
+        """The fields of a chunk that the contract does not name and that the stream's first one does not have."""
+        known = (self._head.model_extra or {}).keys() if self._head is not None else ()
+        return {name: value for name, value in (chunk.model_extra or {}).items() if name not in known and value}
 
     def _legal_delta(
         self, choice: models.CreateChatCompletionStreamResponseChoice, state: ChoiceState

@@ -93,7 +93,10 @@ class EventParser:
         if piece:
             self._line.append(piece)
             self._waiting += len(piece)
-        if self._waiting + self._size > self._max_event:
+        self._check(self._waiting + self._size)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_event:
             raise UpstreamInvalidResponse.too_large(what="an event", limit=self._max_event, setting="EVENT_MAX_SIZE")
 
     def end(self) -> Iterator[bytes]:
@@ -115,6 +118,7 @@ class EventParser:
         value = value.removeprefix(b" ")
         if name in {b"data", b"error"}:
             self._size += len(value)
+            self._check(self._size)
             self._data.append(value)
             self._is_error |= name == b"error"
         elif name == b"event":

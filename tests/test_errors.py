@@ -13,6 +13,7 @@ from ai_gateway.errors import (
     Overloaded,
     Unauthorized,
     UpstreamError,
+    UpstreamForbidden,
     UpstreamInvalidResponse,
     UpstreamRefused,
     UpstreamStreamTruncated,
@@ -36,6 +37,8 @@ TABLE = {
     #                         none   4xx    408/9  429    5xx    501/505
     "UpstreamError":           "RFO  -F-    -F-    -F-    RFO    -FO",
     "UpstreamRefused":         "...  --H    r-H    rFH    -FH    -FH",
+    "UpstreamForbidden":       "...  -FH    rFH    rFH    -FH    -FH",
+    "UpstreamWrongAddress":    "-FH  -FH    -FH    -FH    -FH    -FH",
     "UpstreamAuthError":       "-FH  -FH    -FH    -FH    -FH    -FH",
     "UpstreamUnreachable":     "RFO  -F-    -F-    -F-    RFO    -FO",
     "UpstreamInvalidResponse": "-F-  -F-    -F-    -F-    -F-    -F-",
@@ -76,15 +79,15 @@ def classes(parent: type[GatewayError] = GatewayError) -> Iterator[type[GatewayE
             yield from classes(child)
 
 
-def refused(status: int) -> UpstreamRefused:
-    return UpstreamRefused("no", status=status, type="t", code=None, param=None)
+def refused(status: int, cls: type[UpstreamRefused] = UpstreamRefused) -> UpstreamRefused:
+    return cls("no", status=status, type="t", code=None, param=None)
 
 
 def made(name: str, status: int | None) -> GatewayError:
     cls = getattr(errors, name)
-    if cls is UpstreamRefused:
+    if issubclass(cls, UpstreamRefused):
         assert status is not None
-        return refused(status)
+        return refused(status, cls)
     error: GatewayError = cls("x")
     return error if status is None else cls("x").answered(status)
 
@@ -133,10 +136,10 @@ def drawing() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("cls", list(classes()), ids=lambda cls: cls.__name__)
 def test_the_tree_is_drawn_as_it_is(cls: type[GatewayError]) -> None:
-    error = refused(400) if cls is UpstreamRefused else cls("x")
+    error = refused(400, cls) if issubclass(cls, UpstreamRefused) else cls("x")
     facts = [fact for fact in ("retry", "failover", "outage", "healthy") if getattr(error, fact)]
     drawn = drawing()[cls.__name__]
-    if cls in {UpstreamRefused, Overloaded}:  # what they have of their own stands in brackets
+    if cls in {UpstreamRefused, UpstreamForbidden, Overloaded}:  # what they have of their own stands in brackets
         assert drawn == facts
     else:
         code = [cls.code] if cls.code is not None and "code" in vars(cls) else []

@@ -191,7 +191,7 @@ STREAMS: dict[str, tuple[list[object], str, list[str], list[tuple[str, str]]]] =
 @pytest.mark.parametrize("case", STREAMS)
 def test_a_stream_is_told_whole_and_once(relay: LiveGateway, upstream: Upstream, case: str, usage: bool) -> None:
     events, text, ends, calls = STREAMS[case]
-    options = {"stream_options": {"include_usage": True}} if usage else {}
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if usage else {}
     heard = Heard(relay, upstream, reply(sse(*events)), **options)
     assert (heard.text, heard.ends, heard.error, heard.done) == (text, ends, None, True), heard.response.text
     assert [(each["name"], each["arguments"]) for each in heard.calls.values()] == calls
@@ -209,7 +209,7 @@ def test_content_before_a_failure_is_sent_and_its_reason_is_not(relay: LiveGatew
     assert heard.error["code"] == "upstream_stream_truncated"
 
 
-OWN = {"extra_content": {"google": {"thought_signature": "s1"}}}
+OWN: dict[str, Any] = {"extra_content": {"google": {"thought_signature": "s1"}}}
 EXTRA: dict[str, tuple[list[object], dict[str, Any]]] = {
     "in the first piece": (
         [piece(tool_calls=[call(id="a", function={"name": "w", "own": 1}, **OWN)])], {**OWN, "own": 1},

@@ -44,7 +44,9 @@ def join_content(choice: Object, _at: int) -> bool:
 def drop_empty(choice: Object, _at: int) -> bool:
     """Calls and audio that are there and hold nothing."""
     message = choice.get("message", choice.get("delta"))
-    empty = [name for name in _OPTIONAL if message.get(name) in ("", {})] if isinstance(message, dict) else []
+    if not isinstance(message, dict):
+        return False
+    empty = [name for name in _OPTIONAL if message.get(name) in ("", {})]
     for name in empty:
         del message[name]
     return bool(empty)

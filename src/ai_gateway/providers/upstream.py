@@ -98,6 +98,14 @@ class Upstream:
         return self.api_key.get_secret_value() if self.api_key else ""
 
     @property
+    def address_setting(self) -> str:
+        """What an operator sets the base URL with."""
+        if self.name == self.row.name:
+            return self.row.base_url_env
+        variable = f"PROVIDER_{self.name.upper().replace('-', '_')}_BASE_URL"
+        return f"{variable}, or its base_url in gateway.toml"
+
+    @property
     def sent_headers(self) -> dict[str, str]:
         """What goes with every request: the operator's headers, and the key."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}

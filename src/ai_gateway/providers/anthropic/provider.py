@@ -12,7 +12,7 @@ from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
 from ai_gateway.providers.anthropic.errors import event_error, limits, reply_error
 from ai_gateway.providers.http.client import Transport, path_segments
-from ai_gateway.providers.http.errors import is_error
+from ai_gateway.providers.http.complaints import is_error
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped

@@ -21,6 +21,7 @@ from ai_gateway.providers.upstream import Sizes, Timeouts
 
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
+_LONGEST_MODEL = 256
 # What may be sent a second time by itself (RFC 9110, 9.2.2): nothing that makes a model work.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
@@ -253,5 +254,5 @@ def path_segments(text: str) -> str:
     """A model id as path segments: slashes stay, all else is encoded, and no segment can climb."""
     segments = text.split("/")
     if any(segment in {"", ".", ".."} for segment in segments):
-        raise ModelNotFound("There is no such model.", param="model")
+        raise ModelNotFound(f"There is no model '{text[:_LONGEST_MODEL]}'.", param="model")
     return "/".join(quote(segment, safe=":@") for segment in segments)

@@ -6,15 +6,17 @@ from typing import override
 
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamInvalidResponse, UpstreamWrongAddress
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
-from ai_gateway.providers.http.errors import from_event, from_reply, is_error, kept_headers
+from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import Upstream
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+_LONGEST_MODEL = 256
 
 
 class HttpProvider(Provider):
@@ -26,6 +28,7 @@ class HttpProvider(Provider):
     def __init__(self, upstream: Upstream, caller: Caller) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._secrets = upstream.secrets
+        self._address_setting = upstream.address_setting
         self._caller = caller
 
     @override
@@ -77,7 +80,19 @@ class HttpProvider(Provider):
         elif 200 < status < 300:
             raise UpstreamInvalidResponse.without_reply(self.name, status)
         else:
-            raise self._refusal(status, headers, body)
+            raise self._explained(attempt, self._refusal(status, headers, body))
+
+    def _explained(self, attempt: Attempt, error: GatewayError) -> GatewayError:
+        """The error with what the upstream does not say: which setting its address is from, or which model it lacks."""
+        if isinstance(error, UpstreamWrongAddress):
+            named = UpstreamWrongAddress.of(self.name, self._address_setting)
+            named.detail = error.detail
+            return named
+        parsed = attempt.call.parsed or {}
+        model = attempt.notes.upstream_model or parsed.get("model")
+        if error.code == ModelNotFound.code and isinstance(model, str) and model and model not in error.message:
+            return error.with_note(f"The model that it was asked for: '{model[:_LONGEST_MODEL]}'.", {})
+        return error
 
     def _json(self, raw: bytes) -> object:
         """The JSON value in a reply or event. Raises UpstreamInvalidResponse."""

@@ -123,7 +123,7 @@ class OpenStream(ABC):
                 chunk = await self.next_bytes()
                 if are_events:
                     are_events = False
-                    if _may_be_whole(chunk):
+                    if self._is_whole(chunk):
                         raise WholeReply(await self._rest_of(chunk))
                 # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
                 deadline.at(end)
@@ -144,10 +144,16 @@ class OpenStream(ABC):
         finally:
             deadline.stop()
 
+    def _is_whole(self, first: bytes) -> bool:
+        """Whether a body that begins so is no events. Its label only counts where its content does not tell."""
+        if first.startswith(b"data:") or is_event_stream(first):
+            return False
+        return first.lstrip()[:1] in {b"{", b"[", b"<"} or "event-stream" not in self.headers.get("content-type", "")
+
     async def _rest_of(self, first: bytes) -> bytes:
         """The whole body that begins so."""
         parts, size = [first], len(first)
-        while part := await self.next_bytes():
+        while first and (part := await self.next_bytes()):
             parts.append(part)
             size += len(part)
             if size > self._sizes.reply:
@@ -193,11 +199,6 @@ class TimerDeadline:
         """There is no deadline any more."""
         if self._timer is not None:
             self._timer.cancel()
-
-
-def _may_be_whole(first: bytes) -> bool:
-    """Whether a body that begins so is JSON or a page. What is only blank may be followed by anything."""
-    return not first.startswith(b"data:") and not is_event_stream(first) and first.lstrip()[:1] in {b"{", b"[", b"<"}
 
 
 def check_head(provider: str, sizes: Sizes, headers: Mapping[str, str]) -> None:

@@ -112,7 +112,7 @@ class Ollama(HttpProvider):
         listed = {one.id: one for one in (await self.list_models(attempt)).data}
         found = listed.get(model) or listed.get(f"{model}:latest")  # a name without a tag means this one
         if found is None:
-            raise ModelNotFound("There is no such model: see the list of models.", param="model")
+            raise ModelNotFound(f"There is no model '{model[:256]}': see the list of models.", param="model")
         return found
 
     @override

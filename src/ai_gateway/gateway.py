@@ -31,6 +31,7 @@ from ai_gateway.operations import (
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.resilience.attempts import Resilience
+from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
@@ -63,14 +64,14 @@ class Gateway:
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Chat:
         if body.stream:
-            return Stream(await self.stream(call, CHAT_STREAM, body, resolution))
+            return Stream(self.stream(call, CHAT_STREAM, body, resolution))
         return await self.run(call, CHAT, body, resolution)
 
     async def complete(
         self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
     ) -> Completion:
         if body.stream:
-            return Stream(await self.stream(call, COMPLETION_STREAM, body, resolution))
+            return Stream(self.stream(call, COMPLETION_STREAM, body, resolution))
         return await self.run(call, COMPLETION, body, resolution)
 
     async def embed(
@@ -86,16 +87,22 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
-    async def stream[
+    def stream[
         Req: Streamed,
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
     ) -> AsyncGenerator[Item[Piece] | Verbatim]:
-        """The stream, once its first chunk is there. `resolution` is what the caller of this has resolved already."""
-        if resolution is None:
-            _, resolution = await self.resolve(call, body.model)
-        return await self.resilience.stream(call, resolution.targets, partial(_chunks, operation, body))
+        """The stream, which is opened when its first chunk is asked for: that raises what comes instead of it.
+
+        `resolution` is what the caller of this has resolved already.
+        """
+
+        async def opened() -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
+            found = resolution or (await self.resolve(call, body.model))[1]
+            return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
+
+        return PendingStream(opened)
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
         """The id behind the name that a caller gave, and who is to be called, one after the other.

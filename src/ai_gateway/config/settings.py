@@ -87,6 +87,9 @@ class Settings(PerProvider):
     ] = "info"
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated")] = ()
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
+    first_byte_s: Annotated[
+        Seconds, Field(description="seconds until a stream's head goes out although its first chunk is late"), RESTART
+    ] = 15.0
     max_retries: Annotated[
         int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
     ] = 2

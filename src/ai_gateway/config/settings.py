@@ -36,6 +36,10 @@ class PerProvider(BaseModel):
     provider_max_in_flight: Annotated[
         int | None, Field(ge=1, description="requests in flight at one provider [three quarters of MAX_IN_FLIGHT]")
     ] = None
+    reply_max_size: Annotated[int, Field(gt=0, description="largest reply of an upstream in bytes")] = 64 * 2**20
+    event_max_size: Annotated[
+        int, Field(gt=0, description="largest event or line of an upstream's stream in bytes")
+    ] = 16 * 2**20
     conformance: Annotated[
         Conformance, Field(description="what to do with a provider's inexact replies: repair, enforce or observe")
     ] = "repair"
@@ -86,6 +90,9 @@ class Settings(PerProvider):
     ] = "info"
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated")] = ()
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
+    first_byte_s: Annotated[
+        Seconds, Field(description="seconds until a stream's head goes out although its first chunk is late"), RESTART
+    ] = 15.0
     max_retries: Annotated[
         int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
     ] = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from ai_gateway.config.constants import RESERVED_NAMES
-from ai_gateway.config.settings import Conformance, UnknownParams
+from ai_gateway.config.settings import Conformance, PerProvider, UnknownParams
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.quirks import Quirks
 from gateway_contract.openai.parameters import Policies
@@ -67,6 +67,14 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Most bytes of a whole reply, and of one event or line of a stream."""
+
+    reply: int = PerProvider.model_fields["reply_max_size"].default
+    event: int = PerProvider.model_fields["event_max_size"].default
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One configured upstream. `name` is its path segment; `row` says what kind it is.
 
@@ -82,11 +90,20 @@ class Upstream:
     unknown_params: UnknownParams = "forward"
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
     fetch_images: bool = False
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def secret(self) -> str:
         """The key itself, empty without one: for headers, and to be struck out of whatever comes back."""
         return self.api_key.get_secret_value() if self.api_key else ""
+
+    @property
+    def address_setting(self) -> str:
+        """What an operator sets the base URL with."""
+        if self.name == self.row.name:
+            return self.row.base_url_env
+        variable = f"PROVIDER_{self.name.upper().replace('-', '_')}_BASE_URL"
+        return f"{variable}, or its base_url in gateway.toml"
 
     @property
     def sent_headers(self) -> dict[str, str]:

@@ -119,7 +119,7 @@ def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_CONFIG", str(ROOT / "examples" / "gateway.toml"))
     settings = read_settings(read_sources())
-    names = [upstream.name for upstream in configured_upstreams(settings, {"BACKUP_API_KEY": "secret"})]
+    names = [upstream.name for upstream in configured_upstreams(settings, {"BACKUP_API_KEY": "secret"}).upstreams]
     assert names == ["lab", "backup"]
     rules = read_rules(settings, names)
     assert rules.aliases.follow("small") == "lab/llama-3.1-8b"
@@ -153,8 +153,14 @@ def test_fixed_limits_are_the_documented_ones() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_provider_is_documented(row: ProviderRow) -> None:
     when = "the key is set" if row.needs_key else "the key or the URL is set"
-    assert _rows("docs/providers.md")[row.name] == [row.base_url, row.key_env, row.base_url_env, when]
-    assert _rows("README.md")[row.name] == [row.key_env if row.needs_key else row.base_url_env]
+    urls = "`, `".join(row.base_url_envs)
+    assert _rows("docs/providers.md")[row.name] == [
+        row.base_url,
+        row.key_env,
+        urls if "," not in urls else f"`{urls}`",
+        when,
+    ]
+    assert _rows("README.md")[row.name] == [row.key_env if row.needs_key else row.base_url_envs[-1]]
 
 
 def _quirk_cells(row: ProviderRow) -> list[str]:

@@ -272,6 +272,23 @@ class UpstreamAuthError(UpstreamError):
     healthy = True
 
 
+class UpstreamPathNotFound(UpstreamError):
+    """The upstream has nothing at the path: it lacks the operation, or its base URL is wrong."""
+
+    code = "upstream_path_not_found"
+    retry = False
+    outage = False
+    healthy = True
+
+    @classmethod
+    def of(cls, provider: str, setting: str, *, detail: str | None = None) -> Self:
+        return cls(
+            f"{_subject(provider)} has nothing at this path: it does not offer this operation, or its base URL is "
+            f"wrong and its operator has to check {setting}.",
+            detail=detail,
+        )
+
+
 class UpstreamUnreachable(UpstreamError):
     """Nobody answers at the upstream's address, or the connection is lost before there is an answer."""
 

@@ -36,7 +36,7 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            raise InvalidApiKey(f"The API key is not valid. {_HOW}")
+            raise InvalidApiKey(f"Incorrect API key provided. {_HOW}")
         return caller
 
 
@@ -47,12 +47,13 @@ def _key_id(key: str) -> str:
 
 def presented(headers: Mapping[str, str]) -> str | None:
     """The key in the request's headers, wherever a client may put it; empty for a malformed one."""
-    keys = [headers[name].strip() for name in _BARE_HEADERS if headers.get(name)]
+    keys = [key for name in _BARE_HEADERS if (key := headers.get(name, "").strip())]
     authorization = headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() == "bearer":
-            keys.append(token.strip())
+            # An empty one is what clients send that have no key for it, such as those with the key in `api-key`.
+            keys += [token.strip()] if token.strip() or not keys else []
         elif not keys:  # beside a key of ours, another scheme is for a proxy on the way
             keys.append("")
     if len(set(keys)) > 1:

@@ -10,6 +10,8 @@ from ai_gateway.contract.call import ANONYMOUS, Caller
 from ai_gateway.contract.route import Security
 from ai_gateway.errors import MissingApiKey
 
+_PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"})
+
 
 def is_loopback(host: str) -> bool:
     """Whether a listening address can only be reached from this machine."""
@@ -44,11 +46,14 @@ class Access:
     def _require_private(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Without keys, refuse what came through an address that others can reach, whoever started the server how.
 
-        A foreign name in the Host header means that a web page has pointed its own name at this machine.
+        A foreign name in the Host header means that a web page has pointed its own name at this machine. What a proxy
+        on this machine passes on may come from anywhere.
         """
-        if not self.allow_anonymous and not (_listens_privately(scope) and _names_this_machine(headers)):
+        if self.allow_anonymous:
+            return
+        if not (_listens_privately(scope) and _names_this_machine(headers)) or _came_through_proxy(headers):
             raise MissingApiKey(
-                "This gateway has no API keys, so it answers on its own machine only. "
+                "This gateway has no API keys, so it answers its own machine only, and nothing that a proxy passes on. "
                 "Its operator has to set ALLOWED_API_KEYS, or ALLOW_ANONYMOUS=true."
             )
 
@@ -71,5 +76,9 @@ def _names_this_machine(headers: Mapping[str, str]) -> bool:
 
 def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:
     client = scope.get("client")
-    forwarded = "x-forwarded-for" in headers or "forwarded" in headers
-    return client is not None and not forwarded and is_loopback(client[0])
+    return client is not None and is_loopback(client[0]) and not _came_through_proxy(headers)
+
+
+def _came_through_proxy(headers: Mapping[str, str]) -> bool:
+    """Whether a proxy says so: RFC 7239 (Forwarded), RFC 9110 section 7.6.3 (Via), and what was there before."""
+    return not _PROXY_HEADERS.isdisjoint(headers) or any(name.startswith("x-forwarded-") for name in headers)

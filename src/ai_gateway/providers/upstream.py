@@ -21,13 +21,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 class ProviderRow:
     """A kind of upstream, as data.
 
-    The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`, or from `url_env` where the field has
-    another name for it. An upstream with `needs_key` is configured when either is set, and then lacks a key if only
-    the URL is; one without is configured by either; one that is `always` there needs neither. `policies` are those of
-    its wire, and `quirks` change them where the upstream differs from it: what a row then declares is both.
-    `unknown_params` holds where the operator has not decided. `adapter` names the class that speaks the upstream's
-    wire, as `module:name`, so that nothing is imported for providers that nobody has configured. `read_url` makes a
-    base URL of what operators write.
+    The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`, or from `url_env`, which the field may
+    have for it beside that. `url_variables` are the variables whose names stand in braces in `base_url`, because it
+    is each account's own, with their defaults, empty for none. An upstream with `needs_key` is configured when
+    either is set, and then lacks a key if only the URL is; one without is configured by either; one that is
+    `always` there needs neither. `policies` are those of its wire, and `quirks` change them where the upstream
+    differs from it: what a row then declares is both. `unknown_params` holds where the operator has not decided.
+    `adapter` names the class that speaks the upstream's wire, as `module:name`, so that nothing is imported for
+    providers that nobody has configured. `read_url` makes a base URL of what operators write.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ProviderRow:
     key_env: str
     needs_key: bool = True
     url_env: str = ""
+    url_variables: Mapping[str, str] = field(default_factory=dict)
     policies: Policies = field(default_factory=lambda: SAME_WIRE)
     unknown_params: UnknownParams = "forward"
     adapter: str = OPENAI_COMPATIBLE
@@ -48,7 +50,12 @@ class ProviderRow:
     @property
     def base_url_env(self) -> str:
         """The variable that names another base URL."""
-        return self.url_env or f"{self.name.upper().replace('-', '_')}_BASE_URL"
+        return f"{self.name.upper().replace('-', '_')}_BASE_URL"
+
+    @property
+    def base_url_envs(self) -> tuple[str, ...]:
+        """Every variable that does, in the order in which they count."""
+        return (self.base_url_env, self.url_env) if self.url_env else (self.base_url_env,)
 
 
 def is_usable_name(name: str) -> bool:
@@ -70,7 +77,8 @@ class Timeouts:
 class Upstream:
     """One configured upstream. `name` is its path segment; `row` says what kind it is.
 
-    `headers` are sent with every request: those of the row's quirks, and the operator's own over them.
+    `headers` are sent with every request: those of the row's quirks, and the operator's own over them. `setting` is
+    what an operator changes if the base URL is wrong.
     """
 
     name: str
@@ -82,6 +90,7 @@ class Upstream:
     unknown_params: UnknownParams = "forward"
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
     fetch_images: bool = False
+    setting: str = "the base URL"
 
     @property
     def secret(self) -> str:

@@ -6,11 +6,12 @@ from typing import ClassVar, override
 
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamPathNotFound
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
 from ai_gateway.providers.http.errors import from_event, from_reply, is_error, kept_headers
 from ai_gateway.providers.http.stream import OpenStream
+from ai_gateway.providers.http.wrong_path import is_wrong_path, looks_like_html
 from ai_gateway.providers.upstream import Upstream
 
 JSON = "application/json"
@@ -28,6 +29,7 @@ class HttpProvider(Provider):
     def __init__(self, upstream: Upstream, caller: Caller) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._secrets = upstream.secrets
+        self._setting = upstream.setting
         self._caller = caller
 
     @override
@@ -84,9 +86,13 @@ class HttpProvider(Provider):
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200:
+            if body[:1] not in b"{[" and looks_like_html(body):
+                raise UpstreamPathNotFound.of(self.name, self._setting, detail="a web page")
             attempt.notes.limits = self._limits(headers)
         elif 200 < status < 300:
             raise UpstreamInvalidResponse.without_reply(self.name, status)
+        elif is_wrong_path(status, body):
+            raise UpstreamPathNotFound.of(self.name, self._setting).answered(status)
         else:
             raise self._refusal(status, headers, body)
 

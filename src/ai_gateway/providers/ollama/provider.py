@@ -93,7 +93,7 @@ class Ollama(HttpProvider):
     """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
 
     wires = frozenset({"ollama"})
-    not_streams = frozenset()
+    not_streams = frozenset({"text/html"})  # some servers that imitate Ollama label streams as JSON
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream, _OllamaTransport(upstream))

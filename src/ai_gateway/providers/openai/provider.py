@@ -8,7 +8,7 @@ from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
-from ai_gateway.errors import UpstreamRefused
+from ai_gateway.errors import ModelNotFound, UpstreamPathNotFound, UpstreamRefused
 from ai_gateway.providers.http.client import Caller, Transport, path_segments
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.parameters import note_dropped
@@ -48,7 +48,10 @@ class OpenAICompatible(HttpProvider):
 
     @override
     async def retrieve_model(self, attempt: Attempt, model: str) -> bytes:
-        return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
+        try:
+            return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
+        except UpstreamPathNotFound:  # many servers only list their models
+            raise ModelNotFound("There is no such model: see the list of models.", param="model") from None
 
     @override
     def create_chat_completion(

@@ -23,6 +23,7 @@ GatewayError                     500  internal_error                           f
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
 |   +-- UpstreamRefused          (its own status, code and param)                        healthy
 |   +-- UpstreamAuthError        502  upstream_auth_error                      failover  healthy
+|   +-- UpstreamPathNotFound     502  upstream_path_not_found                  failover  healthy
 |   +-- UpstreamUnreachable      502  upstream_unreachable              retry  failover  outage
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response                failover
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated         retry  failover  outage

@@ -54,8 +54,8 @@ def test_a_near_miss_of_a_variable_is_warned_of_and_its_value_is_not_shown(name:
     "name",
     ["PATH", "HOME", "AWS_SECRET_ACCESS_KEY", "OPENAI_ORG_ID", "HOSTNAME", "KUBERNETES_SERVICE_HOST", "PROXY_PORT_80_TCP",
      "OPENAI_PORT", "OPENAI_SERVICE_HOST", "POSTGRES_HOST", "REDIS_URL", "SSH_AUTH_SOCK", "LOGNAME", "LANG",
-     "NPM_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PYTHONPATH", "VIRTUAL_ENV", "WORKERS_AI", "JINA_API_KEY",
-     "SECRET_KEY", "DATABASE_URL", "CI", "PROVIDER_LAB_BASE_URL", "OPENAI_API_KEY_FILE"],
+     "NPM_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PYTHONPATH", "VIRTUAL_ENV", "WORKERS_AI",
+     "JINA_API_KEY", "SECRET_KEY", "DATABASE_URL", "CI", "PROVIDER_LAB_BASE_URL", "OPENAI_API_KEY_FILE"],
 )  # fmt: skip
 def test_what_belongs_to_somebody_else_is_not_warned_of(name: str) -> None:
     known = {"OPENAI_API_KEY", "OPENAI_API_KEY_FILE", "JAN_API_KEY", "SERVICE_HOST", "SERVICE_PORT", "PROXY_PORT",

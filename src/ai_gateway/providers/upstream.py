@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -28,7 +29,9 @@ class ProviderRow:
     `always` there needs neither. `policies` are those of its wire, and `quirks` change them where the upstream
     differs from it: what a row then declares is both. `unknown_params` holds where the operator has not decided.
     `adapter` names the class that speaks the upstream's wire, as `module:name`, so that nothing is imported for
-    providers that nobody has configured. `read_url` makes a base URL of what operators write.
+    providers that nobody has configured. `read_url` makes a base URL of what operators write. The key goes out as a
+    bearer, or plainly in another `key_header`; one that `key_rotates` can be read from `<key_env>_COMMAND`, and
+    from its file for each call.
     """
 
     name: str
@@ -41,6 +44,8 @@ class ProviderRow:
     unknown_params: UnknownParams = "forward"
     adapter: str = OPENAI_COMPATIBLE
     always: bool = False
+    key_header: str = "authorization"
+    key_rotates: bool = False
     quirks: Quirks = field(default_factory=Quirks)
     read_url: Callable[[str], str] = str.strip
 
@@ -74,11 +79,20 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where a key is read that others renew: a file, or a command that prints it."""
+
+    setting: str
+    file: Path | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One configured upstream. `name` is its path segment; `row` says what kind it is.
 
     `headers` are sent with every request: those of the row's quirks, and the operator's own over them. `setting` is
-    what an operator changes if the base URL is wrong.
+    what an operator changes if the base URL is wrong. With a `key_source` the key is read from there as calls are made.
     """
 
     name: str
@@ -91,6 +105,7 @@ class Upstream:
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
     fetch_images: bool = False
     setting: str = "the base URL"
+    key_source: KeySource | None = None
 
     @property
     def secret(self) -> str:
@@ -101,7 +116,12 @@ class Upstream:
     def sent_headers(self) -> dict[str, str]:
         """What goes with every request: the operator's headers, and the key."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
-        return {**headers, **({"authorization": f"Bearer {self.secret}"} if self.secret else {})}
+        return {**headers, **(self.key_headers(self.secret) if self.secret else {})}
+
+    def key_headers(self, key: str) -> dict[str, str]:
+        """The header that carries a key: as a bearer, or plainly in a header of the upstream's own."""
+        header = self.row.key_header
+        return {header: f"Bearer {key}" if header == "authorization" else key}
 
     @property
     def secrets(self) -> list[str]:

@@ -1,21 +1,23 @@
 """The configured upstreams, from variables and gateway.toml, with all problems of their configuration."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from ai_gateway.config.fields import is_header_value, is_web_address
 from ai_gateway.config.problems import SettingsError, shown
-from ai_gateway.config.secrets import read_secret
+from ai_gateway.config.secrets import FILE_SUFFIX, read_secret
 from ai_gateway.config.settings import ProviderSettings, Settings
 from ai_gateway.config.sources import origin_of
 from ai_gateway.providers.catalog import OPENAI_WIRE
 from ai_gateway.providers.config.overrides import header_problems, override_quirks
 from ai_gateway.providers.config.plugins import known_rows
-from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, ProviderRow, Timeouts, Upstream, is_usable_name
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, KeySource, ProviderRow, Timeouts, Upstream, is_usable_name
 
 _ENV_KEY = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_API_KEY(?:_FILE)?")
 _ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")
@@ -64,10 +66,11 @@ class _Reader:
             if table is not None and table.base_url is not None:
                 table = None  # another upstream under the name of a known provider
             url_env = next((variable for variable in row.base_url_envs if self._env.get(variable)), None)
-            key = self._row_key(row, table)
-            if not (url_env or key or row.always or table):
+            source = self._key_source(row)
+            key = None if source else self._row_key(row, table)
+            if not (url_env or key or source or row.always or table):
                 continue
-            if row.needs_key and key is None:
+            if row.needs_key and key is None and source is None:
                 if url_env is None:
                     self.missing.setdefault(row.name, f"set {row.key_env}")
                 else:
@@ -75,16 +78,36 @@ class _Reader:
                 continue
             base_url = row.read_url(self._env[url_env]) if url_env else self._own_url(row)
             if base_url is not None:
-                yield self._upstream(row.name, base_url, key, _at(base_url, row), table, url_env or row.base_url_env)
+                at = row if url_env in {None, row.url_env} else _at(base_url, row)
+                upstream = self._upstream(row.name, base_url, key, at, table, url_env or row.base_url_env)
+                yield replace(upstream, key_source=source)
 
     def _row_key(self, row: ProviderRow, table: ProviderSettings | None) -> SecretStr | None:
         if table is not None and (key := self._table_key(row.name, table)) is not None:
             return key
         return self._secret(row.key_env) if row.key_env else None
 
+    def _key_source(self, row: ProviderRow) -> KeySource | None:
+        """Where a key that rotates is read, if a variable says so."""
+        if not row.key_rotates:
+            return None
+        command, file = f"{row.key_env}_COMMAND", f"{row.key_env}{FILE_SUFFIX}"
+        if len(given := [name for name in (row.key_env, command, file) if name in self._env]) > 1:
+            self.problems.append(f"{' and '.join(given)} are both set: set one of them")
+        if command in self._env:
+            try:
+                return KeySource(command, command=tuple(shlex.split(self._env[command])))
+            except ValueError as error:
+                self.problems.append(f"{command}: cannot be read as a command: {error}")
+        if file not in self._env:
+            return None
+        read_secret(self._env, row.key_env, self.problems)  # so that a missing file is a problem of the start
+        return KeySource(file, file=Path(self._env[file]))
+
     def _own_url(self, row: ProviderRow) -> str | None:
         """The row's own address, where it contains the names of variables with their values; None if one is missing."""
-        values = {name: self._env.get(name, "").strip() or default for name, default in row.url_variables.items()}
+        given = {name: self._env.get(name, "").strip().rstrip("/") for name in row.url_variables}
+        values = {name: given[name].removeprefix("https://") or default for name, default in row.url_variables.items()}
         if unset := [name for name, value in values.items() if not value]:
             needed = f"{' and '.join(unset)}: needed for the base URL of provider '{row.name}'"
             self.problems.append(f"{needed}: set it, or {row.base_url_env}")
@@ -92,7 +115,7 @@ class _Reader:
         odd = [name for name, value in values.items() if not _URL_PART.fullmatch(value)]
         for name in odd:
             self.problems.append(f"{name}: {shown(values[name])} is no part of a URL ({origin_of(self._env, name)})")
-        return None if odd else row.base_url.format(**values)
+        return None if odd else row.read_url(row.base_url.format(**values))
 
     def tables(self) -> Iterator[Upstream]:
         """Other upstreams, from gateway.toml."""
@@ -177,7 +200,8 @@ def _problems(upstreams: list[Upstream], env: Mapping[str, str]) -> Iterator[str
         yield from _url_problems(upstream, env)
         if upstream.api_key is not None and not is_header_value(upstream.secret):
             yield f"provider '{upstream.name}': the key holds characters that no header can carry"
-        yield from header_problems(upstream.name, upstream.headers, keyed=upstream.api_key is not None)
+        keyed = {upstream.row.key_header} if upstream.api_key or upstream.key_source else set()
+        yield from header_problems(upstream.name, upstream.headers, keyed)
     names = [upstream.name for upstream in upstreams]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"provider '{name}' is configured twice"
@@ -217,6 +241,7 @@ def known_variables() -> set[str]:
     names: set[str] = set()
     for row in known_rows():
         names |= {row.key_env, *row.base_url_envs, *row.url_variables, *row.quirks.header_variables.values()}
+        names |= {f"{row.key_env}_COMMAND"} if row.key_rotates else set()
     return {name for name in names if name}
 
 

@@ -32,6 +32,11 @@ class HttpProvider(Provider):
         self._setting = upstream.setting
         self._caller = caller
 
+    def _learn_secret(self, key: str) -> None:
+        """A key that was read just now must not come back out either."""
+        if key not in self._secrets:
+            self._secrets = [*self._secrets, key]
+
     @override
     async def aclose(self) -> None:
         await self._caller.aclose()

@@ -37,7 +37,7 @@ TABLE = {
     "UpstreamError":           "RFO  -F-    -F-    -F-    RFO    -FO",
     "UpstreamRefused":         "...  --H    r-H    rFH    -FH    -FH",
     "UpstreamAuthError":       "-FH  -FH    -FH    -FH    -FH    -FH",
-    "UpstreamPathNotFound":    "-FH  -FH    -FH    -FH    -FH    -FH",
+    "UpstreamPathNotFound":    "--H  --H    --H    --H    --H    --H",
     "UpstreamUnreachable":     "RFO  -F-    -F-    -F-    RFO    -FO",
     "UpstreamInvalidResponse": "-F-  -F-    -F-    -F-    -F-    -F-",
     "UpstreamStreamTruncated": "RFO  -F-    -F-    -F-    RFO    -FO",

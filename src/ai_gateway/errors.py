@@ -23,7 +23,7 @@ GatewayError                     500  internal_error                           f
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
 |   +-- UpstreamRefused          (its own status, code and param)                        healthy
 |   +-- UpstreamAuthError        502  upstream_auth_error                      failover  healthy
-|   +-- UpstreamPathNotFound     502  upstream_path_not_found                  failover  healthy
+|   +-- UpstreamPathNotFound     404  upstream_path_not_found                            healthy
 |   +-- UpstreamUnreachable      502  upstream_unreachable              retry  failover  outage
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response                failover
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated         retry  failover  outage
@@ -276,17 +276,17 @@ class UpstreamAuthError(UpstreamError):
 class UpstreamPathNotFound(UpstreamError):
     """The upstream has nothing at the path: it lacks the operation, or its base URL is wrong."""
 
+    status = 404
     code = "upstream_path_not_found"
     retry = False
     outage = False
     healthy = True
 
     @classmethod
-    def of(cls, provider: str, setting: str, *, detail: str | None = None) -> Self:
+    def of(cls, provider: str, setting: str) -> Self:
         return cls(
             f"{_subject(provider)} has nothing at this path: it does not offer this operation, or its base URL is "
-            f"wrong and its operator has to check {setting}.",
-            detail=detail,
+            f"wrong and its operator has to check {setting}."
         )
 
 
@@ -327,6 +327,11 @@ class UpstreamInvalidResponse(UpstreamError):
     @classmethod
     def garbled(cls, provider: str, *, detail: str | None = None) -> Self:
         return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
+
+    @classmethod
+    def web_page(cls, provider: str, setting: str) -> Self:
+        """For a page, which is what is found at a wrong address of a host that has other things."""
+        return cls(f"{_subject(provider)} answered with a web page: its operator has to check {setting}.")
 
     @classmethod
     def not_json(cls, provider: str, *, detail: str | None = None) -> Self:

@@ -14,6 +14,7 @@ from ai_gateway.errors import (
     UpstreamAuthError,
     UpstreamError,
     UpstreamInvalidResponse,
+    UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -45,6 +46,7 @@ _MEANT = {
         400,
     ),
 }
+_OVERLOAD = re.compile(r"overload|over_?capacity|at capacity|slow_down|server is busy|engine_busy", re.IGNORECASE)
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_HEADER = 256
@@ -114,7 +116,17 @@ def _from_complaint(
         error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
         error.headers = {**kept, RETRY_HINT: "false"}
         return error.answered(status)
-    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+    if status == 504:
+        error = UpstreamTimeout.of(provider, headers=kept).answered(status)
+        error.retry = True  # something on its way was too slow; the gateway's own time is not spent
+        return error
+    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
+    return kind(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+
+
+def _is_overload(complaint: Complaint) -> bool:
+    """Whether a failure says that there is too much to do: clients have a class of their own for that (503)."""
+    return bool(_OVERLOAD.search(f"{complaint.type} {complaint.code} {complaint.message}"))
 
 
 def from_event(provider: str, value: object, *secrets: str) -> GatewayError:

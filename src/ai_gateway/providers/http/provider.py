@@ -92,7 +92,7 @@ class HttpProvider(Provider):
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200:
             if body[:1] not in b"{[" and looks_like_html(body):
-                raise UpstreamPathNotFound.of(self.name, self._setting, detail="a web page")
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting)
             attempt.notes.limits = self._limits(headers)
         elif 200 < status < 300:
             raise UpstreamInvalidResponse.without_reply(self.name, status)

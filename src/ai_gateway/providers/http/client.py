@@ -25,7 +25,7 @@ _DRAINED = 64 * 1024
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamReply:
     """A whole reply."""
 
@@ -97,7 +97,9 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await read_whole(self._provider, connection)
+                    whole = await connection.whole(UPSTREAM_MAX_REPLY)
+                    if whole is None:
+                        raise too_large(self._provider)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
@@ -161,7 +163,10 @@ class _HttpStream(OpenStream):
 
     @override
     async def read(self) -> bytes:
-        return await read_whole(self.provider, self._connection)
+        body = await self._connection.whole(UPSTREAM_MAX_REPLY)
+        if body is None:
+            raise too_large(self.provider)
+        return body
 
     @override
     async def drain(self) -> None:
@@ -205,14 +210,6 @@ class _Deadline:
 
     def stop(self) -> None:
         """It ends with the request."""
-
-
-async def read_whole(provider: str, connection: Connection) -> bytes:
-    """The whole body, up to the cap."""
-    body = await connection.whole(UPSTREAM_MAX_REPLY)
-    if body is None:
-        raise too_large(provider)
-    return body
 
 
 def head_lines(headers: Mapping[str, str]) -> str:

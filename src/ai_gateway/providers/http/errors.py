@@ -118,6 +118,11 @@ def _from_complaint(
         error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
         error.headers = {**kept, RETRY_HINT: "false"}
         return error.answered(status)
+    return _failed(provider, status, kept, complaint)
+
+
+def _failed(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    """The error for a failure of the upstream's own, of the kinds that clients tell apart."""
     if status == 504:
         error = UpstreamTimeout.of(provider, headers=kept).answered(status)
         error.retry = True  # something on its way was too slow; the gateway's own time is not spent

@@ -22,8 +22,9 @@ GatewayError                     500  internal_error                           f
 +-- NotImplementedHere           501  not_implemented                          failover
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
 |   +-- UpstreamRefused          (its own status, code and param)                        healthy
+|   |   +-- UpstreamForbidden    (the same)                                    failover  healthy
+|   +-- UpstreamWrongAddress     404  upstream_wrong_address                   failover  healthy
 |   +-- UpstreamAuthError        502  upstream_auth_error                      failover  healthy
-|   +-- UpstreamPathNotFound     404  upstream_path_not_found                            healthy
 |   +-- UpstreamUnreachable      502  upstream_unreachable              retry  failover  outage
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response                failover
 |   +-- UpstreamStreamTruncated  502  upstream_stream_truncated         retry  failover  outage
@@ -54,7 +55,8 @@ _FINAL_STATUSES = frozenset({501, 505})  # what an upstream will not do now, it 
 class GatewayError(Exception):
     """A failure with a status, a code and a message that says what to do next.
 
-    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `refusal` is the status
+    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are fields that an
+    upstream has beside the usual ones, which go out with them where the wire has room. `refusal` is the status
     that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if anything.
     """
 
@@ -79,6 +81,7 @@ class GatewayError(Exception):
         self.param = param
         self.headers = dict(headers or {})
         self.detail = detail
+        self.extras: Mapping[str, object] = {}
         self.retry_hint = _HINTS.get(self.headers.get(RETRY_HINT, ""))
 
     @property
@@ -266,28 +269,34 @@ class UpstreamRefused(UpstreamError):
         self.code = code
 
 
+class UpstreamForbidden(UpstreamRefused):
+    """What this upstream does not do for the gateway's account or from its region, while another one may."""
+
+    failover = True
+
+
+class UpstreamWrongAddress(UpstreamError):
+    """There is a server at the upstream's address, but nothing at its path."""
+
+    status = 404
+    code = "upstream_wrong_address"
+    retry = False
+    outage = False
+    healthy = True
+    failover = True
+
+    @classmethod
+    def of(cls, provider: str, setting: str = "it") -> Self:
+        return cls(
+            f"{_subject(provider)} has nothing at the address that was called: its operator has to check {setting}."
+        )
+
+
 class UpstreamAuthError(UpstreamError):
     code = "upstream_auth_error"
     retry = False
     outage = False
     healthy = True
-
-
-class UpstreamPathNotFound(UpstreamError):
-    """The upstream has nothing at the path: it lacks the operation, or its base URL is wrong."""
-
-    status = 404
-    code = "upstream_path_not_found"
-    retry = False
-    outage = False
-    healthy = True
-
-    @classmethod
-    def of(cls, provider: str, setting: str) -> Self:
-        return cls(
-            f"{_subject(provider)} has nothing at this path: it does not offer this operation, or its base URL is "
-            f"wrong and its operator has to check {setting}."
-        )
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -321,8 +330,9 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} sent a compressed reply that was not asked for.")
 
     @classmethod
-    def too_large(cls, provider: str | None = None, *, what: str = "a reply") -> Self:
-        return cls(f"{_subject(provider)} sent {what} that is too large to pass on.")
+    def too_large(cls, provider: str | None = None, *, what: str = "a reply", limit: int, setting: str) -> Self:
+        size = f"more than the {limit} bytes of {setting}"
+        return cls(f"{_subject(provider)} sent {what} that is too large to pass on: {size}.")
 
     @classmethod
     def garbled(cls, provider: str, *, detail: str | None = None) -> Self:

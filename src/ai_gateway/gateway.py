@@ -9,9 +9,13 @@ from pydantic import BaseModel
 
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
-from ai_gateway.conform.stream import StreamState, conform_stream
+from ai_gateway.conform.joined import joined_reply
+from ai_gateway.conform.rules import FILL_USAGE
+from ai_gateway.conform.stream import conform_stream
+from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import (
     CHAT,
     CHAT_STREAM,
@@ -25,6 +29,7 @@ from ai_gateway.operations import (
     token_usage,
 )
 from ai_gateway.providers.base import Provider
+from ai_gateway.providers.http.sse import events_in
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
@@ -150,10 +155,18 @@ async def _reply[Req: Request, Rep: BaseModel](
     """What one attempt at a whole reply comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
-    item = conformer.item(operation.reply, await operation.call(target.provider, attempt, request))
+    received = await operation.call(target.provider, attempt, request)
+    try:
+        item = conformer.item(operation.reply, received)
+    except UpstreamInvalidResponse:
+        joined = joined_reply(operation.reply, events_in(received), operation.choices(request), conformer)
+        if joined is None:
+            raise
+        item = conformer.item(operation.reply, joined)
     if not conformer.observes:
         item = operation.conform(item, request, conformer.report)
-    attempt.notes.usage = token_usage(item.model)
+    if FILL_USAGE.name not in attempt.notes.repairs:
+        attempt.notes.usage = token_usage(item.model)
     return item
 
 
@@ -171,6 +184,7 @@ def _chunks[
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         report=conformer.report,
         request_id=attempt.request_id,
+        said=conformer.said,
     )
     continuations = Continuations() if attempt.call.wire.name == "openai" else None
     if continuations is not None and attempt.call.sink is not None and not conformer.observes:

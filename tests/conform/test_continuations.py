@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
 from ai_gateway.conform.continuations import Continuations, hidden_usage
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.rules import NUMBER_TOOL_CALLS, SAY_CALL_ONCE, Rule
-from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState
+from ai_gateway.conform.stream_state import StreamState
 from gateway_contract.openai import models
 
 HEAD = '{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":%d,"delta":{'

@@ -14,11 +14,13 @@ from typing import Any, override
 
 import pytest
 
+from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Chunk, Continuations
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
-from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState, conform_stream
+from ai_gateway.conform.stream import conform_stream
+from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.stream import DONE, Done, Item, Packet, Verbatim
 from ai_gateway.contract.strict_json import read_json

@@ -384,7 +384,7 @@ async def stream_broken_json(exchange: Exchange) -> None:
 @behaviour("stream-giant-line")
 async def stream_giant_line(exchange: Exchange) -> None:
     await _begin(exchange)
-    await exchange.chunk(b'{"message":"' + b" " * (2 * 2**20))
+    await exchange.chunk(b'{"message":"' + b" " * (17 * 2**20))
     await exchange.hang()
 
 

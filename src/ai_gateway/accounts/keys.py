@@ -36,7 +36,8 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            raise InvalidApiKey(f"Incorrect API key provided. {_HOW}")
+            # Clients such as LiteLLM's tell a wrong key from other refusals by OpenAI's own words.
+            raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 
 

@@ -35,6 +35,10 @@ class PerProvider(BaseModel):
     connect_timeout_s: Annotated[Seconds, Field(description="seconds to connect to an upstream")] = 5.0
     stream_idle_timeout_s: Annotated[Seconds, Field(description="seconds between two chunks of a stream")] = 120.0
     stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
+    reply_max_size: Annotated[int, Field(gt=0, description="largest reply of an upstream in bytes")] = 64 * 2**20
+    event_max_size: Annotated[
+        int, Field(gt=0, description="largest event or line of an upstream's stream in bytes")
+    ] = 16 * 2**20
     conformance: Annotated[
         Conformance, Field(description="what to do with a provider's inexact replies: repair, enforce or observe")
     ] = "repair"

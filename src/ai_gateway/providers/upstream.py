@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from ai_gateway.config.constants import RESERVED_NAMES
-from ai_gateway.config.settings import Conformance, UnknownParams
+from ai_gateway.config.settings import Conformance, PerProvider, UnknownParams
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.quirks import Quirks
 from gateway_contract.openai.parameters import Policies
@@ -88,6 +88,14 @@ class KeySource:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Most bytes of a whole reply, and of one event or line of a stream."""
+
+    reply: int = PerProvider.model_fields["reply_max_size"].default
+    event: int = PerProvider.model_fields["event_max_size"].default
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One configured upstream. `name` is its path segment; `row` says what kind it is.
 
@@ -104,6 +112,7 @@ class Upstream:
     unknown_params: UnknownParams = "forward"
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
     fetch_images: bool = False
+    sizes: Sizes = field(default_factory=Sizes)
     setting: str = "the base URL"
     key_source: KeySource | None = None
 

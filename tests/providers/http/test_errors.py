@@ -23,15 +23,8 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ai_gateway.providers.http.errors import (
-    CLIENT_FAILURES,
-    from_event,
-    from_exception,
-    from_reply,
-    is_error,
-    kept_headers,
-    read_complaint,
-)
+from ai_gateway.providers.http.complaints import is_error, read_complaint
+from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_event, from_exception, from_reply, kept_headers
 from ai_gateway.providers.http.http1 import BrokenReply, Disconnected
 from ai_gateway.resilience.retry import RetryPolicy
 
@@ -114,8 +107,9 @@ def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> N
 @pytest.mark.parametrize(
     ("code", "status", "error_code"),
     [
-        (429, 429, "429"),
-        (400, 400, "400"),
+        (429, 429, "rate_limit_exceeded"),
+        (400, 400, None),
+        ("busy", 502, "busy"),
         (401, 502, "upstream_auth_error"),
         (502, 502, "upstream_error"),
         (402, 502, "upstream_error"),
@@ -127,7 +121,7 @@ def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> N
         ("invalid_api_key", 502, "upstream_auth_error"),
     ],
 )
-def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str) -> None:
+def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str | None) -> None:
     error = from_event("up", {"error": {"message": "why", "code": code}}, SECRET)
     assert (error.status, error.code) == (status, error_code)
 

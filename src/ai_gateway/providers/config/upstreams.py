@@ -17,7 +17,15 @@ from ai_gateway.config.sources import origin_of
 from ai_gateway.providers.catalog import OPENAI_WIRE
 from ai_gateway.providers.config.overrides import header_problems, override_quirks
 from ai_gateway.providers.config.plugins import known_rows
-from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, KeySource, ProviderRow, Timeouts, Upstream, is_usable_name
+from ai_gateway.providers.upstream import (
+    OPENAI_COMPATIBLE,
+    KeySource,
+    ProviderRow,
+    Sizes,
+    Timeouts,
+    Upstream,
+    is_usable_name,
+)
 
 _ENV_KEY = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_API_KEY(?:_FILE)?")
 _ENV_URL = re.compile(r"PROVIDER_([A-Z][A-Z0-9_]*)_BASE_URL")
@@ -161,10 +169,21 @@ class _Reader:
             stream_idle=effective.stream_idle_timeout_s,
             stream=effective.stream_timeout_s,
         )
+        sizes = Sizes(effective.reply_max_size, effective.event_max_size)
         unknown_params = effective.unknown_params or row.unknown_params
         fetch_images = self._settings.fetch_images
         return Upstream(
-            name, base_url, key, timeouts, row, effective.conformance, unknown_params, headers, fetch_images, setting
+            name,
+            base_url,
+            key,
+            timeouts,
+            row,
+            effective.conformance,
+            unknown_params,
+            headers,
+            fetch_images,
+            sizes,
+            setting,
         )
 
     def _table_key(self, name: str, table: ProviderSettings) -> SecretStr | None:

@@ -13,9 +13,9 @@ import httpx
 import ollama
 from pydantic import BaseModel
 
-from ai_gateway.conform.choices import FINISH_REASONS
 from ai_gateway.conform.embedding import to_base64
-from ai_gateway.conform.rules import MAP_FINISH_REASON
+from ai_gateway.conform.finish_reasons import meaning_of
+from ai_gateway.conform.rules import MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
@@ -62,7 +62,7 @@ class _OllamaTransport(SdkTransport):
         super().__init__(upstream)
         self._client = _Client(
             "/".join((upstream.base_url.rstrip("/"), "api")),
-            transport=BoundedTransport(upstream.name),
+            transport=BoundedTransport(upstream.name, upstream.sizes),
             timeout=connect_timeout(upstream.timeouts),
             follow_redirects=False,
             trust_env=False,
@@ -94,7 +94,6 @@ class Ollama(HttpProvider):
     """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
 
     wires = frozenset({"ollama"})
-    not_streams = frozenset({"text/html"})  # some servers that imitate Ollama label streams as JSON
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream, _OllamaTransport(upstream))
@@ -114,7 +113,7 @@ class Ollama(HttpProvider):
         listed = {one.id: one for one in (await self.list_models(attempt)).data}
         found = listed.get(model) or listed.get(f"{model}:latest")  # a name without a tag means this one
         if found is None:
-            raise ModelNotFound("There is no such model: see the list of models.", param="model")
+            raise ModelNotFound(f"There is no model '{model[:256]}': see the list of models.", param="model")
         return found
 
     @override
@@ -212,11 +211,12 @@ class Ollama(HttpProvider):
 
     def _repair_end(self, attempt: Attempt, reply: Reply) -> None:
         """A finish reason that is none of Ollama's: a failure, or mapped as for every upstream."""
-        reason = (reply.done_reason or "").lower()
-        if reason == "error":
-            raise UpstreamError(f"Provider '{self.name}' ended its answer with an error.")
-        attempt.repaired(MAP_FINISH_REASON.name)
-        reply.done_reason = FINISH_REASONS.get(reason, "stop")
+        reason = reply.done_reason or ""
+        meaning = meaning_of(reason)
+        if meaning == "failure":
+            raise UpstreamError.gave_up(self.name, detail=f"finish reason {reason[:64]}")
+        attempt.repaired((MAP_FINISH_REASON if meaning else TELL_UNKNOWN_FINISH).name)
+        reply.done_reason = meaning or "length"
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""

@@ -28,7 +28,10 @@ class _CerebrasTransport(SdkTransport):
             default_headers={**HEADERS, **upstream.sent_headers},
             warm_tcp_connection=False,
             http_client=httpx.AsyncClient(
-                transport=BoundedTransport(upstream.name), timeout=timeout, follow_redirects=False, trust_env=False
+                transport=BoundedTransport(upstream.name, upstream.sizes),
+                timeout=timeout,
+                follow_redirects=False,
+                trust_env=False,
             ),
         )
 

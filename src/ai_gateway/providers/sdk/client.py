@@ -13,12 +13,12 @@ from typing import override
 
 import httpx
 
-from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
-from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
+from ai_gateway.errors import UpstreamStreamTruncated
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply
-from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head
+from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
-from ai_gateway.providers.upstream import Timeouts, Upstream
+from ai_gateway.providers.upstream import Sizes, Timeouts, Upstream
 
 # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
 HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
@@ -31,7 +31,7 @@ class BoundedTransport(httpx.AsyncHTTPTransport):
     SDKs read refusals by themselves, so these are capped here; other replies are capped where we read them.
     """
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, sizes: Sizes) -> None:
         limits = httpx.Limits(
             max_connections=UPSTREAM_CONNECTIONS,
             max_keepalive_connections=UPSTREAM_CONNECTIONS,
@@ -39,35 +39,37 @@ class BoundedTransport(httpx.AsyncHTTPTransport):
         )
         super().__init__(verify=ssl.create_default_context(), limits=limits, trust_env=False)
         self._provider = provider
+        self._sizes = sizes
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.headers = once_each(request.headers)
         response = await super().handle_async_request(request)
         try:
-            check_head(self._provider, response.headers)
+            check_head(self._provider, self._sizes, response.headers)
         except Exception:
             await response.aclose()
             raise
         if "set-cookie" in response.headers:
             del response.headers["set-cookie"]
         if not response.is_success and isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _Capped(response.stream, self._provider)
+            response.stream = _Capped(response.stream, self._provider, self._sizes)
         return response
 
 
 class _Capped(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream, provider: str) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, provider: str, sizes: Sizes) -> None:
         self._stream = stream
         self._provider = provider
+        self._sizes = sizes
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for part in self._stream:
             size += len(part)
-            if size > UPSTREAM_MAX_REPLY:
-                raise UpstreamInvalidResponse.too_large(self._provider)
+            if size > self._sizes.reply:
+                raise too_large(self._provider, self._sizes)
             yield part
 
     @override
@@ -99,6 +101,7 @@ class SdkTransport(ABC):
     def __init__(self, upstream: Upstream) -> None:
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
+        self._sizes = upstream.sizes
         self._secrets = upstream.secrets
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
@@ -124,7 +127,9 @@ class SdkTransport(ABC):
                 asyncio.timeout(self._timeouts.request - spent_s),
                 self.open(method, path, headers, body) as reply,
             ):
-                return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply))
+                return UpstreamReply(
+                    reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes)
+                )
         except self._caught as error:
             raise from_sdk_exception(self._provider, error, *self._secrets) from error
 
@@ -136,20 +141,22 @@ class SdkTransport(ABC):
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
                 async with self.open("POST", path, headers, body) as reply:
-                    yield _SdkStream(self._provider, reply, clock, self._timeouts)
+                    yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes)
         except self._caught as error:
             raise from_sdk_exception(self._provider, error, *self._secrets) from error
 
 
 class _SdkStream(OpenStream):
-    def __init__(self, provider: str, reply: httpx.Response, clock: asyncio.Timeout, timeouts: Timeouts) -> None:
-        super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts)
+    def __init__(
+        self, provider: str, reply: httpx.Response, clock: asyncio.Timeout, timeouts: Timeouts, sizes: Sizes
+    ) -> None:
+        super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts, sizes=sizes)
         self._reply = reply
         self._parts: AsyncIterator[bytes] | None = None
 
     @override
     async def read(self) -> bytes:
-        return await _read_all(self.provider, self._reply)
+        return await _read_all(self.provider, self._reply, self._sizes)
 
     @override
     async def drain(self) -> None:
@@ -171,7 +178,7 @@ class _SdkStream(OpenStream):
         return await anext(self._parts, b"")
 
 
-async def _read_all(provider: str, reply: httpx.Response) -> bytes:
+async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes) -> bytes:
     """The whole body, up to the cap; one that the SDK has read already was capped below."""
     if reply.is_stream_consumed:
         return await reply.aread()
@@ -179,7 +186,7 @@ async def _read_all(provider: str, reply: httpx.Response) -> bytes:
     size = 0
     async for part in reply.aiter_raw():
         size += len(part)
-        if size > UPSTREAM_MAX_REPLY:
-            raise UpstreamInvalidResponse.too_large(provider)
+        if size > sizes.reply:
+            raise too_large(provider, sizes)
         parts.append(part)
     return b"".join(parts)

@@ -35,6 +35,22 @@ def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
     assert error.headers == {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
 
 
+@pytest.mark.parametrize("status", [500, 503, 529])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"message": "The engine is currently overloaded, please try again later", "type": "server_error"},
+        {"message": "x", "type": "overloaded_error"},
+        {"message": "x", "code": "slow_down"},
+        {"message": "The model is over capacity", "code": "over_capacity"},
+    ],
+)
+def test_too_much_to_do_is_told_as_that(status: int, said: dict[str, str]) -> None:
+    error = from_reply("up", status, {"retry-after": "3"}, json.dumps({"error": said}).encode())
+    assert (error.status, error.code, error.headers["retry-after"]) == (503, "upstream_overloaded", "3")
+    assert error.retry is error.outage is error.failover is True
+
+
 @pytest.mark.parametrize(
     ("status", "expected", "code"),
     [
@@ -45,6 +61,7 @@ def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
         (302, 502, "upstream_invalid_response"),
         (500, 502, "upstream_error"),
         (503, 502, "upstream_error"),
+        (504, 504, "upstream_timeout"),
         (529, 502, "upstream_error"),
         (418, 502, "upstream_error"),
     ],

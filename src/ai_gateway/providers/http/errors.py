@@ -10,6 +10,7 @@ from ai_gateway.errors import (
     UpstreamError,
     UpstreamForbidden,
     UpstreamInvalidResponse,
+    UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -43,6 +44,7 @@ _MEANT = {
         400,
     ),
 }
+_OVERLOAD = re.compile(r"overload|over_?capacity|at capacity|slow_down|server is busy|engine_busy", re.IGNORECASE)
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_HEADER = 256
@@ -58,7 +60,8 @@ _ABOUT_KEYS = re.compile(r"api[ _-]?key|\bkey\b|credential|bearer", re.IGNORECAS
 # What routers and OpenAI-like servers say of a path that they do not have. `unknown_url` is OpenAI's and Groq's.
 _PATH_CODES = frozenset({"unknown_url", "invalid_url", "route_not_found"})
 _ABOUT_PATHS = re.compile(
-    r"^\W*(?:404\W*)?(?:page |route |resource |path )?not found\W*$|(?:invalid|unknown) (?:request )?url|"
+    r"^\W*(?:404\W*)?(?:page |route |resource |path )?not found\W*$|"
+    r"(?:invalid|unknown) (?:request )?url|unexpected endpoint|method not allowed|"
     r"\b(?:no|unknown) route\b|cannot (?:get|post) /|\b(?:path|endpoint|route)\b.*\bnot found",
     re.IGNORECASE,
 )
@@ -105,7 +108,7 @@ def _told(provider: str, status: int, kept: Mapping[str, str], complaint: Compla
         return _no_access(provider, status, kept, complaint)
     if 300 <= status < 400:
         return UpstreamInvalidResponse.redirect(provider)
-    if status == 404 and _is_about_path(complaint):
+    if status == 405 or (status == 404 and _is_about_path(complaint)):
         return UpstreamWrongAddress.of(provider)
     if status in KEPT_STATUSES:
         return _refused(UpstreamRefused, provider, status, kept, complaint)
@@ -122,7 +125,22 @@ def _failed(provider: str, status: int, kept: Mapping[str, str], complaint: Comp
         error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
         error.headers = {**kept, RETRY_HINT: "false"}
         return error.answered(status)
-    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+    return _outage(provider, status, kept, complaint)
+
+
+def _outage(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    """The error for a failure of the upstream's own, of the kinds that clients tell apart."""
+    if status == 504:
+        error = UpstreamTimeout.of(provider, headers=kept).answered(status)
+        error.retry = True  # something on its way was too slow; the gateway's own time is not spent
+        return error
+    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
+    return kind(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+
+
+def _is_overload(complaint: Complaint) -> bool:
+    """Whether a failure says that there is too much to do: clients have a class of their own for that (503)."""
+    return bool(_OVERLOAD.search(f"{complaint.type} {complaint.code} {complaint.message}"))
 
 
 def _refused(

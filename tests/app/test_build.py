@@ -207,6 +207,26 @@ async def test_without_keys_only_this_machine_is_served(base: str, given: dict[s
         assert (await http.get("/v1/models")).status_code == status
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "X-Forwarded-Anything",
+        "via",
+        "x-real-ip",
+    ],
+)
+async def test_without_keys_nothing_is_served_that_a_proxy_passes_on(header: str) -> None:
+    for given, status in (({}, 401), ({"allow_anonymous": True}, 200), ({"allowed_api_keys": ["k"]}, 200)):
+        async with client(**given) as http:
+            for path in ("/v1/models", "/custom/v1/models", "/api/tags"):
+                reply = await http.get(path, headers={header: "for=127.0.0.1", "authorization": "Bearer k"})
+                assert reply.status_code == status, (given, path)
+
+
 async def test_the_caller_is_let_in_before_its_body_is_read() -> None:
     async with client(allowed_api_keys=["k"]) as http:
         reply = await http.post("/custom/v1/chat/completions", content=b"{nonsense", headers={"content-type": "x/y"})

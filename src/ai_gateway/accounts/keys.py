@@ -39,7 +39,8 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            raise InvalidApiKey(f"The API key is not valid. {_HOW}")
+            # Clients such as LiteLLM's tell a wrong key from other refusals by OpenAI's own words.
+            raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 
 
@@ -53,12 +54,13 @@ def presented(headers: Mapping[str, str]) -> str | None:
     usual = headers.get("authorization", "")
     if usual.startswith("Bearer ") and _BARE_HEADERS.isdisjoint(headers):
         return usual[7:].strip()
-    keys = [headers[name].strip() for name in _BARE_HEADERS if headers.get(name)]
+    keys = [key for name in _BARE_HEADERS if (key := headers.get(name, "").strip())]
     authorization = headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() == "bearer":
-            keys.append(token.strip())
+            # An empty one is what clients send that have no key for it, such as those with the key in `api-key`.
+            keys += [token.strip()] if token.strip() or not keys else []
         elif not keys:  # beside a key of ours, another scheme is for a proxy on the way
             keys.append("")
     if len(set(keys)) > 1:

@@ -11,6 +11,8 @@ from ai_gateway.contract.call import ANONYMOUS, Caller
 from ai_gateway.contract.route import Security
 from ai_gateway.errors import InvalidRequest, MissingApiKey
 
+_PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"})
+
 
 def is_loopback(host: str) -> bool:
     """Whether a listening address can only be reached from this machine."""
@@ -25,7 +27,6 @@ LOCAL = Caller(name="local", trusted=True)
 
 
 _CREDENTIALS = {b"authorization", b"x-api-key", b"api-key"}
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 _PORT = re.compile(r"(?::[0-9]{0,5})?")
 _THIS_MACHINE_ONLY = (
     "This gateway has no API keys, so it answers on its own machine only. "
@@ -120,7 +121,12 @@ def _names_this_machine(headers: Mapping[str, str]) -> bool:
 
 def _is_direct(headers: Mapping[str, str]) -> bool:
     """Whether nothing says that the request was meant for another host, or comes from behind a proxy."""
-    return _names_this_machine(headers) and not any(name in headers for name in _FORWARDED)
+    return _names_this_machine(headers) and not _came_through_proxy(headers)
+
+
+def _came_through_proxy(headers: Mapping[str, str]) -> bool:
+    """Whether a proxy says so: RFC 7239 (Forwarded), RFC 9110 section 7.6.3 (Via), and what was there before."""
+    return not _PROXY_HEADERS.isdisjoint(headers) or any(name.startswith("x-forwarded-") for name in headers)
 
 
 def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:

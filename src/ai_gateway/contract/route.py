@@ -44,10 +44,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Boundary(Protocol):
-    """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent."""
+    """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent.
+
+    `first_byte_s` is how many seconds the head of a streamed reply waits for its first item.
+    """
 
     wire: Wire
     body_limits: BodyLimits
+    first_byte_s: float = 15.0
 
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -184,7 +188,8 @@ class Exchange:
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, self.call, framing, self._rendered)
+            late_s = self.boundary.first_byte_s
+            await send_stream(self._send, reply, self.call, framing, self._rendered, first_byte_s=late_s)
         elif isinstance(reply, Content):
             await send_content(self._send, reply, self.call.notes.headers(), status)
         else:

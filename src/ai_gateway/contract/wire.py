@@ -22,9 +22,9 @@ class Wire:
 
 
 def openai_error(error: GatewayError) -> bytes:
-    """OpenAI's error envelope, with all four fields that clients read."""
+    """OpenAI's error envelope, with all four fields that clients read, and what an upstream had beside them."""
     fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return json.dumps({"error": fields}, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps({"error": {**error.extras, **fields}}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def ollama_error(error: GatewayError) -> bytes:

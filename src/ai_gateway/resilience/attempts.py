@@ -20,7 +20,7 @@ from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Permit, State
 from ai_gateway.resilience.bulkhead import Bulkhead
-from ai_gateway.resilience.peek import PeekedStream, peek
+from ai_gateway.resilience.peek import peek
 from ai_gateway.resilience.retry import RetryPolicy
 
 _WAIT_HEADERS = ("retry-after", "retry-after-ms")
@@ -96,8 +96,8 @@ class Resilience:
 
     async def stream[T: Target, Item](
         self, call: Call, targets: Sequence[T], send: Callable[[Attempt, T], AsyncGenerator[Item]]
-    ) -> AsyncGenerator[Item]:
-        """The first stream that gives an item, that item included. Raises what the last attempt raised."""
+    ) -> tuple[Item | None, AsyncGenerator[Item]]:
+        """The first stream that gives an item: that item, and what follows it. Raises what the last attempt raised."""
         attempts = _Attempts(self, call, targets)
         try:
             while True:
@@ -110,7 +110,7 @@ class Resilience:
                     forget_frames(error)
                 else:
                     attempts.answered()
-                    return items if first is None else PeekedStream(first, items)
+                    return first, items
         finally:
             attempts.end()
 

@@ -18,15 +18,8 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ai_gateway.providers.http.errors import (
-    CLIENT_FAILURES,
-    from_event,
-    from_exception,
-    from_reply,
-    is_error,
-    kept_headers,
-    read_complaint,
-)
+from ai_gateway.providers.http.complaints import is_error, read_complaint
+from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_event, from_exception, from_reply, kept_headers
 from ai_gateway.providers.http.http1 import BrokenReply, Disconnected
 from ai_gateway.resilience.retry import RetryPolicy
 
@@ -42,6 +35,22 @@ def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
     assert error.headers == {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
 
 
+@pytest.mark.parametrize("status", [500, 503, 529])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"message": "The engine is currently overloaded, please try again later", "type": "server_error"},
+        {"message": "x", "type": "overloaded_error"},
+        {"message": "x", "code": "slow_down"},
+        {"message": "The model is over capacity", "code": "over_capacity"},
+    ],
+)
+def test_too_much_to_do_is_told_as_that(status: int, said: dict[str, str]) -> None:
+    error = from_reply("up", status, {"retry-after": "3"}, json.dumps({"error": said}).encode())
+    assert (error.status, error.code, error.headers["retry-after"]) == (503, "upstream_overloaded", "3")
+    assert error.retry is error.outage is error.failover is True
+
+
 @pytest.mark.parametrize(
     ("status", "expected", "code"),
     [
@@ -52,6 +61,7 @@ def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
         (302, 502, "upstream_invalid_response"),
         (500, 502, "upstream_error"),
         (503, 502, "upstream_error"),
+        (504, 504, "upstream_timeout"),
         (529, 502, "upstream_error"),
         (418, 502, "upstream_error"),
     ],
@@ -88,8 +98,9 @@ def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> N
 @pytest.mark.parametrize(
     ("code", "status", "error_code"),
     [
-        (429, 429, "429"),
-        (400, 400, "400"),
+        (429, 429, "rate_limit_exceeded"),
+        (400, 400, None),
+        ("busy", 502, "busy"),
         (401, 502, "upstream_auth_error"),
         (502, 502, "upstream_error"),
         (402, 502, "upstream_error"),
@@ -101,7 +112,7 @@ def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> N
         ("invalid_api_key", 502, "upstream_auth_error"),
     ],
 )
-def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str) -> None:
+def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str | None) -> None:
     error = from_event("up", {"error": {"message": "why", "code": code}}, SECRET)
     assert (error.status, error.code) == (status, error_code)
 

@@ -11,16 +11,17 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
+from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Origin, Pool, default_tls
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
-from ai_gateway.providers.upstream import Timeouts
+from ai_gateway.providers.upstream import Sizes, Timeouts
 
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
+_LONGEST_MODEL = 256
 # What may be sent a second time by itself (RFC 9110, 9.2.2): nothing that makes a model work.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
@@ -57,13 +58,15 @@ class Transport:
     `make_pool` is what tests need to have a certificate or a time of their own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is called, and what bounds it
         self,
         provider: str,
         base_url: str,
         headers: Mapping[str, str],
         timeouts: Timeouts,
         make_pool: Callable[[Origin], Pool] | None = None,
+        *,
+        sizes: Sizes = Sizes(),  # noqa: B008 - frozen
     ) -> None:
         self._provider = provider
         self._base_url = base_url.rstrip("/")
@@ -71,12 +74,13 @@ class Transport:
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **headers}
         self._names = {name.lower() for name in self._headers}
         self._timeouts = timeouts
+        self._sizes = sizes
         url = self.url("")
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
         self._origin = Origin(url.raw_host or "", url.port or 80, default_tls() if url.scheme == "https" else None)
         self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
-        self._check = partial(check_head, provider)
+        self._check = partial(check_head, provider, sizes)
         self._pool: Pool | None = None
         self._constant = ""
 
@@ -97,9 +101,9 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await connection.whole(UPSTREAM_MAX_REPLY)
+                    whole = await connection.whole(self._sizes.reply)
                     if whole is None:
-                        raise too_large(self._provider)
+                        raise too_large(self._provider, self._sizes)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
@@ -125,7 +129,7 @@ class Transport:
                     connection.send(head, body, deadline, self._check)
                     await connection.head()
                     connection.on_deadline = partial(timeout.reschedule, -math.inf)
-                    opened = _HttpStream(self._provider, connection, self._timeouts, pool.time)
+                    opened = _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time)
                     try:
                         yield opened
                     finally:
@@ -157,15 +161,19 @@ class Transport:
 
 
 class _HttpStream(OpenStream):
-    def __init__(self, provider: str, connection: Connection, timeouts: Timeouts, now: Callable[[], float]) -> None:
-        super().__init__(provider, connection.status, connection.headers, _Deadline(connection, now), timeouts)
+    def __init__(
+        self, provider: str, connection: Connection, timeouts: Timeouts, sizes: Sizes, now: Callable[[], float]
+    ) -> None:
+        super().__init__(
+            provider, connection.status, connection.headers, _Deadline(connection, now), timeouts, sizes=sizes
+        )
         self._connection = connection
 
     @override
     async def read(self) -> bytes:
-        body = await self._connection.whole(UPSTREAM_MAX_REPLY)
+        body = await self._connection.whole(self._sizes.reply)
         if body is None:
-            raise too_large(self.provider)
+            raise too_large(self.provider, self._sizes)
         return body
 
     @override
@@ -243,5 +251,5 @@ def path_segments(text: str) -> str:
     """A model id as path segments: slashes stay, all else is encoded, and no segment can climb."""
     segments = text.split("/")
     if any(segment in {"", ".", ".."} for segment in segments):
-        raise ModelNotFound("There is no such model.", param="model")
+        raise ModelNotFound(f"There is no model '{text[:_LONGEST_MODEL]}'.", param="model")
     return "/".join(quote(segment, safe=":@") for segment in segments)

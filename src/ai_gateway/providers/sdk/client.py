@@ -13,14 +13,13 @@ from typing import override
 
 import httpx
 
-from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
-from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Origin, Pool, default_tls
-from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head
+from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
-from ai_gateway.providers.upstream import Timeouts, Upstream
+from ai_gateway.providers.upstream import Sizes, Timeouts, Upstream
 
 # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
 HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
@@ -33,11 +32,12 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     than its reply. SDKs read refusals by themselves, so these are capped here; other replies where we read them.
     """
 
-    def __init__(self, provider: str, timeouts: Timeouts) -> None:
+    def __init__(self, provider: str, timeouts: Timeouts, sizes: Sizes) -> None:
         self._provider = provider
         self._timeouts = timeouts
+        self._sizes = sizes
         self._longest_s = timeouts.request + timeouts.stream  # whoever asks has a deadline of its own within that
-        self._check = partial(check_head, provider)
+        self._check = partial(check_head, provider, sizes)
         self._pool: Pool | None = None
 
     @override
@@ -58,8 +58,8 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             raise
         fields = [(name, value) for name, value in connection.headers.items() if name != "set-cookie"]
         reply = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
-        most = None if 200 <= connection.status < 300 else UPSTREAM_MAX_REPLY
-        stream = _Body(self._provider, pool, connection, most)
+        sizes = None if 200 <= connection.status < 300 else self._sizes
+        stream = _Body(self._provider, pool, connection, sizes)
         return httpx.Response(connection.status, headers=reply, stream=stream, request=request)
 
     def _opened(self, url: httpx.URL) -> Pool:
@@ -78,13 +78,13 @@ class BoundedTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A reply's body as it comes, up to `most` bytes."""
+    """A reply's body as it comes, within `sizes` if they are given."""
 
-    def __init__(self, provider: str, pool: Pool, connection: Connection, most: int | None) -> None:
+    def __init__(self, provider: str, pool: Pool, connection: Connection, sizes: Sizes | None) -> None:
         self._provider = provider
         self._pool = pool
         self._connection: Connection | None = connection
-        self._most = most
+        self._sizes = sizes
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -95,8 +95,8 @@ class _Body(httpx.AsyncByteStream):
             if not piece:
                 return
             size += len(piece)
-            if self._most is not None and size > self._most:
-                raise UpstreamInvalidResponse.too_large(self._provider)
+            if self._sizes is not None and size > self._sizes.reply:
+                raise too_large(self._provider, self._sizes)
             yield piece
 
     @override
@@ -128,6 +128,7 @@ class SdkTransport(ABC):
     def __init__(self, upstream: Upstream) -> None:
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
+        self._sizes = upstream.sizes
         self._secrets = upstream.secrets
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
@@ -164,7 +165,9 @@ class SdkTransport(ABC):
                 asyncio.timeout(self._timeouts.request - spent_s),
                 self._opened(method, path, headers, body) as reply,
             ):
-                return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply))
+                return UpstreamReply(
+                    reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes)
+                )
         except self._caught as error:
             raise from_sdk_exception(self._provider, error, *self._secrets) from error
 
@@ -176,20 +179,22 @@ class SdkTransport(ABC):
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
                 async with self._opened("POST", path, headers, body) as reply:
-                    yield _SdkStream(self._provider, reply, clock, self._timeouts)
+                    yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes)
         except self._caught as error:
             raise from_sdk_exception(self._provider, error, *self._secrets) from error
 
 
 class _SdkStream(OpenStream):
-    def __init__(self, provider: str, reply: httpx.Response, clock: asyncio.Timeout, timeouts: Timeouts) -> None:
-        super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts)
+    def __init__(
+        self, provider: str, reply: httpx.Response, clock: asyncio.Timeout, timeouts: Timeouts, sizes: Sizes
+    ) -> None:
+        super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts, sizes=sizes)
         self._reply = reply
         self._parts: AsyncIterator[bytes] | None = None
 
     @override
     async def read(self) -> bytes:
-        return await _read_all(self.provider, self._reply)
+        return await _read_all(self.provider, self._reply, self._sizes)
 
     @override
     async def drain(self) -> None:
@@ -211,7 +216,7 @@ class _SdkStream(OpenStream):
         return await anext(self._parts, b"")
 
 
-async def _read_all(provider: str, reply: httpx.Response) -> bytes:
+async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes) -> bytes:
     """The whole body, up to the cap; one that the SDK has read already was capped below."""
     if reply.is_stream_consumed:
         return await reply.aread()
@@ -219,7 +224,7 @@ async def _read_all(provider: str, reply: httpx.Response) -> bytes:
     size = 0
     async for part in reply.aiter_raw():
         size += len(part)
-        if size > UPSTREAM_MAX_REPLY:
-            raise UpstreamInvalidResponse.too_large(provider)
+        if size > sizes.reply:
+            raise too_large(provider, sizes)
         parts.append(part)
     return b"".join(parts)

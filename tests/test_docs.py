@@ -165,6 +165,7 @@ def _quirk_cells(row: ProviderRow) -> list[str]:
     besides += ["`max_completion_tokens` for callers of other wires"] if quirks.max_completion_tokens_only else []
     besides += ["`reasoning_effort` none for every model"] if quirks.accepts_effort_none else []
     besides += ["takes UUIDs as request ids only"] if quirks.uuid_request_ids else []
+    besides += ["`developer` as `system`"] if quirks.no_developer_role else []
     return [
         ", ".join(f"`{ours}` to `{theirs}`" for ours, theirs in quirks.renamed.items()),
         ", ".join(f"`{name}` {json.dumps(value)}" for name, value in quirks.omit_when_default.items()),

@@ -4,6 +4,7 @@ Each row is one report's bytes, or a sibling of them. The upstream is a socket t
 """
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -429,3 +430,91 @@ def test_the_largest_event_and_reply_are_settings(gateway_for: Any, upstream: Up
     assert "2000 bytes of EVENT_MAX_SIZE" in heard.error["message"]
     got = whole(small, upstream, reply(json.dumps(message(content="x" * 4000)).encode(), JSON))
     assert "3000 bytes of REPLY_MAX_SIZE" in got.json()["error"]["message"]
+
+
+# -- what the contract does not list reaches upstreams of its wire --
+
+USER = {"role": "user", "content": "a"}
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
+ASKED: dict[str, dict[str, Any]] = {
+    "a tool of the upstream's own": {"tools": [FUNCTION, {"type": "openrouter:web_search", "max_results": 3}]},
+    "only such a tool": {"tools": [{"type": "openrouter:web_search"}], "tool_choice": "auto"},
+    "a tool without type": {"tools": [{"function": {"name": "f"}}]},
+    "another choice of tools": {"tools": [FUNCTION], "tool_choice": "any"},
+    "another format": {"response_format": {"type": "grammar", "value": "root ::= x"}},
+    "another tier": {"service_tier": "spot"},
+    "a part with a video": {
+        "messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:x"}}]}]
+    },
+    "thinking in the history": {"messages": [USER, {"role": "assistant", "content": THINKING}, USER]},
+    "an empty list beside calls, and an image from a tool": {
+        "messages": [
+            USER,
+            {"role": "assistant", "content": [], "tool_calls": [{"id": "a", "type": "function", "function": W}]},
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}]},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_what_the_contract_does_not_list_is_forwarded_as_it_came(
+    relay: LiveGateway, upstream: Upstream, case: str
+) -> None:
+    model = f"good#{case}"
+    got = ask(relay, model, provider="openai", **ASKED[case])
+    assert got.status_code == 200, got.text
+    sent = upstream.last(model).json
+    assert {name: sent[name] for name in ASKED[case]} == ASKED[case]
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_the_built_in_provider_takes_only_what_the_contract_lists(relay: LiveGateway, case: str) -> None:
+    got = ask(relay, "custom", provider="custom", **ASKED[case])
+    assert got.status_code == (200 if case in {"a tool without type"} else 400), got.text
+
+
+def test_further_fields_of_embeddings_are_forwarded(relay: LiveGateway, upstream: Upstream) -> None:
+    got = ask(relay, "good#input-type", EMBED, provider="openai", input="a", input_type="query")
+    assert got.status_code == 200, got.text
+    assert upstream.last("good#input-type").json["input_type"] == "query"
+
+
+def test_what_is_not_listed_is_dropped_or_rejected_as_unknown_params_says(gateway_for: Any, upstream: Upstream) -> None:
+    tools = ASKED["a tool of the upstream's own"]
+    fields: dict[str, Any] = {"input": "a", "input_type": "query"}
+    dropping = gateway_for(**in_front_of(upstream), UNKNOWN_PARAMS="drop")
+    got = ask(dropping, "good#dropped-tool", provider="openai", **tools)
+    assert (got.status_code, got.headers["x-gateway-dropped-params"]) == (200, "tools.1")
+    assert upstream.last("good#dropped-tool").json["tools"] == [FUNCTION]
+    got = ask(dropping, "good#dropped-field", EMBED, provider="openai", **fields)
+    assert (got.status_code, got.headers["x-gateway-dropped-params"]) == (200, "input_type")
+    assert "input_type" not in upstream.last("good#dropped-field").json
+    assert ask(dropping, "good", provider="openai", **ASKED["a part with a video"]).status_code == 400
+    strict = gateway_for(**in_front_of(upstream), UNKNOWN_PARAMS="reject")
+    for operation, more in ((CHAT, tools), (EMBED, fields)):
+        assert ask(strict, "good", operation, provider="openai", **more).status_code == 400
+
+
+def test_what_is_wrong_stays_wrong_beside_what_is_not_listed(relay: LiveGateway) -> None:
+    got = ask(relay, "good", provider="openai", temperature="hot", tools=[{"type": "openrouter:web_search"}])
+    assert got.status_code == 400
+    got = ask(relay, "good", provider="openai", tools=[{"type": "function"}])
+    assert (got.status_code, got.json()["error"]["param"]) == (400, "tools[0].function")
+
+
+def test_an_image_in_a_message_of_a_tool_is_what_is_blamed(relay: LiveGateway) -> None:
+    messages = ASKED["an empty list beside calls, and an image from a tool"]["messages"]
+    messages = [messages[0], {**messages[1], "content": None}, messages[2]]
+    error = ask(relay, "custom", provider="custom", messages=messages).json()["error"]
+    assert error["param"] == "messages[2].content[0].type"
+    assert error["message"].endswith("expected one of 'text'.")
+
+
+def test_an_upstream_gets_the_gateways_own_id_as_a_uuid(relay: LiveGateway, upstream: Upstream) -> None:
+    got = ask(relay, "good#own-id", provider="openai")
+    seen = str(upstream.last("good#own-id").header("x-request-id"))
+    assert got.headers["x-request-id"] == f"req_{seen}"
+    assert uuid.UUID(seen)
+    ask(relay, "good#callers-id", provider="openai", headers={"x-request-id": "my-own.id"})
+    assert upstream.last("good#callers-id").header("x-request-id") == "my-own.id"

@@ -25,6 +25,7 @@ from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.multipart import is_form, read_form
+from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.stream import Content, Item, Stream
@@ -60,6 +61,15 @@ class Boundary(Protocol):
         """The body with what a caller may leave out here; by default it is complete as it came."""
         return value
 
+    def read_open[Model: BaseModel](  # by default, what the contract does not list is refused
+        self,
+        model: type[Model],  # noqa: ARG002 - what an override needs
+        value: object,  # noqa: ARG002
+        error: InvalidRequest,  # noqa: ARG002
+    ) -> tuple[Model, UnknownKinds] | None:
+        """The body that is wrong, and what of it only the contract does not list; None if that is not all."""
+        return None
+
 
 # What nearly every request has, so that it need not be decoded each time.
 _NAMES = {
@@ -87,6 +97,7 @@ class Exchange:
     caller: Caller = ANONYMOUS
     headers: Mapping[str, str] = field(default_factory=dict)
     parsed: Mapping[str, object] | None = None
+    unknown: UnknownKinds | None = None
     made: Call | None = None
     allocation: Allocation | None = None
     started: bool = False
@@ -108,6 +119,7 @@ class Exchange:
                 self.scope["path_params"].get("provider"),
                 self.boundary.wire,
                 self.parsed,
+                unknown=self.unknown,
                 sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
             )
             if (outcome := self._outcome) is not None:
@@ -129,7 +141,15 @@ class Exchange:
     def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
             self.parsed = value
-        return validate(model, self.boundary.complete(self.scope["path_params"].get("provider"), value))
+        value = self.boundary.complete(self.scope["path_params"].get("provider"), value)
+        try:
+            return validate(model, value)
+        except InvalidRequest as error:
+            opened = self.boundary.read_open(model, value, error)
+            if opened is None:
+                raise
+        body, self.unknown = opened
+        return body
 
     def path(self, name: str, pattern: str | None = None) -> str:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""

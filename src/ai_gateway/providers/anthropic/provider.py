@@ -119,7 +119,7 @@ class Anthropic(HttpProvider):
     @staticmethod
     def _headers(attempt: Attempt, accept: str, betas: list[str]) -> dict[str, str]:
         beta = {"anthropic-beta": ",".join(betas)} if betas else {}
-        return {"accept": accept, "content-type": JSON, "x-request-id": attempt.request_id, **beta}
+        return {"accept": accept, "content-type": JSON, "x-request-id": attempt.upstream_request_id, **beta}
 
 
 def _versioned(base_url: str) -> str:

@@ -171,13 +171,13 @@ class Ollama(HttpProvider):
         self, attempt: Attempt, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
     ) -> Shape:
         method = "GET" if body is None else "POST"
-        headers = {"x-request-id": attempt.request_id}
+        headers = {"x-request-id": attempt.upstream_request_id}
         return self._read(attempt, shape, await self._fetch(attempt, method, path, headers, body, spent_s=spent_s))
 
     async def _chunks[Chunk](
         self, attempt: Attempt, path: str, body: bytes, translator: _StreamTranslator[Chunk], *, spent_s: float = 0
     ) -> AsyncGenerator[Chunk]:
-        headers = {"x-request-id": attempt.request_id}
+        headers = {"x-request-id": attempt.upstream_request_id}
         async with (
             self._stream(attempt, path, headers, body, spent_s=spent_s) as stream,
             aclosing(stream.lines()) as lines,

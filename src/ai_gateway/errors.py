@@ -339,6 +339,11 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
 
     @classmethod
+    def web_page(cls, provider: str, setting: str) -> Self:
+        """For a page, which is what is found at a wrong address of a host that has other things."""
+        return cls(f"{_subject(provider)} answered with a web page: its operator has to check {setting}.")
+
+    @classmethod
     def not_json(cls, provider: str, *, detail: str | None = None) -> Self:
         return cls(f"{_subject(provider)} sent a reply that is not JSON.", detail=detail)
 
@@ -417,7 +422,7 @@ class Unavailable(GatewayError):
 
 
 class Overloaded(Unavailable):
-    """More is in flight than may be, requests or what they hold; nobody has been asked for this one."""
+    """More is in flight than may be, here or at one provider; nobody has been asked for this one."""
 
     def __init__(self, of_what: str = "requests", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(

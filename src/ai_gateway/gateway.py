@@ -97,12 +97,16 @@ class Gateway:
 
         `resolution` is what the caller of this has resolved already.
         """
+        return PendingStream(partial(self._opened, call, operation, body, resolution))
 
-        async def opened() -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
-            found = resolution or (await self.resolve(call, body.model))[1]
-            return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
-
-        return PendingStream(opened)
+    async def _opened[
+        Req: Streamed,
+        Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
+    ](
+        self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
+    ) -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
+        found = resolution or (await self.resolve(call, body.model))[1]
+        return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
         """The id behind the name that a caller gave, and who is to be called, one after the other.
@@ -118,7 +122,7 @@ class Gateway:
         routing = self.routing
         if call.provider is not None:
             provider = routing.registry.get(call.provider)
-            attempt = _single_attempt(call, provider)
+            attempt = self._single_attempt(call, provider)
             received = await provider.list_models(attempt)
             return Conformer(provider, attempt, "").item(models.ListModelsResponse, received)
         listed, missing = await self._public_models.read(routing)
@@ -132,14 +136,22 @@ class Gateway:
         routing = self.routing
         model, resolution = resolved or await self.resolve(call, name)
         target = resolution.targets[0]
-        attempt = _single_attempt(call, target.provider, target.model if target.model != name else None)
+        there = target.model if target.model != name else None
         if call.provider is None and call.native is None and (known := public_model(routing, model)) is not None:
+            call.attempts.append(Notes(target.provider.name, there))
             return known
+        attempt = self._single_attempt(call, target.provider, there)
         conformer = Conformer(target.provider, attempt, target.model)
         item = conformer.item(models.Model, await target.provider.retrieve_model(attempt, target.model))
         if call.provider is not None:
             return item
         return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
+
+    def _single_attempt(self, call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
+        notes = Notes(provider.name, upstream_model)
+        call.attempts.append(notes)
+        self.resilience.hold(call, provider.name)
+        return Attempt(call, notes)
 
     async def aclose(self) -> None:
         """Close every provider, whatever the one before it did."""
@@ -186,7 +198,7 @@ def _chunks[
     """What one attempt at a stream comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
-    state = StreamState[Piece](
+    state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         report=conformer.report,
@@ -218,9 +230,3 @@ def _renamed(call: Call, there: str, resolved: str) -> str | None:
     parsed = call.parsed
     called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
     return there if there != called else None
-
-
-def _single_attempt(call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
-    notes = Notes(provider.name, upstream_model)
-    call.attempts.append(notes)
-    return Attempt(call, notes)

@@ -108,7 +108,8 @@ class Call:
     model decides who answers. `parsed` is the body as JSON, which knows the order of keys and what models do not name;
     `unknown` is what of it the contract does not list.
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
-    the server has one, sends more of a stream that has begun at once, or says that it cannot.
+    the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
+    when the request has ended.
     """
 
     operation: str
@@ -122,6 +123,7 @@ class Call:
     unknown: UnknownKinds | None = None
     attempts: list[Notes] = field(default_factory=list)
     sink: Callable[[bytes], bool] | None = None
+    leaving: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def notes(self) -> Notes:

@@ -30,6 +30,7 @@ from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.stream import Content, Item, Stream
 from ai_gateway.contract.texts import read_fields
+from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
 from ai_gateway.contract.write import STOPPING, send_content, send_error, send_reply, send_stream
@@ -104,7 +105,7 @@ class Exchange:
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        self.headers = _fields(self.scope)
+        self.headers = header_fields(self.scope)
         self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
 
     @property
@@ -230,6 +231,10 @@ class Exchange:
         """Give back what the request held."""
         if self.allocation is not None:
             self.allocation.release()
+        if self.made is not None:
+            for leave in self.made.leaving:
+                leave()
+            self.made.leaving.clear()
 
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
@@ -255,7 +260,7 @@ class Exchange:
         return self.send(message)
 
 
-def _fields(scope: Scope) -> dict[str, str]:
+def header_fields(scope: Scope) -> dict[str, str]:
     """The headers by their names, which are lower case; of several with one name, the first."""
     # Put in from the last to the first, the first one counts.
     known, headers = _NAMES.get, reversed(scope["headers"])
@@ -368,11 +373,13 @@ class ContractRouter:
                         await stub(exchange)
                 except Overloaded as error:
                     await exchange.refuse(error)
-                except ClientGone:
+                    forget_frames(error)
+                except ClientGone as error:
                     _log.info("client left", request_id=scope.get("request_id"), operation=operation)
+                    forget_frames(error)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
-                    error.__traceback__ = None  # its frames hold it, and the circle would wait for the collector
+                    forget_frames(error)
                 except asyncio.CancelledError:
                     await exchange.fail(STOPPING)
                     if "connection" not in scope:  # our own server cancels only to stop, and the client knows it now

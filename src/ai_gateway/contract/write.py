@@ -12,6 +12,7 @@ from starlette.types import Message, Send
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
+from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
 
@@ -51,13 +52,13 @@ async def send_reply(
 ) -> None:
     """A whole reply: JSON for a model, plain text for a string, no body for None."""
     if isinstance(reply, Item):
-        await _send_whole(send, status, _JSON, reply.raw or to_json(reply.model), headers)
+        await send_whole(send, status, _JSON, reply.raw or to_json(reply.model), headers)
     elif isinstance(reply, BaseModel):
-        await _send_whole(send, status, _JSON, to_json(reply), headers)
+        await send_whole(send, status, _JSON, to_json(reply), headers)
     elif isinstance(reply, str):
-        await _send_whole(send, status, b"text/plain; charset=utf-8", reply.encode(), headers)
+        await send_whole(send, status, b"text/plain; charset=utf-8", reply.encode(), headers)
     else:
-        await _send_whole(send, status, None, b"", headers)
+        await send_whole(send, status, None, b"", headers)
 
 
 async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
@@ -68,7 +69,7 @@ async def send_content(send: Send, content: Content[str], headers: Mapping[str, 
     """
     media = content.media.encode() + (b"; charset=utf-8" if content.media.startswith("text/") else b"")
     if isinstance(content.data, bytes):
-        await _send_whole(send, status, media, content.data, headers)
+        await send_whole(send, status, media, content.data, headers)
         return
     async with aclosing(content.data) as pieces:
         first = await anext(pieces, b"")
@@ -82,10 +83,11 @@ async def send_content(send: Send, content: Content[str], headers: Mapping[str, 
 
 async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapping[str, str]) -> None:
     """An error with its own status."""
-    await _send_whole(send, error.status, _JSON, body, headers)
+    await send_whole(send, error.status, _JSON, body, headers)
 
 
-async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
+async def send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
+    """Bytes of this media type."""
     fields = _encoded(headers)
     if media is not None:
         fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
@@ -137,6 +139,7 @@ async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may
                 raise
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
             last = framing.framed(rendered(error), _ERROR)
+            forget_frames(error)
         await send({"type": "http.response.body", "body": last})
 
 

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import override
 
@@ -16,10 +17,11 @@ import structlog
 import uvicorn
 
 from ai_gateway.app.application import Application
+from ai_gateway.app.reload import Reloaded
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
-from ai_gateway.server.pid_file import pid_file, pid_path
+from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
 from ai_gateway.server.workers import Place, Supervisor
@@ -38,14 +40,20 @@ class GatewayServer(uvicorn.Server):
     """Says when it is ready, tells readiness probes when it stops, and ends with exit code 0 on SIGTERM."""
 
     def __init__(
-        self, application: Application, config: uvicorn.Config, announce: Callable[[int], None], place: Place
+        self,
+        application: Application,
+        config: uvicorn.Config,
+        announce: Callable[[int], None],
+        place: Place,
+        reloads_file: Path | None,
     ) -> None:
         super().__init__(config)
+        self._reloads_file = reloads_file
         self._application = application
         self._announce = announce
         self._place = place
         self._interrupted = False
-        self._reloads: set[asyncio.Task[list[str]]] = set()
+        self._reloads: set[asyncio.Task[Reloaded]] = set()
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -67,10 +75,18 @@ class GatewayServer(uvicorn.Server):
         self._reloads.add(task)
         task.add_done_callback(self._reloaded)
 
-    def _reloaded(self, task: asyncio.Task[list[str]]) -> None:
+    def _reloaded(self, task: asyncio.Task[Reloaded]) -> None:
         self._reloads.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             _log.error("configuration not reloaded", exc_info=error)
+            outcome = Reload([f"the reload failed: {type(error).__name__}"], [], [])
+        else:
+            done = task.result()
+            outcome = Reload(done.problems, done.takes_a_restart, done.warnings)
+        if self._reloads_file is not None:
+            note_outcome(self._reloads_file, outcome)
 
     def _be_orphaned(self, parent: int) -> None:
         asyncio.get_running_loop().remove_reader(parent)
@@ -171,23 +187,29 @@ def _allow_many_connections() -> None:
 def run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
-    with pid_file(pid_path(sock.getsockname()[1])):
-        _run(application, sock, announce)
+    with pid_file(sock.getsockname()[1], application.settings.workers) as reloads:
+        _run(application, sock, announce, reloads)
 
 
-def _run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
+def _run(application: Application, sock: socket.socket, announce: Callable[[int], None], reloads: Path | None) -> None:
     workers, grace_s = application.settings.workers, application.settings.grace_period_s
     if workers == 1:
-        _serve(application, sock, announce, Place(first=True))
+        _serve(application, sock, announce, Place(first=True), reloads)
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place), sock, grace_s)
+    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place, reloads), sock, grace_s)
     if code := supervisor.run():
         sys.exit(code)
 
 
-def _serve(application: Application, sock: socket.socket, announce: Callable[[int], None], place: Place) -> None:
+def _serve(
+    application: Application,
+    sock: socket.socket,
+    announce: Callable[[int], None],
+    place: Place,
+    reloads: Path | None,
+) -> None:
     _allow_many_connections()
     config = uvicorn.Config(
         application.asgi,
@@ -203,7 +225,7 @@ def _serve(application: Application, sock: socket.socket, announce: Callable[[in
         timeout_graceful_shutdown=application.settings.grace_period_s,
         backlog=_BACKLOG,
     )
-    GatewayServer(application, config, announce, place).run(sockets=[sock])
+    GatewayServer(application, config, announce, place, reloads).run(sockets=[sock])
 
 
 def _protocol(application: Application) -> type[HttpProtocol]:

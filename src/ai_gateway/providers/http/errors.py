@@ -3,9 +3,6 @@
 import re
 from collections.abc import Mapping
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-
 from ai_gateway.errors import (
     RETRY_HINT,
     GatewayError,
@@ -13,6 +10,7 @@ from ai_gateway.errors import (
     UpstreamError,
     UpstreamForbidden,
     UpstreamInvalidResponse,
+    UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -22,7 +20,7 @@ from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_c
 from ai_gateway.providers.http.http1 import BrokenReply
 
 # What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
-CLIENT_FAILURES = (BrokenReply, aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
+CLIENT_FAILURES = (BrokenReply, OSError, EOFError)
 # Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
 # What clients look for, where an upstream gives no code: nothing but a model can be missing at these paths.
@@ -46,6 +44,7 @@ _MEANT = {
         400,
     ),
 }
+_OVERLOAD = re.compile(r"overload|over_?capacity|at capacity|slow_down|server is busy|engine_busy", re.IGNORECASE)
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
 _LONGEST_HEADER = 256
@@ -61,7 +60,8 @@ _ABOUT_KEYS = re.compile(r"api[ _-]?key|\bkey\b|credential|bearer", re.IGNORECAS
 # What routers and OpenAI-like servers say of a path that they do not have. `unknown_url` is OpenAI's and Groq's.
 _PATH_CODES = frozenset({"unknown_url", "invalid_url", "route_not_found"})
 _ABOUT_PATHS = re.compile(
-    r"^\W*(?:404\W*)?(?:page |route |resource |path )?not found\W*$|(?:invalid|unknown) (?:request )?url|"
+    r"^\W*(?:404\W*)?(?:page |route |resource |path )?not found\W*$|"
+    r"(?:invalid|unknown) (?:request )?url|unexpected endpoint|method not allowed|"
     r"\b(?:no|unknown) route\b|cannot (?:get|post) /|\b(?:path|endpoint|route)\b.*\bnot found",
     re.IGNORECASE,
 )
@@ -108,7 +108,7 @@ def _told(provider: str, status: int, kept: Mapping[str, str], complaint: Compla
         return _no_access(provider, status, kept, complaint)
     if 300 <= status < 400:
         return UpstreamInvalidResponse.redirect(provider)
-    if status == 404 and _is_about_path(complaint):
+    if status == 405 or (status == 404 and _is_about_path(complaint)):
         return UpstreamWrongAddress.of(provider)
     if status in KEPT_STATUSES:
         return _refused(UpstreamRefused, provider, status, kept, complaint)
@@ -125,7 +125,22 @@ def _failed(provider: str, status: int, kept: Mapping[str, str], complaint: Comp
         error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
         error.headers = {**kept, RETRY_HINT: "false"}
         return error.answered(status)
-    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+    return _outage(provider, status, kept, complaint)
+
+
+def _outage(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    """The error for a failure of the upstream's own, of the kinds that clients tell apart."""
+    if status == 504:
+        error = UpstreamTimeout.of(provider, headers=kept).answered(status)
+        error.retry = True  # something on its way was too slow; the gateway's own time is not spent
+        return error
+    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
+    return kind(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+
+
+def _is_overload(complaint: Complaint) -> bool:
+    """Whether a failure says that there is too much to do: clients have a class of their own for that (503)."""
+    return bool(_OVERLOAD.search(f"{complaint.type} {complaint.code} {complaint.message}"))
 
 
 def _refused(
@@ -190,8 +205,8 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
     detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, TimeoutError):  # aiohttp's timeouts are TimeoutErrors too
+    if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
-    if isinstance(error, BrokenReply | aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+    if isinstance(error, BrokenReply):
         return UpstreamInvalidResponse.garbled(provider, detail=detail)
     return UpstreamUnreachable.of(provider, detail=detail)

@@ -28,8 +28,13 @@ class HttpProvider(Provider):
     def __init__(self, upstream: Upstream, caller: Caller) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._secrets = upstream.secrets
-        self._address_setting = upstream.address_setting
+        self._setting = upstream.setting
         self._caller = caller
+
+    def _learn_secret(self, key: str) -> None:
+        """A key that was read just now must not come back out either."""
+        if key not in self._secrets:
+            self._secrets = [*self._secrets, key]
 
     @override
     async def aclose(self) -> None:
@@ -76,6 +81,8 @@ class HttpProvider(Provider):
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200 or (_has_reply(status) and body):
+            if body[:1] not in b"{[" and _is_web_page(body):
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting)
             attempt.notes.limits = self._limits(headers)
         elif 200 < status < 300:
             raise UpstreamInvalidResponse.without_reply(self.name, status)
@@ -85,7 +92,7 @@ class HttpProvider(Provider):
     def _explained(self, attempt: Attempt, error: GatewayError) -> GatewayError:
         """The error with what the upstream does not say: which setting its address is from, or which model it lacks."""
         if isinstance(error, UpstreamWrongAddress):
-            named = UpstreamWrongAddress.of(self.name, self._address_setting)
+            named = UpstreamWrongAddress.of(self.name, self._setting)
             named.detail = error.detail
             return named
         parsed = attempt.call.parsed or {}
@@ -99,7 +106,14 @@ class HttpProvider(Provider):
         try:
             return whole_texts(read_leniently(raw, set()), set())
         except ValueError as error:
+            if _is_web_page(raw):
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
             raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+
+
+def _is_web_page(body: bytes) -> bool:
+    """Whether it is a page for people, whatever it calls itself."""
+    return body[:64].lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
 def _has_reply(status: int) -> bool:

@@ -23,9 +23,10 @@ from ai_gateway.providers.http.egress import Egress
 from ai_gateway.providers.http.image_fetch import fetch_all
 from ai_gateway.providers.http.provider import HttpProvider
 from ai_gateway.providers.parameters import note_dropped
-from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport, connect_timeout
+from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_ollama import reply as replies, request as requests
+from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.chat_ollama.messages import image_urls
 from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.chat_ollama.request import Translated
@@ -61,8 +62,7 @@ class _OllamaTransport(SdkTransport):
         super().__init__(upstream)
         self._client = _Client(
             "/".join((upstream.base_url.rstrip("/"), "api")),
-            transport=BoundedTransport(upstream.name, upstream.sizes),
-            timeout=connect_timeout(upstream.timeouts),
+            transport=BoundedTransport(upstream.name, upstream.timeouts, upstream.sizes),
             follow_redirects=False,
             trust_env=False,
         )
@@ -119,18 +119,23 @@ class Ollama(HttpProvider):
     async def create_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
-        sent, spent_s = await self._chat(attempt, body)
+        sent, forced, spent_s = await self._chat(attempt, body)
         reply = await self._exchange(attempt, "/chat", sent, Reply, spent_s=spent_s)
-        return replies.chat_response(reply, _context(attempt, body.model))
+        response = replies.chat_response(reply, _context(attempt, body.model, forced))
+        if forced and "tool_calls" not in response.choices[0].message.model_fields_set:
+            note_dropped(attempt, {"tool_choice"})  # by a server that takes no notice of `format`
+        return response
 
     @override
     async def stream_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        sent, spent_s = await self._chat(attempt, body)
-        translator = ChatStreamTranslator(_context(attempt, body.model), include_usage=True)
+        sent, forced, spent_s = await self._chat(attempt, body)
+        translator = ChatStreamTranslator(_context(attempt, body.model, forced), include_usage=True)
         async with aclosing(self._chunks(attempt, "/chat", sent, translator, spent_s=spent_s)) as chunks:
             async for chunk in chunks:
+                if translator.lacks_forced_call:
+                    note_dropped(attempt, {"tool_choice"})
                 yield chunk
 
     @override
@@ -161,11 +166,15 @@ class Ollama(HttpProvider):
                 item.embedding = to_base64(item.embedding)
         return reply
 
-    async def _chat(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> tuple[bytes, float]:
-        """The request's bytes, and the seconds that its images took: the answer has the rest of the time."""
+    async def _chat(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> tuple[bytes, ForcedCall | None, float]:
+        """The request's bytes, the call that it forces, and the seconds that its images took of the answer's time."""
         began = time.monotonic()
-        sent = self._sent(attempt, requests.chat_request(body, await self._images(body)))
-        return sent, time.monotonic() - began
+        translated = requests.chat_request(body, await self._images(body))
+        sent = self._sent(attempt, translated)
+        forced = translated.forced if attempt.native("ollama") is None else None
+        return sent, forced, time.monotonic() - began
 
     async def _exchange[Shape: BaseModel](
         self, attempt: Attempt, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
@@ -223,5 +232,6 @@ class Ollama(HttpProvider):
         return to_wire(translated.body)
 
 
-def _context(attempt: Attempt, model: str) -> RequestContext:
-    return RequestContext(model, attempt.request_id, int(time.time()), native=attempt.native("ollama") is not None)
+def _context(attempt: Attempt, model: str, forced: ForcedCall | None = None) -> RequestContext:
+    native = attempt.native("ollama") is not None
+    return RequestContext(model, attempt.request_id, int(time.time()), native=native, forced=forced)

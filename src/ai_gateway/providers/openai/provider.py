@@ -11,6 +11,7 @@ from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamRefused, UpstreamWrongAddress
 from ai_gateway.providers.http.client import Caller, Transport, path_segments
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
+from ai_gateway.providers.http.rotating_key import KeyedCaller
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
@@ -36,18 +37,19 @@ class OpenAICompatible(HttpProvider):
     forwards_bodies = True
 
     def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
-        super().__init__(
-            upstream,
-            caller
-            or Transport(
-                upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts, sizes=upstream.sizes
-            ),
+        caller = caller or Transport(
+            upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts, sizes=upstream.sizes
         )
+        if upstream.key_source is not None:
+            caller = KeyedCaller(caller, upstream, upstream.key_source, self._learn_secret)
+        super().__init__(upstream, caller)
         self._quirks = upstream.row.quirks
         self._refuses_usage = False
 
     @override
     async def list_models(self, attempt: Attempt) -> bytes:
+        if not self._quirks.lists_models:
+            self._unsupported(attempt)
         raw = await self._fetch(attempt, "GET", "/models", self._headers(attempt, JSON))
         if self._quirks.bare_model_list and raw.lstrip().startswith(b"["):
             return b'{"object":"list","data":%s}' % raw

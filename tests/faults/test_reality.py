@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import CHAT, EMBED, LEGACY, ask, events_of
+from tests.support.client import CHAT, EMBED, LEGACY, ask, events_of, post
 from tests.support.gateway import LiveGateway, in_front_of
 from tests.support.upstream import Upstream, head
 
@@ -518,3 +518,85 @@ def test_an_upstream_gets_the_gateways_own_id_as_a_uuid(relay: LiveGateway, upst
     assert uuid.UUID(seen)
     ask(relay, "good#callers-id", provider="openai", headers={"x-request-id": "my-own.id"})
     assert upstream.last("good#callers-id").header("x-request-id") == "my-own.id"
+
+
+# -- other wires --
+
+
+def lines(*values: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+PART = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": "Hel"}}
+LAST = {**PART, "message": {"role": "assistant", "content": "lo"}, "done": True, "done_reason": "stop"}
+STARTED = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": []}
+MESSAGES = [
+    {"type": "message_start", "message": {**STARTED, "usage": {"input_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hel"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "lo"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+SAID = {**STARTED, "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"}
+OTHER_WIRES = {
+    "ollama-lines": ("ollama", reply(lines({**PART, "done": False}, LAST), JSON)),
+    "ollama-whole": ("ollama", reply(lines({**LAST, "message": {"role": "assistant", "content": "Hello"}}), JSON)),
+    "anthropic-events": (
+        "anthropic", reply(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in MESSAGES), JSON),
+    ),
+    "anthropic-whole": ("anthropic", reply(json.dumps(SAID).encode())),
+    "anthropic-201": ("anthropic", reply(b"\xef\xbb\xbf" + json.dumps(SAID).encode(), JSON, 201)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wires(gateway_for: Any, shared_upstream: Upstream) -> LiveGateway:
+    address = shared_upstream.url.removesuffix("/v1")
+    env = {"OLLAMA_BASE_URL": address, "ANTHROPIC_BASE_URL": address, "ANTHROPIC_API_KEY": "k-anthropic"}
+    live: LiveGateway = gateway_for(**in_front_of(shared_upstream), **env)
+    return live
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("case", OTHER_WIRES)
+def test_a_body_of_another_wire_is_what_it_holds(
+    wires: LiveGateway, upstream: Upstream, case: str, stream: bool
+) -> None:
+    provider, raw = OTHER_WIRES[case]
+    upstream.program(case, raw)
+    got = ask(wires, case, provider=provider, stream=stream, max_tokens=9)
+    assert got.status_code == 200, got.text
+    if stream:
+        events = events_of(got)
+        assert (events.text, events.error, events.done) == ("Hello", None, True)
+        assert [choice["finish_reason"] for choice in events.choices if choice["finish_reason"]] == ["stop"]
+        return
+    (choice,) = got.json()["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Hello", "stop")
+
+
+DOOR: dict[str, tuple[bytes, str, str]] = {
+    "every chunk says stop": (
+        sse(piece("stop", content="Hel"), piece("stop", content="lo"), piece("length"), DONE), "Hello", "length",
+    ),
+    "a reason that nobody knows": (sse(piece(content="Hello"), piece("what_nobody_knows"), DONE), "Hello", "length"),
+    "no reason": (sse(piece(content="Hello"), DONE), "Hello", "stop"),
+    "a summary": (sse(piece(content="Hello"), message(content="Hello"), DONE), "Hello", "stop"),
+    "parts": (sse(piece(content=THINKING), piece("stop"), DONE), "Hello", "stop"),
+    "JSON": (json.dumps(message(content="Hello")).encode(), "Hello", "stop"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DOOR)
+def test_callers_of_ollamas_wire_are_told_the_same(relay: LiveGateway, upstream: Upstream, case: str) -> None:
+    body, text, reason = DOOR[case]
+    upstream.program(f"door#{case}", reply(body))
+    asked = {"model": f"openai/door#{case}", "messages": [USER]}
+    for stream in (True, False):
+        got = post(relay, "/api/chat", {**asked, "stream": stream})
+        told = [json.loads(line) for line in got.text.splitlines()]
+        assert got.status_code == 200, got.text
+        assert "".join(line["message"]["content"] for line in told) == text
+        assert (told[-1]["done"], told[-1]["done_reason"]) == (True, reason)

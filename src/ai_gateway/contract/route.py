@@ -33,7 +33,7 @@ from ai_gateway.contract.texts import read_fields
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
-from ai_gateway.contract.write import STOPPING, send_content, send_error, send_reply, send_stream
+from ai_gateway.contract.write import STOPPING, LateHeads, send_content, send_error, send_reply, send_stream
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
@@ -47,12 +47,12 @@ _log = structlog.get_logger(__name__)
 class Boundary(Protocol):
     """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent.
 
-    `first_byte_s` is how many seconds the head of a streamed reply waits for its first item.
+    `late_heads` are those of streamed replies that wait for their first item.
     """
 
     wire: Wire
     body_limits: BodyLimits
-    first_byte_s: float = 15.0
+    late_heads: LateHeads | None = None
 
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -208,8 +208,7 @@ class Exchange:
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if isinstance(reply, Stream):
-            late_s = self.boundary.first_byte_s
-            await send_stream(self._send, reply, self.call, framing, self._rendered, first_byte_s=late_s)
+            await send_stream(self._send, reply, self.call, framing, self._rendered, late=self.boundary.late_heads)
         elif isinstance(reply, Content):
             await send_content(self._send, reply, self.call.notes.headers(), status)
         else:

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 from collections.abc import Iterable
 from contextlib import aclosing
 from functools import partial
@@ -20,6 +19,7 @@ from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item
+from ai_gateway.observability.output import Output
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.server.run import bind, run
 from gateway_contract.openai.models import ListModelsResponse
@@ -186,8 +186,7 @@ def _banner(application: Application, port: int) -> None:
         f"  keys       {f'required ({keys} configured)' if keys else _no_keys(settings)}",
         f"  try        {curl}",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    Output(1).add("".join([f"{line}\n" for line in lines]).encode())  # to say so must not be what ends or stops it
 
 
 def _no_keys(settings: Settings) -> str:

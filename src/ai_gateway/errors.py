@@ -422,7 +422,7 @@ class Unavailable(GatewayError):
 
 
 class Overloaded(Unavailable):
-    """More is in flight than may be, requests or what they hold; nobody has been asked for this one."""
+    """More is in flight than may be, here or at one provider; nobody has been asked for this one."""
 
     def __init__(self, of_what: str = "requests", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(

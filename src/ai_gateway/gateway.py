@@ -31,6 +31,7 @@ from ai_gateway.operations import (
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.resilience.attempts import Resilience
+from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
@@ -63,14 +64,14 @@ class Gateway:
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Chat:
         if body.stream:
-            return Stream(await self.stream(call, CHAT_STREAM, body, resolution))
+            return Stream(self.stream(call, CHAT_STREAM, body, resolution))
         return await self.run(call, CHAT, body, resolution)
 
     async def complete(
         self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
     ) -> Completion:
         if body.stream:
-            return Stream(await self.stream(call, COMPLETION_STREAM, body, resolution))
+            return Stream(self.stream(call, COMPLETION_STREAM, body, resolution))
         return await self.run(call, COMPLETION, body, resolution)
 
     async def embed(
@@ -86,16 +87,22 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
-    async def stream[
+    def stream[
         Req: Streamed,
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
     ) -> AsyncGenerator[Item[Piece] | Verbatim]:
-        """The stream, once its first chunk is there. `resolution` is what the caller of this has resolved already."""
-        if resolution is None:
-            _, resolution = await self.resolve(call, body.model)
-        return await self.resilience.stream(call, resolution.targets, partial(_chunks, operation, body))
+        """The stream, which is opened when its first chunk is asked for: that raises what comes instead of it.
+
+        `resolution` is what the caller of this has resolved already.
+        """
+
+        async def opened() -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
+            found = resolution or (await self.resolve(call, body.model))[1]
+            return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
+
+        return PendingStream(opened)
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
         """The id behind the name that a caller gave, and who is to be called, one after the other.
@@ -111,7 +118,7 @@ class Gateway:
         routing = self.routing
         if call.provider is not None:
             provider = routing.registry.get(call.provider)
-            attempt = _single_attempt(call, provider)
+            attempt = self._single_attempt(call, provider)
             received = await provider.list_models(attempt)
             return Conformer(provider, attempt, "").item(models.ListModelsResponse, received)
         listed, missing = await self._public_models.read(routing)
@@ -125,14 +132,22 @@ class Gateway:
         routing = self.routing
         model, resolution = resolved or await self.resolve(call, name)
         target = resolution.targets[0]
-        attempt = _single_attempt(call, target.provider, target.model if target.model != name else None)
+        there = target.model if target.model != name else None
         if call.provider is None and call.native is None and (known := public_model(routing, model)) is not None:
+            call.attempts.append(Notes(target.provider.name, there))
             return known
+        attempt = self._single_attempt(call, target.provider, there)
         conformer = Conformer(target.provider, attempt, target.model)
         item = conformer.item(models.Model, await target.provider.retrieve_model(attempt, target.model))
         if call.provider is not None:
             return item
         return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
+
+    def _single_attempt(self, call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
+        notes = Notes(provider.name, upstream_model)
+        call.attempts.append(notes)
+        self.resilience.hold(call, provider.name)
+        return Attempt(call, notes)
 
     async def aclose(self) -> None:
         """Close every provider, whatever the one before it did."""
@@ -209,9 +224,3 @@ def _renamed(call: Call, there: str, resolved: str) -> str | None:
     parsed = call.parsed
     called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
     return there if there != called else None
-
-
-def _single_attempt(call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
-    notes = Notes(provider.name, upstream_model)
-    call.attempts.append(notes)
-    return Attempt(call, notes)

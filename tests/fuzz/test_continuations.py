@@ -41,6 +41,7 @@ SCRAPS = [
     b"a", b"\\", b'"', b"\\n", b"\\u00e9", b"\\ud83d\\ude42", b"\\ud83d", b"\\ude42", b"\\u12", b"\\x", b"\xc3",
     b"\xa9", b"\xff", b"\x01", b"\n", b"\r", b'","x":"', b'"}', b"null", b" ", b'"content":"q",', b'"id":"x",',
 ]  # fmt: skip
+LOOKALIKES = ["assistant", "chat.completion.chunk", "finish_reason", "priority", "tool_calls", "created"]
 ARGUMENTS = ["{", "{", "}", "}", '{"a":1', "{}", '"b":"', '\\"', "[1,", "", " ", "\u00e9", "1e999}"]
 
 
@@ -61,10 +62,20 @@ class Upstream:
         self._usage = dice.choice([{}, {"usage": None}])
         self._padding = dice.choice([None, None, "obfuscation", "p"])
         self._logprobs = dice.choice([{}, {"logprobs": None}])
+        # Streams of one upstream differ in these, and what was proved for one is taken to hold for the next. Some look
+        # like what stands elsewhere in a chunk.
+        self._id = dice.choice(
+            [f"chatcmpl-{dice.randrange(10**6)}", f"chatcmpl-{dice.randrange(10**6)}", "x", *LOOKALIKES]
+        )
+        self._created = dice.choice([1_700_000_000 + dice.randrange(10**6), 1, 0, 1_000_000_000])
         self._role = dice.random() < 0.2
         self._parts = dice.random() < 0.5
         self._extra: dict[str, Any] = dice.choice(
-            [{}, {}, {"own": {"content": "q", "text": "r"}}, {"content": "top"}, {"x": [1.5]}]
+            [
+                *({}, {}, {"own": {"content": "q", "text": "r"}}, {"content": "top"}, {"x": [1.5]}),
+                *({"request": self._id, "at": self._created}, {"own": {self._id: [self._id], "content": self._id}}),
+                *({"service_tier": dice.choice(["default", "priority"])}, {"system_fingerprint": self._id}),
+            ]
         )
         self._shuffled = dice.random() < 0.3
         self._order = dice.randrange(10)
@@ -140,9 +151,9 @@ class Upstream:
         logprobs = self._logprobs if self.chat else {"logprobs": None}
         padding = {self._padding: self._text()} if self._padding else {}
         value = {
-            "id": "x",
+            "id": self._id,
             "object": "chat.completion.chunk" if self.chat else "text_completion",
-            "created": 1,
+            "created": self._created,
             "model": "m",
             "choices": [{"index": choice, **inner, **logprobs, "finish_reason": finish}],
             **self._usage,

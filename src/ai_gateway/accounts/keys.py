@@ -7,7 +7,7 @@ from hashlib import sha256
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
 
-_BARE_HEADERS = ("x-api-key", "api-key")
+_BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
 
 
@@ -22,11 +22,14 @@ class KeyRing:
 
     def find(self, key: str) -> Caller | None:
         """Whose key it is; takes as long for a near miss as for nonsense."""
-        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+        digests = [sha256(key.encode("utf-8", "surrogateescape")).digest()]
+        if not key.isascii():  # a header is bytes, which come here as Latin-1: the client may have written UTF-8
+            digests.append(sha256(key.encode("latin-1", "replace")).digest())
         caller = None
         for known, owner in self._callers.items():
-            if hmac.compare_digest(known, digest):
-                caller = owner
+            for digest in digests:
+                if hmac.compare_digest(known, digest):
+                    caller = owner
         return caller
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
@@ -48,6 +51,9 @@ def _key_id(key: str) -> str:
 
 def presented(headers: Mapping[str, str]) -> str | None:
     """The key in the request's headers, wherever a client may put it; empty for a malformed one."""
+    usual = headers.get("authorization", "")
+    if usual.startswith("Bearer ") and _BARE_HEADERS.isdisjoint(headers):
+        return usual[7:].strip()
     keys = [key for name in _BARE_HEADERS if (key := headers.get(name, "").strip())]
     authorization = headers.get("authorization")
     if authorization is not None:

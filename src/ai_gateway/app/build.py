@@ -48,8 +48,10 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     bodies = ByteBudget(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
     limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, budget=bodies)
     admission = Admission(settings.max_in_flight)  # for work; health and status are always answered
-    ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))
-    openai = openai_routes.build_router(OpenAIHandlers(gateway, access, limits))
+    handlers = OllamaHandlers(gateway, access, limits), OpenAIHandlers(gateway, access, limits)
+    for each in handlers:
+        each.first_byte_s = settings.first_byte_s
+    ollama, openai = ollama_routes.build_router(handlers[0]), openai_routes.build_router(handlers[1])
     owners = PathOwners()
     owners.add(OPENAI, (route.path for route in openai.routes))
     owners.add(OLLAMA, (route.path for route in ollama.routes))

@@ -21,6 +21,7 @@ from ai_gateway.app.configuration import Configuration
 from ai_gateway.config.problems import SettingsError, attempt
 from ai_gateway.config.settings import RESTART, Settings, marked
 from ai_gateway.gateway import Gateway, close_quietly
+from ai_gateway.middleware.cors import Cors
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
@@ -62,7 +63,7 @@ class Reloadable:
         self._providers = _load(configuration.upstreams, {})
         self._retired = _Retired()
         self.gateway = Gateway(_routing(configuration, self._providers), _resilience(self.settings))
-        self.access = Access(KeyRing(()), allow_anonymous=False)
+        self.access = Access(KeyRing(()), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
         self._list_source = _list_source(self.settings)
         self.model_list = self._feed(self._list_source)
         self.contract: dict[str, Any] = {}
@@ -120,7 +121,7 @@ class Reloadable:
         self.gateway.routing = routing
         kept = {id(provider) for _, provider in providers.values()}
         removed = {name: provider for name, (_, provider) in self._providers.items() if id(provider) not in kept}
-        self.gateway.resilience.adopt(_resilience(new), without=removed)
+        self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
         self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
         self._providers = providers
         self._apply(new)
@@ -242,7 +243,7 @@ def _resilience(settings: Settings) -> Resilience:
         settings.max_retries, frozenset(settings.retry_refusals), longest_wait=settings.retry_after_max_s
     )
     breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
-    return Resilience(retry, breaker, per_model=settings.breaker_per_model)
+    return Resilience(retry, breaker, per_model=settings.breaker_per_model, share=settings.share_of)
 
 
 def _longest_call(settings: Settings, providers: Loaded) -> float:

@@ -35,6 +35,9 @@ class PerProvider(BaseModel):
     connect_timeout_s: Annotated[Seconds, Field(description="seconds to connect to an upstream")] = 5.0
     stream_idle_timeout_s: Annotated[Seconds, Field(description="seconds between two chunks of a stream")] = 120.0
     stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
+    provider_max_in_flight: Annotated[
+        int | None, Field(ge=1, description="requests in flight at one provider [three quarters of MAX_IN_FLIGHT]")
+    ] = None
     reply_max_size: Annotated[int, Field(gt=0, description="largest reply of an upstream in bytes")] = 64 * 2**20
     event_max_size: Annotated[
         int, Field(gt=0, description="largest event or line of an upstream's stream in bytes")
@@ -89,6 +92,9 @@ class Settings(PerProvider):
     ] = "info"
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated"), SECRET] = ()
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
+    first_byte_s: Annotated[
+        Seconds, Field(description="seconds until a stream's head goes out although its first chunk is late"), RESTART
+    ] = 15.0
     max_retries: Annotated[
         int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
     ] = 2
@@ -158,6 +164,10 @@ class Settings(PerProvider):
         if name in self.providers:
             values |= self.providers[name].overrides()
         return PerProvider.model_validate(values)
+
+    def share_of(self, provider: str) -> int:
+        """How many requests may be in flight at this provider: by default some places are left for the others."""
+        return self.for_provider(provider).provider_max_in_flight or max(1, self.max_in_flight * 3 // 4)
 
 
 def marked(mark: Mark) -> list[str]:

@@ -158,7 +158,7 @@ class Cycle:
         except BaseException as error:  # a cancellation too: the server cancels what outlives its grace time
             _log.error("request failed outside of the application", exc_info=error)
         else:
-            if not (self.response_complete or self.disconnected):
+            if not (self.response_complete or self.disconnected or self._transport.is_closing()):
                 _log.error("application ended without a whole reply", path=self.scope["path"])
         if not (self.response_complete or self.disconnected):
             self._peer.refuse(INTERNAL, self.scope.get("request_id", "").encode())
@@ -187,23 +187,30 @@ class Cycle:
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         fields = dict(headers)
-        lines = [STATUS_LINE[status][:-2], *[b": ".join(field) for field in headers]]
+        # In one join of all parts: a line made by itself costs three times as much.
+        parts, own = [STATUS_LINE[status]], 0
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
         connection = fields.get(b"connection")
         if connection is not None and b"close" in connection.lower():
             self.keep_alive = False
         elif not self.keep_alive:
-            lines.append(b"connection: close")
+            parts.append(b"connection: close\r\n")
+            own += 1
         # How the client knows where the body ends: RFC 9112, section 6.3. HTTP/1.0 knows no chunks, and there the end
         # of the connection is its end.
-        if b"content-length" in fields:
-            self._left = int(fields[b"content-length"])
+        length = fields.get(b"content-length")
+        if length is not None:
+            self._left = int(length)
         elif self._bodiless or status in {204, 304}:
             self._left = 0
         elif self.scope["http_version"] != "1.0":
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked")
-        head = b"\r\n".join([*lines, b"", b""])
-        if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(lines) + 1):  # all but our own line ends
+            parts.append(b"transfer-encoding: chunked\r\n")
+            own += 1
+        parts.append(b"\r\n")
+        head = b"".join(parts)
+        if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(headers) + own + 2):  # all but our line ends
             raise RuntimeError("A reply's header contains a control character.")
         self._head = head
         self._started = True

@@ -101,7 +101,9 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await read_whole(self._provider, connection, self._sizes)
+                    whole = await connection.whole(self._sizes.reply)
+                    if whole is None:
+                        raise too_large(self._provider, self._sizes)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
@@ -169,7 +171,10 @@ class _HttpStream(OpenStream):
 
     @override
     async def read(self) -> bytes:
-        return await read_whole(self.provider, self._connection, self._sizes)
+        body = await self._connection.whole(self._sizes.reply)
+        if body is None:
+            raise too_large(self.provider, self._sizes)
+        return body
 
     @override
     async def drain(self) -> None:
@@ -213,14 +218,6 @@ class _Deadline:
 
     def stop(self) -> None:
         """It ends with the request."""
-
-
-async def read_whole(provider: str, connection: Connection, sizes: Sizes) -> bytes:
-    """The whole body, up to the cap."""
-    body = await connection.whole(sizes.reply)
-    if body is None:
-        raise too_large(provider, sizes)
-    return body
 
 
 def head_lines(headers: Mapping[str, str]) -> str:

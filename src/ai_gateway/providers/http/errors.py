@@ -3,9 +3,6 @@
 import re
 from collections.abc import Mapping
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-
 from ai_gateway.errors import (
     RETRY_HINT,
     GatewayError,
@@ -23,7 +20,7 @@ from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_c
 from ai_gateway.providers.http.http1 import BrokenReply
 
 # What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
-CLIENT_FAILURES = (BrokenReply, aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
+CLIENT_FAILURES = (BrokenReply, OSError, EOFError)
 # Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
 # What clients look for, where an upstream gives no code: nothing but a model can be missing at these paths.
@@ -208,8 +205,8 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
     detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, TimeoutError):  # aiohttp's timeouts are TimeoutErrors too
+    if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
-    if isinstance(error, BrokenReply | aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+    if isinstance(error, BrokenReply):
         return UpstreamInvalidResponse.garbled(provider, detail=detail)
     return UpstreamUnreachable.of(provider, detail=detail)

@@ -97,12 +97,16 @@ class Gateway:
 
         `resolution` is what the caller of this has resolved already.
         """
+        return PendingStream(partial(self._opened, call, operation, body, resolution))
 
-        async def opened() -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
-            found = resolution or (await self.resolve(call, body.model))[1]
-            return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
-
-        return PendingStream(opened)
+    async def _opened[
+        Req: Streamed,
+        Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
+    ](
+        self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
+    ) -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
+        found = resolution or (await self.resolve(call, body.model))[1]
+        return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
         """The id behind the name that a caller gave, and who is to be called, one after the other.
@@ -194,7 +198,7 @@ def _chunks[
     """What one attempt at a stream comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
-    state = StreamState[Piece](
+    state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         report=conformer.report,

@@ -282,7 +282,8 @@ def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
     spots = [match.span(1) for match in _STRING.finditer(raw)]
     if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
         return None
-    shape = _shape(chunk, _constants(raw, spots))
+    constants = _constants(raw, spots)
+    shape = _shape(chunk, constants)
     texts = _proofs.get(shape)
     if texts is None:
         texts = _proven_texts(chunk, raw, spots)
@@ -292,9 +293,11 @@ def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
             if len(_proofs) >= _MAX_PROOFS:
                 _proofs.clear()
             _proofs[shape] = texts
+    if len(texts) < len(spots):
+        constants = _constants(raw, [spots[at] for at, _ in texts])
     call = next(iter(_calls(chunk.choices[0])), None)
     return _Template(
-        _constants(raw, [spots[at] for at, _ in texts]),
+        constants,
         chunk.choices[0].index,
         call.index if call is not None else None,
         [name for _, name in texts].index(_ARGUMENTS) if call is not None else 0,
@@ -310,11 +313,11 @@ def _shape(chunk: Chunk, constants: list[bytes]) -> bytes:
     on what another one holds; so what was proved of one's gaps is true of the other's.
     """
     shape = b"\0".join([type(chunk).__name__.encode(), *constants])
+    colon = b": " if b'": ' in shape else b":"
     if len(chunk.id) >= _DISTINCT and _PLAIN.fullmatch(chunk.id):
-        own = chunk.id.encode()
-        shape = shape.replace(b':"%b"' % own, b':"\1"').replace(b': "%b"' % own, b': "\1"')
+        shape = shape.replace(b'%b"%b"' % (colon, chunk.id.encode()), colon + b'"\1"')
     if chunk.created >= 10**_DISTINCT:
-        shape = shape.replace(b":%d" % chunk.created, b":\2").replace(b": %d" % chunk.created, b": \2")
+        shape = shape.replace(b"%b%d" % (colon, chunk.created), colon + b"\2")
     return shape
 
 
@@ -345,8 +348,12 @@ def _same_but_texts(copy: Chunk, chunk: Chunk) -> bool:
 
 
 def _constants(raw: bytes, spots: list[tuple[int, int]]) -> list[bytes]:
-    starts, ends = [0, *(end for _, end in spots)], [*(start for start, _ in spots), len(raw)]
-    return [raw[start:end] for start, end in zip(starts, ends, strict=True)]
+    constants, at = [], 0
+    for start, end in spots:
+        constants.append(raw[at:start])
+        at = end
+    constants.append(raw[at:])
+    return constants
 
 
 def _filled(raw: bytes, spots: list[tuple[int, int]], texts: list[str]) -> bytes:

@@ -5,9 +5,11 @@ import json
 import logging
 import time
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, override
 
+import orjson
 import structlog
 from pydantic_core import to_json
 
@@ -55,13 +57,15 @@ atexit.register(drain)
 def _line(record: Mapping[str, Any]) -> bytes:
     """A record as JSON, whatever is in it: this is where every record becomes text."""
     try:
-        line = to_json(record, inf_nan_mode="null")
-    except ValueError:  # what is no JSON, or cannot be encoded
+        line = orjson.dumps(record)
+    except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large
         line = _odd_line(record)
     return printable(line)
 
 
 def _odd_line(record: Mapping[str, Any]) -> bytes:
+    with suppress(ValueError):
+        return to_json(record, inf_nan_mode="null")
     try:
         return json.dumps(record, default=repr).encode()
     except Exception as error:  # even its `repr` may fail, and nobody may fail with it

@@ -10,7 +10,7 @@ _NOT_ASCII = re.compile(r"[^ -~]")
 
 def printable(line: bytes) -> bytes:
     """JSON of one line, with what is not printable in its texts escaped. What is all ASCII is escaped already."""
-    if line.isascii() and b"\x7f" not in line:
+    if line.isascii() and line.find(b"\x7f") < 0:
         return line
     return _NOT_ASCII.sub(_escaped, line.decode("utf-8", "replace")).encode()
 

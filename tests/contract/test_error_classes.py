@@ -1,6 +1,7 @@
 """What each client raises for a failure is what it raises at the vendor itself, so that its users' code still holds.
 
-LiteLLM's client is not installed here: it decides by the status, the code and the message, which are compared as such.
+LiteLLM's client is not installed: its releases pin a trust store that the gateway's own lock would have to follow. It
+decides by the status, the code and the message, which are compared as such.
 """
 
 import json
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.timeout(900)
 WRONG = "sk-wrong"
 ASK: Any = [{"role": "user", "content": "Hello"}]
 MID = ["mid-failure", "mid-overload", "mid-rate", "mid-context", "mid-filter"]
-# Words by which LiteLLM's client knows a class that the status does not tell (litellm, exception_mapping_utils.py).
+# Words by which clients such as LiteLLM's know a class that the status does not tell.
 MARKS = {
     "key": "Incorrect API key provided",
     "context": "This model's maximum context length is",
@@ -150,25 +151,27 @@ def test_ollamas_client_raises_its_one_class_with_the_status(live: LiveGateway, 
     assert MARKS.get(kind.removeprefix("mid-"), "") in error.error
 
 
-@pytest.fixture(scope="module")
-def in_node(node: Path, live: LiveGateway, real: Upstream) -> dict[str, list[list[Any]]]:
-    """What each client of Node raises, at the vendor and at the gateway: one process for all."""
+def run(live: LiveGateway, real: Upstream, *command: str | Path, cwd: Path, **env: str) -> Any:
+    """What a program finds at both places: one process for all kinds."""
     both = [{"url": url, "key": key, "wrong": WRONG} for url, key in places(live, real, "")]
+    kinds = json.dumps([*KINDS, *MID])
     done = subprocess.run(
-        [node, NODE_PROGRAMS / "errors.mjs"],
-        env={
-            "PATH": os.environ["PATH"],
-            "PLACES": json.dumps(both),
-            "KINDS": json.dumps([*KINDS, *MID]),
-        },
-        cwd=NODE_PROGRAMS,
+        command,
+        env={"PATH": os.environ["PATH"], "PLACES": json.dumps(both), "KINDS": kinds, **env},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results: dict[str, list[list[Any]]] = json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def in_node(node: Path, live: LiveGateway, real: Upstream) -> dict[str, list[list[Any]]]:
+    """What OpenAI's Node SDK and the AI SDK raise, at the vendor and at the gateway."""
+    results: dict[str, list[list[Any]]] = run(live, real, node, NODE_PROGRAMS / "errors.mjs", cwd=NODE_PROGRAMS)
     return results
 
 

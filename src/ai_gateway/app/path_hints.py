@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
+_NOTHING = "See / for what there is."
 
 type Steps = tuple[str, ...]
 
@@ -20,12 +21,11 @@ class PathHints:
     def message(self, path: str, origin: str, providers: Collection[str]) -> str:
         """The error's message: with the likely path, and what a client has to be set to, so that it asks there.
 
-        Of the path itself nothing is repeated but the name of a provider.
+        Nothing that only the caller has written comes back in it.
         """
-        hint = self._hint(_steps(path), origin, providers)
-        return f"There is nothing at this path{f'. {hint}' if hint else ': see / for what there is.'}"
+        return f"There is nothing at this path. {self._hint(_steps(path), origin, providers)}"
 
-    def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str | None:
+    def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str:
         if _OLLAMA_DOOR in steps and (tail := self._tail(steps, self._ollama)) is not None:
             likely = f"/{_OLLAMA_DOOR}/{'/'.join(tail)}"
             return f"The likely path is {likely}: set the client's host, such as OLLAMA_HOST, to {origin}."
@@ -36,10 +36,10 @@ class PathHints:
             return f"Operations are below it, such as {base}/chat/completions: {origin}{base} is a base_url."
         tail = self._tail(rest, self._openai)
         if tail is None:
-            return None
+            return _NOTHING
         hint = f"The likely path is {base}/{'/'.join(tail)}: set the client's base_url to {origin}{base}"
-        # As Azure's older API has it: /openai/deployments/{model}/chat/completions.
-        return f"{hint}, and the model to the deployment's name." if "deployments" in steps else f"{hint}."
+        # Azure's older API has /openai/deployments/{model}/...
+        return f"{hint}, and the model to the name after 'deployments'." if "deployments" in steps else f"{hint}."
 
     @staticmethod
     def _tail(steps: Steps, known: list[Steps]) -> Steps | None:
@@ -47,7 +47,7 @@ class PathHints:
         for tail in known:
             if steps[-len(tail) :] == tail:
                 return tail
-        return ("models", "...") if ("models",) in known and "models" in steps else None
+        return ("models", "{model}") if ("models",) in known and "models" in steps[:-1] else None
 
 
 def origin_of(scheme: str, headers: Mapping[str, str]) -> str:

@@ -131,7 +131,7 @@ def test_an_unknown_setting_names_the_near_one_at_any_depth(tmp_path: Path, text
         ("[aliases]\nfast = 7", "aliases.fast: 7 has to be a text (gateway.toml)"),
         ("[providers]\nlab = 'x'", "providers.lab: 'x' has to be a table (gateway.toml)"),
         ("retry_refusals = '408,abc'", "RETRY_REFUSALS: 'abc' is not one of 408, 409 or 429 (gateway.toml)"),
-        ("[providers.lab]\nrequest_timeout_s = 'x'", "providers.lab.request_timeout_s: 'x' is no number (gateway.toml)"),
+        ("[providers.a]\nrequest_timeout_s = 'x'", "providers.a.request_timeout_s: 'x' is no number (gateway.toml)"),
         ("[routes.r]\nmode = 'fallback'", "routes.r.targets: is missing (gateway.toml)"),
     ],
 )  # fmt: skip

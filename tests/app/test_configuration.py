@@ -122,6 +122,12 @@ def test_a_table_for_a_key_that_this_machine_lacks_is_a_warning() -> None:
     ]
 
 
+def test_what_is_said_of_a_provider_that_does_not_exist_is_a_warning() -> None:
+    settings = Settings(provider_conformance={"opnai": "enforce", "openai": "repair", "custom": "observe"})
+    (warning,) = configure(settings, Sources()).warnings
+    assert warning == "provider_conformance.opnai: there is no such provider: did you mean openai?"
+
+
 def test_the_source_of_a_bad_base_url_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("VLLM_BASE_URL=gpu:8000\n", encoding="utf-8")

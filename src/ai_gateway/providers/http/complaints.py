@@ -53,7 +53,7 @@ def read_complaint(body: bytes, *secrets: str) -> Complaint:
     `secrets`, such as the gateway's key, are struck out of everything.
     """
     try:
-        value = whole_texts(read_leniently(body, set()), set())
+        value = read_leniently(body, set())
     except ValueError:
         words = _words(body.decode(errors="replace"), secrets)
         # Plain text is what an upstream says; a page is what something on the way has made of it.
@@ -63,7 +63,7 @@ def read_complaint(body: bytes, *secrets: str) -> Complaint:
 
 def complaint_of(value: object, *secrets: str) -> Complaint:
     """The same of a JSON value."""
-    value = without_secrets(value, secrets)
+    value = without_secrets(whole_texts(value, set()), secrets)
     said = _read(value)
     return Complaint(
         message=_cut(said.message, _LONGEST_MESSAGE),

@@ -211,11 +211,16 @@ def _meant(complaint: Complaint) -> int | None:
     return _MEANT.get(code) or _MEANT_BY_TYPE.get(complaint.type or "")
 
 
+def said_by(error: BaseException) -> str:
+    """The words of an exception for the log, with its kind: some have none."""
+    return f"{type(error).__name__}: {error}"
+
+
 def from_exception(provider: str, error: Exception) -> GatewayError:
     """The error for an exception of the HTTP client; errors of ours pass through."""
     if isinstance(error, GatewayError):
         return error
-    detail = f"{type(error).__name__}: {error}"
+    detail = said_by(error)
     if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
     if isinstance(error, BrokenReply):

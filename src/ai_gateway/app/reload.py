@@ -26,6 +26,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.redaction import remember
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.breaker import BreakerPolicy
 from ai_gateway.resilience.retry import RetryPolicy
@@ -131,6 +132,7 @@ class Reloadable:
         if source is None:
             return None
         key = source.api_key.get_secret_value() if source.api_key else None
+        remember(key or "")
         store = ListStore(source.cache, source.url) if source.cache else None
 
         def adopt(models: ModelList) -> None:

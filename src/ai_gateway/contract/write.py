@@ -13,8 +13,10 @@ from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
+from ai_gateway.redaction import strike
 
 _JSON = b"application/json"
+_OWN = "x-gateway-"
 _STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     # Proxies such as nginx would else hold the stream back.
@@ -152,4 +154,13 @@ def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim, stream: S
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    return [
+        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        for name, value in headers.items()
+        if name.startswith(_OWN) or _is_clean(name, value)
+    ]
+
+
+def _is_clean(name: str, value: str) -> bool:
+    """Whether a header that may be an upstream's gives no key away: without the key it would say nothing."""
+    return strike(name) == name and strike(value) == value

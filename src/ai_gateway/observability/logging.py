@@ -6,13 +6,17 @@ import logging
 import select
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import override
+from typing import Any, override
 
 import structlog
 from pydantic_core import to_json
+
+from ai_gateway.redaction import SHORTEST, strike
+
+_LONGEST = 16 * 1024  # of one text; nobody reads further
 
 
 class _StandardError:
@@ -96,7 +100,22 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return to_json(fields).decode()
+        return to_json(_without_keys(fields)).decode()
+
+
+def _without_keys(fields: Mapping[str, object]) -> MutableMapping[str, Any]:
+    """The fields of a record as it may be read by whoever reads logs: every text bounded, and without keys."""
+    return {name: _shown(value) for name, value in fields.items()}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, str):
+        return strike(value) if len(value) <= _LONGEST else f"{strike(value[:_LONGEST])} ..."
+    if isinstance(value, Mapping):
+        return {_shown(name): _shown(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_shown(inner) for inner in value]
+    return value if value is None or isinstance(value, int | float) else _shown(str(value))
 
 
 def configure_logging(level: str) -> None:
@@ -113,6 +132,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
             structlog.processors.format_exc_info,
+            lambda _logger, _method, fields: _without_keys(fields),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -124,5 +144,8 @@ def configure_logging(level: str) -> None:
 def write_record(event: str, fields: Mapping[str, object]) -> None:
     """One record at level info, past structlog: on every request its pipeline costs more than the request's routing."""
     record = {"timestamp": _clock.now(), "level": "info", "event": event, **fields}
+    for name, value in fields.items():
+        if type(value) is str and len(value) >= SHORTEST and name != "request_id":  # which is checked when it comes
+            record[name] = _shown(value)
     with suppress(ValueError):  # what cannot be encoded
         _stderr.add(to_json(record, inf_nan_mode="null") + b"\n")

@@ -1,7 +1,7 @@
 """From anything an upstream can do wrong to the error a client is told: one total function for each kind."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -19,6 +19,7 @@ from ai_gateway.errors import (
     UpstreamUnreachable,
 )
 from ai_gateway.providers.http.http1 import BrokenReply
+from ai_gateway.redaction import strike
 
 # What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
 CLIENT_FAILURES = (BrokenReply, aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
@@ -47,11 +48,10 @@ _MEANT = {
 }
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
-_LONGEST_HEADER = 256
+LONGEST_HEADER = 256
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 _LONGEST_MESSAGE = 2_000
 _LONGEST_NAME = 200
-_QUOTED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +76,18 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _is_readable(name: str, value: str) -> bool:
     """Whether a client can make use of it: short, and a time where a time is due."""
-    if len(value) > _LONGEST_HEADER:
+    if len(value) > LONGEST_HEADER:
         return False
     return not name.startswith("retry-after") or bool(_SECONDS.fullmatch(value)) or value.endswith("GMT")
 
 
-def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
-    """The error for a reply whose status is not 2xx. `secrets`, such as the gateway's key, must not come back out."""
-    return _from_complaint(provider, status, headers, _clean(read_complaint(body), secrets), *secrets)
+def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    """The error for a reply whose status is not 2xx."""
+    return _from_complaint(provider, status, headers, _clean(read_complaint(body)))
 
 
-def _from_complaint(
-    provider: str, status: int, headers: Mapping[str, str], complaint: Complaint, *secrets: str
-) -> GatewayError:
-    kept = {name: _struck(value, secrets) for name, value in kept_headers(headers).items()}
+def _from_complaint(provider: str, status: int, headers: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    kept = kept_headers(headers)
     if status in {401, 403}:
         return UpstreamAuthError(
             f"Provider '{provider}' refused the gateway access: its operator has to check the key.",
@@ -117,12 +115,12 @@ def _from_complaint(
     return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
 
 
-def from_event(provider: str, value: object, *secrets: str) -> GatewayError:
+def from_event(provider: str, value: object) -> GatewayError:
     """The error for a stream event, or a reply with status 200, that is an error in itself."""
-    complaint = _clean(_complaint(value), secrets)
+    complaint = _clean(_complaint(value))
     status = _meant(complaint)
     if status is not None:
-        return _from_complaint(provider, status, {}, complaint, *secrets)
+        return _from_complaint(provider, status, {}, complaint)
     return UpstreamError(f"Provider '{provider}' reported an error: {complaint.message or 'no reason given'}")
 
 
@@ -193,20 +191,11 @@ def _code(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
-def _clean(said: Complaint, secrets: Iterable[str]) -> Complaint:
-    """The upstream's words, without the gateway's keys and not longer than anybody reads."""
+def _clean(said: Complaint) -> Complaint:
+    """The upstream's words, not longer than anybody reads; without keys, of which truncation could leave a part."""
 
     def cut(text: str | None, longest: int) -> str | None:
-        return _struck(text, secrets)[:longest] if text else None
+        return strike(text[: 2 * _LONGEST_MESSAGE])[:longest] if text else None
 
     names = (cut(name, _LONGEST_NAME) for name in (said.type, said.code, said.param))
     return Complaint(cut(said.message, _LONGEST_MESSAGE), *names)
-
-
-def _struck(text: str, secrets: Iterable[str]) -> str:
-    """The text without the keys, and without their beginnings, which is how much of a key upstreams like to quote."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "[key]")
-        if len(secret) > _QUOTED:
-            text = text.replace(secret[:_QUOTED], "[key]")
-    return text

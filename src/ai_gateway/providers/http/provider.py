@@ -27,7 +27,6 @@ class HttpProvider(Provider):
 
     def __init__(self, upstream: Upstream, caller: Caller) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secrets = upstream.secrets
         self._caller = caller
 
     @override
@@ -36,11 +35,11 @@ class HttpProvider(Provider):
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
-        return from_event(self.name, value, *self._secrets) if is_error(value) else None
+        return from_event(self.name, value) if is_error(value) else None
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         """The error for a reply whose status is not 2xx."""
-        return from_reply(self.name, status, headers, body, *self._secrets)
+        return from_reply(self.name, status, headers, body)
 
     def _limits(self, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers of a good reply that tell the caller when to come back."""

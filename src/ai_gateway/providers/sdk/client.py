@@ -99,7 +99,6 @@ class SdkTransport(ABC):
     def __init__(self, upstream: Upstream) -> None:
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
-        self._secrets = upstream.secrets
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
     @abstractmethod
@@ -126,7 +125,7 @@ class SdkTransport(ABC):
             ):
                 return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply))
         except self._caught as error:
-            raise from_sdk_exception(self._provider, error, *self._secrets) from error
+            raise from_sdk_exception(self._provider, error) from error
 
     @asynccontextmanager
     async def stream(
@@ -138,7 +137,7 @@ class SdkTransport(ABC):
                 async with self.open("POST", path, headers, body) as reply:
                     yield _SdkStream(self._provider, reply, clock, self._timeouts)
         except self._caught as error:
-            raise from_sdk_exception(self._provider, error, *self._secrets) from error
+            raise from_sdk_exception(self._provider, error) from error
 
 
 class _SdkStream(OpenStream):

@@ -36,5 +36,6 @@ def read_configuration(**options: object) -> Configuration:
 def configure(settings: Settings, sources: Sources) -> Configuration:
     """What settings and environment configure. Raises SettingsError with all problems."""
     upstreams = configured_upstreams(settings, sources.environment)
-    providers = [*(upstream.name for upstream in upstreams), BUILT_IN]
+    built_in = [BUILT_IN] if settings.custom_provider else []
+    providers = [*(upstream.name for upstream in upstreams), *built_in]
     return Configuration(settings, upstreams, read_rules(settings, providers))

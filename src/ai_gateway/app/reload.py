@@ -207,8 +207,11 @@ def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:
 
 def _routing(configuration: Configuration, providers: Loaded) -> Routing:
     settings = configuration.settings
-    built_in = CustomProvider("custom", settings.unknown_params or "forward")
-    registry = Registry([*(provider for _, provider in providers.values()), built_in])
+    served = [provider for _, provider in providers.values()]
+    if settings.custom_provider:
+        unknown_params = settings.unknown_params or "forward"
+        served.append(CustomProvider(unknown_params=unknown_params, pace_s=settings.custom_pace_ms / 1000))
+    registry = Registry(served)
     return Routing(registry, Catalogue(registry, settings.model_cache_ttl_s), configuration.rules)
 
 

@@ -83,6 +83,10 @@ class Settings(PerProvider):
     ] = "info"
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated")] = ()
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
+    custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
+    custom_pace_ms: Annotated[
+        float, Field(ge=0, le=60_000, allow_inf_nan=False, description="milliseconds between its chunks of a stream")
+    ] = 15.0
     max_retries: Annotated[
         int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
     ] = 2

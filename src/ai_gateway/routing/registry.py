@@ -40,7 +40,9 @@ class Registry:
             raise ProviderNotFound(self._unknown(name)) from None
 
     def _unknown(self, name: str) -> str:
-        known = f"Known: {', '.join(sorted(self.names))}."
+        if name == BUILT_IN:
+            return f"The built-in provider '{name}' is switched off here: its operator can set CUSTOM_PROVIDER=on."
+        known = f"Known: {', '.join(sorted(self.names)) or 'none'}."
         hint = unconfigured_hint(name)
         if hint:
             return f"Provider '{name}' is not configured: {hint}. {known}"

@@ -8,6 +8,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.upstreams import unconfigured_hint
 
 BUILT_IN = "custom"
+_LONGEST_COMPARED = 40  # as long as the name of a provider may be
 
 
 class Registry:
@@ -46,5 +47,5 @@ class Registry:
         hint = unconfigured_hint(name)
         if hint:
             return f"Provider '{name}' is not configured: {hint}. {known}"
-        near = difflib.get_close_matches(name, self.names, n=1)
+        near = difflib.get_close_matches(name, self.names, n=1) if len(name) <= _LONGEST_COMPARED else []
         return f"There is no such provider{f'; did you mean {near[0]!r}?' if near else '.'} {known}"

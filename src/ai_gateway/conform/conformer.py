@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import RULES, UNREPAIRABLE, Rule
+from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt, Usage
 from ai_gateway.contract.stream import Item, Received
 from ai_gateway.contract.strict_json import read_json
@@ -40,6 +41,8 @@ class Conformer:
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
         self._source = source
         self._notes = attempt.notes
+        self._room = attempt.call.room
+        self._weighed = 0
         self._context = ReplyContext(model, attempt.request_id)
         self._enforces = source.conformance == "enforce"
         self.observes = source.conformance == "observe"
@@ -68,6 +71,8 @@ class Conformer:
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
         """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""
         if isinstance(received, bytes):
+            if len(received) > UNWEIGHED:
+                self._weigh(received)
             exact = exact_json(model, received)
             return Item(exact, received) if exact is not None else self._inexact(model, received)
         if isinstance(received, dict):
@@ -76,6 +81,13 @@ class Conformer:
             except ValidationError:
                 return Item(self._repaired(model, received))
         return Item(received)
+
+    def _weigh(self, raw: bytes) -> None:
+        """Charge what is made of a reply; of a stream's events, which are there one after the other, of the largest."""
+        more = parsed_size(raw) - self._weighed
+        if more > 0:
+            self._room.charge_at_most(more, "replies")
+            self._weighed += more
 
     def _inexact[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model]:
         try:

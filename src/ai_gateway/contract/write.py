@@ -45,18 +45,13 @@ _PIECE = 64 * 1024
 _ERROR = "error"  # what an event is called that tells of a failure, wherever events have names
 
 
-async def send_reply(
-    send: Send, reply: BaseModel | Item[Any] | str | None, headers: Mapping[str, str], status: int = 200
-) -> None:
-    """A whole reply: JSON for a model, plain text for a string, no body for None."""
+def encoded_reply(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, bytes]:
+    """Media type and body of a whole reply: JSON for a model, plain text for a string, no body for None."""
     if isinstance(reply, Item):
-        await _send_whole(send, status, _JSON, reply.raw or to_json(reply.model), headers)
-    elif isinstance(reply, BaseModel):
-        await _send_whole(send, status, _JSON, to_json(reply), headers)
-    elif isinstance(reply, str):
-        await _send_whole(send, status, b"text/plain; charset=utf-8", reply.encode(), headers)
-    else:
-        await _send_whole(send, status, None, b"", headers)
+        return _JSON, reply.raw or to_json(reply.model)
+    if isinstance(reply, BaseModel):
+        return _JSON, to_json(reply)
+    return (None, b"") if reply is None else (b"text/plain; charset=utf-8", reply.encode())
 
 
 async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
@@ -67,7 +62,7 @@ async def send_content(send: Send, content: Content[str], headers: Mapping[str, 
     """
     media = content.media.encode() + (b"; charset=utf-8" if content.media.startswith("text/") else b"")
     if isinstance(content.data, bytes):
-        await _send_whole(send, status, media, content.data, headers)
+        await send_whole(send, status, media, content.data, headers)
         return
     async with aclosing(content.data) as pieces:
         first = await anext(pieces, b"")
@@ -81,10 +76,11 @@ async def send_content(send: Send, content: Content[str], headers: Mapping[str, 
 
 async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapping[str, str]) -> None:
     """An error with its own status."""
-    await _send_whole(send, error.status, _JSON, body, headers)
+    await send_whole(send, error.status, _JSON, body, headers)
 
 
-async def _send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
+async def send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
+    """A reply whose body is there."""
     fields = _encoded(headers)
     if media is not None:
         fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]

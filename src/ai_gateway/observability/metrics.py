@@ -20,7 +20,7 @@ class Event(StrEnum):
     BROKEN_STREAM = "broken_stream"
     """provider, code: the stream ended in an error event."""
     OVERLOAD = "overload"
-    """what there was too much of, `requests` or `bodies`: a request that was turned away."""
+    """what there was too much of, `requests`, `bodies` or `replies`: a request that was turned away."""
 
 
 _COUNTS: dict[Event, Counter[tuple[str, ...]]] = {event: Counter() for event in Event}

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
+from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
@@ -37,15 +38,22 @@ class UpstreamReply:
 class Caller(Protocol):
     """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told.
 
-    `spent_s` is how much of the request's time has gone already.
+    `spent_s` is how much of the request's time has gone already; `room` is charged for a whole reply.
     """
 
-    async def fetch(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        room: Allocation | None = None,
+        spent_s: float = 0,
     ) -> UpstreamReply: ...
 
     def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, room: Allocation | None = None, spent_s: float = 0
     ) -> AbstractAsyncContextManager[OpenStream]: ...
 
     async def aclose(self) -> None: ...
@@ -84,8 +92,15 @@ class Transport:
         """The upstream's address of a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
-    async def fetch(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    async def fetch(  # noqa: PLR0913 - see Caller
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        room: Allocation | None = None,
+        spent_s: float = 0,
     ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told."""
         head = self._head(method, path, headers, body)
@@ -97,7 +112,7 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await read_whole(self._provider, connection)
+                    whole = await read_whole(self._provider, connection, room)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
@@ -110,7 +125,7 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, room: Allocation | None = None, spent_s: float = 0
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         head = self._head("POST", path, headers, body)
@@ -123,7 +138,7 @@ class Transport:
                     connection.send(head, body, deadline, self._check)
                     await connection.head()
                     connection.on_deadline = partial(timeout.reschedule, -math.inf)
-                    opened = _HttpStream(self._provider, connection, self._timeouts, pool.time)
+                    opened = _HttpStream(self._provider, connection, self._timeouts, pool.time, room)
                     try:
                         yield opened
                     finally:
@@ -155,13 +170,21 @@ class Transport:
 
 
 class _HttpStream(OpenStream):
-    def __init__(self, provider: str, connection: Connection, timeouts: Timeouts, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        provider: str,
+        connection: Connection,
+        timeouts: Timeouts,
+        now: Callable[[], float],
+        room: Allocation | None,
+    ) -> None:
         super().__init__(provider, connection.status, connection.headers, _Deadline(connection, now), timeouts)
         self._connection = connection
+        self._room = room
 
     @override
     async def read(self) -> bytes:
-        return await read_whole(self.provider, self._connection)
+        return await read_whole(self.provider, self._connection, self._room)
 
     @override
     async def drain(self) -> None:
@@ -207,11 +230,15 @@ class _Deadline:
         """It ends with the request."""
 
 
-async def read_whole(provider: str, connection: Connection) -> bytes:
-    """The whole body, up to the cap."""
-    body = await connection.whole(UPSTREAM_MAX_REPLY)
-    if body is None:
-        raise too_large(provider)
+async def read_whole(provider: str, connection: Connection, room: Allocation | None = None) -> bytes:
+    """The whole body, up to the cap; `room` is charged before more of a large one is read than is paid for."""
+    paid = UNWEIGHED if room is not None else UPSTREAM_MAX_REPLY
+    while (body := await connection.whole(paid)) is None:
+        if room is None or paid >= UPSTREAM_MAX_REPLY:
+            raise too_large(provider)
+        more = min(paid, UPSTREAM_MAX_REPLY - paid)
+        room.charge(more, "replies")
+        paid += more
     return body
 
 

@@ -56,7 +56,7 @@ class HttpProvider(Provider):
         spent_s: float = 0,
     ) -> bytes:
         """The body of a good reply. Raises the error that any other one is."""
-        reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, headers, body, room=attempt.call.room, spent_s=spent_s)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -65,7 +65,7 @@ class HttpProvider(Provider):
         self, attempt: Attempt, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
     ) -> AsyncIterator[OpenStream]:
         """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
-        async with self._caller.stream(path, headers, body, spent_s=spent_s) as stream:
+        async with self._caller.stream(path, headers, body, room=attempt.call.room, spent_s=spent_s) as stream:
             media = stream.headers.get("content-type", "").partition(";")[0].strip().lower()
             if stream.status == 200 and media not in self.not_streams:
                 attempt.notes.limits = self._limits(stream.headers)

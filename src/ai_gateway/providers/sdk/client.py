@@ -14,6 +14,7 @@ from typing import override
 import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
+from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head
@@ -111,8 +112,15 @@ class SdkTransport(ABC):
     async def aclose(self) -> None:
         """Close the pool."""
 
-    async def fetch(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    async def fetch(  # noqa: PLR0913 - see Caller
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        room: Allocation | None = None,
+        spent_s: float = 0,
     ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told.
 
@@ -123,32 +131,40 @@ class SdkTransport(ABC):
                 asyncio.timeout(self._timeouts.request - spent_s),
                 self.open(method, path, headers, body) as reply,
             ):
-                return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply))
+                return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply, room))
         except self._caught as error:
             raise from_sdk_exception(self._provider, error) from error
 
     @asynccontextmanager
     async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, room: Allocation | None = None, spent_s: float = 0
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
                 async with self.open("POST", path, headers, body) as reply:
-                    yield _SdkStream(self._provider, reply, clock, self._timeouts)
+                    yield _SdkStream(self._provider, reply, clock, self._timeouts, room)
         except self._caught as error:
             raise from_sdk_exception(self._provider, error) from error
 
 
 class _SdkStream(OpenStream):
-    def __init__(self, provider: str, reply: httpx.Response, clock: asyncio.Timeout, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        provider: str,
+        reply: httpx.Response,
+        clock: asyncio.Timeout,
+        timeouts: Timeouts,
+        room: Allocation | None,
+    ) -> None:
         super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts)
         self._reply = reply
+        self._room = room
         self._parts: AsyncIterator[bytes] | None = None
 
     @override
     async def read(self) -> bytes:
-        return await _read_all(self.provider, self._reply)
+        return await _read_all(self.provider, self._reply, self._room)
 
     @override
     async def drain(self) -> None:
@@ -170,8 +186,8 @@ class _SdkStream(OpenStream):
         return await anext(self._parts, b"")
 
 
-async def _read_all(provider: str, reply: httpx.Response) -> bytes:
-    """The whole body, up to the cap; one that the SDK has read already was capped below."""
+async def _read_all(provider: str, reply: httpx.Response, room: Allocation | None) -> bytes:
+    """The whole body, up to the cap; one that the SDK has read already was capped below. `room` is charged for it."""
     if reply.is_stream_consumed:
         return await reply.aread()
     parts: list[bytes] = []
@@ -180,5 +196,7 @@ async def _read_all(provider: str, reply: httpx.Response) -> bytes:
         size += len(part)
         if size > UPSTREAM_MAX_REPLY:
             raise UpstreamInvalidResponse.too_large(provider)
+        if room is not None and size > UNWEIGHED:
+            room.charge(len(part), "replies")
         parts.append(part)
     return b"".join(parts)

@@ -13,12 +13,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ai_gateway.conform.objects import REPAIRS, ReplyContext
+from ai_gateway.conform.parts import is_large, parts_of
 from ai_gateway.conform.rules import DROP_INVALID, DROP_NULL, FILL_NULL, Rule
 from ai_gateway.contract.strict_json import may_be_refused
 from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
 _ROUNDS = 8
+# So many objects may be beyond repair in a reply that is mended all the same.
+_MOST_BROKEN = 100
 # What an answer is made of is never dropped for being misshapen.
 _PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
 # Nothing inside these is optional enough to lose.
@@ -47,11 +50,34 @@ def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyCo
     applied: list[Rule] = []
     if isinstance(value, dict):
         applied += [rule for rule, repairs in REPAIRS.get(model, {}).items() if repairs(value, context)]
+    if isinstance(value, dict) and is_large(value):
+        _mend_parts(model, value, applied, (), [])
     return _validated(model, value, applied), applied
 
 
-def _validated[Model: BaseModel](model: type[Model], value: object, applied: list[Rule]) -> Model:
-    """Fill and drop what the model's own errors point at, until there are none."""
+def _mend_parts(
+    model: type[BaseModel], value: Mapping[str, object], applied: list[Rule], place: Path, broken: list[Path]
+) -> None:
+    """Do the same to every object inside of a large one first, the innermost before those around it.
+
+    What cannot be mended is left for what is around it to decide about, unless there is very much of it.
+    """
+    try:
+        for inner_model, inner, where in parts_of(model, value):
+            inside = (*place, *where)
+            _mend_parts(inner_model, inner, applied, inside, broken)
+            try:
+                _validated(inner_model, inner, applied, inside)
+            except UpstreamInvalidResponse:
+                broken.append(inside)
+                if len(broken) > _MOST_BROKEN:
+                    raise
+    except ValueError as error:
+        raise UpstreamInvalidResponse.off_contract(detail=f"{'.'.join(map(str, place))}.{error}: not plain") from None
+
+
+def _validated[Model: BaseModel](model: type[Model], value: object, applied: list[Rule], place: Path = ()) -> Model:
+    """Fill and drop what the model's own errors point at, until there are none. `place` is where the value stands."""
     touched: dict[Path, Rule] = {}
     for _ in range(_ROUNDS):
         try:
@@ -60,12 +86,12 @@ def _validated[Model: BaseModel](model: type[Model], value: object, applied: lis
             # All are located before any is repaired; the branches of a union complain about the same place.
             spots = {spot.path: spot for spot in map(partial(_located, value), error.errors(include_url=False))}
         for spot in spots.values():
-            rule = _repaired(spot, touched)
+            rule = _repaired(spot, touched, place)
             if rule is None and isinstance(value, dict) and spot.path[:1] == ("usage",):
                 value.pop("usage", None)  # counts that cannot be read are no reason to lose the answer
                 rule = DROP_INVALID
             if rule is None:
-                where = ".".join(str(step) for step in spot.path[:6])
+                where = ".".join(str(step) for step in (*place, *spot.path)[:6])
                 raise UpstreamInvalidResponse.off_contract(detail=f"{where}: {spot.problem}")
             touched[spot.path] = rule
             if rule not in applied:
@@ -97,7 +123,7 @@ def _located(value: object, details: ErrorDetails) -> _Spot:
     return _Spot(tuple(path), holder, key, value, details["type"])
 
 
-def _repaired(spot: _Spot, touched: Mapping[Path, Rule]) -> Rule | None:
+def _repaired(spot: _Spot, touched: Mapping[Path, Rule], place: Path) -> Rule | None:
     """The rule that repaired the spot; None if nothing can."""
     before = touched.get(spot.path)
     if not isinstance(spot.holder, dict) or not isinstance(spot.key, str):
@@ -110,7 +136,7 @@ def _repaired(spot: _Spot, touched: Mapping[Path, Rule]) -> Rule | None:
     if before:  # null is not allowed where it was filled in
         return None
     rule = DROP_NULL if spot.value is None else DROP_INVALID
-    if rule == DROP_INVALID and (spot.key in _PRECIOUS or _SEALED & set(spot.path)):
+    if rule == DROP_INVALID and (spot.key in _PRECIOUS or _SEALED & {*place, *spot.path}):
         return None
     del spot.holder[spot.key]
     return rule

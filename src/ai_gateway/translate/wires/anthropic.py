@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.wires.items import Items
 
 
 class _Open(BaseModel):
@@ -54,7 +55,7 @@ class Block(_Open):
     id: str = ""
     name: str = ""
     input: dict[str, object] = Field(default_factory=dict)
-    citations: list[dict[str, object]] | None = None
+    citations: Items[dict[str, object]] | None = None
     unread: dict[str, object] | None = None
 
     @model_validator(mode="before")
@@ -94,7 +95,7 @@ class Message(_Open):
     type: Literal["message"]
     id: str
     model: str
-    content: list[Block]
+    content: Items[Block]
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
     stop_sequence: object = None
@@ -145,7 +146,7 @@ class ModelInfo(_Open):
 class ModelPage(_Open):
     """A page of models, and the cursor of the next one."""
 
-    data: list[ModelInfo]
+    data: Items[ModelInfo]
     has_more: bool = False
     last_id: str | None = None
 

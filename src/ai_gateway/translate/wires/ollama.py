@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.wires.items import Items
 
 
 class _Wire(BaseModel):
@@ -25,18 +26,18 @@ class ToolCall(_Wire):
 class Message(_Wire):
     content: str | None = None
     thinking: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    images: list[str] | None = None
+    tool_calls: Items[ToolCall] | None = None
+    images: Items[str] | None = None
 
 
 class Alternative(_Wire):
     token: str
     logprob: float
-    bytes: list[int] | None = None
+    bytes: Items[int] | None = None
 
 
 class TokenLogprob(Alternative):
-    top_logprobs: list[Alternative] | None = None
+    top_logprobs: Items[Alternative] | None = None
 
 
 class Timed(_Wire):
@@ -61,17 +62,17 @@ class Reply(Timed):
     message: Message | None = None
     response: str | None = None
     thinking: str | None = None
-    logprobs: list[TokenLogprob] | None = None
+    logprobs: Items[TokenLogprob] | None = None
     done: bool | None = None
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
-    context: list[int] | None = None
+    context: Items[int] | None = None
 
 
 class Vectors(Timed):
     model: str | None = None
-    embeddings: list[list[float]]
+    embeddings: Items[Items[float]]
     prompt_eval_count: int | None = None
 
 
@@ -80,7 +81,7 @@ class ListedModel(_Wire):
     modified_at: str | None = None
     size: int | None = None
     details: dict[str, Any] | None = None
-    capabilities: list[str] | None = None
+    capabilities: Items[str] | None = None
 
 
 class Shown(BaseModel):
@@ -90,11 +91,11 @@ class Shown(BaseModel):
 
     modified_at: str | None = None
     details: dict[str, Any] | None = None
-    capabilities: list[str] | None = None
+    capabilities: Items[str] | None = None
 
 
 class ModelList(_Wire):
-    models: list[ListedModel] | None
+    models: Items[ListedModel] | None
 
 
 def read[Shape: BaseModel](shape: type[Shape], value: object) -> Shape:

@@ -17,7 +17,7 @@ from ai_gateway.conform.rules import Rule
 from gateway_contract.openai import models
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyContext:
     """What the gateway knows about a reply before it comes: the model that was requested, and the request's id."""
 

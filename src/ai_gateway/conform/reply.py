@@ -7,7 +7,6 @@ says may be null or absent; what is still wrong then makes it invalid.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -40,9 +39,10 @@ def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None
         return None
     try:
         # The validator itself: model_validate_json checks its arguments first, which costs a fifth of it.
-        return cast("Model", model.__pydantic_validator__.validate_json(raw, strict=True))
+        exact: Model = model.__pydantic_validator__.validate_json(raw, strict=True)
     except ValidationError:
         return None
+    return exact
 
 
 def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyContext) -> tuple[Model, list[Rule]]:

@@ -207,8 +207,9 @@ def _read(raw: bytes) -> tuple[object, int | None]:
 def validate[Model: BaseModel](model: type[Model], value: object) -> Model:
     """The value as the exact model. Raises InvalidRequest that names the field to blame."""
     try:
-        return model.model_validate(value, strict=True)
+        exact: Model = model.__pydantic_validator__.validate_python(value, strict=True)  # see `exact_json`
     except ValidationError as error:
         if error.error_count() > _MOST_ERRORS:  # explaining them all would cost more than the request
             raise InvalidRequest("The body is not valid in very many places: check its structure.") from None
         raise explain(error, value) from None
+    return exact

@@ -57,6 +57,19 @@ class Boundary(Protocol):
         return value
 
 
+# What nearly every request has, so that it need not be decoded each time.
+_NAMES = {
+    name.encode(): name
+    for name in (
+        *("host", "user-agent", "accept", "accept-encoding", "accept-language", "connection", "authorization"),
+        *("content-type", "content-length", "x-stainless-lang", "x-stainless-package-version", "x-stainless-os"),
+        *("x-stainless-arch", "x-stainless-runtime", "x-stainless-runtime-version", "x-stainless-async"),
+        *("x-stainless-retry-count", "x-stainless-read-timeout", "x-stainless-timeout"),
+        *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"),
+    )
+}
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its reply, from the first look at the headers to the last byte."""
@@ -224,9 +237,9 @@ class Exchange:
 
 def _fields(scope: Scope) -> dict[str, str]:
     """The headers by their names, which are lower case; of several with one name, the first."""
-    # Decoded all at once. No header contains a line feed; put in from the last to the first, the first one counts.
-    parts = b"\n".join([part for field in reversed(scope["headers"]) for part in field]).decode("latin-1").split("\n")
-    return dict(zip(parts[::2], parts[1::2], strict=False))
+    # Put in from the last to the first, the first one counts.
+    known, headers = _NAMES.get, reversed(scope["headers"])
+    return {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
 class Operation(Route):

@@ -128,7 +128,7 @@ class _Attempts[T: Target]:
         self._failed = 0
         self._pause = 0.0
         self._permit: Permit | None = None
-        self._notes = Notes()
+        self._notes: Notes
         self._wait: dict[str, str] = {}
         self._deadline = time.monotonic() + targets[0].provider.deadline_s
 

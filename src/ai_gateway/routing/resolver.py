@@ -29,7 +29,7 @@ _MOST_ALIKE = 8
 _rng = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # for every request, as `Call`
 class Target:
     """A provider, and what the model is called there. `listed` is the entry of the model list, if that resolved it."""
 
@@ -38,7 +38,7 @@ class Target:
     listed: ListedModel | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Resolution:
     """The targets to try, in this order. `by_route` says that they are those of a configured route."""
 

@@ -6,9 +6,8 @@ from contextlib import aclosing
 from typing import override
 from urllib.parse import quote
 
-from pydantic_core import to_json
-
 from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
 from ai_gateway.providers.anthropic.errors import event_error, limits, reply_error
 from ai_gateway.providers.http.client import Transport, path_segments
@@ -96,7 +95,7 @@ class Anthropic(HttpProvider):
     def _translated(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> tuple[bytes, list[str]]:
         request = to_messages(body)
         note_dropped(attempt, request.dropped)
-        return to_json(request.body), request.betas
+        return to_wire(request.body), request.betas
 
     def _chunks(self, translator: MessagesStreamTranslator, data: bytes) -> Iterator[Fields]:
         event = read_event(self.name, self._object(data))

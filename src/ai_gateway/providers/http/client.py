@@ -26,7 +26,7 @@ _DRAINED = 64 * 1024
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamReply:
     """A whole reply."""
 
@@ -112,7 +112,9 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await read_whole(self._provider, connection, room)
+                    whole = await connection.whole(UNWEIGHED)
+                    if whole is None:
+                        whole = await read_large(self._provider, connection, room)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
@@ -184,7 +186,7 @@ class _HttpStream(OpenStream):
 
     @override
     async def read(self) -> bytes:
-        return await read_whole(self.provider, self._connection, self._room)
+        return await read_large(self.provider, self._connection, self._room)
 
     @override
     async def drain(self) -> None:
@@ -230,14 +232,15 @@ class _Deadline:
         """It ends with the request."""
 
 
-async def read_whole(provider: str, connection: Connection, room: Allocation | None = None) -> bytes:
+async def read_large(provider: str, connection: Connection, room: Allocation | None) -> bytes:
     """The whole body, up to the cap; `room` is charged before more of a large one is read than is paid for."""
-    paid = UNWEIGHED if room is not None else UPSTREAM_MAX_REPLY
+    paid = UNWEIGHED
     while (body := await connection.whole(paid)) is None:
-        if room is None or paid >= UPSTREAM_MAX_REPLY:
+        if paid >= UPSTREAM_MAX_REPLY:
             raise too_large(provider)
         more = min(paid, UPSTREAM_MAX_REPLY - paid)
-        room.charge(more, "replies")
+        if room is not None:
+            room.charge(more, "replies")
         paid += more
     return body
 

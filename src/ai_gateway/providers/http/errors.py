@@ -66,12 +66,14 @@ class Complaint:
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The upstream's headers that tell a client when to come back, unless they tell it nothing that can be read."""
-    found = {name.lower(): value.strip() for name, value in headers.items()}
-    return {
-        name: value
-        for name, value in found.items()
-        if (name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIX)) and _is_readable(name, value)
-    }
+    kept = {}
+    for field, text in headers.items():
+        name = field.lower()
+        if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIX):
+            value = text.strip()
+            if _is_readable(name, value):
+                kept[name] = value
+    return kept
 
 
 def _is_readable(name: str, value: str) -> bool:

@@ -24,6 +24,12 @@ _MAX_HEAD = 256 * 1024  # of interim replies and the reply together; also of chu
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BODILESS = {204, 304}
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
+# What nearly every reply has, in the two ways in which servers write it.
+_NAMES = {
+    written.encode(): name
+    for name in ("date", "server", "connection", "content-type", "content-length", "transfer-encoding", "keep-alive")
+    for written in (name, name.title())
+}
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # how far a connection is with a reply
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for, as bytes of the body of which there have to be more
@@ -260,7 +266,8 @@ class Connection(asyncio.Protocol):
         if self._fields > _MAX_FIELDS or len(name) + len(value) > _MAX_FIELD:
             raise BrokenReply("the head of the reply is too large")
         # llhttp ignores a blank between some names and their colon, and so do we.
-        field, text = name.decode("latin-1").lower().rstrip(), value.decode("latin-1").strip()
+        field = _NAMES.get(name) or name.decode("latin-1").lower().rstrip()
+        text = value.decode("latin-1").strip()
         if not text.isprintable() and _CONTROL.search(text):
             if field in _FRAMING:
                 raise BrokenReply(f"the {field} of the reply cannot be read")

@@ -12,12 +12,12 @@ from typing import Protocol, override
 import httpx
 import ollama
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from ai_gateway.conform.choices import FINISH_REASONS
 from ai_gateway.conform.embedding import to_base64
 from ai_gateway.conform.rules import MAP_FINISH_REASON
 from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
 from ai_gateway.providers.http.egress import Egress
 from ai_gateway.providers.http.image_fetch import fetch_all
@@ -108,7 +108,7 @@ class Ollama(HttpProvider):
     async def retrieve_model(self, attempt: Attempt, model: str) -> models.Model:
         native = attempt.native("ollama")
         if native is not None:
-            sent = to_json({**native, "model": model})
+            sent = to_wire({**native, "model": model})
             return replies.shown_model(model, await self._exchange(attempt, "/show", sent, Shown))
         listed = {one.id: one for one in (await self.list_models(attempt)).data}
         found = listed.get(model) or listed.get(f"{model}:latest")  # a name without a tag means this one
@@ -218,9 +218,9 @@ class Ollama(HttpProvider):
         native = attempt.native("ollama")
         if native is not None:
             ours = {name: translated.body[name] for name in ("model", "stream") if name in translated.body}
-            return to_json(ours | dict(native))
+            return to_wire(ours | dict(native))
         note_dropped(attempt, translated.dropped)
-        return to_json(translated.body)
+        return to_wire(translated.body)
 
 
 def _context(attempt: Attempt, model: str) -> RequestContext:

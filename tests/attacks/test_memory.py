@@ -19,25 +19,29 @@ MOST_CPU_S = 5.0
 MOST_GROWTH = 600 * 2**20  # each took 900 MB and more
 BIG = 30 * 2**20
 HEAD = b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":['
+TEXT = b"x" * BIG
 MANY = 300_000  # in 0.9 MB
+ASKED = 12
 
 
-def filled(pre: str, unit: str, post: str, size: int = 10 * 2**20 - 1_000) -> bytes:
+def filled(pre: str, unit: str, post: str, size: int = 6 * 2**20) -> bytes:
     return (pre + ",".join([unit] * (size // (len(unit) + 1))) + post).encode()
 
 
 async def behave(exchange: Exchange) -> None:
     """The model says what the reply is made of."""
-    model = exchange.seen.model
-    if model == "big":
-        text = json.dumps("x" * BIG).encode()
-        body = HEAD + b'{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":%s}}]}' % text
+    model, nothing = exchange.seen.model, b",".join([b"{}"] * MANY)
+    if exchange.seen.path == "/v1/messages":
+        body = b'{"id":"x","type":"message","role":"assistant","model":"m","content":[%s]}' % nothing
+    elif exchange.seen.path == "/api/chat":
+        body = b'{"model":"m","message":{"role":"assistant","tool_calls":[%s]},"done":true}' % nothing
+    elif model == "big":
+        body = HEAD + b'{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"%s"}}]}' % TEXT
     elif model == "nothing":
-        body = HEAD + b",".join([b"{}"] * MANY) + b"]}"
+        body = HEAD + nothing + b"]}"
     elif model == "tokens":
-        tokens = b",".join([b"{}"] * MANY)
         body = HEAD + b'{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"x"},'
-        body += b'"logprobs":{"content":[%s]}}]}' % tokens
+        body += b'"logprobs":{"content":[%s]}}]}' % nothing
     else:
         body = HEAD + b"]}"
     if exchange.seen.json.get("stream"):
@@ -78,7 +82,6 @@ def test_a_chat_of_tiny_images_is_refused_before_it_is_translated(live: LiveGate
         filled(
             '{"model":"openai/m","messages":[{"role":"assistant","tool_calls":[', '{"function":{"name":"a"}}', "]}]}"
         ),
-        filled('{"model":"openai/m","messages":[],"tools":[', '{"function":{"name":"a"}}', "]}"),
     ):
         refused = post_raw(live, "/api/chat", raw)
         assert refused == 413
@@ -99,8 +102,10 @@ def post_raw(live: LiveGateway, path: str, raw: bytes) -> int:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("model", ["nothing", "tokens"])
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "nothing"), ("openai", "tokens"), ("anthropic", "nothing"), ("ollama", "nothing")],
+)
 def test_a_reply_of_nothing_is_refused_at_a_moderate_price(
     live: LiveGateway, provider: str, model: str, *, stream: bool
 ) -> None:
@@ -122,15 +127,16 @@ def test_who_does_not_read_large_replies_holds_no_more_than_there_is_room_for(
     head += f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
     memory, statuses = live.rss(), []
     with ExitStack() as stack:
-        connections = [stack.enter_context(socket.create_connection((HOST, live.port), timeout=60)) for _ in range(25)]
+        connections = [
+            stack.enter_context(socket.create_connection((HOST, live.port), timeout=60)) for _ in range(ASKED)
+        ]
         for connection in connections:
             connection.sendall(head.encode() + raw)
         statuses = [int(connection.recv(13).split()[1]) for connection in connections]
         peak = live.rss()
     assert set(statuses) <= {200, 503}
     assert 1 <= statuses.count(200) <= 4  # 30 MB each, of 128
-    assert statuses.count(503) >= 21
-    sys.stdout.write(f"{statuses.count(200)} of 25 have {BIG >> 20} MB each: {(peak - memory) / 2**20:.0f} MB\n")
+    sys.stdout.write(f"{statuses.count(200)} of {ASKED} have {BIG >> 20} MB each: {(peak - memory) / 2**20:.0f} MB\n")
     assert peak - memory < MOST_GROWTH
     deadline = time.monotonic() + 30
     while post(live, "/big/v1/chat/completions", {"model": "big", "messages": []}).status_code == 503:

@@ -19,6 +19,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
 _ROUNDS = 8
+_MOST_CHOICES = 10_000  # nobody asks for so many; each of them costs some work
 # So many objects may be beyond repair in a reply that is mended all the same.
 _MOST_BROKEN = 100
 # What an answer is made of is never dropped for being misshapen.
@@ -49,6 +50,8 @@ def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyCo
     """The value as the exact model, and the rules it took. Raises UpstreamInvalidResponse; never quotes the value."""
     applied: list[Rule] = []
     if isinstance(value, dict):
+        if isinstance(choices := value.get("choices"), list) and len(choices) > _MOST_CHOICES:
+            raise UpstreamInvalidResponse.off_contract(detail=f"{len(choices)} choices")
         applied += [rule for rule, repairs in REPAIRS.get(model, {}).items() if repairs(value, context)]
     if isinstance(value, dict) and is_large(value):
         _mend_parts(model, value, applied, (), [])

@@ -1,5 +1,6 @@
 """What is small on the wire and large in memory: bodies that grow when translated, and replies of upstreams."""
 
+import asyncio
 import json
 import socket
 import sys
@@ -142,3 +143,36 @@ def test_who_does_not_read_large_replies_holds_no_more_than_there_is_room_for(
     while post(live, "/big/v1/chat/completions", {"model": "big", "messages": []}).status_code == 503:
         assert time.monotonic() < deadline, "the room is not given back"
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
+def test_a_stream_that_says_nothing_ends_with_the_time_for_its_first_chunk(
+    gateway_for: SharedGateways, quiet: Upstream, provider: str
+) -> None:
+    addresses = {f"{name}_BASE_URL": quiet.url for name in ("OPENAI", "ANTHROPIC")}
+    keys = {f"{name}_API_KEY": "k" for name in ("OPENAI", "ANTHROPIC")}
+    live = gateway_for(
+        **addresses, **keys, OLLAMA_HOST=quiet.url.removesuffix("/v1"), REQUEST_TIMEOUT_S="2", MAX_RETRIES="0"
+    )
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    reply = post(live, f"/{provider}/v1/chat/completions", body)
+    assert reply.status_code == 504
+    assert reply.json()["error"]["code"] == "upstream_timeout"
+
+
+async def say_nothing(exchange: Exchange) -> None:
+    """Whole events without end, none of which is an answer."""
+    await exchange.open_stream()
+    said = {
+        "/v1/messages": b'event: ping\ndata: {"type":"ping"}\n\n',
+        "/api/chat": b"\n",
+    }.get(exchange.seen.path, HEAD.join([b"data: ", b"]}\n\n"]))
+    while True:
+        await exchange.chunk(said * 200)
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[Upstream]:
+    with running_upstream(say_nothing) as running:
+        yield running

@@ -25,6 +25,8 @@ from gateway_contract.openai import models
 
 ChatChunk = models.CreateChatCompletionStreamResponse
 CompletionChunk = models.CreateCompletionStreamResponse
+# Chunks without choices that are kept until the first with one; whatever the hundredth says, it is no answer.
+_MOST_EARLY = 100
 type _Choice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
 
 
@@ -68,7 +70,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if self._goes_on(chunk):
             return chunk
         if self._head is None and not chunk.choices and not isinstance(chunk.usage, models.CompletionUsage):
-            self._early.append(chunk)
+            if len(self._early) < _MOST_EARLY:
+                self._early.append(chunk)
             return None
         chunk = self._stable(chunk)
         had_choices = bool(chunk.choices)

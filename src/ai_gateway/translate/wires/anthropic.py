@@ -5,13 +5,14 @@ may gain new ones: docs.anthropic.com/en/api/versioning.
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.translate.wires.items import Items
+
+_FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one complaint is all that is told
 
 
 class _Open(BaseModel):
@@ -55,7 +56,7 @@ class Block(_Open):
     id: str = ""
     name: str = ""
     input: dict[str, object] = Field(default_factory=dict)
-    citations: Items[dict[str, object]] | None = None
+    citations: Annotated[list[dict[str, object]], _FIRST_FAULT] | None = None
     unread: dict[str, object] | None = None
 
     @model_validator(mode="before")
@@ -95,7 +96,7 @@ class Message(_Open):
     type: Literal["message"]
     id: str
     model: str
-    content: Items[Block]
+    content: Annotated[list[Block], _FIRST_FAULT]
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
     stop_sequence: object = None
@@ -146,7 +147,7 @@ class ModelInfo(_Open):
 class ModelPage(_Open):
     """A page of models, and the cursor of the next one."""
 
-    data: Items[ModelInfo]
+    data: Annotated[list[ModelInfo], _FIRST_FAULT]
     has_more: bool = False
     last_id: str | None = None
 

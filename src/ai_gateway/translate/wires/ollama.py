@@ -1,12 +1,13 @@
 """Ollama's responses, as far as they are read. Every field is optional, because Ollama's server omits zero values."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.translate.wires.items import Items
+
+_FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one complaint is all that is told
 
 
 class _Wire(BaseModel):
@@ -26,18 +27,18 @@ class ToolCall(_Wire):
 class Message(_Wire):
     content: str | None = None
     thinking: str | None = None
-    tool_calls: Items[ToolCall] | None = None
-    images: Items[str] | None = None
+    tool_calls: Annotated[list[ToolCall], _FIRST_FAULT] | None = None
+    images: Annotated[list[str], _FIRST_FAULT] | None = None
 
 
 class Alternative(_Wire):
     token: str
     logprob: float
-    bytes: Items[int] | None = None
+    bytes: Annotated[list[int], _FIRST_FAULT] | None = None
 
 
 class TokenLogprob(Alternative):
-    top_logprobs: Items[Alternative] | None = None
+    top_logprobs: Annotated[list[Alternative], _FIRST_FAULT] | None = None
 
 
 class Timed(_Wire):
@@ -62,17 +63,17 @@ class Reply(Timed):
     message: Message | None = None
     response: str | None = None
     thinking: str | None = None
-    logprobs: Items[TokenLogprob] | None = None
+    logprobs: Annotated[list[TokenLogprob], _FIRST_FAULT] | None = None
     done: bool | None = None
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
-    context: Items[int] | None = None
+    context: Annotated[list[int], _FIRST_FAULT] | None = None
 
 
 class Vectors(Timed):
     model: str | None = None
-    embeddings: Items[Items[float]]
+    embeddings: Annotated[list[Annotated[list[float], _FIRST_FAULT]], _FIRST_FAULT]
     prompt_eval_count: int | None = None
 
 
@@ -81,7 +82,7 @@ class ListedModel(_Wire):
     modified_at: str | None = None
     size: int | None = None
     details: dict[str, Any] | None = None
-    capabilities: Items[str] | None = None
+    capabilities: Annotated[list[str], _FIRST_FAULT] | None = None
 
 
 class Shown(BaseModel):
@@ -91,11 +92,11 @@ class Shown(BaseModel):
 
     modified_at: str | None = None
     details: dict[str, Any] | None = None
-    capabilities: Items[str] | None = None
+    capabilities: Annotated[list[str], _FIRST_FAULT] | None = None
 
 
 class ModelList(_Wire):
-    models: Items[ListedModel] | None
+    models: Annotated[list[ListedModel], _FIRST_FAULT] | None
 
 
 def read[Shape: BaseModel](shape: type[Shape], value: object) -> Shape:

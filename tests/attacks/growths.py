@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +11,7 @@ from ai_gateway.contract.texts import Shape, fields_of
 from ai_gateway.providers.custom import sample
 from ai_gateway.providers.custom.work import Work
 
-_DEEPEST = 4
+_DEEPEST = 3
 type Make = Callable[[int], Any]
 
 
@@ -35,6 +35,7 @@ def _with(plain: dict[str, Any], name: str, make: Make, size: int) -> dict[str, 
     return {**plain, name: make(size)}
 
 
+@cache
 def least(model: type[BaseModel]) -> dict[str, Any]:
     """A value of the model with what it has to have."""
     schema = model.model_json_schema(by_alias=True)
@@ -53,8 +54,8 @@ def fitting(model: type[BaseModel], growth: Growth, size: int) -> BaseModel | No
 
 def _of(shape: Shape, depth: int) -> Iterator[tuple[str, Make]]:
     if shape.text:
-        yield "", lambda size: "ab, " * size
-        yield " (of one letter)", lambda size: "a" * size
+        yield "", lambda size: "ab, " * (8 * size)
+        yield " (of one letter)", lambda size: "a" * (32 * size)
     if shape.items is not None:
         for kind, item in _items(shape.items):
             yield f"[{kind}]", partial(_filled, item)

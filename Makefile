@@ -63,8 +63,9 @@ spec-update: $(VENV)/dev.stamp ## Take a newer official document: make spec-upda
 	@test -n "$(SPEC)" || { echo "Name the document: make spec-update SPEC=path/to/openapi.yaml" >&2; exit 2; }
 	@$(PY) -m scripts.contract update "$(SPEC)" $(ARGS)
 
-docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the rules of docs/conformance.md from the code
+docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of docs/conformance.md and docs/providers.md from the code
 	@$(PY) -m scripts.parameters
+	@$(PY) -m scripts.providers
 	@$(PY) -m scripts.rules
 
 format: $(VENV)/dev.stamp ## Format the code

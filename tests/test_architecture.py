@@ -47,7 +47,9 @@ VAGUE = {
 # The import path that the factory has to keep; it holds nothing else.
 FACTORY = SRC / "ai_gateway" / "api" / "app.py"
 FRAMEWORKS = {"fastapi", "starlette", "uvicorn"}
+LONGER = {"src/ai_gateway/errors.py"}  # one tree of small classes, drawn at its top
 MAX_LINES = 400  # a smell, not a gate: longer is fine where it reads as one thought, but then it says so here
+LONGER = {"src/ai_gateway/errors.py"}  # one tree, in the order in which it is drawn
 
 
 @cache
@@ -179,7 +181,7 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     lengths = {
         shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(SRC) + modules(SCRIPTS)
     }
-    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES and name not in LONGER} == {}
 
 
 def test_every_module_opens_with_a_sentence() -> None:

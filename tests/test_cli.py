@@ -39,7 +39,7 @@ def test_the_banner_counts_keys_and_providers_and_shows_no_secret() -> None:
     with running_gateway(**keys) as gateway:
         banner = gateway.log()
     assert "required (2 configured)" in banner
-    assert "openai (ready)" in banner
+    assert "openai (configured)" in banner
     for secret in (TEST_KEY, "second-key", "sk-upstream-secret"):
         assert secret not in banner
 
@@ -83,11 +83,25 @@ def test_an_address_that_is_not_ours_is_one_line() -> None:
     assert "cannot listen on 192.0.2.77" in line
 
 
-def test_all_problems_are_told_at_once_without_their_values() -> None:
+def test_all_problems_are_told_at_once_with_value_and_source_but_no_secret() -> None:
     lines = refused(REQUEST_TIMEOUT_S="soon", GRACE_PERIOD_S="-1", ALLOWED_API_KEYS="sk-canary", LOG_LEVEL="loud")
     assert len(lines) == 3
+    assert "ai-gateway: REQUEST_TIMEOUT_S: 'soon' is no number (environment)" in lines
     assert "sk-canary" not in "".join(lines)
-    assert "soon" not in "".join(lines)
+
+
+def test_the_start_warns_of_variables_that_are_nearly_right_and_of_links_to_services() -> None:
+    misspelt = {"OPENAI_API_KEYS": "sk-canary", "PROXY_PORT": "tcp://10.0.0.1:80"}
+    with running_gateway(**misspelt) as gateway:
+        told = [record["warning"] for record in gateway.records("configuration")]
+        body = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
+        reply = httpx2.post(f"{gateway.base_url}/v1/chat/completions", json=body, verify=NO_CERTIFICATES)
+        assert "sk-canary" not in gateway.log()
+    assert any("OPENAI_API_KEYS" in warning and warning.endswith("did you mean OPENAI_API_KEY?") for warning in told)
+    assert any("PROXY_PORT is a link to a service" in warning for warning in told)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (404, "model_not_found")
+    assert "set OPENAI_API_KEY" in error["message"]
 
 
 def test_bad_settings_and_missing_provider_keys_are_told_together() -> None:

@@ -13,6 +13,7 @@ from ai_gateway.errors import (
     Overloaded,
     Unauthorized,
     UpstreamError,
+    UpstreamForbidden,
     UpstreamInvalidResponse,
     UpstreamRefused,
     UpstreamStreamTruncated,
@@ -36,6 +37,8 @@ TABLE = {
     #                         none   4xx    408/9  429    5xx    501/505
     "UpstreamError":           "RFO  -F-    -F-    -F-    RFO    -FO",
     "UpstreamRefused":         "...  --H    r-H    rFH    -FH    -FH",
+    "UpstreamForbidden":       "...  -FH    rFH    rFH    -FH    -FH",
+    "UpstreamWrongAddress":    "-FH  -FH    -FH    -FH    -FH    -FH",
     "UpstreamAuthError":       "-FH  -FH    -FH    -FH    -FH    -FH",
     "UpstreamUnreachable":     "RFO  -F-    -F-    -F-    RFO    -FO",
     "UpstreamInvalidResponse": "-F-  -F-    -F-    -F-    -F-    -F-",
@@ -76,15 +79,15 @@ def classes(parent: type[GatewayError] = GatewayError) -> Iterator[type[GatewayE
             yield from classes(child)
 
 
-def refused(status: int) -> UpstreamRefused:
-    return UpstreamRefused("no", status=status, type="t", code=None, param=None)
+def refused(status: int, cls: type[UpstreamRefused] = UpstreamRefused) -> UpstreamRefused:
+    return cls("no", status=status, type="t", code=None, param=None)
 
 
 def made(name: str, status: int | None) -> GatewayError:
     cls = getattr(errors, name)
-    if cls is UpstreamRefused:
+    if issubclass(cls, UpstreamRefused):
         assert status is not None
-        return refused(status)
+        return refused(status, cls)
     error: GatewayError = cls("x")
     return error if status is None else cls("x").answered(status)
 
@@ -133,10 +136,10 @@ def drawing() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("cls", list(classes()), ids=lambda cls: cls.__name__)
 def test_the_tree_is_drawn_as_it_is(cls: type[GatewayError]) -> None:
-    error = refused(400) if cls is UpstreamRefused else cls("x")
+    error = refused(400, cls) if issubclass(cls, UpstreamRefused) else cls("x")
     facts = [fact for fact in ("retry", "failover", "outage", "healthy") if getattr(error, fact)]
     drawn = drawing()[cls.__name__]
-    if cls in {UpstreamRefused, Overloaded}:  # what they have of their own stands in brackets
+    if cls in {UpstreamRefused, UpstreamForbidden, Overloaded}:  # what they have of their own stands in brackets
         assert drawn == facts
     else:
         code = [cls.code] if cls.code is not None and "code" in vars(cls) else []
@@ -204,10 +207,13 @@ SENTENCES: list[tuple[GatewayError, str]] = [
         UpstreamInvalidResponse.compressed("up"),
         "Provider 'up' sent a compressed reply that was not asked for.",
     ),
-    (UpstreamInvalidResponse.too_large("up"), "Provider 'up' sent a reply that is too large to pass on."),
     (
-        UpstreamInvalidResponse.too_large(what="a line"),
-        "The provider sent a line that is too large to pass on.",
+        UpstreamInvalidResponse.too_large("up", limit=9, setting="REPLY_MAX_SIZE"),
+        "Provider 'up' sent a reply that is too large to pass on: more than the 9 bytes of REPLY_MAX_SIZE.",
+    ),
+    (
+        UpstreamInvalidResponse.too_large(what="a line", limit=9, setting="EVENT_MAX_SIZE"),
+        "The provider sent a line that is too large to pass on: more than the 9 bytes of EVENT_MAX_SIZE.",
     ),
     (UpstreamInvalidResponse.garbled("up"), "Provider 'up' broke off or garbled its reply."),
     (UpstreamInvalidResponse.not_json("up"), "Provider 'up' sent a reply that is not JSON."),
@@ -229,7 +235,7 @@ SENTENCES: list[tuple[GatewayError, str]] = [
 @pytest.mark.parametrize(("error", "sentence"), SENTENCES, ids=[sentence for _, sentence in SENTENCES])
 def test_a_sentence_that_several_modules_say_stands_in_one_place(error: GatewayError, sentence: str) -> None:
     assert error.message == sentence
-    saying = re.split(r"'up' |The provider(?:'s reply)? ", sentence)[1].split(" (")[0].split(".")[0]
+    saying = re.split(r"'up' |The provider(?:'s reply)? ", sentence)[1].split(" (")[0].split(".")[0].split(":")[0]
     saying = re.sub(r"^sent a \w+ that", "that", saying)  # what was sent is an argument of its own
     package = Path(errors.__file__).parent
     rooms = {

@@ -2,11 +2,13 @@
 
 import sys
 
+from ai_gateway.server.standard_streams import open_standard_streams
 from ai_gateway.server.startup_signals import expect_signals
 
 
 def main() -> None:
     """Expect signals before anything else is imported, which takes most of the start."""
+    open_standard_streams()
     if sys.argv[1:2] == ["serve"]:
         expect_signals()
     from ai_gateway.cli import main as command_line  # noqa: PLC0415 - see above

@@ -1,10 +1,7 @@
 """`ai-gateway`: the command line."""
 
 import asyncio
-import os
-import signal
 import socket
-import sys
 from collections.abc import Iterable
 from contextlib import aclosing
 from functools import partial
@@ -22,8 +19,8 @@ from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item
+from ai_gateway.observability.output import Output
 from ai_gateway.routing.registry import BUILT_IN
-from ai_gateway.server.pid_file import pid_path, running_pid
 from ai_gateway.server.run import bind, run
 from gateway_contract.openai.models import ListModelsResponse
 
@@ -134,27 +131,16 @@ async def _list_models(application: Application) -> tuple[ListModelsResponse, st
 
 @app.command()
 def reload(
-    port: Annotated[int | None, typer.Option(help="Port of the gateway [SERVICE_PORT, default 9000].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the gateway, if several run.")] = None,
 ) -> None:
-    """Have the gateway that runs on this port read its configuration again; streams go on.
+    """Have a running gateway read its configuration again, say what came of it; streams go on.
 
-    Exit code 0: the gateway got the signal. 1: no gateway of yours runs there. 2: the configuration cannot be used.
+    Exit code 0: taken over. 1: no gateway of yours runs there, or it did not answer. 2: its configuration cannot be
+    used, and it goes on with what it has.
     """
-    try:
-        settings = read_configuration(**({} if port is None else {"service_port": port})).settings
-    except SettingsError as error:
-        _print_problems([*error.problems, "not reloaded: the gateway goes on with what it has"])
-        raise typer.Exit(2) from None
-    pid = running_pid(pid_path(settings.service_port))
-    if pid is None:
-        typer.echo(
-            f"ai-gateway: no gateway of this user runs on port {settings.service_port}: start one with "
-            "`ai-gateway serve`, name its --port, or send SIGHUP to it yourself",
-            err=True,
-        )
-        raise typer.Exit(1)
-    os.kill(pid, signal.SIGHUP)
-    typer.echo(f"reloading (process {pid}): its log says what came of it")
+    from ai_gateway.server import reload_command  # noqa: PLC0415 - the start of the gateway must not pay for it
+
+    raise typer.Exit(reload_command.reload(port))
 
 
 @app.command()
@@ -185,7 +171,7 @@ def _banner(application: Application, port: int) -> None:
     host = settings.service_host if ":" not in settings.service_host else f"[{settings.service_host}]"
     url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - shown, not bound
     registry = application.gateway.registry
-    names = [f"{name} ({'built in' if name == BUILT_IN else 'ready'})" for name in registry.names]
+    names = [f"{name} ({'built in' if name == BUILT_IN else 'configured'})" for name in registry.names]
     keys = len(settings.allowed_api_keys)
     auth = ["-H 'Authorization: Bearer <key>'"] if keys else []
     body = '{"model": "custom-chat", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -201,8 +187,7 @@ def _banner(application: Application, port: int) -> None:
         f"  keys       {f'required ({keys} configured)' if keys else _no_keys(settings)}",
         *([f"  try        {curl}"] if BUILT_IN in registry else []),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    Output(1).add("".join([f"{line}\n" for line in lines]).encode())  # to say so must not be what ends or stops it
 
 
 def _no_keys(settings: Settings) -> str:

@@ -22,6 +22,8 @@ GatewayError                     500  internal_error                           f
 +-- NotImplementedHere           501  not_implemented                          failover
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
 |   +-- UpstreamRefused          (its own status, code and param)                        healthy
+|   |   +-- UpstreamForbidden    (the same)                                    failover  healthy
+|   +-- UpstreamWrongAddress     404  upstream_wrong_address                   failover  healthy
 |   +-- UpstreamAuthError        502  upstream_auth_error                      failover  healthy
 |   +-- UpstreamUnreachable      502  upstream_unreachable              retry  failover  outage
 |   +-- UpstreamInvalidResponse  502  upstream_invalid_response                failover
@@ -53,7 +55,8 @@ _FINAL_STATUSES = frozenset({501, 505})  # what an upstream will not do now, it 
 class GatewayError(Exception):
     """A failure with a status, a code and a message that says what to do next.
 
-    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `refusal` is the status
+    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are fields that an
+    upstream has beside the usual ones, which go out with them where the wire has room. `refusal` is the status
     that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if anything.
     """
 
@@ -78,6 +81,7 @@ class GatewayError(Exception):
         self.param = param
         self.headers = dict(headers or {})
         self.detail = detail
+        self.extras: Mapping[str, object] = {}
         self.retry_hint = _HINTS.get(self.headers.get(RETRY_HINT, ""))
 
     @property
@@ -266,6 +270,29 @@ class UpstreamRefused(UpstreamError):
         self.code = code
 
 
+class UpstreamForbidden(UpstreamRefused):
+    """What this upstream does not do for the gateway's account or from its region, while another one may."""
+
+    failover = True
+
+
+class UpstreamWrongAddress(UpstreamError):
+    """There is a server at the upstream's address, but nothing at its path."""
+
+    status = 404
+    code = "upstream_wrong_address"
+    retry = False
+    outage = False
+    healthy = True
+    failover = True
+
+    @classmethod
+    def of(cls, provider: str, setting: str = "it") -> Self:
+        return cls(
+            f"{_subject(provider)} has nothing at the address that was called: its operator has to check {setting}."
+        )
+
+
 class UpstreamAuthError(UpstreamError):
     code = "upstream_auth_error"
     retry = False
@@ -304,12 +331,18 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} sent a compressed reply that was not asked for.")
 
     @classmethod
-    def too_large(cls, provider: str | None = None, *, what: str = "a reply") -> Self:
-        return cls(f"{_subject(provider)} sent {what} that is too large to pass on.")
+    def too_large(cls, provider: str | None = None, *, what: str = "a reply", limit: int, setting: str) -> Self:
+        size = f"more than the {limit} bytes of {setting}"
+        return cls(f"{_subject(provider)} sent {what} that is too large to pass on: {size}.")
 
     @classmethod
     def garbled(cls, provider: str, *, detail: str | None = None) -> Self:
         return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
+
+    @classmethod
+    def web_page(cls, provider: str, setting: str) -> Self:
+        """For a page, which is what is found at a wrong address of a host that has other things."""
+        return cls(f"{_subject(provider)} answered with a web page: its operator has to check {setting}.")
 
     @classmethod
     def not_json(cls, provider: str, *, detail: str | None = None) -> Self:
@@ -390,7 +423,7 @@ class Unavailable(GatewayError):
 
 
 class Overloaded(Unavailable):
-    """More is in flight than may be, requests or what they hold; nobody has been asked for this one."""
+    """More is in flight than may be, here or at one provider; nobody has been asked for this one."""
 
     def __init__(self, of_what: str = "requests", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(

@@ -9,9 +9,13 @@ from pydantic import BaseModel
 
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
-from ai_gateway.conform.stream import StreamState, conform_stream
+from ai_gateway.conform.joined import joined_reply
+from ai_gateway.conform.rules import FILL_USAGE
+from ai_gateway.conform.stream import conform_stream
+from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import (
     CHAT,
     CHAT_STREAM,
@@ -25,7 +29,9 @@ from ai_gateway.operations import (
     token_usage,
 )
 from ai_gateway.providers.base import Provider
+from ai_gateway.providers.http.sse import events_in
 from ai_gateway.resilience.attempts import Resilience
+from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
@@ -58,14 +64,14 @@ class Gateway:
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Chat:
         if body.stream:
-            return Stream(await self.stream(call, CHAT_STREAM, body, resolution))
+            return Stream(self.stream(call, CHAT_STREAM, body, resolution))
         return await self.run(call, CHAT, body, resolution)
 
     async def complete(
         self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
     ) -> Completion:
         if body.stream:
-            return Stream(await self.stream(call, COMPLETION_STREAM, body, resolution))
+            return Stream(self.stream(call, COMPLETION_STREAM, body, resolution))
         return await self.run(call, COMPLETION, body, resolution)
 
     async def embed(
@@ -81,16 +87,26 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
-    async def stream[
+    def stream[
         Req: Streamed,
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
     ) -> AsyncGenerator[Item[Piece] | Verbatim]:
-        """The stream, once its first chunk is there. `resolution` is what the caller of this has resolved already."""
-        if resolution is None:
-            _, resolution = await self.resolve(call, body.model)
-        return await self.resilience.stream(call, resolution.targets, partial(_chunks, operation, body))
+        """The stream, which is opened when its first chunk is asked for: that raises what comes instead of it.
+
+        `resolution` is what the caller of this has resolved already.
+        """
+        return PendingStream(partial(self._opened, call, operation, body, resolution))
+
+    async def _opened[
+        Req: Streamed,
+        Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
+    ](
+        self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
+    ) -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
+        found = resolution or (await self.resolve(call, body.model))[1]
+        return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
         """The id behind the name that a caller gave, and who is to be called, one after the other.
@@ -106,7 +122,7 @@ class Gateway:
         routing = self.routing
         if call.provider is not None:
             provider = routing.registry.get(call.provider)
-            attempt = _single_attempt(call, provider)
+            attempt = self._single_attempt(call, provider)
             received = await provider.list_models(attempt)
             return Conformer(provider, attempt, "").item(models.ListModelsResponse, received)
         listed, missing = await self._public_models.read(routing)
@@ -120,14 +136,22 @@ class Gateway:
         routing = self.routing
         model, resolution = resolved or await self.resolve(call, name)
         target = resolution.targets[0]
-        attempt = _single_attempt(call, target.provider, target.model if target.model != name else None)
+        there = target.model if target.model != name else None
         if call.provider is None and call.native is None and (known := public_model(routing, model)) is not None:
+            call.attempts.append(Notes(target.provider.name, there))
             return known
+        attempt = self._single_attempt(call, target.provider, there)
         conformer = Conformer(target.provider, attempt, target.model)
         item = conformer.item(models.Model, await target.provider.retrieve_model(attempt, target.model))
         if call.provider is not None:
             return item
         return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
+
+    def _single_attempt(self, call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
+        notes = Notes(provider.name, upstream_model)
+        call.attempts.append(notes)
+        self.resilience.hold(call, provider.name)
+        return Attempt(call, notes)
 
     async def aclose(self) -> None:
         """Close every provider, whatever the one before it did."""
@@ -150,10 +174,18 @@ async def _reply[Req: Request, Rep: BaseModel](
     """What one attempt at a whole reply comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
-    item = conformer.item(operation.reply, await operation.call(target.provider, attempt, request))
+    received = await operation.call(target.provider, attempt, request)
+    try:
+        item = conformer.item(operation.reply, received)
+    except UpstreamInvalidResponse:
+        joined = joined_reply(operation.reply, events_in(received), operation.choices(request), conformer)
+        if joined is None:
+            raise
+        item = conformer.item(operation.reply, joined)
     if not conformer.observes:
         item = operation.conform(item, request, conformer.report)
-    attempt.notes.usage = token_usage(item.model)
+    if FILL_USAGE.name not in attempt.notes.repairs:
+        attempt.notes.usage = token_usage(item.model)
     return item
 
 
@@ -166,11 +198,12 @@ def _chunks[
     """What one attempt at a stream comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
-    state = StreamState[Piece](
+    state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         report=conformer.report,
         request_id=attempt.request_id,
+        said=conformer.said,
     )
     continuations = Continuations() if attempt.call.wire.name == "openai" else None
     if continuations is not None and attempt.call.sink is not None and not conformer.observes:
@@ -195,9 +228,3 @@ def _renamed(call: Call, there: str, resolved: str) -> str | None:
     parsed = call.parsed
     called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
     return there if there != called else None
-
-
-def _single_attempt(call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
-    notes = Notes(provider.name, upstream_model)
-    call.attempts.append(notes)
-    return Attempt(call, notes)

@@ -24,13 +24,14 @@ class Operation[Req: Request, Rep: BaseModel]:
     """One operation that answers with a whole reply of the model `reply`.
 
     `call` calls a provider; `conform` holds a reply of the right shape to what the request owes it, and raises
-    UpstreamInvalidResponse.
+    UpstreamInvalidResponse; `choices` says how many choices a request is owed.
     """
 
     name: str
     reply: type[Rep]
     call: Callable[[Provider, Attempt, Req], Awaitable[Received[Rep]]]
     conform: Callable[[Item[Rep], Req, Report], Item[Rep]]
+    choices: Callable[[Req], int] = lambda _: 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletion
     models.CreateChatCompletionResponse,
     lambda provider, attempt, body: provider.create_chat_completion(attempt, body),
     conform_choices,
+    lambda body: body.n or 1,
 )
 CHAT_STREAM = Streaming[models.CreateChatCompletionRequest, models.CreateChatCompletionStreamResponse](
     "createChatCompletion",
@@ -71,6 +73,7 @@ COMPLETION = Operation[models.CreateCompletionRequest, models.CreateCompletionRe
     models.CreateCompletionResponse,
     lambda provider, attempt, body: provider.create_completion(attempt, body),
     conform_choices,
+    lambda body: prompt_count(body) * (body.n or 1),
 )
 COMPLETION_STREAM = Streaming[models.CreateCompletionRequest, models.CreateCompletionStreamResponse](
     "createCompletion",

@@ -7,7 +7,7 @@ and by a part of it, because upstreams quote beginnings and parsers cut lines.
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +16,8 @@ SHORTEST = 8  # what is shorter would be struck out of ordinary words
 _WINDOW = 12  # so much of a key gives it away; as much as upstreams like to quote
 _STEP = 6
 _CACHED = 512  # texts up to so many characters repeat: paths, names of headers, usual messages
+_LONGEST = 16 * 1024  # of one text; nobody reads further
+_DEEPEST = 20
 _ROUNDS = 3  # how often one text may be encoded over the other
 _RUN = re.compile(rb"[^\s\"',;:(){}\[\]<>=&?]+")
 _ESCAPE = re.compile(rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})")
@@ -116,6 +118,20 @@ def _forms(key: bytes) -> Iterator[bytes]:
         if len(coded) >= SHORTEST:
             yield coded
             yield coded.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def strike_all(value: object, depth: int = 0) -> object:
+    """A JSON value with every text bounded, and without keys; what is nested deeper than anybody reads is cut off."""
+    if isinstance(value, str):
+        return strike(value) if len(value) <= _LONGEST else f"{strike(value[:_LONGEST])} ..."
+    if depth > _DEEPEST:
+        return "..."
+    if isinstance(value, Mapping):
+        named = ((strike(name) if isinstance(name, str) else name, inner) for name, inner in value.items())
+        return {name: strike_all(inner, depth + 1) for name, inner in named}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [strike_all(inner, depth + 1) for inner in value]
+    return value
 
 
 _redactor = Redactor()

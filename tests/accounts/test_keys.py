@@ -19,6 +19,10 @@ RING = KeyRing(["alpha", "beta"])
         {"api-key": "beta"},
         {"authorization": "Bearer alpha", "x-api-key": "alpha"},
         {"authorization": "Basic dTpw", "x-api-key": "alpha"},
+        {"authorization": "Bearer ", "api-key": "alpha"},
+        {"authorization": "Bearer", "x-api-key": "beta"},
+        {"authorization": "Bearer alpha", "api-key": " "},
+        {"authorization": "", "x-api-key": "", "api-key": "alpha"},
     ],
 )
 def test_a_known_key_is_let_in_from_any_header(headers: dict[str, str]) -> None:
@@ -51,7 +55,7 @@ def test_a_key_has_an_id_of_its_own_that_gives_nothing_away() -> None:
     ],
 )
 def test_any_other_key_is_invalid_and_the_challenge_is_sent(headers: dict[str, str]) -> None:
-    with pytest.raises(InvalidApiKey) as caught:
+    with pytest.raises(InvalidApiKey, match=r"^Incorrect API key provided") as caught:
         RING.authenticate(headers)
     assert caught.value.headers["www-authenticate"] == "Bearer"
     assert caught.value.status == 401

@@ -116,9 +116,13 @@ async def test_health_shows_details_to_this_machine_and_to_key_holders_only() ->
         known = await http.get("/health", headers={"authorization": "Bearer k"})
         assert known.json()["providers"] == [{"name": "custom", "state": "ready", "breaker": "closed"}]
         assert (await http.get("/health", headers={"authorization": "Bearer x"})).status_code == 401
-    async with client(allowed_api_keys=["k"]) as http:
+    async with client(allowed_api_keys=["k"]) as http:  # where there are keys, a proxy here may serve anybody
+        assert (await http.get("/health")).json() == {"status": "ok"}
+    async with client() as http:
         assert "providers" in (await http.get("/health")).json()
-        assert "providers" not in (await http.get("/health", headers={"x-forwarded-for": "1.2.3.4"})).json()
+        for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip"):
+            assert "providers" not in (await http.get("/health", headers={name: "1.2.3.4"})).json()
+        assert "providers" not in (await http.get("/health", headers={"host": "rebound.example"})).json()
 
 
 async def test_ready_is_503_once_the_gateway_drains() -> None:
@@ -186,7 +190,10 @@ async def test_a_failure_of_our_own_is_500_without_its_words() -> None:
     [
         ("http://127.0.0.1:9000", {}, 200),
         ("http://[::1]:9000", {}, 200),
-        ("http://testserver", {}, 200),
+        ("http://testserver", {}, 401),
+        ("http://127.8.8.8", {}, 200),
+        ("http://localhost.", {}, 401),
+        ("http://gpu:9000", {}, 401),
         ("http://localhost:9000", {}, 200),
         ("http://evil.example:9000", {}, 401),
         ("http://192.0.2.5:9000", {}, 401),
@@ -198,6 +205,26 @@ async def test_a_failure_of_our_own_is_500_without_its_words() -> None:
 async def test_without_keys_only_this_machine_is_served(base: str, given: dict[str, Any], status: int) -> None:
     async with client(base=base, **given) as http:
         assert (await http.get("/v1/models")).status_code == status
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "X-Forwarded-Anything",
+        "via",
+        "x-real-ip",
+    ],
+)
+async def test_without_keys_nothing_is_served_that_a_proxy_passes_on(header: str) -> None:
+    for given, status in (({}, 401), ({"allow_anonymous": True}, 200), ({"allowed_api_keys": ["k"]}, 200)):
+        async with client(**given) as http:
+            for path in ("/v1/models", "/custom/v1/models", "/api/tags"):
+                reply = await http.get(path, headers={header: "for=127.0.0.1", "authorization": "Bearer k"})
+                assert reply.status_code == status, (given, path)
 
 
 async def test_the_caller_is_let_in_before_its_body_is_read() -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from ai_gateway.config.problems import SettingsError
-from ai_gateway.config.settings import PerProvider, ProviderSettings, Settings
+from ai_gateway.config.settings import SECRET, PerProvider, ProviderSettings, Settings, marked
 from ai_gateway.config.sources import ALIASES, read_settings, read_sources
 
 
@@ -30,10 +30,10 @@ def test_the_defaults_serve_this_machine_without_keys() -> None:
 
 
 def test_keys_are_split_trimmed_and_masked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALLOWED_API_KEYS", " first , ,second,")
+    monkeypatch.setenv("ALLOWED_API_KEYS", " alpha , ,omega,")
     settings = load()
-    assert [key.get_secret_value() for key in settings.allowed_api_keys] == ["first", "second"]
-    assert "first" not in repr(settings)
+    assert [key.get_secret_value() for key in settings.allowed_api_keys] == ["alpha", "omega"]
+    assert "alpha" not in repr(settings)
 
 
 def test_an_alias_stands_for_the_first_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,18 +59,108 @@ def test_the_same_value_under_both_names_is_no_clash(monkeypatch: pytest.MonkeyP
     assert load().service_port == 8123
 
 
-def test_all_problems_are_told_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SERVICE_PORT", "secret-port")
-    monkeypatch.setenv("REQUEST_TIMEOUT_S", "-1")
+def test_all_problems_are_told_at_once_with_value_and_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROXY_PORT", "lots")
     monkeypatch.setenv("LOG_LEVEL", "loud")
+    monkeypatch.setenv("ENABLE_DOCS", "perhaps")
+    (tmp_path / ".env").write_text("REQUEST_TIMEOUT_S=-1\nMAX_RETRIES=1.5\n")
+    (tmp_path / "gateway.toml").write_text('bodies_max_size = "much"\ncors_origins = 7\n[routes.r]\ntargets = []\n')
+    with pytest.raises(SettingsError) as caught:
+        load(workers=1_000, service_host=7)
+    assert sorted(caught.value.problems) == sorted(
+        [
+            "SERVICE_PORT: 'lots' is no whole number (PROXY_PORT in environment)",
+            "LOG_LEVEL: 'loud' is not one of 'debug', 'info', 'warning' or 'error' (environment)",
+            "ENABLE_DOCS: 'perhaps' is neither true nor false (environment)",
+            "REQUEST_TIMEOUT_S: '-1' has to be more than 0 (.env)",
+            "MAX_RETRIES: '1.5' is no whole number (.env)",
+            "BODIES_MAX_SIZE: 'much' is no whole number (gateway.toml)",
+            "CORS_ORIGINS: 7 has to be a list (gateway.toml)",
+            "routes.r.targets: the value has to have an entry (gateway.toml)",
+            "WORKERS: 1000 is more than the largest, 256 (option --workers)",
+            "SERVICE_HOST: 7 has to be a text (option --host)",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ('allowed_api_keys = ["canary", 5]', "canary"),
+        ('model_list_api_key = "can ary"', "can ary"),
+        ('[providers.lab]\nbase_url = "https://h/v1"\napi_key = 77123', "77123"),
+        ('[providers.lab]\nbase_url = "https://h/v1"\nheaders = { x = 77123 }', "77123"),
+        ('service_port = "sk-proj-0123456789abcdef"', "0123456789"),
+        ('model_list_url = "ftp://user:canary@host/x?key=canary"', "canary"),
+    ],
+)
+def test_no_secret_is_shown_wherever_it_was_put(tmp_path: Path, text: str, secret: str) -> None:
+    (tmp_path / "gateway.toml").write_text(text)
     with pytest.raises(SettingsError) as caught:
         load()
-    text = "\n".join(caught.value.problems)
-    assert len(caught.value.problems) == 3
-    for name in ("SERVICE_PORT", "REQUEST_TIMEOUT_S", "LOG_LEVEL"):
-        assert name in text
-    assert "secret-port" not in text
-    assert "loud" not in text
+    assert secret not in str(caught.value)
+    assert "gateway.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            "[providers.lab]\nbase_ulr = 'https://h/v1'",
+            "providers.lab: unknown setting base_ulr: did you mean base_url?",
+        ),
+        ("[routes.r]\ntarget = ['a/b']\ntargets = ['a/b']", "routes.r: unknown setting target: did you mean targets?"),
+        ("[providers.lab]\nzzz = 1", "providers.lab: unknown setting zzz. Known: "),
+        ("SERVICE_PORT = 1", "unknown setting SERVICE_PORT: did you mean service_port?"),
+        ("[provider.lab]\nbase_url = 'https://h/v1'", "unknown setting provider: did you mean providers?"),
+    ],
+)
+def test_an_unknown_setting_names_the_near_one_at_any_depth(tmp_path: Path, text: str, hint: str) -> None:
+    (tmp_path / "gateway.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [",,", " , ", "\n", " "])
+def test_keys_that_are_none_are_no_way_to_have_none(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("ALLOWED_API_KEYS", given)
+    with pytest.raises(SettingsError, match="ALLOWED_API_KEYS: it names no key"):
+        load()
+
+
+def test_an_empty_list_of_keys_in_the_file_says_none(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text("allowed_api_keys = []")
+    assert load().allowed_api_keys == ()
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in marked(SECRET)])
+def test_every_secret_setting_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("sk-in-a-file\n")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    assert "sk-in-a-file" in str(shown_secrets(getattr(load(), name.lower())))
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=f"{name}_FILE: .* cannot be read: No such file"):
+        load()
+
+
+def shown_secrets(value: object) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [each.get_secret_value() for each in values if isinstance(each, SecretStr)]
+
+
+def test_every_setting_that_holds_a_secret_is_marked_as_one() -> None:
+    holding = [name for name, field in Settings.model_fields.items() if "SecretStr" in repr(field.annotation)]
+    assert holding == marked(SECRET)
+
+
+@pytest.mark.parametrize("name", ["PROXY_PORT", "SERVICE_PORT"])
+def test_what_kubernetes_sets_for_a_service_of_the_name_is_no_port(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:80")
+    monkeypatch.setenv(f"{name}_80_TCP", "tcp://10.0.0.1:80")
+    sources = read_sources()
+    assert read_settings(sources).service_port == 9000
+    assert [name in warning for warning in sources.warnings] == [True]
 
 
 def test_a_file_sets_what_the_environment_does_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -208,7 +298,9 @@ def test_a_file_that_is_no_text_is_one_problem_beside_the_others(
 
 def test_a_message_of_ours_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", "https://app.example.com/")
-    with pytest.raises(SettingsError, match=r"^CORS_ORIGINS: an origin is \* or such as https://"):
+    with pytest.raises(
+        SettingsError, match=r"^CORS_ORIGINS: 'https://app.example.com/': an origin is \* or such as https://"
+    ):
         load()
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
 from ai_gateway.conform.continuations import Continuations, hidden_usage
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.rules import NUMBER_TOOL_CALLS, SAY_CALL_ONCE, Rule
-from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState
+from ai_gateway.conform.stream_state import StreamState
 from gateway_contract.openai import models
 
 HEAD = '{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":%d,"delta":{'
@@ -478,3 +479,45 @@ def test_arguments_that_were_diverted_are_handed_over() -> None:
     refused = reader.continuations.diverting_to(lambda _: False)
     assert not refused(packet(argument("{")))
     assert reader.continuations.drain() == []
+
+
+def chunk_of(ident: str, created: int, delta: str = '"content":"a"', more: str = "") -> bytes:
+    head = f'{{"id":"{ident}","object":"chat.completion.chunk","created":{created},"model":"m","choices":[{{"index":0,'
+    return f'{head}"delta":{{{delta}}},"finish_reason":null}}]{more}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("ident", "created", "more"),
+    [
+        ("chatcmpl-2222", 1_700_000_002, ""),
+        ("chatcmpl-2222", 1_700_000_002, ',"request":{"id":"chatcmpl-2222","at":1700000002}'),
+        ("chatcmpl-2222", 17_000_000_020, ""),
+        ("finish_reason", 1_700_000_002, ""),
+        ("chat.completion.chunk", 1_700_000_002, ""),
+        ("x", 1, ""),
+    ],
+)
+def test_streams_of_one_upstream_are_read_alike_each_with_its_own_id_and_time(
+    ident: str, created: int, more: str
+) -> None:
+    for own, time_of in (("chatcmpl-1111", 1_700_000_001), (ident, created)):
+        more_of = more.replace("chatcmpl-2222", own).replace("1700000002", str(time_of))
+        first = chunk_of(own, time_of, '"role":"assistant","content":""', more_of)
+        continuations = Reader(first, chunk_of(own, time_of, more=more_of)).continuations
+        assert continuations.match([chunk_of(own, time_of, '"content":"b"', more_of)]) == 1
+        assert continuations.match([chunk_of("chatcmpl-3333", time_of, more=more_of)]) == 0
+        assert continuations.match([chunk_of(own, 1_700_000_003, more=more_of)]) == 0
+
+
+def test_what_was_proved_of_an_id_is_no_proof_for_a_chunk_that_the_contract_refuses() -> None:
+    """Where one stream's id is also a value that the contract allows, the other's is one that it does not."""
+    tier = ',"service_tier":"%s"'
+    known = Reader(
+        chunk_of("priority", 1_700_000_001, '"role":"assistant"', tier % "priority"),
+        chunk_of("priority", 1_700_000_001, more=tier % "priority"),
+    )
+    assert known.continuations.match([chunk_of("priority", 1_700_000_001, more=tier % "priority")]) == 1
+    other = Reader(chunk_of("chatcmpl-1", 1_700_000_001, '"role":"assistant"'), chunk_of("chatcmpl-1", 1_700_000_001))
+    refused = chunk_of("chatcmpl-1", 1_700_000_001, more=tier % "chatcmpl-1")
+    assert exact_json(ChatChunk, refused) is None
+    assert other.continuations.match([refused]) == 0

@@ -53,7 +53,7 @@ FORMS = {form for key in (CLIENT, INTRUDER, PROVIDER) for form in forms(key)}
 
 def assert_clean(text: str, where: str) -> None:
     found = [form for form in FORMS if form in text or form in text.lower()]
-    assert not found, f"{where} shows {found}"
+    assert not found, f"{where} shows {found}: ...{text[max(0, text.index(found[0]) - 300) :][:400]}..."
 
 
 # Every place of a reply in which bytes are an upstream's to choose. `@` stands for the key, in one of its forms.

@@ -149,7 +149,7 @@ def test_a_prompt_that_was_still_known_counts_as_none(live: LiveGateway) -> None
         ("unload", "stop", None),
         ("MAX_TOKENS", "length", "map-finish-reason"),
         ("safety", "content_filter", "map-finish-reason"),
-        ("whatever", "stop", "map-finish-reason"),
+        ("whatever", "length", "tell-unknown-finish-reason"),
     ],
 )
 def test_a_reason_to_end_that_is_not_ollamas_is_named(
@@ -384,7 +384,7 @@ async def test_what_has_no_place_inside_a_message_is_counted(upstream: Upstream)
         ("status-400", 400, None),
         ("status-404", 404, "model_not_found"),
         ("status-503", 502, "upstream_error"),
-        ("error-object", 502, "upstream_error"),
+        ("error-object", 502, "full"),
         ("stream-error-first", 502, "upstream_error"),
         ("stream-broken-json", 200, "upstream_invalid_response"),
         ("stream-giant-line", 200, "upstream_invalid_response"),

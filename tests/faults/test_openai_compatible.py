@@ -358,7 +358,7 @@ def test_a_model_that_is_none_is_an_invalid_response(relay: LiveGateway, model: 
 def test_an_error_dressed_as_success_is_a_bad_gateway(relay: LiveGateway) -> None:
     response = ask(relay, "error-in-200")
     assert response.status_code == 502
-    assert error_of(response)["code"].startswith("upstream_")
+    assert error_of(response)["code"] == "full", "an upstream's own code is kept"
 
 
 def test_a_missing_vector_is_an_invalid_response(relay: LiveGateway) -> None:
@@ -496,9 +496,14 @@ def test_what_follows_done_is_not_passed_on(relay: LiveGateway, upstream: Upstre
     assert (got.error, got.done, got.text) == (None, True, "x")
 
 
-def test_done_without_a_finish_reason_is_truncated(relay: LiveGateway, upstream: Upstream) -> None:
+def test_a_stream_without_a_finish_reason_is_whole_if_it_says_that_it_is_done(
+    relay: LiveGateway, upstream: Upstream
+) -> None:
     upstream.program("done-unfinished", SSE_HEAD + sse_chunk(None) + DONE)
     got = events_of(ask(relay, "done-unfinished", stream=True))
+    assert (got.error, got.done, got.choices[-1]["finish_reason"]) == (None, True, "stop")
+    upstream.program("not-done-unfinished", SSE_HEAD + sse_chunk(None))
+    got = events_of(ask(relay, "not-done-unfinished", stream=True))
     assert got.error is not None
     assert (got.error["code"], got.done) == ("upstream_stream_truncated", False)
 

@@ -14,11 +14,13 @@ from typing import Any, override
 
 import pytest
 
+from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Chunk, Continuations
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
-from ai_gateway.conform.stream import ChatChunk, CompletionChunk, StreamState, conform_stream
+from ai_gateway.conform.stream import conform_stream
+from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.stream import DONE, Done, Item, Packet, Verbatim
 from ai_gateway.contract.strict_json import read_json
@@ -39,6 +41,7 @@ SCRAPS = [
     b"a", b"\\", b'"', b"\\n", b"\\u00e9", b"\\ud83d\\ude42", b"\\ud83d", b"\\ude42", b"\\u12", b"\\x", b"\xc3",
     b"\xa9", b"\xff", b"\x01", b"\n", b"\r", b'","x":"', b'"}', b"null", b" ", b'"content":"q",', b'"id":"x",',
 ]  # fmt: skip
+LOOKALIKES = ["assistant", "chat.completion.chunk", "finish_reason", "priority", "tool_calls", "created"]
 ARGUMENTS = ["{", "{", "}", "}", '{"a":1', "{}", '"b":"', '\\"', "[1,", "", " ", "\u00e9", "1e999}"]
 
 
@@ -59,10 +62,20 @@ class Upstream:
         self._usage = dice.choice([{}, {"usage": None}])
         self._padding = dice.choice([None, None, "obfuscation", "p"])
         self._logprobs = dice.choice([{}, {"logprobs": None}])
+        # Streams of one upstream differ in these, and what was proved for one is taken to hold for the next. Some look
+        # like what stands elsewhere in a chunk.
+        self._id = dice.choice(
+            [f"chatcmpl-{dice.randrange(10**6)}", f"chatcmpl-{dice.randrange(10**6)}", "x", *LOOKALIKES]
+        )
+        self._created = dice.choice([1_700_000_000 + dice.randrange(10**6), 1, 0, 1_000_000_000])
         self._role = dice.random() < 0.2
         self._parts = dice.random() < 0.5
         self._extra: dict[str, Any] = dice.choice(
-            [{}, {}, {"own": {"content": "q", "text": "r"}}, {"content": "top"}, {"x": [1.5]}]
+            [
+                *({}, {}, {"own": {"content": "q", "text": "r"}}, {"content": "top"}, {"x": [1.5]}),
+                *({"request": self._id, "at": self._created}, {"own": {self._id: [self._id], "content": self._id}}),
+                *({"service_tier": dice.choice(["default", "priority"])}, {"system_fingerprint": self._id}),
+            ]
         )
         self._shuffled = dice.random() < 0.3
         self._order = dice.randrange(10)
@@ -138,9 +151,9 @@ class Upstream:
         logprobs = self._logprobs if self.chat else {"logprobs": None}
         padding = {self._padding: self._text()} if self._padding else {}
         value = {
-            "id": "x",
+            "id": self._id,
             "object": "chat.completion.chunk" if self.chat else "text_completion",
-            "created": 1,
+            "created": self._created,
             "model": "m",
             "choices": [{"index": choice, **inner, **logprobs, "finish_reason": finish}],
             **self._usage,

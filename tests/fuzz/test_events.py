@@ -67,6 +67,6 @@ def test_what_is_kept_is_bounded_whatever_comes(pieces: list[bytes]) -> None:
     try:
         for piece in pieces:
             assert sum(map(len, parser.feed(piece))) <= LIMIT + len(piece)
-            assert len(parser._rest) + sum(map(len, parser._data)) <= LIMIT
+            assert sum(map(len, parser._line)) + sum(map(len, parser._data)) <= LIMIT
     except UpstreamInvalidResponse:
         assert len(b"".join(pieces)) > LIMIT - 120

@@ -17,7 +17,7 @@ PATIENCE_S = 60.0
 
 @pytest.fixture(scope="module")
 def gateway(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
-    return gateway_for(PROVIDER_LAB_BASE_URL=upstream.url, MAX_IN_FLIGHT=str(CAP))
+    return gateway_for(PROVIDER_LAB_BASE_URL=upstream.url, MAX_IN_FLIGHT=str(CAP), PROVIDER_MAX_IN_FLIGHT=str(CAP))
 
 
 @asynccontextmanager

@@ -3,145 +3,256 @@
 import asyncio
 import json
 import logging
+import os
 import select
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import override
+from typing import Any
 
 import pytest
 import structlog
 
-from ai_gateway.observability.logging import configure_logging, write_record
+from ai_gateway.observability.logging import configure_logging, drain, write_record
+from ai_gateway.observability.output import Output
+from tests.support.client import eventually
 
 pytestmark = pytest.mark.anyio
 
 
 class Terminal:
-    """Standard error, with its writes kept apart."""
+    """Standard error of this process, as far as it was written since."""
 
-    def __init__(self) -> None:
-        self.writes: list[str] = []
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+        self._text = ""
 
-    def write(self, text: str) -> int:
-        self.writes.append(text)
-        return len(text)
+    @property
+    def text(self) -> str:
+        drain(10)
+        self._text += self._capfd.readouterr().err
+        return self._text
 
-    def flush(self) -> None:
-        pass
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
 
     def events(self) -> list[str]:
-        return [json.loads(line)["event"] for line in "".join(self.writes).splitlines()]
+        return [record["event"] for record in self.records()]
 
 
-@contextmanager
-def terminal() -> Iterator[Terminal]:
-    """Standard error of the block, with records of level info."""
-    made = Terminal()
+@pytest.fixture
+def terminal(capfd: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
+    """With records of level info."""
     configure_logging("info")
-    try:
-        with redirect_stderr(made):
-            yield made
-    finally:
-        configure_logging("error")
+    drain(10)
+    capfd.readouterr()
+    yield Terminal(capfd)
+    configure_logging("error")
 
 
-async def test_the_lines_of_one_turn_leave_in_one_write_at_its_end() -> None:
-    with terminal() as written:
-        for number in range(3):
-            write_record("request", {"number": number})
-        assert written.writes == []
-        await asyncio.sleep(0)
-        assert len(written.writes) == 1
-        assert [json.loads(line)["number"] for line in written.writes[0].splitlines()] == [0, 1, 2]
-        write_record("request", {})
-        await asyncio.sleep(0)
-        assert len(written.writes) == 2
-
-
-def test_without_an_event_loop_a_line_leaves_at_once() -> None:
-    with terminal() as written:
-        write_record("request", {})
-        assert written.events() == ["request"]
-
-
-def test_a_loop_that_ended_before_its_turn_loses_no_line() -> None:
+def test_a_loop_that_ended_loses_no_line(terminal: Terminal) -> None:
     async def turn(event: str) -> None:
         write_record(event, {})
 
-    with terminal() as written:
-        for event in ("one", "two"):
-            loop = asyncio.new_event_loop()
-            loop.run_until_complete(turn(event))
-            loop.close()
-        asyncio.run(turn("three"))
-        write_record("four", {})
-        assert written.events() == ["one", "two", "three", "four"]
+    for event in ("one", "two"):
+        asyncio.run(turn(event))
+    write_record("three", {})
+    assert terminal.events() == ["one", "two", "three"]
 
 
-async def test_records_of_every_kind_keep_their_order() -> None:
-    with terminal() as written:
-        write_record("one", {})
-        structlog.get_logger("ai_gateway.test").warning("two")
-        write_record("three", {})
-        logging.getLogger("elsewhere").warning("four")
-        write_record("five", {})
-        await asyncio.sleep(0)
-        assert written.events() == ["one", "two", "three", "four", "five"]
+def test_records_of_every_kind_keep_their_order(terminal: Terminal) -> None:
+    write_record("one", {})
+    structlog.get_logger("ai_gateway.test").warning("two")
+    write_record("three", {})
+    logging.getLogger("elsewhere").warning("four")
+    write_record("five", {})
+    assert terminal.events() == ["one", "two", "three", "four", "five"]
 
 
-async def test_many_lines_leave_in_pieces_that_a_pipe_takes_whole() -> None:
-    with terminal() as written:
-        for number in range(100):
-            write_record("request", {"path": "/é" * (number % 40)})
-        write_record("long", {"path": "x" * 10_000})
-        write_record("request", {})
-        await asyncio.sleep(0)
-        assert len(written.events()) == 102
-        assert all(write.endswith("\n") for write in written.writes)
-        sizes = [len(write.encode()) for write in written.writes if "x" * 10_000 not in write]
-        assert max(sizes) <= select.PIPE_BUF
-        assert len(sizes) < 20
+def test_a_record_has_the_time_of_day_in_utc(terminal: Terminal) -> None:
+    before = datetime.now(UTC)
+    write_record("request", {"duration_ms": float("nan")})
+    after = datetime.now(UTC)
+    (record,) = terminal.records()
+    assert before.replace(microsecond=0) <= datetime.fromisoformat(record["timestamp"]) <= after
+    assert record["timestamp"].endswith("+00:00")
+    assert record == {"timestamp": record["timestamp"], "level": "info", "event": "request", "duration_ms": None}
 
 
-async def test_a_record_has_the_time_of_day_in_utc() -> None:
-    with terminal() as written:
-        before = datetime.now(UTC)
-        write_record("request", {"duration_ms": float("nan")})
-        after = datetime.now(UTC)
-        await asyncio.sleep(0)
-        record = json.loads(written.writes[0])
-        assert before.replace(microsecond=0) <= datetime.fromisoformat(record["timestamp"]) <= after
-        assert record["timestamp"].endswith("+00:00")
-        assert record == {"timestamp": record["timestamp"], "level": "info", "event": "request", "duration_ms": None}
+def test_whatever_is_logged_nothing_is_raised_and_it_is_one_line() -> None:
+    """In a process of its own: pytest has handlers that do raise."""
+    program = """
+import logging
+import structlog
+from ai_gateway.observability.logging import configure_logging, write_record
+
+class Unspeakable:
+    def __repr__(self): raise RuntimeError
+    __str__ = __repr__
+
+around = []
+around.append(around)
+configure_logging("info")
+for value in (Unspeakable(), around, "\\ud800", {1: 2, (3,): 4}, b"\\xff", float("inf"), 10**400, object(), "a\\nb"):
+    write_record("request", {"value": value})
+    structlog.get_logger("ai_gateway.test").warning("odd", value=value)
+    logging.getLogger("elsewhere").warning("odd %d", value)
+    logging.getLogger("elsewhere").warning(value)
+    try:
+        raise ValueError(value)
+    except ValueError:
+        structlog.get_logger("ai_gateway.test").exception("raised")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(records) == 9 * 5
 
 
-class Broken(Terminal):
-    """A pipe whose other end is closed, or a file that is."""
-
-    def __init__(self, failure: type[Exception]) -> None:
-        super().__init__()
-        self.failure = failure
-        self.attempts = 0
-
-    @override
-    def write(self, text: str) -> int:
-        self.attempts += 1
-        raise self.failure
+@pytest.mark.parametrize(
+    "text", ["\x9b31m", "a\u2028b", "a\u2029b", "\x85", "\x7f", "\x1b[2J", "\u202eabc", "\n{}", "\U000e0041"]
+)
+def test_what_a_terminal_or_a_reader_of_lines_would_obey_is_escaped(terminal: Terminal, text: str) -> None:
+    write_record("request", {"path": text})
+    structlog.get_logger("ai_gateway.test").warning(text, value=text)
+    logging.getLogger("elsewhere").warning("%s", text)
+    written = terminal.text
+    assert written.replace("\n", "").isprintable()
+    assert [record.get("path", record["event"]) for record in terminal.records()] == [text] * 3
 
 
-@pytest.mark.parametrize("failure", [BrokenPipeError, ValueError])
-async def test_a_log_that_nobody_reads_ends_no_request(failure: type[Exception]) -> None:
-    broken = Broken(failure)
-    with terminal() as written, redirect_stderr(broken):
-        write_record("request", {})
-        await asyncio.sleep(0)
-        structlog.get_logger("ai_gateway.test").warning("nobody reads it")
-        logging.getLogger("elsewhere").warning("nor this")
-    assert broken.attempts == 3
-    assert written.writes == []
+def test_letters_of_any_script_stay_as_they_are(terminal: Terminal) -> None:
+    write_record("request", {"path": "/größe/名前"})
+    assert "/größe/名前" in terminal.text
+
+
+# -- the output itself --
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = list(os.pipe())
+    try:
+        yield ends[0], ends[1]
+    finally:
+        for end in ends:
+            with suppress(OSError):  # the test has done it
+                os.close(end)
+
+
+def fill(end: int) -> None:
+    """A pipe that nobody reads."""
+    os.set_blocking(end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(end, b"x" * 1024)
+    os.set_blocking(end, True)
+
+
+def read(end: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (part := os.read(end, size - len(data))):
+        data += part
+    return data
+
+
+def add_all(output: Output, lines: Iterable[bytes]) -> None:
+    for line in lines:
+        output.add(line)
+
+
+def test_many_lines_leave_in_order_and_in_pieces_that_a_pipe_takes_whole() -> None:
+    """Datagrams keep the writes apart."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, its:
+        ours.settimeout(30)
+        output = Output(its.fileno())
+        lines = [b"%d %b\n" % (number, b"x" * (number % 300)) for number in range(200)] + [b"y" * 10_000 + b"\n"]
+        threading.Thread(target=add_all, args=(output, lines)).start()
+        writes = list[bytes]()
+        while b"".join(writes) != b"".join(lines):
+            writes.append(ours.recv(2**20))
+        assert all(write.endswith(b"\n") for write in writes)
+        assert all(len(write) <= select.PIPE_BUF for write in writes[:-1])
+        assert len(writes) < 100
+
+
+def test_a_pipe_that_nobody_reads_holds_nobody_up_and_what_does_not_fit_is_counted() -> None:
+    recovered: list[int] = []
+    with pipe() as (reading, writing):
+        fill(writing)
+        output = Output(writing, recovered.append, most_bytes=10_000)
+        before = time.process_time()
+        for _ in range(20_000):
+            output.add(b"a" * 99 + b"\n")
+        assert time.process_time() - before < 5
+        output.drain(0.05)
+        assert 19_700 < output.dropped < 20_000
+        read(reading, 65_536)
+        kept = (20_000 - output.dropped) * 100
+        assert read(reading, kept) == (b"a" * 99 + b"\n") * (kept // 100)
+        output.add(b"later\n")
+        assert read(reading, 6) == b"later\n"
+        eventually(lambda: sum(recovered) == output.dropped)
+
+
+def test_a_reader_that_is_gone_loses_lines_and_another_one_gets_the_next() -> None:
+    recovered: list[int] = []
+    with pipe() as (reading, writing):
+        output = Output(writing, recovered.append)
+        os.close(reading)
+        for number in range(5):
+            output.add(b"lost\n")
+            eventually(lambda expected=number + 1: output.dropped == expected)  # type: ignore[misc]
+        other = os.pipe()
+        os.dup2(other[1], writing)
+        output.add(b"read\n")
+        assert read(other[0], 5) == b"read\n"
+        eventually(lambda: recovered == [5])
+        for end in other:
+            os.close(end)
+
+
+def test_a_full_disk_loses_lines_and_fails_nobody() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        output = Output(full.fileno())
+        for _ in range(3):
+            output.add(b"line\n")
+        eventually(lambda: output.dropped == 3)
+
+
+def test_a_descriptor_that_does_not_wait_loses_nothing() -> None:
+    with pipe() as (reading, writing):
+        fill(writing)
+        os.set_blocking(writing, False)
+        output = Output(writing)
+        output.add(b"line\n")
+        time.sleep(0.05)
+        while (data := os.read(reading, 65_536)) and not data.endswith(b"line\n"):
+            pass
+        assert output.dropped == 0
+
+
+def test_a_forked_process_writes_its_own_lines_and_none_twice() -> None:
+    program = """
+import os
+from ai_gateway.observability.logging import write_record
+write_record("parent", {})
+if os.fork() == 0:
+    write_record("child", {})
+    raise SystemExit
+os.wait()
+write_record("parent again", {})
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["parent", "child", "parent again"]
 
 
 @pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "raise KeyboardInterrupt"])

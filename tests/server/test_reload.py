@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,12 +121,14 @@ def test_a_configuration_that_cannot_be_used_changes_nothing(
     assert running.status("second") == 200
 
 
-def test_keys_are_taken_over_and_what_takes_a_restart_is_named(running: Reloading, upstream: Upstream) -> None:
-    text = f'allowed_api_keys = ["sk-new-1"]\nrequest_max_size = 1000\n{table("first", upstream)}'
-    record = running.reload(text)
-    assert record["takes_a_restart"] == ["REQUEST_MAX_SIZE"]
-    assert "sk-new-1" not in running.live.log()
-    assert [running.status("first", key=key) for key in (None, "sk-new-1")] == [401, 200]
+def test_keys_are_taken_over_and_what_takes_a_restart_is_named(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream)) as live:
+        own = Reloading(live, path)
+        text = f'allowed_api_keys = ["sk-new-1"]\nrequest_max_size = 1000\n{table("first", upstream)}'
+        assert own.reload(text)["takes_a_restart"] == ["REQUEST_MAX_SIZE"]
+        assert "sk-new-1" not in live.log()
+        assert [own.status("first", key=key) for key in (None, "sk-new-1")] == [401, 200]
 
 
 def test_what_takes_a_restart_is_named_for_as_long_as_it_differs_from_what_runs(running: Reloading) -> None:
@@ -168,17 +171,59 @@ def test_the_command_tells_the_gateway_on_a_port(tmp_path: Path, upstream: Upstr
         done = run_command("reload", "--port", str(live.port), **env)
         assert (done.returncode, done.stderr) == (0, "")
         assert str(live.process.pid) in done.stdout
-        eventually(lambda: status(live, "second") == 200)
-        path.write_text("max_retries = -1", encoding="utf-8")
-        refused = run_command("reload", "--port", str(live.port), **env)
+        assert status(live, "second") == 200
+        path.write_text("breaker_threshold = -1", encoding="utf-8")
+        refused = run_command("reload", XDG_CACHE_HOME=str(tmp_path))
         assert refused.returncode == 2
-        assert "MAX_RETRIES" in refused.stderr
+        assert "BREAKER_THRESHOLD: -1 has to be at least 0 (gateway.toml)" in refused.stderr
         assert "goes on with what it has" in refused.stderr
-        assert live.records("configuration not reloaded") == []
+        assert len(live.records("configuration not reloaded")) == 1
     path.write_text("", encoding="utf-8")
     gone = run_command("reload", "--port", str(live.port), **env)
     assert (gone.returncode, "no gateway of this user runs on port" in gone.stderr) == (1, True)
-    assert not list(tmp_path.glob("ai-gateway/*.pid"))
+    assert not list(tmp_path.glob("ai-gateway/gateway-*"))
+
+
+def test_the_command_tells_what_the_gateways_own_environment_makes_of_it(tmp_path: Path, upstream: Upstream) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, table("first", upstream)) as live:
+        path.write_text(f'max_in_flight = 8\n{table("first", upstream)}[aliases]\nx = "groq/y"\n', encoding="utf-8")
+        shell = {
+            "MAX_RETRIES": "-1",
+            "GATEWAY_CONFIG": "/nowhere.toml",
+            "SERVICE_PORT": "1",
+        }  # its own, not the gateway's
+        done = run_command("reload", XDG_CACHE_HOME=str(tmp_path), **shell)
+        assert done.returncode == 0, done.stderr
+        assert f"port {live.port}" in done.stdout
+        assert "not before a restart: MAX_IN_FLIGHT" in done.stdout
+        assert "warning: alias 'x' leads to 'groq/y', but that provider is not configured here: set GROQ_API_KEY" in (
+            done.stderr
+        )
+
+
+def test_the_command_finds_a_gateway_whose_user_has_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "TMPDIR": str(tmp_path)}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with running_gateway(**nowhere, WORKERS="2") as live:
+        done = run_command("reload", **nowhere)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert str(live.process.pid) in done.stdout
+        assert len(live.records("configuration reloaded")) == 2
+
+
+def test_a_reload_never_opens_a_gateway_that_had_keys(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    with configured(path, 'allowed_api_keys = ["sk-1"]') as live:
+        for text in ("", "allowed_api_keys = []", "allow_anonymous = true", 'allowed_api_keys = ",,"'):
+            path.write_text(text, encoding="utf-8")
+            refused = run_command("reload", XDG_CACHE_HOME=str(tmp_path))
+            assert refused.returncode == 2
+            assert "ALLOWED_API_KEYS: " in refused.stderr
+            assert get(live, "/v1/models", key=None).status_code == 401
+        path.write_text('allowed_api_keys = ["sk-2"]', encoding="utf-8")
+        assert run_command("reload", XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+        assert get(live, "/v1/models", key="sk-2").status_code == 200
 
 
 def test_every_worker_takes_it_over_and_so_does_the_next_one(tmp_path: Path, upstream: Upstream) -> None:

@@ -169,6 +169,24 @@ async def line(exchange: Exchange, value: object) -> None:
     await exchange.chunk(json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
+@behaviour("obedient")
+async def obedient(exchange: Exchange) -> None:
+    """An answer in the form that `format` asks for, a few characters a line, and never a call of its own."""
+    form = exchange.seen.json["format"]
+    arguments = {"city": "Par\u00eds", "n": [1, 2]}
+    if "anyOf" in form:
+        value: Any = {"name": form["anyOf"][-1]["properties"]["name"]["const"], "arguments": arguments}
+    else:
+        value = arguments
+    text = " \n" + json.dumps(value, ensure_ascii=False)
+    await answer(exchange, [{"content": text[at : at + 3]} for at in range(0, len(text), 3)])
+
+
+@behaviour("obedient-cut")
+async def obedient_cut(exchange: Exchange) -> None:
+    await answer(exchange, [{"content": '{"city": '}, {"content": '"Par'}], "length")
+
+
 @behaviour("odd-times")
 async def odd_times(exchange: Exchange) -> None:
     odd: dict[str, Any] = {"total_duration": 7, "load_duration": 0, "prompt_eval_duration": "4s", "eval_duration": -1}
@@ -366,7 +384,7 @@ async def stream_broken_json(exchange: Exchange) -> None:
 @behaviour("stream-giant-line")
 async def stream_giant_line(exchange: Exchange) -> None:
     await _begin(exchange)
-    await exchange.chunk(b'{"message":"' + b" " * (2 * 2**20))
+    await exchange.chunk(b'{"message":"' + b" " * (17 * 2**20))
     await exchange.hang()
 
 

@@ -32,7 +32,10 @@ _BANNER = re.compile(r"^  listening  http://127\.0\.0\.1:(\d+) ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class LiveGateway:
-    """A gateway that answers. `log()` is everything it has written so far, both streams."""
+    """A gateway that answers. `log()` is everything it has written so far, both streams.
+
+    Records are written by a thread beside the replies, so `log()` gives the last of them a moment.
+    """
 
     port: int
     process: subprocess.Popen[bytes]
@@ -43,6 +46,7 @@ class LiveGateway:
         return f"http://{HOST}:{self.port}"
 
     def log(self) -> str:
+        time.sleep(0.03)
         return self.output.read_text(encoding="utf-8", errors="replace")
 
     def records(self, event: str | None = None) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from ai_gateway.contract.body import parse_json, validate
 from ai_gateway.errors import InvalidRequest, UnsupportedValue, UpstreamInvalidResponse
 from ai_gateway.providers.ollama.policies import OLLAMA
+from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.chat_ollama.messages import image_urls
 from ai_gateway.translate.chat_ollama.reply import (
     RequestContext,
@@ -29,7 +30,10 @@ HELLO = [{"role": "user", "content": "Hello"}]
 BASE = {"model": "m", "messages": HELLO, "stream": False}
 ASKED = RequestContext("asked-model", "req-1", 1_700_000_000)
 AT = "2026-03-01T12:00:00.123456789Z"
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
 OTHER = {"type": "function", "function": {"name": "g", "parameters": {}}}
 
 
@@ -234,7 +238,6 @@ def test_token_ids_are_refused_as_input(given: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
         ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
         (
@@ -297,7 +300,6 @@ def test_the_place_of_a_call_is_said_by_the_order() -> None:
 def test_what_else_a_choice_of_tools_holds_is_named() -> None:
     named = {"type": "function", "function": {"name": "f", "odd": 1}, "mood": "good"}
     assert chat(tools=[TOOL], tool_choice=named).dropped == {
-        "tool_choice",
         "tool_choice.function.odd",
         "tool_choice.mood",
     }
@@ -306,18 +308,22 @@ def test_what_else_a_choice_of_tools_holds_is_named() -> None:
     assert chat(tools=[TOOL], tool_choice=allowed).dropped == {"tool_choice.allowed_tools.odd"}
 
 
-def test_a_named_tool_narrows_the_offer_and_its_force_is_named() -> None:
-    made = chat(tools=[OTHER, TOOL], tool_choice={"type": "function", "function": {"name": "f"}})
+def test_a_named_tool_narrows_the_offer_and_is_forced() -> None:
+    named = {"type": "function", "function": {"name": "f"}}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "string"}}}
+    made = chat(tools=[OTHER, TOOL], tool_choice=named, parallel_tool_calls=False, response_format=form)
     assert made.body["tools"] == [TOOL]
-    assert made.dropped == {"tool_choice"}
+    assert made.body["format"] == TOOL["function"]["parameters"]
+    assert (made.dropped, made.forced) == (frozenset(), ForcedCall(["f"]))
 
 
 @pytest.mark.parametrize("entry", [{"type": "function", "function": {"name": "g"}}, {"type": "function", "name": "g"}])
-@pytest.mark.parametrize(("mode", "dropped"), [("auto", set()), ("required", {"tool_choice"})])
-def test_allowed_tools_narrow_the_offer(mode: str, dropped: set[str], entry: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("mode", "forced"), [("auto", None), ("required", ForcedCall(["g"]))])
+def test_allowed_tools_narrow_the_offer(mode: str, forced: ForcedCall | None, entry: dict[str, Any]) -> None:
     made = chat(**allowing(entry, mode=mode))
     assert made.body["tools"] == [OTHER]
-    assert made.dropped == dropped
+    assert ("format" in made.body) is (forced is not None)
+    assert (made.dropped, made.forced) == (frozenset(), forced)
 
 
 def test_no_tools_are_offered_when_none_may_be_called() -> None:

@@ -8,7 +8,7 @@ from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
 from ai_gateway.redaction import remember
 
-_BARE_HEADERS = ("x-api-key", "api-key")
+_BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
 
 
@@ -25,11 +25,14 @@ class KeyRing:
 
     def find(self, key: str) -> Caller | None:
         """Whose key it is; takes as long for a near miss as for nonsense."""
-        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+        digests = [sha256(key.encode("utf-8", "surrogateescape")).digest()]
+        if not key.isascii():  # a header is bytes, which come here as Latin-1: the client may have written UTF-8
+            digests.append(sha256(key.encode("latin-1", "replace")).digest())
         caller = None
         for known, owner in self._callers.items():
-            if hmac.compare_digest(known, digest):
-                caller = owner
+            for digest in digests:
+                if hmac.compare_digest(known, digest):
+                    caller = owner
         return caller
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
@@ -39,7 +42,8 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            raise InvalidApiKey(f"The API key is not valid. {_HOW}")
+            # Clients such as LiteLLM's tell a wrong key from other refusals by OpenAI's own words.
+            raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 
 
@@ -50,12 +54,16 @@ def _key_id(key: str) -> str:
 
 def presented(headers: Mapping[str, str]) -> str | None:
     """The key in the request's headers, wherever a client may put it; empty for a malformed one."""
-    keys = [headers[name].strip() for name in _BARE_HEADERS if headers.get(name)]
+    usual = headers.get("authorization", "")
+    if usual.startswith("Bearer ") and _BARE_HEADERS.isdisjoint(headers):
+        return usual[7:].strip()
+    keys = [key for name in _BARE_HEADERS if (key := headers.get(name, "").strip())]
     authorization = headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() == "bearer":
-            keys.append(token.strip())
+            # An empty one is what clients send that have no key for it, such as those with the key in `api-key`.
+            keys += [token.strip()] if token.strip() or not keys else []
         elif not keys:  # beside a key of ours, another scheme is for a proxy on the way
             keys.append("")
     if len(set(keys)) > 1:

@@ -1,6 +1,7 @@
 """Who calls, and whether it may: from the request's headers and the socket it came through."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
 from starlette.types import Scope
@@ -8,7 +9,9 @@ from starlette.types import Scope
 from ai_gateway.accounts.keys import KeyRing, presented
 from ai_gateway.contract.call import ANONYMOUS, Caller
 from ai_gateway.contract.route import Security
-from ai_gateway.errors import MissingApiKey
+from ai_gateway.errors import InvalidRequest, MissingApiKey
+
+_PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"})
 
 
 def is_loopback(host: str) -> bool:
@@ -23,34 +26,76 @@ LOCAL = Caller(name="local", trusted=True)
 """A program on the gateway's own machine, without a key."""
 
 
-class Access:
-    """Lets a caller in by key. Without keys the gateway is open, but only to its own machine."""
+_CREDENTIALS = {b"authorization", b"x-api-key", b"api-key"}
+_PORT = re.compile(r"(?::[0-9]{0,5})?")
+_THIS_MACHINE_ONLY = (
+    "This gateway has no API keys, so it answers on its own machine only. "
+    "Its operator has to set ALLOWED_API_KEYS, or ALLOW_ANONYMOUS=true."
+)
+_NO_PAGES = (
+    "This gateway has no API keys, so it does not answer web pages of other sites. "
+    "Its operator has to set ALLOWED_API_KEYS, or name the page's origin in CORS_ORIGINS."
+)
 
-    def __init__(self, keys: KeyRing, *, allow_anonymous: bool) -> None:
+
+class Access:
+    """Lets a caller in by key. Without keys the gateway is open, but only to its own machine.
+
+    `allows` says whether web pages of an origin may call.
+    """
+
+    def __init__(
+        self, keys: KeyRing, *, allow_anonymous: bool, allows: Callable[[bytes | None], bool] = lambda _: False
+    ) -> None:
         self.keys = keys
         self.allow_anonymous = allow_anonymous
+        self._allows = allows
 
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         """Who calls. Raises Unauthorized or InvalidRequest."""
         if security == "none":
             return ANONYMOUS
-        if not self.keys:
-            if security == "required":
-                self._require_private(scope, headers)
-        elif security == "required" or presented(headers) is not None:
-            return self.keys.authenticate(headers)
+        if self.keys:
+            if len(headers) != len(scope["headers"]):
+                _refuse_repeated(scope["headers"])
+            if security == "required" or presented(headers) is not None:
+                return self.keys.authenticate(headers)
+            return ANONYMOUS
+        if security == "required":
+            self._require_private(scope, headers)
         return LOCAL if _is_local(scope, headers) else ANONYMOUS
 
     def _require_private(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Without keys, refuse what came through an address that others can reach, whoever started the server how.
 
-        A foreign name in the Host header means that a web page has pointed its own name at this machine.
+        A foreign name in the Host header means that a web page has pointed its own name at this machine. A page that
+        says whose it is would make upstream calls with the operator's keys, be it only to read.
         """
-        if not self.allow_anonymous and not (_listens_privately(scope) and _names_this_machine(headers)):
-            raise MissingApiKey(
-                "This gateway has no API keys, so it answers on its own machine only. "
-                "Its operator has to set ALLOWED_API_KEYS, or ALLOW_ANONYMOUS=true."
-            )
+        if not (self.allow_anonymous or (_listens_privately(scope) and _is_direct(headers))):
+            raise MissingApiKey(_THIS_MACHINE_ONLY)
+        if self._is_foreign_page(headers):
+            raise MissingApiKey(_NO_PAGES)
+
+    def _is_foreign_page(self, headers: Mapping[str, str]) -> bool:
+        """Whether a browser says that a page of another site has made it ask (https://www.w3.org/TR/fetch-metadata/)."""
+        origin = headers.get("origin")
+        if origin is not None:
+            return not (_is_own(origin, headers) or self._allows(origin.encode("latin-1", "replace")))
+        return headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+
+
+def _is_own(origin: str, headers: Mapping[str, str]) -> bool:
+    """Whether the page is one of the gateway's own."""
+    return origin.partition("://")[2].lower() == headers.get("host", "").lower()
+
+
+def _refuse_repeated(fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Of two credentials, whoever stands between may have read one, and we the other."""
+    seen = set[bytes]()
+    for name, _ in fields:
+        if name in _CREDENTIALS and name in seen:
+            raise InvalidRequest(f"The header {name.decode().title()} was sent more than once: send one.")
+        seen.add(name)
 
 
 def _listens_privately(scope: Scope) -> bool:
@@ -64,12 +109,26 @@ def _listens_privately(scope: Scope) -> bool:
 
 
 def _names_this_machine(headers: Mapping[str, str]) -> bool:
+    """Whether the host is written as an address of this machine or `localhost`, and nothing else."""
     host = headers.get("host", "localhost").strip().lower()
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return "." not in name or is_loopback(name)
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+    else:
+        name, colon, port = host.partition(":")
+        port = colon + port
+    return bool(_PORT.fullmatch(port)) and is_loopback(name)
+
+
+def _is_direct(headers: Mapping[str, str]) -> bool:
+    """Whether nothing says that the request was meant for another host, or comes from behind a proxy."""
+    return _names_this_machine(headers) and not _came_through_proxy(headers)
+
+
+def _came_through_proxy(headers: Mapping[str, str]) -> bool:
+    """Whether a proxy says so: RFC 7239 (Forwarded), RFC 9110 section 7.6.3 (Via), and what was there before."""
+    return not _PROXY_HEADERS.isdisjoint(headers) or any(name.startswith("x-forwarded-") for name in headers)
 
 
 def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:
     client = scope.get("client")
-    forwarded = "x-forwarded-for" in headers or "forwarded" in headers
-    return client is not None and not forwarded and is_loopback(client[0])
+    return client is not None and is_loopback(client[0]) and _is_direct(headers)

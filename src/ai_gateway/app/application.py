@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from ai_gateway.api.gateway.handlers import Lifecycle
 from ai_gateway.app.meters import Meters
-from ai_gateway.app.reload import Reloadable
+from ai_gateway.app.reload import Reloadable, Reloaded
 from ai_gateway.config.settings import Settings
 from ai_gateway.gateway import Gateway
 
@@ -50,8 +50,8 @@ class Application:
         self.lifecycle.ready = False
         await self.parts.aclose()
 
-    async def reload(self) -> list[str]:
-        """Read the configuration again and take it over. Returns the problems that prevented it, if any."""
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and take it over, unless there are problems."""
         return await self.parts.reload()
 
 

@@ -21,6 +21,7 @@ from ai_gateway.api.openai.handlers import OpenAIHandlers
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration
 from ai_gateway.app.meters import Meters
+from ai_gateway.app.path_hints import PathHints, origin_of
 from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings
@@ -47,12 +48,15 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     bodies = ByteBudget(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
     limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, budget=bodies)
     admission = Admission(settings.max_in_flight)  # for work; health and status are always answered
-    ollama = ollama_routes.build_router(OllamaHandlers(gateway, access, limits))
-    openai = openai_routes.build_router(OpenAIHandlers(gateway, access, limits))
+    handlers = OllamaHandlers(gateway, access, limits), OpenAIHandlers(gateway, access, limits)
+    for each in handlers:
+        each.first_byte_s = settings.first_byte_s
+    ollama, openai = ollama_routes.build_router(handlers[0]), openai_routes.build_router(handlers[1])
     owners = PathOwners()
     owners.add(OPENAI, (route.path for route in openai.routes))
     owners.add(OLLAMA, (route.path for route in ollama.routes))
-    asgi = _asgi(settings, owners)
+    hints = PathHints(route.path for route in (*openai.routes, *ollama.routes))
+    asgi = _asgi(settings, owners, lambda request: _nothing_at(request, hints, gateway.registry.names))
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
     status = StatusHandlers(
@@ -108,13 +112,15 @@ class _App(FastAPI):
         return app
 
 
-def _asgi(settings: Settings, owners: PathOwners) -> FastAPI:
+def _asgi(settings: Settings, owners: PathOwners, nothing_at: Callable[[Request], GatewayError]) -> FastAPI:
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:
         return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")
 
     async def http_error(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 404:
+            return rendered(request, nothing_at(request))
         return rendered(request, _no_route(request, error))
 
     async def unexpected(request: Request, _: Exception) -> Response:
@@ -136,15 +142,20 @@ def _asgi(settings: Settings, owners: PathOwners) -> FastAPI:
 
 
 def _no_route(request: Request, error: Exception) -> GatewayError:
-    """The error of an unknown path, or of a method that a path does not have."""
+    """The error of a method that a path does not have, or of anything else that routing refuses."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods_of(request))
         return MethodNotAllowed(
             "This path does not take this method: see the Allow header.", headers={"allow": allowed}
         )
-    if isinstance(error, HTTPException) and error.status_code == 404:
-        return NotFound("There is nothing at this path: see / for what there is.")
     return INTERNAL
+
+
+def _nothing_at(request: Request, hints: PathHints, providers: list[str]) -> NotFound:
+    """The error of an unknown path, with the likely right one."""
+    return NotFound(
+        hints.message(request.scope["path"], origin_of(request.scope["scheme"], request.headers), providers)
+    )
 
 
 def _methods_of(request: Request) -> list[str]:

@@ -1,12 +1,15 @@
 """Settings and what they configure: read from every source and checked together, once a start and once a reload."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ai_gateway.config.problems import SettingsError, attempt
-from ai_gateway.config.settings import Settings
-from ai_gateway.config.sources import Sources, read_settings, read_sources
-from ai_gateway.providers.config.upstreams import configured_upstreams
+from ai_gateway.app.own_address import is_own_address
+from ai_gateway.config.near_misses import near_misses
+from ai_gateway.config.problems import SettingsError, attempt, shown
+from ai_gateway.config.secrets import FILE_SUFFIX
+from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.sources import ALIASES, Sources, read_settings, read_sources
+from ai_gateway.providers.config.upstreams import configured_upstreams, known_variables
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
@@ -14,11 +17,17 @@ from ai_gateway.routing.rules import Rules, read_rules
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Settings, and what they and the environment configure: valid together."""
+    """Settings, and what they and the environment configure: valid together.
+
+    `missing` has what to set for providers that gateway.toml names and that lack a key here. `warnings` are for the
+    operator: what was ignored, and what will not work.
+    """
 
     settings: Settings
     upstreams: Sequence[Upstream]
     rules: Rules
+    missing: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 def read_configuration(**options: object) -> Configuration:
@@ -35,7 +44,33 @@ def read_configuration(**options: object) -> Configuration:
 
 def configure(settings: Settings, sources: Sources) -> Configuration:
     """What settings and environment configure. Raises SettingsError with all problems."""
-    upstreams = configured_upstreams(settings, sources.environment)
+    configured = configured_upstreams(settings, sources.environment)
+    if problems := list(_loops(settings, configured.upstreams)):
+        raise SettingsError(problems)
     built_in = [BUILT_IN] if settings.custom_provider else []
-    providers = [*(upstream.name for upstream in upstreams), *built_in]
-    return Configuration(settings, upstreams, read_rules(settings, providers))
+    providers = [*(upstream.name for upstream in configured.upstreams), *built_in]
+    warnings = [*sources.warnings, *_misspelt(settings, sources.environment)]
+    warnings += [f"provider '{name}' is not configured here: {hint}" for name, hint in configured.missing.items()]
+    rules = read_rules(settings, providers, configured.missing, warnings)
+    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings)
+
+
+def _loops(settings: Settings, upstreams: Sequence[Upstream]) -> Iterator[str]:
+    """Upstreams that are the gateway itself, which would call itself for as long as it has connections."""
+    for upstream in upstreams:
+        if is_own_address(upstream.base_url, settings.service_host, settings.service_port):
+            wins = ", or OLLAMA_BASE_URL, which counts before it" if upstream.setting == "OLLAMA_HOST" else ""
+            yield (
+                f"{upstream.setting}: {shown(upstream.base_url)} is the gateway's own address: "
+                f"set it to the server of provider '{upstream.name}'{wins}"
+            )
+
+
+def _misspelt(settings: Settings, variables: Mapping[str, str]) -> Iterator[str]:
+    known = {name.upper() for name in Settings.model_fields} - {name.upper() for name in marked(FILE_ONLY)}
+    secrets = {name.upper() for name in marked(SECRET)} | known_variables()
+    secrets |= {table.api_key_env for table in settings.providers.values() if table.api_key_env}
+    known |= {*ALIASES.values(), "GATEWAY_CONFIG", "BUILD_COMMIT", "BUILD_DATE", *secrets}
+    known |= {f"{name}{FILE_SUFFIX}" for name in secrets}
+    for name, meant in near_misses(variables, known):
+        yield f"{name} is not a variable that the gateway reads: did you mean {meant}?"

@@ -6,7 +6,7 @@ built into the server or the application keeps the value it started with: it has
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ai_gateway.app.configuration import Configuration
 from ai_gateway.config.problems import SettingsError, attempt
 from ai_gateway.config.settings import RESTART, Settings, marked
 from ai_gateway.gateway import Gateway, close_quietly
+from ai_gateway.middleware.cors import Cors
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
@@ -41,6 +42,18 @@ type Loaded = dict[str, tuple[Upstream, Provider]]
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of a reload: taken over, unless there are problems.
+
+    `takes_a_restart` names the settings that are configured otherwise than they are in use.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    takes_a_restart: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
 class Reloadable:
     """Providers, routing, keys and the model list, as the last configuration has them. `read` reads the next one."""
 
@@ -51,11 +64,12 @@ class Reloadable:
         self._providers = _load(configuration.upstreams, {})
         self._retired = _Retired()
         self.gateway = Gateway(_routing(configuration, self._providers), _resilience(self.settings))
-        self.access = Access(KeyRing(()), allow_anonymous=False)
+        self.access = Access(KeyRing(()), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
         self._list_source = _list_source(self.settings)
         self.model_list = self._feed(self._list_source)
         self.contract: dict[str, Any] = {}
         self._apply(self.settings)
+        _warn(configuration)
 
     async def start(self) -> None:
         """Start background tasks."""
@@ -69,19 +83,28 @@ class Reloadable:
         await self._retired.aclose()
         await self.gateway.aclose()
 
-    async def reload(self) -> list[str]:
-        """Read the configuration again and take it over. Returns the problems that prevented it, if any."""
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and take it over, unless there are problems."""
         async with self._reloading:
             try:
                 configuration = self._read()
+                self._check_keys(configuration.settings)
                 providers = _load(configuration.upstreams, self._providers)
             except SettingsError as error:
                 _log.error("configuration not reloaded", problems=error.problems)
-                return error.problems
-            restart = await self._take_over(configuration, providers)
+                return Reloaded(problems=error.problems)
+            restart = [name.upper() for name in await self._take_over(configuration, providers)]
         names = self.gateway.registry.names
-        _log.warning("configuration reloaded", providers=names, takes_a_restart=[name.upper() for name in restart])
-        return []
+        _log.warning("configuration reloaded", providers=names, takes_a_restart=restart)
+        _warn(configuration)
+        return Reloaded(takes_a_restart=restart, warnings=list(configuration.warnings))
+
+    def _check_keys(self, new: Settings) -> None:
+        """Raise SettingsError where a reload would open the gateway to everybody: only a start can be meant so."""
+        if self.settings.allowed_api_keys and not new.allowed_api_keys:
+            raise SettingsError(
+                ["ALLOWED_API_KEYS: a reload does not take the last key away: set one, or restart the gateway without"]
+            )
 
     async def _take_over(self, configuration: Configuration, providers: Loaded) -> list[str]:
         """Replace what has changed. Returns the names of changed settings that take a restart."""
@@ -99,7 +122,7 @@ class Reloadable:
         self.gateway.routing = routing
         kept = {id(provider) for _, provider in providers.values()}
         removed = {name: provider for name, (_, provider) in self._providers.items() if id(provider) not in kept}
-        self.gateway.resilience.adopt(_resilience(new), without=removed)
+        self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
         self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
         self._providers = providers
         self._apply(new)
@@ -205,13 +228,18 @@ def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:
     return providers
 
 
+def _warn(configuration: Configuration) -> None:
+    for warning in configuration.warnings:
+        _log.warning("configuration", warning=warning)
+
+
 def _routing(configuration: Configuration, providers: Loaded) -> Routing:
     settings = configuration.settings
     served = [provider for _, provider in providers.values()]
     if settings.custom_provider:
         unknown_params = settings.unknown_params or "forward"
         served.append(CustomProvider(unknown_params=unknown_params, pace_s=settings.custom_pace_ms / 1000))
-    registry = Registry(served)
+    registry = Registry(served, configuration.missing)
     return Routing(registry, Catalogue(registry, settings.model_cache_ttl_s), configuration.rules)
 
 
@@ -220,7 +248,7 @@ def _resilience(settings: Settings) -> Resilience:
         settings.max_retries, frozenset(settings.retry_refusals), longest_wait=settings.retry_after_max_s
     )
     breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
-    return Resilience(retry, breaker, per_model=settings.breaker_per_model)
+    return Resilience(retry, breaker, per_model=settings.breaker_per_model, share=settings.share_of)
 
 
 def _longest_call(settings: Settings, providers: Loaded) -> float:

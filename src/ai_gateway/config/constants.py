@@ -23,8 +23,6 @@ RESERVED_NAMES = frozenset(
 
 # One connection a stream: the default pools of HTTP clients (100) starve the next thousand callers.
 UPSTREAM_CONNECTIONS = 2_048
-UPSTREAM_MAX_REPLY = 64 * 1024 * 1024
-UPSTREAM_MAX_EVENT = 1024 * 1024
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_COUNT = 100

@@ -36,6 +36,14 @@ def _split(value: object) -> object:
     return [item.strip() for item in items if item.strip()]
 
 
+def _split_keys(value: object) -> object:
+    """Keys between commas or in lines of their own. A text without any, such as `,,`, is no way to say none."""
+    keys = _split(value.replace("\n", ",") if isinstance(value, str) else value)
+    if value and not keys:
+        raise ValueError("it names no key: name one, or leave the setting out to have none")
+    return keys
+
+
 def _split_statuses(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -64,7 +72,7 @@ def _header_key(value: SecretStr) -> SecretStr:
 
 LOWER_CASE = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split_keys)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)]
 Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
 ListAddress = Annotated[str, AfterValidator(_list_address)]

@@ -19,9 +19,11 @@ class Mark(Enum):
     """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
     FILE_ONLY = auto()
     """A table, which has no form in the environment that anybody could read."""
+    SECRET = auto()
+    """Never shown; `<NAME>_FILE` may name a file that contains it."""
 
 
-RESTART, FILE_ONLY = Mark.RESTART, Mark.FILE_ONLY
+RESTART, FILE_ONLY, SECRET = Mark.RESTART, Mark.FILE_ONLY, Mark.SECRET
 
 
 class PerProvider(BaseModel):
@@ -33,6 +35,13 @@ class PerProvider(BaseModel):
     connect_timeout_s: Annotated[Seconds, Field(description="seconds to connect to an upstream")] = 5.0
     stream_idle_timeout_s: Annotated[Seconds, Field(description="seconds between two chunks of a stream")] = 120.0
     stream_timeout_s: Annotated[Seconds, Field(description="seconds for a whole stream")] = 3600.0
+    provider_max_in_flight: Annotated[
+        int | None, Field(ge=1, description="requests in flight at one provider [three quarters of MAX_IN_FLIGHT]")
+    ] = None
+    reply_max_size: Annotated[int, Field(gt=0, description="largest reply of an upstream in bytes")] = 64 * 2**20
+    event_max_size: Annotated[
+        int, Field(gt=0, description="largest event or line of an upstream's stream in bytes")
+    ] = 16 * 2**20
     conformance: Annotated[
         Conformance, Field(description="what to do with a provider's inexact replies: repair, enforce or observe")
     ] = "repair"
@@ -81,11 +90,14 @@ class Settings(PerProvider):
         Field(description="debug, info, warning or error"),
         LOWER_CASE,
     ] = "info"
-    allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated")] = ()
+    allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated"), SECRET] = ()
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
     custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
     custom_pace_ms: Annotated[
         float, Field(ge=0, le=60_000, allow_inf_nan=False, description="milliseconds between its chunks of a stream")
+    ] = 15.0
+    first_byte_s: Annotated[
+        Seconds, Field(description="seconds until a stream's head goes out although its first chunk is late"), RESTART
     ] = 15.0
     max_retries: Annotated[
         int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
@@ -141,7 +153,9 @@ class Settings(PerProvider):
         dict[str, RouteSettings], Field(description="models with several targets, in gateway.toml"), FILE_ONLY
     ] = {}
     model_list_url: Annotated[ListAddress | None, Field(description="where a list of models is fetched from")] = None
-    model_list_api_key: Annotated[HeaderKey | None, Field(description="sent to that address as a bearer")] = None
+    model_list_api_key: Annotated[HeaderKey | None, Field(description="sent to that address as a bearer"), SECRET] = (
+        None
+    )
     model_list_refresh_s: Annotated[Seconds, Field(description="seconds between two fetches of the list")] = 300.0
     model_list_cache: Annotated[Path | None, Field(description="file for the last good list")] = None
     model_cache_ttl_s: Annotated[Seconds, Field(description="seconds that providers' own lists are kept")] = 300.0
@@ -154,6 +168,10 @@ class Settings(PerProvider):
         if name in self.providers:
             values |= self.providers[name].overrides()
         return PerProvider.model_validate(values)
+
+    def share_of(self, provider: str) -> int:
+        """How many requests may be in flight at this provider: by default some places are left for the others."""
+        return self.for_provider(provider).provider_max_in_flight or max(1, self.max_in_flight * 3 // 4)
 
 
 def marked(mark: Mark) -> list[str]:

@@ -1,7 +1,7 @@
 """Where settings come from: options, environment, `.env` and gateway.toml, each read once a load."""
 
-import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +11,13 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from ai_gateway.config.problems import SettingsError
-from ai_gateway.config.settings import FILE_ONLY, Settings, marked
+from ai_gateway.config.secrets import FILE_SUFFIX, read_secret
+from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.validation import closest, invalid_values
 
 CONFIG_FILE = "gateway.toml"
 _DOTENV = ".env"
+_ENVIRONMENT = "environment"
 # The second name of a pair is an alias for people who come from elsewhere.
 ALIASES = {
     "SERVICE_PORT": "PROXY_PORT",
@@ -22,33 +25,71 @@ ALIASES = {
     "OPENAI_BASE_URL": "OPENAI_API_BASE_URL",
 }
 _FILE_ONLY = frozenset(marked(FILE_ONLY))
+_SECRETS = frozenset(marked(SECRET))
+# Kubernetes sets PROXY_PORT=tcp://10.0.0.1:80 in every pod beside a service of the name `proxy`, as Docker's links did.
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://.*")
+
+
+class Variables(dict[str, str]):
+    """The variables that are set, under the first names of aliases; `origins` has where each was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: dict[str, str] = {}
+
+    def add(self, name: str, value: str, origin: str) -> None:
+        """Set a variable unless a source that counts before this one has."""
+        if name not in self:
+            self[name] = value
+            self.origins[name] = origin
+
+
+def origin_of(variables: Mapping[str, str], name: str) -> str:
+    """Where a variable was read, for messages."""
+    return variables.origins.get(name, _ENVIRONMENT) if isinstance(variables, Variables) else _ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What every source contains, and the problems of reading them.
+    """What every source contains, the problems of reading them, and warnings about what they contain.
 
     `environment` is that of the process over `.env`, under the first names of aliases and without empty values.
-    `file` is gateway.toml; `options` come from the command line, by field name, and count before all others.
+    `file` is gateway.toml, or the file `path`; `options` come from the command line, by field name, and count before
+    all others.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Mapping[str, object] = field(default_factory=dict, repr=False)
     options: Mapping[str, object] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    path: Path = Path(CONFIG_FILE)
+
+    def origin(self, name: str) -> str:
+        """Which source a setting comes from, for messages."""
+        if name in self.options:
+            return f"option --{name.removeprefix('service_').replace('_', '-')}"
+        variable = name.upper()
+        if variable in self.environment or f"{variable}{FILE_SUFFIX}" in self.environment:
+            return origin_of(self.environment, variable)
+        return self.path.name
 
 
 def read_sources(**options: object) -> Sources:
     """Read all of them. What cannot be read counts as empty, and is one of the problems."""
     problems: list[str] = []
-    environment = {**_variables(_dotenv(problems)), **_variables(os.environ)}
+    warnings: list[str] = []
+    environment = Variables()
+    for values, origin in ((os.environ, _ENVIRONMENT), (_dotenv(problems), _DOTENV)):
+        _add(environment, values, origin, warnings)
     for name, alias in ALIASES.items():
         if alias not in environment:
             continue
-        value = environment.setdefault(name, environment[alias])
-        if value != environment[alias] and name.lower() not in options:
+        environment.add(name, environment[alias], f"{alias} in {origin_of(environment, alias)}")
+        if environment[name] != environment[alias] and name.lower() not in options:
             problems.append(f"{name} and its alias {alias} disagree: set one of them")
-    return Sources(environment, _file(environment, problems), options, problems)
+    path = Path(environment.get("GATEWAY_CONFIG", CONFIG_FILE))
+    return Sources(environment, _file(path, environment, problems), options, problems, warnings, path)
 
 
 def _dotenv(problems: list[str]) -> Mapping[str, str | None]:
@@ -61,14 +102,21 @@ def _dotenv(problems: list[str]) -> Mapping[str, str | None]:
     return {}
 
 
-def _variables(values: Mapping[str, str | None]) -> dict[str, str]:
+def _add(environment: Variables, values: Mapping[str, str | None], origin: str, warnings: list[str]) -> None:
     """Those that are set and not empty; the names of settings are read in lower case too."""
     known = {*(name.upper() for name in Settings.model_fields), *ALIASES.values()}
-    return {name.upper() if name.upper() in known else name: value for name, value in values.items() if value}
+    found = Variables()
+    for name, value in values.items():
+        first = name.upper() if name.upper() in known else name
+        if value and first in known and first.endswith("_PORT") and _SERVICE_LINK.fullmatch(value):
+            warnings.append(f"{name} is a link to a service, as Kubernetes sets it, and no port: it is ignored")
+        elif value:
+            found[first] = value  # the last one counts where a name is written in two ways
+    for name, value in found.items():
+        environment.add(name, value, origin)
 
 
-def _file(environment: Mapping[str, str], problems: list[str]) -> Mapping[str, object]:
-    path = Path(environment.get("GATEWAY_CONFIG", CONFIG_FILE))
+def _file(path: Path, environment: Mapping[str, str], problems: list[str]) -> Mapping[str, object]:
     try:
         if path.is_file():
             table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -89,9 +137,7 @@ def _file(environment: Mapping[str, str], problems: list[str]) -> Mapping[str, o
 def _unknown(path: Path, table: Mapping[str, object]) -> Iterator[str]:
     for name in table:
         if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            hint = f": did you mean {near[0]}?" if near else f". Known: {', '.join(Settings.model_fields)}"
-            yield f"{path.name}: unknown setting {name}{hint}"
+            yield f"{path.name}: unknown setting {name}{closest(name, Settings.model_fields)}"
 
 
 def read_settings(sources: Sources) -> Settings:
@@ -99,25 +145,21 @@ def read_settings(sources: Sources) -> Settings:
     problems = list(sources.problems)
     values = {name: value for name, value in sources.file.items() if name in Settings.model_fields}
     for name in Settings.model_fields:
-        if name.upper() not in sources.environment:
+        variable = name.upper()
+        if name in _SECRETS:
+            value = read_secret(sources.environment, variable, problems)
+        else:
+            value = sources.environment.get(variable)
+        if value is None:
             continue
         if name in _FILE_ONLY:
-            problems.append(f"{name.upper()}: cannot be set in the environment: use {CONFIG_FILE}")
+            problems.append(f"{variable}: cannot be set in the environment: use {CONFIG_FILE}")
         else:
-            values[name] = sources.environment[name.upper()]
+            values[name] = value
     try:
         settings = Settings.model_validate({**values, **sources.options})
     except ValidationError as error:
-        raise SettingsError([*problems, *_invalid(error)]) from None
+        raise SettingsError([*problems, *invalid_values(error, sources.origin)]) from None
     if problems:
         raise SettingsError(problems)
     return settings
-
-
-def _invalid(error: ValidationError) -> Iterator[str]:
-    """A line for each invalid value, which does not show it."""
-    for details in error.errors(include_url=False, include_input=False):
-        location = [str(part) for part in details["loc"]]
-        name = ".".join(location) if location[0] in _FILE_ONLY else location[0].upper()
-        message = details["msg"].removeprefix("Value error, ")
-        yield f"{name}: {message[0].lower()}{message[1:]}"

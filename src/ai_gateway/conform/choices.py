@@ -1,29 +1,22 @@
 """Repairs of one choice of a reply or chunk: each changes it in place and says whether it did."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
+from ai_gateway.conform import finish_reasons
+from ai_gateway.conform.parts import join_parts
 from ai_gateway.conform.tool_calls import made_call_id
 from ai_gateway.errors import UpstreamError
+from ai_gateway.redaction import strike
 
 type Object = dict[str, Any]
 type ItemRepair = Callable[[Object, int], bool]
 
-FINISH_REASONS = {
-    "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "end_turn": "stop", "end": "stop", "done": "stop",
-    "completed": "stop", "complete": "stop", "max_tokens": "length", "max_length": "length", "token_limit": "length",
-    "model_length": "length", "tool_use": "tool_calls", "tool_call": "tool_calls", "tool-calls": "tool_calls",
-    "content-filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
-    "refusal": "content_filter",
-}  # fmt: skip
-# A choice that ended so did not come to its end: to call that `stop` would be to take half an answer for a whole one.
-FAILURES = frozenset(
-    {"error", "failed", "failure", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
-     "incomplete", "insufficient_system_resource", "server_error", "internal_error", "interrupted", "overloaded"}
-)  # fmt: skip
-_NO_REASON = frozenset({"", "null", "none"})
-_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
+_LONGEST_NAME = 64
+_OPTIONAL = ("tool_calls", "function_call", "audio")
+_DIGITS = re.compile(r"[0-9]{1,6}")
 
 
 def fill_index(choice: Object, at: int) -> bool:
@@ -44,26 +37,56 @@ def fill_role(choice: Object, _at: int) -> bool:
 
 
 def join_content(choice: Object, _at: int) -> bool:
-    """Text that comes in parts where one text is due."""
+    """Content that comes in parts where one text is due."""
     message = choice.get("message", choice.get("delta"))
-    parts = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or not isinstance(parts, list):
+    return isinstance(message, dict) and join_parts(message)
+
+
+def drop_empty(choice: Object, _at: int) -> bool:
+    """Calls and audio that are there and hold nothing."""
+    message = choice.get("message", choice.get("delta"))
+    if not isinstance(message, dict):
         return False
-    if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
-        return False
-    message["content"] = "".join(part["text"] for part in parts)
-    return True
+    empty = [name for name in _OPTIONAL if message.get(name) in ("", {})]
+    for name in empty:
+        del message[name]
+    return bool(empty)
 
 
 def map_finish(choice: Object, _at: int) -> bool:
     """Another name for a reason to end, or for none. Raises UpstreamError for one that tells of a failure."""
-    reason = choice.get("finish_reason")
-    if not isinstance(reason, str) or reason in _REASONS:
+    said = choice.get("finish_reason")
+    name = said.get("type") if isinstance(said, dict) else said  # SGLang's own API gives an object
+    if not isinstance(name, str) or name in finish_reasons.allowed(choice):
         return False
-    said = reason.strip().lower()
-    if said in FAILURES:
-        raise UpstreamError.gave_up(detail=f"finish reason {said}")
-    choice["finish_reason"] = None if said in _NO_REASON else FINISH_REASONS.get(said, "stop")
+    if finish_reasons.is_no_reason(name):
+        choice["finish_reason"] = None
+        return True
+    meaning = finish_reasons.meaning_of(name)
+    if meaning == "failure":
+        raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_LONGEST_NAME]}")
+    if meaning is None:
+        return False
+    choice.setdefault("native_finish_reason", strike(said))
+    choice["finish_reason"] = meaning if meaning in finish_reasons.allowed(choice) else "stop"
+    return True
+
+
+def tell_unknown_finish(choice: Object, at: int) -> bool:
+    """A reason that nobody knows is told beside `length`, the one that does not claim that the answer is whole."""
+    said = choice.get("finish_reason")
+    if said is None or (isinstance(said, str) and said in finish_reasons.allowed(choice)) or map_finish(choice, at):
+        return False
+    choice.setdefault("native_finish_reason", strike(said))
+    choice["finish_reason"] = "length"
+    return True
+
+
+def fill_text(choice: Object, _at: int) -> bool:
+    """No text, in a choice that has none to add."""
+    if choice.get("text") is not None:
+        return False
+    choice["text"] = ""
     return True
 
 
@@ -139,13 +162,14 @@ def fill_call_index(choice: Object, _at: int) -> bool:
     """The place in the list; where it is left out, there is one call at a time."""
     missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("index"), int)]
     for at, call in missing:
-        call["index"] = at
+        told = call.get("index")
+        call["index"] = int(told) if isinstance(told, str) and _DIGITS.fullmatch(told) else at
     return bool(missing)
 
 
 def message_as_delta(choice: Object, _at: int) -> bool:
     """The delta under the name that it has in a whole reply."""
-    if isinstance(choice.get("delta"), dict) or not isinstance(choice.get("message"), dict):
+    if choice.get("delta") not in (None, {}) or not isinstance(choice.get("message"), dict):
         return False
     choice["delta"] = choice.pop("message")
     return True

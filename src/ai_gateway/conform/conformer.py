@@ -5,18 +5,22 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ValidationError
 
+from ai_gateway.conform.halves import Halves
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
-from ai_gateway.conform.rules import RULES, UNREPAIRABLE, Rule
+from ai_gateway.conform.rules import READ_NUMBER, READ_TEXT, RULES, SKIP_EVENT, UNREPAIRABLE, Rule
 from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt, Usage
-from ai_gateway.contract.stream import Item, Received
-from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
+from ai_gateway.contract.stream import DONE, Done, Item, Received
 from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
 from ai_gateway.observability.metrics import Event, count
 from gateway_contract.openai import models
 
 type Mode = Literal["repair", "enforce", "observe"]
+DONE_MARK = b"[DONE]"
+_OF_CHUNKS = frozenset({"choices", "usage"})
+_READ: dict[str, Rule] = {NUMBER: READ_NUMBER, TEXT: READ_TEXT}
 
 
 class Source(Protocol):
@@ -35,15 +39,17 @@ class Conformer:
 
     `repair` applies the rules and reports them; `enforce` raises UpstreamInvalidResponse where one would apply;
     `observe` reports them and relays what an upstream sent. What a provider has translated was never on the wire, so
-    it is repaired even then.
+    it is repaired even then. `said` is what the choices of a stream have said: see StreamState.
     """
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
         self._source = source
         self._notes = attempt.notes
+        self.said: dict[int, set[str]] = {}
         self._room = attempt.call.room
         self._weighed = 0
-        self._context = ReplyContext(model, attempt.request_id)
+        self._context = ReplyContext(model, attempt.request_id, self.said)
+        self._halves = Halves()
         self._enforces = source.conformance == "enforce"
         self.observes = source.conformance == "observe"
         attempt.repaired = self.report_named
@@ -56,7 +62,8 @@ class Conformer:
         """A provider applied the rule of this name. Raises as `report` does."""
         self._report_all([RULES[name]])
 
-    def _report_all(self, rules: Iterable[Rule]) -> None:
+    def _report_all(self, applied: Iterable[Rule]) -> None:
+        rules = list(applied)
         if self._enforces and (refused := [rule.name for rule in rules if not rule.advisory]):
             raise UpstreamInvalidResponse.off_contract(detail=f"would take {', '.join(refused)}")
         for rule in rules:
@@ -89,13 +96,41 @@ class Conformer:
             self._room.charge_at_most(more, "replies")
             self._weighed += more
 
+    def event[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model] | Done | None:
+        """The same of an event of a stream, which may also be its end, or no chunk at all."""
+        if isinstance(received, bytes):
+            if len(received) > UNWEIGHED:
+                self._weigh(received)
+            exact = exact_json(model, received)
+            return Item(exact, received) if exact is not None else self._inexact_event(model, received)
+        return self.item(model, received)
+
+    def _inexact_event[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model] | Done | None:
+        if raw.strip() == DONE_MARK:  # blanks around it mean nothing
+            return DONE
+        value, mended = self._read(raw)
+        if self._halves.join(value):
+            mended.add(TEXT)
+        if not _is_chunk(value) and self._source.error_in(value) is None:
+            self.report(SKIP_EVENT)
+            return Item(model.model_construct(choices=[]), raw) if self.observes else None
+        return self._made(model, value, mended, raw)
+
     def _inexact[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model]:
+        return self._made(model, *self._read(raw), raw)
+
+    def _read(self, raw: bytes) -> tuple[object, set[str]]:
+        mended: set[str] = set()
         try:
-            value = read_json(raw)
+            return read_leniently(raw, mended), mended
         except ValueError as error:
             raise UpstreamInvalidResponse.not_json(self._source.name, detail=str(error)) from None
+
+    def _made[Model: BaseModel](self, model: type[Model], value: object, mended: set[str], raw: bytes) -> Item[Model]:
         if (failure := self._source.error_in(value)) is not None:
             raise failure
+        value = whole_texts(value, mended)
+        self._report_all(_READ[kind] for kind in sorted(mended))
         if not self.observes:
             return Item(self._repaired(model, value))
         try:
@@ -108,3 +143,8 @@ class Conformer:
         repaired, rules = repair(model, value, self._context)
         self._report_all(rules)
         return repaired
+
+
+def _is_chunk(value: object) -> bool:
+    """Whether an event is meant to be a chunk: upstreams also send pings, states and their own statistics."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(_OF_CHUNKS)

@@ -48,6 +48,12 @@ _MAX_SIZE = 16 * 1024
 # after some attempts, until continuations have earned another one.
 _ATTEMPT = 8
 _MAX_CREDIT = 8 * _ATTEMPT
+# What was proved for one stream holds for the next one of the same upstream and model, see `_shape`.
+_MAX_PROOFS = 1_000
+_MAX_PROVEN_SIZE = 1024
+_PLAIN = re.compile(r"[\w.:-]+", re.ASCII)
+_DISTINCT = 8  # characters of an id, or digits of a time: fewer might be something else
+_proofs: dict[bytes, list[tuple[int, str]]] = {}
 
 
 class Continuations:
@@ -276,27 +282,59 @@ def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
     spots = [match.span(1) for match in _STRING.finditer(raw)]
     if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
         return None
+    constants = _constants(raw, spots)
+    shape = _shape(chunk, constants)
+    texts = _proofs.get(shape)
+    if texts is None:
+        texts = _proven_texts(chunk, raw, spots)
+        if texts is None:
+            return None
+        if len(raw) <= _MAX_PROVEN_SIZE:
+            if len(_proofs) >= _MAX_PROOFS:
+                _proofs.clear()
+            _proofs[shape] = texts
+    if len(texts) < len(spots):
+        constants = _constants(raw, [spots[at] for at, _ in texts])
+    call = next(iter(_calls(chunk.choices[0])), None)
+    return _Template(
+        constants,
+        chunk.choices[0].index,
+        call.index if call is not None else None,
+        [name for _, name in texts].index(_ARGUMENTS) if call is not None else 0,
+        cut,
+    )
+
+
+def _shape(chunk: Chunk, constants: list[bytes]) -> bytes:
+    """What a stream's chunks have in common with those of other streams: their constants without id and time.
+
+    Both are blanked wherever they are a value: a JSON string of its own, or the digits behind a colon. Two chunks that
+    the contract allows, and that differ in such values only, are treated alike by it, since none of its fields depends
+    on what another one holds; so what was proved of one's gaps is true of the other's.
+    """
+    shape = b"\0".join([type(chunk).__name__.encode(), *constants])
+    colon = b": " if b'": ' in shape else b":"
+    if len(chunk.id) >= _DISTINCT and _PLAIN.fullmatch(chunk.id):
+        shape = shape.replace(b'%b"%b"' % (colon, chunk.id.encode()), colon + b'"\1"')
+    if chunk.created >= 10**_DISTINCT:
+        shape = shape.replace(b"%b%d" % (colon, chunk.created), colon + b"\2")
+    return shape
+
+
+def _proven_texts(chunk: Chunk, raw: bytes, spots: list[tuple[int, int]]) -> list[tuple[int, str]] | None:
+    """Which of the strings are the chunk's texts, each with its name; None unless they are certain to be."""
     marks = [_MARK % at for at in range(len(spots))]
     copy = exact_json(type(chunk), _filled(raw, spots, marks))
     names = {text: name for _, name, text in _slots(copy)} if copy is not None else {}
-    if len(spots) > 1 and not names.keys() >= set(marks):
+    texts = [(at, names[mark]) for at, mark in enumerate(marks) if mark in names]
+    if len(spots) > 1 and len(texts) < len(spots):
         # The same names can stand elsewhere, or twice: which of the strings are the chunk's texts, the model has said.
-        gaps = [(spot, mark) for spot, mark in zip(spots, marks, strict=True) if mark in names]
-        spots, marks = [spot for spot, _ in gaps], [mark for _, mark in gaps]
-        copy = exact_json(type(chunk), _filled(raw, spots, marks))
-    if copy is None or not marks or not _same_but_texts(copy, chunk):
+        copy = exact_json(type(chunk), _filled(raw, [spots[at] for at, _ in texts], [marks[at] for at, _ in texts]))
+    if copy is None or not texts or not _same_but_texts(copy, chunk):
         return None
-    filled = [names[mark] for mark in marks]
-    calls = [call.index for call in _calls(chunk.choices[0])]
-    if calls and _ARGUMENTS not in filled:  # arguments that are constant are arguments all the same
-        return None
-    return _Template(
-        _constants(raw, spots),
-        chunk.choices[0].index,
-        calls[0] if calls else None,
-        filled.index(_ARGUMENTS) if calls else 0,
-        cut,
-    )
+    if _calls(chunk.choices[0]) and _ARGUMENTS not in [name for _, name in texts]:
+        return None  # arguments that are constant are arguments all the same
+    return texts
 
 
 def _same_but_texts(copy: Chunk, chunk: Chunk) -> bool:
@@ -310,8 +348,12 @@ def _same_but_texts(copy: Chunk, chunk: Chunk) -> bool:
 
 
 def _constants(raw: bytes, spots: list[tuple[int, int]]) -> list[bytes]:
-    starts, ends = [0, *(end for _, end in spots)], [*(start for start, _ in spots), len(raw)]
-    return [raw[start:end] for start, end in zip(starts, ends, strict=True)]
+    constants, at = [], 0
+    for start, end in spots:
+        constants.append(raw[at:start])
+        at = end
+    constants.append(raw[at:])
+    return constants
 
 
 def _filled(raw: bytes, spots: list[tuple[int, int]], texts: list[str]) -> bytes:

@@ -5,8 +5,8 @@ otherwise. Texts, calls and counts are never made up.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 
 from pydantic import BaseModel
@@ -19,10 +19,14 @@ from gateway_contract.openai import models
 
 @dataclass(slots=True)
 class ReplyContext:
-    """What the gateway knows about a reply before it comes: the model that was requested, and the request's id."""
+    """What the gateway knows about a reply before it comes: the model that was requested, and the request's id.
+
+    `said` is, of a stream, which fields each choice has given content for already, by the choice's index.
+    """
 
     model: str
     request_id: str
+    said: Mapping[int, Collection[str]] = field(default_factory=dict)
 
 
 type Repair = Callable[[Object, ReplyContext], bool]
@@ -108,10 +112,34 @@ def _fill_choices(reply: Object, _context: ReplyContext) -> bool:
     return True
 
 
+def drop_summary(reply: Object, context: ReplyContext) -> bool:
+    """A whole message after its deltas, which only says again what they have said; anything new in it stays."""
+    pieces = reply.get("choices")
+    changed = False
+    for at, choice in enumerate(pieces if isinstance(pieces, list) else ()):
+        message = choice.get("message") if isinstance(choice, dict) else None
+        index = choice.get("index", at) if isinstance(choice, dict) else None
+        said = context.said.get(index, ()) if isinstance(index, int) else ()
+        again = [name for name in message if name in said and name != "role"] if isinstance(message, dict) else []
+        if isinstance(message, dict) and again:
+            choice["message"] = {name: value for name, value in message.items() if name not in again}
+            changed = True
+    return changed
+
+
+def _fill_usage(reply: Object, _context: ReplyContext) -> bool:
+    if isinstance(reply.get("usage"), dict) or not isinstance(reply.get("data"), list):
+        return False
+    reply["usage"] = {"prompt_tokens": 0, "total_tokens": 0}
+    return True
+
+
 _CHOICE: dict[Rule, ItemRepair] = {
     rules.FILL_INDEX: choices.fill_index,
+    rules.DROP_NULL: choices.drop_empty,
     rules.JOIN_CONTENT: choices.join_content,
     rules.MAP_FINISH_REASON: choices.map_finish,
+    rules.TELL_UNKNOWN_FINISH: choices.tell_unknown_finish,
     rules.SPELL_ARGUMENTS: choices.spell_arguments,
     rules.FILL_LOGPROBS: choices.fill_logprobs,
 }
@@ -170,8 +198,9 @@ _WHOLE = {
     rules.FILL_CALL_TYPE: _each("choices", choices.fill_call_type),
 }
 # What a stream says piece by piece is for conform/stream.py; here only each piece's own shape is mended.
-_PIECE = {
+_PIECE: dict[Rule, Repair] = {
     rules.FILL_CHOICES: _fill_choices,
+    rules.DROP_SUMMARY: drop_summary,
     rules.MESSAGE_AS_DELTA: _each("choices", choices.message_as_delta),
     rules.FILL_DELTA: _each("choices", choices.fill_delta),
     rules.FILL_CALL_INDEX: _each("choices", choices.fill_call_index),
@@ -189,6 +218,7 @@ REPAIRS: dict[type[BaseModel], dict[Rule, Repair]] = {
     models.CreateCompletionStreamResponse: {
         rules.FIX_OBJECT: fix_object("text_completion"),
         rules.FILL_CHOICES: _fill_choices,
+        rules.FILL_TEXT: _each("choices", choices.fill_text),
         **_CHAT,
     },
     models.CreateEmbeddingResponse: {
@@ -196,6 +226,8 @@ REPAIRS: dict[type[BaseModel], dict[Rule, Repair]] = {
         rules.FILL_MODEL: fill_model,
         rules.FIX_ITEM_OBJECT: _each("data", _fix_vector_object),
         rules.FILL_INDEX: _each("data", choices.fill_index),
+        rules.SPELL_USAGE: spell_usage,
+        rules.FILL_USAGE: _fill_usage,
         rules.FILL_USAGE_TOTAL: fill_usage_total,
     },
     models.ListModelsResponse: {

@@ -1,80 +1,72 @@
-"""The objects inside of a reply and their models, so that a large reply is mended one object at a time.
+"""Content in parts, where the contract has one text: what each kind of part holds, and where it goes."""
 
-A validator complains of every place at once: a megabyte of `{}` choices makes a gigabyte of complaints.
-"""
+from collections.abc import Sequence
+from typing import Any
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import get_args
+type Object = dict[str, Any]
 
-from pydantic import BaseModel
-
-from ai_gateway.contract.texts import Shape, fields_of
-
-# More objects than this are looked at one by one, and longer lists of plain values before they are validated.
-_MANY = 256
-
-type Part = tuple[type[BaseModel], Mapping[str, object], tuple[str | int, ...]]
-"""An object with its model, and where it stands."""
-
-
-def is_large(value: object) -> bool:
-    """Whether there is so much in a value that it is not validated in one go."""
-    pending, seen = [value], 0
-    while pending and seen <= _MANY:
-        inner = pending.pop()
-        if isinstance(inner, dict | list):
-            seen += len(inner)
-            pending += list(inner.values() if isinstance(inner, dict) else inner)[:_MANY]
-    return seen > _MANY
+# Where the text of a part is, and the field of the message that it belongs to. No kind at all is text.
+_KINDS: dict[str | None, tuple[str, str]] = {
+    None: ("text", "content"),
+    "text": ("text", "content"),
+    "output_text": ("text", "content"),  # OpenAI's Responses
+    "refusal": ("refusal", "refusal"),  # OpenAI's own, in requests
+    "thinking": ("thinking", "reasoning_content"),  # docs.mistral.ai "Reasoning"; docs.anthropic.com "Thinking"
+    "reasoning": ("text", "reasoning_content"),
+    "reasoning_text": ("text", "reasoning_content"),  # OpenAI's Responses
+    "summary_text": ("text", "reasoning_content"),
+}
+# What a part may hold beside its text without more being lost than how it was cut up.
+_PLAIN = frozenset({"type", "index", "closed"})  # `closed`: Mistral's, whether the thinking goes on in the next chunk
+_REST = "other_blocks"
 
 
-def parts_of(model: type[BaseModel], value: Mapping[str, object]) -> Iterator[Part]:
-    """The objects directly inside of one. Raises ValueError, with the name of the place, for what is none."""
-    for name, shape in fields_of(model).items():
-        inner = value.get(name)
-        if isinstance(inner, dict):
-            if shape.models:
-                yield _model_for(shape, inner), inner, (name,)
-            elif shape.values:
-                _check_plain(name, inner.values(), shape.values)
-        elif isinstance(inner, list) and shape.items is not None:
-            yield from _items(name, inner, shape.items)
+def join_parts(message: Object) -> bool:
+    """Make one text of a message's content in parts; whether it was.
+
+    Thinking becomes `reasoning_content`. Parts that hold more than a text, or none, are kept as they are in
+    `other_blocks`, as those of other wires are.
+    """
+    content = message.get("content")
+    parts = [content] if isinstance(content, dict) else content
+    if not isinstance(parts, list) or not all(isinstance(part, dict | str) for part in parts):
+        return False
+    texts: dict[str, list[str]] = {"content": []}
+    rest: list[Object] = []
+    for part in parts:
+        known, kept = _read(part)
+        if known is not None:
+            texts.setdefault(known[0], []).append(known[1])
+        if kept is not None:
+            rest.append(kept)
+    message["content"] = "".join(texts.pop("content")) or (None if rest or texts else "")
+    for name, pieces in texts.items():
+        before = message.get(name)
+        message[name] = (before if isinstance(before, str) else "") + "".join(pieces)
+    if rest:
+        others = message.get(_REST)
+        message[_REST] = [*(others if isinstance(others, list) else ()), *rest]
+    return True
 
 
-def _items(name: str, listed: list[object], shape: Shape) -> Iterator[Part]:
-    if not shape.models:
-        _check_plain(name, listed, shape)
-        for inner in listed:
-            if isinstance(inner, dict) and shape.values:
-                _check_plain(name, inner.values(), shape.values)
-            elif isinstance(inner, list) and shape.items:
-                _check_plain(name, inner, shape.items)
-        return
-    for at, item in enumerate(listed):
-        if isinstance(item, dict):
-            yield _model_for(shape, item), item, (name, at)
-        elif len(listed) > _MANY:
-            raise ValueError(name)
+def _read(part: Object | str) -> tuple[tuple[str, str] | None, Object | None]:
+    """The field that the part's text belongs to, with the text; and the part itself, if it holds more than that."""
+    if isinstance(part, str):
+        return ("content", part), None
+    name, field = _KINDS.get(part.get("type"), ("", ""))
+    text = _text(part.get(name)) if name else None
+    if text is None:
+        return None, part
+    more = any(value for key, value in part.items() if key not in _PLAIN and key != name)
+    return (field, text), part if more else None
 
 
-def _check_plain(name: str, values: Collection[object], shape: Shape) -> None:
-    """Raise ValueError if one of many is of a type that the shape does not take, which may also be null."""
-    if len(values) <= _MANY:
-        return
-    taken: set[type] = {type(None)}
-    taken |= {str} if shape.text or shape.words else set()
-    taken |= {int, float} if shape.number else set()
-    taken |= {bool} if shape.boolean else set()
-    taken |= {list} if shape.items else set()
-    taken |= {dict} if shape.values or shape.models else set()
-    if not taken.issuperset(map(type, values)):
-        raise ValueError(name)
-
-
-def _model_for(shape: Shape, value: Mapping[str, object]) -> type[BaseModel]:
-    """The model whose tag the object has; the first of several if none has."""
-    for model in shape.models:
-        tag = model.model_fields.get("type")
-        if tag is not None and value.get("type") in get_args(tag.annotation):
-            return model
-    return shape.models[0]
+def _text(value: object) -> str | None:
+    """A text, also one in parts of its own, as Mistral's thinking is."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Sequence) or not value:
+        return None
+    texts = [part.get("text") if isinstance(part, dict) else part for part in value]
+    known = [text for text in texts if isinstance(text, str)]
+    return "".join(known) if len(known) == len(texts) else None

@@ -11,8 +11,8 @@ from functools import partial
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ai_gateway.conform.large import is_large, parts_of
 from ai_gateway.conform.objects import REPAIRS, ReplyContext
-from ai_gateway.conform.parts import is_large, parts_of
 from ai_gateway.conform.rules import DROP_INVALID, DROP_NULL, FILL_NULL, Rule
 from ai_gateway.contract.strict_json import may_be_refused
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -22,10 +22,13 @@ _ROUNDS = 8
 _MOST_CHOICES = 10_000  # nobody asks for so many; each of them costs some work
 # So many objects may be beyond repair in a reply that is mended all the same.
 _MOST_BROKEN = 100
-# What an answer is made of is never dropped for being misshapen.
+# What an answer is made of is never dropped for being misshapen, unless it is empty.
 _PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
 # Nothing inside these is optional enough to lose.
 _SEALED = {"tool_calls", "function_call", "embedding"}
+# Nor are these themselves, whatever they hold beside the answer.
+_HOLDERS = {"choices", "data", "message", "delta"}
+_EMPTY: tuple[object, ...] = ("", [], {})
 
 type Path = tuple[str | int, ...]
 
@@ -53,8 +56,8 @@ def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyCo
         if isinstance(choices := value.get("choices"), list) and len(choices) > _MOST_CHOICES:
             raise UpstreamInvalidResponse.off_contract(detail=f"{len(choices)} choices")
         applied += [rule for rule, repairs in REPAIRS.get(model, {}).items() if repairs(value, context)]
-    if isinstance(value, dict) and is_large(value):
-        _mend_parts(model, value, applied, (), [])
+        if is_large(value):
+            _mend_parts(model, value, applied, (), [])
     return _validated(model, value, applied), applied
 
 
@@ -88,18 +91,46 @@ def _validated[Model: BaseModel](model: type[Model], value: object, applied: lis
         except ValidationError as error:
             # All are located before any is repaired; the branches of a union complain about the same place.
             spots = {spot.path: spot for spot in map(partial(_located, value), error.errors(include_url=False))}
+        gone: dict[Path, set[int]] = {}
         for spot in spots.values():
-            rule = _repaired(spot, touched, place)
-            if rule is None and isinstance(value, dict) and spot.path[:1] == ("usage",):
-                value.pop("usage", None)  # counts that cannot be read are no reason to lose the answer
-                rule = DROP_INVALID
+            sealed = not _SEALED.isdisjoint((*place, *spot.path))
+            rule = _repaired(spot, touched, sealed=sealed) or _dropped_around(
+                value, () if sealed else spot.path, touched, gone
+            )
             if rule is None:
                 where = ".".join(str(step) for step in (*place, *spot.path)[:6])
                 raise UpstreamInvalidResponse.off_contract(detail=f"{where}: {spot.problem}")
             touched[spot.path] = rule
             if rule not in applied:
                 applied.append(rule)
+        for path, places in gone.items():
+            items = _at(value, path)
+            if isinstance(items, list):
+                items[:] = [item for at, item in enumerate(items) if at not in places]
+            touched = {spot: rule for spot, rule in touched.items() if spot[: len(path)] != path}
     raise UpstreamInvalidResponse.off_contract(detail="too deep")
+
+
+def _dropped_around(value: object, path: Path, touched: dict[Path, Rule], gone: dict[Path, set[int]]) -> Rule | None:
+    """Drop the nearest thing around the path that is not the answer itself; None if that is all there is.
+
+    Items of lists are only noted in `gone`, so that the places of the others hold until all are known.
+    """
+    for end in range(len(path) - 1, 0, -1):
+        key, holder = path[end - 1], _at(value, path[: end - 1])
+        if key in _HOLDERS:
+            return None
+        if isinstance(holder, dict) and key in holder and key not in _PRECIOUS:
+            del holder[key]
+            touched[path[:end]] = DROP_INVALID
+            return DROP_INVALID
+        # A vector that is missing is noticed where vectors are counted.
+        if isinstance(holder, list) and isinstance(key, int) and path[end - 2] not in _PRECIOUS - {"data"}:
+            gone.setdefault(path[: end - 1], set()).add(key)
+            return DROP_INVALID
+        if isinstance(holder, dict) and key not in holder:  # it went with another spot
+            return DROP_INVALID
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,26 +157,30 @@ def _located(value: object, details: ErrorDetails) -> _Spot:
     return _Spot(tuple(path), holder, key, value, details["type"])
 
 
-def _repaired(spot: _Spot, touched: Mapping[Path, Rule], place: Path) -> Rule | None:
-    """The rule that repaired the spot; None if nothing can."""
+def _repaired(spot: _Spot, touched: Mapping[Path, Rule], *, sealed: bool) -> Rule | None:
+    """The rule that repaired the spot; None if nothing can that leaves what is around it."""
     before = touched.get(spot.path)
-    if not isinstance(spot.holder, dict) or not isinstance(spot.key, str):
+    if not isinstance(spot.holder, dict) or not isinstance(spot.key, str) or before in {FILL_NULL, DROP_NULL}:
         return None
-    if spot.value is _NOTHING:  # what was dropped there had to be there after all
-        if before:
-            return None
+    if spot.value is _NOTHING:
         spot.holder[spot.key] = None
         return FILL_NULL
-    if before:  # null is not allowed where it was filled in
+    if before:
         return None
-    rule = DROP_NULL if spot.value is None else DROP_INVALID
-    if rule == DROP_INVALID and (spot.key in _PRECIOUS or _SEALED & {*place, *spot.path}):
+    is_empty = spot.value in _EMPTY
+    if not (spot.value is None or is_empty) and (spot.key in _PRECIOUS or sealed):
         return None
     del spot.holder[spot.key]
-    return rule
+    return DROP_NULL if spot.value is None or is_empty else DROP_INVALID
 
 
 _NOTHING = object()
+
+
+def _at(value: object, path: Path) -> object:
+    for step in path:
+        value = _step(value, step)
+    return value
 
 
 def _step(value: object, step: str | int) -> object:

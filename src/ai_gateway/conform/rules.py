@@ -1,7 +1,7 @@
 """The registry of repair rules: what each one repairs, for the code, the docs page, the reply header and the counts.
 
 A rule adds what the gateway knows itself, renames what is only spelled otherwise, or removes what the contract forbids
-and carries no content. Content is kept, or the reply fails: there is no rule that loses any.
+and carries no content of an answer. Content is kept, or the reply fails: there is no rule that loses any.
 """
 
 from collections.abc import Callable
@@ -42,22 +42,47 @@ FILL_OWNER = _rule("fill-owner", "a listed model without owner: its organisation
 FILL_INDEX = _rule("fill-index", "a choice or vector without index: its position")
 FILL_ROLE = _rule("fill-role", "no role: `assistant`; in a stream, in the first delta of a choice")
 FILL_NULL = _rule("fill-null", "a required field that may be null is missing: null")
-DROP_NULL = _rule("drop-null", "null where a field may only be absent: removed")
+DROP_NULL = _rule("drop-null", "null, or an empty text, where a field may only be absent: removed")
 DROP_INVALID = _rule(
     "drop-invalid",
-    "an optional field with a value the contract forbids, such as an unknown `service_tier`, or unreadable "
-    "usage: removed",
+    "an optional value that the contract forbids, such as an unknown `service_tier`, or that holds something it "
+    "forbids, such as an annotation of an unknown kind: removed, or null where it must not be absent",
 )
 SPELL_USAGE = _rule("spell-usage", "counts as `input_tokens` and `output_tokens`")
 FILL_USAGE_TOTAL = _rule("fill-usage-total", "no total: the sum of the two counts")
-JOIN_CONTENT = _rule("join-content", "text in parts where one string is required")
+JOIN_CONTENT = _rule(
+    "join-content",
+    "content in parts where one string is required: their text; thinking becomes `reasoning_content`, and parts that "
+    "are no text are kept in `other_blocks`",
+)
 MAP_FINISH_REASON = _rule(
     "map-finish-reason",
-    "another name for a finish reason, such as `end_turn`; an unknown one becomes `stop`, an empty string "
-    "null. One that reports a failure, such as `error`, makes the response an error instead",
+    "another name for a finish reason, such as `end_turn`, which is kept in `native_finish_reason`; an empty string "
+    "becomes null. One that reports a failure, such as `error`, makes the response an error instead",
 )
-FILL_FINISH_REASON = _rule("fill-finish-reason", "a complete response without a finish reason")
+TELL_UNKNOWN_FINISH = _rule(
+    "tell-unknown-finish-reason",
+    "a finish reason that nobody knows: `length`, which does not claim that the answer is whole, and the "
+    "upstream's own in `native_finish_reason`",
+)
+FILL_FINISH_REASON = _rule(
+    "fill-finish-reason", "a response without a finish reason that is complete: a stream is if it ends with `[DONE]`"
+)
 FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
+FILL_TEXT = _rule("fill-text", "a chunk of a legacy completion without text: an empty one")
+FILL_USAGE = _rule("fill-usage", "no usage in a response that must have it, that of embeddings: counts of 0")
+READ_NUMBER = _rule(
+    "read-number", "a number that JSON does not have, such as NaN: -9999 for a log probability, else null"
+)
+READ_TEXT = _rule(
+    "read-text",
+    "half of a surrogate pair, or bytes that are not UTF-8: U+FFFD. Halves at the end of one chunk and the start of "
+    "the next one are joined",
+)
+SKIP_EVENT = _rule(
+    "skip-event", "an event of a stream that is neither a chunk nor an error, such as a ping: removed", advisory=True
+)
+JOIN_EVENTS = _rule("join-events", "a stream where a complete response was requested: joined")
 FILL_LOGPROBS = _rule("fill-logprobs", "a token without its list of alternatives")
 FILL_CALL_ID = _rule("fill-tool-call-id", "a tool call without id")
 FILL_CALL_TYPE = _rule("fill-tool-call-type", "a tool call without type")
@@ -69,7 +94,8 @@ FILL_ARGUMENTS = _rule(
 SPELL_ARGUMENTS = _rule("spell-arguments", "arguments as an object: its JSON text")
 NUMBER_TOOL_CALLS = _rule(
     "number-tool-calls",
-    "several streamed calls under one index, distinguished by id, by name, or by complete arguments: an index for each",
+    "streamed calls that are not numbered from 0 in their order, or several under one index, distinguished by id, by "
+    "name, or by complete arguments: an index for each",
 )
 NAME_CALL_FIRST = _rule(
     "name-tool-call-first", "a streamed call that begins without its name: buffered until it has one"
@@ -79,12 +105,19 @@ SAY_CALL_ONCE = _rule(
 )
 FILL_CHOICES = _rule("fill-choices", "a chunk with usage only and no list of choices")
 MESSAGE_AS_DELTA = _rule("message-as-delta", "a chunk's delta under the name `message`")
+DROP_SUMMARY = _rule("drop-summary", "a complete message after its deltas: what they have said already is removed")
 FILL_DELTA = _rule("fill-delta", "a chunk's choice without delta")
 NUMBER_CHOICES = _rule(
-    "number-choices", "choices of a complete response with the same index, or with unexpected ones: their positions"
+    "number-choices",
+    "choices of a complete response with the same index, or with unexpected ones: their positions; the only choice of "
+    "a stream: 0",
 )
 KEEP_HEAD = _rule("keep-head", "an id, model or time that changes within a stream: the first one")
-FINISH_ONCE = _rule("finish-once", "a choice that ends twice: the first end counts. Content after its end is an error")
+FINISH_ONCE = _rule(
+    "finish-once",
+    "a choice that ends more than once, or goes on after its end: it ends where the stream does. Of several reasons "
+    "the first one other than `stop` counts",
+)
 DROP_UNKNOWN_CHOICE = _rule(
     "drop-unknown-choice", "a choice that was not requested and is empty: removed. One with content is an error"
 )

@@ -1,14 +1,15 @@
 """The tool calls of one streamed choice: each is introduced once, by id, type and name, and then continued.
 
 Upstreams number calls as they like. Some give every call the index 0, or none: there, another id, another name, or the
-same name after arguments that are complete begins another call. What is sent is numbered so that clients, which put
-calls together by their index, keep them apart.
+same name after arguments that are complete begins another call. Some begin with 1. What is sent is numbered from 0 in
+the order of the calls, because clients take the index for the place in their list.
 """
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import MISSING
+from pydantic import MISSING, BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.conform import rules
@@ -26,13 +27,19 @@ def made_call_id(request_id: str, choice: int, call: int) -> str:
 
 @dataclass(slots=True)
 class _Call:
-    """One call: its index as it is sent, and what its upstream has said of it."""
+    """One call: its index as it is sent, and what its upstream has said of it.
+
+    `beside` and `of_function` are fields that the contract does not name, of pieces that wait for the call's name.
+    """
 
     index: int
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    is_named: bool = False
     introduced: bool = False
+    arguments: list[str] = field(default_factory=list)
+    beside: dict[str, Any] = field(default_factory=dict)
+    of_function: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -43,49 +50,74 @@ class ToolCalls:
     request_id: str
     choice: int
     _current: dict[int, _Call] = field(default_factory=dict)
-    _count: int = 0
+    _by_id: dict[str, _Call] = field(default_factory=dict)
+    _all: list[_Call] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return self._count > 0
+        return bool(self._all)
 
     def take(self, chunk: CallChunk) -> CallChunk | None:
-        """What to send for a piece of a call: itself, a mended copy, or nothing yet."""
+        """What to send for a piece of a call: itself, a mended copy, or nothing, now or at all."""
         if "custom" in (chunk.model_extra or {}):  # the contract's chunks have no type for it: it says so in a field
-            self._count += 1
-            return chunk
+            return self._placed(chunk, self._custom(chunk))
         call = self._current.get(chunk.index)
+        if call is None and _says_nothing(chunk):
+            self.report(rules.SAY_CALL_ONCE)
+            return None
         if call is None or self._is_another(chunk, call):
-            call = self._current[chunk.index] = _Call(self._free(chunk.index))
-            self._count += 1
-        call.id = call.id or _text(chunk.id)
+            known = self._by_id.get(_text(chunk.id)) if call is not None else None
+            if known is None or _name(chunk) not in {"", known.name}:
+                known = self._next(chunk.index)
+            call = self._current[chunk.index] = known
+        if not call.id and (ident := _text(chunk.id)):
+            call.id = ident
+            self._by_id[ident] = call
         if call.introduced:
             return self._continued(chunk, call)
         call.name += _name(chunk)
-        call.arguments += _arguments(chunk)
-        if chunk.function is not MISSING and chunk.function.name is not MISSING:  # it may be empty: a tool's name may
+        call.arguments.append(_arguments(chunk))
+        if call.name:
             return self._begun(chunk, call)
+        call.is_named |= chunk.function is not MISSING and chunk.function.name is not MISSING
+        call.beside |= chunk.model_extra or {}
+        call.of_function |= (chunk.function.model_extra or {}) if chunk.function is not MISSING else {}
         self.report(rules.NAME_CALL_FIRST)
         return None
 
     def relayed(self, index: int, arguments: str) -> None:
         """More arguments of the call at `index`, which were sent on without being taken."""
-        self._current[index].arguments += arguments
+        self._current[index].arguments.append(arguments)
 
-    def end(self) -> None:
-        """The choice is over. Raises UpstreamInvalidResponse for a call that nobody has named."""
-        if not all(call.introduced for call in self._current.values()):
+    def end(self) -> list[CallChunk]:
+        """The choice is over: what still has to be sent. Raises UpstreamInvalidResponse for a call that has no name."""
+        waiting = [call for call in self._all if not call.introduced]
+        if not all(call.is_named for call in waiting):
             raise UpstreamInvalidResponse("The provider began a tool call without naming the function.")
+        return [self._begun(models.ChatCompletionMessageToolCallChunk(index=call.index), call) for call in waiting]
 
-    def _free(self, wanted: int) -> int:
-        taken = {call.index for call in self._current.values()}
-        if wanted not in self._current and wanted not in taken:
-            return wanted
-        self.report(rules.NUMBER_TOOL_CALLS)
-        return max([*taken, self._count - 1]) + 1
+    def _next(self, told: int) -> _Call:
+        """Another call, under the next index: clients take it for the place in their list."""
+        call = _Call(len(self._all))
+        self._all.append(call)
+        if call.index != told:
+            self.report(rules.NUMBER_TOOL_CALLS)
+        return call
+
+    def _custom(self, chunk: CallChunk) -> _Call:
+        call, ident = self._current.get(chunk.index), _text(chunk.id)
+        if call is None or (ident and ident != call.id):
+            call = self._current[chunk.index] = self._next(chunk.index)
+            call.id, call.introduced = ident, True
+        return call
 
     @staticmethod
-    def _is_another(chunk: CallChunk, call: _Call) -> bool:
+    def _placed(chunk: CallChunk, call: _Call) -> CallChunk:
+        return chunk if chunk.index == call.index else chunk.model_copy(update={"index": call.index})
+
+    def _is_another(self, chunk: CallChunk, call: _Call) -> bool:
         name, ident = _name(chunk), _text(chunk.id)
+        if ident and ident != call.id and ident in self._by_id:
+            return True
         if not name or not call.introduced:
             return bool(ident and call.id and ident != call.id and name)
         if ident and call.id:
@@ -95,56 +127,78 @@ class ToolCalls:
     def _begun(self, chunk: CallChunk, call: _Call) -> CallChunk:
         """The first mention: who is called is the provider's to say, the rest can be filled in."""
         call.introduced = True
-        function = models.ChatCompletionMessageToolCallChunkFunction(name=call.name, arguments=call.arguments)
         if _is_whole(chunk, call):
             return chunk
         if not call.id:
             self.report(rules.FILL_CALL_ID)
         if chunk.type is MISSING:
             self.report(rules.FILL_CALL_TYPE)
-        if chunk.function is MISSING or chunk.function.arguments is MISSING:
+        function = chunk.function
+        if function is MISSING or function.arguments is MISSING:
             self.report(rules.FILL_ARGUMENTS)
+        if function is MISSING:
+            function = models.ChatCompletionMessageToolCallChunkFunction()
+        said = {"name": call.name, "arguments": "".join(call.arguments)}
         return chunk.model_copy(
             update={
+                **call.beside,
+                **(chunk.model_extra or {}),
                 "index": call.index,
                 "id": call.id or made_call_id(self.request_id, self.choice, call.index),
                 "type": "function",
-                "function": function,
+                "function": function.model_copy(update={**call.of_function, **(function.model_extra or {}), **said}),
             }
         )
 
-    def _continued(self, chunk: CallChunk, call: _Call) -> CallChunk:
+    def _continued(self, chunk: CallChunk, call: _Call) -> CallChunk | None:
         """A later mention: clients append what they get, so what was said must not be said again."""
-        call.arguments += _arguments(chunk)
-        named = chunk.function is not MISSING and chunk.function.name is not MISSING
-        repeats = named or chunk.id is not MISSING or chunk.type is not MISSING
-        if not repeats:
-            return chunk if chunk.index == call.index else chunk.model_copy(update={"index": call.index})
+        call.arguments.append(_arguments(chunk))
+        chunk = self._placed(chunk, call)
+        function = chunk.function
+        named = function is not MISSING and function.name is not MISSING
+        if not (named or chunk.id is not MISSING or chunk.type is not MISSING):
+            return chunk
         if _name(chunk) not in {"", call.name}:
             raise UpstreamInvalidResponse("The provider gave one tool call two names.")
         self.report(rules.SAY_CALL_ONCE)
-        bare = models.ChatCompletionMessageToolCallChunk(index=call.index)
-        if chunk.function is not MISSING and chunk.function.arguments is not MISSING:
-            bare.function = models.ChatCompletionMessageToolCallChunkFunction(arguments=chunk.function.arguments)
-        return bare
+        bare = _without(chunk, "id", "type")
+        if function is not MISSING and named:
+            bare.function = _without(function, "name")
+        return None if _says_nothing(bare) else bare
+
+
+def _without[Model: BaseModel](model: Model, *names: str) -> Model:
+    """A copy in which these fields, all of which may be absent, are."""
+    copy = model.model_copy(update=dict.fromkeys(names, MISSING))
+    copy.model_fields_set.difference_update(names)
+    return copy
+
+
+def _says_nothing(chunk: CallChunk) -> bool:
+    """Whether it only has an index, and perhaps what is empty."""
+    function = chunk.function
+    if chunk.model_extra or _text(chunk.id):
+        return False
+    return function is MISSING or not (_name(chunk) or _arguments(chunk) or function.model_extra)
 
 
 def _is_whole(chunk: CallChunk, call: _Call) -> bool:
     """Whether the chunk says all of it by itself, so that it can go out as it came."""
     return (
         chunk.index == call.index
+        and len(call.arguments) == 1
+        and not (call.beside or call.of_function)
         and _text(chunk.id) == call.id != ""
         and chunk.type is not MISSING
         and chunk.function is not MISSING
         and chunk.function.arguments is not MISSING
         and chunk.function.name == call.name
-        and chunk.function.arguments == call.arguments
     )
 
 
-def _is_complete(arguments: str) -> bool:
+def _is_complete(arguments: list[str]) -> bool:
     try:
-        return isinstance(from_json(arguments), dict)
+        return isinstance(from_json("".join(arguments)), dict)
     except ValueError:
         return False
 

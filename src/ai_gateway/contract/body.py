@@ -69,9 +69,13 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
     # in Origin, may not: other types are what it can send anywhere without being allowed to.
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
-    parts: list[bytes] = []
-    await receive_body(headers, receive, limits, allocation, parts.append)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    _check_announced(headers, limits, allocation)
+    raw = _arrived(receive, limits, allocation)
+    if raw is None:
+        parts: list[bytes] = []
+        await _receive_parts(receive, limits, allocation, parts.append)
+        raw = b"".join(parts)
+    return raw
 
 
 async def receive_body(
@@ -86,19 +90,31 @@ async def receive_body(
     One that has arrived is not waited for, nor timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded,
     RequestTimeout, ClientGone, or what `take` raises.
     """
+    _check_announced(headers, limits, allocation)
+    raw = _arrived(receive, limits, allocation)
+    if raw is None:
+        await _receive_parts(receive, limits, allocation, take)
+    else:
+        take(raw)
+
+
+def _check_announced(headers: Mapping[str, str], limits: BodyLimits, allocation: Allocation) -> None:
+    """Refuse a body by what its head says of it."""
     _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
     allocation.reserve(int(declared) if declared.isdecimal() else 0)
+
+
+def _arrived(receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes | None:
+    """The body, if all of it is there already."""
     raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
-    if raw is None:
-        await _receive_parts(receive, limits, allocation, take)
-    elif len(raw) > limits.max_bytes:
-        raise _too_large(limits)
-    else:
+    if raw is not None:
+        if len(raw) > limits.max_bytes:
+            raise _too_large(limits)
         allocation.charge(len(raw))
-        take(raw)
+    return raw
 
 
 async def _receive_parts(

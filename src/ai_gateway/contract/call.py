@@ -106,8 +106,8 @@ class Call:
     `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when the
     model decides who answers. `parsed` is the body as JSON, which knows the order of keys and what models do not name.
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
-    the server has one, sends more of a stream that has begun at once, or says that it cannot. `room` is what it uses of
-    the memory that all requests share.
+    the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
+    when the request has ended, and `room` what it uses of the memory that all requests share.
     """
 
     operation: str
@@ -120,6 +120,7 @@ class Call:
     native: Native | None = None
     attempts: list[Notes] = field(default_factory=list)
     sink: Callable[[bytes], bool] | None = None
+    leaving: list[Callable[[], None]] = field(default_factory=list)
     room: Allocation = field(default_factory=unbounded, repr=False)
 
     @property

@@ -15,22 +15,28 @@ def _cannot(_data: bytes) -> bool:
     return False
 
 
+def _nothing() -> None:
+    pass
+
+
 class Connection:
     """A connection whose server says when it is lost. Put into the ASGI scope as `connection` by our own server.
 
     `write` sends more of the body of the reply that is under way, past ASGI and without waiting. It is False, and
-    nothing is sent, while the reply has not begun or the client reads too slowly.
+    nothing is sent, while the reply has not begun or the client reads too slowly. `abort` ends it and drops
+    what has not left.
     """
 
     def __init__(self) -> None:
         self.lost = False
         self.callbacks: set[Callable[[], None]] = set()
         self.write: Callable[[bytes], bool] = _cannot
+        self.abort: Callable[[], None] = _nothing
 
     def lose(self) -> None:
         """Tell everybody who waits for it."""
         self.lost = True
-        self.write = _cannot  # or the protocol, which has this connection, would be kept by it
+        self.write, self.abort = _cannot, _nothing  # or the protocol, which has this connection, would be kept by it
         for leave in list(self.callbacks):
             leave()
 

@@ -12,7 +12,7 @@ class Framing:
     """What stands before and after each item. `end` follows a whole stream, and never a broken one.
 
     `escapes` is what an item may not hold as it is, with the way to say it in JSON. `named` says that each event tells
-    its name, without which clients of such a wire do not know it.
+    its name, without which clients of such a wire do not know it. `keep_alive` says nothing, where a wire has a way to.
     """
 
     media: bytes
@@ -21,6 +21,7 @@ class Framing:
     end: bytes
     escapes: Mapping[bytes, bytes] = field(default_factory=dict)
     named: bool = False
+    keep_alive: bytes = b""
 
     def framed(self, item: bytes, event: str = "") -> bytes:
         """One item, which is JSON without line feeds, under the name of its event where events have one."""
@@ -35,7 +36,9 @@ class Framing:
         return self.before + (self.after + self.before).join(items) + self.after
 
 
-SSE = Framing(b"text/event-stream; charset=utf-8", b"data: ", b"\n\n", b"data: [DONE]\n\n")
+SSE = Framing(
+    b"text/event-stream; charset=utf-8", b"data: ", b"\n\n", b"data: [DONE]\n\n", keep_alive=b": keep-alive\n\n"
+)
 # The same where the last item says by itself that it is the last one.
 SSE_OPEN = replace(SSE, end=b"")
 EVENTS = replace(SSE_OPEN, named=True)

@@ -29,6 +29,7 @@ from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.stream import Content, Item, Stream
 from ai_gateway.contract.texts import read_fields
+from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
 from ai_gateway.contract.write import STOPPING, encoded_reply, send_content, send_error, send_stream, send_whole
@@ -43,10 +44,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Boundary(Protocol):
-    """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent."""
+    """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent.
+
+    `first_byte_s` is how many seconds the head of a streamed reply waits for its first item.
+    """
 
     wire: Wire
     body_limits: BodyLimits
+    first_byte_s: float = 15.0
 
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -89,7 +94,7 @@ class Exchange:
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        self.headers = _fields(self.scope)
+        self.headers = header_fields(self.scope)
         self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
 
     @property
@@ -186,7 +191,8 @@ class Exchange:
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, self.call, framing, self._rendered)
+            late_s = self.boundary.first_byte_s
+            await send_stream(self._send, reply, self.call, framing, self._rendered, first_byte_s=late_s)
         elif isinstance(reply, Content):
             await send_content(self._send, reply, self.call.notes.headers(), status)
         else:
@@ -210,6 +216,10 @@ class Exchange:
         """Give back what the request held."""
         if self.allocation is not None:
             self.allocation.release()
+        if self.made is not None:
+            for leave in self.made.leaving:
+                leave()
+            self.made.leaving.clear()
 
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
@@ -235,7 +245,7 @@ class Exchange:
         return self.send(message)
 
 
-def _fields(scope: Scope) -> dict[str, str]:
+def header_fields(scope: Scope) -> dict[str, str]:
     """The headers by their names, which are lower case; of several with one name, the first."""
     # Put in from the last to the first, the first one counts.
     known, headers = _NAMES.get, reversed(scope["headers"])
@@ -348,11 +358,13 @@ class ContractRouter:
                         await stub(exchange)
                 except Overloaded as error:
                     await exchange.refuse(error)
-                except ClientGone:
+                    forget_frames(error)
+                except ClientGone as error:
                     _log.info("client left", request_id=scope.get("request_id"), operation=operation)
+                    forget_frames(error)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
-                    error.__traceback__ = None  # its frames hold it, and the circle would wait for the collector
+                    forget_frames(error)
                 except asyncio.CancelledError:
                     await exchange.fail(STOPPING)
                     if "connection" not in scope:  # our own server cancels only to stop, and the client knows it now

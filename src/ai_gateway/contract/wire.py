@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ai_gateway.contract.framing import NDJSON, SSE, Framing
 from ai_gateway.errors import GatewayError, MissingParameter
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import strike, strike_all
 
 _LONGEST = 4_000  # characters; model names of callers and upstreams can be megabytes
 
@@ -27,13 +27,14 @@ class Wire:
         """The JSON body of an error, whose words may be an upstream's or a caller's: bounded, and without keys."""
         words = {name: getattr(error, name) for name in ("message", "type", "code", "param")}
         shown = {name: new for name, old in words.items() if old and (new := _shown(old)) != old}
-        return self.envelope(error.changed(**shown) if shown else error)
+        extras = {"extras": strike_all(error.extras)} if error.extras else {}
+        return self.envelope(error.changed(**shown, **extras) if shown or extras else error)
 
 
 def openai_error(error: GatewayError) -> bytes:
-    """OpenAI's error envelope, with all four fields that clients read."""
+    """OpenAI's error envelope, with all four fields that clients read, and what an upstream had beside them."""
     fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return json.dumps({"error": fields}, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps({"error": {**error.extras, **fields}}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def ollama_error(error: GatewayError) -> bytes:

@@ -1,7 +1,8 @@
 """Write replies: JSON, plain text, or a stream's items as they come."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.types import Message, Send
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
+from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.redaction import strike
@@ -42,6 +44,8 @@ def to_fields(model: BaseModel) -> dict[str, object]:
 _OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read faster, or ask for less.")
 # Written piece by piece, so that a request lasts until its reply is nearly sent, and counts as long as it holds memory.
 _PIECE = 64 * 1024
+# Between two signs of life; proxies' own limits begin at 30 seconds.
+_KEEP_ALIVE_S = 10.0
 _ERROR = "error"  # what an event is called that tells of a failure, wherever events have names
 
 
@@ -80,7 +84,7 @@ async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapp
 
 
 async def send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
-    """A reply whose body is there."""
+    """Bytes of this media type."""
     fields = _encoded(headers)
     if media is not None:
         fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
@@ -92,25 +96,33 @@ async def send_whole(send: Send, status: int, media: bytes | None, body: bytes, 
     await send({"type": "http.response.body", "body": body[at:]})
 
 
-async def send_stream(
-    send: Send, stream: Stream[Any], call: Call, framing: Framing, rendered: Callable[[Exception], bytes]
+async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may take to begin
+    send: Send,
+    stream: Stream[Any],
+    call: Call,
+    framing: Framing,
+    rendered: Callable[[Exception], bytes],
+    *,
+    first_byte_s: float = math.inf,
 ) -> None:
     """The items in their frames, then what ends a whole stream.
 
-    The first item is awaited before the status line, so that an early failure keeps its status. A later failure
-    becomes an item of its own and no end follows, so that nobody takes half an answer for a whole one.
+    The first item is awaited before the status line, so that an early failure keeps its status, but not longer than
+    `first_byte_s`. A later failure becomes an item of its own and no end follows, so that nobody takes half an answer
+    for a whole one.
     """
+    head = _Head(send, call, framing, first_byte_s)
     async with aclosing(stream.items) as items:
-        first = await anext(items, None)
-        headers = [*_encoded(call.notes.headers()), (b"content-type", framing.media), *_STREAM_HEADERS]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         last = framing.end
         try:
+            first = await head.before(items)
             if first is not None:
                 await send(_message(framing, first, stream))
                 async for item in items:
                     await send(_message(framing, item, stream))
         except asyncio.CancelledError:
+            if not head.is_sent:
+                raise
             await items.aclose()
             if _is_cancelled():
                 # The server stops, or the client left. Half an answer must not look whole to whoever is there.
@@ -120,9 +132,57 @@ async def send_stream(
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(_OUT_OF_TIME))
             last = framing.framed(rendered(_OUT_OF_TIME), _ERROR)
         except Exception as error:  # the status is out, so every failure has to be told in the stream
+            if not head.is_sent:
+                raise
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
             last = framing.framed(rendered(error), _ERROR)
+            forget_frames(error)
         await send({"type": "http.response.body", "body": last})
+
+
+class _Head:
+    """The head of a streamed reply: sent with the first item or, if that is late, alone and kept alive until then.
+
+    Proxies and clients give up on a reply that has not begun after a minute or so.
+    """
+
+    def __init__(self, send: Send, call: Call, framing: Framing, first_byte_s: float) -> None:
+        self.is_sent = False
+        self._send = send
+        self._call = call
+        self._framing = framing
+        self._late_s = first_byte_s
+        self._task: asyncio.Task[None] | None = None
+
+    async def before[Item](self, items: AsyncGenerator[Item]) -> Item | None:
+        """The first of the items, None if there is none; the head is out then."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._late_s, self._be_late) if self._late_s < math.inf else None
+        try:
+            first = await anext(items, None)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait({self._task})
+        if not self.is_sent:
+            await self._start()
+        return first
+
+    async def _start(self) -> None:
+        headers = [*_encoded(self._call.notes.headers()), (b"content-type", self._framing.media), *_STREAM_HEADERS]
+        self.is_sent = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    def _be_late(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._kept_alive())
+
+    async def _kept_alive(self) -> None:
+        await self._start()
+        while True:
+            await self._send({"type": "http.response.body", "body": self._framing.keep_alive, "more_body": True})
+            await asyncio.sleep(_KEEP_ALIVE_S)
 
 
 def _is_cancelled() -> bool:

@@ -42,7 +42,11 @@ class Front:
                 if self._headers.cors.is_on:
                     headers += self._headers.cors.marks(head.origin, headers)
                 spent_ms = int((outcome.first_byte - outcome.started) * 1000)
-                message["headers"] = headers + self._headers.common(dict(headers), head.request_id, spent_ms)
+                own = dict(headers)
+                constant = self._headers.constant(own)
+                message["lines"] = constant.lines  # which is what our own server sends
+                more = [] if "connection" in scope else constant.fields
+                message["headers"] = [*headers, *self._headers.varying(own, head.request_id, spent_ms), *more]
             return send(message)
 
         try:

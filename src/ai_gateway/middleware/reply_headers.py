@@ -1,6 +1,7 @@
 """The headers that every reply carries, whoever writes it: the application, or the parser that refuses a request."""
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from ai_gateway.config.constants import OPENAI_VERSION
 from ai_gateway.middleware.cors import Cors, Fields
@@ -18,20 +19,42 @@ _SECURITY = [
 _PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 
 
+class Constant(NamedTuple):
+    """Headers that are the same in many replies: by themselves, and as the lines that they are in a head."""
+
+    fields: Fields
+    lines: bytes
+
+
+def _constant(fields: Fields) -> Constant:
+    return Constant(fields, b"".join([b"%b: %b\r\n" % field for field in fields]))
+
+
 class ReplyHeaders:
     """What a reply gets beside its own headers. With `security`, this includes what guards browsers."""
 
     def __init__(self, *, security: bool = True, origins: Collection[str] = ()) -> None:
         self.cors = Cors(origins)
-        self._security = security
+        guards = _SECURITY if security else []
+        self._usual = _constant([_VERSION, *([_NO_STORE] if security else []), *guards])
+        self._with_cache_control = _constant([_VERSION, *guards])
+        self._page = _PAGE if security else None
 
     def common(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> Fields:
         """The request's id and clock, and headers for browsers where the reply has none of its `own`."""
-        added = [(b"x-request-id", request_id), (b"openai-processing-ms", b"%d" % spent_ms), _VERSION]
-        if self._security:
-            if b"cache-control" not in own:
-                added.append(_NO_STORE)
-            if own.get(b"content-type", b"").startswith(b"text/html") and b"content-security-policy" not in own:
-                added.append(_PAGE)
-            added += _SECURITY
-        return added
+        return [*self.varying(own, request_id, spent_ms), *self.constant(own).fields]
+
+    def varying(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> Fields:
+        """Those of them that are this reply's alone."""
+        varying = [(b"x-request-id", request_id), (b"openai-processing-ms", b"%d" % spent_ms)]
+        if (
+            self._page is not None
+            and own.get(b"content-type", b"").startswith(b"text/html")
+            and b"content-security-policy" not in own
+        ):
+            varying.append(self._page)
+        return varying
+
+    def constant(self, own: Mapping[bytes, bytes]) -> Constant:
+        """The others."""
+        return self._with_cache_control if b"cache-control" in own else self._usual

@@ -1,69 +1,26 @@
-"""Log records as one JSON object a line, on standard error."""
+"""Log records as one JSON object a line, on standard error. To log neither raises nor waits."""
 
-import asyncio
 import atexit
+import json
 import logging
-import select
-import sys
 import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, override
 
+import orjson
 import structlog
 from pydantic_core import to_json
 
-from ai_gateway.redaction import SHORTEST, strike
+from ai_gateway.observability.metrics import Event, count
+from ai_gateway.observability.output import Output
+from ai_gateway.observability.printable import printable
+from ai_gateway.redaction import SHORTEST, strike_all
 
-_LONGEST = 16 * 1024  # of one text; nobody reads further
-
-
-class _StandardError:
-    """Standard error for all records, in their order.
-
-    `add` collects what one turn of the event loop has to record, for one system call at its end; `write` does not wait.
-    """
-
-    def __init__(self) -> None:
-        self._lines: list[bytes] = []
-        self._flushed_by: asyncio.AbstractEventLoop | None = None
-
-    def add(self, line: bytes) -> None:
-        """Write a line at the end of this turn, or now where no event loop runs."""
-        self._lines.append(line)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.flush()
-            return
-        if self._flushed_by is not loop:
-            self._flushed_by = loop
-            loop.call_soon(self.flush)
-
-    def write(self, text: str) -> None:
-        """Write this now, behind what was added before."""
-        self._lines.append(text.encode("utf-8", "backslashreplace"))
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what was added. A log that nobody reads any more must not end a request."""
-        lines, self._lines, self._flushed_by = self._lines, [], None
-        with suppress(OSError, ValueError):
-            for piece in _pieces(lines):
-                sys.stderr.write(piece.decode())
-                sys.stderr.flush()
-
-
-def _pieces(lines: list[bytes]) -> list[bytes]:
-    """Whole lines in pieces that a pipe takes in one: those of several workers must not run into each other."""
-    pieces = lines[:1]
-    for line in lines[1:]:
-        if len(pieces[-1]) + len(line) <= select.PIPE_BUF:
-            pieces[-1] += line
-        else:
-            pieces.append(line)
-    return pieces
+_OWN = frozenset({"timestamp", "level", "request_id"})
+# A process that ends waits so long for who reads its log.
+_LAST_S = 1.0
 
 
 class _Clock:
@@ -82,47 +39,101 @@ class _Clock:
         return f"{self._text}.{rest // 1000:06d}+00:00"
 
 
-_stderr = _StandardError()
+def _recovered(dropped: int) -> None:
+    count(Event.LOG_DROPPED, times=dropped)
+    structlog.get_logger(__name__).warning("log records dropped", count=dropped)
+
+
+_stderr = Output(2, _recovered)
 _clock = _Clock()
-atexit.register(_stderr.flush)
 
 
-class _JsonLines(logging.Formatter):
+def drain(within_s: float = _LAST_S) -> None:
+    """Wait until every record is written, but no longer than this."""
+    _stderr.drain(within_s)
+
+
+atexit.register(drain)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    """A record as JSON, whatever is in it, but without keys: this is where every record becomes text."""
+    record = {
+        # An id of ours is new in each record, and one of a caller's is looked at when it comes.
+        name: value if _is_plain(value) or name in _OWN else strike_all(_told(value))
+        for name, value in record.items()
+    }
+    try:
+        line = orjson.dumps(record)
+    except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large
+        line = _odd_line(record)
+    return printable(line)
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) is int or type(value) is float or value is None or (type(value) is str and len(value) < SHORTEST)
+
+
+def _told(value: object) -> object:
+    """What JSON has no word for, in its own words: they may hold a key as well."""
+    if isinstance(value, str | int | float | Mapping | list | tuple | set | frozenset):
+        return value
+    try:
+        return repr(value)
+    except Exception as error:  # even its `repr` may fail, and nobody may fail with it
+        return f"{type(value).__name__} that cannot be told: {type(error).__name__}"
+
+
+def _odd_line(record: Mapping[str, Any]) -> bytes:
+    with suppress(ValueError):
+        return to_json(record, inf_nan_mode="null")
+    try:
+        return json.dumps(record, default=repr).encode()
+    except Exception as error:  # even its `repr` may fail, and nobody may fail with it
+        return to_json({"level": "error", "event": "record not written", "reason": type(error).__name__})
+
+
+class _Lines(logging.Handler):
     """The standard library's records in the same form as our own."""
 
     @override
-    def format(self, record: logging.LogRecord) -> str:
+    def emit(self, record: logging.LogRecord) -> None:
+        _stderr.add(_line(self._fields(record)) + b"\n")
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, object]:
+        try:
+            event = record.getMessage()
+        except Exception:  # its arguments do not fit
+            event = f"{type(record.msg).__name__} that cannot be told"
         fields: dict[str, object] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": event,
             "logger": record.name,
         }
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        return to_json(_without_keys(fields)).decode()
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        return fields
 
 
-def _without_keys(fields: Mapping[str, object]) -> MutableMapping[str, Any]:
-    """The fields of a record as it may be read by whoever reads logs: every text bounded, and without keys."""
-    return {name: _shown(value) for name, value in fields.items()}
+def _render(_logger: object, _method: str, record: MutableMapping[str, Any]) -> str:
+    return _line(record).decode()
 
 
-def _shown(value: object) -> object:
-    if isinstance(value, str):
-        return strike(value) if len(value) <= _LONGEST else f"{strike(value[:_LONGEST])} ..."
-    if isinstance(value, Mapping):
-        return {_shown(name): _shown(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_shown(inner) for inner in value]
-    return value if value is None or isinstance(value, int | float) else _shown(str(value))
+class _Sink:
+    """What structlog takes for a file."""
+
+    def write(self, text: str) -> None:
+        _stderr.add(text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """The thread of the output does that."""
 
 
 def configure_logging(level: str) -> None:
     """Send structlog's and the standard library's records to standard error, from `level` upwards."""
-    handler = logging.StreamHandler(_stderr)
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_Lines()], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
     # What uvicorn warns of (bad requests) is answered and counted; its errors are worth a record.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.getLogger("ai_gateway").setLevel(level.upper())
@@ -132,11 +143,10 @@ def configure_logging(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
             structlog.processors.format_exc_info,
-            lambda _logger, _method, fields: _without_keys(fields),
-            structlog.processors.JSONRenderer(),
+            _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(_stderr),  # type: ignore[arg-type] # it only writes and flushes
+        logger_factory=structlog.WriteLoggerFactory(_Sink()),  # type: ignore[arg-type] # it only writes and flushes
         cache_logger_on_first_use=True,
     )
 
@@ -144,8 +154,4 @@ def configure_logging(level: str) -> None:
 def write_record(event: str, fields: Mapping[str, object]) -> None:
     """One record at level info, past structlog: on every request its pipeline costs more than the request's routing."""
     record = {"timestamp": _clock.now(), "level": "info", "event": event, **fields}
-    for name, value in fields.items():
-        if type(value) is str and len(value) >= SHORTEST and name != "request_id":  # which is checked when it comes
-            record[name] = _shown(value)
-    with suppress(ValueError):  # what cannot be encoded
-        _stderr.add(to_json(record, inf_nan_mode="null") + b"\n")
+    _stderr.add(_line(record) + b"\n")

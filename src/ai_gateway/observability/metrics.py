@@ -20,15 +20,17 @@ class Event(StrEnum):
     BROKEN_STREAM = "broken_stream"
     """provider, code: the stream ended in an error event."""
     OVERLOAD = "overload"
-    """what there was too much of, `requests`, `bodies` or `replies`: a request that was turned away."""
+    """what there was too much of, `requests`, `bodies`, `replies` or at one `provider`: a request turned away."""
+    LOG_DROPPED = "log_dropped"
+    """A record that could not be written: the other end of standard error was full or gone."""
 
 
 _COUNTS: dict[Event, Counter[tuple[str, ...]]] = {event: Counter() for event in Event}
 
 
-def count(event: Event, *labels: str) -> None:
-    """It happened once more."""
-    _COUNTS[event][labels] += 1
+def count(event: Event, *labels: str, times: int = 1) -> None:
+    """It happened once more, or so many times."""
+    _COUNTS[event][labels] += times
 
 
 def counted(event: Event) -> dict[tuple[str, ...], int]:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, override
 
-from ai_gateway.config.constants import UPSTREAM_MAX_EVENT
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.probe.verdict import Failed
 from ai_gateway.providers.http.sse import EventParser
 
@@ -80,11 +78,7 @@ class Reply:
 
     def events(self) -> "Events":
         """The body as server-sent events."""
-        parser = EventParser(UPSTREAM_MAX_EVENT)
-        try:
-            events = list(parser.feed(self.body))
-        except UpstreamInvalidResponse:
-            raise Failed("events of at most 1 MiB", self) from None
+        events = list(EventParser(len(self.body)).feed(self.body))
         if not events:
             raise Failed("a stream of server-sent events", self)
         return Events(self, tuple(events))

@@ -1,4 +1,10 @@
-"""The known upstreams, as data: an OpenAI-compatible one is one row. Quirks name the page that documents them."""
+"""The known upstreams, as data: an OpenAI-compatible one is one row. Quirks name the page that documents them.
+
+Key variables are those of the vendor's documentation, unless other programs have that one set as well: a token of
+GitHub or Hugging Face in a developer's shell is not meant for the gateway.
+"""
+
+from urllib.parse import urlsplit
 
 from ai_gateway.providers.anthropic.policies import POLICIES as ANTHROPIC
 from ai_gateway.providers.ollama.host import DEFAULT, ollama_url
@@ -36,6 +42,114 @@ _CEREBRAS = Quirks(
     dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"})
 )
 
+
+def _azure_url(url: str) -> str:
+    """The base URL of an endpoint as Azure's portal shows it, which leaves out where the API is."""
+    bare = url.strip().rstrip("/")
+    return f"{bare}/openai/v1" if urlsplit(bare).path in {"", "/"} else bare
+
+
+def _vertex_url(url: str) -> str:
+    """The base URL for a location; that of `global` has no location in its host."""
+    return url.strip().replace("//global-aiplatform.", "//aiplatform.", 1)
+
+
+def _databricks_url(url: str) -> str:
+    bare = url.strip().rstrip("/")
+    return f"{bare}/serving-endpoints" if urlsplit(bare).path in {"", "/"} else bare
+
+
+# Looked up in 2026-11, in the pages that stand above each row. Where a vendor's pages name no list of models beside the
+# operations, the row has none, so that a provider which is well does not count as one that does not answer.
+_UNLISTED = Quirks(lists_models=False)
+_TEXTS_ONLY = Quirks(token_arrays=False)
+_VENDORS = (
+    # ai.google.dev/gemini-api/docs/openai
+    ProviderRow("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
+    # learn.microsoft.com/azure/foundry/openai/api-version-lifecycle: the v1 API takes no api-version; keys go into the
+    # header `api-key`. A model is a deployment's name.
+    ProviderRow(
+        "azure",
+        "https://{AZURE_OPENAI_RESOURCE}.openai.azure.com/openai/v1",
+        "AZURE_OPENAI_API_KEY",
+        url_env="AZURE_OPENAI_ENDPOINT",
+        url_variables={"AZURE_OPENAI_RESOURCE": ""},
+        key_header="api-key",
+        read_url=_azure_url,
+        quirks=_OPENAI,
+    ),
+    # docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html: an API key of Bedrock is a bearer.
+    ProviderRow(
+        "bedrock",
+        "https://bedrock-runtime.{AWS_REGION}.amazonaws.com/openai/v1",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        url_variables={"AWS_REGION": ""},
+        quirks=_UNLISTED,
+    ),
+    # cloud.google.com/vertex-ai/generative-ai/docs "Call Vertex AI models by using the OpenAI library": a model is
+    # google/gemini-... there, and a token lasts an hour.
+    ProviderRow(
+        "vertex",
+        "https://{VERTEX_LOCATION}-aiplatform.googleapis.com/v1/projects/{VERTEX_PROJECT}/locations/{VERTEX_LOCATION}"
+        "/endpoints/openapi",
+        "VERTEX_TOKEN",
+        url_variables={"VERTEX_PROJECT": "", "VERTEX_LOCATION": "global"},
+        key_rotates=True,
+        read_url=_vertex_url,
+        quirks=_UNLISTED,
+    ),
+    ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY"),  # docs.x.ai
+    # docs.cohere.com/docs/compatibility-api
+    ProviderRow("cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
+    # docs.perplexity.ai/docs/sonar/openai-compatibility: no version in the path. Others say that chat completions
+    # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0), the vendor's pages that they go on.
+    ProviderRow("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", quirks=_UNLISTED),
+    ProviderRow("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),  # build.nvidia.com
+    ProviderRow("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),  # docs.sambanova.ai
+    # huggingface.co/changelog/inference-providers-openai-compatible
+    ProviderRow("huggingface", "https://router.huggingface.co/v1", "HUGGINGFACE_API_KEY"),
+    # docs.github.com/rest/models/inference: the list of models is at another path, in a form of its own.
+    ProviderRow("github", "https://models.github.ai/inference", "GITHUB_MODELS_API_KEY", quirks=_UNLISTED),
+    # developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility
+    ProviderRow(
+        "cloudflare",
+        "https://api.cloudflare.com/client/v4/accounts/{CLOUDFLARE_ACCOUNT_ID}/ai/v1",
+        "CLOUDFLARE_API_KEY",
+        url_variables={"CLOUDFLARE_ACCOUNT_ID": ""},
+        quirks=_UNLISTED,
+    ),
+    # docs.databricks.com/machine-learning/model-serving/score-foundation-models: a model is a serving endpoint's name.
+    ProviderRow(
+        "databricks",
+        "https://{DATABRICKS_HOST}/serving-endpoints",
+        "DATABRICKS_API_KEY",
+        url_variables={"DATABRICKS_HOST": ""},
+        read_url=_databricks_url,
+        quirks=_UNLISTED,
+    ),
+    ProviderRow("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),  # platform.moonshot.ai/docs
+    ProviderRow("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),  # docs.z.ai
+    # platform.minimax.io/docs/api-reference/text-openai-api
+    ProviderRow("minimax", "https://api.minimax.io/v1", "MINIMAX_API_KEY"),
+    # alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope; mainland China has another host.
+    ProviderRow("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
+    ProviderRow("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),  # docs.hyperbolic.xyz
+    # docs.tokenfactory.nebius.com/api-reference/introduction
+    ProviderRow("nebius", "https://api.tokenfactory.nebius.com/v1", "NEBIUS_API_KEY"),
+    # scaleway.com/en/docs/generative-apis/api-cli/using-chat-api
+    ProviderRow("scaleway", "https://api.scaleway.ai/v1", "SCW_SECRET_KEY"),
+)
+# Servers of one's own at the ports of their documentation.
+_SERVERS = (
+    ProviderRow("sglang", "http://127.0.0.1:30000/v1", "SGLANG_API_KEY", needs_key=False),  # docs.sglang.ai
+    ProviderRow("localai", "http://127.0.0.1:8080/v1", "LOCALAI_API_KEY", needs_key=False),  # localai.io
+    ProviderRow("jan", "http://127.0.0.1:1337/v1", "JAN_API_KEY", needs_key=False),  # jan.ai/docs/api-server
+    # huggingface.co/docs/text-generation-inference: text-generation-launcher listens on port 3000.
+    ProviderRow("tgi", "http://127.0.0.1:3000/v1", "TGI_API_KEY", needs_key=False),
+    # github.com/michaelfeil/infinity: embeds only, and has no version in its paths unless it is started with one.
+    ProviderRow("infinity", "http://127.0.0.1:7997", "INFINITY_API_KEY", needs_key=False, quirks=_TEXTS_ONLY),
+)
+
 ROWS = (
     ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", quirks=_OPENAI),
     ProviderRow(
@@ -52,9 +166,11 @@ ROWS = (
     ProviderRow("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", quirks=_TOGETHER),
     ProviderRow("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", quirks=_MISTRAL),
     ProviderRow("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", quirks=_DEEPSEEK),
+    *_VENDORS,
     ProviderRow("vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", needs_key=False),
     ProviderRow("llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", needs_key=False, quirks=_LLAMA_CPP),
     ProviderRow("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_API_KEY", needs_key=False, quirks=_LM_STUDIO),
+    *_SERVERS,
     ProviderRow(
         "cerebras",
         "https://api.cerebras.ai",

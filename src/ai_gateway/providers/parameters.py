@@ -21,6 +21,20 @@ from ai_gateway.observability.metrics import Event, count
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies, by_field
 
 _KNOWN = frozenset(field for model in OPERATION_OF for field in model.model_fields)
+# What an operation is called in messages: its operationId is a word of ours.
+_CALLED = {
+    "createChatCompletion": "chat completions",
+    "createCompletion": "legacy completions",
+    "createEmbedding": "embeddings",
+    "listModels": "a list of models",
+    "retrieveModel": "facts about a model",
+    "ollamaChat": "chat",
+    "ollamaGenerate": "completions",
+    "ollamaEmbed": "embeddings",
+    "ollamaEmbeddings": "embeddings",
+    "ollamaList": "a list of models",
+    "ollamaShow": "facts about a model",
+}
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -99,8 +113,9 @@ class Parameters:
 
 
 def not_offered(provider: str, operation: str) -> UnsupportedOperation:
-    """The error for an operation that a provider does not have."""
-    return UnsupportedOperation(f"Provider '{provider}' does not offer {operation}: choose another provider for it.")
+    """The error for an operation that a provider does not have; `operation` is its operationId."""
+    called = _CALLED.get(operation, "this operation")
+    return UnsupportedOperation(f"Provider '{provider}' does not offer {called}: choose another provider for it.")
 
 
 def note_dropped(attempt: Attempt, fields: Iterable[str]) -> None:

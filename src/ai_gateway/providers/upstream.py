@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import SecretStr
 
 from ai_gateway.config.constants import RESERVED_NAMES
-from ai_gateway.config.settings import Conformance, UnknownParams
+from ai_gateway.config.settings import Conformance, PerProvider, UnknownParams
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.quirks import Quirks
 from ai_gateway.redaction import remember
@@ -21,13 +22,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 class ProviderRow:
     """A kind of upstream, as data.
 
-    The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`, or from `url_env` where the field has
-    another name for it. An upstream with `needs_key` is configured when either is set, and then lacks a key if only
-    the URL is; one without is configured by either; one that is `always` there needs neither. `policies` are those of
-    its wire, and `quirks` change them where the upstream differs from it: what a row then declares is both.
-    `unknown_params` holds where the operator has not decided. `adapter` names the class that speaks the upstream's
-    wire, as `module:name`, so that nothing is imported for providers that nobody has configured. `read_url` makes a
-    base URL of what operators write.
+    The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`, or from `url_env`, which the field may
+    have for it beside that. `url_variables` are the variables whose names stand in braces in `base_url`, because it
+    is each account's own, with their defaults, empty for none. An upstream with `needs_key` is configured when
+    either is set, and then lacks a key if only the URL is; one without is configured by either; one that is
+    `always` there needs neither. `policies` are those of its wire, and `quirks` change them where the upstream
+    differs from it: what a row then declares is both. `unknown_params` holds where the operator has not decided.
+    `adapter` names the class that speaks the upstream's wire, as `module:name`, so that nothing is imported for
+    providers that nobody has configured. `read_url` makes a base URL of what operators write. The key goes out as a
+    bearer, or plainly in another `key_header`; one that `key_rotates` can be read from `<key_env>_COMMAND`, and
+    from its file for each call.
     """
 
     name: str
@@ -35,10 +39,13 @@ class ProviderRow:
     key_env: str
     needs_key: bool = True
     url_env: str = ""
+    url_variables: Mapping[str, str] = field(default_factory=dict)
     policies: Policies = field(default_factory=lambda: SAME_WIRE)
     unknown_params: UnknownParams = "forward"
     adapter: str = OPENAI_COMPATIBLE
     always: bool = False
+    key_header: str = "authorization"
+    key_rotates: bool = False
     quirks: Quirks = field(default_factory=Quirks)
     read_url: Callable[[str], str] = str.strip
 
@@ -48,7 +55,12 @@ class ProviderRow:
     @property
     def base_url_env(self) -> str:
         """The variable that names another base URL."""
-        return self.url_env or f"{self.name.upper().replace('-', '_')}_BASE_URL"
+        return f"{self.name.upper().replace('-', '_')}_BASE_URL"
+
+    @property
+    def base_url_envs(self) -> tuple[str, ...]:
+        """Every variable that does, in the order in which they count."""
+        return (self.base_url_env, self.url_env) if self.url_env else (self.base_url_env,)
 
 
 def is_usable_name(name: str) -> bool:
@@ -67,10 +79,28 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where a key is read that others renew: a file, or a command that prints it."""
+
+    setting: str
+    file: Path | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Most bytes of a whole reply, and of one event or line of a stream."""
+
+    reply: int = PerProvider.model_fields["reply_max_size"].default
+    event: int = PerProvider.model_fields["event_max_size"].default
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One configured upstream. `name` is its path segment; `row` says what kind it is.
 
-    `headers` are sent with every request: those of the row's quirks, and the operator's own over them.
+    `headers` are sent with every request: those of the row's quirks, and the operator's own over them. `setting` is
+    what an operator changes if the base URL is wrong. With a `key_source` the key is read from there as calls are made.
     """
 
     name: str
@@ -82,6 +112,9 @@ class Upstream:
     unknown_params: UnknownParams = "forward"
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
     fetch_images: bool = False
+    sizes: Sizes = field(default_factory=Sizes)
+    setting: str = "the base URL"
+    key_source: KeySource | None = None
 
     def __post_init__(self) -> None:
         remember(*self.secrets)
@@ -95,7 +128,12 @@ class Upstream:
     def sent_headers(self) -> dict[str, str]:
         """What goes with every request: the operator's headers, and the key."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
-        return {**headers, **({"authorization": f"Bearer {self.secret}"} if self.secret else {})}
+        return {**headers, **(self.key_headers(self.secret) if self.secret else {})}
+
+    def key_headers(self, key: str) -> dict[str, str]:
+        """The header that carries a key: as a bearer, or plainly in a header of the upstream's own."""
+        header = self.row.key_header
+        return {header: f"Bearer {key}" if header == "authorization" else key}
 
     @property
     def secrets(self) -> list[str]:

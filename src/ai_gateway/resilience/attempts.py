@@ -6,6 +6,7 @@ becomes of it later is its reader's to see.
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Protocol
@@ -13,11 +14,13 @@ from typing import Protocol
 import structlog
 
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from ai_gateway.contract.tracebacks import forget_frames
+from ai_gateway.errors import GatewayError, Overloaded, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Permit, State
-from ai_gateway.resilience.peek import PeekedStream, peek
+from ai_gateway.resilience.bulkhead import Bulkhead
+from ai_gateway.resilience.peek import peek
 from ai_gateway.resilience.retry import RetryPolicy
 
 _WAIT_HEADERS = ("retry-after", "retry-after-ms")
@@ -37,7 +40,10 @@ class Target(Protocol):
 
 
 class Resilience:
-    """How upstreams are called: the retry policy, and a breaker for each. Lives as long as the gateway."""
+    """How upstreams are called: the retry policy, and a breaker and a bulkhead for each. Lives as long as the gateway.
+
+    `share` says how many requests may be in flight at a provider.
+    """
 
     def __init__(
         self,
@@ -45,8 +51,11 @@ class Resilience:
         breaker: BreakerPolicy = BreakerPolicy(),  # noqa: B008 - frozen
         *,
         per_model: bool = False,
+        share: Callable[[str], int] = lambda _: sys.maxsize,
     ) -> None:
         self.retry = retry
+        self._share = share
+        self._bulkheads: dict[str, Bulkhead] = {}
         self._policy = breaker
         self._per_model = per_model
         self._breakers: dict[tuple[str, str], Breaker] = {}
@@ -57,6 +66,9 @@ class Resilience:
         Breakers forget what they know if theirs has changed, and those of providers that are gone in any case.
         """
         self.retry = other.retry
+        self._share = other._share
+        for name, bulkhead in self._bulkheads.items():
+            bulkhead.most = self._share(name)
         for key in [key for key in self._breakers if key[0] in without]:
             del self._breakers[key]
         if (self._policy, self._per_model) != (other._policy, other._per_model):
@@ -76,6 +88,7 @@ class Resilience:
                     reply = await (attempts.in_time(work) if attempts.is_limited else work)
                 except GatewayError as error:
                     attempts.failed(error)
+                    forget_frames(error)
                 else:
                     attempts.answered()
                     return reply
@@ -84,8 +97,8 @@ class Resilience:
 
     async def stream[T: Target, Item](
         self, call: Call, targets: Sequence[T], send: Callable[[Attempt, T], AsyncGenerator[Item]]
-    ) -> AsyncGenerator[Item]:
-        """The first stream that gives an item, that item included. Raises what the last attempt raised."""
+    ) -> tuple[Item | None, AsyncGenerator[Item]]:
+        """The first stream that gives an item: that item, and what follows it. Raises what the last attempt raised."""
         attempts = _Attempts(self, call, targets)
         try:
             while True:
@@ -95,11 +108,25 @@ class Resilience:
                     first = await attempts.begun_in_time(items, target)
                 except GatewayError as error:
                     attempts.failed(error)
+                    forget_frames(error)
                 else:
                     attempts.answered()
-                    return items if first is None else PeekedStream(first, items)
+                    return first, items
         finally:
             attempts.end()
+
+    def bulkhead(self, provider: str) -> Bulkhead:
+        """The one that bounds what is in flight at this provider."""
+        bulkhead = self._bulkheads.get(provider)
+        if bulkhead is None:
+            bulkhead = self._bulkheads[provider] = Bulkhead(provider, self._share(provider))
+        return bulkhead
+
+    def hold(self, call: Call, provider: str) -> None:
+        """Have the call hold one of the provider's places until it ends. Raises Overloaded."""
+        bulkhead = self.bulkhead(provider)
+        bulkhead.enter()
+        call.leaving.append(bulkhead.leave)
 
     def breaker(self, provider: str, model: str) -> Breaker:
         """The one that guards this provider, or this model of it."""
@@ -132,6 +159,8 @@ class _Attempts[T: Target]:
         self._notes: Notes
         self._wait: dict[str, str] = {}
         self._deadline = time.monotonic() + targets[0].provider.deadline_s
+        self._bulkhead: Bulkhead | None = None
+        call.leaving.append(self._leave)
 
     async def begin(self) -> tuple[Attempt, T]:
         """The next attempt and its target, after the pause that the last failure takes.
@@ -142,18 +171,32 @@ class _Attempts[T: Target]:
             await asyncio.sleep(self._pause)
         while True:
             target = self._targets[self._at]
-            if not target.provider.is_remote:
-                break
             try:
+                self._enter(target.provider.name)
+                if not target.provider.is_remote:
+                    break
                 self._permit = self._resilience.breaker(target.provider.name, target.model).admit()
                 break
-            except UpstreamUnavailable as error:
+            except (Overloaded, UpstreamUnavailable) as error:
                 self._note(target)
                 self._move_on(error)
         self._made += 1
         if self._made > 1:
             count(Event.RETRY, target.provider.name)
         return Attempt(self._call, self._note(target), self._deadline), target
+
+    def _enter(self, provider: str) -> None:
+        """Hold a place at this provider and at no other; it is given back when the request ends."""
+        if self._bulkhead is None or self._bulkhead.provider != provider:
+            self._leave()
+            bulkhead = self._resilience.bulkhead(provider)
+            bulkhead.enter()
+            self._bulkhead = bulkhead
+
+    def _leave(self) -> None:
+        bulkhead, self._bulkhead = self._bulkhead, None
+        if bulkhead is not None:
+            bulkhead.leave()
 
     def _note(self, target: T) -> Notes:
         self._notes = Notes(target.provider.name, attempts=self._made)

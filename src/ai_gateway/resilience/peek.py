@@ -1,6 +1,6 @@
 """A stream whose first item is awaited before there is a reply, so that an early failure can still be retried."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, override
 
 
@@ -13,28 +13,37 @@ async def peek[Item](items: AsyncGenerator[Item]) -> Item | None:
         raise
 
 
-class PeekedStream[Item](AsyncGenerator[Item]):
-    """A generator whose first item has been taken out already, put back together at no cost for the others."""
+class PendingStream[Item](AsyncGenerator[Item]):
+    """A stream that is opened when its first item is asked for, at no cost for the others.
 
-    def __init__(self, first: Item, rest: AsyncGenerator[Item]) -> None:
-        self._first: list[Item] = [first]
-        self._rest = rest
+    `opened` gives the first item, None for an empty stream, and what follows it.
+    """
+
+    def __init__(self, opened: Callable[[], Awaitable[tuple[Item | None, AsyncGenerator[Item]]]]) -> None:
+        self._opened = opened
+        self._rest: AsyncGenerator[Item] | None = None
 
     @override
     def __anext__(self) -> Any:
-        return self._give() if self._first else self._rest.__anext__()
+        return self._open() if self._rest is None else self._rest.__anext__()
 
-    async def _give(self) -> Item:
-        return self._first.pop()
+    async def _open(self) -> Item:
+        first, self._rest = await self._opened()
+        if first is None:
+            raise StopAsyncIteration
+        return first
 
     @override
     def asend(self, value: Any) -> Any:
-        return self._rest.asend(value)
+        return self._open() if self._rest is None else self._rest.asend(value)
 
     @override
-    def athrow(self, *error: Any) -> Any:
-        return self._rest.athrow(*error)
+    async def athrow(self, *error: Any) -> Any:
+        if self._rest is None:
+            raise error[0]
+        return await self._rest.athrow(*error)
 
     @override
     async def aclose(self) -> None:
-        await self._rest.aclose()
+        if self._rest is not None:
+            await self._rest.aclose()

@@ -1,8 +1,9 @@
 """The configured providers by name."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from ai_gateway.config.constants import RESERVED_NAMES
 from ai_gateway.errors import ProviderNotFound
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.upstreams import unconfigured_hint
@@ -12,10 +13,11 @@ _LONGEST_COMPARED = 40  # as long as the name of a provider may be
 
 
 class Registry:
-    """Looks providers up by their path segment."""
+    """Looks providers up by their path segment. `missing` has what to set for some that are not configured."""
 
-    def __init__(self, providers: Iterable[Provider]) -> None:
+    def __init__(self, providers: Iterable[Provider], missing: Mapping[str, str] | None = None) -> None:
         self._providers = {provider.name: provider for provider in providers}
+        self._missing = missing or {}
 
     def __iter__(self) -> Iterator[Provider]:
         return iter(self._providers.values())
@@ -33,6 +35,12 @@ class Registry:
         """Whether no real provider is configured."""
         return self.names == [BUILT_IN]
 
+    def hint(self, name: str) -> str | None:
+        """What to set so that a known but unconfigured provider can be used; None for any other name."""
+        if name in self._providers:
+            return None
+        return self._missing.get(name) or unconfigured_hint(name)
+
     def get(self, name: str) -> Provider:
         """The provider. Raises ProviderNotFound, which lists the known ones and says what is missing."""
         try:
@@ -44,8 +52,11 @@ class Registry:
         if name == BUILT_IN:
             return f"The built-in provider '{name}' is switched off here: its operator can set CUSTOM_PROVIDER=on."
         known = f"Known: {', '.join(sorted(self.names)) or 'none'}."
-        hint = unconfigured_hint(name)
+        hint = self.hint(name)
         if hint:
             return f"Provider '{name}' is not configured: {hint}. {known}"
+        if name in RESERVED_NAMES:
+            likely = "The likely path begins with one /v1, such as /v1/chat/completions"
+            return f"'{name}' is no provider. {likely}: set the client's base_url to end in that. {known}"
         near = difflib.get_close_matches(name, self.names, n=1) if len(name) <= _LONGEST_COMPARED else []
         return f"There is no such provider{f'; did you mean {near[0]!r}?' if near else '.'} {known}"

@@ -6,7 +6,7 @@ configured providers' own lists; the built-in provider, while it is the only one
 
 import difflib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from heapq import nlargest
@@ -14,7 +14,6 @@ from itertools import islice, pairwise
 
 from ai_gateway.errors import ModelNotFound
 from ai_gateway.providers.base import Provider
-from ai_gateway.providers.config.upstreams import unconfigured_hint
 from ai_gateway.routing.model_list.parse import ListedModel, Listing, ModelList, listing_of
 from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import BUILT_IN, Registry
@@ -76,16 +75,21 @@ class Routing:
         return resolution
 
     def find(self, model: str, rng: random.Random | None = None) -> Resolution | None:
-        """The resolution from what is known now. Raises ModelNotFound for an entry whose provider is not configured."""
+        """The resolution from what is known now. Raises ModelNotFound if that needs an unconfigured provider."""
         name = self.rules.aliases.follow(model)
         route = self.rules.routes.get(name)
         if route is not None:
+            if not route.targets:
+                raise self._unconfigured(model, route.missing)
             refs = route.order(rng)
             targets = tuple(Target(self.registry.get(ref.provider), ref.model) for ref in refs)
             return Resolution(targets, by_route=True)
         target = self._by_prefix(name) or self._by_list(name) or self._by_catalogue(name)
         if target is None and self.registry.only_built_in:
             # The built-in provider answers any model, so it is the fallback only where no real model is expected.
+            prefix, slash, _ = name.partition("/")
+            if slash and self.registry.hint(prefix.lower()):
+                raise self._unconfigured(model, [prefix.lower()])
             target = Target(self.registry.get(BUILT_IN), name)
         return Resolution((target,)) if target else None
 
@@ -122,12 +126,7 @@ class Routing:
             return Target(self.registry.get(entry.provider), entry.id, entry)
         missing = self.listing.missing.get(name)
         if missing is not None:
-            hint = unconfigured_hint(missing.provider)
-            raise ModelNotFound(
-                f"This model is listed for provider '{missing.provider}', which is not configured here"
-                f"{f': {hint}' if hint else ''}.",
-                param="model",
-            )
+            raise self._unconfigured(name, [missing.provider])
         return None
 
     def _by_catalogue(self, name: str) -> Target | None:
@@ -137,21 +136,36 @@ class Routing:
         self.catalogue.refresh()  # stale entries are served while they are refreshed for later calls
         return Target(*match)
 
+    def _unconfigured(self, model: str, providers: Iterable[str]) -> ModelNotFound:
+        """The error for a model that only these providers have."""
+        hints = [self.registry.hint(name) for name in providers]
+        needed = " and ".join(f"'{name}'" for name in providers)
+        how = " or ".join(dict.fromkeys(filter(None, hints)))
+        missing = f"it needs provider {needed}, which is not configured{f': {how}' if how else ''}"
+        return ModelNotFound(f"The model {_quoted(model)} does not exist here: {missing}.", param="model")
+
     def _unknown(self, model: str) -> str:
-        prefix, slash, _ = model.partition("/")
-        hint = unconfigured_hint(prefix) if slash and prefix not in self.registry else None
+        name = self.rules.aliases.follow(model)
+        prefix, slash, _ = name.partition("/")
+        hint = self.registry.hint(prefix.lower()) if slash else None
         known = self.ids()
         near = _close_matches(model, known)
         unavailable = [cached.provider.name for cached in self.catalogue.cached if cached.listed is None]
         names = ", ".join(f"{name}/..." for name in self.registry.names)
+        why = f"provider '{prefix.lower()}' is not configured: {hint}" if hint else "no provider is known for it"
         parts = [
-            f"Provider '{prefix}' is not configured: {hint}." if hint else "No provider is known for this model.",
+            f"The model {_quoted(model)} does not exist here: {why}.",
             f"Did you mean {' or '.join(map(repr, near))}?" if near else "",
             f"Available: {_capped(known)}." if known else "",
             f"Could not be asked: {', '.join(unavailable)}." if unavailable else "",
             f"Or name a provider in front of it: {names}." if names else "No provider is configured.",
         ]
         return " ".join(filter(None, parts))
+
+
+def _quoted(model: str) -> str:
+    """The caller's own word, bounded and without what is no text."""
+    return repr(f"{model[:_LONGEST_SHOWN]}..." if len(model) > _LONGEST_SHOWN else model)
 
 
 def _capped(known: tuple[str, ...]) -> str:

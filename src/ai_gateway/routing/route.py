@@ -15,10 +15,14 @@ class TargetRef:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Targets in order of preference; with weights, the first one is random and the others follow in order."""
+    """Targets in order of preference; with weights, the first one is random and the others follow in order.
+
+    `missing` are the providers of further targets, which are not configured.
+    """
 
     targets: tuple[TargetRef, ...]
     weights: tuple[float, ...] | None = None
+    missing: tuple[str, ...] = ()
 
     def order(self, rng: random.Random | None = None) -> Sequence[TargetRef]:
         """The targets of one request, each once; in the configured order without `rng` or weights."""

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ai_gateway.config.constants import MAX_HEADER_BYTES
+from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
 from ai_gateway.contract.disconnect import Connection
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
@@ -55,6 +55,9 @@ class HttpProtocol(HttpToolsProtocol):
     _app: ASGIApp
     _awaited = Awaited.REQUEST
     _head_bytes = 0
+    _fields = 0
+    _trailer_bytes = 0
+    _framing_bytes = 0
     _line_start = False
     _held = b""
     _deaf = False
@@ -97,15 +100,19 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         self._corked = CorkedTransport(transport, self.loop)
+        self._connection.abort = self._corked.abort
         super().connection_made(self._corked)
         self._start_head_clock()
 
     @override
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self._deaf:
+            self._corked.drop(len(data))
             return
         self._idle_due = math.inf
         after_body = self._awaited is Awaited.BODY
+        if after_body:
+            self._framing_bytes += len(data)  # until a part of the body is found in it
         self._parse(data if after_body else self._without_upgrade(data))
         if self._held and self._awaited is Awaited.BODY:  # the blank line was cut in two, and this is no head's
             data, self._held = self._held, b""
@@ -116,6 +123,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEADER_BYTES:
                 self.refuse(_HEADERS_TOO_LARGE)
+        # So must an unfinished trailer, and whatever else stands between the parts of a body.
+        elif after_body and self._awaited is Awaited.BODY and self._framing_bytes > MAX_HEADER_BYTES:
+            self.refuse(_HEADERS_TOO_LARGE)
         if not self.transport.is_closing():
             self._go_on()
 
@@ -166,6 +176,23 @@ class HttpProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
 
     @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._awaited is Awaited.BODY:
+            self._on_trailer(name, value)
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def _on_trailer(self, name: bytes, value: bytes) -> None:
+        """A field behind a chunked body is no header and is dropped (RFC 9110, section 6.5.1), but it is counted."""
+        self._fields += 1
+        self._trailer_bytes += len(name) + len(value)
+        if self._fields > MAX_HEADER_COUNT or self._trailer_bytes > MAX_HEADER_BYTES:
+            self.refuse(_HEADERS_TOO_LARGE)
+
+    @override
     def on_headers_complete(self) -> None:
         self._awaited = Awaited.BODY
         self._corked.peer_sends = True
@@ -183,7 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
         before = self.cycle
         self.cycle = Cycle(self._scope_of(method, version), body, self, keep_alive=keep_alive)
-        # Trailers of a chunked body are no headers, and must not become any (RFC 9110, section 6.5.1).
+        self._fields, self._trailer_bytes, self._framing_bytes = len(self.headers), 0, 0
         self.headers = []
         if before is None or before.response_complete:
             self._unbegun = self.cycle
@@ -214,6 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.body.feed(body)
 
@@ -321,12 +349,15 @@ class HttpProtocol(HttpToolsProtocol):
     def refuse(self, error: GatewayError, request_id: bytes | None = None) -> None:
         """Answer in the application's place and close.
 
-        An answer that has begun is only cut: a second one would become part of it.
+        An answer that has begun is only cut: a second one would become part of it. Nor is a request answered twice
+        whose body goes on behind its answer.
         """
         self._end_head()
         if self.transport.is_closing():
             return
-        if self._answered is not None and self._answered.half_written():
+        answered = self._answered
+        rest = self._awaited is Awaited.BODY and self.cycle is answered
+        if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
             self.transport.close()
             return
         body = OPENAI.render(error)

@@ -1,6 +1,7 @@
 """Run the application: processes on uvicorn, with what its defaults leave open closed."""
 
 import asyncio
+import ctypes
 import errno
 import gc
 import resource
@@ -9,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import override
 
@@ -16,10 +18,11 @@ import structlog
 import uvicorn
 
 from ai_gateway.app.application import Application
+from ai_gateway.app.reload import Reloaded
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
-from ai_gateway.server.pid_file import pid_file, pid_path
+from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
 from ai_gateway.server.workers import Place, Supervisor
@@ -29,6 +32,8 @@ KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 _UNSENT = 32 * 1024
 _TICK_S = 0.05
+# M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes.
+_MALLOC_OPTIONS = {-1: 24 * 1024 * 1024, -2: 4 * 1024 * 1024, -3: 1024 * 1024}
 _HURRY_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -38,14 +43,20 @@ class GatewayServer(uvicorn.Server):
     """Says when it is ready, tells readiness probes when it stops, and ends with exit code 0 on SIGTERM."""
 
     def __init__(
-        self, application: Application, config: uvicorn.Config, announce: Callable[[int], None], place: Place
+        self,
+        application: Application,
+        config: uvicorn.Config,
+        announce: Callable[[int], None],
+        place: Place,
+        reloads_file: Path | None,
     ) -> None:
         super().__init__(config)
+        self._reloads_file = reloads_file
         self._application = application
         self._announce = announce
         self._place = place
         self._interrupted = False
-        self._reloads: set[asyncio.Task[list[str]]] = set()
+        self._reloads: set[asyncio.Task[Reloaded]] = set()
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -67,10 +78,18 @@ class GatewayServer(uvicorn.Server):
         self._reloads.add(task)
         task.add_done_callback(self._reloaded)
 
-    def _reloaded(self, task: asyncio.Task[list[str]]) -> None:
+    def _reloaded(self, task: asyncio.Task[Reloaded]) -> None:
         self._reloads.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             _log.error("configuration not reloaded", exc_info=error)
+            outcome = Reload([f"the reload failed: {type(error).__name__}"], [], [])
+        else:
+            done = task.result()
+            outcome = Reload(done.problems, done.takes_a_restart, done.warnings)
+        if self._reloads_file is not None:
+            note_outcome(self._reloads_file, outcome)
 
     def _be_orphaned(self, parent: int) -> None:
         asyncio.get_running_loop().remove_reader(parent)
@@ -168,27 +187,45 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _keep_freed_memory() -> None:
+    """Have the C library keep some megabytes that were freed, instead of giving each back and asking for it anew.
+
+    Bodies beyond 100 KB would else cost dozens of page faults a request. See mallopt(3); only glibc has it.
+    """
+    with suppress(OSError, AttributeError):
+        set_option = ctypes.CDLL(None).mallopt
+        for option, size in _MALLOC_OPTIONS.items():
+            set_option(option, size)
+
+
 def run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
-    with pid_file(pid_path(sock.getsockname()[1])):
-        _run(application, sock, announce)
+    with pid_file(sock.getsockname()[1], application.settings.workers) as reloads:
+        _run(application, sock, announce, reloads)
 
 
-def _run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
+def _run(application: Application, sock: socket.socket, announce: Callable[[int], None], reloads: Path | None) -> None:
     workers, grace_s = application.settings.workers, application.settings.grace_period_s
     if workers == 1:
-        _serve(application, sock, announce, Place(first=True))
+        _serve(application, sock, announce, Place(first=True), reloads)
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place), sock, grace_s)
+    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place, reloads), sock, grace_s)
     if code := supervisor.run():
         sys.exit(code)
 
 
-def _serve(application: Application, sock: socket.socket, announce: Callable[[int], None], place: Place) -> None:
+def _serve(
+    application: Application,
+    sock: socket.socket,
+    announce: Callable[[int], None],
+    place: Place,
+    reloads: Path | None,
+) -> None:
     _allow_many_connections()
+    _keep_freed_memory()
     config = uvicorn.Config(
         application.asgi,
         http=_protocol(application),
@@ -203,7 +240,7 @@ def _serve(application: Application, sock: socket.socket, announce: Callable[[in
         timeout_graceful_shutdown=application.settings.grace_period_s,
         backlog=_BACKLOG,
     )
-    GatewayServer(application, config, announce, place).run(sockets=[sock])
+    GatewayServer(application, config, announce, place, reloads).run(sockets=[sock])
 
 
 def _protocol(application: Application) -> type[HttpProtocol]:

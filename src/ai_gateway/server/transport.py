@@ -7,6 +7,7 @@ from typing import override
 _FLUSH_AT = 32 * 1024
 # A client that is still sending gets so long to find out that it has been answered.
 _LINGER_S = 1.0
+_LINGER_BYTES = 32 * 1024 * 1024
 
 
 class CorkedTransport(asyncio.Transport):
@@ -24,6 +25,7 @@ class CorkedTransport(asyncio.Transport):
         self.peer_sends = False
         self._inner = transport
         self._lingers = False
+        self._dropped = 0
         transport.set_write_buffer_limits(high=_FLUSH_AT)
         self._loop = loop
         self._corked = False
@@ -75,6 +77,12 @@ class CorkedTransport(asyncio.Transport):
         if not self._inner.is_reading():
             self._inner.resume_reading()
         self._loop.call_later(_LINGER_S, self._inner.close)
+
+    def drop(self, size: int) -> None:
+        """So many bytes came that nobody will read. A client that only goes on sending is cut off."""
+        self._dropped += size
+        if self._dropped > _LINGER_BYTES:
+            self._inner.abort()
 
     @override
     def abort(self) -> None:

@@ -118,8 +118,6 @@ class Supervisor:
                 os.kill(pid, sig)
 
     def _start(self, *, first: bool = False) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # what is still buffered would be written twice
         # Between the fork and the worker's own handlers, a signal would be lost in ours.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()

@@ -21,7 +21,10 @@ async def lost(path: str, body: dict[str, Any]) -> tuple[list[str], dict[str, in
     """The names in the header, and what was counted for the provider meanwhile."""
     app = build(read_configuration(log_level="error")).asgi
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://g") as http:
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http,
+    ):
         before = counts(Event.DROPPED)
         reply = await http.post(path, json={"model": "custom-chat", **body})
     assert reply.status_code == 200, reply.text

@@ -97,7 +97,7 @@ async def test_the_table_decides_about_tokens_over_its_wire(
 def test_headers_of_a_wire_can_be_changed_by_the_table() -> None:
     table = ProviderSettings(base_url="https://h/v1", wire="openrouter", headers={"X-Title": SecretStr("Lab")})
     env = {"OPENROUTER_HTTP_REFERER": "https://lab.example.com"}
-    (upstream,) = configured_upstreams(Settings(providers={"lab": table}), env)
+    (upstream,) = configured_upstreams(Settings(providers={"lab": table}), env).upstreams
     assert {name: value.get_secret_value() for name, value in upstream.headers.items()} == {
         "x-title": "Lab",
         "http-referer": "https://lab.example.com",
@@ -106,7 +106,7 @@ def test_headers_of_a_wire_can_be_changed_by_the_table() -> None:
 
 def test_values_of_headers_are_masked() -> None:
     table = ProviderSettings(base_url="https://h/v1", headers={"X-Tenant": SecretStr(SECRET)})
-    (upstream,) = configured_upstreams(Settings(providers={"lab": table}), {})
+    (upstream,) = configured_upstreams(Settings(providers={"lab": table}), {}).upstreams
     assert upstream.headers["x-tenant"].get_secret_value() == SECRET
     assert SECRET not in repr(table) + repr(upstream)
 

@@ -115,7 +115,7 @@ def test_the_ledger_the_contract_and_the_banner_know_the_providers_of_packages(l
         if parameter["name"] == "provider"
     ]
     assert set(provider["schema"]["enum"]) == {"acme", "parrot", "custom"}
-    assert "acme (ready), parrot (ready)" in live.log()
+    assert "acme (configured), parrot (configured)" in live.log()
 
 
 def test_the_core_knows_nothing_of_the_example() -> None:

@@ -1,5 +1,6 @@
 """Which upstreams are configured, and what is missing for them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from ai_gateway.providers.upstream import Upstream
 
 
 def configured(env: dict[str, str], **providers: ProviderSettings) -> dict[str, Upstream]:
-    return {upstream.name: upstream for upstream in configured_upstreams(Settings(providers=providers), env)}
+    return {upstream.name: upstream for upstream in configured_upstreams(Settings(providers=providers), env).upstreams}
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.needs_key], ids=lambda row: row.name)
 def test_a_key_configures_its_row_at_its_own_address(row: Any) -> None:
-    (upstream,) = configured({row.key_env: "k"}).values()
-    assert (upstream.name, upstream.base_url) == (row.name, row.base_url)
+    account = {name: f"own-{at}" for at, name in enumerate(row.url_variables)}
+    (upstream,) = configured({row.key_env: "k", **account}).values()
+    assert (upstream.name, upstream.base_url) == (row.name, row.base_url.format(**account))
     assert upstream.api_key == SecretStr("k")
 
 
@@ -66,7 +68,19 @@ def test_a_provider_of_ones_own_comes_from_the_environment_or_the_file() -> None
         ({"PROVIDER_CUSTOM_BASE_URL": "https://host/v1"}, {}, "'custom' cannot be used"),
         ({"PROVIDER_V1_BASE_URL": "https://host/v1"}, {}, "'v1' cannot be used"),
         ({"OPENAI_API_KEY": "k", "PROVIDER_OPENAI_BASE_URL": "https://host/v1"}, {}, "'openai' is configured twice"),
-        ({}, {"theirs": ProviderSettings(base_url="https://h/v1", api_key_env="NOT_SET")}, "NOT_SET is missing"),
+        (
+            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://h/v1/chat/completions"},
+            {},
+            "leave '/chat/completions' off",
+        ),
+        (
+            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://h/v1/models/"},
+            {},
+            "OPENAI_BASE_URL: .*leave '/models/' off",
+        ),
+        ({"PROVIDER_LAB_BASE_URL": "https://h/v1/v1"}, {}, "PROVIDER_LAB_BASE_URL: .*/v1 is there twice"),
+        ({}, {"lab": ProviderSettings(base_url="https://h/v1/embeddings")}, "providers.lab.base_url: .*off"),
+        ({"GROQ_API_KEY_FILE": "/nowhere/key"}, {}, "GROQ_API_KEY_FILE: '/nowhere/key' cannot be read: No such file"),
         ({}, {"odd": ProviderSettings(base_url="https://h/v1", wire="odd")}, "no wire 'odd'. Known: .*groq"),
         ({}, {"Bad Name": ProviderSettings(base_url="https://h/v1")}, "'Bad Name' cannot be used"),
     ],
@@ -100,14 +114,53 @@ def test_a_known_local_server_is_configured_by_a_table_alone() -> None:
     assert configured({}, vllm=ProviderSettings())["vllm"].base_url == "http://127.0.0.1:8000/v1"
 
 
+def test_a_table_that_does_not_suffice_says_what_is_missing() -> None:
+    with pytest.raises(SettingsError, match=r"providers\.lab: base_url is missing"):
+        configured({}, lab=ProviderSettings())
+
+
 @pytest.mark.parametrize(
-    ("name", "table", "complaint"),
+    ("name", "table", "hint"),
     [
-        ("openai", ProviderSettings(), "OPENAI_API_KEY is missing, but .providers.openai. is there"),
-        ("openai", ProviderSettings(api_key_env="NOT_SET"), "NOT_SET is missing"),
-        ("lab", ProviderSettings(), "providers.lab: base_url is missing"),
+        ("openai", ProviderSettings(), "set OPENAI_API_KEY"),
+        ("openai", ProviderSettings(api_key_env="NOT_SET"), "set NOT_SET"),
+        ("theirs", ProviderSettings(base_url="https://h/v1", api_key_env="NOT_SET"), "set NOT_SET"),
     ],
 )
-def test_a_table_that_does_not_suffice_says_what_is_missing(name: str, table: ProviderSettings, complaint: str) -> None:
-    with pytest.raises(SettingsError, match=complaint):
-        configured({}, **{name: table})
+def test_a_table_without_its_key_is_left_out_because_another_machine_may_have_it(
+    name: str, table: ProviderSettings, hint: str
+) -> None:
+    found = configured_upstreams(Settings(providers={name: table}), {})
+    assert (found.upstreams, found.missing) == ([], {name: hint})
+
+
+def test_every_key_can_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("\ufeffsk-from-file\n", encoding="utf-8")
+    names = [row.key_env for row in ROWS if row.key_env] + ["PROVIDER_LAB_API_KEY", "THEIR_KEY"]
+    accounts = {name: value or "x" for row in ROWS for name, value in row.url_variables.items()}
+    env = (
+        {f"{name}_FILE": str(tmp_path / "key") for name in names} | {"PROVIDER_LAB_BASE_URL": "https://h/v1"} | accounts
+    )
+    found = configured(env, theirs=ProviderSettings(base_url="https://h/v1", api_key_env="THEIR_KEY"))
+    assert len(found) == len(names)
+    assert {upstream.secret for upstream in found.values() if not upstream.key_source} == {"sk-from-file"}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe", "is not UTF-8 text"), (b"x" * 70_000, "is too large")],
+)
+def test_a_file_without_a_key_stops_the_start(tmp_path: Path, content: bytes, complaint: str) -> None:
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(SettingsError, match=f"OPENAI_API_KEY_FILE: .*{complaint}"):
+        configured({"OPENAI_API_KEY_FILE": str(tmp_path / "key")})
+
+
+def test_a_key_and_a_file_for_it_are_one_too_many(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set"):
+        configured({"OPENAI_API_KEY": "k", "OPENAI_API_KEY_FILE": str(tmp_path)})
+
+
+def test_ollamas_base_url_counts_before_the_host_that_its_clients_read() -> None:
+    env = {"OLLAMA_HOST": "http://127.0.0.1:9000", "OLLAMA_BASE_URL": "http://gpu:11434"}
+    assert configured(env)["ollama"].base_url == "http://gpu:11434"

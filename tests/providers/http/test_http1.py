@@ -222,7 +222,10 @@ GARBLED = (
 )
 UNREACHABLE = (UpstreamUnreachable, 502, "upstream_unreachable", "Provider 'up' cannot be reached. Try again.")
 COMPRESSED = (*GARBLED[:3], "Provider 'up' sent a compressed reply that was not asked for.")
-TOO_LARGE = (*GARBLED[:3], "Provider 'up' sent a reply that is too large to pass on.")
+TOO_LARGE = (
+    *GARBLED[:3],
+    "Provider 'up' sent a reply that is too large to pass on: more than the 67108864 bytes of REPLY_MAX_SIZE.",
+)
 BROKEN: Replies = {
     "two lengths": (OK + b"content-length: 5\r\ncontent-length: 4\r\n\r\nhello", GARBLED),
     "two lengths in one": (OK + b"content-length: 5, 4\r\n\r\nhello", GARBLED),

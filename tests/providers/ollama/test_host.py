@@ -1,5 +1,7 @@
 """OLLAMA_HOST in every form that Ollama's own programs take."""
 
+import re
+
 import pytest
 from ollama._client import _parse_host
 
@@ -43,12 +45,12 @@ def test_what_is_no_address_stops_the_start(given: str) -> None:
     with pytest.raises(SettingsError) as problem:
         configured_upstreams(Settings(), {"OLLAMA_HOST": given})
     assert problem.value.problems == [
-        p for p in problem.value.problems if p.startswith("provider 'ollama': the base URL must")
+        p for p in problem.value.problems if re.match(r"OLLAMA_HOST(: '.*')? \(environment\): the base URL must", p)
     ]
 
 
 @pytest.mark.parametrize("env", [{"OLLAMA_HOST": "gpu"}, {"OLLAMA_API_KEY": "k"}])
 def test_the_host_or_the_key_configures_it(env: dict[str, str]) -> None:
-    (found,) = configured_upstreams(Settings(), env)
+    (found,) = configured_upstreams(Settings(), env).upstreams
     assert found.base_url == ("http://gpu:11434" if "OLLAMA_HOST" in env else "http://127.0.0.1:11434")
     assert found.row.unknown_params == "drop"

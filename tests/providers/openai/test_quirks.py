@@ -145,7 +145,7 @@ def test_tokens_are_embedded_or_refused_before_the_upstream_is_called(
 
 
 def test_the_upstreams_that_embed_texts_only_are_those_that_say_so() -> None:
-    assert {row.name for row in ROWS if not row.quirks.token_arrays} == {"together", "mistral", "lmstudio"}
+    assert {row.name for row in ROWS if not row.quirks.token_arrays} == {"together", "mistral", "lmstudio", "infinity"}
 
 
 def test_usage_that_comes_unasked_is_passed_on_only_if_asked_for(client: httpx2.Client, upstream: Upstream) -> None:

@@ -1,22 +1,28 @@
 """The served contract, and a page to read it without a network."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from ai_gateway.api.access import Access
+from ai_gateway.contract.budget import Admission
+from ai_gateway.contract.route import header_fields
 from ai_gateway.contract.wire import OPENAI
+from ai_gateway.contract.write import send_error, send_whole
 from ai_gateway.errors import GatewayError
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
+# A page of 170 KB takes a slow network seconds. Whoever takes longer, or never reads, holds up only its other readers.
+_MOST_READERS = 64
+_READ_S = 20.0
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -84,22 +90,38 @@ def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = N
             shown = _Shown(now, json.dumps(now, ensure_ascii=False).encode(), _page(now))
         return shown
 
-    async def openapi(request: Request) -> Response:
-        return _refusal(request, guard) or Response(current().document, media_type="application/json")
-
-    async def docs(request: Request) -> Response:
-        return _refusal(request, guard) or HTMLResponse(current().page, headers=_HEADERS)
-
-    return [Route("/openapi.json", openapi), Route("/docs", docs)]
+    readers = Admission(_MOST_READERS)
+    openapi = _Document(lambda: (current().document, "application/json", {}), readers, guard)
+    docs = _Document(lambda: (current().page.encode(), "text/html; charset=utf-8", _HEADERS), readers, guard)
+    return [Route("/openapi.json", openapi, methods=["GET"]), Route("/docs", docs, methods=["GET"])]
 
 
-def _refusal(request: Request, guard: Access | None) -> Response | None:
-    try:
-        if guard is not None:
-            guard.authorize(request.scope, request.headers, "required")
-    except GatewayError as error:
-        return Response(OPENAI.render(error), error.status, error.headers, "application/json")
-    return None
+class _Document:
+    """A large document that may need no key: at most so many are being read at a time, each for so long."""
+
+    def __init__(
+        self,
+        current: Callable[[], tuple[bytes, str, Mapping[str, str]]],
+        readers: Admission,
+        guard: Access | None,
+    ) -> None:
+        self._current = current
+        self._readers = readers
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        try:
+            if self._guard is not None:
+                self._guard.authorize(scope, header_fields(scope), "required")
+            with self._readers:
+                body, media, headers = self._current()
+                async with asyncio.timeout(_READ_S):
+                    await send_whole(send, 200, media.encode(), body, headers)
+        except GatewayError as error:
+            await send_error(send, error, OPENAI.render(error), error.headers)
+        except TimeoutError:
+            if (connection := scope.get("connection")) is not None:
+                connection.abort()
 
 
 def _page(contract: dict[str, Any]) -> str:

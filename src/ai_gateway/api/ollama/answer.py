@@ -35,9 +35,9 @@ def answered[Line: BaseModel, Whole: BaseModel](
 
     `model` is the name that the caller gave the model, and `dropped` what of the request could not be translated.
     """
-    note_dropped(call, dropped)
     if isinstance(answer, Stream):
-        return Stream(_lines(answer.items, model, writer))
+        return Stream(_lines(call, dropped, answer.items, model, writer))
+    note_dropped(call, dropped)
     whole = answer.model
     return writer.whole(
         *(reply.completion(whole) if isinstance(whole, CreateCompletionResponse) else reply.chat(whole))
@@ -45,12 +45,15 @@ def answered[Line: BaseModel, Whole: BaseModel](
 
 
 async def _lines[Line: BaseModel, Whole: BaseModel](
-    chunks: AsyncGenerator[Any], model: str, writer: Writer[Line, Whole]
+    call: Call, dropped: list[str], chunks: AsyncGenerator[Any], model: str, writer: Writer[Line, Whole]
 ) -> AsyncGenerator[Line]:
     translator = ChunkTranslator()
     with naming_model(model):
         async with aclosing(chunks) as items:
             async for chunk, _ in items:  # items, since nothing is relayed to another wire
+                if dropped:  # now that it is known who answers
+                    note_dropped(call, dropped)
+                    dropped = []
                 piece = translator.feed(chunk)
                 if piece is not None:
                     yield writer.line(piece)

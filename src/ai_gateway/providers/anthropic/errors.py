@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pydantic_core import to_json
 
 from ai_gateway.errors import GatewayError, UpstreamOverloaded, UpstreamTimeout
-from ai_gateway.providers.http.errors import LONGEST_HEADER, from_event, from_reply, kept_headers, read_complaint
+from ai_gateway.providers.http.complaints import read_complaint
+from ai_gateway.providers.http.errors import LONGEST_HEADER, from_event, from_reply, kept_headers
 
 # In a stream the status is long out, so that the kind alone tells it.
 _STATUSES = {

@@ -11,7 +11,9 @@ from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
 from ai_gateway.providers.anthropic.errors import event_error, limits, reply_error
 from ai_gateway.providers.http.client import Transport, path_segments
+from ai_gateway.providers.http.complaints import is_error
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
+from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat
@@ -34,7 +36,8 @@ class Anthropic(HttpProvider):
         headers = {"anthropic-version": API_VERSION}
         headers |= {name.lower(): value.get_secret_value() for name, value in upstream.headers.items()}
         headers |= {"x-api-key": upstream.secret} if upstream.secret else {}
-        super().__init__(upstream, Transport(upstream.name, _versioned(upstream.base_url), headers, upstream.timeouts))
+        base_url = _versioned(upstream.base_url)
+        super().__init__(upstream, Transport(upstream.name, base_url, headers, upstream.timeouts, sizes=upstream.sizes))
 
     @override
     async def list_models(self, attempt: Attempt) -> Fields:
@@ -66,21 +69,23 @@ class Anthropic(HttpProvider):
         sent, betas = self._translated(attempt, body)
         headers = self._headers(attempt, EVENTS, betas)
         translator = MessagesStreamTranslator(int(time.time()))
-        async with (
-            self._stream(attempt, "/messages", headers, sent) as stream,
-            aclosing(stream.events()) as events,
-        ):
-            async for data in events:
-                for chunk in self._chunks(translator, data):
-                    yield chunk
-                if translator.complete:
-                    await stream.drain()
-                    return
+        async with self._stream(attempt, "/messages", headers, sent) as stream:
+            try:
+                async with aclosing(stream.events()) as events:
+                    async for data in events:
+                        for chunk in self._chunks(translator, data):
+                            yield chunk
+                        if translator.complete:
+                            await stream.drain()
+                            return
+            except WholeReply as reply:
+                yield to_chat(read(self.name, Message, self._object(reply.body)), int(time.time()))
+                return
         raise UpstreamStreamTruncated.ended(self.name)
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
-        if isinstance(value, dict) and value.get("type") == "error":
+        if isinstance(value, dict) and (value.get("type") == "error" or is_error(value)):
             return event_error(self.name, value)
         return None
 

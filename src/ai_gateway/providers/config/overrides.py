@@ -1,7 +1,7 @@
 """Overrides of a provider's headers and quirks by its table in gateway.toml."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import cast, get_args
 
@@ -73,7 +73,7 @@ def _problems(table: ProviderSettings) -> Iterator[str]:
         yield f"'{name}' is named twice: choose one of renamed, dropped and refused"
 
 
-def header_problems(name: str, headers: Mapping[str, SecretStr], *, keyed: bool) -> Iterator[str]:
+def header_problems(name: str, headers: Mapping[str, SecretStr], keyed: Collection[str]) -> Iterator[str]:
     """Problems with these headers, whose names are in lower case; a message never contains a value."""
     for header, value in headers.items():
         text = value.get_secret_value()
@@ -81,7 +81,7 @@ def header_problems(name: str, headers: Mapping[str, SecretStr], *, keyed: bool)
             yield f"provider '{name}': headers: there is a name that is none of a header"
         elif header in _RESERVED_HEADERS:
             yield f"provider '{name}': headers: {header} is the gateway's own to set: leave it out"
-        elif header == "authorization" and keyed:
+        elif header in keyed:
             yield f"provider '{name}': headers: {header} is set by the key: leave one of the two out"
         elif not text.strip() or not (text.isascii() and text.isprintable()):
             yield f"provider '{name}': headers: {header} holds characters that no header can carry, or none"

@@ -11,17 +11,18 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
+from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Origin, Pool, default_tls
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
-from ai_gateway.providers.upstream import Timeouts
+from ai_gateway.providers.upstream import Sizes, Timeouts
 
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
+_LONGEST_MODEL = 256
 # What may be sent a second time by itself (RFC 9110, 9.2.2): nothing that makes a model work.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
@@ -48,12 +49,12 @@ class Caller(Protocol):
         headers: Mapping[str, str],
         body: bytes | None,
         *,
-        room: Allocation | None = None,
         spent_s: float = 0,
+        room: Allocation | None = None,
     ) -> UpstreamReply: ...
 
     def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, room: Allocation | None = None, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AbstractAsyncContextManager[OpenStream]: ...
 
     async def aclose(self) -> None: ...
@@ -65,13 +66,15 @@ class Transport:
     `make_pool` is what tests need to have a certificate or a time of their own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is called, and what bounds it
         self,
         provider: str,
         base_url: str,
         headers: Mapping[str, str],
         timeouts: Timeouts,
         make_pool: Callable[[Origin], Pool] | None = None,
+        *,
+        sizes: Sizes = Sizes(),  # noqa: B008 - frozen
     ) -> None:
         self._provider = provider
         self._base_url = base_url.rstrip("/")
@@ -79,12 +82,13 @@ class Transport:
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **headers}
         self._names = {name.lower() for name in self._headers}
         self._timeouts = timeouts
+        self._sizes = sizes
         url = self.url("")
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
         self._origin = Origin(url.raw_host or "", url.port or 80, default_tls() if url.scheme == "https" else None)
         self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
-        self._check = partial(check_head, provider)
+        self._check = partial(check_head, provider, sizes)
         self._pool: Pool | None = None
         self._constant = ""
 
@@ -92,15 +96,15 @@ class Transport:
         """The upstream's address of a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
-    async def fetch(  # noqa: PLR0913 - see Caller
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
         *,
-        room: Allocation | None = None,
         spent_s: float = 0,
+        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told."""
         head = self._head(method, path, headers, body)
@@ -112,9 +116,9 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await connection.whole(UNWEIGHED)
+                    whole = await connection.whole(min(UNWEIGHED, self._sizes.reply))
                     if whole is None:
-                        whole = await read_large(self._provider, connection, room)
+                        whole = await read_large(self._provider, connection, self._sizes, room)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
@@ -127,7 +131,7 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, room: Allocation | None = None, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         head = self._head("POST", path, headers, body)
@@ -140,7 +144,7 @@ class Transport:
                     connection.send(head, body, deadline, self._check)
                     await connection.head()
                     connection.on_deadline = partial(timeout.reschedule, -math.inf)
-                    opened = _HttpStream(self._provider, connection, self._timeouts, pool.time, room)
+                    opened = _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time, room)
                     try:
                         yield opened
                     finally:
@@ -172,21 +176,24 @@ class Transport:
 
 
 class _HttpStream(OpenStream):
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what is read, and what bounds it
         self,
         provider: str,
         connection: Connection,
         timeouts: Timeouts,
+        sizes: Sizes,
         now: Callable[[], float],
         room: Allocation | None,
     ) -> None:
-        super().__init__(provider, connection.status, connection.headers, _Deadline(connection, now), timeouts)
+        super().__init__(
+            provider, connection.status, connection.headers, _Deadline(connection, now), timeouts, sizes=sizes
+        )
         self._connection = connection
         self._room = room
 
     @override
     async def read(self) -> bytes:
-        return await read_large(self.provider, self._connection, self._room)
+        return await read_large(self.provider, self._connection, self._sizes, self._room)
 
     @override
     async def drain(self) -> None:
@@ -232,13 +239,13 @@ class _Deadline:
         """It ends with the request."""
 
 
-async def read_large(provider: str, connection: Connection, room: Allocation | None) -> bytes:
+async def read_large(provider: str, connection: Connection, sizes: Sizes, room: Allocation | None) -> bytes:
     """The whole body, up to the cap; `room` is charged before more of a large one is read than is paid for."""
-    paid = UNWEIGHED
+    paid = min(UNWEIGHED, sizes.reply)
     while (body := await connection.whole(paid)) is None:
-        if paid >= UPSTREAM_MAX_REPLY:
-            raise too_large(provider)
-        more = min(paid, UPSTREAM_MAX_REPLY - paid)
+        if paid >= sizes.reply:
+            raise too_large(provider, sizes)
+        more = min(paid, sizes.reply - paid)
         if room is not None:
             room.charge(more, "replies")
         paid += more
@@ -276,5 +283,5 @@ def path_segments(text: str) -> str:
     """A model id as path segments: slashes stay, all else is encoded, and no segment can climb."""
     segments = text.split("/")
     if any(segment in {"", ".", ".."} for segment in segments):
-        raise ModelNotFound("There is no such model.", param="model")
+        raise ModelNotFound(f"There is no model '{text[:_LONGEST_MODEL]}'.", param="model")
     return "/".join(quote(segment, safe=":@") for segment in segments)

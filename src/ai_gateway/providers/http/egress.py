@@ -6,23 +6,23 @@ failed, because that would let callers explore networks that they cannot reach t
 """
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import override
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ai_gateway.config.constants import VERSION
 from ai_gateway.contract.budget import BudgetExceeded, ByteBudget
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
+from ai_gateway.providers.http.http1 import Connection
+from ai_gateway.providers.http.lookup import AddressLookups
+from ai_gateway.providers.http.single import opened
 
 MAX_IMAGE = 20 * 1024 * 1024
 TIMEOUT_S = 10.0
 _MAX_HOPS = 3
+_HEADERS = {"accept": "image/*", "accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind the network's own translator
 # Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images.
@@ -59,10 +59,13 @@ def is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
+_lookups = AddressLookups()
+
+
 async def resolved(host: str, port: int) -> Sequence[Address]:
     """Every address of the name. Numbers in odd forms (one decimal, octal parts) are names to this, and come out."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await _lookups.addresses(host, port)
     except (OSError, UnicodeError) as error:
         raise NotFetched(f"not resolved: {error}") from None
     return [ip_address(entry[4][0]) for entry in found]
@@ -114,15 +117,7 @@ class Egress:
     async def _hop(self, url: URL, budgets: Sequence[ByteBudget]) -> Fetched | URL:
         """What is there, or where it says it is."""
         address = await self._checked(url)
-        async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=_Pinned(address), force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"accept": "image/*", "accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"},
-            ) as session,
-            session.get(url, allow_redirects=False) as reply,
-        ):
+        async with opened(url, _HEADERS, self._timeout_s, address) as reply:
             if reply.status in _REDIRECTS and "location" in reply.headers:
                 return URL(reply.headers["location"])
             return await _read(reply, budgets)
@@ -136,12 +131,15 @@ def _written(host: str) -> Address | None:
         return None
 
 
-async def _read(reply: aiohttp.ClientResponse, budgets: Sequence[ByteBudget]) -> Fetched:
+async def _read(reply: Connection, budgets: Sequence[ByteBudget]) -> Fetched:
     media = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
     if reply.status != 200 or not media.startswith("image/") or "content-encoding" in reply.headers:
         raise NotFetched(f"no image: status {reply.status}, {media or 'no type'}")
     data = bytearray()
-    while part := await reply.content.readany():
+    while (part := reply.take()) or not reply.is_whole:
+        if not part:
+            await reply.more()
+            continue
         data += part
         try:
             for budget in budgets:
@@ -149,30 +147,3 @@ async def _read(reply: aiohttp.ClientResponse, budgets: Sequence[ByteBudget]) ->
         except BudgetExceeded:
             raise NotFetched("too large") from None
     return Fetched(media, bytes(data))
-
-
-class _Pinned(AbstractResolver):
-    """Answers every name with the address that was checked. Addresses in URLs never get here: they are themselves."""
-
-    def __init__(self, address: Address) -> None:
-        self._address = address
-
-    @override
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        own = socket.AF_INET6 if self._address.version == 6 else socket.AF_INET
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(self._address),
-                port=port,
-                family=own,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-        ]
-
-    @override
-    async def close(self) -> None:
-        """Nothing is held."""

@@ -2,27 +2,25 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-
-from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import (
     RETRY_HINT,
     GatewayError,
     UpstreamAuthError,
     UpstreamError,
+    UpstreamForbidden,
     UpstreamInvalidResponse,
+    UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
+    UpstreamWrongAddress,
 )
+from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_complaint
 from ai_gateway.providers.http.http1 import BrokenReply
-from ai_gateway.redaction import strike
 
 # What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
-CLIENT_FAILURES = (BrokenReply, aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
+CLIENT_FAILURES = (BrokenReply, OSError, EOFError)
 # Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
 # What clients look for, where an upstream gives no code: nothing but a model can be missing at these paths.
@@ -46,22 +44,29 @@ _MEANT = {
         400,
     ),
 }
+_OVERLOAD = re.compile(r"overload|over_?capacity|at capacity|slow_down|server is busy|engine_busy", re.IGNORECASE)
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
 LONGEST_HEADER = 256
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
-_LONGEST_MESSAGE = 2_000
-_LONGEST_NAME = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What an upstream says went wrong, whatever shape it chose to say it in."""
-
-    message: str | None = None
-    type: str | None = None
-    code: str | None = None
-    param: str | None = None
+# What 401 and 403 are about, where it is not the key: openrouter.ai "Errors" (moderation), OpenAI's "Error codes"
+# (regions, organisations), and whatever calls it by these names.
+_ABOUT_CONTENT = re.compile(r"moderat|flagged|content.?(?:policy|filter)|safety", re.IGNORECASE)
+_ABOUT_ACCOUNTS = re.compile(
+    r"country|countries|region|territor|\bmodels?\b|\baccess to\b|\bplan\b|subscri|billing|balance|verif|deactivat",
+    re.IGNORECASE,
+)
+_ABOUT_KEYS = re.compile(r"api[ _-]?key|\bkey\b|credential|bearer", re.IGNORECASE)
+# What routers and OpenAI-like servers say of a path that they do not have. `unknown_url` is OpenAI's and Groq's.
+_PATH_CODES = frozenset({"unknown_url", "invalid_url", "route_not_found"})
+_ABOUT_PATHS = re.compile(
+    r"^\W*(?:404\W*)?(?:page |route |resource |path )?not found\W*$|"
+    r"(?:invalid|unknown) (?:request )?url|unexpected endpoint|method not allowed|"
+    r"\b(?:no|unknown) route\b|cannot (?:get|post) /|\b(?:path|endpoint|route)\b.*\bnot found",
+    re.IGNORECASE,
+)
+# They say no more than that it is an error.
+_VAGUE_CODES = frozenset({"error", "server_error", "internal_error", "internal_server_error", "unknown_error"})
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -85,27 +90,31 @@ def _is_readable(name: str, value: str) -> bool:
 
 def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """The error for a reply whose status is not 2xx."""
-    return _from_complaint(provider, status, headers, _clean(read_complaint(body)))
+    return _from_complaint(provider, status, headers, read_complaint(body))
 
 
 def _from_complaint(provider: str, status: int, headers: Mapping[str, str], complaint: Complaint) -> GatewayError:
     kept = kept_headers(headers)
+    error = _told(provider, status, kept, complaint)
+    error.detail = f"status {status}: {complaint.words}" if complaint.words else f"status {status}"
+    error.extras = complaint.extras
+    return error
+
+
+def _told(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
     if status in {401, 403}:
-        return UpstreamAuthError(
-            f"Provider '{provider}' refused the gateway access: its operator has to check the key.",
-            detail=f"status {status}",
-        )
+        return _no_access(provider, status, kept, complaint)
     if 300 <= status < 400:
         return UpstreamInvalidResponse.redirect(provider)
+    if status == 405 or (status == 404 and _is_about_path(complaint)):
+        return UpstreamWrongAddress.of(provider)
     if status in KEPT_STATUSES:
-        return UpstreamRefused(
-            complaint.message or f"Provider '{provider}' refused the request (status {status}).",
-            status=status,
-            type=complaint.type or ("requests" if status == 429 else "invalid_request_error"),
-            code=complaint.code or _USUAL_CODES.get(status),
-            param=complaint.param,
-            headers=kept,
-        )
+        return _refused(UpstreamRefused, provider, status, kept, complaint)
+    return _failed(provider, status, kept, complaint)
+
+
+def _failed(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    """What the caller cannot mend."""
     if status == 408:
         return UpstreamTimeout.of(provider, headers=kept).answered(status)
     if status < 500:
@@ -114,22 +123,77 @@ def _from_complaint(provider: str, status: int, headers: Mapping[str, str], comp
         error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
         error.headers = {**kept, RETRY_HINT: "false"}
         return error.answered(status)
-    return UpstreamError(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+    return _outage(provider, status, kept, complaint)
+
+
+def _outage(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    """The error for a failure of the upstream's own, of the kinds that clients tell apart."""
+    if status == 504:
+        error = UpstreamTimeout.of(provider, headers=kept).answered(status)
+        error.retry = True  # something on its way was too slow; the gateway's own time is not spent
+        return error
+    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
+    return kind(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
+
+
+def _is_overload(complaint: Complaint) -> bool:
+    """Whether a failure says that there is too much to do: clients have a class of their own for that (503)."""
+    return bool(_OVERLOAD.search(f"{complaint.type} {complaint.code} {complaint.message}"))
+
+
+def _refused(
+    kind: type[UpstreamRefused], provider: str, status: int, kept: Mapping[str, str], complaint: Complaint
+) -> UpstreamRefused:
+    is_status = (complaint.code or "").isdecimal() and int(complaint.code or 0) == status
+    return kind(
+        complaint.message or f"Provider '{provider}' refused the request (status {status}).",
+        status=status,
+        type=complaint.type or ("requests" if status == 429 else "invalid_request_error"),
+        code=_USUAL_CODES.get(status) if is_status or not complaint.code else complaint.code,
+        param=complaint.param,
+        headers=kept,
+    )
+
+
+def _no_access(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    """What is about the content, the region or the model says so itself; else the operator has to check the key."""
+    said = f"{complaint.code} {complaint.type} {complaint.message}"
+    if complaint.message and _ABOUT_CONTENT.search(said):
+        return _refused(UpstreamRefused, provider, 403, kept, complaint)
+    if complaint.message and _ABOUT_ACCOUNTS.search(said) and not _ABOUT_KEYS.search(said):
+        return _refused(UpstreamForbidden, provider, 403, kept, complaint)
+    return UpstreamAuthError(
+        f"Provider '{provider}' refused the gateway access (status {status}): its operator has to check the key."
+    )
+
+
+def _is_about_path(complaint: Complaint) -> bool:
+    """Whether a 404 is about the address and not about the model: one without words, or with a router's."""
+    if complaint.code in _PATH_CODES:
+        return True
+    return not complaint.code and (complaint.message is None or bool(_ABOUT_PATHS.search(complaint.message)))
 
 
 def from_event(provider: str, value: object) -> GatewayError:
     """The error for a stream event, or a reply with status 200, that is an error in itself."""
-    complaint = _clean(_complaint(value))
+    complaint = complaint_of(value)
     status = _meant(complaint)
     if status is not None:
         return _from_complaint(provider, status, {}, complaint)
-    return UpstreamError(f"Provider '{provider}' reported an error: {complaint.message or 'no reason given'}")
+    error = UpstreamError(
+        f"Provider '{provider}' reported an error: {complaint.message or 'no reason given'}", detail=complaint.words
+    )
+    if complaint.code and not complaint.code.isdecimal() and complaint.code not in _VAGUE_CODES:
+        error.code = complaint.code
+    error.type = complaint.type or error.type
+    error.extras = complaint.extras
+    return error
 
 
 def _meant(complaint: Complaint) -> int | None:
     """The status that the complaint would have had as a reply, if it says so and the upstream is well."""
     code = complaint.code or ""
-    if code.isdecimal():
+    if code.isdecimal() and len(code) == 3:
         return int(code) if 400 <= int(code) < 500 else None
     return _MEANT.get(code, 400 if complaint.type == "invalid_request_error" else None)
 
@@ -139,65 +203,8 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
     detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, TimeoutError):  # aiohttp's timeouts are TimeoutErrors too
+    if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
-    if isinstance(error, BrokenReply | aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+    if isinstance(error, BrokenReply):
         return UpstreamInvalidResponse.garbled(provider, detail=detail)
     return UpstreamUnreachable.of(provider, detail=detail)
-
-
-def is_error(value: object) -> bool:
-    """Whether a JSON value that came with status 200 is an error all the same."""
-    if not isinstance(value, dict):
-        return False
-    return (isinstance(value.get("error"), dict | str) and bool(value["error"])) or value.get("object") == "error"
-
-
-def read_complaint(body: bytes) -> Complaint:
-    """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else says nothing."""
-    try:
-        return _complaint(read_json(body))
-    except ValueError:
-        return Complaint()
-
-
-def _complaint(value: object) -> Complaint:
-    if isinstance(value, list) and value:  # some upstreams wrap the envelope in a list
-        value = value[0]
-    if not isinstance(value, dict):
-        return Complaint()
-    inner = value.get("error", value.get("detail", value))
-    if isinstance(inner, str):
-        return Complaint(message=inner)
-    if isinstance(inner, list) and inner and isinstance(inner[0], dict):
-        where = [str(step) for step in inner[0].get("loc", []) if step != "body"]
-        return Complaint(message=_text(inner[0].get("msg")), param=".".join(where) or None)
-    if not isinstance(inner, dict):
-        return Complaint()
-    if isinstance(inner.get("message"), dict):
-        return _complaint(inner["message"])
-    return Complaint(
-        message=_text(inner.get("message")) or _text(inner.get("detail")),
-        type=_text(inner.get("type")),
-        code=_code(inner.get("code")),
-        param=_text(inner.get("param")),
-    )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _code(value: object) -> str | None:
-    """Some upstreams give a number where a name is due."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
-
-
-def _clean(said: Complaint) -> Complaint:
-    """The upstream's words, not longer than anybody reads; without keys, of which truncation could leave a part."""
-
-    def cut(text: str | None, longest: int) -> str | None:
-        return strike(text[: 2 * _LONGEST_MESSAGE])[:longest] if text else None
-
-    names = (cut(name, _LONGEST_NAME) for name in (said.type, said.code, said.param))
-    return Complaint(cut(said.message, _LONGEST_MESSAGE), *names)

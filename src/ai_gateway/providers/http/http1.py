@@ -21,7 +21,7 @@ _COPIED = 64 * 1024  # up to so many bytes of a body are copied behind their hea
 _MAX_FIELD = 16 * 1024
 _MAX_FIELDS = 128
 _MAX_HEAD = 256 * 1024  # of interim replies and the reply together; also of chunk sizes and trailers without any body
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _BODILESS = {204, 304}
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
 # What nearly every reply has, in the two ways in which servers write it.

@@ -33,9 +33,15 @@ class Lookup:
         self._addresses: list[AddrInfoType] = []
         self._until = -math.inf
         self._pending: asyncio.Future[OSError | None] | None = None
+        self.on_done: Callable[[], object] | None = None
         with suppress(OSError, UnicodeError):  # an address needs no look-up
             self._addresses = [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)]
             self._until = math.inf
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the host is an address, so that there is nothing to look up."""
+        return self._until == math.inf
 
     async def addresses(self) -> Sequence[AddrInfoType]:
         """At least one. Raises OSError."""
@@ -70,3 +76,30 @@ class Lookup:
             self._addresses, self._until = found, asyncio.get_running_loop().time() + _KEPT_S
         if pending is not None:
             pending.set_result(failure)
+        if self.on_done is not None:
+            self.on_done()
+
+
+class AddressLookups:
+    """The addresses of names that requests bring, which may be any: at most so many look-ups run at a time.
+
+    They have threads of their own, so that names which never resolve keep nobody waiting but each other.
+    """
+
+    def __init__(self, most: int = 32, resolve: Resolve = resolve) -> None:
+        self._most = most
+        self._resolve = resolve
+        self._running: dict[tuple[str, int], Lookup] = {}
+
+    async def addresses(self, host: str, port: int) -> Sequence[AddrInfoType]:
+        """At least one. Raises OSError, at once where too many look-ups are running."""
+        key = (host, port)
+        lookup = self._running.get(key)
+        if lookup is None:
+            lookup = Lookup(host, port, self._resolve)
+            if not lookup.is_address:
+                if len(self._running) >= self._most:
+                    raise OSError("too many names are being looked up")
+                self._running[key] = lookup
+                lookup.on_done = lambda: self._running.pop(key, None)
+        return await lookup.addresses()

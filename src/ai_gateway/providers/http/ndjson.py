@@ -16,29 +16,44 @@ class LineParser:
 
     def __init__(self, max_line: int) -> None:
         self._max_line = max_line
-        self._rest = b""
+        self._line: list[bytes] = []
+        self._waiting = 0
         self.lines = 0
         """Complete lines so far: what tells progress from a trickle of bytes."""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        lines = (self._rest + chunk).split(b"\n")
-        self._rest = lines.pop()
+        if chunk.find(b"\n") < 0:  # a line that only goes on is not looked at again with each packet
+            self._keep(chunk)
+            return
+        lines = b"".join([*self._line, chunk]).split(b"\n")
+        self._line, self._waiting = [], 0
+        rest = lines.pop()
         self.lines += len(lines)
         for line in lines:
             yield from self._checked(line)
-        if len(self._rest) > self._max_line:
-            raise UpstreamInvalidResponse.too_large(what="a line")
+        self._keep(rest)
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._line.append(piece)
+            self._waiting += len(piece)
+        if self._waiting > self._max_line:
+            raise self._too_large()
+
+    def _too_large(self) -> UpstreamInvalidResponse:
+        return UpstreamInvalidResponse.too_large(what="a line", limit=self._max_line, setting="EVENT_MAX_SIZE")
 
     def end(self) -> Iterator[bytes]:
         """What stands behind the last line feed, unless it is only the beginning of something."""
+        rest = b"".join(self._line)
         try:
-            from_json(self._rest)
+            from_json(rest)
         except ValueError:
             return
-        yield from self._checked(self._rest)
+        yield from self._checked(rest)
 
     def _checked(self, line: bytes) -> Iterator[bytes]:
         if len(line) > self._max_line:
-            raise UpstreamInvalidResponse.too_large(what="a line")
+            raise self._too_large()
         if line := line.strip():
             yield line

@@ -23,11 +23,12 @@ _NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: how long one address may take bef
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections go. `tls` is how, if they are encrypted."""
+    """Where connections go. `tls` is how, if encrypted, and `name` whose certificate it is, if not `host`'s."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    name: str | None = None
 
 
 class Alarm(Protocol):
@@ -193,7 +194,7 @@ class Pool:
             lambda: Connection(self),
             sock=sock,
             ssl=origin.tls,
-            server_hostname=origin.host.rstrip(".") if origin.tls else None,
+            server_hostname=(origin.name or origin.host).rstrip(".") if origin.tls else None,
         )
         if self._is_closed or not connection.is_open:
             connection.close()

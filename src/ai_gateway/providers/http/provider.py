@@ -2,31 +2,32 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import ClassVar, override
+from typing import override
 
 from ai_gateway.contract.call import Attempt
-from ai_gateway.contract.strict_json import read_json
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.contract.lenient_json import read_leniently, whole_texts
+from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamInvalidResponse, UpstreamWrongAddress
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
-from ai_gateway.providers.http.errors import from_event, from_reply, is_error, kept_headers
+from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import Upstream
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+_LONGEST_MODEL = 256
 
 
 class HttpProvider(Provider):
     """An upstream behind a caller. What differs from wire to wire is overridden: errors, and headers about limits.
 
-    `not_streams` are the content types that no stream has; some servers label theirs as plain text, or not at all.
+    What a body is follows from its content: some servers label streams as JSON or not at all, or answer with 201.
     """
-
-    not_streams: ClassVar[frozenset[str]] = frozenset({JSON, "text/html"})
 
     def __init__(self, upstream: Upstream, caller: Caller) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
+        self._setting = upstream.setting
         self._caller = caller
 
     @override
@@ -56,7 +57,7 @@ class HttpProvider(Provider):
         spent_s: float = 0,
     ) -> bytes:
         """The body of a good reply. Raises the error that any other one is."""
-        reply = await self._caller.fetch(method, path, headers, body, room=attempt.call.room, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s, room=attempt.call.room)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -65,33 +66,50 @@ class HttpProvider(Provider):
         self, attempt: Attempt, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
     ) -> AsyncIterator[OpenStream]:
         """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
-        async with self._caller.stream(path, headers, body, room=attempt.call.room, spent_s=spent_s) as stream:
-            media = stream.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if stream.status == 200 and media not in self.not_streams:
+        async with self._caller.stream(path, headers, body, spent_s=spent_s, room=attempt.call.room) as stream:
+            if stream.status == 200 or _has_reply(stream.status):
                 attempt.notes.limits = self._limits(stream.headers)
             else:
-                await self._refuse_whole(attempt, stream)
+                self._check(attempt, stream.status, stream.headers, await stream.read())
             yield stream
 
-    async def _refuse_whole(self, attempt: Attempt, stream: OpenStream) -> None:
-        """Raise the error for a reply that is no stream."""
-        body = await stream.read()
-        self._check(attempt, stream.status, stream.headers, body)
-        if (error := self.error_in(self._json(body))) is not None:
-            raise error
-        raise UpstreamInvalidResponse.not_a_stream(self.name)
-
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        if status == 200:
+        if status == 200 or (_has_reply(status) and body):
+            if body[:1] not in b"{[" and _is_web_page(body):
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting)
             attempt.notes.limits = self._limits(headers)
         elif 200 < status < 300:
             raise UpstreamInvalidResponse.without_reply(self.name, status)
         else:
-            raise self._refusal(status, headers, body)
+            raise self._explained(attempt, self._refusal(status, headers, body))
+
+    def _explained(self, attempt: Attempt, error: GatewayError) -> GatewayError:
+        """The error with what the upstream does not say: which setting its address is from, or which model it lacks."""
+        if isinstance(error, UpstreamWrongAddress):
+            named = UpstreamWrongAddress.of(self.name, self._setting)
+            named.detail = error.detail
+            return named
+        parsed = attempt.call.parsed or {}
+        model = attempt.notes.upstream_model or parsed.get("model")
+        if error.code == ModelNotFound.code and isinstance(model, str) and model and model not in error.message:
+            return error.with_note(f"The model that it was asked for: '{model[:_LONGEST_MODEL]}'.", {})
+        return error
 
     def _json(self, raw: bytes) -> object:
         """The JSON value in a reply or event. Raises UpstreamInvalidResponse."""
         try:
-            return read_json(raw)
+            return whole_texts(read_leniently(raw, set()), set())
         except ValueError as error:
+            if _is_web_page(raw):
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
             raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+
+
+def _is_web_page(body: bytes) -> bool:
+    """Whether it is a page for people, whatever it calls itself."""
+    return body[:64].lstrip().lower().startswith((b"<!doctype", b"<html"))
+
+
+def _has_reply(status: int) -> bool:
+    """Whether a reply of this status is one: a success that does not say that it has no content."""
+    return 200 <= status < 300 and status not in {204, 205}

@@ -4,23 +4,42 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 
+from pydantic_core import from_json, to_json
+
 from ai_gateway.errors import UpstreamInvalidResponse
 
 _DATA, _END = b"data: ", b"\n\n"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIRST = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error)?:")
+
+
+def is_event_stream(raw: bytes) -> bool:
+    """Whether a body is server-sent events, whatever it is labelled as."""
+    return _FIRST.match(raw) is not None
+
+
+def events_in(raw: object) -> list[bytes]:
+    """The data of each event in a whole body; none if it is something else."""
+    if not isinstance(raw, bytes) or not is_event_stream(raw):
+        return []
+    parser = EventParser(len(raw))
+    return [*parser.feed(raw), *parser.end()]
 
 
 class EventParser:
     """Feed it bytes as they come; it yields the data of each event that is complete.
 
     Takes every line end the standard knows, comments, data over several lines and a missing space after the colon.
-    An event larger than `max_event` bytes raises UpstreamInvalidResponse.
+    What an upstream marks as an error, by the name of the event or by a line `error:` as llama.cpp's server does,
+    comes out as an object with the key `error`. An event larger than `max_event` bytes raises UpstreamInvalidResponse.
     """
 
     def __init__(self, max_event: int) -> None:
         self._max_event = max_event
-        self._rest = b""
+        self._line: list[bytes] = []
+        self._waiting = 0
         self._begun = False
+        self._is_error = False
         self._data: list[bytes] = []
         self._size = 0
         self.lines = 0
@@ -29,11 +48,11 @@ class EventParser:
     @property
     def is_between_events(self) -> bool:
         """Whether the next byte begins an event, and not the first one."""
-        return self._begun and not self._rest and not self._data
+        return self._begun and not (self._line or self._data or self._is_error)
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The data of each event that is complete now."""
-        if self._rest or self._data or not chunk.startswith(_DATA) or len(chunk) > self._max_event:
+        if self._line or self._data or not chunk.startswith(_DATA) or len(chunk) > self._max_event or self._is_error:
             return self._read(chunk)
         # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
         events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
@@ -45,41 +64,77 @@ class EventParser:
         return events
 
     def _read(self, chunk: bytes) -> Iterator[bytes]:
-        buffer = self._rest + chunk
+        # A line that only goes on is not looked at again with each packet, which would cost the square of its length.
+        if self._line and self._begun and not (_ends_line(chunk) or self._line[-1].endswith(b"\r")):
+            self._keep(chunk)
+            return
+        buffer = b"".join([*self._line, chunk])
+        self._line, self._waiting = [], 0
         if not self._begun:  # a byte order mark at the very start says nothing, and may come in pieces
             if len(buffer) < len(BOM_UTF8) and BOM_UTF8.startswith(buffer):
-                self._rest = buffer
+                self._line = [buffer]
                 return
             self._begun, buffer = True, buffer.removeprefix(BOM_UTF8)
         # A CR at the very end may be the first half of a CRLF: it waits for what follows.
         held = b"\r" if buffer.endswith(b"\r") else b""
         lines = _LINE_END.split(buffer[:-1] if held else buffer) if b"\r" in buffer else buffer.split(b"\n")
-        self._rest = lines.pop() + held
+        rest = lines.pop() + held
         self.lines += len(lines)
         for line in lines:
             if line:
                 self._take(line)
-            elif self._data:
-                data, self._data, self._size = b"\n".join(self._data), [], 0
-                if data:
-                    yield data
-        if len(self._rest) + self._size > self._max_event:
-            raise UpstreamInvalidResponse.too_large(what="an event")
+                continue
+            if data := self._taken():
+                yield data
+        if rest or self._size:
+            self._keep(rest)
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._line.append(piece)
+            self._waiting += len(piece)
+        self._check(self._waiting + self._size)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_event:
+            raise UpstreamInvalidResponse.too_large(what="an event", limit=self._max_event, setting="EVENT_MAX_SIZE")
 
     def end(self) -> Iterator[bytes]:
         """The last event, if its lines are complete and only the blank one after them is missing."""
-        if self._rest.endswith(b"\r"):
+        if self._line and self._line[-1].endswith(b"\r"):
             yield from self._read(b"\n")
-        data = b"\n".join(self._data)
-        self._data = []
-        if data and not self._rest:
+        data = self._taken()
+        if data and not self._line:
             yield data
 
+    def _taken(self) -> bytes:
+        """The data of the event that ends here."""
+        data, is_error = b"\n".join(self._data), self._is_error
+        self._data, self._size, self._is_error = [], 0, False
+        return _as_error(data) if is_error and data else data
+
     def _take(self, line: bytes) -> None:
-        if not line.startswith(b"data"):
-            return
         name, _, value = line.partition(b":")
-        if name == b"data":
-            value = value.removeprefix(b" ")
+        value = value.removeprefix(b" ")
+        if name in {b"data", b"error"}:
             self._size += len(value)
+            self._check(self._size)
             self._data.append(value)
+            self._is_error |= name == b"error"
+        elif name == b"event":
+            self._is_error = value.strip() == b"error"
+
+
+def _ends_line(chunk: bytes) -> bool:
+    return chunk.find(b"\n") >= 0 or chunk.find(b"\r") >= 0
+
+
+def _as_error(data: bytes) -> bytes:
+    """The data of an error event as an object that says that it is one."""
+    if b'"error"' in data:
+        return data
+    try:
+        value = from_json(data)
+    except ValueError:
+        value = data.decode(errors="replace")
+    return to_json({"error": value if isinstance(value, dict) else str(value)})

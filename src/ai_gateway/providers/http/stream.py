@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing
 from typing import Protocol
 
-from ai_gateway.config.constants import UPSTREAM_MAX_EVENT, UPSTREAM_MAX_REPLY
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.http.ndjson import LineParser
-from ai_gateway.providers.http.sse import EventParser
-from ai_gateway.providers.upstream import Timeouts
+from ai_gateway.providers.http.sse import EventParser, is_event_stream
+from ai_gateway.providers.upstream import Sizes, Timeouts
 
 
 class Parser(Protocol):
@@ -21,6 +20,14 @@ class Parser(Protocol):
 
     def feed(self, chunk: bytes) -> Iterable[bytes]: ...
     def end(self) -> Iterator[bytes]: ...
+
+
+class WholeReply(Exception):
+    """What was to be a stream of events is one body, whatever it is labelled as."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
 
 
 class Deadline(Protocol):
@@ -39,14 +46,22 @@ class Deadline(Protocol):
 class OpenStream(ABC):
     """The head of a streamed reply, and what follows it. How bytes are read is the HTTP client's affair."""
 
-    def __init__(
-        self, provider: str, status: int, headers: Mapping[str, str], deadline: Deadline, timeouts: Timeouts
+    def __init__(  # noqa: PLR0913 - what is known of a reply, and what bounds it
+        self,
+        provider: str,
+        status: int,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        timeouts: Timeouts,
+        *,
+        sizes: Sizes,
     ) -> None:
         self.provider = provider
         self.status = status
         self.headers = headers
         self._deadline = deadline
         self._timeouts = timeouts
+        self._sizes = sizes
         self._idle = self._end = math.inf
 
     @abstractmethod
@@ -76,28 +91,28 @@ class OpenStream(ABC):
         self._deadline.at(min(self._idle, self._end))
 
     def events(self) -> AsyncGenerator[bytes]:
-        """The data of each server-sent event."""
-        return self._items(EventParser(UPSTREAM_MAX_EVENT))
+        """The data of each server-sent event. Raises WholeReply for a body that is no events, as `batches` does."""
+        return self._items(EventParser(self._sizes.event), are_events=True)
 
     def batches(self, divert: Callable[[bytes], bool] | None = None) -> AsyncGenerator[list[bytes]]:
         """The same, those together that arrived together; without packets of whole events that `divert` takes."""
-        parser = EventParser(UPSTREAM_MAX_EVENT)
+        parser = EventParser(self._sizes.event)
         if divert is not None:
             self.divert(lambda packet: parser.is_between_events and divert(packet))
-        return self._batches(parser)
+        return self._batches(parser, are_events=True)
 
     def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""
-        return self._items(LineParser(UPSTREAM_MAX_EVENT))
+        return self._items(LineParser(self._sizes.event), are_events=False)
 
-    async def _items(self, parser: Parser) -> AsyncGenerator[bytes]:
-        async with aclosing(self._batches(parser)) as batches:
+    async def _items(self, parser: Parser, *, are_events: bool) -> AsyncGenerator[bytes]:
+        async with aclosing(self._batches(parser, are_events=are_events)) as batches:
             async for batch in batches:
                 for item in batch:
                     yield item
 
-    async def _batches(self, parser: Parser) -> AsyncGenerator[list[bytes]]:
-        check_head(self.provider, self.headers)
+    async def _batches(self, parser: Parser, *, are_events: bool) -> AsyncGenerator[list[bytes]]:
+        check_head(self.provider, self._sizes, self.headers)
         deadline, now = self._deadline, self._deadline.now
         self._end = end = now() + self._timeouts.stream
         self._idle = now() + self._timeouts.stream_idle
@@ -106,6 +121,10 @@ class OpenStream(ABC):
             while True:
                 deadline.at(min(self._idle, end, begun))
                 chunk = await self.next_bytes()
+                if are_events:
+                    are_events = False
+                    if self._is_whole(chunk):
+                        raise WholeReply(await self._rest_of(chunk))
                 # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
                 deadline.at(end)
                 if not chunk:
@@ -124,6 +143,22 @@ class OpenStream(ABC):
                     self._idle = now() + self._timeouts.stream_idle
         finally:
             deadline.stop()
+
+    def _is_whole(self, first: bytes) -> bool:
+        """Whether a body that begins so is no events. Its label only counts where its content does not tell."""
+        if first.startswith(b"data:") or is_event_stream(first):
+            return False
+        return first.lstrip()[:1] in {b"{", b"[", b"<"} or "event-stream" not in self.headers.get("content-type", "")
+
+    async def _rest_of(self, first: bytes) -> bytes:
+        """The whole body that begins so."""
+        parts, size = [first], len(first)
+        while first and (part := await self.next_bytes()):
+            parts.append(part)
+            size += len(part)
+            if size > self._sizes.reply:
+                raise too_large(self.provider, self._sizes)
+        return b"".join(parts)
 
 
 class TimerDeadline:
@@ -166,15 +201,15 @@ class TimerDeadline:
             self._timer.cancel()
 
 
-def check_head(provider: str, headers: Mapping[str, str]) -> None:
+def check_head(provider: str, sizes: Sizes, headers: Mapping[str, str]) -> None:
     """Refuse a compressed reply, which was not asked for, and one that says itself that it is too large."""
     if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
         raise UpstreamInvalidResponse.compressed(provider)
     declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > UPSTREAM_MAX_REPLY:
-        raise too_large(provider)
+    if declared.isdecimal() and int(declared) > sizes.reply:
+        raise too_large(provider, sizes)
 
 
-def too_large(provider: str) -> UpstreamInvalidResponse:
+def too_large(provider: str, sizes: Sizes) -> UpstreamInvalidResponse:
     """The error for a whole reply beyond the cap."""
-    return UpstreamInvalidResponse.too_large(provider)
+    return UpstreamInvalidResponse.too_large(provider, limit=sizes.reply, setting="REPLY_MAX_SIZE")

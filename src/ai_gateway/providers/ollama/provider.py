@@ -13,9 +13,9 @@ import httpx
 import ollama
 from pydantic import BaseModel
 
-from ai_gateway.conform.choices import FINISH_REASONS
 from ai_gateway.conform.embedding import to_base64
-from ai_gateway.conform.rules import MAP_FINISH_REASON
+from ai_gateway.conform.finish_reasons import meaning_of
+from ai_gateway.conform.rules import MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
@@ -23,9 +23,10 @@ from ai_gateway.providers.http.egress import Egress
 from ai_gateway.providers.http.image_fetch import fetch_all
 from ai_gateway.providers.http.provider import HttpProvider
 from ai_gateway.providers.parameters import note_dropped
-from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport, connect_timeout
+from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_ollama import reply as replies, request as requests
+from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.chat_ollama.messages import image_urls
 from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.chat_ollama.request import Translated
@@ -61,8 +62,7 @@ class _OllamaTransport(SdkTransport):
         super().__init__(upstream)
         self._client = _Client(
             "/".join((upstream.base_url.rstrip("/"), "api")),
-            transport=BoundedTransport(upstream.name),
-            timeout=connect_timeout(upstream.timeouts),
+            transport=BoundedTransport(upstream.name, upstream.timeouts, upstream.sizes),
             follow_redirects=False,
             trust_env=False,
         )
@@ -93,7 +93,6 @@ class Ollama(HttpProvider):
     """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
 
     wires = frozenset({"ollama"})
-    not_streams = frozenset()
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream, _OllamaTransport(upstream))
@@ -113,25 +112,30 @@ class Ollama(HttpProvider):
         listed = {one.id: one for one in (await self.list_models(attempt)).data}
         found = listed.get(model) or listed.get(f"{model}:latest")  # a name without a tag means this one
         if found is None:
-            raise ModelNotFound("There is no such model: see the list of models.", param="model")
+            raise ModelNotFound(f"There is no model '{model[:256]}': see the list of models.", param="model")
         return found
 
     @override
     async def create_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse:
-        sent, spent_s = await self._chat(attempt, body)
+        sent, forced, spent_s = await self._chat(attempt, body)
         reply = await self._exchange(attempt, "/chat", sent, Reply, spent_s=spent_s)
-        return replies.chat_response(reply, _context(attempt, body.model))
+        response = replies.chat_response(reply, _context(attempt, body.model, forced))
+        if forced and "tool_calls" not in response.choices[0].message.model_fields_set:
+            note_dropped(attempt, {"tool_choice"})  # by a server that takes no notice of `format`
+        return response
 
     @override
     async def stream_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        sent, spent_s = await self._chat(attempt, body)
-        translator = ChatStreamTranslator(_context(attempt, body.model), include_usage=True)
+        sent, forced, spent_s = await self._chat(attempt, body)
+        translator = ChatStreamTranslator(_context(attempt, body.model, forced), include_usage=True)
         async with aclosing(self._chunks(attempt, "/chat", sent, translator, spent_s=spent_s)) as chunks:
             async for chunk in chunks:
+                if translator.lacks_forced_call:
+                    note_dropped(attempt, {"tool_choice"})
                 yield chunk
 
     @override
@@ -162,11 +166,15 @@ class Ollama(HttpProvider):
                 item.embedding = to_base64(item.embedding)
         return reply
 
-    async def _chat(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> tuple[bytes, float]:
-        """The request's bytes, and the seconds that its images took: the answer has the rest of the time."""
+    async def _chat(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> tuple[bytes, ForcedCall | None, float]:
+        """The request's bytes, the call that it forces, and the seconds that its images took of the answer's time."""
         began = time.monotonic()
-        sent = self._sent(attempt, requests.chat_request(body, await self._images(body)))
-        return sent, time.monotonic() - began
+        translated = requests.chat_request(body, await self._images(body))
+        sent = self._sent(attempt, translated)
+        forced = translated.forced if attempt.native("ollama") is None else None
+        return sent, forced, time.monotonic() - began
 
     async def _exchange[Shape: BaseModel](
         self, attempt: Attempt, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
@@ -202,11 +210,12 @@ class Ollama(HttpProvider):
 
     def _repair_end(self, attempt: Attempt, reply: Reply) -> None:
         """A finish reason that is none of Ollama's: a failure, or mapped as for every upstream."""
-        reason = (reply.done_reason or "").lower()
-        if reason == "error":
-            raise UpstreamError(f"Provider '{self.name}' ended its answer with an error.")
-        attempt.repaired(MAP_FINISH_REASON.name)
-        reply.done_reason = FINISH_REASONS.get(reason, "stop")
+        reason = reply.done_reason or ""
+        meaning = meaning_of(reason)
+        if meaning == "failure":
+            raise UpstreamError.gave_up(self.name, detail=f"finish reason {reason[:64]}")
+        attempt.repaired((MAP_FINISH_REASON if meaning else TELL_UNKNOWN_FINISH).name)
+        reply.done_reason = meaning or "length"
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""
@@ -223,5 +232,6 @@ class Ollama(HttpProvider):
         return to_wire(translated.body)
 
 
-def _context(attempt: Attempt, model: str) -> RequestContext:
-    return RequestContext(model, attempt.request_id, int(time.time()), native=attempt.native("ollama") is not None)
+def _context(attempt: Attempt, model: str, forced: ForcedCall | None = None) -> RequestContext:
+    native = attempt.native("ollama") is not None
+    return RequestContext(model, attempt.request_id, int(time.time()), native=native, forced=forced)

@@ -8,8 +8,9 @@ import httpx
 from cerebras.cloud.sdk import APIStatusError, AsyncCerebras, AsyncStream, CerebrasError
 
 from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.providers.openai.provider import OpenAICompatible
-from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport, connect_timeout
+from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
 from ai_gateway.providers.upstream import Upstream
 from gateway_contract.openai import models
 
@@ -19,16 +20,16 @@ class _CerebrasTransport(SdkTransport):
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream)
-        timeout = connect_timeout(upstream.timeouts)
         self._client = AsyncCerebras(
             api_key=upstream.secret,
             base_url=versioned(upstream.base_url),
-            timeout=timeout,
             max_retries=0,
             default_headers={**HEADERS, **upstream.sent_headers},
             warm_tcp_connection=False,
             http_client=httpx.AsyncClient(
-                transport=BoundedTransport(upstream.name), timeout=timeout, follow_redirects=False, trust_env=False
+                transport=BoundedTransport(upstream.name, upstream.timeouts, upstream.sizes),
+                follow_redirects=False,
+                trust_env=False,
             ),
         )
 
@@ -53,6 +54,7 @@ class _CerebrasTransport(SdkTransport):
                 path, cast_to=httpx.Response, options=options, stream=True, stream_cls=AsyncStream[Any], **content
             )
         except APIStatusError as error:
+            forget_frames(error)
             return error.response
         return reply
 

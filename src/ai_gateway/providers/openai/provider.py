@@ -8,11 +8,15 @@ from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
-from ai_gateway.errors import UpstreamRefused
+from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamRefused, UpstreamWrongAddress
 from ai_gateway.providers.http.client import Caller, Transport, path_segments
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
+from ai_gateway.providers.http.rotating_key import KeyedCaller
+from ai_gateway.providers.http.sse import events_in
+from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.redaction import remember
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import OPERATION_OF
 
@@ -32,15 +36,19 @@ class OpenAICompatible(HttpProvider):
     """Forwards requests as they are, unknown fields included, and hands replies on as they came."""
 
     def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
-        super().__init__(
-            upstream,
-            caller or Transport(upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts),
+        caller = caller or Transport(
+            upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts, sizes=upstream.sizes
         )
+        if upstream.key_source is not None:
+            caller = KeyedCaller(caller, upstream, upstream.key_source, remember)
+        super().__init__(upstream, caller)
         self._quirks = upstream.row.quirks
         self._refuses_usage = False
 
     @override
     async def list_models(self, attempt: Attempt) -> bytes:
+        if not self._quirks.lists_models:
+            self._unsupported(attempt)
         raw = await self._fetch(attempt, "GET", "/models", self._headers(attempt, JSON))
         if self._quirks.bare_model_list and raw.lstrip().startswith(b"["):
             return b'{"object":"list","data":%s}' % raw
@@ -48,7 +56,12 @@ class OpenAICompatible(HttpProvider):
 
     @override
     async def retrieve_model(self, attempt: Attempt, model: str) -> bytes:
-        return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
+        try:
+            return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
+        except UpstreamWrongAddress as error:  # here a 404 without words is about the model as well
+            raise ModelNotFound(
+                f"Provider '{self.name}' has no model '{model[:256]}', or its address is wrong.", param="model"
+            ) from error
 
     @override
     def create_chat_completion(
@@ -103,19 +116,32 @@ class OpenAICompatible(HttpProvider):
     ) -> AsyncGenerator[_Arrived]:
         headers = self._headers(attempt, EVENTS)
         path = _PATHS[type(body)]
-        async with (
-            self._stream(attempt, path, headers, to_wire(fields)) as stream,
-            aclosing(stream.batches(attempt.divert)) as batches,
-        ):
-            async for events in batches:
-                if _DONE not in events:
-                    yield Packet(events)
-                    continue
-                if before := events[: events.index(_DONE)]:
-                    yield Packet(before)
+        async with self._stream(attempt, path, headers, to_wire(fields)) as stream:
+            try:
+                async with aclosing(stream.batches(attempt.divert)) as batches:
+                    async for events in batches:
+                        if _DONE not in events:
+                            yield Packet(events)
+                            continue
+                        if before := events[: events.index(_DONE)]:
+                            yield Packet(before)
+                        yield DONE
+                        await stream.drain()
+                        return
+            except WholeReply as reply:
+                yield Packet(self._in_whole(reply.body))
                 yield DONE
-                await stream.drain()
-                return
+
+    def _in_whole(self, body: bytes) -> list[bytes]:
+        """The chunks in a body that did not look like a stream. Raises the error that it may be in itself."""
+        if events := events_in(body):
+            return [event for event in events if event != _DONE]
+        value = self._json(body)
+        if (error := self.error_in(value)) is not None:
+            raise error
+        if not isinstance(value, dict) or "choices" not in value:
+            raise UpstreamInvalidResponse.not_a_stream(self.name)
+        return [body]
 
     def _asking_for_usage(self, body: StreamRequest, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields with the wish for usage, unless it is there or the upstream does not know it.

@@ -49,6 +49,9 @@ class Quirks:
     bare_model_list: bool = False
     """Whether it may list its models as a bare array, without the list object."""
 
+    lists_models: bool = True
+    """Whether it has a list of its models. If not, none is asked for."""
+
     nulls: bool = True
     """Whether it accepts null for a field that is not set. If not, such fields are omitted, which means the same."""
 

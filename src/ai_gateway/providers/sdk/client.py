@@ -1,79 +1,113 @@
 """HTTP through the client of a vendor's SDK, within the same limits as our own transport.
 
-An SDK brings its own pool, timeouts, retries, redirects and habits of reading. Here it keeps none of them: it gets a
-client that is bounded from below, is asked for bytes and not for its models, and every phase has our deadline.
+An SDK brings its own pool, timeouts, retries, redirects and habits of reading. Here it keeps none of them: what it
+sends goes over our connections, it is asked for bytes and not for its models, and every phase has our deadline.
 """
 
 import asyncio
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import override
 
 import httpx
 
-from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, UPSTREAM_MAX_REPLY, VERSION
+from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
-from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
-from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply
-from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head
+from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head
+from ai_gateway.providers.http.http1 import BrokenReply, Connection
+from ai_gateway.providers.http.pool import Origin, Pool, default_tls
+from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
-from ai_gateway.providers.upstream import Timeouts, Upstream
+from ai_gateway.providers.upstream import Sizes, Timeouts, Upstream
 
 # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
 HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
-_KEEP_ALIVE_S = 15.0
 
 
-class BoundedTransport(httpx.AsyncHTTPTransport):
-    """Connections as many as streams, no proxy from the environment, no cookies, and no reply that swells.
+class BoundedTransport(httpx.AsyncBaseTransport):
+    """Carries an SDK's requests over connections of ours: what an upstream may do is bounded as it is everywhere.
 
-    SDKs read refusals by themselves, so these are capped here; other replies are capped where we read them.
+    No proxy from the environment, no cookies, no reply that swells, and no connection used again that has said more
+    than its reply. SDKs read refusals by themselves, so these are capped here; other replies where we read them.
     """
 
-    def __init__(self, provider: str) -> None:
-        limits = httpx.Limits(
-            max_connections=UPSTREAM_CONNECTIONS,
-            max_keepalive_connections=UPSTREAM_CONNECTIONS,
-            keepalive_expiry=_KEEP_ALIVE_S,
-        )
-        super().__init__(verify=ssl.create_default_context(), limits=limits, trust_env=False)
+    def __init__(self, provider: str, timeouts: Timeouts, sizes: Sizes) -> None:
         self._provider = provider
+        self._timeouts = timeouts
+        self._sizes = sizes
+        self._longest_s = timeouts.request + timeouts.stream  # whoever asks has a deadline of its own within that
+        self._check = partial(check_head, provider, sizes)
+        self._pool: Pool | None = None
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.headers = once_each(request.headers)
-        response = await super().handle_async_request(request)
+        body = await request.aread()
+        headers = dict(once_each(request.headers).multi_items())
+        headers.pop("content-length", None)
+        length = None if request.method == "GET" else len(body)
+        head = request_head(request.method, request.url.raw_path.decode(), "", headers, length)
+        pool = self._pool or self._opened(request.url)
+        deadline = pool.time() + self._longest_s
+        connection = pool.pick() or await pool.connect(deadline)
         try:
-            check_head(self._provider, response.headers)
-        except Exception:
-            await response.aclose()
+            connection.send(head, body, deadline, self._check)
+            await connection.head()
+        except BaseException:
+            pool.put_back(connection)
             raise
-        if "set-cookie" in response.headers:
-            del response.headers["set-cookie"]
-        if not response.is_success and isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _Capped(response.stream, self._provider)
-        return response
+        fields = [(name, value) for name, value in connection.headers.items() if name != "set-cookie"]
+        reply = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+        sizes = None if 200 <= connection.status < 300 else self._sizes
+        stream = _Body(self._provider, pool, connection, sizes)
+        return httpx.Response(connection.status, headers=reply, stream=stream, request=request)
+
+    def _opened(self, url: httpx.URL) -> Pool:
+        # Made at the first call, because connections belong to the running event loop. All calls go to one host.
+        tls = default_tls() if url.scheme == "https" else None
+        origin = Origin(url.raw_host.decode(), url.port or (443 if tls else 80), tls)
+        self._pool = pool = Pool(origin, limit=UPSTREAM_CONNECTIONS, connect_s=self._timeouts.connect)
+        return pool
+
+    @override
+    async def aclose(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+            await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
 
 
-class _Capped(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream, provider: str) -> None:
-        self._stream = stream
+class _Body(httpx.AsyncByteStream):
+    """A reply's body as it comes, within `sizes` if they are given."""
+
+    def __init__(self, provider: str, pool: Pool, connection: Connection, sizes: Sizes | None) -> None:
         self._provider = provider
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._sizes = sizes
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        async for part in self._stream:
-            size += len(part)
-            if size > UPSTREAM_MAX_REPLY:
-                raise UpstreamInvalidResponse.too_large(self._provider)
-            yield part
+        while (connection := self._connection) is not None:
+            while not (piece := connection.take()) and not connection.is_whole:
+                await connection.more()
+            if not piece:
+                return
+            size += len(piece)
+            if self._sizes is not None and size > self._sizes.reply:
+                raise too_large(self._provider, self._sizes)
+            yield piece
 
     @override
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.put_back(connection)
+
+
+_GONE = httpx.ByteStream(b"")
 
 
 def once_each(headers: httpx.Headers) -> httpx.Headers:
@@ -82,11 +116,6 @@ def once_each(headers: httpx.Headers) -> httpx.Headers:
     Strict servers refuse a request that says twice who sends it.
     """
     return httpx.Headers(list({name.lower(): (name, value) for name, value in headers.raw}.values()))
-
-
-def connect_timeout(timeouts: Timeouts) -> httpx.Timeout:
-    """The one timeout that httpx can be trusted with; the others start again with every byte."""
-    return httpx.Timeout(None, connect=timeouts.connect)
 
 
 class SdkTransport(ABC):
@@ -100,6 +129,7 @@ class SdkTransport(ABC):
     def __init__(self, upstream: Upstream) -> None:
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
+        self._sizes = upstream.sizes
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
     @abstractmethod
@@ -112,63 +142,77 @@ class SdkTransport(ABC):
     async def aclose(self) -> None:
         """Close the pool."""
 
-    async def fetch(  # noqa: PLR0913 - see Caller
+    @asynccontextmanager
+    async def _opened(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[httpx.Response]:
+        async with self.open(method, path, headers, body) as reply:
+            try:
+                yield reply
+            finally:
+                await reply.aclose()
+                reply.stream = _GONE  # httpx's own refers to the reply, and both would wait for the collector
+
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
         *,
-        room: Allocation | None = None,
         spent_s: float = 0,
+        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told.
 
-        `spent_s` is how much of the request's time has gone already.
+        `spent_s` is how much of the request's time has gone already; `room` is charged for a large reply.
         """
         try:
             async with (
                 asyncio.timeout(self._timeouts.request - spent_s),
-                self.open(method, path, headers, body) as reply,
+                self._opened(method, path, headers, body) as reply,
             ):
-                return UpstreamReply(reply.status_code, reply.headers, await _read_all(self._provider, reply, room))
+                return UpstreamReply(
+                    reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes, room)
+                )
         except self._caught as error:
             raise from_sdk_exception(self._provider, error) from error
 
     @asynccontextmanager
     async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, room: Allocation | None = None, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
-                async with self.open("POST", path, headers, body) as reply:
-                    yield _SdkStream(self._provider, reply, clock, self._timeouts, room)
+                async with self._opened("POST", path, headers, body) as reply:
+                    yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes, room)
         except self._caught as error:
             raise from_sdk_exception(self._provider, error) from error
 
 
 class _SdkStream(OpenStream):
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what is read, and what bounds it
         self,
         provider: str,
         reply: httpx.Response,
         clock: asyncio.Timeout,
         timeouts: Timeouts,
+        sizes: Sizes,
         room: Allocation | None,
     ) -> None:
-        super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts)
+        super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts, sizes=sizes)
         self._reply = reply
         self._room = room
         self._parts: AsyncIterator[bytes] | None = None
 
     @override
     async def read(self) -> bytes:
-        return await _read_all(self.provider, self._reply, self._room)
+        return await _read_all(self.provider, self._reply, self._sizes, self._room)
 
     @override
     async def drain(self) -> None:
-        with suppress(httpx.HTTPError, OSError):
+        with suppress(BrokenReply, OSError):
             async with asyncio.timeout(DRAIN_S):
                 while await self._part():
                     pass
@@ -177,8 +221,8 @@ class _SdkStream(OpenStream):
     async def next_bytes(self) -> bytes:
         try:
             return await self._part()
-        except httpx.TransportError as error:
-            raise UpstreamStreamTruncated.broken_off(self.provider, detail=repr(error)) from error
+        except (BrokenReply, ConnectionError) as error:
+            raise broken_off(self.provider, error) from error
 
     async def _part(self) -> bytes:
         if self._parts is None:
@@ -186,16 +230,16 @@ class _SdkStream(OpenStream):
         return await anext(self._parts, b"")
 
 
-async def _read_all(provider: str, reply: httpx.Response, room: Allocation | None) -> bytes:
-    """The whole body, up to the cap; one that the SDK has read already was capped below. `room` is charged for it."""
+async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, room: Allocation | None) -> bytes:
+    """The whole body, up to the cap; one that the SDK has read already was capped below."""
     if reply.is_stream_consumed:
         return await reply.aread()
     parts: list[bytes] = []
     size = 0
     async for part in reply.aiter_raw():
         size += len(part)
-        if size > UPSTREAM_MAX_REPLY:
-            raise UpstreamInvalidResponse.too_large(provider)
+        if size > sizes.reply:
+            raise too_large(provider, sizes)
         if room is not None and size > UNWEIGHED:
             room.charge(len(part), "replies")
         parts.append(part)

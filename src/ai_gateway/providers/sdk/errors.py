@@ -6,29 +6,24 @@ without importing the other.
 
 from collections.abc import Iterator
 
-import httpcore
 import httpx
 from pydantic_core import to_json
 
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamTimeout, UpstreamUnreachable
 from ai_gateway.providers.http.errors import from_event, from_reply
+from ai_gateway.providers.http.http1 import BrokenReply
 
-# What the HTTP client can raise. httpcore's classes are httpx's own by the time they arrive; none is left to chance.
+# What httpx, or our connections beneath it, can raise.
 HTTP_FAILURES = (
+    BrokenReply,
     httpx.HTTPError,
     httpx.InvalidURL,
     httpx.CookieConflict,
     httpx.StreamError,
-    httpcore.ConnectionNotAvailable,
-    httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
-    httpcore.ProtocolError,
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
     OSError,
     EOFError,
 )
-_TOO_SLOW = (TimeoutError, httpx.TimeoutException, httpcore.TimeoutException)
+_TOO_SLOW = (TimeoutError, httpx.TimeoutException)
 _GARBLED = (
     httpx.ProtocolError,
     httpx.DecodingError,
@@ -36,7 +31,7 @@ _GARBLED = (
     httpx.HTTPStatusError,
     httpx.CookieConflict,
     httpx.StreamError,
-    httpcore.ProtocolError,
+    BrokenReply,
     ValueError,  # JSON that is none, whichever parser an SDK takes
 )
 

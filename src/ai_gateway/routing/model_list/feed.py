@@ -9,10 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-import aiohttp
 import structlog
+from yarl import URL
 
 from ai_gateway.config.constants import VERSION
+from ai_gateway.providers.http.http1 import BrokenReply
+from ai_gateway.providers.http.single import opened
 from ai_gateway.routing.model_list.parse import InvalidList, ModelList, parse_list
 from ai_gateway.routing.model_list.store import MAX_LIST_BYTES, ListStore
 
@@ -141,24 +143,17 @@ class ListFeed:
 
     async def _fetch(self) -> bytes:
         """The document, up to the size limit. No redirects, no decompression, no cookies."""
-        async with (
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session,
-            session.get(self._url, headers=self._headers, allow_redirects=False) as reply,
-        ):
+        async with opened(URL(self._url), self._headers, self._fetch_timeout_s) as reply:
             if 300 <= reply.status < 400:
                 raise InvalidList("its host answered with a redirect, which is not followed")
             if reply.status != 200:
                 raise InvalidList(f"its host answered with status {reply.status}")
             if reply.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
                 raise InvalidList("its host sent it compressed, which was not asked for")
-            parts: list[bytes] = []
-            size = 0
-            while part := await reply.content.readany():
-                size += len(part)
-                if size > MAX_LIST_BYTES:
-                    raise InvalidList(f"it is larger than {MAX_LIST_BYTES} bytes")
-                parts.append(part)
-            return b"".join(parts)
+            body = await reply.whole(MAX_LIST_BYTES)
+            if body is None:
+                raise InvalidList(f"it is larger than {MAX_LIST_BYTES} bytes")
+            return body
 
     async def _save(self, raw: bytes) -> None:
         if self._store is None or self._save_failed:
@@ -176,8 +171,10 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, TimeoutError):
         return "its host did not answer in time"
-    if isinstance(error, aiohttp.ClientError | OSError):
+    if isinstance(error, OSError):
         return f"its host cannot be reached ({type(error).__name__})"
+    if isinstance(error, BrokenReply):
+        return "its host did not answer with a whole HTTP reply"
     return type(error).__name__
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic_core import to_json
 
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Timed, TokenLogprob, ToolCall, Vectors, seconds
 from gateway_contract.openai import models
 
@@ -31,12 +32,14 @@ class RequestContext:
     """What is known of the request. `now` is used where the response has no time.
 
     `native` means that the caller uses Ollama's API too, and can use fields that OpenAI's format does not have.
+    `forced` is the call that the content stands for.
     """
 
     model: str
     request_id: str
     now: int
     native: bool = False
+    forced: ForcedCall | None = None
 
 
 def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCompletionResponse:
@@ -44,9 +47,12 @@ def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCom
     answer = reply.message
     if answer is None or reply.done is False:
         raise incomplete()
-    calls = [_whole_call(call, request, at) for at, call in enumerate(answer.tool_calls or ())]
+    made, content = answer.tool_calls or [], answer.content
+    if request.forced and not made and (call := request.forced.call(content or "", cut=finish(reply) == "length")):
+        made, content = [call], None
+    calls = [_whole_call(call, request, at) for at, call in enumerate(made)]
     message = models.ChatCompletionResponseMessage(
-        role="assistant", content=answer.content or (None if calls else ""), refusal=None
+        role="assistant", content=content or (None if calls else ""), refusal=None
     )
     if calls:
         message.tool_calls = [*calls]

@@ -6,12 +6,13 @@ contract, the contract's takes precedence.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
+from ai_gateway.translate.chat_ollama.forced import ForcedCall, forcing_format
 from ai_gateway.translate.chat_ollama.messages import Object, ollama_messages
 from ai_gateway.translate.chat_request import chosen_names, drop_unknown_in_objects, drop_unknown_stream_options
 from gateway_contract.openai import models
@@ -32,10 +33,11 @@ _NO_PARAMETERS: Object = {"type": "object", "properties": {}}
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """A body for Ollama. `dropped` has the paths of what it cannot express."""
+    """A body for Ollama, with the paths of what it cannot express, and the call that has to be its answer."""
 
     body: Object
     dropped: frozenset[str]
+    forced: ForcedCall | None = None
 
 
 def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, str]) -> Translated:
@@ -44,22 +46,24 @@ def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, 
     if body.modalities and "audio" in body.modalities:
         raise UnsupportedValue("This provider answers in text only: leave 'audio' out.", param="modalities")
     dropped: set[str] = set()
-    tools = _tools(body, dropped)
+    tools, is_forced = _tools(body)
+    forced = ForcedCall([_name(tool) for tool in tools]) if is_forced else None
     mapped: Object = {
         "model": body.model,
         "messages": ollama_messages(body.messages, images, dropped),
         "tools": tools or None,
         "stream": bool(body.stream),
-        "format": _format(body.response_format, dropped),
+        # A forced call leaves no room for text, so what form the text should have does not matter.
+        "format": forcing_format(tools) if forced else _format(body.response_format, dropped),
         "think": None if body.reasoning_effort is None else _THINK[body.reasoning_effort],
         "logprobs": body.logprobs,
         "top_logprobs": body.top_logprobs,
         "options": _options(body, _limit(max_completion_tokens=body.max_completion_tokens, max_tokens=body.max_tokens)),
     }
-    if tools and body.parallel_tool_calls is False:
+    if tools and body.parallel_tool_calls is False and not forced:
         dropped.add("parallel_tool_calls")
     drop_unknown_in_objects(body, dropped)
-    return _translated(body, mapped, dropped)
+    return replace(_translated(body, mapped, dropped), forced=forced)
 
 
 def completion_request(body: models.CreateCompletionRequest) -> Translated:
@@ -148,20 +152,19 @@ def _prompt(body: models.CreateCompletionRequest) -> str:
     raise UnsupportedValue("This provider takes texts only, no token ids: send the text.", param="prompt")
 
 
-def _tools(body: models.CreateChatCompletionRequest, dropped: set[str]) -> list[Object]:
-    """The functions to send. Ollama has no `tool_choice`: a choice only narrows the list, and counts as dropped."""
+def _tools(body: models.CreateChatCompletionRequest) -> tuple[list[Object], bool]:
+    """The functions to send, of which a choice may leave some, and whether one of them has to be called."""
     offered = [_function(tool, at) for at, tool in enumerate(body.tools or ())]
     choice = body.tool_choice
     names = chosen_names(choice, [_name(tool) for tool in offered])
     if choice == "none":
-        return []
+        return [], False
     if choice is None or choice == "auto":
-        return offered
+        return offered, False
     if names is not None:
         offered = [tool for tool in offered if _name(tool) in names]
-    if not (isinstance(choice, models.ChatCompletionAllowedToolsChoice) and choice.allowed_tools.mode == "auto"):
-        dropped.add("tool_choice")
-    return offered
+    is_free = isinstance(choice, models.ChatCompletionAllowedToolsChoice) and choice.allowed_tools.mode == "auto"
+    return offered, not is_free
 
 
 def _function(tool: BaseModel, at: int) -> Object:

@@ -6,8 +6,9 @@ The format: ollama's docs/api.md, "Generate a chat completion" and "Generate a c
 from collections.abc import Iterator
 
 from ai_gateway.translate.chat_ollama import reply as whole
+from ai_gateway.translate.chat_ollama.forced import ForcedContent
 from ai_gateway.translate.chat_ollama.reply import RequestContext
-from ai_gateway.translate.wires.ollama import Message, Reply, ToolCall, seconds
+from ai_gateway.translate.wires.ollama import CalledFunction, Message, Reply, ToolCall, seconds
 from gateway_contract.openai import models
 
 type Chunk = models.CreateChatCompletionStreamResponse
@@ -26,6 +27,7 @@ class ChatStreamTranslator:
         self._begun = False
         self._in_thinking = False
         self._calls = 0
+        self._forced = ForcedContent(request.forced) if request.forced else None
         self._tokens: list[models.ChatCompletionTokenLogprob] = []  # sent with the next text: some tokens have none
 
     def feed(self, reply: Reply) -> Iterator[Chunk]:
@@ -41,6 +43,8 @@ class ChatStreamTranslator:
             yield self._chunk(delta, with_tokens=bool(delta.content))
         if reply.done:
             self.done = True
+            for delta in self._kept(reply):
+                yield self._chunk(delta, with_tokens=bool(delta.content))
             yield from self._end(reply)
 
     def _collect_tokens(self, reply: Reply, message: Message) -> None:
@@ -57,16 +61,46 @@ class ChatStreamTranslator:
         calls = [self._call(call) for call in message.tool_calls or ()]
         if not self._begun:
             self._begun = True
-            content = None if calls and not message.content else ""
+            content = None if (calls and not message.content) or self._forced else ""
             yield models.ChatCompletionStreamResponseDelta(role="assistant", content=content, refusal=None)
         if message.thinking:
             yield models.ChatCompletionStreamResponseDelta().model_copy(update={"reasoning_content": message.thinking})
         if message.content:
-            yield models.ChatCompletionStreamResponseDelta(content=message.content)
+            yield from self._content(message.content)
         if message.images:
             yield models.ChatCompletionStreamResponseDelta().model_copy(update={"images": message.images})
         for call in calls:
             yield models.ChatCompletionStreamResponseDelta(tool_calls=[call])
+
+    def _content(self, text: str) -> Iterator[Delta]:
+        """The answer's text, or arguments where it stands for a forced call."""
+        arguments = ""
+        if self._forced is not None:
+            begins = not self._forced.calls
+            text, arguments = self._forced.feed(text)
+            if arguments and begins and self._request.forced:
+                call = ToolCall(function=CalledFunction(name=self._request.forced.names[0], arguments=arguments))
+                yield models.ChatCompletionStreamResponseDelta(tool_calls=[self._call(call)])
+                return
+        if text:
+            yield models.ChatCompletionStreamResponseDelta(content=text)
+        if arguments:
+            function = models.ChatCompletionMessageToolCallChunkFunction(arguments=arguments)
+            piece = models.ChatCompletionMessageToolCallChunk(index=self._calls - 1, function=function)
+            yield models.ChatCompletionStreamResponseDelta(tool_calls=[piece])
+
+    def _kept(self, reply: Reply) -> Iterator[Delta]:
+        """What a forced call was kept back for, at the end of the answer."""
+        for kept in self._forced.end(cut=whole.finish(reply) == "length") if self._forced else ():
+            if isinstance(kept, str):
+                yield models.ChatCompletionStreamResponseDelta(content=kept)
+            else:
+                yield models.ChatCompletionStreamResponseDelta(tool_calls=[self._call(kept)])
+
+    @property
+    def lacks_forced_call(self) -> bool:
+        """Whether the answer has turned out to be text although a call was forced."""
+        return self._forced is not None and self._forced.is_text
 
     def _call(self, call: ToolCall) -> models.ChatCompletionMessageToolCallChunk:
         """A complete call: Ollama does not stream arguments, and counts the calls from 0 in every line."""

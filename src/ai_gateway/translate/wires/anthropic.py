@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.lenient_json import read_leniently, whole_texts
 from ai_gateway.errors import UpstreamInvalidResponse
 
 _FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one complaint is all that is told
@@ -184,7 +184,7 @@ def read_event(provider: str, value: Mapping[str, object]) -> Event | None:
 def parsed(provider: str, raw: bytes) -> dict[str, object]:
     """The JSON object in the text. Raises UpstreamInvalidResponse."""
     try:
-        value = read_json(raw)
+        value = whole_texts(read_leniently(raw, set()), set())
     except ValueError as error:
         raise UpstreamInvalidResponse.not_json(provider, detail=str(error)) from None
     if not isinstance(value, dict):

@@ -1,0 +1,49 @@
+"""Whether an upstream's address is the gateway's own, which would make it call itself."""
+
+import socket
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def is_own_address(url: str, host: str, port: int) -> bool:
+    """Whether a gateway that listens on this host and port is what answers at the URL. Looks no name up."""
+    try:
+        parts = urlsplit(url)
+        theirs, their_port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
+    except ValueError:  # no URL, which is a problem of its own
+        return False
+    if not port or their_port != port:
+        return False
+    if theirs == host.lower() or (_is_loopback(theirs) and _is_loopback(host)):
+        return True
+    return _is_any(host) and (_is_loopback(theirs) or _is_of_this_machine(theirs))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback or ip_address(host).is_unspecified
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_of_this_machine(host: str) -> bool:
+    """Whether one of the machine's interfaces has this address, or the machine this name."""
+    try:
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        return host == socket.gethostname().lower()
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,69 @@
+"""What to say of a path without an operation: usually a client's base_url has too much or too little of `/v1`."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
+_LONGEST_SHOWN = 200
+_OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
+_NOTHING = "See / for what there is."
+
+type Steps = tuple[str, ...]
+
+
+class PathHints:
+    """Knows the paths of the contracts: those below `/v1` for OpenAI's clients, and below `/api` for Ollama's."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        steps = [steps for path in paths if "{" not in path and (steps := _steps(path))]
+        self._openai = sorted((path[1:] for path in steps if path[0] == _OPENAI_DOOR), key=len, reverse=True)
+        self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
+
+    def message(self, path: str, origin: str, providers: Collection[str]) -> str:
+        """The error's message: with the likely path, and what a client has to be set to, so that it asks there."""
+        shown = f"{path[:_LONGEST_SHOWN]}..." if len(path) > _LONGEST_SHOWN else path
+        return f"There is nothing at the path {shown!r}. {self._hint(_steps(path), origin, providers)}"
+
+    def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str:
+        if _OLLAMA_DOOR in steps and (tail := self._tail(steps, self._ollama)) is not None:
+            likely = f"/{_OLLAMA_DOOR}/{'/'.join(tail)}"
+            return f"The likely path is {likely}: set the client's host, such as OLLAMA_HOST, to {origin}."
+        provider = steps[0] if steps and steps[0] in providers else None
+        base = f"/{provider}/{_OPENAI_DOOR}" if provider else f"/{_OPENAI_DOOR}"
+        rest = steps[1:] if provider else steps
+        if not [step for step in rest if step != _OPENAI_DOOR] and (rest or provider):
+            return f"Operations are below it, such as {base}/chat/completions: {origin}{base} is a base_url."
+        tail = self._tail(rest, self._openai)
+        if tail is None:
+            return _NOTHING
+        hint = f"The likely path is {base}/{'/'.join(tail)}: set the client's base_url to {origin}{base}"
+        deployment = _after(steps, "deployments")  # as Azure's older API has it, /openai/deployments/{model}/...
+        return f"{hint}, and the model to {deployment[:_LONGEST_SHOWN]!r}." if deployment else f"{hint}."
+
+    @staticmethod
+    def _tail(steps: Steps, known: list[Steps]) -> Steps | None:
+        """The end of the path that an operation has; of models also with an id after it."""
+        for tail in known:
+            if steps[-len(tail) :] == tail:
+                return tail
+        return ("models", *after) if ("models",) in known and (after := steps[1 + _index(steps, "models") :]) else None
+
+
+def origin_of(scheme: str, headers: Mapping[str, str]) -> str:
+    """Where the client thinks it is asking."""
+    host = headers.get("host", "")
+    forwarded = headers.get("x-forwarded-proto", "")
+    return f"{'https' if forwarded == 'https' else scheme}://{host if _HOST.fullmatch(host) else '<gateway>'}"
+
+
+def _steps(path: str) -> Steps:
+    return tuple(step for step in path.split("/") if step)
+
+
+def _index(steps: Steps, step: str) -> int:
+    return steps.index(step) if step in steps else len(steps)
+
+
+def _after(steps: Steps, step: str) -> str | None:
+    at = _index(steps, step) + 1
+    return steps[at] if at < len(steps) else None

@@ -1,0 +1,42 @@
+"""Secrets from variables, or from files that variables name, as container platforms mount them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ai_gateway.config.problems import shown
+
+FILE_SUFFIX = "_FILE"
+_LARGEST_FILE = 64 * 1024
+
+
+def read_secret(variables: Mapping[str, str], name: str, problems: list[str]) -> str | None:
+    """The secret in the variable, or in the file that `<name>_FILE` names; None without either.
+
+    A file is read anew each time, so that a reload takes a rotated secret. White space around one is no part of it.
+    """
+    value, path = variables.get(name), variables.get(f"{name}{FILE_SUFFIX}")
+    if path is None:
+        return value
+    if value is not None:
+        problems.append(f"{name} and {name}{FILE_SUFFIX} are both set: set one of them")
+        return value
+    try:
+        return secret_in(Path(path))
+    except ValueError as error:
+        problems.append(f"{name}{FILE_SUFFIX}: {shown(path) or 'its file'} {error}")
+        return None
+
+
+def secret_in(path: Path) -> str:
+    """The secret in a file. Raises ValueError, which says what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode("utf-8-sig").strip()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+    if not text or len(content) > _LARGEST_FILE:
+        raise ValueError("is empty" if not text else "is too large for a secret")
+    return text

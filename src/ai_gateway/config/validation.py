@@ -1,0 +1,65 @@
+"""What is wrong with a value of a setting, in plain words: with its source, and with the value unless it is secret."""
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ai_gateway.config.problems import shown
+from ai_gateway.config.settings import FILE_ONLY, SECRET, ProviderSettings, RouteSettings, marked
+
+_SECRETS = frozenset(marked(SECRET))
+_SECRET_PARTS = frozenset({"api_key", "headers"})
+_TABLES: Mapping[str, type[BaseModel]] = {"providers": ProviderSettings, "routes": RouteSettings}
+_FILE_ONLY = frozenset(marked(FILE_ONLY))
+# By the type of pydantic's error, with its context filled in.
+_WORDS = {
+    **dict.fromkeys(("int_parsing", "int_from_float", "int_type", "int_parsing_size"), "is no whole number"),
+    **dict.fromkeys(("float_parsing", "float_type", "finite_number"), "is no number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "is neither true nor false"),
+    **dict.fromkeys(("string_type", "path_type"), "has to be a text"),
+    **dict.fromkeys(("list_type", "tuple_type"), "has to be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "has to be a table"),
+    "greater_than": "has to be more than {gt}",
+    "greater_than_equal": "has to be at least {ge}",
+    "less_than": "has to be less than {lt}",
+    "less_than_equal": "is more than the largest, {le}",
+    "literal_error": "is not one of {expected}",
+    "too_short": "has to have an entry",
+    "missing": "is missing",
+}
+
+
+def closest(name: str, known: Collection[str]) -> str:
+    """How a message about an unknown name goes on: with the known one that is meant, or with all of them."""
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+    return f": did you mean {near[0]}?" if near else f". Known: {', '.join(known)}"
+
+
+def invalid_values(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str]:
+    """A line for each invalid value. `origin` names the source of a setting."""
+    for details in error.errors(include_url=False):
+        place = [str(part) for part in details["loc"]]
+        name = ".".join(place) if place[0] in _FILE_ONLY else place[0].upper()
+        if details["type"] == "extra_forbidden":
+            known = _TABLES[place[0]].model_fields if place[0] in _TABLES else ()
+            yield f"{'.'.join(place[:-1])}: unknown setting {place[-1]}{closest(place[-1], known)} ({origin(place[0])})"
+            continue
+        is_secret = place[0] in _SECRETS or not _SECRET_PARTS.isdisjoint(place)
+        value = "" if is_secret or details["type"] == "missing" else shown(details["input"])
+        yield f"{name}: {_complaint(details, value)} ({origin(place[0])})"
+
+
+def _complaint(details: ErrorDetails, value: str) -> str:
+    words = _WORDS.get(details["type"])
+    if words is None:  # of our own validators, or of a kind that no setting has yet
+        message = details["msg"].removeprefix("Value error, ")
+        message = f"{message[0].lower()}{message[1:]}"
+        return f"{value}: {message}" if value else message
+    said = words.format(**{name: _short(limit) for name, limit in details.get("ctx", {}).items()})
+    return f"{value or 'the value'} {said}" if details["type"] != "missing" else said
+
+
+def _short(limit: object) -> object:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

@@ -1,0 +1,65 @@
+"""What the state machine of streams asks of chunks and their choices, and how it makes others of them."""
+
+from collections.abc import Mapping
+
+from pydantic import MISSING
+
+from ai_gateway.contract.stream import Item
+from ai_gateway.errors import UpstreamInvalidResponse
+from gateway_contract.openai import models
+
+ChatChunk = models.CreateChatCompletionStreamResponse
+CompletionChunk = models.CreateCompletionStreamResponse
+type AnyChunk = ChatChunk | CompletionChunk
+type AnyChoice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
+
+
+def of_index(chunk: AnyChunk, index: int) -> AnyChoice | None:
+    """The chunk's choice of this index."""
+    return next((choice for choice in chunk.choices if choice.index == index), None)
+
+
+def going_on(choice: AnyChoice) -> AnyChoice:
+    """The choice without its reason to end."""
+    return choice.model_copy(update={"finish_reason": None})
+
+
+def changed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    item: Item[Chunk], index: int, update: Mapping[str, object]
+) -> Item[Chunk]:
+    """The chunk with its choice of this index changed."""
+    choices = [choice.model_copy(update=update) if choice.index == index else choice for choice in item.model.choices]
+    return Item(item.model.model_copy(update={"choices": choices}))
+
+
+def choice_of(head: AnyChunk, index: int) -> dict[str, object]:
+    """A choice that says nothing yet."""
+    is_chat = isinstance(head, models.CreateChatCompletionStreamResponse)
+    content: dict[str, object] = {"delta": {}} if is_chat else {"text": ""}
+    return {"index": index, **content, "logprobs": None, "finish_reason": None}
+
+
+def is_empty(choice: AnyChoice) -> bool:
+    """Whether nothing would be lost without it but its role and its reason to end."""
+    beside = any((choice.model_extra or {}).values()) or choice.logprobs is not None
+    return not beside and not content_of(choice)
+
+
+def says_anything(choice: AnyChoice) -> bool:
+    """Whether anything would be lost without it but its reason to end."""
+    opens = isinstance(choice, models.CreateChatCompletionStreamResponseChoice) and choice.delta.role is not MISSING
+    return opens or not is_empty(choice)
+
+
+def content_of(choice: AnyChoice) -> object:
+    """What a choice adds to the answer; falsy if nothing."""
+    if isinstance(choice, models.CreateCompletionStreamResponseChoice):
+        return choice.text
+    fields = choice.delta.model_dump(exclude_unset=True, exclude={"role"})
+    return [value for value in fields.values() if value]
+
+
+def check_empty(choice: AnyChoice, problem: str) -> None:
+    """Raise UpstreamInvalidResponse if leaving the choice out would lose content."""
+    if content_of(choice):
+        raise UpstreamInvalidResponse(f"The provider {problem}.")

@@ -1,0 +1,91 @@
+"""A stream where a whole reply was asked for: its legal chunks, put together as a client would."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
+from ai_gateway.conform.conformer import Conformer
+from ai_gateway.conform.rules import JOIN_EVENTS
+from ai_gateway.conform.stream_state import StreamState
+from ai_gateway.contract.stream import DONE, Item
+from ai_gateway.contract.write import to_fields
+from gateway_contract.openai import models
+
+type _Chunk = type[ChatChunk] | type[CompletionChunk]
+type Object = dict[str, Any]
+
+_CHUNKS: dict[type[object], _Chunk] = {
+    models.CreateChatCompletionResponse: ChatChunk,
+    models.CreateCompletionResponse: CompletionChunk,
+}
+_OBJECTS = {"chat.completion.chunk": "chat.completion", "text_completion": "text_completion"}
+# What a client appends; of anything else the last value counts.
+_TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal", "text", "arguments"})
+
+
+def joined_reply(reply: type[object], events: Sequence[bytes], choices: int, conformer: Conformer) -> Object | None:
+    """The reply that the events make up; None if there are none, or none can make up this kind of reply.
+
+    Raises what a stream would end in.
+    """
+    model = _CHUNKS.get(reply)
+    if model is None or not events:
+        return None
+    conformer.report(JOIN_EVENTS)
+    whole: Object = {}
+    for chunk in _legal_chunks(model, events, choices, conformer):
+        fields = to_fields(chunk)
+        pieces = fields.pop("choices")
+        whole.update({name: value for name, value in fields.items() if value is not None or name not in whole})
+        for piece in pieces if isinstance(pieces, list) else ():
+            _add(whole.setdefault("choices", {}).setdefault(piece["index"], {}), piece)
+    ended = [_ended(choice) for _, choice in sorted(whole.get("choices", {}).items())]
+    return {**whole, "object": _OBJECTS.get(whole.get("object", ""), ""), "choices": ended}
+
+
+def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conformer: Conformer) -> Iterator[Any]:
+    state: StreamState[Any] = StreamState(choices, include_usage=True, report=conformer.report, said=conformer.said)
+    for event in events:
+        item = conformer.event(model, event)
+        if isinstance(item, Item):
+            sent = state.take(item.model)
+            yield from (early.model for early in state.early())
+            if sent is not None and state.is_last:
+                state.hold(Item(sent))
+            elif sent is not None:
+                yield sent
+        state.terminated |= item is DONE
+    yield from (last.model for last in state.end())
+
+
+def _add(whole: Object, piece: Object) -> None:
+    """Add to an object what a later piece of it says."""
+    for name, value in piece.items():
+        before = whole.get(name)
+        if value is None:
+            whole.setdefault(name, None)
+        elif name in _TEXTS and isinstance(before, str) and isinstance(value, str):
+            whole[name] = before + value
+        elif name == "tool_calls" and isinstance(value, list):
+            for call in value:
+                _add(whole.setdefault(name, {}).setdefault(call["index"], {}), call)
+        elif isinstance(before, list) and isinstance(value, list):
+            whole[name] = before + value
+        elif isinstance(value, dict):
+            kept = before if isinstance(before, dict) else {}
+            _add(kept, value)
+            whole[name] = kept
+        else:
+            whole[name] = value
+
+
+def _ended(choice: Object) -> Object:
+    """A whole choice: what was its delta is its message."""
+    if "delta" not in choice:
+        return choice
+    message = choice.pop("delta")
+    if calls := message.pop("tool_calls", None):
+        message["tool_calls"] = [
+            {name: value for name, value in call.items() if name != "index"} for _, call in sorted(calls.items())
+        ]
+    return {**choice, "message": {"content": None, **message}}

@@ -1,0 +1,340 @@
+"""One state machine for every stream: whatever the provider sends, what leaves is a legal stream or an error.
+
+Legal: one id, model and time; the role in a choice's first delta; a tool call's id, type and name when it is first
+mentioned and never again; one finish reason a choice and nothing after it; usage last, in a chunk of its own, and only
+if it was asked for. A stream that ends while a choice is unfinished is truncated, and says so.
+
+Chunks that are legal already pass through as they are. A chunk that is not is changed in a copy, so that nobody takes
+the bytes it came in for its own.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
+from typing import Any
+
+from pydantic import MISSING
+
+from ai_gateway.conform import rules
+from ai_gateway.conform.chunks import (
+    AnyChunk,
+    changed,
+    check_empty,
+    choice_of,
+    content_of,
+    going_on,
+    is_empty,
+    of_index,
+    says_anything,
+)
+from ai_gateway.conform.rules import Report
+from ai_gateway.conform.tool_calls import ToolCalls
+from ai_gateway.contract.stream import Item
+from ai_gateway.contract.write import to_fields
+from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
+from gateway_contract.openai import models
+
+# Chunks without choices that are kept until the first with one: none of them is an answer, and they may be without end.
+_MOST_HEADLESS = 100
+
+
+@dataclass(slots=True)
+class ChoiceState:
+    """What one choice has said so far. `said` names the fields of its deltas that had content.
+
+    It is `finished` while the last that it said is a reason to end, and `closed` once that has been sent.
+    """
+
+    calls: ToolCalls
+    said: set[str]
+    begun: bool = False
+    finished: bool = False
+    closed: bool = False
+    reason: str | None = None
+
+    def note(self, delta: models.ChatCompletionStreamResponseDelta, fields: set[str]) -> None:
+        """Those of the fields have been said that have content."""
+        self.said.update(name for name in fields if getattr(delta, name))
+
+
+class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
+    """What a stream has said so far. `report` is called with each rule that had to be applied.
+
+    `terminated` is set once the provider has declared the stream to be over, which it may do with fewer choices than
+    were requested. `usage` is what it has counted, whether the caller wants it or not. `request_id` is what made-up
+    ids are made from. `said` is kept up to date with the fields that each choice has given content for.
+
+    A chunk that ends its choice waits until the stream ends or its usage comes: some upstreams give every chunk a
+    reason to end. `is_last` says that what was taken last is such a chunk, which is to be handed to `hold`.
+    """
+
+    def __init__(
+        self,
+        choices: int,
+        *,
+        include_usage: bool,
+        report: Report,
+        request_id: str = "",
+        said: dict[int, set[str]] | None = None,
+    ) -> None:
+        self.terminated = False
+        self.is_last = False
+        self.usage: models.CompletionUsage | None = None
+        self._known = choices
+        self._include_usage = include_usage
+        self._report = report
+        self._request_id = request_id
+        self._said = {} if said is None else said
+        self._head: Chunk | None = None
+        self._choices: dict[int, ChoiceState] = {}
+        self._headless: deque[Chunk] = deque(maxlen=_MOST_HEADLESS)
+        self._early: list[Item[Chunk]] = []
+        self._held: list[Item[Chunk]] = []
+        self._counted: Item[Chunk] | None = None
+        self._only = 0  # the index of a stream's only choice, where its upstream does not number them from 0
+
+    def early(self) -> list[Item[Chunk]]:
+        """What goes out before the chunk that was taken last."""
+        if not self._early:
+            return []
+        early, self._early = self._early, []
+        return early
+
+    def hold(self, item: Item[Chunk]) -> None:
+        """Keep what was taken last, which ends its choices, until the stream ends or they go on."""
+        self._held.append(item)
+
+    def take(self, chunk: Chunk, raw: bytes | None = None) -> Chunk | None:
+        """What to send for a chunk, behind what is `early`: itself, a repaired copy, or nothing."""
+        self.is_last = False
+        if self._goes_on(chunk):
+            return chunk
+        if self._head is None and not chunk.choices and not isinstance(chunk.usage, models.CompletionUsage):
+            self._headless.append(chunk)
+            return None
+        stable = self._stable(chunk)
+        if isinstance(chunk.usage, models.CompletionUsage):
+            self.usage = chunk.usage
+            self._counted = None if chunk.choices else Item(stable, raw if stable is chunk else None)
+            if not chunk.choices:
+                self._close_choices()
+                return None
+        legal = self._legal_choices(stable)
+        if chunk.choices and not legal.choices:  # nothing legal was left of it but perhaps what is beside its choices
+            if self._held:
+                self._held[-1] = self._with_rest_of(stable, self._held[-1])
+            return None
+        if self._include_usage and isinstance(chunk.usage, models.CompletionUsage):
+            self._report(rules.MOVE_USAGE)
+        return self._without_usage(legal)
+
+    def relayed(self, choice: int, call: int, arguments: str) -> None:
+        """Arguments of a tool call that went by as continuations, which are sent on without being taken."""
+        self._choices[choice].calls.relayed(call, arguments)
+
+    def _goes_on(self, chunk: Chunk) -> bool:
+        """Whether it only continues the text of a choice that has begun, as nearly all chunks do."""
+        head = self._head
+        if head is None or isinstance(chunk.usage, models.CompletionUsage) or len(chunk.choices) != 1:
+            return False
+        if self._include_usage is not ("usage" in chunk.model_fields_set):
+            return False
+        choice = chunk.choices[0]
+        state = self._choices.get(choice.index)
+        if state is None or state.finished or choice.finish_reason is not None:
+            return False
+        if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):
+            delta = choice.delta
+            if delta.tool_calls is not MISSING:
+                return False
+            if not state.said.issuperset(delta.model_fields_set):
+                state.note(delta, delta.model_fields_set)
+        return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
+
+    def end(self) -> Iterator[Item[Chunk]]:
+        """What goes out last: why the choices ended, and the usage if it was asked for and came.
+
+        Raises UpstreamStreamTruncated.
+        """
+        head, states = self._head, self._choices.values()
+        whole = bool(states) and (self.terminated or (len(states) == self._known and all(s.finished for s in states)))
+        if head is None or not whole:
+            yield from self.unfinished()
+            raise UpstreamStreamTruncated.ended()
+        self._close_choices()
+        for index, state in self._choices.items():
+            if not state.closed:
+                self._report(rules.FILL_FINISH_REASON)
+                self._early.extend(self._named_calls(index, state))
+                self._early.append(Item(self._made(head, [_end_of(head, index, state)])))
+        yield from self.early()
+        if self.usage is None or not self._include_usage:
+            return
+        yield self._counted or Item(self._made(head, []).model_copy(update={"usage": self.usage}))
+
+    def unfinished(self) -> Iterator[Item[Chunk]]:
+        """What is held back of a stream that fails, without the reasons to end: they turned out to be wrong."""
+        held, self._held = self._held, []
+        for item in held:
+            if choices := [going_on(choice) for choice in item.model.choices if says_anything(choice)]:
+                yield Item(item.model.model_copy(update={"choices": choices}))
+
+    def _close_choices(self) -> None:
+        """Let the reasons to end go out that were held back, if no choice is left without one."""
+        if not self._held or not (self.terminated or all(state.finished for state in self._choices.values())):
+            return
+        for index, state in self._choices.items():
+            if state.finished and not state.closed:
+                state.closed = True
+                self._early.extend(self._named_calls(index, state))
+        if self._counted is not None and not self._include_usage:
+            self._held[-1] = self._with_rest_of(self._counted.model, self._held[-1])
+        self._early += self._held
+        self._held = []
+
+    def _with_rest_of(self, counted: Chunk, last: Item[Chunk]) -> Item[Chunk]:
+        """The last chunk, with what its upstream would have said in it, had the gateway not asked for usage.
+
+        llama.cpp's server, for one, sends its `timings` with whichever chunk is the last.
+        """
+        said = (last.model.model_extra or {}).keys()
+        more = {name: value for name, value in self._news(counted).items() if name not in said}
+        return Item(last.model.model_copy(update=more)) if more else last
+
+    def _named_calls(self, index: int, state: ChoiceState) -> Iterator[Item[Chunk]]:
+        """Calls that waited for a name until the end, because theirs is empty."""
+        calls = state.calls.end()
+        if calls and self._head is not None:
+            delta = {"tool_calls": [to_fields(call) for call in calls]}
+            yield Item(self._made(self._head, [{**choice_of(self._head, index), "delta": delta}]))
+
+    def _made(self, head: Chunk, choices: Sequence[Mapping[str, object]]) -> Chunk:
+        """A chunk that the upstream did not send."""
+        fields = {"id": head.id, "object": head.object, "created": head.created, "model": head.model}
+        usage = {"usage": None} if self._include_usage else {}
+        return type(head).model_validate({**fields, **usage, "choices": choices})
+
+    def _stable(self, chunk: Chunk) -> Chunk:
+        head = self._head
+        if head is None:
+            self._head = chunk
+            self._early += [Item(self._without_usage(self._stable(early))) for early in self._headless]
+            return chunk
+        if chunk.id == head.id and chunk.model == head.model and chunk.created == head.created:
+            return chunk
+        self._report(rules.KEEP_HEAD)
+        return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})
+
+    def _without_usage(self, chunk: Chunk) -> Chunk:
+        if self._include_usage:
+            if chunk.usage is None and "usage" in chunk.model_fields_set:
+                return chunk
+            return chunk.model_copy(update={"usage": None})  # null until the last chunk, where it was asked for
+        if "usage" not in chunk.model_fields_set:
+            return chunk
+        bare = chunk.model_copy(update={"usage": None})
+        bare.model_fields_set.discard("usage")
+        return bare
+
+    def _legal_choices(self, chunk: Chunk) -> Chunk:
+        if self._known == 1 and len(chunk.choices) == 1 and not self._choices:
+            self._only = chunk.choices[0].index
+        found = [self._legal_choice(choice) for choice in chunk.choices]
+        legal = [choice for choice in found if choice is not None]
+        ending = [choice for choice in legal if choice.finish_reason is not None]
+        self.is_last = bool(ending) and len(ending) == len(legal)
+        if ending and not self.is_last:
+            self._held.append(Item(self._without_usage(chunk.model_copy(update={"choices": ending}))))
+            legal = [choice for choice in legal if choice.finish_reason is None]
+        if len(legal) == len(chunk.choices) and all(map(is_, legal, chunk.choices)):
+            return chunk
+        return chunk.model_copy(update={"choices": legal})
+
+    def _legal_choice[
+        Choice: (
+            models.CreateChatCompletionStreamResponseChoice,
+            models.CreateCompletionStreamResponseChoice,
+        )
+    ](self, choice: Choice) -> Choice | None:
+        if self._only and choice.index == self._only:
+            self._report(rules.NUMBER_CHOICES)
+            choice = choice.model_copy(update={"index": 0})
+        elif self._only or not 0 <= choice.index < self._known:
+            check_empty(choice, "sent a choice that was not requested")
+            self._report(rules.DROP_UNKNOWN_CHOICE)
+            return None
+        state = self._choices.get(choice.index)
+        if state is None:
+            calls = ToolCalls(self._report, self._request_id, choice.index)
+            said = self._said.setdefault(choice.index, set())
+            state = self._choices[choice.index] = ChoiceState(calls, said)
+        if state.finished:
+            self._report(rules.FINISH_ONCE)
+            if not content_of(choice):
+                return self._beside_end(choice, state)
+            self._resume(choice.index)
+        if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):
+            choice = self._legal_delta(choice, state)
+        state.begun = True
+        state.finished = choice.finish_reason is not None
+        state.reason = choice.finish_reason or state.reason
+        return choice
+
+    def _beside_end[
+        Choice: (
+            models.CreateChatCompletionStreamResponseChoice,
+            models.CreateCompletionStreamResponseChoice,
+        )
+    ](self, choice: Choice, state: ChoiceState) -> Choice | None:
+        """What is left of a choice that says nothing after its end, except for fields beside its content."""
+        at = self._held_at(choice.index)
+        if at is not None and state.reason == "stop" and choice.finish_reason is not None:
+            state.reason = choice.finish_reason
+            self._held[at] = changed(self._held[at], choice.index, {"finish_reason": choice.finish_reason})
+        return None if is_empty(choice) or at is None else choice.model_copy(update={"finish_reason": None})
+
+    def _resume(self, index: int) -> None:
+        """A choice goes on after its end: what was held of it goes out without the reason."""
+        at = self._held_at(index)
+        if at is None:  # it has been sent, or is in the same chunk
+            raise UpstreamInvalidResponse("The provider went on with a choice after its end.")
+        held = self._held.pop(at).model
+        if others := [other for other in held.choices if other.index != index]:
+            self._held.insert(at, Item(held.model_copy(update={"choices": others})))
+        mine = of_index(held, index)
+        if mine is not None and (says_anything(mine) or self._news(held)):
+            self._early.append(Item(held.model_copy(update={"choices": [going_on(mine)]})))
+
+    def _held_at(self, index: int) -> int | None:
+        return next((at for at, item in enumerate(self._held) if of_index(item.model, index)), None)
+
+    def _news(self, chunk: Chunk) -> dict[str, Any]:
+        """The fields of a chunk that the contract does not name and that the stream's first one does not have."""
+        known = (self._head.model_extra or {}).keys() if self._head is not None else ()
+        return {name: value for name, value in (chunk.model_extra or {}).items() if name not in known and value}
+
+    def _legal_delta(
+        self, choice: models.CreateChatCompletionStreamResponseChoice, state: ChoiceState
+    ) -> models.CreateChatCompletionStreamResponseChoice:
+        delta = choice.delta
+        state.note(delta, delta.model_fields_set)
+        if not state.begun and delta.role is MISSING:
+            self._report(rules.FILL_ROLE)
+            delta = delta.model_copy(update={"role": "assistant"})
+        if delta.tool_calls is not MISSING:
+            calls = [state.calls.take(call) for call in delta.tool_calls]
+            if any(new is not old for new, old in zip(calls, delta.tool_calls, strict=True)):
+                delta = delta.model_copy(update={"tool_calls": [call for call in calls if call is not None]})
+        if delta is not choice.delta:
+            choice = choice.model_copy(update={"delta": delta})
+        if choice.finish_reason == "stop" and state.calls:
+            self._report(rules.FINISH_WITH_CALLS)
+            choice = choice.model_copy(update={"finish_reason": "tool_calls"})
+        return choice
+
+
+def _end_of(head: AnyChunk, index: int, state: ChoiceState) -> dict[str, object]:
+    """The end of a choice whose upstream gave no reason for it, or none that was the last it had to say."""
+    reason = "tool_calls" if state.calls and state.reason in {None, "stop"} else state.reason or "stop"
+    return {**choice_of(head, index), "finish_reason": reason}

@@ -1,0 +1,134 @@
+"""Lines to a descriptor of this process, by a thread: whoever has one to write neither waits nor fails.
+
+The other end may be full, slow, or gone. Then lines are kept up to a bound, and dropped and counted beyond it.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+MOST_BYTES = 4 * 1024 * 1024
+# After each write the thread sleeps so long, and what comes meanwhile leaves together. A line that comes alone leaves
+# at once.
+_GATHER_S = 0.001
+
+
+class Output:
+    """Standard output or error. The thread is started by the first line, and anew in a process that is forked.
+
+    `on_recovery` gets the number of lines that were dropped once lines can be written again.
+    """
+
+    def __init__(self, fd: int, on_recovery: Callable[[int], None] | None = None, most_bytes: int = MOST_BYTES) -> None:
+        self._fd = fd
+        self._on_recovery = on_recovery
+        self._most_bytes = most_bytes
+        self.dropped = 0
+        """Lines that were lost so far."""
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        """Nothing of another process is written twice, and no lock of its threads is waited for."""
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        self._told = self.dropped
+        # Re-entrant: the collector may run anywhere, and what it finds may have something to log.
+        self._changed = threading.Condition(threading.RLock())
+        self._sleeps = self._is_awaited = self._writes = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, line: bytes) -> None:
+        """Have this line written, with those that come right behind it. Its end is the caller's."""
+        with self._changed:
+            if self._size + len(line) > self._most_bytes:
+                self.dropped += 1
+                return
+            self._lines.append(line)
+            self._size += len(line)
+            if self._sleeps:
+                self._sleeps = False
+                self._changed.notify_all()
+            elif self._thread is None:
+                self._start()
+
+    def drain(self, within_s: float) -> None:
+        """Wait until all is written, but no longer than this."""
+        with self._changed:
+            self._is_awaited = True
+            self._changed.wait_for(lambda: not (self._lines or self._writes) or self._thread is None, within_s)
+            self._is_awaited = False
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"writer of {self._fd}", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter ends, or the system has no thread left: the next line tries again
+            self._thread = None
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for who can act on them
+        while True:
+            lines = self._taken()
+            for piece, count in _pieces(lines):
+                try:
+                    _write(self._fd, piece)
+                except (OSError, ValueError):  # full, closed, or nobody reads it
+                    self._lose(count)
+                else:
+                    self._recover()
+            time.sleep(_GATHER_S)
+
+    def _taken(self) -> list[bytes]:
+        with self._changed:
+            self._writes = False
+            if self._is_awaited:
+                self._changed.notify_all()
+            while not self._lines:
+                self._sleeps = True
+                self._changed.wait()
+            self._sleeps, self._writes = False, True
+            lines = [*self._lines]
+            self._lines.clear()
+            self._size = 0
+        return lines
+
+    def _lose(self, count: int) -> None:
+        with self._changed:
+            self.dropped += count
+
+    def _recover(self) -> None:
+        with self._changed:
+            lost, self._told = self.dropped - self._told, self.dropped
+        if lost and self._on_recovery is not None:
+            with suppress(Exception):  # it may log, but the thread must live
+                self._on_recovery(lost)
+
+
+def _pieces(lines: Iterable[bytes]) -> list[tuple[bytes, int]]:
+    """Whole lines in pieces that a pipe takes in one, with their number: workers' must not run into each other's."""
+    pieces: list[list[bytes]] = []
+    size = select.PIPE_BUF
+    for line in lines:
+        if size + len(line) > select.PIPE_BUF:
+            pieces.append([])
+            size = 0
+        pieces[-1].append(line)
+        size += len(line)
+    return [(b"".join(piece), len(piece)) for piece in pieces]
+
+
+def _write(fd: int, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:  # somebody who shares it has made it so
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()

@@ -1,0 +1,160 @@
+"""What an upstream says went wrong, in whatever shape: its words without keys, for callers and for the log."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic_core import to_json
+
+from ai_gateway.contract.lenient_json import read_leniently, whole_text, whole_texts
+from ai_gateway.redaction import strike, strike_all
+
+# Where the words are. The first that is there counts.
+_MESSAGES = (
+    "message",
+    "detail",  # FastAPI
+    "error_description",  # RFC 6749, section 5.2
+    "error_msg",  # Baidu: cloud.baidu.com "Error codes"
+    "status_msg",  # MiniMax, in `base_resp`: platform.minimax.io "Error codes"
+    "msg",  # docs.z.ai, older SiliconFlow
+)
+_CODES = ("code", "error_code", "status_code")
+# What says that an object without choices is an error, where nothing else does: beside its words, any of these.
+_SIGNS = frozenset({"code", "error_code", "status_code", "status", "type"})
+_NO_ERROR_CODES = frozenset({"0", "200", "ok", "success", "succeeded"})
+_FAILURE = re.compile(r"err|fail|invalid|denied|exceed", re.IGNORECASE)
+_SAID = frozenset({*_MESSAGES, *_CODES, "type", "param", "error", "object", "status"})
+_HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LONGEST_MESSAGE = 2_000
+_LONGEST_NAME = 200
+_LONGEST_EXTRAS = 16_000
+_LONGEST_WORDS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What an upstream says went wrong.
+
+    `extras` are fields beside the usual ones, such as Groq's `failed_generation` (console.groq.com "Tool use") or
+    OpenRouter's `metadata` (openrouter.ai "Errors"). `words` is all of it as it came, for the log.
+    """
+
+    message: str | None = None
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+    extras: Mapping[str, object] = field(default_factory=dict)
+    words: str = ""
+
+
+def read_complaint(body: bytes) -> Complaint:
+    """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else has words only for the log."""
+    try:
+        value = whole_texts(read_leniently(body, set()), set())
+    except ValueError:
+        return Complaint(words=_words(body.decode(errors="replace")))
+    return complaint_of(value)
+
+
+def complaint_of(value: object) -> Complaint:
+    """The same of a JSON value."""
+    said = _read(value)
+    return Complaint(
+        message=_cut(said.message, _LONGEST_MESSAGE),
+        type=_cut(said.type, _LONGEST_NAME),
+        code=_cut(said.code, _LONGEST_NAME),
+        param=_cut(said.param, _LONGEST_NAME),
+        extras=said.extras,
+        words=_words(to_json(value, inf_nan_mode="null").decode()),
+    )
+
+
+def is_error(value: object) -> bool:
+    """Whether a JSON value that came with status 200 is an error all the same."""
+    if not isinstance(value, dict):
+        return False
+    if (isinstance(value.get("error"), dict | str) and bool(value["error"])) or value.get("object") == "error":
+        return True
+    if value.get("choices") or value.get("data"):
+        return False
+    inner = _inner(value)
+    has_words = any(isinstance(inner.get(name), str) and inner[name] for name in _MESSAGES)
+    return has_words and any(_is_bad(name, inner[name]) for name in inner.keys() & _SIGNS)
+
+
+def _is_bad(name: str, value: object) -> bool:
+    """Whether a code, status or type can only stand beside the words of an error."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        return False
+    if name in _CODES:
+        return str(value).lower() not in _NO_ERROR_CODES
+    if isinstance(value, int):
+        return 400 <= value < 600
+    return bool(_FAILURE.search(value))
+
+
+def _inner(value: Mapping[str, object]) -> Mapping[str, object]:
+    """The object that has the words."""
+    for name in ("error", "base_resp", "errors"):
+        inner = value.get(name)
+        if isinstance(inner, list) and inner:
+            inner = inner[0]
+        if isinstance(inner, dict):
+            return inner
+    return value
+
+
+def _read(value: object) -> Complaint:
+    if isinstance(value, list) and value:  # some upstreams wrap the envelope in a list
+        value = value[0]
+    if not isinstance(value, dict):
+        return Complaint()
+    told = value.get("error", value.get("detail"))
+    if isinstance(told, str) and not isinstance(value.get("message"), str):
+        code = _first(value, _CODES)
+        return Complaint(message=told or None, code=_name(code))
+    if isinstance(told, list) and told and isinstance(told[0], dict):
+        where = [str(step) for step in told[0].get("loc", []) if step != "body"]
+        return Complaint(message=_text(told[0].get("msg")), param=".".join(where) or None)
+    inner = told if isinstance(told, dict) else _inner(value)
+    for nested in (inner.get("error"), inner.get("message")):
+        if isinstance(nested, dict):
+            return _read({"error": nested} if nested is inner.get("error") else nested)
+    return Complaint(
+        message=next(filter(None, (_text(inner.get(name)) for name in _MESSAGES)), None),
+        type=_text(inner.get("type")),
+        code=_name(_first(inner, _CODES)),
+        param=_text(inner.get("param")),
+        extras=_extras(inner) if inner is not value else {},
+    )
+
+
+def _extras(inner: Mapping[str, object]) -> dict[str, object]:
+    """What stands beside the usual fields, as much as anybody reads."""
+    more = {name: each for name, each in inner.items() if name not in _SAID and each not in (None, "", [], {})}
+    kept = {name: each for name, each in more.items() if _HARMLESS.fullmatch(name)}
+    if len(to_json(kept, inf_nan_mode="null")) > _LONGEST_EXTRAS:
+        return {}
+    return {strike(name): strike_all(each) for name, each in kept.items()}
+
+
+def _first(inner: Mapping[str, object], names: Iterable[str]) -> object:
+    return next((inner[name] for name in names if inner.get(name) is not None), None)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _name(value: object) -> str | None:
+    """Some upstreams give a number where a name is due."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
+def _cut(text: str | None, longest: int) -> str | None:
+    """As much as anybody reads, without keys, of which truncation could leave a part."""
+    return strike(text[: longest + _LONGEST_NAME])[:longest] if text else None
+
+
+def _words(text: str) -> str:
+    return strike(whole_text(" ".join(text[: 2 * _LONGEST_WORDS].split()), set()))[:_LONGEST_WORDS]

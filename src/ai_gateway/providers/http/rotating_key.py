@@ -1,0 +1,126 @@
+"""A key that others renew, such as a token of an hour: read from a file or a command as calls are made."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+
+from ai_gateway.config.fields import is_header_value
+from ai_gateway.config.secrets import secret_in
+from ai_gateway.contract.budget import Allocation
+from ai_gateway.errors import UpstreamAuthError
+from ai_gateway.providers.http.client import Caller, UpstreamReply
+from ai_gateway.providers.http.stream import OpenStream
+from ai_gateway.providers.upstream import KeySource, Upstream
+
+_KEPT_S = {"file": 10.0, "command": 300.0}
+_COMMAND_S = 30.0
+_LARGEST = 64 * 1024
+
+
+class RotatingKey:
+    """The key of one source, kept for a while; whoever waits for a command waits for the same one."""
+
+    def __init__(self, provider: str, source: KeySource, clock: Callable[[], float] = monotonic) -> None:
+        self._provider = provider
+        self._source = source
+        self._clock = clock
+        self._kept_s = _KEPT_S["file" if source.file else "command"]
+        self._key = ""
+        self._until = -math.inf
+        self._reading = asyncio.Lock()
+
+    async def read(self) -> str:
+        """The key. Raises UpstreamAuthError where there is none."""
+        if self._clock() >= self._until:
+            async with self._reading:
+                if self._clock() >= self._until:
+                    self._key = await self._fresh()
+                    self._until = self._clock() + self._kept_s
+        return self._key
+
+    def forget(self) -> None:
+        """Read it anew for the next call, because the upstream has refused it."""
+        self._until = -math.inf
+
+    async def _fresh(self) -> str:
+        try:
+            key = secret_in(self._source.file) if self._source.file else await _printed(self._source.command)
+        except (OSError, ValueError) as error:
+            raise UpstreamAuthError(
+                f"The gateway has no key for provider '{self._provider}': its operator has to check "
+                f"{self._source.setting}.",
+                detail=str(error),
+            ) from None
+        if not is_header_value(key):
+            raise UpstreamAuthError(f"The key from {self._source.setting} holds characters that no header can carry.")
+        return key
+
+
+class KeyedCaller:
+    """Another caller whose every call carries the key that is good now. `learn` is told each key."""
+
+    def __init__(self, caller: Caller, upstream: Upstream, source: KeySource, learn: Callable[[str], None]) -> None:
+        self._caller = caller
+        self._upstream = upstream
+        self._key = RotatingKey(upstream.name, source)
+        self._learn = learn
+
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        spent_s: float = 0,
+        room: Allocation | None = None,
+    ) -> UpstreamReply:
+        """One whole reply."""
+        reply = await self._caller.fetch(method, path, await self._keyed(headers), body, spent_s=spent_s, room=room)
+        self._heed(reply.status)
+        return reply
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
+    ) -> AsyncIterator[OpenStream]:
+        """A reply to be read as it comes."""
+        async with self._caller.stream(path, await self._keyed(headers), body, spent_s=spent_s, room=room) as stream:
+            self._heed(stream.status)
+            yield stream
+
+    async def aclose(self) -> None:
+        """Close the other caller."""
+        await self._caller.aclose()
+
+    async def _keyed(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        key = await self._key.read()
+        self._learn(key)
+        return {**headers, **self._upstream.key_headers(key)}
+
+    def _heed(self, status: int) -> None:
+        if status == 401:
+            self._key.forget()
+
+
+async def _printed(command: tuple[str, ...]) -> str:
+    """What the command prints. Raises ValueError or OSError if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(_COMMAND_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        raise ValueError(f"the command takes longer than {_COMMAND_S:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    text = output[:_LARGEST].decode("utf-8", "replace").strip()
+    if process.returncode or not text:
+        raise ValueError(f"the command ended with {process.returncode}" if process.returncode else "it printed nothing")
+    return text

@@ -1,0 +1,42 @@
+"""One GET on a connection of its own, for what is fetched now and then: images, the model list."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address, IPv6Address
+
+from yarl import URL
+
+from ai_gateway.providers.http.client import request_head
+from ai_gateway.providers.http.http1 import Connection
+from ai_gateway.providers.http.pool import Origin, Pool, default_tls
+
+
+@asynccontextmanager
+async def opened(
+    url: URL, headers: Mapping[str, str], timeout_s: float, address: IPv4Address | IPv6Address | None = None
+) -> AsyncIterator[Connection]:
+    """The head of the reply, and its body to be read; no redirect is followed.
+
+    The connection goes to `address` where one is given, whatever the name in the URL. Raises one of CLIENT_FAILURES,
+    or ValueError for what cannot be asked.
+    """
+    name = url.raw_host or ""
+    tls = default_tls() if url.scheme == "https" else None
+    origin = Origin(str(address or name), url.port or 80, tls, name)
+    pool = Pool(origin, limit=1, connect_s=timeout_s)
+    deadline = pool.time() + timeout_s
+    head = request_head("GET", url.raw_path_qs, "", {"Host": url.host_port_subcomponent or "", **headers}, None)
+    try:
+        connection = await pool.connect(deadline)
+        try:
+            connection.send(head, None, deadline, _anything)
+            await connection.head()
+            yield connection
+        finally:
+            pool.put_back(connection)
+    finally:
+        pool.close()
+
+
+def _anything(_: Mapping[str, str]) -> None:
+    """What a reply's head says is for its reader to judge."""

@@ -1,0 +1,24 @@
+"""A share of the requests in flight for each provider, so that one which hangs leaves places for the others."""
+
+from ai_gateway.errors import Overloaded
+from ai_gateway.observability.metrics import Event, count
+
+
+class Bulkhead:
+    """One provider's share. A request holds its place until its end, a stream until its last byte."""
+
+    def __init__(self, provider: str, most: int) -> None:
+        self.provider = provider
+        self.most = most
+        self.inside = 0
+
+    def enter(self) -> None:
+        """Take a place. Raises Overloaded; nobody waits here, as in front of the gateway."""
+        if self.inside >= self.most:
+            count(Event.OVERLOAD, "provider")
+            raise Overloaded(f"requests for provider '{self.provider}' ({self.most})")
+        self.inside += 1
+
+    def leave(self) -> None:
+        """Give it back."""
+        self.inside -= 1

@@ -1,0 +1,68 @@
+"""`ai-gateway reload`: tells a running gateway, waits for what it made of its configuration, and prints that.
+
+The gateway reads its own environment and files: those of the shell that this runs in are never looked at.
+"""
+
+import os
+import signal
+import time
+
+import typer
+
+from ai_gateway.server.pid_file import Reload, Running, reloads_since, running
+
+_PATIENCE_S = 30.0
+_POLL_S = 0.05
+
+
+def reload(port: int | None) -> int:
+    """The exit code: 0 if every worker took its configuration over, 2 if one cannot use it, 1 for anything else."""
+    gateway = _chosen(port)
+    if gateway is None:
+        return 1
+    before = gateway.reloads.stat().st_size if gateway.reloads.exists() else 0
+    os.kill(gateway.pid, signal.SIGHUP)
+    done = _wait(gateway, before)
+    problems = list(dict.fromkeys(problem for each in done for problem in each.problems))
+    for problem in problems:
+        typer.echo(f"ai-gateway: {problem}", err=True)
+    if problems:
+        typer.echo("ai-gateway: not reloaded: the gateway goes on with what it has", err=True)
+        return 2
+    if len(done) < gateway.workers:
+        heard = f"{len(done)} of {gateway.workers} workers have" if done else "it has not"
+        typer.echo(f"ai-gateway: {heard} answered within {_PATIENCE_S:.0f} s: see the log of the gateway", err=True)
+        return 1
+    for warning in done[-1].warnings:
+        typer.echo(f"ai-gateway: warning: {warning}", err=True)
+    restart = ", ".join(done[-1].takes_a_restart)
+    rest = f"; not before a restart: {restart}" if restart else ""
+    typer.echo(f"reloaded (process {gateway.pid}, port {gateway.port}){rest}")
+    return 0
+
+
+def _chosen(port: int | None) -> Running | None:
+    """The gateway on this port, or the only one; None, with what to do printed, if there is no such one."""
+    found = running()
+    match = [gateway for gateway in found if port in {None, gateway.port}]
+    if len(match) == 1:
+        return match[0]
+    if match:
+        ports = ", ".join(str(gateway.port) for gateway in match)
+        typer.echo(f"ai-gateway: several gateways run, on the ports {ports}: name one with --port", err=True)
+        return None
+    where = "" if port is None else f" on port {port}"
+    typer.echo(
+        f"ai-gateway: no gateway of this user runs{where}: start one with `ai-gateway serve`, run this where it runs, "
+        "such as in its container, or send SIGHUP to it yourself",
+        err=True,
+    )
+    return None
+
+
+def _wait(gateway: Running, before: int) -> list[Reload]:
+    """What the workers made of it, of all of them or after a while of some."""
+    until = time.monotonic() + _PATIENCE_S
+    while len(done := reloads_since(gateway.reloads, before)) < gateway.workers and time.monotonic() < until:
+        time.sleep(_POLL_S)
+    return done

@@ -1,0 +1,135 @@
+"""A forced tool call, which Ollama's API has no field for: the answer is constrained to the tool's arguments.
+
+`format` holds for an answer with tools as well, and such an answer is content and never a call (ollama/ollama-python
+#546, 2025-07), so the content is what becomes the call. The native API takes no notice of `tool_choice` (there, #671,
+2026-08).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from ai_gateway.contract.strict_json import read_json
+from ai_gateway.translate.chat_ollama.messages import Object
+from ai_gateway.translate.wires.ollama import CalledFunction, ToolCall
+
+# Their values are data, in which "$ref" is a word like any other.
+_DATA = frozenset({"const", "enum", "default", "examples"})
+_LONGEST_ANSWER = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedCall:
+    """Which functions may be called, one of which has to be: its name needs no answer if there is only one."""
+
+    names: Sequence[str]
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the answer has the arguments alone."""
+        return len(self.names) == 1
+
+    def call(self, content: str, *, cut: bool) -> ToolCall | None:
+        """The call that an answer's content is; None if it is none, from a server that does not know `format`.
+
+        Arguments stay the text that the model wrote. What was `cut` by a limit of tokens stays cut, as at OpenAI.
+        """
+        text = content.strip()
+        try:
+            value = read_json(text.encode())
+        except ValueError:
+            is_begun = cut and self.is_named and text.startswith("{")
+            return _call(self.names[0], text) if is_begun else None
+        if not isinstance(value, dict):
+            return None
+        if self.is_named:
+            return _call(self.names[0], text)
+        name, arguments = value.get("name"), value.get("arguments")
+        known = next((each for each in self.names if each == name), None)
+        return _call(known, arguments) if known is not None and isinstance(arguments, dict) else None
+
+
+def _call(name: str, arguments: Mapping[str, object] | str) -> ToolCall:
+    kept = arguments if isinstance(arguments, str) else dict(arguments)
+    return ToolCall(function=CalledFunction(name=name, arguments=kept))
+
+
+def forcing_format(tools: Sequence[Object]) -> Object:
+    """The schema for an answer that calls one of the tools: its parameters, or its name with them."""
+    functions = [cast("Object", tool["function"]) for tool in tools]
+    if len(functions) == 1:
+        return _object(functions[0])
+    schemas = {
+        str(function["name"]): _moved(_object(function), f"#/$defs/{function['name']}") for function in functions
+    }
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": name}, "arguments": {"$ref": f"#/$defs/{name}"}},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for name in schemas
+    ]
+    return {"anyOf": calls, "$defs": schemas}
+
+
+def _object(function: Object) -> Object:
+    parameters = cast("Object", function["parameters"])
+    return parameters if parameters else {"type": "object", "properties": {}}
+
+
+def _moved(schema: object, place: str) -> object:
+    """The schema for another place in a document: what it refers to inside itself has moved along."""
+    if isinstance(schema, list):
+        return [_moved(each, place) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {name: value if name in _DATA else _moved(value, place) for name, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = f"{place}{reference[1:]}"
+    return moved
+
+
+class ForcedContent:
+    """The content of a streamed answer to a forced call, told apart as it comes.
+
+    Of a named function it is arguments from its first brace on. Otherwise the name may come last, so all of it is kept
+    until its end, as far as arguments are of any sensible length.
+    """
+
+    def __init__(self, forced: ForcedCall) -> None:
+        self._forced = forced
+        self._kept = ""
+        self.calls = False
+        self.is_text = False
+
+    def feed(self, content: str) -> tuple[str, str]:
+        """What this piece shows: text, and arguments of the named function."""
+        if self.is_text:
+            return content, ""
+        if self.calls:
+            return "", content
+        self._kept += content
+        begun = self._kept.lstrip()
+        if begun and (begun[0] != "{" or len(begun) > _LONGEST_ANSWER):
+            self.is_text = True
+            return self._take(), ""
+        if begun and self._forced.is_named:
+            self.calls = True
+            return "", self._take().lstrip()
+        return "", ""
+
+    def end(self, *, cut: bool) -> Iterator[ToolCall | str]:
+        """What was kept: a whole call, or text that is none."""
+        if not self._kept:
+            return
+        content = self._take()
+        call = self._forced.call(content, cut=cut)
+        self.is_text = call is None
+        yield content if call is None else call
+
+    def _take(self) -> str:
+        kept, self._kept = self._kept, ""
+        return kept

@@ -1,0 +1,91 @@
+"""A path without an operation: the answer names the likely one, and what the client has to be set to."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
+
+pytestmark = pytest.mark.anyio
+HERE = "http://127.0.0.1:9000"
+
+
+@pytest.fixture(scope="module")
+async def http() -> AsyncIterator[httpx2.AsyncClient]:
+    asgi = build(read_configuration(log_level="error")).asgi
+    async with (
+        asgi.router.lifespan_context(asgi),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(asgi), base_url=HERE) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "likely", "base_url"),
+    [
+        ("/chat/completions", "/v1/chat/completions", "/v1"),
+        ("/completions", "/v1/completions", "/v1"),
+        ("/embeddings", "/v1/embeddings", "/v1"),
+        ("/custom/chat/completions", "/custom/v1/chat/completions", "/custom/v1"),
+        ("/custom/v1/v1/embeddings", "/custom/v1/embeddings", "/custom/v1"),
+        ("/v1/chat/completions/chat/completions", "/v1/chat/completions", "/v1"),
+        ("/custom/v1/chat/completions/chat/completions", "/custom/v1/chat/completions", "/custom/v1"),
+        ("/v1/chat/completions/embeddings", "/v1/embeddings", "/v1"),
+        ("/v1/chat/completions/", "/v1/chat/completions", "/v1"),
+        ("/v1//chat/completions", "/v1/chat/completions", "/v1"),
+        ("//v1/chat/completions", "/v1/chat/completions", "/v1"),
+        ("/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", "/v1/chat/completions", "/v1"),
+        ("/custom/deployments/m/embeddings", "/custom/v1/embeddings", "/custom/v1"),
+    ],
+)
+async def test_the_likely_path_and_the_base_url_to_set(
+    http: httpx2.AsyncClient, path: str, likely: str, base_url: str
+) -> None:
+    reply = await http.post(f"{HERE}{path}", json={})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (404, "not_found")
+    assert f"The likely path is {likely}: set the client's base_url to {HERE}{base_url}" in error["message"]
+    if "deployments" in path:
+        assert f"the model to '{path.split('/')[3]}'" in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/models", "/custom/models", "/models/custom-chat", "/openai/models"])
+async def test_models_are_asked_for_below_v1_too(http: httpx2.AsyncClient, path: str) -> None:
+    door = "/custom/v1" if path.startswith("/custom") else "/v1"
+    message = (await http.get(path)).json()["error"]["message"]
+    assert f"The likely path is {door}/models{'/custom-chat' if 'chat' in path else ''}: set" in message
+
+
+@pytest.mark.parametrize("path", ["/v1/api/chat", "/api/api/chat", "/api/chat/", "/custom/api/chat"])
+async def test_ollamas_clients_are_told_in_their_own_words(http: httpx2.AsyncClient, path: str) -> None:
+    reply = await http.post(path, json={})
+    error = reply.json()["error"]
+    message = error if isinstance(error, str) else error["message"]
+    assert reply.status_code == 404
+    assert f"The likely path is /api/chat: set the client's host, such as OLLAMA_HOST, to {HERE}." in message
+
+
+@pytest.mark.parametrize("path", ["/v1/v1/chat/completions", "/api/v1/chat/completions", "/docs/v1/chat/completions"])
+async def test_a_door_of_ours_is_no_provider(http: httpx2.AsyncClient, path: str) -> None:
+    error = (await http.post(path, json={"model": "m", "messages": [{"role": "user", "content": "x"}]})).json()["error"]
+    assert error["code"] == "provider_not_found"
+    assert "such as /v1/chat/completions: set the client's base_url" in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1", "/custom", "/custom/v1/"])
+async def test_a_base_url_alone_says_that_it_is_one(http: httpx2.AsyncClient, path: str) -> None:
+    assert "is a base_url" in (await http.post(path, json={})).json()["error"]["message"]
+
+
+async def test_what_is_like_nothing_is_cut_and_quoted(http: httpx2.AsyncClient) -> None:
+    for path in ("/nothing", f"/{'x' * 5_000}", "/v1/%0a%22"):
+        error = (await http.get(path)).json()["error"]
+        assert len(error["message"]) < 300
+        assert error["message"].endswith("See / for what there is.")
+
+
+async def test_a_foreign_host_header_is_not_repeated(http: httpx2.AsyncClient) -> None:
+    reply = await http.post("/embeddings", json={}, headers={"host": 'evil"host', "x-forwarded-proto": "https"})
+    assert "https://<gateway>/v1" in reply.json()["error"]["message"]

@@ -1,0 +1,84 @@
+"""A pooled connection that has said something while nobody had asked: nobody gets what it said."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attacks.wires import WIRES, Wire, in_front_of_all
+from tests.support.client import ask, events_of
+from tests.support.gateway import LiveGateway, SharedGateways
+from tests.support.upstream import Exchange, Upstream, running_upstream
+
+ASKED = 4
+SOON = {"later", "interim"}
+"""What comes when the connection is idle. (Behind the next request it could not be told from that one's reply.)"""
+
+
+async def behave(exchange: Exchange) -> None:
+    """Answer what was asked, and something else behind it. The model says which wire, and how."""
+    _, number, stream, how = exchange.seen.model.split("/")
+    wire = WIRES[int(number)]
+    good = wire.reply(f"for {exchange.seen.model}", stream=stream == "stream")
+    poison = wire.reply("poison", stream=stream == "stream")
+    if how == "joined":
+        await exchange.raw(good + poison)
+    elif how == "joined in part":
+        await exchange.raw(good + poison[: len(poison) // 2])
+        await asyncio.sleep(0.03)
+        await exchange.raw(poison[len(poison) // 2 :])
+    elif how == "a byte":
+        await exchange.raw(good + b"\0")
+    elif how == "interim":
+        await exchange.raw(good)
+        await asyncio.sleep(0.03)
+        await exchange.raw(b"HTTP/1.1 102 Processing\r\n\r\n")
+    else:
+        await exchange.raw(good)
+        await asyncio.sleep({"later": 0.03, "at once": 0}[how])
+        await exchange.raw(poison)
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(behave) as running:
+        yield running
+
+
+@pytest.fixture
+def live(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
+    return in_front_of_all(gateway_for, upstream)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("how", ["joined", "joined in part", "at once", "later", "a byte", "interim"])
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.provider)
+def test_what_nobody_asked_for_is_nobodys_answer(
+    live: LiveGateway, upstream: Upstream, wire: Wire, how: str, *, stream: bool
+) -> None:
+    name = f"{WIRES.index(wire)}/{'stream' if stream else 'whole'}/{how}"
+    for number in range(ASKED):
+        model = f"{number}/{name}"
+        reply = ask(live, model, provider=wire.provider, stream=stream)
+        assert reply.status_code == 200
+        assert "poison" not in reply.text
+        said = events_of(reply).text if stream else reply.json()["choices"][0]["message"]["content"]
+        assert said == f"for {model}"
+        time.sleep(0.1 if how in SOON else 0)
+    peers = [seen.peer for number in range(ASKED) for seen in upstream.seen(f"{number}/{name}")]
+    assert len(peers) == ASKED
+    if how.startswith("joined") or how == "a byte":
+        assert len(set(peers)) == ASKED, "a connection was used again that had said more than its reply"
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.provider)
+def test_a_connection_that_said_nothing_more_is_used_again(gateway_for: SharedGateways, wire: Wire) -> None:
+    async def good(exchange: Exchange) -> None:
+        await exchange.raw(wire.reply("good"))
+
+    with running_upstream(good) as upstream:
+        live = in_front_of_all(gateway_for, upstream)
+        for _ in range(ASKED):
+            assert ask(live, "m", provider=wire.provider).status_code == 200
+        assert len({seen.peer for seen in upstream.requests}) == 1

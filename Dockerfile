@@ -1,14 +1,17 @@
 # The gateway as an image: docker build -t ai-gateway .
-# Two stages on the same base; only the finished environment moves to the second.
-FROM python:3.12-slim AS build
+# Two stages on the same base, pinned by the digest of its index for all platforms: to take a newer one, see
+# `docker buildx imagetools inspect python:3.12-slim-trixie`. Only the finished environment moves to the second.
+ARG BASE=python:3.12-slim-trixie@sha256:57cd7c3a7a273101a6485ba99423ee568157882804b1124b4dd04266317710de
+FROM ${BASE} AS build
 
 # Set either to install through a mirror. They stay in the build's history: no credentials here.
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
 
-RUN python -m pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
 WORKDIR /build
+COPY scripts/uv.txt ./
+RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r uv.txt
 
 # Dependencies first: this layer lasts until the lock file changes. Everything is pinned by hash.
 COPY pyproject.toml uv.lock ./
@@ -25,7 +28,7 @@ COPY generated generated
 RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
  && uv pip install --quiet --python /opt/gateway --no-deps dist/*.whl
 
-FROM python:3.12-slim
+FROM ${BASE}
 
 # /v1/version tells both: --build-arg BUILD_COMMIT=$(git rev-parse HEAD) --build-arg BUILD_DATE=$(date -u +%FT%TZ)
 ARG BUILD_COMMIT

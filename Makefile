@@ -1,7 +1,7 @@
 # Every target has a help line; `make` alone prints them. uv is fetched into .uv/ when the machine has none.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-UV_VERSION := 0.13.8
+UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' scripts/uv.txt)
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 # Another Python has an environment of its own: make unit PYTHON=3.13
 PYTHON := 3.12
@@ -28,7 +28,7 @@ help: ## Show this list
 	@for python in python3.12 python3 python; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$python; break; fi; done; \
 	if [ -z "$$found" ]; then echo "Python 3.12 or newer is needed: install it, then run make again." >&2; exit 2; fi; \
-	$$found -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$$found -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/uv.txt
 
 $(VENV)/pyvenv.cfg: $(filter .uv/bin/uv,$(UV))
 	@found=$$(scripts/find_python.sh $(PYTHON)) || { echo "Python $(PYTHON) is not on this machine" >&2; exit 2; }; \
@@ -107,8 +107,8 @@ fuzz: $(VENV)/dev.stamp ## schemathesis on the live app, 1000 examples an operat
 fuzz-selftest: $(VENV)/dev.stamp ## Prove that the fuzzing catches every seeded fault; CI tries one of each kind
 	@$(BIN)/pytest -q -m "slow or soak" tests/contract/test_fuzz_selftest.py
 
-soak: $(VENV)/dev.stamp ## Load and leaks at full length (minutes); CI runs the short forms
-	@$(BIN)/pytest -m soak tests/load
+soak: $(VENV)/dev.stamp ## Load, leaks and attacks at full length (minutes); CI runs the short forms
+	@$(BIN)/pytest -s -m soak tests/load tests/attacks
 
 bench: $(VENV)/dev.stamp ## Cost in time and memory beside nginx and a bare relay: make bench ARGS="--check", see docs/performance.md
 	@UV="$(UV)" $(PY) -m scripts.bench $(ARGS)

@@ -21,6 +21,7 @@ _FLAGS = (
     ("max_completion_tokens_only", True, "`max_completion_tokens` for callers of other wires"),
     ("accepts_effort_none", True, "`reasoning_effort` none for every model"),
     ("uuid_request_ids", True, "takes UUIDs as request ids only"),
+    ("no_developer_role", True, "`developer` as `system`"),
 )
 
 

@@ -232,6 +232,16 @@ def _commands(starting: str) -> list[list[str]]:
     return [command for command in commands if command[: len(starting.split())] == starting.split()]
 
 
+def test_the_image_is_built_on_a_base_and_by_a_uv_that_cannot_change() -> None:
+    assert re.fullmatch(r"BASE=python:3\.12-\S+@sha256:[0-9a-f]{64}", _instructions("ARG")[0])
+    assert _instructions("FROM") == ["${BASE} AS build", "${BASE}"]
+    (install,) = _commands("python -m pip install")
+    assert install[-3:] == ["--require-hashes", "-r", "uv.txt"]
+    pinned = _text("scripts/uv.txt")
+    assert re.search(r"^uv==[0-9.]+ ", pinned, re.MULTILINE)
+    assert pinned.count("--hash=sha256:") > 10
+
+
 def test_the_health_check_of_the_image_tells_a_live_gateway_from_none(gateway: LiveGateway) -> None:
     code = json.loads(_instructions("HEALTHCHECK")[0].partition("CMD ")[2])[2]
 

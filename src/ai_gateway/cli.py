@@ -20,6 +20,7 @@ from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item
 from ai_gateway.observability.output import Output
+from ai_gateway.observability.printable import printable_text
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.server.run import bind, run
 from gateway_contract.openai.models import ListModelsResponse
@@ -114,7 +115,8 @@ def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /
     models, missing = asyncio.run(_list_models(application))
     width = max((len(model.id) for model in models.data), default=0)
     lines = (f"{model.id:{width}}  {model.owned_by}" for model in models.data)
-    typer.echo(models.model_dump_json(exclude_unset=True) if as_json else "\n".join(lines))
+    shown = [models.model_dump_json(exclude_unset=True)] if as_json else lines
+    typer.echo("\n".join(map(printable_text, shown)))  # the names are what upstreams say they are
     if missing:
         typer.echo(f"ai-gateway: could not be asked: {missing}", err=True)
         raise typer.Exit(1)
@@ -151,7 +153,7 @@ def version() -> None:
 
 def _print_problems(problems: Iterable[str]) -> None:
     for problem in problems:
-        typer.echo(f"ai-gateway: {problem}", err=True)
+        typer.echo(f"ai-gateway: {printable_text(problem)}", err=True)
 
 
 def _bind(settings: Settings) -> socket.socket:

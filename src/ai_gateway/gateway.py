@@ -215,6 +215,8 @@ def _chunks[
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
     """The body as the provider gets it: a copy, unless it is to have the same model and the same fields."""
     attempt.notes.upstream_model = _renamed(attempt.call, target.model, body.model)
+    if attempt.call.unknown is not None:
+        target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
     if target.model == body.model and target.provider.parameters.pass_on(body):
         return body
     request = copy(body)

@@ -122,9 +122,37 @@ def test_a_table_for_a_key_that_this_machine_lacks_is_a_warning() -> None:
     ]
 
 
+def test_what_is_said_of_a_provider_that_does_not_exist_is_a_warning() -> None:
+    settings = Settings(provider_conformance={"opnai": "enforce", "openai": "repair", "custom": "observe"})
+    (warning,) = configure(settings, Sources()).warnings
+    assert warning == "provider_conformance.opnai: there is no such provider: did you mean openai?"
+
+
 def test_the_source_of_a_bad_base_url_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("VLLM_BASE_URL=gpu:8000\n", encoding="utf-8")
     with only({"HOME": str(tmp_path)}), pytest.raises(SettingsError) as caught:
         read_configuration()
     assert caught.value.problems == ["VLLM_BASE_URL: 'gpu:8000' (.env): the base URL must look like https://host/v1"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "said"),
+    [
+        ("OPENAI_BASE_URL", "http://127.0.0.1:9", "has no path"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:9/", "has no path"),
+        ("PROVIDER_LAB_BASE_URL", "http://127.0.0.1:9", "has no path"),
+        ("OLLAMA_BASE_URL", "http://127.0.0.1:9", None),
+        ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9", None),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1", None),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:9/openai/deployments/x", None),
+    ],
+)
+def test_a_base_url_without_a_path_is_warned_of(variable: str, url: str, said: str | None) -> None:
+    found = warnings(**{variable: url, "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"})
+    if said is None:
+        assert found == []
+    else:
+        (warning,) = found
+        assert warning.startswith(variable)
+        assert said in warning

@@ -48,14 +48,14 @@ async def test_the_likely_path_and_the_base_url_to_set(
     assert (reply.status_code, error["code"]) == (404, "not_found")
     assert f"The likely path is {likely}: set the client's base_url to {HERE}{base_url}" in error["message"]
     if "deployments" in path:
-        assert f"the model to '{path.split('/')[3]}'" in error["message"]
+        assert "the model to the name after 'deployments'." in error["message"]
 
 
 @pytest.mark.parametrize("path", ["/models", "/custom/models", "/models/custom-chat", "/openai/models"])
 async def test_models_are_asked_for_below_v1_too(http: httpx2.AsyncClient, path: str) -> None:
     door = "/custom/v1" if path.startswith("/custom") else "/v1"
     message = (await http.get(path)).json()["error"]["message"]
-    assert f"The likely path is {door}/models{'/custom-chat' if 'chat' in path else ''}: set" in message
+    assert f"The likely path is {door}/models{'/{model}' if 'chat' in path else ''}: set" in message
 
 
 @pytest.mark.parametrize("path", ["/v1/api/chat", "/api/api/chat", "/api/chat/", "/custom/api/chat"])
@@ -79,11 +79,10 @@ async def test_a_base_url_alone_says_that_it_is_one(http: httpx2.AsyncClient, pa
     assert "is a base_url" in (await http.post(path, json={})).json()["error"]["message"]
 
 
-async def test_what_is_like_nothing_is_cut_and_quoted(http: httpx2.AsyncClient) -> None:
+async def test_what_is_like_nothing_does_not_come_back(http: httpx2.AsyncClient) -> None:
     for path in ("/nothing", f"/{'x' * 5_000}", "/v1/%0a%22"):
-        error = (await http.get(path)).json()["error"]
-        assert len(error["message"]) < 300
-        assert error["message"].endswith("See / for what there is.")
+        message = (await http.get(path)).json()["error"]["message"]
+        assert message == "There is nothing at this path. See / for what there is."
 
 
 async def test_a_foreign_host_header_is_not_repeated(http: httpx2.AsyncClient) -> None:

@@ -4,11 +4,12 @@ Each row is one report's bytes, or a sibling of them. The upstream is a socket t
 """
 
 import json
+import uuid
 from typing import Any
 
 import pytest
 
-from tests.support.client import CHAT, EMBED, LEGACY, ask, events_of
+from tests.support.client import CHAT, EMBED, LEGACY, ask, events_of, post
 from tests.support.gateway import LiveGateway, in_front_of
 from tests.support.upstream import Upstream, head
 
@@ -429,3 +430,173 @@ def test_the_largest_event_and_reply_are_settings(gateway_for: Any, upstream: Up
     assert "2000 bytes of EVENT_MAX_SIZE" in heard.error["message"]
     got = whole(small, upstream, reply(json.dumps(message(content="x" * 4000)).encode(), JSON))
     assert "3000 bytes of REPLY_MAX_SIZE" in got.json()["error"]["message"]
+
+
+# -- what the contract does not list reaches upstreams of its wire --
+
+USER = {"role": "user", "content": "a"}
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
+ASKED: dict[str, dict[str, Any]] = {
+    "a tool of the upstream's own": {"tools": [FUNCTION, {"type": "openrouter:web_search", "max_results": 3}]},
+    "only such a tool": {"tools": [{"type": "openrouter:web_search"}], "tool_choice": "auto"},
+    "a tool without type": {"tools": [{"function": {"name": "f"}}]},
+    "another choice of tools": {"tools": [FUNCTION], "tool_choice": "any"},
+    "another format": {"response_format": {"type": "grammar", "value": "root ::= x"}},
+    "another tier": {"service_tier": "spot"},
+    "a part with a video": {
+        "messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:x"}}]}]
+    },
+    "thinking in the history": {"messages": [USER, {"role": "assistant", "content": THINKING}, USER]},
+    "an empty list beside calls, and an image from a tool": {
+        "messages": [
+            USER,
+            {"role": "assistant", "content": [], "tool_calls": [{"id": "a", "type": "function", "function": W}]},
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}]},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_what_the_contract_does_not_list_is_forwarded_as_it_came(
+    relay: LiveGateway, upstream: Upstream, case: str
+) -> None:
+    model = f"good#{case}"
+    got = ask(relay, model, provider="openai", **ASKED[case])
+    assert got.status_code == 200, got.text
+    sent = upstream.last(model).json
+    assert {name: sent[name] for name in ASKED[case]} == ASKED[case]
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_the_built_in_provider_takes_only_what_the_contract_lists(relay: LiveGateway, case: str) -> None:
+    got = ask(relay, "custom", provider="custom", **ASKED[case])
+    assert got.status_code == (200 if case in {"a tool without type"} else 400), got.text
+
+
+def test_further_fields_of_embeddings_are_forwarded(relay: LiveGateway, upstream: Upstream) -> None:
+    got = ask(relay, "good#input-type", EMBED, provider="openai", input="a", input_type="query")
+    assert got.status_code == 200, got.text
+    assert upstream.last("good#input-type").json["input_type"] == "query"
+
+
+def test_what_is_not_listed_is_dropped_or_rejected_as_unknown_params_says(gateway_for: Any, upstream: Upstream) -> None:
+    tools = ASKED["a tool of the upstream's own"]
+    fields: dict[str, Any] = {"input": "a", "input_type": "query"}
+    dropping = gateway_for(**in_front_of(upstream), UNKNOWN_PARAMS="drop")
+    got = ask(dropping, "good#dropped-tool", provider="openai", **tools)
+    assert (got.status_code, got.headers["x-gateway-dropped-params"]) == (200, "tools.1")
+    assert upstream.last("good#dropped-tool").json["tools"] == [FUNCTION]
+    got = ask(dropping, "good#dropped-field", EMBED, provider="openai", **fields)
+    assert (got.status_code, got.headers["x-gateway-dropped-params"]) == (200, "input_type")
+    assert "input_type" not in upstream.last("good#dropped-field").json
+    assert ask(dropping, "good", provider="openai", **ASKED["a part with a video"]).status_code == 400
+    strict = gateway_for(**in_front_of(upstream), UNKNOWN_PARAMS="reject")
+    for operation, more in ((CHAT, tools), (EMBED, fields)):
+        assert ask(strict, "good", operation, provider="openai", **more).status_code == 400
+
+
+def test_what_is_wrong_stays_wrong_beside_what_is_not_listed(relay: LiveGateway) -> None:
+    got = ask(relay, "good", provider="openai", temperature="hot", tools=[{"type": "openrouter:web_search"}])
+    assert got.status_code == 400
+    got = ask(relay, "good", provider="openai", tools=[{"type": "function"}])
+    assert (got.status_code, got.json()["error"]["param"]) == (400, "tools[0].function")
+
+
+def test_an_image_in_a_message_of_a_tool_is_what_is_blamed(relay: LiveGateway) -> None:
+    messages = ASKED["an empty list beside calls, and an image from a tool"]["messages"]
+    messages = [messages[0], {**messages[1], "content": None}, messages[2]]
+    error = ask(relay, "custom", provider="custom", messages=messages).json()["error"]
+    assert error["param"] == "messages[2].content[0].type"
+    assert error["message"].endswith("expected one of 'text'.")
+
+
+def test_an_upstream_gets_the_gateways_own_id_as_a_uuid(relay: LiveGateway, upstream: Upstream) -> None:
+    got = ask(relay, "good#own-id", provider="openai")
+    seen = str(upstream.last("good#own-id").header("x-request-id"))
+    assert got.headers["x-request-id"] == f"req_{seen}"
+    assert uuid.UUID(seen)
+    ask(relay, "good#callers-id", provider="openai", headers={"x-request-id": "my-own.id"})
+    assert upstream.last("good#callers-id").header("x-request-id") == "my-own.id"
+
+
+# -- other wires --
+
+
+def lines(*values: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+PART = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": "Hel"}}
+LAST = {**PART, "message": {"role": "assistant", "content": "lo"}, "done": True, "done_reason": "stop"}
+STARTED = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": []}
+MESSAGES = [
+    {"type": "message_start", "message": {**STARTED, "usage": {"input_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hel"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "lo"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+SAID = {**STARTED, "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"}
+OTHER_WIRES = {
+    "ollama-lines": ("ollama", reply(lines({**PART, "done": False}, LAST), JSON)),
+    "ollama-whole": ("ollama", reply(lines({**LAST, "message": {"role": "assistant", "content": "Hello"}}), JSON)),
+    "anthropic-events": (
+        "anthropic", reply(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in MESSAGES), JSON),
+    ),
+    "anthropic-whole": ("anthropic", reply(json.dumps(SAID).encode())),
+    "anthropic-201": ("anthropic", reply(b"\xef\xbb\xbf" + json.dumps(SAID).encode(), JSON, 201)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wires(gateway_for: Any, shared_upstream: Upstream) -> LiveGateway:
+    address = shared_upstream.url.removesuffix("/v1")
+    env = {"OLLAMA_BASE_URL": address, "ANTHROPIC_BASE_URL": address, "ANTHROPIC_API_KEY": "k-anthropic"}
+    live: LiveGateway = gateway_for(**in_front_of(shared_upstream), **env)
+    return live
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("case", OTHER_WIRES)
+def test_a_body_of_another_wire_is_what_it_holds(
+    wires: LiveGateway, upstream: Upstream, case: str, stream: bool
+) -> None:
+    provider, raw = OTHER_WIRES[case]
+    upstream.program(case, raw)
+    got = ask(wires, case, provider=provider, stream=stream, max_tokens=9)
+    assert got.status_code == 200, got.text
+    if stream:
+        events = events_of(got)
+        assert (events.text, events.error, events.done) == ("Hello", None, True)
+        assert [choice["finish_reason"] for choice in events.choices if choice["finish_reason"]] == ["stop"]
+        return
+    (choice,) = got.json()["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Hello", "stop")
+
+
+DOOR: dict[str, tuple[bytes, str, str]] = {
+    "every chunk says stop": (
+        sse(piece("stop", content="Hel"), piece("stop", content="lo"), piece("length"), DONE), "Hello", "length",
+    ),
+    "a reason that nobody knows": (sse(piece(content="Hello"), piece("what_nobody_knows"), DONE), "Hello", "length"),
+    "no reason": (sse(piece(content="Hello"), DONE), "Hello", "stop"),
+    "a summary": (sse(piece(content="Hello"), message(content="Hello"), DONE), "Hello", "stop"),
+    "parts": (sse(piece(content=THINKING), piece("stop"), DONE), "Hello", "stop"),
+    "JSON": (json.dumps(message(content="Hello")).encode(), "Hello", "stop"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DOOR)
+def test_callers_of_ollamas_wire_are_told_the_same(relay: LiveGateway, upstream: Upstream, case: str) -> None:
+    body, text, reason = DOOR[case]
+    upstream.program(f"door#{case}", reply(body))
+    asked = {"model": f"openai/door#{case}", "messages": [USER]}
+    for stream in (True, False):
+        got = post(relay, "/api/chat", {**asked, "stream": stream})
+        told = [json.loads(line) for line in got.text.splitlines()]
+        assert got.status_code == 200, got.text
+        assert "".join(line["message"]["content"] for line in told) == text
+        assert (told[-1]["done"], told[-1]["done_reason"]) == (True, reason)

@@ -29,6 +29,7 @@ from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.route import Direct
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
+from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.front import Front
@@ -50,7 +51,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     admission = Admission(settings.max_in_flight)  # for work; health and status are always answered
     handlers = OllamaHandlers(gateway, access, limits), OpenAIHandlers(gateway, access, limits)
     for each in handlers:
-        each.first_byte_s = settings.first_byte_s
+        each.late_heads = LateHeads(settings.first_byte_s)
     ollama, openai = ollama_routes.build_router(handlers[0]), openai_routes.build_router(handlers[1])
     owners = PathOwners()
     owners.add(OPENAI, (route.path for route in openai.routes))

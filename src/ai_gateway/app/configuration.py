@@ -1,7 +1,8 @@
 """Settings and what they configure: read from every source and checked together, once a start and once a reload."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from ai_gateway.app.own_address import is_own_address
 from ai_gateway.config.near_misses import near_misses
@@ -9,8 +10,9 @@ from ai_gateway.config.problems import SettingsError, attempt, shown
 from ai_gateway.config.secrets import FILE_SUFFIX
 from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
 from ai_gateway.config.sources import ALIASES, Sources, read_settings, read_sources
-from ai_gateway.providers.config.upstreams import configured_upstreams, known_variables
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.config.validation import closest
+from ai_gateway.providers.config.upstreams import configured_upstreams, known_providers, known_variables
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
 
@@ -51,8 +53,17 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     providers = [*(upstream.name for upstream in configured.upstreams), *built_in]
     warnings = [*sources.warnings, *_misspelt(settings, sources.environment)]
     warnings += [f"provider '{name}' is not configured here: {hint}" for name, hint in configured.missing.items()]
+    warnings += _without_path(configured.upstreams)
+    warnings += _nobodys(settings, {*providers, *configured.missing, *known_providers()})
     rules = read_rules(settings, providers, configured.missing, warnings)
     return Configuration(settings, configured.upstreams, rules, configured.missing, warnings)
+
+
+def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
+    """Settings for single providers that no provider has the name of."""
+    for name in settings.provider_conformance:
+        if name not in providers:
+            yield f"provider_conformance.{name}: there is no such provider{closest(name, sorted(providers))}"
 
 
 def _loops(settings: Settings, upstreams: Sequence[Upstream]) -> Iterator[str]:
@@ -64,6 +75,13 @@ def _loops(settings: Settings, upstreams: Sequence[Upstream]) -> Iterator[str]:
                 f"{upstream.setting}: {shown(upstream.base_url)} is the gateway's own address: "
                 f"set it to the server of provider '{upstream.name}'{wins}"
             )
+
+
+def _without_path(upstreams: Sequence[Upstream]) -> Iterator[str]:
+    """Base URLs that most likely lead nowhere: nearly every server of OpenAI's wire has it below a path."""
+    for upstream in upstreams:
+        if upstream.row.adapter == OPENAI_COMPATIBLE and not urlsplit(upstream.base_url).path.strip("/"):
+            yield f"{upstream.setting}: {shown(upstream.base_url)} has no path, and most servers' is /v1: check it"
 
 
 def _misspelt(settings: Settings, variables: Mapping[str, str]) -> Iterator[str]:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
-_LONGEST_SHOWN = 200
 _OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
 _NOTHING = "See / for what there is."
 
@@ -20,9 +19,11 @@ class PathHints:
         self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
 
     def message(self, path: str, origin: str, providers: Collection[str]) -> str:
-        """The error's message: with the likely path, and what a client has to be set to, so that it asks there."""
-        shown = f"{path[:_LONGEST_SHOWN]}..." if len(path) > _LONGEST_SHOWN else path
-        return f"There is nothing at the path {shown!r}. {self._hint(_steps(path), origin, providers)}"
+        """The error's message: with the likely path, and what a client has to be set to, so that it asks there.
+
+        Nothing that only the caller has written comes back in it.
+        """
+        return f"There is nothing at this path. {self._hint(_steps(path), origin, providers)}"
 
     def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str:
         if _OLLAMA_DOOR in steps and (tail := self._tail(steps, self._ollama)) is not None:
@@ -37,8 +38,8 @@ class PathHints:
         if tail is None:
             return _NOTHING
         hint = f"The likely path is {base}/{'/'.join(tail)}: set the client's base_url to {origin}{base}"
-        deployment = _after(steps, "deployments")  # as Azure's older API has it, /openai/deployments/{model}/...
-        return f"{hint}, and the model to {deployment[:_LONGEST_SHOWN]!r}." if deployment else f"{hint}."
+        # Azure's older API has /openai/deployments/{model}/...
+        return f"{hint}, and the model to the name after 'deployments'." if "deployments" in steps else f"{hint}."
 
     @staticmethod
     def _tail(steps: Steps, known: list[Steps]) -> Steps | None:
@@ -46,7 +47,7 @@ class PathHints:
         for tail in known:
             if steps[-len(tail) :] == tail:
                 return tail
-        return ("models", *after) if ("models",) in known and (after := steps[1 + _index(steps, "models") :]) else None
+        return ("models", "{model}") if ("models",) in known and "models" in steps[:-1] else None
 
 
 def origin_of(scheme: str, headers: Mapping[str, str]) -> str:
@@ -58,12 +59,3 @@ def origin_of(scheme: str, headers: Mapping[str, str]) -> str:
 
 def _steps(path: str) -> Steps:
     return tuple(step for step in path.split("/") if step)
-
-
-def _index(steps: Steps, step: str) -> int:
-    return steps.index(step) if step in steps else len(steps)
-
-
-def _after(steps: Steps, step: str) -> str | None:
-    at = _index(steps, step) + 1
-    return steps[at] if at < len(steps) else None

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ValidationError
 from ai_gateway.conform.halves import Halves
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
-from ai_gateway.conform.rules import READ_NUMBER, READ_TEXT, RULES, SKIP_EVENT, UNREPAIRABLE, Rule
+from ai_gateway.conform.rules import DROP_INVALID, READ_NUMBER, READ_TEXT, RULES, SKIP_EVENT, UNREPAIRABLE, Rule
+from ai_gateway.conform.usage import can_be_counts
 from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt, Usage
 from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
@@ -81,13 +82,30 @@ class Conformer:
             if len(received) > UNWEIGHED:
                 self._weigh(received)
             exact = exact_json(model, received)
-            return Item(exact, received) if exact is not None else self._inexact(model, received)
-        if isinstance(received, dict):
+            item = Item(exact, received) if exact is not None else self._inexact(model, received)
+        elif isinstance(received, dict):
             try:
-                return Item(model.model_validate(received, strict=True))
+                item = Item(model.model_validate(received, strict=True))
             except ValidationError:
-                return Item(self._repaired(model, received))
-        return Item(received)
+                item = Item(self._repaired(model, received))
+        else:
+            item = Item(received)
+        return self._counted(item)
+
+    def _counted[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
+        usage = item.model.__dict__.get("usage")
+        return item if usage is None or can_be_counts(usage) else self._without_usage(item)
+
+    def _without_usage[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
+        """The same without counts that cannot be any. Raises UpstreamInvalidResponse where there have to be some."""
+        self.report(DROP_INVALID)
+        if self.observes:
+            return item
+        if type(item.model).model_fields["usage"].is_required():
+            raise UpstreamInvalidResponse.off_contract(detail="usage: no count of tokens")
+        bare = item.model.model_copy(update={"usage": None})
+        bare.model_fields_set.discard("usage")
+        return Item(bare)
 
     def _weigh(self, raw: bytes) -> None:
         """Charge what is made of a reply; of a stream's events, which are there one after the other, of the largest."""
@@ -102,7 +120,8 @@ class Conformer:
             if len(received) > UNWEIGHED:
                 self._weigh(received)
             exact = exact_json(model, received)
-            return Item(exact, received) if exact is not None else self._inexact_event(model, received)
+            item = Item(exact, received) if exact is not None else self._inexact_event(model, received)
+            return self._counted(item) if isinstance(item, Item) else item
         return self.item(model, received)
 
     def _inexact_event[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model] | Done | None:

@@ -1,6 +1,6 @@
 """A stream where a whole reply was asked for: its legal chunks, put together as a client would."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
@@ -32,9 +32,14 @@ def joined_reply(reply: type[object], events: Sequence[bytes], choices: int, con
     if model is None or not events:
         return None
     conformer.report(JOIN_EVENTS)
+    return join(to_fields(chunk) for chunk in _legal_chunks(model, events, choices, conformer))
+
+
+def join(chunks: Iterable[Mapping[str, Any]]) -> Object:
+    """What legal chunks make up."""
     whole: Object = {}
-    for chunk in _legal_chunks(model, events, choices, conformer):
-        fields = to_fields(chunk)
+    for chunk in chunks:
+        fields = dict(chunk)
         pieces = fields.pop("choices")
         whole.update({name: value for name, value in fields.items() if value is not None or name not in whole})
         for piece in pieces if isinstance(pieces, list) else ():

@@ -9,9 +9,11 @@ from urllib.parse import quote
 from pydantic import JsonValue
 
 from ai_gateway.contract.budget import Allocation, unbounded
+from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.wire import OPENAI, Wire
 
 DROPPED_HEADER = "x-gateway-dropped-params"
+_OWN_ID = re.compile(r"req_([0-9a-f]{32})")
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
@@ -104,7 +106,8 @@ class Call:
     """A request that has passed authorisation. Nothing of it changes once it is made.
 
     `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when the
-    model decides who answers. `parsed` is the body as JSON, which knows the order of keys and what models do not name.
+    model decides who answers. `parsed` is the body as JSON, which knows the order of keys and what models do not name;
+    `unknown` is what of it the contract does not list.
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share.
@@ -118,6 +121,7 @@ class Call:
     wire: Wire = OPENAI
     parsed: Mapping[str, object] | None = None
     native: Native | None = None
+    unknown: UnknownKinds | None = None
     attempts: list[Notes] = field(default_factory=list)
     sink: Callable[[bytes], bool] | None = None
     leaving: list[Callable[[], None]] = field(default_factory=list)
@@ -157,6 +161,12 @@ class Attempt:
     @property
     def request_id(self) -> str:
         return self.call.request_id
+
+    @property
+    def upstream_request_id(self) -> str:
+        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on."""
+        own = _OWN_ID.fullmatch(self.call.request_id)
+        return own[1] if own else self.call.request_id
 
     @property
     def headers(self) -> Mapping[str, str]:

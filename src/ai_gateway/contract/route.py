@@ -25,6 +25,7 @@ from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.multipart import is_form, read_form
+from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.query import read_headers, read_query
 from ai_gateway.contract.stream import Content, Item, Stream
@@ -32,7 +33,7 @@ from ai_gateway.contract.texts import read_fields
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
-from ai_gateway.contract.write import STOPPING, encoded_reply, send_content, send_error, send_stream, send_whole
+from ai_gateway.contract.write import STOPPING, LateHeads, encoded, send_content, send_error, send_stream, send_whole
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
@@ -46,12 +47,12 @@ _log = structlog.get_logger(__name__)
 class Boundary(Protocol):
     """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent.
 
-    `first_byte_s` is how many seconds the head of a streamed reply waits for its first item.
+    `late_heads` are those of streamed replies that wait for their first item.
     """
 
     wire: Wire
     body_limits: BodyLimits
-    first_byte_s: float = 15.0
+    late_heads: LateHeads | None = None
 
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -60,6 +61,15 @@ class Boundary(Protocol):
     def complete(self, provider: str | None, value: object) -> object:  # noqa: ARG002 - what an override needs
         """The body with what a caller may leave out here; by default it is complete as it came."""
         return value
+
+    def read_open[Model: BaseModel](  # by default, what the contract does not list is refused
+        self,
+        model: type[Model],  # noqa: ARG002 - what an override needs
+        value: object,  # noqa: ARG002
+        error: InvalidRequest,  # noqa: ARG002
+    ) -> tuple[Model, UnknownKinds] | None:
+        """The body that is wrong, and what of it only the contract does not list; None if that is not all."""
+        return None
 
 
 # What nearly every request has, so that it need not be decoded each time.
@@ -88,6 +98,7 @@ class Exchange:
     caller: Caller = ANONYMOUS
     headers: Mapping[str, str] = field(default_factory=dict)
     parsed: Mapping[str, object] | None = None
+    unknown: UnknownKinds | None = None
     made: Call | None = None
     allocation: Allocation | None = None
     started: bool = False
@@ -101,8 +112,7 @@ class Exchange:
     def call(self) -> Call:
         """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
         if self.made is None:
-            if self.allocation is None:  # there is no body
-                self.allocation = Allocation(self.boundary.body_limits.budget)
+            self.allocation = self.allocation or Allocation(self.boundary.body_limits.budget)
             self.made = Call(
                 self.operation,
                 self.scope.get("request_id", ""),
@@ -111,6 +121,7 @@ class Exchange:
                 self.scope["path_params"].get("provider"),
                 self.boundary.wire,
                 self.parsed,
+                unknown=self.unknown,
                 sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
                 room=self.allocation,
             )
@@ -133,7 +144,15 @@ class Exchange:
     def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
             self.parsed = value
-        return validate(model, self.boundary.complete(self.scope["path_params"].get("provider"), value))
+        value = self.boundary.complete(self.scope["path_params"].get("provider"), value)
+        try:
+            return validate(model, value)
+        except InvalidRequest as error:
+            opened = self.boundary.read_open(model, value, error)
+            if opened is None:
+                raise
+        body, self.unknown = opened
+        return body
 
     def path(self, name: str, pattern: str | None = None) -> str:
         """A path parameter, decoded. Empty is NotFound, since the path is another one then."""
@@ -191,12 +210,11 @@ class Exchange:
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if isinstance(reply, Stream):
-            late_s = self.boundary.first_byte_s
-            await send_stream(self._send, reply, self.call, framing, self._rendered, first_byte_s=late_s)
+            await send_stream(self._send, reply, self.call, framing, self._rendered, late=self.boundary.late_heads)
         elif isinstance(reply, Content):
             await send_content(self._send, reply, self.call.notes.headers(), status)
         else:
-            media, body = encoded_reply(reply)
+            media, body = encoded(reply)
             del reply  # a slow reader holds the bytes, and not also the model
             await send_whole(self._send, status, media, body, self.call.notes.headers())
 

@@ -40,7 +40,20 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
         name = _render([*path])
         return MissingParameter(f"Missing required parameter: {_quoted(name)}. Add it.", param=name)
     same_place = [other for other_path, other in located if other_path == path]
+    if isinstance(_at(value, path), list) and all(other["type"] in _WANTED for other in same_place):
+        # A list is meant where a text would do as well: what is wrong is inside of it.
+        inside = [(_path(each, value), each) for each in error.errors(include_url=False, include_input=False)]
+        deeper = [pair for pair in inside if pair[0][: len(path)] == path and len(pair[0]) > len(path)]
+        if deeper:
+            path = max((place for place, _ in deeper), key=len)
+            same_place = [each for place, each in deeper if place == path]
     return _invalid(_render(path), same_place)
+
+
+def _at(value: object, path: list[str | int]) -> object:
+    for step in path:
+        value = _step(value, step)
+    return value
 
 
 def _of_meant_branches(errors: list[ErrorDetails]) -> list[ErrorDetails]:

@@ -1,7 +1,6 @@
 """Write replies: JSON, plain text, or a stream's items as they come."""
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -49,7 +48,7 @@ _KEEP_ALIVE_S = 10.0
 _ERROR = "error"  # what an event is called that tells of a failure, wherever events have names
 
 
-def encoded_reply(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, bytes]:
+def encoded(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, bytes]:
     """Media type and body of a whole reply: JSON for a model, plain text for a string, no body for None."""
     if isinstance(reply, Item):
         return _JSON, reply.raw or to_json(reply.model)
@@ -103,15 +102,15 @@ async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may
     framing: Framing,
     rendered: Callable[[Exception], bytes],
     *,
-    first_byte_s: float = math.inf,
+    late: "LateHeads | None" = None,
 ) -> None:
     """The items in their frames, then what ends a whole stream.
 
     The first item is awaited before the status line, so that an early failure keeps its status, but not longer than
-    `first_byte_s`. A later failure becomes an item of its own and no end follows, so that nobody takes half an answer
+    `late` allows. A later failure becomes an item of its own and no end follows, so that nobody takes half an answer
     for a whole one.
     """
-    head = _Head(send, call, framing, first_byte_s)
+    head = _Head(send, call, framing, late)
     async with aclosing(stream.items) as items:
         last = framing.end
         try:
@@ -146,23 +145,23 @@ class _Head:
     Proxies and clients give up on a reply that has not begun after a minute or so.
     """
 
-    def __init__(self, send: Send, call: Call, framing: Framing, first_byte_s: float) -> None:
+    def __init__(self, send: Send, call: Call, framing: Framing, late: "LateHeads | None") -> None:
         self.is_sent = False
         self._send = send
         self._call = call
         self._framing = framing
-        self._late_s = first_byte_s
+        self._late = late
         self._task: asyncio.Task[None] | None = None
 
     async def before[Item](self, items: AsyncGenerator[Item]) -> Item | None:
         """The first of the items, None if there is none; the head is out then."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._late_s, self._be_late) if self._late_s < math.inf else None
+        if self._late is not None:
+            self._late.add(self)
         try:
             first = await anext(items, None)
         finally:
-            if timer is not None:
-                timer.cancel()
+            if self._late is not None:
+                self._late.discard(self)
             if self._task is not None:
                 self._task.cancel()
                 await asyncio.wait({self._task})
@@ -175,7 +174,8 @@ class _Head:
         self.is_sent = True
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
-    def _be_late(self) -> None:
+    def be_late(self) -> None:
+        """Send it now, and signs of life until the first item is there."""
         self._task = asyncio.get_running_loop().create_task(self._kept_alive())
 
     async def _kept_alive(self) -> None:
@@ -183,6 +183,41 @@ class _Head:
         while True:
             await self._send({"type": "http.response.body", "body": self._framing.keep_alive, "more_body": True})
             await asyncio.sleep(_KEEP_ALIVE_S)
+
+
+class LateHeads:
+    """The heads that wait for their first item, of which one timer watches those that have waited the longest.
+
+    A timer for each would cost every stream what hardly any needs.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
+        self._waiting: dict[_Head, float] = {}  # all wait for as long, so the first is the first to be late
+        self._watched_by: asyncio.AbstractEventLoop | None = None
+
+    def add(self, head: _Head) -> None:
+        """Have it sent if it is still here when its time is over."""
+        loop = asyncio.get_running_loop()
+        self._waiting[head] = when = loop.time() + self._after_s
+        if self._watched_by is not loop:
+            self._watched_by = loop
+            loop.call_at(when, self._look, loop)
+
+    def discard(self, head: _Head) -> None:
+        """It waits no longer."""
+        self._waiting.pop(head, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        while self._waiting:
+            head, when = next(iter(self._waiting.items()))
+            if when > now:
+                loop.call_at(when, self._look, loop)
+                return
+            del self._waiting[head]
+            head.be_late()
+        self._watched_by = None
 
 
 def _is_cancelled() -> bool:

@@ -13,6 +13,7 @@ _TOO_LARGE = HeadersTooLarge(
     f"The request's headers are too large: send at most {MAX_HEADER_COUNT} headers and {MAX_HEADER_BYTES} bytes.",
     headers=_CLOSE,
 )
+_VERSIONS = {"1.1", "1.0", "2", "3"}  # the last two are those of other servers; as a line of text nobody speaks them
 _NO_VERSION = InvalidRequest("This is not a valid HTTP request: use HTTP/1.1.", headers=_CLOSE)
 _NO_HOST = InvalidRequest("This is not a valid HTTP request: send one Host header.", headers=_CLOSE)
 
@@ -43,7 +44,7 @@ def read_head(scope: Scope) -> RequestHead:
     version = scope["http_version"]
     if len(headers) > MAX_HEADER_COUNT or size > MAX_HEADER_BYTES:
         refusal = _TOO_LARGE
-    elif version == "0.9":
+    elif version not in _VERSIONS:
         refusal = _NO_VERSION
     elif hosts > 1 or (hosts == 0 and version == "1.1"):  # RFC 9112, section 3.2
         refusal = _NO_HOST

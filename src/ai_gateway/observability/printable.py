@@ -20,6 +20,11 @@ def printable_text(text: str) -> str:
     return text if text.isprintable() else _NOT_ASCII.sub(_escaped, text)
 
 
+def printable_lines(text: str) -> str:
+    """Text or JSON of our own lines, whatever others have put into them."""
+    return "\n".join(map(printable_text, text.split("\n")))
+
+
 def _escaped(found: re.Match[str]) -> str:
     character = found[0]
     if character.isprintable():

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
+from ai_gateway.observability.printable import printable_text
 from ai_gateway.probe import report
 from ai_gateway.probe.catalogue import GROUPS, of_groups
 from ai_gateway.probe.run import Result, run
@@ -16,7 +17,7 @@ def probe(target: Target, only: Sequence[str], *, parallel: int, as_json: bool) 
     try:
         result = _run(target, only, parallel)
     except Unusable as problem:
-        sys.stderr.write(f"ai-gateway: {problem}\n")
+        sys.stderr.write(f"ai-gateway: {printable_text(str(problem))}\n")
         return 2
     if as_json:
         sys.stdout.write(report.as_json(result) + "\n")
@@ -40,7 +41,7 @@ def show_list(only: Sequence[str], *, as_json: bool) -> int:
     try:
         _known(only)
     except Unusable as problem:
-        sys.stderr.write(f"ai-gateway: {problem}\n")
+        sys.stderr.write(f"ai-gateway: {printable_text(str(problem))}\n")
         return 2
     written = report.listing_json if as_json else report.listing
     sys.stdout.write(written(of_groups(only)) + "\n")

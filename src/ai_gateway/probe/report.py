@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ai_gateway.observability.printable import printable_lines, printable_text
 from ai_gateway.probe.check import Check
 from ai_gateway.probe.run import Result
 from ai_gateway.probe.verdict import Outcome, Verdict
@@ -49,20 +50,25 @@ class Watch:
             self._bar.update(self._task, advance=1, description=outcome.id)
         else:
             line = f"[{self._done:{len(str(self._total))}}/{self._total}] {outcome.verdict:7} {outcome.id}"
-            sys.stderr.write(line + "\n")
+            sys.stderr.write(printable_text(line) + "\n")
 
 
 def show(result: Result) -> None:
     """Print the table of groups, each failure with its expected and actual result, and each skip with its reason."""
     console = Console(highlight=False)
-    console.print(Text(f"{result.url} (model {result.model}, embeddings {result.embedding_model})"))
+    console.print(_text(f"{result.url} (model {result.model}, embeddings {result.embedding_model})"))
     console.print(_table(result))
     for outcome in result.of(Verdict.FAILED):
-        console.print(Text(f"FAILED {outcome.id}: {outcome.title} [{outcome.rule}]", "red"), soft_wrap=True)
-        console.print(Text(f"  expected: {outcome.expected}"), soft_wrap=True)
-        console.print(Text(f"  seen:     {outcome.seen}"), soft_wrap=True)
+        console.print(_text(f"FAILED {outcome.id}: {outcome.title} [{outcome.rule}]", "red"), soft_wrap=True)
+        console.print(_text(f"  expected: {outcome.expected}"), soft_wrap=True)
+        console.print(_text(f"  seen:     {outcome.seen}"), soft_wrap=True)
     for outcome in result.of(Verdict.SKIPPED):
-        console.print(Text(f"SKIPPED {outcome.id}: {outcome.reason}", "yellow"), soft_wrap=True)
+        console.print(_text(f"SKIPPED {outcome.id}: {outcome.reason}", "yellow"), soft_wrap=True)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """What a server has said is in it, and must not command the terminal."""
+    return Text(printable_text(text), style)
 
 
 def _table(result: Result) -> Table:
@@ -82,7 +88,8 @@ def as_json(result: Result) -> str:
     summary = {verdict.value: len(result.of(verdict)) for verdict in Verdict}
     facts = {"url": result.url, "model": result.model, "embedding_model": result.embedding_model}
     checks = [{name: value for name, value in asdict(one).items() if value != ""} for one in result.outcomes]
-    return json.dumps({**facts, "summary": summary, "checks": checks}, ensure_ascii=False, indent=2)
+    text = json.dumps({**facts, "summary": summary, "checks": checks}, ensure_ascii=False, indent=2)
+    return printable_lines(text)
 
 
 def listing(checks: tuple[Check, ...]) -> str:

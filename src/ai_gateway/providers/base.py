@@ -27,11 +27,14 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     `conformance` says what becomes of replies that do not follow the contract. A provider that `is_remote` can be out
     of reach, so it is retried and guarded by a breaker as its failures suggest, within `deadline_s`: the seconds in
     which a reply must be whole, or a stream have begun. `wires` are the client wires that it speaks itself: what
-    callers of one of them said reaches it by `attempt.native(wire)`, beside the translation.
+    callers of one of them said reaches it by `attempt.native(wire)`, beside the translation. One that
+    `forwards_bodies` sends what callers of its wire have sent (`Call.parsed`), so that it may hold kinds of tools and
+    parts that the contract does not list.
     """
 
     wires: ClassVar[frozenset[str]] = frozenset({"openai"})
     is_remote: ClassVar[bool] = True
+    forwards_bodies: ClassVar[bool] = False
     deadline_s: float = math.inf
 
     def __init__(

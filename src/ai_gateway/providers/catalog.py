@@ -34,8 +34,11 @@ _MISTRAL = Quirks(
 )
 # api-docs.deepseek.com "Create Chat Completion": `max_tokens` only; the newer name is silently ignored.
 _DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"})
-# llama.cpp's own server and that of llama-cpp-python, which has the stricter validation.
-_LLAMA_CPP = Quirks(renamed={"max_completion_tokens": "max_tokens"}, nulls=False, uuid_request_ids=True)
+# llama.cpp's own server and that of llama-cpp-python, which has the stricter validation. Roles are those of the model's
+# chat template: "developer" is none of them, and is refused by either.
+_LLAMA_CPP = Quirks(
+    renamed={"max_completion_tokens": "max_tokens"}, nulls=False, uuid_request_ids=True, no_developer_role=True
+)
 _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False)
 # Unknown fields are rejected, its SDK has none of these, and none of them changes an answer.
 _CEREBRAS = Quirks(

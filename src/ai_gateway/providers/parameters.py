@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import InvalidRequest, UnsupportedOperation, UnsupportedParameter
 from ai_gateway.observability.metrics import Event, count
@@ -93,6 +94,22 @@ class Parameters:
             body.model_fields_set.difference_update(body.model_extra)
             body.model_extra.clear()
         note_dropped(attempt, named)
+
+    def apply_unknown(self, attempt: Attempt, unknown: UnknownKinds, forwards: bool) -> None:
+        """Let what the contract does not list through to a provider that forwards it, or take it out and name it.
+
+        Raises InvalidRequest where neither is possible.
+        """
+        changes = unknown.fields or unknown.tools or unknown.others
+        if self._unknown != "reject" and (not changes or (forwards and self._unknown == "forward")):
+            return
+        if self._unknown != "drop" or unknown.others:  # to leave a part of a message out would change the question
+            raise unknown.error
+        note_dropped(attempt, [*unknown.fields, *(f"tools.{at}" for at in unknown.tools)])
+
+    def forwarded(self, unknown: UnknownKinds | None) -> bool:
+        """Whether the provider gets what the contract does not list."""
+        return unknown is not None and self._unknown == "forward"
 
     def _check(self, operation: str, body: BaseModel) -> None:
         for field in sorted(self._refused[operation] & body.model_fields_set):

@@ -29,6 +29,8 @@ from ai_gateway.server.transport import CorkedTransport
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
 # A last line that may become that header once the rest of it is there.
 _HALF_AN_UPGRADE = re.compile(rb"\n(u(?:p(?:g(?:r(?:a(?:d(?:e[ \t]{0,64})?)?)?)?)?)?)\Z", re.IGNORECASE)
+# The parser takes them for HTTP/1.0, and does not say that they are not.
+_OTHER_PROTOCOL = re.compile(rb"^[A-Z_]+ +[^ \r\n]+ +(?:RTSP|ICE)/", re.MULTILINE)
 _BAD_REQUEST = InvalidRequest("This is not a valid HTTP request.")
 _HEADERS_TOO_LARGE = HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes: send less.")
 
@@ -79,6 +81,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._connection = Connection()
         self._connection.write = self._write_at_once
         self._timer = LazyTimer(self.loop, self._check_deadlines)
+        self._packet = b""
+        self._head_parts: list[bytes] = []  # of a head that is not there in one packet
         self._unbegun: Cycle | None = None
         self._answered: Cycle | None = None
         self._waiting: deque[Cycle] = deque()  # pipelined behind the one that is being answered
@@ -111,6 +115,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._idle_due = math.inf
         after_body = self._awaited is Awaited.BODY
+        self._packet = data
         if after_body:
             self._framing_bytes += len(data)  # until a part of the body is found in it
         self._parse(data if after_body else self._without_upgrade(data))
@@ -121,6 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
         # are not counted: how many of them are the head's is not known.
         if self._awaited is Awaited.HEAD and not after_body:
             self._head_bytes += len(data)
+            self._head_parts.append(data)
             if self._head_bytes > MAX_HEADER_BYTES:
                 self.refuse(_HEADERS_TOO_LARGE)
         # So must an unfinished trailer, and whatever else stands between the parts of a body.
@@ -194,8 +200,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        self._awaited = Awaited.BODY
         self._corked.peer_sends = True
+        head_parts = self._head_parts
         self._end_head()
         self._line_start = False
         parser = self.parser
@@ -206,10 +212,13 @@ class HttpProtocol(HttpToolsProtocol):
                 self.refuse(_BAD_REQUEST)
                 return
         version = parser.get_http_version()
+        if version == "1.0" and _OTHER_PROTOCOL.search(b"".join([*head_parts, self._packet])) is not None:
+            raise httptools.HttpParserError("another protocol")  # the parser stops, and it is refused
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._deaf and not self.draining()
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
         before = self.cycle
         self.cycle = Cycle(self._scope_of(method, version), body, self, keep_alive=keep_alive)
+        self._awaited = Awaited.BODY
         self._fields, self._trailer_bytes, self._framing_bytes = len(self.headers), 0, 0
         self.headers = []
         if before is None or before.response_complete:
@@ -328,6 +337,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _end_head(self) -> None:
         self._head_bytes = 0
+        if self._head_parts:
+            self._head_parts = []
         self._head_due = math.inf
 
     def _check_deadlines(self) -> float:

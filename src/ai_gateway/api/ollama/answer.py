@@ -69,6 +69,7 @@ def naming_model(name: str) -> Iterator[None]:
         if error.status != 404 or error.code != "model_not_found":
             raise
         quoted = f" '{name}'" if _HARMLESS.fullmatch(name) else ""
-        missing = ModelNotFound(f"model{quoted} not found: {error.message}", headers=error.headers)
+        reason = error.message.partition(" does not exist here: ")[2] or error.message  # it is named already
+        missing = ModelNotFound(f"model{quoted} not found: {reason}", headers=error.headers)
         missing.detail = error.detail
         raise missing from error

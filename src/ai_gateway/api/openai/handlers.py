@@ -3,12 +3,16 @@
 from collections.abc import Coroutine
 from typing import override
 
+from pydantic import BaseModel
+
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.open_lists import UnknownKinds, read_open
 from ai_gateway.contract.stream import Reply
 from ai_gateway.contract.wire import OPENAI
+from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Chat, Completion, Gateway
 from gateway_contract.openai import models
 from gateway_contract.openai.routes import Handlers
@@ -26,6 +30,13 @@ class OpenAIHandlers(WireBoundary, Handlers):
         if default and provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
             return {**value, "model": default}
         return value
+
+    @override
+    def read_open[Model: BaseModel](
+        self, model: type[Model], value: object, error: InvalidRequest
+    ) -> tuple[Model, UnknownKinds] | None:
+        """Upstreams of this wire have more than it lists: which provider answers decides what becomes of it."""
+        return read_open(model, value, error)
 
     @override
     def create_chat_completion(

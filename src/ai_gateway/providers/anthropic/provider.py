@@ -1,11 +1,13 @@
 """Anthropic, by its Messages API."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import override
 from urllib.parse import quote
 
+from ai_gateway.conform.joined import join
+from ai_gateway.conform.rules import JOIN_EVENTS
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
@@ -13,6 +15,7 @@ from ai_gateway.providers.anthropic.errors import event_error, limits, reply_err
 from ai_gateway.providers.http.client import Transport, path_segments
 from ai_gateway.providers.http.complaints import is_error
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
+from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
@@ -60,6 +63,8 @@ class Anthropic(HttpProvider):
     async def create_chat_completion(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> Fields:
         sent, betas = self._translated(attempt, body)
         raw = await self._fetch(attempt, "POST", "/messages", self._headers(attempt, JSON, betas), sent)
+        if events := events_in(raw):
+            return self._joined(attempt, events)
         return to_chat(read(self.name, Message, self._object(raw)), int(time.time()))
 
     @override
@@ -106,6 +111,15 @@ class Anthropic(HttpProvider):
         event = read_event(self.name, self._object(data))
         return translator.feed(event) if event is not None else iter(())
 
+    def _joined(self, attempt: Attempt, events: Iterable[bytes]) -> Fields:
+        """The reply that a stream makes up where none was asked for."""
+        attempt.repaired(JOIN_EVENTS.name)
+        translator = MessagesStreamTranslator(int(time.time()))
+        chunks = [chunk for data in events for chunk in self._chunks(translator, data)]
+        if not translator.complete:
+            raise UpstreamStreamTruncated.ended(self.name)
+        return join(chunks)
+
     async def _get(self, attempt: Attempt, path: str) -> Fields:
         return self._object(await self._fetch(attempt, "GET", path, self._headers(attempt, JSON, [])))
 
@@ -119,7 +133,7 @@ class Anthropic(HttpProvider):
     @staticmethod
     def _headers(attempt: Attempt, accept: str, betas: list[str]) -> dict[str, str]:
         beta = {"anthropic-beta": ",".join(betas)} if betas else {}
-        return {"accept": accept, "content-type": JSON, "x-request-id": attempt.request_id, **beta}
+        return {"accept": accept, "content-type": JSON, "x-request-id": attempt.upstream_request_id, **beta}
 
 
 def _versioned(base_url: str) -> str:

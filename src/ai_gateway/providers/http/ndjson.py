@@ -7,6 +7,16 @@ from pydantic_core import from_json
 from ai_gateway.errors import UpstreamInvalidResponse
 
 
+def lines_in(raw: bytes) -> list[bytes]:
+    """The lines of a whole body of several JSON values; none if it is one value, whose lines are parts of it."""
+    lines = [line for line in raw.split(b"\n") if line.strip()]
+    try:
+        from_json(lines[0] if len(lines) > 1 else b"")
+    except ValueError:
+        return []
+    return lines
+
+
 class LineParser:
     """Feed it bytes as they come; it yields each line that is complete and not blank.
 

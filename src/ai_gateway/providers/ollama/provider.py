@@ -5,7 +5,7 @@ the server understands: nested parameters of tools, ids of calls, images in data
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol, override
 
@@ -15,12 +15,15 @@ from pydantic import BaseModel
 
 from ai_gateway.conform.embedding import to_base64
 from ai_gateway.conform.finish_reasons import meaning_of
-from ai_gateway.conform.rules import MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
+from ai_gateway.conform.joined import join
+from ai_gateway.conform.rules import JOIN_EVENTS, MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.wire_form import to_wire
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
 from ai_gateway.providers.http.egress import Egress
 from ai_gateway.providers.http.image_fetch import fetch_all
+from ai_gateway.providers.http.ndjson import lines_in
 from ai_gateway.providers.http.provider import HttpProvider
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
@@ -118,10 +121,13 @@ class Ollama(HttpProvider):
     @override
     async def create_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
-    ) -> models.CreateChatCompletionResponse:
+    ) -> models.CreateChatCompletionResponse | dict[str, object]:
         sent, forced, spent_s = await self._chat(attempt, body)
-        reply = await self._exchange(attempt, "/chat", sent, Reply, spent_s=spent_s)
-        response = replies.chat_response(reply, _context(attempt, body.model, forced))
+        raw = await self._send(attempt, "/chat", sent, spent_s=spent_s)
+        context = _context(attempt, body.model, forced)
+        if lines := lines_in(raw):
+            return self._joined(attempt, lines, ChatStreamTranslator(context, include_usage=True))
+        response = replies.chat_response(self._read(attempt, Reply, raw), context)
         if forced and "tool_calls" not in response.choices[0].message.model_fields_set:
             note_dropped(attempt, {"tool_choice"})  # by a server that takes no notice of `format`
         return response
@@ -141,10 +147,13 @@ class Ollama(HttpProvider):
     @override
     async def create_completion(
         self, attempt: Attempt, body: models.CreateCompletionRequest
-    ) -> models.CreateCompletionResponse:
+    ) -> models.CreateCompletionResponse | dict[str, object]:
         sent = self._sent(attempt, requests.completion_request(body))
-        reply = await self._exchange(attempt, "/generate", sent, Reply)
-        return replies.completion_response(reply, _context(attempt, body.model))
+        raw = await self._send(attempt, "/generate", sent)
+        context = _context(attempt, body.model)
+        if lines := lines_in(raw):
+            return self._joined(attempt, lines, CompletionStreamTranslator(context, include_usage=True))
+        return replies.completion_response(self._read(attempt, Reply, raw), context)
 
     @override
     def stream_completion(
@@ -179,14 +188,27 @@ class Ollama(HttpProvider):
     async def _exchange[Shape: BaseModel](
         self, attempt: Attempt, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
     ) -> Shape:
+        return self._read(attempt, shape, await self._send(attempt, path, body, spent_s=spent_s))
+
+    async def _send(self, attempt: Attempt, path: str, body: bytes | None, *, spent_s: float = 0) -> bytes:
         method = "GET" if body is None else "POST"
-        headers = {"x-request-id": attempt.request_id}
-        return self._read(attempt, shape, await self._fetch(attempt, method, path, headers, body, spent_s=spent_s))
+        headers = {"x-request-id": attempt.upstream_request_id}
+        return await self._fetch(attempt, method, path, headers, body, spent_s=spent_s)
+
+    def _joined(
+        self, attempt: Attempt, lines: Iterable[bytes], translator: _StreamTranslator[BaseModel]
+    ) -> dict[str, object]:
+        """The reply that a stream makes up where none was asked for."""
+        attempt.repaired(JOIN_EVENTS.name)
+        chunks = [chunk for line in lines for chunk in translator.feed(self._read(attempt, Reply, line))]
+        if not translator.done:
+            raise UpstreamStreamTruncated.ended(self.name)
+        return join(map(to_fields, chunks))
 
     async def _chunks[Chunk](
         self, attempt: Attempt, path: str, body: bytes, translator: _StreamTranslator[Chunk], *, spent_s: float = 0
     ) -> AsyncGenerator[Chunk]:
-        headers = {"x-request-id": attempt.request_id}
+        headers = {"x-request-id": attempt.upstream_request_id}
         async with (
             self._stream(attempt, path, headers, body, spent_s=spent_s) as stream,
             aclosing(stream.lines()) as lines,

@@ -35,6 +35,8 @@ type Request = StreamRequest | models.CreateEmbeddingRequest
 class OpenAICompatible(HttpProvider):
     """Forwards requests as they are, unknown fields included, and hands replies on as they came."""
 
+    forwards_bodies = True
+
     def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
         caller = caller or Transport(
             upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts, sizes=upstream.sizes
@@ -165,12 +167,17 @@ class OpenAICompatible(HttpProvider):
             note_dropped(attempt, dropped)
         else:
             kept = body.model_fields_set | (body.model_extra or {}).keys()
+            unknown = attempt.call.unknown
+            if unknown is not None and self.parameters.forwarded(unknown):
+                kept |= unknown.fields | ({"tools"} if unknown.tools else set())
             fields = {name: value for name, value in parsed.items() if name in kept}
+            if unknown is not None and unknown.tools and "tools" in fields and not self.parameters.forwarded(unknown):
+                fields["tools"] = to_fields(body).get("tools")
             fields["model"] = body.model
         return self._quirks.encode(self.name, fields)
 
     def _headers(self, attempt: Attempt, accept: str) -> dict[str, str]:
-        return {"accept": accept, "content-type": JSON, **self._quirks.request_id(attempt.request_id)}
+        return {"accept": accept, "content-type": JSON, **self._quirks.request_id(attempt.upstream_request_id)}
 
 
 def _is_about_usage(error: UpstreamRefused) -> bool:

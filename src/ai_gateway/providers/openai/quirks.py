@@ -10,7 +10,7 @@ from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies, RequestField, changed, is_request_field
 
 _ABSENT = object()
-_UUID = re.compile(r"(?:req_)?([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
+_UUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +65,28 @@ class Quirks:
     other APIs, some of which turn thinking off in every request."""
 
     uuid_request_ids: bool = False
-    """Whether it rejects an `X-Request-ID` that is not a UUID (RFC 9562). It then gets the gateway's ids without their
-    prefix, which are UUIDs, and no id that a caller chose in another form."""
+    """Whether it rejects an `X-Request-ID` that is not a UUID (RFC 9562). The gateway's own ids are sent as UUIDs; it
+    then gets no id that a caller chose in another form."""
+
+    no_developer_role: bool = False
+    """Whether it knows no role `developer`. Its messages are then sent as `system`, as the role was called before. The
+    policy of `messages` is mapped."""
 
     def policies(self, base: Policies) -> Policies:
         """The policies of `base` with these quirks applied."""
         changes: dict[str, Policy] = dict.fromkeys(
             [*self.renamed, *self.omit_when_default, *self.handled_here], "mapped"
         )
+        if self.no_developer_role:
+            changes["messages"] = "mapped"
         changes.update((name, "dropped") for name in self.dropped)
         changes.update((name, "refused") for name in self.refused)
         return changed(base, changes)
 
     def request_id(self, request_id: str) -> dict[str, str]:
         """The request id header for the upstream, if it accepts the id."""
-        if not self.uuid_request_ids:
-            return {"x-request-id": request_id}
-        uuid = _UUID.fullmatch(request_id)
-        return {"x-request-id": uuid[1]} if uuid else {}
+        is_accepted = not self.uuid_request_ids or _UUID.fullmatch(request_id)
+        return {"x-request-id": request_id} if is_accepted else {}
 
     def check_input(self, provider: str, body: models.CreateEmbeddingRequest) -> None:
         """Raise UnsupportedValue for token ids if the upstream embeds texts only."""
@@ -104,6 +108,8 @@ class Quirks:
 
     def encode(self, provider: str, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields of a body as the upstream expects them. Raises UnsupportedValue for contradicting fields."""
+        if self.no_developer_role and isinstance(fields.get("messages"), list):
+            fields = {**fields, "messages": _as_system(fields["messages"])}
         if not self.nulls:
             fields = {name: value for name, value in fields.items() if value is not None}
         if not (self.renamed.keys() | self.omit_when_default.keys() | self.handled_here) & fields.keys():
@@ -133,3 +139,11 @@ class Quirks:
                 continue  # already set, under the contract's name
             renamed[theirs] = value
         return renamed
+
+
+def _as_system(messages: object) -> object:
+    """The messages with `system` for the role `developer`."""
+    return [
+        {**message, "role": "system"} if isinstance(message, dict) and message.get("role") == "developer" else message
+        for message in (messages if isinstance(messages, list) else ())
+    ]

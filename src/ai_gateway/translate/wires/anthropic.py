@@ -177,7 +177,8 @@ def read[Wire: BaseModel](provider: str, model: type[Wire], value: object) -> Wi
 
 def read_event(provider: str, value: Mapping[str, object]) -> Event | None:
     """The event; None for a ping and for unknown types, as docs.anthropic.com "Streaming messages" asks of clients."""
-    known = value.get("type") in _EVENTS or not isinstance(value.get("type"), str)
+    kind = value.get("type")
+    known = not isinstance(kind, str) or kind in _EVENTS
     return read(provider, Event, value) if known else None
 
 

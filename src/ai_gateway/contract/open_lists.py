@@ -1,0 +1,144 @@
+"""Kinds that the contract does not list and that upstreams of its wire may have: of tools, of parts, of values.
+
+OpenAI's document closes lists that others have gone on with: OpenRouter's tools (`openrouter:web_search`), parts such
+as `video_url`, Mistral's `tool_choice: any`, `input_type` of embeddings. A body that is only wrong in such places is
+read with a stand-in for each, and what was sent in them goes on to providers that forward what they do not know.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ai_gateway.errors import InvalidRequest
+
+type Object = dict[str, Any]
+
+_TOOLS = frozenset({"function", "custom"})
+_CHOICES = frozenset({"none", "auto", "required"})
+_CHOICE_KINDS = frozenset({"function", "custom", "allowed_tools"})
+_FORMATS = frozenset({"text", "json_object", "json_schema"})
+_USER_PARTS = frozenset({"text", "image_url", "input_audio", "file"})
+_PARTS: Mapping[object, frozenset[str]] = {"user": _USER_PARTS, "assistant": frozenset({"text", "refusal"})}
+_TEXT = frozenset({"text"})
+# Top-level values of fixed lists that upstreams have more of.
+_VALUES = ("service_tier", "reasoning_effort", "verbosity", "prompt_cache_retention")
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownKinds:
+    """What of a body the contract does not list.
+
+    `fields` are names that the model of the body lacks, `tools` the places of tools that it lacks. Beside these,
+    `others` says that something has a stand-in that nobody may take for what was sent. Without any of them, the body
+    only lacked what changes nothing. `error` is what it is to providers that take only what the contract lists.
+    """
+
+    error: InvalidRequest
+    fields: set[str] = field(default_factory=set)
+    tools: set[int] = field(default_factory=set)
+    others: bool = False
+
+
+def read_open[Model: BaseModel](
+    model: type[Model], value: object, error: InvalidRequest
+) -> tuple[Model, UnknownKinds] | None:
+    """The body with stand-ins, and what they stand for; None if it is wrong in other places as well."""
+    if not isinstance(value, dict):
+        return None
+    body, found = dict(value), _Found()
+    if "messages" in model.model_fields:
+        _open_chat(body, found)
+    for name in _VALUES:
+        if name in model.model_fields and isinstance(body.get(name), str) and not _takes(model, name, body[name]):
+            del body[name]
+            found.fields.add(name)
+    if model.model_config.get("extra") == "forbid":
+        found.fields |= body.keys() - model.model_fields.keys()
+        body = {name: each for name, each in body.items() if name in model.model_fields}
+    if not (found.fields or found.tools or found.others or found.equal):
+        return None
+    try:
+        read = model.model_validate(body, strict=True)
+    except ValidationError:
+        return None
+    return read, UnknownKinds(error, found.fields, found.tools, found.others)
+
+
+@dataclass(slots=True)
+class _Found:
+    fields: set[str] = field(default_factory=set)
+    tools: set[int] = field(default_factory=set)
+    others: bool = False
+    equal: bool = False
+
+
+def _takes(model: type[BaseModel], name: str, value: str) -> bool:
+    try:
+        model.__pydantic_validator__.validate_assignment(model.model_construct(), name, value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _open_chat(body: Object, found: _Found) -> None:
+    tools = body.get("tools")
+    if isinstance(tools, list):
+        named = [_as_function(tool, found) for tool in tools]
+        found.tools |= {at for at, tool in enumerate(named) if _is_unknown(tool, _TOOLS)}
+        body["tools"] = [tool for at, tool in enumerate(named) if at not in found.tools]
+        if not body["tools"] and found.tools:
+            del body["tools"]
+    choice, form = body.get("tool_choice"), body.get("response_format")
+    if (isinstance(choice, str) and choice not in _CHOICES) or _is_unknown(choice, _CHOICE_KINDS):
+        body["tool_choice"], found.others = "auto", True
+    elif found.tools and "tools" not in body and choice is not None:  # it is about tools that are not there now
+        body.pop("tool_choice")
+        found.fields.add("tool_choice")
+    if _is_unknown(form, _FORMATS):
+        body["response_format"], found.others = {"type": "text"}, True
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        body["messages"] = [_open_message(message, found) for message in messages]
+
+
+def _as_function(tool: object, found: _Found) -> object:
+    """A tool, or a call of one, that does not say that it is a function."""
+    if isinstance(tool, dict) and not tool.get("type") and isinstance(tool.get("function"), dict):
+        found.equal = True
+        return {**tool, "type": "function"}
+    return tool
+
+
+def _is_unknown(value: object, kinds: frozenset[str]) -> bool:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return isinstance(kind, str) and kind != "" and kind not in kinds
+
+
+def _open_message(message: object, found: _Found) -> object:
+    if not isinstance(message, dict):
+        return message
+    opened = dict(message)
+    content, calls = opened.get("content"), opened.get("tool_calls")
+    if isinstance(content, list):
+        if not content and calls:
+            opened["content"], found.equal = None, True
+        opened["content"] = _each(opened["content"], found, _part_of(_PARTS.get(opened.get("role"), _TEXT)))
+    if isinstance(calls, list):
+        opened["tool_calls"] = _each(calls, found, _as_function)
+    return opened
+
+
+def _each(items: object, found: _Found, opened: Callable[[object, _Found], object]) -> object:
+    return [opened(item, found) for item in items] if isinstance(items, list) else items
+
+
+def _part_of(kinds: frozenset[str]) -> Callable[[object, _Found], object]:
+    def opened(part: object, found: _Found) -> object:
+        if not _is_unknown(part, kinds):
+            return part
+        found.others = True
+        return {"type": "text", "text": ""}
+
+    return opened

@@ -1,0 +1,192 @@
+"""What each client raises for a failure is what it raises at the vendor itself, so that its users' code still holds.
+
+LiteLLM's client is not installed: its releases pin a trust store that the gateway's own lock would have to follow. It
+decides by the status, the code and the message, which are compared as such.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import ollama
+import openai
+import pytest
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from tests.contract.test_sdk_node import HERE as NODE_PROGRAMS, node
+from tests.support.client import NO_CERTIFICATES
+from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
+from tests.support.upstream import Upstream, running_upstream
+from tests.support.vendor import KEY, KINDS, vendor
+
+__all__ = ["node"]  # a fixture
+pytestmark = pytest.mark.timeout(900)
+WRONG = "sk-wrong"
+ASK: Any = [{"role": "user", "content": "Hello"}]
+MID = ["mid-failure", "mid-overload", "mid-rate", "mid-context", "mid-filter"]
+# Words by which clients such as LiteLLM's know a class that the status does not tell.
+MARKS = {
+    "key": "Incorrect API key provided",
+    "context": "This model's maximum context length is",
+    "filter": "content management policy",
+    "model": "does not exist",
+}
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[Upstream]:
+    with running_upstream(vendor) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def live(gateway_for: SharedGateways, real: Upstream) -> LiveGateway:
+    return gateway_for(OPENAI_BASE_URL=real.url, OPENAI_API_KEY=KEY, REQUEST_TIMEOUT_S="2", **ONE_ATTEMPT)
+
+
+type Place = tuple[str, str]
+
+
+def places(live: LiveGateway, real: Upstream, kind: str) -> tuple[Place, Place]:
+    """The address and the key of the vendor, then of the gateway; a wrong key is wrong at either."""
+    wrong = kind == "key"
+    return (real.url, WRONG if wrong else KEY), (f"{live.base_url}/openai/v1", WRONG if wrong else TEST_KEY)
+
+
+def raised(attempt: Callable[[], object]) -> BaseException:
+    try:
+        attempt()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def with_openai(place: Place, model: str, *, stream: bool) -> object:
+    with openai.OpenAI(base_url=place[0], api_key=place[1], max_retries=0, timeout=20) as client:
+        reply: Any = client.chat.completions.create(model=model, messages=ASK, stream=stream)
+        return list(reply) if stream else reply
+
+
+def with_langchain(place: Place, model: str, *, stream: bool) -> object:
+    chat = ChatOpenAI(base_url=place[0], api_key=SecretStr(place[1]), model=model, max_retries=0, timeout=20)
+    with closing(chat.root_client):
+        return list(chat.stream("Hello")) if stream else chat.invoke("Hello")
+
+
+CLIENTS = {"openai": with_openai, "langchain": with_langchain}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    ("kind", "stream"),
+    [*((kind, stream) for kind in KINDS for stream in (False, True)), *((kind, True) for kind in MID)],
+)
+def test_a_python_client_raises_what_it_raises_at_the_vendor(
+    live: LiveGateway, real: Upstream, client: str, kind: str, *, stream: bool
+) -> None:
+    theirs, ours = (
+        raised(lambda place=place: CLIENTS[client](place, kind, stream=stream))  # type: ignore[misc]
+        for place in places(live, real, kind)
+    )
+    assert type(ours) is type(theirs), (ours, theirs)
+    if not kind.startswith("mid-"):
+        assert getattr(ours, "status_code", None) == getattr(theirs, "status_code", None) or kind == "failure"
+    if kind in MARKS:
+        assert getattr(ours, "code", None) == getattr(theirs, "code", None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_other_clients_decide_by_is_what_the_vendor_says(live: LiveGateway, real: Upstream, kind: str) -> None:
+    theirs, ours = (
+        httpx2.post(
+            f"{url}/chat/completions",
+            json={"model": kind, "messages": ASK},
+            headers={"authorization": f"Bearer {key}"},
+            verify=NO_CERTIFICATES,
+        )
+        for url, key in places(live, real, kind)
+    )
+    if kind != "failure":  # a failure that says nothing else is the gateway's bad upstream
+        assert ours.status_code == theirs.status_code
+    assert ours.headers.get("retry-after") == theirs.headers.get("retry-after")
+    told, known = ours.json()["error"], theirs.json()["error"]
+    if ours.status_code < 500:
+        assert told["code"] == known["code"]
+    assert MARKS.get(kind, "") in told["message"]
+
+
+def test_a_vendor_that_never_answers_is_a_timeout(live: LiveGateway, real: Upstream) -> None:
+    """At the vendor the client's own timeout ends it; the gateway's, if it is shorter, has the status of one."""
+    with openai.OpenAI(base_url=f"{live.base_url}/openai/v1", api_key=TEST_KEY, max_retries=0, timeout=1) as client:
+        error = raised(lambda: client.chat.completions.create(model="silence", messages=ASK))
+    assert type(error) is openai.APITimeoutError
+    error = raised(lambda: with_openai(places(live, real, "silence")[1], "silence", stream=False))
+    assert isinstance(error, openai.InternalServerError)
+    assert error.status_code == 504
+
+
+@pytest.mark.parametrize(
+    ("kind", "stream"),
+    [*((kind, stream) for kind in KINDS for stream in (False, True)), *((kind, True) for kind in MID)],
+)
+def test_ollamas_client_raises_its_one_class_with_the_status(live: LiveGateway, kind: str, *, stream: bool) -> None:
+    key = WRONG if kind == "key" else TEST_KEY
+    client: Any = ollama.Client(host=live.base_url, headers={"authorization": f"Bearer {key}"}, verify=NO_CERTIFICATES)
+
+    def ask() -> object:
+        reply: Any = client.chat(model=f"openai/{kind}", messages=ASK, stream=stream)
+        return list(reply) if stream else reply
+
+    with closing(client._client):
+        error = raised(ask)
+    assert isinstance(error, ollama.ResponseError)
+    if not kind.startswith("mid-"):
+        assert error.status_code == (502 if kind == "failure" else KINDS[kind][0])
+    assert MARKS.get(kind.removeprefix("mid-"), "") in error.error
+
+
+def run(live: LiveGateway, real: Upstream, *command: str | Path, cwd: Path, **env: str) -> Any:
+    """What a program finds at both places: one process for all kinds."""
+    both = [{"url": url, "key": key, "wrong": WRONG} for url, key in places(live, real, "")]
+    kinds = json.dumps([*KINDS, *MID])
+    done = subprocess.run(
+        command,
+        env={"PATH": os.environ["PATH"], "PLACES": json.dumps(both), "KINDS": kinds, **env},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def in_node(node: Path, live: LiveGateway, real: Upstream) -> dict[str, list[list[Any]]]:
+    """What OpenAI's Node SDK and the AI SDK raise, at the vendor and at the gateway."""
+    results: dict[str, list[list[Any]]] = run(live, real, node, NODE_PROGRAMS / "errors.mjs", cwd=NODE_PROGRAMS)
+    return results
+
+
+CASES = [f"{kind} {mode}" for kind in KINDS for mode in ("whole", "stream")] + [f"{kind} stream" for kind in MID]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("client", ["openai", "ai"])
+def test_a_client_of_node_raises_what_it_raises_at_the_vendor(
+    in_node: dict[str, list[list[Any]]], client: str, case: str
+) -> None:
+    theirs, ours = in_node[f"{client} {case}"]
+    assert ours[:2] == theirs[:2] != ["nothing"]
+    if "failure" not in case:  # the status, and whether the client itself would try again
+        assert (ours[2], ours[4]) == (theirs[2], theirs[4])
+    if case.partition(" ")[0] in MARKS:
+        assert ours[3] == theirs[3]

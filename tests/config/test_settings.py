@@ -49,8 +49,9 @@ def test_an_alias_stands_for_the_first_name(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_alias_that_disagrees_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_PORT", "8123")
     monkeypatch.setenv("SERVICE_PORT", "8124")
-    with pytest.raises(SettingsError, match="SERVICE_PORT and its alias PROXY_PORT disagree"):
+    with pytest.raises(SettingsError, match="SERVICE_PORT and its alias PROXY_PORT disagree") as caught:
         load()
+    assert "'8124' (environment), '8123' (environment)" in str(caught.value)
 
 
 def test_the_same_value_under_both_names_is_no_clash(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +121,25 @@ def test_an_unknown_setting_names_the_near_one_at_any_depth(tmp_path: Path, text
     with pytest.raises(SettingsError) as caught:
         load()
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("providers = 3", "providers: 3 has to be a table (gateway.toml)"),
+        ("routes = []", "routes: the value has to be a table (gateway.toml)"),
+        ("[aliases]\nfast = 7", "aliases.fast: 7 has to be a text (gateway.toml)"),
+        ("[providers]\nlab = 'x'", "providers.lab: 'x' has to be a table (gateway.toml)"),
+        ("retry_refusals = '408,abc'", "RETRY_REFUSALS: 'abc' is not one of 408, 409 or 429 (gateway.toml)"),
+        ("[providers.a]\nrequest_timeout_s = 'x'", "providers.a.request_timeout_s: 'x' is no number (gateway.toml)"),
+        ("[routes.r]\nmode = 'fallback'", "routes.r.targets: is missing (gateway.toml)"),
+    ],
+)  # fmt: skip
+def test_what_a_value_should_be_is_said_in_plain_words(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "gateway.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert caught.value.problems == [problem]
 
 
 @pytest.mark.parametrize("given", [",,", " , ", "\n", " "])

@@ -10,7 +10,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.problems import SettingsError, shown
 from ai_gateway.config.secrets import FILE_SUFFIX, read_secret
 from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
 from ai_gateway.config.validation import closest, invalid_values
@@ -87,7 +87,8 @@ def read_sources(**options: object) -> Sources:
             continue
         environment.add(name, environment[alias], f"{alias} in {origin_of(environment, alias)}")
         if environment[name] != environment[alias] and name.lower() not in options:
-            problems.append(f"{name} and its alias {alias} disagree: set one of them")
+            found = (f"{shown(environment[each])} ({origin_of(environment, each)})" for each in (name, alias))
+            problems.append(f"{name} and its alias {alias} disagree: set one of them. Now: {', '.join(found)}")
     path = Path(environment.get("GATEWAY_CONFIG", CONFIG_FILE))
     return Sources(environment, _file(path, environment, problems), options, problems, warnings, path)
 

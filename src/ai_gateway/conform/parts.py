@@ -53,7 +53,8 @@ def _read(part: Object | str) -> tuple[tuple[str, str] | None, Object | None]:
     """The field that the part's text belongs to, with the text; and the part itself, if it holds more than that."""
     if isinstance(part, str):
         return ("content", part), None
-    name, field = _KINDS.get(part.get("type"), ("", ""))
+    kind = part.get("type")
+    name, field = _KINDS.get(kind, ("", "")) if isinstance(kind, str) else ("", "")
     text = _text(part.get(name)) if name else None
     if text is None:
         return None, part

@@ -14,8 +14,9 @@ from contextlib import suppress
 
 MOST_BYTES = 4 * 1024 * 1024
 # After each write the thread sleeps so long, and what comes meanwhile leaves together. A line that comes alone leaves
-# at once.
+# at once; where there are many, waking up for each would cost more than writing it.
 _GATHER_S = 0.001
+_BUSY_S = 0.01
 
 
 class Output:
@@ -39,13 +40,14 @@ class Output:
         self._size = 0
         self._told = self.dropped
         # Re-entrant: the collector may run anywhere, and what it finds may have something to log.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._sleeps = self._is_awaited = self._writes = False
         self._thread: threading.Thread | None = None
 
     def add(self, line: bytes) -> None:
         """Have this line written, with those that come right behind it. Its end is the caller's."""
-        with self._changed:
+        with self._lock:
             if self._size + len(line) > self._most_bytes:
                 self.dropped += 1
                 return
@@ -82,7 +84,7 @@ class Output:
                     self._lose(count)
                 else:
                     self._recover()
-            time.sleep(_GATHER_S)
+            time.sleep(_GATHER_S if len(lines) == 1 else _BUSY_S)
 
     def _taken(self) -> list[bytes]:
         with self._changed:

@@ -82,7 +82,10 @@ class _Reader:
                 if url_env is None:
                     self.missing.setdefault(row.name, f"set {row.key_env}")
                 else:
-                    self.problems.append(f"{row.key_env} is missing, but {url_env} is set: set the key or unset that")
+                    origin = origin_of(self._env, url_env)
+                    self.problems.append(
+                        f"{row.key_env} is missing, but {url_env} is set ({origin}): set the key or unset that"
+                    )
                 continue
             base_url = row.read_url(self._env[url_env]) if url_env else self._own_url(row)
             if base_url is not None:
@@ -252,7 +255,8 @@ def _keys_without_url(env: Mapping[str, str]) -> Iterator[str]:
     for variable in env:
         match = _ENV_KEY.fullmatch(variable)
         if match and f"PROVIDER_{match[1]}_BASE_URL" not in env:
-            yield f"{variable} is set, but PROVIDER_{match[1]}_BASE_URL is missing: set it or unset the key"
+            origin = origin_of(env, variable)
+            yield f"{variable} is set ({origin}), but PROVIDER_{match[1]}_BASE_URL is missing: set it or unset the key"
 
 
 def known_variables() -> set[str]:

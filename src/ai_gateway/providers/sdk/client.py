@@ -57,8 +57,10 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         except BaseException:
             pool.put_back(connection)
             raise
-        fields = [(name, value) for name, value in connection.headers.items() if name != "set-cookie"]
-        reply = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+        fields = {name: value for name, value in connection.headers.items() if name != "set-cookie"}
+        if "content-type" in fields:  # with a charset, an SDK would decode by it what may be no such text
+            fields["content-type"] = fields["content-type"].partition(";")[0]
+        reply = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
         sizes = None if 200 <= connection.status < 300 else self._sizes
         stream = _Body(self._provider, pool, connection, sizes)
         return httpx.Response(connection.status, headers=reply, stream=stream, request=request)

@@ -42,7 +42,7 @@ def check_name(name: str, path: str) -> None:
 def is_forced(fields: Mapping[str, object]) -> bool:
     """Whether a tool call is forced, which rules thinking out."""
     choice = fields.get("tool_choice")
-    return isinstance(choice, dict) and choice.get("type") in {"any", "tool"}
+    return isinstance(choice, dict) and choice.get("type") in ("any", "tool")
 
 
 def _tool(tool: models.ChatCompletionTool | models.CustomToolChatCompletions, path: str, dropped: set[str]) -> Block:

@@ -143,3 +143,29 @@ def test_a_type_of_any_shape_is_a_bad_reply_and_no_failure_of_ours(live: LiveGat
         answer = ask(live, "shape", provider="anthropic", stream=stream)
         assert answer.status_code in {200, 502}
         assert "internal_error" not in answer.text
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=repr)
+def test_a_part_of_a_message_may_have_a_type_of_any_shape(live: LiveGateway, shape: Any) -> None:
+    content = {"type": shape, "text": "Hello"}
+    for said in (content, [content], [shape]):
+        value = json.loads(WIRES[0].whole("Hello"))
+        value["choices"][0]["message"]["content"] = said
+        body = json.dumps(value).encode()
+        PLANS["part"] = lambda _, body=body: b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)  # type: ignore[misc]
+        answer = ask(live, "part", provider="lab")
+        assert answer.status_code in {200, 502}
+        assert "internal_error" not in answer.text
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-7", "nonsense", "", "idna", "rot13", "latin-1"])
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.provider)
+def test_a_charset_is_nothing_to_us(live: LiveGateway, wire: Wire, charset: str) -> None:
+    """JSON is UTF-8 (RFC 8259, section 8.1), whatever its label says."""
+    body = wire.whole("Grüße")
+    for status, expected in (("200 OK", 200), ("400 No", 400), ("500 Oops", 502)):
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json; charset={charset}\r\ncontent-length: {len(body)}"
+        PLANS["charset"] = lambda _, head=head: head.encode() + b"\r\n\r\n" + body  # type: ignore[misc]
+        answer = ask(live, "charset", provider=wire.provider)
+        assert answer.status_code == expected
+        assert "Grüße" in answer.text or expected != 200

@@ -11,7 +11,6 @@ from ai_gateway.contract.texts import Shape, fields_of
 from ai_gateway.providers.custom import sample
 from ai_gateway.providers.custom.work import Work
 
-_DEEPEST = 3
 type Make = Callable[[int], Any]
 
 
@@ -23,11 +22,11 @@ class Growth:
     make: Make
 
 
-def growths(model: type[BaseModel], depth: int = 0) -> Iterator[Growth]:
-    """Every way in which a value of the model can grow."""
+def growths(model: type[BaseModel], deepest: int, depth: int = 0) -> Iterator[Growth]:
+    """Every way in which a value of the model can grow, down to a depth."""
     plain = least(model)
     for name, shape in fields_of(model).items():
-        for place, make in _of(shape, depth):
+        for place, make in _of(shape, deepest, depth):
             yield Growth(f"{name}{place}", partial(_with, plain, name, make))
 
 
@@ -52,20 +51,20 @@ def fitting(model: type[BaseModel], growth: Growth, size: int) -> BaseModel | No
         return None
 
 
-def _of(shape: Shape, depth: int) -> Iterator[tuple[str, Make]]:
+def _of(shape: Shape, deepest: int, depth: int) -> Iterator[tuple[str, Make]]:
     if shape.text:
         yield "", lambda size: "ab, " * (8 * size)
         yield " (of one letter)", lambda size: "a" * (32 * size)
     if shape.items is not None:
         for kind, item in _items(shape.items):
             yield f"[{kind}]", partial(_filled, item)
-        for place, make in _of(shape.items, depth + 1) if depth < _DEEPEST else ():
+        for place, make in _of(shape.items, deepest, depth + 1) if depth < deepest else ():
             yield f"[0]{place}", partial(_alone, make)
     if shape.values is not None:
         inside: Any = 1 if shape.values.number else "x"
         yield "{}", lambda size: {f"key {at}": inside for at in range(size)}
-    for model in shape.models if depth < _DEEPEST else ():
-        for growth in growths(model, depth + 1):
+    for model in shape.models if depth < deepest else ():
+        for growth in growths(model, deepest, depth + 1):
             yield f".{growth.place}", growth.make
 
 

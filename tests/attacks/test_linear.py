@@ -32,6 +32,7 @@ from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.errors import GatewayError
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.redaction import Redactor
+from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.ollama_chat.messages import conversation
 from ai_gateway.translate.wires import anthropic, ollama
@@ -41,7 +42,9 @@ from tests.attacks.growths import Growth, fitting, growths
 
 MOST_TIMES = 2.3
 CHEAP_S = 0.02
-SIZES = (500, 4_000)
+SIZES = (3_000,)
+# How deep inside of a value the places are that grow: everywhere takes minutes.
+DEPTHS = [2, pytest.param(3, marks=pytest.mark.soak)]
 TRIES = 5
 # What the parameters behind the first are called, and a value for each.
 FILLED: dict[str, Callable[[], Any]] = {
@@ -126,6 +129,7 @@ STREAMED: dict[str, Callable[[Any, int], Iterator[Any]]] = {
     "CompletionStreamTranslator": lambda _, size: (
         ollama.Reply.model_validate({"response": "ab ", "done": False}) for _ in range(size)
     ),
+    "ForcedContent": lambda _, size: iter(['{"name": "n", ', *['"arguments": {'] * size]),
     "ChunkTranslator": lambda _, size: (chunk(at, at % 7, '{"a":') for at in range(size)),
 }
 PARSED: dict[str, Callable[[int], list[bytes]]] = {
@@ -138,8 +142,8 @@ PARSED: dict[str, Callable[[int], list[bytes]]] = {
 }
 
 
-def growths_of(model: type[BaseModel]) -> list[Growth]:
-    return [growth for growth in growths(model) if fitting(model, growth, 3) is not None]
+def growths_of(model: type[BaseModel], deepest: int) -> list[Growth]:
+    return [growth for growth in growths(model, deepest) if fitting(model, growth, 3) is not None]
 
 
 def messages_events(size: int) -> Iterator[Any]:
@@ -177,10 +181,11 @@ def test_every_translator_is_found() -> None:
     assert fed == STREAMED.keys(), "say in STREAMED what a new translator of streams is fed with"
 
 
+@pytest.mark.parametrize("deepest", DEPTHS)
 @pytest.mark.parametrize("name", TRANSLATORS)
-def test_a_translator_takes_twice_as_long_for_twice_as_much(name: str) -> None:
+def test_a_translator_takes_twice_as_long_for_twice_as_much(name: str, deepest: int) -> None:
     function, model, others = TRANSLATORS[name]
-    found = growths_of(model)
+    found = growths_of(model, deepest)
     assert found, f"nothing of {model.__name__} grows"
     for growth in found:
 
@@ -195,7 +200,8 @@ def test_a_translator_takes_twice_as_long_for_twice_as_much(name: str) -> None:
 @pytest.mark.parametrize("kind", STREAMED)
 def test_a_translator_of_streams_takes_twice_as_long_for_twice_as_much(kind: str) -> None:
     (cls,) = (thing for thing in own(ai_gateway.translate) if getattr(thing, "__name__", "") == kind)
-    arguments = {"now": 1, "request": RequestContext("m", "r", 1), "include_usage": True}
+    forced = ForcedCall(("n", "m"))
+    arguments = {"now": 1, "forced": forced, "request": RequestContext("m", "r", 1), "include_usage": True}
     taken = inspect.signature(cls).parameters
 
     def prepare(size: int) -> Work:
@@ -226,19 +232,20 @@ def test_a_parser_takes_twice_as_long_for_twice_as_much(pieces: str) -> None:
             made, sent = parser(10**9), PARSED[pieces](size)
             return lambda: [list(made.feed(piece)) for piece in sent]
 
-        assert_linear(prepare, f"{parser.__name__}, {pieces}", (4_000, 16_000, 64_000))
+        assert_linear(prepare, f"{parser.__name__}, {pieces}", (8_000, 32_000))
 
 
+@pytest.mark.parametrize("deepest", DEPTHS)
 @pytest.mark.parametrize("model", REPAIRS, ids=lambda model: model.__name__)
-def test_the_rules_for_a_reply_take_twice_as_long_for_twice_as_much(model: type[BaseModel]) -> None:
+def test_the_rules_for_a_reply_take_twice_as_long_for_twice_as_much(model: type[BaseModel], deepest: int) -> None:
     context = ReplyContext("m", "r")
-    for growth in growths(model):
+    for growth in growths(model, deepest):
 
         def prepare(size: int, growth: Growth = growth) -> Work:
             value = growth.make(size)
             return lambda: repair(model, value, context)
 
-        assert_linear(prepare, f"{model.__name__}, {growth.place}", (1_500,))
+        assert_linear(prepare, f"{model.__name__}, {growth.place}", (1_000,))
 
 
 OPERATIONS = [
@@ -248,12 +255,13 @@ OPERATIONS = [
 ]
 
 
+@pytest.mark.parametrize("deepest", DEPTHS)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_built_in_provider_takes_twice_as_long_for_twice_as_much(operation: str) -> None:
+def test_the_built_in_provider_takes_twice_as_long_for_twice_as_much(operation: str, deepest: int) -> None:
     method = getattr(CustomProvider(), operation)
     body = get_type_hints(getattr(CustomProvider, operation))["body"]
     attempt = Attempt(Call(operation, "r"))
-    for growth in growths_of(body):
+    for growth in growths_of(body, deepest):
 
         def prepare(size: int, growth: Growth = growth) -> Work:
             request: Any = fitting(body, growth, size)
@@ -274,11 +282,12 @@ KEYS = Redactor()
 KEYS.remember("sk-0123456789abcdefghij")
 
 
-def take(sent: list[tuple[int, str]]) -> None:
+def take(sent: list[tuple[int, str]], *, named: bool = False) -> None:
     calls = ToolCalls(lambda _: None, "r", 0)
     begun: set[int] = set()
     for index, arguments in sent:
-        fields: dict[str, Any] = {"index": index, "function": {"arguments": arguments}}
+        name = {"name": "n"} if named else {}
+        fields: dict[str, Any] = {"index": index, "function": {"arguments": arguments, **name}}
         if index not in begun:
             begun.add(index)
             fields |= {"id": f"c{index}", "type": "function", "function": {"name": "n", "arguments": arguments}}
@@ -305,6 +314,7 @@ OTHERS: dict[str, tuple[Callable[[int], Any], Callable[[Any], object]]] = {
     "JSON of texts": (lambda size: b'["' + b'\\"' * size + b'"]', parse_json),
     "striking keys": (lambda size: "%41\\u0041sk-0123 " * (size // 10), KEYS.strike),
     "calls under many indexes": (lambda size: [(at, '{"a"') for at in range(size)], take),
+    "a name in each piece": (lambda size: [(0, '{"a":1, ')] * size, lambda sent: take(sent, named=True)),
     "arguments in many pieces": (lambda size: [(0, '{"a":1, ')] * size, take),
 }
 
@@ -317,4 +327,4 @@ def test_what_else_reads_much_takes_twice_as_long_for_twice_as_much(name: str) -
         value = make(size)
         return lambda: read(value)
 
-    assert_linear(prepare, name, (4_000, 16_000, 64_000))
+    assert_linear(prepare, name, (8_000, 32_000))

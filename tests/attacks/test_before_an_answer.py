@@ -9,7 +9,7 @@ import pytest
 from tests.attacks.wires import WIRES, Wire, in_front_of_all
 from tests.support.client import ask, get
 from tests.support.gateway import LiveGateway, SharedGateways
-from tests.support.raw_http import BODY, exchange, head, parse
+from tests.support.raw_http import BODY, head, talk
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 MB = 2**20
@@ -90,7 +90,7 @@ def test_interim_replies_now_and_then_get_no_more_time_than_silence(live: LiveGa
 def test_no_byte_in_a_header_leaves_a_caller_without_an_answer(live: LiveGateway, wire: Wire, *, stream: bool) -> None:
     """An answer, or a 502; clean in any case, and the connection of the caller goes on."""
     number = 0
-    for status in STATUSES:
+    for status in STATUSES[:: 1 if stream else 2]:
         for name in [*KEPT, *OTHERS, *FRAMING]:
             byte = BYTES[number % len(BYTES)]
             number += 5
@@ -114,9 +114,8 @@ def test_each_byte_in_each_header_that_is_kept(live: LiveGateway, byte: bytes) -
             model = f"each/{status}/{name}/{byte!r}"
             PLANS[model] = (WIRES[0], False, status, name, byte)
             body = BODY.replace(b'"m"', b'"' + model.replace("\\", "\\\\").encode() + b'"')
-            raw = exchange(live, head(body, "Connection: close", provider="lab") + body)
-            answer = parse(raw)
+            answer = talk(live, head(body, "Connection: close", provider="lab") + body)
             assert answer is not None, model
             assert answer.status in {int(status[:3]), 502}
-            lines = raw.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"")
+            lines = answer.raw.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"")
             assert not [one for one in lines if one < 0x20 or 0x7F <= one < 0xA0]

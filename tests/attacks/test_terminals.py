@@ -46,7 +46,7 @@ def test_the_models_command_shows_escapes_as_text(upstream: Upstream, form: list
         assert len([line for line in done.stdout.splitlines() if line.startswith("lab/")]) == len(ESCAPES)
 
 
-@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("form", [[], pytest.param(["--json"], marks=pytest.mark.soak)])
 def test_the_probe_command_shows_escapes_as_text(upstream: Upstream, form: list[str]) -> None:
     done = run_cli("probe", upstream.url, "--timeout", "5", "--only", "models", *form)
     assert done.stdout

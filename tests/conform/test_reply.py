@@ -275,6 +275,33 @@ def test_counts_may_have_other_names() -> None:
     assert repairs == ["spell-usage", "fill-usage-total"]
 
 
+@pytest.mark.parametrize(
+    ("usage", "rule"),
+    [
+        ({"prompt_tokens": "3", "completion_tokens": "4", "total_tokens": "7"}, "spell-usage"),
+        ({"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 7}, "fill-usage-total"),
+    ],
+)
+def test_counts_may_be_digits_or_follow_from_the_others(usage: Any, rule: str) -> None:
+    made, repairs = mended(models.CreateChatCompletionResponse, reply(choices=[choice()], usage=usage))
+    assert json.loads(to_json(made))["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    assert repairs == [rule]
+
+
+def test_a_call_by_itself_is_a_list_of_one() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    value = reply(choices=[choice(message={"role": "assistant", "content": None, "refusal": None, "tool_calls": call})])
+    made, repairs = mended(models.CreateChatCompletionResponse, value)
+    assert json.loads(to_json(made))["choices"][0]["message"]["tool_calls"] == [call]
+    assert repairs == ["list-tool-calls"]
+
+
+@pytest.mark.parametrize("empty", [[], ""])
+def test_an_empty_value_where_null_is_due_is_null(empty: Any) -> None:
+    made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[choice(logprobs=empty)]))
+    assert json.loads(to_json(made))["choices"][0]["logprobs"] is None
+
+
 def test_a_chunk_may_call_its_delta_a_message() -> None:
     spoken = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": None}
     value = {"id": "a", "created": 1, "model": "m", "object": "chat.completion.chunk", "choices": [spoken]}

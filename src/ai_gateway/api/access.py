@@ -65,6 +65,11 @@ class Access:
             self._require_private(scope, headers)
         return LOCAL if _is_local(scope, headers) else ANONYMOUS
 
+    def may_cause_calls(self, caller: Caller, headers: Mapping[str, str]) -> bool:
+        """Whether a request that needs no key may make the gateway ask its upstreams: a web page's may not."""
+        is_page = "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
+        return caller.trusted or (bool(self.keys) and not is_page)
+
     def _require_private(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Without keys, refuse what came through an address that others can reach, whoever started the server how.
 

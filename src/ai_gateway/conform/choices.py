@@ -42,6 +42,15 @@ def join_content(choice: Object, _at: int) -> bool:
     return isinstance(message, dict) and join_parts(message)
 
 
+def list_calls(choice: Object, _at: int) -> bool:
+    """A call that stands by itself, in the list where it belongs."""
+    message = choice.get("message", choice.get("delta"))
+    if not isinstance(message, dict) or not isinstance(message.get("tool_calls"), dict) or not message["tool_calls"]:
+        return False
+    message["tool_calls"] = [message["tool_calls"]]
+    return True
+
+
 def drop_empty(choice: Object, _at: int) -> bool:
     """Calls and audio that are there and hold nothing."""
     message = choice.get("message", choice.get("delta"))

@@ -4,6 +4,7 @@ A repair has one honest meaning: it fills in what the gateway knows itself, and 
 otherwise. Texts, calls and counts are never made up.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class ReplyContext:
     request_id: str
     said: Mapping[int, Collection[str]] = field(default_factory=dict)
 
+
+_DIGITS = re.compile(r"[0-9]{1,15}")
 
 type Repair = Callable[[Object, ReplyContext], bool]
 
@@ -69,10 +72,15 @@ def fix_object(name: str) -> Repair:
 
 
 def spell_usage(reply: Object, _context: ReplyContext) -> bool:
-    """Counts under the names that other APIs have for them."""
+    """Counts under the names that other APIs have for them, and as numbers where they are the digits of one."""
     usage = reply.get("usage")
-    if not isinstance(usage, dict) or "prompt_tokens" in usage or not isinstance(usage.get("input_tokens"), int):
+    if not isinstance(usage, dict):
         return False
+    digits = [name for name, count in usage.items() if isinstance(count, str) and _DIGITS.fullmatch(count)]
+    for name in digits:
+        usage[name] = int(usage[name])
+    if "prompt_tokens" in usage or not isinstance(usage.get("input_tokens"), int):
+        return bool(digits)
     usage["prompt_tokens"] = usage.pop("input_tokens")
     if isinstance(usage.get("output_tokens"), int) and "completion_tokens" not in usage:
         usage["completion_tokens"] = usage.pop("output_tokens")
@@ -80,10 +88,16 @@ def spell_usage(reply: Object, _context: ReplyContext) -> bool:
 
 
 def fill_usage_total(reply: Object, _context: ReplyContext) -> bool:
-    """The sum of the two counts that are there."""
+    """The sum of the two counts that are there, or the one that is missing beside their sum."""
     usage = reply.get("usage")
-    if not isinstance(usage, dict) or isinstance(usage.get("total_tokens"), int):
+    if not isinstance(usage, dict):
         return False
+    total, prompt = usage.get("total_tokens"), usage.get("prompt_tokens")
+    if isinstance(total, int):
+        if usage.get("completion_tokens", 0) is not None or not isinstance(prompt, int) or prompt > total:
+            return False
+        usage["completion_tokens"] = total - prompt
+        return True
     counts = [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
     if not all(isinstance(count, int) for count in counts):
         return False
@@ -138,6 +152,7 @@ _CHOICE: dict[Rule, ItemRepair] = {
     rules.FILL_INDEX: choices.fill_index,
     rules.DROP_NULL: choices.drop_empty,
     rules.JOIN_CONTENT: choices.join_content,
+    rules.LIST_CALLS: choices.list_calls,
     rules.MAP_FINISH_REASON: choices.map_finish,
     rules.TELL_UNKNOWN_FINISH: choices.tell_unknown_finish,
     rules.SPELL_ARGUMENTS: choices.spell_arguments,

@@ -160,9 +160,9 @@ def _located(value: object, details: ErrorDetails) -> _Spot:
 def _repaired(spot: _Spot, touched: Mapping[Path, Rule], *, sealed: bool) -> Rule | None:
     """The rule that repaired the spot; None if nothing can that leaves what is around it."""
     before = touched.get(spot.path)
-    if not isinstance(spot.holder, dict) or not isinstance(spot.key, str) or before in {FILL_NULL, DROP_NULL}:
+    if not isinstance(spot.holder, dict) or not isinstance(spot.key, str) or before == FILL_NULL:
         return None
-    if spot.value is _NOTHING:
+    if spot.value is _NOTHING:  # also where an empty value went that had to be null
         spot.holder[spot.key] = None
         return FILL_NULL
     if before:

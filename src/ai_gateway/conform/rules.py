@@ -48,8 +48,10 @@ DROP_INVALID = _rule(
     "an optional value that the contract forbids, such as an unknown `service_tier`, or that holds something it "
     "forbids, such as an annotation of an unknown kind: removed, or null where it must not be absent",
 )
-SPELL_USAGE = _rule("spell-usage", "counts as `input_tokens` and `output_tokens`")
-FILL_USAGE_TOTAL = _rule("fill-usage-total", "no total: the sum of the two counts")
+SPELL_USAGE = _rule("spell-usage", "counts as `input_tokens` and `output_tokens`, or as strings of digits")
+FILL_USAGE_TOTAL = _rule(
+    "fill-usage-total", "no total: the sum of the two counts. `completion_tokens` of null: what the total leaves"
+)
 JOIN_CONTENT = _rule(
     "join-content",
     "content in parts where one string is required: their text; thinking becomes `reasoning_content`, and parts that "
@@ -84,6 +86,7 @@ SKIP_EVENT = _rule(
 )
 JOIN_EVENTS = _rule("join-events", "a stream where a complete response was requested: joined")
 FILL_LOGPROBS = _rule("fill-logprobs", "a token without its list of alternatives")
+LIST_CALLS = _rule("list-tool-calls", "one tool call by itself where a list is required")
 FILL_CALL_ID = _rule("fill-tool-call-id", "a tool call without id")
 FILL_CALL_TYPE = _rule("fill-tool-call-type", "a tool call without type")
 FILL_CALL_INDEX = _rule("fill-tool-call-index", "a streamed tool call without index: its position")

@@ -85,6 +85,9 @@ def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int,
         ('{"detail":[{"msg":"field required","loc":["body"]}]}', "field required"),
         ('{"message":{"detail":[{"msg":"nested deep"}]}}', "nested deep"),
         ('[{"error":{"message":"in a list"}}]', "in a list"),
+        ('{"errors":["in a list of texts"]}', "in a list of texts"),
+        ('["a text in a list"]', "a text in a list"),
+        ("no such  thing\n", "no such thing"),
         ('{"error":{"message":5}}', None),
         ("<html><body>Bad gateway</body></html>", None),
         ("", None),
@@ -133,6 +136,23 @@ def test_what_is_the_callers_to_mend_is_no_outage_in_a_stream_either(said: dict[
     error = from_event("up", {"error": {"message": "too long", **said}})
     assert not error.outage
     assert error.message.endswith("too long")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("overloaded_error", 503, "upstream_overloaded"),
+        ("rate_limit_error", 429, "rate_limit_exceeded"),
+        ("insufficient_quota", 429, "rate_limit_exceeded"),
+        ("authentication_error", 502, "upstream_auth_error"),
+        ("not_found_error", 404, "model_not_found"),
+        ("request_too_large", 413, None),
+        ("api_error", 502, "upstream_error"),
+    ],
+)
+def test_a_type_alone_says_what_an_error_in_a_stream_is(kind: str, status: int, code: str | None) -> None:
+    error = from_event("up", {"type": "error", "error": {"type": kind, "message": "why is that"}})
+    assert (error.status, error.code) == (status, code)
 
 
 def test_a_refusal_in_a_stream_keeps_what_it_says() -> None:
@@ -230,6 +250,13 @@ def test_a_429_without_words_has_a_code_all_the_same() -> None:
         ({"object": "error", "message": "x"}, True),
         ({"choices": [], "error": False}, False),
         ({"object": "list", "data": []}, False),
+        ([{"error": {"message": "in a list"}}], True),
+        ({"detail": "why"}, True),
+        ({"errors": ["why"]}, True),
+        ({"success": False, "errors": [{"message": "why"}], "result": None}, True),
+        ({"errors": [], "success": True}, False),
+        ([], False),
+        ({}, False),
         ("text", False),
     ],
 )

@@ -76,7 +76,8 @@ class StatusHandlers(WireBoundary, Handlers):
     @override
     async def get_health(self, call: Call) -> models.HealthReport:
         routing = self.gateway.routing
-        routing.catalogue.refresh()  # for the next report: this one must not wait for anybody
+        if self.access.may_cause_calls(call.caller, call.headers):
+            routing.catalogue.refresh()  # for the next report: this one must not wait for anybody
         feed = self._model_list()
         status = feed.status if feed else None
         report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")

@@ -14,7 +14,7 @@ from yarl import URL
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
-from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception
+from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception, said_by
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Origin, Pool, default_tls
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
@@ -276,7 +276,7 @@ def request_head(method: str, target: str, constant: str, headers: Mapping[str, 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
     """The error for a connection that ends in the middle of a stream."""
-    return UpstreamStreamTruncated.broken_off(provider, detail=repr(error))
+    return UpstreamStreamTruncated.broken_off(provider, detail=said_by(error))
 
 
 def path_segments(text: str) -> str:

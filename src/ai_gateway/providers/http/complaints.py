@@ -50,14 +50,17 @@ class Complaint:
 def read_complaint(body: bytes) -> Complaint:
     """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else has words only for the log."""
     try:
-        value = whole_texts(read_leniently(body, set()), set())
+        value = read_leniently(body, set())
     except ValueError:
-        return Complaint(words=_words(body.decode(errors="replace")))
+        words = _words(body.decode(errors="replace"))
+        # Plain text is what an upstream says; a page is what something on the way has made of it.
+        return Complaint(message=None if body.lstrip()[:1] in b"<" else words or None, words=words)
     return complaint_of(value)
 
 
 def complaint_of(value: object) -> Complaint:
     """The same of a JSON value."""
+    value = whole_texts(value, set())
     said = _read(value)
     return Complaint(
         message=_cut(said.message, _LONGEST_MESSAGE),
@@ -71,12 +74,16 @@ def complaint_of(value: object) -> Complaint:
 
 def is_error(value: object) -> bool:
     """Whether a JSON value that came with status 200 is an error all the same."""
+    if isinstance(value, list) and len(value) == 1:  # Gemini's errors come in a list
+        value = value[0]
     if not isinstance(value, dict):
         return False
     if (isinstance(value.get("error"), dict | str) and bool(value["error"])) or value.get("object") == "error":
         return True
     if value.get("choices") or value.get("data"):
         return False
+    if value.keys() <= {"detail"} or (value.get("errors") and value.keys() <= {"errors", "success", "result"}):
+        return bool(value)  # all that frameworks say of a failure
     inner = _inner(value)
     has_words = any(isinstance(inner.get(name), str) and inner[name] for name in _MESSAGES)
     return has_words and any(_is_bad(name, inner[name]) for name in inner.keys() & _SIGNS)
@@ -108,7 +115,7 @@ def _read(value: object) -> Complaint:
     if isinstance(value, list) and value:  # some upstreams wrap the envelope in a list
         value = value[0]
     if not isinstance(value, dict):
-        return Complaint()
+        return Complaint(message=_text(value))
     told = value.get("error", value.get("detail"))
     if isinstance(told, str) and not isinstance(value.get("message"), str):
         code = _first(value, _CODES)
@@ -116,6 +123,9 @@ def _read(value: object) -> Complaint:
     if isinstance(told, list) and told and isinstance(told[0], dict):
         where = [str(step) for step in told[0].get("loc", []) if step != "body"]
         return Complaint(message=_text(told[0].get("msg")), param=".".join(where) or None)
+    errors = value.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], str):
+        return Complaint(message=_text(errors[0]))
     inner = told if isinstance(told, dict) else _inner(value)
     for nested in (inner.get("error"), inner.get("message")):
         if isinstance(nested, dict):

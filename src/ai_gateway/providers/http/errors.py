@@ -45,6 +45,16 @@ _MEANT = {
     ),
 }
 _OVERLOAD = re.compile(r"overload|over_?capacity|at capacity|slow_down|server is busy|engine_busy", re.IGNORECASE)
+# The same of types, where no code says more: docs.anthropic.com "Errors", which many routers pass on.
+_MEANT_BY_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "insufficient_quota": 429,
+}
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
 LONGEST_HEADER = 256
@@ -180,7 +190,8 @@ def from_event(provider: str, value: object) -> GatewayError:
     status = _meant(complaint)
     if status is not None:
         return _from_complaint(provider, status, {}, complaint)
-    error = UpstreamError(
+    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
+    error = kind(
         f"Provider '{provider}' reported an error: {complaint.message or 'no reason given'}", detail=complaint.words
     )
     if complaint.code and not complaint.code.isdecimal() and complaint.code not in _VAGUE_CODES:
@@ -195,14 +206,19 @@ def _meant(complaint: Complaint) -> int | None:
     code = complaint.code or ""
     if code.isdecimal() and len(code) == 3:
         return int(code) if 400 <= int(code) < 500 else None
-    return _MEANT.get(code, 400 if complaint.type == "invalid_request_error" else None)
+    return _MEANT.get(code) or _MEANT_BY_TYPE.get(complaint.type or "")
+
+
+def said_by(error: BaseException) -> str:
+    """The words of an exception for the log, with its kind: some have none."""
+    return f"{type(error).__name__}: {error}"
 
 
 def from_exception(provider: str, error: Exception) -> GatewayError:
     """The error for an exception of the HTTP client; errors of ours pass through."""
     if isinstance(error, GatewayError):
         return error
-    detail = f"{type(error).__name__}: {error}"
+    detail = said_by(error)
     if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
     if isinstance(error, BrokenReply):

@@ -29,7 +29,6 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
     max_leaves=14,
 )
-SECRET = "sk-gateway-secret"
 REFUSED = InvalidRequest("no")
 KINDS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (models.CreateChatCompletionResponse, models.CreateChatCompletionStreamResponse),

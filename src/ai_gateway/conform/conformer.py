@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import MISSING, BaseModel, ValidationError
 
 from ai_gateway.conform.halves import Halves
 from ai_gateway.conform.objects import ReplyContext
@@ -94,7 +94,7 @@ class Conformer:
 
     def _counted[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
         usage = item.model.__dict__.get("usage")
-        return item if usage is None or can_be_counts(usage) else self._without_usage(item)
+        return item if usage is None or usage is MISSING or can_be_counts(usage) else self._without_usage(item)
 
     def _without_usage[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
         """The same without counts that cannot be any. Raises UpstreamInvalidResponse where there have to be some."""

@@ -7,10 +7,8 @@ _MOST = 2**53 - 1
 
 
 def can_be_counts(usage: object) -> bool:
-    """Whether no count in a model is negative or too large to be one; details are counts as well."""
-    if not hasattr(usage, "__pydantic_fields_set__"):  # asked of each reply: `isinstance` of a model is dear
-        return True
-    for value in usage.__dict__.values():
+    """Whether no count in a model of counts is negative or too large to be one; details are such models as well."""
+    for value in vars(usage).values():
         if type(value) is int:
             if not 0 <= value <= _MOST:
                 return False

@@ -20,7 +20,7 @@ class AccessLog(Observer):
             "request_id": outcome.request_id,
             "method": outcome.method,
             "path": outcome.path,
-            "duration_ms": round((outcome.ended - outcome.started) * 1000, 2),
+            "duration_ms": int((outcome.ended - outcome.started) * 100_000) / 100,  # a fraction of what `round` takes
         }
         if outcome.status is not None:
             record["status_code"] = outcome.status

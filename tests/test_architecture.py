@@ -27,7 +27,7 @@ LEVELS = (
     {"contract"},
     {"observability"},
     {"config"},
-    {"errors"},
+    {"errors", "redaction"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 VAGUE = {

@@ -227,12 +227,12 @@ class _Integers(ast.NodeTransformer):
 
 
 class _Lists(ast.NodeTransformer):
-    """A request's lists stop at their first bad item: a megabyte of bad ones would else be a gigabyte of complaints."""
+    """A request's lists and maps stop at their first bad item: a megabyte of them would be a gigabyte of complaints."""
 
     @override
     def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
         self.generic_visit(node)
-        if not (isinstance(node.value, ast.Name) and node.value.id == "list"):
+        if not (isinstance(node.value, ast.Name) and node.value.id in {"list", "dict"}):
             return node
         limit = ast.parse("Field(fail_fast=True)", mode="eval").body
         return ast.Subscript(ast.Name("Annotated"), ast.Tuple([node, limit]))

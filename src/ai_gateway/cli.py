@@ -172,7 +172,8 @@ def _banner(application: Application, port: int) -> None:
     settings = application.settings
     host = settings.service_host if ":" not in settings.service_host else f"[{settings.service_host}]"
     url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - shown, not bound
-    names = application.gateway.registry.names
+    registry = application.gateway.registry
+    names = [f"{name} ({'built in' if name == BUILT_IN else 'configured'})" for name in registry.names]
     keys = len(settings.allowed_api_keys)
     auth = ["-H 'Authorization: Bearer <key>'"] if keys else []
     body = '{"model": "custom-chat", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -183,10 +184,10 @@ def _banner(application: Application, port: int) -> None:
         f"Universal AI Gateway {VERSION}",
         f"  listening  {url} (on {settings.service_host})",
         f"  docs       {url}/docs" if settings.enable_docs else "  docs       off",
-        f"  providers  {', '.join(f'{name} ({"built in" if name == BUILT_IN else "configured"})' for name in names)}",
+        f"  providers  {', '.join(names) or 'none: set a key or a base URL'}",
         *([f"  workers    {settings.workers}"] if settings.workers > 1 else []),
         f"  keys       {f'required ({keys} configured)' if keys else _no_keys(settings)}",
-        f"  try        {curl}",
+        *([f"  try        {curl}"] if BUILT_IN in registry else []),
     ]
     Output(1).add("".join([f"{line}\n" for line in lines]).encode())  # to say so must not be what ends or stops it
 

@@ -91,14 +91,15 @@ class GatewayError(Exception):
 
     def with_note(self, note: str, headers: Mapping[str, str]) -> Self:
         """A copy whose message goes on with the note, and which sends these headers where it has none of its own."""
-        return self._copy(message=f"{self.message} {note}", headers={**headers, **self.headers})
+        return self.changed(message=f"{self.message} {note}", headers={**headers, **self.headers})
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
         """A copy that sends these headers of the upstream; a hint of a retry among them counts."""
         hint = _HINTS.get(headers.get(RETRY_HINT, ""), self.retry_hint)
-        return self._copy(headers={**self.headers, **headers}, retry_hint=hint)
+        return self.changed(headers={**self.headers, **headers}, retry_hint=hint)
 
-    def _copy(self, **changes: object) -> Self:
+    def changed(self, **changes: object) -> Self:
+        """A copy that differs in these attributes."""
         # Not by `copy.copy`, which calls `__init__` with `args`: subclasses take other arguments.
         twin = type(self).__new__(type(self), changes.get("message", self.message))
         twin.__dict__.update(self.__dict__ | changes)

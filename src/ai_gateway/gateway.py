@@ -205,7 +205,7 @@ def _chunks[
         request_id=attempt.request_id,
         said=conformer.said,
     )
-    continuations = Continuations() if attempt.call.wire.name == "openai" else None
+    continuations = Continuations(conformer.said) if attempt.call.wire.name == "openai" else None
     if continuations is not None and attempt.call.sink is not None and not conformer.observes:
         attempt.divert = continuations.diverting_to(attempt.call.sink)
     arrived = operation.call(target.provider, attempt, request)

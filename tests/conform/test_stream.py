@@ -371,7 +371,7 @@ INSIDES = st.text('ab"\\ é\u2028{}[],:', max_size=12) | st.just('x,"usage":null
 async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> list[Any]:
     """The JSON of every chunk that leaves, with events relayed as bytes where they may be, or all of them parsed."""
     conformer = Conformer(Provider("lab", SAME_WIRE), Attempt(Call("any", "r")), "m")
-    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report)
+    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report, said=conformer.said)
 
     async def upstream() -> AsyncGenerator[Packet | Done]:
         for events in packets:
@@ -379,7 +379,9 @@ async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> l
         yield DONE
 
     sent: list[Any] = []
-    async for item in conform_stream(upstream(), Chunk, state, conformer, Continuations() if relays else None):
+    async for item in conform_stream(
+        upstream(), Chunk, state, conformer, Continuations(conformer.said) if relays else None
+    ):
         if isinstance(item, Verbatim):
             sent += map(json.loads, item.items)
         else:
@@ -426,3 +428,31 @@ def test_events_that_only_continue_a_text_are_relayed_as_bytes() -> None:
     anyio.run(count)
     assert sum(sent) >= 45
     assert len(sent) <= 6
+
+
+SUMMARY = json.dumps(
+    {**chunk(), "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": "ab"},
+     "finish_reason": "stop"}]}
+).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", [["a", "b"], ["", "a", "b"], ["", "", "ab"]])
+@pytest.mark.parametrize("relays", [True, False], ids=["as bytes", "parsed"])
+def test_a_summary_repeats_nothing_however_its_deltas_went_out(texts: list[str], relays: bool) -> None:
+    packets = [[text("", role="assistant")], *([text(each)] for each in texts), [SUMMARY]]
+
+    async def heard() -> list[Any]:
+        return await relayed(packets, usage=False, relays=relays)
+
+    sent = anyio.run(heard)
+    assert "".join(choice["delta"].get("content") or "" for each in sent for choice in each["choices"]) == "ab"
+
+
+def test_a_whole_message_after_empty_deltas_is_the_answer() -> None:
+    packets = [[text("", role="assistant")], [text("")], [text("")], [SUMMARY]]
+
+    async def heard() -> list[Any]:
+        return await relayed(packets, usage=False, relays=True)
+
+    sent = anyio.run(heard)
+    assert "".join(choice["delta"].get("content") or "" for each in sent for choice in each["choices"]) == "ab"

@@ -23,8 +23,8 @@ from ai_gateway.providers.custom.faults import FAULTS
 from tests.support.behaviours import TABLE, behave
 from tests.support.client import BODIES, NO_CERTIFICATES
 from tests.support.command import run_command
-from tests.support.gateway import IMPATIENT, LiveGateway, running_gateway
-from tests.support.upstream import Exchange, Upstream, running_upstream
+from tests.support.gateway import IMPATIENT, ONE_ATTEMPT, LiveGateway, running_gateway
+from tests.support.upstream import Exchange, Hangup, Upstream, running_upstream
 
 CLIENT = "ck-Zq7Vb2xM9LwT4pRd8KsY1nHf"
 KEY = {"authorization": f"Bearer {CLIENT}"}
@@ -45,18 +45,97 @@ def forms(key: str) -> Iterator[str]:
         for shift in range(3):  # base64 looks different at each place of a group
             coded = base64.b64encode(b"\0" * shift + text.encode()).decode().rstrip("=")
             yield coded[4:-4] if shift else coded[:-4]
+    yield "".join(f"%{ord(sign):02x}" for sign in key[:12])
 
 
 FORMS = {form for key in (CLIENT, INTRUDER, PROVIDER) for form in forms(key)}
 
 
 def assert_clean(text: str, where: str) -> None:
-    found = [form for form in FORMS if form in text]
-    assert not found, f"{where} shows {found}"
+    found = [form for form in FORMS if form in text or form in text.lower()]
+    assert not found, f"{where} shows {found}: ...{text[max(0, text.index(found[0]) - 300) :][:400]}..."
+
+
+# Every place of a reply in which bytes are an upstream's to choose. `@` stands for the key, in one of its forms.
+_CLOSE = b"connection: close\r\n"
+_OK = b"HTTP/1.1 200 OK\r\n" + _CLOSE
+_JSON = b"content-type: application/json\r\n"
+_CHUNKED = b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_LINES = b"content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+_REFUSED = b"HTTP/1.1 429 Too Many\r\n" + _CLOSE + _JSON
+_ENVELOPE = b'{"type":"error","error":{"message":"no @ here","type":"@","code":"@","param":"@"}}'
+
+
+def _whole(head: bytes, body: bytes) -> bytes:
+    return head + b"content-length: %d\r\n\r\n" % (len(body) + 4096) + body  # longer than said, in any form
+
+
+def _chunked(head: bytes, *chunks: bytes) -> bytes:
+    return head + b"".join(b"fff\r\n" + chunk for chunk in chunks)  # so that the key may be of any length
+
+
+PLACES: dict[str, bytes] = {
+    "no-http": b"@\r\n\r\n",
+    "status-line": b"HTTP/1.1 @\r\n\r\n",
+    "status-digits": b"HTTP/1.1 2@0 OK\r\n\r\n",
+    "version": b"HTTP/@ 200 OK\r\n\r\n",
+    "reason": b"HTTP/1.1 500 @\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    "informational": b"HTTP/1.1 103 @\r\nlink: @\r\n\r\nHTTP/1.1 500 @\r\n" + _CLOSE + b"content-length: 0\r\n\r\n",
+    "header-name": _OK + b"@: 1\r\ncontent-length: 0\r\n\r\n",
+    "header-without-colon": _OK + b"@\r\n\r\n",
+    "header-name-with-blank": _OK + b"x @: 1\r\n\r\n",
+    "header-control": _OK + b"x-ratelimit-reset: \x01@\r\ncontent-length: 0\r\n\r\n",
+    "length": _OK + b"content-length: @\r\n\r\n",
+    "two-lengths": _OK + b"content-length: 3\r\ncontent-length: @\r\n\r\n",
+    "coding": _OK + b"transfer-encoding: @\r\n\r\n",
+    "compression": _OK + b"content-encoding: @\r\ncontent-length: 2\r\n\r\n{}",
+    "media-type": _OK + b"content-type: @\r\ncontent-length: 2\r\n\r\n{}",
+    "redirect": b"HTTP/1.1 302 Found\r\n" + _CLOSE + b"location: http://127.0.0.1:1/@\r\ncontent-length: 0\r\n\r\n",
+    "cookie": b"HTTP/1.1 500 No\r\nconnection: close\r\nset-cookie: @=@\r\ncontent-length: 0\r\n\r\n",
+    "chunk-size": _OK + _CHUNKED + b"@\r\n{}\r\n0\r\n\r\n",
+    "chunk-extension": _OK + _CHUNKED + b"2;@=@\r\n{}\r\n0\r\n\r\n",
+    "second-chunk-size": _OK + _CHUNKED + b"a\r\ndata: {}\n\n\r\n@\r\n",
+    "trailer": _OK + _CHUNKED + b"2\r\n{}\r\n0\r\nx-ratelimit-reset: @\r\n@: @\r\n\r\n",
+    "bad-trailer": _OK + _CHUNKED + b"2\r\n{}\r\n0\r\n@\r\n\r\n",
+    "behind-the-end": _OK + _JSON + b"content-length: 2\r\n\r\n{}@@@",
+    "garbage": _whole(_OK + _JSON, b"@"),
+    "half-of-json": _OK + _JSON + b'content-length: 900\r\n\r\n{"@": "@',
+    "no-json": _chunked(_OK + _JSON + b"transfer-encoding: chunked\r\n\r\n", b'{"choices": @'),
+    "page": b"HTTP/1.1 502 Bad\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<p>@</p>",
+    "event": _chunked(_OK + _CHUNKED, b"data: {@\n\n"),
+    "event-name": _chunked(_OK + _CHUNKED, b"event: @\nid: @\nretry: @\ndata: {@}\n\n"),
+    "event-that-is-an-error": _chunked(_OK + _CHUNKED, b"event: error\ndata: " + _ENVELOPE + b"\n\n"),
+    "line-that-is-an-error": _chunked(_OK + _LINES, b'{"error": "no @ here"}\n'),
+    "reason-to-end": _chunked(_OK + _CHUNKED, b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"@"}]}\n\n'),
+    **{
+        f"refusal-{status}": b"HTTP/1.1 %d No\r\nconnection: close\r\n%s\r\n%s" % (status, _JSON, _ENVELOPE)
+        for status in (200, 400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503, 504, 529)
+    },
+    **{
+        f"kept-{name}": _REFUSED + name.encode() + b": @\r\ncontent-length: 0\r\n\r\n"
+        for name in (
+            "x-ratelimit-limit-requests", "x-ratelimit-reset", "x-ratelimit-@", "retry-after", "retry-after-ms",
+            "x-should-retry", "x-request-id", "anthropic-ratelimit-requests-limit", "anthropic-ratelimit-tokens-reset",
+            "anthropic-ratelimit-@", "request-id", "cf-ray", "www-authenticate",
+        )
+    },
+    "date-to-retry": _REFUSED + b"retry-after: @ GMT\r\ncontent-length: 0\r\n\r\n",
+}  # fmt: skip
+KEY_FORMS: dict[str, bytes] = {
+    "raw": PROVIDER.encode(),
+    "base64": base64.b64encode(PROVIDER.encode()),
+    "base64-of-more": base64.b64encode(f"u:Bearer {PROVIDER}".encode()),
+    "percent": "".join(f"%{ord(sign):02X}" for sign in PROVIDER).encode(),
+}
+WIRES = ("openai", "anthropic", "ollama", "cerebras")
 
 
 async def quoting(exchange: Exchange) -> None:
-    """The usual behaviours, and refusals that quote the credential."""
+    """The usual behaviours, bytes with the key in each place, and refusals that quote the credential."""
+    if exchange.seen.model.startswith("place/"):
+        _, place, form, *_ = exchange.seen.model.split("/")
+        await exchange.raw(PLACES[place].replace(b"@", KEY_FORMS[form]))
+        raise Hangup
     status = QUOTED.get(exchange.seen.model.partition("#")[0].removesuffix("-part"))
     if status is None:
         return await behave(exchange)
@@ -92,6 +171,24 @@ def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
         LOG_LEVEL="debug",
         GRACE_PERIOD_S="1",
         BREAKER_THRESHOLD="0",  # or most faults would never be asked for
+        **IMPATIENT,
+    ) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def every_wire(upstream: Upstream) -> Iterator[LiveGateway]:
+    """In front of the same upstream as each kind of provider."""
+    with running_gateway(
+        ALLOWED_API_KEYS=CLIENT,
+        LOG_LEVEL="debug",
+        GRACE_PERIOD_S="1",
+        **{f"{name.upper()}_API_KEY": PROVIDER for name in WIRES},
+        OPENAI_BASE_URL=upstream.url,
+        ANTHROPIC_BASE_URL=upstream.url,
+        CEREBRAS_BASE_URL=upstream.url.removesuffix("/v1"),
+        OLLAMA_HOST=upstream.url.removesuffix("/v1"),
+        **ONE_ATTEMPT,
         **IMPATIENT,
     ) as live:
         yield live
@@ -155,6 +252,34 @@ async def test_no_fault_shows_a_key(http: httpx2.AsyncClient, gateway: LiveGatew
     assert {seen.header("authorization") for seen in upstream.requests} == {f"Bearer {PROVIDER}"}
     assert_clean("\n".join(seen.parts), "a reply")
     assert_clean(gateway.log(), "the log")
+
+
+@pytest.mark.parametrize("door", ["v1/chat/completions", "api/chat"])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_no_byte_of_an_upstream_carries_a_key_out(
+    every_wire: LiveGateway, upstream: Upstream, wire: str, door: str
+) -> None:
+    """Whole and streamed, on every wire, through both doors: in the head, the body, its framing and its trailers."""
+    seen = Seen()
+    native = door == "api/chat"
+
+    async def ask(http: httpx2.AsyncClient, model: str, *, stream: bool) -> None:
+        body = {"model": f"{wire}/{model}" if native else model, **BODIES["chat/completions"], "stream": stream}
+        seen.add(await http.post(f"/{door}" if native else f"/{wire}/{door}", json=body, headers=KEY))
+
+    models = [f"place/{place}/{form}/{wire}/{door}" for place in PLACES for form in KEY_FORMS]
+    async with httpx2.AsyncClient(
+        base_url=every_wire.base_url, timeout=60, limits=httpx2.Limits(max_connections=40), trust_env=False,
+        verify=NO_CERTIFICATES,
+    ) as http, asyncio.TaskGroup() as group:  # fmt: skip
+        for model in models:
+            for stream in (False, True):
+                group.create_task(ask(http, model, stream=stream))
+    asked = [request for request in upstream.requests if request.model in models]
+    assert {request.model for request in asked} == set(models)
+    assert all(PROVIDER in str(request.headers) for request in asked)
+    assert_clean("\n".join(seen.parts), "a reply")
+    assert_clean(every_wire.log(), "the log")
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

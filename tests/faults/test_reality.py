@@ -600,3 +600,45 @@ def test_callers_of_ollamas_wire_are_told_the_same(relay: LiveGateway, upstream:
         assert got.status_code == 200, got.text
         assert "".join(line["message"]["content"] for line in told) == text
         assert (told[-1]["done"], told[-1]["done_reason"]) == (True, reason)
+
+
+LINES = [piece(role="assistant", content="Hel"), piece(content="lo"), piece("stop")]
+
+
+@pytest.mark.parametrize("media", ["application/x-ndjson", JSON, "text/plain"])
+def test_a_stream_of_lines_is_read_as_one(relay: LiveGateway, upstream: Upstream, media: str) -> None:
+    heard = Heard(relay, upstream, reply(b"".join(json.dumps(one).encode() + b"\n" for one in LINES), media))
+    assert (heard.text, heard.ends, heard.done, heard.error) == ("Hello", ["stop"], True, None)
+
+
+def test_a_stream_of_lines_without_an_end_is_truncated(relay: LiveGateway, upstream: Upstream) -> None:
+    raw = b"".join(json.dumps(one).encode() + b"\n" for one in LINES[:2])
+    heard = Heard(relay, upstream, reply(raw, "application/x-ndjson"))
+    assert (heard.text, heard.ends, heard.done) == ("Hello", [], False)
+    assert heard.error is not None
+
+
+ERRORS_IN_LISTS: list[object] = [
+    [{"error": {"code": 503, "message": "in a list"}}],
+    {"detail": "in a list"},
+    {"errors": ["in a list"]},
+]
+
+
+@pytest.mark.parametrize("said", ERRORS_IN_LISTS)
+def test_an_error_in_another_envelope_ends_a_stream(relay: LiveGateway, upstream: Upstream, said: object) -> None:
+    heard = Heard(relay, upstream, reply(sse(LINES[0], said, DONE)))
+    assert (heard.text, heard.ends, heard.done) == ("Hel", [], False)
+    assert "in a list" in json.dumps(heard.error)
+
+
+@pytest.mark.parametrize("said", ERRORS_IN_LISTS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_error_in_another_envelope_is_an_answer(
+    relay: LiveGateway, upstream: Upstream, said: object, *, stream: bool
+) -> None:
+    model = f"envelope-{stream}-{ERRORS_IN_LISTS.index(said)}"
+    upstream.program(model, reply(sse(said, DONE) if stream else json.dumps(said).encode(), EVENTS if stream else JSON))
+    response = ask(relay, model, provider="openai", stream=stream)
+    assert response.status_code == 502
+    assert "in a list" in response.json()["error"]["message"]

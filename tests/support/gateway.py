@@ -138,7 +138,7 @@ def clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:
 def _start(home: Path, env: dict[str, str]) -> LiveGateway:
     """Start it on a port of the system's choice and read from its banner which that is."""
     output = home / "output.log"
-    settings = {"SERVICE_HOST": HOST, "SERVICE_PORT": "0", **env}
+    settings = {"SERVICE_HOST": HOST, "SERVICE_PORT": "0", "CUSTOM_PACE_MS": "0", **env}
     with output.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "ai_gateway", "serve"],

@@ -23,7 +23,7 @@ class OllamaChatMessage(OpenModel):
 class OllamaChatRequest(OpenModel):
     messages: Annotated[list[OllamaChatMessage], Field(fail_fast=True)] | None = None
     tools: Annotated[list[OllamaToolDefinition], Field(fail_fast=True)] | None = None
-    format: Literal["json", ""] | dict[str, Any] | None = None
+    format: Literal["json", ""] | Annotated[dict[str, Any], Field(fail_fast=True)] | None = None
     options: OllamaModelOptions | None = None
     stream: bool | None = None
     think: bool | Literal["high", "medium", "low", "max"] | None = None
@@ -128,7 +128,7 @@ class OllamaGenerateRequest(OpenModel):
     prompt: str | None = None
     suffix: str | None = None
     images: Annotated[list[OllamaImage], Field(fail_fast=True)] | None = None
-    format: Literal["", "json"] | dict[str, Any] | None = None
+    format: Literal["", "json"] | Annotated[dict[str, Any], Field(fail_fast=True)] | None = None
     system: str | None = None
     stream: bool | None = None
     think: bool | Literal["high", "medium", "low", "max"] | None = None
@@ -316,7 +316,7 @@ class OllamaToolCall(OpenModel):
 class OllamaToolCallFunction(OpenModel):
     name: str
     description: str | None = None
-    arguments: dict[str, Any] | None = None
+    arguments: Annotated[dict[str, Any], Field(fail_fast=True)] | None = None
     index: Int | None = None
 
 
@@ -328,7 +328,7 @@ class OllamaToolDefinition(OpenModel):
 class OllamaToolDefinitionFunction(OpenModel):
     name: str
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[dict[str, Any], Field(fail_fast=True)] | None = None
 
 
 class OllamaVersionResponse(OpenModel):

@@ -12,7 +12,7 @@ from ai_gateway.contract.types import ClosedModel, Int, OpenModel, complete
 
 class ChatCompletionAllowedTools(OpenModel):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)]
+    tools: Annotated[list[Annotated[dict[str, Any], Field(fail_fast=True)]], Field(fail_fast=True)]
 
 
 class ChatCompletionAllowedToolsChoice(OpenModel):
@@ -349,7 +349,10 @@ class CompletionUsagePromptTokensDetails(OpenModel):
 
 
 class CreateChatCompletionRequest(OpenModel):
-    metadata: dict[Annotated[str, StringConstraints(pattern="^[^\\x00]*$")], MetadataValue] | None = None
+    metadata: (
+        Annotated[dict[Annotated[str, StringConstraints(pattern="^[^\\x00]*$")], MetadataValue], Field(fail_fast=True)]
+        | None
+    ) = None
     top_logprobs: Annotated[Int, Field(ge=0, le=20)] | None = None
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
     top_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
@@ -391,7 +394,7 @@ class CreateChatCompletionRequest(OpenModel):
     moderation: ModerationParam | None = None
     stream: bool | None = None
     stop: str | StopConfigurationStrings | None = None
-    logit_bias: dict[str, Int] | None = None
+    logit_bias: Annotated[dict[str, Int], Field(fail_fast=True)] | None = None
     logprobs: bool | None = None
     max_tokens: Int | None = None
     n: Annotated[Int, Field(ge=1, le=128)] | None = None
@@ -505,7 +508,7 @@ class CreateCompletionRequest(OpenModel):
     best_of: Annotated[Int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
-    logit_bias: dict[str, Int] | None = None
+    logit_bias: Annotated[dict[str, Int], Field(fail_fast=True)] | None = None
     logprobs: Annotated[Int, Field(ge=0, le=5)] | None = None
     max_tokens: Annotated[Int, Field(ge=0)] | None = None
     n: Annotated[Int, Field(ge=1, le=128)] | None = None

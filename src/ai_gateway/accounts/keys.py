@@ -6,15 +6,18 @@ from hashlib import sha256
 
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
+from ai_gateway.redaction import remember
 
 _BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
 
 
 class KeyRing:
-    """The gateway's keys, stored as digests only."""
+    """The gateway's keys: compared as digests, and struck out of whatever leaves."""
 
     def __init__(self, keys: Iterable[str]) -> None:
+        keys = list(keys)
+        remember(*keys, beginnings=True)
         self._callers = {sha256(key.encode()).digest(): Caller(_key_id(key), "key", trusted=True) for key in keys}
 
     def __bool__(self) -> bool:

@@ -49,7 +49,8 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     configured = configured_upstreams(settings, sources.environment)
     if problems := list(_loops(settings, configured.upstreams)):
         raise SettingsError(problems)
-    providers = [*(upstream.name for upstream in configured.upstreams), BUILT_IN]
+    built_in = [BUILT_IN] if settings.custom_provider else []
+    providers = [*(upstream.name for upstream in configured.upstreams), *built_in]
     warnings = [*sources.warnings, *_misspelt(settings, sources.environment)]
     warnings += [f"provider '{name}' is not configured here: {hint}" for name, hint in configured.missing.items()]
     warnings += _without_path(configured.upstreams)

@@ -27,6 +27,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.redaction import remember
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.breaker import BreakerPolicy
 from ai_gateway.resilience.retry import RetryPolicy
@@ -154,6 +155,7 @@ class Reloadable:
         if source is None:
             return None
         key = source.api_key.get_secret_value() if source.api_key else None
+        remember(key or "")
         store = ListStore(source.cache, source.url) if source.cache else None
 
         def adopt(models: ModelList) -> None:
@@ -233,8 +235,11 @@ def _warn(configuration: Configuration) -> None:
 
 def _routing(configuration: Configuration, providers: Loaded) -> Routing:
     settings = configuration.settings
-    built_in = CustomProvider("custom", settings.unknown_params or "forward")
-    registry = Registry([*(provider for _, provider in providers.values()), built_in], configuration.missing)
+    served = [provider for _, provider in providers.values()]
+    if settings.custom_provider:
+        unknown_params = settings.unknown_params or "forward"
+        served.append(CustomProvider(unknown_params=unknown_params, pace_s=settings.custom_pace_ms / 1000))
+    registry = Registry(served, configuration.missing)
     return Routing(registry, Catalogue(registry, settings.model_cache_ttl_s), configuration.rules)
 
 

@@ -9,6 +9,7 @@ from ai_gateway.conform import finish_reasons
 from ai_gateway.conform.parts import join_parts
 from ai_gateway.conform.tool_calls import made_call_id
 from ai_gateway.errors import UpstreamError
+from ai_gateway.redaction import strike_all
 
 type Object = dict[str, Any]
 type ItemRepair = Callable[[Object, int], bool]
@@ -75,7 +76,7 @@ def map_finish(choice: Object, _at: int) -> bool:
         raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_LONGEST_NAME]}")
     if meaning is None:
         return False
-    choice.setdefault("native_finish_reason", said)
+    choice.setdefault("native_finish_reason", strike_all(said))
     choice["finish_reason"] = meaning if meaning in finish_reasons.allowed(choice) else "stop"
     return True
 
@@ -85,7 +86,7 @@ def tell_unknown_finish(choice: Object, at: int) -> bool:
     said = choice.get("finish_reason")
     if said is None or (isinstance(said, str) and said in finish_reasons.allowed(choice)) or map_finish(choice, at):
         return False
-    choice.setdefault("native_finish_reason", said)
+    choice.setdefault("native_finish_reason", strike_all(said))
     choice["finish_reason"] = "length"
     return True
 

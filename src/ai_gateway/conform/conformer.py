@@ -10,6 +10,7 @@ from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import DROP_INVALID, READ_NUMBER, READ_TEXT, RULES, SKIP_EVENT, UNREPAIRABLE, Rule
 from ai_gateway.conform.usage import can_be_counts
+from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt, Usage
 from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
 from ai_gateway.contract.stream import DONE, Done, Item, Received
@@ -46,6 +47,8 @@ class Conformer:
         self._source = source
         self._notes = attempt.notes
         self.said: dict[int, set[str]] = {}
+        self._room = attempt.call.room
+        self._weighed = 0
         self._context = ReplyContext(model, attempt.request_id, self.said)
         self._halves = Halves()
         self._enforces = source.conformance == "enforce"
@@ -76,6 +79,8 @@ class Conformer:
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
         """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""
         if isinstance(received, bytes):
+            if len(received) > UNWEIGHED:
+                self._weigh(received)
             exact = exact_json(model, received)
             item = Item(exact, received) if exact is not None else self._inexact(model, received)
         elif isinstance(received, dict):
@@ -102,9 +107,18 @@ class Conformer:
         bare.model_fields_set.discard("usage")
         return Item(bare)
 
+    def _weigh(self, raw: bytes) -> None:
+        """Charge what is made of a reply; of a stream's events, which are there one after the other, of the largest."""
+        more = parsed_size(raw) - self._weighed
+        if more > 0:
+            self._room.charge_at_most(more, "replies")
+            self._weighed += more
+
     def event[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model] | Done | None:
         """The same of an event of a stream, which may also be its end, or no chunk at all."""
         if isinstance(received, bytes):
+            if len(received) > UNWEIGHED:
+                self._weigh(received)
             exact = exact_json(model, received)
             item = Item(exact, received) if exact is not None else self._inexact_event(model, received)
             return self._counted(item) if isinstance(item, Item) else item

@@ -60,14 +60,17 @@ class Continuations:
     """The continuations of one stream. `match` and `match_packet` have no effect of their own.
 
     After each chunk that the state machine has taken, `update`; after each match that was sent on, `relayed`; before
-    the state machine takes another chunk, hand it what `drain` returns.
+    the state machine takes another chunk, hand it what `drain` returns. `said` is kept up to date with the fields that
+    each choice has given texts for, as the state machine's is.
     """
 
     cut: bytes
     """What stands in each event that was matched last and is not to go out with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: dict[int, set[str]] | None = None) -> None:
         self.cut = b""
+        self._said = {} if said is None else said
+        self._noted: set[_Template] = set()
         self._templates: list[_Template] = []
         self._credit = _MAX_CREDIT
         self._begun: set[int] = set()
@@ -123,6 +126,9 @@ class Continuations:
     def relayed(self) -> None:
         """What was matched last has been sent on."""
         for template, texts in self._matched:
+            if template not in self._noted and any(texts):
+                self._noted.add(template)
+                self._said.setdefault(template.choice, set()).update(template.names)
             self._credit = min(_MAX_CREDIT, self._credit + len(texts) // template.gaps)
             if template.call is not None:
                 arguments = b"".join(texts[template.arguments_at :: template.gaps])
@@ -167,13 +173,14 @@ class _Template:
 
     __slots__ = (
         "_after", "_before", "_between", "_head", "_separator", "_shortest", "_tail",
-        "arguments_at", "call", "choice", "cut", "gaps",
+        "arguments_at", "call", "choice", "cut", "gaps", "names",
     )  # fmt: skip
 
     def __init__(
-        self, constants: Sequence[bytes], choice: int, call: int | None, arguments_at: int, cut: bytes
+        self, constants: Sequence[bytes], choice: int, call: int | None, names: Sequence[str], cut: bytes
     ) -> None:
-        self.choice, self.call, self.arguments_at, self.cut = choice, call, arguments_at, cut
+        self.choice, self.call, self.names, self.cut = choice, call, frozenset(names), cut
+        self.arguments_at = names.index(_ARGUMENTS) if call is not None else 0
         self.gaps = len(constants) - 1
         self._before, *self._between, self._after = constants
         self._shortest = len(self._before) + len(self._after)
@@ -300,7 +307,7 @@ def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
         constants,
         chunk.choices[0].index,
         call.index if call is not None else None,
-        [name for _, name in texts].index(_ARGUMENTS) if call is not None else 0,
+        [name for _, name in texts],
         cut,
     )
 

@@ -36,10 +36,10 @@ def _texts(chunk: object) -> Iterator[tuple[dict[str, Any], str, tuple[object, .
         delta = choice.get("delta", choice)
         if not isinstance(delta, dict):
             continue
-        index = choice.get("index")
+        index = str(choice.get("index"))
         yield from ((delta, name, (index, name)) for name in _TEXTS if isinstance(delta.get(name), str))
         calls = delta.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             function = call.get("function") if isinstance(call, dict) else None
             if isinstance(function, dict) and isinstance(function.get("arguments"), str):
-                yield function, "arguments", (index, call.get("index"))
+                yield function, "arguments", (index, str(call.get("index")))

@@ -54,7 +54,7 @@ def _read(part: Object | str) -> tuple[tuple[str, str] | None, Object | None]:
     if isinstance(part, str):
         return ("content", part), None
     kind = part.get("type")
-    name, field = _KINDS.get(kind, ("", "")) if isinstance(kind, str) else ("", "")
+    name, field = _KINDS.get(kind, ("", "")) if kind is None or isinstance(kind, str) else ("", "")
     text = _text(part.get(name)) if name else None
     if text is None:
         return None, part

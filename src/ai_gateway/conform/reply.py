@@ -11,6 +11,7 @@ from functools import partial
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ai_gateway.conform.large import is_large, parts_of
 from ai_gateway.conform.objects import REPAIRS, ReplyContext
 from ai_gateway.conform.rules import DROP_INVALID, DROP_NULL, FILL_NULL, Rule
 from ai_gateway.contract.strict_json import may_be_refused
@@ -18,6 +19,9 @@ from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
 _ROUNDS = 8
+_MOST_CHOICES = 10_000  # nobody asks for so many; each of them costs some work
+# So many objects may be beyond repair in a reply that is mended all the same.
+_MOST_BROKEN = 100
 # What an answer is made of is never dropped for being misshapen, unless it is empty.
 _PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
 # Nothing inside these is optional enough to lose.
@@ -49,12 +53,37 @@ def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyCo
     """The value as the exact model, and the rules it took. Raises UpstreamInvalidResponse; never quotes the value."""
     applied: list[Rule] = []
     if isinstance(value, dict):
+        if isinstance(choices := value.get("choices"), list) and len(choices) > _MOST_CHOICES:
+            raise UpstreamInvalidResponse.off_contract(detail=f"{len(choices)} choices")
         applied += [rule for rule, repairs in REPAIRS.get(model, {}).items() if repairs(value, context)]
+        if is_large(value):
+            _mend_parts(model, value, applied, (), [])
     return _validated(model, value, applied), applied
 
 
-def _validated[Model: BaseModel](model: type[Model], value: object, applied: list[Rule]) -> Model:
-    """Fill and drop what the model's own errors point at, until there are none."""
+def _mend_parts(
+    model: type[BaseModel], value: Mapping[str, object], applied: list[Rule], place: Path, broken: list[Path]
+) -> None:
+    """Do the same to every object inside of a large one first, the innermost before those around it.
+
+    What cannot be mended is left for what is around it to decide about, unless there is very much of it.
+    """
+    try:
+        for inner_model, inner, where in parts_of(model, value):
+            inside = (*place, *where)
+            _mend_parts(inner_model, inner, applied, inside, broken)
+            try:
+                _validated(inner_model, inner, applied, inside)
+            except UpstreamInvalidResponse:
+                broken.append(inside)
+                if len(broken) > _MOST_BROKEN:
+                    raise
+    except ValueError as error:
+        raise UpstreamInvalidResponse.off_contract(detail=f"{'.'.join(map(str, place))}.{error}: not plain") from None
+
+
+def _validated[Model: BaseModel](model: type[Model], value: object, applied: list[Rule], place: Path = ()) -> Model:
+    """Fill and drop what the model's own errors point at, until there are none. `place` is where the value stands."""
     touched: dict[Path, Rule] = {}
     for _ in range(_ROUNDS):
         try:
@@ -64,9 +93,12 @@ def _validated[Model: BaseModel](model: type[Model], value: object, applied: lis
             spots = {spot.path: spot for spot in map(partial(_located, value), error.errors(include_url=False))}
         gone: dict[Path, set[int]] = {}
         for spot in spots.values():
-            rule = _repaired(spot, touched) or _dropped_around(value, spot.path, touched, gone)
+            sealed = not _SEALED.isdisjoint((*place, *spot.path))
+            rule = _repaired(spot, touched, sealed=sealed) or _dropped_around(
+                value, () if sealed else spot.path, touched, gone
+            )
             if rule is None:
-                where = ".".join(str(step) for step in spot.path[:6])
+                where = ".".join(str(step) for step in (*place, *spot.path)[:6])
                 raise UpstreamInvalidResponse.off_contract(detail=f"{where}: {spot.problem}")
             touched[spot.path] = rule
             if rule not in applied:
@@ -84,8 +116,6 @@ def _dropped_around(value: object, path: Path, touched: dict[Path, Rule], gone: 
 
     Items of lists are only noted in `gone`, so that the places of the others hold until all are known.
     """
-    if not _SEALED.isdisjoint(path):
-        return None
     for end in range(len(path) - 1, 0, -1):
         key, holder = path[end - 1], _at(value, path[: end - 1])
         if key in _HOLDERS:
@@ -127,7 +157,7 @@ def _located(value: object, details: ErrorDetails) -> _Spot:
     return _Spot(tuple(path), holder, key, value, details["type"])
 
 
-def _repaired(spot: _Spot, touched: Mapping[Path, Rule]) -> Rule | None:
+def _repaired(spot: _Spot, touched: Mapping[Path, Rule], *, sealed: bool) -> Rule | None:
     """The rule that repaired the spot; None if nothing can that leaves what is around it."""
     before = touched.get(spot.path)
     if not isinstance(spot.holder, dict) or not isinstance(spot.key, str) or before == FILL_NULL:
@@ -138,7 +168,7 @@ def _repaired(spot: _Spot, touched: Mapping[Path, Rule]) -> Rule | None:
     if before:
         return None
     is_empty = spot.value in _EMPTY
-    if not (spot.value is None or is_empty) and (spot.key in _PRECIOUS or _SEALED & set(spot.path)):
+    if not (spot.value is None or is_empty) and (spot.key in _PRECIOUS or sealed):
         return None
     del spot.holder[spot.key]
     return DROP_NULL if spot.value is None or is_empty else DROP_INVALID

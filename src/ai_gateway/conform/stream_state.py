@@ -8,6 +8,7 @@ Chunks that are legal already pass through as they are. A chunk that is not is c
 the bytes it came in for its own.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
@@ -33,6 +34,9 @@ from ai_gateway.contract.stream import Item
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
+
+# Chunks without choices that are kept until the first with one: none of them is an answer, and they may be without end.
+_MOST_HEADLESS = 100
 
 
 @dataclass(slots=True)
@@ -84,7 +88,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._said = {} if said is None else said
         self._head: Chunk | None = None
         self._choices: dict[int, ChoiceState] = {}
-        self._headless: list[Chunk] = []
+        self._headless: deque[Chunk] = deque(maxlen=_MOST_HEADLESS)
         self._early: list[Item[Chunk]] = []
         self._held: list[Item[Chunk]] = []
         self._counted: Item[Chunk] | None = None

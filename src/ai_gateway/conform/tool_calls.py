@@ -6,6 +6,8 @@ the order of the calls, because clients take the index for the place in their li
 """
 
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +19,52 @@ from ai_gateway.conform.rules import Report
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
 
+_SIGNS = re.compile(r'["\\{}]')
+
 type CallChunk = models.ChatCompletionMessageToolCallChunk
 
 
 def made_call_id(request_id: str, choice: int, call: int) -> str:
     """An id for a call that has none: no two calls of a conversation get the same one."""
     return f"call_{hashlib.sha256(f'{request_id}/{choice}/{call}'.encode()).hexdigest()[:24]}"
+
+
+@dataclass(slots=True)
+class _Nesting:
+    """Whether pieces of JSON are a whole object by now, each piece read once: some upstreams name a call in each."""
+
+    _read: int = 0
+    _depth: int = 0
+    _in_text: bool = False
+    _escaped: int = -1  # the place in the next piece of a sign that means nothing
+    _is_none: bool = False
+
+    def is_whole(self, pieces: Sequence[str]) -> bool:
+        """Whether these, of which there were some before, are one object."""
+        unread, self._read = pieces[self._read :], len(pieces)
+        for piece in unread:
+            self._feed(piece)
+        if self._depth or self._in_text or self._is_none:
+            return False
+        try:
+            is_object = isinstance(from_json("".join(pieces)), dict)
+        except ValueError:
+            is_object = False
+        self._is_none = not is_object and any(map(str.strip, pieces))  # more of it mends nothing
+        return is_object
+
+    def _feed(self, piece: str) -> None:
+        for sign in _SIGNS.finditer(piece):
+            at = sign.start()
+            if at == self._escaped:
+                continue
+            if sign[0] == "\\":
+                self._escaped = at + 1
+            elif sign[0] == '"':
+                self._in_text = not self._in_text
+            elif not self._in_text:
+                self._depth += 1 if sign[0] == "{" else -1
+        self._escaped = self._escaped - len(piece) if self._escaped >= len(piece) else -1
 
 
 @dataclass(slots=True)
@@ -38,6 +80,7 @@ class _Call:
     is_named: bool = False
     introduced: bool = False
     arguments: list[str] = field(default_factory=list)
+    nesting: _Nesting = field(default_factory=_Nesting)
     beside: dict[str, Any] = field(default_factory=dict)
     of_function: dict[str, Any] = field(default_factory=dict)
 
@@ -122,7 +165,7 @@ class ToolCalls:
             return bool(ident and call.id and ident != call.id and name)
         if ident and call.id:
             return ident != call.id
-        return name != call.name or _is_complete(call.arguments)
+        return name != call.name or call.nesting.is_whole(call.arguments)
 
     def _begun(self, chunk: CallChunk, call: _Call) -> CallChunk:
         """The first mention: who is called is the provider's to say, the rest can be filled in."""
@@ -194,13 +237,6 @@ def _is_whole(chunk: CallChunk, call: _Call) -> bool:
         and chunk.function.arguments is not MISSING
         and chunk.function.name == call.name
     )
-
-
-def _is_complete(arguments: list[str]) -> bool:
-    try:
-        return isinstance(from_json("".join(arguments)), dict)
-    except ValueError:
-        return False
 
 
 def _text(value: object) -> str:

@@ -1,8 +1,9 @@
 """How many requests may be in flight, and how many bytes may be in use; what is more is refused at once."""
 
-from typing import Self
+import sys
+from typing import Literal, Self
 
-from ai_gateway.errors import Overloaded
+from ai_gateway.errors import Overloaded, PayloadTooLarge
 from ai_gateway.observability.metrics import Event, count
 
 
@@ -56,10 +57,18 @@ class ByteBudget:
         self.used -= size
 
 
-class Allocation:
-    """What one request uses of the budget for bodies, from its first byte until its end: what was made of it lives on.
+type Held = Literal["request bodies", "replies"]
 
-    What does not fit raises Overloaded.
+# What is smaller is not weighed, beside a body's own bytes: as many as may be in flight at once have room anyway.
+UNWEIGHED = 64 * 1024
+_OBJECT_BYTES = 512  # a parsed object, with the model that is made of it
+_VALUE_BYTES = 32
+
+
+class Allocation:
+    """What one request uses of the budget for bodies, translations and replies together, until the request's end.
+
+    What was made of them lives on as long. What does not fit raises Overloaded.
     """
 
     __slots__ = ("_budget", "size")
@@ -72,23 +81,40 @@ class Allocation:
         """Whether so much more would fit now."""
         return self._budget.fits(size)
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, of: Held = "request bodies") -> None:
         """Check that so much more fits now. Nothing is kept free for a body that is only announced."""
         if not self._budget.fits(size):
-            count(Event.OVERLOAD, "bodies")
-            raise Overloaded("request bodies", headers={"connection": "close"})
+            count(Event.OVERLOAD, "bodies" if of == "request bodies" else of)
+            raise Overloaded(of, headers={"connection": "close"} if of == "request bodies" else None)
 
-    def charge(self, size: int) -> None:
+    def charge(self, size: int, of: Held = "request bodies") -> None:
         """Use so much more."""
-        self.reserve(size)
+        self.reserve(size, of)
         self._budget.charge(size)
         self.size += size
 
-    def charge_at_most(self, size: int) -> None:
+    def charge_at_most(self, size: int, of: Held = "request bodies") -> None:
         """Use so much more, but never more than all there is: alone, any request has room."""
-        self.charge(min(size, self._budget.limit - self.size))
+        self.charge(min(size, self._budget.limit - self.size), of)
+
+    def charge_translation(self, size: int) -> None:
+        """Use so much more for what a body is translated to. Raises PayloadTooLarge if there can never be room."""
+        if size > self._budget.limit:
+            raise PayloadTooLarge("The body has more messages, calls and images than can be translated: send fewer.")
+        if size > UNWEIGHED:
+            self.charge_at_most(size)
 
     def release(self) -> None:
         """Give everything back."""
         self._budget.release(self.size)
         self.size = 0
+
+
+def parsed_size(raw: bytes) -> int:
+    """About how much is made of a reply's JSON, beside its bytes."""
+    return raw.count(b"{") * _OBJECT_BYTES + raw.count(b",") * _VALUE_BYTES
+
+
+def unbounded() -> Allocation:
+    """For calls that the gateway makes on its own behalf."""
+    return Allocation(ByteBudget(sys.maxsize))

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from pydantic import JsonValue
 
+from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.wire import OPENAI, Wire
 
@@ -109,7 +110,7 @@ class Call:
     `unknown` is what of it the contract does not list.
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
-    when the request has ended.
+    when the request has ended, and `room` what it uses of the memory that all requests share.
     """
 
     operation: str
@@ -124,6 +125,7 @@ class Call:
     attempts: list[Notes] = field(default_factory=list)
     sink: Callable[[bytes], bool] | None = None
     leaving: list[Callable[[], None]] = field(default_factory=list)
+    room: Allocation = field(default_factory=unbounded, repr=False)
 
     @property
     def notes(self) -> Notes:

@@ -10,6 +10,7 @@ from ai_gateway.contract.strict_json import read_json
 # `top_logprobs` of "Create chat completion".
 _UNLIKELY = -9999.0
 _PROBABILITIES = frozenset({"logprob", "token_logprobs", "top_logprobs"})
+_DEEPEST = 201  # as strict parsers have it
 NUMBER, TEXT = "number", "text"
 
 
@@ -28,22 +29,24 @@ def read_leniently(raw: bytes, mended: set[str]) -> object:
             mended.add(TEXT)
             text = raw.decode(errors="replace")
         try:
-            return _finite(json.loads(text, strict=False), "", mended)
+            return _finite(json.loads(text, strict=False), "", mended, _DEEPEST)
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
             raise ValueError(f"no JSON{place}") from None
 
 
-def _finite(value: object, key: str, mended: set[str]) -> object:
-    """The value with each number that is none replaced."""
+def _finite(value: object, key: str, mended: set[str], levels: int) -> object:
+    """The value with each number that is none replaced. Raises ValueError for more levels."""
+    if not levels:
+        raise ValueError("too deep")
     if isinstance(value, float) and not isfinite(value):
         mended.add(NUMBER)
         return _UNLIKELY if key in _PROBABILITIES and value < 0 else None
     if isinstance(value, dict):
         inner = key if key in _PROBABILITIES else ""  # legacy completions have the probabilities under the tokens
-        return {name: _finite(each, inner or name, mended) for name, each in value.items()}
+        return {name: _finite(each, inner or name, mended, levels - 1) for name, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each, key, mended) for each in value]
+        return [_finite(each, key, mended, levels - 1) for each in value]
     return value
 
 

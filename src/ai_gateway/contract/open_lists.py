@@ -124,10 +124,14 @@ def _open_message(message: object, found: _Found) -> object:
     if isinstance(content, list):
         if not content and calls:
             opened["content"], found.equal = None, True
-        opened["content"] = _each(opened["content"], found, _part_of(_PARTS.get(opened.get("role"), _TEXT)))
+        opened["content"] = _each(opened["content"], found, _part_of(_parts_of(opened.get("role"))))
     if isinstance(calls, list):
         opened["tool_calls"] = _each(calls, found, _as_function)
     return opened
+
+
+def _parts_of(role: object) -> frozenset[str]:
+    return _PARTS.get(role, _TEXT) if isinstance(role, str) else _TEXT
 
 
 def _each(items: object, found: _Found, opened: Callable[[object, _Found], object]) -> object:

@@ -33,7 +33,7 @@ from ai_gateway.contract.texts import read_fields
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
-from ai_gateway.contract.write import STOPPING, LateHeads, send_content, send_error, send_reply, send_stream
+from ai_gateway.contract.write import STOPPING, LateHeads, encoded, send_content, send_error, send_stream, send_whole
 from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
 
 type Security = Literal["required", "optional", "none"]
@@ -112,6 +112,7 @@ class Exchange:
     def call(self) -> Call:
         """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
         if self.made is None:
+            self.allocation = self.allocation or Allocation(self.boundary.body_limits.budget)
             self.made = Call(
                 self.operation,
                 self.scope.get("request_id", ""),
@@ -122,6 +123,7 @@ class Exchange:
                 self.parsed,
                 unknown=self.unknown,
                 sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
+                room=self.allocation,
             )
             if (outcome := self._outcome) is not None:
                 outcome.call = self.made
@@ -212,7 +214,9 @@ class Exchange:
         elif isinstance(reply, Content):
             await send_content(self._send, reply, self.call.notes.headers(), status)
         else:
-            await send_reply(self._send, reply, self.call.notes.headers(), status)
+            media, body = encoded(reply)
+            del reply  # a slow reader holds the bytes, and not also the model
+            await send_whole(self._send, status, media, body, self.call.notes.headers())
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun."""

@@ -6,19 +6,29 @@ from dataclasses import dataclass, field
 
 from ai_gateway.contract.framing import NDJSON, SSE, Framing
 from ai_gateway.errors import GatewayError, MissingParameter
+from ai_gateway.redaction import strike, strike_all
+
+_LONGEST = 4_000  # characters; model names of callers and upstreams can be megabytes
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """One API as its clients know it. `render` makes the JSON body of an error, `framing` the form of its streams.
+    """One API as its clients know it. `envelope` makes the JSON body of an error, `framing` the form of its streams.
 
     `any_content_type` says that its own server takes JSON bodies that do not call themselves so.
     """
 
     name: str
-    render: Callable[[GatewayError], bytes]
+    envelope: Callable[[GatewayError], bytes]
     framing: Framing
     any_content_type: bool = False
+
+    def render(self, error: GatewayError) -> bytes:
+        """The JSON body of an error, whose words may be an upstream's or a caller's: bounded, and without keys."""
+        words = {name: getattr(error, name) for name in ("message", "type", "code", "param")}
+        shown = {name: new for name, old in words.items() if old and (new := _shown(old)) != old}
+        extras = {"extras": strike_all(error.extras)} if error.extras else {}
+        return self.envelope(error.changed(**shown, **extras) if shown or extras else error)
 
 
 def openai_error(error: GatewayError) -> bytes:
@@ -36,6 +46,11 @@ def ollama_error(error: GatewayError) -> bytes:
 
 OPENAI = Wire("openai", openai_error, SSE)
 OLLAMA = Wire("ollama", ollama_error, NDJSON, any_content_type=True)
+
+
+def _shown(words: str) -> str:
+    return strike(words) if len(words) <= _LONGEST else f"{strike(words[:_LONGEST])} ..."
+
 
 INTERNAL = GatewayError("The gateway failed. Try again; if it persists, report the request id.")
 

@@ -14,8 +14,10 @@ from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
+from ai_gateway.redaction import strike
 
 _JSON = b"application/json"
+_OWN = "x-gateway-"
 _STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     # Proxies such as nginx would else hold the stream back.
@@ -46,18 +48,13 @@ _KEEP_ALIVE_S = 10.0
 _ERROR = "error"  # what an event is called that tells of a failure, wherever events have names
 
 
-async def send_reply(
-    send: Send, reply: BaseModel | Item[Any] | str | None, headers: Mapping[str, str], status: int = 200
-) -> None:
-    """A whole reply: JSON for a model, plain text for a string, no body for None."""
+def encoded(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, bytes]:
+    """Media type and body of a whole reply: JSON for a model, plain text for a string, no body for None."""
     if isinstance(reply, Item):
-        await send_whole(send, status, _JSON, reply.raw or to_json(reply.model), headers)
-    elif isinstance(reply, BaseModel):
-        await send_whole(send, status, _JSON, to_json(reply), headers)
-    elif isinstance(reply, str):
-        await send_whole(send, status, b"text/plain; charset=utf-8", reply.encode(), headers)
-    else:
-        await send_whole(send, status, None, b"", headers)
+        return _JSON, reply.raw or to_json(reply.model)
+    if isinstance(reply, BaseModel):
+        return _JSON, to_json(reply)
+    return (None, b"") if reply is None else (b"text/plain; charset=utf-8", reply.encode())
 
 
 async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
@@ -248,4 +245,13 @@ def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim, stream: S
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    return [
+        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        for name, value in headers.items()
+        if name.startswith(_OWN) or _is_clean(name, value)
+    ]
+
+
+def _is_clean(name: str, value: str) -> bool:
+    """Whether a header that may be an upstream's gives no key away: without the key it would say nothing."""
+    return strike(name) == name and strike(value) == value

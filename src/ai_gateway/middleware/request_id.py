@@ -3,6 +3,8 @@
 import os
 import re
 
+from ai_gateway.redaction import strike
+
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # Asking the kernel for 16 bytes costs as much as for all of these.
 _POOL_BYTES = 4096
@@ -23,4 +25,7 @@ def new_request_id() -> bytes:
 
 def accepted(request_id: bytes | None) -> bytes | None:
     """The caller's id if it may come back in a header and stand in the log."""
-    return request_id if request_id is not None and _ACCEPTED.fullmatch(request_id) else None
+    if request_id is None or not _ACCEPTED.fullmatch(request_id):
+        return None
+    text = request_id.decode()
+    return request_id if strike(text) == text else None

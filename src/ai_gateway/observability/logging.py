@@ -16,7 +16,9 @@ from pydantic_core import to_json
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.output import Output
 from ai_gateway.observability.printable import printable
+from ai_gateway.redaction import SHORTEST, strike_all
 
+_OWN = frozenset({"timestamp", "level", "request_id"})
 # A process that ends waits so long for who reads its log.
 _LAST_S = 1.0
 
@@ -55,12 +57,30 @@ atexit.register(drain)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    """A record as JSON, whatever is in it: this is where every record becomes text."""
+    """A record as JSON, whatever is in it, but without keys: this is where every record becomes text."""
+    clean = {}
+    for name, value in record.items():  # on every request: no call for a value that needs none
+        kind = type(value)
+        if kind is str:
+            # An id of ours is new in each record, and one of a caller's is looked at when it comes.
+            clean[name] = value if len(value) < SHORTEST or name in _OWN else strike_all(value)
+        else:
+            clean[name] = value if kind is int or kind is float or value is None else strike_all(_told(value))
     try:
-        line = orjson.dumps(record)
+        line = orjson.dumps(clean)
     except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large
-        line = _odd_line(record)
+        line = _odd_line(clean)
     return printable(line)
+
+
+def _told(value: object) -> object:
+    """What JSON has no word for, in its own words: they may hold a key as well."""
+    if isinstance(value, str | int | float | Mapping | list | tuple | set | frozenset):
+        return value
+    try:
+        return repr(value)
+    except Exception as error:  # even its `repr` may fail, and nobody may fail with it
+        return f"{type(value).__name__} that cannot be told: {type(error).__name__}"
 
 
 def _odd_line(record: Mapping[str, Any]) -> bytes:

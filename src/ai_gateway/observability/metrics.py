@@ -20,7 +20,7 @@ class Event(StrEnum):
     BROKEN_STREAM = "broken_stream"
     """provider, code: the stream ended in an error event."""
     OVERLOAD = "overload"
-    """what there was too much of, `requests`, `bodies` or at one `provider`: a request that was turned away."""
+    """what there was too much of, `requests`, `bodies`, `replies` or at one `provider`: a request turned away."""
     LOG_DROPPED = "log_dropped"
     """A record that could not be written: the other end of standard error was full or gone."""
 

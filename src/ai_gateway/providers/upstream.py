@@ -11,10 +11,10 @@ from ai_gateway.config.constants import RESERVED_NAMES
 from ai_gateway.config.settings import Conformance, PerProvider, UnknownParams
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.openai.quirks import Quirks
+from ai_gateway.redaction import remember
 from gateway_contract.openai.parameters import Policies
 
 OPENAI_COMPATIBLE = "ai_gateway.providers.openai.provider:OpenAICompatible"
-_SHORTEST_SECRET = 8  # what is shorter would be struck out of ordinary words
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -116,9 +116,12 @@ class Upstream:
     setting: str = "the base URL"
     key_source: KeySource | None = None
 
+    def __post_init__(self) -> None:
+        remember(*self.secrets)
+
     @property
     def secret(self) -> str:
-        """The key itself, empty without one: for headers, and to be struck out of whatever comes back."""
+        """The key itself, empty without one: for headers."""
         return self.api_key.get_secret_value() if self.api_key else ""
 
     @property
@@ -134,7 +137,7 @@ class Upstream:
 
     @property
     def secrets(self) -> list[str]:
-        """What must not come back out: the key, and headers of the operator's own that are long enough for one."""
+        """What must not come back out: the key, and headers of the operator's own."""
         known = set(self.row.quirks.headers.values())
         own = [value.get_secret_value() for value in self.headers.values()]
-        return [self.secret, *(value for value in own if len(value) >= _SHORTEST_SECRET and value not in known)]
+        return [self.secret, *(value for value in own if value not in known)]

@@ -24,6 +24,7 @@ from ai_gateway.resilience.peek import peek
 from ai_gateway.resilience.retry import RetryPolicy
 
 _WAIT_HEADERS = ("retry-after", "retry-after-ms")
+_SLACK_S = 0.25  # the provider's own clock knows better what it waited for
 _MOST_BREAKERS = 10_000
 _chance = random.Random()  # noqa: S311 - spreads load, guards nothing
 _log = structlog.get_logger(__name__)
@@ -104,7 +105,7 @@ class Resilience:
                 attempt, target = await attempts.begin()
                 try:
                     items = send(attempt, target)
-                    first = await (attempts.in_time(peek(items)) if attempts.is_limited else peek(items))
+                    first = await attempts.begun_in_time(items, target)
                 except GatewayError as error:
                     attempts.failed(error)
                     forget_frames(error)
@@ -214,6 +215,18 @@ class _Attempts[T: Target]:
                 return await work
         except TimeoutError:
             raise UpstreamTimeout.of(self._targets[self._at].provider.name) from None
+
+    async def begun_in_time[Item](self, items: AsyncGenerator[Item], target: T) -> Item | None:
+        """The first item, likewise. Its upstream's chunks that say nothing are no item, however many arrive."""
+        if self.is_limited:
+            return await self.in_time(peek(items))
+        if not target.provider.is_remote:
+            return await peek(items)
+        try:
+            async with asyncio.timeout(target.provider.deadline_s + _SLACK_S):
+                return await peek(items)
+        except TimeoutError:
+            raise UpstreamTimeout.of(target.provider.name) from None
 
     def failed(self, error: GatewayError) -> None:
         """Go on to the next attempt. Raises the error if the caller has to act on it, or if there is none left."""

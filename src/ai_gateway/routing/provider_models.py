@@ -11,7 +11,7 @@ import structlog
 
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.errors import UnsupportedOperation
+from ai_gateway.errors import GatewayError, UnsupportedOperation
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
 
@@ -127,7 +127,13 @@ class Catalogue:
             self.version += 1
         except Exception as error:  # whatever is wrong with one provider must not hide the others
             cached.state = "unreachable"
-            _log.warning("models not listed", provider=cached.provider.name, reason=repr(error))
+            reason = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+            _log.warning(
+                "models not listed",
+                provider=cached.provider.name,
+                reason=reason,
+                detail=error.detail if isinstance(error, GatewayError) else None,
+            )
         finally:
             pause = self._ttl_s if cached.state == "ready" else min(self._ttl_s, _RETRY_S)
             cached.refresh_at = self._clock() + pause

@@ -9,6 +9,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.upstreams import unconfigured_hint
 
 BUILT_IN = "custom"
+_LONGEST_COMPARED = 40  # as long as the name of a provider may be
 
 
 class Registry:
@@ -48,12 +49,14 @@ class Registry:
             raise ProviderNotFound(self._unknown(name)) from None
 
     def _unknown(self, name: str) -> str:
-        known = f"Known: {', '.join(sorted(self.names))}."
+        if name == BUILT_IN:
+            return f"The built-in provider '{name}' is switched off here: its operator can set CUSTOM_PROVIDER=on."
+        known = f"Known: {', '.join(sorted(self.names)) or 'none'}."
         hint = self.hint(name)
         if hint:
             return f"Provider '{name}' is not configured: {hint}. {known}"
         if name in RESERVED_NAMES:
             likely = "The likely path begins with one /v1, such as /v1/chat/completions"
             return f"'{name}' is no provider. {likely}: set the client's base_url to end in that. {known}"
-        near = difflib.get_close_matches(name, self.names, n=1)
+        near = difflib.get_close_matches(name, self.names, n=1) if len(name) <= _LONGEST_COMPARED else []
         return f"There is no such provider{f'; did you mean {near[0]!r}?' if near else '.'} {known}"

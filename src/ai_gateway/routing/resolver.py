@@ -6,9 +6,11 @@ configured providers' own lists; the built-in provider, while it is the only one
 
 import difflib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import lru_cache
+from heapq import nlargest
+from itertools import islice, pairwise
 
 from ai_gateway.errors import ModelNotFound
 from ai_gateway.providers.base import Provider
@@ -18,9 +20,11 @@ from ai_gateway.routing.registry import BUILT_IN, Registry
 from ai_gateway.routing.rules import Rules
 
 _MOST_SHOWN = 10
-# difflib takes quadratic time, and callers choose the name: close matches are only computed up to these sizes.
-_LONGEST_COMPARED = 100
+# Upstreams choose what ids are like, and callers the name. difflib takes quadratic time: it only compares the name with
+# the few ids that have the most pairs of letters in common with it.
+_LONGEST_SHOWN = 100
 _MOST_COMPARED = 1_000
+_MOST_ALIKE = 8
 _rng = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
@@ -154,28 +158,47 @@ class Routing:
             f"Did you mean {' or '.join(map(repr, near))}?" if near else "",
             f"Available: {_capped(known)}." if known else "",
             f"Could not be asked: {', '.join(unavailable)}." if unavailable else "",
-            f"Or name a provider in front of it: {names}.",
+            f"Or name a provider in front of it: {names}." if names else "No provider is configured.",
         ]
         return " ".join(filter(None, parts))
 
 
 def _quoted(model: str) -> str:
     """The caller's own word, bounded and without what is no text."""
-    return repr(f"{model[:_LONGEST_COMPARED]}..." if len(model) > _LONGEST_COMPARED else model)
+    return repr(f"{model[:_LONGEST_SHOWN]}..." if len(model) > _LONGEST_SHOWN else model)
 
 
 def _capped(known: tuple[str, ...]) -> str:
-    more = len(known) - _MOST_SHOWN
-    return ", ".join(known[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    shown = list(islice((name for name in known if len(name) <= _LONGEST_SHOWN), _MOST_SHOWN))
+    more = len(known) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _close_matches(model: str, known: Iterable[str]) -> list[str]:
+def _close_matches(model: str, known: tuple[str, ...]) -> list[str]:
     """Up to three of the known ids, compared with and without the provider in front."""
-    if len(model) > _LONGEST_COMPARED:
+    if len(model) > _LONGEST_SHOWN:
         return []
-    by_name: dict[str, str] = {}
-    for name in islice(known, _MOST_COMPARED):
-        by_name[name.lower()] = name
-        by_name.setdefault(name.lower().partition("/")[2] or name.lower(), name)
-    matches = difflib.get_close_matches(model.lower(), by_name, n=3)
-    return list(dict.fromkeys(by_name[name] for name in matches))
+    pairs, by_name = _pairs(model.lower()), _names(known)
+    alike = nlargest(_MOST_ALIKE, by_name, key=lambda name: _likeness(pairs, by_name[name][1]))
+    matches = difflib.get_close_matches(model.lower(), alike, n=3)
+    return list(dict.fromkeys(by_name[name][0] for name in matches))
+
+
+@lru_cache(maxsize=1)
+def _names(known: tuple[str, ...]) -> Mapping[str, tuple[str, frozenset[str]]]:
+    """The ids by what a caller may have meant, with the pairs of letters in that."""
+    by_name: dict[str, tuple[str, frozenset[str]]] = {}
+    for name in islice((name for name in known if len(name) <= _LONGEST_SHOWN), _MOST_COMPARED):
+        whole = name.lower()
+        by_name[whole] = name, _pairs(whole)
+        bare = whole.partition("/")[2] or whole
+        by_name.setdefault(bare, (name, _pairs(bare)))
+    return by_name
+
+
+def _pairs(name: str) -> frozenset[str]:
+    return frozenset(map("".join, pairwise(f" {name} ")))
+
+
+def _likeness(pairs: frozenset[str], others: frozenset[str]) -> float:
+    return len(pairs & others) / len(pairs | others)

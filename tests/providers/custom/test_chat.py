@@ -7,9 +7,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.errors import UnsupportedValue
+from ai_gateway.errors import MissingParameter, UnsupportedValue
 from ai_gateway.providers.custom import prompt, text
-from tests.providers.custom.asking import HELLO, NOTE, WEATHER, Json, chat, text_of
+from tests.providers.custom.asking import (
+    HELLO,
+    NOTE,
+    WEATHER,
+    Json,
+    chat,
+    completion,
+    embeddings,
+    streamed_chat,
+    streamed_completion,
+    text_of,
+)
 
 PICTURE: Json = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
 SOUND: Json = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
@@ -39,6 +50,19 @@ async def test_the_same_request_gets_the_same_answer_and_id() -> None:
     assert {**one, "created": 0} == {**two, "created": 0}
 
 
+async def test_the_first_answer_of_a_conversation_says_what_answers() -> None:
+    assert text_of(await chat()).startswith(text.INTRODUCTION)
+    again = [*HELLO, {"role": "assistant", "content": "Hi."}, *HELLO]
+    assert text.INTRODUCTION not in text_of(await chat(messages=again))
+
+
+@pytest.mark.parametrize("ask", [chat, completion, embeddings, streamed_chat, streamed_completion])
+async def test_an_empty_model_is_refused(ask: Any) -> None:
+    with pytest.raises(MissingParameter) as caught:
+        await ask(model="")
+    assert caught.value.param == "model"
+
+
 async def test_thirty_prompts_get_thirty_answers() -> None:
     answers = {text_of(await chat(messages=user(f"Question {number}"))) for number in range(30)}
     assert len(answers) == 30
@@ -64,11 +88,11 @@ async def test_n_answers_are_all_different_and_numbered() -> None:
 
 
 async def test_each_of_n_answers_ends_for_its_own_reason() -> None:
-    reply = await chat(n=20, max_tokens=50)
+    reply = await chat(n=20, max_tokens=65)
     reasons = {choice["finish_reason"] for choice in reply["choices"]}
     assert reasons == {"stop", "length"}
     for choice in reply["choices"]:
-        assert (choice["finish_reason"] == "length") is (text.count(choice["message"]["content"]) == 50)
+        assert (choice["finish_reason"] == "length") is (text.count(choice["message"]["content"]) == 65)
 
 
 @pytest.mark.parametrize("stop", ["gateway", ["never said", "gateway", "what is a gateway"]])
@@ -201,7 +225,7 @@ async def test_audio_is_refused_by_name_and_text_is_not() -> None:
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
-        "model": st.sampled_from(["", "a/b:c", "custom-chat"]),
+        "model": st.sampled_from(["a/b:c", "custom-chat"]),
         "n": st.none() | st.integers(1, 3),
         "max_tokens": st.none() | st.integers(-3, 9),
         "max_completion_tokens": st.none() | st.integers(),
@@ -209,12 +233,12 @@ OPTIONS = st.fixed_dictionaries(
         "logprobs": st.none() | st.booleans(),
         "top_logprobs": st.none() | st.integers(0, 20),
         "tools": st.none() | st.just([]) | st.just([WEATHER, NOTE]),
-        "tool_choice": st.sampled_from([None, "none", "auto", "required"]),
+        "tool_choice": st.sampled_from([None, "none", "auto"]),
         "stream_options": st.none() | st.just({"include_usage": True}),
         "seed": st.none() | st.integers(-(2**63), 2**63 - 1),
         "modalities": st.none() | st.just([]) | st.just(["text"]),
         "functions": st.just([{"name": "get_weather"}]),
-        "function_call": st.sampled_from(["none", "auto", {"name": ""}]),
+        "function_call": st.sampled_from(["none", "auto"]),
         "prediction": st.just({"type": "content", "content": "x"}),
     },
 )

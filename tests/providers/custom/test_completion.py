@@ -86,13 +86,10 @@ async def test_logprobs_line_up_with_the_text(count: int, echo: bool) -> None:
     for token, offset in zip(logprobs["tokens"], logprobs["text_offset"], strict=True):
         assert choice["text"].startswith(token, offset)
     given = zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
-    for at, (token, logprob, top) in enumerate(given):
-        if echo and at == 0:
-            assert (logprob, top) == (None, None)
-        else:
-            assert logprob < 0
-            assert len(top) == count
-            assert list(top)[:1] == [token][:count]
+    for token, logprob, top in given:
+        assert logprob < 0
+        assert len(top) == count
+        assert list(top)[:1] == [token][:count]
 
 
 async def test_logprobs_of_an_empty_text_are_empty_lists() -> None:

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from ai_gateway.errors import UnsupportedValue
 from ai_gateway.providers.custom import pattern
 from ai_gateway.providers.custom.dice import Dice
 from ai_gateway.providers.custom.work import Work
@@ -29,4 +30,5 @@ def test_repetitions_are_as_long_as_asked_and_never_longer_than_allowed() -> Non
     assert pattern.write("a*", Dice("x"), Work(), extra=7) == "a" * 7
     assert pattern.write("a{1,3}", Dice("x"), Work(), extra=7) == "aaa"
     assert len(pattern.write("(a{9999}){9999}", Dice("x"), Work())) <= pattern.LONGEST
-    assert pattern.write("abc", Dice("x"), Work(steps=0)) == ""
+    with pytest.raises(UnsupportedValue):
+        pattern.write("abc", Dice("x"), Work(steps=0))

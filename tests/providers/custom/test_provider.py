@@ -51,9 +51,15 @@ async def test_a_handful_of_plain_models_is_listed_and_each_can_be_retrieved() -
         assert exactly(await provider.retrieve_model(CALL, model["id"])) == model
 
 
-@pytest.mark.parametrize("model", ["gpt-4o", "a/b", "hf.co/a/b:q4", "fault-429", "fault-slow", "ünï"])
-async def test_any_model_can_be_retrieved(model: str) -> None:
+@pytest.mark.parametrize("model", sorted(faults.FAULTS.keys() - {faults.NOT_FOUND}))
+async def test_a_fault_model_can_be_retrieved_although_it_is_not_listed(model: str) -> None:
     assert exactly(await provider.retrieve_model(CALL, model))["id"] == model
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "a/b", "hf.co/a/b:q4", "custom-chat ", "ünï"])
+async def test_a_model_that_is_neither_listed_nor_a_fault_is_not_retrieved(model: str) -> None:
+    with pytest.raises(errors.ModelNotFound, match="custom-chat"):
+        await provider.retrieve_model(CALL, model)
 
 
 @pytest.mark.parametrize("model", ["fault-model-not-found", "fault-xyz", "fault-"])

@@ -1,5 +1,7 @@
 """What is said depends on the seed, and the token estimate is what the documentation says."""
 
+import re
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -27,15 +29,27 @@ def test_the_estimate_counts_words_in_pieces_of_six_marks_and_white_space(said: 
 
 
 def test_a_reply_quotes_what_was_asked_and_depends_on_the_seed() -> None:
-    assert '"Hello there"' in text.reply("seed", " Hello\n there ")
-    assert text.reply("seed", "x") == text.reply("seed", "x")
-    assert len({text.reply(str(seed), "x") for seed in range(100)}) == 100
+    assert '"Hello there"' in text.reply("seed", " Hello\n there ", introduced=True)
+    assert text.reply("seed", "x", introduced=True) == text.reply("seed", "x", introduced=True)
+    assert len({text.reply(str(seed), "x", introduced=True) for seed in range(100)}) == 100
 
 
 def test_a_long_question_is_quoted_in_part_and_none_not_at_all() -> None:
-    assert len(text.reply("seed", "word " * 1000)) < 600
-    assert '"' not in text.reply("seed", "")
-    assert "{x}" in text.reply("seed", "{x}")
+    assert len(text.reply("seed", "word " * 1000, introduced=True)) < 600
+    assert '"' not in text.reply("seed", "", introduced=True)
+    assert "{x}" in text.reply("seed", "{x}", introduced=True)
+
+
+def test_articles_agree_with_what_they_stand_before() -> None:
+    said = " ".join(text.reply(str(seed), "", introduced=True) + text.continuation(str(seed)) for seed in range(500))
+    assert re.search(r"\b[Aa]n archive\b", said)
+    assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", said)
+
+
+def test_a_conversation_begins_with_what_answers() -> None:
+    assert (
+        text.reply("seed", "x", introduced=False) == f"{text.INTRODUCTION} {text.reply('seed', 'x', introduced=True)}"
+    )
 
 
 @pytest.mark.parametrize(

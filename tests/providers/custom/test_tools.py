@@ -6,10 +6,16 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tests.providers.custom.asking import CLOCK, HELLO, NOTE, WEATHER, Json, chat
+from ai_gateway.errors import InvalidRequest
+from tests.providers.custom.asking import CLOCK, HELLO, NOTE, WEATHER, Json, chat, streamed_chat
 
 BOTH = [WEATHER, CLOCK]
 USE_WEATHER = [{"role": "user", "content": "Please use get_weather for Oslo."}]
+
+
+def allowing(mode: str, *names: str) -> Json:
+    listed = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": listed}}
 
 
 def calls_in(reply: Json, choice: int = 0) -> list[Json]:
@@ -70,7 +76,6 @@ async def test_after_a_tool_has_answered_the_reply_is_text() -> None:
         ("auto", ["get_weather"]),
         ("required", ["get_weather"]),
         ({"type": "function", "function": {"name": "get_time"}}, ["get_time"]),
-        ({"type": "function", "function": {"name": "unheard_of"}}, ["unheard_of"]),
         ({"type": "custom", "custom": {"name": "take_note"}}, ["take_note"]),
     ],
 )
@@ -80,7 +85,36 @@ async def test_tool_choice_decides(choice: Any, called: list[str]) -> None:
 
 async def test_required_calls_the_first_tool_when_none_is_named() -> None:
     assert names_in(await chat(tools=BOTH, tool_choice="required")) == ["get_weather"]
-    assert names_in(await chat(tools=[], tool_choice="required")) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"tools": BOTH, "tool_choice": {"type": "function", "function": {"name": "unheard_of"}}}, "tool_choice"),
+        ({"tools": BOTH, "tool_choice": {"type": "custom", "custom": {"name": "get_time"}}}, "tool_choice"),
+        ({"tools": [NOTE], "tool_choice": {"type": "function", "function": {"name": "take_note"}}}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "get_time"}}}, "tool_choice"),
+        ({"tools": [], "tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": BOTH, "tool_choice": allowing("auto", "get_time", "unheard_of")}, "tool_choice"),
+        ({"tool_choice": allowing("auto", "get_time")}, "tool_choice"),
+        ({"functions": [CLOCK["function"]], "function_call": {"name": "unheard_of"}}, "function_call"),
+        ({"function_call": {"name": "get_time"}}, "function_call"),
+    ],
+)
+@pytest.mark.parametrize("ask", [chat, streamed_chat])
+async def test_a_call_of_what_was_not_offered_is_refused(ask: Any, options: Json, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await ask(**options)
+    assert (caught.value.status, caught.value.param) == (400, field)
+    assert field in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["get-time", "get.time", "-x-", "ünï-1", "a-b-c"])
+async def test_a_name_of_several_words_is_found_only_by_itself(name: str) -> None:
+    tool = {"type": "function", "function": {"name": name}}
+    for said, called in ((f"please {name}!", [name]), (name, [name]), (f"x{name}y", []), (f"{name}9 {name}_", [])):
+        assert names_in(await chat(messages=[{"role": "user", "content": said}], tools=[tool])) == called
 
 
 @pytest.mark.parametrize(
@@ -158,7 +192,6 @@ FUNCTIONS = [WEATHER["function"], CLOCK["function"]]
         (USE_WEATHER, "none", None),
         (HELLO, None, None),
         (HELLO, {"name": "get_time"}, "get_time"),
-        (HELLO, {"name": "unheard_of"}, "unheard_of"),
     ],
 )
 async def test_the_older_functions_follow_the_same_rules(messages: Any, choice: Any, called: str | None) -> None:

@@ -21,16 +21,18 @@ from ai_gateway.errors import (
 from ai_gateway.providers.http.complaints import is_error, read_complaint
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_event, from_exception, from_reply, kept_headers
 from ai_gateway.providers.http.http1 import BrokenReply, Disconnected
+from ai_gateway.redaction import remember
 from ai_gateway.resilience.retry import RetryPolicy
 
 SECRET = "sk-gateway-secret"
+remember(SECRET)
 NESTED = {"error": {"message": "too long", "type": "invalid_request_error", "code": "too_long", "param": "messages"}}
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429])
 def test_a_refusal_the_caller_can_mend_is_kept(status: int) -> None:
     headers = {"Retry-After": "7", "X-RateLimit-Remaining-Requests": "0", "Set-Cookie": "no"}
-    error = from_reply("up", status, headers, json.dumps(NESTED).encode(), SECRET)
+    error = from_reply("up", status, headers, json.dumps(NESTED).encode())
     assert (error.status, error.code, error.param, error.message) == (status, "too_long", "messages", "too long")
     assert error.headers == {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
 
@@ -68,7 +70,7 @@ def test_too_much_to_do_is_told_as_that(status: int, said: dict[str, str]) -> No
 )
 def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int, expected: int, code: str) -> None:
     body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET}", "code": "x"}}).encode()
-    error = from_reply("up", status, {}, body, SECRET)
+    error = from_reply("up", status, {}, body)
     assert (error.status, error.code) == (expected, code)
     assert SECRET not in error.message
 
@@ -116,7 +118,7 @@ def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> N
     ],
 )
 def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int, error_code: str | None) -> None:
-    error = from_event("up", {"error": {"message": "why", "code": code}}, SECRET)
+    error = from_event("up", {"error": {"message": "why", "code": code}})
     assert (error.status, error.code) == (status, error_code)
 
 
@@ -131,7 +133,7 @@ def test_an_error_with_status_200_is_taken_at_its_word(code: object, status: int
     ],
 )
 def test_what_is_the_callers_to_mend_is_no_outage_in_a_stream_either(said: dict[str, object]) -> None:
-    error = from_event("up", {"error": {"message": "too long", **said}}, SECRET)
+    error = from_event("up", {"error": {"message": "too long", **said}})
     assert not error.outage
     assert error.message.endswith("too long")
 
@@ -149,12 +151,12 @@ def test_what_is_the_callers_to_mend_is_no_outage_in_a_stream_either(said: dict[
     ],
 )
 def test_a_type_alone_says_what_an_error_in_a_stream_is(kind: str, status: int, code: str | None) -> None:
-    error = from_event("up", {"type": "error", "error": {"type": kind, "message": "why is that"}}, SECRET)
+    error = from_event("up", {"type": "error", "error": {"type": kind, "message": "why is that"}})
     assert (error.status, error.code) == (status, code)
 
 
 def test_a_refusal_in_a_stream_keeps_what_it_says() -> None:
-    error = from_event("up", NESTED, SECRET)
+    error = from_event("up", NESTED)
     assert isinstance(error, UpstreamRefused)
     assert (error.status, error.type, error.code, error.param, error.message) == (
         400,
@@ -166,11 +168,11 @@ def test_a_refusal_in_a_stream_keeps_what_it_says() -> None:
 
 
 def in_reply(said: dict[str, object]) -> GatewayError:
-    return from_reply("up", 400, {}, json.dumps({"error": said}).encode(), SECRET)
+    return from_reply("up", 400, {}, json.dumps({"error": said}).encode())
 
 
 def in_event(said: dict[str, object]) -> GatewayError:
-    return from_event("up", {"error": said}, SECRET)
+    return from_event("up", {"error": said})
 
 
 @pytest.mark.parametrize("told", [in_reply, in_event])
@@ -189,7 +191,7 @@ def test_no_field_of_a_refusal_swells_or_quotes_a_key(
 
 
 def test_a_refusal_that_is_the_operators_to_mend_is_not_to_be_tried_again() -> None:
-    error = from_reply("up", 402, {}, b'{"error":{"message":"Insufficient balance"}}', SECRET)
+    error = from_reply("up", 402, {}, b'{"error":{"message":"Insufficient balance"}}')
     assert error.headers == {"x-should-retry": "false"}
     assert "Insufficient balance" in error.message
     assert (error.retry, error.retry_hint) == (False, None)
@@ -216,13 +218,13 @@ def test_a_refusal_that_is_the_operators_to_mend_is_not_to_be_tried_again() -> N
 def test_an_upstreams_own_hint_counts_and_comes_through_where_trying_again_can_help(
     status: int, hint: str | None, retry: bool, headers: dict[str, str]
 ) -> None:
-    error = from_reply("up", status, {"X-Should-Retry": hint} if hint else {}, b"", SECRET)
+    error = from_reply("up", status, {"X-Should-Retry": hint} if hint else {}, b"")
     assert (RetryPolicy().pause(1, error, 60, 0.5) is not None) is retry
     assert error.headers == headers
 
 
 def test_whether_to_try_again_is_not_read_from_the_header_that_clients_are_sent() -> None:
-    error = from_reply("up", 402, {}, b"", SECRET)
+    error = from_reply("up", 402, {}, b"")
     for told in ({}, {"x-should-retry": "true"}):
         error.headers = told
         assert RetryPolicy().pause(1, error, 60, 0.5) is None
@@ -230,11 +232,11 @@ def test_whether_to_try_again_is_not_read_from_the_header_that_clients_are_sent(
 
 def test_the_gateways_key_never_comes_back_out() -> None:
     body = json.dumps({"error": {"message": f"bad request by {SECRET}"}}).encode()
-    assert SECRET not in from_reply("up", 400, {}, body, SECRET).message
+    assert SECRET not in from_reply("up", 400, {}, body).message
 
 
 def test_a_429_without_words_has_a_code_all_the_same() -> None:
-    error = from_reply("up", 429, {"retry-after": "3"}, b"slow down", SECRET)
+    error = from_reply("up", 429, {"retry-after": "3"}, b"slow down")
     assert (error.type, error.code, error.headers) == ("requests", "rate_limit_exceeded", {"retry-after": "3"})
 
 

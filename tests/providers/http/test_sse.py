@@ -36,6 +36,19 @@ def test_every_form_the_standard_knows_is_read(raw: bytes, events: list[bytes]) 
     assert parsed([raw]) == events
 
 
+@pytest.mark.parametrize(
+    ("raw", "events"),
+    [
+        (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+        (b'data: {\ndata: "a":{"b":1}\ndata: }\n\n', [b'{\n"a":{"b":1}\n}']),
+        (b'event: error\ndata: {"message":"a"}\ndata: b\n\n', [b'{"error":"{\\"message\\":\\"a\\"}\\nb"}']),
+    ],
+)
+def test_events_may_lack_the_blank_line_between_them_where_that_is_certain(raw: bytes, events: list[bytes]) -> None:
+    assert parsed([raw]) == events
+    assert parsed([raw[at : at + 1] for at in range(len(raw))]) == events
+
+
 STREAM = (
     "data: {\"a\":\"\u00e9\U0001f600\"}\r\n\r\n: c\n\ndata: x\rdata: y\n\ndata:[DONE]\n\n"
 ).encode()  # fmt: skip

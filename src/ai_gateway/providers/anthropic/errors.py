@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from ai_gateway.errors import GatewayError, UpstreamOverloaded, UpstreamTimeout
 from ai_gateway.providers.http.complaints import read_complaint
-from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers
+from ai_gateway.providers.http.errors import LONGEST_HEADER, from_event, from_reply, kept_headers
 
 # In a stream the status is long out, so that the kind alone tells it.
 _STATUSES = {
@@ -30,27 +30,27 @@ _PLACE = re.compile(r"(model|messages|system|tools|tool_choice|temperature|top_p
 _PARAMS = {"system": "messages", "stop_sequences": "stop"}
 
 
-def reply_error(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
+def reply_error(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """The error for a reply whose status is not 2xx."""
     kept = limits(headers)
     if status == 529:
         return UpstreamOverloaded(f"Provider '{provider}' is overloaded. Try again.", headers=kept).answered(status)
     if status == 504:
         return UpstreamTimeout.of(provider, headers=kept).answered(status)
-    error = from_reply(provider, status, headers, body, *secrets).with_headers(kept)
+    error = from_reply(provider, status, headers, body).with_headers(kept)
     place = _PLACE.match(read_complaint(body).message or "") if status == 400 else None
     if place is not None and error.param is None:
         error.param = _PARAMS.get(place[1], place[1])
     return error
 
 
-def event_error(provider: str, value: Mapping[str, object], *secrets: str) -> GatewayError:
+def event_error(provider: str, value: Mapping[str, object]) -> GatewayError:
     """The error for an event, or a reply with status 200, that is an error in itself."""
     inner = value.get("error")
     status = _STATUSES.get(str(inner.get("type"))) if isinstance(inner, dict) else None
     if status is None:
-        return from_event(provider, value, *secrets)
-    return reply_error(provider, status, {}, to_json(value), *secrets)
+        return from_event(provider, value)
+    return reply_error(provider, status, {}, to_json(value))
 
 
 def limits(headers: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
@@ -60,7 +60,7 @@ def limits(headers: Mapping[str, str], now: datetime | None = None) -> dict[str,
     """
     found = kept_headers(headers)
     for name, value in headers.items():
-        if not name.lower().startswith(_OWN):
+        if not name.lower().startswith(_OWN) or len(value) > LONGEST_HEADER:
             continue
         found[name.lower()] = value
         match = _LIMIT.fullmatch(name.lower())

@@ -91,12 +91,12 @@ class Anthropic(HttpProvider):
     @override
     def error_in(self, value: object) -> GatewayError | None:
         if isinstance(value, dict) and (value.get("type") == "error" or is_error(value)):
-            return event_error(self.name, value, *self._secrets)
+            return event_error(self.name, value)
         return None
 
     @override
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-        return reply_error(self.name, status, headers, body, *self._secrets)
+        return reply_error(self.name, status, headers, body)
 
     @override
     def _limits(self, headers: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ def load_provider(upstream: Upstream) -> Provider:
     try:
         provider = _checked(resolve_name(upstream.row.adapter)(upstream))
     except (Exception, SystemExit) as error:  # third-party code can raise anything
-        raise _unusable(upstream, one_line(error, *upstream.secrets)) from error
+        raise _unusable(upstream, one_line(error)) from error
     provider.deadline_s = upstream.timeouts.request
     return provider
 

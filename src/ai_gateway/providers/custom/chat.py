@@ -14,6 +14,10 @@ from ai_gateway.providers.custom.usage import SYSTEM_FINGERPRINT, usage
 from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
+_CHOOSING = 50
+_WEIGHING, _WEIGHING_EACH = 20, 12
+"""The work of one choice, of the log probability of one token, and of each of its alternatives."""
+
 type FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
@@ -59,7 +63,8 @@ def answer(body: models.CreateChatCompletionRequest) -> Answer:
         )
     seed = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}))
     work = Work()
-    choices = [_choice(body, index, fingerprint(seed, str(index)), work) for index in range(body.n or 1)]
+    plan = _plan(body, work)
+    choices = [_choice(body, plan, fingerprint(seed, str(index)), work, index) for index in range(body.n or 1)]
     return Answer(
         id=f"chatcmpl-{fingerprint(seed, body.model_dump_json(exclude={'stream', 'stream_options'}))[:29]}",
         created=int(time.time()),
@@ -94,28 +99,49 @@ def token_logprobs(
     return [_logprob(choice.tokens[at], body.top_logprobs or 0, f"{choice.seed}/{at}") for at in positions]
 
 
-def _choice(body: models.CreateChatCompletionRequest, index: int, seed: str, work: Work) -> Choice:
-    called = [] if body.model == faults.EMPTY else tools.called_tools(body)
-    if called:
-        calls = [tools.call(tool, f"{seed}/{at}", work) for at, tool in enumerate(called)]
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is the same for all choices: the tools to call, and what their texts refer to."""
+
+    called: Sequence[tools.Tool]
+    function: tools.Tool | None
+    user_text: str
+    introduced: bool
+
+
+def _plan(body: models.CreateChatCompletionRequest, work: Work) -> _Plan:
+    called, function = tools.called_tools(body, work), tools.called_function(body, work)
+    if body.model == faults.EMPTY:
+        called, function = [], None
+    return _Plan(called, function, prompt.last_user_text(body.messages), prompt.is_begun(body.messages))
+
+
+def _choice(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, work: Work, index: int) -> Choice:
+    if plan.called:
+        calls = [tools.call(tool, f"{seed}/{at}", work) for at, tool in enumerate(plan.called)]
         return Choice(index, seed, "tool_calls", calls=calls)
-    function = None if body.model == faults.EMPTY else tools.called_function(body)
-    if function is not None:
-        return Choice(index, seed, "function_call", function=tools.call(function, seed, work))
+    if plan.function is not None:
+        return Choice(index, seed, "function_call", function=tools.call(plan.function, seed, work))
     limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
-    cut = text.cut(_content(body, seed, work), body.stop, min(limits, default=None))
+    cut = text.cut(_content(body, plan, seed, work), body.stop, min(limits, default=None))
+    work.subject = "n"
+    work.spend(_CHOOSING + len(cut.tokens))
+    if body.logprobs:
+        work.subject = "top_logprobs"
+        work.spend(len(cut.tokens) * (_WEIGHING + _WEIGHING_EACH * (body.top_logprobs or 0)))
     return Choice(index, seed, cut.finish_reason, tokens=cut.tokens)
 
 
-def _content(body: models.CreateChatCompletionRequest, seed: str, work: Work) -> str:
+def _content(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, work: Work) -> str:
     """The complete text, in the requested format."""
     if body.model == faults.EMPTY:
         return ""
-    words = text.reply(seed, prompt.last_user_text(body.messages))
+    words = text.reply(seed, plan.user_text, introduced=plan.introduced)
     match body.response_format:
         case models.ResponseFormatJsonObject():
             return tools.as_json({"answer": words})
         case models.ResponseFormatJsonSchema(json_schema=wanted):
+            work.subject = "response_format"
             schema = cast("dict[str, JsonValue]", wanted.schema_.model_extra or {}) if wanted.schema_ else {}
             return tools.as_json(sample.object_instance(schema, seed, work))
         case _:

@@ -1,7 +1,6 @@
 """Checks a value against a JSON Schema: just enough to choose between candidates.
 
-It is not a general validator: formats and unknown keywords count as satisfied, and so does a check that exceeds the
-work budget.
+It is not a general validator: formats and unknown keywords count as satisfied, and so does what is nested too deeply.
 """
 
 from collections.abc import Callable
@@ -40,8 +39,10 @@ class Checker:
         """Whether the value satisfies this schema."""
         if not isinstance(schema, dict):
             return schema is not False
-        if not self.document.work.spend(_CHECKING) or self._depth > _DEEPEST:
+        if self._depth > _DEEPEST:
             return True
+        self.document.work.spend(_CHECKING)
+        self.document.visit(schema)
         self._depth += 1
         try:
             own_keywords = all(rule(self, value, schema) for keyword, rule in _RULES.items() if keyword in schema)
@@ -59,6 +60,10 @@ class Checker:
         if isinstance(value, list):
             return all(self.holds(item, item_schemas([schema], index)[0]) for index, item in enumerate(value))
         return True
+
+    def canonical(self, value: JsonValue) -> str:
+        """A text that tells whether values are equal."""
+        return canonical(value, self.document.work)
 
     def referenced(self, schema: Schema) -> JsonValue:
         """The target of the schema's `$ref`."""
@@ -88,13 +93,12 @@ def _type(_: Checker, value: JsonValue, schema: Schema) -> bool:
 
 
 def _enum(checker: Checker, value: JsonValue, schema: Schema) -> bool:
-    listed = schema["enum"]
-    checker.document.work.spend(len(schemas_in(schema, "enum")))
-    return not isinstance(listed, list) or canonical(value) in map(canonical, listed)
+    listed, same = schema["enum"], checker.canonical
+    return not isinstance(listed, list) or same(value) in map(same, listed)
 
 
-def _const(_: Checker, value: JsonValue, schema: Schema) -> bool:
-    return canonical(value) == canonical(schema["const"])
+def _const(checker: Checker, value: JsonValue, schema: Schema) -> bool:
+    return checker.canonical(value) == checker.canonical(schema["const"])
 
 
 def _multiple(_: Checker, value: JsonValue, schema: Schema) -> bool:
@@ -138,10 +142,10 @@ def _required(_: Checker, value: JsonValue, schema: Schema) -> bool:
     return not isinstance(value, dict) or all(name in value for name in names_in(schema, "required"))
 
 
-def _unique(_: Checker, value: JsonValue, schema: Schema) -> bool:
+def _unique(checker: Checker, value: JsonValue, schema: Schema) -> bool:
     if not isinstance(value, list) or schema["uniqueItems"] is not True:
         return True
-    return len({canonical(item) for item in value}) == len(value)
+    return len(set(map(checker.canonical, value))) == len(value)
 
 
 def _contains(checker: Checker, value: JsonValue, schema: Schema) -> bool:

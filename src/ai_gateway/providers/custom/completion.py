@@ -9,9 +9,14 @@ from typing import Literal
 from ai_gateway.providers.custom import faults, logprobs, prompt, text
 from ai_gateway.providers.custom.dice import fingerprint
 from ai_gateway.providers.custom.usage import SYSTEM_FINGERPRINT, usage
+from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
 _DEFAULT_MAX_TOKENS = 16
+_CHOOSING = 40
+_ECHOED_EACH = 4
+_WEIGHING, _WEIGHING_EACH = 15, 3
+"""The work of one choice, of echoing so many characters once more, and of one token's log probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +71,31 @@ def chunks(body: models.CreateCompletionRequest) -> Iterator[models.CreateComple
 
 
 def _answer(body: models.CreateCompletionRequest) -> _Answer:
-    prompts = prompt.tokenized(body.prompt)
+    prompts, work = prompt.separate(body.prompt), Work(subject="prompt")
     seed = fingerprint("completion", body.model_dump_json(include={"model", "seed", "suffix"}))
-    numbered = enumerate((tokens, n) for tokens in prompts for n in range(body.n or 1))
-    choices = [
-        _choice(body, index, tokens, fingerprint(seed, "".join(tokens), str(n))) for index, (tokens, n) in numbered
-    ]
+    choices: list[_Choice] = []
+    for one in prompts:
+        given, echoed = fingerprint(seed, one.text), one.tokens if body.echo else []
+        for n in range(body.n or 1):
+            work.spend(len(one.given) // _ECHOED_EACH if body.echo and n else 0)
+            choices.append(_choice(body, len(choices), echoed, fingerprint(given, str(n)), work))
     return _Answer(
         id=f"cmpl-{fingerprint(body.model_dump_json(exclude={'stream', 'stream_options'}))[:29]}",
         created=int(time.time()),
         model=body.model,
         choices=choices,
-        usage=usage(sum(map(len, prompts)), sum(len(choice.tokens) - choice.echoed for choice in choices)),
+        usage=usage(sum(one.count for one in prompts), sum(len(choice.tokens) - choice.echoed for choice in choices)),
     )
 
 
-def _choice(body: models.CreateCompletionRequest, index: int, prompt_tokens: Sequence[str], seed: str) -> _Choice:
+def _choice(body: models.CreateCompletionRequest, index: int, echoed: Sequence[str], seed: str, work: Work) -> _Choice:
     words = "" if body.model == faults.EMPTY else text.continuation(seed)
     cut = text.cut(words, body.stop, _DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens)
-    echoed = prompt_tokens if body.echo else ()
-    return _Choice(index, seed, (*echoed, *cut.tokens), len(echoed), cut.finish_reason)
+    tokens = (*echoed, *cut.tokens)
+    work.spend(_CHOOSING + len(tokens))
+    if body.logprobs is not None:
+        work.spend(len(tokens) * (_WEIGHING + _WEIGHING_EACH * body.logprobs))
+    return _Choice(index, seed, tokens, len(echoed), cut.finish_reason)
 
 
 def _reply_choice(choice: _Choice, count: int | None) -> models.CreateCompletionResponseChoice:
@@ -131,15 +141,10 @@ def _logprobs(
     if count is None:
         return None
     tokens = [choice.tokens[at] for at in positions]
-    candidates = [_candidates(choice, at, count) for at in positions]
+    candidates = [logprobs.candidates(choice.tokens[at], count, f"{choice.seed}/{at}") for at in positions]
     return models.CreateCompletionResponseChoiceLogprobs(
         tokens=tokens,
-        token_logprobs=[one[0].logprob if one else None for one in candidates],
-        top_logprobs=[{each.token: each.logprob for each in one[:count]} if one else None for one in candidates],
+        token_logprobs=[one[0].logprob for one in candidates],
+        top_logprobs=[{each.token: each.logprob for each in one[:count]} for one in candidates],
         text_offset=list(accumulate(map(len, tokens[:-1]), initial=offset)) if tokens else [],
     )
-
-
-def _candidates(choice: _Choice, at: int, count: int) -> list[logprobs.Candidate] | None:
-    """None for the first token of an echoed prompt, which has no context to predict it from."""
-    return None if at == 0 and choice.echoed else logprobs.candidates(choice.tokens[at], count, f"{choice.seed}/{at}")

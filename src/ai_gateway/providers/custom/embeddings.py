@@ -1,32 +1,55 @@
 """The response to an embedding request: every form of input, both encodings."""
 
-from collections.abc import Sequence
+import asyncio
 
 from ai_gateway.errors import UnsupportedValue
 from ai_gateway.providers.custom import faults, prompt, vectors
+from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
+_STEPS = 3_000_000  # other requests are served in between
+_LONGEST = 400_000  # of one input, during which they are not
+_TURN = 20_000
+_NUMBERS_EACH = 8
+"""How many numbers of a vector are one step of work; a letter of its text is another."""
 
-def reply(body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
+
+async def reply(body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingResponse:
     """One vector per input; none for `fault-empty`."""
     dimensions = body.dimensions or vectors.DIMENSIONS
-    inputs = prompt.tokenized(body.input)
+    inputs = prompt.separate(body.input)
     if len(inputs) * dimensions > vectors.MOST_NUMBERS:
         raise UnsupportedValue(
             f"The built-in provider makes at most {vectors.MOST_NUMBERS} numbers at once: send fewer inputs at a time, "
             "or ask for fewer dimensions.",
             param="dimensions",
         )
-    counted = sum(map(len, inputs))
+    work, done = Work(_STEPS, "input"), 0
+    data: list[models.Embedding] = []
+    for index, one in enumerate(inputs if body.model != faults.EMPTY else ()):
+        text = one.text
+        if len(text) > _LONGEST:
+            raise UnsupportedValue(
+                f"The built-in provider reads at most {_LONGEST} characters of one input: send it in parts.",
+                param="input",
+            )
+        steps = len(text) + dimensions // _NUMBERS_EACH
+        work.spend(steps)
+        data.append(_embedding(index, text, body))
+        done += steps
+        if done > _TURN:
+            done = 0
+            await asyncio.sleep(0)
+    counted = sum(one.count for one in inputs)
     return models.CreateEmbeddingResponse(
         object="list",
         model=body.model,
-        data=[] if body.model == faults.EMPTY else [_embedding(at, one, body) for at, one in enumerate(inputs)],
+        data=data,
         usage=models.CreateEmbeddingResponseUsage(prompt_tokens=counted, total_tokens=counted),
     )
 
 
-def _embedding(index: int, tokens: Sequence[str], body: models.CreateEmbeddingRequest) -> models.Embedding:
-    vector = vectors.embed("".join(tokens), body.dimensions or vectors.DIMENSIONS)
+def _embedding(index: int, text: str, body: models.CreateEmbeddingRequest) -> models.Embedding:
+    vector = vectors.embed(text, body.dimensions or vectors.DIMENSIONS)
     encoded = vectors.as_base64(vector) if body.encoding_format == "base64" else vector
     return models.Embedding(object="embedding", index=index, embedding=encoded)

@@ -87,7 +87,9 @@ FAULTS: Final = {
 
 
 def find(model: str) -> Fault:
-    """The fault of a model; `NO_FAULT` for every other model."""
+    """The fault of a model; `NO_FAULT` for every other model. Raises MissingParameter for none."""
+    if not model:
+        raise errors.MissingParameter("Missing required parameter: 'model'. Name a model.", param="model")
     if not model.startswith(PREFIX):
         return NO_FAULT
     if model not in FAULTS:
@@ -104,8 +106,8 @@ async def raise_fault(model: str) -> None:
         raise fault.failure()
 
 
-async def paced[T](model: str, chunks: Iterable[T]) -> AsyncGenerator[T]:
-    """The chunks with the model's fault applied, yielding to the event loop regularly."""
+async def paced[T](model: str, chunks: Iterable[T], pace_s: float) -> AsyncGenerator[T]:
+    """The chunks with the model's fault applied, `pace_s` apart, yielding to the event loop regularly."""
     fault = find(model)
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
@@ -115,8 +117,9 @@ async def paced[T](model: str, chunks: Iterable[T]) -> AsyncGenerator[T]:
         raise fault.failure()
     for count, chunk in enumerate(chunks):
         yield chunk
-        if count % _CHUNKS_PER_TURN == 0 or fault.pause_s:
-            await asyncio.sleep(fault.pause_s if count < _PAUSED_CHUNKS else 0)
+        pause = fault.pause_s if fault.pause_s and count < _PAUSED_CHUNKS else pace_s
+        if count % _CHUNKS_PER_TURN == 0 or pause:
+            await asyncio.sleep(pause)
 
 
 def _beginning[T](chunks: Iterable[T], count: int) -> Iterable[T]:

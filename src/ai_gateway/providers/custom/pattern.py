@@ -52,13 +52,14 @@ def write(pattern: str, dice: Dice, work: Work, *, extra: int | None = None) -> 
 
 def matches(pattern: str, text: str, work: Work) -> bool:
     """Whether the pattern occurs in the text. An undecidable case (unsupported, too long) counts as a match."""
-    if len(text) > LONGEST or not work.spend(_READING * (1 + len(pattern))):
+    if len(text) > LONGEST:
         return True
+    work.spend(_READING * (1 + len(pattern)))
     try:
         node = _parse(pattern)
     except UnsupportedPattern:
         return True
-    return bool(_Reader(text, work).ends(node, set(range(len(text) + 1)))) or work.is_over
+    return bool(_Reader(text, work).ends(node, set(range(len(text) + 1))))
 
 
 @lru_cache(maxsize=256)
@@ -78,8 +79,9 @@ class _Writer:
 
     def write(self, node: Node) -> None:
         self._steps -= 1
-        if self._steps <= 0 or not self._work.spend(_WRITING):
+        if self._steps <= 0:
             return
+        self._work.spend(_WRITING)
         match node:
             case Chars():
                 self.written.append(self._dice.pick(_letters(node)))
@@ -109,7 +111,10 @@ class _Reader:
 
     def ends(self, node: Node, starts: set[int]) -> set[int]:
         """The end positions of the node's matches that start at these positions."""
-        return self._ends(node, starts) if starts and self._work.spend(1 + len(starts)) else set()
+        if not starts:
+            return set()
+        self._work.spend(1 + len(starts) * (1 + len(node.ranges) // 8 if isinstance(node, Chars) else 1))
+        return self._ends(node, starts)
 
     def _ends(self, node: Node, starts: set[int]) -> set[int]:
         match node:

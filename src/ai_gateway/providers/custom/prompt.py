@@ -1,6 +1,7 @@
 """Reads messages and prompts, and estimates their tokens."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 from pydantic import BaseModel
@@ -33,23 +34,43 @@ def final_user_text(messages: Sequence[Message]) -> str:
     return last_user_text(messages[-1:])
 
 
+def is_begun(messages: Sequence[Message]) -> bool:
+    """Whether there was an answer before."""
+    return any(isinstance(message, models.ChatCompletionRequestAssistantMessage) for message in messages)
+
+
 def estimated_tokens(messages: Sequence[Message]) -> int:
     """Tokens of all messages, with flat amounts for parts that are not text."""
     return sum(_message_tokens(message) for message in messages)
 
 
-def tokenized(prompts: Prompts) -> list[list[str]]:
-    """Every prompt or input as tokens: estimated ones for text, `<id>` for a token id."""
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt of a completion, or an input of an embedding: a text, or token ids, each of which reads `<id>`."""
+
+    given: str | Sequence[int]
+
+    @property
+    def text(self) -> str:
+        return self.given if isinstance(self.given, str) else "".join(self.tokens)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The token ids, or the estimated tokens of a text."""
+        return text.tokens(self.given) if isinstance(self.given, str) else [f"<{one}>" for one in self.given]
+
+    @property
+    def count(self) -> int:
+        """How many tokens it has."""
+        return text.count(self.given) if isinstance(self.given, str) else len(self.given)
+
+
+def separate(prompts: Prompts) -> list[Prompt]:
+    """Every prompt or input."""
     if isinstance(prompts, str) or not prompts:
-        return [text.tokens(prompts if isinstance(prompts, str) else _DEFAULT_PROMPT)]
+        return [Prompt(prompts if isinstance(prompts, str) else _DEFAULT_PROMPT)]
     ids = [item for item in prompts if isinstance(item, int)]
-    if ids:
-        return [_rendered(ids)]
-    return [text.tokens(one) if isinstance(one, str) else _rendered(one) for one in prompts if not isinstance(one, int)]
-
-
-def _rendered(ids: Sequence[int]) -> list[str]:
-    return [f"<{one}>" for one in ids]
+    return [Prompt(ids)] if ids else [Prompt(one) for one in prompts if not isinstance(one, int)]
 
 
 def _message_tokens(message: Message) -> int:

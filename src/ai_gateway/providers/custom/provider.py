@@ -5,13 +5,14 @@ from typing import Final, override
 
 from ai_gateway.config.settings import UnknownParams
 from ai_gateway.contract.call import Attempt
+from ai_gateway.errors import ModelNotFound
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import chat, chat_stream, completion, embeddings, faults
 from ai_gateway.providers.custom.parameters import POLICIES
 from gateway_contract.openai import models
 
 MODELS: Final = ("custom-chat", "custom-completion", "custom-embedding")
-"""The listed ids. Any other id works the same; fault models are not listed, so that no client picks one by accident."""
+"""The listed ids; any other is answered the same. Fault models are not listed: no client shall take one by accident."""
 
 _CREATED = 1_767_225_600  # 2026-01-01T00:00:00Z: a constant, so that the list is the same everywhere
 
@@ -24,8 +25,9 @@ class CustomProvider(Provider):
 
     is_remote = False
 
-    def __init__(self, name: str = "custom", unknown_params: UnknownParams = "forward") -> None:
+    def __init__(self, name: str = "custom", unknown_params: UnknownParams = "forward", *, pace_s: float = 0) -> None:
         super().__init__(name, POLICIES, unknown_params)
+        self._pace_s = pace_s
 
     @override
     async def list_models(self, attempt: Attempt) -> models.ListModelsResponse:
@@ -33,8 +35,10 @@ class CustomProvider(Provider):
 
     @override
     async def retrieve_model(self, attempt: Attempt, model: str) -> models.Model:
-        if faults.find(model).model == faults.NOT_FOUND:
-            await faults.raise_fault(model)
+        if model not in MODELS and (faults.find(model) is faults.NO_FAULT or model == faults.NOT_FOUND):
+            raise ModelNotFound(
+                f"The built-in provider answers any model, but lists only {', '.join(MODELS)}.", param="model"
+            )
         return _model(model)
 
     @override
@@ -48,7 +52,7 @@ class CustomProvider(Provider):
     def stream_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        return faults.paced(body.model, chat_stream.chunks(body))
+        return faults.paced(body.model, chat_stream.chunks(body), self._pace_s)
 
     @override
     async def create_completion(
@@ -61,14 +65,14 @@ class CustomProvider(Provider):
     def stream_completion(
         self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
-        return faults.paced(body.model, completion.chunks(body))
+        return faults.paced(body.model, completion.chunks(body), self._pace_s)
 
     @override
     async def create_embeddings(
         self, attempt: Attempt, body: models.CreateEmbeddingRequest
     ) -> models.CreateEmbeddingResponse:
         await faults.raise_fault(body.model)
-        return embeddings.reply(body)
+        return await embeddings.reply(body)
 
 
 def _model(model: str) -> models.Model:

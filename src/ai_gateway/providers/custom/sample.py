@@ -2,7 +2,7 @@
 
 Supported are the keywords that describe data (types, bounds, sizes, patterns, formats, properties, items, `enum`,
 `const`, `default`), local references, recursion, and `allOf`, `anyOf`, `oneOf`, `if`, `not`. Any other input, even an
-invalid one, gives a best effort; work and size are always bounded.
+invalid one, gives a best effort; size and work are always bounded, and a schema that takes more work is refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,6 @@ from ai_gateway.providers.custom.schema import (
     Document,
     Parts,
     Schema,
-    canonical,
     item_schemas,
     limit,
     names_in,
@@ -56,7 +55,7 @@ OBJECT: Schema = {"type": "object"}
 
 
 def instance(schema: JsonValue, seed: str, work: Work | None = None) -> JsonValue:
-    """A value that satisfies the schema, or comes close if none was found within the work budget."""
+    """A value that satisfies the schema, or comes close if a bounded search finds none."""
     return _sampled(schema, [schema], seed, work or Work())
 
 
@@ -74,7 +73,7 @@ def _sampled(root: JsonValue, schemas: Sequence[JsonValue], seed: str, work: Wor
     for attempt in range(_ATTEMPTS):
         sampler = _Sampler(root, Dice(f"{seed}/{attempt}" if attempt else seed), work)
         value = sampler.value(schemas, 0)
-        if sampler.holds(value, schemas) or work.is_over:
+        if sampler.holds(value, schemas):
             break
     return value
 
@@ -96,7 +95,8 @@ class _Sampler:
     def value(self, schemas: Sequence[JsonValue], depth: int, taken: frozenset[int] = frozenset()) -> JsonValue:
         """A value that satisfies all these schemas; the branches of the `taken` forks are among them already."""
         self._values += 1
-        if not self._work.spend(_MAKING) or self._values > _VALUES or self._calls > _DEEPEST_CALL:
+        self._work.spend(_MAKING)
+        if self._values > _VALUES or self._calls > _DEEPEST_CALL:
             return None
         self._calls += 1
         try:
@@ -230,9 +230,9 @@ class _Sampler:
             item = self._item(parts, index, depth, seen if unique else set())
             if index >= least and not self.holds(item, item_schemas(parts, index)):
                 break
-            if unique and canonical(item) in seen and index >= least:
+            if unique and self._checker.canonical(item) in seen and index >= least:
                 break
-            seen.add(canonical(item))
+            seen.add(self._checker.canonical(item))
             value.append(item)
         return value
 
@@ -253,7 +253,7 @@ class _Sampler:
         schemas = [*item_schemas(parts, index), *contained]
         item = self.value(schemas, depth + 1)
         for _ in range(_UNIQUE_ATTEMPTS):
-            if canonical(item) not in seen:
+            if self._checker.canonical(item) not in seen:
                 break
             item = self.value(schemas, depth + 1)
         return item

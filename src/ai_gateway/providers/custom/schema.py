@@ -5,7 +5,8 @@ A place is described by *parts*: object schemas that must all be satisfied. Sche
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence, Sized
 from fractions import Fraction
 from typing import cast
 from urllib.parse import unquote
@@ -26,8 +27,9 @@ TYPES = SCALARS | {"object", "array"}
 
 _MOST_PARTS = 200
 _MOST_MEASURED = 1_000
-_MEASURING = 3
-"""The work of measuring one schema."""
+_VISITING = 3
+_VISITED_EACH = 8
+"""The work of looking at one schema: a base, and a step for so many items, keys, letters or digits of its keywords."""
 
 _DEEPEST = 60
 _UNBOUNDED = math.inf
@@ -40,7 +42,15 @@ class Document:
         self.work = work
         self._root = root
         self._heights: dict[int, float] = {}
+        self._costs: dict[int, int] = {}
         self._measured = 0
+
+    def visit(self, schema: Schema) -> None:
+        """Charge a look at the schema's own keywords, by what they hold."""
+        cost = self._costs.get(id(schema))
+        if cost is None:  # schemas live as long as the request, so their identities do not repeat
+            cost = self._costs[id(schema)] = _VISITING + sum(map(_breadth, schema.values()))
+        self.work.spend(cost)
 
     def resolve(self, reference: str) -> JsonValue:
         """The schema at a local JSON pointer (RFC 6901); True, which allows anything, if there is none."""
@@ -61,14 +71,15 @@ class Document:
         """Every object schema that these imply; each one once, so that cycles end."""
         parts: list[Schema] = []
         seen: set[int] = set()
-        pending = list(schemas)
+        pending = deque(schemas)
         while pending and len(parts) < _MOST_PARTS:
-            schema = pending.pop(0)
+            schema = pending.popleft()
             if schema is False:
                 schema = NEVER
             if isinstance(schema, dict) and id(schema) not in seen:
                 seen.add(id(schema))
                 parts.append(schema)
+                self.visit(schema)
                 pending.extend(self.conjuncts(schema))
         return parts
 
@@ -79,6 +90,7 @@ class Document:
 
     def property_schemas(self, parts: Parts, name: str) -> list[JsonValue]:
         """Every part's schemas for the property of this name."""
+        self.work.spend(1 + len(parts))
         return [schema for part in parts for schema in self._property_schemas(part, name)]
 
     def _property_schemas(self, part: Schema, name: str) -> list[JsonValue]:
@@ -103,7 +115,7 @@ class Document:
         self._measured += 1
         if id(schema) in trail or len(trail) > _DEEPEST or self._measured > _MOST_MEASURED:
             return _UNBOUNDED
-        self.work.spend(_MEASURING)
+        self.visit(schema)
         height = self._own_height(schema, trail | {id(schema)})
         if height < _UNBOUNDED:  # infinite may be a result of the trail alone, so it is not cached
             self._heights[id(schema)] = height
@@ -184,18 +196,25 @@ def _item_schema(part: Schema, index: int) -> JsonValue:
     return first[index] if index < len(first) else rest
 
 
-def canonical(value: JsonValue) -> str:
+def canonical(value: JsonValue, work: Work) -> str:
     """A text that is equal exactly if two values are equal in JSON Schema: 1 and 1.0 are, 1 and true are not."""
-    return json.dumps(_canonical(value), sort_keys=True)
+    return json.dumps(_canonical(value, work), sort_keys=True)
 
 
-def _canonical(value: JsonValue) -> JsonValue:
+def _canonical(value: JsonValue, work: Work) -> JsonValue:
+    work.spend(1 + _breadth(value))
     match value:
         case float() if value.is_integer():
             return int(value)
         case list():
-            return [_canonical(item) for item in value]
+            return [_canonical(item, work) for item in value]
         case dict():
-            return {key: _canonical(item) for key, item in value.items()}
+            return {key: _canonical(item, work) for key, item in value.items()}
         case _:
             return cast("JsonValue", value)
+
+
+def _breadth(value: JsonValue) -> int:
+    """The work of looking at one value, without what is inside of its parts."""
+    size = value.bit_length() // 3 if isinstance(value, int) else len(value) if isinstance(value, Sized) else 0
+    return size // _VISITED_EACH

@@ -10,7 +10,10 @@ from ai_gateway.providers.custom.dice import Dice
 _TOKEN = re.compile(r" ?\w{1,6}|[^\w\s]|\s+")
 """Up to six letters of a word with a leading space; one punctuation mark; or a run of white space."""
 
+_BEFORE_VOWEL = re.compile(r"\b([Aa])(?= [aeiou])")
 _QUOTED_CHARACTERS = 60
+INTRODUCTION = "This is the gateway's built-in test double, without a model."
+"""How a conversation begins, so that nobody takes the text for a model's."""
 
 _OPENINGS = (
     'You said "{}", and that is a fair place to start.',
@@ -56,17 +59,19 @@ def tokens(text: str) -> list[str]:
 
 
 def count(text: str) -> int:
-    """The estimated number of tokens."""
-    return len(_TOKEN.findall(text))
+    """The estimated number of tokens. They are not kept: a long text has millions."""
+    return sum(1 for _ in _TOKEN.finditer(text))
 
 
-def reply(seed: str, user_text: str) -> str:
-    """Two to five sentences that depend on the seed; the first quotes the user's text."""
+def reply(seed: str, user_text: str, *, introduced: bool) -> str:
+    """Two to five sentences that depend on the seed; the first quotes the user's text, behind the introduction."""
     dice = Dice(seed)
     sentences = [_sentence(dice, _SHAPES) for _ in range(2 + dice.below(3))]
     quoted = " ".join(user_text[: 4 * _QUOTED_CHARACTERS].split())[:_QUOTED_CHARACTERS].rstrip()
     if quoted:
         sentences.insert(0, dice.pick(_OPENINGS).format(quoted))
+    if not introduced:
+        sentences.insert(0, INTRODUCTION)
     return " ".join(sentences)
 
 
@@ -100,7 +105,7 @@ def phrase(dice: Dice) -> str:
 
 def _sentence(dice: Dice, shapes: Sequence[str]) -> str:
     tail = dice.pick(_TAILS)
-    return dice.pick(shapes).format(
+    sentence = dice.pick(shapes).format(
         q1=dice.pick(_QUALITIES),
         q2=dice.pick(_QUALITIES),
         s1=dice.pick(_SUBJECTS),
@@ -112,3 +117,4 @@ def _sentence(dice: Dice, shapes: Sequence[str]) -> str:
         t2=dice.pick(_TAILS),
         T1=tail.capitalize(),
     )
+    return _BEFORE_VOWEL.sub(r"\1n", sentence)

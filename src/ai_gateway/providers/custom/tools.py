@@ -8,11 +8,19 @@ from typing import Literal, cast
 
 from pydantic import JsonValue
 
+from ai_gateway.errors import InvalidRequest
 from ai_gateway.providers.custom import pattern, prompt, sample, text
 from ai_gateway.providers.custom.dice import Dice, fingerprint
 from ai_gateway.providers.custom.pattern_parser import UnsupportedPattern
 from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
+
+type _Kind = Literal["function", "custom"]
+
+_WORD = re.compile(r"\w+")
+_SEARCHED_EACH = 500  # characters that are searched for a name in one step of work
+_SHOWN = 64
+_CALLING = 20  # the work of one call without its arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +28,7 @@ class Tool:
     """An offered function or custom tool, with the constraints on its input."""
 
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: _Kind = "function"
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
     expression: str | None = None
 
@@ -31,31 +39,33 @@ class ToolCall:
 
     id: str
     name: str
-    kind: Literal["function", "custom"]
+    kind: _Kind
     input: str
 
 
-def called_tools(body: models.CreateChatCompletionRequest) -> list[Tool]:
-    """The tools to call for this request; none if the answer is text."""
+def called_tools(body: models.CreateChatCompletionRequest, work: Work) -> list[Tool]:
+    """The tools to call for this request; none if the answer is text. Raises InvalidRequest for one that is missing."""
     offered = [_tool(tool) for tool in body.tools or ()]
-    chosen = _chosen(body, offered)
+    chosen = _chosen(body, offered, work)
     return chosen[:1] if body.parallel_tool_calls is False else chosen
 
 
-def called_function(body: models.CreateChatCompletionRequest) -> Tool | None:
+def called_function(body: models.CreateChatCompletionRequest, work: Work) -> Tool | None:
     """The same for the deprecated `functions`, of which at most one is called."""
     offered = [Tool(one.name, parameters=_schema(one.parameters)) for one in body.functions or ()]
     match body.function_call:
         case "none":
             return None
         case models.ChatCompletionFunctionCallOption(name=name):
-            return _by_name(offered, name, "function")
+            return _Offered(offered, "functions", "function_call").named(name, "function")
         case _:
-            return next(iter(_mentioned(offered, body)), None)
+            return next(iter(_mentioned(offered, body, work)), None)
 
 
 def call(tool: Tool, seed: str, work: Work) -> ToolCall:
     """A call of the tool with a valid input."""
+    work.subject = "tools"
+    work.spend(_CALLING)
     tool_input = _custom_input(tool, seed, work) if tool.kind == "custom" else _arguments(tool, seed, work)
     return ToolCall(f"call_{fingerprint(seed, tool.name)[:24]}", tool.name, tool.kind, tool_input)
 
@@ -79,46 +89,90 @@ def _schema(parameters: models.FunctionParameters | None) -> Mapping[str, JsonVa
     return {} if parameters is None else cast("Mapping[str, JsonValue]", parameters.model_extra or {})
 
 
-def _chosen(body: models.CreateChatCompletionRequest, offered: Sequence[Tool]) -> list[Tool]:
+def _chosen(body: models.CreateChatCompletionRequest, offered: Sequence[Tool], work: Work) -> list[Tool]:
+    known = _Offered(offered, "tools", "tool_choice")
     match body.tool_choice:
         case "none":
             return []
         case "required":
-            return _mentioned(offered, body) or list(offered[:1])
+            known.require_any()
+            return _mentioned(offered, body, work) or list(offered[:1])
         case models.ChatCompletionNamedToolChoice(function=function):
-            return [_by_name(offered, function.name, "function")]
+            return [known.named(function.name, "function")]
         case models.ChatCompletionNamedToolChoiceCustom(custom=custom):
-            return [_by_name(offered, custom.name, "custom")]
+            return [known.named(custom.name, "custom")]
         case models.ChatCompletionAllowedToolsChoice(allowed_tools=allowed):
-            listed = _allowed(allowed, offered)
-            return _mentioned(listed, body) or (listed[:1] if allowed.mode == "required" else [])
+            listed = _allowed(allowed, known)
+            return _mentioned(listed, body, work) or (listed[:1] if allowed.mode == "required" else [])
         case _:
-            return _mentioned(offered, body)
+            return _mentioned(offered, body, work)
 
 
-def _by_name(offered: Sequence[Tool], name: str, kind: Literal["function", "custom"]) -> Tool:
-    """The tool of that name; one without parameters if it was not offered, since it must be called anyway."""
-    return next((tool for tool in offered if (tool.name, tool.kind) == (name, kind)), Tool(name, kind))
+class _Offered:
+    """The tools of a request by name. `field` holds them, and `choice` says which is called."""
+
+    def __init__(self, tools: Sequence[Tool], field: str, choice: str) -> None:
+        self._tools = {
+            (tool.name, tool.kind): tool for tool in reversed(tools)
+        }  # of two with one name the first counts
+        self._field = field
+        self._choice = choice
+
+    def require_any(self) -> None:
+        """Raises InvalidRequest if there are none."""
+        if not self._tools:
+            raise InvalidRequest(
+                f"'{self._choice}' asks for a call, but there are no '{self._field}': add some, or leave it out.",
+                param=self._choice,
+            )
+
+    def named(self, name: str, kind: _Kind) -> Tool:
+        """The tool of that name. Raises InvalidRequest if it was not offered."""
+        self.require_any()
+        tool = self._tools.get((name, kind))
+        if tool is None:
+            raise InvalidRequest(
+                f"'{self._choice}' names '{name[:_SHOWN]}', which is not in '{self._field}': add it there.",
+                param=self._choice,
+            )
+        return tool
 
 
-def _allowed(allowed: models.ChatCompletionAllowedTools, offered: Sequence[Tool]) -> list[Tool]:
-    kinds: tuple[Literal["function", "custom"], ...] = ("function", "custom")
+def _allowed(allowed: models.ChatCompletionAllowedTools, known: _Offered) -> list[Tool]:
+    kinds: tuple[_Kind, ...] = ("function", "custom")
     named = [(entry[kind].get("name"), kind) for entry in allowed.tools for kind in kinds if _is_named(entry, kind)]
-    return [_by_name(offered, name, kind) for name, kind in named if isinstance(name, str)]
+    return [known.named(name, kind) for name, kind in named if isinstance(name, str)]
 
 
 def _is_named(entry: Mapping[str, object], kind: str) -> bool:
     return isinstance(entry.get(kind), dict)
 
 
-def _mentioned(offered: Sequence[Tool], body: models.CreateChatCompletionRequest) -> list[Tool]:
+def _mentioned(offered: Sequence[Tool], body: models.CreateChatCompletionRequest, work: Work) -> list[Tool]:
     """The tools whose names occur as words in a final user message, in the order of `tools`."""
+    if not offered:
+        return []
+    work.subject = "tools"
     message = prompt.final_user_text(body.messages)
-    return [tool for tool in offered if tool.name in message and _is_word_in(tool.name, message)]
+    words = set(_WORD.findall(message))
+    return [
+        tool
+        for tool in offered
+        if (tool.name in words if _WORD.fullmatch(tool.name) else _is_in(tool.name, message, work))
+    ]
 
 
-def _is_word_in(name: str, message: str) -> bool:
-    return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) is not None
+def _is_in(name: str, message: str, work: Work) -> bool:
+    """Whether a name that is more than one word occurs with no letter or digit beside it."""
+    work.spend(1 + len(message) // _SEARCHED_EACH)
+    at = message.find(name) if name else -1
+    while at >= 0:
+        work.spend(1)
+        beside = message[at - 1 : at] + message[at + len(name) : at + len(name) + 1]
+        if not _WORD.search(beside):
+            return True
+        at = message.find(name, at + 1)
+    return False
 
 
 def _arguments(tool: Tool, seed: str, work: Work) -> str:

@@ -2,7 +2,7 @@
 
 from gateway_contract.openai import models
 
-SYSTEM_FINGERPRINT = "fp_custom_1"
+SYSTEM_FINGERPRINT = "fp_custom_2"
 """Changes with a release that gives the same request another text."""
 
 

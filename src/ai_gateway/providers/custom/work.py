@@ -1,19 +1,27 @@
-"""A work budget per request, so that no schema or pattern can block the event loop."""
+"""A work budget per request, so that no request, however it is made, can hold the event loop."""
+
+from ai_gateway.errors import UnsupportedValue
 
 _STEPS = 400_000  # about half a second
 
 
 class Work:
-    """A budget of steps of about a microsecond, shared by everything that is done for one request."""
+    """A budget of steps of about a microsecond, counted by what is touched and shared by all that one request needs.
 
-    def __init__(self, steps: int = _STEPS) -> None:
+    What takes time in proportion to the request's size is free; charged is what multiplies: choices, log probabilities,
+    and whatever is looked at more than once. `subject` names the parameter that the work is for.
+    """
+
+    def __init__(self, steps: int = _STEPS, subject: str = "messages") -> None:
         self._left = steps
+        self.subject = subject
 
-    @property
-    def is_over(self) -> bool:
-        return self._left <= 0
-
-    def spend(self, steps: int) -> bool:
-        """Whether the budget is not used up."""
+    def spend(self, steps: int) -> None:
+        """Do so much. Raises UnsupportedValue that names the subject once the budget is used up."""
         self._left -= steps
-        return self._left > 0
+        if self._left < 0:
+            raise UnsupportedValue(
+                f"The built-in provider does a limited amount of work for one request, and '{self.subject}' asks for "
+                "more: make it smaller, or send several requests.",
+                param=self.subject,
+            )

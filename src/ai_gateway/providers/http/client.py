@@ -12,8 +12,9 @@ from urllib.parse import quote
 from yarl import URL
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
+from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
-from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception
+from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception, said_by
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Origin, Pool, default_tls
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
@@ -38,15 +39,22 @@ class UpstreamReply:
 class Caller(Protocol):
     """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told.
 
-    `spent_s` is how much of the request's time has gone already.
+    `spent_s` is how much of the request's time has gone already; `room` is charged for a whole reply.
     """
 
-    async def fetch(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        spent_s: float = 0,
+        room: Allocation | None = None,
     ) -> UpstreamReply: ...
 
     def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AbstractAsyncContextManager[OpenStream]: ...
 
     async def aclose(self) -> None: ...
@@ -88,8 +96,15 @@ class Transport:
         """The upstream's address of a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
-    async def fetch(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        spent_s: float = 0,
+        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told."""
         head = self._head(method, path, headers, body)
@@ -101,9 +116,9 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await connection.whole(self._sizes.reply)
+                    whole = await connection.whole(min(UNWEIGHED, self._sizes.reply))
                     if whole is None:
-                        raise too_large(self._provider, self._sizes)
+                        whole = await read_large(self._provider, connection, self._sizes, room)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
@@ -116,7 +131,7 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         head = self._head("POST", path, headers, body)
@@ -129,7 +144,7 @@ class Transport:
                     connection.send(head, body, deadline, self._check)
                     await connection.head()
                     connection.on_deadline = partial(timeout.reschedule, -math.inf)
-                    opened = _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time)
+                    opened = _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time, room)
                     try:
                         yield opened
                     finally:
@@ -161,20 +176,24 @@ class Transport:
 
 
 class _HttpStream(OpenStream):
-    def __init__(
-        self, provider: str, connection: Connection, timeouts: Timeouts, sizes: Sizes, now: Callable[[], float]
+    def __init__(  # noqa: PLR0913, PLR0917 - what is read, and what bounds it
+        self,
+        provider: str,
+        connection: Connection,
+        timeouts: Timeouts,
+        sizes: Sizes,
+        now: Callable[[], float],
+        room: Allocation | None,
     ) -> None:
         super().__init__(
             provider, connection.status, connection.headers, _Deadline(connection, now), timeouts, sizes=sizes
         )
         self._connection = connection
+        self._room = room
 
     @override
     async def read(self) -> bytes:
-        body = await self._connection.whole(self._sizes.reply)
-        if body is None:
-            raise too_large(self.provider, self._sizes)
-        return body
+        return await read_large(self.provider, self._connection, self._sizes, self._room)
 
     @override
     async def drain(self) -> None:
@@ -220,6 +239,19 @@ class _Deadline:
         """It ends with the request."""
 
 
+async def read_large(provider: str, connection: Connection, sizes: Sizes, room: Allocation | None) -> bytes:
+    """The whole body, up to the cap; `room` is charged before more of a large one is read than is paid for."""
+    paid = min(UNWEIGHED, sizes.reply)
+    while (body := await connection.whole(paid)) is None:
+        if paid >= sizes.reply:
+            raise too_large(provider, sizes)
+        more = min(paid, sizes.reply - paid)
+        if room is not None:
+            room.charge(more, "replies")
+        paid += more
+    return body
+
+
 def head_lines(headers: Mapping[str, str]) -> str:
     """The lines of these headers, each with its end. Raises ValueError for one that would be read as more than one."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
@@ -244,7 +276,7 @@ def request_head(method: str, target: str, constant: str, headers: Mapping[str, 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
     """The error for a connection that ends in the middle of a stream."""
-    return UpstreamStreamTruncated.broken_off(provider, detail=repr(error))
+    return UpstreamStreamTruncated.broken_off(provider, detail=said_by(error))
 
 
 def path_segments(text: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pydantic_core import to_json
 
 from ai_gateway.contract.lenient_json import read_leniently, whole_text, whole_texts
+from ai_gateway.redaction import strike, strike_all
 
 # Where the words are. The first that is there counts.
 _MESSAGES = (
@@ -28,7 +29,6 @@ _LONGEST_MESSAGE = 2_000
 _LONGEST_NAME = 200
 _LONGEST_EXTRAS = 16_000
 _LONGEST_WORDS = 2_000
-_QUOTED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +47,20 @@ class Complaint:
     words: str = ""
 
 
-def read_complaint(body: bytes, *secrets: str) -> Complaint:
-    """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else has words only for the log.
-
-    `secrets`, such as the gateway's key, are struck out of everything.
-    """
+def read_complaint(body: bytes) -> Complaint:
+    """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else has words only for the log."""
     try:
-        value = whole_texts(read_leniently(body, set()), set())
+        value = read_leniently(body, set())
     except ValueError:
-        words = _words(body.decode(errors="replace"), secrets)
+        words = _words(body.decode(errors="replace"))
         # Plain text is what an upstream says; a page is what something on the way has made of it.
         return Complaint(message=None if body.lstrip()[:1] in b"<" else words or None, words=words)
-    return complaint_of(value, *secrets)
+    return complaint_of(value)
 
 
-def complaint_of(value: object, *secrets: str) -> Complaint:
+def complaint_of(value: object) -> Complaint:
     """The same of a JSON value."""
-    value = without_secrets(value, secrets)
+    value = whole_texts(value, set())
     said = _read(value)
     return Complaint(
         message=_cut(said.message, _LONGEST_MESSAGE),
@@ -71,7 +68,7 @@ def complaint_of(value: object, *secrets: str) -> Complaint:
         code=_cut(said.code, _LONGEST_NAME),
         param=_cut(said.param, _LONGEST_NAME),
         extras=said.extras,
-        words=_words(to_json(value, inf_nan_mode="null").decode(), ()),
+        words=_words(to_json(value, inf_nan_mode="null").decode()),
     )
 
 
@@ -146,7 +143,9 @@ def _extras(inner: Mapping[str, object]) -> dict[str, object]:
     """What stands beside the usual fields, as much as anybody reads."""
     more = {name: each for name, each in inner.items() if name not in _SAID and each not in (None, "", [], {})}
     kept = {name: each for name, each in more.items() if _HARMLESS.fullmatch(name)}
-    return kept if len(to_json(kept, inf_nan_mode="null")) <= _LONGEST_EXTRAS else {}
+    if len(to_json(kept, inf_nan_mode="null")) > _LONGEST_EXTRAS:
+        return {}
+    return {strike(name): strike_all(each) for name, each in kept.items()}
 
 
 def _first(inner: Mapping[str, object], names: Iterable[str]) -> object:
@@ -163,26 +162,9 @@ def _name(value: object) -> str | None:
 
 
 def _cut(text: str | None, longest: int) -> str | None:
-    return text[:longest] if text else None
+    """As much as anybody reads, without keys, of which truncation could leave a part."""
+    return strike(text[: longest + _LONGEST_NAME])[:longest] if text else None
 
 
-def _words(text: str, secrets: Iterable[str]) -> str:
-    return struck(whole_text(" ".join(text[: 2 * _LONGEST_WORDS].split()), set()), secrets)[:_LONGEST_WORDS]
-
-
-def without_secrets(value: object, secrets: Iterable[str]) -> object:
-    """A JSON value without the keys in any of its texts."""
-    if isinstance(value, str):
-        return struck(value, secrets)
-    if isinstance(value, dict):
-        return {struck(name, secrets): without_secrets(each, secrets) for name, each in value.items()}
-    return [without_secrets(each, secrets) for each in value] if isinstance(value, list) else value
-
-
-def struck(text: str, secrets: Iterable[str]) -> str:
-    """The text without the keys, and without their beginnings, which is how much of a key upstreams like to quote."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "[key]")
-        if len(secret) > _QUOTED:
-            text = text.replace(secret[:_QUOTED], "[key]")
-    return text
+def _words(text: str) -> str:
+    return strike(whole_text(" ".join(text[: 2 * _LONGEST_WORDS].split()), set()))[:_LONGEST_WORDS]

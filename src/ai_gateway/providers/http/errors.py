@@ -16,7 +16,7 @@ from ai_gateway.errors import (
     UpstreamUnreachable,
     UpstreamWrongAddress,
 )
-from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_complaint, struck
+from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_complaint
 from ai_gateway.providers.http.http1 import BrokenReply
 
 # What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
@@ -57,7 +57,7 @@ _MEANT_BY_TYPE = {
 }
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
-_LONGEST_HEADER = 256
+LONGEST_HEADER = 256
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 # What 401 and 403 are about, where it is not the key: openrouter.ai "Errors" (moderation), OpenAI's "Error codes"
 # (regions, organisations), and whatever calls it by these names.
@@ -93,20 +93,18 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _is_readable(name: str, value: str) -> bool:
     """Whether a client can make use of it: short, and a time where a time is due."""
-    if len(value) > _LONGEST_HEADER:
+    if len(value) > LONGEST_HEADER:
         return False
     return not name.startswith("retry-after") or bool(_SECONDS.fullmatch(value)) or value.endswith("GMT")
 
 
-def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes, *secrets: str) -> GatewayError:
-    """The error for a reply whose status is not 2xx. `secrets`, such as the gateway's key, must not come back out."""
-    return _from_complaint(provider, status, headers, read_complaint(body, *secrets), *secrets)
+def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    """The error for a reply whose status is not 2xx."""
+    return _from_complaint(provider, status, headers, read_complaint(body))
 
 
-def _from_complaint(
-    provider: str, status: int, headers: Mapping[str, str], complaint: Complaint, *secrets: str
-) -> GatewayError:
-    kept = {name: struck(value, secrets) for name, value in kept_headers(headers).items()}
+def _from_complaint(provider: str, status: int, headers: Mapping[str, str], complaint: Complaint) -> GatewayError:
+    kept = kept_headers(headers)
     error = _told(provider, status, kept, complaint)
     error.detail = f"status {status}: {complaint.words}" if complaint.words else f"status {status}"
     error.extras = complaint.extras
@@ -186,12 +184,12 @@ def _is_about_path(complaint: Complaint) -> bool:
     return not complaint.code and (complaint.message is None or bool(_ABOUT_PATHS.search(complaint.message)))
 
 
-def from_event(provider: str, value: object, *secrets: str) -> GatewayError:
+def from_event(provider: str, value: object) -> GatewayError:
     """The error for a stream event, or a reply with status 200, that is an error in itself."""
-    complaint = complaint_of(value, *secrets)
+    complaint = complaint_of(value)
     status = _meant(complaint)
     if status is not None:
-        return _from_complaint(provider, status, {}, complaint, *secrets)
+        return _from_complaint(provider, status, {}, complaint)
     kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
     error = kind(
         f"Provider '{provider}' reported an error: {complaint.message or 'no reason given'}", detail=complaint.words
@@ -211,11 +209,16 @@ def _meant(complaint: Complaint) -> int | None:
     return _MEANT.get(code) or _MEANT_BY_TYPE.get(complaint.type or "")
 
 
+def said_by(error: BaseException) -> str:
+    """The words of an exception for the log, with its kind: some have none."""
+    return f"{type(error).__name__}: {error}"
+
+
 def from_exception(provider: str, error: Exception) -> GatewayError:
     """The error for an exception of the HTTP client; errors of ours pass through."""
     if isinstance(error, GatewayError):
         return error
-    detail = f"{type(error).__name__}: {error}"
+    detail = said_by(error)
     if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
     if isinstance(error, BrokenReply):

@@ -27,14 +27,8 @@ class HttpProvider(Provider):
 
     def __init__(self, upstream: Upstream, caller: Caller) -> None:
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
-        self._secrets = upstream.secrets
         self._setting = upstream.setting
         self._caller = caller
-
-    def _learn_secret(self, key: str) -> None:
-        """A key that was read just now must not come back out either."""
-        if key not in self._secrets:
-            self._secrets = [*self._secrets, key]
 
     @override
     async def aclose(self) -> None:
@@ -42,11 +36,11 @@ class HttpProvider(Provider):
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
-        return from_event(self.name, value, *self._secrets) if is_error(value) else None
+        return from_event(self.name, value) if is_error(value) else None
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         """The error for a reply whose status is not 2xx."""
-        return from_reply(self.name, status, headers, body, *self._secrets)
+        return from_reply(self.name, status, headers, body)
 
     def _limits(self, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers of a good reply that tell the caller when to come back."""
@@ -63,7 +57,7 @@ class HttpProvider(Provider):
         spent_s: float = 0,
     ) -> bytes:
         """The body of a good reply. Raises the error that any other one is."""
-        reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s, room=attempt.call.room)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -72,7 +66,7 @@ class HttpProvider(Provider):
         self, attempt: Attempt, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
     ) -> AsyncIterator[OpenStream]:
         """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
-        async with self._caller.stream(path, headers, body, spent_s=spent_s) as stream:
+        async with self._caller.stream(path, headers, body, spent_s=spent_s, room=attempt.call.room) as stream:
             if stream.status == 200 or _has_reply(stream.status):
                 attempt.notes.limits = self._limits(stream.headers)
             else:

@@ -8,6 +8,7 @@ from time import monotonic
 
 from ai_gateway.config.fields import is_header_value
 from ai_gateway.config.secrets import secret_in
+from ai_gateway.contract.budget import Allocation
 from ai_gateway.errors import UpstreamAuthError
 from ai_gateway.providers.http.client import Caller, UpstreamReply
 from ai_gateway.providers.http.stream import OpenStream
@@ -66,20 +67,27 @@ class KeyedCaller:
         self._key = RotatingKey(upstream.name, source)
         self._learn = learn
 
-    async def fetch(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        spent_s: float = 0,
+        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply."""
-        reply = await self._caller.fetch(method, path, await self._keyed(headers), body, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, await self._keyed(headers), body, spent_s=spent_s, room=room)
         self._heed(reply.status)
         return reply
 
     @asynccontextmanager
     async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes."""
-        async with self._caller.stream(path, await self._keyed(headers), body, spent_s=spent_s) as stream:
+        async with self._caller.stream(path, await self._keyed(headers), body, spent_s=spent_s, room=room) as stream:
             self._heed(stream.status)
             yield stream
 

@@ -29,7 +29,8 @@ def events_in(raw: object) -> list[bytes]:
 class EventParser:
     """Feed it bytes as they come; it yields the data of each event that is complete.
 
-    Takes every line end the standard knows, comments, data over several lines and a missing space after the colon.
+    Takes every line end the standard knows, comments, data over several lines and a missing space after the colon; and
+    what it does not know, events without the blank line between them, where each is an object on a line of its own.
     What an upstream marks as an error, by the name of the event or by a line `error:` as llama.cpp's server does,
     comes out as an object with the key `error`. An event larger than `max_event` bytes raises UpstreamInvalidResponse.
     """
@@ -84,8 +85,7 @@ class EventParser:
             if line:
                 self._take(line)
                 continue
-            if data := self._taken():
-                yield data
+            yield from self._taken()
         if rest or self._size:
             self._keep(rest)
 
@@ -104,14 +104,17 @@ class EventParser:
         if self._line and self._line[-1].endswith(b"\r"):
             yield from self._read(b"\n")
         data = self._taken()
-        if data and not self._line:
-            yield data
+        if not self._line:
+            yield from data
 
-    def _taken(self) -> bytes:
-        """The data of the event that ends here."""
-        data, is_error = b"\n".join(self._data), self._is_error
+    def _taken(self) -> list[bytes]:
+        """The data of the event that ends here, if there is any; of several where each line is an object by itself."""
+        lines, is_error = self._data, self._is_error
         self._data, self._size, self._is_error = [], 0, False
-        return _as_error(data) if is_error and data else data
+        if len(lines) > 1 and not is_error and all(map(_is_event, lines)):  # their blank lines are missing
+            return lines
+        data = b"\n".join(lines)
+        return [_as_error(data) if is_error else data] if data else []
 
     def _take(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -123,6 +126,10 @@ class EventParser:
             self._is_error |= name == b"error"
         elif name == b"event":
             self._is_error = value.strip() == b"error"
+
+
+def _is_event(line: bytes) -> bool:
+    return (line[:1] == b"{" and line.rstrip()[-1:] == b"}") or line == b"[DONE]"
 
 
 def _ends_line(chunk: bytes) -> bool:

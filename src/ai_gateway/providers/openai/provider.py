@@ -10,12 +10,14 @@ from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamRefused, UpstreamWrongAddress
 from ai_gateway.providers.http.client import Caller, Transport, path_segments
+from ai_gateway.providers.http.ndjson import lines_in
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.http.rotating_key import KeyedCaller
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.redaction import remember
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import OPERATION_OF
 
@@ -41,7 +43,7 @@ class OpenAICompatible(HttpProvider):
             upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts, sizes=upstream.sizes
         )
         if upstream.key_source is not None:
-            caller = KeyedCaller(caller, upstream, upstream.key_source, self._learn_secret)
+            caller = KeyedCaller(caller, upstream, upstream.key_source, remember)
         super().__init__(upstream, caller)
         self._quirks = upstream.row.quirks
         self._refuses_usage = False
@@ -130,19 +132,24 @@ class OpenAICompatible(HttpProvider):
                         await stream.drain()
                         return
             except WholeReply as reply:
-                yield Packet(self._in_whole(reply.body))
-                yield DONE
+                chunks, is_all = self._in_whole(reply.body)
+                yield Packet(chunks)
+                if is_all:
+                    yield DONE
 
-    def _in_whole(self, body: bytes) -> list[bytes]:
-        """The chunks in a body that did not look like a stream. Raises the error that it may be in itself."""
-        if events := events_in(body):
-            return [event for event in events if event != _DONE]
+    def _in_whole(self, body: bytes) -> tuple[list[bytes], bool]:
+        """The chunks in a body that did not look like a stream, and whether it says that they are all.
+
+        Raises the error that it may be in itself.
+        """
+        if events := events_in(body) or lines_in(body):
+            return [event for event in events if event != _DONE], _DONE in events
         value = self._json(body)
         if (error := self.error_in(value)) is not None:
             raise error
         if not isinstance(value, dict) or "choices" not in value:
             raise UpstreamInvalidResponse.not_a_stream(self.name)
-        return [body]
+        return [body], True
 
     def _asking_for_usage(self, body: StreamRequest, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields with the wish for usage, unless it is there or the upstream does not know it.

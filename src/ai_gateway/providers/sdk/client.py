@@ -14,6 +14,7 @@ from typing import override
 import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
+from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Origin, Pool, default_tls
@@ -131,7 +132,6 @@ class SdkTransport(ABC):
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
         self._sizes = upstream.sizes
-        self._secrets = upstream.secrets
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
     @abstractmethod
@@ -155,12 +155,19 @@ class SdkTransport(ABC):
                 await reply.aclose()
                 reply.stream = _GONE  # httpx's own refers to the reply, and both would wait for the collector
 
-    async def fetch(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, spent_s: float = 0
+    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        spent_s: float = 0,
+        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply. Raises the error that the client is to be told.
 
-        `spent_s` is how much of the request's time has gone already.
+        `spent_s` is how much of the request's time has gone already; `room` is charged for a large reply.
         """
         try:
             async with (
@@ -168,35 +175,42 @@ class SdkTransport(ABC):
                 self._opened(method, path, headers, body) as reply,
             ):
                 return UpstreamReply(
-                    reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes)
+                    reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes, room)
                 )
         except self._caught as error:
-            raise from_sdk_exception(self._provider, error, *self._secrets) from error
+            raise from_sdk_exception(self._provider, error) from error
 
     @asynccontextmanager
     async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
                 async with self._opened("POST", path, headers, body) as reply:
-                    yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes)
+                    yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes, room)
         except self._caught as error:
-            raise from_sdk_exception(self._provider, error, *self._secrets) from error
+            raise from_sdk_exception(self._provider, error) from error
 
 
 class _SdkStream(OpenStream):
-    def __init__(
-        self, provider: str, reply: httpx.Response, clock: asyncio.Timeout, timeouts: Timeouts, sizes: Sizes
+    def __init__(  # noqa: PLR0913, PLR0917 - what is read, and what bounds it
+        self,
+        provider: str,
+        reply: httpx.Response,
+        clock: asyncio.Timeout,
+        timeouts: Timeouts,
+        sizes: Sizes,
+        room: Allocation | None,
     ) -> None:
         super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts, sizes=sizes)
         self._reply = reply
+        self._room = room
         self._parts: AsyncIterator[bytes] | None = None
 
     @override
     async def read(self) -> bytes:
-        return await _read_all(self.provider, self._reply, self._sizes)
+        return await _read_all(self.provider, self._reply, self._sizes, self._room)
 
     @override
     async def drain(self) -> None:
@@ -218,7 +232,7 @@ class _SdkStream(OpenStream):
         return await anext(self._parts, b"")
 
 
-async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes) -> bytes:
+async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, room: Allocation | None) -> bytes:
     """The whole body, up to the cap; one that the SDK has read already was capped below."""
     if reply.is_stream_consumed:
         return await reply.aread()
@@ -228,5 +242,7 @@ async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes) -> bytes
         size += len(part)
         if size > sizes.reply:
             raise too_large(provider, sizes)
+        if room is not None and size > UNWEIGHED:
+            room.charge(len(part), "replies")
         parts.append(part)
     return b"".join(parts)

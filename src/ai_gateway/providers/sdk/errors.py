@@ -4,7 +4,7 @@ The SDKs' own classes are known by what they carry (a reply, a status, a cause),
 without importing the other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import httpx
 from pydantic_core import to_json
@@ -36,18 +36,16 @@ _GARBLED = (
 )
 
 
-def from_sdk_exception(provider: str, error: Exception, *secrets: str) -> GatewayError:
+def from_sdk_exception(provider: str, error: Exception) -> GatewayError:
     """The error for an exception of an SDK or of httpx; errors of ours pass through, wrapped ones too."""
     causes = list(_causes(error))
     own = next((cause for cause in causes if isinstance(cause, GatewayError)), None)
     if own is not None:
         return own
-    refusal = _refusal(provider, error, secrets)
+    refusal = _refusal(provider, error)
     if refusal is not None:
         return refusal
     detail = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
-    for secret in filter(None, secrets):
-        detail = detail.replace(secret, "[key]")
     if any(isinstance(cause, _TOO_SLOW) or "Timeout" in type(cause).__name__ for cause in causes):
         return UpstreamTimeout.of(provider, detail=detail)
     if any(_is_garbled(cause) for cause in causes):
@@ -61,19 +59,19 @@ def _is_garbled(cause: BaseException) -> bool:
     return isinstance(cause, _GARBLED) or "Validation" in type(cause).__name__
 
 
-def _refusal(provider: str, error: Exception, secrets: Sequence[str]) -> GatewayError | None:
+def _refusal(provider: str, error: Exception) -> GatewayError | None:
     """The error for an exception that stands for a reply with a status of its own."""
     response = getattr(error, "response", None)
     if isinstance(response, httpx.Response) and not 200 <= response.status_code < 300:
         body = response.content if hasattr(response, "_content") else b""
-        return from_reply(provider, response.status_code, response.headers, body, *secrets)
+        return from_reply(provider, response.status_code, response.headers, body)
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return None
     told = {"error": str(getattr(error, "error", "") or "")}
     if status < 300:  # the ollama SDK says -1 for an error that came in a stream
-        return from_event(provider, told, *secrets)
-    return from_reply(provider, status, {}, to_json(told), *secrets)
+        return from_event(provider, told)
+    return from_reply(provider, status, {}, to_json(told))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -101,7 +101,8 @@ class ForcedContent:
 
     def __init__(self, forced: ForcedCall) -> None:
         self._forced = forced
-        self._kept = ""
+        self._kept: list[str] = []
+        self._size = 0  # without the blanks in front
         self.calls = False
         self.is_text = False
 
@@ -111,25 +112,27 @@ class ForcedContent:
             return content, ""
         if self.calls:
             return "", content
-        self._kept += content
-        begun = self._kept.lstrip()
-        if begun and (begun[0] != "{" or len(begun) > _LONGEST_ANSWER):
+        begun = content if self._size else content.lstrip()
+        is_first = bool(begun) and not self._size
+        self._kept.append(content)
+        self._size += len(begun)
+        if (is_first and begun[0] != "{") or self._size > _LONGEST_ANSWER:
             self.is_text = True
             return self._take(), ""
-        if begun and self._forced.is_named:
+        if is_first and self._forced.is_named:
             self.calls = True
             return "", self._take().lstrip()
         return "", ""
 
     def end(self, *, cut: bool) -> Iterator[ToolCall | str]:
         """What was kept: a whole call, or text that is none."""
-        if not self._kept:
-            return
         content = self._take()
+        if not content:
+            return
         call = self._forced.call(content, cut=cut)
         self.is_text = call is None
         yield content if call is None else call
 
     def _take(self) -> str:
-        kept, self._kept = self._kept, ""
+        kept, self._kept = "".join(self._kept), []
         return kept

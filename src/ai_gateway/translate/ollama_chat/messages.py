@@ -6,7 +6,9 @@ result yet. OpenAI allows images in user messages only, so those of other messag
 """
 
 import json
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from ai_gateway.translate.images import data_url
@@ -58,11 +60,46 @@ def _older_name(message: OllamaChatMessage) -> str:
     return name if message.role == "tool" and not message.tool_name and isinstance(name, str) else ""
 
 
+@dataclass(slots=True)
+class _Called:
+    """A call that had no result when it was made."""
+
+    call_id: str
+    name: str
+    answered: bool = False
+
+
+class _Waiting:
+    """The calls without a result, found by id, by name, or in their order: conversations have thousands of either."""
+
+    def __init__(self) -> None:
+        self._in_order: deque[_Called] = deque()
+        self._by_id: dict[str, deque[_Called]] = defaultdict(deque)
+        self._by_name: dict[str, deque[_Called]] = defaultdict(deque)
+
+    def add(self, call_id: str, name: str) -> None:
+        """There is one more."""
+        call = _Called(call_id, name)
+        for queue in (self._in_order, self._by_id[call_id], self._by_name[name]):
+            queue.append(call)
+
+    def take(self, call_id: str | None, name: str | None) -> str | None:
+        """The id of the first call with this id, or else of this name, or else of all; it waits no more."""
+        by_name = self._by_name.get(name) if name else self._in_order
+        queue = self._by_id.get(call_id) if call_id else by_name
+        while queue:
+            call = queue.popleft()
+            if not call.answered:  # it may have been found another way
+                call.answered = True
+                return call.call_id
+        return None
+
+
 class _Conversation:
     def __init__(self, free_ids: Iterator[str]) -> None:
         self.messages: list[Message] = []
         self.dropped: set[str] = set()
-        self._pending: list[tuple[str, str]] = []  # id and name of each call without a result
+        self._pending = _Waiting()
         self._free_ids = free_ids
         self._interrupted = False  # whether a user or system message came after the newest calls
         self._images: list[str] = []
@@ -103,7 +140,7 @@ class _Conversation:
         if not calls:
             return models.ChatCompletionRequestAssistantMessage(role="assistant", content=text)
         if self._interrupted:  # earlier calls will not get a result any more
-            self._pending = []
+            self._pending = _Waiting()
         self._interrupted = False
         return models.ChatCompletionRequestAssistantMessage(
             role="assistant", content=text or None, tool_calls=[self._call(call) for call in calls]
@@ -111,15 +148,12 @@ class _Conversation:
 
     def _call(self, call: OllamaToolCall) -> models.ChatCompletionMessageToolCall:
         call_id = call.id or next(self._free_ids)
-        self._pending.append((call_id, call.function.name))
+        self._pending.add(call_id, call.function.name)
         arguments = json.dumps(call.function.arguments or {}, separators=(",", ":"), ensure_ascii=False)
         function = models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments)
         return models.ChatCompletionMessageToolCall(id=call_id, type="function", function=function)
 
     def _match_call(self, call_id: str | None, name: str | None) -> str:
         """The id of the call that a result belongs to."""
-        for call in self._pending:
-            if call[0] == call_id if call_id else name in {None, "", call[1]}:
-                self._pending.remove(call)
-                return call[0]
-        return call_id or next(self._free_ids)  # a result without a call: the provider decides about it
+        # A result without a call: the provider decides about it.
+        return self._pending.take(call_id, name) or call_id or next(self._free_ids)

@@ -13,6 +13,9 @@ from ai_gateway.translate.ollama_chat.policies import OPTIONS, apply_policies
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 
+# A message, a tool, a call or an image: its model in OpenAI's terms, and what is written of it for an upstream.
+_PART_BYTES = 2_500
+
 type Fields = dict[str, object]
 type ChatRequest = openai.CreateChatCompletionRequest
 type CompletionRequest = openai.CreateCompletionRequest
@@ -73,6 +76,15 @@ def embed(model: str, texts: str | list[str], dimensions: int | None = None) -> 
     """For embeddings; 0 dimensions mean the model's default."""
     fields: Fields = {"model": model, "input": texts}
     return _build(openai.CreateEmbeddingRequest, fields | ({"dimensions": dimensions} if dimensions else {}))
+
+
+def translated_size(body: ollama.OllamaChatRequest | ollama.OllamaGenerateRequest) -> int:
+    """About how many bytes the translation takes beside the texts: small parts grow a thousandfold."""
+    if isinstance(body, ollama.OllamaGenerateRequest):
+        return len(body.images or ()) * _PART_BYTES
+    messages = body.messages or []
+    parts = sum(1 + len(message.images or ()) + len(message.tool_calls or ()) for message in messages)
+    return (parts + len(body.tools or ())) * _PART_BYTES
 
 
 def native_body(body: BaseModel) -> dict[str, JsonValue]:

@@ -5,12 +5,14 @@ may gain new ones: docs.anthropic.com/en/api/versioning.
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
 from ai_gateway.errors import UpstreamInvalidResponse
+
+_FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one complaint is all that is told
 
 
 class _Open(BaseModel):
@@ -54,7 +56,7 @@ class Block(_Open):
     id: str = ""
     name: str = ""
     input: dict[str, object] = Field(default_factory=dict)
-    citations: list[dict[str, object]] | None = None
+    citations: Annotated[list[dict[str, object]], _FIRST_FAULT] | None = None
     unread: dict[str, object] | None = None
 
     @model_validator(mode="before")
@@ -94,7 +96,7 @@ class Message(_Open):
     type: Literal["message"]
     id: str
     model: str
-    content: list[Block]
+    content: Annotated[list[Block], _FIRST_FAULT]
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
     stop_sequence: object = None
@@ -145,7 +147,7 @@ class ModelInfo(_Open):
 class ModelPage(_Open):
     """A page of models, and the cursor of the next one."""
 
-    data: list[ModelInfo]
+    data: Annotated[list[ModelInfo], _FIRST_FAULT]
     has_more: bool = False
     last_id: str | None = None
 

@@ -1,11 +1,13 @@
 """Ollama's responses, as far as they are read. Every field is optional, because Ollama's server omits zero values."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ai_gateway.errors import UpstreamInvalidResponse
+
+_FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one complaint is all that is told
 
 
 class _Wire(BaseModel):
@@ -25,18 +27,18 @@ class ToolCall(_Wire):
 class Message(_Wire):
     content: str | None = None
     thinking: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    images: list[str] | None = None
+    tool_calls: Annotated[list[ToolCall], _FIRST_FAULT] | None = None
+    images: Annotated[list[str], _FIRST_FAULT] | None = None
 
 
 class Alternative(_Wire):
     token: str
     logprob: float
-    bytes: list[int] | None = None
+    bytes: Annotated[list[int], _FIRST_FAULT] | None = None
 
 
 class TokenLogprob(Alternative):
-    top_logprobs: list[Alternative] | None = None
+    top_logprobs: Annotated[list[Alternative], _FIRST_FAULT] | None = None
 
 
 class Timed(_Wire):
@@ -61,17 +63,17 @@ class Reply(Timed):
     message: Message | None = None
     response: str | None = None
     thinking: str | None = None
-    logprobs: list[TokenLogprob] | None = None
+    logprobs: Annotated[list[TokenLogprob], _FIRST_FAULT] | None = None
     done: bool | None = None
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
-    context: list[int] | None = None
+    context: Annotated[list[int], _FIRST_FAULT] | None = None
 
 
 class Vectors(Timed):
     model: str | None = None
-    embeddings: list[list[float]]
+    embeddings: Annotated[list[Annotated[list[float], _FIRST_FAULT]], _FIRST_FAULT]
     prompt_eval_count: int | None = None
 
 
@@ -80,7 +82,7 @@ class ListedModel(_Wire):
     modified_at: str | None = None
     size: int | None = None
     details: dict[str, Any] | None = None
-    capabilities: list[str] | None = None
+    capabilities: Annotated[list[str], _FIRST_FAULT] | None = None
 
 
 class Shown(BaseModel):
@@ -90,11 +92,11 @@ class Shown(BaseModel):
 
     modified_at: str | None = None
     details: dict[str, Any] | None = None
-    capabilities: list[str] | None = None
+    capabilities: Annotated[list[str], _FIRST_FAULT] | None = None
 
 
 class ModelList(_Wire):
-    models: list[ListedModel] | None
+    models: Annotated[list[ListedModel], _FIRST_FAULT] | None
 
 
 def read[Shape: BaseModel](shape: type[Shape], value: object) -> Shape:

@@ -1,0 +1,139 @@
+"""Keys are struck out of whatever leaves the gateway: log records, error texts and relayed headers.
+
+Who takes a key into use names it once, to `remember`; each exit hands its texts to `strike`. A key is known in any case
+of letters (header names lose theirs), as base64 and hex at any alignment, percent-encoded and escaped as JSON does it;
+and by a part of it, because upstreams quote beginnings and parsers cut lines.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+MARK = "[key]"
+SHORTEST = 8  # what is shorter would be struck out of ordinary words
+_WINDOW = 12  # so much of a key gives it away; as much as upstreams like to quote
+_STEP = 6
+_CACHED = 512  # texts up to so many characters repeat: paths, names of headers, usual messages
+_LONGEST = 16 * 1024  # of one text; nobody reads further
+_DEEPEST = 20
+_ROUNDS = 3  # how often one text may be encoded over the other
+_RUN = re.compile(rb"[^\s\"',;:(){}\[\]<>=&?]+")
+_ESCAPE = re.compile(rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})")
+
+type _Place = tuple[bytes, int]
+"""A form of a key, and where in it a window begins."""
+
+
+class Redactor:
+    """The keys to strike. A text costs one look-up a character, however many keys there are."""
+
+    def __init__(self) -> None:
+        self._windows: dict[int, dict[bytes, _Place]] = {}
+        self._cached = lru_cache(2048)(self._struck)
+
+    def remember(self, *secrets: str, beginnings: bool = False) -> None:
+        """Strike these from now on. Of very many, their `beginnings` are enough and take less memory."""
+        for secret in secrets:
+            for word in secret.split():  # "Bearer x" is a scheme and a key
+                if len(word) >= SHORTEST:
+                    self._add(word.encode("utf-8", "surrogatepass"), beginnings=beginnings)
+        self._cached.cache_clear()
+
+    def strike(self, text: str) -> str:
+        """The text without keys."""
+        if len(text) < SHORTEST or not self._windows:
+            return text
+        return self._cached(text) if len(text) <= _CACHED else self._struck(text)
+
+    def _add(self, key: bytes, *, beginnings: bool) -> None:
+        for form in _forms(key):
+            size = min(_WINDOW, len(form))
+            windows = self._windows.setdefault(size, {})
+            for at in range(0, 1 if beginnings else len(form) - size + 1, _STEP):
+                windows.setdefault(form[at : at + size], (form, at))
+
+    def _struck(self, text: str) -> str:
+        raw = text.encode("utf-8", "surrogatepass")
+        escaped = b"%" in raw or b"\\" in raw
+        clean = self._plain(_RUN.sub(lambda run: self._decoded(run[0]), raw) if escaped else raw)
+        return text if clean == raw else clean.decode("utf-8", "replace")
+
+    def _decoded(self, piece: bytes) -> bytes:
+        """The piece, or the mark if it is a key once its escapes are read."""
+        plain = piece
+        if b"%" not in piece and b"\\" not in piece:
+            return piece
+        for _ in range(_ROUNDS):
+            read = _ESCAPE.sub(lambda code: bytes.fromhex(code[1].decode()), unquote_to_bytes(plain))
+            if read == plain:
+                break
+            plain = read
+            if self._plain(plain) is not plain:
+                return MARK.encode()
+        return piece
+
+    def _plain(self, raw: bytes) -> bytes:
+        """The bytes without the keys that stand in them as they are; the same object if there are none."""
+        folded = raw.lower()
+        pieces: list[bytes] = []
+        done = at = 0
+        while (found := self._find(folded, at)) is not None:
+            begin, at = found
+            pieces += [raw[done : max(done, begin)], MARK.encode()]
+            done = at
+        return b"".join([*pieces, raw[done:]]) if pieces else raw
+
+    def _find(self, folded: bytes, start: int) -> tuple[int, int] | None:
+        """From where to where the first key, or part of one, is."""
+        best: tuple[int, int] | None = None
+        for size, windows in self._windows.items():
+            for at in range(start, (best[0] if best else len(folded)) - size + 1):
+                place = windows.get(folded[at : at + size])
+                if place is not None:
+                    best = _extent(folded, at, size, *place)
+                    break
+        return best
+
+
+def _extent(folded: bytes, at: int, size: int, form: bytes, offset: int) -> tuple[int, int]:
+    """How far the key goes on to both sides of a window that fits."""
+    begin, end = at, at + size
+    before, after = offset, offset + size
+    while begin > 0 and before > 0 and folded[begin - 1] == form[before - 1]:
+        begin, before = begin - 1, before - 1
+    while end < len(folded) and after < len(form) and folded[end] == form[after]:
+        end, after = end + 1, after + 1
+    return begin, end
+
+
+def _forms(key: bytes) -> Iterator[bytes]:
+    """The key in lower case, as it is and encoded; of base64 what does not depend on what stands beside the key."""
+    yield key.lower()
+    yield key.hex().encode()
+    for shift in range(3):
+        coded = b64encode(b"\0" * shift + key).rstrip(b"=")
+        coded = coded[(0, 2, 3)[shift] : (len(key) + shift) * 8 // 6].lower()
+        if len(coded) >= SHORTEST:
+            yield coded
+            yield coded.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def strike_all(value: object, depth: int = 0) -> object:
+    """A JSON value with every text bounded, and without keys; what is nested deeper than anybody reads is cut off."""
+    if isinstance(value, str):
+        return strike(value) if len(value) <= _LONGEST else f"{strike(value[:_LONGEST])} ..."
+    if depth > _DEEPEST:
+        return "..."
+    if isinstance(value, Mapping):
+        named = ((strike(name) if isinstance(name, str) else name, inner) for name, inner in value.items())
+        return {name: strike_all(inner, depth + 1) for name, inner in named}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [strike_all(inner, depth + 1) for inner in value]
+    return value
+
+
+_redactor = Redactor()
+remember = _redactor.remember
+strike = _redactor.strike

@@ -19,6 +19,7 @@ from ai_gateway.observability.printable import printable
 from ai_gateway.redaction import SHORTEST, strike_all
 
 _OWN = frozenset({"timestamp", "level", "request_id"})
+_NUMBERS = frozenset({int, float, bool, type(None)})
 # A process that ends waits so long for who reads its log.
 _LAST_S = 1.0
 
@@ -58,20 +59,19 @@ atexit.register(drain)
 
 def _line(record: Mapping[str, Any]) -> bytes:
     """A record as JSON, whatever is in it, but without keys: this is where every record becomes text."""
-    record = {
-        # An id of ours is new in each record, and one of a caller's is looked at when it comes.
-        name: value if _is_plain(value) or name in _OWN else strike_all(_told(value))
+    # An id of ours is new in each record, and one of a caller's is looked at when it comes.
+    texts = [
+        name
         for name, value in record.items()
-    }
+        if (len(value) >= SHORTEST and name not in _OWN if type(value) is str else type(value) not in _NUMBERS)
+    ]
+    if texts:
+        record = {**record, **{name: strike_all(_told(record[name])) for name in texts}}
     try:
         line = orjson.dumps(record)
     except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large
         line = _odd_line(record)
     return printable(line)
-
-
-def _is_plain(value: object) -> bool:
-    return type(value) is int or type(value) is float or value is None or (type(value) is str and len(value) < SHORTEST)
 
 
 def _told(value: object) -> object:

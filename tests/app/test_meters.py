@@ -94,7 +94,7 @@ async def test_streams_that_break_count_by_kind(bench: Bench) -> None:
     assert bench.counted(Event.BROKEN_STREAM) == {
         (bench.name, "upstream_stream_truncated"): 2,
         (bench.name, "upstream_invalid_response"): 1,
-        (bench.name, "upstream_error"): 1,
+        (bench.name, "upstream_overloaded"): 1,
     }
 
 

@@ -24,7 +24,7 @@ from ai_gateway.config.sources import Sources
 from ai_gateway.server.run import bind, run
 
 type Read = tuple[str, str]
-START: dict[str, Any] = {"service_port": 0, "log_level": "error"}
+START: dict[str, Any] = {"custom_provider": False, "service_port": 0, "log_level": "error"}
 reads: set[Read] = set()
 
 
@@ -63,6 +63,8 @@ def changed(home: Path) -> dict[str, Any]:
         "request_max_size": 20_000,
         "bodies_max_size": 21_000,
         "max_in_flight": 22,
+        "custom_provider": True,
+        "custom_pace_ms": 2,
         "provider_max_in_flight": 7,
         "first_byte_s": 3,
         "reply_max_size": 22_000,

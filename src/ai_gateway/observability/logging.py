@@ -19,7 +19,6 @@ from ai_gateway.observability.printable import printable
 from ai_gateway.redaction import SHORTEST, strike_all
 
 _OWN = frozenset({"timestamp", "level", "request_id"})
-_NUMBERS = frozenset({int, float, bool, type(None)})
 # A process that ends waits so long for who reads its log.
 _LAST_S = 1.0
 
@@ -59,18 +58,18 @@ atexit.register(drain)
 
 def _line(record: Mapping[str, Any]) -> bytes:
     """A record as JSON, whatever is in it, but without keys: this is where every record becomes text."""
-    # An id of ours is new in each record, and one of a caller's is looked at when it comes.
-    texts = [
-        name
-        for name, value in record.items()
-        if (len(value) >= SHORTEST and name not in _OWN if type(value) is str else type(value) not in _NUMBERS)
-    ]
-    if texts:
-        record = {**record, **{name: strike_all(_told(record[name])) for name in texts}}
+    clean = {}
+    for name, value in record.items():  # on every request: no call for a value that needs none
+        kind = type(value)
+        if kind is str:
+            # An id of ours is new in each record, and one of a caller's is looked at when it comes.
+            clean[name] = value if len(value) < SHORTEST or name in _OWN else strike_all(value)
+        else:
+            clean[name] = value if kind is int or kind is float or value is None else strike_all(_told(value))
     try:
-        line = orjson.dumps(record)
+        line = orjson.dumps(clean)
     except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large
-        line = _odd_line(record)
+        line = _odd_line(clean)
     return printable(line)
 
 

@@ -42,7 +42,7 @@ from tests.attacks.growths import Growth, fitting, growths
 
 MOST_TIMES = 2.3
 CHEAP_S = 0.02
-SIZES = (3_000,)
+SIZES = (2_000,)
 # How deep inside of a value the places are that grow: everywhere takes minutes.
 DEPTHS = [2, pytest.param(3, marks=pytest.mark.soak)]
 TRIES = 5
@@ -232,7 +232,7 @@ def test_a_parser_takes_twice_as_long_for_twice_as_much(pieces: str) -> None:
             made, sent = parser(10**9), PARSED[pieces](size)
             return lambda: [list(made.feed(piece)) for piece in sent]
 
-        assert_linear(prepare, f"{parser.__name__}, {pieces}", (8_000, 32_000))
+        assert_linear(prepare, f"{parser.__name__}, {pieces}", (8_000,))
 
 
 @pytest.mark.parametrize("deepest", DEPTHS)
@@ -327,4 +327,4 @@ def test_what_else_reads_much_takes_twice_as_long_for_twice_as_much(name: str) -
         value = make(size)
         return lambda: read(value)
 
-    assert_linear(prepare, name, (8_000, 32_000))
+    assert_linear(prepare, name, (8_000,))

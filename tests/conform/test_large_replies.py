@@ -47,11 +47,11 @@ BROKEN: dict[str, tuple[type[Any], Any]] = {
     "choices of nothing": (CHAT, lambda: chat(*[{} for _ in range(MANY)])),
     "choices of null": (CHAT, lambda: chat(*[None] * MANY)),
     "choices of numbers": (CHAT, lambda: chat(*range(MANY))),
-    "calls of nothing": (CHAT, lambda: chat(choice(message={"role": "assistant", "tool_calls": [{}] * MANY}))),
+    "calls of nothing": (CHAT, lambda: chat(choice(message={"role": "assistant", "tool_calls": [{} for _ in range(MANY)]}))),
     "tokens of nothing": (CHAT, lambda: chat(choice(logprobs={"content": [{} for _ in range(MANY)]}))),
     "few choices of few tokens of few alternatives": (
         CHAT,
-        lambda: chat(*[choice(index=at, logprobs={"content": [{"top_logprobs": [{}] * 30} for _ in range(40)]})
+        lambda: chat(*[choice(index=at, logprobs={"content": [{"top_logprobs": [{} for _ in range(30)]} for _ in range(40)]})
                        for at in range(50)]),
     ),
     "a vector of texts": (EMBED, lambda: vectors({"index": 0, "object": "embedding", "embedding": ["x"] * MANY})),

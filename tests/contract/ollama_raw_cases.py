@@ -15,7 +15,7 @@ BODIES: dict[str, dict[str, object]] = {
     GENERATE: {"model": "custom-model", "prompt": CANARY, "stream": False},
     EMBED: {"model": "custom-model", "input": CANARY},
     OLDER: {"model": "custom-model", "prompt": CANARY},
-    SHOW: {"model": "custom-model"},
+    SHOW: {"model": "custom-chat"},
 }
 ask = partial(request, path=CHAT)
 

@@ -269,7 +269,7 @@ def langchain(gateway: LiveGateway) -> Json:
 
 
 def test_langchain_chats_streams_and_counts(langchain: Json) -> None:
-    assert "tides" in langchain["chat"]
+    assert "test double" in langchain["chat"]
     assert langchain["reason"] == "length"
     assert langchain["tokens"] == 20
     assert len(langchain["pieces"]) > 5

@@ -43,15 +43,19 @@ def completion(logprobs: object) -> Json:
     return {"id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [text]}
 
 
+def nothing(count: int) -> list[Json]:
+    return [{} for _ in range(count)]
+
+
 BROKEN: dict[str, tuple[type[Any], Any]] = {
     "choices of nothing": (CHAT, lambda: chat(*[{} for _ in range(MANY)])),
     "choices of null": (CHAT, lambda: chat(*[None] * MANY)),
     "choices of numbers": (CHAT, lambda: chat(*range(MANY))),
-    "calls of nothing": (CHAT, lambda: chat(choice(message={"role": "assistant", "tool_calls": [{} for _ in range(MANY)]}))),
+    "calls of nothing": (CHAT, lambda: chat(choice(message={"role": "assistant", "tool_calls": nothing(MANY)}))),
     "tokens of nothing": (CHAT, lambda: chat(choice(logprobs={"content": [{} for _ in range(MANY)]}))),
     "few choices of few tokens of few alternatives": (
         CHAT,
-        lambda: chat(*[choice(index=at, logprobs={"content": [{"top_logprobs": [{} for _ in range(30)]} for _ in range(40)]})
+        lambda: chat(*[choice(index=at, logprobs={"content": [{"top_logprobs": nothing(30)} for _ in range(40)]})
                        for at in range(50)]),
     ),
     "a vector of texts": (EMBED, lambda: vectors({"index": 0, "object": "embedding", "embedding": ["x"] * MANY})),

@@ -96,7 +96,7 @@ async def unreachable(port: int, request: bytes) -> dict[str, int]:
 
 async def main() -> None:
     """Serve until every kind has been tried."""
-    app = build(read_configuration(allowed_api_keys=["k"], log_level="warning")).asgi
+    app = build(read_configuration(allowed_api_keys=["k"], log_level="warning", custom_pace_ms=0)).asgi
     config = uvicorn.Config(app, host=HOST, port=0, http=HttpProtocol, proxy_headers=False, log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -121,4 +121,4 @@ lock: $(VENV)/pyvenv.cfg ## Resolve uv.lock anew and take the index addresses ou
 	@$(PY) scripts/neutral_lock.py uv.lock
 
 clean: ## Remove .venv, .uv and caches
-	rm -rf .venv .venv-* .uv .real-upstreams .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+	rm -rf .venv .venv-* .uv .real-upstreams .bench .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

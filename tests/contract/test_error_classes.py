@@ -1,11 +1,12 @@
 """What each client raises for a failure is what it raises at the vendor itself, so that its users' code still holds.
 
-LiteLLM's client is not installed: its releases pin a trust store that the gateway's own lock would have to follow. It
-decides by the status, the code and the message, which are compared as such.
+LiteLLM's client gets an environment of its own: its releases pin a trust store that the gateway's lock would have to
+follow.
 """
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,6 +24,7 @@ from tests.contract.test_sdk_node import HERE as NODE_PROGRAMS, node
 from tests.support.client import NO_CERTIFICATES
 from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream, running_upstream
+from tests.support.uv import ROOT, find_uv
 from tests.support.vendor import KEY, KINDS, vendor
 
 __all__ = ["node"]  # a fixture
@@ -190,3 +192,43 @@ def test_a_client_of_node_raises_what_it_raises_at_the_vendor(
         assert (ours[2], ours[4]) == (theirs[2], theirs[4])
     if case.partition(" ")[0] in MARKS:
         assert ours[3] == theirs[3]
+
+
+LITELLM = "litellm==1.110.2"
+
+
+@pytest.fixture(scope="session")
+def litellm_python() -> Path:
+    """The interpreter of an environment with LiteLLM, which is made once."""
+    place = ROOT / ".clients" / LITELLM
+    if not (place / "complete").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        uv = find_uv()
+        commands: list[list[str | Path]] = [
+            [uv, "venv", "--quiet", "--python", ROOT / ".venv" / "bin" / "python", place],
+            [uv, "pip", "install", "--quiet", "--python", place / "bin" / "python", LITELLM],
+        ]
+        for command in commands:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+            if done.returncode:
+                pytest.skip(f"{LITELLM} cannot be installed here: {done.stderr[-500:]}")
+        (place / "complete").touch()
+    return place / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def in_litellm(litellm_python: Path, live: LiveGateway, real: Upstream) -> dict[str, list[list[Any]]]:
+    """What LiteLLM's client raises, at the vendor and at the gateway."""
+    program = Path(__file__).with_name("litellm_program.py")
+    alone = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    results: dict[str, list[list[Any]]] = run(live, real, litellm_python, program, cwd=program.parent, **alone)
+    return results
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_litellms_client_raises_what_it_raises_at_the_vendor(in_litellm: dict[str, list[list[Any]]], case: str) -> None:
+    theirs, ours = in_litellm[case]
+    assert theirs[0] != "nothing"
+    if case not in {"failure whole", "failure stream"}:  # the gateway's 502 for a vendor's 500 has a class too
+        assert ours == theirs

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -205,7 +206,7 @@ def litellm_python() -> Path:
         shutil.rmtree(place, ignore_errors=True)
         uv = find_uv()
         commands: list[list[str | Path]] = [
-            [uv, "venv", "--quiet", "--python", ROOT / ".venv" / "bin" / "python", place],
+            [uv, "venv", "--quiet", "--python", sys.executable, place],
             [uv, "pip", "install", "--quiet", "--python", place / "bin" / "python", LITELLM],
         ]
         for command in commands:

@@ -216,6 +216,8 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
     """The body as the provider gets it: a copy, unless it is to have the same model and the same fields."""
     attempt.notes.upstream_model = _renamed(attempt.call, target.model, body.model)
     if attempt.call.unknown is not None:
+        if not target.provider.is_remote:  # there is no upstream that may know more than the contract
+            raise attempt.call.unknown.error
         target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
     if target.model == body.model and target.provider.parameters.pass_on(body):
         return body

@@ -144,7 +144,7 @@ def _kept(sent: list[Message]) -> Callable[[Message], Awaitable[None]]:
 def main() -> None:
     fault, listener = sys.argv[1], int(sys.argv[2])
     given: dict[str, Any] = {"allowed_api_keys": [KEY], "log_level": "error"}
-    app = Spoiled(build(read_configuration(**given)).asgi, fault)
+    app = Spoiled(build(read_configuration(**given, custom_pace_ms=0)).asgi, fault)
     uvicorn.run(app, fd=listener, log_level="error", ws="none")
 
 

@@ -95,7 +95,7 @@ class Settings(PerProvider):
     custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
     custom_pace_ms: Annotated[
         float, Field(ge=0, le=60_000, allow_inf_nan=False, description="milliseconds between its chunks of a stream")
-    ] = 15.0
+    ] = 5.0
     first_byte_s: Annotated[
         Seconds, Field(description="seconds until a stream's head goes out although its first chunk is late"), RESTART
     ] = 15.0

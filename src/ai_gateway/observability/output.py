@@ -15,7 +15,7 @@ from contextlib import suppress
 MOST_BYTES = 4 * 1024 * 1024
 # After each write the thread sleeps so long, and what comes meanwhile leaves together. A line that comes alone leaves
 # at once; where there are many, waking up for each would cost more than writing it.
-_GATHER_S = 0.001
+_GATHER_S = 0.005
 _BUSY_S = 0.01
 
 

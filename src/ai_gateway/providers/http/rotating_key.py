@@ -13,6 +13,7 @@ from ai_gateway.errors import UpstreamAuthError
 from ai_gateway.providers.http.client import Caller, UpstreamReply
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import KeySource, Upstream
+from ai_gateway.redaction import remember
 
 _KEPT_S = {"file": 10.0, "command": 300.0}
 _COMMAND_S = 30.0
@@ -59,13 +60,12 @@ class RotatingKey:
 
 
 class KeyedCaller:
-    """Another caller whose every call carries the key that is good now. `learn` is told each key."""
+    """Another caller whose every call carries the key that is good now."""
 
-    def __init__(self, caller: Caller, upstream: Upstream, source: KeySource, learn: Callable[[str], None]) -> None:
+    def __init__(self, caller: Caller, upstream: Upstream, source: KeySource) -> None:
         self._caller = caller
         self._upstream = upstream
         self._key = RotatingKey(upstream.name, source)
-        self._learn = learn
 
     async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
         self,
@@ -97,7 +97,7 @@ class KeyedCaller:
 
     async def _keyed(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         key = await self._key.read()
-        self._learn(key)
+        remember(key)
         return {**headers, **self._upstream.key_headers(key)}
 
     def _heed(self, status: int) -> None:

@@ -17,7 +17,6 @@ from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
-from ai_gateway.redaction import remember
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import OPERATION_OF
 
@@ -43,7 +42,7 @@ class OpenAICompatible(HttpProvider):
             upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts, sizes=upstream.sizes
         )
         if upstream.key_source is not None:
-            caller = KeyedCaller(caller, upstream, upstream.key_source, remember)
+            caller = KeyedCaller(caller, upstream, upstream.key_source)
         super().__init__(upstream, caller)
         self._quirks = upstream.row.quirks
         self._refuses_usage = False

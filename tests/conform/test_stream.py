@@ -456,3 +456,15 @@ def test_a_whole_message_after_empty_deltas_is_the_answer() -> None:
 
     sent = anyio.run(heard)
     assert "".join(choice["delta"].get("content") or "" for each in sent for choice in each["choices"]) == "ab"
+
+
+def test_a_stream_that_does_nothing_but_end_is_not_kept_without_end() -> None:
+    state = StreamState[models.CreateChatCompletionStreamResponse](1, include_usage=False, report=lambda _: None)
+    end = models.CreateChatCompletionStreamResponse.model_validate(
+        {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+         "choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}]}
+    )  # fmt: skip
+    for _ in range(101):
+        state.hold(Item(end))
+    with pytest.raises(UpstreamInvalidResponse):
+        state.hold(Item(end))

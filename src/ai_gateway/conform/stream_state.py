@@ -39,6 +39,10 @@ from gateway_contract.openai import models
 _MOST_HEADLESS = 100
 
 
+# Chunks that only end a choice are kept: one a choice, and some more that say something beside it.
+_MOST_HELD = 100
+
+
 @dataclass(slots=True)
 class ChoiceState:
     """What one choice has said so far. `said` names the fields of its deltas that had content.
@@ -102,7 +106,12 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return early
 
     def hold(self, item: Item[Chunk]) -> None:
-        """Keep what was taken last, which ends its choices, until the stream ends or they go on."""
+        """Keep what was taken last, which ends its choices, until the stream ends or they go on.
+
+        Raises UpstreamInvalidResponse for a stream that does nothing but end.
+        """
+        if len(self._held) >= self._known + _MOST_HELD:
+            raise UpstreamInvalidResponse("The provider ended its answer over and over.")
         self._held.append(item)
 
     def take(self, chunk: Chunk, raw: bytes | None = None) -> Chunk | None:

@@ -59,10 +59,36 @@ class Native:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens of one reply, as far as they were counted."""
+    """Tokens of one reply by class, as far as they were counted. A token is in one class only.
 
-    prompt_tokens: int
-    completion_tokens: int
+    `input` is what was neither read from the upstream's cache nor written to it: `cache_write` for five minutes, or
+    for as long as the upstream has it without being asked, `cache_write_1h` for an hour. `output` is without
+    `reasoning`. `service_tier` is the one that answered, if the upstream has told.
+    """
+
+    input: int
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    image_input: int = 0
+    reasoning: int = 0
+    audio_output: int = 0
+    image_output: int = 0
+    service_tier: str | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The whole input."""
+        return (
+            self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_input + self.image_input
+        )
+
+    @property
+    def completion_tokens(self) -> int:
+        """The whole output."""
+        return self.output + self.reasoning + self.audio_output + self.image_output
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 from pydantic import MISSING, BaseModel, ValidationError
 
+from ai_gateway.conform.chunks import AnyChunk, text_size
 from ai_gateway.conform.halves import Halves
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
@@ -70,6 +71,11 @@ class Conformer:
         for rule in rules:
             count(Event.REPAIR, self._source.name, rule.name)
             self._notes.repairs.add(rule.name)
+
+    def note_chunk(self, chunk: AnyChunk) -> None:
+        """One more chunk of a stream, and how much text it brought."""
+        self._notes.chunks += 1
+        self._notes.text_bytes += text_size(chunk)
 
     def note_usage(self, usage: models.CompletionUsage | None, service_tier: object) -> None:
         """What a stream took, as far as its upstream has counted it."""

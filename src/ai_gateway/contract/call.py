@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.wire import OPENAI, Wire
+from ai_gateway.errors import GatewayError
 
 DROPPED_HEADER = "x-gateway-dropped-params"
 _OWN_ID = re.compile(r"req_([0-9a-f]{32})")
@@ -90,6 +91,22 @@ class Usage:
         """The whole output."""
         return self.output + self.reasoning + self.audio_output + self.image_output
 
+    def plus(self, other: "Usage") -> "Usage":
+        """Both together; the tier is the other's."""
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.cache_write_1h + other.cache_write_1h,
+            self.audio_input + other.audio_input,
+            self.image_input + other.image_input,
+            self.reasoning + other.reasoning,
+            self.audio_output + other.audio_output,
+            self.image_output + other.image_output,
+            other.service_tier,
+        )
+
 
 @dataclass(slots=True)
 class Notes:
@@ -98,6 +115,9 @@ class Notes:
     `upstream_model` is what the model is called where it runs, if the caller calls it otherwise. `limits` are the
     upstream's headers that tell when to come back (lower-case names). `missing` names providers that a list of models
     lacks. `dropped` names request fields, or paths inside them, that the provider did not get.
+
+    `model` is the one that was called, `started` and `ended` are seconds since the epoch, and `failure` is there if no
+    reply came of it. `chunks` and `text_bytes` count what a stream has brought, for when nobody says what it took.
     """
 
     provider: str = ""
@@ -108,6 +128,12 @@ class Notes:
     limits: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     usage: Usage | None = None
+    model: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    failure: GatewayError | None = None
+    chunks: int = 0
+    text_bytes: int = 0
 
     def headers(self) -> dict[str, str]:
         """The reply's headers that tell of it, errors included."""

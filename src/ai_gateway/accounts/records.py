@@ -1,0 +1,88 @@
+"""What is kept of each call: one record, whoever left and whatever crashed.
+
+Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+type End = Literal["whole", "left", "broken", "failed", "lost"]
+"""How a call ended: with its whole reply; its client left; a stream broke off; with an error in place of a reply; or
+nobody knows, since the process that served it is gone."""
+type Basis = Literal["reported", "estimated", "incomplete"]
+"""Where the tokens are from: the upstream; our own count of what went through; or the bound, for a lost call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Tokens of a call by class. No token is in two of them."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    output: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One upstream that was asked. `status` and `code` tell of its failure; both are None for what was answered."""
+
+    provider: str
+    model: str
+    started_at: int
+    ended_at: int
+    status: int | None = None
+    code: str | None = None
+    tokens: Tokens | None = None
+    cost: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What is known when a call begins, and all that is left of it if its process dies.
+
+    `id` is unique, where callers may repeat a request id. `bound` is what it can cost at the most; `holds` is what
+    counters hold for it (`accounts/counters`), to be given back.
+    """
+
+    id: str
+    request_id: str
+    at: int
+    project_id: str
+    key_id: str | None
+    wire: str
+    operation: str
+    model: str
+    stream: bool
+    provider: str
+    upstream_model: str
+    bound: int | None
+    bound_tokens: Tokens
+    holds: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A call that is over. `price` names the basis of its cost: table, version and hash."""
+
+    start: Start
+    ended_at: int
+    first_byte_ms: int | None
+    end: End
+    basis: Basis
+    status: int | None
+    code: str | None
+    provider: str
+    upstream_model: str
+    tokens: Tokens
+    cost: int | None
+    price: str | None
+    service_tier: str | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    repairs: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from ai_gateway.conform.embedding import conform_embeddings
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.stream import prompt_count
+from ai_gateway.conform.usage import token_usage
 from ai_gateway.conform.whole import conform_choices
 from ai_gateway.contract.call import Attempt, Usage
 from ai_gateway.contract.stream import Arrived, Item, Received
@@ -47,12 +48,13 @@ class Streaming[
     choices: Callable[[Req], int]
 
 
-def token_usage(reply: object) -> Usage | None:
-    """What a reply or chunk says it took; None where it says nothing."""
-    usage = getattr(reply, "usage", None)
+def usage_of(reply: BaseModel) -> Usage | None:
+    """What a whole reply says it took; None where it says nothing."""
+    said = vars(reply)
+    usage = said.get("usage")
     if isinstance(usage, models.CompletionUsage):
-        return Usage(usage.prompt_tokens, usage.completion_tokens)
-    return Usage(usage.prompt_tokens, 0) if isinstance(usage, models.CreateEmbeddingResponseUsage) else None
+        return token_usage(usage, said.get("service_tier"))
+    return Usage(usage.prompt_tokens) if isinstance(usage, models.CreateEmbeddingResponseUsage) else None
 
 
 CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletionResponse](

@@ -111,7 +111,7 @@ class ModelPermissions(Entity):
     """Which models a project or a key may use. `id` is the entity's."""
 
     mode: Literal["allow_list", "deny_list"]
-    model_ids: tuple[str, ...]
+    model_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,23 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
+from decimal import Decimal
 from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from ai_gateway.config.fields import LOWER_CASE, HeaderKey, Keys, ListAddress, Origins, Refusals, Seconds
+from ai_gateway.config.fields import (
+    LOWER_CASE,
+    HeaderKey,
+    Keys,
+    ListAddress,
+    Origins,
+    PricedModel,
+    Refusals,
+    Seconds,
+    UsdPrice,
+)
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
@@ -68,6 +79,41 @@ class ProviderSettings(PerProvider):
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
         return {name: getattr(self, name) for name in PerProvider.model_fields if name in self.model_fields_set}
+
+
+class PriceRates(BaseModel):
+    """What a million tokens of each class cost in USD. A class that is left out costs what it is a part of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: UsdPrice
+    output: UsdPrice
+    cache_read: UsdPrice | None = None
+    cache_write: UsdPrice | None = None
+    cache_write_1h: UsdPrice | None = None
+    audio_input: UsdPrice | None = None
+    image_input: UsdPrice | None = None
+    reasoning: UsdPrice | None = None
+    audio_output: UsdPrice | None = None
+    image_output: UsdPrice | None = None
+
+    def prices(self) -> dict[str, Decimal]:
+        """Those that are stated, by class."""
+        named = ((name, getattr(self, name)) for name in PriceRates.model_fields)
+        return {name: price for name, price in named if price is not None}
+
+
+class LongInput(PriceRates):
+    """What they cost in a request with more input than so many tokens."""
+
+    tokens: Annotated[int, Field(gt=0)]
+
+
+class PriceSettings(PriceRates):
+    """One `[prices."PROVIDER/MODEL"]` table of gateway.toml."""
+
+    above: list[LongInput] = []
+    service_tiers: dict[str, PriceRates] = {}
 
 
 class RouteSettings(BaseModel):
@@ -151,6 +197,11 @@ class Settings(PerProvider):
     aliases: Annotated[dict[str, str], Field(description="aliases of models, in gateway.toml only"), FILE_ONLY] = {}
     routes: Annotated[
         dict[str, RouteSettings], Field(description="models with several targets, in gateway.toml"), FILE_ONLY
+    ] = {}
+    prices: Annotated[
+        dict[PricedModel, PriceSettings],
+        Field(description="what models cost, in gateway.toml only"),
+        FILE_ONLY,
     ] = {}
     model_list_url: Annotated[ListAddress | None, Field(description="where a list of models is fetched from")] = None
     model_list_api_key: Annotated[HeaderKey | None, Field(description="sent to that address as a bearer"), SECRET] = (

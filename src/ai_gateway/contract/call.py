@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -24,12 +25,21 @@ _PLAIN = "/:@!$&'()*+,;=?#[]~"
 class Caller:
     """Who calls. `key_id` names the key without giving it away; None where no key was needed.
 
-    `trusted` callers may see operational details: they named a valid key, or call from this machine.
+    `trusted` callers may see operational details: they named a valid key, or call from this machine. `administers` is
+    for keys that make other keys and call no model. `may` names what a key is restricted to; empty for no restriction.
+    `expires_at` is in seconds since the epoch. `is_stored` says that the key was made by an administrator, and may be
+    revoked by one. `scopes` are what limits its calls, for `accounts` alone to read.
     """
 
     key_id: str | None = None
     name: str = "anonymous"
     trusted: bool = False
+    project_id: str = "default"
+    administers: bool = False
+    may: tuple[str, ...] = ()
+    expires_at: int | None = None
+    is_stored: bool = False
+    scopes: tuple[object, ...] = ()
 
 
 ANONYMOUS = Caller()
@@ -49,10 +59,36 @@ class Native:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens of one reply, as far as they were counted."""
+    """Tokens of one reply by class, as far as they were counted. A token is in one class only.
 
-    prompt_tokens: int
-    completion_tokens: int
+    `input` is what was neither read from the upstream's cache nor written to it: `cache_write` for five minutes, or
+    for as long as the upstream has it without being asked, `cache_write_1h` for an hour. `output` is without
+    `reasoning`. `service_tier` is the one that answered, if the upstream has told.
+    """
+
+    input: int
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    image_input: int = 0
+    reasoning: int = 0
+    audio_output: int = 0
+    image_output: int = 0
+    service_tier: str | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The whole input."""
+        return (
+            self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_input + self.image_input
+        )
+
+    @property
+    def completion_tokens(self) -> int:
+        """The whole output."""
+        return self.output + self.reasoning + self.audio_output + self.image_output
 
 
 @dataclass(slots=True)
@@ -101,6 +137,18 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
+class Reservation(Protocol):
+    """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
+
+    headers: Mapping[str, str]
+
+    async def settle(self) -> None:
+        """Replace what was held by what the attempts of the call have noted. Has an effect once; never raises."""
+
+    def abandon(self) -> None:
+        """The same for a call whose client has left: must not wait."""
+
+
 @dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
 class Call:
     """A request that has passed authorisation. Nothing of it changes once it is made.
@@ -110,7 +158,8 @@ class Call:
     `unknown` is what of it the contract does not list.
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
-    when the request has ended, and `room` what it uses of the memory that all requests share.
+    when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
+    body in bytes. `reservation` is there from when the call may go on to an upstream.
     """
 
     operation: str
@@ -126,6 +175,20 @@ class Call:
     sink: Callable[[bytes], bool] | None = None
     leaving: list[Callable[[], None]] = field(default_factory=list)
     room: Allocation = field(default_factory=unbounded, repr=False)
+    size: int = 0
+    reservation: Reservation | None = None
+
+    async def settle(self) -> None:
+        """Settle what is held for it, if anything is."""
+        if self.reservation is not None:
+            await self.reservation.settle()
+
+    def reply_headers(self) -> dict[str, str]:
+        """The reply's headers that tell of the call, errors included."""
+        headers = self.notes.headers()
+        if self.reservation is not None:
+            headers.update(self.reservation.headers)
+        return headers
 
     @property
     def notes(self) -> Notes:

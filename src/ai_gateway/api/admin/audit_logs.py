@@ -8,16 +8,16 @@ from ai_gateway.accounts.entities import Project
 from ai_gateway.accounts.store.base import Row, StoreError
 from ai_gateway.api.admin.base import Administration, away
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import InvalidRequest
 from gateway_contract.openai_admin import models
 
 _BATCH = 500
 _BEGINNING, _END = 0, 2**53
+_LAST_ID: Final = "audit_log_~"
+"""After every id: they sort in the order of what happened."""
 _OLDER: Final = """SELECT id, at, type, project_id, actor, body FROM audit
-    WHERE at >= $1 AND at <= $2 AND (at < $3 OR (at = $3 AND id < $4)) ORDER BY at DESC, id DESC LIMIT $5"""
+    WHERE id < $1 AND id > $2 AND at >= $3 AND at <= $4 ORDER BY id DESC LIMIT $5"""
 _NEWER: Final = """SELECT id, at, type, project_id, actor, body FROM audit
-    WHERE at >= $1 AND at <= $2 AND (at > $3 OR (at = $3 AND id > $4)) ORDER BY at, id LIMIT $5"""
-_PLACE: Final = "SELECT at FROM audit WHERE id = $1"
+    WHERE id < $1 AND id > $2 AND at >= $3 AND at <= $4 ORDER BY id LIMIT $5"""
 
 type _Wanted = Callable[[str, str | None, dict[str, Any], dict[str, Any]], bool]
 
@@ -45,18 +45,12 @@ class AuditLogs(Administration):
         first, last = _range(query.effective_at)
         wanted = _wanted(query)
         backward = bool(query.before) and not query.after
-        statement = _NEWER if backward else _OLDER
-        end = await self._place("before", query.before) if query.before and query.after else None
-        if cursor := query.before if backward else query.after:
-            at, identifier = await self._place("before" if backward else "after", cursor)
-        else:
-            at, identifier = _END, ""
+        below, above = query.after or _LAST_ID, query.before or ""
         count = 0
         while count <= query.limit:
-            rows = await self.directory.store.fetch(statement, first, last, at, identifier, _BATCH)
+            statement = _NEWER if backward else _OLDER
+            rows = await self.directory.store.fetch(statement, below, above, first, last, _BATCH)
             for row in rows:
-                if end is not None and (int(row[1] or 0), str(row[0])) <= end:
-                    return
                 entry = self._entry(row, wanted)
                 if entry is not None:
                     count += 1
@@ -65,15 +59,10 @@ class AuditLogs(Administration):
                     return
             if len(rows) < _BATCH:
                 return
-            identifier, at = str(rows[-1][0]), int(rows[-1][1] or 0)
-
-    async def _place(self, name: str, cursor: str) -> tuple[int, str]:
-        rows = await self.directory.store.fetch(_PLACE, cursor)
-        if not rows:
-            raise InvalidRequest(
-                f"Invalid '{name}': nothing in this list has the id that it names.", param=name, code="invalid_value"
-            )
-        return int(rows[0][0] or 0), cursor
+            if backward:
+                above = str(rows[-1][0])
+            else:
+                below = str(rows[-1][0])
 
     def _entry(self, row: Row, wanted: _Wanted) -> models.AuditLog | None:
         identifier, at, kind, project_id, who, body = row

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import override
 
 from starlette.types import Scope
@@ -10,7 +10,8 @@ from starlette.types import Scope
 from ai_gateway.accounts.directory import Actor, Change, Directory
 from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendLimit
 from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.api.admin.administrators import Administrator, Administrators
+from ai_gateway.api.access import Access
+from ai_gateway.api.boundary import WireBoundary
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.route import Security
@@ -21,7 +22,14 @@ from gateway_contract.openai_admin.routes import Handlers
 _SECRETS = {"digest", "webhook_secret"}
 
 
-class Administration(Handlers):
+@dataclass(frozen=True, slots=True)
+class Administrator(Caller):
+    """A caller who administers. `address` is where the request came from, for the audit log."""
+
+    address: str | None = None
+
+
+class Administration(WireBoundary, Handlers):
     """The base of each class that has some of the operations.
 
     `last_used` is when a key was last used, in seconds since the epoch; `is_reached` is whether a spend limit is.
@@ -30,22 +38,23 @@ class Administration(Handlers):
     def __init__(
         self,
         directory: Directory,
-        administrators: Administrators,
+        access: Access,
         body_limits: BodyLimits,
         *,
         last_used: Callable[[str], int | None] = lambda _: None,
         is_reached: Callable[[SpendLimit], bool] = lambda _: False,
     ) -> None:
-        self.wire = OPENAI
-        self.body_limits = body_limits
+        super().__init__(OPENAI, access, body_limits)
         self.directory = directory
-        self.administrators = administrators
         self.last_used = last_used
         self.is_reached = is_reached
 
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
-        return self.administrators.authenticate(scope, headers)
+        caller = self.access.authorize_administrator(scope, headers)
+        client = scope.get("client")
+        address = str(client[0]) if client else None
+        return Administrator(caller.key_id, caller.name, trusted=True, administers=True, address=address)
 
     async def fresh(self) -> Directory:
         """The directory with what others have just changed. Raises Unavailable where the store cannot say."""

@@ -47,7 +47,7 @@ def put_limits(change: Change, key_id: str, body: Limited) -> None:
     elif "rate_limits" in said:
         change.delete(RateLimit, row)
     if (allowed := body.model_permissions) is not None:
-        change.put(ModelPermissions(id=key_id, mode=allowed.mode, model_ids=tuple(allowed.model_ids)))
+        change.put(ModelPermissions(id=key_id, mode=allowed.mode, model_ids=frozenset(allowed.model_ids)))
     elif "model_permissions" in said:
         change.delete(ModelPermissions, key_id)
 
@@ -71,4 +71,4 @@ def add_limits(shown: models.ProjectApiKey, directory: Directory) -> None:
         values = {theirs: value for theirs, ours in _RATES.items() if (value := getattr(rates, ours)) is not None}
         shown.rate_limits = models.KeyRateLimits.model_validate(values)
     if (allowed := directory.get(ModelPermissions, shown.id)) is not None:
-        shown.model_permissions = models.KeyModelPermissions(mode=allowed.mode, model_ids=list(allowed.model_ids))
+        shown.model_permissions = models.KeyModelPermissions(mode=allowed.mode, model_ids=sorted(allowed.model_ids))

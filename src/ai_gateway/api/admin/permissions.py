@@ -31,7 +31,7 @@ class Permissions(Administration):
     ) -> models.ProjectModelPermissions:
         async with self.change(call) as change:
             project = self.active_project(project_id)
-            allowed = ModelPermissions(id=project.id, mode=body.mode, model_ids=tuple(body.model_ids))
+            allowed = ModelPermissions(id=project.id, mode=body.mode, model_ids=frozenset(body.model_ids))
             former = self.directory.get(ModelPermissions, project.id)
             change.put(allowed)
             audit_change(change, project.id, "model_permissions", former, allowed)
@@ -127,7 +127,7 @@ def _model_permissions(allowed: ModelPermissions | None) -> models.ProjectModelP
     return models.ProjectModelPermissions(
         object="project.model_permissions",
         mode=allowed.mode if allowed else "deny_list",
-        model_ids=list(allowed.model_ids) if allowed else [],
+        model_ids=sorted(allowed.model_ids) if allowed else [],
     )
 
 

@@ -52,7 +52,9 @@ class RateLimits(Administration):
             project = self.active_project(project_id)
             former = self._find_limit(project.id, rate_limit_id)
             given = {theirs: value for theirs in _FIELDS if (value := getattr(body, theirs)) is not None}
-            changes: dict[str, Any] = {_FIELDS[theirs]: None if value == _NO_LIMIT else value for theirs, value in given.items()}
+            changes: dict[str, Any] = {
+                _FIELDS[theirs]: None if value == _NO_LIMIT else value for theirs, value in given.items()
+            }
             limit = replace(former, **changes)
             if limit == _unlimited(project.id, limit.model):
                 change.delete(RateLimit, limit.id)

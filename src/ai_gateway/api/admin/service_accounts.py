@@ -5,7 +5,7 @@ from typing import Literal, cast, override
 
 from ai_gateway.accounts.directory import new_id
 from ai_gateway.accounts.entities import ApiKey, ServiceAccount
-from ai_gateway.api.admin.base import Administration, shown
+from ai_gateway.api.admin.base import shown
 from ai_gateway.api.admin.limits_of_keys import delete_limits
 from ai_gateway.api.admin.pages import by_time, page
 from ai_gateway.api.admin.project_keys import ProjectKeys

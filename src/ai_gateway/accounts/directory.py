@@ -158,10 +158,12 @@ class Directory:
             for (kind, identifier), entity in change._written.items():
                 body = to_json(entity).decode() if entity is not None else None
                 await session.execute(_PUT, _NAMES[kind], identifier, revision, body)
-            for event, project_id, payload in change._audited:
+            for number, (event, project_id, payload) in enumerate(change._audited):
                 facts = to_json({"payload": payload}).decode()
                 who = to_json(actor).decode()
-                await session.execute(_AUDIT, new_id("audit_log"), change.now, event, project_id, who, facts)
+                # The ids are in the order of what happened, whatever a clock says.
+                identifier = f"audit_log_{revision:016x}{number:08x}"
+                await session.execute(_AUDIT, identifier, change.now, event, project_id, who, facts)
         await self.refresh()
 
     async def _read(self, session: Session, up_to: int | None = None) -> None:
@@ -212,5 +214,5 @@ def _reader(name: str) -> TypeAdapter[Entity]:
 
 
 def new_id(prefix: str) -> str:
-    """An id that nobody can guess."""
-    return f"{prefix}_{secrets.token_hex(12)}"
+    """An id that nobody can guess, after all that were made before it."""
+    return f"{prefix}_{time.time_ns() // 1000:013x}{secrets.token_hex(8)}"

@@ -26,7 +26,7 @@ from ai_gateway.operations import (
     Request,
     Streamed,
     Streaming,
-    usage_of,
+    note_usage,
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
@@ -185,7 +185,7 @@ async def _reply[Req: Request, Rep: BaseModel](
     if not conformer.observes:
         item = operation.conform(item, request, conformer.report)
     if FILL_USAGE.name not in attempt.notes.repairs:
-        attempt.notes.usage = usage_of(item.model)
+        note_usage(attempt.notes, item.model)
     return item
 
 

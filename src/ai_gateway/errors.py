@@ -9,7 +9,7 @@ GatewayError                     500  internal_error                           f
 +-- Unauthorized                 401
 |   +-- MissingApiKey            401  missing_api_key
 |   +-- InvalidApiKey            401  invalid_api_key
-+-- Forbidden                    403  model_not_allowed
++-- Forbidden                    403  model_not_allowed, insufficient_permissions
 +-- NotFound                     404  not_found
 |   +-- ProviderNotFound         404  provider_not_found
 |   +-- ModelNotFound            404  model_not_found
@@ -18,6 +18,7 @@ GatewayError                     500  internal_error                           f
 +-- PayloadTooLarge              413  request_too_large
 +-- UnsupportedMediaType         415  unsupported_media_type
 +-- RateLimited                  429  rate_limit_exceeded                      failover
+|   +-- InsufficientQuota        429  insufficient_quota                       failover
 +-- HeadersTooLarge              431  headers_too_large
 +-- NotImplementedHere           501  not_implemented                          failover
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
@@ -159,9 +160,14 @@ class InvalidApiKey(Unauthorized):
 
 
 class Forbidden(GatewayError):
+    """Who calls is known, and may not do this: `code` says what."""
+
     status = 403
     type = "invalid_request_error"
-    code = "model_not_allowed"
+
+    def __init__(self, message: str, *, code: str = "model_not_allowed", param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.code = code
 
 
 class NotFound(GatewayError):
@@ -208,6 +214,13 @@ class RateLimited(GatewayError):
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
+
+
+class InsufficientQuota(RateLimited):
+    """Money that may be spent is spent, or held by calls in flight: to ask again at once does not help."""
+
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class HeadersTooLarge(GatewayError):

@@ -5,6 +5,7 @@ key is not known, and before anything is changed.
 """
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -21,6 +22,8 @@ from ai_gateway.accounts.entities import DEFAULT_PROJECT, KINDS, ApiKey, Entity,
 from ai_gateway.accounts.store.base import Session, Store, StoreError
 
 _REFRESH_S = 1.0
+# A key that nobody knows may have been made a moment ago; whoever tries many must not make the store busy.
+_LOOK_S = 0.02
 _NAMES: Mapping[type[Entity], str] = {kind: name for name, kind in KINDS.items()}
 _REVISION = "SELECT value FROM meta WHERE name = 'revision'"
 _NEWER = "SELECT kind, id, revision, body FROM entities WHERE revision > $1 ORDER BY revision, kind, id"
@@ -72,11 +75,12 @@ class Directory:
     def __init__(self, store: Store, on_change: Callable[[], None] = lambda: None) -> None:
         self.store = store
         self.on_change = on_change
-        self.refreshed_at = -float("inf")
+        self.refreshed_at = -math.inf
         self._revision = 0
         self._entities: dict[type[Entity], dict[str, Entity]] = {kind: {} for kind in KINDS.values()}
         self._keys: dict[bytes, ApiKey] = {}
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     # -- lifecycle --
 
@@ -113,6 +117,11 @@ class Directory:
         return self._keys.get(digest)
 
     @property
+    def age_s(self) -> float:
+        """Seconds since the copy was known to be up to date."""
+        return time.monotonic() - self.refreshed_at
+
+    @property
     def has_keys(self) -> bool:
         """Whether there ever was a key: a gateway that had one never opens again because it was deleted."""
         return bool(self._keys)
@@ -120,6 +129,22 @@ class Directory:
     async def refresh(self) -> None:
         """Take over what is newer in the store. Raises StoreError."""
         await self._read(self.store)
+
+    async def look(self) -> bool:
+        """Take over what is newer now. Returns whether there was anything; never raises, and never is in a hurry."""
+        before = self._revision
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(max(0.0, _LOOK_S - self.age_s)))
+        try:
+            await asyncio.shield(self._looking)
+        except StoreError:
+            return False
+        return self._revision != before
+
+    async def _look(self, in_s: float) -> None:
+        """Refresh, once for all who ask meanwhile."""
+        await asyncio.sleep(in_s)
+        await self.refresh()
 
     @asynccontextmanager
     async def change(self, actor: Actor) -> AsyncIterator[Change]:

@@ -1,4 +1,4 @@
-"""What a caller is held to: the limits of its key, of its project and of the organization, as one value for each key."""
+"""What a caller is held to: the limits of its key, of its project and of the organization."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +26,11 @@ class Scope:
     rates: Mapping[str, RateLimit] = field(default_factory=dict)
     permissions: ModelPermissions | None = None
 
+    @property
+    def limits(self) -> bool:
+        """Whether it limits anything."""
+        return bool(self.spend or self.rates or self.permissions)
+
     def rates_for(self, model: str) -> Iterable[RateLimit]:
         """Those that count a call of this model."""
         for name in (model, EVERY_MODEL):
@@ -48,7 +53,7 @@ def scopes_of(directory: Directory, key_id: str | None, project_id: str) -> tupl
     if key_id is not None:
         entities.insert(0, ("key", key_id))
     found = (_scope(directory, what, entity) for what, entity in entities)
-    return tuple(scope for scope in found if scope.spend or scope.rates or scope.permissions)
+    return tuple(scope for scope in found if scope.limits)
 
 
 def _scope(directory: Directory, what: What, entity: str) -> Scope:

@@ -4,28 +4,15 @@ Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
+
+from ai_gateway.contract.call import Usage
 
 type End = Literal["whole", "left", "broken", "failed", "lost"]
 """How a call ended: with its whole reply; its client left; a stream broke off; with an error in place of a reply; or
 nobody knows, since the process that served it is gone."""
 type Basis = Literal["reported", "estimated", "incomplete"]
 """Where the tokens are from: the upstream; our own count of what went through; or the bound, for a lost call."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """Tokens of a call by class. No token is in two of them."""
-
-    input: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    cache_write_1h: int = 0
-    input_audio: int = 0
-    input_image: int = 0
-    output: int = 0
-    reasoning: int = 0
-    output_audio: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +25,7 @@ class AttemptRecord:
     ended_at: int
     status: int | None = None
     code: str | None = None
-    tokens: Tokens | None = None
+    tokens: Usage | None = None
     cost: int | None = None
 
 
@@ -62,7 +49,7 @@ class Start:
     provider: str
     upstream_model: str
     bound: int | None
-    bound_tokens: Tokens
+    bound_tokens: Usage
     holds: str = ""
 
 
@@ -79,10 +66,16 @@ class Record:
     code: str | None
     provider: str
     upstream_model: str
-    tokens: Tokens
+    tokens: Usage
     cost: int | None
     price: str | None
-    service_tier: str | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     repairs: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+
+
+class CallLog(Protocol):
+    """Where starts and records go: neither method raises or waits."""
+
+    def started(self, start: Start) -> None: ...
+    def ended(self, record: Record) -> None: ...

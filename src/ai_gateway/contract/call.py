@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -24,12 +25,21 @@ _PLAIN = "/:@!$&'()*+,;=?#[]~"
 class Caller:
     """Who calls. `key_id` names the key without giving it away; None where no key was needed.
 
-    `trusted` callers may see operational details: they named a valid key, or call from this machine.
+    `trusted` callers may see operational details: they named a valid key, or call from this machine. `administers` is
+    for keys that make other keys and call no model. `may` names what a key is restricted to; empty for no restriction.
+    `expires_at` is in seconds since the epoch. `is_stored` says that the key was made by an administrator, and may be
+    revoked by one. `scopes` are what limits its calls, for `accounts` alone to read.
     """
 
     key_id: str | None = None
     name: str = "anonymous"
     trusted: bool = False
+    project_id: str = "default"
+    administers: bool = False
+    may: tuple[str, ...] = ()
+    expires_at: int | None = None
+    is_stored: bool = False
+    scopes: tuple[object, ...] = ()
 
 
 ANONYMOUS = Caller()
@@ -128,6 +138,18 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
+class Reservation(Protocol):
+    """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
+
+    headers: Mapping[str, str]
+
+    async def settle(self) -> None:
+        """Replace what was held by what the attempts of the call have noted. Has an effect once; never raises."""
+
+    def abandon(self) -> None:
+        """The same for a call whose client has left: must not wait."""
+
+
 @dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
 class Call:
     """A request that has passed authorisation. Nothing of it changes once it is made.
@@ -137,7 +159,8 @@ class Call:
     `unknown` is what of it the contract does not list.
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
-    when the request has ended, and `room` what it uses of the memory that all requests share.
+    when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
+    body in bytes. `reservation` is there from when the call may go on to an upstream.
     """
 
     operation: str
@@ -153,6 +176,20 @@ class Call:
     sink: Callable[[bytes], bool] | None = None
     leaving: list[Callable[[], None]] = field(default_factory=list)
     room: Allocation = field(default_factory=unbounded, repr=False)
+    size: int = 0
+    reservation: Reservation | None = None
+
+    async def settle(self) -> None:
+        """Settle what is held for it, if anything is."""
+        if self.reservation is not None:
+            await self.reservation.settle()
+
+    def reply_headers(self) -> dict[str, str]:
+        """The reply's headers that tell of the call, errors included."""
+        headers = self.notes.headers()
+        if self.reservation is not None:
+            headers.update(self.reservation.headers)
+        return headers
 
     @property
     def notes(self) -> Notes:

@@ -120,11 +120,11 @@ class Counters(Protocol):
     """Counters that all who count together share. Every method raises CountersError."""
 
     @abstractmethod
-    async def reserve(self, holds: Sequence[Hold]) -> Answer:
-        """Hold room in all of them, or in none."""
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
+        """Hold room in all of them for the call with this id, or in none."""
 
     @abstractmethod
-    async def settle(self, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
         """Give back what was held at that time, and count what was true."""
 
     @abstractmethod

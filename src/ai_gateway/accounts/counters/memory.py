@@ -13,11 +13,11 @@ class MemoryCounters(Counters):
         self._states: dict[str, State] = {}
 
     @override
-    async def reserve(self, holds: Sequence[Hold]) -> Answer:
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
         return reserve(holds, self._state, self._clock())
 
     @override
-    async def settle(self, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
         for hold, amount in zip(holds, amounts, strict=True):
             state = self._state(hold)
             if state is not None:

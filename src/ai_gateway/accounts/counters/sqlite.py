@@ -48,7 +48,7 @@ class SqliteCounters(Counters):
         self._db: sqlite3.Connection | None = None
 
     @override
-    async def reserve(self, holds: Sequence[Hold]) -> Answer:
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
         def work(db: sqlite3.Connection) -> Answer:
             states = {hold.counter: _state(db, hold) for hold in holds}
             answer = reserve(holds, lambda hold: states[hold.counter], self._clock())
@@ -59,7 +59,7 @@ class SqliteCounters(Counters):
         return await self._in_transaction(work)
 
     @override
-    async def settle(self, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
         def work(db: sqlite3.Connection) -> None:
             states = {hold.counter: _state(db, hold) for hold in holds}
             for hold, amount in zip(holds, amounts, strict=True):

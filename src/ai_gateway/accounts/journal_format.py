@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from ai_gateway.accounts.records import AttemptRecord, Record, Start, Tokens
+from ai_gateway.accounts.records import AttemptRecord, Record, Start
+from ai_gateway.contract.call import Tokens
 
 _INT64 = 2**63 - 1
 _CLASSES = tuple(each.name for each in fields(Tokens))

@@ -13,7 +13,7 @@ from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.prices import Listed, Prices
 from ai_gateway.accounts.records import Record, Start
-from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
@@ -50,7 +50,7 @@ class Accounts:
         if self.place is None:
             return
         self._on_change = on_change
-        self.directory = Directory(SqliteStore(self.place.store), on_change)
+        self.directory = Directory(store_at(self.place), on_change)
         self.accounting = Accounting(MemoryCounters(), Prices(), _Unkept(), self._spent)
         self.apply(settings)
 
@@ -102,6 +102,11 @@ class Accounts:
 
     async def _spent(self, _scope: Scope, _window: Window) -> int:
         return 0
+
+
+def store_at(place: Place) -> Store:
+    """The store of this place, not yet open."""
+    return SqliteStore(place.store)
 
 
 def place_of(settings: Settings) -> Place | None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import orjson
 
-from ai_gateway.accounts.records import AttemptRecord, Record, Start, Tokens
+from ai_gateway.accounts.records import AttemptRecord, Record, Start
+from ai_gateway.contract.call import Usage
 
 _INT64 = 2**63 - 1
-_CLASSES = tuple(each.name for each in fields(Tokens))
+_CLASSES = tuple(each.name for each in fields(Usage))
 _NO_TOKENS = (None,) * len(_CLASSES)
 
 
@@ -37,7 +38,7 @@ class _Columns[Made]:
         """The value that stands in the array, and these others that do not."""
         facts = {name: values[place] for place, name in self._plain}
         classes = {token: values[place] for place, token in self._classes}
-        facts[self._tokens] = Tokens(**classes) if None not in classes.values() else None
+        facts[self._tokens] = Usage(**classes) if classes["input"] is not None else None
         return self._made(**facts, **others)
 
 

@@ -28,7 +28,7 @@ from ai_gateway.operations import (
     Request,
     Streamed,
     Streaming,
-    usage_of,
+    note_usage,
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
@@ -199,8 +199,8 @@ async def _reply[Req: Request, Rep: BaseModel](
     if not conformer.observes:
         item = operation.conform(item, request, conformer.report)
     if FILL_USAGE.name not in attempt.notes.repairs:
-        attempt.notes.usage = usage_of(item.model)
-    if attempt.notes.usage is None:
+        note_usage(attempt.notes, item.model)
+    if attempt.notes.tokens is None:
         attempt.notes.text_bytes = len(item.raw or to_json(item.model))
     return item
 

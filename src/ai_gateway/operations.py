@@ -9,9 +9,9 @@ from ai_gateway.accounts.bounds import Bound, chat_bound, completion_bound, embe
 from ai_gateway.conform.embedding import conform_embeddings
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.stream import prompt_count
-from ai_gateway.conform.usage import token_usage
+from ai_gateway.conform.usage import tokens_by_class
 from ai_gateway.conform.whole import conform_choices
-from ai_gateway.contract.call import Attempt, Usage
+from ai_gateway.contract.call import Attempt, Notes, Tokens
 from ai_gateway.contract.stream import Arrived, Item, Received
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
@@ -52,13 +52,17 @@ class Streaming[
     choices: Callable[[Req], int]
 
 
-def usage_of(reply: BaseModel) -> Usage | None:
-    """What a whole reply says it took; None where it says nothing."""
+def note_usage(notes: Notes, reply: BaseModel) -> None:
+    """What a whole reply says it took, and in which tier; nothing where it says nothing."""
     said = vars(reply)
     usage = said.get("usage")
     if isinstance(usage, models.CompletionUsage):
-        return token_usage(usage, said.get("service_tier"))
-    return Usage(usage.prompt_tokens) if isinstance(usage, models.CreateEmbeddingResponseUsage) else None
+        notes.tokens = tokens_by_class(usage)
+    elif isinstance(usage, models.CreateEmbeddingResponseUsage):
+        notes.tokens = Tokens(usage.prompt_tokens)
+    tier = said.get("service_tier")
+    if isinstance(tier, str):
+        notes.service_tier = tier
 
 
 CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletionResponse](

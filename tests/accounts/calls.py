@@ -1,7 +1,7 @@
 """Calls as they are noted: one that started, and how it ended."""
 
 from ai_gateway.accounts.records import AttemptRecord, Record, Start
-from ai_gateway.contract.call import Usage
+from ai_gateway.contract.call import Tokens
 
 NOW_MS = 1_790_000_000_000
 
@@ -21,14 +21,14 @@ def started(identifier: str = "call-1", **facts: object) -> Start:
         "provider": "openai",
         "upstream_model": "gpt-fast",
         "bound": 5_000,
-        "bound_tokens": Usage(input=100, output=400),
+        "bound_tokens": Tokens(input=100, output=400),
     }
     return Start(**{**known, **facts})  # type: ignore[arg-type]
 
 
 def ended(start: Start, **facts: object) -> Record:
     """It is over: whole, and its upstream said what it took."""
-    tokens = Usage(input=60, cache_read=30, output=20, reasoning=5)
+    tokens = Tokens(input=60, cache_read=30, output=20, reasoning=5)
     attempt = AttemptRecord(
         provider=start.provider,
         model=start.upstream_model,

@@ -22,7 +22,7 @@ from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import AttemptRecord, Basis, CallLog, End, Record, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
 from ai_gateway.accounts.windows import Window
-from ai_gateway.contract.call import Call, Notes, Reservation, Usage
+from ai_gateway.contract.call import Call, Notes, Reservation, Tokens
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import Forbidden, Unavailable, UpstreamError
 from ai_gateway.observability.metrics import Event, count
@@ -135,7 +135,7 @@ class Accounting(Observer):
             provider=first.provider.name,
             upstream_model=first.model,
             bound=cost,
-            bound_tokens=Usage(bound.input, most_output),
+            bound_tokens=Tokens(bound.input, most_output),
             holds=_written(held.holds, answer.at) if held is not None and answer is not None else "",
         )
         self._log.started(start)
@@ -219,10 +219,10 @@ class Accounting(Observer):
 
     # -- after it --
 
-    def cost(self, provider: str, model: str, usage: Usage, at: float) -> tuple[int | None, str | None]:
-        """What these tokens cost, and by which price."""
-        price = self.prices.find(provider, model, at)
-        return (price.cost(usage), price.basis) if price is not None else (None, None)
+    def cost(self, notes: Notes, tokens: Tokens, at: float) -> tuple[int | None, str | None]:
+        """What an attempt's tokens cost, and by which price."""
+        price = self.prices.find(notes.provider, notes.model, at)
+        return (price.cost(tokens, notes.service_tier), price.basis) if price is not None else (None, None)
 
     async def settle(self, start: Start, held: Held, amounts: Sequence[int], at: float) -> None:
         """Settle at once or, while the counters are away, as soon as they are back."""
@@ -285,9 +285,7 @@ class _Reservation(Reservation):
         if result.cost is not None and not self._start.stream:
             self.headers = {**self.headers, "x-gateway-cost": _usd(result.cost)}
         if self._held is not None:
-            amounts = self._held.true_amounts(
-                result.tokens.prompt_tokens + result.tokens.completion_tokens, result.cost
-            )
+            amounts = self._held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
             await self._accounting.settle(self._start, self._held, amounts, self._at)
 
     @override
@@ -316,6 +314,7 @@ class _Reservation(Reservation):
             tokens=result.tokens,
             cost=result.cost,
             price=result.price,
+            service_tier=notes.service_tier,
             attempts=result.attempts,
             repairs=tuple(sorted(notes.repairs)),
             dropped=tuple(sorted(notes.dropped)),
@@ -330,7 +329,7 @@ class _Reservation(Reservation):
 
     def _worked_out(self) -> "_Result":
         """What the attempts come to: what upstreams have told, and an estimate where one has not."""
-        total = Usage(0)
+        total = Tokens()
         cost: int | None = 0
         basis: Basis = "reported"
         price: str | None = None
@@ -338,37 +337,37 @@ class _Reservation(Reservation):
         for notes in self._call.attempts:
             if not notes.model:
                 continue
-            usage = notes.usage
-            if usage is None:
-                usage = self._estimated(notes)
-                basis = "estimated" if usage is not None else basis
+            tokens = notes.tokens
+            if tokens is None:
+                tokens = self._estimated(notes)
+                basis = "estimated" if tokens is not None else basis
             own: int | None = 0
-            if usage is not None:
-                own, price = self._accounting.cost(notes.provider, notes.model, usage, self._at)
-                total = total.plus(usage)
+            if tokens is not None:
+                own, price = self._accounting.cost(notes, tokens, self._at)
+                total = total.plus(tokens)
             cost = None if cost is None or own is None else cost + own
-            attempts.append(_attempt(notes, usage, own))
+            attempts.append(_attempt(notes, tokens, own))
         return _Result(total, cost, basis, price, tuple(attempts))
 
-    def _estimated(self, notes: Notes) -> Usage | None:
+    def _estimated(self, notes: Notes) -> Tokens | None:
         """For an attempt that an upstream has worked at without telling how much; None if it refused."""
         failure = notes.failure
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
             return None
         output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
-        return Usage(_estimate(self._call.size), output)
+        return Tokens(_estimate(self._call.size), output)
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    tokens: Usage
+    tokens: Tokens
     cost: int | None
     basis: Basis
     price: str | None
     attempts: tuple[AttemptRecord, ...]
 
 
-def _attempt(notes: Notes, usage: Usage | None, cost: int | None) -> AttemptRecord:
+def _attempt(notes: Notes, tokens: Tokens | None, cost: int | None) -> AttemptRecord:
     failure = notes.failure
     status = None
     if failure is not None:
@@ -380,7 +379,7 @@ def _attempt(notes: Notes, usage: Usage | None, cost: int | None) -> AttemptReco
         ended_at=int((notes.ended or time.time()) * 1000),
         status=status,
         code=failure.code if failure is not None else None,
-        tokens=usage,
+        tokens=tokens,
         cost=cost,
     )
 

@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 
 from ai_gateway.accounts.records import AttemptRecord, Record, Start
-from ai_gateway.contract.call import Usage
+from ai_gateway.contract.call import Tokens
 
 _INT64 = 2**63 - 1
-_CLASSES = tuple(each.name for each in fields(Usage))
+_CLASSES = tuple(each.name for each in fields(Tokens))
 _NO_TOKENS = (None,) * len(_CLASSES)
 
 
@@ -38,7 +38,7 @@ class _Columns[Made]:
         """The value that stands in the array, and these others that do not."""
         facts = {name: values[place] for place, name in self._plain}
         classes = {token: values[place] for place, token in self._classes}
-        facts[self._tokens] = Usage(**classes) if classes["input"] is not None else None
+        facts[self._tokens] = Tokens(**classes) if classes.get("input") is not None else None
         return self._made(**facts, **others)
 
 

@@ -93,11 +93,11 @@ class PriceRates(BaseModel):
     cache_read: UsdPrice | None = None
     cache_write: UsdPrice | None = None
     cache_write_1h: UsdPrice | None = None
-    audio_input: UsdPrice | None = None
-    image_input: UsdPrice | None = None
+    input_audio: UsdPrice | None = None
+    input_image: UsdPrice | None = None
     reasoning: UsdPrice | None = None
-    audio_output: UsdPrice | None = None
-    image_output: UsdPrice | None = None
+    output_audio: UsdPrice | None = None
+    output_image: UsdPrice | None = None
 
     def prices(self) -> dict[str, Decimal]:
         """Those that are stated, by class."""

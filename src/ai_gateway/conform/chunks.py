@@ -1,10 +1,7 @@
 """What the state machine of streams asks of chunks and their choices, and how it makes others of them."""
 
-from collections.abc import Mapping
-
 from pydantic import MISSING, BaseModel
 
-from ai_gateway.contract.stream import Item
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
 
@@ -14,22 +11,9 @@ type AnyChunk = ChatChunk | CompletionChunk
 type AnyChoice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
 
 
-def of_index(chunk: AnyChunk, index: int) -> AnyChoice | None:
-    """The chunk's choice of this index."""
-    return next((choice for choice in chunk.choices if choice.index == index), None)
-
-
 def going_on(choice: AnyChoice) -> AnyChoice:
     """The choice without its reason to end."""
     return choice.model_copy(update={"finish_reason": None})
-
-
-def changed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    item: Item[Chunk], index: int, update: Mapping[str, object]
-) -> Item[Chunk]:
-    """The chunk with its choice of this index changed."""
-    choices = [choice.model_copy(update=update) if choice.index == index else choice for choice in item.model.choices]
-    return Item(item.model.model_copy(update={"choices": choices}))
 
 
 def choice_of(head: AnyChunk, index: int) -> dict[str, object]:

@@ -24,7 +24,7 @@ _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
 # A page of 170 KB takes a slow network seconds. Whoever takes longer, or never reads, holds up only its other readers.
 _MOST_READERS = 64
 _READ_S = 20.0
-_ADMINISTRATORS = [{"AdminApiKeyAuth": []}]
+_ADMINISTRATORS: list[dict[str, list[str]]] = [{"AdminApiKeyAuth": []}]
 _REFERENCE = re.compile(r"#/components/(\w+)/(\w+)")
 _STYLE = """
 :root{color-scheme:light dark}

@@ -93,11 +93,11 @@ _CLASSES = {
     "cache_write_mtok": "cache_write",
     "cache_write_5m_mtok": "cache_write",
     "cache_write_1h_mtok": "cache_write_1h",
-    "input_audio_mtok": "audio_input",
-    "input_image_mtok": "image_input",
+    "input_audio_mtok": "input_audio",
+    "input_image_mtok": "input_image",
     "output_reasoning_mtok": "reasoning",
-    "output_audio_mtok": "audio_output",
-    "output_image_mtok": "image_output",
+    "output_audio_mtok": "output_audio",
+    "output_image_mtok": "output_image",
 }
 # Fees for what a caller may use beside tokens, and tokens that no reply counts apart: a price is good without them.
 _BESIDE = frozenset(

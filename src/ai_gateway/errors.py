@@ -238,7 +238,10 @@ class NotImplementedHere(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own."""
+    """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own.
+
+    `worked` says that it has done what it wants money for, or may have.
+    """
 
     status = 502
     type = "upstream_error"
@@ -246,6 +249,7 @@ class UpstreamError(GatewayError):
     retry = True
     outage = True
     upstream_status: int | None = None
+    worked: bool = False
 
     def answered(self, status: int) -> Self:
         """The error itself, with the status that the upstream gave and what follows from it."""
@@ -326,6 +330,7 @@ class UpstreamUnreachable(UpstreamError):
 class UpstreamInvalidResponse(UpstreamError):
     """An answer that cannot be used. It says that somebody is there, and has been made, and paid for."""
 
+    worked = True
     code = "upstream_invalid_response"
     retry = False
     outage = False
@@ -378,6 +383,7 @@ class UpstreamInvalidResponse(UpstreamError):
 class UpstreamStreamTruncated(UpstreamError):
     """The stream ended without saying that it was done; what came before stands, but is not the whole answer."""
 
+    worked = True
     code = "upstream_stream_truncated"
 
     @classmethod
@@ -410,6 +416,7 @@ class UpstreamUnavailable(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     """The time is spent, so there is none for a retry; but an upstream's own 408 comes early."""
 
+    worked = True
     status = 504
     code = "upstream_timeout"
     retry = False

@@ -1,6 +1,6 @@
 """What a caller is held to: the limits of its key, of its project and of the organization."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,11 +31,10 @@ class Scope:
         """Whether it limits anything."""
         return bool(self.spend or self.rates or self.permissions)
 
-    def rates_for(self, model: str) -> Iterable[RateLimit]:
-        """Those that count a call of this model."""
-        for name in (model, EVERY_MODEL):
-            rate = self.rates.get(name)
-            if rate is not None:
+    def rates_for(self, names: Collection[str]) -> Iterable[RateLimit]:
+        """Those that count a call of a model that is known by these names."""
+        for model, rate in self.rates.items():
+            if model == EVERY_MODEL or model in names:
                 yield rate
 
     def allows(self, names: Iterable[str]) -> bool:

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from math import gcd, lcm
 
-from ai_gateway.contract.call import Usage
+from ai_gateway.contract.call import Tokens
 
-INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input")
-OUTPUT = ("output", "reasoning", "audio_output", "image_output")
+INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image")
+OUTPUT = ("output", "reasoning", "output_audio", "output_image")
 _MILLIONTH = 10**6  # of a USD, in 1e-12 USD: what a token costs if a million cost 1 USD
 # The names under which replies tell that they were served at a model's plain price.
 _STANDARD = frozenset({None, "", "auto", "default", "standard", "on_demand"})
 # Classes that are a part of another one, and cost what it does, where a source states no rate for them. The others cost
 # many times as much as text, or twice as much as a shorter stay in the cache: without a rate their cost is unknown.
-_PART_OF = {"cache_read": "input", "cache_write": "input", "image_input": "input", "reasoning": "output"}
+_PART_OF = {"cache_read": "input", "cache_write": "input", "input_image": "input", "reasoning": "output"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,37 +29,37 @@ class Rates:
     cache_read: int
     cache_write: int
     cache_write_1h: int
-    audio_input: int
-    image_input: int
+    input_audio: int
+    input_image: int
     reasoning: int
-    audio_output: int
-    image_output: int
+    output_audio: int
+    output_image: int
     unknown: tuple[str, ...] = ()
 
-    def cost(self, usage: Usage) -> int | None:
+    def cost(self, tokens: Tokens) -> int | None:
         """The sum of all classes; None if there are tokens of one whose rate is unknown."""
         for name in self.unknown:
-            if getattr(usage, name):
+            if getattr(tokens, name):
                 return None
         return (
-            usage.input * self.input
-            + usage.output * self.output
-            + usage.cache_read * self.cache_read
-            + usage.cache_write * self.cache_write
-            + usage.cache_write_1h * self.cache_write_1h
-            + usage.audio_input * self.audio_input
-            + usage.image_input * self.image_input
-            + usage.reasoning * self.reasoning
-            + usage.audio_output * self.audio_output
-            + usage.image_output * self.image_output
+            tokens.input * self.input
+            + tokens.output * self.output
+            + tokens.cache_read * self.cache_read
+            + tokens.cache_write * self.cache_write
+            + tokens.cache_write_1h * self.cache_write_1h
+            + tokens.input_audio * self.input_audio
+            + tokens.input_image * self.input_image
+            + tokens.reasoning * self.reasoning
+            + tokens.output_audio * self.output_audio
+            + tokens.output_image * self.output_image
         )
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """The sum if every token were of the dearest class."""
         highest_input = max(
-            self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input
+            self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.input_audio, self.input_image
         )
-        highest_output = max(self.output, self.reasoning, self.audio_output, self.image_output)
+        highest_output = max(self.output, self.reasoning, self.output_audio, self.output_image)
         return input_tokens * highest_input + output_tokens * highest_output
 
 
@@ -82,24 +82,24 @@ class Price:
     service_tiers: Mapping[str, "Price"] = field(default_factory=dict)
     every_tier: bool = False
 
-    def cost(self, usage: Usage) -> int | None:
-        """What the tokens cost in the tier that served them; None if it is unknown.
+    def cost(self, tokens: Tokens, service_tier: str | None = None) -> int | None:
+        """What tokens cost in the tier that served them; None if it is unknown.
 
         A fraction of 1e-12 USD, which there is only if `per` is more than 1, counts as a whole one.
         """
-        if usage.service_tier not in _STANDARD:
-            served = self.service_tiers.get(usage.service_tier or "", self if self.every_tier else None)
-            return None if served is None else served._cost(usage)
-        return self._cost(usage)
+        if service_tier in _STANDARD:
+            return self._cost(tokens)
+        served = self.service_tiers.get(service_tier or "", self if self.every_tier else None)
+        return None if served is None else served._cost(tokens)
 
-    def _cost(self, usage: Usage) -> int | None:
+    def _cost(self, tokens: Tokens) -> int | None:
         rates = self.rates
         if self.above:
-            size = usage.prompt_tokens
+            size = tokens.whole_input
             for start, more in self.above:
                 if size > start:
                     rates = more
-        total = rates.cost(usage)
+        total = rates.cost(tokens)
         return total if total is None or self.per == 1 else -(-total // self.per)
 
     def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None) -> int:

@@ -6,7 +6,7 @@ Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ai_gateway.contract.call import Usage
+from ai_gateway.contract.call import Tokens
 
 type End = Literal["whole", "left", "broken", "failed", "lost"]
 """How a call ended: with its whole reply; its client left; a stream broke off; with an error in place of a reply; or
@@ -25,7 +25,7 @@ class AttemptRecord:
     ended_at: int
     status: int | None = None
     code: str | None = None
-    tokens: Usage | None = None
+    tokens: Tokens | None = None
     cost: int | None = None
 
 
@@ -49,7 +49,7 @@ class Start:
     provider: str
     upstream_model: str
     bound: int | None
-    bound_tokens: Usage
+    bound_tokens: Tokens
     holds: str = ""
 
 
@@ -66,9 +66,10 @@ class Record:
     code: str | None
     provider: str
     upstream_model: str
-    tokens: Usage
+    tokens: Tokens
     cost: int | None
     price: str | None
+    service_tier: str | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     repairs: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()

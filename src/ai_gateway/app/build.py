@@ -1,6 +1,6 @@
 """Configuration in, application out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import override
 
@@ -27,6 +27,7 @@ from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
+from ai_gateway.contract.outcome import Observer
 from ai_gateway.contract.route import Direct
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.contract.write import LateHeads
@@ -57,7 +58,9 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     owners.add(OPENAI, (route.path for route in openai.routes))
     owners.add(OLLAMA, (route.path for route in ollama.routes))
     hints = PathHints(route.path for route in (*openai.routes, *ollama.routes))
-    asgi = _asgi(settings, owners, lambda request: _nothing_at(request, hints, gateway.registry.names))
+    accounting = parts.accounts.accounting
+    observers = [AccessLog(), *([accounting] if accounting is not None else [])]
+    asgi = _asgi(settings, owners, observers, lambda request: _nothing_at(request, hints, gateway.registry.names))
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
     status = StatusHandlers(
@@ -113,7 +116,12 @@ class _App(FastAPI):
         return app
 
 
-def _asgi(settings: Settings, owners: PathOwners, nothing_at: Callable[[Request], GatewayError]) -> FastAPI:
+def _asgi(
+    settings: Settings,
+    owners: PathOwners,
+    observers: Sequence[Observer],
+    nothing_at: Callable[[Request], GatewayError],
+) -> FastAPI:
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:
@@ -138,7 +146,7 @@ def _asgi(settings: Settings, owners: PathOwners, nothing_at: Callable[[Request]
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
-    asgi.add_middleware(Front, owners=owners, headers=headers, observers=[AccessLog()])
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers)
     return asgi
 
 

@@ -4,6 +4,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -97,6 +98,14 @@ def _priced_model(key: str) -> str:
     return key
 
 
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("has to be a time zone of the IANA's, such as Europe/Berlin") from None
+    return name
+
+
 LOWER_CASE = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split_keys)]
@@ -106,3 +115,5 @@ ListAddress = Annotated[str, AfterValidator(_list_address)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
 PricedModel = Annotated[str, AfterValidator(_priced_model)]
+Limit = Annotated[int, Field(ge=1, le=2**53)] | None
+TimeZone = Annotated[str, AfterValidator(_time_zone)]

@@ -11,11 +11,13 @@ from ai_gateway.config.fields import (
     LOWER_CASE,
     HeaderKey,
     Keys,
+    Limit,
     ListAddress,
     Origins,
     PricedModel,
     Refusals,
     Seconds,
+    TimeZone,
     UsdPrice,
 )
 
@@ -91,11 +93,11 @@ class PriceRates(BaseModel):
     cache_read: UsdPrice | None = None
     cache_write: UsdPrice | None = None
     cache_write_1h: UsdPrice | None = None
-    audio_input: UsdPrice | None = None
-    image_input: UsdPrice | None = None
+    input_audio: UsdPrice | None = None
+    input_image: UsdPrice | None = None
     reasoning: UsdPrice | None = None
-    audio_output: UsdPrice | None = None
-    image_output: UsdPrice | None = None
+    output_audio: UsdPrice | None = None
+    output_image: UsdPrice | None = None
 
     def prices(self) -> dict[str, Decimal]:
         """Those that are stated, by class."""
@@ -126,6 +128,24 @@ class RouteSettings(BaseModel):
     weights: list[Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]] | None = None
 
 
+class KeySettings(BaseModel):
+    """One `[keys.NAME]` table of gateway.toml: a key of a caller, by its SHA-256 or the variable that contains it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    key_env: str | None = None
+    project: Annotated[str, Field(min_length=1, max_length=256)] = "default"
+    requests_per_minute: Limit = None
+    requests_per_day: Limit = None
+    tokens_per_minute: Limit = None
+    parallel_requests: Limit = None
+    spend_limit_cents: Limit = None
+    spend_interval: Literal["day", "week", "month", "total"] = "month"
+    time_zone: TimeZone = "UTC"
+    models: list[str] | None = None
+
+
 class Settings(PerProvider):
     """What an operator can set. Environment variables have these names in upper case, gateway.toml as they are."""
 
@@ -137,6 +157,35 @@ class Settings(PerProvider):
         LOWER_CASE,
     ] = "info"
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated"), SECRET] = ()
+    admin_api_key: Annotated[
+        Keys, Field(description="keys that administer: they make other keys, and call no models"), SECRET
+    ] = ()
+    keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
+    store_url: Annotated[
+        SecretStr | None,
+        Field(description="store of keys and usage: sqlite:///PATH, memory or off [SQLite in GATEWAY_DATA_DIR]"),
+        SECRET,
+        RESTART,
+    ] = None
+    gateway_data_dir: Annotated[
+        Path | None, Field(description="where the gateway keeps its data [the platform's place for them]"), RESTART
+    ] = None
+    unpriced: Annotated[
+        Literal["refuse", "flag", "allow"],
+        Field(description="what a model without a price is under a spend limit: refuse, flag or allow"),
+        LOWER_CASE,
+    ] = "refuse"
+    limits_outage: Annotated[
+        Literal["closed", "open"],
+        Field(description="what spend limits are while they cannot be counted: closed or open"),
+        LOWER_CASE,
+    ] = "closed"
+    replicas: Annotated[
+        int, Field(ge=1, le=10_000, description="how many share a limit while the counters cannot be reached"), RESTART
+    ] = 1
+    output_tokens_bound: Annotated[
+        int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
+    ] = 131_072
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
     custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
     custom_pace_ms: Annotated[

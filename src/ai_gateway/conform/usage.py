@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import MISSING
 
-from ai_gateway.contract.call import Usage
+from ai_gateway.contract.call import Tokens
 from gateway_contract.openai import models
 
 # The largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6).
@@ -25,47 +25,46 @@ def can_be_counts(usage: object) -> bool:
     return True
 
 
-def token_usage(counts: models.CompletionUsage, service_tier: object) -> Usage:
-    """The tokens by class. `service_tier` is what the reply says of it, if anything."""
-    tier = service_tier if isinstance(service_tier, str) else None
+def tokens_by_class(counts: models.CompletionUsage) -> Tokens:
+    """What the counts of a reply say of each class of tokens."""
     prompt, completion = counts.prompt_tokens, counts.completion_tokens
     details, made = counts.prompt_tokens_details, counts.completion_tokens_details
     more = counts.model_extra or {}
     if details is MISSING and made is MISSING and not more and counts.total_tokens <= prompt + completion:
-        return Usage(prompt, completion, service_tier=tier)
-    usage = Usage(prompt, service_tier=tier)
-    _divide_input(usage, prompt, {} if details is MISSING else _all(details), more)
-    # Reasoning is a part of the output; x.ai's and Gemini's replies count it beside, in the total only
+        return Tokens(prompt, completion)
+    tokens = Tokens()
+    _divide_input(tokens, prompt, {} if details is MISSING else _all(details), more)
+    # Reasoning is a part of the output; the replies of x.ai and Gemini count it beside, in the total only
     # (docs.x.ai "Reasoning", ai.google.dev "Thinking").
     beside = max(0, counts.total_tokens - prompt - completion)
-    _divide_output(usage, completion + beside, beside, {} if made is MISSING else _all(made))
-    return usage
+    _divide_output(tokens, completion + beside, beside, {} if made is MISSING else _all(made))
+    return tokens
 
 
-def _divide_input(usage: Usage, prompt: int, details: Mapping[str, object], more: Mapping[str, object]) -> None:
+def _divide_input(tokens: Tokens, prompt: int, details: Mapping[str, object], more: Mapping[str, object]) -> None:
     read = _count(details.get("cached_tokens")) or next(filter(None, (_count(more.get(name)) for name in _READ)), 0)
     written = (
         _count(details.get("cache_write_tokens"))
         or _count(details.get("cache_creation_tokens"))
         or _count(more.get("cache_creation_input_tokens"))
     )
-    usage.audio_input, usage.image_input = _count(details.get("audio_tokens")), _count(details.get("image_tokens"))
+    tokens.input_audio, tokens.input_image = _count(details.get("audio_tokens")), _count(details.get("image_tokens"))
     by_time = more.get("cache_creation")
     for_an_hour = _count(by_time.get("ephemeral_1h_input_tokens")) if isinstance(by_time, dict) else 0
-    usage.cache_write_1h = min(for_an_hour, written)
-    usage.cache_write = written - usage.cache_write_1h
-    rest = prompt - usage.audio_input - usage.image_input
+    tokens.cache_write_1h = min(for_an_hour, written)
+    tokens.cache_write = written - tokens.cache_write_1h
+    rest = prompt - tokens.input_audio - tokens.input_image
     if read <= prompt and written <= prompt:  # more than the whole is no part of it, but was counted beside it
         rest -= read + written
     # Audio may have been read from the cache: such a token counts as audio.
-    usage.cache_read = max(0, read + min(0, rest))
-    usage.input = max(0, rest)
+    tokens.cache_read = max(0, read + min(0, rest))
+    tokens.input = max(0, rest)
 
 
-def _divide_output(usage: Usage, whole: int, beside: int, details: Mapping[str, object]) -> None:
-    usage.audio_output, usage.image_output = _count(details.get("audio_tokens")), _count(details.get("image_tokens"))
-    usage.reasoning = min(whole, max(beside, _count(details.get("reasoning_tokens"))))
-    usage.output = max(0, whole - usage.reasoning - usage.audio_output - usage.image_output)
+def _divide_output(tokens: Tokens, whole: int, beside: int, details: Mapping[str, object]) -> None:
+    tokens.output_audio, tokens.output_image = _count(details.get("audio_tokens")), _count(details.get("image_tokens"))
+    tokens.reasoning = min(whole, max(beside, _count(details.get("reasoning_tokens"))))
+    tokens.output = max(0, whole - tokens.reasoning - tokens.output_audio - tokens.output_image)
 
 
 def _all(

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.wire import OPENAI, Wire
+from ai_gateway.errors import GatewayError
 
 DROPPED_HEADER = "x-gateway-dropped-params"
 _OWN_ID = re.compile(r"req_([0-9a-f]{32})")
@@ -57,38 +58,52 @@ class Native:
     body: Mapping[str, JsonValue]
 
 
-@dataclass(slots=True)
-class Usage:
-    """Tokens of one reply by class, as far as they were counted. A token is in one class only.
+@dataclass(slots=True)  # never changed once it is noted, but made for every request: see `Call`
+class Tokens:
+    """Tokens by class. None is in two of them.
 
     `input` is what was neither read from the upstream's cache nor written to it: `cache_write` for five minutes, or
-    for as long as the upstream has it without being asked, `cache_write_1h` for an hour. `output` is without
-    `reasoning`. `service_tier` is the one that answered, if the upstream has told.
+    for as long as the upstream has it without being asked, `cache_write_1h` for an hour. `output` is text without
+    `reasoning`.
     """
 
-    input: int
+    input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
     cache_write_1h: int = 0
-    audio_input: int = 0
-    image_input: int = 0
+    input_audio: int = 0
+    input_image: int = 0
     reasoning: int = 0
-    audio_output: int = 0
-    image_output: int = 0
-    service_tier: str | None = None
+    output_audio: int = 0
+    output_image: int = 0
 
     @property
-    def prompt_tokens(self) -> int:
-        """The whole input."""
+    def whole_input(self) -> int:
+        """What the prompt had of every class."""
         return (
-            self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_input + self.image_input
+            self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.input_audio + self.input_image
         )
 
     @property
-    def completion_tokens(self) -> int:
-        """The whole output."""
-        return self.output + self.reasoning + self.audio_output + self.image_output
+    def whole_output(self) -> int:
+        """What the reply had of every class."""
+        return self.output + self.reasoning + self.output_audio + self.output_image
+
+    def plus(self, other: "Tokens") -> "Tokens":
+        """Both together."""
+        return Tokens(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.cache_write_1h + other.cache_write_1h,
+            self.input_audio + other.input_audio,
+            self.input_image + other.input_image,
+            self.reasoning + other.reasoning,
+            self.output_audio + other.output_audio,
+            self.output_image + other.output_image,
+        )
 
 
 @dataclass(slots=True)
@@ -97,7 +112,11 @@ class Notes:
 
     `upstream_model` is what the model is called where it runs, if the caller calls it otherwise. `limits` are the
     upstream's headers that tell when to come back (lower-case names). `missing` names providers that a list of models
-    lacks. `dropped` names request fields, or paths inside them, that the provider did not get.
+    lacks. `dropped` names request fields, or paths inside them, that the provider did not get. `tokens` is what the
+    upstream has counted, `service_tier` the tier that it says it has served.
+
+    `model` is the one that was called, `started` and `ended` are seconds since the epoch, and `failure` is there if no
+    reply came of it. `chunks` and `text_bytes` count what a stream has brought, for when nobody says what it took.
     """
 
     provider: str = ""
@@ -107,7 +126,14 @@ class Notes:
     dropped: set[str] = field(default_factory=set)
     limits: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    usage: Usage | None = None
+    tokens: Tokens | None = None
+    service_tier: str | None = None
+    model: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    failure: GatewayError | None = None
+    chunks: int = 0
+    text_bytes: int = 0
 
     def headers(self) -> dict[str, str]:
         """The reply's headers that tell of it, errors included."""

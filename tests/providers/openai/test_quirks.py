@@ -60,6 +60,8 @@ CASES = [
     Case("groq", {"reasoning_effort": "default"}, {"reasoning_effort": "default"}),
     Case("llamacpp", {"temperature": None, "user": None, "own": None, "top_p": 0.5}, {"top_p": 0.5}),
     Case("llamacpp", {"suffix": None, "seed": None}, {}, operation=LEGACY),
+    Case("sglang", {"n": None, "logprobs": None, "frequency_penalty": None, "top_p": 0.5}, {"top_p": 0.5}),
+    Case("sglang", {"n": None, "max_tokens": None}, {}, operation=LEGACY),
     Case("vllm", {"temperature": None, "own": None}, {"temperature": None, "own": None}),
     Case("openai", {"store": False, "user": "u", "seed": 1}, {"store": False, "user": "u", "seed": 1}),
 ]

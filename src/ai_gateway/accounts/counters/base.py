@@ -135,6 +135,7 @@ class Counters(Protocol):
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
         """What is used and held in those that have begun."""
 
+    @abstractmethod
     async def aclose(self) -> None:
         """Close what they are in."""
 

@@ -35,6 +35,10 @@ class MemoryCounters(Counters):
         found = {name: self._states.get(name) for name in counters}
         return {name: (state.used, state.held) for name, state in found.items() if state is not None}
 
+    @override
+    async def aclose(self) -> None:
+        self._states.clear()
+
     def _state(self, hold: Hold) -> State | None:
         state = self._states.get(hold.counter)
         if state is None and (state := fresh(hold)) is not None:

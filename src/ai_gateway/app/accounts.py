@@ -100,7 +100,7 @@ class Accounts:
         if self.directory is not None:
             await self.directory.aclose()
 
-    async def _spent(self, scope: Scope, window: Window) -> int:
+    async def _spent(self, _scope: Scope, _window: Window) -> int:
         return 0
 
 

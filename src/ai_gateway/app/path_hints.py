@@ -14,7 +14,7 @@ _NOBODYS = frozenset(
 """What OpenAI's Administration API has and a gateway has not: it knows keys, and no people, vaults or identities."""
 
 _SERVED = "projects, service accounts, keys, limits, alerts, permissions, usage, costs and audit logs"
-_NOT_ADMINISTERED = "This gateway has no administration: its operator has to set ADMIN_API_KEY."
+_NOT_ADMINISTERED = "This gateway keeps no accounts: its operator has set STORE_URL=off."
 
 type Steps = tuple[str, ...]
 

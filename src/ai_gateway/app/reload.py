@@ -149,6 +149,7 @@ class Reloadable:
             self.gateway.registry.names,
             keys_needed=bool(configuration.keys),
             default_model=bool(self.gateway.routing.rules.default_model),
+            administered=self.accounts.directory is not None,
         )
 
     async def _renew_list(self, source: "_ListSource | None") -> None:

@@ -54,12 +54,16 @@ def served_contract(
                 continue
             if operation["security"] and not keys_needed and {} not in operation["security"]:
                 operation["security"] = [{}, *operation["security"]]
-            for parameter in operation.get("parameters", []):
-                if parameter["in"] == "path" and parameter["name"] == "provider":
-                    parameter["schema"] = {**parameter["schema"], "enum": sorted(providers)}
+            _name_providers(operation, providers)
     if default_model:
         _free_the_model(contract)
     return contract
+
+
+def _name_providers(operation: dict[str, Any], providers: list[str]) -> None:
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path" and parameter["name"] == "provider":
+            parameter["schema"] = {**parameter["schema"], "enum": sorted(providers)}
 
 
 def _without_administration(contract: dict[str, Any]) -> None:

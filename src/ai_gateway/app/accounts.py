@@ -87,7 +87,8 @@ class Accounts:
                     advice="set GATEWAY_DATA_DIR to a directory that can be written, or STORE_URL=off",
                 )
                 await directory.store.aclose()
-                directory.store = SqliteStore(None)
+                self.place = Place(None)
+                directory.store = store_at(self.place)
             else:
                 return
         await directory.start()

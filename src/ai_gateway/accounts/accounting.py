@@ -117,7 +117,7 @@ class Accounting(Observer):
         now = time.time()
         most_output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
         cost = self._bound(wanted.targets, bound.input, most_output, now)
-        identifier = uuid4().hex
+        identifier = f"{int(now):08x}{uuid4().hex[8:]}"  # in the order of time: see `new_request_id`
         held, answer = None, None
         if caller.scopes:
             held, answer = await self._hold(identifier, call, wanted, cost, now)

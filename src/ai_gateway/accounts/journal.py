@@ -42,11 +42,11 @@ class Source(Protocol):
 class Journal(Source):
     """The journal of this worker. What is called for a call never raises, and waits for nobody.
 
-    `max_size` bounds the files in bytes. Beyond it, and where they cannot be written, records wait in memory; what
+    `root` is where journals stand, None for in memory only. `max_size` bounds the files in bytes. Beyond it, and where they cannot be written, records wait in memory; what
     has no room there either is `dropped` and counted. `problem` says why nothing is written now.
     """
 
-    def __init__(self, root: Path, *, max_size: int = 2**30, segment_size: int = 8 * 2**20) -> None:
+    def __init__(self, root: Path | None, *, max_size: int = 2**30, segment_size: int = 8 * 2**20) -> None:
         self.root = root
         self.dropped = 0
         self.problem: str | None = None
@@ -142,6 +142,8 @@ class Journal(Source):
 
     def _begin_segment(self) -> None:
         """Go on in a new file. Calls that are open are noted there again, so that it does not need those before it."""
+        if self.root is None:
+            return
         if self.is_full:
             self._stop_writing(f"it has reached its bound of {self._max_size} bytes")
             return

@@ -42,7 +42,8 @@ class Source(Protocol):
 class Journal(Source):
     """The journal of this worker. What is called for a call never raises, and waits for nobody.
 
-    `root` is where journals stand, None for in memory only. `max_size` bounds the files in bytes. Beyond it, and where they cannot be written, records wait in memory; what
+    `root` is where journals stand, None for in memory only. `max_size` bounds the files in bytes. Beyond it, and where
+    they cannot be written, records wait in memory; what
     has no room there either is `dropped` and counted. `problem` says why nothing is written now.
     """
 

@@ -22,10 +22,9 @@ def chunks(body: models.CreateChatCompletionRequest) -> Iterator[Chunk]:
             if with_usage:
                 chunk.usage = None  # present and null, as in OpenAI's streams with include_usage
             yield chunk
-    if with_usage:
-        last = _chunk(answer, [])
-        last.usage = answer.usage
-        yield last
+    last = _chunk(answer, [])
+    last.usage = answer.usage  # for the accounts in any case: callers get it if they asked for it
+    yield last
 
 
 def _chunk(answer: chat.Answer, choices: list[ChunkChoice]) -> Chunk:

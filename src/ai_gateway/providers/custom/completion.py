@@ -64,10 +64,9 @@ def chunks(body: models.CreateCompletionRequest) -> Iterator[models.CreateComple
             if with_usage:
                 chunk.usage = None
             yield chunk
-    if with_usage:
-        last = _chunk(answer, [])
-        last.usage = answer.usage
-        yield last
+    last = _chunk(answer, [])
+    last.usage = answer.usage  # for the accounts in any case: callers get it if they asked for it
+    yield last
 
 
 def _answer(body: models.CreateCompletionRequest) -> _Answer:

@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 from pydantic import BaseModel
 
+from ai_gateway.accounts.accounting import Accounting, Wanted
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
@@ -15,6 +16,7 @@ from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import (
     CHAT,
@@ -26,7 +28,7 @@ from ai_gateway.operations import (
     Request,
     Streamed,
     Streaming,
-    token_usage,
+    note_usage,
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
@@ -47,11 +49,15 @@ type Completion = Item[models.CreateCompletionResponse] | Stream[models.CreateCo
 class Gateway:
     """Every operation on models, for whichever provider the call leads to.
 
-    `routing` can be replaced at any time: a call reads it once, and keeps what it has read.
+    `routing` can be replaced at any time: a call reads it once, and keeps what it has read. Without `accounting`,
+    nothing is limited and nothing kept.
     """
 
-    def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
+    def __init__(
+        self, routing: Routing, resilience: Resilience | None = None, accounting: Accounting | None = None
+    ) -> None:
         self.routing = routing
+        self.accounting = accounting
         self.resilience = resilience or Resilience()
         self._public_models = PublicModels()
 
@@ -85,6 +91,11 @@ class Gateway:
         """The whole reply. `resolution` is what the caller of this has resolved already."""
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
+        if self.accounting is not None:
+            bound = operation.bound(body, call.size)
+            await self.accounting.reserve(
+                call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False)
+            )
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -106,6 +117,9 @@ class Gateway:
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
     ) -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
         found = resolution or (await self.resolve(call, body.model))[1]
+        if self.accounting is not None:
+            bound = operation.bound(body, call.size)
+            await self.accounting.reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
@@ -185,7 +199,9 @@ async def _reply[Req: Request, Rep: BaseModel](
     if not conformer.observes:
         item = operation.conform(item, request, conformer.report)
     if FILL_USAGE.name not in attempt.notes.repairs:
-        attempt.notes.usage = token_usage(item.model)
+        note_usage(attempt.notes, item.model)
+    if attempt.notes.tokens is None:
+        attempt.notes.text_bytes = len(item.raw or to_json(item.model))
     return item
 
 
@@ -205,7 +221,7 @@ def _chunks[
         request_id=attempt.request_id,
         said=conformer.said,
     )
-    continuations = Continuations(conformer.said) if attempt.call.wire.name == "openai" else None
+    continuations = Continuations(conformer.said, attempt.notes) if attempt.call.wire.name == "openai" else None
     if continuations is not None and attempt.call.sink is not None and not conformer.observes:
         attempt.divert = continuations.diverting_to(attempt.call.sink)
     arrived = operation.call(target.provider, attempt, request)

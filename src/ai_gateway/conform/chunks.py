@@ -1,6 +1,6 @@
 """What the state machine of streams asks of chunks and their choices, and how it makes others of them."""
 
-from pydantic import MISSING
+from pydantic import MISSING, BaseModel
 
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
@@ -27,6 +27,23 @@ def is_empty(choice: AnyChoice) -> bool:
     """Whether nothing would be lost without it but its role and its reason to end."""
     beside = any((choice.model_extra or {}).values()) or choice.logprobs is not None
     return not beside and not content_of(choice)
+
+
+def text_size(chunk: AnyChunk) -> int:
+    """Characters of text that a chunk brings, thinking and arguments of tool calls included, ids and names as well."""
+    return sum(_text_size(vars(choice).get("delta", choice)) for choice in chunk.choices)
+
+
+def _text_size(part: BaseModel) -> int:
+    size = 0
+    for value in (*vars(part).values(), *(part.model_extra or {}).values()):
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, list):
+            size += sum(_text_size(each) for each in value if isinstance(each, BaseModel))
+        elif isinstance(value, BaseModel):
+            size += _text_size(value)
+    return size
 
 
 def says_anything(choice: AnyChoice) -> bool:

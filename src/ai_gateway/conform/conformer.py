@@ -5,13 +5,14 @@ from typing import Literal, Protocol
 
 from pydantic import MISSING, BaseModel, ValidationError
 
+from ai_gateway.conform.chunks import AnyChunk, text_size
 from ai_gateway.conform.halves import Halves
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import DROP_INVALID, READ_NUMBER, READ_TEXT, RULES, SKIP_EVENT, UNREPAIRABLE, Rule
-from ai_gateway.conform.usage import can_be_counts
+from ai_gateway.conform.usage import can_be_counts, tokens_by_class
 from ai_gateway.contract.budget import UNWEIGHED, parsed_size
-from ai_gateway.contract.call import Attempt, Usage
+from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
 from ai_gateway.contract.stream import DONE, Done, Item, Received
 from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
@@ -71,10 +72,17 @@ class Conformer:
             count(Event.REPAIR, self._source.name, rule.name)
             self._notes.repairs.add(rule.name)
 
-    def note_usage(self, usage: models.CompletionUsage | None) -> None:
-        """What a stream took, as far as its upstream has counted it."""
+    def note_chunk(self, chunk: AnyChunk) -> None:
+        """One more chunk of a stream, and how much text it brought."""
+        self._notes.chunks += 1
+        self._notes.text_bytes += text_size(chunk)
+
+    def note_usage(self, usage: models.CompletionUsage | None, service_tier: object) -> None:
+        """What a stream took, as far as its upstream has counted it, and in which tier."""
         if usage is not None:
-            self._notes.usage = Usage(usage.prompt_tokens, usage.completion_tokens)
+            self._notes.tokens = tokens_by_class(usage)
+        if isinstance(service_tier, str):
+            self._notes.service_tier = service_tier
 
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
         """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""

@@ -1,0 +1,45 @@
+"""`ai-gateway`: the command line, with a module for each subject."""
+
+from typing import Annotated
+
+import typer
+
+from ai_gateway.cli.models import models
+from ai_gateway.cli.probe import probe
+from ai_gateway.cli.reload import reload
+from ai_gateway.cli.serve import serve
+from ai_gateway.config.constants import VERSION
+
+app = typer.Typer(
+    name="ai-gateway",
+    help="OpenAI's API in front of any LLM provider. Without configuration it serves a built-in, offline provider.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+for _command in (serve, probe, models, reload):
+    app.command()(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *, version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False
+) -> None:
+    """OpenAI's API in front of any LLM provider."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(VERSION)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -15,12 +15,16 @@ os.register_at_fork(after_in_child=_pool.clear)  # or two workers would give out
 
 
 def new_request_id() -> bytes:
-    """An id that nobody can guess, and that is given out once."""
+    """An id that nobody can guess, and that is given out once: the digits of a random UUID (RFC 9562, section 5.4)."""
     if not _pool:
         random = os.urandom(_POOL_BYTES).hex().encode()
         digits = 2 * _ID_BYTES
-        _pool.extend([b"req_" + random[at : at + digits] for at in range(0, len(random), digits)])
+        _pool.extend([_as_uuid(random[at : at + digits]) for at in range(0, len(random), digits)])
     return _pool.pop()
+
+
+def _as_uuid(digits: bytes) -> bytes:
+    return b"req_%b4%b%c%b" % (digits[:12], digits[13:16], b"89ab"[digits[16] % 4], digits[17:])
 
 
 def accepted(request_id: bytes | None) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import MISSING
+from pydantic import MISSING, BaseModel
 
 from ai_gateway.contract.call import Tokens
 from gateway_contract.openai import models
@@ -30,7 +30,7 @@ def tokens_by_class(counts: models.CompletionUsage) -> Tokens:
     prompt, completion = counts.prompt_tokens, counts.completion_tokens
     details, made = counts.prompt_tokens_details, counts.completion_tokens_details
     more = counts.model_extra or {}
-    if details is MISSING and made is MISSING and not more and counts.total_tokens <= prompt + completion:
+    if not (more or _says_more(details) or _says_more(made)) and counts.total_tokens <= prompt + completion:
         return Tokens(prompt, completion)
     tokens = Tokens()
     _divide_input(tokens, prompt, {} if details is MISSING else _all(details), more)
@@ -39,6 +39,16 @@ def tokens_by_class(counts: models.CompletionUsage) -> Tokens:
     beside = max(0, counts.total_tokens - prompt - completion)
     _divide_output(tokens, completion + beside, beside, {} if made is MISSING else _all(made))
     return tokens
+
+
+def _says_more(details: BaseModel | MISSING) -> bool:
+    """Whether any of the details is more than nought: mostly all are there, and none is."""
+    if details is MISSING:
+        return False
+    for value in vars(details).values():
+        if value and value is not MISSING:
+            return True
+    return bool(details.model_extra)
 
 
 def _divide_input(tokens: Tokens, prompt: int, details: Mapping[str, object], more: Mapping[str, object]) -> None:

@@ -19,6 +19,7 @@ _OWN_ID = re.compile(r"req_([0-9a-f]{32})")
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
+_LIMITS = "x-ratelimit-"
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
@@ -212,9 +213,22 @@ class Call:
     def reply_headers(self) -> dict[str, str]:
         """The reply's headers that tell of the call, errors included."""
         headers = self.notes.headers()
+        if self.notes.limits:
+            self.tell_limits_apart(headers)
         if self.reservation is not None:
             headers.update(self.reservation.headers)
         return headers
+
+    def tell_limits_apart(self, headers: dict[str, str]) -> None:
+        """Put an upstream's own limits, which are the gateway's and not the caller's, under names that say so.
+
+        They keep their own name as well where the caller has no limits that could be meant by it.
+        """
+        own = self.reservation is not None and any(name.startswith(_LIMITS) for name in self.reservation.headers)
+        for name in [name for name in headers if name.startswith(_LIMITS)]:
+            headers[f"x-gateway-upstream-{name.removeprefix('x-')}"] = headers[name]
+            if own:
+                del headers[name]
 
     @property
     def notes(self) -> Notes:

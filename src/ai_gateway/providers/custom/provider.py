@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final, override
 
 from ai_gateway.config.settings import UnknownParams
-from ai_gateway.conform.usage import tokens_by_class
+from ai_gateway.conform.usage import tokens_of
 from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import ModelNotFound
 from ai_gateway.providers.base import Provider
@@ -79,7 +79,7 @@ class CustomProvider(Provider):
 
 def _note(attempt: Attempt, usage: models.CompletionUsage) -> None:
     """For the accounts, also where the caller has not asked for it."""
-    attempt.notes.tokens = tokens_by_class(usage)
+    attempt.notes.tokens = tokens_of(usage)
 
 
 def _model(model: str) -> models.Model:

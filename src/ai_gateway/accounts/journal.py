@@ -42,15 +42,9 @@ class Source(Protocol):
 class Journal(Source):
     """The journal of this worker. What is called for a call never raises, and waits for nobody.
 
-<<<<<<< HEAD
-    `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where
-    they cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem`
-    says why nothing is written now.
-=======
     `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where they
     cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem` says
     why nothing is written now.
->>>>>>> main
     """
 
     def __init__(self, root: Path | None, *, max_size: int = 2**30, segment_size: int = 8 * 2**20) -> None:

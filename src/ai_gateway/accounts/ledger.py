@@ -118,7 +118,7 @@ class Ledger:
 
     async def keep_newest(self, most: int) -> None:
         """Delete all records but the newest ones: for a store in memory, which has no room for more."""
-        rows = await self.store.fetch(statements.NEWEST_KEPT, most)
+        rows = await self.store.fetch(statements.OLDEST_KEPT, most - 1)
         if rows:
             while await self.store.execute(statements.PRUNE, rows[0][0], _SLICE):
                 pass

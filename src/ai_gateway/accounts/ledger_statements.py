@@ -123,4 +123,4 @@ TOTALS_OF_ROLLUPS = """SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT), CAST(C
 PRUNE = """DELETE FROM records WHERE (at, id) IN
     (SELECT at, id FROM records WHERE at < $1 ORDER BY at, id LIMIT $2)"""
 SET_PRUNED_BEFORE = "UPDATE meta SET value = $1 WHERE name = 'pruned_before' AND value < $1"
-NEWEST_KEPT = "SELECT at FROM records ORDER BY at DESC LIMIT 1 OFFSET $1"
+OLDEST_KEPT = "SELECT at FROM records ORDER BY at DESC LIMIT 1 OFFSET $1"

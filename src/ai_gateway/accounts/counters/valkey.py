@@ -45,7 +45,7 @@ class ValkeyCounters(Counters):
         self._space = f"{{{space}}}:"
         self._lease_s = lease_s
         self._clock = clock
-        self._born: object = None
+        self._born: tuple[str, object] | None = None
         self._open: dict[str, Sequence[Hold]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pulse: asyncio.Task[None] | None = None
@@ -116,15 +116,15 @@ class ValkeyCounters(Counters):
 
     async def _run(self, operation: str, call: str, *arguments: Argument) -> Sequence[object]:
         connection = self._connection
-        await connection.ready()
+        if connection.line is None:
+            await connection.connect()
+        born = self._born
         now = "" if self._clock is None else repr(self._clock())
-        run_id = connection.run_id
-        life = f"{self._space}{run_id}:"
-        answer = await connection.run((life, self._space), (operation, call, now, *arguments))
-        born = (run_id, answer[0])
-        if born != self._born:
-            known, self._born = self._born, born
-            if known is not None:
+        life = f"{self._space}{connection.run_id}:"
+        answer = await connection.run(life, self._space, operation, call, now, *arguments)
+        if (life, answer[0]) != born and self._born == born:
+            self._born = (life, answer[0])
+            if born is not None:
                 _log.warning("counters were lost", server=self.name, open_calls=len(self._open))
                 self._in_background(self._restore())
         return answer
@@ -152,7 +152,7 @@ class ValkeyCounters(Counters):
                     arguments = [each for hold in holds for each in (hold.counter, _kind(hold), hold.amount)]
                     await self._run("restore", call, self._lease_s, *arguments)
         except CountersError:
-            self._born = "unknown"
+            self._born = ("", None)
 
     async def _keep_alive(self) -> None:
         """While calls are open: learn soon if their counters are lost, and renew what they hold."""
@@ -206,9 +206,22 @@ def _read(holds: Sequence[Hold], rest: Sequence[object]) -> tuple[float, Sequenc
 
 
 def _granted(holds: Sequence[Hold], rest: Sequence[object]) -> Granted:
-    now, counts = _read(holds, rest)
-    left = [hold.limit - count.used - count.held - hold.amount for hold, count in zip(holds, counts, strict=True)]
-    return Granted(now, left, [_resets(hold, count, now) for hold, count in zip(holds, counts, strict=True)])
+    """In one go, since each call pays for it."""
+    numbers = cast("Sequence[bytes | int]", rest)
+    now = float(numbers[0])
+    left: list[int] = []
+    resets: list[float] = []
+    at = 1
+    for _, amount, limit, unit_s, _, until in holds:
+        if unit_s:
+            left.append(limit - amount - int(numbers[at]))
+            units = int(now // unit_s) + _UNITS + 1
+            resets.append(units * unit_s - now if amount else int(numbers[at + 2]) * unit_s)
+        else:
+            left.append(limit - amount - int(numbers[at]) - int(numbers[at + 1]))
+            resets.append(until - now if until > now else 0.0)
+        at += 3
+    return Granted(now, left, resets)
 
 
 def _refused(holds: Sequence[Hold], rest: Sequence[object]) -> Refused:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import override
+from typing import cast, override
 from urllib.parse import unquote, urlsplit
 
 import hiredis
@@ -74,7 +74,8 @@ def address_of(url: str) -> Address:
 class Connection:
     """Sends one script's calls to a server. `run_id` names the server's process; it changes when it is started again.
 
-    It connects when it is asked for something, again after a pause that grows. Every method raises CountersError.
+    `line` is None while there is no connection. One is made when it is asked for, again after a pause that grows. Every
+    method raises CountersError.
     """
 
     def __init__(self, address: Address, script: str) -> None:
@@ -82,27 +83,29 @@ class Connection:
         self._address = self._given = address
         self._script = script
         self._digest = b""
-        self._line: _Line | None = None
+        self.line: _Line | None = None
         self._connecting: asyncio.Task[_Line] | None = None
         self._pause_s = 0.0
         self._not_before = 0.0
         self._closed = False
 
-    async def ready(self) -> None:
-        """Be connected: `run_id` is known then."""
-        if self._line is None:
+    async def connect(self) -> None:
+        """Be connected: `line` and `run_id` are there then."""
+        if self.line is None:
             await self._connected()
 
-    async def run(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Sequence[object]:
-        """Run the script, on the server that was named last: what it is asked for may hold for this one only."""
-        line = self._line
+    async def run(self, *arguments: Argument) -> Sequence[object]:
+        """Run the script with two keys, on the server that was asked before: keys may hold for this one only."""
+        line = self.line
         if line is None:
             raise CountersError(f"{self._address}: disconnected")
-        answer = await line.ask("EVALSHA", self._digest, len(keys), *keys, *arguments)
-        if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
-            answer = await line.ask("EVAL", self._script, len(keys), *keys, *arguments)
+        answer = await line.ask("EVALSHA", self._digest, 2, *arguments)
         if isinstance(answer, list):
             return answer
+        if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
+            answer = await line.ask("EVAL", self._script, 2, *arguments)
+            if isinstance(answer, list):
+                return answer
         raise self._refused(line, answer)
 
     async def aclose(self) -> None:
@@ -111,8 +114,8 @@ class Connection:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
-        if self._line is not None:
-            self._line.abort("closed")
+        if self.line is not None:
+            self.line.abort("closed")
 
     def _refused(self, line: "_Line", answer: object) -> CountersError:
         text = str(answer)
@@ -181,12 +184,12 @@ class Connection:
             line.abort("no session")
             raise CountersError(f"{address}: INFO server tells no run_id")
         self.run_id = found[1].decode()
-        self._line = line
+        self.line = line
         return line
 
     def _lost(self, line: "_Line") -> None:
-        if self._line is line:
-            self._line = None
+        if self.line is line:
+            self.line = None
 
 
 async def _good(line: "_Line", *command: Argument) -> bytes:
@@ -245,8 +248,7 @@ class _Line(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - as create_connection promises
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # as create_connection promises; uvloop's is no subclass
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 

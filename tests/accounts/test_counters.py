@@ -1,284 +1,176 @@
-"""Counters of every engine: the same answers to the same calls, whatever they are kept in."""
+"""Counters: each engine answers as the others do, and none lets more through than a limit allows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.counters.sqlite import SqliteCounters
-from ai_gateway.accounts.counters.valkey import ValkeyCounters
-from ai_gateway.accounts.counters.valkey_connection import Address, address_of
-from tests.support.clock import Clock
-from tests.support.gateway import HOST
-from tests.support.servers import Server, flush, running_valkey
 
-START = 1_800_000_000.0
-CENT = 10**10
-UNTIL = int(START) + 40 * 86_400
-type Engine = Callable[[Clock], Awaitable[Counters]]
+pytestmark = pytest.mark.anyio
 
 
-def hold(name: str, amount: int, limit: int) -> Hold:
-    """Of a counter whose kind its name tells."""
-    unit_s = {"rpm": 1, "tpm": 1, "rpd": 1440}.get(name, 0)
-    money = name.startswith("spend")
-    return Hold(name, amount, limit, unit_s, money, UNTIL if money else 0)
+@dataclass
+class Clock:
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-# What is asked of counters: to reserve (some of these, each with amount and limit), to settle (one of the open calls,
-# for a part of what it holds or more), or to let time pass.
-HOLDS = st.fixed_dictionaries(
-    {},
-    optional={
-        "rpm": st.tuples(st.just(1), st.integers(1, 6)),
-        "rpd": st.tuples(st.just(1), st.integers(1, 12)),
-        "tpm": st.tuples(st.integers(0, 60), st.integers(1, 100)),
-        "parallel": st.tuples(st.just(1), st.integers(1, 4)),
-        "spend/a": st.tuples(st.integers(0, 400 * CENT), st.integers(0, 1_000 * CENT)),
-        # More digits than a double has.
-        "spend/b": st.tuples(st.integers(10**17, 10**18), st.sampled_from([2 * 10**18, 2 * 10**18 + 1])),
-    },
-)
-STEPS = st.lists(
-    st.one_of(
-        HOLDS.map(lambda holds: ("reserve", holds)),
-        st.tuples(st.just("settle"), st.integers(0, 10), st.integers(0, 3)),
-        st.tuples(st.just("pass"), st.sampled_from([0.25, 1.0, 7.5, 59.0, 61.0, 1440.0, 50_000.0, 90_000.0])),
-    ),
-    max_size=25,
-)
-
-
-async def answers(  # noqa: C901 - one branch for each step and answer
-    counters: Counters, clock: Clock, steps: list[tuple[object, ...]]
-) -> list[object]:
-    """What counters say to these steps, in a form that can be compared."""
-    said: list[object] = []
-    calls: list[tuple[str, list[Hold], float]] = []
-    for number, (what, *values) in enumerate(steps):
-        if what == "pass":
-            clock.now += float(str(values[0]))
-        elif what == "settle" and calls:
-            call, holds, at = calls.pop(int(str(values[0])) % len(calls))
-            await counters.settle(call, holds, [each.amount * int(str(values[1])) // 2 for each in holds], at)
-            found = await counters.read(["parallel", "spend/a", "spend/b"])
-            said.append({name: counts for name, counts in found.items() if counts != (0, 0)})
-        elif what == "reserve":
-            assert isinstance(values[0], dict)
-            holds = [hold(name, *each) for name, each in values[0].items()]
-            answer = await counters.reserve(f"call-{number}", holds)
-            if isinstance(answer, Unknown):
-                for counter in answer.counters:
-                    await counters.seed(counter, len(counter), UNTIL)
-                said.append(sorted(answer.counters))
-                answer = await counters.reserve(f"call-{number}", holds)
-            if isinstance(answer, Granted):
-                calls.append((f"call-{number}", holds, answer.at))
-                said.append((answer.at, *answer.left, *answer.resets))
-            if isinstance(answer, Refused):
-                said.append((answer[:4], *answer.left, *answer.resets))
-    return said
-
-
-_spaces = iter(range(10**9))
-
-
-def address_for(server: Server, database: int = 0) -> Address:
-    return address_of(f"redis://{HOST}:{server.port}/{database}")
-
-
-async def a_valkey(server: Server, clock: Clock | None, lease_s: float = 60.0) -> ValkeyCounters:
-    """Counters that nobody else has, for which money can be counted at once."""
-    counters = ValkeyCounters(address_for(server), space=f"test-{next(_spaces)}", lease_s=lease_s, clock=clock)
-    if clock is not None:
-        clock.now -= 100
-        await counters.read(["spend"])
-        clock.now += 100
-    return counters
-
-
-@pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS)
-def test_every_engine_answers_the_same(valkey: Server, tmp_path: Path, steps: list[tuple[object, ...]]) -> None:
-    async def run() -> None:
-        clocks = [Clock(START) for _ in range(3)]
-        path = tmp_path / f"{next(_spaces)}.db"
-        engines = [MemoryCounters(clocks[0]), SqliteCounters(path, clocks[1]), await a_valkey(valkey, clocks[2], 1e9)]
-        try:
-            memory, sqlite, shared = [
-                await answers(engine, clock, steps) for engine, clock in zip(engines, clocks, strict=True)
-            ]
-        finally:
-            for engine in engines:
-                await engine.aclose()
-        assert memory == sqlite
-        assert memory == shared
-
-    asyncio.run(run())
-
-
-@pytest.fixture(params=["sqlite", "valkey"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Counters]:
-    """Makes counters of the same place, each as another process would have them."""
-    if request.param == "sqlite":
-        return lambda: SqliteCounters(tmp_path / "counters.db")
-    server: Server = request.getfixturevalue("valkey")
-    space = f"test-{next(_spaces)}"
-    return lambda: ValkeyCounters(address_for(server), space=space)
-
-
-async def begin(*all_counters: Counters) -> None:
-    for counters in all_counters:
-        if isinstance(counters, ValkeyCounters):
-            await counters.open()
-
-
-async def test_exactly_as_many_pass_as_a_limit_lets_through(engine: Callable[[], Counters]) -> None:
-    replicas = engine(), engine()
-    rate, money = hold("rpd", 1, 40), hold("spend/a", 25 * CENT, 30 * 25 * CENT + 24 * CENT)
-    try:
-        await begin(*replicas)
-        await replicas[0].seed(money.counter, 0, UNTIL)
-
-        async def call(replica: Counters, name: str, wanted: Hold) -> bool:
-            return isinstance(await replica.reserve(name, [wanted]), Granted)
-
-        asked = [call(replica, f"{at}-{number}", rate) for number in range(300) for at, replica in enumerate(replicas)]
-        assert sum(await asyncio.gather(*asked)) == 40
-        asked = [call(replica, f"m{at}-{number}", money) for number in range(50) for at, replica in enumerate(replicas)]
-        assert sum(await asyncio.gather(*asked)) == 30
-        assert await replicas[1].read([money.counter]) == {money.counter: (0, 750 * CENT)}
-    finally:
-        for replica in replicas:
-            await replica.aclose()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                if await condition():
-                    return
-            except CountersError:
-                pass
-            await asyncio.sleep(0.05)
-
-
-async def test_a_settle_that_is_sent_again_counts_once(valkey: Server) -> None:
-    counters = await a_valkey(valkey, Clock(START))
-    holds = [hold("rpm", 1, 5), hold("parallel", 1, 5), hold("spend/a", 10 * CENT, 100 * CENT)]
-    try:
-        await counters.seed("spend/a", 7 * CENT, UNTIL)
-        answer = await counters.reserve("call", holds)
-        assert isinstance(answer, Granted)
-        for _ in range(3):
-            await counters.settle("call", holds, [1, 0, 4 * CENT], answer.at)
-        assert await counters.read(["parallel", "spend/a"]) == {"parallel": (0, 0), "spend/a": (11 * CENT, 0)}
-        again = await counters.reserve("other", [hold("rpm", 1, 5)])
-        assert isinstance(again, Granted)
-        assert list(again.left) == [3]
-    finally:
-        await counters.aclose()
-
-
-async def test_what_a_dead_replica_holds_is_spent_until_somebody_knows_better(valkey: Server) -> None:
-    clock = Clock(START)
-    dead = await a_valkey(valkey, clock)
-    other = ValkeyCounters(address_for(valkey), space=dead._space[1:-2], clock=clock)
-    holds = [hold("parallel", 1, 1), hold("spend/a", 10 * CENT, 100 * CENT)]
-    try:
-        await dead.seed("spend/a", 0, UNTIL)
-        assert isinstance(await dead.reserve("lost", holds), Granted)
-        dead._open.clear()  # it is no more: nobody renews what it holds
-        clock.now += 59
-        assert isinstance(await other.reserve("early", holds), Refused)
-        clock.now += 2
-        assert isinstance(await other.reserve("later", [hold("rpm", 1, 5)]), Granted)
-        assert await other.read(["parallel", "spend/a"]) == {"parallel": (0, 0), "spend/a": (10 * CENT, 0)}
-        await other.settle("lost", holds, [0, 3 * CENT], START)  # its journal was found
-        assert await other.read(["parallel", "spend/a"]) == {"parallel": (0, 0), "spend/a": (3 * CENT, 0)}
-    finally:
-        await dead.aclose()
-        await other.aclose()
-
-
-async def test_open_calls_are_renewed(valkey: Server) -> None:
-    counters = await a_valkey(valkey, None, lease_s=1.2)
-    other = ValkeyCounters(address_for(valkey), space=counters._space[1:-2])
-    try:
-        assert isinstance(await counters.reserve("long", [hold("parallel", 1, 1)]), Granted)
-        await asyncio.sleep(2.5)
-        assert isinstance(await other.reserve("next", [hold("parallel", 1, 1)]), Refused)
-    finally:
-        await counters.aclose()
-        await other.aclose()
-
-
-async def test_a_frozen_server_is_known_at_once_and_a_reserve_that_it_gets_late_holds_nothing() -> None:
-    loop = asyncio.get_running_loop()
-    with running_valkey() as server:
-        counters = ValkeyCounters(address_for(server))
-        try:
-            await counters.open()
-            await counters.seed("spend/a", 0, UNTIL)
-            with server.frozen():
-                began = loop.time()
-                with pytest.raises(CountersError, match=r"no answer within 0\.2 s"):
-                    await counters.reserve("call", [hold("spend/a", CENT, 9 * CENT)])
-                for number in range(20):
-                    with pytest.raises(CountersError):
-                        await counters.reserve(f"call-{number}", [hold("spend/a", CENT, 9 * CENT)])
-                assert loop.time() - began < 21 * 0.3
-            await until(lambda: reads(counters, "spend/a", (0, 0)))
-            assert isinstance(await counters.reserve("after", [hold("spend/a", CENT, 9 * CENT)]), Granted)
-        finally:
+@asynccontextmanager
+async def engines(clock: Callable[[], float]) -> AsyncIterator[list[Counters]]:
+    with TemporaryDirectory() as directory:
+        made: list[Counters] = [MemoryCounters(clock), SqliteCounters(Path(directory) / "counters.db", clock)]
+        yield made
+        for counters in made:
             await counters.aclose()
 
 
-async def reads(counters: Counters, name: str, wanted: tuple[int, int]) -> bool:
-    return (await counters.read([name])).get(name) == wanted
+@dataclass
+class Step:
+    """What happens next: time passes, some of the holds are asked for, or an earlier call ends."""
+
+    passes: float
+    asks: list[tuple[int, int]] = field(default_factory=list)
+    ends: int | None = None
+    took: int = 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["emptied", "killed"])
-async def test_lost_counters_begin_anew_with_the_ledger_and_with_all_open_calls(loss: str) -> None:
-    with running_valkey() as server:
-        replicas = ValkeyCounters(address_for(server)), ValkeyCounters(address_for(server))
-        money = hold("spend/a", 10 * CENT, 100 * CENT)
-        try:
-            await begin(*replicas)
-            await replicas[0].seed("spend/a", 20 * CENT, UNTIL)
-            for number in range(4):
-                assert isinstance(await replicas[number % 2].reserve(f"open-{number}", [money]), Granted)
-            if loss == "emptied":
-                flush(server)
-            else:
-                server.kill()
-                server.start()
-
-            async def is_unknown() -> bool:
-                answer = await replicas[0].reserve(f"new-{next(_spaces)}", [money])
-                assert isinstance(answer, Unknown), "money was counted before all was known"
-                return True
-
-            settled = asyncio.create_task(until(lambda: settle_one(replicas[1], money)))
-            await until(is_unknown)
-            await settled
-            await replicas[0].seed("spend/a", 27 * CENT, UNTIL)  # what the ledger has by now
-            assert await replicas[1].read(["spend/a"]) == {"spend/a": (27 * CENT, 30 * CENT)}
-            fit = [isinstance(await replicas[0].reserve(f"then-{number}", [money]), Granted) for number in range(6)]
-            assert fit == [True] * 4 + [False] * 2
-        finally:
-            for replica in replicas:
-                await replica.aclose()
+UNITS = (1, 0, 0, 24 * 60)
+LIMITS = (7, 3, 1_000, 20)
 
 
-async def settle_one(counters: Counters, money: Hold) -> bool:
-    """A call ends while its counter has not begun again: the ledger will have its cost."""
-    await counters.settle("open-3", [money], [7 * CENT], 0)
-    return True
+def _hold(which: int, amount: int) -> Hold:
+    amount = 1 if which == 1 else amount  # a call in flight is one
+    return Hold(f"counter-{which}", amount, LIMITS[which], UNITS[which], money=which == 2, until=0)
+
+
+_steps = st.lists(
+    st.builds(
+        Step,
+        passes=st.one_of(st.just(0.0), st.floats(0, 5), st.floats(0, 200), st.floats(0, 100_000)),
+        asks=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=4, unique_by=lambda ask: ask[0]),
+        ends=st.one_of(st.none(), st.integers(0, 10)),
+        took=st.integers(0, 9),
+    ),
+    max_size=40,
+)
+
+
+@given(steps=_steps)
+@settings(max_examples=60, deadline=None)
+async def test_every_engine_answers_the_same(steps: list[Step]) -> None:
+    clock = Clock()
+    async with engines(clock) as made:
+        for counters in made:
+            await counters.seed("counter-2", 5, 0)
+        calls: list[tuple[str, list[Hold], float]] = []
+        for number, step in enumerate(steps):
+            clock.now += step.passes
+            if step.ends is not None and calls:
+                name, holds, at = calls.pop(step.ends % len(calls))
+                took = [0 if hold.counter == "counter-1" else step.took for hold in holds]
+                for counters in made:
+                    await counters.settle(name, holds, took, at)
+            holds = [_hold(*ask) for ask in step.asks]
+            answers = [await counters.reserve(str(number), holds) for counters in made]
+            assert all(answer == answers[0] for answer in answers), answers
+            if isinstance(answers[0], Granted):
+                calls.append((str(number), holds, answers[0].at))
+            names = [f"counter-{which}" for which in range(4)]
+            states = [await counters.read(names) for counters in made]
+            money = [state["counter-2"] for state in states]
+            assert all(each == money[0] for each in money)
+
+
+@given(gaps=st.lists(st.floats(0, 90), min_size=1, max_size=80), limit=st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+async def test_no_minute_has_more_calls_than_the_limit_wherever_it_begins(gaps: list[float], limit: int) -> None:
+    clock = Clock()
+    counters = MemoryCounters(clock)
+    passed: list[float] = []
+    for number, gap in enumerate(gaps):
+        clock.now += gap
+        answer = await counters.reserve(str(number), [Hold("rpm", 1, limit, 1)])
+        if isinstance(answer, Granted):
+            passed.append(clock.now)
+            assert sum(1 for at in passed if at > clock.now - 60) <= limit
+        else:
+            assert isinstance(answer, Refused)
+            assert answer.fits_in is not None
+            # What is said of the wait is true: it fits then, and not a unit before.
+            clock.now += answer.fits_in
+            later = await counters.reserve(f"{number} again", [Hold("rpm", 1, limit, 1)])
+            assert isinstance(later, Granted)
+            passed.append(clock.now)
+
+
+async def test_a_refusal_holds_nothing() -> None:
+    async with engines(Clock()) as made:
+        for counters in made:
+            await counters.seed("money", 90, 0)
+            requests, money = Hold("rpm", 1, 10, 1), Hold("money", 20, 100, money=True)
+            answer = await counters.reserve("a", [requests, money])
+            assert isinstance(answer, Refused)
+            assert (answer.hold, answer.used, answer.held) == (money, 90, 0)
+            granted = await counters.reserve("b", [requests])
+            assert isinstance(granted, Granted)
+            assert list(granted.left) == [9]
+
+
+async def test_money_that_was_never_counted_is_asked_of_the_ledger_and_begun_once() -> None:
+    async with engines(Clock()) as made:
+        for counters in made:
+            hold = Hold("spend", 1, 100, money=True)
+            assert await counters.reserve("a", [hold]) == Unknown(["spend"])
+            await counters.seed("spend", 40, 0)
+            await counters.seed("spend", 70, 0)
+            assert await counters.read(["spend", "other"]) == {"spend": (40, 0)}
+
+
+async def test_calls_at_once_share_a_limit_over_processes_as_over_tasks(tmp_path: Path) -> None:
+    """Each engine of its own, as each worker has one."""
+    workers = [SqliteCounters(tmp_path / "counters.db") for _ in range(4)]
+    hold = Hold("parallel", 1, 25)
+    answers = await asyncio.gather(
+        *(worker.reserve(f"{which}-{number}", [hold]) for which, worker in enumerate(workers) for number in range(25))
+    )
+    assert sum(isinstance(answer, Granted) for answer in answers) == 25
+    await asyncio.gather(*(workers[0].settle("x", [hold], [0], 0.0) for _ in range(25)))
+    assert await workers[3].read(["parallel"]) == {"parallel": (0, 0)}
+    for worker in workers:
+        await worker.aclose()
+
+
+async def test_a_file_that_others_lock_is_said_to_be_away_and_the_loop_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "counters.db"
+    counters = SqliteCounters(path)
+    await counters.reserve("a", [Hold("parallel", 1, 2)])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(count_turns())
+    with pytest.raises(CountersError, match="locked"):
+        await counters.reserve("b", [Hold("parallel", 1, 2)])
+    task.cancel()
+    other.execute("ROLLBACK")
+    other.close()
+    assert turns > 10, "the event loop stood still"
+    assert isinstance(await counters.reserve("c", [Hold("parallel", 1, 2)]), Granted)
+    await counters.aclose()

@@ -4,11 +4,12 @@ Every call that may go on to an upstream begins with a start and ends with one r
 """
 
 import asyncio
+import itertools
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast, override
-from uuid import uuid4
 
 import orjson
 import structlog
@@ -18,6 +19,7 @@ from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, 
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, holds_for
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import AttemptRecord, Basis, CallLog, End, Record, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
@@ -35,6 +37,7 @@ type Spent = Callable[[Scope, Window], Awaitable[int]]
 _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
 _BYTES_PER_TOKEN = 4  # of English text; an estimate, for where nobody has told
 _RETRY_S = 1.0
+_NO_HEADERS: Mapping[str, str] = {}
 _log = structlog.get_logger(__name__)
 
 
@@ -87,7 +90,11 @@ class Policy:
 
 
 class Accounting(Observer):
-    """Stands between the gateway and its accounts. `log` is where starts and records go."""
+    """Stands between the gateway and its accounts.
+
+    `log` is where starts and records go; it and the counters are replaced before the first call, once it is known what
+    there is.
+    """
 
     def __init__(
         self,
@@ -100,9 +107,12 @@ class Accounting(Observer):
         self.prices = prices
         self.policy = policy
         self.counters = counters
-        self._log = log
+        self.log = log
         self._spent = spent
         self._own = MemoryCounters()
+        # Unique, as a UUID for each call would be at some twenty times the cost.
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
 
     async def reserve(self, call: Call, wanted: "Wanted") -> None:
@@ -113,15 +123,18 @@ class Accounting(Observer):
                 "You have insufficient permissions for this operation. Missing scopes: model.request.",
                 code="insufficient_permissions",
             )
-        bound = wanted.bound
+        bound, first = wanted.bound, wanted.targets[0]
         now = time.time()
-        most_output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
-        cost = self._bound(wanted.targets, bound.input, most_output, now)
-        identifier = uuid4().hex
-        held, answer = None, None
+        output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
+        price = self.prices.find(first.provider.name, first.model, now)
+        cost = price.bound(bound.input, output) if price is not None else None
+        if len(wanted.targets) > 1:
+            cost = self._dearest(wanted.targets, bound.input, output, now)
+        identifier = f"{int(now):08x}{self._prefix}{next(self._numbers):08x}"  # in the order of time, for indices
+        held, at, headers = None, now, _NO_HEADERS
         if caller.scopes:
             held, answer = await self._hold(identifier, call, wanted, cost, now)
-        first = wanted.targets[0]
+            at, headers = answer.at, limit_headers(held, answer.left, answer.resets)
         start = Start(
             id=identifier,
             request_id=call.request_id,
@@ -135,12 +148,11 @@ class Accounting(Observer):
             provider=first.provider.name,
             upstream_model=first.model,
             bound=cost,
-            bound_tokens=Tokens(bound.input, most_output),
-            holds=_written(held.holds, answer.at) if held is not None and answer is not None else "",
+            bound_tokens=Tokens(bound.input, output),
+            holds=_written(held.holds, at) if held is not None else "",
         )
-        self._log.started(start)
-        headers = limit_headers(held, answer.left, answer.resets) if held is not None and answer is not None else {}
-        call.reservation = _Reservation(self, call, start, held, answer.at if answer else now, headers)
+        call.reservation = _Reservation(self, call, start, price, held, at, headers)
+        self.log.started(start)
 
     async def give_back(self, start: Start) -> None:
         """Settle what was held for a call whose process is gone: it costs what it could have cost at the most.
@@ -159,7 +171,7 @@ class Accounting(Observer):
         reservation = call.reservation if call is not None else None
         if call is None or not isinstance(reservation, _Reservation):
             return
-        self._log.ended(reservation.record(outcome))
+        self.log.ended(reservation.record(outcome))
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
@@ -207,7 +219,7 @@ class Accounting(Observer):
                 scope, window = held.windows[counter]
                 await counters.seed(counter, await self._spent(scope, window), window.end or 0)
 
-    def _bound(self, targets: Iterable[Target], tokens: int, output: int, now: float) -> int | None:
+    def _dearest(self, targets: Iterable[Target], tokens: int, output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
         most = 0
         for target in targets:
@@ -218,11 +230,6 @@ class Accounting(Observer):
         return most
 
     # -- after it --
-
-    def cost(self, notes: Notes, tokens: Tokens, at: float) -> tuple[int | None, str | None]:
-        """What an attempt's tokens cost, and by which price."""
-        price = self.prices.find(notes.provider, notes.model, at)
-        return (price.cost(tokens, notes.service_tier), price.basis) if price is not None else (None, None)
 
     async def settle(self, start: Start, held: Held, amounts: Sequence[int], at: float) -> None:
         """Settle at once or, while the counters are away, as soon as they are back."""
@@ -255,15 +262,16 @@ class Accounting(Observer):
 
 
 class _Reservation(Reservation):
-    """What is held for one call, until it is over."""
+    """What is held for one call, until it is over. `price` is that of its first target."""
 
-    __slots__ = ("_accounting", "_at", "_call", "_held", "_start", "headers", "left", "result")
+    __slots__ = ("_accounting", "_at", "_call", "_held", "_price", "_start", "headers", "left", "result")
 
     def __init__(  # noqa: PLR0913, PLR0917 - made at one place
         self,
         accounting: Accounting,
         call: Call,
         start: Start,
+        price: Price | None,
         held: Held | None,
         at: float,
         headers: Mapping[str, str],
@@ -274,6 +282,7 @@ class _Reservation(Reservation):
         self._accounting = accounting
         self._call = call
         self._start = start
+        self._price = price
         self._held = held
         self._at = at
 
@@ -284,9 +293,10 @@ class _Reservation(Reservation):
         result = self.result = self._worked_out()
         if result.cost is not None and not self._start.stream:
             self.headers = {**self.headers, "x-gateway-cost": _usd(result.cost)}
-        if self._held is not None:
-            amounts = self._held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
-            await self._accounting.settle(self._start, self._held, amounts, self._at)
+        held = self._held
+        if held is not None:
+            amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
+            await self._accounting.settle(self._start, held, amounts, self._at)
 
     @override
     def abandon(self) -> None:
@@ -297,27 +307,25 @@ class _Reservation(Reservation):
     def record(self, outcome: Outcome) -> Record:
         """What is kept of the call."""
         result = self.result or self._worked_out()
-        started_ms = self._start.at
-        took_ms = int((outcome.ended - outcome.started) * 1000)
-        first_ms = int((outcome.first_byte - outcome.started) * 1000) if outcome.first_byte is not None else None
-        notes = outcome.notes
+        start, notes, began = self._start, outcome.notes, outcome.started
+        first_byte = outcome.first_byte
         return Record(
-            start=self._start,
-            ended_at=started_ms + took_ms,
-            first_byte_ms=first_ms,
+            start=start,
+            ended_at=start.at + int((outcome.ended - began) * 1000),
+            first_byte_ms=int((first_byte - began) * 1000) if first_byte is not None else None,
             end=self._end(outcome),
             basis=result.basis,
             status=outcome.status,
-            code=outcome.code,
-            provider=notes.provider or self._start.provider,
-            upstream_model=notes.model or self._start.upstream_model,
+            code=outcome.code if not self.left else None,  # of an error that nobody was there to read
+            provider=notes.provider or start.provider,
+            upstream_model=notes.model or start.upstream_model,
             tokens=result.tokens,
             cost=result.cost,
             price=result.price,
             service_tier=notes.service_tier,
             attempts=result.attempts,
-            repairs=tuple(sorted(notes.repairs)),
-            dropped=tuple(sorted(notes.dropped)),
+            repairs=tuple(sorted(notes.repairs)) if notes.repairs else (),
+            dropped=tuple(sorted(notes.dropped)) if notes.dropped else (),
         )
 
     def _end(self, outcome: Outcome) -> End:
@@ -329,25 +337,32 @@ class _Reservation(Reservation):
 
     def _worked_out(self) -> "_Result":
         """What the attempts come to: what upstreams have told, and an estimate where one has not."""
+        attempts = self._call.attempts
+        if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].tokens) is not None:
+            price = self._price  # as nearly always
+            cost = price.cost(tokens, attempts[0].service_tier) if price is not None else None
+            return _Result(tokens, cost, "reported", price.basis if price is not None else None)
+        return self._summed([notes for notes in attempts if notes.model])
+
+    def _summed(self, attempts: Sequence[Notes]) -> "_Result":
         total = Tokens()
         cost: int | None = 0
         basis: Basis = "reported"
-        price: str | None = None
-        attempts: list[AttemptRecord] = []
-        for notes in self._call.attempts:
-            if not notes.model:
-                continue
+        by: str | None = None
+        records: list[AttemptRecord] = []
+        for notes in attempts:
             tokens = notes.tokens
             if tokens is None:
                 tokens = self._estimated(notes)
                 basis = "estimated" if tokens is not None else basis
             own: int | None = 0
             if tokens is not None:
-                own, price = self._accounting.cost(notes, tokens, self._at)
+                price = self._accounting.prices.find(notes.provider, notes.model, self._at)
+                own, by = (price.cost(tokens, notes.service_tier), price.basis) if price is not None else (None, None)
                 total = total.plus(tokens)
             cost = None if cost is None or own is None else cost + own
-            attempts.append(_attempt(notes, tokens, own))
-        return _Result(total, cost, basis, price, tuple(attempts))
+            records.append(_attempt(notes, tokens, own))
+        return _Result(total, cost, basis, by, tuple(records))
 
     def _estimated(self, notes: Notes) -> Tokens | None:
         """For an attempt that an upstream has worked at without telling how much; None if it refused."""
@@ -358,13 +373,13 @@ class _Reservation(Reservation):
         return Tokens(_estimate(self._call.size), output)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Result:
     tokens: Tokens
     cost: int | None
     basis: Basis
     price: str | None
-    attempts: tuple[AttemptRecord, ...]
+    attempts: tuple[AttemptRecord, ...] = ()
 
 
 def _attempt(notes: Notes, tokens: Tokens | None, cost: int | None) -> AttemptRecord:

@@ -38,7 +38,7 @@ class _Columns[Made]:
         """The value that stands in the array, and these others that do not."""
         facts = {name: values[place] for place, name in self._plain}
         classes = {token: values[place] for place, token in self._classes}
-        facts[self._tokens] = Tokens(**classes) if None not in classes.values() else None
+        facts[self._tokens] = Tokens(**classes) if classes.get("input") is not None else None
         return self._made(**facts, **others)
 
 

@@ -15,7 +15,7 @@ type Basis = Literal["reported", "estimated", "incomplete"]
 """Where the tokens are from: the upstream; our own count of what went through; or the bound, for a lost call."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AttemptRecord:
     """One upstream that was asked. `status` and `code` tell of its failure; both are None for what was answered."""
 
@@ -29,7 +29,7 @@ class AttemptRecord:
     cost: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # never changed, but made for every request: see `Call`
 class Start:
     """What is known when a call begins, and all that is left of it if its process dies.
 
@@ -53,9 +53,12 @@ class Start:
     holds: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
-    """A call that is over. `price` names the basis of its cost: table, version and hash."""
+    """A call that is over. `price` names the basis of its cost: table, version and hash.
+
+    `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
+    """
 
     start: Start
     ended_at: int

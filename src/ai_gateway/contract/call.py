@@ -15,10 +15,11 @@ from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
 
 DROPPED_HEADER = "x-gateway-dropped-params"
-_OWN_ID = re.compile(r"req_([0-9a-f]{32})")
+_OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
+_LIMITS = "x-ratelimit-"
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
@@ -212,9 +213,22 @@ class Call:
     def reply_headers(self) -> dict[str, str]:
         """The reply's headers that tell of the call, errors included."""
         headers = self.notes.headers()
+        if self.notes.limits:
+            self.tell_limits_apart(headers)
         if self.reservation is not None:
             headers.update(self.reservation.headers)
         return headers
+
+    def tell_limits_apart(self, headers: dict[str, str]) -> None:
+        """Put an upstream's own limits, which are the gateway's and not the caller's, under names that say so.
+
+        They keep their own name as well where the caller has no limits that could be meant by it.
+        """
+        own = self.reservation is not None and any(name.startswith(_LIMITS) for name in self.reservation.headers)
+        for name in [name for name in headers if name.startswith(_LIMITS)]:
+            headers[f"x-gateway-upstream-{name.removeprefix('x-')}"] = headers[name]
+            if own:
+                del headers[name]
 
     @property
     def notes(self) -> Notes:
@@ -253,9 +267,12 @@ class Attempt:
 
     @property
     def upstream_request_id(self) -> str:
-        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on."""
+        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on.
+
+        asgi-correlation-id, for one, takes none but those of version 4.
+        """
         own = _OWN_ID.fullmatch(self.call.request_id)
-        return own[1] if own else self.call.request_id
+        return "-".join(own.groups()) if own else self.call.request_id
 
     @property
     def headers(self) -> Mapping[str, str]:

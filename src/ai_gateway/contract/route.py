@@ -34,7 +34,7 @@ from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
 from ai_gateway.contract.write import STOPPING, LateHeads, encoded, send_content, send_error, send_stream, send_whole
-from ai_gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, NotFound, Overloaded
+from ai_gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, NotFound, Overloaded, UpstreamError
 
 type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
@@ -238,6 +238,9 @@ class Exchange:
             headers = known.headers
             if self.made is not None:
                 await self.made.settle()
+                if isinstance(known, UpstreamError):
+                    headers = dict(headers)
+                    self.made.tell_limits_apart(headers)
                 headers = {**self.made.reply_headers(), **headers}
             await send_error(self._send, known, self.boundary.wire.render(known), headers)
 

@@ -1,4 +1,4 @@
-"""Money and limits on the wire: what may be spent is a hard bound, and each call leaves one record, whatever it does."""
+"""Money and limits on the wire: what may be spent is a hard bound, and each call leaves one record."""
 
 import asyncio
 import random

@@ -11,7 +11,6 @@ from ai_gateway.accounts.accounting import Accounting, Wanted
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
-from ai_gateway.conform.rules import FILL_USAGE
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
@@ -28,7 +27,6 @@ from ai_gateway.operations import (
     Request,
     Streamed,
     Streaming,
-    note_usage,
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
@@ -198,8 +196,6 @@ async def _reply[Req: Request, Rep: BaseModel](
         item = conformer.item(operation.reply, joined)
     if not conformer.observes:
         item = operation.conform(item, request, conformer.report)
-    if FILL_USAGE.name not in attempt.notes.repairs:
-        note_usage(attempt.notes, item.model)
     if attempt.notes.tokens is None:
         attempt.notes.text_bytes = len(item.raw or to_json(item.model))
     return item

@@ -90,7 +90,11 @@ class Policy:
 
 
 class Accounting(Observer):
-    """Stands between the gateway and its accounts. `log` is where starts and records go."""
+    """Stands between the gateway and its accounts.
+
+    `log` is where starts and records go; it and the counters are replaced before the first call, once it is known what
+    there is.
+    """
 
     def __init__(
         self,
@@ -103,11 +107,11 @@ class Accounting(Observer):
         self.prices = prices
         self.policy = policy
         self.counters = counters
-        self._log = log
+        self.log = log
         self._spent = spent
         self._own = MemoryCounters()
         # Unique, as a UUID for each call would be at some twenty times the cost.
-        self._prefix = secrets.token_hex(10)
+        self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -126,7 +130,7 @@ class Accounting(Observer):
         cost = price.bound(bound.input, output) if price is not None else None
         if len(wanted.targets) > 1:
             cost = self._dearest(wanted.targets, bound.input, output, now)
-        identifier = f"{self._prefix}{next(self._numbers):x}"
+        identifier = f"{int(now):08x}{self._prefix}{next(self._numbers):08x}"  # in the order of time, for indices
         held, at, headers = None, now, _NO_HEADERS
         if caller.scopes:
             held, answer = await self._hold(identifier, call, wanted, cost, now)
@@ -148,7 +152,7 @@ class Accounting(Observer):
             holds=_written(held.holds, at) if held is not None else "",
         )
         call.reservation = _Reservation(self, call, start, price, held, at, headers)
-        self._log.started(start)
+        self.log.started(start)
 
     async def give_back(self, start: Start) -> None:
         """Settle what was held for a call whose process is gone: it costs what it could have cost at the most.
@@ -167,7 +171,7 @@ class Accounting(Observer):
         reservation = call.reservation if call is not None else None
         if call is None or not isinstance(reservation, _Reservation):
             return
-        self._log.ended(reservation.record(outcome))
+        self.log.ended(reservation.record(outcome))
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
@@ -312,7 +316,7 @@ class _Reservation(Reservation):
             end=self._end(outcome),
             basis=result.basis,
             status=outcome.status,
-            code=outcome.code,
+            code=outcome.code if not self.left else None,  # of an error that nobody was there to read
             provider=notes.provider or start.provider,
             upstream_model=notes.model or start.upstream_model,
             tokens=result.tokens,

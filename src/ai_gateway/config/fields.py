@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
 
@@ -98,6 +99,12 @@ def _priced_model(key: str) -> str:
     return key
 
 
+def _digest(text: str) -> str:
+    if not _DIGEST.fullmatch(text):
+        raise ValueError("has to be the SHA-256 of a key in hex, 64 digits in lower case")
+    return text
+
+
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -116,4 +123,5 @@ HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
 PricedModel = Annotated[str, AfterValidator(_priced_model)]
 Limit = Annotated[int, Field(ge=1, le=2**53)] | None
+Digest = Annotated[str, AfterValidator(_digest)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ai_gateway.config.fields import (
     LOWER_CASE,
+    Digest,
     HeaderKey,
     Keys,
     Limit,
@@ -133,7 +134,7 @@ class KeySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    digest: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    digest: Digest | None = None
     key_env: str | None = None
     project: Annotated[str, Field(min_length=1, max_length=256)] = "default"
     requests_per_minute: Limit = None

@@ -60,6 +60,11 @@ def served_contract(
     return contract
 
 
+def administered_paths(contract: dict[str, Any]) -> list[str]:
+    """The paths of OpenAI's Administration API, of a contract that has it."""
+    return [path for path in contract["paths"] if path.split("/")[2:3] == ["organization"]]
+
+
 def _name_providers(operation: dict[str, Any], providers: list[str]) -> None:
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path" and parameter["name"] == "provider":

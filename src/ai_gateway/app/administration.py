@@ -14,12 +14,12 @@ from ai_gateway.api.access import Access
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.route import ContractRouter, Direct
 
-PREFIX = "/v1/organization"
+PREFIXES = ("/v1/organization", "/v1/gateway")
 _MODULE = "ai_gateway.api.admin.door"
 
 
 class AdminDoor:
-    """An ASGI application for all that is below PREFIX. `opened` is called with the routes, once there are any."""
+    """An ASGI application for all that is below PREFIXES. `opened` is called with the routes, once there are any."""
 
     def __init__(
         self,
@@ -35,9 +35,12 @@ class AdminDoor:
         self._app: ASGIApp | None = None
 
     @property
-    def route(self) -> Route:
-        """Leads here whatever is below PREFIX, with any method."""
-        route = Route(PREFIX + "/{path:path}", endpoint=self._never)
+    def routes(self) -> list[Route]:
+        """Lead here whatever is below PREFIXES, with any method."""
+        return [self._route(prefix) for prefix in PREFIXES]
+
+    def _route(self, prefix: str) -> Route:
+        route = Route(prefix + "/{path:path}", endpoint=self._never)
         route.methods = set()
         route.app = self
         return route

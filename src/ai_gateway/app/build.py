@@ -20,7 +20,7 @@ from ai_gateway.api.gateway.docs import docs_routes
 from ai_gateway.api.gateway.handlers import Lifecycle, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
-from ai_gateway.app.administration import PREFIX, AdminDoor
+from ai_gateway.app.administration import PREFIXES, AdminDoor
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration
 from ai_gateway.app.meters import Meters
@@ -60,7 +60,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     owners = PathOwners()
     owners.add(OPENAI, (route.path for route in openai.routes))
     owners.add(OLLAMA, (route.path for route in ollama.routes))
-    administered = [path for path in parts.contract["paths"] if path.startswith(PREFIX)]
+    administered = [path for path in parts.contract["paths"] if path.startswith(PREFIXES)]
     owners.add(OPENAI, administered)
     hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *administered])
     accounting = parts.accounts.accounting
@@ -69,7 +69,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
     if parts.accounts.directory is not None:
-        asgi.router.routes.append(_admin_door(asgi, parts.accounts.directory, access, limits, admission).route)
+        asgi.router.routes += _admin_door(asgi, parts.accounts.directory, access, limits, admission).routes
     status = StatusHandlers(
         gateway,
         access,

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from posixpath import commonpath
 from typing import Any
 
 from starlette.routing import BaseRoute
@@ -19,7 +18,7 @@ _MODULE = "ai_gateway.api.admin.door"
 
 
 class AdminDoor:
-    """An ASGI application for whatever has a path like one of `paths`, the contract's.
+    """An ASGI application for whatever begins as one of `paths`, the contract's.
 
     `opened` gets the router once there is one, and returns its routes. What is none of them goes to `other`.
     """
@@ -30,7 +29,7 @@ class AdminDoor:
         parts: tuple[Directory, Access, BodyLimits],
         opened: Callable[[ContractRouter], Sequence[BaseRoute]],
     ) -> None:
-        self.prefix = commonpath(list(paths)) + "/"
+        self.prefixes = tuple({"/".join(path.split("/")[:3]) + "/" for path in paths})
         self._parts = parts
         self._opened = opened
         self._opening = asyncio.Lock()

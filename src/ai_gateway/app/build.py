@@ -129,7 +129,7 @@ class _App(FastAPI):
 
         def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             scope["app"] = self  # as Starlette has it, for handlers of its own
-            if self.door is not None and scope["type"] == "http" and scope["path"].startswith(self.door.prefix):
+            if self.door is not None and scope["type"] == "http" and scope["path"].startswith(self.door.prefixes):
                 return self.door.handle(stack, scope, receive, send)
             return stack(scope, receive, send)
 

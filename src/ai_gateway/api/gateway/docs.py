@@ -61,8 +61,12 @@ def served_contract(
 
 
 def administered_paths(contract: dict[str, Any]) -> list[str]:
-    """The paths of OpenAI's Administration API, of a contract that has it."""
-    return [path for path in contract["paths"] if path.split("/")[2:3] == ["organization"]]
+    """The paths that only administrators may use, of a contract that has any."""
+    return [
+        path
+        for path, item in contract["paths"].items()
+        if all(operation["security"] == _ADMINISTRATORS for operation in item.values())
+    ]
 
 
 def _name_providers(operation: dict[str, Any], providers: list[str]) -> None:

@@ -111,7 +111,7 @@ class Accounting(Observer):
         self._spent = spent
         self._own = MemoryCounters()
         # Unique, as a UUID for each call would be at some twenty times the cost.
-        self._prefix = secrets.token_hex(10)
+        self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -130,7 +130,7 @@ class Accounting(Observer):
         cost = price.bound(bound.input, output) if price is not None else None
         if len(wanted.targets) > 1:
             cost = self._dearest(wanted.targets, bound.input, output, now)
-        identifier = f"{self._prefix}{next(self._numbers):x}"
+        identifier = f"{int(now):08x}{self._prefix}{next(self._numbers):08x}"  # in the order of time, for indices
         held, at, headers = None, now, _NO_HEADERS
         if caller.scopes:
             held, answer = await self._hold(identifier, call, wanted, cost, now)

@@ -15,7 +15,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.prices import Listed, Prices
 from ai_gateway.accounts.shipper import Shipper
-from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
@@ -46,7 +46,7 @@ class Accounts:
         self._listed: Sequence[Listed] = ()
         if self.place is None:
             return
-        self.directory = Directory(SqliteStore(self.place.store), on_change)
+        self.directory = Directory(store_at(self.place), on_change)
         self._shipper: Shipper | None = None
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)
@@ -84,7 +84,8 @@ class Accounts:
                     advice="set GATEWAY_DATA_DIR to a directory that can be written, or STORE_URL=off",
                 )
                 await directory.store.aclose()
-                directory.store = SqliteStore(None)
+                self.place = Place(None)
+                directory.store = store_at(self.place)
                 where = None
             else:
                 accounting.counters = SqliteCounters(where / "counters.db")
@@ -111,6 +112,11 @@ class Accounts:
             return 0
         await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
         return await self._shipper.ledger.spent(scope.what, scope.entity, window.start, window.end)
+
+
+def store_at(place: Place) -> Store:
+    """The store of this place, not yet open."""
+    return SqliteStore(place.store)
 
 
 def place_of(settings: Settings) -> Place | None:

@@ -61,7 +61,12 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     warnings += _nobodys(settings, {*providers, *configured.missing, *known_providers()})
     rules = read_rules(settings, providers, configured.missing, warnings)
     keys = configured_keys(settings, sources.environment)
-    place_of(settings)
+    place = place_of(settings)
+    if place is not None and place.directory is None and settings.workers > 1:
+        warnings.append(
+            f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "
+            "of its own"
+        )
     return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys)
 
 

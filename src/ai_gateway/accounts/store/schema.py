@@ -17,7 +17,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             body TEXT NOT NULL
         )""",
         "CREATE INDEX audit_by_time ON audit (at, id)",
-        # Every call that is over. `batch` counts the transactions that brought records: so their sums can be added.
+        # Every call that is over. `batch` is the transaction that brought it, so that its sums can be added.
         """CREATE TABLE records (
             at BIGINT NOT NULL, id TEXT NOT NULL, batch BIGINT NOT NULL, request_id TEXT NOT NULL,
             ended_at BIGINT NOT NULL, first_byte_ms BIGINT, project_id TEXT NOT NULL, key_id TEXT, wire TEXT NOT NULL,

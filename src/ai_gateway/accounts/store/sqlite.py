@@ -26,8 +26,11 @@ def _translated(statement: str) -> str:
     return _PLACEHOLDER.sub(r":v\1", statement)
 
 
+_NAMES = tuple(f"v{number}" for number in range(1, 100))
+
+
 def _named(values: Row) -> dict[str, Value]:
-    return {f"v{number}": value for number, value in enumerate(values, 1)}
+    return dict(zip(_NAMES, values, strict=False))
 
 
 class _Runner:

@@ -10,15 +10,17 @@ from tests.support.gateway import running_gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "fuzz-key"
+PROFILE = ROOT / "scripts" / "fuzz" / "profile.toml"
 
 
-def fuzz(base_url: str, examples: int, *options: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+def fuzz(
+    base_url: str, examples: int, *options: str, quiet: bool = False, profile: Path = PROFILE
+) -> subprocess.CompletedProcess[str]:
     """Run schemathesis against a gateway with the key KEY. `quiet` captures its output."""
-    config = ROOT / "scripts" / "fuzz" / "profile.toml"
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "--config-file",
-        str(config),
+        str(profile),
         "run",
         f"{base_url}/openapi.json",
     ]

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
+from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.rules import FILL_USAGE
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
@@ -175,6 +176,10 @@ async def _reply[Req: Request, Rep: BaseModel](
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
     received = await operation.call(target.provider, attempt, request)
+    forms = forms_of(target.provider.name, request.model, operation.reply) if _is_relayed(attempt, conformer) else None
+    if forms is not None and (known := forms.recognise(received)) is not None:
+        item, attempt.notes.usage = known
+        return item
     try:
         item = conformer.item(operation.reply, received)
     except UpstreamInvalidResponse:
@@ -186,7 +191,14 @@ async def _reply[Req: Request, Rep: BaseModel](
         item = operation.conform(item, request, conformer.report)
     if FILL_USAGE.name not in attempt.notes.repairs:
         attempt.notes.usage = token_usage(item.model)
+    if forms is not None and item.raw is not None and not attempt.notes.repairs:
+        forms.learn(item.model, item.raw)
     return item
+
+
+def _is_relayed(attempt: Attempt, conformer: Conformer) -> bool:
+    """Whether a reply that is exact goes to its caller as it came."""
+    return attempt.call.wire.name == "openai" and not conformer.observes
 
 
 def _chunks[

@@ -16,7 +16,7 @@ export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update docs format lint type unit unit-all check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock clean
+.PHONY: help install run gen gen-check spec-update prices docs format lint type unit unit-all check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock clean
 
 # CI=true turns a skipped test (no npm, say) into a failure, and shows the slowest 25.
 
@@ -44,7 +44,7 @@ $(VENV)/run.stamp: $(VENV)/pyvenv.cfg uv.lock pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@echo "Installing the development tools (hash-pinned from uv.lock)"
-	@$(UV) export --quiet --frozen --no-emit-project --all-groups -o $(VENV)/dev.txt
+	@$(UV) export --quiet --frozen --no-emit-project --all-groups --all-extras -o $(VENV)/dev.txt
 	@$(UV) pip install --quiet --require-hashes -r $(VENV)/dev.txt
 	@touch $@
 
@@ -62,6 +62,9 @@ gen-check: $(VENV)/dev.stamp ## Fail if generated/ is not exactly what spec/ gen
 spec-update: $(VENV)/dev.stamp ## Take a newer official document: make spec-update SPEC=path/to/openapi.yaml [ARGS="--dry-run"]
 	@test -n "$(SPEC)" || { echo "Name the document: make spec-update SPEC=path/to/openapi.yaml" >&2; exit 2; }
 	@$(PY) -m scripts.contract update "$(SPEC)" $(ARGS)
+
+prices: $(VENV)/dev.stamp ## Write the table of prices from the pinned genai-prices, and tell what changes
+	@$(PY) -m scripts.prices
 
 docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of docs/conformance.md and docs/providers.md from the code
 	@$(PY) -m scripts.parameters

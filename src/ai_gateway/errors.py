@@ -9,7 +9,7 @@ GatewayError                     500  internal_error                           f
 +-- Unauthorized                 401
 |   +-- MissingApiKey            401  missing_api_key
 |   +-- InvalidApiKey            401  invalid_api_key
-+-- Forbidden                    403  model_not_allowed
++-- Forbidden                    403  model_not_allowed, insufficient_permissions
 +-- NotFound                     404  not_found
 |   +-- ProviderNotFound         404  provider_not_found
 |   +-- ModelNotFound            404  model_not_found
@@ -18,6 +18,7 @@ GatewayError                     500  internal_error                           f
 +-- PayloadTooLarge              413  request_too_large
 +-- UnsupportedMediaType         415  unsupported_media_type
 +-- RateLimited                  429  rate_limit_exceeded                      failover
+|   +-- InsufficientQuota        429  insufficient_quota                       failover
 +-- HeadersTooLarge              431  headers_too_large
 +-- NotImplementedHere           501  not_implemented                          failover
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
@@ -159,9 +160,14 @@ class InvalidApiKey(Unauthorized):
 
 
 class Forbidden(GatewayError):
+    """Who calls is known, and may not do this: `code` says what."""
+
     status = 403
     type = "invalid_request_error"
-    code = "model_not_allowed"
+
+    def __init__(self, message: str, *, code: str = "model_not_allowed", param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.code = code
 
 
 class NotFound(GatewayError):
@@ -210,6 +216,13 @@ class RateLimited(GatewayError):
     code = "rate_limit_exceeded"
 
 
+class InsufficientQuota(RateLimited):
+    """Money that may be spent is spent, or held by calls in flight: to ask again at once does not help."""
+
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+
 class HeadersTooLarge(GatewayError):
     status = 431
     type = "invalid_request_error"
@@ -225,7 +238,10 @@ class NotImplementedHere(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own."""
+    """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own.
+
+    `worked` says that it has done what it wants money for, or may have.
+    """
 
     status = 502
     type = "upstream_error"
@@ -233,6 +249,7 @@ class UpstreamError(GatewayError):
     retry = True
     outage = True
     upstream_status: int | None = None
+    worked: bool = False
 
     def answered(self, status: int) -> Self:
         """The error itself, with the status that the upstream gave and what follows from it."""
@@ -313,6 +330,7 @@ class UpstreamUnreachable(UpstreamError):
 class UpstreamInvalidResponse(UpstreamError):
     """An answer that cannot be used. It says that somebody is there, and has been made, and paid for."""
 
+    worked = True
     code = "upstream_invalid_response"
     retry = False
     outage = False
@@ -365,6 +383,7 @@ class UpstreamInvalidResponse(UpstreamError):
 class UpstreamStreamTruncated(UpstreamError):
     """The stream ended without saying that it was done; what came before stands, but is not the whole answer."""
 
+    worked = True
     code = "upstream_stream_truncated"
 
     @classmethod
@@ -397,6 +416,7 @@ class UpstreamUnavailable(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     """The time is spent, so there is none for a retry; but an upstream's own 408 comes early."""
 
+    worked = True
     status = 504
     code = "upstream_timeout"
     retry = False

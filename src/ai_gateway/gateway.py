@@ -7,15 +7,16 @@ from functools import partial
 import structlog
 from pydantic import BaseModel
 
+from ai_gateway.accounts.accounting import Accounting, Wanted
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
 from ai_gateway.conform.known_replies import forms_of
-from ai_gateway.conform.rules import FILL_USAGE
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.contract.stream import Item, Received, Stream, Verbatim
+from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import (
     CHAT,
@@ -27,7 +28,6 @@ from ai_gateway.operations import (
     Request,
     Streamed,
     Streaming,
-    token_usage,
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
@@ -48,11 +48,15 @@ type Completion = Item[models.CreateCompletionResponse] | Stream[models.CreateCo
 class Gateway:
     """Every operation on models, for whichever provider the call leads to.
 
-    `routing` can be replaced at any time: a call reads it once, and keeps what it has read.
+    `routing` can be replaced at any time: a call reads it once, and keeps what it has read. Without `accounting`,
+    nothing is limited and nothing kept.
     """
 
-    def __init__(self, routing: Routing, resilience: Resilience | None = None) -> None:
+    def __init__(
+        self, routing: Routing, resilience: Resilience | None = None, accounting: Accounting | None = None
+    ) -> None:
         self.routing = routing
+        self.accounting = accounting
         self.resilience = resilience or Resilience()
         self._public_models = PublicModels()
 
@@ -86,6 +90,11 @@ class Gateway:
         """The whole reply. `resolution` is what the caller of this has resolved already."""
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
+        if self.accounting is not None:
+            bound = operation.bound(body, call.size)
+            await self.accounting.reserve(
+                call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False)
+            )
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -107,6 +116,9 @@ class Gateway:
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
     ) -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
         found = resolution or (await self.resolve(call, body.model))[1]
+        if self.accounting is not None:
+            bound = operation.bound(body, call.size)
+            await self.accounting.reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
@@ -177,9 +189,20 @@ async def _reply[Req: Request, Rep: BaseModel](
     conformer = Conformer(target.provider, attempt, request.model)
     received = await operation.call(target.provider, attempt, request)
     forms = forms_of(target.provider.name, request.model, operation.reply) if _is_relayed(attempt, conformer) else None
-    if forms is not None and (known := forms.recognise(received)) is not None:
-        item, attempt.notes.usage = known
-        return item
+    item = forms.recognise(received, attempt.notes) if forms is not None else None
+    if item is None:
+        item = _conformed(operation, request, received, conformer)
+        if forms is not None and item.raw is not None and not attempt.notes.repairs:
+            forms.learn(item.model, item.raw)
+    if attempt.notes.tokens is None:
+        attempt.notes.text_bytes = len(item.raw or to_json(item.model))
+    return item
+
+
+def _conformed[Req: Request, Rep: BaseModel](
+    operation: Operation[Req, Rep], request: Req, received: Received[Rep], conformer: Conformer
+) -> Item[Rep]:
+    """What was received, held to the contract."""
     try:
         item = conformer.item(operation.reply, received)
     except UpstreamInvalidResponse:
@@ -187,13 +210,7 @@ async def _reply[Req: Request, Rep: BaseModel](
         if joined is None:
             raise
         item = conformer.item(operation.reply, joined)
-    if not conformer.observes:
-        item = operation.conform(item, request, conformer.report)
-    if FILL_USAGE.name not in attempt.notes.repairs:
-        attempt.notes.usage = token_usage(item.model)
-    if forms is not None and item.raw is not None and not attempt.notes.repairs:
-        forms.learn(item.model, item.raw)
-    return item
+    return item if conformer.observes else operation.conform(item, request, conformer.report)
 
 
 def _is_relayed(attempt: Attempt, conformer: Conformer) -> bool:
@@ -217,7 +234,7 @@ def _chunks[
         request_id=attempt.request_id,
         said=conformer.said,
     )
-    continuations = Continuations(conformer.said) if attempt.call.wire.name == "openai" else None
+    continuations = Continuations(conformer.said, attempt.notes) if attempt.call.wire.name == "openai" else None
     if continuations is not None and attempt.call.sink is not None and not conformer.observes:
         attempt.divert = continuations.diverting_to(attempt.call.sink)
     arrived = operation.call(target.provider, attempt, request)

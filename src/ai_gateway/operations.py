@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from ai_gateway.accounts.bounds import Bound, chat_bound, completion_bound, embedding_bound
 from ai_gateway.conform.embedding import conform_embeddings
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.stream import prompt_count
 from ai_gateway.conform.whole import conform_choices
-from ai_gateway.contract.call import Attempt, Usage
+from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.stream import Arrived, Item, Received
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
@@ -24,13 +25,15 @@ class Operation[Req: Request, Rep: BaseModel]:
     """One operation that answers with a whole reply of the model `reply`.
 
     `call` calls a provider; `conform` holds a reply of the right shape to what the request owes it, and raises
-    UpstreamInvalidResponse; `choices` says how many choices a request is owed.
+    UpstreamInvalidResponse; `bound` says what a request can take at the most, by its model and the size of its body;
+    `choices` says how many choices it is owed.
     """
 
     name: str
     reply: type[Rep]
     call: Callable[[Provider, Attempt, Req], Awaitable[Received[Rep]]]
     conform: Callable[[Item[Rep], Req, Report], Item[Rep]]
+    bound: Callable[[Req, int], Bound]
     choices: Callable[[Req], int] = lambda _: 1
 
 
@@ -39,20 +42,13 @@ class Streaming[
     Req: Streamed,
     Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
 ]:
-    """The same operation as a stream of chunks; `choices` says how many choices a request is owed."""
+    """The same operation as a stream of chunks."""
 
     name: str
     chunk: type[Piece]
     call: Callable[[Provider, Attempt, Req], AsyncGenerator[Arrived[Piece]]]
+    bound: Callable[[Req, int], Bound]
     choices: Callable[[Req], int]
-
-
-def token_usage(reply: object) -> Usage | None:
-    """What a reply or chunk says it took; None where it says nothing."""
-    usage = getattr(reply, "usage", None)
-    if isinstance(usage, models.CompletionUsage):
-        return Usage(usage.prompt_tokens, usage.completion_tokens)
-    return Usage(usage.prompt_tokens, 0) if isinstance(usage, models.CreateEmbeddingResponseUsage) else None
 
 
 CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletionResponse](
@@ -60,12 +56,14 @@ CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletion
     models.CreateChatCompletionResponse,
     lambda provider, attempt, body: provider.create_chat_completion(attempt, body),
     conform_choices,
+    chat_bound,
     lambda body: body.n or 1,
 )
 CHAT_STREAM = Streaming[models.CreateChatCompletionRequest, models.CreateChatCompletionStreamResponse](
     "createChatCompletion",
     models.CreateChatCompletionStreamResponse,
     lambda provider, attempt, body: provider.stream_chat_completion(attempt, body),
+    chat_bound,
     lambda body: body.n or 1,
 )
 COMPLETION = Operation[models.CreateCompletionRequest, models.CreateCompletionResponse](
@@ -73,12 +71,14 @@ COMPLETION = Operation[models.CreateCompletionRequest, models.CreateCompletionRe
     models.CreateCompletionResponse,
     lambda provider, attempt, body: provider.create_completion(attempt, body),
     conform_choices,
+    completion_bound,
     lambda body: prompt_count(body) * (body.n or 1),
 )
 COMPLETION_STREAM = Streaming[models.CreateCompletionRequest, models.CreateCompletionStreamResponse](
     "createCompletion",
     models.CreateCompletionStreamResponse,
     lambda provider, attempt, body: provider.stream_completion(attempt, body),
+    completion_bound,
     lambda body: prompt_count(body) * (body.n or 1),
 )
 EMBEDDING = Operation[models.CreateEmbeddingRequest, models.CreateEmbeddingResponse](
@@ -86,4 +86,5 @@ EMBEDDING = Operation[models.CreateEmbeddingRequest, models.CreateEmbeddingRespo
     models.CreateEmbeddingResponse,
     lambda provider, attempt, body: provider.create_embeddings(attempt, body),
     conform_embeddings,
+    embedding_bound,
 )

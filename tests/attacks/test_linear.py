@@ -6,15 +6,10 @@ the largest size is left alone.
 """
 
 import asyncio
-import gc
 import importlib
 import inspect
 import pkgutil
-import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cache
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -29,7 +24,6 @@ from ai_gateway.conform.reply import repair
 from ai_gateway.conform.tool_calls import ToolCalls
 from ai_gateway.contract.body import parse_json
 from ai_gateway.contract.call import Attempt, Call
-from ai_gateway.errors import GatewayError
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.redaction import Redactor
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
@@ -38,14 +32,11 @@ from ai_gateway.translate.ollama_chat.messages import conversation
 from ai_gateway.translate.wires import anthropic, ollama
 from gateway_contract.ollama.models import OllamaChatMessage
 from gateway_contract.openai import models
+from tests.attacks.doubling import Work, assert_linear
 from tests.attacks.growths import Growth, fitting, growths
 
-MOST_TIMES = 2.3
-CHEAP_S = 0.02
-SIZES = (2_000,)
 # How deep inside of a value the places are that grow: everywhere takes minutes.
 DEPTHS = [2, pytest.param(3, marks=pytest.mark.soak)]
-TRIES = 5
 # What the parameters behind the first are called, and a value for each.
 FILLED: dict[str, Callable[[], Any]] = {
     "now": lambda: 1,
@@ -61,37 +52,6 @@ FILLED: dict[str, Callable[[], Any]] = {
 }
 # Whose size is bounded where they are read, or that look at one fact only.
 SMALL = {"ModelInfo", "Usage", "StopDetails", "Timed", "Shown", "Model", "Delta"}
-
-type Work = Callable[[], object]
-
-
-def cost(prepare: Callable[[int], Work], size: int) -> float:
-    """CPU seconds for this size, without its preparation."""
-    work = prepare(size)
-    gc.disable()
-    try:
-        began = time.process_time()
-        with suppress(GatewayError):  # refusing is an answer too
-            work()
-        return time.process_time() - began
-    finally:
-        gc.enable()
-
-
-def assert_linear(prepare: Callable[[int], Work], what: str, sizes: tuple[int, ...] = SIZES) -> None:
-    """Twice the size may cost so many times as much, at the first size that costs enough to tell."""
-    size = next((size for size in sizes if cost(prepare, size) >= CHEAP_S), None)
-    if size is None:
-        return
-    times: list[float] = []
-    once = twice = 0.0
-    for _ in range(TRIES):  # a busy machine disturbs a measurement, but hardly all of them
-        once, twice = (statistics.median(cost(prepare, each) for _ in range(3)) for each in (size, 2 * size))
-        times.append(twice / once)
-        if times[-1] <= MOST_TIMES:
-            sys.stdout.write(f"{what}: {size:,} take {once:.3f} s, twice as much {times[-1]:.2f} times that\n")
-            return
-    pytest.fail(f"{what}: {size:,} take {once:.3f} s, and twice as much {min(times):.1f} times that")
 
 
 @cache

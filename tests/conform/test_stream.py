@@ -458,13 +458,31 @@ def test_a_whole_message_after_empty_deltas_is_the_answer() -> None:
     assert "".join(choice["delta"].get("content") or "" for each in sent for choice in each["choices"]) == "ab"
 
 
-def test_a_stream_that_does_nothing_but_end_is_not_kept_without_end() -> None:
-    state = StreamState[models.CreateChatCompletionStreamResponse](1, include_usage=False, report=lambda _: None)
-    end = models.CreateChatCompletionStreamResponse.model_validate(
-        {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
-         "choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}]}
-    )  # fmt: skip
-    for _ in range(101):
-        state.hold(Item(end))
-    with pytest.raises(UpstreamInvalidResponse):
-        state.hold(Item(end))
+@pytest.mark.parametrize("delta", [{}, {"role": "assistant"}, {"content": "a"}, {"content": ""}])
+def test_a_stream_that_does_nothing_but_end_is_not_kept_without_end(delta: dict[str, Any]) -> None:
+    state = StreamState[Chunk](2, include_usage=False, report=lambda _: None)
+    end = Chunk.model_validate(chunk(said(0, "stop", **delta), said(1, "stop", **delta)))
+    for _ in range(1_000):
+        taken = state.take(end)
+        state.early()
+        if taken is not None and state.is_last:
+            state.hold(Item(taken))
+    assert len(list(state.unfinished())) <= 2
+
+
+def test_what_is_said_beside_an_end_in_many_events_is_added_to_the_last_chunk() -> None:
+    more = [chunk(said(0, "stop"), **{f"field {at}": at + 1}) for at in range(3)]
+    sent, _, error = run([GOOD[0], GOOD[1], chunk(said(0, "length"), seen=1), *more])
+    assert error is None
+    assert sent[-1] == {**chunk(said(0, "length")), "seen": 1, "field 0": 1, "field 1": 2, "field 2": 3}
+
+
+def test_choices_that_end_in_one_chunk_go_on_and_end_by_themselves() -> None:
+    ended = chunk(*(said(index, "stop", content="a") for index in range(3)))
+    sent, rules, error = run([ended, chunk(said(1, content="b")), chunk(said(2, "length")), chunk(said(1, "stop"))], 3)
+    assert error is None
+    heard: dict[int, list[Any]] = {0: [], 1: [], 2: []}
+    for choice in (choice for each in sent for choice in each["choices"]):
+        heard[choice["index"]].append((choice["delta"].get("content"), choice["finish_reason"]))
+    assert heard == {0: [("a", "stop")], 1: [("a", None), ("b", None), (None, "stop")], 2: [("a", "length")]}
+    assert "finish-once" in rules

@@ -23,10 +23,10 @@ from pydantic import SecretStr
 
 from tests.contract.test_sdk_node import HERE as NODE_PROGRAMS, node
 from tests.support.client import NO_CERTIFICATES
-from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
+from tests.support.gateway import HOST, ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream, running_upstream
 from tests.support.uv import ROOT, find_uv
-from tests.support.vendor import KEY, KINDS, vendor
+from tests.support.vendor import KEY, KINDS, ollama_vendor, vendor
 
 __all__ = ["node"]  # a fixture
 pytestmark = pytest.mark.timeout(900)
@@ -49,8 +49,19 @@ def real() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def live(gateway_for: SharedGateways, real: Upstream) -> LiveGateway:
-    return gateway_for(OPENAI_BASE_URL=real.url, OPENAI_API_KEY=KEY, REQUEST_TIMEOUT_S="2", **ONE_ATTEMPT)
+def real_ollama() -> Iterator[Upstream]:
+    with running_upstream(ollama_vendor) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def live(gateway_for: SharedGateways, real: Upstream, real_ollama: Upstream) -> LiveGateway:
+    vendors = {"OPENAI_BASE_URL": real.url, "OPENAI_API_KEY": KEY, "OLLAMA_API_KEY": KEY}
+    return gateway_for(**vendors, OLLAMA_HOST=address(real_ollama), REQUEST_TIMEOUT_S="2", **ONE_ATTEMPT)
+
+
+def address(upstream: Upstream) -> str:
+    return f"http://{HOST}:{upstream.port}"
 
 
 type Place = tuple[str, str]
@@ -134,24 +145,42 @@ def test_a_vendor_that_never_answers_is_a_timeout(live: LiveGateway, real: Upstr
     assert error.status_code == 504
 
 
+type OllamaPlace = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def ollama_places(live: LiveGateway, real_ollama: Upstream) -> list[OllamaPlace]:
+    """Ollama's server, then the gateway in front of it, and in front of a vendor of the other wire."""
+    return [
+        {"url": url, "key": key, "wrong": WRONG, "model": model}
+        for url, key, model in (
+            (address(real_ollama), KEY, ""),
+            (live.base_url, TEST_KEY, "ollama/"),
+            (live.base_url, TEST_KEY, "openai/"),
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "stream"),
     [*((kind, stream) for kind in KINDS for stream in (False, True)), *((kind, True) for kind in MID)],
 )
-def test_ollamas_client_raises_its_one_class_with_the_status(live: LiveGateway, kind: str, *, stream: bool) -> None:
-    key = WRONG if kind == "key" else TEST_KEY
-    client: Any = ollama.Client(host=live.base_url, headers={"authorization": f"Bearer {key}"}, verify=NO_CERTIFICATES)
+def test_ollamas_client_raises_what_it_raises_at_ollama(
+    ollama_places: list[OllamaPlace], kind: str, *, stream: bool
+) -> None:
+    def ask(place: OllamaPlace) -> BaseException:
+        headers = {"authorization": f"Bearer {place['wrong' if kind == 'key' else 'key']}"}
+        client: Any = ollama.Client(host=place["url"], headers=headers, verify=NO_CERTIFICATES)
+        with closing(client._client):
+            reply: Callable[[], Any] = lambda: client.chat(model=place["model"] + kind, messages=ASK, stream=stream)  # noqa: E731
+            return raised(lambda: list(reply()) if stream else reply())
 
-    def ask() -> object:
-        reply: Any = client.chat(model=f"openai/{kind}", messages=ASK, stream=stream)
-        return list(reply) if stream else reply
-
-    with closing(client._client):
-        error = raised(ask)
-    assert isinstance(error, ollama.ResponseError)
-    if not kind.startswith("mid-"):
-        assert error.status_code == (502 if kind == "failure" else KINDS[kind][0])
-    assert MARKS.get(kind.removeprefix("mid-"), "") in error.error
+    theirs, *ours = map(ask, ollama_places)
+    assert isinstance(theirs, ollama.ResponseError)
+    for error in ours:
+        assert isinstance(error, ollama.ResponseError)
+        assert error.status_code == (502 if kind == "failure" else theirs.status_code)
+        assert MARKS.get(kind.removeprefix("mid-"), "") in error.error
 
 
 def run(live: LiveGateway, real: Upstream, *command: str | Path, cwd: Path, **env: str) -> Any:
@@ -172,9 +201,12 @@ def run(live: LiveGateway, real: Upstream, *command: str | Path, cwd: Path, **en
 
 
 @pytest.fixture(scope="module")
-def in_node(node: Path, live: LiveGateway, real: Upstream) -> dict[str, list[list[Any]]]:
-    """What OpenAI's Node SDK and the AI SDK raise, at the vendor and at the gateway."""
-    results: dict[str, list[list[Any]]] = run(live, real, node, NODE_PROGRAMS / "errors.mjs", cwd=NODE_PROGRAMS)
+def in_node(
+    node: Path, live: LiveGateway, real: Upstream, ollama_places: list[OllamaPlace]
+) -> dict[str, list[list[Any]]]:
+    """What OpenAI's Node SDK, the AI SDK and Ollama's raise, at the vendor and at the gateway."""
+    program, others = NODE_PROGRAMS / "errors.mjs", json.dumps(ollama_places)
+    results: dict[str, list[list[Any]]] = run(live, real, node, program, cwd=NODE_PROGRAMS, OLLAMA_PLACES=others)
     return results
 
 
@@ -193,6 +225,23 @@ def test_a_client_of_node_raises_what_it_raises_at_the_vendor(
         assert (ours[2], ours[4]) == (theirs[2], theirs[4])
     if case.partition(" ")[0] in MARKS:
         assert ours[3] == theirs[3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_ollamas_client_of_node_raises_what_it_raises_at_ollama(in_node: dict[str, list[list[Any]]], case: str) -> None:
+    theirs, *ours = in_node[f"ollama {case}"]
+    assert theirs != ["nothing"]
+    for raised_here in ours:
+        assert raised_here[:2] == theirs[:2]
+        if "failure" not in case:  # a failure that says nothing else is the gateway's bad upstream
+            assert raised_here[2] == theirs[2]
+        assert MARKS.get(case.partition(" ")[0].removeprefix("mid-"), "") in raised_here[5]
+
+
+@pytest.mark.slow
+def test_a_vendor_that_never_answers_is_a_504_for_ollamas_client(in_node: dict[str, list[list[Any]]]) -> None:
+    assert [found[:3] for found in in_node["ollama silence"]] == [["ResponseError", "ResponseError", 504]] * 4
 
 
 LITELLM = "litellm==1.110.2"

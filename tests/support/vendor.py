@@ -1,9 +1,11 @@
-"""A vendor's API as its clients meet it when it refuses or fails: OpenAI's own bodies, to compare a gateway with.
+"""A vendor's API as its clients meet it when it refuses or fails: what it says itself, to compare a gateway with.
 
 The model names the kind of failure; with `mid-` in front it comes in the middle of a stream. What is said is what
-OpenAI and Azure document in "Error codes", or what their public threads quote, in 2026-11.
+OpenAI and Azure document in "Error codes", or what their public threads quote, in 2026-11; Ollama's form of it is that
+of its docs/api.md.
 """
 
+import json
 from typing import Any
 
 from tests.support.behaviours import behave
@@ -79,6 +81,27 @@ async def vendor(exchange: Exchange) -> None:
         await _fail_midway(exchange, kind)
     else:
         await _fail(exchange, kind)
+
+
+async def ollama_vendor(exchange: Exchange) -> None:
+    """The same failures on Ollama's wire: an object with the words alone, as a reply or as a line of a stream."""
+    kind, mid = exchange.seen.model.removeprefix("mid-"), exchange.seen.model.startswith("mid-")
+    if exchange.seen.method == "GET":
+        await exchange.json({"models": []})
+        return
+    if exchange.seen.header("authorization") != f"Bearer {KEY}":
+        kind, mid = "key", False
+    if kind == "silence":
+        await exchange.hang()
+    status, body = KINDS[kind]
+    words = {"error": body["error"]["message"]}
+    if not mid:
+        await exchange.json(words, status=status, headers={"retry-after": "1"} if status == 429 else {})
+        return
+    part = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "done": False}
+    lines = [{**part, "message": {"role": "assistant", "content": text}} for text in ("Hel", "lo")]
+    body_sent = b"".join(json.dumps(line).encode() + b"\n" for line in [*lines, words])
+    await exchange.reply(body_sent, content_type="application/x-ndjson")
 
 
 async def _fail_midway(exchange: Exchange, kind: str) -> None:

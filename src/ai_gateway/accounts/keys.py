@@ -1,38 +1,100 @@
-"""Who calls: the keys a caller can present, compared in constant time."""
+"""Who calls: the keys that a caller can present, those of the configuration and those that administrators made."""
 
-import hmac
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.entities import (
+    DEFAULT_PROJECT,
+    ApiKey,
+    ModelPermissions,
+    Project,
+    RateLimit,
+    SpendLimit,
+)
+from ai_gateway.accounts.limits import Scope, scopes_of
+from ai_gateway.accounts.projects import project_called
 from ai_gateway.contract.call import Caller
-from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
+from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey, Unavailable
 from ai_gateway.redaction import remember
 
 _BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
+# Without the store nobody learns that a key was revoked: what is known of keys is used for so long.
+_LONGEST_AWAY_S = 60.0
+# Wrong keys are without number: a key that is known is remembered, one that is not is looked for each time.
+_MOST_CALLERS = 100_000
+# To be struck out of what leaves, a key has to be known in clear, which takes some kilobytes.
+_MOST_REMEMBERED = 5_000
+_STORE_AWAY = Unavailable(
+    "The gateway cannot read its keys at the moment: send the request again in a few seconds.",
+    headers={"retry-after": "5"},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredKey:
+    """A key of the configuration: in clear, or as the SHA-256 of one. `name` is what administrators read.
+
+    `project` is the id or the name of one. `rates`, `spend` and `permissions` hold for the key alone.
+    """
+
+    name: str
+    key: str | None = field(default=None, repr=False)
+    digest: str | None = None
+    project: str = DEFAULT_PROJECT
+    administers: bool = False
+    rates: tuple[RateLimit, ...] = ()
+    spend: SpendLimit | None = None
+    permissions: ModelPermissions | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The digest in hex."""
+        return self.digest or sha256((self.key or "").encode()).hexdigest()
+
+    @property
+    def id(self) -> str:
+        """A name for the key in records, from which the key cannot be told."""
+        return "key_" + sha256(b"id:" + self.sha256.encode()).hexdigest()[:12]
 
 
 class KeyRing:
-    """The gateway's keys: compared as digests, and struck out of whatever leaves."""
+    """The gateway's keys: found by digest, and struck out of whatever leaves where they are known in clear."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        keys = list(keys)
-        remember(*keys, beginnings=True)
-        self._callers = {sha256(key.encode()).digest(): Caller(_key_id(key), "key", trusted=True) for key in keys}
+    def __init__(self, configured: Iterable[ConfiguredKey] = (), directory: Directory | None = None) -> None:
+        keys = list(configured)
+        remember(*(key.key for key in keys if key.key), beginnings=True)
+        self._configured = {bytes.fromhex(key.sha256): replace(key, digest=key.sha256, key=None) for key in keys}
+        self._directory = directory
+        self._callers: dict[bytes, Caller] = {}
+        self._remembered: set[bytes] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._callers)
+        return bool(self._configured) or (self._directory is not None and self._directory.has_keys)
+
+    def forget(self) -> None:
+        """Look again at whatever keys may do: something of it has changed."""
+        self._callers.clear()
+
+    async def learn(self) -> bool:
+        """Ask the store for keys that were made a moment ago. Returns whether anything has changed."""
+        return self._directory is not None and await self._directory.look()
 
     def find(self, key: str) -> Caller | None:
-        """Whose key it is; takes as long for a near miss as for nonsense."""
-        digests = [sha256(key.encode("utf-8", "surrogateescape")).digest()]
-        if not key.isascii():  # a header is bytes, which come here as Latin-1: the client may have written UTF-8
-            digests.append(sha256(key.encode("latin-1", "replace")).digest())
-        caller = None
-        for known, owner in self._callers.items():
-            for digest in digests:
-                if hmac.compare_digest(known, digest):
-                    caller = owner
+        """Whose key it is. A digest gives nothing away by the time it is looked for. Raises Unavailable."""
+        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+        caller = self._callers.get(digest) or self._made(digest, key)
+        if caller is None and not key.isascii():
+            # A header is bytes, which come here as Latin-1: the client may have written UTF-8.
+            digest = sha256(key.encode("latin-1", "replace")).digest()
+            caller = self._callers.get(digest) or self._made(digest, key)
+        if caller is None or (caller.expires_at is not None and caller.expires_at <= time.time()):
+            return None
+        if caller.is_stored and self._directory is not None and self._directory.age_s > _LONGEST_AWAY_S:
+            raise _STORE_AWAY
         return caller
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
@@ -46,10 +108,68 @@ class KeyRing:
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 
+    def anonymous(self, caller: Caller) -> Caller:
+        """A caller without a key, held to the limits of the project that it belongs to."""
+        if self._directory is None:
+            return caller
+        made = self._callers.get(caller.name.encode())
+        if made is None:
+            made = self._callers[caller.name.encode()] = Caller(
+                None, caller.name, caller.trusted, scopes=scopes_of(self._directory, None, DEFAULT_PROJECT)
+            )
+        return made
 
-def _key_id(key: str) -> str:
-    """A name for the key in records, from which the key cannot be told."""
-    return "key_" + sha256(b"id:" + key.encode()).hexdigest()[:12]
+    def _made(self, digest: bytes, key: str) -> Caller | None:
+        """The caller of a key that is good, remembered; and the key struck from now on out of what leaves."""
+        configured = self._configured.get(digest)
+        stored = self._directory.key(digest) if self._directory is not None else None
+        if configured is not None:
+            caller = self._configured_caller(configured)
+        else:
+            caller = self._stored_caller(stored) if stored is not None and stored.deleted_at is None else None
+        if caller is None:
+            return None
+        if caller.is_stored and digest not in self._remembered and len(self._remembered) < _MOST_REMEMBERED:
+            self._remembered.add(digest)
+            remember(key, beginnings=True)
+        if len(self._callers) >= _MOST_CALLERS:
+            self._callers.clear()
+        self._callers[digest] = caller
+        return caller
+
+    def _configured_caller(self, key: ConfiguredKey) -> Caller | None:
+        """Its caller; None if its project is archived, as it is with keys that administrators made."""
+        if key.administers:
+            return Caller(key.id, key.name, trusted=True, administers=True)
+        project_id = key.project
+        if self._directory is not None:
+            project = project_called(self._directory, key.project)
+            if project is not None and project.archived_at is not None:
+                return None
+            project_id = project.id if project is not None else key.project
+        rates = {rate.model: rate for rate in key.rates}
+        own = Scope("key", key.id, key.spend, rates, key.permissions)
+        others = scopes_of(self._directory, None, project_id) if self._directory is not None else ()
+        scopes = (own, *others) if own.limits else others
+        return Caller(key.id, key.name, trusted=True, project_id=project_id, scopes=scopes)
+
+    def _stored_caller(self, key: ApiKey) -> Caller | None:
+        if key.project_id is None:
+            return Caller(key.id, key.name, trusted=True, administers=True, expires_at=key.expires_at, is_stored=True)
+        assert self._directory is not None  # noqa: S101 - it is where the key is from
+        project = self._directory.get(Project, key.project_id)
+        if project is None or project.archived_at is not None:
+            return None
+        return Caller(
+            key.id,
+            key.name,
+            trusted=True,
+            project_id=key.project_id,
+            may=key.scopes,
+            expires_at=key.expires_at,
+            is_stored=True,
+            scopes=scopes_of(self._directory, key.id, key.project_id),
+        )
 
 
 def presented(headers: Mapping[str, str]) -> str | None:

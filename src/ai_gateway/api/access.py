@@ -1,6 +1,9 @@
 """Who calls, and whether it may: from the request's headers and the socket it came through."""
 
+import math
 import re
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
@@ -9,7 +12,8 @@ from starlette.types import Scope
 from ai_gateway.accounts.keys import KeyRing, presented
 from ai_gateway.contract.call import ANONYMOUS, Caller
 from ai_gateway.contract.route import Security
-from ai_gateway.errors import InvalidRequest, MissingApiKey
+from ai_gateway.errors import Forbidden, InvalidRequest, MissingApiKey, RateLimited
+from ai_gateway.observability.metrics import Event, count
 
 _PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"})
 
@@ -26,6 +30,7 @@ LOCAL = Caller(name="local", trusted=True)
 """A program on the gateway's own machine, without a key."""
 
 
+_MOST_ADDRESSES = 10_000
 _CREDENTIALS = {b"authorization", b"x-api-key", b"api-key"}
 _PORT = re.compile(r"(?::[0-9]{0,5})?")
 _THIS_MACHINE_ONLY = (
@@ -50,9 +55,10 @@ class Access:
         self.keys = keys
         self.allow_anonymous = allow_anonymous
         self._allows = allows
+        self._wrong = WrongKeys()
 
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
-        """Who calls. Raises Unauthorized or InvalidRequest."""
+        """Who calls. Raises Unauthorized, RateLimited for too many wrong keys, or InvalidRequest."""
         if security == "none":
             return ANONYMOUS
         if self.keys:
@@ -63,7 +69,27 @@ class Access:
             return ANONYMOUS
         if security == "required":
             self._require_private(scope, headers)
-        return LOCAL if _is_local(scope, headers) else ANONYMOUS
+        return self.keys.anonymous(LOCAL if _is_local(scope, headers) else ANONYMOUS)
+
+    def authorize_administrator(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
+        """Who administers: never somebody without a key, wherever from. Raises as `authorize`, or Forbidden."""
+        if len(headers) != len(scope["headers"]):
+            _refuse_repeated(scope["headers"])
+        caller = self.keys.authenticate(headers)
+        if not caller.administers:
+            raise Forbidden(
+                "You have insufficient permissions for this operation: it takes an administrator's key.",
+                code="insufficient_permissions",
+            )
+        return caller
+
+    async def learn(self, scope: Scope) -> bool:
+        """Whether there are new keys since one was refused. Raises RateLimited for an address with many wrong ones."""
+        self._wrong.check(_address(scope))
+        if await self.keys.learn():
+            return True
+        self._wrong.add(_address(scope))
+        return False
 
     def may_cause_calls(self, caller: Caller, headers: Mapping[str, str]) -> bool:
         """Whether a request that needs no key may make the gateway ask its upstreams: a web page's may not."""
@@ -87,6 +113,43 @@ class Access:
         if origin is not None:
             return not (_is_own(origin, headers) or self._allows(origin.encode("latin-1", "replace")))
         return headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+
+
+class WrongKeys:
+    """Wrong keys by the address that they come from: who tries many is told to stop. A right key is never refused."""
+
+    def __init__(self, most: int = 30, window_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._window_s = window_s
+        self._clock = clock
+        self._tried: dict[str, deque[float]] = {}
+
+    def check(self, address: str) -> None:
+        """Raises RateLimited if this address has tried too many."""
+        tried = self._tried.get(address)
+        now = self._clock()
+        while tried and tried[0] <= now - self._window_s:
+            tried.popleft()
+        if tried and len(tried) >= self._most:
+            wait_s = math.ceil(tried[0] + self._window_s - now)
+            raise RateLimited(
+                f"Too many incorrect API keys were sent from this address: wait {wait_s} s, and check the key.",
+                headers={"retry-after": str(wait_s)},
+            )
+
+    def add(self, address: str) -> None:
+        """One more."""
+        count(Event.WRONG_KEY)
+        tried = self._tried.pop(address, None) or deque(maxlen=self._most)
+        tried.append(self._clock())
+        self._tried[address] = tried  # the last one now, so that the first is the one that is forgotten
+        if len(self._tried) > _MOST_ADDRESSES:
+            del self._tried[next(iter(self._tried))]
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _is_own(origin: str, headers: Mapping[str, str]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import override
+from typing import ClassVar, override
 
 from starlette.types import Scope
 
@@ -11,10 +11,16 @@ from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Caller
 from ai_gateway.contract.route import Boundary, Security
 from ai_gateway.contract.wire import Wire
+from ai_gateway.errors import Forbidden
 
 
 class WireBoundary(Boundary):
-    """Goes before the generated `Handlers` in a class's bases."""
+    """Goes before the generated `Handlers` in a class's bases.
+
+    `takes_administrators` says that administrators' keys may call its operations as well.
+    """
+
+    takes_administrators: ClassVar[bool] = False
 
     def __init__(self, wire: Wire, access: Access, body_limits: BodyLimits) -> None:
         self.wire = wire
@@ -22,5 +28,15 @@ class WireBoundary(Boundary):
         self.body_limits = replace(body_limits, any_type=wire.any_content_type)
 
     @override
+    async def learn(self, scope: Scope) -> bool:
+        return await self.access.learn(scope)
+
+    @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
-        return self.access.authorize(scope, headers, security)
+        caller = self.access.authorize(scope, headers, security)
+        if caller.administers and not self.takes_administrators:
+            raise Forbidden(
+                "This is an administrator's key, which calls no models: use a key of a project.",
+                code="insufficient_permissions",
+            )
+        return caller

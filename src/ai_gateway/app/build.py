@@ -1,6 +1,6 @@
 """Configuration in, application out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import override
 
@@ -14,10 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import docs_routes
 from ai_gateway.api.gateway.handlers import Lifecycle, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
+from ai_gateway.app.administration import PREFIX, AdminDoor
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration
 from ai_gateway.app.meters import Meters
@@ -27,7 +30,8 @@ from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
-from ai_gateway.contract.route import Direct
+from ai_gateway.contract.outcome import Observer
+from ai_gateway.contract.route import ContractRouter, Direct, Operation
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
@@ -56,10 +60,16 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     owners = PathOwners()
     owners.add(OPENAI, (route.path for route in openai.routes))
     owners.add(OLLAMA, (route.path for route in ollama.routes))
-    hints = PathHints(route.path for route in (*openai.routes, *ollama.routes))
-    asgi = _asgi(settings, owners, lambda request: _nothing_at(request, hints, gateway.registry.names))
+    administered = [path for path in parts.contract["paths"] if path.startswith(PREFIX)]
+    owners.add(OPENAI, administered)
+    hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *administered])
+    accounting = parts.accounts.accounting
+    observers = [AccessLog(), *([accounting] if accounting is not None else [])]
+    asgi = _asgi(settings, owners, observers, lambda request: _nothing_at(request, hints, gateway.registry.names))
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
+    if parts.accounts.directory is not None:
+        asgi.router.routes.append(_admin_door(asgi, parts.accounts.directory, access, limits, admission).route)
     status = StatusHandlers(
         gateway,
         access,
@@ -76,6 +86,17 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     application = Application(asgi, parts, lifecycle, Meters(gateway, admission, bodies))
     asgi.state.application = application
     return application
+
+
+def _admin_door(
+    asgi: FastAPI, directory: Directory, access: Access, limits: BodyLimits, admission: Admission
+) -> AdminDoor:
+    def opened(router: ContractRouter) -> Sequence[Operation]:
+        routes = router.behind(admission)
+        asgi.router.routes += routes  # where methods of a path are looked for
+        return routes
+
+    return AdminDoor(directory, access, limits, opened)
 
 
 @asynccontextmanager
@@ -113,7 +134,12 @@ class _App(FastAPI):
         return app
 
 
-def _asgi(settings: Settings, owners: PathOwners, nothing_at: Callable[[Request], GatewayError]) -> FastAPI:
+def _asgi(
+    settings: Settings,
+    owners: PathOwners,
+    observers: Sequence[Observer],
+    nothing_at: Callable[[Request], GatewayError],
+) -> FastAPI:
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:
@@ -138,7 +164,7 @@ def _asgi(settings: Settings, owners: PathOwners, nothing_at: Callable[[Request]
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
-    asgi.add_middleware(Front, owners=owners, headers=headers, observers=[AccessLog()])
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers)
     return asgi
 
 

@@ -4,6 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from ai_gateway.accounts.configured import configured_keys
+from ai_gateway.accounts.keys import ConfiguredKey
+from ai_gateway.app.accounts import place_of
 from ai_gateway.app.own_address import is_own_address
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
@@ -30,6 +33,7 @@ class Configuration:
     rules: Rules
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
 
 
 def read_configuration(**options: object) -> Configuration:
@@ -56,7 +60,14 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     warnings += _without_path(configured.upstreams)
     warnings += _nobodys(settings, {*providers, *configured.missing, *known_providers()})
     rules = read_rules(settings, providers, configured.missing, warnings)
-    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings)
+    keys = configured_keys(settings, sources.environment)
+    place = place_of(settings)
+    if place is not None and place.directory is None and settings.workers > 1:
+        warnings.append(
+            f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "
+            "of its own"
+        )
+    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys)
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:

@@ -6,6 +6,15 @@ from collections.abc import Collection, Iterable, Mapping
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
 _NOTHING = "See / for what there is."
+_ORGANIZATION, _PROJECTS = "organization", "projects"
+_NOBODYS = frozenset(
+    {"users", "groups", "roles", "invites", "certificates", "external_keys", "external_storage"}
+    | {"workload_identity_providers", "service_tier_settings"}
+)
+"""What OpenAI's Administration API has and a gateway has not: it knows keys, and no people, vaults or identities."""
+
+_SERVED = "projects, service accounts, keys, limits, alerts, permissions, usage, costs and audit logs"
+_NOT_ADMINISTERED = "This gateway keeps no accounts: its operator has set STORE_URL=off."
 
 type Steps = tuple[str, ...]
 
@@ -14,6 +23,8 @@ class PathHints:
     """Knows the paths of the contracts: those below `/v1` for OpenAI's clients, and below `/api` for Ollama's."""
 
     def __init__(self, paths: Iterable[str]) -> None:
+        paths = list(paths)
+        self._administered = any(_ORGANIZATION in _steps(path) for path in paths)
         steps = [steps for path in paths if "{" not in path and (steps := _steps(path))]
         self._openai = sorted((path[1:] for path in steps if path[0] == _OPENAI_DOOR), key=len, reverse=True)
         self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
@@ -29,6 +40,8 @@ class PathHints:
         if _OLLAMA_DOOR in steps and (tail := self._tail(steps, self._ollama)) is not None:
             likely = f"/{_OLLAMA_DOOR}/{'/'.join(tail)}"
             return f"The likely path is {likely}: set the client's host, such as OLLAMA_HOST, to {origin}."
+        if steps[:2] in {(_OPENAI_DOOR, _ORGANIZATION), (_OPENAI_DOOR, _PROJECTS)}:
+            return self._of_administration(steps)
         provider = steps[0] if steps and steps[0] in providers else None
         base = f"/{provider}/{_OPENAI_DOOR}" if provider else f"/{_OPENAI_DOOR}"
         rest = steps[1:] if provider else steps
@@ -40,6 +53,13 @@ class PathHints:
         hint = f"The likely path is {base}/{'/'.join(tail)}: set the client's base_url to {origin}{base}"
         # Azure's older API has /openai/deployments/{model}/...
         return f"{hint}, and the model to the name after 'deployments'." if "deployments" in steps else f"{hint}."
+
+    def _of_administration(self, steps: Steps) -> str:
+        if not self._administered:
+            return _NOT_ADMINISTERED
+        nobodys = [step for step in steps if step in _NOBODYS]
+        what = nobodys[-1].replace("_", " ") if nobodys else "operation"
+        return f"This gateway has no {what}: of the Administration API it serves {_SERVED}."
 
     @staticmethod
     def _tail(steps: Steps, known: list[Steps]) -> Steps | None:

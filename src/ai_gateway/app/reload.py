@@ -14,9 +14,12 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from ai_gateway.accounts.keys import KeyRing
+from ai_gateway.accounts.keys import ConfiguredKey, KeyRing
+from ai_gateway.accounts.projects import make_missing, project_called
+from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
+from ai_gateway.app.accounts import Accounts
 from ai_gateway.app.configuration import Configuration
 from ai_gateway.config.problems import SettingsError, attempt
 from ai_gateway.config.settings import RESTART, Settings, marked
@@ -63,16 +66,26 @@ class Reloadable:
         self._reloading = asyncio.Lock()
         self._providers = _load(configuration.upstreams, {})
         self._retired = _Retired()
-        self.gateway = Gateway(_routing(configuration, self._providers), _resilience(self.settings))
-        self.access = Access(KeyRing(()), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
+        self.accounts = Accounts(self.settings, self._forget_keys)
+        routing, resilience = _routing(configuration, self._providers), _resilience(self.settings)
+        self.gateway = Gateway(routing, resilience, self.accounts.accounting)
+        self.access = Access(KeyRing(), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
         self._list_source = _list_source(self.settings)
         self.model_list = self._feed(self._list_source)
         self.contract: dict[str, Any] = {}
-        self._apply(self.settings)
+        self._apply(configuration)
         _warn(configuration)
+
+    def _forget_keys(self) -> None:
+        """What keys may do has changed."""
+        self.access.keys.forget()
+        if self._keys_needed != bool(self.access.keys):  # the first one was made
+            self._write_contract()
 
     async def start(self) -> None:
         """Start background tasks."""
+        await self.accounts.start()
+        await self._make_projects(self.configured_keys)
         if self.model_list is not None:
             await self.model_list.start()
 
@@ -82,13 +95,14 @@ class Reloadable:
             await self.model_list.aclose()
         await self._retired.aclose()
         await self.gateway.aclose()
+        await self.accounts.aclose()
 
     async def reload(self) -> Reloaded:
         """Read the configuration again and take it over, unless there are problems."""
         async with self._reloading:
             try:
                 configuration = self._read()
-                self._check_keys(configuration.settings)
+                self._check_keys(configuration)
                 providers = _load(configuration.upstreams, self._providers)
             except SettingsError as error:
                 _log.error("configuration not reloaded", problems=error.problems)
@@ -99,9 +113,9 @@ class Reloadable:
         _warn(configuration)
         return Reloaded(takes_a_restart=restart, warnings=list(configuration.warnings))
 
-    def _check_keys(self, new: Settings) -> None:
+    def _check_keys(self, new: Configuration) -> None:
         """Raise SettingsError where a reload would open the gateway to everybody: only a start can be meant so."""
-        if self.settings.allowed_api_keys and not new.allowed_api_keys:
+        if self.access.keys and not KeyRing(new.keys, self.accounts.directory):
             raise SettingsError(
                 ["ALLOWED_API_KEYS: a reload does not take the last key away: set one, or restart the gateway without"]
             )
@@ -125,20 +139,45 @@ class Reloadable:
         self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
         self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
         self._providers = providers
-        self._apply(new)
+        await self._make_projects(configuration.keys)
+        self._apply(configuration)
         await self._renew_list(source)
         return [name for name, value in running.items() if getattr(new, name) != value]
 
-    def _apply(self, settings: Settings) -> None:
+    def _apply(self, configuration: Configuration) -> None:
         """What the next call uses at once."""
+        settings = configuration.settings
         configure_logging(settings.log_level)
-        self.access.keys = KeyRing(key.get_secret_value() for key in settings.allowed_api_keys)
+        self.accounts.apply(self.settings)
+        self.configured_keys = configuration.keys
+        self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self.access.allow_anonymous = settings.allow_anonymous
+        self._write_contract()
+
+    def _write_contract(self) -> None:
+        """The contract that is served, as it holds now."""
+        self._keys_needed = bool(self.access.keys)
         self.contract = served_contract(
             self.gateway.registry.names,
-            keys_needed=bool(settings.allowed_api_keys),
+            keys_needed=self._keys_needed,
             default_model=bool(self.gateway.routing.rules.default_model),
+            administered=self.accounts.directory is not None,
         )
+
+    async def _make_projects(self, keys: Sequence[ConfiguredKey]) -> None:
+        """Make the projects that keys of the configuration name, and that there are none of yet."""
+        directory = self.accounts.directory
+        if directory is None:
+            return
+        try:
+            await make_missing(directory, (key.project for key in keys))
+        except StoreError as error:
+            _log.error("projects of [keys] could not be made", error=str(error))
+        for key in keys:
+            project = project_called(directory, key.project)
+            if project is not None and project.archived_at is not None:
+                warning = f"{key.name}: its project {key.project!r} is archived, so that the key is refused"
+                _log.warning("configuration", warning=warning)
 
     async def _renew_list(self, source: "_ListSource | None") -> None:
         if source == self._list_source:
@@ -160,6 +199,7 @@ class Reloadable:
 
         def adopt(models: ModelList) -> None:
             self.gateway.routing = self.gateway.routing.with_list(models)
+            self.accounts.take_list(models.entries)
 
         return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key)
 

@@ -1,6 +1,7 @@
 """Numbers, names and places that are decisions and not settings."""
 
 import os
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,3 +47,18 @@ def cache_dir() -> Path | None:
     except RuntimeError:
         return None
     return base / "ai-gateway"
+
+
+def data_dir() -> Path | None:
+    """Where the gateway keeps what must outlive it; may not exist yet. None for a user without a home."""
+    try:
+        home = Path("~").expanduser()
+    except RuntimeError:
+        home = None
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "ai-gateway"
+    if given := os.environ.get("XDG_DATA_HOME"):
+        return Path(given) / "ai-gateway"
+    if home is None:
+        return None
+    return home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share") / "ai-gateway"

@@ -1,13 +1,19 @@
 """Types of settings: how a value is read from text, and which values are valid."""
 
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 # Scheme, host and port (RFC 6454 section 6.2), which is all that a browser puts into the header Origin.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+
+
+_HIGHEST_PRICE = 1_000_000
+_PLACES = 18
 
 
 def is_web_address(url: str) -> bool:
@@ -70,6 +76,36 @@ def _header_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _usd(value: object) -> object:
+    """A number of TOML as it is written there: the shortest that reads as the same one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("has to be a number of USD for a million tokens")  # noqa: TRY004 - pydantic's way to say no
+    try:
+        price = Decimal(str(value).strip())
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite() or not 0 <= price <= _HIGHEST_PRICE:
+        raise ValueError(f"has to be a number of USD for a million tokens, from 0 to {_HIGHEST_PRICE}")
+    if int(price.normalize().as_tuple().exponent) < -_PLACES:
+        raise ValueError(f"has more than {_PLACES} decimal places")
+    return price
+
+
+def _priced_model(key: str) -> str:
+    provider, _, model = key.partition("/")
+    if not provider or not model:
+        raise ValueError('has to name a provider and a model, as in [prices."openai/gpt-5"]')
+    return key
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("has to be a time zone of the IANA's, such as Europe/Berlin") from None
+    return name
+
+
 LOWER_CASE = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split_keys)]
@@ -77,3 +113,7 @@ Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_or
 Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
 ListAddress = Annotated[str, AfterValidator(_list_address)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
+UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
+PricedModel = Annotated[str, AfterValidator(_priced_model)]
+Limit = Annotated[int, Field(ge=1, le=2**53)] | None
+TimeZone = Annotated[str, AfterValidator(_time_zone)]

@@ -1,12 +1,25 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
+from decimal import Decimal
 from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from ai_gateway.config.fields import LOWER_CASE, HeaderKey, Keys, ListAddress, Origins, Refusals, Seconds
+from ai_gateway.config.fields import (
+    LOWER_CASE,
+    HeaderKey,
+    Keys,
+    Limit,
+    ListAddress,
+    Origins,
+    PricedModel,
+    Refusals,
+    Seconds,
+    TimeZone,
+    UsdPrice,
+)
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
@@ -70,6 +83,41 @@ class ProviderSettings(PerProvider):
         return {name: getattr(self, name) for name in PerProvider.model_fields if name in self.model_fields_set}
 
 
+class PriceRates(BaseModel):
+    """What a million tokens of each class cost in USD. A class that is left out costs what it is a part of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: UsdPrice
+    output: UsdPrice
+    cache_read: UsdPrice | None = None
+    cache_write: UsdPrice | None = None
+    cache_write_1h: UsdPrice | None = None
+    input_audio: UsdPrice | None = None
+    input_image: UsdPrice | None = None
+    reasoning: UsdPrice | None = None
+    output_audio: UsdPrice | None = None
+    output_image: UsdPrice | None = None
+
+    def prices(self) -> dict[str, Decimal]:
+        """Those that are stated, by class."""
+        named = ((name, getattr(self, name)) for name in PriceRates.model_fields)
+        return {name: price for name, price in named if price is not None}
+
+
+class LongInput(PriceRates):
+    """What they cost in a request with more input than so many tokens."""
+
+    tokens: Annotated[int, Field(gt=0)]
+
+
+class PriceSettings(PriceRates):
+    """One `[prices."PROVIDER/MODEL"]` table of gateway.toml."""
+
+    above: list[LongInput] = []
+    service_tiers: dict[str, PriceRates] = {}
+
+
 class RouteSettings(BaseModel):
     """One `[routes."NAME"]` table of gateway.toml."""
 
@@ -78,6 +126,24 @@ class RouteSettings(BaseModel):
     targets: Annotated[list[str], Field(min_length=1)]
     mode: Literal["fallback", "weighted"] = "fallback"
     weights: list[Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]] | None = None
+
+
+class KeySettings(BaseModel):
+    """One `[keys.NAME]` table of gateway.toml: a key of a caller, by its SHA-256 or the variable that contains it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    key_env: str | None = None
+    project: Annotated[str, Field(min_length=1, max_length=256)] = "default"
+    requests_per_minute: Limit = None
+    requests_per_day: Limit = None
+    tokens_per_minute: Limit = None
+    parallel_requests: Limit = None
+    spend_limit_cents: Limit = None
+    spend_interval: Literal["day", "week", "month", "total"] = "month"
+    time_zone: TimeZone = "UTC"
+    models: list[str] | None = None
 
 
 class Settings(PerProvider):
@@ -91,6 +157,35 @@ class Settings(PerProvider):
         LOWER_CASE,
     ] = "info"
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated"), SECRET] = ()
+    admin_api_key: Annotated[
+        Keys, Field(description="keys that administer: they make other keys, and call no models"), SECRET
+    ] = ()
+    keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
+    store_url: Annotated[
+        SecretStr | None,
+        Field(description="store of keys and usage: sqlite:///PATH, memory or off [SQLite in GATEWAY_DATA_DIR]"),
+        SECRET,
+        RESTART,
+    ] = None
+    gateway_data_dir: Annotated[
+        Path | None, Field(description="where the gateway keeps its data [the platform's place for them]"), RESTART
+    ] = None
+    unpriced: Annotated[
+        Literal["refuse", "flag", "allow"],
+        Field(description="what a model without a price is under a spend limit: refuse, flag or allow"),
+        LOWER_CASE,
+    ] = "refuse"
+    limits_outage: Annotated[
+        Literal["closed", "open"],
+        Field(description="what spend limits are while they cannot be counted: closed or open"),
+        LOWER_CASE,
+    ] = "closed"
+    replicas: Annotated[
+        int, Field(ge=1, le=10_000, description="how many share a limit while the counters cannot be reached"), RESTART
+    ] = 1
+    output_tokens_bound: Annotated[
+        int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
+    ] = 131_072
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
     custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
     custom_pace_ms: Annotated[
@@ -151,6 +246,11 @@ class Settings(PerProvider):
     aliases: Annotated[dict[str, str], Field(description="aliases of models, in gateway.toml only"), FILE_ONLY] = {}
     routes: Annotated[
         dict[str, RouteSettings], Field(description="models with several targets, in gateway.toml"), FILE_ONLY
+    ] = {}
+    prices: Annotated[
+        dict[PricedModel, PriceSettings],
+        Field(description="what models cost, in gateway.toml only"),
+        FILE_ONLY,
     ] = {}
     model_list_url: Annotated[ListAddress | None, Field(description="where a list of models is fetched from")] = None
     model_list_api_key: Annotated[HeaderKey | None, Field(description="sent to that address as a bearer"), SECRET] = (

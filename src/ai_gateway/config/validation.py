@@ -7,11 +7,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ai_gateway.config.problems import shown
-from ai_gateway.config.settings import FILE_ONLY, SECRET, ProviderSettings, RouteSettings, marked
+from ai_gateway.config.settings import FILE_ONLY, SECRET, PriceSettings, ProviderSettings, RouteSettings, marked
 
 _SECRETS = frozenset(marked(SECRET))
 _SECRET_PARTS = frozenset({"api_key", "headers"})
-_TABLES: Mapping[str, type[BaseModel]] = {"providers": ProviderSettings, "routes": RouteSettings}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "providers": ProviderSettings,
+    "prices": PriceSettings,
+    "routes": RouteSettings,
+}
 _FILE_ONLY = frozenset(marked(FILE_ONLY))
 # By the type of pydantic's error, with its context filled in.
 _WORDS = {

@@ -1,10 +1,7 @@
 """What the state machine of streams asks of chunks and their choices, and how it makes others of them."""
 
-from collections.abc import Mapping
+from pydantic import MISSING, BaseModel
 
-from pydantic import MISSING
-
-from ai_gateway.contract.stream import Item
 from ai_gateway.errors import UpstreamInvalidResponse
 from gateway_contract.openai import models
 
@@ -14,22 +11,9 @@ type AnyChunk = ChatChunk | CompletionChunk
 type AnyChoice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
 
 
-def of_index(chunk: AnyChunk, index: int) -> AnyChoice | None:
-    """The chunk's choice of this index."""
-    return next((choice for choice in chunk.choices if choice.index == index), None)
-
-
 def going_on(choice: AnyChoice) -> AnyChoice:
     """The choice without its reason to end."""
     return choice.model_copy(update={"finish_reason": None})
-
-
-def changed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    item: Item[Chunk], index: int, update: Mapping[str, object]
-) -> Item[Chunk]:
-    """The chunk with its choice of this index changed."""
-    choices = [choice.model_copy(update=update) if choice.index == index else choice for choice in item.model.choices]
-    return Item(item.model.model_copy(update={"choices": choices}))
 
 
 def choice_of(head: AnyChunk, index: int) -> dict[str, object]:
@@ -43,6 +27,23 @@ def is_empty(choice: AnyChoice) -> bool:
     """Whether nothing would be lost without it but its role and its reason to end."""
     beside = any((choice.model_extra or {}).values()) or choice.logprobs is not None
     return not beside and not content_of(choice)
+
+
+def text_size(chunk: AnyChunk) -> int:
+    """Characters of text that a chunk brings, thinking and arguments of tool calls included, ids and names as well."""
+    return sum(_text_size(vars(choice).get("delta", choice)) for choice in chunk.choices)
+
+
+def _text_size(part: BaseModel) -> int:
+    size = 0
+    for value in (*vars(part).values(), *(part.model_extra or {}).values()):
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, list):
+            size += sum(_text_size(each) for each in value if isinstance(each, BaseModel))
+        elif isinstance(value, BaseModel):
+            size += _text_size(value)
+    return size
 
 
 def says_anything(choice: AnyChoice) -> bool:

@@ -18,6 +18,7 @@ from pydantic import MISSING, BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.conform.reply import exact_json
+from ai_gateway.contract.call import Notes
 from ai_gateway.contract.framing import SSE
 from gateway_contract.openai import models
 
@@ -61,14 +62,15 @@ class Continuations:
 
     After each chunk that the state machine has taken, `update`; after each match that was sent on, `relayed`; before
     the state machine takes another chunk, hand it what `drain` returns. `said` is kept up to date with the fields that
-    each choice has given texts for, as the state machine's is.
+    each choice has given texts for, as the state machine's is; `notes` count what was relayed.
     """
 
     cut: bytes
     """What stands in each event that was matched last and is not to go out with it."""
 
-    def __init__(self, said: dict[int, set[str]] | None = None) -> None:
+    def __init__(self, said: dict[int, set[str]] | None = None, notes: Notes | None = None) -> None:
         self.cut = b""
+        self._notes = notes or Notes()
         self._said = {} if said is None else said
         self._noted: set[_Template] = set()
         self._templates: list[_Template] = []
@@ -129,7 +131,10 @@ class Continuations:
             if template not in self._noted and any(texts):
                 self._noted.add(template)
                 self._said.setdefault(template.choice, set()).update(template.names)
-            self._credit = min(_MAX_CREDIT, self._credit + len(texts) // template.gaps)
+            chunks = len(texts) // template.gaps
+            self._credit = min(_MAX_CREDIT, self._credit + chunks)
+            self._notes.chunks += chunks
+            self._notes.text_bytes += sum(map(len, texts))
             if template.call is not None:
                 arguments = b"".join(texts[template.arguments_at :: template.gaps])
                 self._arguments.setdefault((template.choice, template.call), []).append(arguments)

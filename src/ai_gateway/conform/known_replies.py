@@ -9,13 +9,15 @@ reply with other values, and nothing of the contract depends on which they are. 
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast, override
 
 from pydantic import BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.conform.reply import exact_json
-from ai_gateway.contract.call import Usage
+from ai_gateway.conform.usage import tokens_of
+from ai_gateway.contract.call import Notes
 from ai_gateway.contract.stream import Item
 from gateway_contract.openai import models
 
@@ -35,7 +37,8 @@ TEXTS = (
 )
 NUMBERS = (
     *("created", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"),
-    *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
+    *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "audio_tokens"),
+    *("accepted_prediction_tokens", "rejected_prediction_tokens"),
 )
 _DIGITS = 15  # of more, not every number is one that a JSON reader keeps
 _VALUE = re.compile(
@@ -80,15 +83,16 @@ class Forms[Rep: BaseModel]:
         self._templates: list[_Template] = []
         self._credit = _CREDIT
 
-    def recognise(self, raw: object) -> tuple[Item[Rep], Usage | None] | None:
-        """A reply that is to be relayed as it came, and what it says it took; None for what has to be looked at."""
+    def recognise(self, raw: object, notes: Notes) -> Item[Rep] | None:
+        """A reply that is to be relayed as it came, once it is noted what it took; None for one to be looked at."""
         if self._credit <= 0 or not isinstance(raw, bytes) or len(raw) > _LONGEST:
             return None
         for template in self._templates:
             values = template.matched(raw)
             if values is not None:
                 self._credit = min(_MAX_CREDIT, self._credit + 1)
-                return KnownReply(cast("Rep", self._kind), raw), template.usage_of(values)
+                template.note(values, notes)
+                return KnownReply(cast("Rep", self._kind), raw)
         self._credit -= 1
         return None
 
@@ -116,17 +120,31 @@ def forms_of[Rep: BaseModel](provider: str, model: str, kind: type[Rep]) -> Form
     return forms
 
 
-class _Template:
-    """Constant bytes around gaps, of each whether it is a text. `usage` says in which gaps the counts are."""
+@dataclass(slots=True)
+class _Gap:
+    """What stands in a gap. A count of tokens has its place in the template's own usage."""
 
-    def __init__(self, constants: Sequence[bytes], are_texts: Sequence[bool], usage: tuple[int, int] | None) -> None:
+    is_text: bool
+    counts: dict[str, Any] | None = None
+    name: str = ""
+
+
+class _Template:
+    """Constant bytes around gaps. `usage` is what replies of this form count, with the numbers of the last of them."""
+
+    def __init__(self, constants: Sequence[bytes], gaps: Sequence[_Gap], reply: BaseModel) -> None:
         first, *others = map(re.escape, constants)
-        gaps = zip(are_texts, others, strict=True)
-        self._pattern = re.compile(
-            b"".join([first, *((_TEXT if is_text else _NUMBER) + other for is_text, other in gaps)])
-        )
-        self._texts = [at for at, is_text in enumerate(are_texts) if is_text]
-        self._usage = usage
+        pieces = [
+            first,
+            *((_TEXT if gap.is_text else _NUMBER) + other for gap, other in zip(gaps, others, strict=True)),
+        ]
+        self._pattern = re.compile(b"".join(pieces))
+        self._texts = [at for at, gap in enumerate(gaps) if gap.is_text]
+        self._counts = [(at, gap.counts, gap.name) for at, gap in enumerate(gaps) if gap.counts is not None]
+        said = vars(reply)
+        usage, tier = said.get("usage"), said.get("service_tier")
+        self._usage = usage if isinstance(usage, BaseModel) else None
+        self._tier = tier if type(tier) is str else None
 
     def matched(self, raw: bytes) -> tuple[bytes, ...] | None:
         """What is in the gaps of a reply that has this form."""
@@ -136,9 +154,15 @@ class _Template:
         values = found.groups()
         return values if _are_texts([values[at] for at in self._texts]) else None
 
-    def usage_of(self, values: Sequence[bytes]) -> Usage | None:
-        """What a reply with these values says it took."""
-        return Usage(int(values[self._usage[0]]), int(values[self._usage[1]])) if self._usage is not None else None
+    def note(self, values: Sequence[bytes], notes: Notes) -> None:
+        """What a reply with these values took, and which tier served it, where it says so."""
+        if self._usage is None:
+            return
+        for at, counts, name in self._counts:
+            counts[name] = int(values[at])
+        notes.tokens = tokens_of(self._usage)
+        if self._tier is not None:
+            notes.service_tier = self._tier
 
 
 def _are_texts(texts: list[bytes]) -> bool:
@@ -161,19 +185,17 @@ def _proven(reply: BaseModel, raw: bytes) -> _Template | None:
     copy = exact_json(type(reply), _filled(constants, marks))
     if copy is None:
         return None
-    places = {mark: at for at, mark in enumerate(marks)}
+    gaps = [_Gap(is_text) for is_text in are_texts]
+    left = dict(zip(marks, gaps, strict=True))
     usage = vars(copy).get("usage")
-    counts = None
-    if isinstance(usage, models.CompletionUsage):
-        if not {usage.prompt_tokens, usage.completion_tokens} <= places.keys():
-            return None
-        counts = places[usage.prompt_tokens], places[usage.completion_tokens]
-    left = set(places)
-    for (holder, name, mark), (_, _, value) in zip(_slots(copy), _slots(reply), strict=False):
-        if mark in left:
-            left.remove(mark)
-            holder[name] = value
-    return _Template(constants, are_texts, counts) if not left and copy == reply else None
+    counts = [id(fields) for fields, _, _ in _slots(usage)]
+    for (fields, name, mark), (_, _, value) in zip(_slots(copy), _slots(reply), strict=False):
+        gap = left.pop(mark, None)
+        if gap is not None:
+            fields[name] = value
+            if id(fields) in counts:
+                gap.counts, gap.name = fields, name
+    return _Template(constants, gaps, copy) if not left and copy == reply else None
 
 
 def _slots(value: object) -> Iterator[tuple[dict[str, Any], str, object]]:

@@ -6,7 +6,7 @@ otherwise. Texts, calls and counts are never made up.
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -27,10 +27,12 @@ class ReplyContext:
 
     model: str
     request_id: str
-    said: Mapping[int, Collection[str]] = field(default_factory=dict)
+    said: Mapping[int, AbstractSet[str]] = field(default_factory=dict)
 
 
 _DIGITS = re.compile(r"[0-9]{1,15}")
+
+_NOTHING: AbstractSet[str] = frozenset()
 
 type Repair = Callable[[Object, ReplyContext], bool]
 
@@ -133,8 +135,8 @@ def drop_summary(reply: Object, context: ReplyContext) -> bool:
     for at, choice in enumerate(pieces if isinstance(pieces, list) else ()):
         message = choice.get("message") if isinstance(choice, dict) else None
         index = choice.get("index", at) if isinstance(choice, dict) else None
-        said = context.said.get(index, ()) if isinstance(index, int) else ()
-        again = [name for name in message if name in said and name != "role"] if isinstance(message, dict) else []
+        said = context.said.get(index, _NOTHING) if isinstance(index, int) else _NOTHING
+        again = message.keys() & said - {"role"} if isinstance(message, dict) else ()
         if isinstance(message, dict) and again:
             choice["message"] = {name: value for name, value in message.items() if name not in again}
             changed = True

@@ -33,7 +33,6 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
             for item in _unless_observed(state.unfinished(), conformer):
                 yield item
             raise
-        conformer.note_usage(state.usage)
         for item in _unless_observed(state.end(), conformer):
             yield item
 
@@ -53,7 +52,7 @@ def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateC
         return _observed(piece.events if isinstance(piece, Packet) else (piece,), model, state, conformer)
     if isinstance(piece, Packet):
         return _relayed(piece.events, model, state, conformer, continuations)
-    return _legal(conformer.event(model, piece), state, None)
+    return _legal(conformer.event(model, piece), state, conformer, None)
 
 
 def _unless_observed[Sent](items: Iterator[Sent], conformer: Conformer) -> Iterator[Sent]:
@@ -75,7 +74,7 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
     while at < len(events):
         end = continuations.match(events, at) if continuations is not None else at
         if continuations is None or end == at:
-            yield from _legal(conformer.event(model, events[at]), state, continuations)
+            yield from _legal(conformer.event(model, events[at]), state, conformer, continuations)
             at += 1
             continue
         continuations.relayed()
@@ -85,13 +84,17 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
 
 
 def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    event: Item[Chunk] | Done | None, state: StreamState[Chunk], continuations: Continuations | None
+    event: Item[Chunk] | Done | None,
+    state: StreamState[Chunk],
+    conformer: Conformer,
+    continuations: Continuations | None,
 ) -> Iterator[Item[Chunk] | Verbatim]:
     """What to send for an event if it is a chunk, behind what had to wait for it."""
     if not isinstance(event, Item):
         state.terminated |= event is DONE
         return
     chunk, raw = event
+    conformer.note_chunk(chunk)
     for choice, call, arguments in continuations.drain() if continuations is not None else ():
         state.relayed(choice, call, arguments)
     sent = state.take(chunk, raw)
@@ -119,6 +122,7 @@ def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCo
         if not isinstance(item, Item):
             state.terminated |= item is DONE
             continue
+        conformer.note_chunk(item.model)
         if "id" not in item.model.model_fields_set:  # it stands for an event that could not be read
             yield item
             continue

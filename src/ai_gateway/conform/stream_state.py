@@ -10,7 +10,7 @@ the bytes it came in for its own.
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
 
@@ -18,14 +18,13 @@ from pydantic import MISSING
 
 from ai_gateway.conform import rules
 from ai_gateway.conform.chunks import (
+    AnyChoice,
     AnyChunk,
-    changed,
     check_empty,
     choice_of,
     content_of,
     going_on,
     is_empty,
-    of_index,
     says_anything,
 )
 from ai_gateway.conform.rules import Report
@@ -37,10 +36,6 @@ from gateway_contract.openai import models
 
 # Chunks without choices that are kept until the first with one: none of them is an answer, and they may be without end.
 _MOST_HEADLESS = 100
-
-
-# Chunks that only end a choice are kept: one a choice, and some more that say something beside it.
-_MOST_HELD = 100
 
 
 @dataclass(slots=True)
@@ -60,6 +55,22 @@ class ChoiceState:
     def note(self, delta: models.ChatCompletionStreamResponseDelta, fields: set[str]) -> None:
         """Those of the fields have been said that have content."""
         self.said.update(name for name in fields if getattr(delta, name))
+
+
+@dataclass(slots=True, eq=False)
+class _Held[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
+    """A chunk that ends choices, with those of them that have not gone on, and what it says beside its own fields."""
+
+    item: Item[Chunk]
+    choices: dict[int, AnyChoice]
+    more: dict[str, Any] = field(default_factory=dict)
+    is_changed: bool = False
+
+    def sent(self) -> Item[Chunk]:
+        """The chunk as it goes out."""
+        if not self.is_changed and not self.more:
+            return self.item
+        return Item(self.item.model.model_copy(update={**self.more, "choices": list(self.choices.values())}))
 
 
 class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
@@ -94,7 +105,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._choices: dict[int, ChoiceState] = {}
         self._headless: deque[Chunk] = deque(maxlen=_MOST_HEADLESS)
         self._early: list[Item[Chunk]] = []
-        self._held: list[Item[Chunk]] = []
+        self._held: dict[int, _Held[Chunk]] = {}  # by the index of each choice that has ended
+        self._closed = 0
         self._counted: Item[Chunk] | None = None
         self._only = 0  # the index of a stream's only choice, where its upstream does not number them from 0
 
@@ -106,13 +118,9 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return early
 
     def hold(self, item: Item[Chunk]) -> None:
-        """Keep what was taken last, which ends its choices, until the stream ends or they go on.
-
-        Raises UpstreamInvalidResponse for a stream that does nothing but end.
-        """
-        if len(self._held) >= self._known + _MOST_HELD:
-            raise UpstreamInvalidResponse("The provider ended its answer over and over.")
-        self._held.append(item)
+        """Keep what was taken last, which ends its choices, until the stream ends or they go on."""
+        held = _Held(item, {choice.index: choice for choice in item.model.choices})
+        self._held.update(dict.fromkeys(held.choices, held))
 
     def take(self, chunk: Chunk, raw: bytes | None = None) -> Chunk | None:
         """What to send for a chunk, behind what is `early`: itself, a repaired copy, or nothing."""
@@ -131,8 +139,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 return None
         legal = self._legal_choices(stable)
         if chunk.choices and not legal.choices:  # nothing legal was left of it but perhaps what is beside its choices
-            if self._held:
-                self._held[-1] = self._with_rest_of(stable, self._held[-1])
+            self._add_rest_of(stable)
             return None
         if self._include_usage and isinstance(chunk.usage, models.CompletionUsage):
             self._report(rules.MOVE_USAGE)
@@ -184,32 +191,40 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     def unfinished(self) -> Iterator[Item[Chunk]]:
         """What is held back of a stream that fails, without the reasons to end: they turned out to be wrong."""
-        held, self._held = self._held, []
-        for item in held:
-            if choices := [going_on(choice) for choice in item.model.choices if says_anything(choice)]:
-                yield Item(item.model.model_copy(update={"choices": choices}))
+        for held in self._released():
+            if choices := [going_on(choice) for choice in held.choices.values() if says_anything(choice)]:
+                yield Item(held.item.model.model_copy(update={**held.more, "choices": choices}))
 
     def _close_choices(self) -> None:
         """Let the reasons to end go out that were held back, if no choice is left without one."""
-        if not self._held or not (self.terminated or all(state.finished for state in self._choices.values())):
+        if not self._held or not (self.terminated or len(self._held) + self._closed == len(self._choices)):
             return
         for index, state in self._choices.items():
             if state.finished and not state.closed:
                 state.closed = True
+                self._closed += 1
                 self._early.extend(self._named_calls(index, state))
         if self._counted is not None and not self._include_usage:
-            self._held[-1] = self._with_rest_of(self._counted.model, self._held[-1])
-        self._early += self._held
-        self._held = []
+            self._add_rest_of(self._counted.model)
+        self._early += [held.sent() for held in self._released()]
 
-    def _with_rest_of(self, counted: Chunk, last: Item[Chunk]) -> Item[Chunk]:
-        """The last chunk, with what its upstream would have said in it, had the gateway not asked for usage.
+    def _released(self) -> list[_Held[Chunk]]:
+        """Every chunk that was held, in the order in which they came."""
+        held, self._held = dict.fromkeys(self._held.values()), {}
+        return list(held)
+
+    def _add_rest_of(self, counted: Chunk) -> None:
+        """Give the last chunk what its upstream would have said in it, had the gateway not asked for usage.
 
         llama.cpp's server, for one, sends its `timings` with whichever chunk is the last.
         """
-        said = (last.model.model_extra or {}).keys()
-        more = {name: value for name, value in self._news(counted).items() if name not in said}
-        return Item(last.model.model_copy(update=more)) if more else last
+        if not self._held:
+            return
+        last = next(reversed(self._held.values()))
+        said = last.item.model.model_extra or {}
+        for name, value in self._news(counted).items():
+            if name not in said:
+                last.more.setdefault(name, value)
 
     def _named_calls(self, index: int, state: ChoiceState) -> Iterator[Item[Chunk]]:
         """Calls that waited for a name until the end, because theirs is empty."""
@@ -254,7 +269,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         ending = [choice for choice in legal if choice.finish_reason is not None]
         self.is_last = bool(ending) and len(ending) == len(legal)
         if ending and not self.is_last:
-            self._held.append(Item(self._without_usage(chunk.model_copy(update={"choices": ending}))))
+            self.hold(Item(self._without_usage(chunk.model_copy(update={"choices": ending}))))
             legal = [choice for choice in legal if choice.finish_reason is None]
         if len(legal) == len(chunk.choices) and all(map(is_, legal, chunk.choices)):
             return chunk
@@ -297,26 +312,22 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         )
     ](self, choice: Choice, state: ChoiceState) -> Choice | None:
         """What is left of a choice that says nothing after its end, except for fields beside its content."""
-        at = self._held_at(choice.index)
-        if at is not None and state.reason == "stop" and choice.finish_reason is not None:
+        held = self._held.get(choice.index)
+        if held is not None and state.reason == "stop" and choice.finish_reason is not None:
             state.reason = choice.finish_reason
-            self._held[at] = changed(self._held[at], choice.index, {"finish_reason": choice.finish_reason})
-        return None if is_empty(choice) or at is None else choice.model_copy(update={"finish_reason": None})
+            ended = held.choices[choice.index].model_copy(update={"finish_reason": choice.finish_reason})
+            held.choices[choice.index], held.is_changed = ended, True
+        return None if is_empty(choice) or held is None else choice.model_copy(update={"finish_reason": None})
 
     def _resume(self, index: int) -> None:
         """A choice goes on after its end: what was held of it goes out without the reason."""
-        at = self._held_at(index)
-        if at is None:  # it has been sent, or is in the same chunk
+        held = self._held.pop(index, None)
+        if held is None:  # it has been sent, or is in the same chunk
             raise UpstreamInvalidResponse("The provider went on with a choice after its end.")
-        held = self._held.pop(at).model
-        if others := [other for other in held.choices if other.index != index]:
-            self._held.insert(at, Item(held.model_copy(update={"choices": others})))
-        mine = of_index(held, index)
-        if mine is not None and (says_anything(mine) or self._news(held)):
-            self._early.append(Item(held.model_copy(update={"choices": [going_on(mine)]})))
-
-    def _held_at(self, index: int) -> int | None:
-        return next((at for at, item in enumerate(self._held) if of_index(item.model, index)), None)
+        mine, held.is_changed = held.choices.pop(index), True
+        more, held.more = held.more, {}
+        if says_anything(mine) or more or self._news(held.item.model):
+            self._early.append(Item(held.item.model.model_copy(update={**more, "choices": [going_on(mine)]})))
 
     def _news(self, chunk: Chunk) -> dict[str, Any]:
         """The fields of a chunk that the contract does not name and that the stream's first one does not have."""

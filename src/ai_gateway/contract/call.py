@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -11,12 +12,14 @@ from pydantic import JsonValue
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.wire import OPENAI, Wire
+from ai_gateway.errors import GatewayError
 
 DROPPED_HEADER = "x-gateway-dropped-params"
-_OWN_ID = re.compile(r"req_([0-9a-f]{32})")
+_OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
+_LIMITS = "x-ratelimit-"
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
@@ -24,12 +27,21 @@ _PLAIN = "/:@!$&'()*+,;=?#[]~"
 class Caller:
     """Who calls. `key_id` names the key without giving it away; None where no key was needed.
 
-    `trusted` callers may see operational details: they named a valid key, or call from this machine.
+    `trusted` callers may see operational details: they named a valid key, or call from this machine. `administers` is
+    for keys that make other keys and call no model. `may` names what a key is restricted to; empty for no restriction.
+    `expires_at` is in seconds since the epoch. `is_stored` says that the key was made by an administrator, and may be
+    revoked by one. `scopes` are what limits its calls, for `accounts` alone to read.
     """
 
     key_id: str | None = None
     name: str = "anonymous"
     trusted: bool = False
+    project_id: str = "default"
+    administers: bool = False
+    may: tuple[str, ...] = ()
+    expires_at: int | None = None
+    is_stored: bool = False
+    scopes: tuple[object, ...] = ()
 
 
 ANONYMOUS = Caller()
@@ -47,12 +59,52 @@ class Native:
     body: Mapping[str, JsonValue]
 
 
-@dataclass(slots=True)
-class Usage:
-    """Tokens of one reply, as far as they were counted."""
+@dataclass(slots=True)  # never changed once it is noted, but made for every request: see `Call`
+class Tokens:
+    """Tokens by class. None is in two of them.
 
-    prompt_tokens: int
-    completion_tokens: int
+    `input` is what was neither read from the upstream's cache nor written to it: `cache_write` for five minutes, or
+    for as long as the upstream has it without being asked, `cache_write_1h` for an hour. `output` is text without
+    `reasoning`.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+
+    @property
+    def whole_input(self) -> int:
+        """What the prompt had of every class."""
+        return (
+            self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.input_audio + self.input_image
+        )
+
+    @property
+    def whole_output(self) -> int:
+        """What the reply had of every class."""
+        return self.output + self.reasoning + self.output_audio + self.output_image
+
+    def plus(self, other: "Tokens") -> "Tokens":
+        """Both together."""
+        return Tokens(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.cache_write_1h + other.cache_write_1h,
+            self.input_audio + other.input_audio,
+            self.input_image + other.input_image,
+            self.reasoning + other.reasoning,
+            self.output_audio + other.output_audio,
+            self.output_image + other.output_image,
+        )
 
 
 @dataclass(slots=True)
@@ -61,7 +113,11 @@ class Notes:
 
     `upstream_model` is what the model is called where it runs, if the caller calls it otherwise. `limits` are the
     upstream's headers that tell when to come back (lower-case names). `missing` names providers that a list of models
-    lacks. `dropped` names request fields, or paths inside them, that the provider did not get.
+    lacks. `dropped` names request fields, or paths inside them, that the provider did not get. `tokens` is what the
+    upstream has counted, `service_tier` the tier that it says it has served.
+
+    `model` is the one that was called, `started` and `ended` are seconds since the epoch, and `failure` is there if no
+    reply came of it. `chunks` and `text_bytes` count what a stream has brought, for when nobody says what it took.
     """
 
     provider: str = ""
@@ -71,7 +127,14 @@ class Notes:
     dropped: set[str] = field(default_factory=set)
     limits: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    usage: Usage | None = None
+    tokens: Tokens | None = None
+    service_tier: str | None = None
+    model: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    failure: GatewayError | None = None
+    chunks: int = 0
+    text_bytes: int = 0
 
     def headers(self) -> dict[str, str]:
         """The reply's headers that tell of it, errors included."""
@@ -101,6 +164,18 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
+class Reservation(Protocol):
+    """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
+
+    headers: Mapping[str, str]
+
+    async def settle(self) -> None:
+        """Replace what was held by what the attempts of the call have noted. Has an effect once; never raises."""
+
+    def abandon(self) -> None:
+        """The same for a call whose client has left: must not wait."""
+
+
 @dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
 class Call:
     """A request that has passed authorisation. Nothing of it changes once it is made.
@@ -110,7 +185,8 @@ class Call:
     `unknown` is what of it the contract does not list.
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
-    when the request has ended, and `room` what it uses of the memory that all requests share.
+    when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
+    body in bytes. `reservation` is there from when the call may go on to an upstream.
     """
 
     operation: str
@@ -126,6 +202,33 @@ class Call:
     sink: Callable[[bytes], bool] | None = None
     leaving: list[Callable[[], None]] = field(default_factory=list)
     room: Allocation = field(default_factory=unbounded, repr=False)
+    size: int = 0
+    reservation: Reservation | None = None
+
+    async def settle(self) -> None:
+        """Settle what is held for it, if anything is."""
+        if self.reservation is not None:
+            await self.reservation.settle()
+
+    def reply_headers(self) -> dict[str, str]:
+        """The reply's headers that tell of the call, errors included."""
+        headers = self.notes.headers()
+        if self.notes.limits:
+            self.tell_limits_apart(headers)
+        if self.reservation is not None:
+            headers.update(self.reservation.headers)
+        return headers
+
+    def tell_limits_apart(self, headers: dict[str, str]) -> None:
+        """Put an upstream's own limits, which are the gateway's and not the caller's, under names that say so.
+
+        They keep their own name as well where the caller has no limits that could be meant by it.
+        """
+        own = self.reservation is not None and any(name.startswith(_LIMITS) for name in self.reservation.headers)
+        for name in [name for name in headers if name.startswith(_LIMITS)]:
+            headers[f"x-gateway-upstream-{name.removeprefix('x-')}"] = headers[name]
+            if own:
+                del headers[name]
 
     @property
     def notes(self) -> Notes:
@@ -164,9 +267,12 @@ class Attempt:
 
     @property
     def upstream_request_id(self) -> str:
-        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on."""
+        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on.
+
+        asgi-correlation-id, for one, takes none but those of version 4.
+        """
         own = _OWN_ID.fullmatch(self.call.request_id)
-        return own[1] if own else self.call.request_id
+        return "-".join(own.groups()) if own else self.call.request_id
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -34,7 +34,7 @@ from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
 from ai_gateway.contract.write import STOPPING, LateHeads, encoded, send_content, send_error, send_stream, send_whole
-from ai_gateway.errors import GatewayError, InvalidRequest, NotFound, Overloaded
+from ai_gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, NotFound, Overloaded, UpstreamError
 
 type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
@@ -57,6 +57,10 @@ class Boundary(Protocol):
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         """Who calls. Raises Unauthorized; reads nothing of the body."""
+
+    async def learn(self, scope: Scope) -> bool:  # noqa: ARG002 - what an override needs
+        """Whether a key that was refused may be known by now: then the request is looked at once more."""
+        return False
 
     def complete(self, provider: str | None, value: object) -> object:  # noqa: ARG002 - what an override needs
         """The body with what a caller may leave out here; by default it is complete as it came."""
@@ -102,6 +106,7 @@ class Exchange:
     made: Call | None = None
     allocation: Allocation | None = None
     started: bool = False
+    size: int = 0
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
@@ -124,6 +129,7 @@ class Exchange:
                 unknown=self.unknown,
                 sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
                 room=self.allocation,
+                size=self.size,
             )
             if (outcome := self._outcome) is not None:
                 outcome.call = self.made
@@ -139,6 +145,7 @@ class Exchange:
         limits = self.boundary.body_limits
         self.allocation = Allocation(limits.budget)
         raw = await read_bytes(self.headers, self.receive, limits, self.allocation)
+        self.size = len(raw)
         return self._exact(model, parse_json(raw, self.allocation))
 
     def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
@@ -212,22 +219,29 @@ class Exchange:
         if isinstance(reply, Stream):
             await send_stream(self._send, reply, self.call, framing, self._rendered, late=self.boundary.late_heads)
         elif isinstance(reply, Content):
-            await send_content(self._send, reply, self.call.notes.headers(), status)
+            await send_content(self._send, reply, self.call.reply_headers(), status)
         else:
             media, body = encoded(reply)
             del reply  # a slow reader holds the bytes, and not also the model
-            await send_whole(self._send, status, media, body, self.call.notes.headers())
+            await self.call.settle()  # before the client can have the reply, and ask for the next one
+            await send_whole(self._send, status, media, body, self.call.reply_headers())
 
     async def fail(self, error: Exception) -> None:
-        """Log the error and answer with it, unless an answer has begun."""
-        self._log_failure(error)
-        await self.refuse(error)
-
-    async def refuse(self, error: Exception) -> None:
-        """Answer with the error, unless an answer has begun; the record of the request is all that the log needs."""
+        """Log the error and answer with it, unless an answer has begun or nobody is there to read it."""
+        if isinstance(error, ClientGone):
+            _log.info("client left", request_id=self.scope.get("request_id"), operation=self.operation)
+            return
+        if not isinstance(error, Overloaded):  # of which the record of the request is all that the log needs
+            self._log_failure(error)
         if not self.started:
             known = self._noted(error)
-            headers = {**(self.made.notes.headers() if self.made else {}), **known.headers}
+            headers = known.headers
+            if self.made is not None:
+                await self.made.settle()
+                if isinstance(known, UpstreamError):
+                    headers = dict(headers)
+                    self.made.tell_limits_apart(headers)
+                headers = {**self.made.reply_headers(), **headers}
             await send_error(self._send, known, self.boundary.wire.render(known), headers)
 
     def leave(self) -> None:
@@ -235,6 +249,8 @@ class Exchange:
         if self.allocation is not None:
             self.allocation.release()
         if self.made is not None:
+            if self.made.reservation is not None:
+                self.made.reservation.abandon()
             for leave in self.made.leaving:
                 leave()
             self.made.leaving.clear()
@@ -373,13 +389,12 @@ class ContractRouter:
                 exchange = Exchange(self._boundary, operation, security, scope, receive, send)
                 try:
                     with self._admission:
-                        await stub(exchange)
-                except Overloaded as error:
-                    await exchange.refuse(error)
-                    forget_frames(error)
-                except ClientGone as error:
-                    _log.info("client left", request_id=scope.get("request_id"), operation=operation)
-                    forget_frames(error)
+                        try:
+                            await stub(exchange)
+                        except InvalidApiKey:
+                            if not await self._boundary.learn(scope):
+                                raise
+                            await stub(exchange)
                 except Exception as error:  # every failure is answered in the contract's shape
                     await exchange.fail(error)
                     forget_frames(error)

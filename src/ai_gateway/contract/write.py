@@ -136,6 +136,7 @@ async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
             last = framing.framed(rendered(error), _ERROR)
             forget_frames(error)
+        await call.settle()
         await send({"type": "http.response.body", "body": last})
 
 
@@ -170,7 +171,7 @@ class _Head:
         return first
 
     async def _start(self) -> None:
-        headers = [*_encoded(self._call.notes.headers()), (b"content-type", self._framing.media), *_STREAM_HEADERS]
+        headers = [*_encoded(self._call.reply_headers()), (b"content-type", self._framing.media), *_STREAM_HEADERS]
         self.is_sent = True
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 

@@ -21,6 +21,13 @@ class Event(StrEnum):
     """provider, code: the stream ended in an error event."""
     OVERLOAD = "overload"
     """what there was too much of, `requests`, `bodies`, `replies` or at one `provider`: a request turned away."""
+    WRONG_KEY = "wrong_key"
+    """An API key that is none of the gateway's."""
+    LIMITED = "limited"
+    """what there was no room in, `requests`, `tokens`, `parallel` or `money`, of whom, `key`, `project` or
+    `organization`: a request turned away."""
+    COUNTERS_AWAY = "counters_away"
+    """Limits that could not be counted: the stated policy decided."""
     LOG_DROPPED = "log_dropped"
     """A record that could not be written: the other end of standard error was full or gone."""
 

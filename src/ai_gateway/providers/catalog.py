@@ -40,6 +40,9 @@ _LLAMA_CPP = Quirks(
     renamed={"max_completion_tokens": "max_tokens"}, nulls=False, uuid_request_ids=True, no_developer_role=True
 )
 _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False)
+# sgl-project/sglang, python/sglang/srt/entrypoints/openai/protocol.py: `n`, `logprobs`, `stream` and the penalties are
+# plain numbers and booleans there, so that null is a 400.
+_SGLANG = Quirks(nulls=False)
 # Unknown fields are rejected, its SDK has none of these, and none of them changes an answer.
 _CEREBRAS = Quirks(
     dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"})
@@ -81,7 +84,8 @@ _VENDORS = (
         read_url=_azure_url,
         quirks=_OPENAI,
     ),
-    # docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html: an API key of Bedrock is a bearer.
+    # docs.aws.amazon.com/bedrock/latest/userguide, inference-chat-completions and inference-responses-api: it is the
+    # recommended one of two endpoints, and an API key of Bedrock is a bearer.
     ProviderRow(
         "bedrock",
         "https://bedrock-runtime.{AWS_REGION}.amazonaws.com/openai/v1",
@@ -105,7 +109,8 @@ _VENDORS = (
     # docs.cohere.com/docs/compatibility-api
     ProviderRow("cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
     # docs.perplexity.ai/docs/sonar/openai-compatibility: no version in the path. Others say that chat completions
-    # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0), the vendor's pages that they go on.
+    # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0); docs.perplexity.ai/docs/agent-api/migrate-from-sonar, that they
+    # remain supported.
     ProviderRow("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", quirks=_UNLISTED),
     ProviderRow("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),  # build.nvidia.com
     ProviderRow("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),  # docs.sambanova.ai
@@ -134,7 +139,8 @@ _VENDORS = (
     ProviderRow("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),  # docs.z.ai
     # platform.minimax.io/docs/api-reference/text-openai-api
     ProviderRow("minimax", "https://api.minimax.io/v1", "MINIMAX_API_KEY"),
-    # alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope; mainland China has another host.
+    # alibabacloud.com/help/model-studio/base-url, of 2026-10-11: the shared host of Singapore, which takes the keys of
+    # all workspaces there. Other regions, and single workspaces, have hosts of their own: DASHSCOPE_BASE_URL.
     ProviderRow("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
     ProviderRow("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),  # docs.hyperbolic.xyz
     # docs.tokenfactory.nebius.com/api-reference/introduction
@@ -144,12 +150,15 @@ _VENDORS = (
 )
 # Servers of one's own at the ports of their documentation.
 _SERVERS = (
-    ProviderRow("sglang", "http://127.0.0.1:30000/v1", "SGLANG_API_KEY", needs_key=False),  # docs.sglang.ai
+    # docs.sglang.io/docs/get-started/quickstart; its key is an argument, `--api-key`, and has no variable of its own.
+    ProviderRow("sglang", "http://127.0.0.1:30000/v1", "SGLANG_API_KEY", needs_key=False, quirks=_SGLANG),
     ProviderRow("localai", "http://127.0.0.1:8080/v1", "LOCALAI_API_KEY", needs_key=False),  # localai.io
     ProviderRow("jan", "http://127.0.0.1:1337/v1", "JAN_API_KEY", needs_key=False),  # jan.ai/docs/api-server
-    # huggingface.co/docs/text-generation-inference: text-generation-launcher listens on port 3000.
+    # huggingface.co/docs/text-generation-inference/reference/launcher: text-generation-launcher listens on port 3000,
+    # and has its key in a variable of no name to tell by, `API_KEY`.
     ProviderRow("tgi", "http://127.0.0.1:3000/v1", "TGI_API_KEY", needs_key=False),
-    # github.com/michaelfeil/infinity: embeds only, and has no version in its paths unless it is started with one.
+    # michaelfeil/infinity, README.md and libs/infinity_emb/infinity_emb/{env,infinity_server}.py: it embeds texts, and
+    # has no version in its paths unless INFINITY_URL_PREFIX says so.
     ProviderRow("infinity", "http://127.0.0.1:7997", "INFINITY_API_KEY", needs_key=False, quirks=_TEXTS_ONLY),
 )
 

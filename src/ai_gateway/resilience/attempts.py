@@ -199,7 +199,7 @@ class _Attempts[T: Target]:
             bulkhead.leave()
 
     def _note(self, target: T) -> Notes:
-        self._notes = Notes(target.provider.name, attempts=self._made)
+        self._notes = Notes(target.provider.name, attempts=self._made, model=target.model, started=time.time())
         self._call.attempts.append(self._notes)
         return self._notes
 
@@ -230,6 +230,8 @@ class _Attempts[T: Target]:
 
     def failed(self, error: GatewayError) -> None:
         """Go on to the next attempt. Raises the error if the caller has to act on it, or if there is none left."""
+        self._notes.failure = error
+        self._notes.ended = time.time()
         if not isinstance(error, UpstreamError):  # no upstream was called
             self._made -= 1
             self._notes.attempts = self._made

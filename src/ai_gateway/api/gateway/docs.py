@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -23,6 +24,8 @@ _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
 # A page of 170 KB takes a slow network seconds. Whoever takes longer, or never reads, holds up only its other readers.
 _MOST_READERS = 64
 _READ_S = 20.0
+_ADMINISTRATORS: list[dict[str, list[str]]] = [{"AdminApiKeyAuth": []}]
+_REFERENCE = re.compile(r"#/components/(\w+)/(\w+)")
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -34,22 +37,57 @@ summary{cursor:pointer}
 """
 
 
-def served_contract(providers: list[str], *, keys_needed: bool, default_model: bool = False) -> dict[str, Any]:
+def served_contract(
+    providers: list[str], *, keys_needed: bool, default_model: bool = False, administered: bool = False
+) -> dict[str, Any]:
     """The generated contract as it holds here.
 
     It names the configured providers, asks for no key where none is needed, and for no model where there is a default.
+    It has the operations of administrators if this gateway has (`administered`).
     """
     contract: dict[str, Any] = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
+    if not administered:
+        _without_administration(contract)
     for item in contract["paths"].values():
         for operation in item.values():
+            if operation["security"] == _ADMINISTRATORS:
+                continue
             if operation["security"] and not keys_needed and {} not in operation["security"]:
                 operation["security"] = [{}, *operation["security"]]
-            for parameter in operation.get("parameters", []):
-                if parameter["in"] == "path" and parameter["name"] == "provider":
-                    parameter["schema"] = {**parameter["schema"], "enum": sorted(providers)}
+            _name_providers(operation, providers)
     if default_model:
         _free_the_model(contract)
     return contract
+
+
+def _name_providers(operation: dict[str, Any], providers: list[str]) -> None:
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path" and parameter["name"] == "provider":
+            parameter["schema"] = {**parameter["schema"], "enum": sorted(providers)}
+
+
+def _without_administration(contract: dict[str, Any]) -> None:
+    """Take out what only administrators may do, and the components that nothing else needs."""
+    contract["paths"] = {
+        path: item
+        for path, item in contract["paths"].items()
+        if any(operation["security"] != _ADMINISTRATORS for operation in item.values())
+    }
+    del contract["components"]["securitySchemes"]["AdminApiKeyAuth"]
+    needed: set[tuple[str, str]] = set()
+    left = _components_in(contract["paths"])
+    while left:
+        needed |= left
+        found = (_components_in(contract["components"][kind][name]) for kind, name in left)
+        left = set[tuple[str, str]]().union(*found) - needed
+    for kind, named in contract["components"].items():
+        if kind != "securitySchemes":
+            contract["components"][kind] = {name: each for name, each in named.items() if (kind, name) in needed}
+
+
+def _components_in(node: object) -> set[tuple[str, str]]:
+    """Kind and name of every component that is referred to."""
+    return set(_REFERENCE.findall(json.dumps(node)))
 
 
 def _free_the_model(contract: dict[str, Any]) -> None:

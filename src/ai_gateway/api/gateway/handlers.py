@@ -29,6 +29,8 @@ class Lifecycle:
 
 
 class StatusHandlers(WireBoundary, Handlers):
+    takes_administrators = True
+
     def __init__(  # noqa: PLR0913 - what a report is made of
         self,
         gateway: Gateway,

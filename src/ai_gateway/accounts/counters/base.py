@@ -1,0 +1,206 @@
+"""What is counted while calls run: how much of each limit is used and held, and whether one more call fits.
+
+A call holds room in all counters of its caller at once or in none, and gives each its true amount when it is over.
+"""
+
+from abc import abstractmethod
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+_UNITS = 60
+
+
+class Hold(NamedTuple):
+    """Room for `amount` in a counter that may not go above `limit`.
+
+    With `unit_s`, what was used leaves the count after 60 units of so many seconds. Without, it stays: money of a
+    window, whose start is part of the name, or calls in flight, whose true amount is 0 once they are over. `until` is
+    when the window ends, in seconds since the epoch, 0 for never.
+    """
+
+    counter: str
+    amount: int
+    limit: int
+    unit_s: int = 0
+    money: bool = False
+    until: int = 0
+
+
+class Granted(NamedTuple):
+    """The call may go on. `left` is what each limit has left, `resets` the seconds until all of it is there again.
+
+    `at` is when it was counted: to be said again when it is settled.
+    """
+
+    at: float
+    left: Sequence[int]
+    resets: Sequence[float]
+
+
+class Refused(NamedTuple):
+    """One counter has no room, so nothing is held. `fits_in` is None where waiting does not help."""
+
+    hold: Hold
+    used: int
+    held: int
+    fits_in: float | None
+    left: Sequence[int]
+    resets: Sequence[float]
+
+
+class Unknown(NamedTuple):
+    """Counters of money that were never counted: what the ledger has is their beginning (`Counters.seed`)."""
+
+    counters: Sequence[str]
+
+
+type Answer = Granted | Refused | Unknown
+
+
+class Rolling:
+    """A count of which each part leaves after 60 units: never more than the limit in any 60 units, wherever they begin.
+
+    What was counted in a unit is there until the whole unit is over 60 units old, so the answer is late by up to one
+    unit and never early.
+    """
+
+    __slots__ = ("last", "parts")
+
+    def __init__(self, last: int = 0, parts: "array[int] | None" = None) -> None:
+        self.last = last
+        self.parts = parts or array("q", bytes(8 * (_UNITS + 1)))
+
+    def advance(self, unit: int) -> int:
+        """Forget what is over. Returns the sum of the rest."""
+        passed = unit - self.last
+        if passed > 0:
+            for step in range(min(passed, _UNITS + 1)):
+                self.parts[(unit - step) % (_UNITS + 1)] = 0
+            self.last = unit
+        return sum(self.parts)
+
+    def add(self, unit: int, amount: int) -> None:
+        """Count something in a unit, if it is not over yet. A correction may be negative."""
+        if self.last - unit <= _UNITS:
+            self.parts[unit % (_UNITS + 1)] += amount
+
+    def fits_in(self, room: int, unit: int) -> int:
+        """Units until so much has left."""
+        for ahead in range(_UNITS + 1):
+            room -= self.parts[(unit + 1 + ahead) % (_UNITS + 1)]
+            if room <= 0:
+                return ahead + 1
+        return _UNITS + 1
+
+    def empty_in(self, unit: int) -> int:
+        """Units until nothing is counted any more."""
+        for back in range(_UNITS + 1):
+            if self.parts[(unit - back) % (_UNITS + 1)]:
+                return _UNITS + 1 - back
+        return 0
+
+
+@dataclass(slots=True)
+class State:
+    """One counter. `units` is there where what was used leaves the count again; `until` is its window's end, or 0."""
+
+    used: int = 0
+    held: int = 0
+    units: Rolling | None = None
+    until: int = 0
+
+
+class CountersError(Exception):
+    """Counters cannot be reached now."""
+
+
+class Counters(Protocol):
+    """Counters that all who count together share. Every method raises CountersError."""
+
+    @abstractmethod
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
+        """Hold room in all of them for the call with this id, or in none."""
+
+    @abstractmethod
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+        """Give back what was held at that time, and count what was true."""
+
+    @abstractmethod
+    async def seed(self, counter: str, used: int, until: int) -> None:
+        """Begin a counter with what was used before, unless it has begun."""
+
+    @abstractmethod
+    async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        """What is used and held in those that have begun."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close what they are in."""
+
+
+def reserve(holds: Sequence[Hold], state_of: Callable[[Hold], State | None], now: float) -> Answer:
+    """The one rule: what it answers, and in the states what it has held. Nothing is held unless it is granted."""
+    unknown = [hold.counter for hold in holds if state_of(hold) is None]
+    if unknown:
+        return Unknown(unknown)
+    left: list[int] = []
+    resets: list[float] = []
+    refusal: tuple[Hold, State, float | None] | None = None
+    for hold in holds:
+        state = state_of(hold)
+        assert state is not None  # noqa: S101 - or it would be among the unknown
+        if state.units is not None:
+            unit = int(now // hold.unit_s)
+            state.used = state.units.advance(unit)
+        room = hold.limit - state.used - state.held
+        fits = hold.amount <= room
+        left.append(max(0, room - hold.amount if fits else room))
+        resets.append(_resets(hold, state, now))
+        if not fits and refusal is None:
+            refusal = hold, state, _fits_in(hold, state, now, room)
+    if refusal is not None:
+        hold, state, fits_in = refusal
+        return Refused(hold, state.used, state.held, fits_in, left, resets)
+    for hold in holds:
+        state = state_of(hold)
+        assert state is not None  # noqa: S101
+        if state.units is not None:
+            state.units.add(int(now // hold.unit_s), hold.amount)
+        else:
+            state.held += hold.amount
+    return Granted(now, left, resets)
+
+
+def settle(hold: Hold, state: State, amount: int, at: float) -> None:
+    """Replace what was held by what was true."""
+    if state.units is not None:
+        state.units.add(int(at // hold.unit_s), amount - hold.amount)
+    else:
+        state.held = max(0, state.held - hold.amount)
+        state.used += amount
+
+
+def fresh(hold: Hold) -> State | None:
+    """The state of a counter that was never used; None where that has to be asked of the ledger."""
+    if hold.unit_s:
+        return State(units=Rolling())
+    return None if hold.money else State()
+
+
+def _resets(hold: Hold, state: State, now: float) -> float:
+    if state.units is None:
+        return max(0.0, hold.until - now) if hold.until else 0.0
+    unit = int(now // hold.unit_s)
+    # With this call counted, all is there again when its own unit has left.
+    return (unit + _UNITS + 1) * hold.unit_s - now if hold.amount else state.units.empty_in(unit) * hold.unit_s
+
+
+def _fits_in(hold: Hold, state: State, now: float, room: int) -> float | None:
+    if hold.amount > hold.limit:
+        return None
+    if state.units is not None:
+        unit = int(now // hold.unit_s)
+        return (unit + state.units.fits_in(hold.amount - room, unit)) * hold.unit_s - now
+    return hold.until - now if hold.until else None

@@ -1,0 +1,46 @@
+"""Counters in the memory of one process: exact there, and gone with it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import override
+
+from ai_gateway.accounts.counters.base import Answer, Counters, Hold, State, fresh, reserve, settle
+
+
+class MemoryCounters(Counters):
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._states: dict[str, State] = {}
+
+    @override
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
+        return reserve(holds, self._state, self._clock())
+
+    @override
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+        for hold, amount in zip(holds, amounts, strict=True):
+            state = self._state(hold)
+            if state is not None:
+                settle(hold, state, amount, at)
+
+    @override
+    async def seed(self, counter: str, used: int, until: int) -> None:
+        now = self._clock()
+        for name in [name for name, state in self._states.items() if 0 < state.until < now]:
+            del self._states[name]  # windows that are over: a new one has just begun
+        self._states.setdefault(counter, State(used, until=until))
+
+    @override
+    async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        found = {name: self._states.get(name) for name in counters}
+        return {name: (state.used, state.held) for name, state in found.items() if state is not None}
+
+    @override
+    async def aclose(self) -> None:
+        self._states.clear()
+
+    def _state(self, hold: Hold) -> State | None:
+        state = self._states.get(hold.counter)
+        if state is None and (state := fresh(hold)) is not None:
+            self._states[hold.counter] = state
+        return state

@@ -1,0 +1,60 @@
+"""What a caller is held to: the limits of its key, of its project and of the organization."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.entities import (
+    EVERY_MODEL,
+    ORGANIZATION,
+    ModelPermissions,
+    RateLimit,
+    SpendLimit,
+)
+
+type What = Literal["key", "project", "organization"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One entity that limits its calls. `rates` are by model; those of `*` count the calls of all models together."""
+
+    what: What
+    entity: str
+    spend: SpendLimit | None = None
+    rates: Mapping[str, RateLimit] = field(default_factory=dict)
+    permissions: ModelPermissions | None = None
+
+    @property
+    def limits(self) -> bool:
+        """Whether it limits anything."""
+        return bool(self.spend or self.rates or self.permissions)
+
+    def rates_for(self, names: Collection[str]) -> Iterable[RateLimit]:
+        """Those that count a call of a model that is known by these names."""
+        for model, rate in self.rates.items():
+            if model == EVERY_MODEL or model in names:
+                yield rate
+
+    def allows(self, names: Iterable[str]) -> bool:
+        """Whether a model may be used that is known by these names."""
+        permissions = self.permissions
+        if permissions is None:
+            return True
+        is_listed = not permissions.model_ids.isdisjoint(names)
+        return is_listed == (permissions.mode == "allow_list")
+
+
+def scopes_of(directory: Directory, key_id: str | None, project_id: str) -> tuple[Scope, ...]:
+    """The scopes that limit anything, narrowest first; none for a caller that nothing limits."""
+    entities: list[tuple[What, str]] = [("project", project_id), ("organization", ORGANIZATION)]
+    if key_id is not None:
+        entities.insert(0, ("key", key_id))
+    found = (_scope(directory, what, entity) for what, entity in entities)
+    return tuple(scope for scope in found if scope.limits)
+
+
+def _scope(directory: Directory, what: What, entity: str) -> Scope:
+    rates = {rate.model: rate for rate in directory.all(RateLimit) if rate.entity == entity}
+    return Scope(what, entity, directory.get(SpendLimit, entity), rates, directory.get(ModelPermissions, entity))

@@ -1,0 +1,146 @@
+"""A price, and what tokens cost by it: exact whole numbers of 1e-12 USD."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from math import gcd, lcm
+
+from ai_gateway.contract.call import Tokens
+
+INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image")
+OUTPUT = ("output", "reasoning", "output_audio", "output_image")
+_MILLIONTH = 10**6  # of a USD, in 1e-12 USD: what a token costs if a million cost 1 USD
+# The names under which replies tell that they were served at a model's plain price.
+_STANDARD = frozenset({None, "", "auto", "default", "standard", "on_demand"})
+# Classes that are a part of another one, and cost what it does, where a source states no rate for them. The others cost
+# many times as much as text, or twice as much as a shorter stay in the cache: without a rate their cost is unknown.
+_PART_OF = {"cache_read": "input", "cache_write": "input", "input_image": "input", "reasoning": "output"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a token of each class costs, in 1e-12 USD for as many tokens as the price is `per`.
+
+    `unknown` names classes whose rate is not known: it is 0 here.
+    """
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+    input_audio: int
+    input_image: int
+    reasoning: int
+    output_audio: int
+    output_image: int
+    unknown: tuple[str, ...] = ()
+
+    def cost(self, tokens: Tokens) -> int | None:
+        """The sum of all classes; None if there are tokens of one whose rate is unknown."""
+        for name in self.unknown:
+            if getattr(tokens, name):
+                return None
+        return (
+            tokens.input * self.input
+            + tokens.output * self.output
+            + tokens.cache_read * self.cache_read
+            + tokens.cache_write * self.cache_write
+            + tokens.cache_write_1h * self.cache_write_1h
+            + tokens.input_audio * self.input_audio
+            + tokens.input_image * self.input_image
+            + tokens.reasoning * self.reasoning
+            + tokens.output_audio * self.output_audio
+            + tokens.output_image * self.output_image
+        )
+
+    def bound(self, input_tokens: int, output_tokens: int) -> int:
+        """The sum if every token were of the dearest class."""
+        highest_input = max(
+            self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.input_audio, self.input_image
+        )
+        highest_output = max(self.output, self.reasoning, self.output_audio, self.output_image)
+        return input_tokens * highest_input + output_tokens * highest_output
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one model costs at one time.
+
+    `basis` names where that was read, so that an amount can be worked out again. `above` has other rates for requests
+    with more input than so many tokens, in rising order: they hold for all tokens of such a request. `service_tiers`
+    has the prices of tiers with a price of their own. What any other tier costs is unknown, unless the price is that of
+    `every_tier`.
+    """
+
+    provider: str
+    model: str
+    basis: str
+    rates: Rates
+    per: int = 1
+    above: tuple[tuple[int, Rates], ...] = ()
+    service_tiers: Mapping[str, "Price"] = field(default_factory=dict)
+    every_tier: bool = False
+
+    def cost(self, tokens: Tokens, service_tier: str | None = None) -> int | None:
+        """What tokens cost in the tier that served them; None if it is unknown.
+
+        A fraction of 1e-12 USD, which there is only if `per` is more than 1, counts as a whole one.
+        """
+        if service_tier in _STANDARD:
+            return self._cost(tokens)
+        served = self.service_tiers.get(service_tier or "", self if self.every_tier else None)
+        return None if served is None else served._cost(tokens)
+
+    def _cost(self, tokens: Tokens) -> int | None:
+        rates = self.rates
+        if self.above:
+            size = tokens.whole_input
+            for start, more in self.above:
+                if size > start:
+                    rates = more
+        total = rates.cost(tokens)
+        return total if total is None or self.per == 1 else -(-total // self.per)
+
+    def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None) -> int:
+        """The most that so many tokens can cost, whatever their classes.
+
+        `service_tier` is the one that was requested. Without one, or with "auto", the upstream may choose any, and with
+        any the standard one.
+        """
+        most = self._bound(input_tokens, output_tokens)
+        for name, price in self.service_tiers.items():
+            if service_tier in {None, "auto", name}:
+                most = max(most, price._bound(input_tokens, output_tokens))
+        return most
+
+    def _bound(self, input_tokens: int, output_tokens: int) -> int:
+        most = self.rates.bound(input_tokens, output_tokens)
+        for start, rates in self.above:
+            if input_tokens > start:
+                most = max(most, rates.bound(input_tokens, output_tokens))
+        return -(-most // self.per)
+
+
+def rates_of(stated: Mapping[str, int]) -> Rates:
+    """Rates of every class from those that a source states. No `output` is that of a model that puts out no tokens."""
+    rates = {"input": stated["input"], "output": stated.get("output", 0)}
+    for name, whole in _PART_OF.items():
+        rates[name] = stated.get(name, rates[whole])
+    if "cache_write" not in stated:  # where writing costs nothing, it does not matter for how long
+        rates["cache_write_1h"] = rates["input"]
+    rates |= {name: value for name, value in stated.items() if name not in rates}
+    unknown = tuple(name for name in (*INPUT, *OUTPUT) if name not in rates)
+    return Rates(**rates, **dict.fromkeys(unknown, 0), unknown=unknown)
+
+
+def whole_per(prices: Iterable[Decimal]) -> int:
+    """For how many tokens rates have to be told so that each price of a million tokens, in USD, is a whole number."""
+    denominators = (price.as_integer_ratio()[1] for price in prices)
+    return lcm(*(denominator // gcd(denominator, _MILLIONTH) for denominator in denominators))
+
+
+def rate(price: Decimal, per: int) -> int:
+    """The price of a million tokens in USD as the rate of `per` tokens. It is exact if `per` comes from `whole_per`."""
+    numerator, denominator = price.as_integer_ratio()
+    return numerator * _MILLIONTH * per // denominator

@@ -1,0 +1,118 @@
+"""What a model costs, by provider, exact model id and time. What nobody knows is None: never 0, never a neighbour's."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from functools import cache
+from hashlib import sha256
+from typing import Protocol
+
+from ai_gateway.accounts.price import INPUT, OUTPUT, Price, Rates, rate, rates_of, whole_per
+from ai_gateway.accounts.price_table import ALWAYS, Dated, PriceTable
+from ai_gateway.config.settings import PriceRates, PriceSettings
+
+_MOST_KNOWN = 4_096  # names of models come from callers: what is remembered of them must not grow without end
+_LONGEST_ID = 256
+_EVERY_MODEL = "*"
+# The provider in the gateway itself calls nobody who would want money for it.
+_BUILT_IN = "custom"
+_NOTHING = dict.fromkeys((*INPUT, *OUTPUT), 0)
+
+
+class Listed(Protocol):
+    """An entry of the list at MODEL_LIST_URL."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def prompt_price_1k(self) -> Decimal | None: ...
+    @property
+    def completion_price_1k(self) -> Decimal | None: ...
+
+
+class Prices:
+    """Whoever knows a price: first the operator's `[prices]`, then the list at MODEL_LIST_URL, then the table.
+
+    A price is for one provider and the id that a model has there, whichever of its letters are capitals.
+    """
+
+    def __init__(self, stated: Mapping[str, PriceSettings] | None = None) -> None:
+        found = [_stated(key, settings) for key, settings in (stated or {}).items()]
+        self._stated = {(price.provider, price.model.lower()): price for price in found}
+        self._listed: dict[tuple[str, str], Price] = {}
+        self._known: dict[tuple[str, str], Dated] = {}
+
+    def take_list(self, entries: Iterable[Listed]) -> None:
+        """Use the prices of this list from now on, and those of the one before no longer."""
+        found = [price for entry in entries if (price := _listed(entry)) is not None]
+        self._listed = {(price.provider, price.model.lower()): price for price in reversed(found)}
+        self._known.clear()
+
+    def find(self, provider: str, model: str, at: float) -> Price | None:
+        """The price at a time in seconds since the epoch; None where it is unknown.
+
+        `provider` is its name in the gateway's paths, `model` the id that it is sent.
+        """
+        known = self._known.get((provider, model))
+        if known is not None and known.since <= at < known.until:
+            return known.price
+        if len(model) > _LONGEST_ID:
+            return None
+        dated = self._read(provider, model.lower(), at)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[provider, model] = dated
+        return dated.price
+
+    def _read(self, provider: str, model: str, at: float) -> Dated:
+        stated = self._stated.get((provider, model)) or self._stated.get((provider, _EVERY_MODEL))
+        if stated is not None:
+            return Dated(*ALWAYS, replace(stated, model=model))
+        listed = self._listed.get((provider, model))
+        if listed is not None:
+            return Dated(*ALWAYS, listed)
+        if provider == _BUILT_IN:
+            return Dated(*ALWAYS, _constant(provider, model, "built-in", rates_of(_NOTHING)))
+        return _table().find(provider, model, at)
+
+
+@cache
+def _table() -> PriceTable:
+    """Read when the first price is asked for that nobody else knows."""
+    return PriceTable.shipped()
+
+
+def _constant(provider: str, model: str, basis: str, rates: Rates, per: int = 1) -> Price:
+    return Price(provider, model, basis, rates, per, every_tier=True)
+
+
+def _listed(entry: Listed) -> Price | None:
+    """The price of an entry that has one for either direction: what it leaves out is unknown, not free."""
+    if entry.prompt_price_1k is None or entry.completion_price_1k is None:
+        return None
+    prices = {"input": entry.prompt_price_1k * 1_000, "output": entry.completion_price_1k * 1_000}
+    per = whole_per(prices.values())
+    rates = {name: rate(price, per) for name, price in prices.items()}
+    return _constant(entry.provider, entry.id, f"model-list-{_digest(prices)}", rates_of(rates), per)
+
+
+def _stated(key: str, settings: PriceSettings) -> Price:
+    provider, _, model = key.partition("/")
+    basis = f"settings-{_digest(settings.model_dump(mode='json', exclude_unset=True))}"
+    tables: list[PriceRates] = [settings, *settings.above, *settings.service_tiers.values()]
+    per = whole_per(price for table in tables for price in table.prices().values())
+
+    def rates(table: PriceRates) -> Rates:
+        return rates_of({name: rate(price, per) for name, price in table.prices().items()})
+
+    above = tuple(sorted((each.tokens, rates(each)) for each in settings.above))
+    tiers = {
+        name: _constant(provider, model, basis, rates(table), per) for name, table in settings.service_tiers.items()
+    }
+    return replace(_constant(provider, model, basis, rates(settings), per), above=above, service_tiers=tiers)
+
+
+def _digest(content: object) -> str:
+    return sha256(repr(content).encode()).hexdigest()[:12]

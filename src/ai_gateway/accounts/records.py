@@ -1,0 +1,85 @@
+"""What is kept of each call: one record, whoever left and whatever crashed.
+
+Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ai_gateway.contract.call import Tokens
+
+type End = Literal["whole", "left", "broken", "failed", "lost"]
+"""How a call ended: with its whole reply; its client left; a stream broke off; with an error in place of a reply; or
+nobody knows, since the process that served it is gone."""
+type Basis = Literal["reported", "estimated", "incomplete"]
+"""Where the tokens are from: the upstream; our own count of what went through; or the bound, for a lost call."""
+
+
+@dataclass(slots=True, kw_only=True)
+class AttemptRecord:
+    """One upstream that was asked. `status` and `code` tell of its failure; both are None for what was answered."""
+
+    provider: str
+    model: str
+    started_at: int
+    ended_at: int
+    status: int | None = None
+    code: str | None = None
+    tokens: Tokens | None = None
+    cost: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)  # never changed, but made for every request: see `Call`
+class Start:
+    """What is known when a call begins, and all that is left of it if its process dies.
+
+    `id` is unique, where callers may repeat a request id. `bound` is what it can cost at the most; `holds` is what
+    counters hold for it (`accounts/counters`), to be given back.
+    """
+
+    id: str
+    request_id: str
+    at: int
+    project_id: str
+    key_id: str | None
+    wire: str
+    operation: str
+    model: str
+    stream: bool
+    provider: str
+    upstream_model: str
+    bound: int | None
+    bound_tokens: Tokens
+    holds: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """A call that is over. `price` names the basis of its cost: table, version and hash.
+
+    `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
+    """
+
+    start: Start
+    ended_at: int
+    first_byte_ms: int | None
+    end: End
+    basis: Basis
+    status: int | None
+    code: str | None
+    provider: str
+    upstream_model: str
+    tokens: Tokens
+    cost: int | None
+    price: str | None
+    service_tier: str | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    repairs: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class CallLog(Protocol):
+    """Where starts and records go: neither method raises or waits."""
+
+    def started(self, start: Start) -> None: ...
+    def ended(self, record: Record) -> None: ...

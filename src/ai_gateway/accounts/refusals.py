@@ -1,0 +1,120 @@
+"""What callers are told of their limits: in headers of every reply, and in place of one where there is no room."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from ai_gateway.accounts.counters.base import Refused
+from ai_gateway.accounts.holds import Held, Kind, Reason
+from ai_gateway.accounts.limits import Scope
+from ai_gateway.errors import RETRY_HINT, Forbidden, InsufficientQuota, RateLimited
+from ai_gateway.observability.metrics import Event, count
+
+_TOLD: tuple[Kind, ...] = ("requests", "tokens")
+_UNITS = {"requests": "requests", "tokens": "tokens", "parallel": "parallel requests"}
+
+
+def limit_headers(held: Held, left: Sequence[int], resets: Sequence[float]) -> dict[str, str]:
+    """`x-ratelimit-*` as OpenAI has them: of each kind, the limit that is the nearest to being reached."""
+    headers: dict[str, str] = {}
+    for kind in _TOLD:
+        found = [at for at, reason in enumerate(held.reasons) if reason.kind == kind]
+        if found:
+            at = min(found, key=lambda at: (left[at], held.holds[at].limit))
+            headers[f"x-ratelimit-limit-{kind}"] = str(held.holds[at].limit)
+            headers[f"x-ratelimit-remaining-{kind}"] = str(left[at])
+            headers[f"x-ratelimit-reset-{kind}"] = duration(resets[at])
+    return headers
+
+
+def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited:
+    """The error of a call for which there is no room."""
+    reason = held.reasons[held.holds.index(refused.hold)]
+    count(Event.LIMITED, reason.kind, reason.scope.what)
+    headers = limit_headers(held, refused.left, refused.resets)
+    if reason.kind == "money":
+        return _no_money(reason, refused, now, headers)
+    if refused.fits_in is not None:
+        headers["retry-after"] = str(max(1, math.ceil(refused.fits_in)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(refused.fits_in * 1000)))
+    hold = refused.hold
+    per = f" per {reason.per}" if reason.per else ""
+    where = f" for {model}" if reason.model != "*" else ""
+    if refused.fits_in is None and reason.kind != "parallel":
+        headers[RETRY_HINT] = "false"
+        return RateLimited(
+            f"Request too large{where} in {_called(reason.scope)} on {_UNITS[reason.kind]}{per}: Limit {hold.limit}, "
+            f"Requested {hold.amount}. Send fewer tokens, or ask for fewer (max_completion_tokens).",
+            headers=headers,
+        ).changed(type=reason.kind)
+    wait = f"Try again in {duration(refused.fits_in)}." if refused.fits_in is not None else "Wait until one ends."
+    if reason.kind == "parallel":
+        headers["retry-after"] = "1"
+    return RateLimited(
+        f"Rate limit reached{where} in {_called(reason.scope)} on {_UNITS[reason.kind]}{per}: Limit {hold.limit}, "
+        f"Used {refused.used + refused.held}, Requested {hold.amount}. {wait}",
+        headers=headers,
+    ).changed(type="tokens" if reason.kind == "tokens" else "requests")
+
+
+def model_not_allowed(scope: Scope, model: str) -> Forbidden:
+    """The error for a model that a key or project may not use."""
+    return Forbidden(
+        f"{_called(scope).capitalize()} does not have access to model `{model}`.",
+        code="model_not_allowed",
+        param="model",
+    )
+
+
+def unpriced(scope: Scope, model: str) -> Forbidden:
+    """The error for a model whose cost nobody can limit."""
+    return Forbidden(
+        f"Model `{model}` has no known price, and {_called(scope)} has a spend limit: the gateway's operator has to "
+        "set its price in [prices], or UNPRICED=allow.",
+        code="model_not_priced",
+        param="model",
+    )
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI writes it: `1s`, `6m0s`, `20ms`, `1h2m3s`."""
+    if seconds < 1:
+        return f"{max(0, math.ceil(seconds * 1000))}ms"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def usd(amount: int) -> str:
+    """An amount of 1e-12 USD with at least its cents."""
+    cents, rest = divmod(amount, 10**10)
+    if not rest:
+        return f"${Decimal(cents).scaleb(-2):f}"
+    return f"${Decimal(amount).scaleb(-12).normalize():f}"
+
+
+def _no_money(reason: Reason, refused: Refused, now: float, headers: dict[str, str]) -> InsufficientQuota:
+    hold = refused.hold
+    ends = f"It resets at {datetime.fromtimestamp(hold.until, UTC):%Y-%m-%dT%H:%M:%SZ}." if hold.until else ""
+    frees = hold.amount <= hold.limit - refused.used
+    if frees:
+        headers["retry-after"] = "1"  # calls in flight will cost less than they hold
+    else:
+        headers[RETRY_HINT] = "false"
+        if hold.until:
+            headers["retry-after"] = str(max(1, math.ceil(hold.until - now)))
+    advice = "Wait for calls in flight to end, or ask for fewer tokens (max_completion_tokens)." if frees else ""
+    per = "in total" if reason.per == "total" else f"per {reason.per}"
+    return InsufficientQuota(
+        f"You exceeded your current quota: {_called(reason.scope)} has a spend limit of {usd(hold.limit)} {per}. "
+        f"Spent {usd(refused.used)}, reserved {usd(refused.held)}, this request can cost up to {usd(hold.amount)}. "
+        f"{ends} {advice}".strip(),
+        headers=headers,
+    )
+
+
+def _called(scope: Scope) -> str:
+    return "the organization" if scope.what == "organization" else f"{scope.what} {scope.entity}"

@@ -1,0 +1,138 @@
+"""Takes what journals hold to the ledger, twice a second. The store may be away as long as it likes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from ai_gateway.accounts.journal import Batch, Journal, Source
+from ai_gateway.accounts.journal_replay import DeadJournal, claim_dead
+from ai_gateway.accounts.ledger import DAY, Ledger
+from ai_gateway.accounts.records import Start
+from ai_gateway.accounts.store.base import StoreError
+
+_INTERVAL_S = 0.5
+_BATCH = 200
+_LOOK_FOR_DEAD_S = 2.0
+_UPKEEP_S = 60.0
+_LAST_S = 5.0
+_log = structlog.get_logger(__name__)
+
+type GiveBack = Callable[[Start], Awaitable[None]]
+
+
+async def _nothing_held(_: Start) -> None:
+    """Where nothing is held for calls."""
+
+
+class Shipper:
+    """Ships the journal of this worker, and those of dead ones.
+
+    `give_back` gets each call that was lost, once it is in the ledger; perhaps again, if the process dies meanwhile.
+    `keep_days` says how long records stay, None for ever; `most` how many there may be.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        give_back: GiveBack = _nothing_held,
+        *,
+        keep_days: int | None = None,
+        most: int | None = None,
+    ) -> None:
+        self.journal, self.ledger = journal, ledger
+        self.keep_days = keep_days
+        self.lost = 0
+        self.refused = 0
+        self._give_back = give_back
+        self._most = most
+        self._dead: list[DeadJournal] = []
+        self._looked_at = self._kept_at = -float("inf")
+        self._away = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write the journal, and to ship."""
+        self.journal.open()
+        self._task = asyncio.create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Ship what is left, but not for ever: what remains is in the journal, for whoever starts next."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._task = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_S):
+                    await self.ship()
+        for dead in self._dead:
+            dead.close()
+        self._dead.clear()
+        self.journal.close()
+
+    async def ship(self) -> None:
+        """Take everything to the ledger that is there by now. While the store is away, leave it where it is."""
+        try:
+            await self._drain(self.journal)
+            if self.journal.root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S:
+                self._dead += claim_dead(self.journal.root)
+                self._looked_at = time.monotonic()
+            while self._dead:
+                await self._drain(self._dead[0])
+                self._dead.pop(0)
+        except StoreError as error:
+            if not self._away:
+                _log.error("ledger away: records wait in the journal", store=self.ledger.store.name, error=str(error))
+            self._away = True
+        else:
+            if self._away:
+                _log.warning("ledger is back", store=self.ledger.store.name)
+            self._away = False
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            try:
+                self.journal.tend()
+                await self.ship()
+                await self._keep_house()
+            except Exception as error:  # a fault here must not end the shipping for good
+                _log.error("records not shipped", exc_info=error)
+
+    async def _drain(self, source: Source) -> None:
+        while (batch := source.read(_BATCH)) is not None:
+            await self._append(batch)
+            if batch.lost:
+                _log.warning("calls lost with their process: charged by their bound", calls=len(batch.records))
+                self.lost += len(batch.records)
+                for record in batch.records:
+                    await self._give_back(record.start)
+            batch.done()
+
+    async def _append(self, batch: Batch) -> None:
+        try:
+            await self.ledger.append(batch.records)
+        except StoreError:
+            raise
+        except Exception:  # one of them is such that no store takes it: the others must not wait for that
+            for record in batch.records:
+                try:
+                    await self.ledger.append([record])
+                except StoreError:
+                    raise
+                except Exception as error:
+                    self.refused += 1
+                    _log.error("record that cannot be stored", id=record.start.id, record=str(record), exc_info=error)
+
+    async def _keep_house(self) -> None:
+        if time.monotonic() - self._kept_at < _UPKEEP_S:
+            return
+        self._kept_at = time.monotonic()
+        with suppress(StoreError):  # then next time
+            if self._most is not None:
+                await self.ledger.keep_newest(self._most)
+            if self.keep_days is not None:
+                await self.ledger.prune(int(time.time()) - self.keep_days * DAY)

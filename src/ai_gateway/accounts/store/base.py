@@ -1,0 +1,55 @@
+"""What a database has to offer for everything that is stored: statements, and transactions that exclude each other.
+
+Statements are constants with `$1`, `$2` ... for their values, in the SQL that both engines speak. A statement is never
+made of parts at run time: a test looks for that.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+type Value = str | int | None
+type Row = Sequence[Value]
+
+
+class StoreError(Exception):
+    """The store cannot be used now: it is away, locked, full or damaged. Its text is for the operator."""
+
+
+class Session(Protocol):
+    """Runs statements. Every method raises StoreError."""
+
+    @abstractmethod
+    async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
+        """The rows that a statement gives."""
+
+    @abstractmethod
+    async def execute(self, statement: str, *values: Value) -> int:
+        """Run a statement. Returns the number of rows that it changed."""
+
+    @abstractmethod
+    async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
+        """Run a statement once for each row of values."""
+
+
+class Store(Session, Protocol):
+    """A database. `name` says which one, without what a log must not have."""
+
+    name: str
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date where that is automatic."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Disconnect."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[Session]:
+        """All or nothing, and one at a time over every process that uses the database."""
+
+    @abstractmethod
+    async def migrate(self) -> list[int]:
+        """Bring the schema up to date. Returns the versions that were reached."""

@@ -1,0 +1,55 @@
+"""The tables, as the steps that make them. A step is never changed once it was released: what comes next is a new one.
+
+Code of one version runs on the schema of the next: a step adds, and what it takes away nothing has used for a version.
+"""
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
+        "INSERT INTO meta (name, value) VALUES ('revision', 0)",
+        # What administrators make. `body` is NULL once it is deleted, so that others who keep a copy learn of it.
+        """CREATE TABLE entities (
+            kind TEXT NOT NULL, id TEXT NOT NULL, revision BIGINT NOT NULL, body TEXT, PRIMARY KEY (kind, id)
+        )""",
+        "CREATE INDEX entities_by_revision ON entities (revision)",
+        """CREATE TABLE audit (
+            id TEXT PRIMARY KEY, at BIGINT NOT NULL, type TEXT NOT NULL, project_id TEXT, actor TEXT NOT NULL,
+            body TEXT NOT NULL
+        )""",
+        "CREATE INDEX audit_by_time ON audit (at, id)",
+        # Every call that is over. `batch` is the transaction that brought it, so that its sums can be added.
+        """CREATE TABLE records (
+            at BIGINT NOT NULL, id TEXT NOT NULL, batch BIGINT NOT NULL, request_id TEXT NOT NULL,
+            ended_at BIGINT NOT NULL, first_byte_ms BIGINT, project_id TEXT NOT NULL, key_id TEXT, wire TEXT NOT NULL,
+            operation TEXT NOT NULL, model TEXT NOT NULL, stream BIGINT NOT NULL, provider TEXT NOT NULL,
+            upstream_model TEXT NOT NULL, service_tier TEXT, ending TEXT NOT NULL, basis TEXT NOT NULL,
+            status BIGINT, code TEXT,
+            input BIGINT NOT NULL, output BIGINT NOT NULL, cache_read BIGINT NOT NULL, cache_write BIGINT NOT NULL,
+            cache_write_1h BIGINT NOT NULL, input_audio BIGINT NOT NULL, input_image BIGINT NOT NULL,
+            reasoning BIGINT NOT NULL, output_audio BIGINT NOT NULL, output_image BIGINT NOT NULL,
+            cost BIGINT, price TEXT, details TEXT, PRIMARY KEY (at, id)
+        )""",
+        "CREATE INDEX records_by_id ON records (id)",
+        "CREATE INDEX records_by_batch ON records (batch)",
+        "CREATE INDEX records_by_request ON records (request_id)",
+        "CREATE INDEX records_by_project ON records (project_id, at)",
+        "CREATE INDEX records_by_key ON records (key_id, at)",
+        # Their sums by hour and by day, which outlive them. Nothing stands for no key, and for no tier.
+        """CREATE TABLE rollups (
+            width BIGINT NOT NULL, start BIGINT NOT NULL,
+            project_id TEXT NOT NULL, key_id TEXT NOT NULL, model TEXT NOT NULL, upstream_model TEXT NOT NULL,
+            provider TEXT NOT NULL, operation TEXT NOT NULL, service_tier TEXT NOT NULL,
+            requests BIGINT NOT NULL, errors BIGINT NOT NULL, lost BIGINT NOT NULL, estimated BIGINT NOT NULL,
+            unpriced BIGINT NOT NULL, input BIGINT NOT NULL, output BIGINT NOT NULL, cache_read BIGINT NOT NULL,
+            cache_write BIGINT NOT NULL, cache_write_1h BIGINT NOT NULL, input_audio BIGINT NOT NULL,
+            input_image BIGINT NOT NULL, reasoning BIGINT NOT NULL, output_audio BIGINT NOT NULL,
+            output_image BIGINT NOT NULL, cost BIGINT NOT NULL,
+            PRIMARY KEY (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier)
+        )""",
+        "CREATE TABLE key_uses (key_id TEXT PRIMARY KEY, at BIGINT NOT NULL)",
+        "INSERT INTO meta (name, value) VALUES ('batch', 0), ('pruned_before', 0)",
+    ),
+)
+"""The statements that lead from each version to the next one; the first from nothing to version 1."""
+
+VERSION = len(STEPS)

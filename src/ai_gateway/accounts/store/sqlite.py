@@ -1,0 +1,182 @@
+"""The embedded store: one SQLite file, which any number of processes of one machine share.
+
+Statements run in a thread of their own, one after the other: a commit waits for the disk, and the event loop must not.
+"""
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import override
+
+from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.schema import STEPS, VERSION
+
+_BUSY_TIMEOUT_S = 5.0
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+
+
+@cache
+def _translated(statement: str) -> str:
+    """SQLite names the values of a statement by `?1` where PostgreSQL has `$1`."""
+    return _PLACEHOLDER.sub(r":v\1", statement)
+
+
+_NAMES = tuple(f"v{number}" for number in range(1, 100))
+
+
+def _named(values: Row) -> dict[str, Value]:
+    return dict(zip(_NAMES, values, strict=False))
+
+
+class _Runner:
+    """The connection and its thread."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread: ThreadPoolExecutor | None = None
+        self._db: sqlite3.Connection | None = None
+
+    async def __call__[Result](self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run this in the thread. Raises StoreError; a cancelled caller does not stop it half-way."""
+        if self._thread is None:
+            raise StoreError("the store is closed")
+
+        def working() -> Result:
+            return work(self._connected())
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, working)
+        except sqlite3.Error as error:
+            raise StoreError(f"SQLite ({self._path}): {error}") from error
+
+    def open(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    async def aclose(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
+            thread.shutdown()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            # Transactions are begun and ended by statements of our own, not where the module thinks fit.
+            db = sqlite3.connect(
+                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            # With a write-ahead log readers do not wait for writers. NORMAL may lose the last commits when the power
+            # goes, which the journals of the workers still have, and loses none with the process.
+            for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                db.execute(f"PRAGMA {setting}")
+            self._db = db
+        return self._db
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+class _Session(Session):
+    """Statements on a connection, in its thread."""
+
+    def __init__(self, run: _Runner) -> None:
+        self._run = run
+
+    @override
+    async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
+        return await self._run(lambda db: db.execute(_translated(statement), _named(values)).fetchall())
+
+    @override
+    async def execute(self, statement: str, *values: Value) -> int:
+        return await self._run(lambda db: db.execute(_translated(statement), _named(values)).rowcount)
+
+    @override
+    async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
+        named = [_named(row) for row in rows]
+        await self._run(lambda db: db.executemany(_translated(statement), named))
+
+
+class SqliteStore(Store):
+    """`path` None is a database in memory, which ends with the process and is seen by no other.
+
+    What is read outside of a transaction never sees what another one has not committed: it has a connection of its
+    own or, in memory, where there is only one, waits.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        name = str(path) if path is not None else ":memory:"
+        self._writer = _Runner(name)
+        self._reader = _Runner(name) if path is not None else None
+        self.name = f"SQLite ({path})" if path is not None else "memory"
+        self._writing = asyncio.Lock()
+
+    @override
+    async def open(self) -> None:
+        self._writer.open()
+        if self._reader is not None:
+            self._reader.open()
+        await self.migrate()
+
+    @override
+    async def aclose(self) -> None:
+        await self._writer.aclose()
+        if self._reader is not None:
+            await self._reader.aclose()
+
+    @override
+    async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
+        if self._reader is not None:
+            return await _Session(self._reader).fetch(statement, *values)
+        async with self._writing:
+            return await _Session(self._writer).fetch(statement, *values)
+
+    @override
+    async def execute(self, statement: str, *values: Value) -> int:
+        async with self._writing:
+            return await _Session(self._writer).execute(statement, *values)
+
+    @override
+    async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
+        async with self.transaction() as session:
+            await session.execute_many(statement, rows)
+
+    @override
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        async with self._writing:
+            session = _Session(self._writer)
+            await session.execute("BEGIN IMMEDIATE")
+            try:
+                yield session
+            except BaseException:
+                await asyncio.shield(session.execute("ROLLBACK"))
+                raise
+            await asyncio.shield(session.execute("COMMIT"))
+
+    @override
+    async def migrate(self) -> list[int]:
+        return await self._writer(_migrate)
+
+
+def _migrate(db: sqlite3.Connection) -> list[int]:
+    """The version stands in the file's own header, so that a step and its version are one transaction."""
+    reached: list[int] = []
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        for number in range(version, VERSION):
+            for statement in STEPS[number]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number + 1}")
+            reached.append(number + 1)
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    return reached

@@ -1,0 +1,119 @@
+"""What the handlers of administration have in common: who administers, what there is, and how it is changed."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import override
+
+from starlette.types import Scope
+
+from ai_gateway.accounts.directory import Actor, Change, Directory
+from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendLimit
+from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.api.access import Access
+from ai_gateway.api.boundary import WireBoundary
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.call import Call, Caller
+from ai_gateway.contract.route import Security
+from ai_gateway.contract.wire import OPENAI
+from ai_gateway.errors import InvalidRequest, NotFound, Unavailable
+from gateway_contract.openai_admin.routes import Handlers
+
+_SECRETS = {"digest", "webhook_secret"}
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator(Caller):
+    """A caller who administers. `address` is where the request came from, for the audit log."""
+
+    address: str | None = None
+
+
+class Administration(WireBoundary, Handlers):
+    """The base of each class that has some of the operations.
+
+    `last_used` is when a key was last used, in seconds since the epoch; `is_reached` is whether a spend limit is.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        access: Access,
+        body_limits: BodyLimits,
+        *,
+        last_used: Callable[[str], int | None] = lambda _: None,
+        is_reached: Callable[[SpendLimit], bool] = lambda _: False,
+    ) -> None:
+        super().__init__(OPENAI, access, body_limits)
+        self.directory = directory
+        self.last_used = last_used
+        self.is_reached = is_reached
+
+    @override
+    def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
+        caller = self.access.authorize_administrator(scope, headers)
+        client = scope.get("client")
+        address = str(client[0]) if client else None
+        return Administrator(caller.key_id, caller.name, trusted=True, administers=True, address=address)
+
+    async def fresh(self) -> Directory:
+        """The directory with what others have just changed. Raises Unavailable where the store cannot say."""
+        try:
+            await self.directory.refresh()
+        except StoreError as error:
+            raise away(error) from error
+        return self.directory
+
+    @asynccontextmanager
+    async def change(self, call: Call) -> AsyncIterator[Change]:
+        """A change of the directory by whoever calls. What the block raises undoes it."""
+        caller = call.caller
+        address = caller.address if isinstance(caller, Administrator) else None
+        actor = Actor(caller.key_id, caller.name, address, call.headers.get("user-agent", "")[:256] or None)
+        try:
+            async with self.directory.change(actor) as change:
+                yield change
+        except StoreError as error:
+            raise away(error) from error
+
+    def project(self, project_id: str) -> Project:
+        """The project. Raises NotFound."""
+        project = self.directory.get(Project, project_id)
+        if project is None:
+            raise NotFound(f"No project found with id '{project_id}'.")
+        return project
+
+    def active_project(self, project_id: str) -> Project:
+        """The project, if it can be changed. Raises NotFound, or InvalidRequest for an archived one."""
+        project = self.project(project_id)
+        if project.archived_at is not None:
+            raise InvalidRequest(
+                f"The project '{project_id}' is archived, so that it cannot be changed.", code="project_archived"
+            )
+        return project
+
+
+def shown(entity: Entity | None) -> dict[str, object] | None:
+    """An entity as the audit log has it: without secrets, and without what it does not say."""
+    if entity is None:
+        return None
+    fields = {name: value for name, value in asdict(entity).items() if name not in _SECRETS}
+    return {name: value for name, value in fields.items() if value not in (None, ())}
+
+
+def audit_change(change: Change, entity: str, what: str, before: Entity | None, after: Entity | None) -> None:
+    """Audit what OpenAI's list has no event of its own for: a change of the organization or project that it is of."""
+    whole = entity == ORGANIZATION
+    change.audit(
+        "organization.updated" if whole else "project.updated",
+        None if whole else entity,
+        id=entity,
+        changes_requested={what: shown(after)},
+        before={what: shown(before)},
+        after={what: shown(after)},
+    )
+
+
+def away(error: StoreError) -> Unavailable:  # noqa: ARG001
+    """What a client is told when the store fails; the log has the error, which it is raised from."""
+    return Unavailable("The store of accounts cannot be used now: try again.", headers={"retry-after": "1"})

@@ -1,0 +1,13 @@
+"""The door of administration. Whoever imports this module pays for the models of its contract."""
+
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.api.access import Access
+from ai_gateway.api.admin.handlers import AdminHandlers
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.route import ContractRouter
+from gateway_contract.openai_admin.routes import build_router
+
+
+def admin_router(directory: Directory, access: Access, limits: BodyLimits) -> ContractRouter:
+    """The operations of administrators, on what is stored of accounts."""
+    return build_router(AdminHandlers(directory, access, limits))

@@ -1,0 +1,25 @@
+"""OpenAI's Administration API, bound to what is stored of accounts."""
+
+from ai_gateway.api.admin.admin_keys import AdminKeys
+from ai_gateway.api.admin.audit_logs import AuditLogs
+from ai_gateway.api.admin.permissions import Permissions, Retention
+from ai_gateway.api.admin.projects import Projects
+from ai_gateway.api.admin.rate_limits import RateLimits
+from ai_gateway.api.admin.service_accounts import ServiceAccounts
+from ai_gateway.api.admin.spending import SpendAlerts, SpendLimits
+from ai_gateway.api.admin.usage import Usage
+
+
+class AdminHandlers(
+    AdminKeys,
+    Projects,
+    ServiceAccounts,
+    RateLimits,
+    SpendLimits,
+    SpendAlerts,
+    Permissions,
+    Retention,
+    AuditLogs,
+    Usage,
+):
+    """Every operation, each group of them in a module of its own."""

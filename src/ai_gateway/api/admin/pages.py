@@ -1,0 +1,56 @@
+"""One page of a list, as OpenAI's cursors cut it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ai_gateway.accounts.entities import Entity
+from ai_gateway.errors import InvalidRequest
+
+type Order = Literal["asc", "desc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page[Item]:
+    """Some items of a list, in its order, and whether more follow in the direction that was asked for."""
+
+    items: Sequence[Item]
+    has_more: bool
+
+
+def page[Item](  # noqa: PLR0913 - what a cursor may be
+    items: Sequence[Item],
+    identify: Callable[[Item], str],
+    limit: int,
+    after: str | None,
+    before: str | None = None,
+    *,
+    is_shown: Callable[[Item], bool] = lambda _: True,
+) -> Page[Item]:
+    """The items next to a cursor: the first ones after it, or the last ones before it. Raises InvalidRequest.
+
+    An item that is no longer shown still says where a list goes on: clients delete what they have just listed.
+    """
+    first, end = 0, len(items)
+    if after:
+        first = _place(items, identify, "after", after) + 1
+    if before:
+        end = _place(items, identify, "before", before)
+    found = [item for item in items[first:end] if is_shown(item)]
+    cut = found[-limit:] if before and not after and limit else found[:limit]
+    return Page(cut, has_more=len(found) > len(cut))
+
+
+def by_time[E: Entity](entities: Iterable[E], made: Callable[[E], int], order: Order = "asc") -> list[E]:
+    """The entities in the order in which they were made; the id decides between those of one second."""
+    return sorted(entities, key=lambda entity: (made(entity), entity.id), reverse=order == "desc")
+
+
+def _place[Item](items: Sequence[Item], identify: Callable[[Item], str], name: str, cursor: str) -> int:
+    for index, item in enumerate(items):
+        if identify(item) == cursor:
+            return index
+    # The same words whether it never was, or is somebody else's.
+    raise InvalidRequest(
+        f"Invalid '{name}': nothing in this list has the id that it names.", param=name, code="invalid_value"
+    )

@@ -1,0 +1,181 @@
+"""The keys of a project: made for a service account, listed, changed, deleted."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import override
+
+from ai_gateway.accounts.directory import Change, new_id
+from ai_gateway.accounts.entities import ApiKey, Project, ServiceAccount
+from ai_gateway.accounts.key_format import digest, new_key, redacted
+from ai_gateway.api.admin.base import Administration, shown
+from ai_gateway.api.admin.limits_of_keys import Limited, add_limits, delete_limits, put_limits
+from ai_gateway.api.admin.pages import by_time, page
+from ai_gateway.contract.call import Call
+from ai_gateway.errors import InvalidRequest, NotFound
+from ai_gateway.redaction import remember
+from gateway_contract.openai_admin import models
+
+type _Creates = models.CreateProjectServiceAccountApiKeyBody | models.ProjectServiceAccountCreateRequest
+
+
+class ProjectKeys(Administration):
+    def account(self, project: Project, account_id: str) -> ServiceAccount:
+        """A service account of the project. Raises NotFound, in the same words for one of another project."""
+        account = self.directory.get(ServiceAccount, account_id)
+        if account is None or account.project_id != project.id or account.deleted_at is not None:
+            raise NotFound(f"No service account found with id '{account_id}' in this project.")
+        return account
+
+    def make_key(
+        self, change: Change, account: ServiceAccount, name: str, body: _Creates, scopes: tuple[str, ...] = ()
+    ) -> Mapping[str, object]:
+        """Make a key for the account, with the limits of the body. Returns what is shown of it this once.
+
+        Raises InvalidRequest for a digest that a key has already.
+        """
+        value, known = "", body.digest
+        if known is None:
+            value = new_key()
+            remember(value, beginnings=True)
+        elif self.directory.key(bytes.fromhex(known)) is not None:
+            raise InvalidRequest("There is, or was, a key with this digest.", param="digest", code="key_exists")
+        lifetime = body.expires_in_seconds
+        key = ApiKey(
+            id=new_id("key"),
+            digest=known or digest(value),
+            redacted=redacted(value) if known is None else f"sha256:{known[:8]}...",
+            name=name,
+            created_at=change.now,
+            project_id=account.project_id,
+            service_account_id=account.id,
+            expires_at=change.now + lifetime if lifetime else None,
+            scopes=scopes,
+        )
+        change.put(key)
+        put_limits(change, key.id, body)
+        change.audit(
+            "api_key.created",
+            account.project_id,
+            id=key.id,
+            data={"scopes": list(scopes)},
+            after={**(shown(key) or {}), **_limits(body)},
+        )
+        return {
+            "object": "organization.project.service_account.api_key",
+            "value": value,
+            "name": key.name,
+            "created_at": key.created_at,
+            "id": key.id,
+            "expires_at": key.expires_at,
+        }
+
+    @override
+    async def list_project_api_keys(
+        self, call: Call, project_id: str, query: models.ListProjectApiKeysQuery
+    ) -> models.ProjectApiKeyListResponse:
+        directory = await self.fresh()
+        project = self.project(project_id)
+        every = by_time(
+            (key for key in directory.all(ApiKey) if key.project_id == project.id), lambda key: key.created_at
+        )
+        found = page(
+            every,
+            lambda key: key.id,
+            query.limit,
+            query.after,
+            is_shown=lambda key: (
+                key.deleted_at is None and query.owner_project_access in {"any", self._access(key, project)}
+            ),
+        )
+        return models.ProjectApiKeyListResponse(
+            object="list",
+            data=[self._key(key, project) for key in found.items],
+            first_id=found.items[0].id if found.items else None,
+            last_id=found.items[-1].id if found.items else None,
+            has_more=found.has_more,
+        )
+
+    @override
+    async def retrieve_project_api_key(self, call: Call, project_id: str, api_key_id: str) -> models.ProjectApiKey:
+        await self.fresh()
+        project = self.project(project_id)
+        return self._key(self._find_key(project, api_key_id), project)
+
+    @override
+    async def modify_project_api_key(
+        self, call: Call, project_id: str, api_key_id: str, body: models.UpdateProjectApiKeyBody
+    ) -> models.ProjectApiKey:
+        async with self.change(call) as change:
+            project = self.active_project(project_id)
+            former = self._find_key(project, api_key_id)
+            if former.expires_at is not None and former.expires_at <= change.now:
+                raise InvalidRequest("The key has expired, so that it cannot be changed.", code="key_expired")
+            key = former
+            if body.expires_in_seconds is not None:
+                key = replace(key, expires_at=change.now + body.expires_in_seconds)
+            if body.scopes is not None:
+                key = replace(key, scopes=tuple(body.scopes))
+            before = self._key(former, project)
+            change.put(key)
+            put_limits(change, key.id, body)
+            change.audit(
+                "api_key.updated",
+                project.id,
+                id=key.id,
+                changes_requested=body.model_dump(exclude_unset=True),
+                before={**(shown(former) or {}), **_limits(before)},
+                after={**(shown(key) or {}), **_limits(before), **_limits(body)},
+            )
+        return self._key(key, project)
+
+    @override
+    async def delete_project_api_key(
+        self, call: Call, project_id: str, api_key_id: str
+    ) -> models.ProjectApiKeyDeleteResponse:
+        async with self.change(call) as change:
+            key = self._find_key(self.project(project_id), api_key_id)
+            change.put(replace(key, deleted_at=change.now))
+            delete_limits(change, key.id)
+            change.audit("api_key.deleted", project_id, id=key.id, before=shown(key))
+        return models.ProjectApiKeyDeleteResponse(
+            object="organization.project.api_key.deleted", id=api_key_id, deleted=True
+        )
+
+    def _find_key(self, project: Project, key_id: str) -> ApiKey:
+        key = self.directory.get(ApiKey, key_id)
+        if key is None or key.project_id != project.id or key.deleted_at is not None:
+            raise NotFound(f"No API key found with id '{key_id}' in this project.")
+        return key
+
+    def _access(self, key: ApiKey, project: Project) -> str:
+        owner = self.directory.get(ServiceAccount, key.service_account_id or "")
+        there = owner is not None and owner.deleted_at is None and project.archived_at is None
+        return "active" if there else "inactive"
+
+    def _key(self, key: ApiKey, project: Project) -> models.ProjectApiKey:
+        owner = self.directory.get(ServiceAccount, key.service_account_id or "")
+        made = models.ProjectApiKey(
+            object="organization.project.api_key",
+            redacted_value=key.redacted,
+            name=key.name,
+            created_at=key.created_at,
+            last_used_at=self.last_used(key.id),
+            id=key.id,
+            owner_project_access="active" if self._access(key, project) == "active" else "inactive",
+            owner=models.ProjectApiKeyOwner(type="service_account"),
+            expires_at=key.expires_at,
+        )
+        if owner is not None:
+            made.owner.service_account = models.ProjectApiKeyOwnerServiceAccount(
+                id=owner.id, name=owner.name, created_at=owner.created_at, role=owner.role
+            )
+        if key.scopes:
+            made.scopes = list(key.scopes)
+        add_limits(made, self.directory)
+        return made
+
+
+def _limits(said: Limited | models.ProjectApiKey) -> dict[str, object]:
+    """The limits as the audit log has them, null for one that is taken away."""
+    names = ("spend_limit", "rate_limits", "model_permissions")
+    return said.model_dump(include=set(names) & said.model_fields_set, exclude_unset=True)

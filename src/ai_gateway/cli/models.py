@@ -1,0 +1,46 @@
+"""`models`: what a gateway with this configuration offers."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Annotated
+
+import typer
+
+from ai_gateway.app.application import Application
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import read_configuration
+from ai_gateway.cli.problems import print_problems
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.stream import Item
+from ai_gateway.observability.printable import printable_text
+from gateway_contract.openai.models import ListModelsResponse
+
+
+def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /v1/models answers.")] = False) -> None:
+    """Print the models that a gateway with this configuration shows at /v1, and who answers for each.
+
+    Exit code 0: every provider listed its models. 1: some did not. 2: the configuration cannot be used.
+    """
+    try:
+        application = build(read_configuration())
+    except SettingsError as error:
+        print_problems(error.problems)
+        raise typer.Exit(2) from None
+    models, missing = asyncio.run(_list_models(application))
+    width = max((len(model.id) for model in models.data), default=0)
+    lines = (f"{model.id:{width}}  {model.owned_by}" for model in models.data)
+    shown = [models.model_dump_json(exclude_unset=True)] if as_json else lines
+    typer.echo("\n".join(map(printable_text, shown)))  # the names are what upstreams say they are
+    if missing:
+        typer.echo(f"ai-gateway: could not be asked: {missing}", err=True)
+        raise typer.Exit(1)
+
+
+async def _list_models(application: Application) -> tuple[ListModelsResponse, str]:
+    """What `/v1/models` answers, and the names of the providers that are missing in it."""
+    call = Call(operation="listModels", request_id="cli")
+    async with aclosing(application):
+        await application.start()
+        listed = await application.gateway.list_models(call)
+    return listed.model if isinstance(listed, Item) else listed, ",".join(call.notes.missing)

@@ -1,0 +1,52 @@
+"""Twice as much takes twice as long: how that is measured, and when it is not true."""
+
+import gc
+import math
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from ai_gateway.errors import GatewayError
+
+MOST_TIMES = 2.3
+CHEAP_S = 0.02
+SIZES = (2_000,)
+TRIES = 15
+
+type Work = Callable[[], object]
+
+
+def cost(prepare: Callable[[int], Work], size: int) -> float:
+    """CPU seconds for this size, without its preparation."""
+    work = prepare(size)
+    gc.disable()
+    try:
+        began = time.process_time()
+        with suppress(GatewayError):  # refusing is an answer too
+            work()
+        return time.process_time() - began
+    finally:
+        gc.enable()
+
+
+def assert_linear(
+    prepare: Callable[[int], Work], what: str, sizes: tuple[int, ...] = SIZES, cheap_s: float = CHEAP_S
+) -> None:
+    """Twice the size may cost so many times as much, at the first size that costs enough to tell."""
+    once = 0.0
+    for size in sizes:
+        once = cost(prepare, size)
+        if once >= cheap_s:
+            break
+    else:
+        return
+    twice = math.inf
+    for _ in range(TRIES):  # whatever disturbs a measurement makes it longer: the shortest of each are compared
+        once, twice = min(once, cost(prepare, size)), min(twice, cost(prepare, 2 * size))
+        if twice <= MOST_TIMES * once:
+            sys.stdout.write(f"{what}: {size:,} take {once:.3f} s, twice as much {twice / once:.2f} times that\n")
+            return
+    pytest.fail(f"{what}: {size:,} take {once:.3f} s, and twice as much {twice / once:.1f} times that")

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -213,14 +213,13 @@ async def test_a_server_that_is_frozen_or_gone_hangs_nobody_and_is_used_again_wh
                 )  # fmt: skip
                 assert all(isinstance(result, StoreError) for result in results), results
                 assert time.monotonic() - began < 4
-            await back(store)
-            await append(store, 2)
+            await soon(lambda: append(store, 2))
             server.kill()
             with pytest.raises(StoreError):
                 await append(store, 3)
             server.start()
-            await back(store)
-            await append(store, 4)
+            await soon(lambda: append(store, 4))
+            await soon(lambda: store.fetch("SELECT value FROM meta"))
             with server.frozen():
                 closing = asyncio.create_task(store.aclose())
                 await asyncio.wait_for(closing, 5)
@@ -230,10 +229,11 @@ async def append(store: Store, number: int) -> None:
     await Ledger(store).append([ended(started(f"call-{number}", at=NOW_MS + number))])
 
 
-async def back(store: Store) -> None:
+async def soon(work: Callable[[], Awaitable[object]]) -> None:
+    """Have it done as soon as the store is back."""
     async with asyncio.timeout(20):
         while True:
             with suppress(StoreError):
-                await store.fetch("SELECT value FROM meta")
+                await work()
                 return
             await asyncio.sleep(0.05)

@@ -49,7 +49,10 @@ class _Link:
 
     @asynccontextmanager
     async def connection(self, timeout_s: float = 0.0) -> AsyncIterator[_Connection]:
-        """The connection, for as long as a command may take. What goes wrong with it is a StoreError; what cannot be stored a ValueError."""
+        """The connection, for as long as a command may take.
+
+        What goes wrong with it is a StoreError, what cannot be stored a ValueError.
+        """
         timeout_s = timeout_s or _COMMAND_S
         try:
             async with asyncio.timeout(_COMMAND_S):

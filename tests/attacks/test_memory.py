@@ -93,6 +93,36 @@ def test_a_chat_of_tiny_images_is_refused_before_it_is_translated(live: LiveGate
     assert live.rss() - memory < MOST_GROWTH
 
 
+CHAT = '{"model":"m","messages":[{"role":"user","content":'
+BODIES = {
+    "parts": (CHAT + "[", '{"type":"text","text":""}', "]}]}"),
+    "messages": ('{"model":"m","messages":[', '{"role":"user","content":""}', "]}"),
+    "messages of nothing": ('{"model":"m","messages":[', "{}", "]}"),
+    "tools": (CHAT + '"a"}],"tools":[', '{"type":"function","function":{"name":"a"}}', "]}"),
+    "calls": (
+        '{"model":"m","messages":[{"role":"assistant","tool_calls":[',
+        '{"id":"a","type":"function","function":{"name":"a","arguments":""}}',
+        "]}]}",
+    ),
+    "an unknown field of nothing": (CHAT + '"a"}],"x":[', "{}", "]}"),
+    "an unknown field of arrays": (CHAT + '"a"}],"x":[', "[]", "]}"),
+}
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/chat/completions", "/api/chat"])
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_body_of_tiny_objects_is_refused_before_it_is_parsed(live: LiveGateway, path: str, kind: str) -> None:
+    before, memory = spent(live), live.rss()
+    assert post_raw(live, path, filled(*BODIES[kind], size=10 * 2**20 - 1_000)) == 413
+    assert spent(live) - before < MOST_CPU_S
+    assert live.rss() - memory < 100 * 2**20  # each took 240 to 500 MB
+
+
+def test_a_body_of_very_many_token_ids_is_none_of_those(live: LiveGateway) -> None:
+    raw = filled('{"model":"m","input":[', "[10234,345,6789]", "]}", size=9 * 2**20)
+    assert post_raw(live, "/openai/v1/embeddings", raw) == 400  # for more inputs than OpenAI takes
+
+
 def post_raw(live: LiveGateway, path: str, raw: bytes) -> int:
     with socket.create_connection((HOST, live.port), timeout=60) as connection:
         head = (

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from contextlib import suppress
 
@@ -272,10 +273,13 @@ PLENTY, SCARCE = 1_000, 62
 
 
 async def weight(body: bytes, spare: int) -> float:
-    """How many times its bytes a body takes of the room."""
+    """How many times its bytes a body takes of the room; without end if it can never have so much."""
     limits = BodyLimits(max_bytes=ROOMY, timeout_s=5, budget=ByteBudget(spare * len(body)))
     allocation = Allocation(limits.budget)
-    parse_json(await read_bytes(JSON, parts(body), limits, allocation), allocation)
+    try:
+        parse_json(await read_bytes(JSON, parts(body), limits, allocation), allocation)
+    except PayloadTooLarge:
+        return math.inf
     assert limits.budget.used == allocation.size
     return allocation.size / len(body)
 
@@ -307,7 +311,7 @@ async def test_many_values_weigh_far_more_than_their_bytes(value: bytes, size: i
 )
 async def test_what_a_text_holds_weighs_no_more_than_its_bytes(text: str, spare: int) -> None:
     messages = [{"role": "user", "content": text * 100_000}] * 3
-    assert await weight(json.dumps({"model": "m", "messages": messages}).encode(), spare) < 1.01
+    assert await weight(json.dumps({"model": "m", "messages": messages}).encode(), spare) < 1.02
 
 
 @pytest.mark.anyio
@@ -327,7 +331,7 @@ async def test_weighing_takes_no_longer_than_the_bytes_do(piece: bytes, end: byt
 @pytest.mark.anyio
 @pytest.mark.parametrize("spare", [1, 3, 20])
 async def test_values_that_there_is_no_room_for_are_refused_before_they_are_made(spare: int) -> None:
-    body = b"[" + b"{}," * 100_000 + b"0]"
+    body = b"[" + b"1," * 100_000 + b"0]"
     budget = ByteBudget(spare * len(body))
     other, allocation = Allocation(budget), Allocation(budget)
     other.charge(1)
@@ -349,12 +353,21 @@ async def test_values_that_there_is_no_room_for_are_refused_before_they_are_made
     )
 )
 def test_values_that_are_not_parsed_are_counted_high_rather_than_low(value: object) -> None:
-    def values(of: object) -> int:
+    def values(of: object, more: int = 0) -> int:
         inner = of.values() if isinstance(of, dict) else of if isinstance(of, list) else ()
-        return 1 + sum(map(values, inner))
+        return 1 + (more if isinstance(of, dict | list) else 0) + sum(values(each, more) for each in inner)
 
     raw = json.dumps([value, "x" * 3_000]).encode()
     budget = ByteBudget(len(raw) * SCARCE)
     allocation = Allocation(budget)
     parse_json(raw, allocation)
-    assert values([value, ""]) - 1 <= allocation.size / 64 <= 2 * values([value, ""])
+    assert values([value, ""]) - 1 <= allocation.size / 64 <= 2 * values([value, ""], more=8)
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b'{"role":"user","content":""}', b'{"a":[{}]}'])
+def test_objects_and_arrays_that_can_never_fit_are_refused_before_they_are_made(value: bytes) -> None:
+    raw = b"[" + b",".join([value] * 100_000) + b"]"
+    allocation = Allocation(ByteBudget(8 * 2**20))
+    with pytest.raises(PayloadTooLarge):
+        parse_json(raw, allocation)
+    assert allocation.size == 0

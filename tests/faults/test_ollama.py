@@ -158,7 +158,11 @@ def test_a_reason_to_end_that_is_not_ollamas_is_named(
     response = ask(live, f"ended-{reason}", operation)
     assert response.json()["choices"][0]["finish_reason"] == finish
     assert response.headers.get("x-gateway-repaired") == named
-    assert f'"finish_reason":"{finish}"' in ask(live, f"ended-{reason}", operation, stream=True).text
+    native = reason if named else None
+    assert response.json()["choices"][0].get("native_finish_reason") == native
+    streamed_text = ask(live, f"ended-{reason}", operation, stream=True).text
+    assert f'"finish_reason":"{finish}"' in streamed_text
+    assert (f'"native_finish_reason":"{native}"' in streamed_text) is (native is not None)
 
 
 @pytest.mark.parametrize("operation", [CHAT, LEGACY])

@@ -514,8 +514,8 @@ def test_an_image_in_a_message_of_a_tool_is_what_is_blamed(relay: LiveGateway) -
 def test_an_upstream_gets_the_gateways_own_id_as_a_uuid(relay: LiveGateway, upstream: Upstream) -> None:
     got = ask(relay, "good#own-id", provider="openai")
     seen = str(upstream.last("good#own-id").header("x-request-id"))
-    assert got.headers["x-request-id"] == f"req_{seen}"
-    assert uuid.UUID(seen)
+    assert got.headers["x-request-id"] == f"req_{uuid.UUID(seen).hex}"
+    assert (uuid.UUID(seen).version, str(uuid.UUID(seen))) == (4, seen)
     ask(relay, "good#callers-id", provider="openai", headers={"x-request-id": "my-own.id"})
     assert upstream.last("good#callers-id").header("x-request-id") == "my-own.id"
 

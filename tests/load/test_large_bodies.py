@@ -25,7 +25,7 @@ def gateway(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
 
 def large(model: str) -> bytes:
     """A chat of about the largest size that is taken."""
-    return post("chat", model, text="a" * (LARGEST - 1000))
+    return post("chat", model, text="a" * (LARGEST - 4000))
 
 
 def head(length: int | None) -> bytes:
@@ -98,10 +98,19 @@ async def test_memory_stays_bounded_however_many_send_large_bodies(gateway: Live
     assert peak - before < 5 * ROOM
 
 
-async def test_very_many_values_count_for_the_room_they_will_take(gateway: LiveGateway, upstream: Upstream) -> None:
-    values = b",".join([b"{}"] * (LARGEST // 4))
+def of_values(value: bytes) -> bytes:
+    values = b",".join([value] * (LARGEST // 8))
     body = b'{"model":"good","messages":[{"role":"user","content":"x"}],"own":[%s]}' % values
-    request = head(len(body)) + body
+    return head(len(body)) + body
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b'{"a":[]}'])
+async def test_objects_and_arrays_that_can_never_fit_are_too_many(gateway: LiveGateway, value: bytes) -> None:
+    assert await outcome(gateway.port, of_values(value)) == 413
+
+
+async def test_very_many_values_count_for_the_room_they_will_take(gateway: LiveGateway, upstream: Upstream) -> None:
+    request = of_values(b"12345")
     assert await outcome(gateway.port, request) == 200, "alone it has all the room"
     async with holding(gateway, upstream, "values", 1):
         assert await outcome(gateway.port, request) == 503

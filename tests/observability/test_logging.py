@@ -238,21 +238,45 @@ def test_a_descriptor_that_does_not_wait_loses_nothing() -> None:
         assert output.dropped == 0
 
 
-def test_a_forked_process_writes_its_own_lines_and_none_twice() -> None:
+def test_a_forked_process_writes_its_own_lines_and_none_twice_and_no_thread_lives_at_the_fork() -> None:
     program = """
 import os
 from ai_gateway.observability.logging import write_record
-write_record("parent", {})
-if os.fork() == 0:
-    write_record("child", {})
-    raise SystemExit
-os.wait()
+for number in range(3):
+    write_record(f"parent {number}", {})
+    if os.fork() == 0:
+        write_record(f"child {number}", {})
+        raise SystemExit
+    os.wait()
 write_record("parent again", {})
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    done = subprocess.run(  # CPython warns of a fork beside threads
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
-    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["parent", "child", "parent again"]
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    assert events == [*(f"{who} {number}" for number in range(3) for who in ("parent", "child")), "parent again"]
+
+
+def test_a_fork_does_not_wait_for_a_log_that_nobody_reads() -> None:
+    program = """
+import os, sys, time, warnings
+from ai_gateway.observability.output import Output
+warnings.simplefilter("ignore")  # here a thread lives at the fork, which is better than no fork
+reading, writing = os.pipe()
+output = Output(writing)
+for _ in range(5_000):
+    output.add(b"x" * 1_000 + b"\\n")
+began = time.monotonic()
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+assert time.monotonic() - began < 20
+while b"end" not in os.read(reading, 65_536):  # and what was kept is written afterwards
+    output.add(b"end\\n")
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "raise KeyboardInterrupt"])

@@ -21,13 +21,15 @@ from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, U
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
 SLOWEST_RATE = 16_384
 _MOST_ERRORS = 1_000
-# Beside its bytes, a parsed body takes about this much for each of its values. In small bodies they are
-# not worth counting.
+# Beside its bytes, a parsed body takes about this much for each of its values, and for an array, or an object with the
+# model that is made of it, so much more. In small bodies they are not worth counting.
 _VALUE_BYTES = 64
+_ARRAY_BYTES = 64
+_OBJECT_BYTES = 512
 _SMALL = 2 * 1024
 # Before each value stands one of these; in texts they mean nothing. Only so many quotes are looked at: a body of more
 # has many values anyway.
-_BEFORE_VALUES = (b",", b"[", b"{")
+_BEFORE_VALUES = {b",": _VALUE_BYTES, b"[": _VALUE_BYTES + _ARRAY_BYTES, b"{": _VALUE_BYTES + _OBJECT_BYTES}
 _MOST_QUOTES = 20_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 CLOSE = {"connection": "close"}  # of a body that is not read to its end, or the rest would be taken for a request
@@ -155,8 +157,8 @@ async def read_upload(
     return UploadedFile(b"".join(pieces), given)
 
 
-def _about_values(raw: bytes) -> int:
-    """About how many values there are in JSON that is not parsed, too many rather than too few."""
+def _about_parsed(raw: bytes) -> tuple[int, int]:
+    """About how much JSON will take that is not parsed, more rather than less; and its arrays and objects alone."""
     *pieces, rest = raw.split(b'"', _MOST_QUOTES)
     if len(pieces) == _MOST_QUOTES:  # those inside of texts are in the way
         *pieces, rest = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', _MOST_QUOTES)
@@ -169,7 +171,9 @@ def _about_values(raw: bytes) -> int:
             in_text = False
     if not in_text or len(pieces) == _MOST_QUOTES:
         outside.append(rest)
-    return sum(map(b"".join(outside).count, _BEFORE_VALUES))
+    found = b"".join(outside)
+    sizes = {sign: found.count(sign) * size for sign, size in _BEFORE_VALUES.items()}
+    return sum(sizes.values()), sizes[b"["] + sizes[b"{"]
 
 
 def _check_type(headers: Mapping[str, str]) -> None:
@@ -198,16 +202,19 @@ def parse_json(raw: bytes, allocation: Allocation | None = None) -> object:
 
     They are charged before they are parsed, so that there is memory for them: as many as could be in so many bytes,
     or where that does not fit, about as many as there are. The few values that most bodies have are counted once they
-    are there, at hardly any cost. Raises InvalidRequest, Overloaded.
+    are there, at hardly any cost. Raises InvalidRequest, Overloaded, or PayloadTooLarge for objects and arrays that
+    could never fit: no caller has so many, and a body of nothing else takes thirty times its size.
     """
     if allocation is None or len(raw) <= _SMALL:
         return _read(raw)[0]
     spare = allocation.fits(len(raw) * _VALUE_BYTES)
     if not spare:
-        allocation.charge_at_most(_about_values(raw) * _VALUE_BYTES)
+        size, holders = _about_parsed(raw)
+        allocation.check_possible(holders, "The body has more objects and arrays than there is memory for: send fewer.")
+        allocation.charge_at_most(size)
     value, count = _read(raw)
     if spare:
-        allocation.charge_at_most((_about_values(raw) if count is None else count) * _VALUE_BYTES)
+        allocation.charge_at_most(_about_parsed(raw)[0] if count is None else count * _VALUE_BYTES)
     return value
 
 

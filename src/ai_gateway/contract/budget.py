@@ -97,10 +97,14 @@ class Allocation:
         """Use so much more, but never more than all there is: alone, any request has room."""
         self.charge(min(size, self._budget.limit - self.size), of)
 
+    def check_possible(self, size: int, problem: str) -> None:
+        """Raise PayloadTooLarge for what can never fit."""
+        if size > self._budget.limit:
+            raise PayloadTooLarge(problem)
+
     def charge_translation(self, size: int) -> None:
         """Use so much more for what a body is translated to. Raises PayloadTooLarge if there can never be room."""
-        if size > self._budget.limit:
-            raise PayloadTooLarge("The body has more messages, calls and images than can be translated: send fewer.")
+        self.check_possible(size, "The body has more messages, calls and images than can be translated: send fewer.")
         if size > UNWEIGHED:
             self.charge_at_most(size)
 

@@ -15,7 +15,7 @@ from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
 
 DROPPED_HEADER = "x-gateway-dropped-params"
-_OWN_ID = re.compile(r"req_([0-9a-f]{32})")
+_OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
@@ -267,9 +267,12 @@ class Attempt:
 
     @property
     def upstream_request_id(self) -> str:
-        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on."""
+        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on.
+
+        asgi-correlation-id, for one, takes none but those of version 4.
+        """
         own = _OWN_ID.fullmatch(self.call.request_id)
-        return own[1] if own else self.call.request_id
+        return "-".join(own.groups()) if own else self.call.request_id
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -33,7 +33,10 @@ def read_json(raw: bytes) -> object:
 
 
 def read_json_counted(raw: bytes) -> tuple[object, int | None]:
-    """The same, and how many values there are if they are few for its length; None if they are many, or it is short."""
+    """The same, and how many values there are if they are few for its length; None if they are many, or it is short.
+
+    An array or object counts for as many as it costs to look into.
+    """
     value: object = from_json(raw, allow_inf_nan=False)
     count = _count_finite(value, len(raw) // _SPARSE) if len(raw) > _LONG else None
     if count is None and _may_overflow(raw) and _count_finite(value, sys.maxsize) is None:
@@ -65,21 +68,20 @@ def _may_overflow(raw: bytes) -> bool:
 
 
 def _count_finite(value: object, most: int) -> int | None:
-    """How many values there are; None if counting them costs more than `most` of them would, or one is an infinity.
+    """What there is in values; None if counting them costs more than `most` of them would, or one is an infinity.
 
     All of one depth are looked at together, which takes a fraction of what a look at each would.
     """
     values: list[Any] = [value]
-    count = cost = 1
+    cost = 1
     while True:
         kinds = set(map(type, values))
         if float in kinds and (inf in values or -inf in values):
             return None
         if dict not in kinds and list not in kinds:
-            return count
+            return cost
         holders = [value for value in values if type(value) is dict or type(value) is list]
-        inner = sum(map(len, holders))
-        count, cost = count + inner, cost + inner + _HOLDER * len(holders)
+        cost += sum(map(len, holders)) + _HOLDER * len(holders)
         if cost > most:
             return None
         values = list(chain.from_iterable([each.values() if type(each) is dict else each for each in holders]))

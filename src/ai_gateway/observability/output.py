@@ -17,10 +17,13 @@ MOST_BYTES = 4 * 1024 * 1024
 # at once; where there are many, waking up for each would cost more than writing it.
 _GATHER_S = 0.005
 _BUSY_S = 0.01
+_PAUSE_S = 0.5
 
 
 class Output:
     """Standard output or error. The thread is started by the first line, and anew in a process that is forked.
+
+    It ends before a fork: with a second thread around, a process must not be forked (CPython warns of it since 3.12).
 
     `on_recovery` gets the number of lines that were dropped once lines can be written again.
     """
@@ -32,7 +35,7 @@ class Output:
         self.dropped = 0
         """Lines that were lost so far."""
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        os.register_at_fork(before=self._pause, after_in_parent=self._resume, after_in_child=self._begin)
 
     def _begin(self) -> None:
         """Nothing of another process is written twice, and no lock of its threads is waited for."""
@@ -42,8 +45,25 @@ class Output:
         # Re-entrant: the collector may run anywhere, and what it finds may have something to log.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._sleeps = self._is_awaited = self._writes = False
+        self._sleeps = self._is_awaited = self._writes = self._pauses = False
         self._thread: threading.Thread | None = None
+
+    def _pause(self) -> None:
+        """Let the thread write what it has, and end; one that has nobody to write to is not waited for."""
+        with self._changed:
+            thread, self._pauses = self._thread, True
+            self._sleeps = False
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join(_PAUSE_S)
+
+    def _resume(self) -> None:
+        with self._changed:
+            self._pauses = False
+            if self._thread is not None and not self._thread.is_alive():
+                self._thread = None
+            if self._lines and self._thread is None:
+                self._start()
 
     def add(self, line: bytes) -> None:
         """Have this line written, with those that come right behind it. Its end is the caller's."""
@@ -75,8 +95,7 @@ class Output:
 
     def _run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for who can act on them
-        while True:
-            lines = self._taken()
+        while lines := self._taken():
             for piece, count in _pieces(lines):
                 try:
                     _write(self._fd, piece)
@@ -92,6 +111,8 @@ class Output:
             if self._is_awaited:
                 self._changed.notify_all()
             while not self._lines:
+                if self._pauses:
+                    return []
                 self._sleeps = True
                 self._changed.wait()
             self._sleeps, self._writes = False, True

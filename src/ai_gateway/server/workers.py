@@ -1,7 +1,8 @@
 """Several processes behind one listening socket: started, watched, replaced and ended together.
 
-They are forked from a process that has built the application and started nothing: no event loop, no thread, no
-connection. So they share its memory, and a replacement begins where the first ones did.
+They are forked from a process that has built the application and started nothing: no event loop, no connection, and no
+thread but the one that writes its log, which ends before each fork. So they share its memory, and a replacement begins
+where the first ones did.
 """
 
 import os

@@ -205,7 +205,9 @@ async def test_the_operator_decides_what_openrouter_is_told(upstream: Upstream, 
     ("provider", "ours", "theirs"),
     [
         ("llamacpp", "my-request", None),
-        ("llamacpp", "req_" + "5a" * 16, "5a" * 16),
+        ("llamacpp", "req_0b6c1b1e2f5d4b579d550c9f5a1e7a10", "0b6c1b1e-2f5d-4b57-9d55-0c9f5a1e7a10"),
+        ("llamacpp", "req_" + "5a" * 16, None),
+        ("llamacpp", "5a" * 16, "5a" * 16),
         ("llamacpp", "0b6c1b1e-2f5d-4b57-9d55-0c9f5a1e7a10", "0b6c1b1e-2f5d-4b57-9d55-0c9f5a1e7a10"),
         ("llamacpp", "5a" * 15, None),
         ("vllm", "my-request", "my-request"),
@@ -227,8 +229,8 @@ def test_an_id_of_the_gateway_is_a_uuid_to_an_upstream_that_wants_one(
     reply = ask(client, "llamacpp", CHAT, "good#own-id")
     seen = upstream.last("good#own-id").header("x-request-id")
     assert seen
-    assert uuid.UUID(seen)
-    assert reply.headers["x-request-id"] == f"req_{seen}"
+    assert (uuid.UUID(seen).version, str(uuid.UUID(seen))) == (4, seen)
+    assert reply.headers["x-request-id"] == f"req_{uuid.UUID(seen).hex}"
 
 
 def test_the_ledger_of_a_provider_counts_its_quirks(client: httpx2.Client) -> None:

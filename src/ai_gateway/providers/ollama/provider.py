@@ -237,7 +237,7 @@ class Ollama(HttpProvider):
         if meaning == "failure":
             raise UpstreamError.gave_up(self.name, detail=f"finish reason {reason[:64]}")
         attempt.repaired((MAP_FINISH_REASON if meaning else TELL_UNKNOWN_FINISH).name)
-        reply.done_reason = meaning or "length"
+        reply.ended_as, reply.done_reason = reason, meaning or "length"
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""

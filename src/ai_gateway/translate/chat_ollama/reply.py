@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic_core import to_json
 
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.redaction import strike_all
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Timed, TokenLogprob, ToolCall, Vectors, seconds
 from gateway_contract.openai import models
@@ -64,7 +65,7 @@ def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCom
         message=message,
         logprobs=models.CreateChatCompletionResponseChoiceLogprobs(content=tokens, refusal=None) if tokens else None,
         finish_reason=chat_finish(reply, calls=bool(calls)),
-    )
+    ).model_copy(update=native_finish(reply))
     response = models.CreateChatCompletionResponse(
         id=f"chatcmpl-{request.request_id}",
         object="chat.completion",
@@ -85,7 +86,7 @@ def completion_response(reply: Reply, request: RequestContext) -> models.CreateC
         text=reply.response,
         logprobs=legacy_logprobs(answer_tokens(reply.logprobs, reply.thinking, reply.response), 0),
         finish_reason=finish(reply),
-    )
+    ).model_copy(update=native_finish(reply))
     if reply.thinking:
         choice = choice.model_copy(update={"reasoning_content": reply.thinking})
     response = models.CreateCompletionResponse(
@@ -172,6 +173,11 @@ def finish(reply: Reply) -> Finish:
     if found is None:
         raise UpstreamInvalidResponse.unknown_end()
     return found
+
+
+def native_finish(reply: Reply) -> dict[str, object]:
+    """A field of the choice for the server's own reason to end, where it is none of Ollama's."""
+    return {} if reply.ended_as is None else {"native_finish_reason": strike_all(reply.ended_as)}
 
 
 def chat_finish(reply: Reply, *, calls: bool) -> Finish | Literal["tool_calls"]:

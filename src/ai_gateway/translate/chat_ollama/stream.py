@@ -117,7 +117,8 @@ class ChatStreamTranslator:
 
     def _end(self, reply: Reply) -> Iterator[Chunk]:
         last = self._chunk(models.ChatCompletionStreamResponseDelta(), with_tokens=True)
-        last.choices[0].finish_reason = whole.chat_finish(reply, calls=self._calls > 0)
+        ended = {"finish_reason": whole.chat_finish(reply, calls=self._calls > 0), **whole.native_finish(reply)}
+        last.choices = [choice.model_copy(update=ended) for choice in last.choices]
         yield last.model_copy(update=whole.beside(reply, self._request))
         if self._include_usage:
             yield last.model_copy(update={"choices": [], "usage": whole.usage(reply)})
@@ -161,7 +162,8 @@ class CompletionStreamTranslator:
         if reply.done:
             self.done = True
             last = self._chunk(Reply())
-            last.choices[0].finish_reason = whole.finish(reply)
+            ended = {"finish_reason": whole.finish(reply), **whole.native_finish(reply)}
+            last.choices = [choice.model_copy(update=ended) for choice in last.choices]
             yield last.model_copy(update=whole.beside(reply, self._request))
             if self._include_usage:
                 yield last.model_copy(update={"choices": [], "usage": whole.usage(reply)})

@@ -56,7 +56,10 @@ class Timed(_Wire):
 
 
 class Reply(Timed):
-    """A complete response of chat or generate, or one line of its stream."""
+    """A complete response of chat or generate, or one line of its stream.
+
+    `ended_as` is no field of Ollama's: it is the server's own reason to end, where `done_reason` is a mapped one.
+    """
 
     model: str | None = None
     created_at: str | None = None
@@ -69,6 +72,7 @@ class Reply(Timed):
     prompt_eval_count: int | None = None
     eval_count: int | None = None
     context: Annotated[list[int], _FIRST_FAULT] | None = None
+    ended_as: str | None = None
 
 
 class Vectors(Timed):

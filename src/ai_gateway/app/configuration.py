@@ -72,9 +72,10 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
     """Settings for single providers that no provider has the name of."""
-    for name in settings.provider_conformance:
-        if name not in providers:
-            yield f"provider_conformance.{name}: there is no such provider{closest(name, sorted(providers))}"
+    for setting, named in (("provider_conformance", settings.provider_conformance), ("prices", settings.prices)):
+        for key in named:
+            if (name := key.partition("/")[0]) not in providers:
+                yield f"{setting}.{key}: there is no such provider{closest(name, sorted(providers))}"
 
 
 def _loops(settings: Settings, upstreams: Sequence[Upstream]) -> Iterator[str]:

@@ -95,9 +95,14 @@ def fill_text(choice: Object, _at: int) -> bool:
     """That of a chat's delta or message, or none in a choice that has none to add."""
     if choice.get("text") is not None:
         return False
-    said = choice.get("delta", choice.get("message"))
-    is_chat = isinstance(said, dict) and isinstance(said.get("content"), str)
-    choice["text"] = said.pop("content") if is_chat else said if isinstance(said, str) else ""
+    name = "delta" if "delta" in choice else "message"
+    said = choice.get(name)
+    if isinstance(said, str):
+        choice["text"] = choice.pop(name)
+    elif isinstance(said, dict) and isinstance(said.get("content"), str):
+        choice["text"] = said.pop("content")
+    else:
+        choice["text"] = ""
     return True
 
 

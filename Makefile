@@ -44,7 +44,7 @@ $(VENV)/run.stamp: $(VENV)/pyvenv.cfg uv.lock pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@echo "Installing the development tools (hash-pinned from uv.lock)"
-	@$(UV) export --quiet --frozen --no-emit-project --all-groups -o $(VENV)/dev.txt
+	@$(UV) export --quiet --frozen --no-emit-project --all-groups --all-extras -o $(VENV)/dev.txt
 	@$(UV) pip install --quiet --require-hashes -r $(VENV)/dev.txt
 	@touch $@
 

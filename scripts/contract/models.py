@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from scripts.contract.documents import Json, map_schema, operations, schema_ref
@@ -116,9 +116,15 @@ def _run_generator(schemas: dict[str, Json]) -> str:
         "paths": {},
         "components": {"schemas": schemas},
     }
+    return _generated(json.dumps(document))
+
+
+@lru_cache(maxsize=8)
+def _generated(document: str) -> str:
+    """What the generator, which takes most of a run's time, makes of a document: the same whenever it is asked."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "view.json"), Path(folder, "models.py")
-        source.write_text(json.dumps(document), encoding="utf-8")
+        source.write_text(document, encoding="utf-8")
         command = [sys.executable, "-m", "datamodel_code_generator", "--input", str(source), "--output", str(target)]
         ran = subprocess.run([*command, *_FLAGS], capture_output=True, text=True, check=False, cwd=folder)
         if ran.returncode:

@@ -10,19 +10,23 @@ from tests.support.gateway import running_gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "fuzz-key"
+PROFILE = ROOT / "scripts" / "fuzz" / "profile.toml"
+ADMIN_KEY = "fuzz-administrators-key"
+SETTINGS = {"ALLOWED_API_KEYS": KEY, "ADMIN_API_KEY": ADMIN_KEY, "STORE_URL": "memory", "LOG_LEVEL": "warning"}
 
 
-def fuzz(base_url: str, examples: int, *options: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis against a gateway with the key KEY. `quiet` captures its output."""
-    config = ROOT / "scripts" / "fuzz" / "profile.toml"
+def fuzz(
+    base_url: str, examples: int, *options: str, quiet: bool = False, profile: Path = PROFILE
+) -> subprocess.CompletedProcess[str]:
+    """Run schemathesis against a gateway with SETTINGS. `quiet` captures its output."""
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "--config-file",
-        str(config),
+        str(profile),
         "run",
         f"{base_url}/openapi.json",
     ]
-    environment = {**os.environ, "FUZZ_KEY": KEY, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    environment = {**os.environ, "FUZZ_KEY": KEY, "FUZZ_ADMIN_KEY": ADMIN_KEY, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     return subprocess.run(
         [*command, "--max-examples", str(examples), *options],
         cwd=ROOT,
@@ -38,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.fuzz", description=__doc__)
     parser.add_argument("--examples", type=int, default=1000, help="examples for each operation (default: 1000)")
     chosen, options = parser.parse_known_args()
-    with running_gateway(ALLOWED_API_KEYS=KEY, LOG_LEVEL="warning") as gateway:
+    with running_gateway(**SETTINGS) as gateway:
         return fuzz(gateway.base_url, chosen.examples, *options).returncode
 
 

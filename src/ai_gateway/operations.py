@@ -9,9 +9,8 @@ from ai_gateway.accounts.bounds import Bound, chat_bound, completion_bound, embe
 from ai_gateway.conform.embedding import conform_embeddings
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.stream import prompt_count
-from ai_gateway.conform.usage import tokens_by_class
 from ai_gateway.conform.whole import conform_choices
-from ai_gateway.contract.call import Attempt, Notes, Tokens
+from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.stream import Arrived, Item, Received
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
@@ -50,19 +49,6 @@ class Streaming[
     call: Callable[[Provider, Attempt, Req], AsyncGenerator[Arrived[Piece]]]
     bound: Callable[[Req, int], Bound]
     choices: Callable[[Req], int]
-
-
-def note_usage(notes: Notes, reply: BaseModel) -> None:
-    """What a whole reply says it took, and in which tier; nothing where it says nothing."""
-    said = vars(reply)
-    usage = said.get("usage")
-    if isinstance(usage, models.CompletionUsage):
-        notes.tokens = tokens_by_class(usage)
-    elif isinstance(usage, models.CreateEmbeddingResponseUsage):
-        notes.tokens = Tokens(usage.prompt_tokens)
-    tier = said.get("service_tier")
-    if isinstance(tier, str):
-        notes.service_tier = tier
 
 
 CHAT = Operation[models.CreateChatCompletionRequest, models.CreateChatCompletionResponse](

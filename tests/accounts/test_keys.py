@@ -4,10 +4,12 @@ from hashlib import sha256
 
 import pytest
 
-from ai_gateway.accounts.keys import KeyRing, presented
+from ai_gateway.accounts.keys import ConfiguredKey, KeyRing, presented
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
 
-RING = KeyRing(["alpha", "beta"])
+RING = KeyRing(
+    [ConfiguredKey(name="env-1", key="alpha"), ConfiguredKey(name="env-2", digest=sha256(b"beta").hexdigest())]
+)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_a_key_has_an_id_of_its_own_that_gives_nothing_away() -> None:
     assert alpha is not None
     assert beta is not None
     assert alpha.key_id != beta.key_id
-    assert alpha.key_id == KeyRing(["alpha"]).authenticate({"api-key": "alpha"}).key_id
+    assert alpha.key_id == KeyRing([ConfiguredKey(name="env-1", key="alpha")]).authenticate({"api-key": "alpha"}).key_id
     assert sha256(b"alpha").hexdigest()[:12] not in str(alpha)
 
 

@@ -18,6 +18,7 @@ import pytest
 from tests.support import fake_ollama
 from tests.support.behaviours import behave
 from tests.support.gateway import HOST, IMPATIENT, LiveGateway, SharedGateways, in_front_of, run_cli, running_gateway
+from tests.support.servers import Server, running_postgres, running_valkey
 from tests.support.upstream import Upstream, running_upstream
 
 KINDS = ("unit", "live", "slow", "soak")
@@ -88,6 +89,20 @@ def beside_ollama(gateway_for: SharedGateways, shared_upstream: Upstream, shared
     """In front of an upstream of either wire: `lab` speaks OpenAI's and `ollama` its own."""
     address = f"http://{HOST}:{shared_ollama.port}"
     return gateway_for(PROVIDER_LAB_BASE_URL=shared_upstream.url, OLLAMA_HOST=address)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Server]:
+    """A Valkey whose databases belong to whoever uses them last."""
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL, in which each test makes databases of its own."""
+    with running_postgres() as server:
+        yield server
 
 
 # -- the kind of a test --

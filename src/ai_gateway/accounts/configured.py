@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from ai_gateway.accounts.entities import EVERY_MODEL, ModelPermissions, RateLimit, SpendLimit
 from ai_gateway.accounts.keys import ConfiguredKey
@@ -48,16 +49,10 @@ def _tables(settings: Settings, environment: Mapping[str, str], problems: list[s
 
 
 def _key(name: str, table: KeySettings, key: str | None) -> ConfiguredKey:
-    made = ConfiguredKey(name=name, key=key, digest=table.digest, project_id=table.project)
-    rate = RateLimit(
-        id=f"rl-{made.id}",
-        entity=made.id,
-        model=EVERY_MODEL,
-        requests_per_minute=table.requests_per_minute,
-        tokens_per_minute=table.tokens_per_minute,
-        requests_per_day=table.requests_per_day,
-        parallel_requests=table.parallel_requests,
-    )
+    made = ConfiguredKey(name=name, key=key, digest=table.digest, project=table.project)
+    named = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "parallel_requests")
+    said = {name: value for name in named if (value := getattr(table, name)) is not None}
+    rates = (RateLimit(id=f"rl-{made.id}", entity=made.id, model=EVERY_MODEL, **said),) if said else ()
     spend = None
     if table.spend_limit_cents is not None:
         spend = SpendLimit(
@@ -69,12 +64,4 @@ def _key(name: str, table: KeySettings, key: str | None) -> ConfiguredKey:
     permissions = None
     if table.models is not None:
         permissions = ModelPermissions(id=made.id, mode="allow_list", model_ids=frozenset(table.models))
-    return ConfiguredKey(
-        name=name,
-        key=key,
-        digest=table.digest,
-        project_id=table.project,
-        rates=(rate,),
-        spend=spend,
-        permissions=permissions,
-    )
+    return replace(made, rates=rates, spend=spend, permissions=permissions)

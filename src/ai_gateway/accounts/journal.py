@@ -42,8 +42,9 @@ class Source(Protocol):
 class Journal(Source):
     """The journal of this worker. What is called for a call never raises, and waits for nobody.
 
-    `root` is where journals stand, None for in memory only. `max_size` bounds the files in bytes. Beyond it, and where they cannot be written, records wait in memory; what
-    has no room there either is `dropped` and counted. `problem` says why nothing is written now.
+    `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where they
+    cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem` says
+    why nothing is written now.
     """
 
     def __init__(self, root: Path | None, *, max_size: int = 2**30, segment_size: int = 8 * 2**20) -> None:
@@ -55,6 +56,7 @@ class Journal(Source):
         self._segments: deque[Segment] = deque()
         self._segments_made = 0
         self._current: Segment | None = None
+        self._turn_at = 0
         self._open: dict[str, bytes] = {}
         # Records that wait, in the order of the files, with the place behind each; unless there were too many. Then we
         # are behind, and read the files.
@@ -91,7 +93,7 @@ class Journal(Source):
         """Append a line. Returns the segment that has it, None if it could not be written."""
         if (segment := self._current) is None:
             return None
-        if segment.size > self._segment_size:
+        if segment.size > self._turn_at:
             self._begin_segment()
             if (segment := self._current) is None:
                 return None
@@ -161,6 +163,7 @@ class Journal(Source):
         self._segments_made += 1
         self._segments.append(segment)
         self._current = segment
+        self._turn_at = segment.size + self._segment_size  # however many calls are open
         if kept:
             self._unwritten.clear()
             self._fall_behind()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from ai_gateway.accounts.directory import Directory
@@ -15,6 +15,7 @@ from ai_gateway.accounts.entities import (
     SpendLimit,
 )
 from ai_gateway.accounts.limits import Scope, scopes_of
+from ai_gateway.accounts.projects import project_called
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey, Unavailable
 from ai_gateway.redaction import remember
@@ -25,6 +26,8 @@ _HOW = "Send the header Authorization: Bearer <key>."
 _LONGEST_AWAY_S = 60.0
 # Wrong keys are without number: a key that is known is remembered, one that is not is looked for each time.
 _MOST_CALLERS = 100_000
+# To be struck out of what leaves, a key has to be known in clear, which takes some kilobytes.
+_MOST_REMEMBERED = 5_000
 _STORE_AWAY = Unavailable(
     "The gateway cannot read its keys at the moment: send the request again in a few seconds.",
     headers={"retry-after": "5"},
@@ -35,13 +38,13 @@ _STORE_AWAY = Unavailable(
 class ConfiguredKey:
     """A key of the configuration: in clear, or as the SHA-256 of one. `name` is what administrators read.
 
-    `limits`, `spend` and `permissions` hold for it alone; their ids and entities are set here.
+    `project` is the id or the name of one. `rates`, `spend` and `permissions` hold for the key alone.
     """
 
     name: str
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     digest: str | None = None
-    project_id: str = DEFAULT_PROJECT
+    project: str = DEFAULT_PROJECT
     administers: bool = False
     rates: tuple[RateLimit, ...] = ()
     spend: SpendLimit | None = None
@@ -62,10 +65,12 @@ class KeyRing:
     """The gateway's keys: found by digest, and struck out of whatever leaves where they are known in clear."""
 
     def __init__(self, configured: Iterable[ConfiguredKey] = (), directory: Directory | None = None) -> None:
-        self._configured = {bytes.fromhex(key.sha256): key for key in configured}
-        remember(*(key.key for key in self._configured.values() if key.key), beginnings=True)
+        keys = list(configured)
+        remember(*(key.key for key in keys if key.key), beginnings=True)
+        self._configured = {bytes.fromhex(key.sha256): replace(key, digest=key.sha256, key=None) for key in keys}
         self._directory = directory
         self._callers: dict[bytes, Caller] = {}
+        self._remembered: set[bytes] = set()
 
     def __bool__(self) -> bool:
         return bool(self._configured) or (self._directory is not None and self._directory.has_keys)
@@ -81,11 +86,11 @@ class KeyRing:
     def find(self, key: str) -> Caller | None:
         """Whose key it is. A digest gives nothing away by the time it is looked for. Raises Unavailable."""
         digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
-        caller = self._callers.get(digest) or self._made(digest)
+        caller = self._callers.get(digest) or self._made(digest, key)
         if caller is None and not key.isascii():
             # A header is bytes, which come here as Latin-1: the client may have written UTF-8.
             digest = sha256(key.encode("latin-1", "replace")).digest()
-            caller = self._callers.get(digest) or self._made(digest)
+            caller = self._callers.get(digest) or self._made(digest, key)
         if caller is None or (caller.expires_at is not None and caller.expires_at <= time.time()):
             return None
         if caller.is_stored and self._directory is not None and self._directory.age_s > _LONGEST_AWAY_S:
@@ -114,40 +119,47 @@ class KeyRing:
             )
         return made
 
-    def _made(self, digest: bytes) -> Caller | None:
-        """The caller of a key that is good, remembered."""
+    def _made(self, digest: bytes, key: str) -> Caller | None:
+        """The caller of a key that is good, remembered; and the key struck from now on out of what leaves."""
         configured = self._configured.get(digest)
+        stored = self._directory.key(digest) if self._directory is not None else None
         if configured is not None:
             caller = self._configured_caller(configured)
         else:
-            stored = self._directory.key(digest) if self._directory is not None else None
-            if stored is None or stored.deleted_at is not None or not self._is_active(stored.project_id):
-                return None
-            caller = self._stored_caller(stored)
+            caller = self._stored_caller(stored) if stored is not None and stored.deleted_at is None else None
+        if caller is None:
+            return None
+        if caller.is_stored and digest not in self._remembered and len(self._remembered) < _MOST_REMEMBERED:
+            self._remembered.add(digest)
+            remember(key, beginnings=True)
         if len(self._callers) >= _MOST_CALLERS:
             self._callers.clear()
         self._callers[digest] = caller
         return caller
 
-    def _is_active(self, project_id: str | None) -> bool:
-        if project_id is None or self._directory is None:
-            return True
-        project = self._directory.get(Project, project_id)
-        return project is not None and project.archived_at is None
-
-    def _configured_caller(self, key: ConfiguredKey) -> Caller:
+    def _configured_caller(self, key: ConfiguredKey) -> Caller | None:
+        """Its caller; None if its project is archived, as it is with keys that administrators made."""
         if key.administers:
             return Caller(key.id, key.name, trusted=True, administers=True)
+        project_id = key.project
+        if self._directory is not None:
+            project = project_called(self._directory, key.project)
+            if project is not None and project.archived_at is not None:
+                return None
+            project_id = project.id if project is not None else key.project
         rates = {rate.model: rate for rate in key.rates}
         own = Scope("key", key.id, key.spend, rates, key.permissions)
-        others = scopes_of(self._directory, None, key.project_id) if self._directory is not None else ()
+        others = scopes_of(self._directory, None, project_id) if self._directory is not None else ()
         scopes = (own, *others) if own.limits else others
-        return Caller(key.id, key.name, trusted=True, project_id=key.project_id, scopes=scopes)
+        return Caller(key.id, key.name, trusted=True, project_id=project_id, scopes=scopes)
 
-    def _stored_caller(self, key: ApiKey) -> Caller:
+    def _stored_caller(self, key: ApiKey) -> Caller | None:
         if key.project_id is None:
             return Caller(key.id, key.name, trusted=True, administers=True, expires_at=key.expires_at, is_stored=True)
         assert self._directory is not None  # noqa: S101 - it is where the key is from
+        project = self._directory.get(Project, key.project_id)
+        if project is None or project.archived_at is not None:
+            return None
         return Caller(
             key.id,
             key.name,

@@ -118,7 +118,7 @@ class Ledger:
 
     async def keep_newest(self, most: int) -> None:
         """Delete all records but the newest ones: for a store in memory, which has no room for more."""
-        rows = await self.store.fetch(statements.NEWEST_KEPT, most)
+        rows = await self.store.fetch(statements.OLDEST_KEPT, most - 1)
         if rows:
             while await self.store.execute(statements.PRUNE, rows[0][0], _SLICE):
                 pass
@@ -165,15 +165,17 @@ def spans(start: int, end: int, widths: Sequence[int] = (DAY, HOUR)) -> Iterator
 
 
 def _row(record: Record, batch: Value) -> Row:
-    cost = record.cost
+    cost, tokens = record.cost, _tokens(record.tokens)
+    if max(tokens) > _MOST_TOKENS:
+        tokens = tuple(min(count, _MOST_TOKENS) for count in tokens)
     return (
         *_before(record),
         batch,
         *_facts(record),
         int(record.start.stream),
         *_result(record),
-        *(min(max(count, 0), _MOST_TOKENS) for count in _tokens(record.tokens)),
-        None if cost is None else min(max(cost, 0), _MOST_COST),
+        *tokens,
+        None if cost is None else min(cost, _MOST_COST),
         record.price,
         _details(record),
     )

@@ -3,9 +3,10 @@
 Sums are cast, since PostgreSQL makes more than a BIGINT of them.
 """
 
-INSERT = """INSERT INTO records (at, id, batch, request_id, ended_at, first_byte_ms, project_id, key_id, wire, operation,
-    model, stream, provider, upstream_model, service_tier, ending, basis, status, code, input, output, cache_read,
-    cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image, cost, price, details)
+INSERT = """INSERT INTO records (at, id, batch, request_id, ended_at, first_byte_ms, project_id, key_id, wire,
+    operation, model, stream, provider, upstream_model, service_tier, ending, basis, status, code, input, output,
+    cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image, cost,
+    price, details)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
     $24, $25, $26, $27, $28, $29, $30, $31, $32)
     ON CONFLICT (at, id) DO NOTHING"""
@@ -122,4 +123,4 @@ TOTALS_OF_ROLLUPS = """SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT), CAST(C
 PRUNE = """DELETE FROM records WHERE (at, id) IN
     (SELECT at, id FROM records WHERE at < $1 ORDER BY at, id LIMIT $2)"""
 SET_PRUNED_BEFORE = "UPDATE meta SET value = $1 WHERE name = 'pruned_before' AND value < $1"
-NEWEST_KEPT = "SELECT at FROM records ORDER BY at DESC LIMIT 1 OFFSET $1"
+OLDEST_KEPT = "SELECT at FROM records ORDER BY at DESC LIMIT 1 OFFSET $1"

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from pydantic import SecretStr
 
 from ai_gateway.accounts.accounting import Accounting, Policy
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.counters.sqlite import SqliteCounters
 from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.journal import Journal
+from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.prices import Listed, Prices
-from ai_gateway.accounts.records import Record, Start
-from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.shipper import Shipper
+from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
@@ -21,6 +24,8 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 
 _MEMORY, _OFF, _SQLITE = "memory", "off", "sqlite:///"
+# Records that are kept where there is no disk for them.
+_MOST_IN_MEMORY = 100_000
 _log = structlog.get_logger(__name__)
 
 
@@ -30,13 +35,6 @@ class Place:
 
     directory: Path | None
     store: Path | None = None
-
-
-class _Unkept:
-    """Where there is no ledger."""
-
-    def started(self, start: Start) -> None: ...
-    def ended(self, record: Record) -> None: ...
 
 
 class Accounts:
@@ -49,9 +47,9 @@ class Accounts:
         self._listed: Sequence[Listed] = ()
         if self.place is None:
             return
-        self._on_change = on_change
-        self.directory = Directory(SqliteStore(self.place.store), on_change)
-        self.accounting = Accounting(MemoryCounters(), Prices(), _Unkept(), self._spent)
+        self.directory = Directory(store_at(self.place), on_change)
+        self._shipper: Shipper | None = None
+        self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
@@ -74,44 +72,67 @@ class Accounts:
         directory, accounting = self.directory, self.accounting
         if directory is None or accounting is None or self.place is None:
             return
-        if self.place.directory is not None:
+        where = self.place.directory
+        if where is not None:
             try:
-                self.place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                where.mkdir(mode=0o700, parents=True, exist_ok=True)
                 await directory.start()
-                accounting.counters = SqliteCounters(self.place.directory / "counters.db")
             except (OSError, StoreError) as error:
                 _log.warning(
                     "no place for keys and usage: they are kept in memory, and lost when the gateway stops",
-                    directory=str(self.place.directory),
+                    directory=str(where),
                     error=str(error),
                     advice="set GATEWAY_DATA_DIR to a directory that can be written, or STORE_URL=off",
                 )
                 await directory.store.aclose()
-                directory.store = SqliteStore(None)
+                self.place = Place(None)
+                directory.store = store_at(self.place)
+                where = None
             else:
-                return
-        await directory.start()
+                accounting.counters = SqliteCounters(where / "counters.db")
+        if where is None:
+            await directory.start()
+        accounting.log = journal = Journal(where / "journal" if where is not None else None)
+        most = None if where is not None else _MOST_IN_MEMORY
+        self._shipper = Shipper(journal, Ledger(directory.store), accounting.give_back, most=most)
+        self._shipper.start()
 
     async def aclose(self) -> None:
         """Close the store, after what is still to be written."""
         if self.accounting is not None:
             await self.accounting.aclose()
+        if self._shipper is not None:
+            await self._shipper.aclose()
+        if self.accounting is not None:
             await self.accounting.counters.aclose()
         if self.directory is not None:
             await self.directory.aclose()
 
-    async def _spent(self, _scope: Scope, _window: Window) -> int:
-        return 0
+    async def _spent(self, scope: Scope, window: Window) -> int:
+        if self._shipper is None:
+            return 0
+        await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
+        return await self._shipper.ledger.spent(scope.what, scope.entity, window.start, window.end)
+
+
+def store_at(place: Place) -> Store:
+    """The store of this place, not yet open."""
+    return SqliteStore(place.store)
 
 
 def place_of(settings: Settings) -> Place | None:
     """Where data is kept, None for nowhere. Raises SettingsError."""
-    url = settings.store_url.get_secret_value() if settings.store_url is not None else None
+    return place_at(settings.store_url, settings.gateway_data_dir)
+
+
+def place_at(store_url: SecretStr | None, data_directory: Path | None) -> Place | None:
+    """Where data is kept with these settings, None for nowhere. Raises SettingsError."""
+    url = store_url.get_secret_value() if store_url is not None else None
     if url == _OFF:
         return None
     if url == _MEMORY:
         return Place(None)
-    directory = settings.gateway_data_dir or data_dir()
+    directory = data_directory or data_dir()
     if url is not None and not url.startswith(_SQLITE):
         raise SettingsError(["STORE_URL: no such store is known: use sqlite:///PATH, memory or off"])
     if url is not None:

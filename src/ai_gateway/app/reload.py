@@ -14,7 +14,9 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from ai_gateway.accounts.keys import KeyRing
+from ai_gateway.accounts.keys import ConfiguredKey, KeyRing
+from ai_gateway.accounts.projects import make_missing, project_called
+from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
 from ai_gateway.app.accounts import Accounts
@@ -77,10 +79,13 @@ class Reloadable:
     def _forget_keys(self) -> None:
         """What keys may do has changed."""
         self.access.keys.forget()
+        if self._keys_needed != bool(self.access.keys):  # the first one was made
+            self._write_contract()
 
     async def start(self) -> None:
         """Start background tasks."""
         await self.accounts.start()
+        await self._make_projects(self.configured_keys)
         if self.model_list is not None:
             await self.model_list.start()
 
@@ -134,6 +139,7 @@ class Reloadable:
         self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
         self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
         self._providers = providers
+        await self._make_projects(configuration.keys)
         self._apply(configuration)
         await self._renew_list(source)
         return [name for name, value in running.items() if getattr(new, name) != value]
@@ -143,14 +149,35 @@ class Reloadable:
         settings = configuration.settings
         configure_logging(settings.log_level)
         self.accounts.apply(self.settings)
+        self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self.access.allow_anonymous = settings.allow_anonymous
+        self._write_contract()
+
+    def _write_contract(self) -> None:
+        """The contract that is served, as it holds now."""
+        self._keys_needed = bool(self.access.keys)
         self.contract = served_contract(
             self.gateway.registry.names,
-            keys_needed=bool(configuration.keys),
+            keys_needed=self._keys_needed,
             default_model=bool(self.gateway.routing.rules.default_model),
             administered=self.accounts.directory is not None,
         )
+
+    async def _make_projects(self, keys: Sequence[ConfiguredKey]) -> None:
+        """Make the projects that keys of the configuration name, and that there are none of yet."""
+        directory = self.accounts.directory
+        if directory is None:
+            return
+        try:
+            await make_missing(directory, (key.project for key in keys))
+        except StoreError as error:
+            _log.error("projects of [keys] could not be made", error=str(error))
+        for key in keys:
+            project = project_called(directory, key.project)
+            if project is not None and project.archived_at is not None:
+                warning = f"{key.name}: its project {key.project!r} is archived, so that the key is refused"
+                _log.warning("configuration", warning=warning)
 
     async def _renew_list(self, source: "_ListSource | None") -> None:
         if source == self._list_source:

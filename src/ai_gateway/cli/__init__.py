@@ -4,8 +4,11 @@ from typing import Annotated
 
 import typer
 
+from ai_gateway.cli.keys import keys
+from ai_gateway.cli.limits import budget, limits
 from ai_gateway.cli.models import models
 from ai_gateway.cli.probe import probe
+from ai_gateway.cli.projects import projects
 from ai_gateway.cli.reload import reload
 from ai_gateway.cli.serve import serve
 from ai_gateway.config.constants import VERSION
@@ -19,6 +22,8 @@ app = typer.Typer(
 )
 for _command in (serve, probe, models, reload):
     app.command()(_command)
+for _name, _commands in (("keys", keys), ("projects", projects), ("limits", limits), ("budget", budget)):
+    app.add_typer(_commands, name=_name)
 
 
 def _print_version(wanted: bool) -> None:

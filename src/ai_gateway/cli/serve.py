@@ -1,15 +1,18 @@
 """`serve`: start the gateway."""
 
+import asyncio
 import socket
 from functools import partial
 from typing import Annotated
 
 import typer
 
+from ai_gateway.accounts.entities import ApiKey
 from ai_gateway.api.access import is_loopback
 from ai_gateway.app.application import Application
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import configure, read_configuration
+from ai_gateway.app.local_administration import has_stored_keys
 from ai_gateway.cli.problems import print_problems
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.problems import SettingsError, attempt
@@ -33,7 +36,8 @@ def serve(
     problems: list[str] = []
     settings = attempt(problems, lambda: read_settings(sources))
     configuration = attempt(problems, lambda: configure(settings or Settings(), sources))
-    sock = attempt(problems, lambda: _bind(settings)) if settings else None
+    keys = configuration.keys if configuration is not None else ()
+    sock = attempt(problems, lambda: _bind(settings, bool(keys))) if settings else None
     application = None
     if configuration and not problems:
         application = attempt(problems, lambda: build(configuration, partial(read_configuration, **options)))
@@ -43,13 +47,14 @@ def serve(
     run(application, sock, partial(_banner, application))
 
 
-def _bind(settings: Settings) -> socket.socket:
+def _bind(settings: Settings, has_keys: bool) -> socket.socket:
     """Listen. Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
-    if not (settings.allowed_api_keys or settings.allow_anonymous or is_loopback(settings.service_host)):
+    is_private = settings.allow_anonymous or is_loopback(settings.service_host)
+    if not (has_keys or is_private or asyncio.run(has_stored_keys(settings))):
         raise SettingsError(
             [
-                f"ALLOWED_API_KEYS: needed to listen on {settings.service_host}, which others can reach: "
-                "set it, or ALLOW_ANONYMOUS=true, or listen on 127.0.0.1"
+                f"ALLOWED_API_KEYS: needed to listen on {settings.service_host}, which others can reach: set it, "
+                "make a key with `ai-gateway keys create NAME`, or set ALLOW_ANONYMOUS=true, or listen on 127.0.0.1"
             ]
         )
     return bind(settings)
@@ -61,8 +66,7 @@ def _banner(application: Application, port: int) -> None:
     url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - shown, not bound
     registry = application.gateway.registry
     names = [f"{name} ({'built in' if name == BUILT_IN else 'configured'})" for name in registry.names]
-    keys = len(settings.allowed_api_keys)
-    auth = ["-H 'Authorization: Bearer <key>'"] if keys else []
+    auth = ["-H 'Authorization: Bearer <key>'"] if application.parts.access.keys else []
     body = '{"model": "custom-chat", "messages": [{"role": "user", "content": "Hello"}]}'
     curl = " ".join(
         ["curl", f"{url}/custom/v1/chat/completions", *auth, "-H 'Content-Type: application/json'", f"-d '{body}'"]
@@ -73,12 +77,39 @@ def _banner(application: Application, port: int) -> None:
         f"  docs       {url}/docs" if settings.enable_docs else "  docs       off",
         f"  providers  {', '.join(names) or 'none: set a key or a base URL'}",
         *([f"  workers    {settings.workers}"] if settings.workers > 1 else []),
-        f"  keys       {f'required ({keys} configured)' if keys else _no_keys(settings)}",
+        f"  keys       {_keys(application)}",
+        *_data(application),
         *([f"  try        {curl}"] if BUILT_IN in registry else []),
     ]
     Output(1).add("".join([f"{line}\n" for line in lines]).encode())  # to say so must not be what ends or stops it
 
 
-def _no_keys(settings: Settings) -> str:
+def _keys(application: Application) -> str:
+    settings, directory = application.settings, application.parts.accounts.directory
+    if application.parts.access.keys:
+        configured = len(application.parts.configured_keys)
+        stored = sum(key.deleted_at is None for key in directory.all(ApiKey)) if directory is not None else 0
+        counts = [f"{configured} configured"] * bool(configured) + [f"{stored} stored"] * bool(stored or not configured)
+        return f"required ({', '.join(counts)})"
     where = "this machine only" if is_loopback(settings.service_host) else "anybody who can reach this address"
-    return f"not required: open to {where}"
+    place = application.parts.accounts.place
+    is_kept = place is not None and place.directory is not None
+    advice = " (make one: ai-gateway keys create NAME)" if is_kept else ""
+    return f"not required: open to {where}{advice}"
+
+
+def _data(application: Application) -> list[str]:
+    """Where data is kept, and how it is administered."""
+    accounts = application.parts.accounts
+    directory = accounts.directory
+    if directory is None or accounts.place is None:
+        return ["  data       none is kept (STORE_URL=off)"]
+    if accounts.place.directory is not None:
+        return [
+            f"  data       {directory.store.name}",
+            "  administer ai-gateway keys, projects, limits, budget: on this machine, or with --url",
+        ]
+    return [
+        "  data       in memory only: lost when the gateway stops",
+        "  administer ai-gateway keys ... --url, with the key in ADMIN_API_KEY",
+    ]

@@ -9,15 +9,23 @@ from ai_gateway.conform.chunks import AnyChunk, text_size
 from ai_gateway.conform.halves import Halves
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
-from ai_gateway.conform.rules import DROP_INVALID, READ_NUMBER, READ_TEXT, RULES, SKIP_EVENT, UNREPAIRABLE, Rule
-from ai_gateway.conform.usage import can_be_counts, tokens_by_class
+from ai_gateway.conform.rules import (
+    DROP_INVALID,
+    FILL_USAGE,
+    READ_NUMBER,
+    READ_TEXT,
+    RULES,
+    SKIP_EVENT,
+    UNREPAIRABLE,
+    Rule,
+)
+from ai_gateway.conform.usage import ImpossibleCount, tokens_of
 from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
 from ai_gateway.contract.stream import DONE, Done, Item, Received
 from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
 from ai_gateway.observability.metrics import Event, count
-from gateway_contract.openai import models
 
 type Mode = Literal["repair", "enforce", "observe"]
 DONE_MARK = b"[DONE]"
@@ -77,13 +85,6 @@ class Conformer:
         self._notes.chunks += 1
         self._notes.text_bytes += text_size(chunk)
 
-    def note_usage(self, usage: models.CompletionUsage | None, service_tier: object) -> None:
-        """What a stream took, as far as its upstream has counted it, and in which tier."""
-        if usage is not None:
-            self._notes.tokens = tokens_by_class(usage)
-        if isinstance(service_tier, str):
-            self._notes.service_tier = service_tier
-
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
         """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""
         if isinstance(received, bytes):
@@ -101,8 +102,21 @@ class Conformer:
         return self._counted(item)
 
     def _counted[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
-        usage = item.model.__dict__.get("usage")
-        return item if usage is None or usage is MISSING or can_be_counts(usage) else self._without_usage(item)
+        """The same, once it is noted what it says of the tokens that it took, and of the tier that served it."""
+        said = item.model.__dict__
+        usage = said.get("usage")
+        if usage is None or usage is MISSING:
+            return item
+        try:
+            tokens = tokens_of(usage)
+        except ImpossibleCount:
+            return self._without_usage(item)
+        if FILL_USAGE.name not in self._notes.repairs:
+            self._notes.tokens = tokens
+        tier = said.get("service_tier")
+        if type(tier) is str:
+            self._notes.service_tier = tier
+        return item
 
     def _without_usage[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
         """The same without counts that cannot be any. Raises UpstreamInvalidResponse where there have to be some."""

@@ -30,11 +30,9 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
                 for item in _passed_on(piece, model, state, conformer, continuations):
                     yield item
         except GatewayError:
-            conformer.note_usage(state.usage, state.service_tier)
             for item in _unless_observed(state.unfinished(), conformer):
                 yield item
             raise
-        conformer.note_usage(state.usage, state.service_tier)
         for item in _unless_observed(state.end(), conformer):
             yield item
 

@@ -96,7 +96,6 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self.terminated = False
         self.is_last = False
         self.usage: models.CompletionUsage | None = None
-        self._tier: object = None
         self._known = choices
         self._include_usage = include_usage
         self._report = report
@@ -110,11 +109,6 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._closed = 0
         self._counted: Item[Chunk] | None = None
         self._only = 0  # the index of a stream's only choice, where its upstream does not number them from 0
-
-    @property
-    def service_tier(self) -> object:
-        """What the stream says of the tier that serves it: the chunk with the usage, or else the first one."""
-        return self._tier or (vars(self._head).get("service_tier") if self._head is not None else None)
 
     def early(self) -> list[Item[Chunk]]:
         """What goes out before the chunk that was taken last."""
@@ -138,7 +132,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             return None
         stable = self._stable(chunk)
         if isinstance(chunk.usage, models.CompletionUsage):
-            self.usage, self._tier = chunk.usage, vars(chunk).get("service_tier")
+            self.usage = chunk.usage
             self._counted = None if chunk.choices else Item(stable, raw if stable is chunk else None)
             if not chunk.choices:
                 self._close_choices()

@@ -13,77 +13,82 @@ _MOST = 2**53 - 1
 # api-docs.deepseek.com "Context Caching"; platform.moonshot.ai and docs.together.ai; proxies of Anthropic's API.
 _READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
 
-
-def can_be_counts(usage: object) -> bool:
-    """Whether no count in a model of counts is negative or too large to be one; details are such models as well."""
-    for value in vars(usage).values():
-        if type(value) is int:
-            if not 0 <= value <= _MOST:
-                return False
-        elif value is not None and value is not MISSING and not can_be_counts(value):
-            return False
-    return True
+type _Details = models.CompletionUsagePromptTokensDetails | models.CompletionUsageCompletionTokensDetails
 
 
-def tokens_by_class(counts: models.CompletionUsage) -> Tokens:
-    """What the counts of a reply say of each class of tokens."""
-    prompt, completion = counts.prompt_tokens, counts.completion_tokens
-    details, made = counts.prompt_tokens_details, counts.completion_tokens_details
-    more = counts.model_extra or {}
-    if not (more or _says_more(details) or _says_more(made)) and counts.total_tokens <= prompt + completion:
-        return Tokens(prompt, completion)
-    tokens = Tokens()
-    _divide_input(tokens, prompt, {} if details is MISSING else _all(details), more)
+class ImpossibleCount(ValueError):
+    """A count is negative, or larger than any can be."""
+
+
+def tokens_of(counts: BaseModel) -> Tokens:
+    """What a reply's counts say of each class of tokens. Raises ImpossibleCount."""
+    if type(counts) is not models.CompletionUsage:
+        return Tokens(_possible(getattr(counts, "prompt_tokens", 0)))
+    prompt, completion, total = counts.prompt_tokens, counts.completion_tokens, counts.total_tokens
+    if not (0 <= prompt <= _MOST and 0 <= completion <= _MOST and 0 <= total <= _MOST):
+        raise ImpossibleCount
+    tokens = Tokens(prompt, completion)
+    details, more = counts.prompt_tokens_details, counts.__pydantic_extra__
+    if more or (details is not MISSING and _divides(details)):
+        _divide_input(tokens, _parts(details), more or {})
+    made = counts.completion_tokens_details
     # Reasoning is a part of the output; the replies of x.ai and Gemini count it beside, in the total only
     # (docs.x.ai "Reasoning", ai.google.dev "Thinking").
-    beside = max(0, counts.total_tokens - prompt - completion)
-    _divide_output(tokens, completion + beside, beside, {} if made is MISSING else _all(made))
+    beside = total - prompt - completion
+    if beside > 0 or (made is not MISSING and _divides(made)):
+        _divide_output(tokens, _parts(made), max(0, beside))
     return tokens
 
 
-def _says_more(details: BaseModel | MISSING) -> bool:
-    """Whether any of the details is more than nought: mostly all are there, and none is."""
-    if details is MISSING:
-        return False
-    for value in vars(details).values():
+def _divides(details: _Details) -> bool:
+    """Whether there is a token of any kind that they count."""
+    for value in details.__dict__.values():  # most replies have zeros, and this is asked of every one
         if value and value is not MISSING:
             return True
-    return bool(details.model_extra)
+    return bool(details.__pydantic_extra__)
 
 
-def _divide_input(tokens: Tokens, prompt: int, details: Mapping[str, object], more: Mapping[str, object]) -> None:
-    read = _count(details.get("cached_tokens")) or next(filter(None, (_count(more.get(name)) for name in _READ)), 0)
+def _parts(details: _Details | MISSING) -> dict[str, int]:
+    """How many there are of each kind, whether the contract names it or not."""
+    if details is MISSING:
+        return {}
+    named = {name: _possible(value) for name, value in vars(details).items() if value is not MISSING}
+    return {name: _count(value) for name, value in (details.model_extra or {}).items()} | named
+
+
+def _divide_input(tokens: Tokens, parts: Mapping[str, int], more: Mapping[str, object]) -> None:
+    read = parts.get("cached_tokens") or next((count for name in _READ if (count := _count(more.get(name)))), 0)
     written = (
-        _count(details.get("cache_write_tokens"))
-        or _count(details.get("cache_creation_tokens"))
+        parts.get("cache_write_tokens")
+        or parts.get("cache_creation_tokens")
         or _count(more.get("cache_creation_input_tokens"))
     )
-    tokens.input_audio, tokens.input_image = _count(details.get("audio_tokens")), _count(details.get("image_tokens"))
     by_time = more.get("cache_creation")
-    for_an_hour = _count(by_time.get("ephemeral_1h_input_tokens")) if isinstance(by_time, dict) else 0
-    tokens.cache_write_1h = min(for_an_hour, written)
+    if isinstance(by_time, dict):
+        tokens.cache_write_1h = min(written, _count(by_time.get("ephemeral_1h_input_tokens")))
     tokens.cache_write = written - tokens.cache_write_1h
-    rest = prompt - tokens.input_audio - tokens.input_image
-    if read <= prompt and written <= prompt:  # more than the whole is no part of it, but was counted beside it
+    tokens.input_audio, tokens.input_image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
+    rest = tokens.input - tokens.input_audio - tokens.input_image
+    if read <= tokens.input and written <= tokens.input:  # what is more than the whole was counted beside it
         rest -= read + written
     # Audio may have been read from the cache: such a token counts as audio.
-    tokens.cache_read = max(0, read + min(0, rest))
+    tokens.cache_read = read if rest >= 0 else max(0, read + rest)
     tokens.input = max(0, rest)
 
 
-def _divide_output(tokens: Tokens, whole: int, beside: int, details: Mapping[str, object]) -> None:
-    tokens.output_audio, tokens.output_image = _count(details.get("audio_tokens")), _count(details.get("image_tokens"))
-    tokens.reasoning = min(whole, max(beside, _count(details.get("reasoning_tokens"))))
+def _divide_output(tokens: Tokens, parts: Mapping[str, int], beside: int) -> None:
+    whole = tokens.output + beside
+    tokens.output_audio, tokens.output_image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
+    tokens.reasoning = min(whole, max(beside, parts.get("reasoning_tokens", 0)))
     tokens.output = max(0, whole - tokens.reasoning - tokens.output_audio - tokens.output_image)
 
 
-def _all(
-    details: models.CompletionUsagePromptTokensDetails | models.CompletionUsageCompletionTokensDetails,
-) -> Mapping[str, object]:
-    """What the contract names, and what it does not."""
-    return {**vars(details), **(details.model_extra or {})}
+def _possible(value: int) -> int:
+    if not 0 <= value <= _MOST:
+        raise ImpossibleCount
+    return value
 
 
 def _count(value: object) -> int:
-    """A number of tokens; 0 for what is none."""
+    """A number of tokens under a name that the contract does not have; 0 for what is none."""
     return value if type(value) is int and 0 < value <= _MOST else 0

@@ -1,4 +1,7 @@
-"""The pipeline as its users run it: `python -m scripts.contract gen | check | update`, on a small spec of our own."""
+"""The pipeline as its users run it: `python -m scripts.contract gen | check | update`, on a small spec of our own.
+
+What depends on the process runs in one of its own; the rest calls the same `main` here, and spares itself the start.
+"""
 
 import json
 import os
@@ -6,10 +9,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from scripts.contract.__main__ import main
 from scripts.contract.documents import read
 from tests.scripts.contract.lantern import DOCUMENT, official, spec_tree, write
 
@@ -23,8 +30,31 @@ FILES = {
 }  # fmt: skip
 
 
-def run(root: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """The command line on the tree at `root`, started elsewhere as often as not."""
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it has written."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(root: Path, *arguments: str) -> Ran:
+    """The command line on the tree at `root`."""
+    code: object
+    with redirect_stdout(StringIO()) as stdout, redirect_stderr(StringIO()) as stderr:
+        try:
+            code = main(["--root", str(root), *arguments])
+        except SystemExit as end:
+            code = end.code
+    if isinstance(code, str):  # which the interpreter writes, and ends with 1
+        return Ran(1, stdout.getvalue(), f"{stderr.getvalue()}{code}\n")
+    assert isinstance(code, int)
+    return Ran(code, stdout.getvalue(), stderr.getvalue())
+
+
+def run_alone(root: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, started elsewhere as often as not."""
     return subprocess.run(
         [sys.executable, "-m", "scripts.contract", "--root", str(root), *arguments],
         cwd=REPOSITORY,
@@ -46,7 +76,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree whose `generated/` has been made from its `spec/`; copy it before changing it."""
     root = tmp_path_factory.mktemp("generated")
     spec_tree(root)
-    made = run(root, "gen", PYTHONHASHSEED="1")
+    made = run_alone(root, "gen", PYTHONHASHSEED="1")
     assert made.returncode == 0, made.stderr
     return root
 
@@ -71,7 +101,7 @@ def test_the_same_spec_gives_the_same_bytes_whatever_the_hash_seed_the_place_and
     generated: Path, tmp_path: Path
 ) -> None:
     spec_tree(tmp_path)
-    made = run(tmp_path, "gen", PYTHONHASHSEED="4242", TZ="Asia/Tokyo", LC_ALL="C")
+    made = run_alone(tmp_path, "gen", PYTHONHASHSEED="4242", TZ="Asia/Tokyo", LC_ALL="C")
     assert made.returncode == 0, made.stderr
     assert contents(tmp_path) == contents(generated)
 
@@ -89,13 +119,13 @@ def test_gen_needs_no_network(generated: Path, tmp_path: Path) -> None:
         encoding="utf-8",
     )
     spec_tree(tmp_path)
-    made = run(tmp_path, "gen", PYTHONPATH=str(alone))
+    made = run_alone(tmp_path, "gen", PYTHONPATH=str(alone))
     assert made.returncode == 0, made.stderr
     assert contents(tmp_path) == contents(generated)
 
 
 def test_check_is_content_with_what_gen_wrote(generated: Path) -> None:
-    checked = run(generated, "check", PYTHONHASHSEED="7")
+    checked = run_alone(generated, "check", PYTHONHASHSEED="7")
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.splitlines()[-1] == "generated/ is exactly what spec/ generates"
 
@@ -140,7 +170,7 @@ def test_check_fails_when_the_spec_has_moved_on(tree: Path) -> None:
     overlay = read(tree / "spec" / "overlay" / "access.yaml")
     action = {"target": "$.components.schemas.Hue", "x-why": "More light.", "update": {"enum": ["blue"]}}
     write(tree / "spec" / "overlay" / "access.yaml", {**overlay, "actions": [*overlay["actions"], action]})
-    checked = run(tree, "check")
+    checked = run_alone(tree, "check")
     assert checked.returncode == 1
     assert "  gateway_contract/openapi.json" in checked.stderr.splitlines()
     assert "  gateway_contract/openai/models.py" in checked.stderr.splitlines()
@@ -158,7 +188,7 @@ def test_gen_that_fails_leaves_what_was_there(tree: Path) -> None:
     own = read(tree / "spec" / "gateway.yaml")
     del own["paths"]["/alive"]["get"]["security"]
     write(tree / "spec" / "gateway.yaml", own)
-    made = run(tree, "gen")
+    made = run_alone(tree, "gen")
     assert made.returncode == 1
     assert made.stderr == "getAlive has no security: say who may call it, or say `security: []`\n"
     assert contents(tree) == before

@@ -10,6 +10,7 @@ from ai_gateway.api.admin.base import Administration, shown
 from ai_gateway.api.admin.pages import by_time, page
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import NotFound
+from ai_gateway.redaction import remember
 from gateway_contract.openai_admin import models
 
 
@@ -34,6 +35,7 @@ class AdminKeys(Administration):
         self, call: Call, body: models.AdminApiKeysCreateRequest
     ) -> models.AdminApiKeyCreateResponse:
         value = new_key("administrator")
+        remember(value, beginnings=True)
         async with self.change(call) as change:
             key = ApiKey(
                 id=new_id("key"),

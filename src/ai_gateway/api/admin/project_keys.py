@@ -12,7 +12,10 @@ from ai_gateway.api.admin.limits_of_keys import Limited, add_limits, delete_limi
 from ai_gateway.api.admin.pages import by_time, page
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest, NotFound
+from ai_gateway.redaction import remember
 from gateway_contract.openai_admin import models
+
+type _Creates = models.CreateProjectServiceAccountApiKeyBody | models.ProjectServiceAccountCreateRequest
 
 
 class ProjectKeys(Administration):
@@ -24,15 +27,23 @@ class ProjectKeys(Administration):
         return account
 
     def make_key(
-        self, change: Change, account: ServiceAccount, name: str, body: Limited, scopes: tuple[str, ...] = ()
+        self, change: Change, account: ServiceAccount, name: str, body: _Creates, scopes: tuple[str, ...] = ()
     ) -> Mapping[str, object]:
-        """Make a key for the account, with the limits of the body. Returns what is shown of it this once."""
-        value = new_key()
+        """Make a key for the account, with the limits of the body. Returns what is shown of it this once.
+
+        Raises InvalidRequest for a digest that a key has already.
+        """
+        value, known = "", body.digest
+        if known is None:
+            value = new_key()
+            remember(value, beginnings=True)
+        elif self.directory.key(bytes.fromhex(known)) is not None:
+            raise InvalidRequest("There is, or was, a key with this digest.", param="digest", code="key_exists")
         lifetime = body.expires_in_seconds
         key = ApiKey(
             id=new_id("key"),
-            digest=digest(value),
-            redacted=redacted(value),
+            digest=known or digest(value),
+            redacted=redacted(value) if known is None else f"sha256:{known[:8]}...",
             name=name,
             created_at=change.now,
             project_id=account.project_id,

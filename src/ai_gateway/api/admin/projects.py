@@ -82,7 +82,10 @@ class Projects(Administration):
         async with self.change(call) as change:
             former = self.project(project_id)
             if project_id == DEFAULT_PROJECT:
-                raise InvalidRequest("The default project cannot be archived: keys of the configuration are in it.")
+                raise InvalidRequest(
+                    "The default project cannot be archived: keys of the configuration are in it.",
+                    code="default_project",
+                )
             if former.archived_at is not None:  # to archive it twice is to archive it
                 return _project(former)
             project = replace(former, archived_at=change.now)

@@ -13,7 +13,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest
 from gateway_contract.openai_admin import models
 
-_OF_THE_KEY = ("expires_in_seconds", "spend_limit", "rate_limits", "model_permissions")
+_OF_THE_KEY = ("expires_in_seconds", "digest", "spend_limit", "rate_limits", "model_permissions")
 
 
 class ServiceAccounts(ProjectKeys):

@@ -1,6 +1,6 @@
 """Chat streams: the same answer as without streaming, in chunks in the order that clients expect."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, zip_longest
 
 from ai_gateway.providers.custom import chat, text
@@ -12,8 +12,10 @@ type ChunkChoice = models.CreateChatCompletionStreamResponseChoice
 type Delta = models.ChatCompletionStreamResponseDelta
 
 
-def chunks(body: models.CreateChatCompletionRequest) -> Iterator[Chunk]:
-    """All chunks; several choices are interleaved."""
+def chunks(
+    body: models.CreateChatCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
+) -> Iterator[Chunk]:
+    """All chunks; several choices are interleaved. `tell` is told at their end what they took."""
     answer = chat.answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     for choice in chain.from_iterable(zip_longest(*(_choice_chunks(choice, body) for choice in answer.choices))):
@@ -22,6 +24,7 @@ def chunks(body: models.CreateChatCompletionRequest) -> Iterator[Chunk]:
             if with_usage:
                 chunk.usage = None  # present and null, as in OpenAI's streams with include_usage
             yield chunk
+    tell(answer.usage)
     if with_usage:
         last = _chunk(answer, [])
         last.usage = answer.usage

@@ -1,7 +1,7 @@
 """Legacy completions: one sentence for each prompt, with and without streaming."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, zip_longest
 from typing import Literal
@@ -52,8 +52,10 @@ def reply(body: models.CreateCompletionRequest) -> models.CreateCompletionRespon
     )
 
 
-def chunks(body: models.CreateCompletionRequest) -> Iterator[models.CreateCompletionStreamResponse]:
-    """The answer token by token, with the choices interleaved."""
+def chunks(
+    body: models.CreateCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
+) -> Iterator[models.CreateCompletionStreamResponse]:
+    """The answer token by token, with the choices interleaved. `tell` is told at its end what it took."""
     answer = _answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     for choice in chain.from_iterable(
@@ -64,6 +66,7 @@ def chunks(body: models.CreateCompletionRequest) -> Iterator[models.CreateComple
             if with_usage:
                 chunk.usage = None
             yield chunk
+    tell(answer.usage)
     if with_usage:
         last = _chunk(answer, [])
         last.usage = answer.usage

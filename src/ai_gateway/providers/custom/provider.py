@@ -1,9 +1,11 @@
 """The built-in mock provider: deterministic, offline, and complete for every operation of the contract."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Final, override
 
 from ai_gateway.config.settings import UnknownParams
+from ai_gateway.conform.usage import tokens_of
 from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import ModelNotFound
 from ai_gateway.providers.base import Provider
@@ -52,7 +54,7 @@ class CustomProvider(Provider):
     def stream_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
-        return faults.paced(body.model, chat_stream.chunks(body), self._pace_s)
+        return faults.paced(body.model, chat_stream.chunks(body, partial(_note, attempt)), self._pace_s)
 
     @override
     async def create_completion(
@@ -65,7 +67,7 @@ class CustomProvider(Provider):
     def stream_completion(
         self, attempt: Attempt, body: models.CreateCompletionRequest
     ) -> AsyncGenerator[models.CreateCompletionStreamResponse]:
-        return faults.paced(body.model, completion.chunks(body), self._pace_s)
+        return faults.paced(body.model, completion.chunks(body, partial(_note, attempt)), self._pace_s)
 
     @override
     async def create_embeddings(
@@ -73,6 +75,11 @@ class CustomProvider(Provider):
     ) -> models.CreateEmbeddingResponse:
         await faults.raise_fault(body.model)
         return await embeddings.reply(body)
+
+
+def _note(attempt: Attempt, usage: models.CompletionUsage) -> None:
+    """For the accounts, also where the caller has not asked for it."""
+    attempt.notes.tokens = tokens_of(usage)
 
 
 def _model(model: str) -> models.Model:

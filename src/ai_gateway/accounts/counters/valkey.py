@@ -1,0 +1,251 @@
+"""Counters of any number of replicas in one Valkey or Redis server (7 or newer): exact over all of them.
+
+A call takes two steps, each one round trip of one script (`valkey.lua`) under the server's clock. What a call holds is
+kept there by its id, so that a settle may be sent twice. A replica renews what its open calls hold; what a dead one
+held is taken to be spent after a minute.
+
+Nothing there has to survive. Money begins with what the ledger has; when a server was started anew or emptied, every
+replica tells of its open calls again, and only then money begins. Until then it cannot be counted, for 2 s.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import NamedTuple, cast, override
+
+import structlog
+
+from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.valkey_connection import Address, Argument, Connection
+
+_PULSE_S = 0.5
+_RETRY_S = 0.5
+_LAST_WORDS_S = 0.3
+_UNITS = 60
+_log = structlog.get_logger(__name__)
+
+
+class ValkeyCounters(Counters):
+    """`space` names the keys. They share a hash tag, so that a cluster has them all on one node.
+
+    What is held and not renewed is taken to be spent after `lease_s`. `clock` replaces the server's.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        space: str = "ai-gateway",
+        lease_s: float = 60.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        script = files("ai_gateway.accounts.counters").joinpath("valkey.lua").read_text("utf-8")
+        self.name = f"Valkey ({address})"
+        self._connection = Connection(address, script)
+        self._space = f"{{{space}}}:"
+        self._lease_s = lease_s
+        self._clock = clock
+        self._born: tuple[str, object] | None = None
+        self._open: dict[str, Sequence[Hold]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pulse: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Wait until money can be counted, if the server has just begun. Raises CountersError."""
+        _, wait_ms = await self._run("hello", "")
+        if isinstance(wait_ms, int) and wait_ms > 0:
+            await asyncio.sleep(wait_ms / 1000)
+
+    @override
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
+        arguments: list[Argument] = [self._lease_s]
+        for hold in holds:
+            arguments += (hold.counter, _kind(hold), hold.amount, hold.limit, hold.unit_s)
+        try:
+            _, status, *rest = await self._run("reserve", call, *arguments)
+        except (CountersError, asyncio.CancelledError):
+            # The server may have it, or get it yet: nobody will settle it, or be refused because of it.
+            self._in_background(self._cancel(call, holds))
+            raise
+        if status == b"granted":
+            if self._pulse is None:
+                self._pulse = asyncio.create_task(self._keep_alive())
+            self._open[call] = holds
+            return _granted(holds, rest)
+        if status == b"refused":
+            return _refused(holds, rest)
+        if status == b"unknown":
+            return Unknown([holds[cast("int", at)].counter for at in rest])
+        raise CountersError(f"{self.name}: {_why(status)}")
+
+    @override
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+        arguments: list[Argument] = []
+        for hold, amount in zip(holds, amounts, strict=True):
+            arguments += (hold.counter, _kind(hold), amount)
+        await self._run("settle", call, *arguments)
+        self._open.pop(call, None)
+
+    @override
+    async def seed(self, counter: str, used: int, until: int) -> None:
+        _, status = await self._run("seed", "", counter, used)
+        if status != b"begun":
+            raise CountersError(f"{self.name}: {_why(status)}")
+
+    @override
+    async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        _, *found = await self._run("read", "", *counters)
+        pairs = cast("Sequence[bytes | None]", found)
+        return {
+            counter: (int(used), int(held or 0))
+            for counter, used, held in zip(counters, pairs[::2], pairs[1::2], strict=True)
+            if used is not None
+        }
+
+    @override
+    async def aclose(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_WORDS_S)
+        left = [*self._tasks, *([self._pulse] if self._pulse is not None else [])]
+        self._pulse = None
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+        await self._connection.aclose()
+
+    async def _run(self, operation: str, call: str, *arguments: Argument) -> Sequence[object]:
+        connection = self._connection
+        if connection.line is None:
+            await connection.connect()
+        born = self._born
+        now = "" if self._clock is None else repr(self._clock())
+        life = f"{self._space}{connection.run_id}:"
+        answer = await connection.run(life, self._space, operation, call, now, *arguments)
+        if (life, answer[0]) != born and self._born == born:
+            self._born = (life, answer[0])
+            if born is not None:
+                _log.warning("counters were lost", server=self.name, open_calls=len(self._open))
+                self._in_background(self._restore())
+        return answer
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _cancel(self, call: str, holds: Sequence[Hold]) -> None:
+        """Undo a reserve whose answer never came: also one that the server gets later than this."""
+        while True:
+            try:
+                await self.settle(call, holds, [0] * len(holds), 0)
+            except CountersError:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def _restore(self) -> None:
+        """Tell of all open calls again. What fails is told of with the next pulse."""
+        try:
+            for call, holds in list(self._open.items()):
+                if call in self._open:
+                    arguments = [each for hold in holds for each in (hold.counter, _kind(hold), hold.amount)]
+                    await self._run("restore", call, self._lease_s, *arguments)
+        except CountersError:
+            self._born = ("", None)
+
+    async def _keep_alive(self) -> None:
+        """While calls are open: learn soon if their counters are lost, and renew what they hold."""
+        loop = asyncio.get_running_loop()
+        renewed = loop.time()
+        while True:
+            await asyncio.sleep(_PULSE_S)
+            if not self._open:
+                renewed = loop.time()
+                continue
+            try:
+                await self._run("hello", "")
+                if loop.time() - renewed > self._lease_s / 4:
+                    await self._renew()
+                    renewed = loop.time()
+            except CountersError:
+                continue
+
+    async def _renew(self) -> None:
+        """A call that began within this time still has most of its lease."""
+        await self._run("renew", "", self._lease_s, *self._open)
+
+
+def _kind(hold: Hold) -> str:
+    return "rolling" if hold.unit_s else "money" if hold.money else "plain"
+
+
+def _why(status: object) -> str:
+    if status == b"rebuilding":
+        return "counters were lost, and what was spent is being collected"
+    return "the call was given up"
+
+
+class _Count(NamedTuple):
+    """What the server says of one hold. Of units it says something where the answer needs it."""
+
+    used: int
+    held: int
+    fits_in: int
+    empty_in: int
+
+
+def _read(holds: Sequence[Hold], rest: Sequence[object]) -> tuple[float, Sequence[_Count]]:
+    """When it was counted, and what there was before."""
+    numbers = iter(cast("Sequence[bytes | int]", rest[1:]))
+    counts = [
+        _Count(int(first), 0, int(second), int(third)) if hold.unit_s else _Count(int(first), int(second), 0, 0)
+        for hold, first, second, third in zip(holds, numbers, numbers, numbers, strict=True)
+    ]
+    return float(cast("bytes", rest[0])), counts
+
+
+def _granted(holds: Sequence[Hold], rest: Sequence[object]) -> Granted:
+    """In one go, since each call pays for it."""
+    numbers = cast("Sequence[bytes | int]", rest)
+    now = float(numbers[0])
+    left: list[int] = []
+    resets: list[float] = []
+    at = 1
+    for _, amount, limit, unit_s, _, until in holds:
+        if unit_s:
+            left.append(limit - amount - int(numbers[at]))
+            units = int(now // unit_s) + _UNITS + 1
+            resets.append(units * unit_s - now if amount else int(numbers[at + 2]) * unit_s)
+        else:
+            left.append(limit - amount - int(numbers[at]) - int(numbers[at + 1]))
+            resets.append(until - now if until > now else 0.0)
+        at += 3
+    return Granted(now, left, resets)
+
+
+def _refused(holds: Sequence[Hold], rest: Sequence[object]) -> Refused:
+    now, counts = _read(holds, rest)
+    rooms = [hold.limit - count.used - count.held for hold, count in zip(holds, counts, strict=True)]
+    left = [
+        max(0, room - hold.amount if hold.amount <= room else room) for hold, room in zip(holds, rooms, strict=True)
+    ]
+    resets = [_resets(hold, count, now) for hold, count in zip(holds, counts, strict=True)]
+    first = next(at for at, hold in enumerate(holds) if hold.amount > rooms[at])
+    hold, count = holds[first], counts[first]
+    return Refused(hold, count.used, count.held, _fits_in(hold, count, now), left, resets)
+
+
+def _resets(hold: Hold, count: _Count, now: float) -> float:
+    if not hold.unit_s:
+        return max(0.0, hold.until - now) if hold.until else 0.0
+    unit = int(now // hold.unit_s)
+    return (unit + _UNITS + 1) * hold.unit_s - now if hold.amount else count.empty_in * hold.unit_s
+
+
+def _fits_in(hold: Hold, count: _Count, now: float) -> float | None:
+    if hold.amount > hold.limit:
+        return None
+    if hold.unit_s:
+        return (int(now // hold.unit_s) + count.fits_in) * hold.unit_s - now
+    return hold.until - now if hold.until else None

@@ -1,0 +1,106 @@
+"""Administration without a running gateway: its operations on the store of this machine, for the command line.
+
+A gateway that runs beside it reads the same store, and learns within a second of what was changed there.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from getpass import getuser
+from typing import override
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.entities import ApiKey
+from ai_gateway.accounts.keys import KeyRing
+from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.api.access import Access
+from ai_gateway.app.accounts import place_of, store_at
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import Settings
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.call import Caller
+from ai_gateway.contract.dispatch import Direct
+
+_LARGEST_BODY = 10 * 2**20
+_BODY_TIMEOUT_S = 60.0
+
+
+class _OnThisMachine(Access):
+    """Lets in whoever can write the store: more than that no key could allow."""
+
+    def __init__(self) -> None:
+        super().__init__(KeyRing(), allow_anonymous=False)
+        self._caller = Caller(None, f"command line ({_user()})", trusted=True, administers=True)
+
+    @override
+    def authorize_administrator(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
+        return self._caller
+
+
+@asynccontextmanager
+async def local_administration(settings: Settings) -> AsyncIterator[tuple[ASGIApp, str]]:
+    """The operations of administration as an ASGI application, and where what they change is kept.
+
+    Raises SettingsError where there is no store that this process could share with a gateway.
+    """
+    # Whoever imports this pays for the models of its contract.
+    from ai_gateway.api.admin.door import admin_router  # noqa: PLC0415
+
+    async with open_directory(settings) as directory:
+        limits = BodyLimits(_LARGEST_BODY, _BODY_TIMEOUT_S)
+        routes = admin_router(directory, _OnThisMachine(), limits).routes
+        yield Direct(routes, _nothing), directory.store.name
+
+
+@asynccontextmanager
+async def open_directory(settings: Settings) -> AsyncIterator[Directory]:
+    """The directory of this machine's store. Raises SettingsError where there is none, or none that can be used."""
+    place = place_of(settings)
+    if place is None:
+        raise SettingsError(
+            ["STORE_URL=off: no keys or limits are stored here: unset STORE_URL, or use ALLOWED_API_KEYS and [keys]"]
+        )
+    if place.directory is None:
+        raise SettingsError(
+            [
+                "STORE_URL=memory: keys live in the gateway's own process: administer it with --url, "
+                "or set GATEWAY_DATA_DIR to a directory that can be written"
+            ]
+        )
+    directory = Directory(store_at(place))
+    async with aclosing(directory):
+        try:
+            place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await directory.start()
+        except (OSError, StoreError) as error:
+            raise SettingsError(
+                [
+                    f"{place.directory}: the store of keys cannot be used: {error}. Run this as the gateway's user, "
+                    "set GATEWAY_DATA_DIR to its data directory, or administer a running gateway with --url"
+                ]
+            ) from error
+        yield directory
+
+
+async def has_stored_keys(settings: Settings) -> bool:
+    """Whether there ever was a key in the store, which is not made for this question."""
+    place = place_of(settings)
+    if place is None or place.directory is None or (place.store is not None and not place.store.exists()):
+        return False
+    try:
+        async with open_directory(settings) as directory:
+            return any(True for _ in directory.all(ApiKey))
+    except SettingsError:  # what is wrong with it is said when it is started
+        return False
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a user without a name, as containers have
+        return "unknown"
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+    raise LookupError(scope["path"])

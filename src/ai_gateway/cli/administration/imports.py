@@ -1,0 +1,185 @@
+"""What `ai-gateway keys import` does: keys for many owners, from a list of their names, CSV or JSON."""
+
+import csv
+import io
+import json as json_format
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import typer
+
+from ai_gateway.cli.administration.client import Api, Refusal
+from ai_gateway.cli.administration.keys import make
+from ai_gateway.cli.administration.limits_of import Limits
+from ai_gateway.cli.administration.lookup import all_keys, all_projects, chosen_project
+from ai_gateway.cli.administration.show import as_json, lines, table
+from ai_gateway.cli.options import Interval, cents, count, seconds
+from ai_gateway.config.fields import is_header_value
+from gateway_contract.openai_admin import models
+
+_FIELDS = ("name", "project", "expires", "rpm", "tpm", "rpd", "parallel", "budget", "per", "zone", "models")
+_COLUMNS = (*_FIELDS, "digest", "key")
+_DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A key that is to be made, or taken over by its digest."""
+
+    name: str
+    project: str | None
+    expires: int | None
+    limits: Limits
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of one. `value` is empty for a key that its owner has already."""
+
+    name: str
+    project: str
+    status: str
+    id: str = ""
+    value: str = ""
+
+
+async def import_keys(api: Api, file: Path, project: str | None, out: Path | None, *, json: bool) -> None:
+    """Make every key that a file asks for. All of it is read before the first one is made."""
+    wanted = read_wanted(file)
+    projects = await all_projects(api)
+    places = [chosen_project(projects, each.project or project or _DEFAULT) for each in wanted]
+    used = {place.id: place for place in places}
+    owners = {(each.project.id, each.owner) for each in await all_keys(api, used.values(), administrators=False)
+              if each.project is not None}  # fmt: skip
+    results: list[Imported] = []
+    try:
+        for each, place in zip(wanted, places, strict=True):
+            results.append(await _import(api, each, place, owners))
+    finally:  # what was made is shown, whatever stopped the rest: nobody could see it again
+        if results:
+            _report(results, out, json=json)
+
+
+async def _import(api: Api, wanted: Wanted, project: models.Project, owners: set[tuple[str, str]]) -> Imported:
+    name = project.name or project.id
+    if (project.id, wanted.name) in owners:
+        return Imported(wanted.name, name, "has a key")
+    owners.add((project.id, wanted.name))
+    body = wanted.limits.body()
+    if wanted.digest is not None:
+        body["digest"] = wanted.digest
+    made = await make(api, wanted.name, project, wanted.expires, body)
+    status = "taken over" if wanted.digest is not None else "created"
+    return Imported(wanted.name, name, status, str(made["id"]), str(made["value"]))
+
+
+def _report(results: Sequence[Imported], out: Path | None, *, json: bool) -> None:
+    columns = ("name", "project", "status", "id", "value")
+    rows = [tuple(str(getattr(each, column)) for column in columns) for each in results]
+    if out is not None:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(columns)
+        writer.writerows(rows)
+        written = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(written, "w", encoding="utf-8") as sink:
+            sink.write(text.getvalue())
+    if json:
+        as_json({"object": "list", "data": [dict(zip(columns, row, strict=True)) for row in rows]})
+        return
+    made = sum(bool(each.value) for each in results)
+    if out is None:
+        table([column.upper() for column in columns], rows)
+        lines("", "Each key is shown this once: only its digest is kept.")
+    else:
+        lines(f"{made} new keys are in {out}. Hand them out, and delete it: they are stored nowhere else.")
+    skipped = sum(each.status == "has a key" for each in results)
+    if skipped:
+        lines(f"{skipped} had a key already, which they keep.")
+
+
+def read_wanted(file: Path) -> list[Wanted]:
+    """What a file asks for. Raises Refusal with every line that cannot be used."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise Refusal(f"{file}: cannot be read: {error.strerror}", 2) from error
+    except UnicodeDecodeError:
+        raise Refusal(f"{file}: is not UTF-8 text", 2) from None
+    problems: list[str] = []
+    found: list[Wanted] = []
+    for where, row in _rows(file, text):
+        try:
+            found.append(_wanted(row))
+        except (ValueError, typer.BadParameter) as error:
+            problems.append(f"{file}, {where}: {error}")
+    if problems or not found:
+        raise Refusal("\n".join(problems) or f"{file}: names nobody", 2)
+    return found
+
+
+def _rows(file: Path, text: str) -> Iterable[tuple[str, Mapping[str, object]]]:
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            value = json_format.loads(text)
+        except ValueError as error:
+            raise Refusal(f"{file}: is no JSON: {error}", 2) from None
+        for number, item in enumerate(value if isinstance(value, list) else [value], 1):
+            yield f"entry {number}", item if isinstance(item, dict) else {"name": item}
+        return
+    rows = csv.reader(io.StringIO(text))
+    columns: Sequence[str] = ("name",)
+    for number, row in enumerate(rows, 1):
+        cells = [cell.strip() for cell in row]
+        if number == 1 and "name" in cells:
+            columns = cells
+        elif any(cells):
+            if len(cells) > len(columns):
+                raise Refusal(f"{file}, line {number}: has more columns than its first line names", 2)
+            yield f"line {number}", {column: cell for column, cell in zip(columns, cells, strict=False) if cell}
+
+
+def _wanted(row: Mapping[str, object]) -> Wanted:
+    unknown = set(row) - set(_COLUMNS)
+    if unknown:
+        raise ValueError(f"unknown column {sorted(unknown)[0]!r}: there are {', '.join(_COLUMNS)}")
+    said = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in row.items()
+        if value is not None
+    }
+    if not said.get("name"):
+        raise ValueError("names nobody: the column 'name' is empty")
+    per = said.get("per", Interval.month)
+    if per not in tuple(Interval):
+        raise ValueError(f"'per' is one of {', '.join(Interval)}")
+    rates = {name: count(said[name]) for name in ("rpm", "tpm", "rpd", "parallel") if name in said}
+    limits = Limits(
+        **rates,
+        budget=cents(said["budget"]) if "budget" in said else None,
+        per=str(per),
+        zone=said.get("zone"),
+        models=said.get("models"),
+    )
+    expires = seconds(said["expires"]) if "expires" in said else None
+    return Wanted(said["name"], said.get("project"), expires, limits, _digest(said))
+
+
+def _digest(said: Mapping[str, str]) -> str | None:
+    """The digest of a key that its owner has already. The key itself goes nowhere."""
+    key, digest = said.get("key"), said.get("digest")
+    if key is not None and digest is not None:
+        raise ValueError("has both 'key' and 'digest'")
+    if key is not None:
+        if not is_header_value(key):
+            raise ValueError("'key' holds characters that no header can carry")
+        return sha256(key.encode()).hexdigest()
+    if digest is not None:
+        digest = digest.lower().removeprefix("sha256:")
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise ValueError("'digest' is no SHA-256 in hex")
+    return digest

@@ -1,0 +1,59 @@
+"""What `ai-gateway projects` does."""
+
+from ai_gateway.cli.administration.client import Api, Refusal
+from ai_gateway.cli.administration.lookup import all_projects, find_project
+from ai_gateway.cli.administration.show import as_json, day, lines, plain, table
+from gateway_contract.openai_admin import models
+
+
+async def show_list(api: Api, *, archived: bool, json: bool) -> None:
+    """Print every project."""
+    found = await all_projects(api, archived=archived)
+    if json:
+        as_json({"object": "list", "data": [plain(project) for project in found]})
+        return
+    rows = [
+        (project.name or "", project.id, day(project.created_at), day(project.archived_at, "active"))
+        for project in found
+    ]
+    table(("NAME", "ID", "CREATED", "ARCHIVED"), rows)
+
+
+async def create(api: Api, name: str, *, json: bool) -> None:
+    """Make a project whose name no other has."""
+    await _require_free(api, name)
+    made = await api.call("createProject", models.Project, {"name": name})
+    _said(
+        made,
+        f"Project {name} ({made.id}): `ai-gateway keys create NAME --project {name}` makes a key in it.",
+        json=json,
+    )
+
+
+async def rename(api: Api, project_name: str, name: str, *, json: bool) -> None:
+    """Give a project a name that no other has."""
+    project = await find_project(api, project_name)
+    if name != project.name:
+        await _require_free(api, name)
+    renamed = await api.call("modifyProject", models.Project, {"name": name}, project_id=project.id)
+    _said(renamed, f"Project {project.name} is called {name} now.", json=json)
+
+
+async def archive(api: Api, project_name: str, *, json: bool) -> None:
+    """End a project."""
+    project = await find_project(api, project_name)
+    archived = await api.call("archiveProject", models.Project, project_id=project.id)
+    _said(archived, f"Project {project.name} is archived: none of its keys works any longer.", json=json)
+
+
+async def _require_free(api: Api, name: str) -> None:
+    same = [project for project in await all_projects(api) if project.name == name]
+    if same:
+        raise Refusal(f"There is a project {name!r} already ({same[0].id}).")
+
+
+def _said(project: models.Project, text: str, *, json: bool) -> None:
+    if json:
+        as_json(plain(project))
+    else:
+        lines(text)

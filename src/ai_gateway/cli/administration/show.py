@@ -1,0 +1,70 @@
+"""How commands show what there is: tables for people, JSON for programs."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ai_gateway.cli.administration.client import Api, Refusal, connected
+from ai_gateway.cli.problems import print_problems
+from ai_gateway.observability.printable import printable_text
+
+_NOBODY_LOOKS = 250  # columns, where what is written is read by a program: rows stay on a line of their own
+
+
+def run(url: str | None, admin_key: str | None, work: Callable[[Api], Awaitable[None]]) -> None:
+    """Do a command's work with the API that it is for, and say why it cannot be done."""
+
+    async def working() -> None:
+        async with connected(url, admin_key) as api:
+            await work(api)
+
+    try:
+        asyncio.run(working())
+    except Refusal as refusal:
+        print_problems(str(refusal).split("\n"))
+        raise typer.Exit(refusal.code) from None
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table. What is in it may be from anybody."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable_text(cell)) for cell in row))
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _NOBODY_LOOKS, highlight=False)
+    console.print(made)
+
+
+def lines(*texts: str) -> None:
+    """Print lines for people."""
+    for text in texts:
+        typer.echo(printable_text(text))
+
+
+def note(text: str) -> None:
+    """Print what is not the result itself, so that a program that reads that does not stumble over it."""
+    typer.echo(printable_text(text), err=True)
+
+
+def as_json(value: object) -> None:
+    """Print a value for programs."""
+    typer.echo(json.dumps(value, ensure_ascii=True, indent=2))
+
+
+def plain(model: BaseModel) -> dict[str, object]:
+    """A model as the API has it."""
+    return model.model_dump(mode="json", exclude_unset=True)
+
+
+def day(at: int | None, never: str = "never") -> str:
+    """A time as people read it, in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" if at is not None else never

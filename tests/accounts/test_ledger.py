@@ -1,0 +1,306 @@
+"""The ledger: each call once, and sums that are those of the records, whatever comes twice, late or not at all."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from ai_gateway.accounts.journal import Journal
+from ai_gateway.accounts.ledger import DAY, HOUR, WIDTHS, Ledger, spans
+from ai_gateway.accounts.ledger_statements import ROLL_UP_TIME
+from ai_gateway.accounts.records import Record, Start
+from ai_gateway.accounts.shipper import Shipper
+from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.contract.call import Tokens
+from tests.accounts.calls import NOW_MS, ended, started
+
+MIDNIGHT = NOW_MS // 1000 // DAY * DAY
+
+HOLDS_THE_STORE = """
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+db.execute("COMMIT")
+"""
+
+
+@asynccontextmanager
+async def ledger_in(path: Path | None) -> AsyncIterator[Ledger]:
+    store = SqliteStore(path / "gateway.db" if path is not None else None)
+    await store.open()
+    try:
+        yield Ledger(store)
+    finally:
+        await store.aclose()
+
+
+def calls(count: int, **facts: object) -> list[Record]:
+    return [ended(started(f"call-{number}", at=NOW_MS + number, **facts)) for number in range(count)]
+
+
+async def sums(ledger: Ledger, width: int) -> dict[tuple[object, ...], tuple[object, ...]]:
+    """What stands for each combination of dimensions."""
+    rows = await ledger.store.fetch("SELECT * FROM rollups WHERE width = $1", width)
+    return {tuple(row[1:9]): tuple(row[9:]) for row in rows}
+
+
+def summed(records: Iterable[Record], width: int) -> dict[tuple[object, ...], tuple[object, ...]]:
+    """What has to stand there."""
+    found: dict[tuple[object, ...], Counter[int]] = {}
+    for record in {(each.start.at, each.start.id): each for each in reversed(list(records))}.values():
+        start, tokens = record.start, record.tokens
+        of: tuple[object, ...] = (start.at // 1000 // width * width, start.project_id, start.key_id or "", start.model)
+        of += (record.upstream_model, record.provider, start.operation, record.service_tier or "")
+        failed, lost = record.end in {"failed", "broken"}, record.end == "lost"
+        counts = [1, failed, lost, record.basis == "estimated", record.cost is None]
+        counts += [tokens.input, tokens.output, tokens.cache_read, tokens.cache_write, tokens.cache_write_1h]
+        counts += [tokens.input_audio, tokens.input_image, tokens.reasoning, tokens.output_audio, tokens.output_image]
+        total = found.setdefault(of, Counter())
+        for place, count in enumerate([*counts, record.cost or 0]):
+            total[place] += int(count)
+    return {of: tuple(total[place] for place in range(16)) for of, total in found.items()}
+
+
+small = st.integers(0, 9)
+amounts = st.integers(0, 10**9)
+records = st.builds(
+    lambda start, facts: ended(start, **facts),
+    st.builds(
+        lambda number, seconds, **facts: started(f"call-{number}", at=(MIDNIGHT + seconds) * 1000 + number, **facts),
+        small,
+        st.integers(-2, 40).map(lambda number: number * 2_400),
+        project_id=st.sampled_from(["default", "proj_1"]),
+        key_id=st.sampled_from([None, "key_1", "key_2"]),
+        model=st.sampled_from(["fast", "slow"]),
+        operation=st.sampled_from(["createChatCompletion", "createEmbedding"]),
+    ),
+    st.fixed_dictionaries(
+        {
+            "end": st.sampled_from(["whole", "left", "broken", "failed", "lost"]),
+            "basis": st.sampled_from(["reported", "estimated", "incomplete"]),
+            "cost": st.none() | amounts,
+            "service_tier": st.sampled_from([None, "flex"]),
+            "provider": st.sampled_from(["openai", "groq"]),
+            "tokens": st.builds(Tokens, *[amounts] * 10),
+        }
+    ),
+)
+
+
+@given(st.lists(st.lists(records, max_size=12), max_size=5), st.randoms())
+async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[list[Record]], dice: object) -> None:
+    async with ledger_in(None) as ledger:
+        for batch in [*batches, *batches[:2]]:
+            await ledger.append(batch)
+        known = [record for batch in batches for record in batch]
+        for width in WIDTHS:
+            assert await sums(ledger, width) == summed(known, width)
+        assert await ledger.check() == []
+        await ledger.store.execute("DELETE FROM rollups WHERE width = $1", HOUR)
+        await ledger.store.execute("UPDATE rollups SET requests = requests + 1")
+        assert bool(await ledger.check()) == bool(known)
+        await ledger.rebuild()
+        for width in WIDTHS:
+            assert await sums(ledger, width) == summed(known, width)
+
+
+async def test_a_record_is_kept_with_all_that_it_says(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        await ledger.append(calls(1))
+        ((count, details),) = await ledger.store.fetch("SELECT COUNT(*), MAX(details) FROM records")
+    assert count == 1
+    assert '"cache_read":30' in str(details)
+
+
+async def test_absurd_counts_of_an_upstream_do_not_spoil_the_sums(tmp_path: Path) -> None:
+    absurd = [replace(each, cost=2**62, tokens=Tokens(input=2**63, output=2**62)) for each in calls(20)]
+    async with ledger_in(tmp_path) as ledger:
+        await ledger.append(absurd)
+        await ledger.append(calls(30)[20:])
+        ((requests, tokens),) = await ledger.store.fetch("SELECT requests, input FROM rollups WHERE width = $1", DAY)
+    assert requests == 30
+    assert tokens == 20 * 10**12 + 10 * 60
+
+
+async def test_the_last_use_of_a_key_is_its_newest_call(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        await ledger.append([ended(started("b", at=NOW_MS + 9_000)), ended(started("c", at=NOW_MS, key_id=None))])
+        await ledger.append([ended(started("a", at=NOW_MS + 2_000)), ended(started("d", key_id="key_2"))])
+        assert await ledger.last_uses() == {"key_1": NOW_MS // 1000 + 9, "key_2": NOW_MS // 1000}
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_time_is_made_of_days_hours_and_rests(start: int, length: int) -> None:
+    parts = list(spans(start, start + length))
+    edge = start
+    for width, first, last in parts:
+        assert (first, last > first) == (edge, True)
+        assert not width or (first % width, last % width) == (0, 0)
+        assert width or last - first < 2 * HOUR
+        edge = last
+    assert edge == start + length
+    assert len(parts) <= 7
+
+
+async def test_what_was_spent_is_exact_in_any_window(tmp_path: Path) -> None:
+    known = [
+        ended(started(f"{n}", at=NOW_MS + n * 1_711_000, key_id=f"key_{n % 2}", project_id=f"proj_{n % 3}"), cost=n)
+        for n in range(300)
+    ]
+    start, end = NOW_MS // 1000 + 12_345, NOW_MS // 1000 + 400_321
+    within = [each for each in known if start * 1000 <= each.start.at < end * 1000]
+    async with ledger_in(tmp_path) as ledger:
+        await ledger.append(known)
+        for what, entity, costs in (
+            ("organization", "organization", [each.cost for each in within]),
+            ("project", "proj_1", [each.cost for each in within if each.start.project_id == "proj_1"]),
+            ("key", "key_1", [each.cost for each in within if each.start.key_id == "key_1"]),
+        ):
+            assert await ledger.spent(what, entity, start, end) == sum(cost or 0 for cost in costs)  # type: ignore[arg-type]
+        assert await ledger.spent("organization", "organization", 0, None) == sum(range(300))
+
+
+async def test_pruned_records_leave_their_sums_and_never_come_back(tmp_path: Path) -> None:
+    old = [ended(started(f"old-{n}", at=(MIDNIGHT - 2 * DAY) * 1000 + n)) for n in range(5_000)]
+    async with ledger_in(tmp_path) as ledger:
+        for first in range(0, len(old), 1_000):
+            await ledger.append(old[first : first + 1_000])
+        await ledger.append(calls(10))
+        before = await sums(ledger, HOUR)
+        assert await ledger.prune(MIDNIGHT - 3600) == len(old)
+        await ledger.append(old[:100])
+        assert await ledger.store.fetch("SELECT COUNT(*) FROM records") == [(10,)]
+        await ledger.rebuild()
+        assert await sums(ledger, HOUR) == before
+        assert await ledger.check() == []
+
+
+async def test_a_store_in_memory_keeps_the_newest() -> None:
+    async with ledger_in(None) as ledger:
+        await ledger.append(calls(100))
+        await ledger.keep_newest(30)
+        ((count, oldest),) = await ledger.store.fetch("SELECT COUNT(*), MIN(at) FROM records")
+        assert (count, oldest) == (30, NOW_MS + 70)
+
+
+async def test_statements_use_indexes_where_it_matters(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        plan = await ledger.store.fetch(f"EXPLAIN QUERY PLAN {ROLL_UP_TIME}", 0, 1, HOUR)
+    assert not [row for row in plan if str(row[3]).startswith("SCAN records")]
+
+
+# -- from the journal to the ledger --
+
+
+async def test_what_ended_is_in_the_ledger_soon_and_the_journal_empty(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger)
+        shipper.start()
+        for record in calls(500):
+            shipper.journal.started(record.start)
+            shipper.journal.ended(record)
+        await until(ledger, 500)
+        await shipper.aclose()
+        assert list((tmp_path / "journal").iterdir()) == []
+
+
+async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(tmp_path: Path) -> None:
+    dead = Journal(tmp_path / "journal")
+    dead.open()
+    done, *lost = calls(4)
+    for record in (done, *lost):
+        dead.started(record.start)
+    dead.ended(done)
+    dead.close()
+    given_back: list[Start] = []
+
+    async def give_back(start: Start) -> None:
+        given_back.append(start)
+
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger, give_back)
+        shipper.start()
+        await until(ledger, 4)
+        await shipper.aclose()
+        assert given_back == [each.start for each in lost]
+        assert shipper.lost == 3
+        rows = await ledger.store.fetch("SELECT cost, basis FROM records WHERE ending = 'lost'")
+        assert rows == [(5_000, "incomplete")] * 3
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+@pytest.mark.slow
+async def test_a_store_that_another_process_has_locked_holds_up_no_call(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger)
+        shipper.start()
+        with subprocess.Popen(  # noqa: ASYNC220 - what starts it has nothing else to do
+            [sys.executable, "-c", HOLDS_THE_STORE, str(tmp_path / "gateway.db")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as holder:
+            assert holder.stdout is not None
+            assert holder.stdin is not None
+            assert holder.stdout.readline() == "locked\n"
+            known = calls(600)
+            for record in known:  # for longer than SQLite waits for a lock
+                shipper.journal.started(record.start)
+                shipper.journal.ended(record)
+                await asyncio.sleep(0.01)
+            assert await ledger.store.fetch("SELECT COUNT(*) FROM records") == [(0,)]
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+        await until(ledger, 600)
+        assert await ledger.check() == []
+        await shipper.aclose()
+
+
+async def test_a_record_that_no_store_takes_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(None), ledger)
+        for record in (*calls(3), ended(started("bad\ud800"))):
+            shipper.journal.started(record.start)
+            shipper.journal.ended(record)
+        await shipper.ship()
+        assert await ledger.store.fetch("SELECT COUNT(*) FROM records") == [(3,)]
+        assert shipper.refused == 1
+        assert shipper.journal.read(1) is None
+
+
+async def test_two_workers_and_a_third_that_died_share_one_ledger(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as one, ledger_in(tmp_path) as other:
+        shippers = [Shipper(Journal(tmp_path / "journal"), ledger) for ledger in (one, other)]
+        dead = Journal(tmp_path / "journal")
+        dead.open()
+        for shipper in shippers:
+            shipper.start()
+        for number, record in enumerate(calls(900)):
+            journal = (shippers[0].journal, shippers[1].journal, dead)[number % 3]
+            journal.started(record.start)
+            journal.ended(record)
+        dead.close()
+        await until(one, 900)
+        assert await one.check() == []
+        for shipper in shippers:
+            await shipper.aclose()
+    with sqlite3.connect(tmp_path / "gateway.db") as db:
+        assert db.execute("SELECT SUM(requests) FROM rollups WHERE width = 86400").fetchone() == (900,)
+    db.close()
+
+
+async def until(ledger: Ledger, count: int) -> None:
+    """Wait for so many records, and no more."""
+    async with asyncio.timeout(60):
+        while await ledger.store.fetch("SELECT COUNT(*) FROM records") != [(count,)]:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.02)

@@ -1,0 +1,189 @@
+"""Real servers of the stores, as the system's packages have them: private ones on free ports, in temporary directories.
+
+Where a machine has none of a kind, the tests that need it are skipped, which CI does not allow.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.gateway import HOST, free_port
+
+_START_S = 30.0
+# As root, servers are started as somebody else: PostgreSQL insists on it.
+_UNPRIVILEGED = ("postgres", "nobody")
+
+
+@dataclass
+class Server:
+    """A server that answers at `port`, and can be ended, started again, and stopped in its tracks."""
+
+    name: str
+    home: Path
+    port: int
+    command: Sequence[str | Path]
+    environment: dict[str, str]
+    answers: "Callable[[Server], bool]"
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.home / "output.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.home,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C", **self.environment}, user=_user(),
+            )  # fmt: skip
+        deadline = time.monotonic() + _START_S
+        while not self.answers(self):
+            log = (self.home / "output.log").read_text("utf-8", "replace")
+            assert self.process.poll() is None, f"{self.name} ended:\n{log}"
+            assert time.monotonic() < deadline, f"{self.name} did not start:\n{log}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """As a crash would, with all of its processes."""
+        if self.process is not None:
+            self._signal(signal.SIGKILL)
+            self.process.wait(10)
+            self.process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """None of its processes does anything, but its connections stay."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the first one before the others, or it would see them die. PostgreSQL gives each a group of its own."""
+        assert self.process is not None
+        first = psutil.Process(self.process.pid)
+        for process in (first, *first.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+@contextmanager
+def running_valkey(*options: str) -> Iterator[Server]:
+    """A Valkey, or a Redis if there is none. Nothing of it survives but what `options` say."""
+    program = shutil.which("valkey-server") or shutil.which("redis-server")
+    with _home() as home:
+        environment: dict[str, str] = {}
+        if program is None:
+            program, environment = _unpacked(home, "bin/redis-server", "redis-server", "redis-tools", "liblzf1")
+        port = free_port()
+        command = [program, "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no", *options]
+        yield from _running(Server("Valkey", home, port, command, environment, _valkey_answers))
+
+
+@contextmanager
+def running_postgres() -> Iterator[Server]:
+    """A PostgreSQL, for its user `gateway` without a password."""
+    directories = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    with _home() as home:
+        environment: dict[str, str] = {}
+        if directories:
+            programs = directories[-1]
+        else:
+            program, environment = _unpacked(home, "lib/postgresql/15/bin/postgres", "postgresql-15", "libpq5")
+            programs = Path(program).parent
+        options: list[str | Path] = [
+            "--username=gateway",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "-D",
+            home / "data",
+        ]
+        subprocess.run(
+            [programs / "initdb", *options], check=True, capture_output=True, user=_user(), cwd=home, timeout=60,
+            env={"PATH": os.environ["PATH"], **environment},
+        )  # fmt: skip
+        port = free_port()
+        command: list[str | Path] = [
+            programs / "postgres",
+            "-D",
+            home / "data",
+            "-h",
+            HOST,
+            "-p",
+            str(port),
+            "-k",
+            home,
+            "-F",
+        ]
+        yield from _running(Server("PostgreSQL", home, port, command, environment, _postgres_answers))
+
+
+def _running(server: Server) -> Iterator[Server]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="server-", ignore_cleanup_errors=True) as name:
+        if (user := _user()) is not None:
+            os.chown(name, pwd.getpwnam(user).pw_uid, -1)
+        yield Path(name)
+
+
+def _user() -> str | None:
+    """Who servers run as; None for whoever runs the tests."""
+    if os.getuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in _UNPRIVILEGED if name in known)
+
+
+def _unpacked(home: Path, program: str, *packages: str) -> tuple[str, dict[str, str]]:
+    """A program of the system's packages, which are unpacked and not installed; with the environment that it needs."""
+    if os.environ.get("CI") != "true":
+        pytest.skip(f"{packages[0]} is not installed")
+    root = home / "root"
+    try:
+        subprocess.run(["apt-get", "download", *packages], cwd=home, check=True, capture_output=True, timeout=120)  # noqa: S607
+        for package in home.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, root], check=True, capture_output=True, timeout=60)  # noqa: S607
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.fail(f"{packages[0]} could not be had: {error}")
+    libraries = ":".join(str(path.parent) for path in root.rglob("*.so*"))
+    return str(root / "usr" / program), {"LD_LIBRARY_PATH": libraries}
+
+
+def _valkey_answers(server: Server) -> bool:
+    return _told(server.port, b"PING\r\n").startswith(b"+PONG")
+
+
+def _postgres_answers(server: Server) -> bool:
+    start = b"\x00\x03\x00\x00user\x00gateway\x00database\x00postgres\x00\x00"
+    return _told(server.port, (len(start) + 4).to_bytes(4, "big") + start).startswith(b"R")
+
+
+def _told(port: int, request: bytes) -> bytes:
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1) as connection:
+        connection.sendall(request)
+        return connection.recv(64)
+    return b""
+
+
+def flush(valkey: Server) -> None:
+    """Empty it."""
+    assert _told(valkey.port, b"FLUSHALL\r\n").startswith(b"+OK")

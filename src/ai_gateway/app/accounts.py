@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import structlog
+from pydantic import SecretStr
 
 from ai_gateway.accounts.accounting import Accounting, Policy
 from ai_gateway.accounts.counters.base import Counters, CountersError
@@ -216,12 +217,17 @@ def store_at(place: Place) -> Store:
 
 def place_of(settings: Settings) -> Place | None:
     """Where data is kept, None for nowhere. Raises SettingsError."""
-    url = settings.store_url.get_secret_value() if settings.store_url is not None else None
+    return place_at(settings.store_url, settings.gateway_data_dir)
+
+
+def place_at(store_url: SecretStr | None, data_directory: Path | None) -> Place | None:
+    """Where data is kept with these settings, None for nowhere. Raises SettingsError."""
+    url = store_url.get_secret_value() if store_url is not None else None
     if url == _OFF:
         return None
     if url == _MEMORY:
         return Place(None)
-    directory = settings.gateway_data_dir or data_dir()
+    directory = data_directory or data_dir()
     if url is not None and url.startswith(_POSTGRES):
         _require("asyncpg", "STORE_URL", "postgres")
         try:

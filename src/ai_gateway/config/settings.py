@@ -164,7 +164,15 @@ class Settings(PerProvider):
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[
         SecretStr | None,
-        Field(description="store of keys and usage: sqlite:///PATH, memory or off [SQLite in GATEWAY_DATA_DIR]"),
+        Field(
+            description="store of keys and usage: sqlite:///, postgresql://, memory, off [SQLite in GATEWAY_DATA_DIR]"
+        ),
+        SECRET,
+        RESTART,
+    ] = None
+    valkey_url: Annotated[
+        SecretStr | None,
+        Field(description="Valkey or Redis that counts limits and spend for all replicas: redis://HOST:PORT/DATABASE"),
         SECRET,
         RESTART,
     ] = None

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import structlog
 
 from ai_gateway.accounts.accounting import Accounting, Policy
+from ai_gateway.accounts.alerts import Alerts, Mailing
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.counters.sqlite import SqliteCounters
 from ai_gateway.accounts.directory import Directory
@@ -21,6 +23,7 @@ from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.redaction import remember
 
 _MEMORY, _OFF, _SQLITE = "memory", "off", "sqlite:///"
 # Records that are kept where there is no disk for them.
@@ -48,6 +51,7 @@ class Accounts:
             return
         self.directory = Directory(store_at(self.place), on_change)
         self._shipper: Shipper | None = None
+        self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)
 
@@ -59,6 +63,7 @@ class Accounts:
             )
             self.accounting.prices = Prices(settings.prices)
             self.accounting.prices.take_list(self._listed)
+            self._alerts.mailing = _mailing(settings)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Use the prices of this list of models from now on."""
@@ -93,12 +98,15 @@ class Accounts:
             await directory.start()
         accounting.log = journal = Journal(where / "journal" if where is not None else None)
         most = None if where is not None else _MOST_IN_MEMORY
-        self._shipper = Shipper(journal, Ledger(directory.store), accounting.give_back, most=most)
+        ledger = self._alerts.ledger = Ledger(directory.store)
+        self._shipper = Shipper(journal, ledger, accounting.give_back, most=most)
         self._shipper.start()
+        self._alerts.start()
 
     async def aclose(self) -> None:
         """Close the store, after what is still to be written."""
         if self.accounting is not None:
+            await self._alerts.aclose()
             await self.accounting.aclose()
         if self._shipper is not None:
             await self._shipper.aclose()
@@ -112,6 +120,14 @@ class Accounts:
             return 0
         await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
         return await self._shipper.ledger.spent(scope.what, scope.entity, window.start, window.end)
+
+
+def _mailing(settings: Settings) -> Mailing | None:
+    if settings.smtp_url is None or settings.smtp_from is None:
+        return None
+    url = settings.smtp_url.get_secret_value()
+    remember(unquote(urlsplit(url).password or ""))
+    return Mailing(url, settings.smtp_from)
 
 
 def store_at(place: Place) -> Store:

@@ -10,17 +10,19 @@ from tests.support.gateway import running_gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "fuzz-key"
+PROFILE = ROOT / "scripts" / "fuzz" / "profile.toml"
 ADMIN_KEY = "fuzz-administrators-key"
 SETTINGS = {"ALLOWED_API_KEYS": KEY, "ADMIN_API_KEY": ADMIN_KEY, "STORE_URL": "memory", "LOG_LEVEL": "warning"}
 
 
-def fuzz(base_url: str, examples: int, *options: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+def fuzz(
+    base_url: str, examples: int, *options: str, quiet: bool = False, profile: Path = PROFILE
+) -> subprocess.CompletedProcess[str]:
     """Run schemathesis against a gateway with SETTINGS. `quiet` captures its output."""
-    config = ROOT / "scripts" / "fuzz" / "profile.toml"
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "--config-file",
-        str(config),
+        str(profile),
         "run",
         f"{base_url}/openapi.json",
     ]

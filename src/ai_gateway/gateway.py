@@ -11,10 +11,11 @@ from ai_gateway.accounts.accounting import Accounting, Wanted
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
+from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.contract.stream import Item, Received, Stream, Verbatim
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import (
@@ -187,6 +188,21 @@ async def _reply[Req: Request, Rep: BaseModel](
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
     received = await operation.call(target.provider, attempt, request)
+    forms = forms_of(target.provider.name, request.model, operation.reply) if _is_relayed(attempt, conformer) else None
+    item = forms.recognise(received, attempt.notes) if forms is not None else None
+    if item is None:
+        item = _conformed(operation, request, received, conformer)
+        if forms is not None and item.raw is not None and not attempt.notes.repairs:
+            forms.learn(item.model, item.raw)
+    if attempt.notes.tokens is None:
+        attempt.notes.text_bytes = len(item.raw or to_json(item.model))
+    return item
+
+
+def _conformed[Req: Request, Rep: BaseModel](
+    operation: Operation[Req, Rep], request: Req, received: Received[Rep], conformer: Conformer
+) -> Item[Rep]:
+    """What was received, held to the contract."""
     try:
         item = conformer.item(operation.reply, received)
     except UpstreamInvalidResponse:
@@ -194,11 +210,12 @@ async def _reply[Req: Request, Rep: BaseModel](
         if joined is None:
             raise
         item = conformer.item(operation.reply, joined)
-    if not conformer.observes:
-        item = operation.conform(item, request, conformer.report)
-    if attempt.notes.tokens is None:
-        attempt.notes.text_bytes = len(item.raw or to_json(item.model))
-    return item
+    return item if conformer.observes else operation.conform(item, request, conformer.report)
+
+
+def _is_relayed(attempt: Attempt, conformer: Conformer) -> bool:
+    """Whether a reply that is exact goes to its caller as it came."""
+    return attempt.call.wire.name == "openai" and not conformer.observes
 
 
 def _chunks[

@@ -6,11 +6,12 @@ import sys
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from scripts.fuzz.__main__ import fuzz
+from scripts.fuzz.__main__ import PROFILE, fuzz
 from tests.contract.seeded import FAULTS, LINE_FAULTS
 from tests.support.gateway import HOST, SHUTDOWN_S, STARTUP_S
 
@@ -37,22 +38,32 @@ def seeded_gateway(fault: str) -> Iterator[str]:
             process.wait(SHUTDOWN_S)
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The profile, but for what it does after a failure: one is enough to see that a fault is caught."""
+    text = PROFILE.read_text(encoding="utf-8")
+    assert text.count("continue-on-failure = true") == 1
+    profile = tmp_path_factory.mktemp("profile") / "profile.toml"
+    profile.write_text(text.replace("continue-on-failure = true", "continue-on-failure = false"), encoding="utf-8")
+    return profile
+
+
 def faults(names: Iterable[str]) -> list[ParameterSet]:
     return [pytest.param(name, marks=pytest.mark.slow if name in ALWAYS else pytest.mark.soak) for name in names]
 
 
 @pytest.mark.parametrize("fault", faults([*(fault for fault in FAULTS if fault not in LINES), "no_auth"]))
-def test_a_seeded_fault_is_caught(fault: str) -> None:
+def test_a_seeded_fault_is_caught(fault: str, impatient: Path) -> None:
     with seeded_gateway(fault) as base_url:
-        ran = fuzz(base_url, 15, *CHAT, "--max-failures", "1", quiet=True)
+        ran = fuzz(base_url, 15, *CHAT, "--max-failures", "1", quiet=True, profile=impatient)
     assert ran.returncode == 1, ran.stdout
     assert "FAILURES" in ran.stdout, ran.stdout
 
 
 @pytest.mark.parametrize("fault", faults(LINES))
-def test_a_fault_in_lines_is_caught(fault: str) -> None:
+def test_a_fault_in_lines_is_caught(fault: str, impatient: Path) -> None:
     with seeded_gateway(fault) as base_url:
-        ran = fuzz(base_url, 15, *OLLAMA, "--max-failures", "1", quiet=True)
+        ran = fuzz(base_url, 15, *OLLAMA, "--max-failures", "1", quiet=True, profile=impatient)
     assert ran.returncode == 1, ran.stdout
     assert "FAILURES" in ran.stdout, ran.stdout
 

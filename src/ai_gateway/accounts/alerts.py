@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,12 +52,13 @@ class Mailing:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often to look, how long a worker has for an attempt, and how long to wait after each that failed.
+    """How often to look, how long an attempt may take, and how long to wait after each that failed.
 
     There is one attempt more than there are pauses. The claim outlasts the attempt, by what clocks of replicas differ.
     """
 
     look_s: float = 3.0
+    attempt_s: float = PATIENCE_S
     claim_s: float = 3 * PATIENCE_S
     # As https://www.standardwebhooks.com recommends: soon at first, and for some hours.
     pauses_s: Sequence[float] = (5, 30, 300, 1_800, 7_200, 18_000, 36_000)
@@ -77,9 +78,10 @@ class Alerts:
     """The alerts of one worker. `mailing` is None where no mail server is known, and may be changed at any time."""
 
     def __init__(
-        self, directory: Directory, ledger: Ledger, mailing: Mailing | None = None, pace: Pace = Pace()
+        self, directory: Directory, ledger: Ledger, pace: Pace = Pace(), clock: Callable[[], float] = time.time
     ) -> None:
-        self.mailing = mailing
+        self.mailing: Mailing | None = None
+        self._clock = clock
         self.ledger = ledger
         self._directory, self._pace = directory, pace
         self._noted: set[str] = set()
@@ -107,9 +109,9 @@ class Alerts:
         room = _AT_ONCE - len(self._delivering)
         if room <= 0:
             return
-        for identifier, alert_id, attempts, body in await self.ledger.store.fetch(DUE, _now_ms(), room):
+        for identifier, alert_id, attempts, body in await self.ledger.store.fetch(DUE, self._now_ms(), room):
             notice = _Notice(str(identifier), str(alert_id), int(attempts or 0) + 1, str(body).encode())
-            until = _now_ms() + int(self._pace.claim_s * 1000)
+            until = self._now_ms() + int(self._pace.claim_s * 1000)
             if await self.ledger.store.execute(CLAIM, notice.id, attempts, until):
                 task = asyncio.create_task(self._deliver(notice))
                 self._delivering.add(task)
@@ -127,7 +129,7 @@ class Alerts:
     # -- what has been reached --
 
     async def _note_reached(self, alerts: Sequence[SpendAlert]) -> None:
-        now = time.time()
+        now = self._clock()
         spent: dict[tuple[str, Window], int] = {}
         current: set[str] = set()
         for alert in alerts:
@@ -146,11 +148,13 @@ class Alerts:
 
     async def _note(self, identifier: str, alert: SpendAlert, window: Window, spent: int) -> None:
         project = self._directory.get(Project, alert.entity)
-        body = _event(identifier, alert, window, spent, project.name if project is not None else None)
-        if not await self.ledger.store.execute(NOTE, identifier, alert.id, _now_ms(), orjson.dumps(body).decode()):
+        event = _event(identifier, alert, window, spent, project.name if project is not None else None)
+        now = self._now_ms()
+        body = orjson.dumps({"created_at": now // 1000, **event}).decode()
+        if not await self.ledger.store.execute(NOTE, identifier, alert.id, now, body):
             return  # another worker was the first
         count(Event.SPEND_ALERT, "reached", _channel(alert))
-        _log.warning("spend alert", alert=alert.id, entity=alert.entity, id=identifier, message=body["text"])
+        _log.warning("spend alert", alert=alert.id, entity=alert.entity, id=identifier, message=event["text"])
 
     # -- delivery --
 
@@ -162,7 +166,9 @@ class Alerts:
             return
         facts = {"alert": alert.id, "id": notice.id, "channel": _channel(alert), "attempt": notice.attempts}
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            if notice.attempts > len(self._pace.pauses_s) + 1:
+                raise NotDelivered("whoever made the last attempt has died", is_final=True)
+            async with asyncio.timeout(self._pace.attempt_s):
                 await self._send(alert, notice)
         except (NotDelivered, TimeoutError) as error:
             await self._failed(alert, notice, error, facts)
@@ -186,13 +192,16 @@ class Alerts:
         pause = pauses[notice.attempts - 1]
         _log.warning("spend alert not delivered", **facts, reason=reason, again_in_s=pause)
         with suppress(StoreError):  # then once the claim has ended
-            await self.ledger.store.execute(POSTPONE, notice.id, notice.attempts, _now_ms() + int(pause * 1000))
+            await self.ledger.store.execute(POSTPONE, notice.id, notice.attempts, self._now_ms() + int(pause * 1000))
 
     async def _conclude(self, notice: _Notice, outcome: str) -> None:
         try:
             await self.ledger.store.execute(CONCLUDE, notice.id, notice.attempts, outcome)
         except StoreError as error:
             _log.error("spend alert will be sent again", id=notice.id, outcome=outcome, error=str(error))
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
 
     async def _send(self, alert: SpendAlert, notice: _Notice) -> None:
         if alert.webhook_url is not None:
@@ -207,10 +216,6 @@ class Alerts:
         subject = f"{alert.subject_prefix or ''} {event['text']}"
         server = MailServer.at(self.mailing.url, self.mailing.sender)
         await server.send(notice.id, alert.recipients, subject, _letter(event))
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def _what(alert: SpendAlert) -> What:
@@ -237,7 +242,6 @@ def _event(identifier: str, alert: SpendAlert, window: Window, spent: int, name:
         "object": "event",
         "id": identifier,
         "type": "spend_alert.reached",
-        "created_at": int(time.time()),
         "text": f"{called} has spent {usd(spent)} {per}: the alert is set to {threshold}.",
         "data": {
             "alert_id": alert.id,

@@ -77,10 +77,7 @@ class Access:
             _refuse_repeated(scope["headers"])
         caller = self.keys.authenticate(headers)
         if not caller.administers:
-            raise Forbidden(
-                "You have insufficient permissions for this operation: it takes an administrator's key.",
-                code="insufficient_permissions",
-            )
+            raise Forbidden("You have insufficient permissions for this operation: it takes an administrator's key.")
         return caller
 
     async def learn(self, scope: Scope) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import structlog
+from pydantic import SecretStr
 
 from ai_gateway.accounts.accounting import Accounting, Policy
 from ai_gateway.accounts.alerts import Alerts, Mailing
@@ -137,12 +138,17 @@ def store_at(place: Place) -> Store:
 
 def place_of(settings: Settings) -> Place | None:
     """Where data is kept, None for nowhere. Raises SettingsError."""
-    url = settings.store_url.get_secret_value() if settings.store_url is not None else None
+    return place_at(settings.store_url, settings.gateway_data_dir)
+
+
+def place_at(store_url: SecretStr | None, data_directory: Path | None) -> Place | None:
+    """Where data is kept with these settings, None for nowhere. Raises SettingsError."""
+    url = store_url.get_secret_value() if store_url is not None else None
     if url == _OFF:
         return None
     if url == _MEMORY:
         return Place(None)
-    directory = settings.gateway_data_dir or data_dir()
+    directory = data_directory or data_dir()
     if url is not None and not url.startswith(_SQLITE):
         raise SettingsError(["STORE_URL: no such store is known: use sqlite:///PATH, memory or off"])
     if url is not None:

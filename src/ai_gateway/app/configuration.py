@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from ai_gateway.accounts.configured import configured_keys
 from ai_gateway.accounts.keys import ConfiguredKey
-from ai_gateway.app.accounts import place_of
+from ai_gateway.app.accounts import place_at
 from ai_gateway.app.own_address import is_own_address
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
@@ -63,7 +63,7 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     keys = configured_keys(settings, sources.environment)
     if (settings.smtp_url is None) is not (settings.smtp_from is None):
         raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
-    place = place_of(settings)
+    place = place_at(settings.store_url, settings.gateway_data_dir)
     if place is not None and place.directory is None and settings.workers > 1:
         warnings.append(
             f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "

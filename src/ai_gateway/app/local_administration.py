@@ -20,7 +20,7 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Caller
-from ai_gateway.contract.route import Direct
+from ai_gateway.contract.dispatch import Direct
 
 _LARGEST_BODY = 10 * 2**20
 _BODY_TIMEOUT_S = 60.0

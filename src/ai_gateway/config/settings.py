@@ -183,7 +183,7 @@ class Settings(PerProvider):
         LOWER_CASE,
     ] = "closed"
     replicas: Annotated[
-        int, Field(ge=1, le=10_000, description="how many share a limit while the counters cannot be reached"), RESTART
+        int, Field(ge=1, le=10_000, description="how many share a limit while the counters cannot be reached")
     ] = 1
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")

@@ -60,6 +60,15 @@ def served_contract(
     return contract
 
 
+def administered_paths(contract: dict[str, Any]) -> list[str]:
+    """The paths that only administrators may use, of a contract that has any."""
+    return [
+        path
+        for path, item in contract["paths"].items()
+        if all(operation["security"] == _ADMINISTRATORS for operation in item.values())
+    ]
+
+
 def _name_providers(operation: dict[str, Any], providers: list[str]) -> None:
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path" and parameter["name"] == "provider":

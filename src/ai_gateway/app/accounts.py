@@ -119,14 +119,15 @@ class Accounts:
         self._watching = asyncio.create_task(self._watch(directory))
 
     async def _start_embedded(self, directory: Directory, where: Path | None) -> Path | None:
-        """Returns where the rest can be kept. Raises StoreError for a store that is there, and cannot be used."""
+        """Returns where the rest can be kept."""
         if where is not None:
             try:
                 await directory.start()
             except StoreError as error:
-                await directory.store.aclose()
                 if self.place is not None and self.place.store is not None and self.place.store.exists():
-                    raise  # what is kept there is not to be gone on without
+                    self._not_usable(directory, str(error))  # what is kept there is not to be gone on without
+                    return where
+                await directory.store.aclose()
                 self._warn_of_memory(where, error)
             else:
                 return where
@@ -140,8 +141,11 @@ class Accounts:
         try:
             await directory.start()
         except StoreError as error:
-            self.problem = str(error)
-            _log.error("store cannot be used", store=directory.store.name, problem=self.problem)
+            self._not_usable(directory, str(error))
+
+    def _not_usable(self, directory: Directory, problem: str) -> None:
+        self.problem = problem
+        _log.error("store cannot be used", store=directory.store.name, problem=problem)
 
     async def _counters(self, where: Path | None) -> Counters:
         if self._valkey is None:

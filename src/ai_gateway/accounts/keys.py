@@ -1,5 +1,6 @@
 """Who calls: the keys that a caller can present, those of the configuration and those that administrators made."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ _BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
 # Without the store nobody learns that a key was revoked: what is known of keys is used for so long.
 _LONGEST_AWAY_S = 60.0
+# A copy that is older than this is not being refreshed.
+_FRESH_S = 5.0
 # Wrong keys are without number: a key that is known is remembered, one that is not is looked for each time.
 _MOST_CALLERS = 100_000
 # To be struck out of what leaves, a key has to be known in clear, which takes some kilobytes.
@@ -73,7 +76,9 @@ class KeyRing:
         self._remembered: set[bytes] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._configured) or (self._directory is not None and self._directory.has_keys)
+        directory = self._directory
+        # Nobody knows what a store has that was never read: it is not for everybody.
+        return bool(self._configured) or (directory is not None and (directory.has_keys or directory.age_s == math.inf))
 
     def forget(self) -> None:
         """Look again at whatever keys may do: something of it has changed."""
@@ -104,6 +109,8 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
+            if self._directory is not None and self._directory.age_s > _FRESH_S:
+                raise _STORE_AWAY  # it may be a good one that was made meanwhile
             # Clients such as LiteLLM's tell a wrong key from other refusals by OpenAI's own words.
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from ai_gateway.accounts.directory import Actor, Change, Directory
 from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendLimit
+from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary
@@ -32,7 +33,7 @@ class Administrator(Caller):
 class Administration(WireBoundary, Handlers):
     """The base of each class that has some of the operations.
 
-    `last_used` is when a key was last used, in seconds since the epoch; `is_reached` is whether a spend limit is.
+    `is_reached` is whether a spend limit is.
     """
 
     def __init__(
@@ -41,12 +42,11 @@ class Administration(WireBoundary, Handlers):
         access: Access,
         body_limits: BodyLimits,
         *,
-        last_used: Callable[[str], int | None] = lambda _: None,
         is_reached: Callable[[SpendLimit], bool] = lambda _: False,
     ) -> None:
         super().__init__(OPENAI, access, body_limits)
         self.directory = directory
-        self.last_used = last_used
+        self._last_uses: Mapping[str, int] = {}
         self.is_reached = is_reached
 
     @override
@@ -57,12 +57,20 @@ class Administration(WireBoundary, Handlers):
         return Administrator(caller.key_id, caller.name, trusted=True, administers=True, address=address)
 
     async def fresh(self) -> Directory:
-        """The directory with what others have just changed. Raises Unavailable where the store cannot say."""
+        """The directory, and `last_used`, with what others have just changed.
+
+        Raises Unavailable where the store cannot say.
+        """
         try:
             await self.directory.refresh()
+            self._last_uses = await Ledger(self.directory.store).last_uses()
         except StoreError as error:
             raise away(error) from error
         return self.directory
+
+    def last_used(self, key_id: str) -> int | None:
+        """When the key began its last call, in seconds since the epoch."""
+        return self._last_uses.get(key_id)
 
     @asynccontextmanager
     async def change(self, call: Call) -> AsyncIterator[Change]:

@@ -115,7 +115,7 @@ class Records(Summaries):
             query.api_key_id,
             query.request_id,
         )
-        before = LAST if query.page is None else _place(query.page)
+        before = _place(query.page) if query.page else LAST
         try:
             calls, more = await page_of_calls(self.directory.store, wanted, before, query.limit)
         except StoreError as error:

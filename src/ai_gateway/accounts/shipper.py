@@ -52,7 +52,7 @@ class Shipper:
         self._dead: list[DeadJournal] = []
         self._looked_at = self._kept_at = -float("inf")
         self._away = False
-        self._shipping = asyncio.Lock()
+        self._shipping = asyncio.Lock()  # a batch is read and done by one only
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -76,7 +76,7 @@ class Shipper:
 
     async def ship(self) -> None:
         """Take everything to the ledger that is there by now. While the store is away, leave it where it is."""
-        async with self._shipping:  # or two would take the same records, and each count them as done
+        async with self._shipping:
             await self._ship()
 
     async def _ship(self) -> None:

@@ -12,6 +12,7 @@ import structlog
 from pydantic import SecretStr
 
 from ai_gateway.accounts.accounting import Accounting, Policy
+from ai_gateway.accounts.alerts import Alerts, Mailing
 from ai_gateway.accounts.counters.base import Counters, CountersError
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.counters.sqlite import SqliteCounters
@@ -68,6 +69,7 @@ class Accounts:
             return
         self.directory = Directory(store_at(self.place), on_change)
         self._shipper: Shipper | None = None
+        self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)
 
@@ -83,6 +85,7 @@ class Accounts:
             )
             self.accounting.prices = Prices(settings.prices)
             self.accounting.prices.take_list(self._listed)
+            self._alerts.mailing = _mailing(settings)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Use the prices of this list of models from now on."""
@@ -107,10 +110,12 @@ class Accounts:
         accounting.counters = await self._counters(where)
         accounting.log = journal = Journal(where / "journal" if where is not None else None)
         most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
-        self._shipper = Shipper(journal, Ledger(directory.store), accounting.give_back, most=most)
+        ledger = self._alerts.ledger = Ledger(directory.store)
+        self._shipper = Shipper(journal, ledger, accounting.give_back, most=most)
         self._shipper.start()
         if self.place.url is not None:
             await self._start_shared(directory)
+        self._alerts.start()
         self._watching = asyncio.create_task(self._watch(directory))
 
     async def _start_embedded(self, directory: Directory, where: Path | None) -> Path | None:
@@ -119,8 +124,11 @@ class Accounts:
             try:
                 await directory.start()
             except StoreError as error:
-                self._warn_of_memory(where, error)
+                if self.place is not None and self.place.store is not None and self.place.store.exists():
+                    self._not_usable(directory, str(error))  # what is kept there is not to be gone on without
+                    return where
                 await directory.store.aclose()
+                self._warn_of_memory(where, error)
             else:
                 return where
         self.place = Place(None)
@@ -133,8 +141,11 @@ class Accounts:
         try:
             await directory.start()
         except StoreError as error:
-            self.problem = str(error)
-            _log.error("store cannot be used", store=directory.store.name, problem=self.problem)
+            self._not_usable(directory, str(error))
+
+    def _not_usable(self, directory: Directory, problem: str) -> None:
+        self.problem = problem
+        _log.error("store cannot be used", store=directory.store.name, problem=problem)
 
     async def _counters(self, where: Path | None) -> Counters:
         if self._valkey is None:
@@ -191,6 +202,7 @@ class Accounts:
             self._watching.cancel()
             await asyncio.wait({self._watching})
         if self.accounting is not None:
+            await self._alerts.aclose()
             await self.accounting.aclose()
         if self._shipper is not None:
             await self._shipper.aclose()
@@ -204,6 +216,14 @@ class Accounts:
             return 0
         await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
         return await self._shipper.ledger.spent(scope.what, scope.entity, window.start, window.end)
+
+
+def _mailing(settings: Settings) -> Mailing | None:
+    if settings.smtp_url is None or settings.smtp_from is None:
+        return None
+    url = settings.smtp_url.get_secret_value()
+    remember(unquote(urlsplit(url).password or ""))
+    return Mailing(url, settings.smtp_from)
 
 
 def store_at(place: Place) -> Store:

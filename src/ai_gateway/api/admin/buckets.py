@@ -41,7 +41,7 @@ def part_of_time(  # noqa: PLR0913 - what every such query has
         raise InvalidRequest(
             f"Invalid 'limit': there are at most {most} buckets of {width} on a page.",
             param="limit",
-            code="integer_above_max_value",
+            code="invalid_value",
         )
     step = size or HOUR
     first = start // step * step

@@ -137,11 +137,13 @@ class Directory:
         await self._read(self.store)
 
     async def look(self) -> bool:
-        """Take over what is newer now. Returns whether there was anything; never raises, and never is in a hurry."""
-        before = self._revision
+        """Take over what is newer now. Returns whether there was anything; never is in a hurry. Raises StoreError."""
+        before, asked = self._revision, time.monotonic()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(max(0.0, _LOOK_S - self.age_s)))
         await asyncio.wait({self._looking}, timeout=_LONGEST_LOOK_S)
+        if self.refreshed_at < asked - _LOOK_S:
+            raise StoreError(f"{self.store.name} does not answer")
         return self._revision != before
 
     async def _look(self, in_s: float) -> None:

@@ -17,6 +17,7 @@ from ai_gateway.accounts.entities import (
 )
 from ai_gateway.accounts.limits import Scope, scopes_of
 from ai_gateway.accounts.projects import project_called
+from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey, Unavailable
 from ai_gateway.redaction import remember
@@ -25,8 +26,6 @@ _BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
 # Without the store nobody learns that a key was revoked: what is known of keys is used for so long.
 _LONGEST_AWAY_S = 60.0
-# A copy that is older than this is not being refreshed.
-_FRESH_S = 5.0
 # Wrong keys are without number: a key that is known is remembered, one that is not is looked for each time.
 _MOST_CALLERS = 100_000
 # To be struck out of what leaves, a key has to be known in clear, which takes some kilobytes.
@@ -85,8 +84,16 @@ class KeyRing:
         self._callers.clear()
 
     async def learn(self) -> bool:
-        """Ask the store for keys that were made a moment ago. Returns whether anything has changed."""
-        return self._directory is not None and await self._directory.look()
+        """Ask the store for keys that were made a moment ago. Returns whether anything has changed.
+
+        Raises Unavailable: while the store is away, nobody knows that a key is wrong.
+        """
+        if self._directory is None:
+            return False
+        try:
+            return await self._directory.look()
+        except StoreError:
+            raise _STORE_AWAY from None
 
     def find(self, key: str) -> Caller | None:
         """Whose key it is. A digest gives nothing away by the time it is looked for. Raises Unavailable."""
@@ -109,8 +116,6 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            if self._directory is not None and self._directory.age_s > _FRESH_S:
-                raise _STORE_AWAY  # it may be a good one that was made meanwhile
             # Clients such as LiteLLM's tell a wrong key from other refusals by OpenAI's own words.
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller

@@ -61,6 +61,8 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     warnings += _nobodys(settings, {*providers, *configured.missing, *known_providers()})
     rules = read_rules(settings, providers, configured.missing, warnings)
     keys = configured_keys(settings, sources.environment)
+    if (settings.smtp_url is None) is not (settings.smtp_from is None):
+        raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
     place = place_at(settings.store_url, settings.gateway_data_dir)
     if place is not None and place.directory is None and settings.workers > 1:
         warnings.append(

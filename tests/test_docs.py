@@ -32,7 +32,7 @@ from ai_gateway.translate.ollama_chat.policies import OPTIONS, POLICIES
 from scripts.parameters import PAGE, page
 from scripts.providers import PAGE as PROVIDERS_PAGE, page as providers_page
 from scripts.rules import page as rules_page
-from tests.support.gateway import LiveGateway, SharedGateways
+from tests.support.gateway import LiveGateway, SharedGateways, running_gateway
 
 ROOT = Path(__file__).parents[1]
 README_ADDRESS = "http://127.0.0.1:9000"
@@ -132,7 +132,8 @@ def test_every_configuration_file_shown_is_valid(path: str, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for block in _blocks(path, "toml"):
         (tmp_path / "gateway.toml").write_text(block, encoding="utf-8")
-        assert read_settings(read_sources()).providers
+        settings = read_settings(read_sources())
+        assert settings.providers or settings.keys
 
 
 def test_fixed_limits_are_the_documented_ones() -> None:
@@ -191,10 +192,19 @@ def _codes() -> dict[str, int]:
     for path in (ROOT / "src" / "ai_gateway").rglob("*.py"):
         if "custom" not in path.parts:  # what the built-in provider plays is documented with it
             text = path.read_text(encoding="utf-8")
-            # Those of invalid fields are given where the error is made, some of them by way of a variable.
-            codes |= dict.fromkeys(re.findall(r'\bcode="([a-z_]+)"', text), 400)
-            codes |= dict.fromkeys(re.findall(r'"(invalid_(?:type|value))"', text), 400)
+            codes |= _codes_made_in(text)
+            codes |= dict.fromkeys(re.findall(r'"(invalid_(?:type|value))"', text), 400)  # by way of a variable
     return codes
+
+
+def _codes_made_in(text: str) -> Iterator[tuple[str, int]]:
+    """The codes that are given where an error is made, each with the status of its class."""
+    statuses = {kind.__name__: kind.status for kind in _error_classes()}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            for given in node.keywords:
+                if given.arg == "code" and isinstance(given.value, ast.Constant) and isinstance(given.value.value, str):
+                    yield given.value.value, statuses.get(ast.unparse(node.func), 400)
 
 
 @pytest.mark.parametrize(("code", "status"), _codes().items())
@@ -437,8 +447,20 @@ def test_every_python_example_runs(name: str, bare: LiveGateway) -> None:
     assert "What is a gateway?" in shown
 
 
+def test_the_example_of_administration_runs() -> None:
+    with running_gateway(ADMIN_API_KEY="sk-gw-admin-of-the-example") as live:
+        shown = _run(
+            [sys.executable, str(ROOT / "examples" / "administration.py")],
+            GATEWAY_URL=live.base_url,
+            ADMIN_API_KEY="sk-gw-admin-of-the-example",
+        )
+    assert "The key of alice, shown this once: sk-gw-" in shown
+    assert "Requests left in this minute: 59" in shown
+    assert "Cost: $0\n" in shown
+
+
 def test_every_python_example_is_run_here() -> None:
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {"chat.py", "stream.py"}
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {"administration.py", "chat.py", "stream.py"}
 
 
 def test_the_shell_example_runs(bare: LiveGateway) -> None:

@@ -48,7 +48,7 @@ TABLE = {
     "UpstreamTimeout":         "-FO  -F-    rF-    rF-    -FO    -FO",
 }  # fmt: skip
 # Errors that are no upstream's: retried by nobody, and nothing to a breaker.
-FAIL_OVER = {"GatewayError", "RateLimited", "NotImplementedHere", "Unavailable", "Overloaded"}
+FAIL_OVER = {"GatewayError", "RateLimited", "InsufficientQuota", "NotImplementedHere", "Unavailable", "Overloaded"}
 STAY = {
     "InvalidRequest",
     "MissingParameter",
@@ -59,6 +59,8 @@ STAY = {
     "MissingApiKey",
     "InvalidApiKey",
     "Forbidden",
+    "ModelNotAllowed",
+    "ModelNotPriced",
     "NotFound",
     "ProviderNotFound",
     "ModelNotFound",

@@ -4,7 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from scripts.bench.cells import EVENTS, GATEWAY, LITELLM, NGINX, UNCHECKED, UPSTREAM, VLLM_ROUTER, cell
+from scripts.bench.cells import (
+    ACCOUNTS,
+    EVENTS,
+    GATEWAY,
+    LITELLM,
+    NGINX,
+    UNCHECKED,
+    UNCOUNTED,
+    UPSTREAM,
+    VLLM_ROUTER,
+    cell,
+)
 from scripts.bench.measure import Sample
 from scripts.bench.results import Results
 
@@ -62,6 +73,16 @@ def _conformance(name: str) -> _Value:
     return value
 
 
+def _accounts(target: str) -> _Value:
+    """What accounts add to a whole reply, in us of CPU."""
+
+    def value(results: Results) -> float | None:
+        with_them, without = results.sample("whole-16", target), results.sample("whole-16", UNCOUNTED)
+        return None if with_them is None or without is None else with_them.cpu_us - without.cpu_us
+
+    return value
+
+
 def _instructions(name: str) -> _Value:
     def value(results: Results) -> float | None:
         kilo = results.kilo_instructions(name, GATEWAY)
@@ -107,6 +128,8 @@ BUDGETS: Final = (
     Budget("p99, c=64", "ms", 12, 8, _of("whole-64", lambda sample: sample.p99_ms)),
     Budget("conformance, of a whole reply", "%", 25, 15, _conformance("whole-16")),
     Budget("conformance, of a streamed event", "%", 25, 15, _conformance("burst-16")),
+    Budget("record of a call, CPU", "us", 20, 12, _accounts(GATEWAY)),
+    Budget("hold, settle and record of a call, CPU", "us", 30, 25, _accounts(ACCOUNTS)),
     Budget("instructions per request", "kI", 750, 600, _instructions("whole-16")),
     Budget(f"instructions per event of {EVENTS}", "kI", 45, 40, _instructions("burst-16")),
     Budget("unreachable objects after requests", "", 0, 0, _unreachable),

@@ -7,6 +7,7 @@ EVENTS: Final = 50
 GAP_MS: Final = 20
 
 UPSTREAM, RELAY, GATEWAY, UNCHECKED = "upstream", "relay", "gateway", "unchecked"
+ACCOUNTS, UNCOUNTED = "accounts", "uncounted"
 NGINX, VLLM_ROUTER, LITELLM = "nginx", "vllm-router", "litellm"
 
 
@@ -24,7 +25,7 @@ class Cell:
     events: int | None = None
     gap_ms: int = 0
     body: int = 0
-    extra: str | None = None
+    extra: tuple[str, ...] = ()
     kept: bool = False
     portable: bool = False
 
@@ -42,10 +43,10 @@ class Cell:
 # How many events of a burst arrive in one packet depends on the machine, and so does what one of them costs; and what a
 # long body costs depends on its memory.
 CELLS: Final = (
-    Cell("whole-1", "whole reply, c=1", 1, extra=UPSTREAM),
-    Cell("whole-16", "whole reply, c=16", 16, extra=UNCHECKED, kept=True, portable=True),
+    Cell("whole-1", "whole reply, c=1", 1, extra=(UPSTREAM,)),
+    Cell("whole-16", "whole reply, c=16", 16, extra=(UNCHECKED, ACCOUNTS, UNCOUNTED), kept=True, portable=True),
     Cell("whole-64", "whole reply, c=64", 64),
-    Cell("burst-16", f"burst stream of {EVENTS} events, c=16", 16, EVENTS, extra=UNCHECKED, kept=True),
+    Cell("burst-16", f"burst stream of {EVENTS} events, c=16", 16, EVENTS, extra=(UNCHECKED,), kept=True),
     Cell("paced-64", f"64 streams, an event each {GAP_MS} ms", 64, EVENTS, GAP_MS, kept=True, portable=True),
     Cell("body-100k", "100 KB body, c=16", 16, body=100_000, kept=True),
     Cell("body-5m", "5 MB body, c=1", 1, body=5_000_000),

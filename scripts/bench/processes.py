@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -21,6 +21,16 @@ START_S = 30.0
 STOP_S = 5.0
 CHAT = "/v1/chat/completions"
 _SCHEDULED = 2
+_LIMITED = """
+[keys.bench]
+key_env = "BENCH_KEY"
+requests_per_minute = 1_000_000_000
+spend_limit_cents = 1_000_000
+
+[prices."bench/*"]
+input = 0.000001
+output = 0.000001
+"""
 
 
 class BenchFailed(Exception):
@@ -103,6 +113,19 @@ def gateway_program(upstream: Program, name: str = "gateway", module: str = "ai_
 def unchecked_program(upstream: Program) -> Program:
     """The same with conformance taken out, to show what that costs."""
     return gateway_program(upstream, "unchecked", "scripts.bench.unchecked")
+
+
+def accounts_program(upstream: Program) -> Program:
+    """The same with a caller who is held to limits of requests and of money, each of which it never reaches."""
+    program = gateway_program(upstream, "accounts")
+    env = {name: value for name, value in program.env.items() if name != "ALLOWED_API_KEYS"}
+    return replace(program, env={**env, "BENCH_KEY": KEY}, files={"gateway.toml": _LIMITED})
+
+
+def uncounted_program(upstream: Program) -> Program:
+    """The same without accounts, to show what these cost."""
+    program = gateway_program(upstream, "uncounted")
+    return replace(program, env={**program.env, "STORE_URL": "off"})
 
 
 def garbage_program(upstream: Program) -> Program:

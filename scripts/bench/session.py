@@ -25,6 +25,7 @@ from scripts.bench.processes import (
     Program,
     Running,
     Skipped,
+    accounts_program,
     allow_open_files,
     cores,
     gateway_program,
@@ -32,6 +33,7 @@ from scripts.bench.processes import (
     relay_program,
     running,
     unchecked_program,
+    uncounted_program,
     upstream_program,
     wait_until_listening,
 )
@@ -101,7 +103,8 @@ class _Session:
     def measure_cells(self, recheck: Recheck | None) -> None:
         plan = self.plan
         ours = [relay_program(self.upstream), gateway_program(self.upstream)]
-        extra = [program for program in (unchecked_program(self.upstream),) if self._is_needed(program.name)]
+        extra = [unchecked_program(self.upstream), accounts_program(self.upstream), uncounted_program(self.upstream)]
+        extra = [program for program in extra if self._is_needed(program.name)]
         peers, missing = peer_programs(plan.peers, self.upstream, plan.install)
         self.results.skipped += missing
         with ExitStack() as stack:
@@ -114,7 +117,7 @@ class _Session:
                 self.results.cells = kept + self._rounds([each for each in plan.cells if each.name in again], targets)
 
     def _is_needed(self, name: str) -> bool:
-        return any(each.extra == name for each in self.plan.cells)
+        return any(name in each.extra for each in self.plan.cells)
 
     def _start(self, stack: ExitStack, program: Program) -> Running:
         target = stack.enter_context(running(program, self.core))
@@ -139,13 +142,13 @@ class _Session:
 
     def _rounds(self, cells: Sequence[Cell], targets: Sequence[Running]) -> list[Sample]:
         found: dict[tuple[str, str], list[Sample]] = defaultdict(list)
-        names = {each.extra for each in CELLS}
+        names = {name for each in CELLS for name in each.extra}
         for turn in range(self.plan.rounds):
             # One after the other, so that what disturbs the machine for a while disturbs all of them; and in turns
             # from either end, so that none is always the first after a pause.
             for cell in cells:
                 self.say(f"round {turn + 1} of {self.plan.rounds}: {cell.title}")
-                chosen = [each for each in targets if each.program.name not in names - {cell.extra}]
+                chosen = [each for each in targets if each.program.name not in names - set(cell.extra)]
                 for target in chosen if turn % 2 == 0 else reversed(chosen):
                     sample = measure_load(target, cell, self.plan.seconds)
                     found[cell.name, target.program.name].append(sample)

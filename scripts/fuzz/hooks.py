@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import re
 import sys
-from typing import Any
+from typing import Any, override
 from zoneinfo import available_timezones
 
 import schemathesis
@@ -12,43 +13,37 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from scripts.fuzz.refusals import is_refused_by_custom
 
-_ADMINISTRATION = "/v1/organization/"
+_ADMINISTRATION = ("/v1/organization/", "/v1/gateway/")
+_MOST_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
 _ZONES = available_timezones() | {"", None}
 _USES = 20
 _addresses = itertools.cycle(f"127.0.{third}.{last}" for third in range(1, 250) for last in range(1, 250))
 _OF_A_FIRST_KEY = ("expires_in_seconds", "spend_limit", "rate_limits", "model_permissions")
 
 
-class _Connections(HTTPConnectionPool):
-    """Connections that are closed after a few requests, each from another address of this machine.
+class _Connection(HTTPConnection):
+    """Ends after a few requests, and comes from another address of this machine than the one before.
 
     The gateway stops listening to an address that sends wrong keys only, and half of the requests here have one.
     """
 
-    def _new_conn(self) -> Any:  # noqa: ANN401 - urllib3 names no type for it
-        connection = super()._new_conn()
-        connection.uses = 0
-        return connection
+    uses = 0
 
-    def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
-        if conn is not None:
-            conn.uses += 1
-            if conn.uses % _USES == 0:
-                conn.close()
-        super()._put_conn(conn)
+    @override
+    def connect(self) -> None:
+        self.source_address = (next(_addresses), 0)
+        super().connect()
 
-
-def _connect_from_another(self: HTTPConnection) -> None:
-    self.source_address = (next(_addresses), 0)
-    _connect(self)
+    @override
+    def request(self, *arguments: Any, **named: Any) -> None:
+        self.uses += 1
+        if self.uses % _USES == 0:
+            self.close()
+        super().request(*arguments, **named)
 
 
-_connect = HTTPConnection.connect
 if sys.platform == "linux":  # elsewhere, this machine has one such address
-    HTTPConnection.connect = _connect_from_another  # type: ignore[method-assign]
-    from urllib3 import poolmanager
-
-    poolmanager.pool_classes_by_scheme["http"] = _Connections
+    HTTPConnectionPool.ConnectionCls = _Connection
 
 
 @schemathesis.deserializer("application/x-ndjson")
@@ -76,8 +71,10 @@ def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any])
 
 
 def _is_refused_by_administration(case: schemathesis.Case[Any]) -> bool:
-    query: Any = case.query if isinstance(case.query, dict) else {}
+    query: Any = case.query or {}
     if any(query.get(name) for name in ("after", "before", "page")):  # cursors of what is not there
+        return True
+    if _is_refused_range(case.path, query):
         return True
     body: Any = case.body if isinstance(case.body, dict) else {}
     if body.get("create_service_account_only") and any(body.get(name) is not None for name in _OF_A_FIRST_KEY):
@@ -85,6 +82,21 @@ def _is_refused_by_administration(case: schemathesis.Case[Any]) -> bool:
     spend = body.get("spend_limit")
     zones = [body.get("time_zone"), spend.get("time_zone") if isinstance(spend, dict) else None]
     return any(isinstance(zone, str) and zone not in _ZONES for zone in zones)
+
+
+def _is_refused_range(path: str, query: Any) -> bool:  # noqa: ANN401 - of any types
+    """Whether the time ends before it begins, or has more buckets than a page of their width may have."""
+    start, end, limit = (_number(query.get(name)) for name in ("start_time", "end_time", "limit"))
+    if start is not None and end is not None and end < start:
+        return True
+    width = query.get("bucket_width", "1d")
+    most = _MOST_BUCKETS.get(width, 0) if isinstance(width, str) else 0
+    return "usage" in path and limit is not None and limit > most
+
+
+def _number(value: object) -> int | None:
+    """What a query says, which is text in some of schemathesis' phases."""
+    return int(str(value)) if re.fullmatch(r"-?\d{1,20}", str(value)) else None
 
 
 @schemathesis.check

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,13 +42,15 @@ IDS = Path(__file__).with_name("ids.toml")
 class Origin:
     """Where a provider's prices stand in the source, and how its ids are made from those there.
 
-    `form` holds the id in place of `{}`; `only` are the beginnings of ids that this provider has.
+    `form` holds the id in place of `{}`; `only` are the beginnings of ids that this provider has. `same` names service
+    tiers that cost what the standard one does, by the vendor's own pages.
     """
 
     provider: str
     source: str
     form: str = "{}"
     only: tuple[str, ...] = ("",)
+    same: tuple[str, ...] = ()
 
 
 # A provider without a line here is not in the source, or has ids that operators choose: the deployments of Azure, and
@@ -57,7 +60,7 @@ ORIGINS = (
     Origin("anthropic", "anthropic"),
     Origin("openrouter", "openrouter"),
     Origin("fireworks", "fireworks"),
-    Origin("groq", "groq"),
+    Origin("groq", "groq", same=("flex",)),  # console.groq.com/docs/flex-processing
     Origin("together", "together"),
     Origin("mistral", "mistral"),
     Origin("deepseek", "deepseek"),
@@ -128,6 +131,7 @@ class Taken:
     left: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
+@cache
 def take() -> Taken:
     """Every price that can be taken as it stands."""
     taken = Taken()
@@ -143,7 +147,7 @@ def _models(
 ) -> Iterator[tuple[str, str | list[Row]]]:
     for model in provider.models:
         try:
-            rows = rows_of(model)
+            rows = [with_tiers(row, origin.same) for row in rows_of(model)]
         except Unpriced as reason:
             left[str(reason)].append(f"{origin.provider}/{model.id}")
             continue
@@ -212,6 +216,13 @@ def rows_of(model: ModelInfo) -> list[Row]:
         if not rows or rows[-1] != {**row, **({"since": rows[-1]["since"]} if "since" in rows[-1] else {})}:
             rows.append(row if since is None else {"since": since.isoformat(), **row})
     return rows
+
+
+def with_tiers(row: Row, same: Iterable[str]) -> Row:
+    """The row with these tiers at its own price, unless it has another one for them."""
+    plain = Row(**{key: value for key, value in row.items() if key in {"rates", "per", "above"}})  # type: ignore[typeddict-item]
+    tiers = {**dict.fromkeys(same, plain), **row.get("tiers", {})}
+    return {**row, "tiers": tiers} if tiers else row
 
 
 def _tiers(variants: Iterable[PriceVariant]) -> dict[str, list[PriceVariant]]:

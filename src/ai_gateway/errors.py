@@ -9,7 +9,9 @@ GatewayError                     500  internal_error                           f
 +-- Unauthorized                 401
 |   +-- MissingApiKey            401  missing_api_key
 |   +-- InvalidApiKey            401  invalid_api_key
-+-- Forbidden                    403  model_not_allowed, insufficient_permissions
++-- Forbidden                    403  insufficient_permissions
+|   +-- ModelNotAllowed          403  model_not_allowed
+|   +-- ModelNotPriced           403  model_not_priced
 +-- NotFound                     404  not_found
 |   +-- ProviderNotFound         404  provider_not_found
 |   +-- ModelNotFound            404  model_not_found
@@ -160,14 +162,21 @@ class InvalidApiKey(Unauthorized):
 
 
 class Forbidden(GatewayError):
-    """Who calls is known, and may not do this: `code` says what."""
+    """Who calls is known, and may not do this."""
 
     status = 403
     type = "invalid_request_error"
+    code = "insufficient_permissions"
 
-    def __init__(self, message: str, *, code: str = "model_not_allowed", param: str | None = None) -> None:
-        super().__init__(message, param=param)
-        self.code = code
+
+class ModelNotAllowed(Forbidden):
+    code = "model_not_allowed"
+
+
+class ModelNotPriced(Forbidden):
+    """Nobody can hold to a limit of money what nobody knows the price of."""
+
+    code = "model_not_priced"
 
 
 class NotFound(GatewayError):

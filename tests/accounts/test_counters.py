@@ -174,3 +174,18 @@ async def test_a_file_that_others_lock_is_said_to_be_away_and_the_loop_goes_on(t
     assert turns > 10, "the event loop stood still"
     assert isinstance(await counters.reserve("c", [Hold("parallel", 1, 2)]), Granted)
     await counters.aclose()
+
+
+async def test_a_hold_whose_caller_has_just_left_is_given_back(tmp_path: Path) -> None:
+    """The client may leave in the very turn of the loop in which its call is let on."""
+    counters = SqliteCounters(tmp_path / "counters.db")
+    for turns in range(6):
+        task = asyncio.create_task(counters.reserve(str(turns), [Hold("parallel", 1, 100)]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        granted = not isinstance((await asyncio.gather(task, return_exceptions=True))[0], BaseException)
+        assert await counters.read(["parallel"]) in ({}, {"parallel": (0, int(granted))}), turns
+        if granted:
+            await counters.settle(str(turns), [Hold("parallel", 1, 100)], [0], 0.0)
+    await counters.aclose()

@@ -278,6 +278,18 @@ async def test_a_record_that_no_store_takes_does_not_hold_up_the_others(tmp_path
         assert shipper.journal.read(1) is None
 
 
+async def test_shipping_twice_at_once_loses_nothing(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger)
+        shipper.start()
+        for record in calls(1_000):
+            shipper.journal.started(record.start)
+            shipper.journal.ended(record)
+        await asyncio.gather(*[shipper.ship() for _ in range(5)])
+        await until(ledger, 1_000)
+        await shipper.aclose()
+
+
 async def test_two_workers_and_a_third_that_died_share_one_ledger(tmp_path: Path) -> None:
     async with ledger_in(tmp_path) as one, ledger_in(tmp_path) as other:
         shippers = [Shipper(Journal(tmp_path / "journal"), ledger) for ledger in (one, other)]

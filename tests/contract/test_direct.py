@@ -9,7 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import read_configuration
-from ai_gateway.contract.route import Boundary, ContractRouter, Direct, Exchange, Operation
+from ai_gateway.contract.dispatch import Direct, Operation
+from ai_gateway.contract.route import Boundary, ContractRouter, Exchange
 
 pytestmark = pytest.mark.anyio
 PATHS = [

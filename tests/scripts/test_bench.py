@@ -479,7 +479,7 @@ def test_a_session_measures_every_target_in_every_cell() -> None:
     results = run(_TINY, lambda _: None, recheck)
     assert results.errors() == {}
     assert {(each.cell, each.target) for each in results.cells} == {
-        (each.name, target) for each in _SOME for target in ("relay", "gateway", each.extra) if target is not None
+        (each.name, target) for each in _SOME for target in ("relay", "gateway", *each.extra)
     }
     again = [each for each in results.cells if each not in rechecked[0].cells]
     assert {each.cell for each in again} == {"whole-16"}
@@ -524,7 +524,7 @@ def test_the_gateway_keeps_to_the_baseline() -> None:
     if results.instructions:
         assert exit_code(results, before) == 0, "\n".join(comparison_lines(results, before))
         return
-    cells = tuple(replace(cell(name), extra=None) for name in ("whole-16", "paced-64"))
+    cells = tuple(replace(cell(name), extra=()) for name in ("whole-16", "paced-64"))
     timed = replace(_NOTHING, cells=cells, rounds=9, seconds=0.25)
     results = run(timed, lambda _: None, lambda first: baseline.suspects(first, before))
     assert results.errors() == {}

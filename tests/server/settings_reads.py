@@ -19,12 +19,17 @@ from typing import Any, override
 from ai_gateway.app.application import Application
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import Configuration, configure
-from ai_gateway.config.settings import ProviderSettings, RouteSettings, Settings
+from ai_gateway.config.settings import KeySettings, PriceSettings, ProviderSettings, RouteSettings, Settings
 from ai_gateway.config.sources import Sources
 from ai_gateway.server.run import bind, run
 
 type Read = tuple[str, str]
-START: dict[str, Any] = {"custom_provider": False, "service_port": 0, "log_level": "error"}
+START: dict[str, Any] = {
+    "custom_provider": False,
+    "service_port": 0,
+    "log_level": "error",
+    "store_url": "memory",
+}
 reads: set[Read] = set()
 
 
@@ -47,6 +52,16 @@ def changed(home: Path) -> dict[str, Any]:
         "service_port": 9001,
         "log_level": "warning",
         "allowed_api_keys": ["k"],
+        "admin_api_key": ["a"],
+        "keys": {"alice": KeySettings(digest=64 * "0", project="default")},
+        "store_url": "sqlite:///" + str(home / "gateway.db"),
+        "gateway_data_dir": home / "data",
+        "unpriced": "flag",
+        "limits_outage": "open",
+        "replicas": 3,
+        "output_tokens_bound": 4_000,
+        "smtp_url": "smtp://user:password@127.0.0.1:9",
+        "smtp_from": "gateway@example.com",
         "allow_anonymous": True,
         "request_timeout_s": 11,
         "connect_timeout_s": 12,
@@ -85,6 +100,7 @@ def changed(home: Path) -> dict[str, Any]:
         "model_mapping_file": home / "aliases.json",
         "aliases": {"other": "lab/m"},
         "routes": {"safe": RouteSettings(targets=["lab/a", "lab/b"])},
+        "prices": {"lab/m": PriceSettings.model_validate({"input": 1, "output": 2})},
         "model_list_url": "http://127.0.0.1:9/models.json",
         "model_list_api_key": "list-key",
         "model_list_refresh_s": 24,

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.gateway import HOST, free_port
@@ -42,7 +43,6 @@ class Server:
             self.process = subprocess.Popen(
                 self.command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.home,
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C", **self.environment}, user=_user(),
-                start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + _START_S
         while not self.answers(self):
@@ -54,20 +54,26 @@ class Server:
     def kill(self) -> None:
         """As a crash would, with all of its processes."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self.process.wait(10)
             self.process = None
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """None of its processes does anything, but its connections stay."""
-        assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            os.killpg(self.process.pid, signal.SIGCONT)
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the first one before the others, or it would see them die. PostgreSQL gives each a group of its own."""
+        assert self.process is not None
+        first = psutil.Process(self.process.pid)
+        for process in (first, *first.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
 
 @contextmanager

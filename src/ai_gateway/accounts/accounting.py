@@ -19,14 +19,15 @@ from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, 
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, holds_for
 from ai_gateway.accounts.limits import Scope
-from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
-from ai_gateway.accounts.records import AttemptRecord, Basis, CallLog, End, Record, Start
+from ai_gateway.accounts.records import CallLog, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
+from ai_gateway.accounts.reservation import CallReservation, estimated_tokens
+from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.windows import Window
-from ai_gateway.contract.call import Call, Notes, Reservation, Tokens
+from ai_gateway.contract.call import Call, Tokens
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.errors import Forbidden, Unavailable, UpstreamError
+from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, count
 
 type Unpriced = Literal["refuse", "flag", "allow"]
@@ -35,8 +36,13 @@ type Spent = Callable[[Scope, Window], Awaitable[int]]
 """What the ledger has of an entity's costs in a window, in 1e-12 USD."""
 
 _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
-_BYTES_PER_TOKEN = 4  # of English text; an estimate, for where nobody has told
 _RETRY_S = 1.0
+_LONGEST_SUM_S = 2.0
+_NO_COUNTERS = Unavailable(
+    "A spend limit holds for this key, and the gateway's replicas have nothing that counts for all of them: its "
+    "operator has to set VALKEY_URL.",
+    headers={RETRY_HINT: "false"},
+)
 _NO_HEADERS: Mapping[str, str] = {}
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +57,8 @@ class Target(Protocol):
 
 
 class Named(Protocol):
+    """What has a name."""
+
     @property
     def name(self) -> str: ...
 
@@ -80,13 +88,15 @@ class Policy:
 
     `unpriced` is for models without a price under a limit of money. `outage` is for money while the counters cannot be
     reached: other limits are then counted here, each replica its share. `output_tokens` is the most that a model is
-    taken to put out, where neither the request nor anybody else limits it.
+    taken to put out, where neither the request nor anybody else limits it. `divided` says that replicas share a store
+    but no counters: each counts its share of a limit, and nobody could count money.
     """
 
     unpriced: Unpriced = "refuse"
     outage: Outage = "closed"
     replicas: int = 1
     output_tokens: int = 131_072
+    divided: bool = False
 
 
 class Accounting(Observer):
@@ -114,15 +124,13 @@ class Accounting(Observer):
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
+        self._away = False
 
     async def reserve(self, call: Call, wanted: "Wanted") -> None:
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
-            raise Forbidden(
-                "You have insufficient permissions for this operation. Missing scopes: model.request.",
-                code="insufficient_permissions",
-            )
+            raise Forbidden("You have insufficient permissions for this operation. Missing scopes: model.request.")
         bound, first = wanted.bound, wanted.targets[0]
         now = time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
@@ -151,7 +159,7 @@ class Accounting(Observer):
             bound_tokens=Tokens(bound.input, output),
             holds=_written(held.holds, at) if held is not None else "",
         )
-        call.reservation = _Reservation(self, call, start, price, held, at, headers)
+        call.reservation = CallReservation(self, call, start, price, held, at, headers)
         self.log.started(start)
 
     async def give_back(self, start: Start) -> None:
@@ -169,7 +177,7 @@ class Accounting(Observer):
     def ended(self, outcome: Outcome) -> None:
         call = outcome.call
         reservation = call.reservation if call is not None else None
-        if call is None or not isinstance(reservation, _Reservation):
+        if call is None or not isinstance(reservation, CallReservation):
             return
         self.log.ended(reservation.record(outcome))
 
@@ -190,25 +198,37 @@ class Accounting(Observer):
                 raise model_not_allowed(scope, wanted.model)
             if scope.spend is not None and cost is None and self.policy.unpriced == "refuse":
                 raise unpriced(scope, wanted.model)
-        tokens = _estimate(call.size) + (wanted.bound.output or 0)
+        tokens = estimated_tokens(call.size) + (wanted.bound.output or 0)
         held = holds_for(scopes, names, tokens, cost or 0, now)
         if not held.holds:
             return held, Granted(now, (), ())
+        if self.policy.divided:
+            held = self._divided(held)
         try:
             answer = await self._reserved(self.counters, identifier, held)
+            self._note(None)
         except CountersError as error:
-            count(Event.COUNTERS_AWAY)
-            _log.error("counters away", error=str(error))
-            if held.has_money and self.policy.outage == "closed":
-                raise Unavailable(
-                    "The gateway cannot count what may be spent at the moment: send the request again in a while.",
-                    headers={"retry-after": "5"},
-                ) from error
-            held = held.share_of(self.policy.replicas)
-            answer = await self._reserved(self._own, identifier, held)
+            held, answer = await self._hold_alone(identifier, held, error)
         if isinstance(answer, Refused):
             raise limited(held, answer, wanted.model, now)
         return held, answer
+
+    def _divided(self, held: Held) -> Held:
+        if held.has_money:
+            raise _NO_COUNTERS
+        return held.divided_by(self.policy.replicas)
+
+    async def _hold_alone(self, identifier: str, held: Held, reason: CountersError) -> tuple[Held, Granted | Refused]:
+        """By the policy for an outage."""
+        count(Event.COUNTERS_AWAY)
+        self._note(str(reason))
+        if held.has_money and self.policy.outage == "closed":
+            raise Unavailable(
+                "The gateway cannot count what may be spent at the moment: send the request again in a while.",
+                headers={"retry-after": "5"},
+            ) from reason
+        held = held.share_of(self.policy.replicas)
+        return held, await self._reserved(self._own, identifier, held)
 
     async def _reserved(self, counters: Counters, identifier: str, held: Held) -> Granted | Refused:
         while True:
@@ -217,7 +237,20 @@ class Accounting(Observer):
                 return answer
             for counter in answer.counters:
                 scope, window = held.windows[counter]
-                await counters.seed(counter, await self._spent(scope, window), window.end or 0)
+                try:
+                    async with asyncio.timeout(_LONGEST_SUM_S):
+                        spent = await self._spent(scope, window)
+                except (StoreError, TimeoutError) as error:
+                    raise CountersError(f"what was spent before is not known: {error}") from error
+                await counters.seed(counter, spent, window.end or 0)
+
+    def _note(self, problem: str | None) -> None:
+        """Say once that counters are away, and that they are back."""
+        if problem is not None and not self._away:
+            _log.error("counters away", error=problem)
+        elif problem is None and self._away:
+            _log.warning("counters are back")
+        self._away = problem is not None
 
     def _dearest(self, targets: Iterable[Target], tokens: int, output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
@@ -261,158 +294,5 @@ class Accounting(Observer):
         self.soon(again())
 
 
-class _Reservation(Reservation):
-    """What is held for one call, until it is over. `price` is that of its first target."""
-
-    __slots__ = ("_accounting", "_at", "_call", "_held", "_price", "_start", "headers", "left", "result")
-
-    def __init__(  # noqa: PLR0913, PLR0917 - made at one place
-        self,
-        accounting: Accounting,
-        call: Call,
-        start: Start,
-        price: Price | None,
-        held: Held | None,
-        at: float,
-        headers: Mapping[str, str],
-    ) -> None:
-        self.headers = headers
-        self.left = False
-        self.result: _Result | None = None
-        self._accounting = accounting
-        self._call = call
-        self._start = start
-        self._price = price
-        self._held = held
-        self._at = at
-
-    @override
-    async def settle(self) -> None:
-        if self.result is not None:
-            return
-        result = self.result = self._worked_out()
-        if result.cost is not None and not self._start.stream:
-            self.headers = {**self.headers, "x-gateway-cost": _usd(result.cost)}
-        held = self._held
-        if held is not None:
-            amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
-            await self._accounting.settle(self._start, held, amounts, self._at)
-
-    @override
-    def abandon(self) -> None:
-        if self.result is None:
-            self.left = True
-            self._accounting.soon(self.settle())
-
-    def record(self, outcome: Outcome) -> Record:
-        """What is kept of the call."""
-        result = self.result or self._worked_out()
-        start, notes, began = self._start, outcome.notes, outcome.started
-        first_byte = outcome.first_byte
-        return Record(
-            start=start,
-            ended_at=start.at + int((outcome.ended - began) * 1000),
-            first_byte_ms=int((first_byte - began) * 1000) if first_byte is not None else None,
-            end=self._end(outcome),
-            basis=result.basis,
-            status=outcome.status,
-            code=outcome.code if not self.left else None,  # of an error that nobody was there to read
-            provider=notes.provider or start.provider,
-            upstream_model=notes.model or start.upstream_model,
-            tokens=result.tokens,
-            cost=result.cost,
-            price=result.price,
-            service_tier=notes.service_tier,
-            attempts=result.attempts,
-            repairs=tuple(sorted(notes.repairs)) if notes.repairs else (),
-            dropped=tuple(sorted(notes.dropped)) if notes.dropped else (),
-        )
-
-    def _end(self, outcome: Outcome) -> End:
-        if self.left or outcome.status is None:
-            return "left"
-        if outcome.code is None:
-            return "whole"
-        return "broken" if outcome.status < 400 else "failed"
-
-    def _worked_out(self) -> "_Result":
-        """What the attempts come to: what upstreams have told, and an estimate where one has not."""
-        attempts = self._call.attempts
-        if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].tokens) is not None:
-            price = self._price  # as nearly always
-            cost = price.cost(tokens, attempts[0].service_tier) if price is not None else None
-            return _Result(tokens, cost, "reported", price.basis if price is not None else None)
-        return self._summed([notes for notes in attempts if notes.model])
-
-    def _summed(self, attempts: Sequence[Notes]) -> "_Result":
-        total = Tokens()
-        cost: int | None = 0
-        basis: Basis = "reported"
-        by: str | None = None
-        records: list[AttemptRecord] = []
-        for notes in attempts:
-            tokens = notes.tokens
-            if tokens is None:
-                tokens = self._estimated(notes)
-                basis = "estimated" if tokens is not None else basis
-            own: int | None = 0
-            if tokens is not None:
-                price = self._accounting.prices.find(notes.provider, notes.model, self._at)
-                own, by = (price.cost(tokens, notes.service_tier), price.basis) if price is not None else (None, None)
-                total = total.plus(tokens)
-            cost = None if cost is None or own is None else cost + own
-            records.append(_attempt(notes, tokens, own))
-        return _Result(total, cost, basis, by, tuple(records))
-
-    def _estimated(self, notes: Notes) -> Tokens | None:
-        """For an attempt that an upstream has worked at without telling how much; None if it refused."""
-        failure = notes.failure
-        if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
-            return None
-        output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
-        return Tokens(_estimate(self._call.size), output)
-
-
-@dataclass(slots=True)
-class _Result:
-    tokens: Tokens
-    cost: int | None
-    basis: Basis
-    price: str | None
-    attempts: tuple[AttemptRecord, ...] = ()
-
-
-def _attempt(notes: Notes, tokens: Tokens | None, cost: int | None) -> AttemptRecord:
-    failure = notes.failure
-    status = None
-    if failure is not None:
-        status = failure.upstream_status if isinstance(failure, UpstreamError) else failure.status
-    return AttemptRecord(
-        provider=notes.provider,
-        model=notes.model,
-        started_at=int(notes.started * 1000),
-        ended_at=int((notes.ended or time.time()) * 1000),
-        status=status,
-        code=failure.code if failure is not None else None,
-        tokens=tokens,
-        cost=cost,
-    )
-
-
-def _may_have_worked(failure: Exception) -> bool:
-    """Whether an upstream that failed may want money for it: one that answered something, or took too long."""
-    return isinstance(failure, UpstreamError) and failure.worked
-
-
-def _estimate(size: int) -> int:
-    return -(-size // _BYTES_PER_TOKEN)
-
-
 def _written(holds: Sequence[Hold], at: float) -> str:
     return orjson.dumps([at, *map(tuple, holds)]).decode()
-
-
-def _usd(cost: int) -> str:
-    """An amount of 1e-12 USD as a decimal number, without what is nought at its end."""
-    whole, fraction = divmod(cost, 10**12)
-    return f"{whole}.{fraction:012}".rstrip("0").rstrip(".")

@@ -8,7 +8,7 @@ from decimal import Decimal
 from ai_gateway.accounts.counters.base import Refused
 from ai_gateway.accounts.holds import Held, Kind, Reason
 from ai_gateway.accounts.limits import Scope
-from ai_gateway.errors import RETRY_HINT, Forbidden, InsufficientQuota, RateLimited
+from ai_gateway.errors import RETRY_HINT, InsufficientQuota, ModelNotAllowed, ModelNotPriced, RateLimited
 from ai_gateway.observability.metrics import Event, count
 
 _TOLD: tuple[Kind, ...] = ("requests", "tokens")
@@ -58,21 +58,19 @@ def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited
     ).changed(type="tokens" if reason.kind == "tokens" else "requests")
 
 
-def model_not_allowed(scope: Scope, model: str) -> Forbidden:
+def model_not_allowed(scope: Scope, model: str) -> ModelNotAllowed:
     """The error for a model that a key or project may not use."""
-    return Forbidden(
+    return ModelNotAllowed(
         f"{_called(scope).capitalize()} does not have access to model `{model}`.",
-        code="model_not_allowed",
         param="model",
     )
 
 
-def unpriced(scope: Scope, model: str) -> Forbidden:
+def unpriced(scope: Scope, model: str) -> ModelNotPriced:
     """The error for a model whose cost nobody can limit."""
-    return Forbidden(
+    return ModelNotPriced(
         f"Model `{model}` has no known price, and {_called(scope)} has a spend limit: the gateway's operator has to "
         "set its price in [prices], or UNPRICED=allow.",
-        code="model_not_priced",
         param="model",
     )
 

@@ -52,6 +52,7 @@ class Shipper:
         self._dead: list[DeadJournal] = []
         self._looked_at = self._kept_at = -float("inf")
         self._away = False
+        self._shipping = asyncio.Lock()  # a batch is read and done by one only
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -75,6 +76,10 @@ class Shipper:
 
     async def ship(self) -> None:
         """Take everything to the ledger that is there by now. While the store is away, leave it where it is."""
+        async with self._shipping:
+            await self._ship()
+
+    async def _ship(self) -> None:
         try:
             await self._drain(self.journal)
             if self.journal.root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S:

@@ -77,14 +77,14 @@ class Access:
             _refuse_repeated(scope["headers"])
         caller = self.keys.authenticate(headers)
         if not caller.administers:
-            raise Forbidden(
-                "You have insufficient permissions for this operation: it takes an administrator's key.",
-                code="insufficient_permissions",
-            )
+            raise Forbidden("You have insufficient permissions for this operation: it takes an administrator's key.")
         return caller
 
     async def learn(self, scope: Scope) -> bool:
-        """Whether there are new keys since one was refused. Raises RateLimited for an address with many wrong ones."""
+        """Whether there are new keys since one was refused. Raises RateLimited for an address with many wrong ones.
+
+        Raises Unavailable where nobody knows.
+        """
         self._wrong.check(_address(scope))
         if await self.keys.learn():
             return True

@@ -35,8 +35,5 @@ class WireBoundary(Boundary):
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         caller = self.access.authorize(scope, headers, security)
         if caller.administers and not self.takes_administrators:
-            raise Forbidden(
-                "This is an administrator's key, which calls no models: use a key of a project.",
-                code="insufficient_permissions",
-            )
+            raise Forbidden("This is an administrator's key, which calls no models: use a key of a project.")
         return caller

@@ -1,6 +1,6 @@
 """Configuration in, application out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import override
 
@@ -16,11 +16,11 @@ import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.api.access import Access
-from ai_gateway.api.gateway.docs import docs_routes
+from ai_gateway.api.gateway.docs import administered_paths, docs_routes
 from ai_gateway.api.gateway.handlers import Lifecycle, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
-from ai_gateway.app.administration import PREFIX, AdminDoor
+from ai_gateway.app.administration import AdminDoor
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration
 from ai_gateway.app.meters import Meters
@@ -30,8 +30,9 @@ from ai_gateway.config.constants import VERSION
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
+from ai_gateway.contract.dispatch import Direct, Operation
 from ai_gateway.contract.outcome import Observer
-from ai_gateway.contract.route import ContractRouter, Direct, Operation
+from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
@@ -60,7 +61,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     owners = PathOwners()
     owners.add(OPENAI, (route.path for route in openai.routes))
     owners.add(OLLAMA, (route.path for route in ollama.routes))
-    administered = [path for path in parts.contract["paths"] if path.startswith(PREFIX)]
+    administered = administered_paths(parts.contract)
     owners.add(OPENAI, administered)
     hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *administered])
     accounting = parts.accounts.accounting
@@ -69,7 +70,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
     if parts.accounts.directory is not None:
-        asgi.router.routes.append(_admin_door(asgi, parts.accounts.directory, access, limits, admission).route)
+        asgi.door = _admin_door(asgi, administered, (parts.accounts.directory, access, limits), admission)
     status = StatusHandlers(
         gateway,
         access,
@@ -78,6 +79,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         [f"{method.upper()} {path}" for path, item in parts.contract["paths"].items() for method in item],
         documented=settings.enable_docs,
         model_list=lambda: parts.model_list,
+        store_problem=lambda: parts.accounts.problem,
     )
     asgi.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:
@@ -89,14 +91,14 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
 
 
 def _admin_door(
-    asgi: FastAPI, directory: Directory, access: Access, limits: BodyLimits, admission: Admission
+    asgi: FastAPI, paths: Iterable[str], parts: tuple[Directory, Access, BodyLimits], admission: Admission
 ) -> AdminDoor:
     def opened(router: ContractRouter) -> Sequence[Operation]:
         routes = router.behind(admission)
         asgi.router.routes += routes  # where methods of a path are looked for
         return routes
 
-    return AdminDoor(directory, access, limits, opened)
+    return AdminDoor(paths, parts, opened)
 
 
 @asynccontextmanager
@@ -107,6 +109,8 @@ async def _lifespan(asgi: FastAPI) -> AsyncIterator[None]:
 
 
 class _App(FastAPI):
+    door: AdminDoor | None = None
+
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Requests go straight to our own layers: what FastAPI and Starlette do first is for their kind of endpoint."""
@@ -126,6 +130,8 @@ class _App(FastAPI):
 
         def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             scope["app"] = self  # as Starlette has it, for handlers of its own
+            if self.door is not None and scope["type"] == "http" and scope["path"].startswith(self.door.prefixes):
+                return self.door.handle(stack, scope, receive, send)
             return stack(scope, receive, send)
 
         app: ASGIApp = Direct(self.router.routes, other)
@@ -139,7 +145,7 @@ def _asgi(
     owners: PathOwners,
     observers: Sequence[Observer],
     nothing_at: Callable[[Request], GatewayError],
-) -> FastAPI:
+) -> _App:
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:

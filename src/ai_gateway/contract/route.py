@@ -9,20 +9,20 @@ import asyncio
 import re
 import sys
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
-from starlette.routing import BaseRoute, Match, Route, compile_path
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
 from ai_gateway.contract.budget import Admission, Allocation
 from ai_gateway.contract.call import ANONYMOUS, Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
+from ai_gateway.contract.dispatch import Operation
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.multipart import is_form, read_form
 from ai_gateway.contract.open_lists import UnknownKinds
@@ -229,6 +229,8 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun or nobody is there to read it."""
         if isinstance(error, ClientGone):
+            if (connection := self.scope.get("connection")) is not None:
+                connection.abort()  # of a client that is still there, and reads too slowly
             _log.info("client left", request_id=self.scope.get("request_id"), operation=self.operation)
             return
         if not isinstance(error, Overloaded):  # of which the record of the request is all that the log needs
@@ -284,77 +286,6 @@ def header_fields(scope: Scope) -> dict[str, str]:
     # Put in from the last to the first, the first one counts.
     known, headers = _NAMES.get, reversed(scope["headers"])
     return {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-
-
-class Operation(Route):
-    """The route of an operation, which answers every failure itself."""
-
-
-class Direct:
-    """Calls the operation that a request is for; only what is none goes to `other`.
-
-    The first route that fits has it. Where a path has no parameter, or only one in front (its provider), that route is
-    known from the start and found in one look.
-    """
-
-    def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
-        self._routes = [route for route in routes if isinstance(route, Operation)]
-        self._other = other
-        self._fixed: dict[tuple[str, str], ASGIApp] = {}
-        self._led: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
-        for index, route in enumerate(self._routes):
-            first, rest = _split(route.path)
-            parameter = re.fullmatch(r"\{(\w+)\}", first)
-            if "{" in rest or ("{" in first and not parameter):
-                continue
-            for method in route.methods or ():
-                if any(method in (other.methods or ()) and _overlaps(other, route) for other in self._routes[:index]):
-                    continue
-                if parameter:
-                    self._led[method, rest] = parameter[1], route.app
-                else:
-                    self._fixed[method, route.path] = route.app
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "http":
-            app = None if scope.get("root_path") else self._look_up(scope)
-            if app is not None:
-                return app(scope, receive, send)
-            for route in self._routes:
-                match, found = route.matches(scope)
-                if match is Match.FULL:
-                    scope.update(found)
-                    return route.app(scope, receive, send)
-        return self._other(scope, receive, send)
-
-    def _look_up(self, scope: Scope) -> ASGIApp | None:
-        method, path = scope["method"], scope["path"]
-        app = self._fixed.get((method, path))
-        if app is not None:
-            scope["path_params"] = {}
-            return app
-        first, rest = _split(path)
-        led = self._led.get((method, rest))
-        if led is None or not first or not path.startswith("/"):
-            return None
-        name, app = led
-        scope["path_params"] = {name: first}
-        return app
-
-
-def _split(path: str) -> tuple[str, str]:
-    """A path's first part, and all from the slash behind it."""
-    end = path.find("/", 1)
-    return (path[1:end], path[end:]) if end > 0 else (path[1:], "")
-
-
-def _overlaps(earlier: Operation, route: Operation) -> bool:
-    """Whether some path that fits `route`, which has no parameter but its first part, fits the other one as well."""
-    first, rest = _split(route.path)
-    if "{" not in first:
-        return earlier.path_regex.match(route.path) is not None
-    first, others = _split(earlier.path)
-    return ":path" in first or compile_path(f"/x{others}")[0].match(f"/x{rest}") is not None
 
 
 def _is_text(raw_path: bytes) -> bool:

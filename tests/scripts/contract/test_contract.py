@@ -20,7 +20,7 @@ OVERLAYS = sorted(path for path in (SPEC / "overlay").glob("*.yaml") if path.nam
 CONTRACT: Json = json.loads((ROOT / "generated" / "gateway_contract" / "openapi.json").read_text(encoding="utf-8"))
 SOURCES = sources(SPEC)
 OPERATIONS = {f"{method} {path}": operation for path, method, operation in operations(CONTRACT)}
-ADMINISTRATORS = [{"AdminApiKeyAuth": []}]
+ADMINISTRATORS: list[Json] = [{"AdminApiKeyAuth": []}]
 each_operation = pytest.mark.parametrize("name", OPERATIONS)
 
 

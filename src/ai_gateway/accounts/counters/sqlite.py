@@ -1,18 +1,18 @@
 """Counters in one SQLite file that all workers of a machine share: exact over all of them.
 
-A transaction takes some 15 us and is done where it is asked for, since a thread would cost more. It never waits inside:
-while another worker has the file, the event loop goes on, and the call tries again. Nothing is flushed to the disk:
-what a power cut takes is counted again from the ledger.
+What is asked for in one turn of the event loop is one transaction, done where it is asked for, since a thread would
+cost more than its 15 us. It never waits inside: while another worker has the file, the loop goes on, and tries again.
+Nothing is flushed to the disk: what a power cut takes is counted again from the ledger.
 """
 
 import asyncio
 import sqlite3
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import override
+from typing import cast, override
 
 from ai_gateway.accounts.counters.base import (
     Answer,
@@ -39,6 +39,45 @@ _SEED = "INSERT INTO counters (name, used, held, until) VALUES (?, ?, 0, ?) ON C
 _FORGET = "DELETE FROM counters WHERE until > 0 AND until < ?"
 _LONGEST_WAIT_S = 0.2
 _PAUSE_S = 0.0005
+_LONGEST_PAUSE_S = 0.01  # what a pause took longer, the event loop was busy: nobody has tried meanwhile
+_TAKEN = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+class _States:
+    """Counters as one transaction sees them: each is read once, and written once if it was changed."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self._read: dict[str, State | None] = {}
+        self._changed: dict[str, State] = {}
+
+    def of(self, hold: Hold) -> State | None:
+        """The state that a hold is for."""
+        name = hold.counter
+        if name not in self._read:
+            self._read[name] = _state(self.db, hold)
+        return self._read[name]
+
+    def change(self, holds: Sequence[Hold]) -> None:
+        """Have their states written."""
+        for hold in holds:
+            state = self.of(hold)
+            if state is not None:
+                self._changed[hold.counter] = state
+
+    def write(self) -> None:
+        """Write those that were changed."""
+        for name, state in self._changed.items():
+            units = state.units
+            last, parts = (units.last, units.parts.tobytes()) if units is not None else (None, None)
+            self.db.execute(_WRITE, (name, state.used, state.held, last, parts, state.until))
+
+    def forget(self, counter: str) -> None:
+        """It was changed otherwise."""
+        self._read.pop(counter, None)
+
+
+type _Work = Callable[[_States], object]
 
 
 class SqliteCounters(Counters):
@@ -46,45 +85,46 @@ class SqliteCounters(Counters):
         self._path = path
         self._clock = clock
         self._db: sqlite3.Connection | None = None
+        self._waiting: list[tuple[_Work, asyncio.Future[object]]] = []
+        self._waits_since: float | None = None
 
     @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
-        def work(db: sqlite3.Connection) -> Answer:
-            states = {hold.counter: _state(db, hold) for hold in holds}
-            answer = reserve(holds, lambda hold: states[hold.counter], self._clock())
+        def work(states: _States) -> Answer:
+            answer = reserve(holds, states.of, self._clock())
             if isinstance(answer, Granted):
-                _write(db, states)
+                states.change(holds)
             return answer
 
-        return await self._in_transaction(work)
+        done = self._done(work)
+        try:
+            return cast("Answer", await done)
+        except asyncio.CancelledError:
+            if not done.cancelled() and isinstance(answer := done.result(), Granted):  # nobody learns of it any more
+                self._done(partial(_settle_all, holds, [0] * len(holds), answer.at))
+            raise
 
     @override
     async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            states = {hold.counter: _state(db, hold) for hold in holds}
-            for hold, amount in zip(holds, amounts, strict=True):
-                state = states[hold.counter]
-                if state is not None:
-                    settle(hold, state, amount, at)
-            _write(db, states)
-
-        await self._in_transaction(work)
+        await self._done(partial(_settle_all, holds, amounts, at))
 
     @override
     async def seed(self, counter: str, used: int, until: int) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(_FORGET, (int(self._clock()) - 1,))  # windows that are over: a new one has just begun
-            db.execute(_SEED, (counter, used, until))
+        def work(states: _States) -> None:
+            states.db.execute(_FORGET, (int(self._clock()) - 1,))  # windows that are over: a new one has just begun
+            states.db.execute(_SEED, (counter, used, until))
+            states.forget(counter)
 
-        await self._in_transaction(work)
+        await self._done(work)
 
     @override
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        def work(db: sqlite3.Connection) -> Mapping[str, tuple[int, int]]:
-            rows = ((name, db.execute(_READ, (name,)).fetchone()) for name in counters)
+        def work(states: _States) -> Mapping[str, tuple[int, int]]:
+            states.write()
+            rows = ((name, states.db.execute(_READ, (name,)).fetchone()) for name in counters)
             return {name: (row[0], row[1]) for name, row in rows if row is not None}
 
-        return await self._in_transaction(work)
+        return cast("Mapping[str, tuple[int, int]]", await self._done(work))
 
     @override
     async def aclose(self) -> None:
@@ -92,34 +132,56 @@ class SqliteCounters(Counters):
             self._db.close()
             self._db = None
 
-    async def _in_transaction[Result](self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        waited = 0.0
-        while True:
-            try:
-                with self._begun() as db:
-                    return work(db)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                    raise CountersError(f"SQLite ({self._path}): {error}") from error
-                if waited >= _LONGEST_WAIT_S:
-                    raise CountersError(f"SQLite ({self._path}): locked for {_LONGEST_WAIT_S} s") from error
-            except sqlite3.Error as error:
-                raise CountersError(f"SQLite ({self._path}): {error}") from error
-            began = time.monotonic()
-            await asyncio.sleep(_PAUSE_S)
-            waited += time.monotonic() - began
+    def _done(self, work: _Work) -> asyncio.Future[object]:
+        """Have it done in the next transaction. Its result may be CountersError; who leaves early keeps nobody back."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
+        self._waiting.append((work, future))
+        if self._waits_since is None:
+            self._waits_since = loop.time()
+            loop.call_soon(self._run)
+        return future
 
-    @contextmanager
-    def _begun(self) -> Iterator[sqlite3.Connection]:
+    def _run(self) -> None:
+        """Do all that waits, or try again in a moment if others have the file; but not for ever."""
+        loop, since = asyncio.get_running_loop(), self._waits_since
+        try:
+            done = self._transact([work for work, future in self._waiting if not future.done()])
+        except sqlite3.Error as error:
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _TAKEN:
+                if since is not None and loop.time() - since < _LONGEST_WAIT_S:
+                    loop.call_later(_PAUSE_S, self._run)
+                    return
+                self._fail(CountersError(f"SQLite ({self._path}): locked for {_LONGEST_WAIT_S} s"))
+            else:
+                self._fail(CountersError(f"SQLite ({self._path}): {error}"))
+            return
+        waiting = self._empty()
+        for future, result in zip((future for future in waiting if not future.done()), done, strict=True):
+            future.set_result(result)
+
+    def _fail(self, error: CountersError) -> None:
+        for future in self._empty():
+            if not future.done():
+                future.set_exception(error)
+
+    def _empty(self) -> list[asyncio.Future[object]]:
+        waiting, self._waiting, self._waits_since = self._waiting, [], None
+        return [future for _, future in waiting]
+
+    def _transact(self, works: Sequence[_Work]) -> list[object]:
         db = self._db = self._db or self._connected()
         db.execute("BEGIN IMMEDIATE")
         try:
-            yield db
+            states = _States(db)
+            results = [work(states) for work in works]
+            states.write()
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        return results
 
     def _connected(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
@@ -133,6 +195,14 @@ class SqliteCounters(Counters):
         return db
 
 
+def _settle_all(holds: Sequence[Hold], amounts: Sequence[int], at: float, states: _States) -> None:
+    for hold, amount in zip(holds, amounts, strict=True):
+        state = states.of(hold)
+        if state is not None:
+            settle(hold, state, amount, at)
+    states.change(holds)
+
+
 def _state(db: sqlite3.Connection, hold: Hold) -> State | None:
     row = db.execute(_READ, (hold.counter,)).fetchone()
     if row is None:
@@ -142,11 +212,3 @@ def _state(db: sqlite3.Connection, hold: Hold) -> State | None:
     if hold.unit_s:
         units = Rolling(last or 0, array("q", parts) if parts else None)
     return State(used, held, units, until)
-
-
-def _write(db: sqlite3.Connection, states: Mapping[str, State | None]) -> None:
-    for name, state in states.items():
-        if state is not None:
-            units = state.units
-            last, parts = (units.last, units.parts.tobytes()) if units is not None else (None, None)
-            db.execute(_WRITE, (name, state.used, state.held, last, parts, state.until))

@@ -53,3 +53,7 @@ class Store(Session, Protocol):
     @abstractmethod
     async def migrate(self) -> list[int]:
         """Bring the schema up to date. Returns the versions that were reached."""
+
+    @abstractmethod
+    async def problem(self) -> str | None:
+        """Why the schema that is there cannot be used; None if it can."""

@@ -3,6 +3,10 @@
 Code of one version runs on the schema of the next: a step adds, and what it takes away nothing has used for a version.
 """
 
+import sqlite3
+from collections.abc import Collection
+from functools import cache
+
 STEPS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
@@ -48,8 +52,47 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE TABLE key_uses (key_id TEXT PRIMARY KEY, at BIGINT NOT NULL)",
         "INSERT INTO meta (name, value) VALUES ('batch', 0), ('pruned_before', 0)",
+        # What spend alerts have to tell, once for each alert, window and threshold. `due` is when it may be sent, and
+        # NULL once that is over.
+        """CREATE TABLE notices (
+            id TEXT PRIMARY KEY, alert_id TEXT NOT NULL, at BIGINT NOT NULL, attempts BIGINT NOT NULL, due BIGINT,
+            outcome TEXT, body TEXT NOT NULL
+        )""",
+        "CREATE INDEX notices_by_due ON notices (due)",
     ),
 )
 """The statements that lead from each version to the next one; the first from nothing to version 1."""
 
 VERSION = len(STEPS)
+
+
+COLUMNS = "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
+"""All columns of an SQLite database, with their tables."""
+
+
+@cache
+def columns() -> frozenset[tuple[str, str]]:
+    """Every column that the steps make, with its table."""
+    db = sqlite3.connect(":memory:")
+    try:
+        for step in STEPS:
+            for statement in step:
+                db.execute(statement)
+        return frozenset(db.execute(COLUMNS))
+    finally:
+        db.close()
+
+
+def schema_problem(version: int, found: Collection[tuple[str, str]]) -> str | None:
+    """Why this code cannot use a schema of that version, with these tables and columns; None if it can."""
+    if version < VERSION:
+        return f"its schema is version {version}, this gateway needs {VERSION}: run `ai-gateway store migrate`"
+    if version > VERSION + 1:
+        return (
+            f"its schema is version {version}, this gateway knows {VERSION} and the one after it: use a newer gateway"
+        )
+    missing = sorted(columns() - set(found))
+    if missing:
+        names = ", ".join(f"{table}.{column}" for table, column in missing)
+        return f"its schema lacks {names}: somebody has changed it"
+    return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import override
 
 from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
-from ai_gateway.accounts.store.schema import STEPS, VERSION
+from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, schema_problem
 
 _BUSY_TIMEOUT_S = 5.0
 _PLACEHOLDER = re.compile(r"\$(\d+)")
@@ -162,6 +162,14 @@ class SqliteStore(Store):
     @override
     async def migrate(self) -> list[int]:
         return await self._writer(_migrate)
+
+    @override
+    async def problem(self) -> str | None:
+        def look(db: sqlite3.Connection) -> str | None:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            return schema_problem(version, db.execute(COLUMNS).fetchall())
+
+        return await (self._reader or self._writer)(look)
 
 
 def _migrate(db: sqlite3.Connection) -> list[int]:

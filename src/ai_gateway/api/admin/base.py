@@ -1,6 +1,7 @@
 """What the handlers of administration have in common: who administers, what there is, and how it is changed."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import override
@@ -9,7 +10,11 @@ from starlette.types import Scope
 
 from ai_gateway.accounts.directory import Actor, Change, Directory
 from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendLimit
+from ai_gateway.accounts.holds import PICO_PER_CENT
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.windows import window_at
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary
 from ai_gateway.contract.body import BodyLimits
@@ -30,24 +35,11 @@ class Administrator(Caller):
 
 
 class Administration(WireBoundary, Handlers):
-    """The base of each class that has some of the operations.
+    """The base of each class that has some of the operations."""
 
-    `last_used` is when a key was last used, in seconds since the epoch; `is_reached` is whether a spend limit is.
-    """
-
-    def __init__(
-        self,
-        directory: Directory,
-        access: Access,
-        body_limits: BodyLimits,
-        *,
-        last_used: Callable[[str], int | None] = lambda _: None,
-        is_reached: Callable[[SpendLimit], bool] = lambda _: False,
-    ) -> None:
+    def __init__(self, directory: Directory, access: Access, body_limits: BodyLimits) -> None:
         super().__init__(OPENAI, access, body_limits)
         self.directory = directory
-        self.last_used = last_used
-        self.is_reached = is_reached
 
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -63,6 +55,23 @@ class Administration(WireBoundary, Handlers):
         except StoreError as error:
             raise away(error) from error
         return self.directory
+
+    async def last_uses(self) -> Mapping[str, int]:
+        """When each key began its last call, in seconds since the epoch. Not within a change."""
+        try:
+            return await Ledger(self.directory.store).last_uses()
+        except StoreError as error:
+            raise away(error) from error
+
+    async def is_reached(self, limit: SpendLimit) -> bool:
+        """Whether all of it is spent, of the organization's or a project's. Not within a change."""
+        window = window_at(limit.interval, limit.time_zone, time.time())
+        what: What = "organization" if limit.id == ORGANIZATION else "project"
+        try:
+            spent = await Ledger(self.directory.store).spent(what, limit.id, window.start, window.end)
+        except StoreError as error:
+            raise away(error) from error
+        return spent >= limit.threshold_amount * PICO_PER_CENT
 
     @asynccontextmanager
     async def change(self, call: Call) -> AsyncIterator[Change]:

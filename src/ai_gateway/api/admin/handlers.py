@@ -1,10 +1,11 @@
-"""OpenAI's Administration API, bound to what is stored of accounts."""
+"""OpenAI's Administration API, and what the gateway has beside it, bound to what is stored of accounts."""
 
 from ai_gateway.api.admin.admin_keys import AdminKeys
 from ai_gateway.api.admin.audit_logs import AuditLogs
 from ai_gateway.api.admin.permissions import Permissions, Retention
 from ai_gateway.api.admin.projects import Projects
 from ai_gateway.api.admin.rate_limits import RateLimits
+from ai_gateway.api.admin.records import Records
 from ai_gateway.api.admin.service_accounts import ServiceAccounts
 from ai_gateway.api.admin.spending import SpendAlerts, SpendLimits
 from ai_gateway.api.admin.usage import Usage
@@ -21,5 +22,6 @@ class AdminHandlers(
     Retention,
     AuditLogs,
     Usage,
+    Records,
 ):
     """Every operation, each group of them in a module of its own."""

@@ -1,54 +1,261 @@
-"""Usage and costs, in buckets of time."""
+"""Usage and costs in buckets of time, as OpenAI's service has them."""
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import override
 
-from ai_gateway.api.admin.base import Administration
+from ai_gateway.accounts.entities import ApiKey
+from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.usage import Bucket, Dimension, Question, Sum, usage
+from ai_gateway.api.admin.base import Administration, away
+from ai_gateway.api.admin.buckets import Part, page_of, part_of_time, usd
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import NotImplementedHere
+from ai_gateway.contract.stream import Item
 from gateway_contract.openai_admin import models
 
+_COMPLETIONS = frozenset({"createChatCompletion", "createCompletion", "createResponse", "createMessage"})
+_EMBEDDINGS = frozenset({"createEmbedding"})
+_MODERATIONS = frozenset({"createModeration"})
+_IMAGES = frozenset({"createImage", "createImageEdit", "createImageVariation"})
+_SPEECHES = frozenset({"createSpeech"})
+_TRANSCRIPTIONS = frozenset({"createTranscription", "createTranslation"})
+# What a request can be grouped by, and the column that tells it. A user is who owns the key; nothing is a batch.
+COLUMNS: Mapping[str, Dimension] = {
+    "project_id": "project_id",
+    "user_id": "key_id",
+    "api_key_id": "key_id",
+    "model": "upstream_model",
+    "requested_model": "model",
+    "provider": "provider",
+    "operation": "operation",
+    "service_tier": "service_tier",
+}
+type Grouped = dict[tuple[str | None, ...], Sum]
 
-class Usage(Administration):
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which calls; None is any."""
+
+    projects: Collection[str] | None = None
+    users: Collection[str] | None = None
+    keys: Collection[str] | None = None
+    models: Collection[str] = ()
+    providers: Collection[str] | None = None
+    operations: Collection[str] | None = None
+    is_batch: bool | None = None
+
+
+class Summaries(Administration):
+    """What all operations on usage stand on."""
+
+    async def sums(self, part: Part, by: Sequence[str], filters: Filters) -> list[tuple[Bucket, Grouped]]:
+        """The buckets of a page, with the sums in them by the values of what they are grouped by."""
+        only: dict[Dimension, Collection[str]] = {}
+        if filters.projects is not None:
+            only["project_id"] = filters.projects
+        if filters.keys is not None or filters.users is not None:
+            only["key_id"] = self._keys(filters)
+        if filters.providers is not None:
+            only["provider"] = filters.providers
+        if filters.operations is not None:
+            only["operation"] = filters.operations
+        if filters.is_batch:
+            only["operation"] = ()  # there are none here
+        columns = list(dict.fromkeys(COLUMNS[name] for name in by if name in COLUMNS))
+        question = Question(part.start, part.end, part.width, columns, only, filters.models)
+        try:
+            found = await usage(self.directory.store, question) if part.end > part.start else []
+        except StoreError as error:
+            raise away(error) from error
+        return [(bucket, self._grouped(bucket, columns, by)) for bucket in found]
+
+    def _grouped(self, bucket: Bucket, columns: Sequence[Dimension], by: Sequence[str]) -> Grouped:
+        grouped: Grouped = {}
+        for values, found in bucket.sums.items():
+            named = dict(zip(columns, values, strict=True))
+            of = tuple(self._value(name, named) for name in by)
+            known = grouped.get(of)
+            grouped[of] = found if known is None else known + found
+        return grouped
+
+    def _value(self, name: str, named: Mapping[Dimension, str]) -> str | None:
+        if name not in COLUMNS:
+            return None
+        value = named[COLUMNS[name]] or None
+        return self._owner(value) if name == "user_id" and value is not None else value
+
+    def _owner(self, key_id: str) -> str | None:
+        key = self.directory.get(ApiKey, key_id)
+        return key.service_account_id if key is not None else None
+
+    def _keys(self, filters: Filters) -> Collection[str]:
+        keys = set(filters.keys) if filters.keys is not None else None
+        if filters.users is None:
+            return keys or ()
+        owned = {key.id for key in self.directory.all(ApiKey) if key.service_account_id in filters.users}
+        return owned if keys is None else owned & keys
+
+
+class Usage(Summaries):
     @override
-    async def usage_completions(self, call: Call, query: models.UsageCompletionsQuery) -> models.UsageResponse:
-        raise _later()
+    async def usage_completions(self, call: Call, query: models.UsageCompletionsQuery) -> Item[models.UsageResponse]:
+        filters = _filters(query, _COMPLETIONS, is_batch=query.batch)
+        return await self._answer("organization.usage.completions.result", _part(query), query.group_by, filters)
 
     @override
-    async def usage_embeddings(self, call: Call, query: models.UsageEmbeddingsQuery) -> models.UsageResponse:
-        raise _later()
+    async def usage_embeddings(self, call: Call, query: models.UsageEmbeddingsQuery) -> Item[models.UsageResponse]:
+        filters = _filters(query, _EMBEDDINGS)
+        return await self._answer("organization.usage.embeddings.result", _part(query), query.group_by, filters)
 
     @override
-    async def usage_moderations(self, call: Call, query: models.UsageModerationsQuery) -> models.UsageResponse:
-        raise _later()
+    async def usage_moderations(self, call: Call, query: models.UsageModerationsQuery) -> Item[models.UsageResponse]:
+        filters = _filters(query, _MODERATIONS)
+        return await self._answer("organization.usage.moderations.result", _part(query), query.group_by, filters)
 
     @override
-    async def usage_images(self, call: Call, query: models.UsageImagesQuery) -> models.UsageResponse:
-        raise _later()
+    async def usage_images(self, call: Call, query: models.UsageImagesQuery) -> Item[models.UsageResponse]:
+        filters = _filters(query, () if query.sizes or query.sources else _IMAGES)
+        return await self._answer("organization.usage.images.result", _part(query), query.group_by, filters)
 
     @override
-    async def usage_audio_speeches(self, call: Call, query: models.UsageAudioSpeechesQuery) -> models.UsageResponse:
-        raise _later()
+    async def usage_audio_speeches(
+        self, call: Call, query: models.UsageAudioSpeechesQuery
+    ) -> Item[models.UsageResponse]:
+        filters = _filters(query, _SPEECHES)
+        return await self._answer("organization.usage.audio_speeches.result", _part(query), query.group_by, filters)
 
     @override
     async def usage_audio_transcriptions(
         self, call: Call, query: models.UsageAudioTranscriptionsQuery
-    ) -> models.UsageResponse:
-        raise _later()
+    ) -> Item[models.UsageResponse]:
+        filters = _filters(query, _TRANSCRIPTIONS)
+        return await self._answer(
+            "organization.usage.audio_transcriptions.result", _part(query), query.group_by, filters
+        )
 
     @override
-    async def usage_web_search_calls(self, call: Call, query: models.UsageWebSearchCallsQuery) -> models.UsageResponse:
-        raise _later()
+    async def usage_web_search_calls(
+        self, call: Call, query: models.UsageWebSearchCallsQuery
+    ) -> Item[models.UsageResponse]:
+        return await self._answer("organization.usage.web_searches.result", _part(query), (), Filters(operations=()))
 
     @override
     async def usage_code_interpreter_sessions(
         self, call: Call, query: models.UsageCodeInterpreterSessionsQuery
-    ) -> models.UsageResponse:
-        raise _later()
+    ) -> Item[models.UsageResponse]:
+        kind = "organization.usage.code_interpreter_sessions.result"
+        return await self._answer(kind, _part(query), (), Filters(operations=()))
 
     @override
-    async def usage_costs(self, call: Call, query: models.UsageCostsQuery) -> models.UsageResponse:
-        raise _later()
+    async def usage_costs(self, call: Call, query: models.UsageCostsQuery) -> Item[models.UsageResponse]:
+        part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page, costs=True)
+        asked = query.group_by or ()
+        by: list[str] = [name for name in asked if name != "line_item"]
+        if "line_item" in asked:  # what was paid for: a model of a provider
+            by += [name for name in ("provider", "model") if name not in by]
+        found = await self.sums(part, by, Filters(query.project_ids, keys=query.api_key_ids))
+        results = []
+        for _, grouped in found:
+            costs = [_cost(dict(zip(by, values, strict=True)), asked, each) for values, each in grouped.items()]
+            results.append(costs)
+        return _item(found, results, part)
+
+    async def _answer(
+        self, kind: str, part: Part, group_by: Sequence[str] | None, filters: Filters
+    ) -> Item[models.UsageResponse]:
+        by = list(dict.fromkeys(group_by or ()))
+        found = await self.sums(part, by, filters)
+        results = [
+            [{"object": kind, **_counted(kind, each), **_told(by, values)} for values, each in grouped.items()]
+            for _, grouped in found
+        ]
+        return _item(found, results, part)
 
 
-def _later() -> NotImplementedHere:
-    return NotImplementedHere("Usage is not counted yet.")
+type _Query = (
+    models.UsageCompletionsQuery
+    | models.UsageEmbeddingsQuery
+    | models.UsageModerationsQuery
+    | models.UsageImagesQuery
+    | models.UsageAudioSpeechesQuery
+    | models.UsageAudioTranscriptionsQuery
+)
+
+
+def _part(
+    query: _Query | models.UsageWebSearchCallsQuery | models.UsageCodeInterpreterSessionsQuery,
+) -> Part:
+    return part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
+
+
+def _filters(
+    query: _Query,
+    operations: Collection[str],
+    *,
+    is_batch: bool | None = None,
+) -> Filters:
+    return Filters(
+        query.project_ids,
+        query.user_ids,
+        query.api_key_ids,
+        query.models or (),
+        operations=operations,
+        is_batch=is_batch,
+    )
+
+
+def _item(
+    found: Sequence[tuple[Bucket, Grouped]], results: Sequence[Sequence[Mapping[str, object]]], part: Part
+) -> Item[models.UsageResponse]:
+    raw = page_of([bucket for bucket, _ in found], results, part)
+    return Item(models.UsageResponse.model_validate_json(raw), raw)
+
+
+def _told(by: Sequence[str], values: Sequence[str | None]) -> dict[str, object]:
+    """What was grouped by; the rest is null, as the official service has it."""
+    told: dict[str, object] = dict.fromkeys(("project_id", "user_id", "api_key_id", "model"))
+    told.update(zip(by, values, strict=True))
+    if "batch" in told:
+        told["batch"] = False
+    return told
+
+
+def _counted(kind: str, found: Sum) -> dict[str, object]:
+    tokens = found.tokens
+    requests: dict[str, object] = {"num_model_requests": found.requests}
+    match kind.split(".")[2]:
+        case "completions":
+            written = tokens.cache_write + tokens.cache_write_1h
+            return requests | {
+                "input_tokens": tokens.whole_input,
+                "input_cached_tokens": tokens.cache_read,
+                "input_cache_write_tokens": written,
+                "input_uncached_tokens": tokens.whole_input - tokens.cache_read - written,
+                "output_tokens": tokens.whole_output,
+                "output_text_tokens": tokens.output + tokens.reasoning,
+                "input_audio_tokens": tokens.input_audio,
+                "output_audio_tokens": tokens.output_audio,
+                "input_image_tokens": tokens.input_image,
+                "output_image_tokens": tokens.output_image,
+            }
+        case "embeddings" | "moderations":
+            return requests | {"input_tokens": tokens.whole_input}
+        case "images":
+            return requests | {"images": 0}
+        case "audio_speeches":
+            return requests | {"characters": 0}
+        case _:
+            return requests | {"seconds": 0}
+
+
+def _cost(named: Mapping[str, str | None], asked: Sequence[str], found: Sum) -> dict[str, object]:
+    result: dict[str, object] = {
+        "object": "organization.costs.result",
+        "amount": {"value": usd(found.cost), "currency": "usd"},
+        "num_unpriced_requests": found.unpriced,
+        "line_item": f"{named['provider']}/{named['model']}" if "line_item" in asked else None,
+    }
+    for name in ("project_id", "api_key_id", *(("provider",) if "provider" in asked else ())):
+        result[name] = named.get(name) if name in asked else None
+    return result

@@ -71,7 +71,8 @@ def usage(counts: Usage) -> Object:
     }
     if counts.output_tokens_details is not None and counts.output_tokens_details.thinking_tokens is not None:
         result["completion_tokens_details"] = {"reasoning_tokens": counts.output_tokens_details.thinking_tokens}
-    return result | beside(server_tool_use=counts.server_tool_use)
+    # How long each token that was written stays in the cache decides what it costs.
+    return result | beside(cache_creation=counts.cache_creation, server_tool_use=counts.server_tool_use)
 
 
 def beside(**fields: object) -> Object:

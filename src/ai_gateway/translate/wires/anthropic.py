@@ -33,6 +33,7 @@ class Usage(_Open):
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
+    cache_creation: object = None
     service_tier: str | None = None
     server_tool_use: object = None
 

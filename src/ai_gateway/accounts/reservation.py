@@ -1,0 +1,184 @@
+"""What is held for a call while it runs, and what it comes to when it is over."""
+
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, override
+
+from ai_gateway.accounts.holds import Held
+from ai_gateway.accounts.price import Price
+from ai_gateway.accounts.prices import Prices
+from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start
+from ai_gateway.contract.call import Call, Notes, Reservation, Tokens
+from ai_gateway.contract.outcome import Outcome
+from ai_gateway.errors import UpstreamError
+
+_BYTES_PER_TOKEN = 4  # of English text
+
+
+class Settling(Protocol):
+    """Where reservations are settled."""
+
+    prices: Prices
+
+    async def settle(self, start: Start, held: Held, amounts: Sequence[int], at: float) -> None:
+        """Count the true amounts in place of what was held."""
+
+    def soon(self, work: Awaitable[None]) -> None:
+        """Have something done that nobody waits for."""
+
+
+class CallReservation(Reservation):
+    """What is held for one call. `price` is that of its first target; `at` is when it was counted."""
+
+    __slots__ = ("_accounting", "_at", "_call", "_held", "_price", "_start", "headers", "left", "result")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - made at one place
+        self,
+        accounting: Settling,
+        call: Call,
+        start: Start,
+        price: Price | None,
+        held: Held | None,
+        at: float,
+        headers: Mapping[str, str],
+    ) -> None:
+        self.headers = headers
+        self.left = False
+        self.result: Result | None = None
+        self._accounting = accounting
+        self._call = call
+        self._start = start
+        self._price = price
+        self._held = held
+        self._at = at
+
+    @override
+    async def settle(self) -> None:
+        if self.result is not None:
+            return
+        result = self.result = self._worked_out()
+        if result.cost is not None and not self._start.stream:
+            self.headers = {**self.headers, "x-gateway-cost": _usd(result.cost)}
+        held = self._held
+        if held is not None:
+            amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
+            await self._accounting.settle(self._start, held, amounts, self._at)
+
+    @override
+    def abandon(self) -> None:
+        if self.result is None:
+            self.left = True
+            self._accounting.soon(self.settle())
+
+    def record(self, outcome: Outcome) -> Record:
+        """What is kept of the call."""
+        result = self.result or self._worked_out()
+        start, notes, began = self._start, outcome.notes, outcome.started
+        first_byte = outcome.first_byte
+        return Record(
+            start=start,
+            ended_at=start.at + int((outcome.ended - began) * 1000),
+            first_byte_ms=int((first_byte - began) * 1000) if first_byte is not None else None,
+            end=self._end(outcome),
+            basis=result.basis,
+            status=outcome.status,
+            code=outcome.code if not self.left else None,  # of an error that nobody was there to read
+            provider=notes.provider or start.provider,
+            upstream_model=notes.model or start.upstream_model,
+            tokens=result.tokens,
+            cost=result.cost,
+            price=result.price,
+            service_tier=notes.service_tier,
+            attempts=result.attempts,
+            repairs=tuple(sorted(notes.repairs)) if notes.repairs else (),
+            dropped=tuple(sorted(notes.dropped)) if notes.dropped else (),
+        )
+
+    def _end(self, outcome: Outcome) -> End:
+        if self.left or outcome.status is None:
+            return "left"
+        if outcome.code is None:
+            return "whole"
+        return "broken" if outcome.status < 400 else "failed"
+
+    def _worked_out(self) -> "Result":
+        """What the attempts come to: what upstreams have told, and an estimate where one has not."""
+        attempts = self._call.attempts
+        if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].tokens) is not None:
+            price = self._price  # as nearly always
+            cost = price.cost(tokens, attempts[0].service_tier) if price is not None else None
+            return Result(tokens, cost, "reported", price.basis if price is not None else None)
+        return self._summed([notes for notes in attempts if notes.model])
+
+    def _summed(self, attempts: Sequence[Notes]) -> "Result":
+        total = Tokens()
+        cost: int | None = 0
+        basis: Basis = "reported"
+        by: str | None = None
+        records: list[AttemptRecord] = []
+        for notes in attempts:
+            tokens = notes.tokens
+            if tokens is None:
+                tokens = self._estimated(notes)
+                basis = "estimated" if tokens is not None else basis
+            own: int | None = 0
+            if tokens is not None:
+                price = self._accounting.prices.find(notes.provider, notes.model, self._at)
+                own, by = (price.cost(tokens, notes.service_tier), price.basis) if price is not None else (None, None)
+                total = total.plus(tokens)
+            cost = None if cost is None or own is None else cost + own
+            records.append(_attempt(notes, tokens, own))
+        return Result(total, cost, basis, by, tuple(records))
+
+    def _estimated(self, notes: Notes) -> Tokens | None:
+        """For an attempt that an upstream has worked at without telling how much; None if it refused."""
+        failure = notes.failure
+        if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
+            return None
+        output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
+        return Tokens(estimated_tokens(self._call.size), output)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a call has come to."""
+
+    tokens: Tokens
+    cost: int | None
+    basis: Basis
+    price: str | None
+    attempts: tuple[AttemptRecord, ...] = ()
+
+
+def _attempt(notes: Notes, tokens: Tokens | None, cost: int | None) -> AttemptRecord:
+    failure = notes.failure
+    status = None
+    if failure is not None:
+        status = failure.upstream_status if isinstance(failure, UpstreamError) else failure.status
+    return AttemptRecord(
+        provider=notes.provider,
+        model=notes.model,
+        started_at=int(notes.started * 1000),
+        ended_at=int((notes.ended or time.time()) * 1000),
+        status=status,
+        code=failure.code if failure is not None else None,
+        tokens=tokens,
+        cost=cost,
+    )
+
+
+def _may_have_worked(failure: Exception) -> bool:
+    """Whether an upstream that failed may want money for it: one that answered something, or took too long."""
+    return isinstance(failure, UpstreamError) and failure.worked
+
+
+def estimated_tokens(size: int) -> int:
+    """Tokens of so many bytes, where nobody has counted them."""
+    return -(-size // _BYTES_PER_TOKEN)
+
+
+def _usd(cost: int) -> str:
+    """An amount of 1e-12 USD as a decimal number, without what is nought at its end."""
+    whole, fraction = divmod(cost, 10**12)
+    return f"{whole}.{fraction:012}".rstrip("0").rstrip(".")

@@ -1,0 +1,233 @@
+"""PostgreSQL (15 or newer), for gateways on more than one machine.
+
+Each worker has two connections: one writes, the other reads. Nothing waits for a server longer than its timeout: what
+does not answer is disconnected, and connected again by whoever asks next, after a pause that grows.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, override
+from urllib.parse import urlsplit
+
+import asyncpg  # type: ignore[import-untyped]
+
+from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.schema import STEPS, VERSION, schema_problem
+
+_CONNECT_S = 5.0
+_COMMAND_S = 5.0
+_CLOSE_S = 0.5
+_MIGRATE_S = 3600.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+# Whoever begins a transaction waits for the end of those of all other processes. A process that stops in the middle of
+# one, which others may be waiting for, loses it. The number is nobody's: advisory locks are by database.
+_BEGIN = """BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL statement_timeout = '10s';
+    SELECT pg_advisory_xact_lock(4719265108)"""
+_LOCK = "SELECT pg_advisory_xact_lock(4719265108)"
+_HAS_META = "SELECT to_regclass('meta') IS NOT NULL"
+_VERSION = "SELECT value FROM meta WHERE name = 'schema'"
+_SET_VERSION = """INSERT INTO meta (name, value) VALUES ('schema', $1)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+_COLUMNS = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+
+type _Connection = Any  # asyncpg tells no types
+
+
+class _Link:
+    """A connection that is there when it is needed, for one statement or transaction at a time."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._connection: _Connection | None = None
+        self._taken = asyncio.Lock()
+        self._pause_s = 0.0
+        self._not_before = 0.0
+        self._closed = False
+
+    @asynccontextmanager
+    async def connection(self, timeout_s: float = 0.0) -> AsyncIterator[_Connection]:
+        """The connection, for as long as a command may take.
+
+        What goes wrong with it is a StoreError, what cannot be stored a ValueError.
+        """
+        timeout_s = timeout_s or _COMMAND_S
+        try:
+            async with asyncio.timeout(_COMMAND_S):
+                await self._taken.acquire()
+        except TimeoutError:
+            raise StoreError(f"{self._name}: busy for {_COMMAND_S} s") from None
+        try:
+            connection = self._connection
+            if connection is None or connection.is_closed():
+                connection = self._connection = await self._connected()
+            async with asyncio.timeout(timeout_s):
+                yield connection
+        except asyncpg.DataError as error:
+            raise ValueError(f"{self._name}: {error}") from error
+        except TimeoutError as error:
+            self._cut()
+            raise StoreError(f"{self._name}: no answer within {timeout_s} s") from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._cut()
+            raise StoreError(f"{self._name}: {error}") from error
+        except asyncio.CancelledError:
+            self._cut()  # nobody knows what it was about to answer
+            raise
+        finally:
+            self._taken.release()
+
+    async def aclose(self) -> None:
+        """Disconnect, and never connect again."""
+        self._closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):  # a server that is away needs no farewell
+                await connection.close(timeout=_CLOSE_S)
+            connection.terminate()
+
+    def open(self) -> None:
+        self._closed = False
+
+    async def _connected(self) -> _Connection:
+        if self._closed:
+            raise StoreError("the store is closed")
+        if time.monotonic() < self._not_before:
+            raise StoreError(f"{self._name}: not connected")
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                connection = await asyncpg.connect(
+                    self._url, timeout=_CONNECT_S, server_settings={"application_name": "ai-gateway"}
+                )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            self._not_before = time.monotonic() + self._pause_s
+            raise StoreError(f"{self._name}: {error or f'no connection within {_CONNECT_S} s'}") from error
+        self._pause_s = 0.0
+        return connection
+
+    def _cut(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+class _Session(Session):
+    """Statements on a connection."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    @override
+    async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
+        return [tuple(row) for row in await self._connection.fetch(statement, *_texts(values))]
+
+    @override
+    async def execute(self, statement: str, *values: Value) -> int:
+        status = await self._connection.execute(statement, *_texts(values))  # such as `UPDATE 3`
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdecimal() else 0
+
+    @override
+    async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
+        await self._connection.executemany(statement, [_texts(row) for row in rows])
+
+
+class PostgresStore(Store):
+    """`url` is `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, with what libpq knows as parameters."""
+
+    def __init__(self, url: str) -> None:
+        self.name = f"PostgreSQL ({_place(url)})"
+        self._writer, self._reader = _Link(url, self.name), _Link(url, self.name)
+
+    @override
+    async def open(self) -> None:
+        self._writer.open()
+        self._reader.open()
+        problem = await self.problem()
+        if problem is not None:
+            raise StoreError(f"{self.name}: {problem}")
+
+    @override
+    async def aclose(self) -> None:
+        await self._writer.aclose()
+        await self._reader.aclose()
+
+    @override
+    async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
+        async with self._reader.connection() as connection:
+            return await _Session(connection).fetch(statement, *values)
+
+    @override
+    async def execute(self, statement: str, *values: Value) -> int:
+        async with self._writer.connection() as connection:
+            return await _Session(connection).execute(statement, *values)
+
+    @override
+    async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
+        async with self.transaction() as session:
+            await session.execute_many(statement, rows)
+
+    @override
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        async with self._writer.connection() as connection:
+            await connection.execute(_BEGIN)
+            try:
+                yield _Session(connection)
+            except asyncio.CancelledError:
+                raise  # the connection is cut, which undoes it as well
+            except BaseException:
+                if not connection.is_closed():
+                    await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+
+    @override
+    async def migrate(self) -> list[int]:
+        reached: list[int] = []
+        link = _Link(self._writer._url, self.name)
+        try:
+            async with link.connection(_MIGRATE_S) as connection, connection.transaction():
+                await connection.execute(_LOCK)
+                for number in range(await _version(connection), VERSION):
+                    for statement in STEPS[number]:
+                        await connection.execute(statement)
+                    await connection.execute(_SET_VERSION, number + 1)
+                    reached.append(number + 1)
+        finally:
+            await link.aclose()
+        return reached
+
+    @override
+    async def problem(self) -> str | None:
+        async with self._reader.connection() as connection:
+            version = await _version(connection)
+            found = [(row[0], row[1]) for row in await connection.fetch(_COLUMNS)]
+        return schema_problem(version, found)
+
+
+async def _version(connection: _Connection) -> int:
+    if not await connection.fetchval(_HAS_META):
+        return 0
+    return int(await connection.fetchval(_VERSION) or 0)
+
+
+def _texts(values: Row) -> Row:
+    """The same as PostgreSQL can store it: without NUL, and without halves of characters, which JSON may have."""
+    return [_text(value) if isinstance(value, str) else value for value in values]
+
+
+def _text(value: str) -> str:
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _place(url: str) -> str:
+    """Where it is, without what a log must not have."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2]
+    return f"{hosts or 'local socket'}{parts.path}"

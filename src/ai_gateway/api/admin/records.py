@@ -1,0 +1,242 @@
+"""Single requests and what became of them, and their sums with costs: JSON for programs, CSV for spreadsheets."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, cast, override
+
+import orjson
+
+from ai_gateway.accounts.calls import LAST, CallFilter, Place, StoredCall, find_call, page_of_calls
+from ai_gateway.accounts.ledger import TOKENS
+from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.api.admin.base import away
+from ai_gateway.api.admin.buckets import cursor, decimal, page_of, part_of_time, place_of, usd
+from ai_gateway.api.admin.usage import Filters, Summaries
+from ai_gateway.contract.call import Call, Tokens
+from ai_gateway.contract.stream import Content, Item
+from ai_gateway.errors import InvalidRequest, NotFound
+from gateway_contract.openai_admin import models
+
+type _Table = Content[Literal["text/csv"]]
+_MEDIA: Literal["text/csv"] = "text/csv"
+# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_CALL_COLUMNS = (
+    *("id", "request_id", "started_at", "ended_at", "first_byte_ms", "project_id", "api_key_id", "wire", "operation"),
+    *("model", "stream", "provider", "upstream_model", "service_tier", "end", "basis", "status", "code"),
+    *(f"{name}_tokens" for name in TOKENS),
+    *("cost_usd", "price", "attempts", "repairs", "dropped_parameters"),
+)
+_SUM_COLUMNS = (
+    *("num_requests", "num_errors", "num_lost", "num_estimated", "num_unpriced"),
+    *(f"{name}_tokens" for name in TOKENS),
+    "cost_usd",
+)
+
+
+class Records(Summaries):
+    @override
+    async def list_recorded_requests(
+        self, call: Call, query: models.ListRecordedRequestsQuery
+    ) -> Item[models.RecordedRequestList] | _Table:
+        calls, next_page = await self._calls(query)
+        if _wants_csv(call):
+            return _table(_CALL_COLUMNS, map(_row, calls))
+        data = [shown_call(each) for each in calls]
+        more = next_page is not None
+        raw = orjson.dumps({"object": "list", "data": data, "has_more": more, "next_page": next_page})
+        return Item(models.RecordedRequestList.model_validate_json(raw), raw)
+
+    @override
+    async def list_recorded_requests_as_csv(self, call: Call, query: models.ListRecordedRequestsAsCsvQuery) -> _Table:
+        calls, _ = await self._calls(query)
+        return _table(_CALL_COLUMNS, map(_row, calls))
+
+    @override
+    async def retrieve_recorded_request(self, call: Call, record_id: str) -> Item[models.RecordedRequest]:
+        try:
+            found = await find_call(self.directory.store, record_id)
+        except StoreError as error:
+            raise away(error) from error
+        if found is None:
+            raise NotFound(f"No request found with id '{record_id}': it may have been too long ago.")
+        raw = orjson.dumps(shown_call(found))
+        return Item(models.RecordedRequest.model_validate_json(raw), raw)
+
+    @override
+    async def summarize_recorded_requests(
+        self, call: Call, query: models.SummarizeRecordedRequestsQuery
+    ) -> Item[models.RecordedUsage] | _Table:
+        if _wants_csv(call):
+            return await self._sums_as_csv(query)
+        part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
+        by = list(dict.fromkeys(query.group_by or ()))
+        found = await self.sums(part, by, _filters(query))
+        results = [
+            [
+                {
+                    "object": "gateway.usage",
+                    **dict(zip(by, values, strict=True)),
+                    "num_requests": each.requests,
+                    "num_errors": each.errors,
+                    "num_lost": each.lost,
+                    "num_estimated": each.estimated,
+                    "num_unpriced": each.unpriced,
+                    "tokens": each.tokens,
+                    "cost_usd": usd(each.cost),
+                }
+                for values, each in grouped.items()
+            ]
+            for _, grouped in found
+        ]
+        raw = page_of([bucket for bucket, _ in found], results, part)
+        return Item(models.RecordedUsage.model_validate_json(raw), raw)
+
+    @override
+    async def summarize_recorded_requests_as_csv(
+        self, call: Call, query: models.SummarizeRecordedRequestsAsCsvQuery
+    ) -> _Table:
+        return await self._sums_as_csv(query)
+
+    async def _calls(
+        self, query: models.ListRecordedRequestsQuery | models.ListRecordedRequestsAsCsvQuery
+    ) -> tuple[list[StoredCall], str | None]:
+        """A page, and the cursor of the next one."""
+        wanted = CallFilter(
+            (query.start_time or 0) * 1000,
+            LAST[0] if query.end_time is None else query.end_time * 1000,
+            query.model,
+            query.provider,
+            query.status,
+            query.end,
+            query.project_id,
+            query.api_key_id,
+            query.request_id,
+        )
+        before = _place(query.page) if query.page else LAST
+        try:
+            calls, more = await page_of_calls(self.directory.store, wanted, before, query.limit)
+        except StoreError as error:
+            raise away(error) from error
+        after = calls[-1].place if calls else before
+        return calls, cursor(*after) if more else None
+
+    async def _sums_as_csv(
+        self, query: models.SummarizeRecordedRequestsQuery | models.SummarizeRecordedRequestsAsCsvQuery
+    ) -> _Table:
+        part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
+        by = list(dict.fromkeys(query.group_by or ()))
+        found = await self.sums(part, by, _filters(query))
+        rows = (
+            (
+                *(_time(bucket.start * 1000), _time(bucket.end * 1000), *values, each.requests, each.errors, each.lost),
+                *(each.estimated, each.unpriced, *_counts(each.tokens), decimal(each.cost)),
+            )
+            for bucket, grouped in found
+            for values, each in grouped.items()
+        )
+        return _table(("start", "end", *by, *_SUM_COLUMNS), rows)
+
+
+def _filters(query: models.SummarizeRecordedRequestsQuery | models.SummarizeRecordedRequestsAsCsvQuery) -> Filters:
+    return Filters(query.project_ids, keys=query.api_key_ids, models=query.models or (), providers=query.providers)
+
+
+def _place(page: str) -> Place:
+    match place_of(page):
+        case [int(at), str(identifier)] if 0 <= at <= LAST[0]:
+            return at, identifier
+    raise InvalidRequest("Invalid 'page': give the 'next_page' of a page of the same query.", param="page")
+
+
+def shown_call(found: StoredCall) -> dict[str, object]:
+    """A call as the contract has it, but for amounts: these are exact digits for orjson."""
+    columns = found.columns
+    return {
+        "object": "gateway.request",
+        "id": columns["id"],
+        "request_id": columns["request_id"],
+        "started_at_ms": columns["at"],
+        "ended_at_ms": columns["ended_at"],
+        "first_byte_ms": columns["first_byte_ms"],
+        "project_id": columns["project_id"],
+        "api_key_id": columns["key_id"],
+        "wire": columns["wire"],
+        "operation": columns["operation"],
+        "model": columns["model"],
+        "stream": bool(columns["stream"]),
+        "provider": columns["provider"],
+        "upstream_model": columns["upstream_model"],
+        "service_tier": columns["service_tier"],
+        "end": columns["ending"],
+        "basis": columns["basis"],
+        "status": columns["status"],
+        "code": columns["code"],
+        "tokens": {name: columns[name] for name in TOKENS},
+        "cost_usd": usd(cast("int | None", columns["cost"])),
+        "price": columns["price"],
+        "attempts": [_attempt(each) for each in found.details.get("attempts", ())],
+        "repairs": found.details.get("repairs", []),
+        "dropped_parameters": found.details.get("dropped", []),
+    }
+
+
+def _attempt(stored: Mapping[str, Any]) -> dict[str, object]:
+    tokens = stored.get("tokens")
+    return {
+        "provider": stored["provider"],
+        "model": stored["model"],
+        "started_at_ms": stored["started_at"],
+        "ended_at_ms": stored["ended_at"],
+        "status": stored.get("status"),
+        "code": stored.get("code"),
+        "tokens": {name: tokens.get(name, 0) for name in TOKENS} if tokens is not None else None,
+        "cost_usd": usd(stored.get("cost")),
+    }
+
+
+def _row(found: StoredCall) -> Sequence[object]:
+    columns, details = found.columns, found.details
+    cost = cast("int | None", columns["cost"])
+    return (
+        *(columns["id"], columns["request_id"], _time(int(columns["at"] or 0)), _time(int(columns["ended_at"] or 0))),
+        *(columns[name] for name in ("first_byte_ms", "project_id", "key_id", "wire", "operation", "model")),
+        bool(columns["stream"]),
+        *(columns[name] for name in ("provider", "upstream_model", "service_tier", "ending", "basis", "status")),
+        columns["code"],
+        *(columns[name] for name in TOKENS),
+        decimal(cost) if cost is not None else None,
+        columns["price"],
+        " ".join(f"{each['provider']}/{each['model']}" for each in details.get("attempts", ())),
+        " ".join(details.get("repairs", ())),
+        " ".join(details.get("dropped", ())),
+    )
+
+
+def _counts(tokens: Tokens) -> Iterable[int]:
+    return (getattr(tokens, name) for name in TOKENS)
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _wants_csv(call: Call) -> bool:
+    """Whether the client names this type and not JSON."""
+    accepted = call.headers.get("accept", "").lower()
+    return "text/csv" in accepted and "application/json" not in accepted
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> _Table:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    return Content(_MEDIA, text.getvalue().encode("utf-8", "replace"))
+
+
+def _harmless(cell: object) -> object:
+    """No formula: a model's name, say, is whatever a caller has made up."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -1,0 +1,78 @@
+"""Which operation a request is for: known by one look, where its path says so."""
+
+import re
+from collections.abc import Awaitable, Iterable
+
+from starlette.routing import BaseRoute, Match, Route, compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Operation(Route):
+    """The route of an operation, which answers every failure itself."""
+
+
+class Direct:
+    """Calls the operation that a request is for; only what is none goes to `other`.
+
+    The first route that fits has it. Where a path has no parameter, or only one in front (its provider), that route is
+    known from the start and found in one look.
+    """
+
+    def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
+        self._routes = [route for route in routes if isinstance(route, Operation)]
+        self._other = other
+        self._fixed: dict[tuple[str, str], ASGIApp] = {}
+        self._led: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
+        for index, route in enumerate(self._routes):
+            first, rest = _split(route.path)
+            parameter = re.fullmatch(r"\{(\w+)\}", first)
+            if "{" in rest or ("{" in first and not parameter):
+                continue
+            for method in route.methods or ():
+                if any(method in (other.methods or ()) and _overlaps(other, route) for other in self._routes[:index]):
+                    continue
+                if parameter:
+                    self._led[method, rest] = parameter[1], route.app
+                else:
+                    self._fixed[method, route.path] = route.app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http":
+            app = None if scope.get("root_path") else self._look_up(scope)
+            if app is not None:
+                return app(scope, receive, send)
+            for route in self._routes:
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(found)
+                    return route.app(scope, receive, send)
+        return self._other(scope, receive, send)
+
+    def _look_up(self, scope: Scope) -> ASGIApp | None:
+        method, path = scope["method"], scope["path"]
+        app = self._fixed.get((method, path))
+        if app is not None:
+            scope["path_params"] = {}
+            return app
+        first, rest = _split(path)
+        led = self._led.get((method, rest))
+        if led is None or not first or not path.startswith("/"):
+            return None
+        name, app = led
+        scope["path_params"] = {name: first}
+        return app
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A path's first part, and all from the slash behind it."""
+    end = path.find("/", 1)
+    return (path[1:end], path[end:]) if end > 0 else (path[1:], "")
+
+
+def _overlaps(earlier: Operation, route: Operation) -> bool:
+    """Whether some path that fits `route`, which has no parameter but its first part, fits the other one as well."""
+    first, rest = _split(route.path)
+    if "{" not in first:
+        return earlier.path_regex.match(route.path) is not None
+    first, others = _split(earlier.path)
+    return ":path" in first or compile_path(f"/x{others}")[0].match(f"/x{rest}") is not None

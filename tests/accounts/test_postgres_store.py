@@ -1,0 +1,239 @@
+"""The store in PostgreSQL: what the embedded one does, and what a server between replicas can do wrong."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from ai_gateway.accounts import ledger_statements
+from ai_gateway.accounts.directory import Actor, Directory
+from ai_gateway.accounts.entities import Project
+from ai_gateway.accounts.journal import Journal
+from ai_gateway.accounts.ledger import WIDTHS, Ledger
+from ai_gateway.accounts.shipper import Shipper
+from ai_gateway.accounts.store.base import Store, StoreError
+from ai_gateway.accounts.store.postgres import PostgresStore
+from ai_gateway.accounts.store.schema import VERSION
+from ai_gateway.accounts.store.sqlite import SqliteStore
+from tests.accounts.calls import NOW_MS, ended, started
+from tests.accounts.test_ledger import calls, summed, sums
+from tests.support.servers import Server, running_postgres
+
+CLI = Actor(None, "test")
+
+
+async def database(server: Server) -> str:
+    """The address of a new one."""
+    name = f"test_{secrets.token_hex(8)}"
+    connection = await asyncpg.connect(f"postgresql://gateway@127.0.0.1:{server.port}/postgres")
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return f"postgresql://gateway@127.0.0.1:{server.port}/{name}"
+
+
+@asynccontextmanager
+async def opened(*urls: str) -> AsyncIterator[list[PostgresStore]]:
+    """Stores at these addresses, with their schema."""
+    stores = [PostgresStore(url) for url in urls]
+    try:
+        for store in stores:
+            await store.migrate()
+            await store.open()
+        yield stores
+    finally:
+        for store in stores:
+            await store.aclose()
+
+
+async def test_every_statement_of_the_ledger_is_one_that_postgresql_understands(postgres: Server) -> None:
+    statements = {name: text for name, text in vars(ledger_statements).items() if name.isupper()}
+    url = await database(postgres)
+    async with opened(url):
+        connection = await asyncpg.connect(url)
+        for name, statement in statements.items():
+            try:
+                await connection.prepare(statement)
+            except asyncpg.PostgresError as error:
+                pytest.fail(f"{name}: {error}")
+        await connection.close()
+    assert len(statements) > 20
+
+
+async def test_the_ledger_has_the_same_sums_as_in_the_embedded_store(postgres: Server, tmp_path: Path) -> None:
+    batches = [calls(40), calls(50)[30:], [*calls(3), ended(started("x", at=NOW_MS + 10**7, key_id=None), cost=None)]]
+    async with opened(await database(postgres)) as (store,):
+        ledger = Ledger(store)
+        embedded = Ledger(SqliteStore(None))
+        await embedded.store.open()
+        for batch in [*batches, batches[0]]:
+            await ledger.append(batch)
+            await embedded.append(batch)
+        for width in WIDTHS:
+            expected = summed([record for batch in batches for record in batch], width)
+            assert await sums(ledger, width) == await sums(embedded, width) == expected
+        assert await ledger.check() == []
+        assert await ledger.last_uses() == await embedded.last_uses()
+        start = NOW_MS // 1000
+        for window in ((start - 5, start + 10**5), (0, None), (start, start + 1)):
+            for what, entity in (("organization", ""), ("project", "default"), ("key", "key_1")):
+                assert await ledger.spent(what, entity, *window) == await embedded.spent(what, entity, *window)  # type: ignore[arg-type]
+        await store.execute("UPDATE rollups SET requests = requests + $1", 1)
+        assert len(await ledger.check()) > 0
+        await ledger.rebuild()
+        assert await ledger.check() == []
+        assert await ledger.prune(start + 10**6) == await embedded.prune(start + 10**6) == 51
+        await embedded.store.aclose()
+
+
+async def test_batches_of_many_writers_neither_deadlock_nor_double(postgres: Server) -> None:
+    url = await database(postgres)
+    async with opened(*[url] * 4) as stores:
+        batches = [calls(60)[at : at + 30] for at in (0, 10, 20, 30)]
+        await asyncio.gather(
+            *(Ledger(store).append(batch) for _ in range(3) for store, batch in zip(stores, batches, strict=True))
+        )
+        for width in WIDTHS:
+            assert await sums(Ledger(stores[0]), width) == summed(calls(60), width)
+
+
+async def test_what_one_replica_changes_another_knows_within_seconds(postgres: Server) -> None:
+    url = await database(postgres)
+    async with opened(url, url) as stores:
+        one, other = (Directory(store) for store in stores)
+        await asyncio.gather(one.start(), other.start())
+        try:
+            names = [f"p{number}" for number in range(20)]
+
+            async def add(directory: Directory, name: str) -> None:
+                async with directory.change(CLI) as change:
+                    change.put(Project(id=f"proj_{name}", name=name, created_at=change.now))
+                    change.audit("project.created", f"proj_{name}", id=f"proj_{name}")
+
+            await asyncio.gather(
+                *(add(directory, name) for name in names[:10] for directory in [one]),
+                *(add(directory, name) for name in names[10:] for directory in [other]),
+            )
+            began = time.monotonic()
+            while len(list(one.all(Project))) + len(list(other.all(Project))) < 42:
+                assert time.monotonic() - began < 15, "the other replica did not learn of it"
+                await asyncio.sleep(0.05)
+            ((audited,),) = await one.store.fetch("SELECT COUNT(*) FROM audit")
+            assert audited == 20
+        finally:
+            await one.aclose()
+            await other.aclose()
+
+
+async def test_what_fails_in_a_transaction_undoes_it_and_the_next_one_begins(postgres: Server) -> None:
+    async with opened(await database(postgres)) as (store,):
+
+        async def fail(statement: str) -> None:
+            async with store.transaction() as session:
+                await session.execute("UPDATE meta SET value = 7")
+                await session.execute(statement)
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            await fail("SELECT 1")
+        with pytest.raises(StoreError):
+            await fail("SELECT nothing")
+        assert await store.fetch("SELECT COUNT(*) FROM meta WHERE value = 7") == [(0,)]
+        assert await store.execute("UPDATE meta SET value = $1 WHERE name = 'revision'", 9) == 1
+        assert await store.fetch("SELECT value FROM meta WHERE name = $1", "revision") == [(9,)]
+
+
+async def test_texts_that_postgresql_cannot_store_are_stored_as_far_as_it_can(postgres: Server, tmp_path: Path) -> None:
+    async with opened(await database(postgres)) as (store,):
+        journal = Journal(tmp_path)
+        shipper = Shipper(journal, Ledger(store))
+        shipper.start()
+        for number, model in enumerate(["a\0b", "half \ud800", "Grüße", "x" * 100_000]):
+            record = ended(started(f"call-{number}", at=NOW_MS + number, model=model))
+            journal.started(record.start)
+            journal.ended(record)
+        await shipper.aclose()
+        rows = await store.fetch("SELECT model FROM records ORDER BY at")
+        assert [row[0] for row in rows] == ["a\ufffdb", "half ?", "Grüße", "x" * 100_000]
+        assert shipper.refused == 0
+
+
+async def test_a_schema_that_is_too_old_or_lacks_a_column_is_told(postgres: Server) -> None:
+    url = await database(postgres)
+    store = PostgresStore(url)
+    try:
+        with pytest.raises(StoreError, match=r"version 0, this gateway needs .*ai-gateway store migrate"):
+            await store.open()
+        assert await store.migrate() == list(range(1, VERSION + 1))
+        assert await store.migrate() == []
+        await store.open()
+        await store.execute("UPDATE meta SET value = value + 1 WHERE name = 'schema'")
+        assert await store.problem() is None, "code of one version runs on the schema of the next"
+        await store.execute("UPDATE meta SET value = value + 1 WHERE name = 'schema'")
+        assert "use a newer gateway" in str(await store.problem())
+        await store.execute("UPDATE meta SET value = $1 WHERE name = 'schema'", VERSION)
+        await store.execute("ALTER TABLE records DROP COLUMN wire")
+        assert "lacks records.wire" in str(await store.problem())
+    finally:
+        await store.aclose()
+
+
+async def test_the_embedded_store_is_asked_the_same(tmp_path: Path) -> None:
+    store: Store = SqliteStore(tmp_path / "gateway.db")
+    await store.open()
+    assert await store.problem() is None
+    await store.execute("ALTER TABLE records DROP COLUMN wire")
+    assert "lacks records.wire" in str(await store.problem())
+    await store.aclose()
+
+
+async def test_two_replicas_may_migrate_at_once(postgres: Server) -> None:
+    url = await database(postgres)
+    reached = await asyncio.gather(*(PostgresStore(url).migrate() for _ in range(4)))
+    assert sorted(map(len, reached)) == [0, 0, 0, VERSION]
+
+
+@pytest.mark.slow
+async def test_a_server_that_is_frozen_or_gone_hangs_nobody_and_is_used_again_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ai_gateway.accounts.store.postgres._COMMAND_S", 0.5)
+    monkeypatch.setattr("ai_gateway.accounts.store.postgres._CONNECT_S", 0.5)
+    with running_postgres() as server:
+        async with opened(await database(server)) as (store,):
+            with server.frozen():
+                began = time.monotonic()
+                results = await asyncio.gather(
+                    *(store.fetch("SELECT value FROM meta") for _ in range(10)), append(store, 1),
+                    return_exceptions=True,
+                )  # fmt: skip
+                assert all(isinstance(result, StoreError) for result in results), results
+                assert time.monotonic() - began < 4
+            await soon(lambda: append(store, 2))
+            server.kill()
+            with pytest.raises(StoreError):
+                await append(store, 3)
+            server.start()
+            await soon(lambda: append(store, 4))
+            await soon(lambda: store.fetch("SELECT value FROM meta"))
+            with server.frozen():
+                closing = asyncio.create_task(store.aclose())
+                await asyncio.wait_for(closing, 5)
+
+
+async def append(store: Store, number: int) -> None:
+    await Ledger(store).append([ended(started(f"call-{number}", at=NOW_MS + number))])
+
+
+async def soon(work: Callable[[], Awaitable[object]]) -> None:
+    """Have it done as soon as the store is back."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(StoreError):
+                await work()
+                return
+            await asyncio.sleep(0.05)

@@ -1,0 +1,367 @@
+"""Usage, costs and single requests, over HTTP, from a ledger whose content is known."""
+
+import asyncio
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+from openai import OpenAI
+
+from ai_gateway.accounts.ledger import DAY, HOUR, Ledger
+from ai_gateway.accounts.records import AttemptRecord, Record
+from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.contract.call import Tokens
+from tests.accounts.calls import ended, started
+from tests.support.administration import ADMIN_KEY, Administrator
+from tests.support.client import NO_CERTIFICATES, TIMEOUT_S, eventually
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+
+MIDNIGHT = 1_790_000_000 // DAY * DAY
+LATER = MIDNIGHT + DAY
+FORMULA = "=HYPERLINK(A1)"
+CASES: dict[str, Callable[[Record], object]] = {
+    "project_id": lambda record: record.start.project_id,
+    "api_key_id": lambda record: record.start.key_id,
+    "model": lambda record: record.upstream_model,
+    "provider": lambda record: record.provider,
+    "service_tier": lambda record: record.service_tier,
+}
+
+
+def known_records() -> list[Record]:
+    """Ten days of calls, of every kind, at odd times."""
+    found = []
+    for number in range(400):
+        start = started(
+            f"call-{number:03}",
+            at=(MIDNIGHT + number * 2_161) * 1000 + number % 7,
+            project_id=("default", "proj_a", "proj_b")[number % 3],
+            key_id=(None, "key_1", "key_2", "key_3")[number % 4],
+            operation=("createChatCompletion", "createCompletion", "createEmbedding")[number % 5 % 3],
+            model=("fast", "slow", FORMULA)[number % 11 % 3],
+        )
+        tokens = Tokens(
+            input=number, output=number % 13, cache_read=number % 5, reasoning=number % 3, input_audio=number % 2
+        )
+        found.append(
+            ended(
+                start,
+                provider=("openai", "groq")[number % 2],
+                upstream_model=("gpt-fast", "llama-slow")[number % 11 % 2],
+                tokens=tokens,
+                cost=None if number % 17 == 0 else 10**12 * number + 7 * number + 1,
+                end=("whole", "whole", "left", "broken", "failed", "lost")[number % 6],
+                status=(200, 200, None, 200, 502, None)[number % 6],
+                service_tier=(None, "flex")[number % 2],
+                dropped=("logit_bias",) if number % 9 == 0 else (),
+            )
+        )
+    return found
+
+
+RECORDS = known_records()
+KEY_2_IN_B = {each.start.id for each in RECORDS if (each.start.key_id, each.start.project_id) == ("key_2", "proj_b")}
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    data = tmp_path_factory.mktemp("data")
+    asyncio.run(fill(data / "gateway.db"))
+    env = {"ADMIN_API_KEY": ADMIN_KEY, "ALLOWED_API_KEYS": TEST_KEY, "GATEWAY_DATA_DIR": str(data)}
+    with running_gateway(**env) as gateway:
+        yield gateway
+
+
+async def fill(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await Ledger(store).append(RECORDS)
+    await store.aclose()
+
+
+@pytest.fixture(scope="module")
+def admin(live: LiveGateway) -> Administrator:
+    return Administrator(live)
+
+
+def asked(
+    live: LiveGateway, path: str, accept: str = "application/json", key: str = ADMIN_KEY, **query: Any
+) -> httpx2.Response:
+    """A request for an operation of the gateway's own."""
+    with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        headers = {"authorization": f"Bearer {key}", "accept": accept}
+        return client.get(f"{live.base_url}/v1/gateway/{path}", headers=headers, params=query)
+
+
+def exact(reply: httpx2.Response) -> Any:
+    """JSON whose numbers are what stands there."""
+    assert reply.status_code == 200, reply.text
+    return json.loads(reply.text, parse_float=Decimal)
+
+
+def usd(cost: int) -> Decimal:
+    return Decimal(cost) / 10**12
+
+
+def summed(records: Iterable[Record], width: int, by: Iterable[str]) -> dict[tuple[object, ...], Counter[str]]:
+    """What has to stand in each bucket, by bucket and group."""
+    found: dict[tuple[object, ...], Counter[str]] = {}
+    for record in records:
+        of = (record.start.at // 1000 // width * width, *(CASES[name](record) for name in by))
+        total = found.setdefault(of, Counter())
+        total["num_model_requests"] += 1
+        total["input_tokens"] += record.tokens.whole_input
+        total["output_tokens"] += record.tokens.whole_output
+        total["input_cached_tokens"] += record.tokens.cache_read
+        total["cost"] += record.cost or 0
+        total["num_unpriced_requests"] += record.cost is None
+    return found
+
+
+def read(pages: list[Any], by: Iterable[str]) -> dict[tuple[object, ...], Any]:
+    found: dict[tuple[object, ...], Any] = {}
+    for page in pages:
+        for bucket in page["data"]:
+            for result in bucket["results"]:
+                of = (bucket["start_time"], *(result[name] for name in by))
+                assert of not in found
+                found[of] = result
+    return found
+
+
+def every_page(admin: Administrator, path: str, **query: Any) -> list[Any]:
+    pages = [admin.get(path, **query)]
+    while pages[-1]["has_more"]:
+        pages.append(admin.get(path, **query, page=pages[-1]["next_page"]))
+    return pages
+
+
+@pytest.mark.parametrize("width", ["1m", "1h", "1d"])
+@pytest.mark.parametrize("by", [[], ["project_id"], ["api_key_id", "model"], ["provider", "service_tier"]])
+def test_usage_is_that_of_the_records(admin: Administrator, width: str, by: list[str]) -> None:
+    seconds = {"1m": 60, "1h": HOUR, "1d": DAY}[width]
+    start, end = MIDNIGHT + 1_000, MIDNIGHT + {"1m": DAY, "1h": 3 * DAY, "1d": 12 * DAY}[width]
+    first, last = start // seconds * seconds, -(-end // seconds) * seconds
+    pages = every_page(
+        admin,
+        "usage/completions",
+        start_time=start,
+        end_time=end,
+        bucket_width=width,
+        **({"group_by": by} if by else {}),
+    )
+    chats = [
+        each
+        for each in RECORDS
+        if each.start.operation != "createEmbedding" and first * 1000 <= each.start.at < last * 1000
+    ]
+    expected = summed(chats, seconds, by)
+    found = read(pages, by)
+    assert found.keys() == expected.keys()
+    for of, total in expected.items():
+        for name in ("num_model_requests", "input_tokens", "output_tokens", "input_cached_tokens"):
+            assert found[of][name] == total[name]
+    starts = [bucket["start_time"] for page in pages for bucket in page["data"]]
+    assert starts == list(range(first, last, seconds))  # empty ones too
+    assert all(bucket["end_time"] - bucket["start_time"] == seconds for page in pages for bucket in page["data"])
+
+
+def test_filters_leave_only_what_fits(admin: Administrator) -> None:
+    query = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 31}
+    for wanted, fits in (
+        ({"project_ids": ["proj_a", "proj_b"]}, lambda each: each.start.project_id != "default"),
+        ({"api_key_ids": ["key_1"]}, lambda each: each.start.key_id == "key_1"),
+        ({"models": ["gpt-fast"]}, lambda each: each.upstream_model == "gpt-fast"),
+        ({"models": ["slow"]}, lambda each: each.start.model == "slow"),
+        ({"project_ids": ["nobody"]}, lambda _: False),
+        ({"user_ids": ["nobody"]}, lambda _: False),
+        ({"batch": "true"}, lambda _: False),
+        ({"batch": "false"}, lambda _: True),
+        ({"models": ["gpt-fast' OR '1'='1", "%"]}, lambda _: False),
+    ):
+        chats = [each for each in RECORDS if each.start.operation != "createEmbedding" and fits(each)]
+        found = read(every_page(admin, "usage/completions", **query, **wanted), [])
+        assert sum(each["num_model_requests"] for each in found.values()) == len(chats), wanted
+
+
+def test_each_kind_of_operation_has_its_own_usage(admin: Administrator) -> None:
+    query = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 31}
+    embeddings = [each for each in RECORDS if each.start.operation == "createEmbedding"]
+    found = read([admin.get("usage/embeddings", **query)], [])
+    assert sum(each["input_tokens"] for each in found.values()) == sum(each.tokens.whole_input for each in embeddings)
+    for kind in (
+        "moderations",
+        "images",
+        "audio_speeches",
+        "audio_transcriptions",
+        "web_search_calls",
+        "code_interpreter_sessions",
+    ):
+        page = admin.get(f"usage/{kind}", **query)
+        assert len(page["data"]) == 12
+        assert [bucket["results"] for bucket in page["data"]] == [[]] * 12
+
+
+@pytest.mark.parametrize("by", [[], ["project_id"], ["line_item"], ["api_key_id", "provider"]])
+def test_costs_are_exact_to_the_last_digit(admin: Administrator, by: list[str]) -> None:
+    query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 180}
+    reply = admin.send("GET", "costs", **query, **({"group_by": by} if by else {}))
+    CASES["line_item"] = lambda record: f"{record.provider}/{record.upstream_model}"
+    expected = summed(RECORDS, DAY, by)
+    found = read([exact(reply)], by)
+    assert found.keys() == expected.keys()
+    for of, total in expected.items():
+        assert Decimal(str(found[of]["amount"]["value"])) == usd(total["cost"])
+        assert found[of]["amount"]["currency"] == "usd"
+        assert found[of]["num_unpriced_requests"] == total["num_unpriced_requests"]
+    assert not re.search(r"[0-9]e[+-]?[0-9]", reply.text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"limit": 32}, "limit"),
+        ({"bucket_width": "1h", "limit": 169}, "limit"),
+        ({"end_time": MIDNIGHT}, "end_time"),
+        ({"page": "page_nonsense"}, "page"),
+        ({"page": "WzFd"}, "page"),
+        ({"page": "page_WzFd"}, "page"),
+        ({"group_by": ["weather"]}, "group_by"),
+        ({"bucket_width": "1w"}, "bucket_width"),
+        ({"start_time": "yesterday"}, "start_time"),
+    ],
+)
+def test_a_wrong_question_is_refused_by_name(admin: Administrator, wrong: dict[str, Any], param: str) -> None:
+    error = admin.refused(400, "GET", "usage/completions", **{"start_time": MIDNIGHT, **wrong})
+    assert str(error["param"]).startswith(param)
+
+
+def test_the_official_client_reads_usage_and_costs(live: LiveGateway) -> None:
+    with OpenAI(base_url=f"{live.base_url}/v1", api_key="unused", admin_api_key=ADMIN_KEY) as client:
+        usage = client.admin.organization.usage.completions(
+            start_time=MIDNIGHT, end_time=MIDNIGHT + 3 * DAY, group_by=["model"], limit=2
+        )
+        assert usage.has_more
+        assert [len(bucket.results) for bucket in usage.data] == [2, 2]
+        more = client.admin.organization.usage.completions(
+            start_time=MIDNIGHT, end_time=MIDNIGHT + 3 * DAY, group_by=["model"], limit=2, page=usage.next_page or ""
+        )
+        assert not more.has_more
+        costs = client.admin.organization.usage.costs(start_time=MIDNIGHT, limit=1)
+        assert costs.data[0].results[0].object == "organization.costs.result"
+
+
+# -- single requests --
+
+
+def test_requests_come_newest_first_and_page_by_page(live: LiveGateway) -> None:
+    expected = [each.start.id for each in sorted(RECORDS, key=lambda each: each.start.at, reverse=True)]
+    found: list[str] = []
+    page: dict[str, Any] = {"next_page": None}
+    while True:
+        query = {"page": page["next_page"]} if page["next_page"] else {}
+        page = exact(asked(live, "requests", limit=150, **query))
+        found += [each["id"] for each in page["data"]]
+        if not page["has_more"]:
+            break
+    assert found == expected
+    assert page["next_page"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "fits"),
+    [
+        ({"project_id": "proj_a"}, lambda each: each.start.project_id == "proj_a"),
+        ({"api_key_id": "key_2"}, lambda each: each.start.key_id == "key_2"),
+        ({"api_key_id": "key_2", "project_id": "proj_b"}, lambda each: each.start.id in KEY_2_IN_B),
+        ({"model": "slow"}, lambda each: each.start.model == "slow"),
+        ({"model": "gpt-fast"}, lambda each: each.upstream_model == "gpt-fast"),
+        ({"provider": "groq"}, lambda each: each.provider == "groq"),
+        ({"status": 502}, lambda each: each.status == 502),
+        ({"end": "lost", "provider": "openai"}, lambda each: each.end == "lost" and each.provider == "openai"),
+        ({"request_id": "req-call-042"}, lambda each: each.start.id == "call-042"),
+        ({"start_time": LATER, "end_time": LATER + DAY}, lambda each: LATER <= each.start.at / 1000 < LATER + DAY),
+        ({"project_id": "proj_a' OR 'a'='a"}, lambda _: False),
+        ({"limit": 0}, lambda _: False),
+    ],
+)  # fmt: skip
+def test_requests_are_filtered(live: LiveGateway, query: dict[str, Any], fits: Callable[[Record], bool]) -> None:
+    found = [each["id"] for each in exact(asked(live, "requests", **{"limit": 1000, **query}))["data"]]
+    assert sorted(found) == sorted(each.start.id for each in RECORDS if fits(each))
+
+
+def test_one_request_shows_what_became_of_it(live: LiveGateway) -> None:
+    record = next(each for each in RECORDS if each.dropped and each.cost is not None)
+    found = exact(asked(live, f"requests/{record.start.id}"))
+    assert found["request_id"] == record.start.request_id
+    assert Decimal(str(found["cost_usd"])) == usd(record.cost or 0)
+    assert found["dropped_parameters"] == ["logit_bias"]
+    (attempt,) = found["attempts"]
+    assert isinstance(record.attempts[0], AttemptRecord)
+    assert attempt["tokens"]["cache_read"] == 30
+    assert Decimal(str(attempt["cost_usd"])) == usd(1_234)
+    assert asked(live, "requests/no-such").status_code == 404
+
+
+def test_a_table_holds_no_formula(live: LiveGateway) -> None:
+    for reply in (asked(live, "requests.csv", limit=1000), asked(live, "requests", "text/csv", limit=1000)):
+        assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+        rows = list(csv.DictReader(io.StringIO(reply.text)))
+        assert len(rows) == len(RECORDS)
+        assert {row["model"] for row in rows} == {"fast", "slow", f"'{FORMULA}"}
+        (row,) = (row for row in rows if row["id"] == "call-001")
+        assert Decimal(row["cost_usd"]) == usd(RECORDS[1].cost or 0)
+
+
+@pytest.mark.parametrize("width", ["all", "1d"])
+def test_sums_with_costs_are_those_of_the_records(live: LiveGateway, width: str) -> None:
+    query: dict[str, Any] = {
+        "start_time": MIDNIGHT + HOUR,
+        "end_time": MIDNIGHT + 5 * DAY + 2 * HOUR,
+        "bucket_width": width,
+    }
+    first = MIDNIGHT + HOUR if width == "all" else MIDNIGHT
+    last = query["end_time"] if width == "all" else MIDNIGHT + 6 * DAY
+    within = [each for each in RECORDS if first * 1000 <= each.start.at < last * 1000]
+    page = exact(asked(live, "usage", **query, group_by=["provider", "operation"]))
+    results = [result for bucket in page["data"] for result in bucket["results"]]
+    assert sum(each["num_requests"] for each in results) == len(within)
+    assert sum(Decimal(str(each["cost_usd"])) for each in results) == usd(sum(each.cost or 0 for each in within))
+    assert sum(each["num_errors"] for each in results) == sum(each.end in {"failed", "broken"} for each in within)
+    assert sum(each["num_lost"] for each in results) == sum(each.end == "lost" for each in within)
+    rows = list(csv.DictReader(io.StringIO(asked(live, "usage.csv", **query, group_by=["provider", "operation"]).text)))
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == usd(sum(each.cost or 0 for each in within))
+    assert len(rows) == len(results)
+
+
+def test_callers_see_nothing_of_it(live: LiveGateway) -> None:
+    for path in ("requests", "requests.csv", "requests/call-001", "usage?start_time=0", "usage.csv?start_time=0"):
+        assert asked(live, path, key=TEST_KEY).status_code == 403
+        assert asked(live, path, key="wrong").status_code == 401
+
+
+def test_a_call_is_there_soon_after_it_was_made(admin: Administrator, live: LiveGateway) -> None:
+    reply = admin.infers(TEST_KEY)
+    found: list[Any] = []
+
+    def arrived() -> bool:
+        found[:] = exact(asked(live, "requests", request_id=reply.headers["x-request-id"]))["data"]
+        return bool(found)
+
+    eventually(arrived)
+    (record,) = found
+    usage = reply.json()["usage"]
+    assert (record["end"], record["status"], record["wire"]) == ("whole", 200, "openai")
+    assert sum(record["tokens"].values()) == usage["total_tokens"]
+    assert orjson.loads(asked(live, f"requests/{record['id']}").content) == orjson.loads(
+        orjson.dumps(record, default=float)
+    )

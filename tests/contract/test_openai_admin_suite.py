@@ -1,0 +1,93 @@
+"""OpenAI's own tests of its SDK's administration, against a gateway that is administered.
+
+They come with the SDK's source distribution and get an environment of their own. What they name by a placeholder is
+there (tests/support/placeholders.py); all else of a request and its reply is as they have it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.administration import ADMINISTERED, Administrator
+from tests.support.gateway import SharedGateways
+from tests.support.placeholders import named_objects
+from tests.support.uv import ROOT, find_uv
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SDK = "openai==3.57.0"
+NEEDED = ("openai[aiohttp]==3.57.0", "pytest", "pytest-asyncio", "rich", "pip")
+FOLDER = "tests/api_resources/admin/organization"
+SERVED = (
+    *("test_admin_api_keys", "test_audit_logs", "test_data_retention", "test_projects", "test_spend_alerts"),
+    *("test_spend_limit", "projects/test_api_keys", "projects/test_data_retention", "projects/test_rate_limits"),
+    *("projects/test_hosted_tool_permissions", "projects/test_model_permissions", "projects/test_service_accounts"),
+    *("projects/test_spend_alerts", "projects/test_spend_limit", "projects/service_accounts/test_api_keys"),
+)
+# It asks for an account without a key, and for when that key expires, which the SDK's own words forbid.
+CONTRADICTION = "test_service_accounts.py::{}::test_method_create_with_all_params"
+# The strict client refuses a reply that is not exactly typed; others send the same and see the same.
+CHOSEN = "strict and not Async"
+ADMIN_KEY, KEY = "My Admin API Key", "My API Key"  # which are written into the SDK's conftest.py
+
+
+@pytest.fixture(scope="module")
+def suite() -> Path:
+    """The SDK's sources and an environment that can run its tests beside them, which are made once."""
+    place = ROOT / ".clients" / SDK
+    if not (place / "complete").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        uv, python = find_uv(), place / "venv" / "bin" / "python"
+        commands: list[list[str | Path]] = [
+            [uv, "venv", "--quiet", "--python", sys.executable, place / "venv"],
+            [uv, "pip", "install", "--quiet", "--python", python, *NEEDED],
+            [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "openai", "-d", place, SDK],
+        ]
+        for command in commands:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+            if done.returncode:
+                pytest.skip(f"{SDK} and its tests cannot be installed here: {done.stderr[-500:]}")
+        (archive,) = place.glob("openai-*.tar.gz")
+        with tarfile.open(archive) as sources:
+            sources.extractall(place, filter="data")
+        (place / "complete").touch()
+    return place / SDK.replace("==", "-")
+
+
+@pytest.fixture(scope="module")
+def base_url(gateway_for: SharedGateways) -> Iterator[str]:
+    live = gateway_for(**{**ADMINISTERED, "ADMIN_API_KEY": ADMIN_KEY, "ALLOWED_API_KEYS": KEY})
+    with named_objects(Administrator(live, ADMIN_KEY)) as url:
+        yield url
+
+
+def test_the_sdks_own_tests_of_administration_pass(suite: Path, base_url: str) -> None:
+    contradictions = [
+        argument
+        for name in ("TestServiceAccounts", "TestAsyncServiceAccounts")
+        for argument in ("--deselect", f"{FOLDER}/projects/{CONTRADICTION.format(name)}")
+    ]
+    ran = subprocess.run(
+        [
+            *(suite.parent / "venv" / "bin" / "python", "-m", "pytest", "-q", "-o", "addopts=", "-k", CHOSEN),
+            *contradictions,
+            *(f"{FOLDER}/{name}.py" for name in SERVED),
+        ],
+        cwd=suite,
+        env={"PATH": os.environ["PATH"], "HOME": str(suite.parent), "TEST_API_BASE_URL": base_url},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-8000:]
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    assert passed, ran.stdout[-2000:]
+    assert int(passed[1]) > 150, "too few to prove anything"

@@ -60,7 +60,7 @@ RECEIVER: Upstream
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Upstream]:
-    global RECEIVER  # noqa: PLW0603 - its own behaviour counts what came
+    global RECEIVER
     with running_upstream(behave) as RECEIVER:
         yield RECEIVER
 
@@ -302,7 +302,9 @@ async def test_the_reply_is_received_with_its_status_however_long_it_is(receiver
     await post(address(receiver, "endless", "endless"), SECRET, "evt_1", b"{}")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{closed}/", "http://nobody.invalid/", "http://[/", "http://h:99999/"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{closed}/", "http://nobody.invalid/", "http://[/", "http://h:99999/"]
+)
 async def test_an_address_that_nobody_is_at_is_not_delivered_to(url: str) -> None:
     with closed_port() as closed, pytest.raises(NotDelivered):
         await post(url.replace("{closed}", str(closed)), SECRET, "evt_1", b"{}")

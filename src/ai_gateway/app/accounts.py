@@ -68,6 +68,7 @@ class Accounts:
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
+        self.directory.is_unknown = self.place.url is not None
         self._shipper: Shipper | None = None
         self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)

@@ -193,8 +193,15 @@ RICH: list[tuple[str, MakeBody]] = [
         (
             "/api/generate",
             lambda dice, provider=provider: {
-                "model": f"{provider}/m", "prompt": "Hi", "suffix": "x", "system": "s", "raw": False,
-                "images": [PIXEL], "options": {"num_predict": 5}, "format": "json", "stream": dice.random() < 0.5,
+                "model": f"{provider}/m",
+                "prompt": "Hi",
+                "suffix": "x",
+                "system": "s",
+                "raw": False,
+                "images": [PIXEL],
+                "options": {"num_predict": 5},
+                "format": "json",
+                "stream": dice.random() < 0.5,
             },
         )
         for provider in PROVIDERS
@@ -203,8 +210,16 @@ RICH: list[tuple[str, MakeBody]] = [
         (
             f"/{provider}/v1/completions",
             lambda dice: {
-                "model": "m", "prompt": ["a", "b"], "max_tokens": 5, "n": 1, "logprobs": 2, "suffix": "x",
-                "stop": ["x"], "echo": False, "stream": dice.random() < 0.5, "logit_bias": {"5": 1},
+                "model": "m",
+                "prompt": ["a", "b"],
+                "max_tokens": 5,
+                "n": 1,
+                "logprobs": 2,
+                "suffix": "x",
+                "stop": ["x"],
+                "echo": False,
+                "stream": dice.random() < 0.5,
+                "logit_bias": {"5": 1},
             },
         )
         for provider in PROVIDERS

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 from typing import Any, override
 from zoneinfo import available_timezones
@@ -12,7 +13,8 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from scripts.fuzz.refusals import is_refused_by_custom
 
-_ADMINISTRATION = "/v1/organization/"
+_ADMINISTRATION = ("/v1/organization/", "/v1/gateway/")
+_MOST_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
 _ZONES = available_timezones() | {"", None}
 _USES = 20
 _addresses = itertools.cycle(f"127.0.{third}.{last}" for third in range(1, 250) for last in range(1, 250))
@@ -72,12 +74,29 @@ def _is_refused_by_administration(case: schemathesis.Case[Any]) -> bool:
     query: Any = case.query or {}
     if any(query.get(name) for name in ("after", "before", "page")):  # cursors of what is not there
         return True
+    if _is_refused_range(case.path, query):
+        return True
     body: Any = case.body if isinstance(case.body, dict) else {}
     if body.get("create_service_account_only") and any(body.get(name) is not None for name in _OF_A_FIRST_KEY):
         return True
     spend = body.get("spend_limit")
     zones = [body.get("time_zone"), spend.get("time_zone") if isinstance(spend, dict) else None]
     return any(isinstance(zone, str) and zone not in _ZONES for zone in zones)
+
+
+def _is_refused_range(path: str, query: Any) -> bool:  # noqa: ANN401 - of any types
+    """Whether the time ends before it begins, or has more buckets than a page of their width may have."""
+    start, end, limit = (_number(query.get(name)) for name in ("start_time", "end_time", "limit"))
+    if start is not None and end is not None and end < start:
+        return True
+    width = query.get("bucket_width", "1d")
+    most = _MOST_BUCKETS.get(width, 0) if isinstance(width, str) else 0
+    return "usage" in path and limit is not None and limit > most
+
+
+def _number(value: object) -> int | None:
+    """What a query says, which is text in some of schemathesis' phases."""
+    return int(str(value)) if re.fullmatch(r"-?\d{1,20}", str(value)) else None
 
 
 @schemathesis.check

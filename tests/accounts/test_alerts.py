@@ -25,12 +25,19 @@ from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.webhook import post, signature, signing_key
 from ai_gateway.observability.metrics import Event, counted
 from tests.accounts.calls import ended, started
+from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.certificate import self_signed
-from tests.support.gateway import closed_port
+from tests.support.gateway import closed_port, in_front_of, running_gateway
 from tests.support.mail_host import MailHost, running_mail_host
 from tests.support.upstream import Exchange, Seen, Upstream, running_upstream
 
 CENT = 10**10
+# A token of output is a quarter of a cent, so that the four of each reply are one cent.
+PRICES = """
+[prices."lab/*"]
+input = 0
+output = 2500
+"""
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 QUICK = Pace(look_s=0.02, pauses_s=(0.05, 0.05, 0.05))
 ME = Actor(None, "test")
@@ -98,8 +105,7 @@ class Workers:
         """All at once, so often, and until nothing is under way."""
         for _ in range(times):
             await asyncio.gather(*(each.look() for each in self.alerts))
-            while any(each._delivering for each in self.alerts):
-                await asyncio.sleep(0.01)
+            await asyncio.gather(*(task for each in self.alerts for task in each._delivering))
 
     async def until(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 20
@@ -265,8 +271,7 @@ async def test_one_that_hangs_holds_up_no_other_and_is_tried_again(receiver: Ups
         await workers.put(id="alert_1", webhook_url=address(receiver, "quick", "200"), webhook_secret=SECRET)
         await workers.spend(10)
         await alerts.look()
-        while not posts(receiver, "quick") or not posts(receiver, "slow"):
-            await asyncio.sleep(0.01)
+        await _until(lambda: bool(posts(receiver, "quick") and posts(receiver, "slow")))
         await workers.until(lambda: len(posts(receiver, "slow")) == 2)
         await workers.look()
         assert await workers.outcomes() == ["delivered", "delivered"]
@@ -310,37 +315,43 @@ async def test_an_address_that_nobody_is_at_is_not_delivered_to(url: str) -> Non
         await post(url.replace("{closed}", str(closed)), SECRET, "evt_1", b"{}")
 
 
-async def test_what_a_killed_worker_had_claimed_is_told_by_another(receiver: Upstream, tmp_path: Path) -> None:
-    async with working(tmp_path) as workers:
-        await workers.put(webhook_url=address(receiver, "killed", "hang,200"), webhook_secret=SECRET)
-        await workers.spend(10)
+def test_what_a_killed_worker_had_claimed_is_told_by_another(receiver: Upstream, tmp_path: Path) -> None:
+    async def reach() -> None:
+        async with working(tmp_path) as workers:
+            await workers.put(webhook_url=address(receiver, "killed", "hang,200"), webhook_secret=SECRET)
+            await workers.spend(10)
+
+    async def told() -> None:
+        async with working(tmp_path) as workers:
+            deadline = time.monotonic() + 30
+            while await workers.outcomes() != ["delivered"]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+
+    asyncio.run(reach())
     command = [sys.executable, str(Path(__file__).with_name("alerts_program.py")), str(tmp_path / "gateway.db"), "1.5"]
     with subprocess.Popen(command) as first:
-        await _until(lambda: len(posts(receiver, "killed")) == 1)
+        _wait(lambda: len(posts(receiver, "killed")) == 1)
         with subprocess.Popen(command) as second:
             first.kill()
             try:
-                await _until(lambda: len(posts(receiver, "killed")) == 2)
-                async with working(tmp_path) as workers:
-                    await _until_async(workers)
+                asyncio.run(told())
             finally:
                 second.kill()
-    assert len(posts(receiver, "killed")) == 2
-    assert len({seen.header("webhook-id") for seen in posts(receiver, "killed")}) == 1
+    seen = posts(receiver, "killed")
+    assert len(seen) == 2
+    assert len({each.header("webhook-id") for each in seen}) == 1
 
 
-async def _until(done: Callable[[], bool]) -> None:
+def _wait(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not done():
         assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
+        time.sleep(0.02)
 
 
-async def _until_async(workers: Workers) -> None:
-    deadline = time.monotonic() + 30
-    while await workers.outcomes() != ["delivered"]:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
+async def _until(done: Callable[[], bool]) -> None:
+    await asyncio.to_thread(_wait, done)
 
 
 # -- by e-mail --
@@ -420,9 +431,11 @@ async def test_a_password_goes_over_tls_only(certificate: tuple[ssl.SSLContext, 
 async def test_a_mail_server_whose_certificate_nobody_signed_gets_nothing(
     certificate: tuple[ssl.SSLContext, ssl.SSLContext], *, implicit: bool
 ) -> None:
-    with running_mail_host(tls=certificate[0], implicit=implicit) as host:
-        with pytest.raises(NotDelivered, match=r"(?i)certificate"):
-            await mail_server(host).send("evt_1", ("a@example.com",), "s", "t")
+    with (
+        running_mail_host(tls=certificate[0], implicit=implicit) as host,
+        pytest.raises(NotDelivered, match=r"(?i)certificate"),
+    ):
+        await mail_server(host).send("evt_1", ("a@example.com",), "s", "t")
     assert host.mails == []
 
 
@@ -446,6 +459,60 @@ async def test_a_mail_server_that_hangs_or_refuses_is_tried_again(tmp_path: Path
             await workers.look(3)
             assert await workers.outcomes() == ["delivered"]
     assert len(host.mails) == 1
+
+
+# -- by a gateway --
+
+
+def test_a_gateway_of_two_workers_tells_each_channel_once_and_shows_what_is_spent(
+    receiver: Upstream, shared_upstream: Upstream, tmp_path: Path
+) -> None:
+    (tmp_path / "gateway.toml").write_text(PRICES)
+    with (
+        running_mail_host() as host,
+        running_gateway(
+            **in_front_of(shared_upstream),
+            ADMIN_API_KEY=ADMIN_KEY,
+            GATEWAY_DATA_DIR=str(tmp_path),
+            GATEWAY_CONFIG=str(tmp_path / "gateway.toml"),
+            WORKERS="2",
+            OUTPUT_TOKENS_BOUND="4",
+            SMTP_URL=host.url,
+            SMTP_FROM="gateway@example.com",
+        ) as live,
+    ):
+        admin = Administrator(live)
+        project = admin.project("Research")
+        made = admin.account(project)["api_key"]
+        spent = {"threshold_amount": 2, "currency": "USD", "interval": "month"}
+        webhook = {"type": "webhook", "url": address(receiver, "live", "200")}
+        secret = _alert(admin, project, webhook)["notification_channel"]["secret"]
+        _alert(admin, project, {"type": "email", "recipients": ["a@example.com"], "subject_prefix": "[LLM]"})
+        bad = {**spent, "notification_channel": {**webhook, "secret": "whsec_-"}}
+        assert admin.refused(400, "POST", "spend_alerts", bad)["param"] == "notification_channel.secret"
+        limit = admin.post(f"projects/{project}/spend_limit", spent)
+        assert limit["enforcement"]["status"] == "inactive"
+        (key,) = admin.get(f"projects/{project}/api_keys")["data"]
+        assert key["last_used_at"] is None
+        for _ in range(2):
+            assert admin.infers(made["value"], "lab/m").status_code == 200
+        deadline = time.monotonic() + 30
+        while not (host.mails and posts(receiver, "live")):
+            assert time.monotonic() < deadline, live.log()
+            time.sleep(0.05)
+        while len(live.records("spend alert delivered")) < 2:
+            assert time.monotonic() < deadline, live.log()
+        assert admin.get(f"projects/{project}/spend_limit")["enforcement"]["status"] == "enforcing"
+        assert admin.get(f"projects/{project}/api_keys/{made['id']}")["last_used_at"] >= made["created_at"]
+    (mail,), (seen,) = host.mails, posts(receiver, "live")
+    OpenAI(api_key="none").webhooks.verify_signature(seen.body, dict(seen.headers), secret=secret)
+    assert mail.message["subject"].strip() == f"[LLM] {seen.json['text']}"
+    assert seen.json["text"] == "Project Research has spent $0.02 this month: the alert is set to $0.02."
+
+
+def _alert(admin: Administrator, project: str, channel: dict[str, Any]) -> Any:
+    alert = {"threshold_amount": 2, "currency": "USD", "interval": "month", "notification_channel": channel}
+    return admin.post(f"projects/{project}/spend_alerts", alert)
 
 
 def test_the_sample_of_the_docs_verifies_what_is_sent() -> None:

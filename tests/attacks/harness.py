@@ -158,6 +158,24 @@ def rich_ollama_chat(dice: random.Random) -> dict[str, Any]:
     return {"model": "m", "messages": kept, "stream": dice.random() < 0.5, **chosen}
 
 
+def rich_generate(dice: random.Random) -> dict[str, Any]:
+    """A prompt of Ollama's API."""
+    more = {"suffix": "x", "system": "s", "raw": False, "images": [PIXEL], "options": {"num_predict": 5}}
+    return {"model": "m", "prompt": "Hi", "format": "json", "stream": dice.random() < 0.5, **more}
+
+
+def rich_completion(dice: random.Random) -> dict[str, Any]:
+    """A legacy completion."""
+    more = {"n": 1, "logprobs": 2, "suffix": "x", "stop": ["x"], "echo": False, "logit_bias": {"5": 1}}
+    return {"model": "m", "prompt": ["a", "b"], "max_tokens": 5, "stream": dice.random() < 0.5, **more}
+
+
+def rich_embeddings(dice: random.Random) -> dict[str, Any]:
+    """Inputs of each kind, in either encoding."""
+    given = dice.choice([["a", "b"], "a", [1, 2], [[1, 2], [3]]])
+    return {"model": "m", "input": given, "encoding_format": dice.choice(["float", "base64"]), "dimensions": 8}
+
+
 def misshapen(dice: random.Random, value: Any, chance: float = 0.08) -> Any:
     """The value with others in the place of some of its parts, wherever they are."""
     if dice.random() < chance:

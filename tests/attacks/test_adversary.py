@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from tests.attacks.harness import (
-    PIXEL,
     Malformed,
     Sent,
     chat,
@@ -24,6 +23,9 @@ from tests.attacks.harness import (
     misshapen,
     nth,
     rich_chat,
+    rich_completion,
+    rich_embeddings,
+    rich_generate,
     rich_ollama_chat,
     upstream_reply,
 )
@@ -187,55 +189,11 @@ BODIES: dict[str, MakeBody] = {
 PROVIDERS = ("custom", *(wire.provider for wire in WIRES))
 RICH: list[tuple[str, MakeBody]] = [
     *((f"/{provider}/v1/chat/completions", rich_chat) for provider in PROVIDERS),
+    *((f"/{provider}/v1/completions", rich_completion) for provider in PROVIDERS),
+    *((f"/{provider}/v1/embeddings", rich_embeddings) for provider in PROVIDERS),
     *(("/v1/chat/completions", at_model(f"{provider}/m", rich_chat)) for provider in PROVIDERS),
     *(("/api/chat", at_model(f"{provider}/m", rich_ollama_chat)) for provider in PROVIDERS),
-    *(
-        (
-            "/api/generate",
-            lambda dice, provider=provider: {
-                "model": f"{provider}/m",
-                "prompt": "Hi",
-                "suffix": "x",
-                "system": "s",
-                "raw": False,
-                "images": [PIXEL],
-                "options": {"num_predict": 5},
-                "format": "json",
-                "stream": dice.random() < 0.5,
-            },
-        )
-        for provider in PROVIDERS
-    ),
-    *(
-        (
-            f"/{provider}/v1/completions",
-            lambda dice: {
-                "model": "m",
-                "prompt": ["a", "b"],
-                "max_tokens": 5,
-                "n": 1,
-                "logprobs": 2,
-                "suffix": "x",
-                "stop": ["x"],
-                "echo": False,
-                "stream": dice.random() < 0.5,
-                "logit_bias": {"5": 1},
-            },
-        )
-        for provider in PROVIDERS
-    ),
-    *(
-        (
-            f"/{provider}/v1/embeddings",
-            lambda dice: {
-                "model": "m",
-                "input": dice.choice([["a", "b"], "a", [1, 2], [[1, 2], [3]]]),
-                "encoding_format": dice.choice(["float", "base64"]),
-                "dimensions": 8,
-            },
-        )
-        for provider in PROVIDERS
-    ),
+    *(("/api/generate", at_model(f"{provider}/m", rich_generate)) for provider in PROVIDERS),
 ]
 
 

@@ -112,7 +112,8 @@ STREAMS: dict[str, tuple[list[object], str, list[str], list[tuple[str, str]]]] =
         [piece(role="assistant", content=""), message(content="Hello"), DONE], "Hello", ["stop"], [],
     ),
     "a delta that is the text alone": (
-        [{**HEAD, "choices": [{**piece()["choices"][0], "delta": "Hello"}]}, piece("stop"), DONE], "Hello", ["stop"], [],
+        [{**HEAD, "choices": [{**piece()["choices"][0], "delta": "Hello"}]}, piece("stop"), DONE],
+        "Hello", ["stop"], [],
     ),
     "a delta under the name that legacy completions have": (
         [
@@ -126,7 +127,7 @@ STREAMS: dict[str, tuple[list[object], str, list[str], list[tuple[str, str]]]] =
         "Hello", ["stop"], [],
     ),
     "an empty object that PHP has encoded": (
-        [piece(tool_calls=[call(id="a", type="function", function={"name": "w", "arguments": []})]), piece("stop"), DONE],
+        [piece(tool_calls=[call(id="a", type="function", function={**W, "arguments": []})]), piece("stop"), DONE],
         "", ["tool_calls"], [("w", "{}")],
     ),
     "no reason, but usage and an end": (
@@ -428,7 +429,8 @@ def test_legacy_completions_are_read_the_same(relay: LiveGateway, upstream: Upst
 
 
 def test_a_stream_of_chat_chunks_for_a_legacy_completion_has_its_text(relay: LiveGateway, upstream: Upstream) -> None:
-    choices = [{"delta": {"content": "Hel"}}, {"delta": "l"}, {"message": {"content": "o"}, "finish_reason": "stop"}]
+    ended = {"message": {"content": "o"}, "finish_reason": "stop"}
+    choices: list[dict[str, Any]] = [{"delta": {"content": "Hel"}}, {"delta": "l"}, ended]
     events = [{**HEAD, "object": "text_completion", "choices": [{"index": 0, **choice}]} for choice in choices]
     heard = Heard(relay, upstream, reply(sse(*events, DONE)), LEGACY)
     assert (heard.text, heard.ends, heard.done) == ("Hello", ["stop"], True)

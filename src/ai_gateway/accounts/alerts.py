@@ -166,8 +166,6 @@ class Alerts:
             return
         facts = {"alert": alert.id, "id": notice.id, "channel": _channel(alert), "attempt": notice.attempts}
         try:
-            if notice.attempts > len(self._pace.pauses_s) + 1:
-                raise NotDelivered("whoever made the last attempt has died", is_final=True)
             async with asyncio.timeout(self._pace.attempt_s):
                 await self._send(alert, notice)
         except (NotDelivered, TimeoutError) as error:
@@ -204,6 +202,8 @@ class Alerts:
         return int(self._clock() * 1000)
 
     async def _send(self, alert: SpendAlert, notice: _Notice) -> None:
+        if notice.attempts > len(self._pace.pauses_s) + 1:
+            raise NotDelivered("whoever made the last attempt has died", is_final=True)
         if alert.webhook_url is not None:
             await post(alert.webhook_url, alert.webhook_secret or "", notice.id, notice.body)
             return

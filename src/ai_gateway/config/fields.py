@@ -134,7 +134,8 @@ def _smtp_url(value: SecretStr) -> SecretStr:
 def _mailbox(value: str) -> str:
     address = parseaddr(value)[1]
     name, _, domain = address.rpartition("@")
-    if not name or not _DOMAIN.fullmatch(domain) or not value.isprintable() or not address.isascii():
+    is_plain = value.isprintable() and address.isascii() and address in value  # the parser leaves out what is odd
+    if not name or not _DOMAIN.fullmatch(domain) or not is_plain:
         raise ValueError("has to be an address of e-mail, such as gateway@example.com or Gateway <gateway@example.com>")
     return value
 

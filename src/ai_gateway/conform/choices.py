@@ -190,7 +190,7 @@ def message_as_delta(choice: Object, _at: int) -> bool:
         choice["delta"] = {"content": delta}
     elif delta not in (None, "", {}):
         return False
-    elif isinstance(choice.get("message"), dict):
+    elif isinstance(choice.get("message"), dict) and choice["message"]:
         choice["delta"] = choice.pop("message")
     elif isinstance(choice.get("text"), str) and choice["text"]:
         choice["delta"] = {"content": choice.pop("text")}

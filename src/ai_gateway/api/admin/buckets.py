@@ -46,9 +46,13 @@ def part_of_time(  # noqa: PLR0913 - what every such query has
     step = size or HOUR
     first = start // step * step
     last = -(-(int(time.time()) + 1 if end is None else end) // step) * step
-    if end is not None and end <= start:
-        raise InvalidRequest("Invalid 'end_time': it has to be after 'start_time'.", param="end_time")
-    if page is not None:
+    if end is not None and end < start:
+        raise InvalidRequest(
+            "Invalid 'end_time': it has to be after 'start_time'.", param="end_time", code="invalid_value"
+        )
+    if end == start:
+        last = first
+    if page:
         first = _read(page, first, last, step)
     stop = last if size == WHOLE else min(last, first + count * size)
     if size == WHOLE and not count:

@@ -78,7 +78,7 @@ class Directory:
         self.on_change = on_change
         self.refreshed_at = -math.inf
         self.is_unknown = False
-        """Whether the store, on another machine, may have keys that were never read: until then nobody knows."""
+        """Whether the store may have keys that could not be read yet."""
         self._revision = 0
         self._entities: dict[type[Entity], dict[str, Entity]] = {kind: {} for kind in KINDS.values()}
         self._keys: dict[bytes, ApiKey] = {}

@@ -55,6 +55,7 @@ def changed(home: Path) -> dict[str, Any]:
         "admin_api_key": ["a"],
         "keys": {"alice": KeySettings(digest=64 * "0", project="default")},
         "store_url": "sqlite:///" + str(home / "gateway.db"),
+        "valkey_url": "redis://127.0.0.1:9/1",
         "gateway_data_dir": home / "data",
         "unpriced": "flag",
         "limits_outage": "open",

@@ -131,6 +131,11 @@ class Accounting(Observer):
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
             raise Forbidden("You have insufficient permissions for this operation. Missing scopes: model.request.")
+        if self.log.refuses:
+            raise Unavailable(
+                "The gateway cannot keep records of calls at the moment: send the request again in a while.",
+                headers={"retry-after": "5"},
+            )
         bound, first = wanted.bound, wanted.targets[0]
         now = time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices

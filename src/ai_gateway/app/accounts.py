@@ -65,6 +65,7 @@ class Accounts:
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
         self._valkey = valkey_of(settings)
+        self._settings = settings  # of these, only those that take a restart
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
@@ -108,10 +109,16 @@ class Accounts:
                 advice="set VALKEY_URL",
             )
         accounting.counters = await self._counters(where)
-        accounting.log = journal = Journal(where / "journal" if where is not None else None)
+        accounting.log = journal = Journal(
+            where / "journal" if where is not None else None,
+            max_size=self._settings.journal_max_size,
+            when_full=self._settings.journal_full,
+        )
         most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
         ledger = self._alerts.ledger = Ledger(directory.store)
-        self._shipper = Shipper(journal, ledger, accounting.give_back, most=most)
+        self._shipper = Shipper(
+            journal, ledger, accounting.give_back, keep_days=self._settings.records_keep_days, most=most
+        )
         self._shipper.start()
         if self.place.url is not None:
             await self._start_shared(directory)

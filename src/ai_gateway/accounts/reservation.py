@@ -56,6 +56,10 @@ class CallReservation(Reservation):
         self._at = at
 
     @override
+    def cost(self) -> int | None:
+        return self._worked_out().cost
+
+    @override
     async def settle(self) -> None:
         if self.result is not None:
             return

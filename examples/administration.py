@@ -17,10 +17,12 @@ organization.projects.rate_limits.update_rate_limit("rl-*", project_id=project.i
 # What the official service does not have, such as a budget for one key, goes into extra_body.
 budget = {"threshold_amount": 200, "currency": "USD", "interval": "day"}
 alice = organization.projects.service_accounts.create(project.id, name="alice", extra_body={"spend_limit": budget})
-assert alice.api_key is not None
-print(f"The key of {alice.name}, shown this once: {alice.api_key.value}")
+key = alice.api_key
+if key is None:
+    raise SystemExit("The gateway has made no key.")
+print(f"The key of {alice.name}, shown this once: {key.value}")
 
-client = OpenAI(base_url=f"{gateway}/v1", api_key=alice.api_key.value)
+client = OpenAI(base_url=f"{gateway}/v1", api_key=key.value)
 reply = client.chat.completions.with_raw_response.create(
     model=os.environ.get("GATEWAY_MODEL", "custom/custom-chat"),
     messages=[{"role": "user", "content": "What is a budget?"}],
@@ -28,4 +30,4 @@ reply = client.chat.completions.with_raw_response.create(
 print(f"Requests left in this minute: {reply.headers['x-ratelimit-remaining-requests']}")
 print(f"Cost: ${reply.headers['x-gateway-cost']}")
 
-organization.projects.api_keys.delete(alice.api_key.id, project_id=project.id)
+organization.projects.api_keys.delete(key.id, project_id=project.id)

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -76,6 +77,39 @@ def test_others_are_not_served_without_keys(host: str) -> None:
     (line,) = refused(SERVICE_HOST=host)
     assert "ALLOWED_API_KEYS" in line
     assert "ALLOW_ANONYMOUS=true" in line
+    assert "ai-gateway keys create NAME" in line
+
+
+@pytest.mark.parametrize("what", ["a table", "an administrator", "the store"])
+def test_any_key_opens_the_gateway_to_others(what: str, tmp_path: Path) -> None:
+    env = {"SERVICE_HOST": "0.0.0.0", "GATEWAY_DATA_DIR": str(tmp_path / "data")}  # noqa: S104 - it has keys
+    if what == "a table":
+        (tmp_path / "gateway.toml").write_text(f'[keys.alice]\ndigest = "{64 * "0"}"\n', encoding="utf-8")
+        env["GATEWAY_CONFIG"] = str(tmp_path / "gateway.toml")
+    elif what == "an administrator":
+        env["ADMIN_API_KEY"] = TEST_KEY
+    else:
+        assert run_command("keys", "create", "alice", **env).returncode == 0
+    with running_gateway(**env) as live:
+        counted = "required (1 stored)" if what == "the store" else "required (1 configured)"
+        assert counted in live.log()
+        assert httpx2.get(f"{live.base_url}/v1/models", verify=NO_CERTIFICATES).status_code == 401
+
+
+def test_the_banner_says_where_data_is_and_what_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with running_gateway(GATEWAY_DATA_DIR=str(tmp_path / "file" / "data")) as live:
+        assert "data       in memory only: lost when the gateway stops" in live.log()
+        (warning,) = [record for record in live.records() if "no place for keys" in record["event"]]
+        assert "GATEWAY_DATA_DIR" in warning["advice"]
+    with running_gateway(STORE_URL="off") as live:
+        assert "data       none is kept (STORE_URL=off)" in live.log()
+
+
+def test_workers_that_share_nothing_are_warned_of() -> None:
+    with running_gateway(STORE_URL="memory", WORKERS="2") as live:
+        warnings = {record["warning"] for record in live.records("configuration")}
+    assert any("each worker has keys, limits and usage of its own" in warning for warning in warnings)
 
 
 def test_an_address_that_is_not_ours_is_one_line() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings, strategies as st
 from ai_gateway.accounts.price import INPUT, OUTPUT, Price, rate, rates_of, whole_per
 from ai_gateway.accounts.price_table import PATH, PriceTable
 from ai_gateway.accounts.prices import Prices
+from ai_gateway.app.configuration import read_configuration
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import PriceSettings
 from ai_gateway.config.sources import read_settings, read_sources
@@ -363,3 +364,9 @@ def test_a_price_has_to_name_a_provider_and_a_model(toml: Path, key: str) -> Non
     toml.write_text(f"[prices.'{key}']\ninput = 1\noutput = 1\n")
     with pytest.raises(SettingsError, match="has to name a provider and a model, as in"):
         read_settings(read_sources())
+
+
+def test_a_price_for_a_provider_that_there_is_not_is_a_warning(toml: Path) -> None:
+    toml.write_text("[prices.'opnai/gpt-5']\ninput = 1\noutput = 1\n[prices.'custom/*']\ninput = 1\noutput = 1\n")
+    warnings = [line for line in read_configuration().warnings if line.startswith("prices.")]
+    assert warnings == ["prices.opnai/gpt-5: there is no such provider: did you mean openai?"]

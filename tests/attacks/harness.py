@@ -85,6 +85,97 @@ def chat(dice: random.Random) -> dict[str, Any]:
     return {**body, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "array"}}, "required": ["a"]}
+
+
+def rich_chat(dice: random.Random) -> dict[str, Any]:
+    """A chat of OpenAI's API with nearly all that one may have."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":"x"}'}}
+    parts = [
+        {"type": "text", "text": "Look"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}", "detail": "low"}},
+    ]
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be short."},
+        {"role": "developer", "content": [{"type": "text", "text": "Be kind."}], "name": "d"},
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "42"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "It is"}], "reasoning_content": "hm"},
+        {"role": "user", "content": "Hello"},
+    ]
+    function = {"name": "f", "description": "d", "parameters": SCHEMA, "strict": False}
+    more = {
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": dice.choice(["auto", "none", "required", {"type": "function", "function": {"name": "f"}}]),
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA, "strict": False}},
+        "stop": ["\n", "x"],
+        "logit_bias": {"5": -1},
+        "logprobs": True,
+        "top_logprobs": 2,
+        "metadata": {"a": "b"},
+        "n": dice.choice([1, 1, 2]),
+        "reasoning_effort": "low",
+        "seed": 1,
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "user": "u",
+        "stream_options": {"include_usage": True},
+        "parallel_tool_calls": True,
+        "modalities": ["text"],
+        "prediction": {"type": "content", "content": "x"},
+    }
+    chosen = {name: value for name, value in more.items() if dice.random() < 0.4}
+    kept = [message for message in messages if dice.random() < 0.85]
+    stream = dice.random() < 0.4
+    if not stream:
+        chosen.pop("stream_options", None)
+    return {"model": "m", "messages": kept, "stream": stream, "max_tokens": 5, **chosen}
+
+
+def rich_ollama_chat(dice: random.Random) -> dict[str, Any]:
+    """The same of Ollama's API."""
+    call = {"function": {"name": "f", "arguments": {"a": "x"}}}
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "Look", "images": [PIXEL]},
+        {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [call]},
+        {"role": "tool", "content": "42", "tool_name": "f"},
+        {"role": "user", "content": "Hello"},
+    ]
+    more = {
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}],
+        "format": dice.choice(["json", SCHEMA]),
+        "think": dice.choice([True, False, "low"]),
+        "keep_alive": dice.choice(["5m", 0, -1]),
+        "options": {"num_predict": 5, "temperature": 0.5, "stop": ["x"], "seed": 1, "num_ctx": 100, "top_k": 4},
+        "logprobs": True,
+        "top_logprobs": 2,
+    }
+    chosen = {name: value for name, value in more.items() if dice.random() < 0.5}
+    kept = [message for message in messages if dice.random() < 0.85]
+    return {"model": "m", "messages": kept, "stream": dice.random() < 0.5, **chosen}
+
+
+def rich_generate(dice: random.Random) -> dict[str, Any]:
+    """A prompt of Ollama's API."""
+    more = {"suffix": "x", "system": "s", "raw": False, "images": [PIXEL], "options": {"num_predict": 5}}
+    return {"model": "m", "prompt": "Hi", "format": "json", "stream": dice.random() < 0.5, **more}
+
+
+def rich_completion(dice: random.Random) -> dict[str, Any]:
+    """A legacy completion."""
+    more = {"n": 1, "logprobs": 2, "suffix": "x", "stop": ["x"], "echo": False, "logit_bias": {"5": 1}}
+    return {"model": "m", "prompt": ["a", "b"], "max_tokens": 5, "stream": dice.random() < 0.5, **more}
+
+
+def rich_embeddings(dice: random.Random) -> dict[str, Any]:
+    """Inputs of each kind, in either encoding."""
+    given = dice.choice([["a", "b"], "a", [1, 2], [[1, 2], [3]]])
+    return {"model": "m", "input": given, "encoding_format": dice.choice(["float", "base64"]), "dimensions": 8}
+
+
 def misshapen(dice: random.Random, value: Any, chance: float = 0.08) -> Any:
     """The value with others in the place of some of its parts, wherever they are."""
     if dice.random() < chance:

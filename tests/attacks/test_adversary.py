@@ -14,8 +14,22 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.harness import Malformed, Sent, chat, connection, judged, misshapen, nth, upstream_reply
-from tests.attacks.wires import in_front_of_all
+from tests.attacks.harness import (
+    Malformed,
+    Sent,
+    chat,
+    connection,
+    judged,
+    misshapen,
+    nth,
+    rich_chat,
+    rich_completion,
+    rich_embeddings,
+    rich_generate,
+    rich_ollama_chat,
+    upstream_reply,
+)
+from tests.attacks.wires import WIRES, in_front_of_all
 from tests.support import bare_sockets
 from tests.support.client import ask, get
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways
@@ -29,15 +43,28 @@ MB = 2**20
 # What a gateway may take more after so many attacks than after the first hundred.
 ROOM = 40 * MB
 REPLIES: dict[str, Sent] = {}
+OPENAI, _, ANTHROPIC, OLLAMA = WIRES
+JSON = "application/json"
 
 
 async def behave(exchange: Exchange) -> None:
     sent = REPLIES.get(exchange.seen.model.removesuffix(":latest"))
     if sent is None:
-        await exchange.json({"object": "list", "data": []})
+        await answer_well(exchange)
         return
     await exchange.raw(*sent.pieces)
     exchange.writer.close()
+
+
+async def answer_well(exchange: Exchange) -> None:
+    """A good reply of the wire that is asked on, to whatever is asked."""
+    path = exchange.seen.path.partition("?")[0]
+    wire = {"/api/chat": OLLAMA, "/v1/messages": ANTHROPIC}.get(path, OPENAI if path.endswith("/completions") else None)
+    if wire is None:
+        await exchange.json({"object": "list", "data": []})
+        return
+    stream = exchange.seen.json.get("stream") is True
+    await exchange.reply(wire.stream("Hi") if stream else wire.whole("Hi"), content_type=wire.media if stream else JSON)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +164,14 @@ async def upstream_replies(live: LiveGateway, count: int) -> None:
     assert not {"closed", "cut"} & seen.keys(), "a caller got no answer, or half of one"
 
 
-BODIES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+type MakeBody = Callable[[random.Random], dict[str, Any]]
+
+
+def at_model(name: str, make: MakeBody) -> MakeBody:
+    return lambda dice: {**make(dice), "model": name}
+
+
+BODIES: dict[str, MakeBody] = {
     "/custom/v1/chat/completions": chat,
     "/custom/v1/completions": lambda _: {"model": "m", "prompt": ["a", "b"], "max_tokens": 5, "echo": True},
     "/custom/v1/embeddings": lambda _: {"model": "m", "input": ["a", "b"], "dimensions": 8},
@@ -149,14 +183,30 @@ BODIES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "/api/generate": lambda _: {"model": "custom/m", "prompt": "Hi", "options": {"num_predict": 5}, "format": {}},
     "/api/embed": lambda _: {"model": "custom/m", "input": ["a"]},
     "/api/show": lambda _: {"model": "custom/m"},
+    "/api/embeddings": lambda _: {"model": "custom/m", "prompt": "a"},
 }
+# Bodies of many fields, through every transport and translation: few of their parts are misshapen, so that some pass.
+PROVIDERS = ("custom", *(wire.provider for wire in WIRES))
+RICH: list[tuple[str, MakeBody]] = [
+    *((f"/{provider}/v1/chat/completions", rich_chat) for provider in PROVIDERS),
+    *((f"/{provider}/v1/completions", rich_completion) for provider in PROVIDERS),
+    *((f"/{provider}/v1/embeddings", rich_embeddings) for provider in PROVIDERS),
+    *(("/v1/chat/completions", at_model(f"{provider}/m", rich_chat)) for provider in PROVIDERS),
+    *(("/api/chat", at_model(f"{provider}/m", rich_ollama_chat)) for provider in PROVIDERS),
+    *(("/api/generate", at_model(f"{provider}/m", rich_generate)) for provider in PROVIDERS),
+]
 
 
 async def shapes_of_bodies(live: LiveGateway, count: int) -> None:
     async def one(number: int) -> bytes:
         dice = nth(SEED, number)
-        path = dice.choice(list(BODIES))
-        return await sent_and_received(live.port, posted(path, misshapen(dice, BODIES[path](dice))), whole=True)
+        if dice.random() < 0.4:
+            path, make = dice.choice(list(BODIES.items()))
+            chance = 0.08
+        else:
+            path, make = dice.choice(RICH)
+            chance = 0.015
+        return await sent_and_received(live.port, posted(path, misshapen(dice, make(dice), chance)), whole=True)
 
     seen = await survives(live, "shapes of bodies", count, one)
     assert {"200", "400"} <= seen.keys()

@@ -156,7 +156,7 @@ def test_an_empty_list_of_keys_in_the_file_says_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name.upper() for name in marked(SECRET)])
 def test_every_secret_setting_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    (tmp_path / "secret").write_text("sk-in-a-file\n")
+    (tmp_path / "secret").write_text("smtp://me:sk-in-a-file@mail\n" if name == "SMTP_URL" else "sk-in-a-file\n")
     monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
     assert "sk-in-a-file" in str(shown_secrets(getattr(load(), name.lower())))
     monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "none"))
@@ -353,3 +353,46 @@ def test_a_table_has_the_bounds_of_the_setting(field: str) -> None:
     for model in (Settings, ProviderSettings):
         with pytest.raises(ValidationError):
             model.model_validate({field: -1})
+
+
+@pytest.mark.parametrize("url", ["smtp://mail", "smtps://user:p%40ss@mail.example.com:465/", "smtp://[::1]:2525"])
+def test_a_mail_server_is_an_address_of_smtp_and_a_secret(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_URL", url)
+    settings = load()
+    assert settings.smtp_url is not None
+    assert settings.smtp_url.get_secret_value() == url
+    assert url not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.example.com",
+        "http://mail",
+        "smtp://",
+        "smtp://mail:99999",
+        "smtp://mail/path",
+        "smtp://mail?x",
+        "smtp://m l",
+    ],
+)
+def test_another_address_is_no_mail_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_URL", url)
+    with pytest.raises(SettingsError, match="SMTP_URL: must look like smtp://") as caught:
+        load()
+    assert f"{url} " not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sender", ["a@example.com", "Gateway <a@example.com>", '"Gateway, the" <a@mail>', "Zürich <a@b.c>"]
+)
+def test_mails_are_from_an_address(sender: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_FROM", sender)
+    assert load().smtp_from == sender
+
+
+@pytest.mark.parametrize("sender", ["gateway", "@example.com", "a@", "a@b c", "a@exa\nmple.com", "a@b.c\r\nBcc: d@e.f"])
+def test_what_is_no_address_sends_no_mails(sender: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_FROM", sender)
+    with pytest.raises(SettingsError, match="SMTP_FROM"):
+        load()

@@ -73,7 +73,7 @@ CHOICE = st.fixed_dictionaries(
         "index": st.integers(0, 1) | ODD,
         "finish_reason": REASONS,
         "message": MESSAGE,
-        "delta": MESSAGE,
+        "delta": MESSAGE | TEXT | ODD,
         "text": TEXT,
         "logprobs": st.none() | ODD,
     },

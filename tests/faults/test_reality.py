@@ -111,6 +111,25 @@ STREAMS: dict[str, tuple[list[object], str, list[str], list[tuple[str, str]]]] =
     "a whole message after the role alone": (
         [piece(role="assistant", content=""), message(content="Hello"), DONE], "Hello", ["stop"], [],
     ),
+    "a delta that is the text alone": (
+        [{**HEAD, "choices": [{**piece()["choices"][0], "delta": "Hello"}]}, piece("stop"), DONE],
+        "Hello", ["stop"], [],
+    ),
+    "a delta under the name that legacy completions have": (
+        [
+            {**HEAD, "choices": [{"index": 0, "text": "Hel"}]},
+            {**HEAD, "choices": [{"index": 0, "delta": None, "text": "lo", "finish_reason": "stop"}]}, DONE,
+        ],
+        "Hello", ["stop"], [],
+    ),
+    "chunks of null": (
+        [piece(content="Hel"), {**HEAD, "choices": None}, piece(content="lo"), {"choices": None}, piece("stop"), DONE],
+        "Hello", ["stop"], [],
+    ),
+    "an empty object that PHP has encoded": (
+        [piece(tool_calls=[call(id="a", type="function", function={**W, "arguments": []})]), piece("stop"), DONE],
+        "", ["tool_calls"], [("w", "{}")],
+    ),
     "no reason, but usage and an end": (
         [piece(role="assistant", content="Hello"), {**HEAD, "choices": [], "usage": USAGE}, DONE],
         "Hello", ["stop"], [],
@@ -407,6 +426,14 @@ def test_legacy_completions_are_read_the_same(relay: LiveGateway, upstream: Upst
     got = whole(relay, upstream, reply(sse(text("Hel"), text("lo"), text("", "sensitive"), DONE)), LEGACY)
     assert got.json()["choices"][0]["text"] == "Hello"
     assert got.json()["choices"][0]["finish_reason"] == "content_filter"
+
+
+def test_a_stream_of_chat_chunks_for_a_legacy_completion_has_its_text(relay: LiveGateway, upstream: Upstream) -> None:
+    ended = {"message": {"content": "o"}, "finish_reason": "stop"}
+    choices: list[dict[str, Any]] = [{"delta": {"content": "Hel"}}, {"delta": "l"}, ended]
+    events = [{**HEAD, "object": "text_completion", "choices": [{"index": 0, **choice}]} for choice in choices]
+    heard = Heard(relay, upstream, reply(sse(*events, DONE)), LEGACY)
+    assert (heard.text, heard.ends, heard.done) == ("Hello", ["stop"], True)
 
 
 @pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": {"input_tokens": 4}}])

@@ -60,6 +60,8 @@ def changed(home: Path) -> dict[str, Any]:
         "limits_outage": "open",
         "replicas": 3,
         "output_tokens_bound": 4_000,
+        "smtp_url": "smtp://user:password@127.0.0.1:9",
+        "smtp_from": "gateway@example.com",
         "allow_anonymous": True,
         "request_timeout_s": 11,
         "connect_timeout_s": 12,

@@ -1,12 +1,16 @@
 """Clients that do not read, connections that say next to nothing, and heads that packets cut in odd places."""
 
+import asyncio
 import json
 import socket
 import time
 from contextlib import suppress
 
 import pytest
+from starlette.types import Message
 
+from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.write import send_whole
 from tests.support.client import ask
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, running_gateway
 from tests.support.raw_http import BODY, exchange, head
@@ -146,3 +150,46 @@ def test_an_upgrade_behind_another_request_is_refused(gateway: LiveGateway) -> N
     received = exchange(gateway, first + smuggling())
     assert received.count(b"HTTP/1.1 ") <= 2
     assert b"chat.completion" not in received
+
+
+LARGE = 400 * 1024
+SOON_S = 20 + LARGE / 16_384  # what a reply of this size may take
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("path", ["/lab/v1/chat/completions", "/api/chat"])
+def test_a_whole_reply_that_is_read_a_little_now_and_then_is_given_up(
+    gateway_for: SharedGateways, upstream: Upstream, path: str
+) -> None:
+    """The stall timeout never comes for such a reader."""
+    limits = {"STREAM_IDLE_TIMEOUT_S": "25", "MAX_IN_FLIGHT": "1"}
+    live = gateway_for(PROVIDER_LAB_BASE_URL=upstream.url, **limits)
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x" * LARGE}}
+    reply = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    raw = json.dumps(reply).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(raw)
+    upstream.program("large", head, raw)
+    model = "large" if path.startswith("/lab") else "lab/large"
+    began = time.monotonic()
+    with unread(live, path, {"model": model, "stream": False, **ASK}) as connection:
+        while not is_free(live, 1):
+            assert time.monotonic() < began + SOON_S + 60
+            with suppress(ConnectionError):
+                connection.recv(4096)
+    assert time.monotonic() > began + SOON_S - 10
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+async def test_a_large_body_has_a_time_that_grows_with_its_size() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if len(sent) == 2:
+            await asyncio.sleep(60)
+
+    with pytest.raises(ClientGone):
+        await send_whole(send, 200, b"text/plain", b"x" * (64 * 1024 + 1), {}, grace_s=0)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]

@@ -27,7 +27,7 @@ from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.windows import Window
 from ai_gateway.contract.call import Call, Tokens
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.errors import Forbidden, Unavailable
+from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, count
 
 type Unpriced = Literal["refuse", "flag", "allow"]
@@ -37,6 +37,12 @@ type Spent = Callable[[Scope, Window], Awaitable[int]]
 
 _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
 _RETRY_S = 1.0
+_LONGEST_SUM_S = 2.0
+_NO_COUNTERS = Unavailable(
+    "A spend limit holds for this key, and the gateway's replicas have nothing that counts for all of them: its "
+    "operator has to set VALKEY_URL.",
+    headers={RETRY_HINT: "false"},
+)
 _NO_HEADERS: Mapping[str, str] = {}
 _log = structlog.get_logger(__name__)
 
@@ -82,13 +88,15 @@ class Policy:
 
     `unpriced` is for models without a price under a limit of money. `outage` is for money while the counters cannot be
     reached: other limits are then counted here, each replica its share. `output_tokens` is the most that a model is
-    taken to put out, where neither the request nor anybody else limits it.
+    taken to put out, where neither the request nor anybody else limits it. `divided` says that replicas share a store
+    but no counters: each counts its share of a limit, and nobody could count money.
     """
 
     unpriced: Unpriced = "refuse"
     outage: Outage = "closed"
     replicas: int = 1
     output_tokens: int = 131_072
+    divided: bool = False
 
 
 class Accounting(Observer):
@@ -116,6 +124,7 @@ class Accounting(Observer):
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
+        self._away = False
 
     async def reserve(self, call: Call, wanted: "Wanted") -> None:
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
@@ -193,21 +202,33 @@ class Accounting(Observer):
         held = holds_for(scopes, names, tokens, cost or 0, now)
         if not held.holds:
             return held, Granted(now, (), ())
+        if self.policy.divided:
+            held = self._divided(held)
         try:
             answer = await self._reserved(self.counters, identifier, held)
+            self._note(None)
         except CountersError as error:
-            count(Event.COUNTERS_AWAY)
-            _log.error("counters away", error=str(error))
-            if held.has_money and self.policy.outage == "closed":
-                raise Unavailable(
-                    "The gateway cannot count what may be spent at the moment: send the request again in a while.",
-                    headers={"retry-after": "5"},
-                ) from error
-            held = held.share_of(self.policy.replicas)
-            answer = await self._reserved(self._own, identifier, held)
+            held, answer = await self._hold_alone(identifier, held, error)
         if isinstance(answer, Refused):
             raise limited(held, answer, wanted.model, now)
         return held, answer
+
+    def _divided(self, held: Held) -> Held:
+        if held.has_money:
+            raise _NO_COUNTERS
+        return held.divided_by(self.policy.replicas)
+
+    async def _hold_alone(self, identifier: str, held: Held, reason: CountersError) -> tuple[Held, Granted | Refused]:
+        """By the policy for an outage."""
+        count(Event.COUNTERS_AWAY)
+        self._note(str(reason))
+        if held.has_money and self.policy.outage == "closed":
+            raise Unavailable(
+                "The gateway cannot count what may be spent at the moment: send the request again in a while.",
+                headers={"retry-after": "5"},
+            ) from reason
+        held = held.share_of(self.policy.replicas)
+        return held, await self._reserved(self._own, identifier, held)
 
     async def _reserved(self, counters: Counters, identifier: str, held: Held) -> Granted | Refused:
         while True:
@@ -217,10 +238,19 @@ class Accounting(Observer):
             for counter in answer.counters:
                 scope, window = held.windows[counter]
                 try:
-                    spent = await self._spent(scope, window)
-                except StoreError as error:
+                    async with asyncio.timeout(_LONGEST_SUM_S):
+                        spent = await self._spent(scope, window)
+                except (StoreError, TimeoutError) as error:
                     raise CountersError(f"what was spent before is not known: {error}") from error
                 await counters.seed(counter, spent, window.end or 0)
+
+    def _note(self, problem: str | None) -> None:
+        """Say once that counters are away, and that they are back."""
+        if problem is not None and not self._away:
+            _log.error("counters away", error=problem)
+        elif problem is None and self._away:
+            _log.warning("counters are back")
+        self._away = problem is not None
 
     def _dearest(self, targets: Iterable[Target], tokens: int, output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""

@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
@@ -24,6 +24,7 @@ from ai_gateway.accounts.store.base import Session, Store, StoreError
 _REFRESH_S = 1.0
 # A key that nobody knows may have been made a moment ago; whoever tries many must not make the store busy.
 _LOOK_S = 0.02
+_LONGEST_LOOK_S = 1.0
 _NAMES: Mapping[type[Entity], str] = {kind: name for name, kind in KINDS.items()}
 _REVISION = "SELECT value FROM meta WHERE name = 'revision'"
 _NEWER = "SELECT kind, id, revision, body FROM entities WHERE revision > $1 ORDER BY revision, kind, id"
@@ -122,6 +123,11 @@ class Directory:
         return time.monotonic() - self.refreshed_at
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether the store was ever read."""
+        return self._task is not None
+
+    @property
     def has_keys(self) -> bool:
         """Whether there ever was a key: a gateway that had one never opens again because it was deleted."""
         return bool(self._keys)
@@ -131,20 +137,20 @@ class Directory:
         await self._read(self.store)
 
     async def look(self) -> bool:
-        """Take over what is newer now. Returns whether there was anything; never raises, and never is in a hurry."""
-        before = self._revision
+        """Take over what is newer now. Returns whether there was anything; never is in a hurry. Raises StoreError."""
+        before, asked = self._revision, time.monotonic()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(max(0.0, _LOOK_S - self.age_s)))
-        try:
-            await asyncio.shield(self._looking)
-        except StoreError:
-            return False
+        await asyncio.wait({self._looking}, timeout=_LONGEST_LOOK_S)
+        if self.refreshed_at < asked - _LOOK_S:
+            raise StoreError(f"{self.store.name} does not answer")
         return self._revision != before
 
     async def _look(self, in_s: float) -> None:
         """Refresh, once for all who ask meanwhile."""
         await asyncio.sleep(in_s)
-        await self.refresh()
+        with suppress(StoreError):
+            await self.refresh()
 
     @asynccontextmanager
     async def change(self, actor: Actor) -> AsyncIterator[Change]:

@@ -38,16 +38,15 @@ class Held:
     def has_money(self) -> bool:
         return bool(self.windows)
 
+    def divided_by(self, replicas: int) -> "Held":
+        """The same for one of so many replicas that cannot ask each other."""
+        return replace(self, holds=[hold._replace(limit=max(1, hold.limit // replicas)) for hold in self.holds])
+
     def share_of(self, replicas: int) -> "Held":
-        """The same for one of so many replicas that cannot ask each other; money is not counted then."""
-        kept = [
-            (hold._replace(limit=max(1, hold.limit // replicas)), reason)
-            for hold, reason in zip(self.holds, self.reasons, strict=True)
-            if not hold.money
-        ]
-        return replace(
-            self, holds=[hold for hold, _ in kept], reasons=[reason for _, reason in kept], windows={}, is_share=True
-        )
+        """The same for one of so many replicas while they cannot ask each other; money is not counted then."""
+        kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
+        rates = replace(self, holds=[hold for hold, _ in kept], reasons=[reason for _, reason in kept], windows={})
+        return replace(rates.divided_by(replicas), is_share=True)
 
     def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over."""

@@ -1,5 +1,6 @@
 """Who calls: the keys that a caller can present, those of the configuration and those that administrators made."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from ai_gateway.accounts.entities import (
 )
 from ai_gateway.accounts.limits import Scope, scopes_of
 from ai_gateway.accounts.projects import project_called
+from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey, Unavailable
 from ai_gateway.redaction import remember
@@ -73,15 +75,25 @@ class KeyRing:
         self._remembered: set[bytes] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._configured) or (self._directory is not None and self._directory.has_keys)
+        directory = self._directory
+        # Nobody knows what a store has that was never read: it is not for everybody.
+        return bool(self._configured) or (directory is not None and (directory.has_keys or directory.age_s == math.inf))
 
     def forget(self) -> None:
         """Look again at whatever keys may do: something of it has changed."""
         self._callers.clear()
 
     async def learn(self) -> bool:
-        """Ask the store for keys that were made a moment ago. Returns whether anything has changed."""
-        return self._directory is not None and await self._directory.look()
+        """Ask the store for keys that were made a moment ago. Returns whether anything has changed.
+
+        Raises Unavailable: while the store is away, nobody knows that a key is wrong.
+        """
+        if self._directory is None:
+            return False
+        try:
+            return await self._directory.look()
+        except StoreError:
+            raise _STORE_AWAY from None
 
     def find(self, key: str) -> Caller | None:
         """Whose key it is. A digest gives nothing away by the time it is looked for. Raises Unavailable."""

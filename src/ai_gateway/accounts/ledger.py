@@ -116,6 +116,12 @@ class Ledger:
                         found.append(Difference(start, width, tuple(records), tuple(sums)))
         return found
 
+    async def contents(self) -> "Contents":
+        """What there is of single requests."""
+        ((count, _, _),) = await self.store.fetch(statements.TOTALS_OF_RECORDS, 0, 2**62)
+        ((oldest, newest),) = await self.store.fetch(statements.OLDEST_AND_NEWEST)
+        return Contents(int(count or 0), *(None if at is None else int(at) // 1000 for at in (oldest, newest)))
+
     async def keep_newest(self, most: int) -> None:
         """Delete all records but the newest ones: for a store in memory, which has no room for more."""
         rows = await self.store.fetch(statements.OLDEST_KEPT, most - 1)
@@ -132,6 +138,15 @@ class Ledger:
         first = max(int(oldest), int(pruned_before or 0)) // 1000 // DAY * DAY
         for start in range(first, int(newest) // 1000 + 1, DAY):
             yield start, start + DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """How many records there are, and when the oldest and the newest began, in seconds."""
+
+    records: int
+    oldest: int | None
+    newest: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """What was used, summed up: in buckets of time, by what a reader wants to tell apart."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from ai_gateway.accounts.ledger import DAY, HOUR, TOKENS, spans
 from ai_gateway.accounts.ledger_statements import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS
@@ -20,37 +20,48 @@ WHOLE = 0
 """The width of a bucket that is as long as the time that is asked for."""
 
 
-@dataclass(slots=True)
 class Sum:
     """Calls that have something in common, all together. `cost` is that of those with a price."""
 
-    requests: int = 0
-    errors: int = 0
-    lost: int = 0
-    estimated: int = 0
-    unpriced: int = 0
-    tokens: Tokens = field(default_factory=Tokens)
-    cost: int = 0
+    __slots__ = ("_numbers",)
 
-    def add(self, numbers: Sequence[int]) -> None:
-        """Add what a row of the sums has, in the order of its columns."""
-        self.requests += numbers[0]
-        self.errors += numbers[1]
-        self.lost += numbers[2]
-        self.estimated += numbers[3]
-        self.unpriced += numbers[4]
-        self.tokens = self.tokens.plus(Tokens(**dict(zip(TOKENS, numbers[5:-1], strict=True))))
-        self.cost += numbers[-1]
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = numbers  # in the order of the columns: there may be many thousands of sums
 
-    def merge(self, other: "Sum") -> None:
-        """Add what another one has."""
-        self.requests += other.requests
-        self.errors += other.errors
-        self.lost += other.lost
-        self.estimated += other.estimated
-        self.unpriced += other.unpriced
-        self.tokens = self.tokens.plus(other.tokens)
-        self.cost += other.cost
+    def __add__(self, other: "Sum") -> "Sum":
+        return Sum([one + another for one, another in zip(self._numbers, other._numbers, strict=True)])
+
+    @property
+    def requests(self) -> int:
+        return self._numbers[0]
+
+    @property
+    def errors(self) -> int:
+        """Those that failed or broke off."""
+        return self._numbers[1]
+
+    @property
+    def lost(self) -> int:
+        """Those whose process ended before them."""
+        return self._numbers[2]
+
+    @property
+    def estimated(self) -> int:
+        """Those whose upstream has not told what it took."""
+        return self._numbers[3]
+
+    @property
+    def unpriced(self) -> int:
+        """Those without a price."""
+        return self._numbers[4]
+
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens(**dict(zip(TOKENS, self._numbers[5:-1], strict=True)))
+
+    @property
+    def cost(self) -> int:
+        return self._numbers[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +93,14 @@ async def usage(store: Store, question: Question) -> list[Bucket]:
     """A bucket for each part of the time, empty ones too. Raises StoreError."""
     filtered = [*question.only, *(("model", "upstream_model") if question.models else ())]
     apart = [int(name in question.by or name in filtered) for name in DIMENSIONS]
-    places = [DIMENSIONS.index(name) for name in question.by]
+    places = [1 + DIMENSIONS.index(name) for name in question.by]
     found: dict[int, dict[tuple[str, ...], Sum]] = {}
-    for at, values, numbers in await _rows(store, question, apart):
-        if not _wanted(question, values):
-            continue
-        start = question.start if question.width == WHOLE else at
-        of = tuple(str(values[place]) for place in places)
-        found.setdefault(start, {}).setdefault(of, Sum()).add(numbers)
+    for row in filter(_wanted(question), await _rows(store, question, apart)):
+        sums = found.setdefault(question.start if question.width == WHOLE else cast("int", row[0]), {})
+        of = cast("tuple[str, ...]", tuple([row[place] for place in places]))
+        own = Sum(cast("Sequence[int]", row[1 + len(DIMENSIONS) :]))
+        known = sums.get(of)
+        sums[of] = own if known is None else known + own
     return [Bucket(start, end, dict(sorted(found.get(start, {}).items()))) for start, end in buckets(question)]
 
 
@@ -102,27 +113,26 @@ def buckets(question: Question) -> Iterator[tuple[int, int]]:
         yield start, start + question.width
 
 
-async def _rows(
-    store: Store, question: Question, apart: Sequence[int]
-) -> Iterator[tuple[int, Sequence[str | None], Sequence[int]]]:
+async def _rows(store: Store, question: Question, apart: Sequence[int]) -> Sequence[Row]:
     """Sums by time, of the largest widths that fit; minutes have none ready."""
     start, end = question.start, min(question.end, int(time.time()) + DAY)
     if question.width == MINUTE:
-        return map(_read, await store.fetch(SUMS_OF_RECORDS, start * 1000, end * 1000, *apart))
+        return await store.fetch(SUMS_OF_RECORDS, start * 1000, end * 1000, *apart)
     rows: list[Row] = []
     for width, first, last in [(HOUR, start, end)] if question.width == HOUR else spans(start, end):
         rows += await store.fetch(SUMS_OF_ROLLUPS, width, first, last, *apart)
-    return map(_read, rows)
+    return rows
 
 
-def _read(row: Row) -> tuple[int, Sequence[str | None], Sequence[int]]:
-    at, *others = row
-    names, numbers = others[: len(DIMENSIONS)], others[len(DIMENSIONS) :]
-    return int(at or 0), [None if name is None else str(name) for name in names], [int(each or 0) for each in numbers]
+def _wanted(question: Question) -> Callable[[Row], bool]:
+    """What keeps the rows that are asked for."""
+    only = [(1 + DIMENSIONS.index(name), allowed) for name, allowed in question.only.items()]
+    called, upstream = (1 + DIMENSIONS.index(name) for name in ("model", "upstream_model"))
+    models = question.models
 
+    def wanted(row: Row) -> bool:
+        if models and row[called] not in models and row[upstream] not in models:
+            return False
+        return all(row[place] in allowed for place, allowed in only)
 
-def _wanted(question: Question, values: Sequence[str | None]) -> bool:
-    named = dict(zip(DIMENSIONS, values, strict=True))
-    if question.models and named["model"] not in question.models and named["upstream_model"] not in question.models:
-        return False
-    return all(named[name] in allowed for name, allowed in question.only.items())
+    return wanted

@@ -81,7 +81,10 @@ class Access:
         return caller
 
     async def learn(self, scope: Scope) -> bool:
-        """Whether there are new keys since one was refused. Raises RateLimited for an address with many wrong ones."""
+        """Whether there are new keys since one was refused. Raises RateLimited for an address with many wrong ones.
+
+        Raises Unavailable where nobody knows.
+        """
         self._wrong.check(_address(scope))
         if await self.keys.learn():
             return True

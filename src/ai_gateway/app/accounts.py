@@ -1,13 +1,19 @@
 """The accounts of one process: the store that it uses, and what counts and keeps what is called here."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from pydantic import SecretStr
 
 from ai_gateway.accounts.accounting import Accounting, Policy
+from ai_gateway.accounts.alerts import Alerts, Mailing
+from ai_gateway.accounts.counters.base import Counters, CountersError
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.counters.sqlite import SqliteCounters
 from ai_gateway.accounts.directory import Directory
@@ -22,8 +28,14 @@ from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.redaction import remember
 
-_MEMORY, _OFF, _SQLITE = "memory", "off", "sqlite:///"
+if TYPE_CHECKING:
+    from ai_gateway.accounts.counters.valkey_connection import Address
+
+_MEMORY, _OFF, _SQLITE, _POSTGRES = "memory", "off", "sqlite:///", ("postgresql://", "postgres://")
+_TRY_AGAIN_S = 1.0
+_CHECK_S = 5.0
 # Records that are kept where there is no disk for them.
 _MOST_IN_MEMORY = 100_000
 _log = structlog.get_logger(__name__)
@@ -31,10 +43,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Place:
-    """Where data is kept. `directory` is None for what lives in memory only, `store` None for the store in it."""
+    """Where data is kept. `directory` is None for what lives in memory only, `store` None for the store in it.
+
+    `url` is that of a store that replicas share; what waits for it, and what is of this machine, is in `directory`.
+    """
 
     directory: Path | None
     store: Path | None = None
+    url: str | None = field(default=None, repr=False)
 
 
 class Accounts:
@@ -44,11 +60,16 @@ class Accounts:
         self.place = place_of(settings)
         self.directory: Directory | None = None
         self.accounting: Accounting | None = None
+        self.problem: str | None = None
+        """Why the store has never been used, or cannot be used as it is; None while all is well or it is only away."""
         self._listed: Sequence[Listed] = ()
+        self._watching: asyncio.Task[None] | None = None
+        self._valkey = valkey_of(settings)
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
         self._shipper: Shipper | None = None
+        self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)
 
@@ -56,10 +77,15 @@ class Accounts:
         """Go by these settings from now on."""
         if self.accounting is not None:
             self.accounting.policy = Policy(
-                settings.unpriced, settings.limits_outage, settings.replicas, settings.output_tokens_bound
+                settings.unpriced,
+                settings.limits_outage,
+                settings.replicas,
+                settings.output_tokens_bound,
+                divided=self.place is not None and self.place.url is not None and self._valkey is None,
             )
             self.accounting.prices = Prices(settings.prices)
             self.accounting.prices.take_list(self._listed)
+            self._alerts.mailing = _mailing(settings)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Use the prices of this list of models from now on."""
@@ -72,34 +98,111 @@ class Accounts:
         directory, accounting = self.directory, self.accounting
         if directory is None or accounting is None or self.place is None:
             return
-        where = self.place.directory
+        where = self._writable(self.place.directory)
+        if self.place.url is None:
+            where = await self._start_embedded(directory, where)
+        elif self._valkey is None:
+            _log.warning(
+                "limits are not shared by replicas: each counts its share, and spend limits refuse all calls",
+                replicas=accounting.policy.replicas,
+                advice="set VALKEY_URL",
+            )
+        accounting.counters = await self._counters(where)
+        accounting.log = journal = Journal(where / "journal" if where is not None else None)
+        most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
+        ledger = self._alerts.ledger = Ledger(directory.store)
+        self._shipper = Shipper(journal, ledger, accounting.give_back, most=most)
+        self._shipper.start()
+        if self.place.url is not None:
+            await self._start_shared(directory)
+        self._alerts.start()
+        self._watching = asyncio.create_task(self._watch(directory))
+
+    async def _start_embedded(self, directory: Directory, where: Path | None) -> Path | None:
+        """Returns where the rest can be kept."""
         if where is not None:
             try:
-                where.mkdir(mode=0o700, parents=True, exist_ok=True)
                 await directory.start()
-            except (OSError, StoreError) as error:
-                _log.warning(
-                    "no place for keys and usage: they are kept in memory, and lost when the gateway stops",
-                    directory=str(where),
-                    error=str(error),
-                    advice="set GATEWAY_DATA_DIR to a directory that can be written, or STORE_URL=off",
-                )
+            except StoreError as error:
+                if self.place is not None and self.place.store is not None and self.place.store.exists():
+                    self._not_usable(directory, str(error))  # what is kept there is not to be gone on without
+                    return where
                 await directory.store.aclose()
-                self.place = Place(None)
-                directory.store = store_at(self.place)
-                where = None
+                self._warn_of_memory(where, error)
             else:
-                accounting.counters = SqliteCounters(where / "counters.db")
-        if where is None:
+                return where
+        self.place = Place(None)
+        directory.store = store_at(self.place)
+        await directory.start()
+        return None
+
+    async def _start_shared(self, directory: Directory) -> None:
+        """A store on another machine may be away for a while: the gateway is not ready, but has not failed."""
+        try:
             await directory.start()
-        accounting.log = journal = Journal(where / "journal" if where is not None else None)
-        most = None if where is not None else _MOST_IN_MEMORY
-        self._shipper = Shipper(journal, Ledger(directory.store), accounting.give_back, most=most)
-        self._shipper.start()
+        except StoreError as error:
+            self._not_usable(directory, str(error))
+
+    def _not_usable(self, directory: Directory, problem: str) -> None:
+        self.problem = problem
+        _log.error("store cannot be used", store=directory.store.name, problem=problem)
+
+    async def _counters(self, where: Path | None) -> Counters:
+        if self._valkey is None:
+            return SqliteCounters(where / "counters.db") if where is not None else MemoryCounters()
+        from ai_gateway.accounts.counters.valkey import ValkeyCounters  # noqa: PLC0415 - an extra
+
+        counters = ValkeyCounters(self._valkey)
+        try:
+            await counters.open()
+        except CountersError as error:
+            _log.error("counters away", error=str(error))
+        return counters
+
+    async def _watch(self, directory: Directory) -> None:
+        """Begin to use the store as soon as that is possible, and see whether its schema is still the right one."""
+        while True:
+            began = directory.is_loaded
+            await asyncio.sleep(_CHECK_S if began else _TRY_AGAIN_S)
+            try:
+                if not began:
+                    await directory.start()
+                problem = await directory.store.problem()
+            except StoreError as error:
+                if began:
+                    continue  # it is away: what is known of keys is used for a while
+                problem = str(error)
+            if problem is not None and problem != self.problem:
+                _log.error("store cannot be used", store=directory.store.name, problem=problem)
+            elif problem is None and self.problem is not None:
+                _log.warning("store can be used", store=directory.store.name)
+            self.problem = problem
+
+    def _writable(self, directory: Path | None) -> Path | None:
+        if directory is not None:
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                self._warn_of_memory(directory, error)
+                return None
+        return directory
+
+    def _warn_of_memory(self, directory: Path, error: Exception) -> None:
+        what = "keys and usage: they are" if self.place and self.place.url is None else "records on their way: they are"
+        _log.warning(
+            f"no place for {what} kept in memory, and lost when the gateway stops",
+            directory=str(directory),
+            error=str(error),
+            advice="set GATEWAY_DATA_DIR to a directory that can be written, or STORE_URL=off",
+        )
 
     async def aclose(self) -> None:
         """Close the store, after what is still to be written."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
         if self.accounting is not None:
+            await self._alerts.aclose()
             await self.accounting.aclose()
         if self._shipper is not None:
             await self._shipper.aclose()
@@ -115,9 +218,21 @@ class Accounts:
         return await self._shipper.ledger.spent(scope.what, scope.entity, window.start, window.end)
 
 
+def _mailing(settings: Settings) -> Mailing | None:
+    if settings.smtp_url is None or settings.smtp_from is None:
+        return None
+    url = settings.smtp_url.get_secret_value()
+    remember(unquote(urlsplit(url).password or ""))
+    return Mailing(url, settings.smtp_from)
+
+
 def store_at(place: Place) -> Store:
     """The store of this place, not yet open."""
-    return SqliteStore(place.store)
+    if place.url is None:
+        return SqliteStore(place.store)
+    from ai_gateway.accounts.store.postgres import PostgresStore  # noqa: PLC0415 - an extra
+
+    return PostgresStore(place.url)
 
 
 def place_of(settings: Settings) -> Place | None:
@@ -133,9 +248,38 @@ def place_at(store_url: SecretStr | None, data_directory: Path | None) -> Place 
     if url == _MEMORY:
         return Place(None)
     directory = data_directory or data_dir()
+    if url is not None and url.startswith(_POSTGRES):
+        _require("asyncpg", "STORE_URL", "postgres")
+        try:
+            remember(unquote(urlsplit(url).password or ""))
+        except ValueError as error:
+            raise SettingsError([f"STORE_URL: {error}"]) from None
+        return Place(directory, url=url)
     if url is not None and not url.startswith(_SQLITE):
-        raise SettingsError(["STORE_URL: no such store is known: use sqlite:///PATH, memory or off"])
+        raise SettingsError(
+            ["STORE_URL: no such store is known: use sqlite:///PATH, postgresql://USER@HOST/DATABASE, memory or off"]
+        )
     if url is not None:
         path = Path(url.removeprefix(_SQLITE))
         return Place(directory or path.parent, path)
     return Place(directory, directory / "gateway.db") if directory is not None else Place(None)
+
+
+def valkey_of(settings: Settings) -> "Address | None":
+    """The server that counts, None if this machine does. Raises SettingsError."""
+    if settings.valkey_url is None:
+        return None
+    _require("hiredis", "VALKEY_URL", "valkey")
+    from ai_gateway.accounts.counters.valkey_connection import address_of  # noqa: PLC0415 - an extra
+
+    try:
+        address = address_of(settings.valkey_url.get_secret_value())
+    except ValueError as error:
+        raise SettingsError([f"VALKEY_URL: {error}"]) from None
+    remember(address.password or "")
+    return address
+
+
+def _require(module: str, setting: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise SettingsError([f"{setting} takes an extra: pip install 'universal-ai-gateway[{extra}]'"])

@@ -79,6 +79,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         [f"{method.upper()} {path}" for path, item in parts.contract["paths"].items() for method in item],
         documented=settings.enable_docs,
         model_list=lambda: parts.model_list,
+        store_problem=lambda: parts.accounts.problem,
     )
     asgi.router.routes += gateway_routes.build_router(status).routes
     if settings.enable_docs:

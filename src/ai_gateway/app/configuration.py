@@ -61,6 +61,8 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     warnings += _nobodys(settings, {*providers, *configured.missing, *known_providers()})
     rules = read_rules(settings, providers, configured.missing, warnings)
     keys = configured_keys(settings, sources.environment)
+    if (settings.smtp_url is None) is not (settings.smtp_from is None):
+        raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
     place = place_at(settings.store_url, settings.gateway_data_dir)
     if place is not None and place.directory is None and settings.workers > 1:
         warnings.append(
@@ -72,9 +74,10 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
     """Settings for single providers that no provider has the name of."""
-    for name in settings.provider_conformance:
-        if name not in providers:
-            yield f"provider_conformance.{name}: there is no such provider{closest(name, sorted(providers))}"
+    for setting, named in (("provider_conformance", settings.provider_conformance), ("prices", settings.prices)):
+        for key in named:
+            if (name := key.partition("/")[0]) not in providers:
+                yield f"{setting}.{key}: there is no such provider{closest(name, sorted(providers))}"
 
 
 def _loops(settings: Settings, upstreams: Sequence[Upstream]) -> Iterator[str]:

@@ -61,7 +61,7 @@ async def open_directory(settings: Settings) -> AsyncIterator[Directory]:
         raise SettingsError(
             ["STORE_URL=off: no keys or limits are stored here: unset STORE_URL, or use ALLOWED_API_KEYS and [keys]"]
         )
-    if place.directory is None:
+    if place.directory is None and place.url is None:
         raise SettingsError(
             [
                 "STORE_URL=memory: keys live in the gateway's own process: administer it with --url, "
@@ -71,9 +71,12 @@ async def open_directory(settings: Settings) -> AsyncIterator[Directory]:
     directory = Directory(store_at(place))
     async with aclosing(directory):
         try:
-            place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if place.directory is not None and place.url is None:
+                place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             await directory.start()
         except (OSError, StoreError) as error:
+            if place.url is not None:
+                raise SettingsError([f"STORE_URL: the store of keys cannot be used: {error}"]) from error
             raise SettingsError(
                 [
                     f"{place.directory}: the store of keys cannot be used: {error}. Run this as the gateway's user, "
@@ -86,6 +89,8 @@ async def open_directory(settings: Settings) -> AsyncIterator[Directory]:
 async def has_stored_keys(settings: Settings) -> bool:
     """Whether there ever was a key in the store, which is not made for this question."""
     place = place_of(settings)
+    if place is not None and place.url is not None:
+        return True  # it may be away: until it was read, nobody without a key is let in
     if place is None or place.directory is None or (place.store is not None and not place.store.exists()):
         return False
     try:

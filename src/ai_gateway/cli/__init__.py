@@ -11,6 +11,8 @@ from ai_gateway.cli.probe import probe
 from ai_gateway.cli.projects import projects
 from ai_gateway.cli.reload import reload
 from ai_gateway.cli.serve import serve
+from ai_gateway.cli.store import store
+from ai_gateway.cli.usage import costs, usage
 from ai_gateway.config.constants import VERSION
 
 app = typer.Typer(
@@ -20,9 +22,16 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-for _command in (serve, probe, models, reload):
+for _command in (serve, probe, models, reload, costs):
     app.command()(_command)
-for _name, _commands in (("keys", keys), ("projects", projects), ("limits", limits), ("budget", budget)):
+for _name, _commands in (
+    ("keys", keys),
+    ("projects", projects),
+    ("limits", limits),
+    ("budget", budget),
+    ("usage", usage),
+    ("store", store),
+):
     app.add_typer(_commands, name=_name)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal, InvalidOperation
+from email.utils import parseaddr
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -10,8 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 # Scheme, host and port (RFC 6454 section 6.2), which is all that a browser puts into the header Origin.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+# What stands in an address and in a greeting of SMTP (RFC 5321, 4.1.2), or the name of a host on a private network.
+_DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
-
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
 
@@ -98,12 +101,43 @@ def _priced_model(key: str) -> str:
     return key
 
 
+def _digest(text: str) -> str:
+    if not _DIGEST.fullmatch(text):
+        raise ValueError("has to be the SHA-256 of a key in hex, 64 digits in lower case")
+    return text
+
+
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("has to be a time zone of the IANA's, such as Europe/Berlin") from None
     return name
+
+
+def _is_mail_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.port == 0:
+            return False
+    except ValueError:  # a port out of range, or half an IPv6 address
+        return False
+    return parts.path in {"", "/"} and not parts.query and not parts.fragment and url.isprintable() and " " not in url
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    if not _is_mail_server(value.get_secret_value()):
+        raise ValueError("must look like smtp://user:password@host:587 or smtps://host")
+    return value
+
+
+def _mailbox(value: str) -> str:
+    address = parseaddr(value)[1]
+    name, _, domain = address.rpartition("@")
+    is_plain = value.isprintable() and address.isascii() and address in value  # the parser leaves out what is odd
+    if not name or not _DOMAIN.fullmatch(domain) or not is_plain:
+        raise ValueError("has to be an address of e-mail, such as gateway@example.com or Gateway <gateway@example.com>")
+    return value
 
 
 LOWER_CASE = BeforeValidator(_lower)
@@ -113,7 +147,10 @@ Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_or
 Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
 ListAddress = Annotated[str, AfterValidator(_list_address)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
+Mailbox = Annotated[str, AfterValidator(_mailbox)]
 UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
 PricedModel = Annotated[str, AfterValidator(_priced_model)]
 Limit = Annotated[int, Field(ge=1, le=2**53)] | None
+Digest = Annotated[str, AfterValidator(_digest)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]

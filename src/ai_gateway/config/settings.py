@@ -9,14 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ai_gateway.config.fields import (
     LOWER_CASE,
+    Digest,
     HeaderKey,
     Keys,
     Limit,
     ListAddress,
+    Mailbox,
     Origins,
     PricedModel,
     Refusals,
     Seconds,
+    SmtpUrl,
     TimeZone,
     UsdPrice,
 )
@@ -133,7 +136,7 @@ class KeySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    digest: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    digest: Digest | None = None
     key_env: str | None = None
     project: Annotated[str, Field(min_length=1, max_length=256)] = "default"
     requests_per_minute: Limit = None
@@ -163,7 +166,15 @@ class Settings(PerProvider):
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[
         SecretStr | None,
-        Field(description="store of keys and usage: sqlite:///PATH, memory or off [SQLite in GATEWAY_DATA_DIR]"),
+        Field(
+            description="store of keys and usage: sqlite:///, postgresql://, memory, off [SQLite in GATEWAY_DATA_DIR]"
+        ),
+        SECRET,
+        RESTART,
+    ] = None
+    valkey_url: Annotated[
+        SecretStr | None,
+        Field(description="Valkey or Redis that counts limits and spend for all replicas: redis://HOST:PORT/DATABASE"),
         SECRET,
         RESTART,
     ] = None
@@ -186,6 +197,12 @@ class Settings(PerProvider):
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
     ] = 131_072
+    smtp_url: Annotated[
+        SmtpUrl | None,
+        Field(description="mail server for spend alerts: smtp://user:password@host:port or smtps://"),
+        SECRET,
+    ] = None
+    smtp_from: Annotated[Mailbox | None, Field(description="address that spend alerts are sent from")] = None
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
     custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
     custom_pace_ms: Annotated[

@@ -7,11 +7,20 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ai_gateway.config.problems import shown
-from ai_gateway.config.settings import FILE_ONLY, SECRET, PriceSettings, ProviderSettings, RouteSettings, marked
+from ai_gateway.config.settings import (
+    FILE_ONLY,
+    SECRET,
+    KeySettings,
+    PriceSettings,
+    ProviderSettings,
+    RouteSettings,
+    marked,
+)
 
 _SECRETS = frozenset(marked(SECRET))
 _SECRET_PARTS = frozenset({"api_key", "headers"})
 _TABLES: Mapping[str, type[BaseModel]] = {
+    "keys": KeySettings,
     "providers": ProviderSettings,
     "prices": PriceSettings,
     "routes": RouteSettings,

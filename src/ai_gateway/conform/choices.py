@@ -92,10 +92,17 @@ def tell_unknown_finish(choice: Object, at: int) -> bool:
 
 
 def fill_text(choice: Object, _at: int) -> bool:
-    """No text, in a choice that has none to add."""
+    """That of a chat's delta or message, or none in a choice that has none to add."""
     if choice.get("text") is not None:
         return False
-    choice["text"] = ""
+    name = "delta" if "delta" in choice else "message"
+    said = choice.get(name)
+    if isinstance(said, str):
+        choice["text"] = choice.pop(name)
+    elif isinstance(said, dict) and isinstance(said.get("content"), str):
+        choice["text"] = said.pop("content")
+    else:
+        choice["text"] = ""
     return True
 
 
@@ -147,11 +154,11 @@ def fill_call_type(choice: Object, _at: int) -> bool:
 
 
 def spell_arguments(choice: Object, _at: int) -> bool:
-    """Arguments that come as an object, where the JSON text of one is due."""
+    """Arguments that come as a value, where the JSON text of one is due."""
     functions = [call["function"] for call in _calls(choice) if isinstance(call.get("function"), dict)]
-    objects = [function for function in functions if isinstance(function.get("arguments"), dict)]
-    for function in objects:
-        function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
+    objects = [function for function in functions if isinstance(function.get("arguments"), dict | list)]
+    for function in objects:  # PHP's encoder makes a list of an empty object
+        function["arguments"] = json.dumps(function["arguments"] or {}, ensure_ascii=False)
     return bool(objects)
 
 
@@ -177,16 +184,24 @@ def fill_call_index(choice: Object, _at: int) -> bool:
 
 
 def message_as_delta(choice: Object, _at: int) -> bool:
-    """The delta under the name that it has in a whole reply."""
-    if choice.get("delta") not in (None, {}) or not isinstance(choice.get("message"), dict):
+    """The delta under the name that it has in a whole reply, or as a text alone."""
+    delta = choice.get("delta")
+    if isinstance(delta, str) and delta:
+        choice["delta"] = {"content": delta}
+    elif delta not in (None, "", {}):
         return False
-    choice["delta"] = choice.pop("message")
+    elif isinstance(choice.get("message"), dict) and choice["message"]:
+        choice["delta"] = choice.pop("message")
+    elif isinstance(choice.get("text"), str) and choice["text"]:
+        choice["delta"] = {"content": choice.pop("text")}
+    else:
+        return False
     return True
 
 
 def fill_delta(choice: Object, _at: int) -> bool:
     """An empty delta, for a choice that has nothing more to say than how it ended."""
-    if isinstance(choice.get("delta"), dict):
+    if choice.get("delta") not in (None, "", []):
         return False
     choice["delta"] = {}
     return True

@@ -121,8 +121,8 @@ def _each(key: str, inner: ItemRepair) -> Repair:
 
 
 def _fill_choices(reply: Object, _context: ReplyContext) -> bool:
-    """No choices, in a chunk that carries the usage only."""
-    if isinstance(reply.get("choices"), list) or not isinstance(reply.get("usage"), dict):
+    """No choices, in a chunk that carries the usage only, or says that it has none."""
+    if reply.get("choices") is not None or not ("choices" in reply or isinstance(reply.get("usage"), dict)):
         return False
     reply["choices"] = []
     return True

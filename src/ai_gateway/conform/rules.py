@@ -71,7 +71,9 @@ FILL_FINISH_REASON = _rule(
     "fill-finish-reason", "a response without a finish reason that is complete: a stream is if it ends with `[DONE]`"
 )
 FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
-FILL_TEXT = _rule("fill-text", "a chunk of a legacy completion without text: an empty one")
+FILL_TEXT = _rule(
+    "fill-text", "a chunk of a legacy completion without text: that of its delta or message, or an empty one"
+)
 FILL_USAGE = _rule("fill-usage", "no usage in a response that must have it, that of embeddings: counts of 0")
 READ_NUMBER = _rule(
     "read-number", "a number that JSON does not have, such as NaN: -9999 for a log probability, else null"
@@ -94,7 +96,9 @@ FILL_ARGUMENTS = _rule(
     "fill-arguments",
     "a tool call without arguments: an empty object, or an empty string at the start of a streamed call",
 )
-SPELL_ARGUMENTS = _rule("spell-arguments", "arguments as an object: its JSON text")
+SPELL_ARGUMENTS = _rule(
+    "spell-arguments", "arguments as an object or a list: the JSON text; of an empty list an empty object's"
+)
 NUMBER_TOOL_CALLS = _rule(
     "number-tool-calls",
     "streamed calls that are not numbered from 0 in their order, or several under one index, distinguished by id, by "
@@ -106,8 +110,10 @@ NAME_CALL_FIRST = _rule(
 SAY_CALL_ONCE = _rule(
     "say-tool-call-once", "a streamed tool call that repeats its id, type or name, which clients would append: removed"
 )
-FILL_CHOICES = _rule("fill-choices", "a chunk with usage only and no list of choices")
-MESSAGE_AS_DELTA = _rule("message-as-delta", "a chunk's delta under the name `message`")
+FILL_CHOICES = _rule("fill-choices", "a chunk with usage only, or with null, and no list of choices")
+MESSAGE_AS_DELTA = _rule(
+    "message-as-delta", "a chunk's delta under the name `message`, or as a text alone, also under the name `text`"
+)
 DROP_SUMMARY = _rule("drop-summary", "a complete message after its deltas: what they have said already is removed")
 FILL_DELTA = _rule("fill-delta", "a chunk's choice without delta")
 NUMBER_CHOICES = _rule(

@@ -19,6 +19,7 @@ from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
+# A whole reply has to be read at the same rate.
 SLOWEST_RATE = 16_384
 _MOST_ERRORS = 1_000
 # Beside its bytes, a parsed body takes about this much for each of its values, and for an array, or an object with the

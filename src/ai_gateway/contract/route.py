@@ -229,6 +229,8 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun or nobody is there to read it."""
         if isinstance(error, ClientGone):
+            if (connection := self.scope.get("connection")) is not None:
+                connection.abort()  # of a client that is still there, and reads too slowly
             _log.info("client left", request_id=self.scope.get("request_id"), operation=self.operation)
             return
         if not isinstance(error, Overloaded):  # of which the record of the request is all that the log needs

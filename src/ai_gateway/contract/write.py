@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.types import Message, Send
 
+from ai_gateway.contract.body import SLOWEST_RATE
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
 from ai_gateway.contract.tracebacks import forget_frames
@@ -43,6 +45,8 @@ def to_fields(model: BaseModel) -> dict[str, object]:
 _OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read faster, or ask for less.")
 # Written piece by piece, so that a request lasts until its reply is nearly sent, and counts as long as it holds memory.
 _PIECE = 64 * 1024
+# Over what the body's size allows: a slow network, and a client that has something else to do at first.
+_READ_S = 20.0
 # Between two signs of life; proxies' own limits begin at 30 seconds.
 _KEEP_ALIVE_S = 10.0
 _ERROR = "error"  # what an event is called that tells of a failure, wherever events have names
@@ -82,17 +86,28 @@ async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapp
     await send_whole(send, error.status, _JSON, body, headers)
 
 
-async def send_whole(send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> None:
-    """Bytes of this media type."""
+async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read
+    send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str], grace_s: float = _READ_S
+) -> None:
+    """Bytes of this media type.
+
+    A large body has to be read as fast as one has to be sent: raises ClientGone, for the connection to be ended, where
+    it is read a byte now and then, which would hold its memory and a place among the requests without end.
+    """
     fields = _encoded(headers)
     if media is not None:
         fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": fields})
-    at = 0
-    while len(body) - at > _PIECE:
-        await send({"type": "http.response.body", "body": body[at : at + _PIECE], "more_body": True})
-        at += _PIECE
-    await send({"type": "http.response.body", "body": body[at:]})
+    if len(body) <= _PIECE:
+        await send({"type": "http.response.body", "body": body})
+        return
+    try:
+        async with asyncio.timeout(grace_s + len(body) / SLOWEST_RATE):
+            for at in range(0, len(body), _PIECE):
+                piece = body[at : at + _PIECE]
+                await send({"type": "http.response.body", "body": piece, "more_body": at + _PIECE < len(body)})
+    except TimeoutError:
+        raise ClientGone from None
 
 
 async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may take to begin

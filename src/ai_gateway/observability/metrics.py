@@ -28,6 +28,8 @@ class Event(StrEnum):
     `organization`: a request turned away."""
     COUNTERS_AWAY = "counters_away"
     """Limits that could not be counted: the stated policy decided."""
+    SPEND_ALERT = "spend_alert"
+    """what became of it, `reached`, `delivered` or `undeliverable`, and of which channel, `webhook` or `email`."""
     LOG_DROPPED = "log_dropped"
     """A record that could not be written: the other end of standard error was full or gone."""
 

@@ -39,6 +39,7 @@ _SEED = "INSERT INTO counters (name, used, held, until) VALUES (?, ?, 0, ?) ON C
 _FORGET = "DELETE FROM counters WHERE until > 0 AND until < ?"
 _LONGEST_WAIT_S = 0.2
 _PAUSE_S = 0.0005
+_LONGEST_PAUSE_S = 0.01  # what a pause took longer, the event loop was busy: nobody has tried meanwhile
 _TAKEN = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 

@@ -52,6 +52,13 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE TABLE key_uses (key_id TEXT PRIMARY KEY, at BIGINT NOT NULL)",
         "INSERT INTO meta (name, value) VALUES ('batch', 0), ('pruned_before', 0)",
+        # What spend alerts have to tell, once for each alert, window and threshold. `due` is when it may be sent, and
+        # NULL once that is over.
+        """CREATE TABLE notices (
+            id TEXT PRIMARY KEY, alert_id TEXT NOT NULL, at BIGINT NOT NULL, attempts BIGINT NOT NULL, due BIGINT,
+            outcome TEXT, body TEXT NOT NULL
+        )""",
+        "CREATE INDEX notices_by_due ON notices (due)",
     ),
 )
 """The statements that lead from each version to the next one; the first from nothing to version 1."""

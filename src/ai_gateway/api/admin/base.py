@@ -1,6 +1,7 @@
 """What the handlers of administration have in common: who administers, what there is, and how it is changed."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import override
@@ -9,8 +10,11 @@ from starlette.types import Scope
 
 from ai_gateway.accounts.directory import Actor, Change, Directory
 from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendLimit
+from ai_gateway.accounts.holds import PICO_PER_CENT
 from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.windows import window_at
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary
 from ai_gateway.contract.body import BodyLimits
@@ -31,23 +35,11 @@ class Administrator(Caller):
 
 
 class Administration(WireBoundary, Handlers):
-    """The base of each class that has some of the operations.
+    """The base of each class that has some of the operations."""
 
-    `is_reached` is whether a spend limit is.
-    """
-
-    def __init__(
-        self,
-        directory: Directory,
-        access: Access,
-        body_limits: BodyLimits,
-        *,
-        is_reached: Callable[[SpendLimit], bool] = lambda _: False,
-    ) -> None:
+    def __init__(self, directory: Directory, access: Access, body_limits: BodyLimits) -> None:
         super().__init__(OPENAI, access, body_limits)
         self.directory = directory
-        self._last_uses: Mapping[str, int] = {}
-        self.is_reached = is_reached
 
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -57,20 +49,29 @@ class Administration(WireBoundary, Handlers):
         return Administrator(caller.key_id, caller.name, trusted=True, administers=True, address=address)
 
     async def fresh(self) -> Directory:
-        """The directory, and `last_used`, with what others have just changed.
-
-        Raises Unavailable where the store cannot say.
-        """
+        """The directory with what others have just changed. Raises Unavailable where the store cannot say."""
         try:
             await self.directory.refresh()
-            self._last_uses = await Ledger(self.directory.store).last_uses()
         except StoreError as error:
             raise away(error) from error
         return self.directory
 
-    def last_used(self, key_id: str) -> int | None:
-        """When the key began its last call, in seconds since the epoch."""
-        return self._last_uses.get(key_id)
+    async def last_uses(self) -> Mapping[str, int]:
+        """When each key began its last call, in seconds since the epoch. Not within a change."""
+        try:
+            return await Ledger(self.directory.store).last_uses()
+        except StoreError as error:
+            raise away(error) from error
+
+    async def is_reached(self, limit: SpendLimit) -> bool:
+        """Whether all of it is spent, of the organization's or a project's. Not within a change."""
+        window = window_at(limit.interval, limit.time_zone, time.time())
+        what: What = "organization" if limit.id == ORGANIZATION else "project"
+        try:
+            spent = await Ledger(self.directory.store).spent(what, limit.id, window.start, window.end)
+        except StoreError as error:
+            raise away(error) from error
+        return spent >= limit.threshold_amount * PICO_PER_CENT
 
     @asynccontextmanager
     async def change(self, call: Call) -> AsyncIterator[Change]:

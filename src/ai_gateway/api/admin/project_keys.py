@@ -87,9 +87,10 @@ class ProjectKeys(Administration):
                 key.deleted_at is None and query.owner_project_access in {"any", self._access(key, project)}
             ),
         )
+        uses = await self.last_uses()
         return models.ProjectApiKeyListResponse(
             object="list",
-            data=[self._key(key, project) for key in found.items],
+            data=[self._key(key, project, uses) for key in found.items],
             first_id=found.items[0].id if found.items else None,
             last_id=found.items[-1].id if found.items else None,
             has_more=found.has_more,
@@ -99,12 +100,13 @@ class ProjectKeys(Administration):
     async def retrieve_project_api_key(self, call: Call, project_id: str, api_key_id: str) -> models.ProjectApiKey:
         await self.fresh()
         project = self.project(project_id)
-        return self._key(self._find_key(project, api_key_id), project)
+        return self._key(self._find_key(project, api_key_id), project, await self.last_uses())
 
     @override
     async def modify_project_api_key(
         self, call: Call, project_id: str, api_key_id: str, body: models.UpdateProjectApiKeyBody
     ) -> models.ProjectApiKey:
+        uses = await self.last_uses()
         async with self.change(call) as change:
             project = self.active_project(project_id)
             former = self._find_key(project, api_key_id)
@@ -115,7 +117,7 @@ class ProjectKeys(Administration):
                 key = replace(key, expires_at=change.now + body.expires_in_seconds)
             if body.scopes is not None:
                 key = replace(key, scopes=tuple(body.scopes))
-            before = self._key(former, project)
+            before = self._key(former, project, uses)
             change.put(key)
             put_limits(change, key.id, body)
             change.audit(
@@ -126,7 +128,7 @@ class ProjectKeys(Administration):
                 before={**(shown(former) or {}), **_limits(before)},
                 after={**(shown(key) or {}), **_limits(before), **_limits(body)},
             )
-        return self._key(key, project)
+        return self._key(key, project, uses)
 
     @override
     async def delete_project_api_key(
@@ -152,14 +154,14 @@ class ProjectKeys(Administration):
         there = owner is not None and owner.deleted_at is None and project.archived_at is None
         return "active" if there else "inactive"
 
-    def _key(self, key: ApiKey, project: Project) -> models.ProjectApiKey:
+    def _key(self, key: ApiKey, project: Project, uses: Mapping[str, int]) -> models.ProjectApiKey:
         owner = self.directory.get(ServiceAccount, key.service_account_id or "")
         made = models.ProjectApiKey(
             object="organization.project.api_key",
             redacted_value=key.redacted,
             name=key.name,
             created_at=key.created_at,
-            last_used_at=self.last_used(key.id),
+            last_used_at=uses.get(key.id),
             id=key.id,
             owner_project_access="active" if self._access(key, project) == "active" else "inactive",
             owner=models.ProjectApiKeyOwner(type="service_account"),

@@ -44,7 +44,7 @@ class Records(Summaries):
         calls, next_page = await self._calls(query)
         if _wants_csv(call):
             return _table(_CALL_COLUMNS, map(_row, calls))
-        data = [_shown(each) for each in calls]
+        data = [shown_call(each) for each in calls]
         more = next_page is not None
         raw = orjson.dumps({"object": "list", "data": data, "has_more": more, "next_page": next_page})
         return Item(models.RecordedRequestList.model_validate_json(raw), raw)
@@ -62,7 +62,7 @@ class Records(Summaries):
             raise away(error) from error
         if found is None:
             raise NotFound(f"No request found with id '{record_id}': it may have been too long ago.")
-        raw = orjson.dumps(_shown(found))
+        raw = orjson.dumps(shown_call(found))
         return Item(models.RecordedRequest.model_validate_json(raw), raw)
 
     @override
@@ -151,8 +151,8 @@ def _place(page: str) -> Place:
     raise InvalidRequest("Invalid 'page': give the 'next_page' of a page of the same query.", param="page")
 
 
-def _shown(found: StoredCall) -> dict[str, object]:
-    """A call as the contract has it."""
+def shown_call(found: StoredCall) -> dict[str, object]:
+    """A call as the contract has it, but for amounts: these are exact digits for orjson."""
     columns = found.columns
     return {
         "object": "gateway.request",

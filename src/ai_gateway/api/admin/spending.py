@@ -7,11 +7,12 @@ from typing import Any, Final, override
 
 from ai_gateway.accounts.directory import Change, new_id
 from ai_gateway.accounts.entities import ORGANIZATION, SpendAlert, SpendLimit
+from ai_gateway.accounts.webhook import SECRET_PREFIX, signing_key
 from ai_gateway.api.admin.base import Administration, audit_change
 from ai_gateway.api.admin.pages import Order, Page, by_time, page
 from ai_gateway.api.admin.zones import checked_zone
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import NotFound
+from ai_gateway.errors import InvalidRequest, NotFound
 from gateway_contract.openai_admin import models
 
 type _LimitBody = models.UpdateOrganizationSpendLimitBody | models.UpdateProjectSpendLimitBody
@@ -23,7 +24,7 @@ class SpendLimits(Administration):
     async def retrieve_organization_spend_limit(self, call: Call) -> models.OrganizationSpendLimitResource:
         await self.fresh()
         return models.OrganizationSpendLimitResource.model_validate(
-            self._limit(self._find_spend_limit(ORGANIZATION), "organization.spend_limit")
+            await self._limit(self._find_spend_limit(ORGANIZATION), "organization.spend_limit")
         )
 
     @override
@@ -32,7 +33,9 @@ class SpendLimits(Administration):
     ) -> models.OrganizationSpendLimitResource:
         async with self.change(call) as change:
             limit = self._put_limit(change, ORGANIZATION, body)
-        return models.OrganizationSpendLimitResource.model_validate(self._limit(limit, "organization.spend_limit"))
+        return models.OrganizationSpendLimitResource.model_validate(
+            await self._limit(limit, "organization.spend_limit")
+        )
 
     @override
     async def delete_organization_spend_limit(self, call: Call) -> models.OrganizationSpendLimitDeletedResource:
@@ -44,7 +47,7 @@ class SpendLimits(Administration):
     async def retrieve_project_spend_limit(self, call: Call, project_id: str) -> models.ProjectSpendLimitResource:
         await self.fresh()
         limit = self._find_spend_limit(self.project(project_id).id)
-        return models.ProjectSpendLimitResource.model_validate(self._limit(limit, "project.spend_limit"))
+        return models.ProjectSpendLimitResource.model_validate(await self._limit(limit, "project.spend_limit"))
 
     @override
     async def update_project_spend_limit(
@@ -52,7 +55,7 @@ class SpendLimits(Administration):
     ) -> models.ProjectSpendLimitResource:
         async with self.change(call) as change:
             limit = self._put_limit(change, self.active_project(project_id).id, body)
-        return models.ProjectSpendLimitResource.model_validate(self._limit(limit, "project.spend_limit"))
+        return models.ProjectSpendLimitResource.model_validate(await self._limit(limit, "project.spend_limit"))
 
     @override
     async def delete_project_spend_limit(self, call: Call, project_id: str) -> models.ProjectSpendLimitDeletedResource:
@@ -84,14 +87,14 @@ class SpendLimits(Administration):
         change.delete(SpendLimit, entity)
         audit_change(change, entity, "spend_limit", former, None)
 
-    def _limit(self, limit: SpendLimit, kind: str) -> dict[str, Any]:
+    async def _limit(self, limit: SpendLimit, kind: str) -> dict[str, Any]:
         """The limit as the contract has it."""
         return {
             "object": kind,
             "threshold_amount": limit.threshold_amount,
             "currency": limit.currency,
             "interval": limit.interval,
-            "enforcement": {"status": "enforcing" if self.is_reached(limit) else "inactive"},
+            "enforcement": {"status": "enforcing" if await self.is_reached(limit) else "inactive"},
             **_zone(limit.time_zone),
         }
 
@@ -213,6 +216,12 @@ class SpendAlerts(Administration):
         if isinstance(channel, models.SpendAlertWebhookChannel):
             kept = former.webhook_secret if former else None
             secret = channel.secret or kept or _new_secret()
+            try:
+                signing_key(secret)
+            except ValueError as error:
+                raise InvalidRequest(
+                    f"The secret cannot sign: {error}.", param="notification_channel.secret"
+                ) from error
             alert = replace(alert, webhook_url=channel.url, webhook_secret=secret)
         else:
             alert = replace(alert, recipients=tuple(channel.recipients), subject_prefix=channel.subject_prefix)
@@ -228,7 +237,7 @@ class SpendAlerts(Administration):
 
 def _new_secret() -> str:
     """As Standard Webhooks writes one: https://www.standardwebhooks.com, section "Signature scheme"."""
-    return f"whsec_{b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
+    return f"{SECRET_PREFIX}{b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
 
 
 def _alert(alert: SpendAlert, kind: str, *, secret: bool = False) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class Summaries(Administration):
         for values, found in bucket.sums.items():
             named = dict(zip(columns, values, strict=True))
             of = tuple(self._value(name, named) for name in by)
-            grouped.setdefault(of, Sum()).merge(found)
+            known = grouped.get(of)
+            grouped[of] = found if known is None else known + found
         return grouped
 
     def _value(self, name: str, named: Mapping[Dimension, str]) -> str | None:

@@ -1,6 +1,5 @@
 """The served contract, and a page to read it without a network."""
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ai_gateway.api.access import Access
 from ai_gateway.contract.budget import Admission
+from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.route import header_fields
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.contract.write import send_error, send_whole
@@ -23,7 +23,6 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'
 _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
 # A page of 170 KB takes a slow network seconds. Whoever takes longer, or never reads, holds up only its other readers.
 _MOST_READERS = 64
-_READ_S = 20.0
 _ADMINISTRATORS: list[dict[str, list[str]]] = [{"AdminApiKeyAuth": []}]
 _REFERENCE = re.compile(r"#/components/(\w+)/(\w+)")
 _STYLE = """
@@ -123,23 +122,23 @@ class _Shown:
 
     contract: dict[str, Any]
     document: bytes
-    page: str
+    page: bytes
 
 
 def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = None) -> list[Route]:
     """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in. A reload changes the contract."""
-    shown = _Shown({}, b"", "")
+    shown = _Shown({}, b"", b"")
 
     def current() -> _Shown:
         nonlocal shown
         now = contract()
         if shown.contract is not now:
-            shown = _Shown(now, json.dumps(now, ensure_ascii=False).encode(), _page(now))
+            shown = _Shown(now, json.dumps(now, ensure_ascii=False).encode(), _page(now).encode())
         return shown
 
     readers = Admission(_MOST_READERS)
     openapi = _Document(lambda: (current().document, "application/json", {}), readers, guard)
-    docs = _Document(lambda: (current().page.encode(), "text/html; charset=utf-8", _HEADERS), readers, guard)
+    docs = _Document(lambda: (current().page, "text/html; charset=utf-8", _HEADERS), readers, guard)
     return [Route("/openapi.json", openapi, methods=["GET"]), Route("/docs", docs, methods=["GET"])]
 
 
@@ -162,11 +161,10 @@ class _Document:
                 self._guard.authorize(scope, header_fields(scope), "required")
             with self._readers:
                 body, media, headers = self._current()
-                async with asyncio.timeout(_READ_S):
-                    await send_whole(send, 200, media.encode(), body, headers)
+                await send_whole(send, 200, media.encode(), body, headers)
         except GatewayError as error:
             await send_error(send, error, OPENAI.render(error), error.headers)
-        except TimeoutError:
+        except ClientGone:
             if (connection := scope.get("connection")) is not None:
                 connection.abort()
 

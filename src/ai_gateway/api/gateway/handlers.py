@@ -41,6 +41,7 @@ class StatusHandlers(WireBoundary, Handlers):
         *,
         documented: bool,
         model_list: Callable[[], ListFeed | None],
+        store_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__(OPENAI, access, body_limits)
         self.gateway = gateway
@@ -49,6 +50,7 @@ class StatusHandlers(WireBoundary, Handlers):
         self.documented = documented
         self._started = time.monotonic()
         self._model_list = model_list
+        self._store_problem = store_problem
 
     @override
     async def get_service_info(self, call: Call) -> models.ServiceInfo | str:
@@ -107,6 +109,10 @@ class StatusHandlers(WireBoundary, Handlers):
     async def head_readiness(self, call: Call) -> None:
         if self.lifecycle.draining or not self.lifecycle.ready:
             raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
+        if self._store_problem() is not None:
+            raise Unavailable(
+                "The store of keys and usage cannot be used: the gateway's log says why.", headers={"retry-after": "5"}
+            )
 
     @override
     async def get_version(self, call: Call) -> models.VersionInfo:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -45,13 +45,24 @@ class Api:
     url: str
 
     async def call[Reply: BaseModel](
-        self, operation: str, reply: type[Reply], body: Mapping[str, object] | None = None, **parameters: str | int
+        self,
+        operation: str,
+        reply: type[Reply],
+        body: Mapping[str, object] | None = None,
+        **parameters: str | int | Sequence[str],
     ) -> Reply:
         """Call an operation; parameters that are not of its path are of its query. Raises Refusal."""
         response = await self._ask(operation, body, parameters)
         if response.status_code >= 400:
             raise Refusal(self._refused(response))
         return self._read(response, reply)
+
+    async def text(self, operation: str, **parameters: str | int | Sequence[str]) -> str:
+        """Call an operation that answers with a text. Raises Refusal."""
+        response = await self._ask(operation, None, parameters)
+        if response.status_code >= 400:
+            raise Refusal(self._refused(response))
+        return response.text
 
     async def find[Reply: BaseModel](self, operation: str, reply: type[Reply], **parameters: str | int) -> Reply | None:
         """Call an operation that shows something which may not be there. Raises Refusal."""
@@ -74,7 +85,7 @@ class Api:
             asked["after"] = page.last_id or page.data[-1].id
 
     async def _ask(
-        self, operation: str, body: Mapping[str, object] | None, parameters: Mapping[str, str | int]
+        self, operation: str, body: Mapping[str, object] | None, parameters: Mapping[str, str | int | Sequence[str]]
     ) -> httpx.Response:
         method, path = _operations()[operation]
         named = {name: quote(str(value), safe="") for name, value in parameters.items() if f"{{{name}}}" in path}

@@ -12,9 +12,9 @@ from pathlib import Path
 import typer
 
 from ai_gateway.cli.administration.client import Api, Refusal
-from ai_gateway.cli.administration.keys import make
+from ai_gateway.cli.administration.keys import accounts_in, make
 from ai_gateway.cli.administration.limits_of import Limits
-from ai_gateway.cli.administration.lookup import all_keys, all_projects, chosen_project
+from ai_gateway.cli.administration.lookup import Found, all_keys, all_projects, chosen_project
 from ai_gateway.cli.administration.show import as_json, lines, table
 from ai_gateway.cli.options import Interval, cents, count, seconds
 from ai_gateway.config.fields import is_header_value
@@ -53,28 +53,32 @@ async def import_keys(api: Api, file: Path, project: str | None, out: Path | Non
     projects = await all_projects(api)
     places = [chosen_project(projects, each.project or project or _DEFAULT) for each in wanted]
     used = {place.id: place for place in places}
-    owners = {(each.project.id, each.owner) for each in await all_keys(api, used.values(), administrators=False)
-              if each.project is not None}  # fmt: skip
+    have = {_of(each) for each in await all_keys(api, used.values(), administrators=False)}
+    accounts = {place.id: await accounts_in(api, place) for place in used.values()}
     results: list[Imported] = []
     try:
         for each, place in zip(wanted, places, strict=True):
-            results.append(await _import(api, each, place, owners))
+            if (place.id, each.name) in have:
+                results.append(Imported(each.name, place.name or place.id, "has a key"))
+                continue
+            have.add((place.id, each.name))
+            results.append(await _import(api, each, place, accounts[place.id].get(each.name)))
     finally:  # what was made is shown, whatever stopped the rest: nobody could see it again
         if results:
             _report(results, out, json=json)
 
 
-async def _import(api: Api, wanted: Wanted, project: models.Project, owners: set[tuple[str, str]]) -> Imported:
-    name = project.name or project.id
-    if (project.id, wanted.name) in owners:
-        return Imported(wanted.name, name, "has a key")
-    owners.add((project.id, wanted.name))
-    body = wanted.limits.body()
+async def _import(api: Api, wanted: Wanted, project: models.Project, account_id: str | None) -> Imported:
+    body = wanted.limits.body(wanted.expires)
     if wanted.digest is not None:
         body["digest"] = wanted.digest
-    made = await make(api, wanted.name, project, wanted.expires, body)
+    made = await make(api, wanted.name, project, body, account_id)
     status = "taken over" if wanted.digest is not None else "created"
-    return Imported(wanted.name, name, status, str(made["id"]), str(made["value"]))
+    return Imported(wanted.name, project.name or project.id, status, str(made["id"]), str(made["value"]))
+
+
+def _of(found: Found) -> tuple[str, str]:
+    return found.project.id if found.project is not None else "", found.owner
 
 
 def _report(results: Sequence[Imported], out: Path | None, *, json: bool) -> None:

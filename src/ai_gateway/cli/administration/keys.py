@@ -47,7 +47,8 @@ async def create(  # noqa: PLR0913 - what a command was given
             f"{name!r} has a key in project {project.name!r}: `ai-gateway keys rotate` makes one that replaces it, "
             "and `ai-gateway keys revoke` takes it away."
         )
-    made = await make(api, name, project, expires, limits.body())
+    body = limits.body(expires)
+    made = await make(api, name, project, body, (await accounts_in(api, project)).get(name))
     if json:
         as_json(made)
         return
@@ -56,14 +57,16 @@ async def create(  # noqa: PLR0913 - what a command was given
     lines(f"  curl {api.url}{path_of('listModelsRouted')} -H 'Authorization: Bearer {made['value']}'")
 
 
-async def make(api: Api, name: str, project: models.Project, expires: int | None, body: dict[str, object]) -> Made:
-    """Make a key for this owner, who gets a service account if there is none."""
-    if expires is not None:
-        body = {**body, "expires_in_seconds": expires}
+async def accounts_in(api: Api, project: models.Project) -> dict[str, str]:
+    """The ids of a project's service accounts by their names."""
     accounts: list[models.ProjectServiceAccount] = await api.every(
         "listProjectServiceAccounts", models.ProjectServiceAccountListResponse, project_id=project.id
     )
-    account_id = next((account.id for account in accounts if account.name == name), None)
+    return {account.name: account.id for account in accounts}
+
+
+async def make(api: Api, name: str, project: models.Project, body: dict[str, object], account_id: str | None) -> Made:
+    """Make a key for this owner, who gets a service account if there is none."""
     if account_id is not None:
         return await _another(api, account_id, name, project, body)
     reply = await api.call(

@@ -28,14 +28,16 @@ class Limits:
     zone: str | None = None
     models: str | None = None
 
-    def body(self) -> dict[str, object]:
-        """The fields of a request that makes a key."""
+    def body(self, expires: int | None) -> dict[str, object]:
+        """The fields of a request that makes a key, which works for so many seconds."""
         rates = {theirs: value for ours, theirs in RATES.items() if (value := getattr(self, ours)) is not None}
         body: dict[str, object] = {"rate_limits": rates} if rates else {}
         if self.budget is not None:
             body["spend_limit"] = spend_limit(self.budget, self.per, self.zone)
         if self.models is not None:
             body["model_permissions"] = allow_list(self.models)
+        if expires is not None:
+            body["expires_in_seconds"] = expires
         return body
 
 

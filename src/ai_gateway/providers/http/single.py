@@ -1,4 +1,4 @@
-"""One GET on a connection of its own, for what is fetched now and then: images, the model list."""
+"""One request on a connection of its own, for what is asked now and then: images, the model list, webhooks."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,23 +13,29 @@ from ai_gateway.providers.http.pool import Origin, Pool, default_tls
 
 @asynccontextmanager
 async def opened(
-    url: URL, headers: Mapping[str, str], timeout_s: float, address: IPv4Address | IPv6Address | None = None
+    url: URL,
+    headers: Mapping[str, str],
+    timeout_s: float,
+    address: IPv4Address | IPv6Address | None = None,
+    *,
+    body: bytes | None = None,
 ) -> AsyncIterator[Connection]:
     """The head of the reply, and its body to be read; no redirect is followed.
 
-    The connection goes to `address` where one is given, whatever the name in the URL. Raises one of CLIENT_FAILURES,
-    or ValueError for what cannot be asked.
+    A GET or, with a `body`, a POST. The connection goes to `address` where one is given, whatever the name in the URL.
+    Raises one of CLIENT_FAILURES, or ValueError for what cannot be asked.
     """
     name = url.raw_host or ""
     tls = default_tls() if url.scheme == "https" else None
     origin = Origin(str(address or name), url.port or 80, tls, name)
     pool = Pool(origin, limit=1, connect_s=timeout_s)
     deadline = pool.time() + timeout_s
-    head = request_head("GET", url.raw_path_qs, "", {"Host": url.host_port_subcomponent or "", **headers}, None)
+    method, length = ("GET", None) if body is None else ("POST", len(body))
+    head = request_head(method, url.raw_path_qs, "", {"Host": url.host_port_subcomponent or "", **headers}, length)
     try:
         connection = await pool.connect(deadline)
         try:
-            connection.send(head, None, deadline, _anything)
+            connection.send(head, body, deadline, _anything)
             await connection.head()
             yield connection
         finally:

@@ -1,0 +1,274 @@
+"""Spend alerts: who learns, once, that an entity has spent so much in a window.
+
+Every worker of every replica looks. What was reached is noted in the store, where a second note of the same has no
+place; and any worker delivers what is noted. It claims one attempt at a time, so that whatever becomes of it, another
+one makes the next attempt. A worker that dies between the receipt and its note leaves a second delivery, which has the
+same id as the first.
+"""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+import structlog
+
+from ai_gateway.accounts.delivery import PATIENCE_S, NotDelivered
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.entities import ORGANIZATION, Project, SpendAlert
+from ai_gateway.accounts.holds import PICO_PER_CENT
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.limits import What
+from ai_gateway.accounts.refusals import usd
+from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.webhook import post
+from ai_gateway.accounts.windows import Window, window_at
+from ai_gateway.observability.metrics import Event, count
+
+_AT_ONCE = 8
+NOTE = """INSERT INTO notices (id, alert_id, at, attempts, due, outcome, body) VALUES ($1, $2, $3, 0, $3, NULL, $4)
+    ON CONFLICT (id) DO NOTHING"""
+DUE = "SELECT id, alert_id, attempts, body FROM notices WHERE due <= $1 ORDER BY due, id LIMIT $2"
+# `attempts` is what two workers that claim the same attempt cannot both find.
+CLAIM = "UPDATE notices SET attempts = attempts + 1, due = $3 WHERE id = $1 AND attempts = $2 AND due IS NOT NULL"
+POSTPONE = "UPDATE notices SET due = $3 WHERE id = $1 AND attempts = $2 AND due IS NOT NULL"
+CONCLUDE = "UPDATE notices SET due = NULL, outcome = $3 WHERE id = $1 AND attempts = $2"
+_rng = random.SystemRandom()  # jitter: workers that start together must not look together for ever
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """Where mails go out, and whom they are from: SMTP_URL and SMTP_FROM."""
+
+    url: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, how long an attempt may take, and how long to wait after each that failed.
+
+    There is one attempt more than there are pauses. The claim outlasts the attempt, by what clocks of replicas differ.
+    """
+
+    look_s: float = 3.0
+    attempt_s: float = PATIENCE_S
+    claim_s: float = 3 * PATIENCE_S
+    # As https://www.standardwebhooks.com recommends: soon at first, and for some hours.
+    pauses_s: Sequence[float] = (5, 30, 300, 1_800, 7_200, 18_000, 36_000)
+
+
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """What has to be told: `attempts` with the one that is being made."""
+
+    id: str
+    alert_id: str
+    attempts: int
+    body: bytes
+
+
+class Alerts:
+    """The alerts of one worker. `mailing` is None where no mail server is known, and may be changed at any time."""
+
+    def __init__(
+        self, directory: Directory, ledger: Ledger, pace: Pace = Pace(), clock: Callable[[], float] = time.time
+    ) -> None:
+        self.mailing: Mailing | None = None
+        self._clock = clock
+        self.ledger = ledger
+        self._directory, self._pace = directory, pace
+        self._noted: set[str] = set()
+        self._delivering: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look from now on, every few seconds."""
+        self._task = asyncio.create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Stop. What is under way is tried again by others, or by the next start."""
+        tasks = [*self._delivering, *([self._task] if self._task is not None else [])]
+        self._task = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Note what has been reached, and begin to deliver what is due. Raises StoreError."""
+        alerts = list(self._directory.all(SpendAlert))
+        if not alerts:
+            return
+        await self._note_reached(alerts)
+        room = _AT_ONCE - len(self._delivering)
+        if room <= 0:
+            return
+        for identifier, alert_id, attempts, body in await self.ledger.store.fetch(DUE, self._now_ms(), room):
+            notice = _Notice(str(identifier), str(alert_id), int(attempts or 0) + 1, str(body).encode())
+            until = self._now_ms() + int(self._pace.claim_s * 1000)
+            if await self.ledger.store.execute(CLAIM, notice.id, attempts, until):
+                task = asyncio.create_task(self._deliver(notice))
+                self._delivering.add(task)
+                task.add_done_callback(self._delivering.discard)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._pace.look_s * _rng.uniform(0.8, 1.2))
+            try:
+                with suppress(StoreError):  # who keeps the directory says so
+                    await self.look()
+            except Exception as error:  # a fault here must not end the alerts for good
+                _log.error("spend alerts not looked at", exc_info=error)
+
+    # -- what has been reached --
+
+    async def _note_reached(self, alerts: Sequence[SpendAlert]) -> None:
+        now = self._clock()
+        spent: dict[tuple[str, Window], int] = {}
+        current: set[str] = set()
+        for alert in alerts:
+            window = window_at(alert.interval, alert.time_zone, now)
+            identifier = _identifier(alert, window)
+            current.add(identifier)
+            if identifier in self._noted:
+                continue
+            key = alert.entity, window
+            if key not in spent:
+                spent[key] = await self.ledger.spent(_what(alert), alert.entity, window.start, window.end)
+            if spent[key] >= alert.threshold_amount * PICO_PER_CENT:
+                await self._note(identifier, alert, window, spent[key])
+                self._noted.add(identifier)
+        self._noted &= current
+
+    async def _note(self, identifier: str, alert: SpendAlert, window: Window, spent: int) -> None:
+        project = self._directory.get(Project, alert.entity)
+        event = _event(identifier, alert, window, spent, project.name if project is not None else None)
+        now = self._now_ms()
+        body = orjson.dumps({"created_at": now // 1000, **event}).decode()
+        if not await self.ledger.store.execute(NOTE, identifier, alert.id, now, body):
+            return  # another worker was the first
+        count(Event.SPEND_ALERT, "reached", _channel(alert))
+        _log.warning("spend alert", alert=alert.id, entity=alert.entity, id=identifier, message=event["text"])
+
+    # -- delivery --
+
+    async def _deliver(self, notice: _Notice) -> None:
+        """One attempt, and what comes of it."""
+        alert = self._directory.get(SpendAlert, notice.alert_id)
+        if alert is None:  # it was deleted, and nobody waits for it
+            await self._conclude(notice, "withdrawn")
+            return
+        facts = {"alert": alert.id, "id": notice.id, "channel": _channel(alert), "attempt": notice.attempts}
+        try:
+            async with asyncio.timeout(self._pace.attempt_s):
+                await self._send(alert, notice)
+        except (NotDelivered, TimeoutError) as error:
+            await self._failed(alert, notice, error, facts)
+        except Exception as error:  # of our own; the next attempt may be of a version that knows better
+            _log.error("spend alert could not be sent", **facts, exc_info=error)
+            await self._failed(alert, notice, error, facts)
+        else:
+            count(Event.SPEND_ALERT, "delivered", _channel(alert))
+            _log.info("spend alert delivered", **facts)
+            await self._conclude(notice, "delivered")
+
+    async def _failed(self, alert: SpendAlert, notice: _Notice, error: Exception, facts: dict[str, object]) -> None:
+        reason = str(error) or "took too long"
+        pauses = self._pace.pauses_s
+        is_final = isinstance(error, NotDelivered) and error.is_final
+        if is_final or notice.attempts > len(pauses):
+            count(Event.SPEND_ALERT, "undeliverable", _channel(alert))
+            _log.error("spend alert undeliverable", **facts, reason=reason)
+            await self._conclude(notice, "undeliverable")
+            return
+        pause = pauses[notice.attempts - 1]
+        _log.warning("spend alert not delivered", **facts, reason=reason, again_in_s=pause)
+        with suppress(StoreError):  # then once the claim has ended
+            await self.ledger.store.execute(POSTPONE, notice.id, notice.attempts, self._now_ms() + int(pause * 1000))
+
+    async def _conclude(self, notice: _Notice, outcome: str) -> None:
+        try:
+            await self.ledger.store.execute(CONCLUDE, notice.id, notice.attempts, outcome)
+        except StoreError as error:
+            _log.error("spend alert will be sent again", id=notice.id, outcome=outcome, error=str(error))
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    async def _send(self, alert: SpendAlert, notice: _Notice) -> None:
+        if notice.attempts > len(self._pace.pauses_s) + 1:
+            raise NotDelivered("whoever made the last attempt has died", is_final=True)
+        if alert.webhook_url is not None:
+            await post(alert.webhook_url, alert.webhook_secret or "", notice.id, notice.body)
+            return
+        if self.mailing is None:
+            raise NotDelivered("there is no mail server: set SMTP_URL and SMTP_FROM", is_final=True)
+        # Few gateways ever send a mail, and all would pay for the library.
+        from ai_gateway.accounts.mail import MailServer  # noqa: PLC0415
+
+        event = orjson.loads(notice.body)
+        subject = f"{alert.subject_prefix or ''} {event['text']}"
+        server = MailServer.at(self.mailing.url, self.mailing.sender)
+        await server.send(notice.id, alert.recipients, subject, _letter(event))
+
+
+def _what(alert: SpendAlert) -> What:
+    return "organization" if alert.entity == ORGANIZATION else "project"
+
+
+def _channel(alert: SpendAlert) -> str:
+    return "webhook" if alert.webhook_url is not None else "email"
+
+
+def _identifier(alert: SpendAlert, window: Window) -> str:
+    """The id of what is told: a new window, and another threshold, are something new."""
+    facts = [alert.id, alert.interval, alert.time_zone, window.start, alert.threshold_amount]
+    return f"evt_{hashlib.sha256(orjson.dumps(facts)).hexdigest()[:32]}"
+
+
+def _event(identifier: str, alert: SpendAlert, window: Window, spent: int, name: str | None) -> dict[str, object]:
+    """The event as OpenAI's webhooks have theirs, with a `text` for chat rooms: Slack, Mattermost and Teams show it."""
+    what = _what(alert)
+    called = "The organization" if what == "organization" else f"Project {name or alert.entity}"
+    threshold = usd(alert.threshold_amount * PICO_PER_CENT)
+    per = "in total" if alert.interval == "total" else f"this {alert.interval}"
+    return {
+        "object": "event",
+        "id": identifier,
+        "type": "spend_alert.reached",
+        "text": f"{called} has spent {usd(spent)} {per}: the alert is set to {threshold}.",
+        "data": {
+            "alert_id": alert.id,
+            "entity": {"type": what, "id": alert.entity, "name": name},
+            "threshold_amount": alert.threshold_amount,
+            "spent": usd(spent).removeprefix("$"),
+            "currency": alert.currency,
+            "interval": alert.interval,
+            "time_zone": alert.time_zone,
+            "window_start": window.start,
+            "window_end": window.end,
+        },
+    }
+
+
+def _letter(event: dict[str, object]) -> str:
+    """The text of a mail."""
+    data = event["data"]
+    assert isinstance(data, dict)  # noqa: S101 - for the type checker: we wrote it
+    start, end, zone = data["window_start"], data["window_end"], data["time_zone"]
+    lines = [str(event["text"]), ""]
+    if end is not None:
+        lines.append(f"Counted from {_instant(start)} to {_instant(end)} ({data['interval']}, {zone}).")
+    lines.append("Nothing was stopped by this: that is what spend limits are for.")
+    lines.append(f"Alert {data['alert_id']}, event {event['id']}.")
+    return "\n".join(lines) + "\n"
+
+
+def _instant(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

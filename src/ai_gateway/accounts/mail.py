@@ -1,0 +1,152 @@
+"""E-mail by way of the operator's mail server. Imported when there is something to send: few gateways ever do."""
+
+import asyncio
+import smtplib
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, localtime, parseaddr
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from ai_gateway.accounts.delivery import NotDelivered
+from ai_gateway.providers.http.pool import default_tls
+
+# For each packet; the attempt as a whole is bounded by its caller.
+_STEP_S = 5.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """SMTP_URL and SMTP_FROM. `is_tls` is TLS from the first byte; otherwise STARTTLS is used where it is offered."""
+
+    host: str
+    port: int
+    sender: str
+    is_tls: bool = False
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext = field(default_factory=default_tls, repr=False)
+
+    @classmethod
+    def at(cls, url: str, sender: str) -> Self:
+        """The server of a valid SMTP_URL. 587 is for submission (RFC 6409), 465 the same in TLS (RFC 8314)."""
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "smtps"
+        return cls(
+            host=parts.hostname or "",
+            port=parts.port or (465 if is_tls else 587),
+            sender=sender,
+            is_tls=is_tls,
+            user=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password or "") if parts.username else None,
+        )
+
+    async def send(self, identifier: str, recipients: tuple[str, ...], subject: str, text: str) -> None:
+        """Send one mail to all of them. Raises NotDelivered."""
+        sending = _Sending(self, _message(self.sender, identifier, recipients, subject, text))
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, sending.run)
+        except asyncio.CancelledError:
+            sending.abort()
+            raise
+
+
+def _message(sender: str, identifier: str, recipients: tuple[str, ...], subject: str, text: str) -> EmailMessage:
+    """The same for each attempt but for its date, so that mail servers know it again."""
+    message = EmailMessage(policy=SMTP)
+    message["From"] = sender
+    message["To"] = [address for address in map(_address, recipients) if address is not None]
+    message["Subject"] = one_line(subject)
+    message["Date"] = format_datetime(localtime())
+    message["Message-ID"] = f"<{identifier}@{_domain(sender)}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's vacation answers it
+    message.set_content(text)
+    return message
+
+
+def one_line(text: str) -> str:
+    """The text without what might end a line, and so a header."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def _address(text: str) -> Address | None:
+    try:
+        address = Address(addr_spec=text)
+    except Exception:  # its parser raises a class for each way to be wrong, IndexError among them
+        address = None
+    if address is None or not address.domain:
+        _log.error("recipient of a spend alert is no address", recipient=text)
+        return None
+    return address
+
+
+def _domain(sender: str) -> str:
+    return parseaddr(sender)[1].rpartition("@")[2]
+
+
+class _Sending:
+    """One mail on its way, in a thread. `abort` may be called from another one."""
+
+    def __init__(self, server: MailServer, message: EmailMessage) -> None:
+        self._server, self._message = server, message
+        self._client: smtplib.SMTP | None = None
+        self._aborted = False
+
+    def run(self) -> None:
+        if not self._message["To"].addresses:
+            raise NotDelivered("none of the recipients is an address", is_final=True)
+        try:
+            self._send()
+        except smtplib.SMTPRecipientsRefused as error:
+            raise NotDelivered(f"every recipient was refused: {error.recipients}") from error
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            raise NotDelivered(f"{type(error).__name__}: {error}") from error
+
+    def abort(self) -> None:
+        self._aborted = True
+        sock = self._client.sock if self._client is not None else None
+        if sock is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS too: it wakes whoever reads
+
+    def _send(self) -> None:
+        client = self._client = self._connected()
+        try:
+            self._greet(client)
+            if not self._aborted:
+                refused = client.send_message(self._message)
+                if refused:
+                    said = {who: str(why) for who, why in refused.items()}
+                    _log.error("recipients of a spend alert refused", refused=said)
+                with suppress(smtplib.SMTPException, OSError):  # it is accepted: whatever comes now changes nothing
+                    client.quit()
+        finally:
+            client.close()
+
+    def _connected(self) -> smtplib.SMTP:
+        server = self._server
+        # Our name in EHLO: the one that the library would look for needs the DNS, which may be slow.
+        name = _domain(server.sender)
+        if server.is_tls:
+            return smtplib.SMTP_SSL(server.host, server.port, name, timeout=_STEP_S, context=server.tls)
+        return smtplib.SMTP(server.host, server.port, name, timeout=_STEP_S)
+
+    def _greet(self, client: smtplib.SMTP) -> None:
+        server = self._server
+        client.ehlo_or_helo_if_needed()
+        if not server.is_tls:
+            if client.has_extn("starttls"):
+                client.starttls(context=server.tls)
+                client.ehlo_or_helo_if_needed()
+            elif server.user is not None:
+                raise NotDelivered("the mail server offers no STARTTLS, and a password is not sent unencrypted")
+        if server.user is not None:
+            client.login(server.user, server.password or "")

@@ -1,0 +1,118 @@
+"""What `ai-gateway usage` and `costs` print."""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+import typer
+
+from ai_gateway.cli.administration.client import Api
+from ai_gateway.cli.administration.lookup import all_keys, all_projects
+from ai_gateway.cli.administration.show import as_json, day, lines, note, table
+from gateway_contract.openai_admin import models
+
+_COLUMNS = {"key": "api_key_id", "model": "model", "provider": "provider", "project": "project_id"}
+_NOBODY = {"api_key_id": "(no key)", "project_id": "(no project)"}
+_CENT = Decimal("0.01")
+
+
+async def show(api: Api, by: Sequence[str], start: int, end: int | None, form: str) -> None:
+    """Print the sums by these, from one instant to another."""
+    width = "1d" if "day" in by else "all"
+    query: dict[str, str | int | Sequence[str]] = {
+        "start_time": start,
+        "bucket_width": width,
+        "group_by": [_COLUMNS[each] for each in by if each in _COLUMNS],
+    }
+    if end is not None:
+        query["end_time"] = end
+    if form == "csv":
+        typer.echo(await _csv(api, query), nl=False)
+        return
+    buckets = await sums(api, query)
+    if form == "json":
+        data = [bucket.model_dump(mode="json", exclude_unset=True) for bucket in buckets if bucket.results]
+        as_json({"object": "list", "data": data})
+        return
+    await _table(api, by, buckets, costs_only=form == "costs")
+
+
+async def sums(api: Api, query: dict[str, str | int | Sequence[str]]) -> list[models.RecordedBucket]:
+    """Every bucket, page by page."""
+    found: list[models.RecordedBucket] = []
+    asked = dict(query)
+    while True:
+        page = await api.call("summarizeRecordedRequests", models.RecordedUsage, None, **asked)
+        found += page.data
+        if page.next_page is None:
+            return found
+        asked["page"] = page.next_page
+
+
+async def _csv(api: Api, query: dict[str, str | int | Sequence[str]]) -> str:
+    """All pages under one head. The pages are those of the JSON, which has the cursors."""
+    text, asked = "", dict(query)
+    while True:
+        page = await api.call("summarizeRecordedRequests", models.RecordedUsage, None, **asked)
+        rows = await api.text("summarizeRecordedRequestsAsCsv", **asked)
+        text += rows if not text else rows.partition("\n")[2]
+        if page.next_page is None:
+            return text
+        asked["page"] = page.next_page
+
+
+async def _table(api: Api, by: Sequence[str], buckets: Sequence[models.RecordedBucket], *, costs_only: bool) -> None:
+    names = await _names(api) if {"key", "project"} & set(by) else {}
+    rows = list(_rows(by, buckets, names, costs_only=costs_only))
+    if not rows:
+        lines("Nothing was used in this time.")
+        return
+    measures = ("REQUESTS", "COST (USD)") if costs_only else _MEASURES
+    table((*(each.upper() for each in by), *measures), rows)
+    unpriced = sum(result.num_unpriced for bucket in buckets for result in bucket.results)
+    if unpriced:
+        note(f"{unpriced} requests have no known price: [prices] in gateway.toml gives one to a model.")
+
+
+_MEASURES = ("REQUESTS", "ERRORS", "INPUT", "CACHED", "OUTPUT", "COST (USD)", "UNPRICED")
+
+
+def _rows(
+    by: Sequence[str], buckets: Sequence[models.RecordedBucket], names: dict[str, str], *, costs_only: bool
+) -> Iterator[Sequence[str]]:
+    for bucket in buckets:
+        for result in sorted(bucket.results, key=lambda each: -each.cost_usd):
+            of = [_value(each, bucket, result, names) for each in by]
+            tokens = result.tokens
+            cost = usd(result.cost_usd)
+            if costs_only:
+                yield *of, str(result.num_requests), cost
+                continue
+            fresh = tokens.input + tokens.input_audio + tokens.input_image
+            cached = tokens.cache_read + tokens.cache_write + tokens.cache_write_1h
+            output = tokens.output + tokens.reasoning + tokens.output_audio + tokens.output_image
+            counts = (result.num_requests, result.num_errors, fresh, cached, output)
+            yield *of, *map(str, counts), cost, str(result.num_unpriced)
+
+
+def _value(by: str, bucket: models.RecordedBucket, result: models.RecordedSum, names: dict[str, str]) -> str:
+    if by == "day":
+        return day(bucket.start_time)[:10]
+    column = _COLUMNS[by]
+    value = getattr(result, column)
+    return names.get(value, value) if value else _NOBODY.get(column, "-")
+
+
+async def _names(api: Api) -> dict[str, str]:
+    """What people call projects and keys, beside the ids."""
+    projects = await all_projects(api, archived=True)
+    keys = await all_keys(api, projects, administrators=False)
+    return {
+        **{project.id: project.name or project.id for project in projects},
+        **{each.key.id: f"{each.owner} ({each.key.id})" for each in keys},
+    }
+
+
+def usd(amount: float) -> str:
+    """An amount with at least its cents."""
+    exact = Decimal(repr(amount)).normalize()
+    return f"{exact.quantize(_CENT) if exact == exact.quantize(_CENT) else exact:f}"

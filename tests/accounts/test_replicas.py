@@ -1,0 +1,283 @@
+"""Two replicas with one PostgreSQL and one Valkey, behind nginx: one set of keys, limits, money and records."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import httpx2
+import pytest
+
+from ai_gateway.accounts.store.postgres import PostgresStore
+from tests.support import bare_sockets
+from tests.support.administration import ADMIN_KEY, Administrator
+from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of
+from tests.support.gateway import HOST, LiveGateway, in_front_of, running_gateway
+from tests.support.nginx import running_nginx
+from tests.support.servers import Server, running_postgres, running_valkey
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.slow
+
+# A token of output is a quarter of a cent, so that the four of each reply are one cent. What goes in costs nothing.
+CONFIGURATION = """
+[prices."lab/*"]
+input = 0
+output = 2500
+
+[keys.fifty]
+key_env = "KEY_OF_FIFTY"
+requests_per_day = 50
+"""
+CENT = 10**10
+FIFTY = "sk-fifty-0123456789abcdef"
+PATH = "/lab/v1/chat/completions"
+
+
+@dataclass
+class Team:
+    """Two replicas, the address in front of them, and what they share."""
+
+    replicas: list[LiveGateway]
+    environments: list[dict[str, str]]
+    port: int
+    postgres: Server
+    valkey: Server
+    url: str
+
+    @property
+    def admin(self) -> Administrator:
+        return Administrator(self.replicas[0])
+
+    def key(self, cents: int | None = None) -> tuple[str, str]:
+        """Of a new project, which may spend so much: the project's id, and the key."""
+        project = self.admin.project()
+        if cents is not None:
+            limit = {"threshold_amount": cents, "currency": "USD", "interval": "month"}
+            self.admin.post(f"projects/{project}/spend_limit", limit)
+        return project, str(self.admin.account(project)["api_key"]["value"])
+
+    def records(self, project: str, count: int) -> list[Any]:
+        """Those of a project, once so many are there; more would be there at once."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            found = asyncio.run(self.query("SELECT * FROM records WHERE project_id = $1", project))
+            if len(found) >= count or time.monotonic() > deadline:
+                assert len(found) == count
+                return found
+            time.sleep(0.1)
+
+    async def query(self, statement: str, *values: object) -> list[Any]:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return list(await connection.fetch(statement, *values))
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="module")
+def team(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    home = tmp_path_factory.mktemp("team")
+    (home / "gateway.toml").write_text(CONFIGURATION)
+    with ExitStack() as stack:
+        postgres, valkey = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
+        url = f"postgresql://gateway@{HOST}:{postgres.port}/postgres"
+        asyncio.run(PostgresStore(url).migrate())
+        environments = [
+            {
+                **in_front_of(shared_upstream),
+                "ADMIN_API_KEY": ADMIN_KEY,
+                "KEY_OF_FIFTY": FIFTY,
+                "STORE_URL": url,
+                "VALKEY_URL": f"redis://{HOST}:{valkey.port}/1",
+                "REPLICAS": "2",
+                "DRAIN_DELAY_S": "0",
+                "GATEWAY_DATA_DIR": str(home / name),
+                "GATEWAY_CONFIG": str(home / "gateway.toml"),
+            }
+            for name in ("one", "other")
+        ]
+        replicas = [stack.enter_context(running_gateway(**each)) for each in environments]
+        (home / "nginx").mkdir()
+        port = stack.enter_context(running_nginx(home / "nginx", [each.port for each in replicas]))
+        yield Team(replicas, environments, port, postgres, valkey, url)
+
+
+def ask(port: int, key: str, model: str = "m", **fields: Any) -> httpx2.Response:
+    body = body_of(CHAT, model, **{"max_tokens": 4, **fields})
+    with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        return client.post(f"http://{HOST}:{port}{PATH}", headers={"authorization": f"Bearer {key}"}, json=body)
+
+
+async def ask_all(ports: Sequence[int], key: str, models: Sequence[str]) -> list[int]:
+    """The status of each of these streamed calls, all at once, to one port after the other."""
+
+    async def one(number: int, model: str) -> int:
+        body = json.dumps(body_of(CHAT, model, max_tokens=4, stream=True)).encode()
+        head = (
+            f"POST {PATH} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        status, _, _ = await bare_sockets.ask(ports[number % len(ports)], head.encode() + body)
+        return status
+
+    return await asyncio.gather(*(one(number, model) for number, model in enumerate(models)))
+
+
+def seen(upstream: Upstream, models: Sequence[str]) -> int:
+    return sum(len(upstream.seen(model)) for model in models)
+
+
+def until(condition: Callable[[], object], what: str) -> float:
+    """Seconds until it was so."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < TIMEOUT_S, what
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def test_three_hundred_calls_at_once_spend_what_a_cap_pays_for_and_no_more(team: Team, upstream: Upstream) -> None:
+    project, key = team.key(cents=40)
+    models = [f"cap#{number}" for number in range(300)]
+    statuses = asyncio.run(ask_all([team.port], key, models))
+    assert {status: statuses.count(status) for status in set(statuses)} == {200: 40, 429: 260}
+    assert seen(upstream, models) == 40, "a refused call has reached the upstream"
+    records = team.records(project, 40)
+    assert sum(row["cost"] for row in records) == 40 * CENT
+
+
+def test_of_six_hundred_calls_to_two_replicas_as_many_pass_as_a_limit_lets_through(
+    team: Team, upstream: Upstream
+) -> None:
+    models = [f"fifty#{number}" for number in range(600)]
+    statuses = asyncio.run(ask_all([each.port for each in team.replicas], FIFTY, models))
+    assert {status: statuses.count(status) for status in set(statuses)} == {200: 50, 429: 550}
+    assert seen(upstream, models) == 50
+
+
+def test_a_key_is_good_everywhere_at_once_and_revoked_everywhere_within_seconds(team: Team) -> None:
+    project, key = team.key()
+    one, other = team.replicas
+    assert [ask(each.port, key).status_code for each in (other, one)] == [200, 200]
+    (account,) = team.admin.get(f"projects/{project}/service_accounts")["data"]
+    team.admin.delete(f"projects/{project}/service_accounts/{account['id']}")
+    assert ask(one.port, key).status_code == 401
+    until(lambda: ask(other.port, key).status_code == 401, "a revoked key is still good on another replica")
+
+
+def test_without_a_limit_no_call_fails_whatever_is_away_and_each_is_recorded(team: Team, upstream: Upstream) -> None:
+    project, key = team.key()
+    models = [f"away#{number}" for number in range(120)]
+    assert [ask(each.port, key).status_code for each in team.replicas] == [200, 200]
+    statuses = []
+    with team.postgres.frozen(), team.valkey.frozen():
+        statuses += asyncio.run(ask_all([team.port], key, models[:40]))
+        time.sleep(2)
+    team.postgres.kill()
+    team.valkey.kill()
+    statuses += asyncio.run(ask_all([team.port], key, models[40:80]))
+    team.postgres.start()
+    team.valkey.start()
+    statuses += asyncio.run(ask_all([team.port], key, models[80:]))
+    assert set(statuses) == {200}
+    records = team.records(project, 122)
+    assert len({row["id"] for row in records}) == 122
+    assert seen(upstream, models) == 120
+
+
+def test_while_nothing_counts_rates_are_divided_and_money_is_closed(team: Team, upstream: Upstream) -> None:
+    _, key = team.key(cents=1_000)
+    until(lambda: ask(team.port, key).status_code == 200, "money is not counted")
+    project, rated = team.key()
+    team.admin.post(f"projects/{project}/rate_limits/rl-*", {"max_requests_per_1_day": 40})
+    until(lambda: "x-ratelimit-limit-requests" in ask(team.replicas[1].port, rated).headers, "no limit")
+    with team.valkey.frozen():
+        refused = ask(team.port, key)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        models = [f"share#{number}" for number in range(60)]
+        statuses = asyncio.run(ask_all([team.replicas[0].port], rated, models))
+        assert statuses.count(200) == 20, "half of the limit is this replica's share"
+    until(lambda: ask(team.port, key).status_code == 200, "money is not counted again")
+
+
+def test_a_server_of_counters_that_is_killed_loses_no_money(team: Team, upstream: Upstream) -> None:
+    project, key = team.key(cents=30)
+    models = [f"killed#{number}" for number in range(12)]
+    assert set(asyncio.run(ask_all([team.port], key, models))) == {200}
+    team.records(project, 12)
+    team.valkey.kill()
+    team.valkey.start()
+    until(lambda: ask(team.port, key, max_tokens=10_000).status_code == 429, "money is not counted again")
+    more = [f"killed#{number}" for number in range(100, 160)]
+    statuses = asyncio.run(ask_all([team.port], key, more))
+    assert {status: statuses.count(status) for status in set(statuses)} == {200: 18, 429: 42}
+    assert seen(upstream, more) == 18
+    assert sum(row["cost"] for row in team.records(project, 30)) == 30 * CENT
+
+
+def test_a_schema_that_lacks_a_column_makes_replicas_unready(team: Team) -> None:
+    def ready() -> set[int]:
+        with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+            return {client.get(f"{each.base_url}/ready").status_code for each in team.replicas}
+
+    until(lambda: ready() == {200}, "not ready")
+    asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN actor TO someone"))
+    until(lambda: ready() == {503}, "ready without a column")
+    asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN someone TO actor"))
+    until(lambda: ready() == {200}, "not ready again")
+    (told, *_) = team.replicas[0].records("store cannot be used")
+    assert "lacks audit.actor" in told["problem"]
+
+
+def test_a_replica_ends_in_time_although_its_stores_are_frozen_and_the_next_one_ships_what_it_left(
+    team: Team, shared_upstream: Upstream, tmp_path: Path
+) -> None:
+    project, key = team.key()
+    environment = {**team.environments[0], "GATEWAY_DATA_DIR": str(tmp_path), "GRACE_PERIOD_S": "2"}
+    with running_gateway(**environment) as third:
+        assert ask(third.port, key).status_code == 200
+        with team.postgres.frozen(), team.valkey.frozen():
+            assert [ask(third.port, key).status_code for _ in range(5)] == [200] * 5
+            third.process.send_signal(signal.SIGTERM)
+            assert third.process.wait(20) == 0
+    with running_gateway(**environment):
+        team.records(project, 6)
+
+
+def test_a_replica_that_never_saw_its_store_is_neither_ready_nor_open(team: Team, tmp_path: Path) -> None:
+    environment = {**team.environments[0], "GATEWAY_DATA_DIR": str(tmp_path), "STORE_URL": f"{team.url}_missing"}
+    with running_gateway(**environment) as lonely:
+        with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+            assert client.get(f"{lonely.base_url}/ready").status_code == 503
+        assert ask(lonely.port, "sk-unknown-0123456789").status_code == 503
+        assert ask(lonely.port, FIFTY).status_code in {200, 429}, "a key of the configuration needs no store"
+        asyncio.run(team.query("CREATE DATABASE postgres_missing"))
+        until(lambda: "ai-gateway store migrate" in lonely.log(), "the log does not say what to do")
+
+
+def test_two_workers_share_limits_and_money_without_any_server(shared_upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(CONFIGURATION)
+    with running_gateway(
+        **in_front_of(shared_upstream), ADMIN_API_KEY=ADMIN_KEY, KEY_OF_FIFTY=FIFTY, WORKERS="2",
+        GATEWAY_DATA_DIR=str(tmp_path), GATEWAY_CONFIG=str(tmp_path / "gateway.toml"),
+    ) as live:  # fmt: skip
+        admin = Administrator(live)
+        project = admin.project()
+        limit = {"threshold_amount": 40, "currency": "USD", "interval": "month"}
+        admin.post(f"projects/{project}/spend_limit", limit)
+        key = str(admin.account(project)["api_key"]["value"])
+        capped = [f"workers#{number}" for number in range(300)]
+        time.sleep(1.5)  # until the other worker knows of the limit as well
+        statuses = asyncio.run(ask_all([live.port], key, capped))
+        assert {status: statuses.count(status) for status in set(statuses)} == {200: 40, 429: 260}
+        assert seen(shared_upstream, capped) == 40
+        limited = [f"workers-fifty#{number}" for number in range(300)]
+        statuses = asyncio.run(ask_all([live.port], FIFTY, limited))
+        assert statuses.count(200) == 50

@@ -47,11 +47,17 @@ class CallReservation(Reservation):
         self.left = False
         self.result: Result | None = None
         self._accounting = accounting
-        self._attempts, self._size = call.attempts, call.size  # and not the call, which refers to this
+        # Not the call itself, which has this reservation: requests leave no cycles for the collector.
+        self._attempts = call.attempts
+        self._size = call.size
         self._start = start
         self._price = price
         self._held = held
         self._at = at
+
+    @override
+    def cost(self) -> int | None:
+        return self._worked_out().cost
 
     @override
     async def settle(self) -> None:

@@ -263,6 +263,25 @@ def test_a_replica_that_never_saw_its_store_is_neither_ready_nor_open(team: Team
         until(lambda: "ai-gateway store migrate" in lonely.log(), "the log does not say what to do")
 
 
+def test_without_a_server_of_counters_each_replica_counts_its_share_and_money_is_refused(
+    team: Team, upstream: Upstream, tmp_path: Path
+) -> None:
+    _, key = team.key(cents=1_000)
+    environment = {**team.environments[0], "GATEWAY_DATA_DIR": str(tmp_path)}
+    del environment["VALKEY_URL"]
+    with running_gateway(**environment) as alone:
+        refused = ask(alone.port, key)
+        assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "false")
+        assert "VALKEY_URL" in refused.json()["error"]["message"]
+        models = [f"divided#{number}" for number in range(60)]
+        statuses = asyncio.run(ask_all([alone.port], FIFTY, models))
+        assert statuses.count(200) == seen(upstream, models) == 25, "half of the limit of fifty"
+        (warned,) = alone.records(
+            "limits are not shared by replicas: each counts its share, and spend limits refuse all calls"
+        )
+        assert warned["advice"] == "set VALKEY_URL"
+
+
 def test_two_workers_share_limits_and_money_without_any_server(shared_upstream: Upstream, tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text(CONFIGURATION)
     with running_gateway(

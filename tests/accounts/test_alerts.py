@@ -320,6 +320,26 @@ async def test_an_alert_that_was_deleted_is_not_told(receiver: Upstream, tmp_pat
     assert len(posts(receiver, "deleted")) == 1
 
 
+async def test_an_alert_that_another_worker_knows_first_is_told_by_whoever_is_next(
+    receiver: Upstream, tmp_path: Path
+) -> None:
+    async with working(tmp_path, 2) as workers:
+        await workers.put(id="alert_2", threshold_amount=100_000)
+        url = address(receiver, "new", "200")
+        alert = SpendAlert(
+            id="alert_1", entity="default", threshold_amount=10, created_at=1, webhook_url=url, webhook_secret=SECRET
+        )
+        async with workers.directories[0].change(ME) as change:
+            change.put(alert)
+        await workers.spend(10)
+        await workers.alerts[0]._note_reached([alert])
+        assert workers.directories[1].get(SpendAlert, "alert_1") is None
+        await workers.alerts[1].look()
+        await workers.look()
+        assert await workers.outcomes() == ["delivered"]
+    assert len(posts(receiver, "new")) == 1
+
+
 async def test_the_reply_is_received_with_its_status_however_long_it_is(receiver: Upstream) -> None:
     await post(address(receiver, "endless", "endless"), SECRET, "evt_1", b"{}")
 

@@ -14,11 +14,10 @@ import asyncpg  # type: ignore[import-untyped]
 import httpx2
 import pytest
 
-from ai_gateway.accounts.store.postgres import PostgresStore
 from tests.support import bare_sockets
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of
-from tests.support.gateway import HOST, LiveGateway, in_front_of, running_gateway
+from tests.support.gateway import HOST, LiveGateway, in_front_of, run_cli, running_gateway
 from tests.support.nginx import running_nginx
 from tests.support.servers import Server, running_postgres, running_valkey
 from tests.support.upstream import Upstream
@@ -88,7 +87,9 @@ def team(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) ->
     with ExitStack() as stack:
         postgres, valkey = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
         url = f"postgresql://gateway@{HOST}:{postgres.port}/postgres"
-        asyncio.run(PostgresStore(url).migrate())
+        migrated = [run_cli("store", "migrate", STORE_URL=url) for _ in range(2)]
+        assert [each.returncode for each in migrated] == [0, 0], migrated[0].stderr
+        assert ["brought to version" in migrated[0].stdout, "up to date" in migrated[1].stdout] == [True, True]
         environments = [
             {
                 **in_front_of(shared_upstream),

@@ -38,7 +38,7 @@ async def test_the_served_contract_is_the_generated_one_with_the_providers_named
         for item in served["paths"].values()
         for operation in item.values()
         for parameter in operation.get("parameters", [])
-        if (parameter["in"], parameter["name"]) == ("path", "provider")
+        if (parameter["name"], parameter["in"]) == ("provider", "path")
     ]
     assert named == [["custom"]] * 5
     assert served == generated

@@ -69,6 +69,7 @@ class Accounts:
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
+        self.directory.is_unknown = self.place.url is not None
         self._shipper: Shipper | None = None
         self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
@@ -152,6 +153,7 @@ class Accounts:
 
     def _not_usable(self, directory: Directory, problem: str) -> None:
         self.problem = problem
+        directory.is_unknown = True
         _log.error("store cannot be used", store=directory.store.name, problem=problem)
 
     async def _counters(self, where: Path | None) -> Counters:
@@ -175,7 +177,7 @@ class Accounts:
                 if not began:
                     await directory.start()
                 problem = await directory.store.problem()
-            except StoreError as error:
+            except (StoreError, ValueError) as error:
                 if began:
                     continue  # it is away: what is known of keys is used for a while
                 problem = str(error)

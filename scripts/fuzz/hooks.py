@@ -19,7 +19,7 @@ _ZONES = available_timezones() | {"", None}
 _USES = 20
 _addresses = itertools.cycle(f"127.0.{third}.{last}" for third in range(1, 250) for last in range(1, 250))
 _OF_A_STATE = {"project_archived", "default_project", "key_exists"}
-_OF_A_FIRST_KEY = ("expires_in_seconds", "spend_limit", "rate_limits", "model_permissions")
+_OF_A_FIRST_KEY = ("digest", "expires_in_seconds", "spend_limit", "rate_limits", "model_permissions")
 
 
 class _Connection(HTTPConnection):

@@ -13,10 +13,9 @@ KEY = "fuzz-key"
 PROFILE = ROOT / "scripts" / "fuzz" / "profile.toml"
 ADMIN_KEY = "fuzz-administrators-key"
 SETTINGS = {"ALLOWED_API_KEYS": KEY, "ADMIN_API_KEY": ADMIN_KEY, "STORE_URL": "memory", "LOG_LEVEL": "warning"}
-_ADMINISTRATION = "^/v1/(organization|gateway)/"
 PARTS = {
-    "calls": ("--exclude-path-regex", _ADMINISTRATION),
-    "administration": ("--include-path-regex", _ADMINISTRATION),
+    "inference": ("--exclude-path-regex", "^/v1/(organization|gateway)/"),
+    "administration": ("--include-path-regex", "^/v1/(organization|gateway)/"),
 }
 """Each against a gateway of its own: administration sets limits, and those would hold for all other requests."""
 

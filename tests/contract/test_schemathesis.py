@@ -16,24 +16,22 @@ from scripts.fuzz.refusals import is_refused_by_custom
 from tests.support.client import post
 from tests.support.gateway import LiveGateway, running_gateway
 
-EXAMPLES = 50
 STREAMED = 100
 CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
 
 
+# Bodies of administration are small and flat: what can be wrong with them, the phase Coverage goes through one by one.
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("part", "operations", "examples", "cases"), [("calls", 37, EXAMPLES, 5_000), ("administration", 61, 5, 4_000)]
-)
-def test_schemathesis_finds_nothing(part: str, operations: int, examples: int, cases: int) -> None:
+@pytest.mark.parametrize(("part", "operations", "examples"), [("inference", 37, 50), ("administration", 61, 5)])
+def test_schemathesis_finds_nothing(part: str, operations: int, examples: int) -> None:
     with running_gateway(**SETTINGS) as gateway:
         ran = fuzz(gateway.base_url, examples, *PARTS[part], quiet=True)
     assert ran.returncode == 0, ran.stdout
     assert f"Operations:       {operations} selected / 98 total" in ran.stdout, ran.stdout
     generated = re.search(r"(\d+) generated", ran.stdout)
     assert generated, ran.stdout
-    assert int(generated[1]) > cases, "too few cases to prove anything"
+    assert int(generated[1]) > 5_000, "too few cases to prove anything"
 
 
 def oracle(name: str) -> jsonschema_rs.Draft202012Validator:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import write
 from pathlib import Path
-from typing import Protocol, override
+from typing import Literal, Protocol, override
 
 import structlog
 
@@ -42,12 +42,22 @@ class Source(Protocol):
 class Journal(Source):
     """The journal of this worker. What is called for a call never raises, and waits for nobody.
 
-    `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where they
-    cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem` says
-    why nothing is written now.
+    `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where
+    they cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem`
+    says why nothing is written now. `refuses` says that no call may begin, since nothing could keep its record: that
+    is what `when_full` is for.
     """
 
-    def __init__(self, root: Path | None, *, max_size: int = 2**30, segment_size: int = 8 * 2**20) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        *,
+        max_size: int = 2**30,
+        segment_size: int = 8 * 2**20,
+        when_full: Literal["drop", "refuse"] = "drop",
+    ) -> None:
+        self.refuses = False
+        self._when_full = when_full
         self.root = root
         self.dropped = 0
         self.problem: str | None = None
@@ -147,6 +157,7 @@ class Journal(Source):
         if self.root is None:
             return
         if self.is_full:
+            self.refuses = self._when_full == "refuse"
             self._stop_writing(f"it has reached its bound of {self._max_size} bytes")
             return
         kept = [ended_line(started_line(record.start), record) for record in self._unwritten]
@@ -170,6 +181,7 @@ class Journal(Source):
         if self.problem is not None:
             _log.warning("journal is written again", root=str(self.root), records=len(kept))
         self.problem = None
+        self.refuses = False
 
     def _stop_writing(self, problem: str) -> None:
         if self.problem is None:

@@ -31,7 +31,7 @@ class Settling(Protocol):
 class CallReservation(Reservation):
     """What is held for one call. `price` is that of its first target; `at` is when it was counted."""
 
-    __slots__ = ("_accounting", "_at", "_call", "_held", "_price", "_start", "headers", "left", "result")
+    __slots__ = ("_accounting", "_at", "_attempts", "_held", "_price", "_size", "_start", "headers", "left", "result")
 
     def __init__(  # noqa: PLR0913, PLR0917 - made at one place
         self,
@@ -47,11 +47,17 @@ class CallReservation(Reservation):
         self.left = False
         self.result: Result | None = None
         self._accounting = accounting
-        self._call = call
+        # Not the call itself, which has this reservation: requests leave no cycles for the collector.
+        self._attempts = call.attempts
+        self._size = call.size
         self._start = start
         self._price = price
         self._held = held
         self._at = at
+
+    @override
+    def cost(self) -> int | None:
+        return self._worked_out().cost
 
     @override
     async def settle(self) -> None:
@@ -104,7 +110,7 @@ class CallReservation(Reservation):
 
     def _worked_out(self) -> "Result":
         """What the attempts come to: what upstreams have told, and an estimate where one has not."""
-        attempts = self._call.attempts
+        attempts = self._attempts
         if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].tokens) is not None:
             price = self._price  # as nearly always
             cost = price.cost(tokens, attempts[0].service_tier) if price is not None else None
@@ -137,7 +143,8 @@ class CallReservation(Reservation):
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
             return None
         output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
-        return Tokens(estimated_tokens(self._call.size), output)
+        most = self._start.bound_tokens  # no guess is more than there can be, or than is held
+        return Tokens(min(estimated_tokens(self._size), most.input), min(output, most.output))
 
 
 @dataclass(slots=True)

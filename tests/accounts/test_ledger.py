@@ -239,6 +239,31 @@ async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(t
     assert list((tmp_path / "journal").iterdir()) == []
 
 
+async def test_counters_that_are_away_hold_up_neither_records_nor_callers(tmp_path: Path) -> None:
+    dead = Journal(tmp_path / "journal")
+    dead.open()
+    (lost,) = calls(1)
+    dead.started(lost.start)
+    dead.close()
+    tries: list[Start] = []
+
+    async def give_back(start: Start) -> None:
+        tries.append(start)
+        if len(tries) < 3:
+            raise ConnectionError("away")
+
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger, give_back)
+        shipper.journal.open()
+        for _ in range(4):
+            await shipper.ship()
+        assert tries == [lost.start] * 3
+        assert shipper.lost == 1
+        assert await ledger.store.fetch("SELECT COUNT(*) FROM records") == [(1,)]
+        await shipper.aclose()
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
 @pytest.mark.slow
 async def test_a_store_that_another_process_has_locked_holds_up_no_call(tmp_path: Path) -> None:
     async with ledger_in(tmp_path) as ledger:

@@ -149,6 +149,7 @@ def test_administrators_keys_are_made_and_work(remote: CommandLine, beside: Comm
     replaced = ops.json("keys", "rotate", "ops")
     assert "choose another name" in ops.refused("keys", "create", "ops", "--admin")
     beside("keys", "revoke", "ops")
+    _until(lambda: admin.infers(replaced["value"]).status_code == 401)
     assert "--admin-key" in ops.refused("projects", "list", "--admin-key", replaced["value"])
 
 

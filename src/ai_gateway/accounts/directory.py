@@ -184,6 +184,7 @@ class Directory:
                 for kind, identifier, _, body in newer:
                     self._adopt(str(kind), str(identifier), body)
                 self._revision = up_to
+                self.refreshed_at = time.monotonic()  # which who is told of the change may ask for
                 self.on_change()
         self.refreshed_at = time.monotonic()
         self.is_unknown = False

@@ -143,7 +143,8 @@ class CallReservation(Reservation):
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
             return None
         output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
-        return Tokens(estimated_tokens(self._size), output)
+        most = self._start.bound_tokens  # no guess is more than there can be, or than is held
+        return Tokens(min(estimated_tokens(self._size), most.input), min(output, most.output))
 
 
 @dataclass(slots=True)

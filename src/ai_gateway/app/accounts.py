@@ -65,7 +65,6 @@ class Accounts:
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
         self._valkey = valkey_of(settings)
-        self._settings = settings  # of these, only those that take a restart
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
@@ -76,7 +75,8 @@ class Accounts:
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Go by these settings from now on. What takes a restart is as it was at the start."""
+        self._settings = settings
         if self.accounting is not None:
             self.accounting.policy = Policy(
                 settings.unpriced,

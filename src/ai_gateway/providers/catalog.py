@@ -65,8 +65,9 @@ def _databricks_url(url: str) -> str:
     return f"{bare}/serving-endpoints" if urlsplit(bare).path in {"", "/"} else bare
 
 
-# Looked up in 2026-11, in the pages that stand above each row. Where a vendor's pages name no list of models beside the
-# operations, the row has none, so that a provider which is well does not count as one that does not answer.
+# Looked up in 2026-11, in copies of the pages that stand above each row; no account of a vendor was at hand to try one.
+# Where a vendor's pages name no list of models beside the operations, the row has none, so that a provider which is
+# well does not count as one that does not answer.
 _UNLISTED = Quirks(lists_models=False)
 _TEXTS_ONLY = Quirks(token_arrays=False)
 _VENDORS = (
@@ -93,8 +94,8 @@ _VENDORS = (
         url_variables={"AWS_REGION": ""},
         quirks=_UNLISTED,
     ),
-    # cloud.google.com/vertex-ai/generative-ai/docs "Call Vertex AI models by using the OpenAI library": a model is
-    # google/gemini-... there, and a token lasts an hour.
+    # docs.cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/examples: a model is google/gemini-... there,
+    # and a token lasts an hour. docs/generative-ai/learn/locations there: `global` has no location in its host.
     ProviderRow(
         "vertex",
         "https://{VERTEX_LOCATION}-aiplatform.googleapis.com/v1/projects/{VERTEX_PROJECT}/locations/{VERTEX_LOCATION}"
@@ -105,16 +106,22 @@ _VENDORS = (
         read_url=_vertex_url,
         quirks=_UNLISTED,
     ),
-    ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY"),  # docs.x.ai
-    # docs.cohere.com/docs/compatibility-api
+    # docs.x.ai/developers/quickstart for the variable, docs.x.ai/api/integrations for the address.
+    ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
+    # docs.cohere.com/docs/compatibility-api. `stream_options` is taken since 2025-08-14, when it left the page's list
+    # of unsupported parameters (cohere-ai/cohere-developer-experience#606). Others still say that it is refused; where it
+    # is, streams are asked for without it from then on, as at any upstream of this wire.
     ProviderRow("cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
     # docs.perplexity.ai/docs/sonar/openai-compatibility: no version in the path. Others say that chat completions
     # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0); docs.perplexity.ai/docs/agent-api/migrate-from-sonar, that they
     # remain supported.
     ProviderRow("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", quirks=_UNLISTED),
-    ProviderRow("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),  # build.nvidia.com
-    ProviderRow("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),  # docs.sambanova.ai
-    # huggingface.co/changelog/inference-providers-openai-compatible
+    # Not from a page of NVIDIA's, but from its client: langchain-ai/langchain-nvidia, libs/ai-endpoints/
+    # langchain_nvidia_ai_endpoints/_common.py has address, variable and the list of models.
+    ProviderRow("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
+    # docs.sambanova.ai/docs/en/get-started/api-keys-urls
+    ProviderRow("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
+    # huggingface.co/docs/inference-providers/tasks/chat-completion and guides/responses-api
     ProviderRow("huggingface", "https://router.huggingface.co/v1", "HUGGINGFACE_API_KEY"),
     # docs.github.com/rest/models/inference: the list of models is at another path, in a form of its own.
     ProviderRow("github", "https://models.github.ai/inference", "GITHUB_MODELS_API_KEY", quirks=_UNLISTED),
@@ -135,14 +142,18 @@ _VENDORS = (
         read_url=_databricks_url,
         quirks=_UNLISTED,
     ),
-    ProviderRow("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),  # platform.moonshot.ai/docs
-    ProviderRow("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),  # docs.z.ai
+    # MoonshotAI/kimi-cli, src/kimi_cli/auth/platforms.py: this one is of moonshot.ai; accounts of China have
+    # api.moonshot.cn and other keys (platform.kimi.com/docs/api/overview, which names the variable).
+    ProviderRow("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    # docs.z.ai/api-reference/introduction; subscriptions for coding have another address.
+    ProviderRow("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
     # platform.minimax.io/docs/api-reference/text-openai-api
     ProviderRow("minimax", "https://api.minimax.io/v1", "MINIMAX_API_KEY"),
     # alibabacloud.com/help/model-studio/base-url, of 2026-10-11: the shared host of Singapore, which takes the keys of
     # all workspaces there. Other regions, and single workspaces, have hosts of their own: DASHSCOPE_BASE_URL.
     ProviderRow("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
-    ProviderRow("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),  # docs.hyperbolic.xyz
+    # docs.hyperbolic.ai/inference/text-apis for the address; the variable is that of its client for the AI SDK.
+    ProviderRow("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
     # docs.tokenfactory.nebius.com/api-reference/introduction
     ProviderRow("nebius", "https://api.tokenfactory.nebius.com/v1", "NEBIUS_API_KEY"),
     # scaleway.com/en/docs/generative-apis/api-cli/using-chat-api
@@ -152,8 +163,10 @@ _VENDORS = (
 _SERVERS = (
     # docs.sglang.io/docs/get-started/quickstart; its key is an argument, `--api-key`, and has no variable of its own.
     ProviderRow("sglang", "http://127.0.0.1:30000/v1", "SGLANG_API_KEY", needs_key=False, quirks=_SGLANG),
-    ProviderRow("localai", "http://127.0.0.1:8080/v1", "LOCALAI_API_KEY", needs_key=False),  # localai.io
-    ProviderRow("jan", "http://127.0.0.1:1337/v1", "JAN_API_KEY", needs_key=False),  # jan.ai/docs/api-server
+    # localai.io/docs/basics/try; its key, if it has one, is in variables of its own.
+    ProviderRow("localai", "http://127.0.0.1:8080/v1", "LOCALAI_API_KEY", needs_key=False),
+    # jan.ai/docs/local-api: the key is what one has put into its settings, and has no variable of its own.
+    ProviderRow("jan", "http://127.0.0.1:1337/v1", "JAN_API_KEY", needs_key=False),
     # huggingface.co/docs/text-generation-inference/reference/launcher: text-generation-launcher listens on port 3000,
     # and has its key in a variable of no name to tell by, `API_KEY`.
     ProviderRow("tgi", "http://127.0.0.1:3000/v1", "TGI_API_KEY", needs_key=False),

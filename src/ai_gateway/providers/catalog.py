@@ -109,8 +109,8 @@ _VENDORS = (
     # docs.x.ai/developers/quickstart for the variable, docs.x.ai/api/integrations for the address.
     ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
     # docs.cohere.com/docs/compatibility-api. `stream_options` is taken since 2025-08-14, when it left the page's list
-    # of unsupported parameters (cohere-ai/cohere-developer-experience#606). Others still say that it is refused; where it
-    # is, streams are asked for without it from then on, as at any upstream of this wire.
+    # of unsupported parameters (cohere-ai/cohere-developer-experience#606). Others still say that it is refused; where
+    # it is, streams are asked for without it from then on, as at any upstream of this wire.
     ProviderRow("cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
     # docs.perplexity.ai/docs/sonar/openai-compatibility: no version in the path. Others say that chat completions
     # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0); docs.perplexity.ai/docs/agent-api/migrate-from-sonar, that they

@@ -230,8 +230,10 @@ def test_a_schema_that_lacks_a_column_makes_replicas_unready(team: Team) -> None
 
     until(lambda: ready() == {200}, "not ready")
     asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN actor TO someone"))
-    until(lambda: ready() == {503}, "ready without a column")
-    asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN someone TO actor"))
+    try:
+        until(lambda: ready() == {503}, f"ready without a column: {[each.log()[-2000:] for each in team.replicas]}")
+    finally:
+        asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN someone TO actor"))
     until(lambda: ready() == {200}, "not ready again")
     (told, *_) = team.replicas[0].records("store cannot be used")
     assert "lacks audit.actor" in told["problem"]

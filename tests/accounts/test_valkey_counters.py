@@ -186,6 +186,19 @@ async def test_a_settle_that_is_sent_again_counts_once(valkey: Server) -> None:
         await counters.aclose()
 
 
+async def test_a_call_that_costs_nothing_is_settled_as_any_other(valkey: Server) -> None:
+    counters = await a_valkey(valkey, Clock(START))
+    holds = [hold("spend/a", 0, 100 * CENT), hold("tpm", 0, 100)]
+    try:
+        await counters.seed("spend/a", 0, UNTIL)
+        for call, took in (("free", 0), ("dearer", CENT)):
+            assert isinstance(await counters.reserve(call, holds), Granted)
+            await counters.settle(call, holds, [took, 0], START)
+        assert await counters.read(["spend/a"]) == {"spend/a": (CENT, 0)}
+    finally:
+        await counters.aclose()
+
+
 async def test_what_a_dead_replica_holds_is_spent_until_somebody_knows_better(valkey: Server) -> None:
     clock = Clock(START)
     dead = await a_valkey(valkey, clock)

@@ -182,10 +182,13 @@ class Accounts:
                 if not began:
                     await directory.start()
                 problem = await directory.store.problem()
-            except (StoreError, ValueError) as error:
+            except StoreError as error:
                 if began:
                     continue  # it is away: what is known of keys is used for a while
                 problem = str(error)
+            except Exception as error:  # a fault here must not end the watching for good
+                _log.error("store not checked", store=directory.store.name, exc_info=error)
+                continue
             if problem is not None and problem != self.problem:
                 _log.error("store cannot be used", store=directory.store.name, problem=problem)
             elif problem is None and self.problem is not None:

@@ -57,8 +57,10 @@ local function is_rebuilding()
   return now - born < REBUILD_S or (unseeded and now - unseeded < REBUILD_S)
 end
 
+local function minus(amount) return amount == '0' and amount or '-' .. amount end
+
 local function give_back(key, amount)
-  if redis.call('HINCRBY', key, 'held', '-' .. amount) < 0 then redis.call('HSET', key, 'held', 0) end
+  if redis.call('HINCRBY', key, 'held', minus(amount)) < 0 then redis.call('HSET', key, 'held', 0) end
 end
 
 -- Money that was spent; where its counter has not begun, the ledger will have it.
@@ -223,7 +225,7 @@ function operations.settle()
       if not record.spent then
         give_back(key, hold[3])
       elseif kind == 'money' then
-        use(key, '-' .. hold[3])
+        use(key, minus(hold[3]))
       end
       if kind == 'money' then
         use(key, amount)

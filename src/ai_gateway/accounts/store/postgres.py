@@ -69,7 +69,7 @@ class _Link:
         except TimeoutError as error:
             self._cut()
             raise StoreError(f"{self._name}: no answer within {self._timeout_s} s") from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             self._cut()
             raise StoreError(f"{self._name}: {error}") from error
         except asyncio.CancelledError:

@@ -15,7 +15,7 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-h
 
 # Dependencies first: this layer lasts until the lock file changes. Everything is pinned by hash.
 COPY pyproject.toml uv.lock ./
-RUN uv export --quiet --frozen --no-emit-project --no-default-groups -o run.txt \
+RUN uv export --quiet --frozen --no-emit-project --no-default-groups --all-extras -o run.txt \
  && uv export --quiet --frozen --no-emit-project --only-group build -o build.txt \
  && uv venv --quiet --python 3.12 /opt/gateway \
  && uv pip install --quiet --python /opt/gateway --require-hashes -r run.txt \

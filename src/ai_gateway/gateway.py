@@ -1,6 +1,6 @@
 """The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from copy import copy
 from functools import partial
 
@@ -39,6 +39,7 @@ from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
 from gateway_contract.openai import models
 
+_INCLUDE_COST = "x-gateway-include-cost"
 _log = structlog.get_logger(__name__)
 
 type Chat = Item[models.CreateChatCompletionResponse] | Stream[models.CreateChatCompletionStreamResponse]
@@ -227,9 +228,11 @@ def _chunks[
     """What one attempt at a stream comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
+    include_usage = bool(request.stream_options and request.stream_options.include_usage)
     state: StreamState[Piece] = StreamState(
         operation.choices(request),
-        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        include_usage=include_usage,
+        cost=_cost_of(attempt.call) if include_usage else None,
         report=conformer.report,
         request_id=attempt.request_id,
         said=conformer.said,
@@ -239,6 +242,13 @@ def _chunks[
         attempt.divert = continuations.diverting_to(attempt.call.sink)
     arrived = operation.call(target.provider, attempt, request)
     return conform_stream(arrived, operation.chunk, state, conformer, continuations)
+
+
+def _cost_of(call: Call) -> Callable[[], int | None] | None:
+    """What tells the cost of a stream, where its caller wants to know it beside the usage."""
+    if call.reservation is None or call.headers.get(_INCLUDE_COST, "").lower() != "true":
+        return None
+    return call.reservation.cost
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:

@@ -21,14 +21,17 @@ from ai_gateway.accounts.directory import Actor, Directory
 from ai_gateway.accounts.entities import ORGANIZATION, Project, SpendAlert
 from ai_gateway.accounts.ledger import DAY, Ledger
 from ai_gateway.accounts.mail import MailServer
+from ai_gateway.accounts.store.postgres import PostgresStore
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.webhook import post, signature, signing_key
 from ai_gateway.observability.metrics import Event, counted
 from tests.accounts.calls import ended, started
+from tests.accounts.test_postgres_store import database
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.certificate import self_signed
 from tests.support.gateway import closed_port, in_front_of, running_gateway
 from tests.support.mail_host import MailHost, running_mail_host
+from tests.support.servers import Server
 from tests.support.upstream import Exchange, Seen, Upstream, running_upstream
 
 CENT = 10**10
@@ -120,11 +123,15 @@ class Workers:
 
 
 @asynccontextmanager
-async def working(place: Path, count: int = 1) -> AsyncIterator[Workers]:
+async def working(place: Path | str, count: int = 1) -> AsyncIterator[Workers]:
+    """So many workers on a SQLite file in this place, or on the PostgreSQL at this address."""
     async with AsyncExitStack() as stack:
         directories = []
         for _ in range(count):
-            directory = Directory(SqliteStore(place / "gateway.db"))
+            store = PostgresStore(place) if isinstance(place, str) else SqliteStore(place / "gateway.db")
+            if isinstance(store, PostgresStore):
+                await store.migrate()
+            directory = Directory(store)
             await directory.start()
             stack.push_async_callback(directory.aclose)
             directories.append(directory)
@@ -248,6 +255,16 @@ async def test_it_is_tried_again_until_it_is_received_and_not_after(receiver: Up
         OpenAI(api_key="none").webhooks.verify_signature(each.body, dict(each.headers), secret=SECRET)
 
 
+async def test_replicas_on_postgresql_tell_it_once_as_well(receiver: Upstream, postgres: Server) -> None:
+    async with working(await database(postgres), 4) as workers:
+        await workers.put(webhook_url=address(receiver, "replicas", "500,204"), webhook_secret=SECRET)
+        await workers.spend(10)
+        await workers.until(lambda: len(posts(receiver, "replicas")) == 2)
+        await workers.look(5)
+        assert await workers.outcomes() == ["delivered"]
+    assert len(posts(receiver, "replicas")) == 2
+
+
 async def test_what_nobody_receives_is_given_up_after_so_many_attempts(receiver: Upstream, tmp_path: Path) -> None:
     before = counted(Event.SPEND_ALERT)
     async with working(tmp_path, 2) as workers:
@@ -301,6 +318,26 @@ async def test_an_alert_that_was_deleted_is_not_told(receiver: Upstream, tmp_pat
         await workers.look()
         assert await workers.outcomes() == ["withdrawn"]
     assert len(posts(receiver, "deleted")) == 1
+
+
+async def test_an_alert_that_another_worker_knows_first_is_told_by_whoever_is_next(
+    receiver: Upstream, tmp_path: Path
+) -> None:
+    async with working(tmp_path, 2) as workers:
+        await workers.put(id="alert_2", threshold_amount=100_000)
+        url = address(receiver, "new", "200")
+        alert = SpendAlert(
+            id="alert_1", entity="default", threshold_amount=10, created_at=1, webhook_url=url, webhook_secret=SECRET
+        )
+        async with workers.directories[0].change(ME) as change:
+            change.put(alert)
+        await workers.spend(10)
+        await workers.alerts[0]._note_reached([alert])
+        assert workers.directories[1].get(SpendAlert, "alert_1") is None
+        await workers.alerts[1].look()
+        await workers.look()
+        assert await workers.outcomes() == ["delivered"]
+    assert len(posts(receiver, "new")) == 1
 
 
 async def test_the_reply_is_received_with_its_status_however_long_it_is(receiver: Upstream) -> None:

@@ -48,6 +48,11 @@ def problem(journal: Journal) -> str | None:
     return journal.problem
 
 
+def refuses(journal: Journal) -> bool:
+    """As above."""
+    return journal.refuses
+
+
 # -- lines --
 
 
@@ -264,6 +269,18 @@ def test_the_files_have_a_bound_and_go_on_when_there_is_room(tmp_path: Path) -> 
     assert sorted(found, key=records.index) == records
     journal.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_journal_may_refuse_what_it_could_not_keep(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, max_size=40_000, segment_size=8_000, when_full="refuse")
+    journal.open()
+    assert not journal.refuses
+    note(journal, calls(150))
+    assert refuses(journal)
+    drained(journal)
+    journal.tend()
+    assert not refuses(journal)
+    journal.close()
 
 
 # -- workers that are dead --

@@ -1,6 +1,7 @@
 """Money and limits on the wire: what may be spent is a hard bound, and each call leaves one record."""
 
 import asyncio
+import json
 import random
 import re
 import signal
@@ -25,6 +26,14 @@ PRICES = """
 [prices."lab/*"]
 input = 0
 output = 2500
+
+[prices."lab/free"]
+input = 0
+output = 0
+
+[prices."lab/dust"]
+input = "0.000003"
+output = "0.1"
 """
 CENT = 10**10
 _PATH = "/lab/v1/chat/completions"
@@ -145,6 +154,37 @@ def test_a_refusal_for_money_says_all_its_numbers_and_what_is_left_can_be_spent(
     assert re.search(r"resets at \d{4}-\d\d-01T00:00:00Z", message)
     assert refused.headers["x-should-retry"] == "false"
     assert [_ask(live, key).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("path", [_PATH, "/lab/v1/completions"])
+@pytest.mark.parametrize(
+    ("model", "include", "asked", "cost"),
+    [
+        ("m", True, "true", "0.01"),
+        ("m", True, None, None),
+        ("m", True, "false", None),
+        ("m", False, "true", None),
+        ("free", True, "true", "0.0"),
+        ("dust", True, "TRUE", "4.00021e-07"),
+    ],
+)
+def test_the_last_chunk_of_a_stream_says_what_it_cost_if_asked(  # noqa: PLR0917 - the table's columns
+    live: LiveGateway, admin: Administrator, path: str, model: str, include: bool, asked: str | None, cost: str | None
+) -> None:
+    headers = {"authorization": f"Bearer {_team(admin)[1]}", **({"x-gateway-include-cost": asked} if asked else {})}
+    chat = path == _PATH
+    body = body_of(CHAT if chat else "completions", model, stream=True, max_tokens=4)
+    body["stream_options"] = {"include_usage": include}
+    with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        events = client.post(path, headers=headers, json=body).text.split("\n\n")
+    chunks = [
+        json.loads(event.removeprefix("data: "), parse_float=Decimal) for event in events if event.startswith("data: {")
+    ]
+    costs = [chunk["usage"]["cost"] for chunk in chunks if (chunk.get("usage") or {}).get("cost") is not None]
+    assert costs == ([Decimal(cost)] if cost is not None else [])
+    if cost is not None:
+        assert chunks[-1]["choices"] == []
+        assert chunks[-1]["usage"]["completion_tokens"] == 4
 
 
 def test_clients_that_leave_at_any_time_spend_no_more_than_the_cap_and_leave_one_record_each(

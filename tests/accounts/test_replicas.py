@@ -14,11 +14,10 @@ import asyncpg  # type: ignore[import-untyped]
 import httpx2
 import pytest
 
-from ai_gateway.accounts.store.postgres import PostgresStore
 from tests.support import bare_sockets
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of
-from tests.support.gateway import HOST, LiveGateway, in_front_of, running_gateway
+from tests.support.gateway import HOST, LiveGateway, in_front_of, run_cli, running_gateway
 from tests.support.nginx import running_nginx
 from tests.support.servers import Server, running_postgres, running_valkey
 from tests.support.upstream import Upstream
@@ -88,7 +87,9 @@ def team(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) ->
     with ExitStack() as stack:
         postgres, valkey = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
         url = f"postgresql://gateway@{HOST}:{postgres.port}/postgres"
-        asyncio.run(PostgresStore(url).migrate())
+        migrated = [run_cli("store", "migrate", STORE_URL=url) for _ in range(2)]
+        assert [each.returncode for each in migrated] == [0, 0], migrated[0].stderr
+        assert ["brought to version" in migrated[0].stdout, "up to date" in migrated[1].stdout] == [True, True]
         environments = [
             {
                 **in_front_of(shared_upstream),
@@ -260,6 +261,25 @@ def test_a_replica_that_never_saw_its_store_is_neither_ready_nor_open(team: Team
         assert ask(lonely.port, FIFTY).status_code in {200, 429}, "a key of the configuration needs no store"
         asyncio.run(team.query("CREATE DATABASE postgres_missing"))
         until(lambda: "ai-gateway store migrate" in lonely.log(), "the log does not say what to do")
+
+
+def test_without_a_server_of_counters_each_replica_counts_its_share_and_money_is_refused(
+    team: Team, upstream: Upstream, tmp_path: Path
+) -> None:
+    _, key = team.key(cents=1_000)
+    environment = {**team.environments[0], "GATEWAY_DATA_DIR": str(tmp_path)}
+    del environment["VALKEY_URL"]
+    with running_gateway(**environment) as alone:
+        refused = ask(alone.port, key)
+        assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "false")
+        assert "VALKEY_URL" in refused.json()["error"]["message"]
+        models = [f"divided#{number}" for number in range(60)]
+        statuses = asyncio.run(ask_all([alone.port], FIFTY, models))
+        assert statuses.count(200) == seen(upstream, models) == 25, "half of the limit of fifty"
+        (warned,) = alone.records(
+            "limits are not shared by replicas: each counts its share, and spend limits refuse all calls"
+        )
+        assert warned["advice"] == "set VALKEY_URL"
 
 
 def test_two_workers_share_limits_and_money_without_any_server(shared_upstream: Upstream, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -38,7 +39,7 @@ async def test_the_served_contract_is_the_generated_one_with_the_providers_named
         for item in served["paths"].values()
         for operation in item.values()
         for parameter in operation.get("parameters", [])
-        if parameter["name"] == "provider"
+        if (parameter["name"], parameter["in"]) == ("provider", "path")
     ]
     assert named == [["custom"]] * 5
     assert served == generated
@@ -51,6 +52,13 @@ async def test_the_served_contract_asks_for_no_key_where_none_is_needed() -> Non
     needed = [security for security in secured if security != [{"AdminApiKeyAuth": []}]]  # which always needs one
     assert needed
     assert all({} in security for security in needed)
+
+
+async def test_a_store_without_keys_from_an_earlier_start_needs_none_either(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with client(store_url=f"sqlite:///{tmp_path}/gateway.db") as http:
+            served = (await http.get("/openapi.json")).json()
+        assert {} in served["paths"]["/v1/models"]["get"]["security"]
 
 
 async def test_tools_that_ask_the_application_get_the_served_contract() -> None:

@@ -8,6 +8,8 @@ import time
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from ai_gateway.accounts.key_format import is_well_formed, new_key
 from tests.cli.conftest import CommandLine
 from tests.support.administration import Administrator
@@ -19,6 +21,7 @@ _CHANGING = re.compile(
 )
 
 
+@pytest.mark.slow
 def test_with_nothing_installed_a_first_key_is_made_works_at_once_and_closes_the_gateway(tmp_path: Path) -> None:
     env = {"GATEWAY_DATA_DIR": str(tmp_path / "data")}
     with running_gateway(**env) as live:
@@ -38,6 +41,7 @@ def test_with_nothing_installed_a_first_key_is_made_works_at_once_and_closes_the
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_a_key_that_is_made_beside_a_gateway_is_known_at_its_first_use(
     beside: CommandLine, remote: CommandLine, admin: Administrator
 ) -> None:
@@ -48,6 +52,7 @@ def test_a_key_that_is_made_beside_a_gateway_is_known_at_its_first_use(
             cli("keys", "revoke", made["id"])
 
 
+@pytest.mark.slow
 def test_what_is_printed_is_the_same_by_way_of_a_gateway(beside: CommandLine, remote: CommandLine) -> None:
     """Everything but ids, keys and times; what comes before on the same store must not differ either."""
 

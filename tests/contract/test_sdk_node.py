@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import TEST_KEY, LiveGateway
+from tests.support.administration import ADMIN_KEY, ADMINISTERED
+from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
 from tests.support.ollama_targets import CUSTOM, TARGETS, Target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -29,6 +30,7 @@ def names(script: str) -> list[str]:
 
 OPENAI = names("checks.mjs")
 OLLAMA = names("ollama.mjs")
+ADMIN = names("admin.mjs")
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
 
@@ -86,6 +88,11 @@ def ollama_results(node: Path, gateway: LiveGateway, beside_ollama: LiveGateway)
     }
 
 
+@pytest.fixture(scope="module")
+def admin_results(node: Path, gateway_for: SharedGateways) -> dict[str, str]:
+    return _run(node, "admin.mjs", gateway_for(**ADMINISTERED), CUSTOM)
+
+
 def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[str, str]:
     done = subprocess.run(
         [node, HERE / script],
@@ -93,6 +100,7 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[
             "PATH": os.environ["PATH"],
             "GATEWAY_URL": gateway.base_url,
             "GATEWAY_KEY": TEST_KEY,
+            "ADMIN_KEY": ADMIN_KEY,
             "TARGET": json.dumps(asdict(target)),
         },
         cwd=HERE,
@@ -107,12 +115,17 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    assert len({*OPENAI, *OLLAMA}) == len([*OPENAI, *OLLAMA]) >= 40
+    assert len({*OPENAI, *OLLAMA, *ADMIN}) == len([*OPENAI, *OLLAMA, *ADMIN]) >= 48
 
 
 @pytest.mark.parametrize("name", OPENAI)
 def test_the_node_sdk_finds_that(openai_results: dict[str, str], name: str) -> None:
     assert openai_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("name", ADMIN)
+def test_the_node_sdk_of_an_administrator_finds_that(admin_results: dict[str, str], name: str) -> None:
+    assert admin_results.get(name, "the script ended before it") == f"ok {name}"
 
 
 @pytest.mark.parametrize("target", TARGETS)

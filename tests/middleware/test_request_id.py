@@ -24,9 +24,11 @@ os.wait()
 def test_ids_are_random_and_never_the_same() -> None:
     ids = [new_request_id() for _ in range(2_000)]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(rb"req_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}", each) for each in ids)
+    assert all(re.fullmatch(rb"req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", each) for each in ids)
     assert {each[20:21] for each in ids} == {b"8", b"9", b"a", b"b"}
-    digits = b"".join(each[17:20] + each[21:] for each in ids)  # behind the moment in which they were made
+    digits = b"".join(
+        each[12:16] + each[17:20] + each[21:] for each in ids
+    )  # behind the second in which they were made
     assert all(0.05 < digits.count(b"%x" % digit) / len(digits) < 0.075 for digit in range(16))
 
 

@@ -83,7 +83,7 @@ def running_valkey(*options: str) -> Iterator[Server]:
     with _home() as home:
         environment: dict[str, str] = {}
         if program is None:
-            program, environment = _unpacked(home, "bin/redis-server", "redis-server", "redis-tools", "liblzf1")
+            program, environment = _unpacked(home, "bin/redis-server", "redis-server", "redis-tools")
         port = free_port()
         command = [program, "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no", *options]
         yield from _running(Server("Valkey", home, port, command, environment, _valkey_answers))
@@ -98,7 +98,7 @@ def running_postgres() -> Iterator[Server]:
         if directories:
             programs = directories[-1]
         else:
-            program, environment = _unpacked(home, "lib/postgresql/15/bin/postgres", "postgresql-15", "libpq5")
+            program, environment = _unpacked(home, "lib/postgresql/15/bin/postgres", "postgresql-15")
             programs = Path(program).parent
         options: list[str | Path] = [
             "--username=gateway",
@@ -159,13 +159,22 @@ def _unpacked(home: Path, program: str, *packages: str) -> tuple[str, dict[str, 
         pytest.skip(f"{packages[0]} is not installed")
     root = home / "root"
     try:
-        subprocess.run(["apt-get", "download", *packages], cwd=home, check=True, capture_output=True, timeout=120)  # noqa: S607
+        wanted = [*packages, *_libraries_of(packages)]
+        subprocess.run(["apt-get", "download", *wanted], cwd=home, check=True, capture_output=True, timeout=120)  # noqa: S607
         for package in home.glob("*.deb"):
             subprocess.run(["dpkg", "-x", package, root], check=True, capture_output=True, timeout=60)  # noqa: S607
     except (OSError, subprocess.SubprocessError) as error:
         pytest.fail(f"{packages[0]} could not be had: {error}")
-    libraries = ":".join(str(path.parent) for path in root.rglob("*.so*"))
+    libraries = ":".join(sorted({str(path.parent) for path in root.rglob("*.so*")}))
     return str(root / "usr" / program), {"LD_LIBRARY_PATH": libraries}
+
+
+def _libraries_of(packages: Sequence[str]) -> set[str]:
+    """Those that these packages say they need, without what every system has."""
+    command = ["apt-cache", "depends", "--no-recommends", "--no-suggests", *packages]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    names = {line.split("Depends:")[1].strip() for line in lines if "Depends:" in line}
+    return {name for name in names if name.startswith("lib") and name not in {"libc6", "libgcc-s1"}}
 
 
 def _valkey_answers(server: Server) -> bool:

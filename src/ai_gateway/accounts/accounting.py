@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast, override
 
@@ -131,13 +131,18 @@ class Accounting(Observer):
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
             raise Forbidden("You have insufficient permissions for this operation. Missing scopes: model.request.")
+        if self.log.refuses:
+            raise Unavailable(
+                "The gateway cannot keep records of calls at the moment: send the request again in a while.",
+                headers={"retry-after": "5"},
+            )
         bound, first = wanted.bound, wanted.targets[0]
         now = time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
         price = self.prices.find(first.provider.name, first.model, now)
-        cost = price.bound(bound.input, output) if price is not None else None
+        cost = price.bound(bound.input, output, bound.service_tier) if price is not None else None
         if len(wanted.targets) > 1:
-            cost = self._dearest(wanted.targets, bound.input, output, now)
+            cost = self._dearest(wanted, output, now)
         identifier = f"{int(now):08x}{self._prefix}{next(self._numbers):08x}"  # in the order of time, for indices
         held, at, headers = None, now, _NO_HEADERS
         if caller.scopes:
@@ -252,14 +257,14 @@ class Accounting(Observer):
             _log.warning("counters are back")
         self._away = problem is not None
 
-    def _dearest(self, targets: Iterable[Target], tokens: int, output: int, now: float) -> int | None:
+    def _dearest(self, wanted: "Wanted", output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
-        most = 0
-        for target in targets:
+        most, bound = 0, wanted.bound
+        for target in wanted.targets:
             price = self.prices.find(target.provider.name, target.model, now)
             if price is None:
                 return None
-            most = max(most, price.bound(tokens, output))
+            most = max(most, price.bound(bound.input, output, bound.service_tier))
         return most
 
     # -- after it --

@@ -160,7 +160,10 @@ class Alerts:
 
     async def _deliver(self, notice: _Notice) -> None:
         """One attempt, and what comes of it."""
-        alert = self._directory.get(SpendAlert, notice.alert_id)
+        try:
+            alert = await self._alert(notice.alert_id)
+        except StoreError:  # then once the claim has ended
+            return
         if alert is None:  # it was deleted, and nobody waits for it
             await self._conclude(notice, "withdrawn")
             return
@@ -197,6 +200,14 @@ class Alerts:
             await self.ledger.store.execute(CONCLUDE, notice.id, notice.attempts, outcome)
         except StoreError as error:
             _log.error("spend alert will be sent again", id=notice.id, outcome=outcome, error=str(error))
+
+    async def _alert(self, identifier: str) -> SpendAlert | None:
+        """The alert, which another worker may have learned of a moment before this one. Raises StoreError."""
+        alert = self._directory.get(SpendAlert, identifier)
+        if alert is None:
+            await self._directory.refresh()
+            alert = self._directory.get(SpendAlert, identifier)
+        return alert
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

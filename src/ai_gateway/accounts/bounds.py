@@ -24,11 +24,15 @@ _DEFAULT_COMPLETION = 16  # what OpenAI's completions give where `max_tokens` is
 
 
 class Bound(NamedTuple):
-    """Tokens of a request. `output` is None where only the model limits it; it counts all choices together."""
+    """Tokens of a request. `output` is None where only the model limits it; it counts all choices together.
+
+    `service_tier` is the one that it asks for.
+    """
 
     input: int
     output: int | None
     choices: int = 1
+    service_tier: str | None = None
 
 
 def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
@@ -42,7 +46,7 @@ def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
             tokens += sum(_beyond_text(content))
     choices = body.n or 1
     each = body.max_completion_tokens or body.max_tokens
-    return Bound(tokens, each * choices if each else None, choices)
+    return Bound(tokens, each * choices if each else None, choices, body.service_tier)
 
 
 def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:

@@ -77,6 +77,8 @@ class Directory:
         self.store = store
         self.on_change = on_change
         self.refreshed_at = -math.inf
+        self.is_unknown = False
+        """Whether the store may have keys that could not be read yet."""
         self._revision = 0
         self._entities: dict[type[Entity], dict[str, Entity]] = {kind: {} for kind in KINDS.values()}
         self._keys: dict[bytes, ApiKey] = {}
@@ -182,8 +184,10 @@ class Directory:
                 for kind, identifier, _, body in newer:
                     self._adopt(str(kind), str(identifier), body)
                 self._revision = up_to
+                self.refreshed_at = time.monotonic()  # which who is told of the change may ask for
                 self.on_change()
         self.refreshed_at = time.monotonic()
+        self.is_unknown = False
 
     def _adopt(self, name: str, identifier: str, body: object) -> None:
         kind = KINDS.get(name)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import write
 from pathlib import Path
-from typing import Protocol, override
+from typing import Literal, Protocol, override
 
 import structlog
 
 from ai_gateway.accounts.journal_files import LockedDirectory, Segment
 from ai_gateway.accounts.journal_format import ENDED, ended_line, started_line
 from ai_gateway.accounts.records import Record, Start
+from ai_gateway.observability.metrics import Event, count
 
 # So many records are kept in memory beside the files, so that they need not be read again. Without files they are all
 # that there is.
@@ -42,12 +43,22 @@ class Source(Protocol):
 class Journal(Source):
     """The journal of this worker. What is called for a call never raises, and waits for nobody.
 
-    `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where they
-    cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem` says
-    why nothing is written now.
+    `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where
+    they cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem`
+    says why nothing is written now. `refuses` says that no call may begin, since nothing could keep its record: that
+    is what `when_full` is for.
     """
 
-    def __init__(self, root: Path | None, *, max_size: int = 2**30, segment_size: int = 8 * 2**20) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        *,
+        max_size: int = 2**30,
+        segment_size: int = 8 * 2**20,
+        when_full: Literal["drop", "refuse"] = "drop",
+    ) -> None:
+        self.refuses = False
+        self._when_full = when_full
         self.root = root
         self.dropped = 0
         self.problem: str | None = None
@@ -86,7 +97,7 @@ class Journal(Source):
                 if len(self._fresh) > _MOST_IN_MEMORY:
                     self._fall_behind()
         except Exception as error:  # whatever it is, the call is over
-            self.dropped += 1
+            self._drop(1)
             _log.error("record not noted in the journal", id=record.start.id, exc_info=error)
 
     def _write(self, line: bytes) -> Segment | None:
@@ -112,7 +123,11 @@ class Journal(Source):
         if len(self._unwritten) < _MOST_IN_MEMORY:
             self._unwritten.append(record)
         else:
-            self.dropped += 1
+            self._drop(1)
+
+    def _drop(self, records: int) -> None:
+        self.dropped += records
+        count(Event.RECORD_DROPPED, times=records)
 
     # -- lifecycle --
 
@@ -131,7 +146,7 @@ class Journal(Source):
     def close(self) -> None:
         """Leave nothing behind if the ledger has everything; what it lacks the next worker finds."""
         if self._unwritten:
-            self.dropped += len(self._unwritten)
+            self._drop(len(self._unwritten))
             _log.error("records lost: they never could be written to the journal", records=len(self._unwritten))
         finished = not self._open and not self._behind and not self._fresh
         for segment in self._segments:
@@ -147,6 +162,7 @@ class Journal(Source):
         if self.root is None:
             return
         if self.is_full:
+            self.refuses = self._when_full == "refuse"
             self._stop_writing(f"it has reached its bound of {self._max_size} bytes")
             return
         kept = [ended_line(started_line(record.start), record) for record in self._unwritten]
@@ -170,6 +186,7 @@ class Journal(Source):
         if self.problem is not None:
             _log.warning("journal is written again", root=str(self.root), records=len(kept))
         self.problem = None
+        self.refuses = False
 
     def _stop_writing(self, problem: str) -> None:
         if self.problem is None:

@@ -1,6 +1,5 @@
 """Who calls: the keys that a caller can present, those of the configuration and those that administrators made."""
 
-import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -76,8 +75,7 @@ class KeyRing:
 
     def __bool__(self) -> bool:
         directory = self._directory
-        # Nobody knows what a store has that was never read: it is not for everybody.
-        return bool(self._configured) or (directory is not None and (directory.has_keys or directory.age_s == math.inf))
+        return bool(self._configured) or (directory is not None and (directory.has_keys or directory.is_unknown))
 
     def forget(self) -> None:
         """Look again at whatever keys may do: something of it has changed."""

@@ -79,7 +79,9 @@ class Record:
 
 
 class CallLog(Protocol):
-    """Where starts and records go: neither method raises or waits."""
+    """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more."""
+
+    refuses: bool
 
     def started(self, start: Start) -> None: ...
     def ended(self, record: Record) -> None: ...

@@ -47,11 +47,17 @@ class CallReservation(Reservation):
         self.left = False
         self.result: Result | None = None
         self._accounting = accounting
-        self._attempts, self._size = call.attempts, call.size  # and not the call, which refers to this
+        # Not the call itself, which has this reservation: requests leave no cycles for the collector.
+        self._attempts = call.attempts
+        self._size = call.size
         self._start = start
         self._price = price
         self._held = held
         self._at = at
+
+    @override
+    def cost(self) -> int | None:
+        return self._worked_out().cost
 
     @override
     async def settle(self) -> None:
@@ -137,7 +143,8 @@ class CallReservation(Reservation):
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
             return None
         output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
-        return Tokens(estimated_tokens(self._size), output)
+        most = self._start.bound_tokens  # no guess is more than there can be, or than is held
+        return Tokens(min(estimated_tokens(self._size), most.input), min(output, most.output))
 
 
 @dataclass(slots=True)

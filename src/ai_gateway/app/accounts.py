@@ -52,6 +52,11 @@ class Place:
     store: Path | None = None
     url: str | None = field(default=None, repr=False)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is stored outlives the process."""
+        return self.directory is not None or self.url is not None
+
 
 class Accounts:
     """What is there of accounts. `directory` and `accounting` are None where STORE_URL is `off`."""
@@ -68,13 +73,15 @@ class Accounts:
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
+        self.directory.is_unknown = self.place.url is not None
         self._shipper: Shipper | None = None
         self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Go by these settings from now on. What takes a restart is as it was at the start."""
+        self._settings = settings
         if self.accounting is not None:
             self.accounting.policy = Policy(
                 settings.unpriced,
@@ -108,10 +115,16 @@ class Accounts:
                 advice="set VALKEY_URL",
             )
         accounting.counters = await self._counters(where)
-        accounting.log = journal = Journal(where / "journal" if where is not None else None)
+        accounting.log = journal = Journal(
+            where / "journal" if where is not None else None,
+            max_size=self._settings.journal_max_size,
+            when_full=self._settings.journal_full,
+        )
         most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
         ledger = self._alerts.ledger = Ledger(directory.store)
-        self._shipper = Shipper(journal, ledger, accounting.give_back, most=most)
+        self._shipper = Shipper(
+            journal, ledger, accounting.give_back, keep_days=self._settings.records_keep_days, most=most
+        )
         self._shipper.start()
         if self.place.url is not None:
             await self._start_shared(directory)
@@ -145,6 +158,7 @@ class Accounts:
 
     def _not_usable(self, directory: Directory, problem: str) -> None:
         self.problem = problem
+        directory.is_unknown = True
         _log.error("store cannot be used", store=directory.store.name, problem=problem)
 
     async def _counters(self, where: Path | None) -> Counters:
@@ -168,7 +182,7 @@ class Accounts:
                 if not began:
                     await directory.start()
                 problem = await directory.store.problem()
-            except StoreError as error:
+            except (StoreError, ValueError) as error:
                 if began:
                     continue  # it is away: what is known of keys is used for a while
                 problem = str(error)

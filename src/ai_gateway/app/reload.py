@@ -79,12 +79,17 @@ class Reloadable:
     def _forget_keys(self) -> None:
         """What keys may do has changed."""
         self.access.keys.forget()
-        if self._keys_needed != bool(self.access.keys):  # the first one was made
+        self._keep_contract()
+
+    def _keep_contract(self) -> None:
+        """Have the contract say whether a key is needed, which the first one in the store changes."""
+        if self._keys_needed != bool(self.access.keys):
             self._write_contract()
 
     async def start(self) -> None:
         """Start background tasks."""
         await self.accounts.start()
+        self._keep_contract()
         await self._make_projects(self.configured_keys)
         if self.model_list is not None:
             await self.model_list.start()

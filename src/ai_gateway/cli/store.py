@@ -1,4 +1,4 @@
-"""`store`: look after the store of this machine."""
+"""`store`: look after the store."""
 
 from typing import Annotated
 
@@ -7,7 +7,18 @@ import typer
 from ai_gateway.cli.options import seconds
 from ai_gateway.cli.usage import From, To
 
-store = typer.Typer(no_args_is_help=True, help="The store of this machine: check, export, prune, rebuild.")
+store = typer.Typer(no_args_is_help=True, help="The store: migrate, check, export, prune, rebuild.")
+
+
+@store.command()
+def migrate() -> None:
+    """Bring the schema of the store up to date, before gateways of this version are started.
+
+    Needed for PostgreSQL only: a gateway does it by itself with SQLite. Gateways of the version before go on running.
+    """
+    from ai_gateway.cli.administration import store as work  # noqa: PLC0415 - `serve` must not pay for it
+
+    work.migrate()
 
 
 @store.command()

@@ -197,6 +197,18 @@ class Settings(PerProvider):
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
     ] = 131_072
+    journal_max_size: Annotated[
+        int, Field(ge=2**20, description="bytes of records that wait for the store, per worker"), RESTART
+    ] = 2**30
+    journal_full: Annotated[
+        Literal["drop", "refuse"],
+        Field(description="what to do when no more records can wait: drop them, or refuse calls"),
+        LOWER_CASE,
+        RESTART,
+    ] = "drop"
+    records_keep_days: Annotated[
+        int, Field(ge=1, le=36_500, description="days that records of single requests are kept; sums stay"), RESTART
+    ] = 30
     smtp_url: Annotated[
         SmtpUrl | None,
         Field(description="mail server for spend alerts: smtp://user:password@host:port or smtps://"),

@@ -19,6 +19,7 @@ from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.usage import tokens_of
 from ai_gateway.contract.call import Notes
 from ai_gateway.contract.stream import Item
+from ai_gateway.contract.strict_json import may_be_refused
 from gateway_contract.openai import models
 
 KINDS = frozenset({models.CreateChatCompletionResponse, models.CreateCompletionResponse})
@@ -70,8 +71,7 @@ class KnownReply[Rep: BaseModel](Item[Rep]):
     @override
     def model(self) -> Rep:
         kind, raw = cast("tuple[type[Rep], bytes]", self)
-        exact = exact_json(kind, raw)
-        assert exact is not None  # noqa: S101 - that is what is known of it
+        exact: Rep = kind.__pydantic_validator__.validate_json(raw, strict=True)
         return exact
 
 
@@ -166,12 +166,17 @@ class _Template:
 
 
 def _are_texts(texts: list[bytes]) -> bool:
-    """Whether each is the inside of a JSON string: see `continuations`, which asks the same."""
+    """Whether each is the inside of a JSON string, and none makes `exact_json` leave a reply to the closer look.
+
+    A space can continue neither an escape, nor a surrogate pair, nor a character, nor a number: each is sound if all
+    together are.
+    """
+    together = b'"%b"' % b" ".join(texts)
     try:
-        from_json(b'"%b"' % b" ".join(texts))
+        from_json(together)
     except ValueError:
         return False
-    return True
+    return not may_be_refused(together)
 
 
 def _proven(reply: BaseModel, raw: bytes) -> _Template | None:

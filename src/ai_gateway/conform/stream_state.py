@@ -9,7 +9,7 @@ the bytes it came in for its own.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
@@ -78,19 +78,21 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     `terminated` is set once the provider has declared the stream to be over, which it may do with fewer choices than
     were requested. `usage` is what it has counted, whether the caller wants it or not. `request_id` is what made-up
-    ids are made from. `said` is kept up to date with the fields that each choice has given content for.
+    ids are made from; `cost` tells in the end what the stream has cost, for a caller who wants to know. `said` is kept
+    up to date with the fields that each choice has given content for.
 
     A chunk that ends its choice waits until the stream ends or its usage comes: some upstreams give every chunk a
     reason to end. `is_last` says that what was taken last is such a chunk, which is to be handed to `hold`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name, and most have a default
         self,
         choices: int,
         *,
         include_usage: bool,
         report: Report,
         request_id: str = "",
+        cost: Callable[[], int | None] | None = None,
         said: dict[int, set[str]] | None = None,
     ) -> None:
         self.terminated = False
@@ -100,6 +102,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._include_usage = include_usage
         self._report = report
         self._request_id = request_id
+        self._cost = cost
         self._said = {} if said is None else said
         self._head: Chunk | None = None
         self._choices: dict[int, ChoiceState] = {}
@@ -187,7 +190,14 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         yield from self.early()
         if self.usage is None or not self._include_usage:
             return
-        yield self._counted or Item(self._made(head, []).model_copy(update={"usage": self.usage}))
+        counted = self._counted or Item(self._made(head, []).model_copy(update={"usage": self.usage}))
+        cost = self._cost() if self._cost is not None else None
+        if cost is None:
+            yield counted
+            return
+        # The quotient of two integers is the float that is nearest to it, and is written with no more digits than that.
+        usage = self.usage.model_copy(update={"cost": cost / 10**12})
+        yield Item(counted.model.model_copy(update={"usage": usage}))
 
     def unfinished(self) -> Iterator[Item[Chunk]]:
         """What is held back of a stream that fails, without the reasons to end: they turned out to be wrong."""

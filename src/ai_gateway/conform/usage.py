@@ -1,6 +1,7 @@
 """An upstream's counts of tokens: whether they can be any, and how many are of which class. Bills are made of them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import MISSING, BaseModel
 
@@ -12,6 +13,7 @@ _MOST = 2**53 - 1
 # What upstreams call input that was read from their cache, where they do not use the contract's name:
 # api-docs.deepseek.com "Context Caching"; platform.moonshot.ai and docs.together.ai; proxies of Anthropic's API.
 _READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+_NONE: Mapping[str, Any] = {}
 
 type _Details = models.CompletionUsagePromptTokensDetails | models.CompletionUsageCompletionTokensDetails
 
@@ -29,31 +31,28 @@ def tokens_of(counts: BaseModel) -> Tokens:
         raise ImpossibleCount
     tokens = Tokens(prompt, completion)
     details, more = counts.prompt_tokens_details, counts.__pydantic_extra__
-    if more or (details is not MISSING and _divides(details)):
-        _divide_input(tokens, _parts(details), more or {})
+    parts = _parts(details) if details is not MISSING else _NONE
+    if parts or more:
+        _divide_input(tokens, parts, more or _NONE)
     made = counts.completion_tokens_details
     # Reasoning is a part of the output; the replies of x.ai and Gemini count it beside, in the total only
     # (docs.x.ai "Reasoning", ai.google.dev "Thinking").
     beside = total - prompt - completion
-    if beside > 0 or (made is not MISSING and _divides(made)):
-        _divide_output(tokens, _parts(made), max(0, beside))
+    parts = _parts(made) if made is not MISSING else _NONE
+    if parts or beside > 0:
+        _divide_output(tokens, parts, beside if beside > 0 else 0)
     return tokens
 
 
-def _divides(details: _Details) -> bool:
-    """Whether there is a token of any kind that they count."""
-    for value in details.__dict__.values():  # most replies have zeros, and this is asked of every one
+def _parts(details: _Details) -> Mapping[str, int]:
+    """How many there are of each kind, whether the contract names it or not; most replies have none of any."""
+    parts: dict[str, int] = {}
+    for name, value in details.__dict__.items():
         if value and value is not MISSING:
-            return True
-    return bool(details.__pydantic_extra__)
-
-
-def _parts(details: _Details | MISSING) -> dict[str, int]:
-    """How many there are of each kind, whether the contract names it or not."""
-    if details is MISSING:
-        return {}
-    named = {name: _possible(value) for name, value in vars(details).items() if value is not MISSING}
-    return {name: _count(value) for name, value in (details.model_extra or {}).items()} | named
+            parts[name] = _possible(value)
+    if details.__pydantic_extra__:
+        parts |= {name: _count(value) for name, value in details.__pydantic_extra__.items()}
+    return parts
 
 
 def _divide_input(tokens: Tokens, parts: Mapping[str, int], more: Mapping[str, object]) -> None:

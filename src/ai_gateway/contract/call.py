@@ -171,6 +171,9 @@ class Reservation(Protocol):
 
     headers: Mapping[str, str]
 
+    def cost(self) -> int | None:
+        """What the attempts of the call come to by now, in 1e-12 USD; None where that is not known."""
+
     async def settle(self) -> None:
         """Replace what was held by what the attempts of the call have noted. Has an effect once; never raises."""
 

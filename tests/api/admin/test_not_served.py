@@ -1,5 +1,8 @@
 """What the official API has and a gateway has not says so, and what cannot be done now says when."""
 
+import sqlite3
+from pathlib import Path
+
 import pytest
 
 from tests.support.administration import ADMINISTERED, Administrator
@@ -54,6 +57,22 @@ def test_without_a_store_nothing_is_administered_and_the_contract_has_nothing_of
     assert "/v1/organization" not in contract
     assert "AdminApiKeyAuth" not in contract
     assert "SpendAlert" not in contract
+
+
+def test_a_store_that_takes_no_writes_is_a_503_that_says_when_to_try_again(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    with running_gateway(**ADMINISTERED | {"STORE_URL": f"sqlite:///{path}"}) as live:
+        admin = Administrator(live)
+        project = admin.project("Locked")
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            reply = admin.send("POST", f"projects/{project}", {"name": "Never"})
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+            assert "store" in reply.json()["error"]["message"]
+            assert admin.get(f"projects/{project}")["name"] == "Locked", "what is there is still shown"
+            other.execute("ROLLBACK")
+        other.close()
+        assert admin.post(f"projects/{project}", {"name": "Again"})["name"] == "Again"
 
 
 def test_what_was_made_is_there_after_a_restart(tmp_path_factory: pytest.TempPathFactory) -> None:

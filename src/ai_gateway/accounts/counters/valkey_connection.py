@@ -11,7 +11,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast, override
 from urllib.parse import unquote, urlsplit
 
@@ -43,7 +43,7 @@ class Address:
     host: str
     port: int
     user: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     database: int
     is_secure: bool
 

@@ -16,8 +16,7 @@ import asyncpg  # type: ignore[import-untyped]
 from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
 from ai_gateway.accounts.store.schema import STEPS, VERSION, schema_problem
 
-_CONNECT_S = 5.0
-_COMMAND_S = 5.0
+_TIMEOUT_S = 5.0
 _CLOSE_S = 0.5
 _MIGRATE_S = 3600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
@@ -38,9 +37,10 @@ type _Connection = Any  # asyncpg tells no types
 class _Link:
     """A connection that is there when it is needed, for one statement or transaction at a time."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, timeout_s: float) -> None:
         self._url = url
         self._name = name
+        self._timeout_s = timeout_s
         self._connection: _Connection | None = None
         self._taken = asyncio.Lock()
         self._pause_s = 0.0
@@ -48,28 +48,27 @@ class _Link:
         self._closed = False
 
     @asynccontextmanager
-    async def connection(self, timeout_s: float = 0.0) -> AsyncIterator[_Connection]:
-        """The connection, for as long as a command may take.
+    async def connection(self) -> AsyncIterator[_Connection]:
+        """The connection, for as long as a statement or a transaction may take.
 
         What goes wrong with it is a StoreError, what cannot be stored a ValueError.
         """
-        timeout_s = timeout_s or _COMMAND_S
         try:
-            async with asyncio.timeout(_COMMAND_S):
+            async with asyncio.timeout(self._timeout_s):
                 await self._taken.acquire()
         except TimeoutError:
-            raise StoreError(f"{self._name}: busy for {_COMMAND_S} s") from None
+            raise StoreError(f"{self._name}: busy for {self._timeout_s} s") from None
         try:
             connection = self._connection
             if connection is None or connection.is_closed():
                 connection = self._connection = await self._connected()
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._timeout_s):
                 yield connection
         except asyncpg.DataError as error:
             raise ValueError(f"{self._name}: {error}") from error
         except TimeoutError as error:
             self._cut()
-            raise StoreError(f"{self._name}: no answer within {timeout_s} s") from error
+            raise StoreError(f"{self._name}: no answer within {self._timeout_s} s") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._cut()
             raise StoreError(f"{self._name}: {error}") from error
@@ -96,15 +95,16 @@ class _Link:
             raise StoreError("the store is closed")
         if time.monotonic() < self._not_before:
             raise StoreError(f"{self._name}: not connected")
+        connect_s = min(self._timeout_s, _TIMEOUT_S)
         try:
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(connect_s):
                 connection = await asyncpg.connect(
-                    self._url, timeout=_CONNECT_S, server_settings={"application_name": "ai-gateway"}
+                    self._url, timeout=connect_s, server_settings={"application_name": "ai-gateway"}
                 )
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
             self._not_before = time.monotonic() + self._pause_s
-            raise StoreError(f"{self._name}: {error or f'no connection within {_CONNECT_S} s'}") from error
+            raise StoreError(f"{self._name}: {error or f'no connection within {connect_s} s'}") from error
         self._pause_s = 0.0
         return connection
 
@@ -136,11 +136,15 @@ class _Session(Session):
 
 
 class PostgresStore(Store):
-    """`url` is `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, with what libpq knows as parameters."""
+    """`url` is `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, with what libpq knows as parameters.
 
-    def __init__(self, url: str) -> None:
+    `timeout_s` is the longest that a statement or a transaction may take.
+    """
+
+    def __init__(self, url: str, timeout_s: float = _TIMEOUT_S) -> None:
         self.name = f"PostgreSQL ({_place(url)})"
-        self._writer, self._reader = _Link(url, self.name), _Link(url, self.name)
+        self._url = url
+        self._writer, self._reader = _Link(url, self.name, timeout_s), _Link(url, self.name, timeout_s)
 
     @override
     async def open(self) -> None:
@@ -188,9 +192,9 @@ class PostgresStore(Store):
     @override
     async def migrate(self) -> list[int]:
         reached: list[int] = []
-        link = _Link(self._writer._url, self.name)
+        link = _Link(self._url, self.name, _MIGRATE_S)
         try:
-            async with link.connection(_MIGRATE_S) as connection, connection.transaction():
+            async with link.connection() as connection, connection.transaction():
                 await connection.execute(_LOCK)
                 for number in range(await _version(connection), VERSION):
                     for statement in STEPS[number]:

@@ -131,7 +131,8 @@ async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api
             yield api
         return
     key = admin_key or _key_in_file()
-    base = url.strip().rstrip("/").removesuffix("/v1")
+    door = path_of("listModelsRouted").rpartition("/")[0]
+    base = url.strip().rstrip("/").removesuffix(door)  # people have a base_url at hand
     if not is_web_address(base):
         raise Refusal(f"--url: {url!r} is no address: write one such as https://gateway.example.com", 2)
     if not key:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 import orjson
@@ -13,7 +13,7 @@ from ai_gateway.accounts.journal_files import directories
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.api.admin.records import shown_call
-from ai_gateway.app.accounts import place_of
+from ai_gateway.app.accounts import place_of, store_at
 from ai_gateway.app.local_administration import open_directory
 from ai_gateway.cli.administration.show import day, lines, table
 from ai_gateway.cli.problems import print_problems
@@ -35,7 +35,7 @@ class Opened:
 
 
 def on_store(work: Callable[[Opened], Awaitable[None]]) -> None:
-    """Do this with the store of this machine, and say why it cannot be done."""
+    """Do this with the store, and say why it cannot be done."""
 
     async def working(settings: Settings) -> None:
         place = place_of(settings)
@@ -43,6 +43,26 @@ def on_store(work: Callable[[Opened], Awaitable[None]]) -> None:
         async with open_directory(settings) as directory:
             await work(Opened(directory.store, journals))
 
+    _run(working)
+
+
+def migrate() -> None:
+    """Bring the schema up to date."""
+
+    async def working(settings: Settings) -> None:
+        place = place_of(settings)
+        if place is None or place.url is None:
+            async with open_directory(settings) as directory:  # which migrates it
+                lines(f"{directory.store.name}: up to date.")
+            return
+        store = store_at(place)
+        reached = await store.migrate()
+        lines(f"{store.name}: brought to version {reached[-1]}." if reached else f"{store.name}: up to date.")
+
+    _run(working)
+
+
+def _run(working: Callable[[Settings], Coroutine[None, None, None]]) -> None:
     try:
         settings = read_settings(read_sources())
         configure_logging("error")

@@ -57,11 +57,12 @@ class EventParser:
             return self._read(chunk)
         # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
         events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
-        lines = 2 * len(events)
-        if not chunk.endswith(_END) or chunk.find(b"\r") >= 0 or chunk.count(b"\n") != lines or b"" in events:
+        # To join and search costs a fraction of what counting line ends does.
+        together = b"".join(events)
+        if not (chunk.endswith(_END) and all(events)) or together.find(b"\n") >= 0 or together.find(b"\r") >= 0:
             return self._read(chunk)
         self._begun = True
-        self.lines += lines
+        self.lines += 2 * len(events)
         return events
 
     def _read(self, chunk: bytes) -> Iterator[bytes]:

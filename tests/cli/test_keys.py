@@ -149,6 +149,7 @@ def test_administrators_keys_are_made_and_work(remote: CommandLine, beside: Comm
     replaced = ops.json("keys", "rotate", "ops")
     assert "choose another name" in ops.refused("keys", "create", "ops", "--admin")
     beside("keys", "revoke", "ops")
+    _until(lambda: admin.infers(replaced["value"]).status_code == 401)
     assert "--admin-key" in ops.refused("projects", "list", "--admin-key", replaced["value"])
 
 
@@ -169,6 +170,7 @@ def test_many_keys_are_made_from_a_list_of_names_once(cli: CommandLine, tmp_path
     rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
     assert [row["name"] for row in rows] == [f"person-{number}" for number in range(12)]
     assert all(is_well_formed(row["value"]) and row["value"] not in told for row in rows)
+    assert "File exists" in cli.refused("keys", "import", str(names), "--out", str(out), code=2)
     names.write_text("person-7\nperson-12\n", encoding="utf-8")
     statuses = [each["status"] for each in cli.json("keys", "import", str(names), "--project", "team")["data"]]
     assert statuses == ["has a key", "created"]

@@ -17,14 +17,7 @@ PAUSE_S = 0.1  # between the pieces of a stream: longer than is waited for the e
 PLANS: dict[str, list[bytes]] = {}
 STATUSES = (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503, 504, 529)
 FORMS = ("object", "text", "detail", "page")
-STARTED: dict[str, Any] = {
-    "id": "m",
-    "type": "message",
-    "role": "assistant",
-    "model": "m",
-    "content": [],
-    "stop_reason": None,
-}
+MESSAGE: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": []}
 
 
 async def behave(exchange: Exchange) -> None:

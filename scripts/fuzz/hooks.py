@@ -18,7 +18,8 @@ _MOST_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
 _ZONES = available_timezones() | {"", None}
 _USES = 20
 _addresses = itertools.cycle(f"127.0.{third}.{last}" for third in range(1, 250) for last in range(1, 250))
-_OF_A_FIRST_KEY = ("expires_in_seconds", "spend_limit", "rate_limits", "model_permissions")
+_OF_A_STATE = {"project_archived", "default_project", "key_exists"}
+_OF_A_FIRST_KEY = ("digest", "expires_in_seconds", "spend_limit", "rate_limits", "model_permissions")
 
 
 class _Connection(HTTPConnection):
@@ -100,13 +101,13 @@ def _number(value: object) -> int | None:
 
 
 @schemathesis.check
-def archived_projects_alone_refuse_valid_data(
+def only_a_state_refuses_valid_data(
     context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
 ) -> None:
-    """What is valid and refused is so because its project is archived, or is the one that cannot be."""
+    """What is valid and refused is so because its project is archived, or cannot be, or has such a key already."""
     valid = case.meta is not None and case.meta.generation.mode.is_positive
     if valid and response.status_code == 400 and case.path.startswith(_ADMINISTRATION):
-        assert response.json()["error"]["code"] in {"project_archived", "default_project"}, response.text  # noqa: S101
+        assert response.json()["error"]["code"] in _OF_A_STATE, response.text  # noqa: S101
 
 
 def _has_ollama_only_fields(body: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ai_gateway.accounts.journal import Journal, Source
 from ai_gateway.accounts.journal_files import LockedDirectory
@@ -72,6 +72,7 @@ attempts = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     texts, st.tuples(tokens, tokens), st.lists(attempts, max_size=3), st.none() | counts, st.lists(texts, max_size=3)
 )

@@ -97,9 +97,9 @@ records = st.builds(
 )
 
 
-@settings(deadline=None)
-@given(st.lists(st.lists(records, max_size=12), max_size=5), st.randoms())
-async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[list[Record]], dice: object) -> None:
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(records, max_size=12), max_size=5))
+async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[list[Record]]) -> None:
     async with ledger_in(None) as ledger:
         for batch in [*batches, *batches[:2]]:
             await ledger.append(batch)
@@ -237,6 +237,31 @@ async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(t
         assert shipper.lost == 3
         rows = await ledger.store.fetch("SELECT cost, basis FROM records WHERE ending = 'lost'")
         assert rows == [(5_000, "incomplete")] * 3
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+async def test_counters_that_are_away_hold_up_neither_records_nor_callers(tmp_path: Path) -> None:
+    dead = Journal(tmp_path / "journal")
+    dead.open()
+    (lost,) = calls(1)
+    dead.started(lost.start)
+    dead.close()
+    tries: list[Start] = []
+
+    async def give_back(start: Start) -> None:
+        tries.append(start)
+        if len(tries) < 3:
+            raise ConnectionError("away")
+
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger, give_back)
+        shipper.journal.open()
+        for _ in range(4):
+            await shipper.ship()
+        assert tries == [lost.start] * 3
+        assert shipper.lost == 1
+        assert await ledger.store.fetch("SELECT COUNT(*) FROM records") == [(1,)]
+        await shipper.aclose()
     assert list((tmp_path / "journal").iterdir()) == []
 
 

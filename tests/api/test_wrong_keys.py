@@ -74,6 +74,7 @@ def test_whoever_tries_many_keys_is_told_to_stop_and_right_keys_still_work(live:
     assert admin.get("projects")["data"]
 
 
+@pytest.mark.slow
 def test_two_workers_know_a_new_key_at_once_and_a_revoked_one_within_seconds(tmp_path: Path) -> None:
     with running_gateway(GATEWAY_DATA_DIR=str(tmp_path), ADMIN_API_KEY=ADMIN_KEY, WORKERS="2") as live:
         admin = Administrator(live)

@@ -8,6 +8,8 @@ import time
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from ai_gateway.accounts.key_format import is_well_formed, new_key
 from tests.cli.conftest import CommandLine
 from tests.support.administration import Administrator
@@ -19,6 +21,7 @@ _CHANGING = re.compile(
 )
 
 
+@pytest.mark.slow
 def test_with_nothing_installed_a_first_key_is_made_works_at_once_and_closes_the_gateway(tmp_path: Path) -> None:
     env = {"GATEWAY_DATA_DIR": str(tmp_path / "data")}
     with running_gateway(**env) as live:
@@ -38,6 +41,7 @@ def test_with_nothing_installed_a_first_key_is_made_works_at_once_and_closes_the
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_a_key_that_is_made_beside_a_gateway_is_known_at_its_first_use(
     beside: CommandLine, remote: CommandLine, admin: Administrator
 ) -> None:
@@ -48,6 +52,7 @@ def test_a_key_that_is_made_beside_a_gateway_is_known_at_its_first_use(
             cli("keys", "revoke", made["id"])
 
 
+@pytest.mark.slow
 def test_what_is_printed_is_the_same_by_way_of_a_gateway(beside: CommandLine, remote: CommandLine) -> None:
     """Everything but ids, keys and times; what comes before on the same store must not differ either."""
 
@@ -144,6 +149,7 @@ def test_administrators_keys_are_made_and_work(remote: CommandLine, beside: Comm
     replaced = ops.json("keys", "rotate", "ops")
     assert "choose another name" in ops.refused("keys", "create", "ops", "--admin")
     beside("keys", "revoke", "ops")
+    _until(lambda: admin.infers(replaced["value"]).status_code == 401)
     assert "--admin-key" in ops.refused("projects", "list", "--admin-key", replaced["value"])
 
 
@@ -164,6 +170,7 @@ def test_many_keys_are_made_from_a_list_of_names_once(cli: CommandLine, tmp_path
     rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
     assert [row["name"] for row in rows] == [f"person-{number}" for number in range(12)]
     assert all(is_well_formed(row["value"]) and row["value"] not in told for row in rows)
+    assert "File exists" in cli.refused("keys", "import", str(names), "--out", str(out), code=2)
     names.write_text("person-7\nperson-12\n", encoding="utf-8")
     statuses = [each["status"] for each in cli.json("keys", "import", str(names), "--project", "team")["data"]]
     assert statuses == ["has a key", "created"]

@@ -55,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def live(data: Path) -> Iterator[LiveGateway]:
-    with running_gateway(ADMIN_API_KEY=ADMIN_KEY, GATEWAY_DATA_DIR=str(data)) as gateway:
+    with running_gateway(ADMIN_API_KEY=ADMIN_KEY, GATEWAY_DATA_DIR=str(data), RECORDS_KEEP_DAYS="36500") as gateway:
         yield gateway
 
 

@@ -128,10 +128,14 @@ KEY_FORMS: dict[str, bytes] = {
     "percent": "".join(f"%{ord(sign):02X}" for sign in PROVIDER).encode(),
 }
 WIRES = ("openai", "anthropic", "ollama", "cerebras")
+listing: dict[str, str] = {}  # the place in which lists of models have the key, while they are asked for
 
 
 async def quoting(exchange: Exchange) -> None:
     """The usual behaviours, bytes with the key in each place, and refusals that quote the credential."""
+    if listing and exchange.seen.method == "GET":
+        await exchange.raw(PLACES[listing["place"]].replace(b"@", KEY_FORMS["raw"]))
+        raise Hangup
     if exchange.seen.model.startswith("place/"):
         _, place, form, *_ = exchange.seen.model.split("/")
         await exchange.raw(PLACES[place].replace(b"@", KEY_FORMS[form]))
@@ -278,6 +282,50 @@ async def test_no_byte_of_an_upstream_carries_a_key_out(
     asked = [request for request in upstream.requests if request.model in models]
     assert {request.model for request in asked} == set(models)
     assert all(PROVIDER in str(request.headers) for request in asked)
+    assert_clean("\n".join(seen.parts), "a reply")
+    assert_clean(every_wire.log(), "the log")
+
+
+# The operations beside chat, by path below a provider or Ollama's API, with what they need beside the model.
+OTHERS: dict[str, dict[str, Any]] = {
+    "v1/completions": BODIES["completions"],
+    "v1/embeddings": BODIES["embeddings"],
+    "api/generate": {"prompt": "hello", "stream": False},
+    "api/embed": {"input": "hello"},
+}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_no_byte_carries_a_key_out_of_another_operation(
+    every_wire: LiveGateway, upstream: Upstream, wire: str
+) -> None:
+    """Which read their replies by code of their own; models are asked for by a path, which the upstream goes by."""
+    seen = Seen()
+    models = [f"place/{place}/raw/{wire}" for place in PLACES]
+
+    async def ask(http: httpx2.AsyncClient, path: str, model: str) -> None:
+        native = path.startswith("api/")
+        body = {"model": f"{wire}/{model}" if native else model, **OTHERS[path]}
+        seen.add(await http.post(f"/{path}" if native else f"/{wire}/{path}", json=body, headers=KEY))
+
+    async def look(http: httpx2.AsyncClient, place: str) -> None:
+        listing["place"] = place
+        seen.add(await http.get(f"/{wire}/v1/models", headers=KEY))
+        seen.add(await http.get(f"/{wire}/v1/models/some-model", headers=KEY))
+
+    async with httpx2.AsyncClient(
+        base_url=every_wire.base_url, timeout=60, limits=httpx2.Limits(max_connections=40), trust_env=False,
+        verify=NO_CERTIFICATES,
+    ) as http:  # fmt: skip
+        async with asyncio.TaskGroup() as group:
+            for path in OTHERS:
+                for model in models:
+                    group.create_task(ask(http, path, model))
+        for place in PLACES:
+            await look(http, place)
+    listing.clear()
+    if wire in {"openai", "ollama"}:  # which have all of these
+        assert {request.model for request in upstream.requests} >= set(models)
     assert_clean("\n".join(seen.parts), "a reply")
     assert_clean(every_wire.log(), "the log")
 

@@ -16,6 +16,7 @@ import structlog
 from ai_gateway.accounts.journal_files import LockedDirectory, Segment
 from ai_gateway.accounts.journal_format import ENDED, ended_line, started_line
 from ai_gateway.accounts.records import Record, Start
+from ai_gateway.observability.metrics import Event, count
 
 # So many records are kept in memory beside the files, so that they need not be read again. Without files they are all
 # that there is.
@@ -96,7 +97,7 @@ class Journal(Source):
                 if len(self._fresh) > _MOST_IN_MEMORY:
                     self._fall_behind()
         except Exception as error:  # whatever it is, the call is over
-            self.dropped += 1
+            self._drop(1)
             _log.error("record not noted in the journal", id=record.start.id, exc_info=error)
 
     def _write(self, line: bytes) -> Segment | None:
@@ -122,7 +123,11 @@ class Journal(Source):
         if len(self._unwritten) < _MOST_IN_MEMORY:
             self._unwritten.append(record)
         else:
-            self.dropped += 1
+            self._drop(1)
+
+    def _drop(self, records: int) -> None:
+        self.dropped += records
+        count(Event.RECORD_DROPPED, times=records)
 
     # -- lifecycle --
 
@@ -141,7 +146,7 @@ class Journal(Source):
     def close(self) -> None:
         """Leave nothing behind if the ledger has everything; what it lacks the next worker finds."""
         if self._unwritten:
-            self.dropped += len(self._unwritten)
+            self._drop(len(self._unwritten))
             _log.error("records lost: they never could be written to the journal", records=len(self._unwritten))
         finished = not self._open and not self._behind and not self._fresh
         for segment in self._segments:

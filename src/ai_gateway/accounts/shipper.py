@@ -12,6 +12,7 @@ from ai_gateway.accounts.journal_replay import DeadJournal, claim_dead
 from ai_gateway.accounts.ledger import DAY, Ledger
 from ai_gateway.accounts.records import Start
 from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.observability.metrics import Event, count
 
 _INTERVAL_S = 0.5
 _BATCH = 200
@@ -51,7 +52,7 @@ class Shipper:
         self._most = most
         self._dead: list[DeadJournal] = []
         self._looked_at = self._kept_at = -float("inf")
-        self._away = False
+        self._away = self._held_up = False
         self._shipping = asyncio.Lock()  # a batch is read and done by one only
         self._task: asyncio.Task[None] | None = None
 
@@ -85,12 +86,12 @@ class Shipper:
             if self.journal.root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S:
                 self._dead += claim_dead(self.journal.root)
                 self._looked_at = time.monotonic()
-            while self._dead:
-                await self._drain(self._dead[0])
+            while self._dead and await self._drain(self._dead[0]):
                 self._dead.pop(0)
         except StoreError as error:
             if not self._away:
                 _log.error("ledger away: records wait in the journal", store=self.ledger.store.name, error=str(error))
+                count(Event.LEDGER_AWAY)
             self._away = True
         else:
             if self._away:
@@ -107,15 +108,30 @@ class Shipper:
             except Exception as error:  # a fault here must not end the shipping for good
                 _log.error("records not shipped", exc_info=error)
 
-    async def _drain(self, source: Source) -> None:
+    async def _drain(self, source: Source) -> bool:
+        """Ship all that waits there. Returns whether nothing is left."""
         while (batch := source.read(_BATCH)) is not None:
             await self._append(batch)
-            if batch.lost:
-                _log.warning("calls lost with their process: charged by their bound", calls=len(batch.records))
-                self.lost += len(batch.records)
-                for record in batch.records:
-                    await self._give_back(record.start)
+            if batch.lost and not await self._settle_lost(batch):
+                return False
             batch.done()
+        return True
+
+    async def _settle_lost(self, batch: Batch) -> bool:
+        """Give back what is held for calls that nobody ended, or try again later."""
+        try:
+            for record in batch.records:
+                await self._give_back(record.start)
+        except Exception as error:  # counters that are away must hold up neither records nor calls
+            if not self._held_up:
+                _log.error("what lost calls held is not given back yet", calls=len(batch.records), exc_info=error)
+            self._held_up = True
+            return False
+        self._held_up = False
+        self.lost += len(batch.records)
+        count(Event.LOST_CALL, times=len(batch.records))
+        _log.warning("calls lost with their process: charged by their bound", calls=len(batch.records))
+        return True
 
     async def _append(self, batch: Batch) -> None:
         try:
@@ -130,6 +146,7 @@ class Shipper:
                     raise
                 except Exception as error:
                     self.refused += 1
+                    count(Event.RECORD_DROPPED)
                     _log.error("record that cannot be stored", id=record.start.id, record=str(record), exc_info=error)
 
     async def _keep_house(self) -> None:

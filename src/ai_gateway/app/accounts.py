@@ -52,6 +52,11 @@ class Place:
     store: Path | None = None
     url: str | None = field(default=None, repr=False)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is stored outlives the process."""
+        return self.directory is not None or self.url is not None
+
 
 class Accounts:
     """What is there of accounts. `directory` and `accounting` are None where STORE_URL is `off`."""

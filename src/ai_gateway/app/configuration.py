@@ -64,7 +64,7 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     if (settings.smtp_url is None) is not (settings.smtp_from is None):
         raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
     place = place_at(settings.store_url, settings.gateway_data_dir)
-    if place is not None and place.directory is None and settings.workers > 1:
+    if place is not None and not place.is_kept and settings.workers > 1:
         warnings.append(
             f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "
             "of its own"

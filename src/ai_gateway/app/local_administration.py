@@ -61,7 +61,7 @@ async def open_directory(settings: Settings) -> AsyncIterator[Directory]:
         raise SettingsError(
             ["STORE_URL=off: no keys or limits are stored here: unset STORE_URL, or use ALLOWED_API_KEYS and [keys]"]
         )
-    if place.directory is None and place.url is None:
+    if not place.is_kept:
         raise SettingsError(
             [
                 "STORE_URL=memory: keys live in the gateway's own process: administer it with --url, "

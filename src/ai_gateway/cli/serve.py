@@ -93,8 +93,7 @@ def _keys(application: Application) -> str:
         return f"required ({', '.join(counts)})"
     where = "this machine only" if is_loopback(settings.service_host) else "anybody who can reach this address"
     place = application.parts.accounts.place
-    is_kept = place is not None and place.directory is not None
-    advice = " (make one: ai-gateway keys create NAME)" if is_kept else ""
+    advice = " (make one: ai-gateway keys create NAME)" if place is not None and place.is_kept else ""
     return f"not required: open to {where}{advice}"
 
 
@@ -104,7 +103,7 @@ def _data(application: Application) -> list[str]:
     directory = accounts.directory
     if directory is None or accounts.place is None:
         return ["  data       none is kept (STORE_URL=off)"]
-    if accounts.place.directory is not None:
+    if accounts.place.is_kept:
         return [
             f"  data       {directory.store.name}",
             "  administer ai-gateway keys, projects, limits, budget: on this machine, or with --url",

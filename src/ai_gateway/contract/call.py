@@ -20,6 +20,8 @@ _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
 _LIMITS = "x-ratelimit-"
+UPSTREAMS_LIMITS = "x-gateway-upstream-"
+"""Before the names of an upstream's own headers: what they say is not the gateway's own."""
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
@@ -229,7 +231,7 @@ class Call:
         """
         own = self.reservation is not None and any(name.startswith(_LIMITS) for name in self.reservation.headers)
         for name in [name for name in headers if name.startswith(_LIMITS)]:
-            headers[f"x-gateway-upstream-{name.removeprefix('x-')}"] = headers[name]
+            headers[UPSTREAMS_LIMITS + name.removeprefix("x-")] = headers[name]
             if own:
                 del headers[name]
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.types import Message, Send
 
 from ai_gateway.contract.body import SLOWEST_RATE
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import UPSTREAMS_LIMITS, Call
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
@@ -264,7 +264,7 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
         (name.encode("latin-1"), value.encode("latin-1", "replace"))
         for name, value in headers.items()
-        if name.startswith(_OWN) or _is_clean(name, value)
+        if (name.startswith(_OWN) and not name.startswith(UPSTREAMS_LIMITS)) or _is_clean(name, value)
     ]
 
 

@@ -30,6 +30,12 @@ class Event(StrEnum):
     """Limits that could not be counted: the stated policy decided."""
     SPEND_ALERT = "spend_alert"
     """what became of it, `reached`, `delivered` or `undeliverable`, and of which channel, `webhook` or `email`."""
+    LOST_CALL = "lost_call"
+    """A call whose process was killed: charged by its bound."""
+    RECORD_DROPPED = "record_dropped"
+    """A record of a call that had no room to wait for the store, or that no store takes."""
+    LEDGER_AWAY = "ledger_away"
+    """The store could not take records, which wait in the journal."""
     LOG_DROPPED = "log_dropped"
     """A record that could not be written: the other end of standard error was full or gone."""
 

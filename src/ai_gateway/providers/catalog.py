@@ -39,6 +39,7 @@ _DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"})
 _LLAMA_CPP = Quirks(
     renamed={"max_completion_tokens": "max_tokens"}, nulls=False, uuid_request_ids=True, no_developer_role=True
 )
+_JAN = Quirks(no_developer_role=True)
 _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False)
 # sgl-project/sglang, python/sglang/srt/entrypoints/openai/protocol.py: `n`, `logprobs`, `stream` and the penalties are
 # plain numbers and booleans there, so that null is a 400.
@@ -109,8 +110,8 @@ _VENDORS = (
     # docs.x.ai/developers/quickstart for the variable, docs.x.ai/api/integrations for the address.
     ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
     # docs.cohere.com/docs/compatibility-api. `stream_options` is taken since 2025-08-14, when it left the page's list
-    # of unsupported parameters (cohere-ai/cohere-developer-experience#606). Others still say that it is refused; where it
-    # is, streams are asked for without it from then on, as at any upstream of this wire.
+    # of unsupported parameters (cohere-ai/cohere-developer-experience#606). Others still say that it is refused; where
+    # it is, streams are asked for without it from then on, as at any upstream of this wire.
     ProviderRow("cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
     # docs.perplexity.ai/docs/sonar/openai-compatibility: no version in the path. Others say that chat completions
     # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0); docs.perplexity.ai/docs/agent-api/migrate-from-sonar, that they
@@ -165,8 +166,9 @@ _SERVERS = (
     ProviderRow("sglang", "http://127.0.0.1:30000/v1", "SGLANG_API_KEY", needs_key=False, quirks=_SGLANG),
     # localai.io/docs/basics/try; its key, if it has one, is in variables of its own.
     ProviderRow("localai", "http://127.0.0.1:8080/v1", "LOCALAI_API_KEY", needs_key=False),
-    # jan.ai/docs/local-api: the key is what one has put into its settings, and has no variable of its own.
-    ProviderRow("jan", "http://127.0.0.1:1337/v1", "JAN_API_KEY", needs_key=False),
+    # jan.ai/docs/local-api: it is llama.cpp's server that answers. The key is what one has put into Jan's settings, and
+    # has no variable of its own.
+    ProviderRow("jan", "http://127.0.0.1:1337/v1", "JAN_API_KEY", needs_key=False, quirks=_JAN),
     # huggingface.co/docs/text-generation-inference/reference/launcher: text-generation-launcher listens on port 3000,
     # and has its key in a variable of no name to tell by, `API_KEY`.
     ProviderRow("tgi", "http://127.0.0.1:3000/v1", "TGI_API_KEY", needs_key=False),

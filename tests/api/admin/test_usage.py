@@ -77,6 +77,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     data = tmp_path_factory.mktemp("data")
     asyncio.run(fill(data / "gateway.db"))
     env = {"ADMIN_API_KEY": ADMIN_KEY, "ALLOWED_API_KEYS": TEST_KEY, "GATEWAY_DATA_DIR": str(data)}
+    env["RECORDS_KEEP_DAYS"] = "36500"  # they are of a fixed time
     with running_gateway(**env) as gateway:
         yield gateway
 

@@ -36,6 +36,10 @@ class Case:
 
 
 LIMIT = {"max_completion_tokens": 5}
+DEVELOPER = {"role": "developer", "content": [{"type": "text", "text": "Be brief."}], "name": "d"}
+USER = {"role": "user", "content": "developer"}
+TOLD = {"messages": [DEVELOPER, USER, DEVELOPER]}
+AS_SYSTEM = {"messages": [{**DEVELOPER, "role": "system"}, USER, {**DEVELOPER, "role": "system"}]}
 CASES = [
     *(Case(name, LIMIT, {"max_tokens": 5}) for name in ("together", "mistral", "deepseek", "llamacpp", "lmstudio")),
     *(Case(name, LIMIT, LIMIT) for name in ("openai", "openrouter", "fireworks", "groq", "vllm")),
@@ -59,6 +63,7 @@ CASES = [
     Case("groq", {"service_tier": "performance"}, {"service_tier": "performance"}),
     Case("groq", {"reasoning_effort": "default"}, {"reasoning_effort": "default"}),
     Case("llamacpp", {"temperature": None, "user": None, "own": None, "top_p": 0.5}, {"top_p": 0.5}),
+    *(Case(row.name, TOLD, AS_SYSTEM if row.name in {"llamacpp", "jan"} else TOLD) for row in SAME),
     Case("llamacpp", {"suffix": None, "seed": None}, {}, operation=LEGACY),
     Case("sglang", {"n": None, "logprobs": None, "frequency_penalty": None, "top_p": 0.5}, {"top_p": 0.5}),
     Case("sglang", {"n": None, "max_tokens": None}, {}, operation=LEGACY),

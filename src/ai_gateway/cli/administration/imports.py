@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TextIO
 
 import typer
 
@@ -22,6 +23,7 @@ from gateway_contract.openai_admin import models
 
 _FIELDS = ("name", "project", "expires", "rpm", "tpm", "rpd", "parallel", "budget", "per", "zone", "models")
 _COLUMNS = (*_FIELDS, "digest", "key")
+_RESULT = ("name", "project", "status", "id", "value")
 _DEFAULT = "default"
 
 
@@ -55,6 +57,7 @@ async def import_keys(api: Api, file: Path, project: str | None, out: Path | Non
     used = {place.id: place for place in places}
     have = {_of(each) for each in await all_keys(api, used.values(), administrators=False)}
     accounts = {place.id: await accounts_in(api, place) for place in used.values()}
+    sink = _opened(out) if out is not None else None
     results: list[Imported] = []
     try:
         for each, place in zip(wanted, places, strict=True):
@@ -64,6 +67,9 @@ async def import_keys(api: Api, file: Path, project: str | None, out: Path | Non
             have.add((place.id, each.name))
             results.append(await _import(api, each, place, accounts[place.id].get(each.name)))
     finally:  # what was made is shown, whatever stopped the rest: nobody could see it again
+        if sink is not None:
+            with sink:
+                _write(results, sink)
         if results:
             _report(results, out, json=json)
 
@@ -81,23 +87,33 @@ def _of(found: Found) -> tuple[str, str]:
     return found.project.id if found.project is not None else "", found.owner
 
 
+def _opened(out: Path) -> TextIO:
+    """A new file that only its owner can read, before there is anything to lose. Raises Refusal."""
+    try:
+        return os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise Refusal(f"--out: {out} cannot be made: {error.strerror}", 2) from error
+
+
+def _write(results: Sequence[Imported], sink: TextIO) -> None:
+    writer = csv.writer(sink)
+    writer.writerow(_RESULT)
+    writer.writerows(_row(each) for each in results)
+
+
+def _row(imported: Imported) -> tuple[str, ...]:
+    return tuple(str(getattr(imported, column)) for column in _RESULT)
+
+
 def _report(results: Sequence[Imported], out: Path | None, *, json: bool) -> None:
-    columns = ("name", "project", "status", "id", "value")
-    rows = [tuple(str(getattr(each, column)) for column in columns) for each in results]
-    if out is not None:
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(columns)
-        writer.writerows(rows)
-        written = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(written, "w", encoding="utf-8") as sink:
-            sink.write(text.getvalue())
+    rows = [_row(each) for each in results]
     if json:
-        as_json({"object": "list", "data": [dict(zip(columns, row, strict=True)) for row in rows]})
+        shown = _RESULT if out is None else _RESULT[:-1]
+        as_json({"object": "list", "data": [dict(zip(shown, row, strict=False)) for row in rows]})
         return
     made = sum(bool(each.value) for each in results)
     if out is None:
-        table([column.upper() for column in columns], rows)
+        table([column.upper() for column in _RESULT], rows)
         lines("", "Each key is shown this once: only its digest is kept.")
     else:
         lines(f"{made} new keys are in {out}. Hand them out, and delete it: they are stored nowhere else.")

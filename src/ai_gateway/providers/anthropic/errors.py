@@ -33,11 +33,14 @@ _PARAMS = {"system": "messages", "stop_sequences": "stop"}
 def reply_error(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """The error for a reply whose status is not 2xx."""
     kept = limits(headers)
-    if status == 529:
-        return UpstreamOverloaded(f"Provider '{provider}' is overloaded. Try again.", headers=kept).answered(status)
-    if status == 504:
-        return UpstreamTimeout.of(provider, headers=kept).answered(status)
     error = from_reply(provider, status, headers, body).with_headers(kept)
+    if status == 529:
+        overloaded = UpstreamOverloaded(
+            f"Provider '{provider}' is overloaded. Try again.", headers=kept, detail=error.detail
+        )
+        return overloaded.answered(status)
+    if status == 504:
+        return UpstreamTimeout.of(provider, headers=kept, detail=error.detail).answered(status)
     place = _PLACE.match(read_complaint(body).message or "") if status == 400 else None
     if place is not None and error.param is None:
         error.param = _PARAMS.get(place[1], place[1])

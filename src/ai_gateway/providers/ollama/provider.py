@@ -4,9 +4,10 @@ The SDK makes the client and closes it. Bodies go out and come in as our own byt
 the server understands: nested parameters of tools, ids of calls, images in data: URLs.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Protocol, override
 
 import httpx
@@ -16,11 +17,12 @@ from pydantic import BaseModel
 from ai_gateway.conform.embedding import to_base64
 from ai_gateway.conform.finish_reasons import meaning_of
 from ai_gateway.conform.joined import join
-from ai_gateway.conform.rules import JOIN_EVENTS, MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
+from ai_gateway.conform.rules import FINISH_ONCE, JOIN_EVENTS, MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
+from ai_gateway.providers.http.client import DRAIN_S
 from ai_gateway.providers.http.egress import Egress
 from ai_gateway.providers.http.image_fetch import fetch_all
 from ai_gateway.providers.http.ndjson import lines_in
@@ -34,7 +36,7 @@ from ai_gateway.translate.chat_ollama.messages import image_urls
 from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.chat_ollama.request import Translated
 from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
-from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Vectors, read
+from ai_gateway.translate.wires.ollama import Message, ModelList, Reply, Shown, Vectors, read
 from gateway_contract.openai import models
 
 
@@ -200,7 +202,11 @@ class Ollama(HttpProvider):
     ) -> dict[str, object]:
         """The reply that a stream makes up where none was asked for."""
         attempt.repaired(JOIN_EVENTS.name)
-        chunks = [chunk for line in lines for chunk in translator.feed(self._read(attempt, Reply, line))]
+        parts = [self._read(attempt, Reply, line) for line in lines]
+        for part in parts[:-1]:
+            if part.done:
+                self._go_on(attempt, part)
+        chunks = [chunk for part in parts for chunk in translator.feed(part)]
         if not translator.done:
             raise UpstreamStreamTruncated.ended(self.name)
         return join(map(to_fields, chunks))
@@ -213,13 +219,41 @@ class Ollama(HttpProvider):
             self._stream(attempt, path, headers, body, spent_s=spent_s) as stream,
             aclosing(stream.lines()) as lines,
         ):
-            async for line in lines:
-                for chunk in translator.feed(self._read(attempt, Reply, line)):
+            line = await anext(lines, None)
+            while line is not None:
+                reply, line = self._read(attempt, Reply, line), None
+                if reply.done:
+                    said, reply = _without_end(reply)
+                    for chunk in translator.feed(said) if said else ():
+                        yield chunk
+                    line = await self._next(lines, None if said else DRAIN_S)
+                    if line is not None:
+                        self._go_on(attempt, reply)
+                for chunk in translator.feed(reply):
                     yield chunk
                 if translator.done:
                     await stream.drain()
                     return
+                if line is None:
+                    line = await anext(lines, None)
         raise UpstreamStreamTruncated.ended(self.name)
+
+    async def _next(self, lines: AsyncGenerator[bytes], within_s: float | None) -> bytes | None:
+        """The line behind one that says that it is the last, if it is of the same answer.
+
+        Servers that imitate Ollama say so in each. What breaks off or is no line of an answer leaves that the last one.
+        """
+        with suppress(TimeoutError, UpstreamError):
+            async with asyncio.timeout(within_s):
+                line = await anext(lines, None)
+            reply = read(Reply, self._json(line or b"{}"))
+            return line if reply.message is not None or reply.response is not None else None
+        return None
+
+    @staticmethod
+    def _go_on(attempt: Attempt, reply: Reply) -> None:
+        reply.done = False
+        attempt.repaired(FINISH_ONCE.name)
 
     def _read[Shape: BaseModel](self, attempt: Attempt, shape: type[Shape], raw: bytes) -> Shape:
         value = self._json(raw)
@@ -252,6 +286,16 @@ class Ollama(HttpProvider):
             return to_wire(ours | dict(native))
         note_dropped(attempt, translated.dropped)
         return to_wire(translated.body)
+
+
+def _without_end(reply: Reply) -> tuple[Reply | None, Reply]:
+    """What a last line says, if anything, and the end without it. Ollama's own last lines say nothing."""
+    message = reply.message or Message()
+    if not (message.content or message.thinking or message.tool_calls or message.images or reply.response):
+        return None, reply
+    said = reply.model_copy(update={"done": False})
+    rest = {"message": Message() if reply.message else None, "response": "" if reply.response else None}
+    return said, reply.model_copy(update={**rest, "thinking": None, "logprobs": None})
 
 
 def _context(attempt: Attempt, model: str, forced: ForcedCall | None = None) -> RequestContext:

@@ -139,7 +139,7 @@ def until(condition: Callable[[], object], what: str) -> float:
     """Seconds until it was so."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < TIMEOUT_S, what
+        assert time.monotonic() - began < 2 * TIMEOUT_S, what
         time.sleep(0.05)
     return time.monotonic() - began
 
@@ -231,7 +231,7 @@ def test_a_schema_that_lacks_a_column_makes_replicas_unready(team: Team) -> None
     until(lambda: ready() == {200}, "not ready")
     asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN actor TO someone"))
     try:
-        until(lambda: ready() == {503}, f"ready without a column: {[each.log()[-2000:] for each in team.replicas]}")
+        until(lambda: ready() == {503}, "ready without a column")
     finally:
         asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN someone TO actor"))
     until(lambda: ready() == {200}, "not ready again")

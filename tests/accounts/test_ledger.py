@@ -97,15 +97,9 @@ records = st.builds(
 )
 
 
-<<<<<<< HEAD
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(records, max_size=12), max_size=5))
 async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[list[Record]]) -> None:
-=======
-@settings(deadline=None)
-@given(st.lists(st.lists(records, max_size=12), max_size=5), st.randoms())
-async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[list[Record]], dice: object) -> None:
->>>>>>> main
     async with ledger_in(None) as ledger:
         for batch in [*batches, *batches[:2]]:
             await ledger.append(batch)

@@ -127,6 +127,18 @@ async def test_a_refusal_holds_nothing() -> None:
             assert list(granted.left) == [9]
 
 
+async def test_a_call_that_is_settled_again_counts_once() -> None:
+    async with engines(Clock()) as made:
+        for counters in made:
+            await counters.seed("money", 0, 0)
+            hold = Hold("money", 10, 100, money=True)
+            for call in ("a", "b"):
+                await counters.reserve(call, [hold])
+            for call in ("a", "a", "never-held"):
+                await counters.settle(call, [hold], [7], 0.0)
+            assert await counters.read(["money"]) == {"money": (7, 10)}
+
+
 async def test_money_that_was_never_counted_is_asked_of_the_ledger_and_begun_once() -> None:
     async with engines(Clock()) as made:
         for counters in made:
@@ -145,7 +157,9 @@ async def test_calls_at_once_share_a_limit_over_processes_as_over_tasks(tmp_path
         *(worker.reserve(f"{which}-{number}", [hold]) for which, worker in enumerate(workers) for number in range(25))
     )
     assert sum(isinstance(answer, Granted) for answer in answers) == 25
-    await asyncio.gather(*(workers[0].settle("x", [hold], [0], 0.0) for _ in range(25)))
+    names = [f"{which}-{number}" for which in range(4) for number in range(25)]
+    # Whoever settles, and however often: a killed worker's calls are settled by another one.
+    await asyncio.gather(*(workers[at % 4].settle(name, [hold], [0], 0.0) for at, name in enumerate([*names, *names])))
     assert await workers[3].read(["parallel"]) == {"parallel": (0, 0)}
     for worker in workers:
         await worker.aclose()

@@ -4,20 +4,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import override
 
-from ai_gateway.accounts.counters.base import Answer, Counters, Hold, State, fresh, reserve, settle
+from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, fresh, reserve, settle
 
 
 class MemoryCounters(Counters):
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._states: dict[str, State] = {}
+        self._holders: set[str] = set()
 
     @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
-        return reserve(holds, self._state, self._clock())
+        answer = reserve(holds, self._state, self._clock())
+        if isinstance(answer, Granted):
+            self._holders.add(call)
+        return answer
 
     @override
     async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+        if call not in self._holders:
+            return
+        self._holders.discard(call)
         for hold, amount in zip(holds, amounts, strict=True):
             state = self._state(hold)
             if state is not None:

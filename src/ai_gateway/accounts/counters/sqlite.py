@@ -31,6 +31,11 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS counters (
     name TEXT PRIMARY KEY, used INTEGER NOT NULL, held INTEGER NOT NULL, last INTEGER, parts BLOB,
     until INTEGER NOT NULL
 ) WITHOUT ROWID"""
+# The calls that hold something, so that none is settled twice: what a killed worker had settled, but not noted in its
+# journal, is given back once more by whoever reads that.
+_HOLDERS = "CREATE TABLE IF NOT EXISTS holders (call TEXT PRIMARY KEY) WITHOUT ROWID"
+_HOLD = "INSERT INTO holders (call) VALUES (?) ON CONFLICT (call) DO NOTHING"
+_SETTLE = "DELETE FROM holders WHERE call = ?"
 _READ = "SELECT used, held, last, parts, until FROM counters WHERE name = ?"
 _WRITE = """INSERT INTO counters (name, used, held, last, parts, until) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET used = excluded.used, held = excluded.held, last = excluded.last,
@@ -94,6 +99,7 @@ class SqliteCounters(Counters):
             answer = reserve(holds, states.of, self._clock())
             if isinstance(answer, Granted):
                 states.change(holds)
+                states.db.execute(_HOLD, (call,))
             return answer
 
         done = self._done(work)
@@ -101,12 +107,12 @@ class SqliteCounters(Counters):
             return cast("Answer", await done)
         except asyncio.CancelledError:
             if not done.cancelled() and isinstance(answer := done.result(), Granted):  # nobody learns of it any more
-                self._done(partial(_settle_all, holds, [0] * len(holds), answer.at))
+                self._done(partial(_settle_all, call, holds, [0] * len(holds), answer.at))
             raise
 
     @override
     async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
-        await self._done(partial(_settle_all, holds, amounts, at))
+        await self._done(partial(_settle_all, call, holds, amounts, at))
 
     @override
     async def seed(self, counter: str, used: int, until: int) -> None:
@@ -189,13 +195,16 @@ class SqliteCounters(Counters):
             for setting in ("journal_mode = WAL", "synchronous = OFF"):
                 db.execute(f"PRAGMA {setting}")
             db.execute(_SCHEMA)
+            db.execute(_HOLDERS)
         except BaseException:
             db.close()
             raise
         return db
 
 
-def _settle_all(holds: Sequence[Hold], amounts: Sequence[int], at: float, states: _States) -> None:
+def _settle_all(call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float, states: _States) -> None:
+    if states.db.execute(_SETTLE, (call,)).rowcount == 0:
+        return
     for hold, amount in zip(holds, amounts, strict=True):
         state = states.of(hold)
         if state is not None:

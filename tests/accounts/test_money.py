@@ -96,7 +96,7 @@ async def _ask_all(
                 return response.status_code
 
         async def maybe(model: str) -> int:
-            patience = chance.choice([0.01, 0.05, 0.2, TIMEOUT_S]) if leave else TIMEOUT_S
+            patience = chance.choice([0.01, 0.05, 0.2, 1.5]) if leave else TIMEOUT_S
             try:
                 async with asyncio.timeout(patience):
                     return await one(model)

@@ -61,6 +61,7 @@ def changed(home: Path) -> dict[str, Any]:
         "journal_full": "refuse",
         "records_keep_days": 31,
         "unpriced": "flag",
+        "wrong_keys_per_minute": 7,
         "limits_outage": "open",
         "replicas": 3,
         "output_tokens_bound": 4_000,

@@ -55,7 +55,7 @@ class Access:
         self.keys = keys
         self.allow_anonymous = allow_anonymous
         self._allows = allows
-        self._wrong = WrongKeys()
+        self.wrong_keys = WrongKeys()
 
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         """Who calls. Raises Unauthorized, RateLimited for too many wrong keys, or InvalidRequest."""
@@ -85,10 +85,10 @@ class Access:
 
         Raises Unavailable where nobody knows.
         """
-        self._wrong.check(_address(scope))
+        self.wrong_keys.check(_address(scope))
         if await self.keys.learn():
             return True
-        self._wrong.add(_address(scope))
+        self.wrong_keys.add(_address(scope))
         return False
 
     def may_cause_calls(self, caller: Caller, headers: Mapping[str, str]) -> bool:
@@ -116,10 +116,13 @@ class Access:
 
 
 class WrongKeys:
-    """Wrong keys by the address that they come from: who tries many is told to stop. A right key is never refused."""
+    """Wrong keys by the address that they come from: who tries many is told to stop. A right key is never refused.
+
+    `most` may come in `window_s`, 0 for as many as there are.
+    """
 
     def __init__(self, most: int = 30, window_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+        self.most = most
         self._window_s = window_s
         self._clock = clock
         self._tried: dict[str, deque[float]] = {}
@@ -130,7 +133,7 @@ class WrongKeys:
         now = self._clock()
         while tried and tried[0] <= now - self._window_s:
             tried.popleft()
-        if tried and len(tried) >= self._most:
+        if tried and 0 < self.most <= len(tried):
             wait_s = math.ceil(tried[0] + self._window_s - now)
             raise RateLimited(
                 f"Too many incorrect API keys were sent from this address: wait {wait_s} s, and check the key.",
@@ -140,8 +143,10 @@ class WrongKeys:
     def add(self, address: str) -> None:
         """One more."""
         count(Event.WRONG_KEY)
-        tried = self._tried.pop(address, None) or deque(maxlen=self._most)
+        tried = self._tried.pop(address, None) or deque[float]()
         tried.append(self._clock())
+        while len(tried) > self.most:
+            tried.popleft()
         self._tried[address] = tried  # the last one now, so that the first is the one that is forgotten
         if len(self._tried) > _MOST_ADDRESSES:
             del self._tried[next(iter(self._tried))]

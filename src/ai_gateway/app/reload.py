@@ -157,6 +157,7 @@ class Reloadable:
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self.access.allow_anonymous = settings.allow_anonymous
+        self.access.wrong_keys.most = settings.wrong_keys_per_minute
         self._write_contract()
 
     def _write_contract(self) -> None:

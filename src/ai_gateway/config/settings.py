@@ -215,6 +215,9 @@ class Settings(PerProvider):
         SECRET,
     ] = None
     smtp_from: Annotated[Mailbox | None, Field(description="address that spend alerts are sent from")] = None
+    wrong_keys_per_minute: Annotated[
+        int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is told to stop; 0 for no bound")
+    ] = 30
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
     custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
     custom_pace_ms: Annotated[

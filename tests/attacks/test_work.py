@@ -95,7 +95,7 @@ ASKED: dict[str, tuple[str, dict[str, Any], str | None]] = {
     ),
     "half a million alternatives": (
         CHAT,
-        said("x", response_format=schema({"anyOf": [True] * 300_000})),
+        said("x", response_format=schema({"anyOf": [False] * 300_000})),
         "response_format",
     ),
     "references that double": (

@@ -15,7 +15,7 @@ from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.observability.metrics import Event, count
 
 _INTERVAL_S = 0.5
-_BATCH = 200
+_BATCH = 500
 _LOOK_FOR_DEAD_S = 2.0
 _UPKEEP_S = 60.0
 _LAST_S = 5.0

@@ -34,6 +34,9 @@ output = 0
 [prices."lab/dust"]
 input = "0.000003"
 output = "0.1"
+
+[routes.either]
+targets = ["lab/first", "lab/second"]
 """
 CENT = 10**10
 _PATH = "/lab/v1/chat/completions"
@@ -75,6 +78,14 @@ def _ask(live: LiveGateway, key: str, model: str = "m", **fields: Any) -> httpx2
     body = body_of(CHAT, model, **{"max_tokens": 4, **fields})
     with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
         return client.post(_PATH, headers={"authorization": f"Bearer {key}"}, json=body)
+
+
+def _ask_model(live: LiveGateway, key: str, model: str) -> httpx2.Response:
+    """Where the model decides who answers."""
+    with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        return client.post(
+            "/v1/chat/completions", headers={"authorization": f"Bearer {key}"}, json=body_of(CHAT, model, max_tokens=4)
+        )
 
 
 async def _ask_all(
@@ -296,7 +307,12 @@ def test_models_are_allowed_by_any_of_their_names(live: LiveGateway, admin: Admi
     assert statuses == {"good-model": 200, "other": 200, "third": 403}
     refused = _ask(live, key, "third").json()["error"]
     assert (refused["code"], refused["param"]) == ("model_not_allowed", "model")
-    admin.post(path, {"mode": "deny_list", "model_ids": ["good-model"]})
+    # Whoever may answer has to be allowed, and not only the first of a route.
+    assert _ask_model(live, key, "either").status_code == 403
+    admin.post(path, {"mode": "allow_list", "model_ids": ["good-model", "other", "first", "second"]})
+    assert _ask_model(live, key, "either").status_code == 200
+    admin.post(path, {"mode": "deny_list", "model_ids": ["good-model", "second"]})
+    assert _ask_model(live, key, "either").status_code == 403
     assert _ask(live, key, "good-model").status_code == 403
     assert _ask(live, key, "third").status_code == 200
     assert len(upstream.seen("third")) == 1

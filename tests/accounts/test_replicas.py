@@ -3,9 +3,10 @@
 import asyncio
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,13 @@ def test_two_workers_share_limits_and_money_without_any_server(shared_upstream: 
         limited = [f"workers-fifty#{number}" for number in range(300)]
         statuses = asyncio.run(ask_all([live.port], FIFTY, limited))
         assert statuses.count(200) == 50
+        refused = ask(live.port, key, max_tokens=10_000).json()["error"]["message"]
+        assert "Spent $0.40, reserved $0.00" in refused
+        until(lambda: _distinct(tmp_path) == (90, 90), "not one record each, with an id of its own")
+
+
+def _distinct(data: Path) -> tuple[int, int]:
+    """How many records there are, and how many ids."""
+    with closing(sqlite3.connect(data / "gateway.db")) as db:
+        found: tuple[int, int] = db.execute("SELECT count(*), count(DISTINCT id) FROM records").fetchone()
+    return found

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast, override
 
@@ -73,13 +73,9 @@ class Wanted:
     targets: Sequence[Target]
     stream: bool
 
-    @property
-    def names(self) -> set[str]:
-        """What limits and permissions may call the model."""
-        names = {self.model}
-        for target in self.targets:
-            names |= {target.model, f"{target.provider.name}/{target.model}"}
-        return names
+    def names(self) -> Sequence[Collection[str]]:
+        """What limits and permissions may call the model of each target."""
+        return [(target.model, f"{target.provider.name}/{target.model}") for target in self.targets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +116,17 @@ class Accounting(Observer):
         self.log = log
         self._spent = spent
         self._own = MemoryCounters()
-        # Unique, as a UUID for each call would be at some twenty times the cost.
-        self._prefix = secrets.token_hex(8)
+        self._prefix = ""
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
         self._away = False
+
+        self.start()
+
+    def start(self) -> None:
+        """Begin to number calls. To be called in each process, or two workers would give out the same ids."""
+        # Unique, as a UUID for each call would be at some twenty times the cost.
+        self._prefix = secrets.token_hex(8)
 
     async def reserve(self, call: Call, wanted: "Wanted") -> None:
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
@@ -197,14 +199,14 @@ class Accounting(Observer):
         self, identifier: str, call: Call, wanted: "Wanted", cost: int | None, now: float
     ) -> tuple[Held, Granted]:
         scopes = cast("Sequence[Scope]", call.caller.scopes)
-        names = wanted.names
+        names = wanted.names()
         for scope in scopes:
-            if not scope.allows(names):
+            if not scope.allows(wanted.model, names):
                 raise model_not_allowed(scope, wanted.model)
             if scope.spend is not None and cost is None and self.policy.unpriced == "refuse":
                 raise unpriced(scope, wanted.model)
         tokens = estimated_tokens(call.size) + (wanted.bound.output or 0)
-        held = holds_for(scopes, names, tokens, cost or 0, now)
+        held = holds_for(scopes, {wanted.model}.union(*names), tokens, cost or 0, now)
         if not held.holds:
             return held, Granted(now, (), ())
         if self.policy.divided:

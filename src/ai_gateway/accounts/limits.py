@@ -1,6 +1,6 @@
 """What a caller is held to: the limits of its key, of its project and of the organization."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,13 +37,15 @@ class Scope:
             if model == EVERY_MODEL or model in names:
                 yield rate
 
-    def allows(self, names: Iterable[str]) -> bool:
-        """Whether a model may be used that is known by these names."""
+    def allows(self, model: str, targets: Sequence[Collection[str]]) -> bool:
+        """Whether a model may be used: by the name it is called by, or by those of every target that may answer."""
         permissions = self.permissions
         if permissions is None:
             return True
-        is_listed = not permissions.model_ids.isdisjoint(names)
-        return is_listed == (permissions.mode == "allow_list")
+        listed = permissions.model_ids
+        if permissions.mode == "deny_list":
+            return model not in listed and all(listed.isdisjoint(names) for names in targets)
+        return model in listed or all(not listed.isdisjoint(names) for names in targets)
 
 
 def scopes_of(directory: Directory, key_id: str | None, project_id: str) -> tuple[Scope, ...]:

@@ -114,6 +114,7 @@ class Accounts:
                 replicas=accounting.policy.replicas,
                 advice="set VALKEY_URL",
             )
+        accounting.start()
         accounting.counters = await self._counters(where)
         accounting.log = journal = Journal(
             where / "journal" if where is not None else None,

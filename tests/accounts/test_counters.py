@@ -149,6 +149,24 @@ async def test_money_that_was_never_counted_is_asked_of_the_ledger_and_begun_onc
             assert await counters.read(["spend", "other"]) == {"spend": (40, 0)}
 
 
+async def test_a_counter_that_others_begin_meanwhile_loses_and_keeps_nothing() -> None:
+    """All of it in one turn of the loop: calls that find no beginning ask the ledger, and others run already."""
+    async with engines(Clock()) as made:
+        for counters in made:
+            hold = Hold("spend", 10, 100, money=True)
+            await counters.seed("spend", 0, 0)
+            granted = await counters.reserve("a", [hold])
+            assert isinstance(granted, Granted)
+            await asyncio.gather(
+                counters.settle("a", [hold], [7], granted.at),
+                counters.seed("spend", 0, 0),
+                counters.reserve("b", [hold]),
+                counters.seed("spend", 0, 0),
+                counters.reserve("c", [hold]),
+            )
+            assert await counters.read(["spend"]) == {"spend": (7, 20)}
+
+
 async def test_calls_at_once_share_a_limit_over_processes_as_over_tasks(tmp_path: Path) -> None:
     """Each engine of its own, as each worker has one."""
     workers = [SqliteCounters(tmp_path / "counters.db") for _ in range(4)]

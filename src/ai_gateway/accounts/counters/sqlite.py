@@ -77,9 +77,10 @@ class _States:
             last, parts = (units.last, units.parts.tobytes()) if units is not None else (None, None)
             self.db.execute(_WRITE, (name, state.used, state.held, last, parts, state.until))
 
-    def forget(self, counter: str) -> None:
-        """It was changed otherwise."""
-        self._read.pop(counter, None)
+    def begun(self, counter: str) -> None:
+        """It may have been begun by now: one that was not known is read again, and any other was known already."""
+        if self._read.get(counter) is None:
+            self._read.pop(counter, None)
 
 
 type _Work = Callable[[_States], object]
@@ -119,7 +120,7 @@ class SqliteCounters(Counters):
         def work(states: _States) -> None:
             states.db.execute(_FORGET, (int(self._clock()) - 1,))  # windows that are over: a new one has just begun
             states.db.execute(_SEED, (counter, used, until))
-            states.forget(counter)
+            states.begun(counter)
 
         await self._done(work)
 

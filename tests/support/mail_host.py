@@ -50,10 +50,12 @@ class MailHost:
         return f"{'smtps' if self.implicit else 'smtp'}://{HOST}:{self.port}"
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            await _Session(self, reader, writer).run()
-        self.ended += 1
-        writer.close()
+        try:
+            with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
+                await _Session(self, reader, writer).run()
+        finally:
+            self.ended += 1
+            writer.close()
 
 
 class _Session:
@@ -140,6 +142,7 @@ def running_mail_host(**facts: object) -> Iterator[MailHost]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.05)  # in which the transports that were closed end
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
@@ -150,4 +153,5 @@ def running_mail_host(**facts: object) -> Iterator[MailHost]:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
         assert not thread.is_alive(), "the mail server did not stop"
+        loop.close()
         loop.close()

@@ -250,6 +250,32 @@ def test_routes_are_made_in_the_generated_code_and_for_the_documentation_only() 
     assert using == {"src/ai_gateway/contract/route.py", "src/ai_gateway/api/gateway/docs.py"}
 
 
+RUNS_STATEMENTS = {"fetch", "execute", "execute_many", "executemany", "executescript", "fetchrow", "prepare"}
+IS_SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|WITH)\b")
+
+
+def made_statements(source: ast.Module) -> Iterator[str]:
+    """Where SQL is put together: in what runs statements, or in any text that begins as one."""
+    for node in ast.walk(source):
+        is_run = isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in RUNS_STATEMENTS
+        suspects = node.args[:1] if isinstance(node, ast.Call) and is_run else []
+        if isinstance(node, ast.JoinedStr | ast.BinOp):
+            first = next((part for part in ast.walk(node) if isinstance(part, ast.Constant)), None)
+            if first is not None and isinstance(first.value, str) and IS_SQL.match(first.value):
+                suspects = [node]
+        for suspect in suspects:
+            text = ast.unparse(suspect)
+            if isinstance(suspect, ast.JoinedStr | ast.BinOp) and "PRAGMA " not in text:  # which takes no parameters
+                yield f"line {suspect.lineno}: {text}"
+
+
+def test_no_sql_is_made_of_parts() -> None:
+    for seeded in ('db.execute(f"SELECT {x}")', 'S = "DELETE FROM a WHERE b = " + c', 'S = "SELECT %s" % name'):
+        assert list(made_statements(ast.parse(seeded))), seeded
+    wrong = [f"{shown(path)}, {found}" for path in modules(SRC) for found in made_statements(tree(path))]
+    assert wrong == []
+
+
 def patched(path: Path) -> Iterator[str]:
     """Where a test puts something else in the place of a name of ours."""
     ours = {

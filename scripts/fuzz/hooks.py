@@ -85,7 +85,7 @@ def _is_refused_by_administration(case: schemathesis.Case[Any]) -> bool:
     return any(isinstance(zone, str) and zone not in _ZONES for zone in zones)
 
 
-def _is_refused_range(path: str, query: Any) -> bool:  # noqa: ANN401 - of any types
+def _is_refused_range(path: str, query: Any) -> bool:  # noqa: ANN401 - made-up values
     """Whether the time ends before it begins, or has more buckets than a page of their width may have."""
     start, end, limit = (_number(query.get(name)) for name in ("start_time", "end_time", "limit"))
     if start is not None and end is not None and end < start:
@@ -107,7 +107,7 @@ def only_a_state_refuses_valid_data(
     """What is valid and refused is so because its project is archived, or cannot be, or has such a key already."""
     valid = case.meta is not None and case.meta.generation.mode.is_positive
     if valid and response.status_code == 400 and case.path.startswith(_ADMINISTRATION):
-        assert response.json()["error"]["code"] in _OF_A_STATE, response.text  # noqa: S101
+        assert response.json()["error"]["code"] in _OF_A_STATE, response.text  # noqa: S101 - how checks fail
 
 
 def _has_ollama_only_fields(body: dict[str, Any]) -> bool:

@@ -98,7 +98,7 @@ async def test_calls_at_once_share_a_limit_while_the_file_is_replaced(tmp_path: 
 
 async def three_workers(path: Path) -> list[FileCounters]:
     """Two of them have counted something; one has held nothing yet."""
-    workers = [FileCounters(path) for _ in range(3)]
+    workers = [FileCounters(path, look_s=0.0) for _ in range(3)]
     await workers[0].seed("spend", 100, MONEY.until)
     for worker, call in zip(workers, "ab", strict=False):
         assert isinstance(await worker.reserve(call, HOLDS), Granted)
@@ -123,8 +123,7 @@ async def test_half_a_line_of_a_killed_worker_counts_nothing(tmp_path: Path) -> 
     await assert_all_know([*workers, FileCounters(path)], {"spend": (100, 20), "parallel": (0, 2)})
 
 
-async def test_a_file_that_is_removed_keeps_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ai_gateway.accounts.counters.file._LOOK_S", 0.0)
+async def test_a_file_that_is_removed_keeps_what_it_said(tmp_path: Path) -> None:
     path = tmp_path / "counters"
     workers = await three_workers(path)
     path.unlink()
@@ -132,10 +131,7 @@ async def test_a_file_that_is_removed_keeps_what_it_said(tmp_path: Path, monkeyp
     await assert_all_know([*workers, FileCounters(path)], {"spend": (100, 30), "parallel": (0, 3)})
 
 
-async def test_a_directory_that_is_removed_leaves_counters_to_those_who_have_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ai_gateway.accounts.counters.file._LOOK_S", 0.0)
+async def test_a_directory_that_is_removed_leaves_counters_to_those_who_have_them(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir()
     workers = await three_workers(directory / "counters")

@@ -16,7 +16,8 @@ import ai_gateway.accounts
 from ai_gateway.accounts.directory import Actor, Directory
 from ai_gateway.accounts.entities import Project
 from ai_gateway.accounts.journal import Journal
-from ai_gateway.accounts.ledger import WIDTHS, Ledger
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import WIDTHS
 from ai_gateway.accounts.shipper import Shipper
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.postgres import PostgresStore

@@ -154,36 +154,40 @@ class Counters(Protocol):
 
 def reserve(holds: Sequence[Hold], state_of: Callable[[Hold], State | None], now: float) -> Answer:
     """The one rule: what it answers, and in the states what it has held. Nothing is held unless it is granted."""
-    unknown = [hold.counter for hold in holds if state_of(hold) is None]
-    if unknown:
-        return Unknown(unknown)
+    states: list[State] = []
+    unknown: list[str] = []
     left: list[int] = []
     resets: list[float] = []
-    refusal: tuple[Hold, State, float | None] | None = None
+    refusal: tuple[Hold, State, int] | None = None
     for hold in holds:
         state = state_of(hold)
-        assert state is not None  # noqa: S101 - or it would be among the unknown
+        if state is None:
+            unknown.append(hold.counter)
+            continue
+        states.append(state)
         if state.units is not None:
-            unit = int(now // hold.unit_s)
-            state.units.advance(unit)
+            state.units.advance(int(now // hold.unit_s))
             state.used = state.units.sum
-        room = hold.limit - state.used - state.held
-        fits = hold.amount <= room
-        left.append(max(0, room - hold.amount if fits else room))
+        rest = hold.limit - state.used - state.held - hold.amount
+        if rest < 0 and refusal is None:
+            refusal = hold, state, rest + hold.amount
+        left.append(rest if rest >= 0 else max(0, rest + hold.amount))
         resets.append(_resets(hold, state, now))
-        if not fits and refusal is None:
-            refusal = hold, state, _fits_in(hold, state, now, room)
+    if unknown:
+        return Unknown(unknown)
     if refusal is not None:
-        hold, state, fits_in = refusal
-        return Refused(hold, state.used, state.held, fits_in, left, resets)
-    for hold in holds:
-        state = state_of(hold)
-        assert state is not None  # noqa: S101
+        hold, state, room = refusal
+        return Refused(hold, state.used, state.held, _fits_in(hold, state, now, room), left, resets)
+    _hold(holds, states, now)
+    return Granted(now, left, resets)
+
+
+def _hold(holds: Sequence[Hold], states: Sequence[State], now: float) -> None:
+    for hold, state in zip(holds, states, strict=True):
         if state.units is not None:
             state.units.add(int(now // hold.unit_s), hold.amount)
         else:
             state.held += hold.amount
-    return Granted(now, left, resets)
 
 
 def settle(hold: Hold, state: State, amount: int, at: float) -> None:
@@ -204,7 +208,7 @@ def fresh(hold: Hold) -> State | None:
 
 def _resets(hold: Hold, state: State, now: float) -> float:
     if state.units is None:
-        return max(0.0, hold.until - now) if hold.until else 0.0
+        return hold.until - now if hold.until > now else 0.0
     unit = int(now // hold.unit_s)
     # With this call counted, all is there again when its own unit has left.
     return (unit + UNITS + 1) * hold.unit_s - now if hold.amount else state.units.empty_in(unit) * hold.unit_s

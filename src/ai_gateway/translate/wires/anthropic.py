@@ -43,8 +43,21 @@ class Usage(_Open):
         return self.input_tokens is not None or self.output_tokens is not None
 
 
-_BLOCKS = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
-_DELTAS = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"})
+# What each type is known to have: docs.anthropic.com, "Messages" and "Streaming messages".
+_BLOCKS = {
+    "text": frozenset({"type", "text", "citations"}),
+    "tool_use": frozenset({"type", "id", "name", "input"}),
+    "thinking": frozenset({"type", "thinking", "signature"}),
+    "redacted_thinking": frozenset({"type", "data"}),
+}
+_DELTAS = {
+    "": frozenset({"stop_reason", "stop_details", "stop_sequence", "container"}),
+    "text_delta": frozenset({"type", "text"}),
+    "thinking_delta": frozenset({"type", "thinking"}),
+    "signature_delta": frozenset({"type", "signature"}),
+    "input_json_delta": frozenset({"type", "partial_json"}),
+    "citations_delta": frozenset({"type", "citation"}),
+}
 
 
 class Block(_Open):
@@ -85,6 +98,13 @@ def _unread(value: object) -> dict[str, object]:
     return {"type": _kind(value), "unread": value}
 
 
+def extra_fields_of(item: "Block | Delta") -> dict[str, object]:
+    """What it has beyond what its type is known to have."""
+    known = (_BLOCKS if isinstance(item, Block) else _DELTAS).get(item.type)
+    more = item.model_fields_set - known if known is not None else ()
+    return item.model_dump(include=set(more)) if more else {}
+
+
 class StopDetails(_Open):
     """Why the model declined, with an explanation if there is one."""
 
@@ -95,6 +115,7 @@ class Message(_Open):
     """A complete response, or the first event of a streamed one."""
 
     type: Literal["message"]
+    role: object = None
     id: str
     model: str
     content: Annotated[list[Block], _FIRST_FAULT]

@@ -17,7 +17,7 @@ from gateway_contract.openai import models as openai
 _NO_ANSWER = "The provider's reply holds no answer."
 _CALLING = ("tool_calls", "function_call")
 _THINKING = ("reasoning_content", "reasoning")
-_EMPTY: tuple[object, ...] = (None, "", [], {})
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ def chat_extras(
     message: openai.ChatCompletionResponseMessage | openai.ChatCompletionStreamResponseDelta | None,
 ) -> Extras | None:
     """The extra fields of a chat's reply or chunk but what is told as thinking, images or durations; None for none."""
-    usage = reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None
+    counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
     tokens = choice.logprobs if choice is not None else None
-    if not _any_extra(reply, usage, choice, tokens, message):
+    if not counted and not _any_extra(reply, choice, tokens, message):
         return None
     read = message.model_extra if message is not None else None
     told: Fields = {**dict.fromkeys(_THINKING, thinking(read)), "images": images(read)}
-    beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **_counted(usage)}
+    beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **counted}
     chosen = _untold(choice)
     place(_untold(tokens), chosen)
     return _extras(beside, chosen, _untold(message, told))
@@ -74,14 +74,14 @@ def text_extras(
     choice: openai.CreateCompletionResponseChoice | openai.CreateCompletionStreamResponseChoice | None,
 ) -> Extras | None:
     """The same of a legacy completion, where context may be told as well."""
-    usage = reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None
-    if not _any_extra(reply, usage, choice):
+    counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
+    if not counted and not _any_extra(reply, choice):
         return None
     read = reply.model_extra
     thought = (thinking(choice.model_extra) if choice is not None else "") or thinking(read)
     told: Fields = dict.fromkeys(_THINKING, thought)
     beside: Fields = {**told, "durations": durations(read), "context": context(read)}
-    return _extras({**_untold(reply, beside), **_counted(usage)}, _untold(choice, told), {})
+    return _extras({**_untold(reply, beside), **counted}, _untold(choice, told), {})
 
 
 def vector_extras(reply: openai.CreateEmbeddingResponse) -> Fields:
@@ -103,20 +103,25 @@ def _extras(*places: Fields) -> Extras | None:
 
 
 def _untold(holder: BaseModel | None, told: Mapping[str, object] | None = None) -> Fields:
-    """Its extra fields, except those that are `told` in a field of Ollama's, or hold nothing that could be."""
+    """Its extra fields, except those that are `told` in a field of Ollama's, and reasoning that is empty."""
     if holder is None:
         return {}
-    told = told or {}
-    return {
-        name: value
-        for name, value in extra_fields(holder).items()
-        if name not in told or (value not in _EMPTY and value != told[name])
-    }
+    fields = extra_fields(holder)
+    for name, value in (told or {}).items():
+        if name in fields and (fields[name] == value if value else name in _THINKING and not fields[name]):
+            del fields[name]
+    return fields
 
 
 def _counted(usage: BaseModel | None) -> Fields:
     """What is counted beyond the contract: Ollama's replies have no object for counts."""
-    counted = extra_fields(usage) if usage is not None else {}
+    if usage is None:
+        return {}
+    counted = extra_fields(usage)
+    for name in _DETAILS:
+        details = getattr(usage, name, None)
+        if isinstance(details, BaseModel) and (inside := extra_fields(details)):
+            counted[name] = inside
     return {"usage": counted} if counted else {}
 
 

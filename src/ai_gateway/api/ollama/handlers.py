@@ -64,7 +64,7 @@ class OllamaHandlers(WireBoundary, Handlers):
             asked = request.chat(body, to.model, native=to.native)
             watch.provider_called()
             answer = await self.gateway.chat(to.call, asked.request, to.resolution)
-        return answered(call, body.model, asked.dropped, answer, writer)
+        return answered(to.call, body.model, asked.dropped, answer, writer)
 
     @override
     async def ollama_generate(
@@ -83,7 +83,7 @@ class OllamaHandlers(WireBoundary, Handlers):
                 note_dropped(call, [] if to.native else apply_policies(body))
                 return writer.empty(_loaded(body))
             answer, dropped = await self._generated(to, body, watch)
-        return answered(call, body.model, dropped, answer, writer)
+        return answered(to.call, body.model, dropped, answer, writer)
 
     async def _generated(
         self, to: _Resolved, body: models.OllamaGenerateRequest, watch: Stopwatch

@@ -18,7 +18,6 @@ from ai_gateway.translate.wires.anthropic import (
     ModelInfo,
     StopDetails,
     Usage,
-    extra_fields_of,
 )
 from gateway_contract.openai import models
 
@@ -113,13 +112,14 @@ def tier(counts: Usage) -> Object:
 
 def plain(item: Block | Delta) -> Object:
     """The block or delta, unchanged."""
-    return item.model_dump(exclude_unset=True) if item.unread is None else item.unread
+    if item.unread is not None:
+        return item.unread
+    return item.model_dump(exclude_unset=True, exclude={"extras"}) | item.extras
 
 
 def text_fields(block: Block) -> list[Object]:
     """The extra fields of a text as one of the `other_blocks`: texts are joined, and each may have its own."""
-    extras = extra_fields_of(block)
-    return [{"type": "text", **extras}] if extras else []
+    return [{"type": "text", **block.extras}] if block.extras else []
 
 
 def annotations(citations: list[Object], start: int, end: int) -> list[Object]:
@@ -186,5 +186,5 @@ def _message(reply: Message) -> Object:
 def _call(block: Block) -> Object:
     function = {"name": block.name, "arguments": to_json(block.input).decode()}
     call: Object = {"id": block.id, "type": "function", "function": function}
-    place(extra_fields_of(block), call, _CALL)
+    place(block.extras, call, _CALL)
     return call

@@ -20,7 +20,7 @@ from ai_gateway.translate.chat_anthropic.reply import (
     usage,
 )
 from ai_gateway.translate.extra_fields import extra_fields, names_of, place
-from ai_gateway.translate.wires.anthropic import Block, Delta, Event, StopDetails, Usage, extra_fields_of
+from ai_gateway.translate.wires.anthropic import Block, Delta, Event, StopDetails, Usage
 from gateway_contract.openai import models
 
 _CHUNK = names_of(models.CreateChatCompletionStreamResponse)
@@ -131,7 +131,7 @@ class MessagesStreamTranslator:
         if block.type == "tool_use":
             opened.call, self._calls = self._calls, self._calls + 1
             function = {"name": block.name, "arguments": ""}
-            yield self._call(opened, extra_fields_of(block), id=block.id, type="function", function=function)
+            yield self._call(opened, block.extras, id=block.id, type="function", function=function)
         elif block.type == "text":
             if block.text:
                 yield self._text(block.text)
@@ -147,7 +147,7 @@ class MessagesStreamTranslator:
         if delta.unread is not None or (opened.block.unread is not None and delta.type != "input_json_delta"):
             opened.unread.append(plain(delta))
             return
-        extras = extra_fields_of(delta)
+        extras = delta.extras
         if delta.type == "input_json_delta":
             opened.json += [delta.partial_json] if delta.partial_json else []
             if opened.call >= 0:
@@ -204,9 +204,9 @@ class MessagesStreamTranslator:
             self._stopped_by = event.delta.stop_sequence
         if event.delta is not None and event.delta.container is not None:
             self._container = event.delta.container
-        if event.delta is not None and (extras := extra_fields_of(event.delta)):
+        if event.delta is not None and event.delta.extras:
             said: Object = {}
-            place(extras, said, _DELTA)
+            place(event.delta.extras, said, _DELTA)
             yield self._chunk(said)
 
     def _end(self) -> Iterator[Object]:

@@ -74,8 +74,9 @@ class ChatStreamTranslator:
             yield from self._content(message.content)
         if message.images:
             yield models.ChatCompletionStreamResponseDelta().model_copy(update={"images": message.images})
-        for call in calls:
-            yield models.ChatCompletionStreamResponseDelta(tool_calls=[call])
+        # Clients of OpenAI's API are used to one call a chunk; what is translated back is to be one line again.
+        for together in [calls] if self._request.native and calls else [[call] for call in calls]:
+            yield models.ChatCompletionStreamResponseDelta(tool_calls=together)
 
     def _content(self, text: str) -> Iterator[Delta]:
         """The answer's text, or arguments where it stands for a forced call."""

@@ -106,11 +106,13 @@ def _untold(holder: BaseModel | None, told: Mapping[str, object] | None = None) 
     """Its extra fields, except those that are `told` in a field of Ollama's, and reasoning that is empty."""
     if holder is None:
         return {}
-    fields = extra_fields(holder)
-    for name, value in (told or {}).items():
-        if name in fields and (fields[name] == value if value else name in _THINKING and not fields[name]):
-            del fields[name]
-    return fields
+    held = holder.model_extra or {}
+    read = [
+        name
+        for name, value in (told or {}).items()
+        if name in held and (held[name] == value if value else name in _THINKING and not held[name])
+    ]
+    return extra_fields(holder, *read)
 
 
 def _counted(usage: BaseModel | None) -> Fields:

@@ -43,9 +43,13 @@ class ChunkTranslator:
 
     The extra fields of a chunk that shows nothing go with the next piece, and those of a last one with the last line.
     Where the next has another value for one of them, they are a piece by themselves.
+
+    `whole_calls`: the upstream speaks Ollama's wire, so that a call is complete in its chunk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole_calls: bool = False) -> None:
+        self._whole_calls = whole_calls
+        self._told = 0  # calls that have been sent
         self._calls: dict[int, _Call] = {}
         self._function_call = _Call()  # from the deprecated field
         self._collected = 0
@@ -115,13 +119,13 @@ class ChunkTranslator:
         if choice is None:
             return Piece(extras=reply.chat_extras(chunk, None, None))
         delta = choice.delta
-        self._collect_calls(delta)
+        whole = self._collect_calls(delta)
         self._finish = choice.finish_reason or self._finish
         finished = choice.finish_reason is not None
         piece = Piece(
             content=delta.content or delta.refusal or "",
             thinking=reply.thinking(delta.model_extra),
-            calls=self._complete_calls(cut=choice.finish_reason == "length") if finished else [],
+            calls=[*whole, *self._complete_calls(cut=choice.finish_reason == "length")] if finished else whole,
             logprobs=reply.chat_logprobs(choice.logprobs.content if choice.logprobs else None),
             images=reply.images(delta.model_extra),
             extras=reply.chat_extras(chunk, choice, delta),
@@ -129,15 +133,21 @@ class ChunkTranslator:
         self._answered = self._answered or bool(piece.content or piece.calls)
         return piece
 
-    def _collect_calls(self, delta: openai.ChatCompletionStreamResponseDelta) -> None:
+    def _collect_calls(self, delta: openai.ChatCompletionStreamResponseDelta) -> list[OllamaReplyToolCall]:
+        """The calls that are known to be whole; one that was cut off is left for the end, which tells why."""
+        whole: list[OllamaReplyToolCall] = []
         for call in [] if delta.tool_calls is MISSING else delta.tool_calls:
             known = self._calls.setdefault(call.index, _Call())
             known.call_id = known.call_id if call.id is MISSING else call.id
             self._add(known.extras, call)
             if call.function is not MISSING:
                 self._collect(known, call.function)
+            if self._whole_calls and (made := reply.tool_calls([known.whole()], cut=True)):
+                whole += self._numbered(made)
+                del self._calls[call.index]
         if delta.function_call is not MISSING:
             self._collect(self._function_call, delta.function_call)
+        return whole
 
     def _collect(self, call: _Call, more: _Function) -> None:
         call.begun = True
@@ -159,4 +169,9 @@ class ChunkTranslator:
         calls = [call for _, call in sorted(self._calls.items()) if call.begun]
         if self._function_call.name and not calls:  # if both are sent, they are the same call
             calls.append(self._function_call)
-        return reply.tool_calls([call.whole() for call in calls], cut=cut)
+        return self._numbered(reply.tool_calls([call.whole() for call in calls], cut=cut))
+
+    def _numbered(self, calls: list[OllamaReplyToolCall]) -> list[OllamaReplyToolCall]:
+        for call in calls:
+            call.function.index, self._told = self._told, self._told + 1
+        return calls

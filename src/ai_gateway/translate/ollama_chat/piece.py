@@ -8,7 +8,7 @@ from gateway_contract.ollama.models import OllamaLogprob, OllamaReplyToolCall
 from gateway_contract.openai.models import CompletionUsage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Extras:
     """The upstream's extra fields in a reply or chunk, in its choice, and in its message or delta."""
 
@@ -29,9 +29,10 @@ class Extras:
             for name in ours.keys() & theirs.keys()
         )
 
-    def joined(self, other: "Extras") -> "Extras":
-        """Both, where they agree."""
-        return Extras(*(ours | theirs for ours, theirs in zip(self.places, other.places, strict=True)))
+    def add(self, other: "Extras") -> None:
+        """Have the other's as well, which agree."""
+        for ours, theirs in zip(self.places, other.places, strict=True):
+            ours.update(theirs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,10 @@ class ChunkTranslator:
         elif mine is not None and self._held is not None and not self._held.agrees(mine):
             yield Piece(extras=self._take())
         if mine is not None:
-            self._held = mine if self._held is None else self._held.joined(mine)
+            if self._held is None:
+                self._held = mine
+            else:
+                self._held.add(mine)
             self._held_size += sum(len(to_json(fields)) for fields in mine.places)
         if not piece.empty and not is_last:
             yield replace(piece, extras=self._take())

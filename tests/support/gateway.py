@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +116,16 @@ def running_gateway(**env: str) -> Iterator[LiveGateway]:
             _stop(live)
 
 
+@contextmanager
+def running_program(home: Path, command: Sequence[str], **env: str) -> Iterator[LiveGateway]:
+    """A gateway started by this command, in this directory: for one that is installed elsewhere than the tests."""
+    live = _start(home, env, command)
+    try:
+        yield live
+    finally:
+        _stop(live)
+
+
 def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself, such as `--help` or a start that must be refused; output captured."""
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
@@ -136,13 +146,15 @@ def clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": home, **measured, **env}
 
 
-def _start(home: Path, env: dict[str, str]) -> LiveGateway:
+def _start(
+    home: Path, env: dict[str, str], command: Sequence[str] = (sys.executable, "-m", "ai_gateway", "serve")
+) -> LiveGateway:
     """Start it on a port of the system's choice and read from its banner which that is."""
     output = home / "output.log"
     settings = {"SERVICE_HOST": HOST, "SERVICE_PORT": "0", "CUSTOM_PACE_MS": "0", **env}
     with output.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ai_gateway", "serve"],
+            command,
             env=clean_environment(str(home), settings),
             cwd=home,
             stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ PYTEST := $(BIN)/pytest -n 2
 # coverage's cheap core sees branches from Python 3.14 on, and only lines before.
 BRANCHES = $(shell $(PY) -c 'import sys; print("--cov-branch" if sys.version_info >= (3, 14) else "")')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+DIST := dist
 IMAGE ?= ai-gateway:$(VERSION)
 export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
@@ -126,17 +127,17 @@ lock: $(VENV)/pyvenv.cfg ## Resolve uv.lock anew and take the index addresses ou
 	@$(PY) scripts/neutral_lock.py uv.lock
 
 dist: $(VENV)/dev.stamp ## Build dist/: the source archive, and from it the wheel; the same bytes wherever it is done
-	@rm -rf dist
-	@$(UV) build --quiet --no-build-isolation --python $(PY) --out-dir dist
-	@rm -f dist/.gitignore && ls dist
+	@rm -rf "$(DIST)"
+	@$(UV) build --quiet --no-build-isolation --python $(PY) --out-dir "$(DIST)"
+	@rm -f "$(DIST)/.gitignore" && ls "$(DIST)"
 
 release-check: $(VENV)/dev.stamp ## Fail unless tag, version, changelog and chart agree: make release-check TAG=v1.2.3
 	@$(PY) -m scripts.release_check "$(or $(TAG),$(GITHUB_REF_NAME))"
 
 sbom: $(VENV)/pyvenv.cfg ## List what the gateway installs as dist/sbom.cdx.json (CycloneDX), from the lock file
-	@mkdir -p dist
+	@mkdir -p "$(DIST)"
 	@$(UV) export --quiet --preview-features sbom-export --frozen --no-default-groups --all-extras \
-	  --format cyclonedx1.5 -o dist/sbom.cdx.json
+	  --format cyclonedx1.5 -o "$(DIST)/sbom.cdx.json"
 
 audit: $(VENV)/pyvenv.cfg ## Look every locked package up for known vulnerabilities (network)
 	@$(UV) audit --preview-features audit --frozen $(ARGS)

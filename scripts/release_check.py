@@ -37,10 +37,11 @@ def stale(stated: str) -> Iterator[str]:
     for field in ("version", "appVersion"):
         if chart[field] != stated:
             yield f"deploy/helm/ai-gateway/Chart.yaml: {field} is {chart[field]}, not {stated}"
-    for name in ("compose.yaml", "kubernetes/base/kustomization.yaml"):
-        for found in re.findall(r"(?:ai-gateway:|newTag: )\"?(\d[\w.]*)", (ROOT / "deploy" / name).read_text("utf-8")):
-            if found != stated:
-                yield f"deploy/{name}: names {found}, not {stated}"
+    files = [ROOT / "deploy" / "compose.yaml", *(ROOT / "deploy" / "kubernetes").glob("overlays/*/kustomization.yaml")]
+    for path in files:
+        named = re.findall(r"(?:image: ai-gateway:|newTag: )(\S+)", path.read_text("utf-8"))
+        if set(named) != {stated}:
+            yield f"{path.relative_to(ROOT)}: names {', '.join(named) or 'none'}, not {stated}"
 
 
 def main() -> int:

@@ -85,8 +85,8 @@ def test_the_schemas_tell_what_is_invalid() -> None:
 
 
 def test_zizmor_finds_nothing_in_the_strictest_mode_that_is_meant_for_projects() -> None:
-    zizmor = Path(sys.executable).with_name("zizmor")
-    command = [zizmor, "--offline", "--persona", "pedantic", "--no-progress", GITHUB]
+    zizmor = str(Path(sys.executable).with_name("zizmor"))
+    command = [zizmor, "--offline", "--persona", "pedantic", "--no-progress", str(GITHUB)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
 

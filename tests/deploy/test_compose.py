@@ -104,7 +104,7 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _set_up(place: Path) -> dict[str, bytes]:
     assert shutil.which("openssl"), "openssl is not installed: certificates are made with it"
-    command = ["sh", DEPLOY / "compose" / "setup.sh", place]
+    command = ["sh", str(DEPLOY / "compose" / "setup.sh"), str(place)]
     subprocess.run(command, check=True, capture_output=True, timeout=60, env={"PATH": os.environ["PATH"]})
     return {path.name: path.read_bytes() for path in place.iterdir()}
 

@@ -1,7 +1,7 @@
 """The unit of deploy/systemd: it starts, reloads and stops the gateway as it wants to be, and lets it do little."""
 
-import configparser
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,20 +11,10 @@ from ai_gateway.config.settings import Settings
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "ai-gateway.service"
 
 
-class _Values(dict[str, object]):
-    """A key may stand there twice, and then the values count together."""
-
-    def __setitem__(self, key: str, value: object) -> None:
-        if key in self and isinstance(value, list):
-            value = [*self[key], *value]  # type: ignore[misc] # lists, as configparser keeps them while it reads
-        super().__setitem__(key, value)
-
-
-def _service() -> configparser.SectionProxy:
-    parser = configparser.ConfigParser(strict=False, interpolation=None, dict_type=_Values)
-    parser.optionxform = str  # type: ignore[assignment,method-assign] # names are case-sensitive
-    parser.read(UNIT)
-    return parser["Service"]
+def _service() -> dict[str, str]:
+    """What the unit says of the service; of what it says twice, the last."""
+    section = UNIT.read_text("utf-8").partition("[Service]")[2].partition("[Install]")[0]
+    return dict(re.findall(r"^(\w+)=(.*)$", section, re.MULTILINE))
 
 
 def test_it_waits_for_as_long_as_the_gateway_may_take_to_stop() -> None:

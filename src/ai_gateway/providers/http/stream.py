@@ -80,8 +80,9 @@ class OpenStream(ABC):
         """Offer what comes while a reader waits in `next_bytes` to `take`, which may spare the reader waking up.
 
         It is called from the event loop with all that came in one packet, if that is at most 16 KB, nothing is left
-        from before, and the reply does not end with it. True: it is dealt with, and the reader sleeps on. False: it goes to the reader as if it had not been offered; that is what to answer when it cannot be
-        passed on at once, because what is taken is not held back for a slow client. What it raises, the reader raises.
+        from before, and the reply does not end with it. True: it is dealt with, and the reader sleeps on. False: it
+        goes to the reader as if it had not been offered; that is what to answer when it cannot be passed on at once,
+        because what is taken is not held back for a slow client. What it raises, the reader raises.
         """
 
     def events(self) -> AsyncGenerator[bytes]:

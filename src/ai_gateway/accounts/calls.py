@@ -6,17 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ai_gateway.accounts import ledger_statements as statements
-from ai_gateway.accounts.ledger import TOKENS
+from ai_gateway.accounts.ledger_rows import COLUMNS
+from ai_gateway.accounts.records import second_of
 from ai_gateway.accounts.store.base import Row, Store, Value
 
 LAST = (2**62, "")
 """The place behind every call."""
-_COLUMNS = (
-    *("at", "id", "request_id", "ended_at", "first_byte_ms", "project_id", "key_id", "wire", "operation", "model"),
-    *("stream", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", *TOKENS, "cost"),
-    *("price", "details"),
-)
-
 type Place = tuple[int, str]
 """Where a call stands in time: when it began, in milliseconds, and its id."""
 
@@ -51,7 +46,10 @@ class StoredCall:
 
 async def find_call(store: Store, identifier: str) -> StoredCall | None:
     """The call with this id. Raises StoreError."""
-    rows = await store.fetch(statements.PLACE_OF_ID, identifier)
+    second = second_of(identifier)
+    if second is None:
+        return None
+    rows = await store.fetch(statements.PLACE_OF_ID, second * 1000, (second + 1) * 1000, identifier)
     found = await _calls(store, rows)
     return found[0] if found else None
 
@@ -76,7 +74,7 @@ async def _calls(store: Store, places: Sequence[Row]) -> list[StoredCall]:
     found: list[StoredCall] = []
     for place in places:
         for row in await store.fetch(statements.RECORD, *place):  # none if it has been pruned meanwhile
-            columns = dict(zip(_COLUMNS, row, strict=True))
+            columns = dict(zip(COLUMNS, row, strict=True))
             details = columns.pop("details")
             found.append(StoredCall(columns, json.loads(str(details)) if details is not None else {}))
     return found

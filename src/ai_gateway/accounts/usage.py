@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from ai_gateway.accounts.ledger import DAY, HOUR, TOKENS, spans
+from ai_gateway.accounts.ledger import spans
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, TOKENS
 from ai_gateway.accounts.ledger_statements import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS
 from ai_gateway.accounts.store.base import Row, Store
 from ai_gateway.contract.call import Tokens

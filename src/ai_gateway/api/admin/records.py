@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, override
 import orjson
 
 from ai_gateway.accounts.calls import LAST, CallFilter, Place, StoredCall, find_call, page_of_calls
-from ai_gateway.accounts.ledger import TOKENS
+from ai_gateway.accounts.ledger_rows import TOKENS
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.admin.base import away
 from ai_gateway.api.admin.buckets import cursor, decimal, page_of, part_of_time, place_of, usd

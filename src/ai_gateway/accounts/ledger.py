@@ -6,8 +6,10 @@ records. Sums stay when records are pruned.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from ai_gateway.accounts import ledger_statements as statements
 from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, keys_used, row_of, sums_of
@@ -16,6 +18,8 @@ from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, Value
 
 _SLICE = 2_000
+_DAY_MS = DAY * 1000
+_log = structlog.get_logger(__name__)
 _SPENT: Mapping[tuple[What, bool], str] = {
     ("organization", True): statements.SPENT,
     ("organization", False): statements.SPENT_BETWEEN,
@@ -31,9 +35,13 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._placed: set[int] = set()
 
     async def append(self, records: Sequence[Record]) -> None:
         """Add those that are not there yet, and them to the sums: all or nothing."""
+        if not records:
+            return
+        await self.add_days(each.start.at // _DAY_MS for each in records)
         rows = [row_of(each) for each in records]
         try:
             async with self.store.transaction() as session:
@@ -66,11 +74,29 @@ class Ledger:
 
     # -- upkeep --
 
+    async def add_days(self, days: Iterable[int]) -> None:
+        """Make places for the records of these days, counted since the epoch, but not of those that clocks make up."""
+        last = int(time.time()) // DAY + 2
+        for day in set(days) - self._placed:
+            self._placed.add(day)
+            if 0 <= day <= last:
+                await self.store.add_day(day * _DAY_MS)
+
+    async def keep_days(self) -> None:
+        """Make places for the records of today and tomorrow, before they come: to be called once in a while."""
+        self._placed.clear()  # some that could not be made before may be by now
+        today = int(time.time()) // DAY
+        await self.add_days((today, today + 1))
+
     async def prune(self, before: int) -> int:
         """Delete the records of the days before this instant, in seconds; sums stay. Returns how many they were."""
-        limit = before // DAY * DAY * 1000
+        limit = before // DAY * _DAY_MS
         await self.store.execute(statements.SET_PRUNED_BEFORE, limit)
         deleted = 0
+        while (day := await self.store.drop_day(limit)) is not None:
+            day //= 1000
+            ((count, _, _),) = await self.store.fetch(statements.TOTALS_OF_ROLLUPS, DAY, day, day + DAY)
+            deleted += int(count or 0)
         while count := await self.store.execute(statements.PRUNE, limit, _SLICE):
             deleted += count
         return deleted
@@ -126,7 +152,11 @@ async def _add(session: Session, rows: Sequence[Row]) -> None:
     """Add rows none of which is there, or raise AlreadyThere."""
     ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
     # What is older than what is kept was here: a journal is read again after it has been pruned.
-    rows = [row for row in rows if int(row[0] or 0) >= int(pruned_before or 0)]
+    kept = [row for row in rows if int(row[0] or 0) >= int(pruned_before or 0)]
+    if len(kept) < len(rows):
+        late = len(rows) - len(kept)
+        _log.warning("records of days that are pruned: neither stored nor counted", records=late)
+        rows = kept
     await session.execute_many(statements.INSERT, rows)
     await session.execute_many(statements.ADD_TO_ROLLUPS, sums_of(rows))
     await session.execute_many(statements.KEYS_USED, keys_used(rows))

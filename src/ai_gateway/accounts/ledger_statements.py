@@ -113,7 +113,7 @@ TOTALS_OF_ROLLUPS = """SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT), CAST(C
     CAST(COALESCE(SUM(input + output + cache_read + cache_write + cache_write_1h + input_audio + input_image
     + reasoning + output_audio + output_image), 0) AS BIGINT)
     FROM rollups WHERE width = $1 AND start >= $2 AND start < $3"""
-PRUNE = """DELETE FROM records WHERE (at, id) IN
+PRUNE = """DELETE FROM records WHERE at < $1 AND (at, id) IN
     (SELECT at, id FROM records WHERE at < $1 ORDER BY at, id LIMIT $2)"""
 SET_PRUNED_BEFORE = "UPDATE meta SET value = $1 WHERE name = 'pruned_before' AND value < $1"
 OLDEST_KEPT = "SELECT at FROM records ORDER BY at DESC LIMIT 1 OFFSET $1"

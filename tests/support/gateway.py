@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -133,6 +134,16 @@ def _running(launch: "Launch", env: dict[str, str]) -> Iterator[LiveGateway]:
             _stop(live)
 
 
+@contextmanager
+def running_program(home: Path, command: Sequence[str], **env: str) -> Iterator[LiveGateway]:
+    """A gateway started by this command, in this directory: for one that is installed elsewhere than the tests."""
+    live = _start(partial(_execute, command=command), home, env)
+    try:
+        yield live
+    finally:
+        _stop(live)
+
+
 def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself, such as `--help` or a start that must be refused; output captured."""
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
@@ -157,9 +168,12 @@ type Process = subprocess.Popen[bytes] | Forked
 type Launch = Callable[[dict[str, str], Path, int], Process]
 
 
-def _execute(env: dict[str, str], home: Path, output: int) -> Process:
+_SERVE = (sys.executable, "-m", "ai_gateway", "serve")
+
+
+def _execute(env: dict[str, str], home: Path, output: int, command: Sequence[str] = _SERVE) -> Process:
     return subprocess.Popen(
-        [sys.executable, "-m", "ai_gateway", "serve"],
+        command,
         env=env,
         cwd=home,
         stdin=subprocess.DEVNULL,

@@ -85,6 +85,11 @@ lint: $(VENV)/dev.stamp ## Check format and lint rules
 type: $(VENV)/dev.stamp ## mypy --strict over src, generated, scripts and tests
 	@$(BIN)/mypy
 
+# All that starts no test, side by side: none of them needs another.
+.PHONY: static
+static: $(VENV)/dev.stamp
+	@$(MAKE) --no-print-directory -j 2 type lint gen-check
+
 unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second
 	@$(PYTEST) -q -m unit
 
@@ -98,9 +103,9 @@ unit-all: ## The unit tests on every Python of this machine that the gateway run
 	if [ -n "$$missing" ]; then echo "Not tested, because it is not on this machine: Python$$missing"; fi; \
 	if [ -n "$$failed" ]; then echo "Failed on Python$$failed" >&2; exit 1; fi
 
-check: lint type gen-check unit ## The fast loop: format, lint, types, generated code, unit tests
+check: static unit ## The fast loop: format, lint, types, generated code, unit tests
 
-test: lint type gen-check ## Everything CI runs, with coverage
+test: static ## Everything CI runs, with coverage
 	@$(PYTEST) --cov $(BRANCHES) --cov-report=term:skip-covered $(if $(filter true,$(CI)),--durations=25)
 
 test-cov: $(VENV)/dev.stamp ## Tests with an HTML coverage report in htmlcov/

@@ -63,6 +63,8 @@ class Pool:
         self._origin = origin
         self._connect_s = connect_s
         self._clock: Clock = clock or self.loop
+        self.time = self._clock.time
+        """Now, as deadlines count it."""
         first = origin.proxy or origin  # a proxy looks the upstream's name up by itself
         self._lookup = Lookup(first.host, first.port, resolve)
         self._known: set[Connection] = set()  # those that are open or in use
@@ -71,10 +73,6 @@ class Pool:
         self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
         self._is_closed = False
-
-    def time(self) -> float:
-        """Now, as deadlines count it."""
-        return self._clock.time()
 
     def pick(self) -> Connection | None:
         """The idle connection that was used last, if there is one that can be used."""

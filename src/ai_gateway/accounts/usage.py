@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from ai_gateway.accounts.ledger import spans
-from ai_gateway.accounts.ledger_rows import DAY, HOUR, TOKENS
+from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.ledger_statements import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS
 from ai_gateway.accounts.store.base import Row, Store
 from ai_gateway.contract.call import Tokens
@@ -59,7 +59,7 @@ class Sum:
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(**dict(zip(TOKENS, self._numbers[5:-1], strict=True)))
+        return Tokens(*self._numbers[5:-1])  # whose fields are in the order of the columns
 
     @property
     def cost(self) -> int:

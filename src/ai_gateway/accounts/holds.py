@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from ai_gateway.accounts.counters.base import Hold
-from ai_gateway.accounts.entities import RateLimit
+from ai_gateway.accounts.entities import RateLimit, SpendLimit
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.windows import Window, window_at
 
@@ -55,6 +55,12 @@ class Held:
         ]
 
 
+def spend_counter(spend: SpendLimit, now: float) -> tuple[str, Window]:
+    """The counter of what is spent in the window that a limit has now, and that window."""
+    window = window_at(spend.interval, spend.time_zone, now)
+    return f"spend/{spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
+
+
 def holds_for(scopes: Sequence[Scope], names: Collection[str], tokens: int, cost: int, now: float) -> Held:
     """For a call of a model that is known by these names, which takes so many tokens and costs at most so much."""
     holds: list[Hold] = []
@@ -67,8 +73,7 @@ def holds_for(scopes: Sequence[Scope], names: Collection[str], tokens: int, cost
                 reasons.append(reason)
         spend = scope.spend
         if spend is not None:
-            window = window_at(spend.interval, spend.time_zone, now)
-            name = f"spend/{scope.entity}/{spend.interval}/{spend.time_zone}/{window.start}"
+            name, window = spend_counter(spend, now)
             windows[name] = scope, window
             limit = spend.threshold_amount * PICO_PER_CENT
             holds.append(Hold(name, cost, limit, money=True, until=window.end or 0))

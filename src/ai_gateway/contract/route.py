@@ -108,6 +108,11 @@ class Exchange:
     started: bool = False
     size: int = 0
 
+    def note(self) -> None:
+        """Tell observers what the request is for, whatever becomes of it."""
+        if (outcome := self._outcome) is not None:
+            outcome.operation, outcome.wire = self.operation, self.boundary.wire.name
+
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
         self.headers = header_fields(self.scope)
@@ -229,6 +234,8 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun or nobody is there to read it."""
         if isinstance(error, ClientGone):
+            if (outcome := self._outcome) is not None:
+                outcome.left = True
             if (connection := self.scope.get("connection")) is not None:
                 connection.abort()  # of a client that is still there, and reads too slowly
             _log.info("client left", request_id=self.scope.get("request_id"), operation=self.operation)
@@ -318,6 +325,7 @@ class ContractRouter:
         def register(stub: Stub) -> Stub:
             async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
                 exchange = Exchange(self._boundary, operation, security, scope, receive, send)
+                exchange.note()
                 try:
                     with self._admission:
                         try:

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiohappyeyeballs import start_connection
 
@@ -52,6 +52,14 @@ def default_tls() -> ssl.SSLContext:
     return context
 
 
+class Connections(NamedTuple):
+    """How many there are to an upstream, and how many requests wait for one."""
+
+    busy: int
+    idle: int
+    waiting: int
+
+
 class Pool:
     """The connections to one origin. At most `limit` exist at a time; who comes then waits in turn.
 
@@ -73,6 +81,11 @@ class Pool:
         self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
         self._is_closed = False
+
+    @property
+    def connections(self) -> Connections:
+        """What there is now."""
+        return Connections(len(self._known) - len(self._idle), len(self._idle), len(self._queue))
 
     def time(self) -> float:
         """Now, as deadlines count it."""

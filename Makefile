@@ -66,10 +66,12 @@ spec-update: $(VENV)/dev.stamp ## Take a newer official document: make spec-upda
 prices: $(VENV)/dev.stamp ## Write the table of prices from the pinned genai-prices, and tell what changes
 	@$(PY) -m scripts.prices
 
-docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of docs/conformance.md and docs/providers.md from the code
+docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of the pages on conformance, providers and metrics; and deploy/grafana
 	@$(PY) -m scripts.parameters
 	@$(PY) -m scripts.providers
 	@$(PY) -m scripts.rules
+	@$(PY) -m scripts.metrics
+	@$(PY) -m scripts.dashboards
 
 format: $(VENV)/dev.stamp ## Format the code
 	@$(BIN)/ruff format .

@@ -18,12 +18,12 @@ from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.stream import Content
 from ai_gateway.gateway import Gateway
+from ai_gateway.middleware.request_metrics import RequestMetrics
 from ai_gateway.observability import families
 from ai_gateway.observability.families import EVENTS, TIMINGS
 from ai_gateway.observability.metrics import Event, Timing, counted, timed, times
-from ai_gateway.observability.request_metrics import RequestMetrics
 from ai_gateway.observability.samples import Samples
-from ai_gateway.observability.shared import SharedSamples
+from ai_gateway.observability.worker_samples import WorkerSamples
 from ai_gateway.providers.custom.provider import MODELS
 from ai_gateway.routing.registry import BUILT_IN
 
@@ -44,7 +44,7 @@ class Meters:
 
     def __init__(self, gateway: Gateway, accounts: Accounts, admission: Admission, bodies: ByteBudget) -> None:
         self.requests = RequestMetrics(self._knows)
-        self.shared: SharedSamples | None = None
+        self.shared: WorkerSamples | None = None
         self.worker = 0
         self._gateway = gateway
         self._accounts = accounts
@@ -54,7 +54,7 @@ class Meters:
         self._started = time.time()
         self._ticking: asyncio.Task[None] | None = None
 
-    def share(self, shared: SharedSamples, worker: int) -> None:
+    def share(self, shared: WorkerSamples, worker: int) -> None:
         """Go on from what the worker with this number has counted before this one took its place."""
         self.shared, self.worker = shared, worker
         self._started = time.time()
@@ -107,6 +107,8 @@ class Meters:
         samples.include(self._before)
         self.requests.collect(samples)
         for event, family in EVENTS.items():
+            if not family.labels:
+                samples.add(family, 0)  # so that the first one is seen as a rise
             for labels, value in counted(event).items():
                 samples.add(family, value, labels)
         for (timing, label), distribution in times().items():

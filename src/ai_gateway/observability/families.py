@@ -53,7 +53,7 @@ FIRST_BYTE = Family(
 OVERHEAD = Family(
     "overhead_seconds",
     "histogram",
-    "What of that was not spent waiting for upstreams, failed attempts and the pauses between them included",
+    "Time to the head of a reply that was not spent on attempts at upstreams and the pauses between them",
     ("operation", "stream"),
     SHORT,
 )

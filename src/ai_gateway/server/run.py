@@ -22,7 +22,7 @@ from ai_gateway.app.reload import Reloaded
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
-from ai_gateway.observability.shared import SharedSamples
+from ai_gateway.observability.worker_samples import WorkerSamples
 from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
@@ -213,7 +213,7 @@ def _run(application: Application, sock: socket.socket, announce: Callable[[int]
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    shared = SharedSamples(workers)
+    shared = WorkerSamples(workers)
 
     def work(place: Place) -> None:
         application.meters.share(shared, place.number)

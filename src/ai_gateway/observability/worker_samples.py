@@ -9,7 +9,7 @@ _HEAD = Struct(">II")  # length and checksum of what follows
 _TRIES = 5
 
 
-class SharedSamples:
+class WorkerSamples:
     """A place for each worker, in memory that all inherit which are forked after this is made.
 
     What a worker has written stays when it ends, and its replacement goes on from there. A counter never falls that

@@ -7,6 +7,7 @@ from typing import override
 
 from ai_gateway.contract.call import Call, Notes, Tokens
 from ai_gateway.contract.outcome import Observer, Outcome
+from ai_gateway.errors import counted_code
 from ai_gateway.observability.families import (
     BODY,
     COST,
@@ -71,7 +72,7 @@ class RequestMetrics(Observer):
             provider,
             self._label(provider, notes.model) if notes.model else "",
             status // 100,
-            outcome.code or "",
+            counted_code(outcome.code) if outcome.code else "",
             outcome.end,
             stream,
         )

@@ -90,7 +90,7 @@ def test_an_event_with_another_text_is_a_continuation(make: Callable[[str], byte
     for events in ([make(inside)], [make("x"), make(inside), make(inside), make("y")]):
         assert continuations.match(events) == len(events)
         assert continuations.match([b"other", *events], 1) == len(events) + 1
-        assert continuations.match_packet(packet(*events)) == len(packet(*events))
+        assert continuations.match_packet(packet(*events))
         assert json.loads(events[0])
 
 
@@ -99,11 +99,11 @@ def test_an_event_with_another_text_is_a_continuation(make: Callable[[str], byte
 def test_what_is_no_text_ends_a_run(make: Callable[[str], bytes], inside: str) -> None:
     continuations = Reader(role(), mention(), text("a"), argument("{"), text("b")).continuations
     assert continuations.match([make(inside)]) == 0
-    assert continuations.match_packet(packet(make(inside))) == 0
+    assert not continuations.match_packet(packet(make(inside)))
     for before in (1, 2, 5, 70):
         events = [*[make("x")] * before, make(inside), make("y")]
         assert continuations.match(events) == before
-        assert continuations.match_packet(packet(*events)) == 0
+        assert not continuations.match_packet(packet(*events))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_bytes_that_are_no_utf_8_end_a_run(bad: bytes) -> None:
     continuations = reading_texts()
     spoilt = text("@").replace(b"@", bad)
     assert continuations.match([text("x"), spoilt]) == 1
-    assert continuations.match_packet(packet(text("x"), spoilt)) == 0
+    assert not continuations.match_packet(packet(text("x"), spoilt))
     halves = [text("@").replace(b"@", half) for half in (b"\xc3", b"\xa9")]  # sound only when put together
     assert continuations.match(halves) == 0
 
@@ -151,17 +151,17 @@ def test_any_other_difference_ends_a_run(changed: bytes) -> None:
     continuations = reading_texts()
     assert continuations.match([changed]) == 0
     assert continuations.match([GOOD, changed, GOOD]) == 1
-    assert continuations.match_packet(packet(GOOD, changed, GOOD)) == 0
+    assert not continuations.match_packet(packet(GOOD, changed, GOOD))
 
 
-def test_a_run_in_a_packet_may_be_followed_by_a_part_of_an_event_only() -> None:
+def test_a_packet_that_ends_inside_of_an_event_is_no_run() -> None:
     continuations = reading_texts()
     whole = packet(GOOD, text("y"))
     for cut in range(len(packet(GOOD)) + 1):
         begun = packet(text("z"))[:cut]
-        assert continuations.match_packet(whole + begun) == len(whole) + (cut if cut == len(packet(GOOD)) else 0)
-    assert continuations.match_packet(packet(GOOD)[:-1]) == 0
-    assert continuations.match_packet(b"") == 0
+        assert continuations.match_packet(whole + begun) is (cut in {0, len(packet(GOOD))})
+    assert not continuations.match_packet(packet(GOOD)[:-1])
+    assert not continuations.match_packet(b"")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_run_in_a_packet_may_be_followed_by_a_part_of_an_event_only() -> None:
     ],
 )
 def test_a_packet_framed_otherwise_is_none(framed: bytes) -> None:
-    assert reading_texts().match_packet(framed) == 0
+    assert not reading_texts().match_packet(framed)
 
 
 def test_an_event_of_several_lines_is_no_continuation_however_it_looks() -> None:
@@ -200,10 +200,10 @@ def test_padding_may_differ_as_well(more: str) -> None:
     continuations = reading_texts(more=more % "abc")
     events = [text("x", more=more % "d"), text("", more=more % ""), text('\\"', more=more % "\\\\")]
     assert continuations.match(events) == 3
-    assert continuations.match_packet(packet(*events)) == len(packet(*events))
+    assert continuations.match_packet(packet(*events))
     for bad in (text("x", more=more % '"'), text("\\", more=more % "a"), text("x"), text("x", more=more[:-1] % "a")):
         assert continuations.match([*events, bad, *events]) == 3
-        assert continuations.match_packet(packet(*events, bad)) == 0
+        assert not continuations.match_packet(packet(*events, bad))
 
 
 def test_events_of_three_texts_are_taken_apart_in_their_order() -> None:
@@ -213,7 +213,7 @@ def test_events_of_three_texts_are_taken_apart_in_their_order() -> None:
     continuations = Reader(role(), thought("", "a", "b")).continuations
     events = [thought("", "c", "d"), thought("e", "", ""), thought("f", "g", "h")]
     assert continuations.match(events) == 3
-    assert continuations.match_packet(packet(*events)) == len(packet(*events))
+    assert continuations.match_packet(packet(*events))
     for bad in (
         thought("\\", "x", "y"),
         thought("x", '"', "y"),
@@ -221,7 +221,7 @@ def test_events_of_three_texts_are_taken_apart_in_their_order() -> None:
         text("x", more=PADDED % "y"),
     ):
         assert continuations.match([*events, bad, events[0]]) == 3
-        assert continuations.match_packet(packet(bad, *events)) == 0
+        assert not continuations.match_packet(packet(bad, *events))
 
 
 @pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning", "refusal"])
@@ -374,7 +374,7 @@ def test_arguments_are_handed_over_once_and_only_after_they_were_relayed() -> No
     events = [argument("{"), argument('\\"\\u00e9'), argument("\u00e9")]
     assert reader.continuations.match(events) == 3
     assert reader.continuations.drain() == []
-    assert reader.continuations.match_packet(packet(*events)) == len(packet(*events))
+    assert reader.continuations.match_packet(packet(*events))
     reader.continuations.relayed()
     reader.continuations.relayed()
     assert reader.continuations.match(events[:1]) == 1

@@ -163,8 +163,8 @@ started: list[str] = []
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "subprocess.Popen" and "'-m', 'ai_gateway'" in str(arguments[1]):
-        started.append(str(arguments[1]))
+    if event == "fork_server.fork" or (event == "subprocess.Popen" and "'-m', 'ai_gateway'" in str(arguments[1])):
+        started.append(str(arguments))
 
 
 sys.addaudithook(_watch)

@@ -6,11 +6,12 @@ records. Sums stay when records are pruned.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 import orjson
+import structlog
 
 from ai_gateway.accounts import ledger_statements as statements
 from ai_gateway.accounts.limits import What
@@ -29,6 +30,8 @@ TOKENS = (
 _MOST_TOKENS = 10**12
 _MOST_COST = 10**16
 _SLICE = 2_000
+_DAY_MS = DAY * 1000
+_log = structlog.get_logger(__name__)
 _before = attrgetter("start.at", "start.id")
 _facts = attrgetter(
     *("start.request_id", "ended_at", "first_byte_ms", "start.project_id", "start.key_id", "start.wire"),
@@ -51,18 +54,26 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._placed: set[int] = set()
 
     async def append(self, records: Sequence[Record]) -> None:
         """Add those that are not there yet, and them to the sums: all or nothing."""
+        if not records:
+            return
+        times = [each.start.at for each in records]  # which say where to look
+        await self.add_days(at // _DAY_MS for at in times)
         async with self.store.transaction() as session:
             ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
             ((batch,),) = await session.fetch(statements.NEXT_BATCH)
             # What is older than what is kept was here: a journal is read again after it has been pruned.
             rows = [_row(each, batch) for each in records if each.start.at >= int(pruned_before or 0)]
+            if len(rows) < len(records):
+                late = len(records) - len(rows)
+                _log.warning("records of days that are pruned: neither stored nor counted", records=late)
             await session.execute_many(statements.INSERT, rows)
             for width in WIDTHS:
-                await session.execute(statements.ROLL_UP_BATCH, batch, width)
-            await session.execute(statements.KEYS_USED, batch)
+                await session.execute(statements.ROLL_UP_BATCH, batch, width, min(times), max(times))
+            await session.execute(statements.KEYS_USED, batch, min(times), max(times))
 
     async def last_uses(self) -> dict[str, int]:
         """When each key began its last call, in seconds since the epoch."""
@@ -84,11 +95,29 @@ class Ledger:
 
     # -- upkeep --
 
+    async def add_days(self, days: Iterable[int]) -> None:
+        """Make places for the records of these days, counted since the epoch, but not of those that clocks make up."""
+        last = int(time.time()) // DAY + 2
+        for day in set(days) - self._placed:
+            self._placed.add(day)
+            if 0 <= day <= last:
+                await self.store.add_day(day * _DAY_MS)
+
+    async def keep_days(self) -> None:
+        """Make places for the records of today and tomorrow, before they come: to be called once in a while."""
+        self._placed.clear()  # some that could not be made before may be by now
+        today = int(time.time()) // DAY
+        await self.add_days((today, today + 1))
+
     async def prune(self, before: int) -> int:
         """Delete the records of the days before this instant, in seconds; sums stay. Returns how many they were."""
-        limit = before // DAY * DAY * 1000
+        limit = before // DAY * _DAY_MS
         await self.store.execute(statements.SET_PRUNED_BEFORE, limit)
         deleted = 0
+        while (day := await self.store.drop_day(limit)) is not None:
+            day //= 1000
+            ((count, _, _),) = await self.store.fetch(statements.TOTALS_OF_ROLLUPS, DAY, day, day + DAY)
+            deleted += int(count or 0)
         while count := await self.store.execute(statements.PRUNE, limit, _SLICE):
             deleted += count
         return deleted

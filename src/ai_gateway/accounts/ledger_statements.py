@@ -22,7 +22,8 @@ ROLL_UP_BATCH = """INSERT INTO rollups (width, start, project_id, key_id, model,
     SUM(CASE WHEN cost IS NULL THEN 1 ELSE 0 END), SUM(input), SUM(output), SUM(cache_read), SUM(cache_write),
     SUM(cache_write_1h), SUM(input_audio), SUM(input_image), SUM(reasoning), SUM(output_audio), SUM(output_image),
     COALESCE(SUM(cost), 0)
-    FROM records WHERE batch = $1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    FROM records WHERE batch = $1 AND at >= $3 AND at <= $4
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
     ON CONFLICT (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier)
     DO UPDATE SET
     requests = rollups.requests + excluded.requests, errors = rollups.errors + excluded.errors,
@@ -48,7 +49,8 @@ ROLL_UP_TIME = """INSERT INTO rollups (width, start, project_id, key_id, model, 
     FROM records WHERE at >= $1 AND at < $2 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
 DROP_ROLLUPS = "DELETE FROM rollups WHERE start >= $1 AND start < $2"
 KEYS_USED = """INSERT INTO key_uses (key_id, at)
-    SELECT key_id, MAX(at) FROM records WHERE batch = $1 AND key_id IS NOT NULL GROUP BY key_id ORDER BY key_id
+    SELECT key_id, MAX(at) FROM records WHERE batch = $1 AND at >= $2 AND at <= $3 AND key_id IS NOT NULL
+    GROUP BY key_id ORDER BY key_id
     ON CONFLICT (key_id) DO UPDATE SET at = excluded.at WHERE key_uses.at < excluded.at"""
 LAST_USES = "SELECT key_id, at FROM key_uses"
 SUMS_OF_ROLLUPS = """SELECT start,
@@ -120,7 +122,7 @@ TOTALS_OF_ROLLUPS = """SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT), CAST(C
     CAST(COALESCE(SUM(input + output + cache_read + cache_write + cache_write_1h + input_audio + input_image
     + reasoning + output_audio + output_image), 0) AS BIGINT)
     FROM rollups WHERE width = $1 AND start >= $2 AND start < $3"""
-PRUNE = """DELETE FROM records WHERE (at, id) IN
+PRUNE = """DELETE FROM records WHERE at < $1 AND (at, id) IN
     (SELECT at, id FROM records WHERE at < $1 ORDER BY at, id LIMIT $2)"""
 SET_PRUNED_BEFORE = "UPDATE meta SET value = $1 WHERE name = 'pruned_before' AND value < $1"
 OLDEST_KEPT = "SELECT at FROM records ORDER BY at DESC LIMIT 1 OFFSET $1"

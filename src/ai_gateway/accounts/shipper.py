@@ -154,6 +154,7 @@ class Shipper:
             return
         self._kept_at = time.monotonic()
         with suppress(StoreError):  # then next time
+            await self.ledger.keep_days()
             if self._most is not None:
                 await self.ledger.keep_newest(self._most)
             if self.keep_days is not None:

@@ -72,7 +72,6 @@ class Continuations:
         self.cut = b""
         self._notes = notes or Notes()
         self._said = {} if said is None else said
-        self._noted: set[_Template] = set()
         self._templates: list[_Template] = []
         self._credit = _MAX_CREDIT
         self._begun: set[int] = set()
@@ -96,29 +95,25 @@ class Continuations:
                 break
         return at
 
-    def match_packet(self, packet: bytes) -> int:
-        """How many bytes of a packet of server-sent events are a run, if nothing but a part of an event follows it.
+    def match_packet(self, packet: bytes) -> bool:
+        """Whether all of a packet of server-sent events, which begins where an event begins, is a run.
 
-        The packet has to begin where an event begins. A run is framed as our own events are: it may go out as it came.
+        A run is framed as our own events are: it may go out as it came.
         """
-        self._matched = []
-        events = packet.split(SSE.after)
-        rest = events.pop()
-        for template in self._templates if events else ():
-            texts = template.texts_of_packet(packet, events, rest)
+        for template in self._templates:
+            texts = template.texts_of_packet(packet)
             if texts:
                 self.cut = template.cut
-                self._matched.append((template, texts))
-                return len(packet) - len(rest)
-        return 0
+                self._matched = [(template, texts)]
+                return True
+        self._matched = []
+        return False
 
     def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """What sends a packet to the sink if all of it is a run, and says whether it did."""
 
         def divert(packet: bytes) -> bool:
-            if self.match_packet(packet) != len(packet) or not sink(
-                packet.replace(self.cut, b"") if self.cut else packet
-            ):
+            if not self.match_packet(packet) or not sink(packet.replace(self.cut, b"") if self.cut else packet):
                 return False
             self.relayed()
             return True
@@ -127,14 +122,16 @@ class Continuations:
 
     def relayed(self) -> None:
         """What was matched last has been sent on."""
+        notes = self._notes
         for template, texts in self._matched:
-            if template not in self._noted and any(texts):
-                self._noted.add(template)
+            if not template.is_noted and any(texts):
+                template.is_noted = True
                 self._said.setdefault(template.choice, set()).update(template.names)
             chunks = len(texts) // template.gaps
-            self._credit = min(_MAX_CREDIT, self._credit + chunks)
-            self._notes.chunks += chunks
-            self._notes.text_bytes += sum(map(len, texts))
+            if self._credit < _MAX_CREDIT:
+                self._credit += chunks
+            notes.chunks += chunks
+            notes.text_bytes += sum(map(len, texts))
             if template.call is not None:
                 arguments = b"".join(texts[template.arguments_at :: template.gaps])
                 self._arguments.setdefault((template.choice, template.call), []).append(arguments)
@@ -174,11 +171,14 @@ class Continuations:
 
 
 class _Template:
-    """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds."""
+    """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds.
+
+    It `is_noted` once its choice is known to have said something under these names.
+    """
 
     __slots__ = (
         "_after", "_before", "_between", "_head", "_separator", "_shortest", "_tail",
-        "arguments_at", "call", "choice", "cut", "gaps", "names",
+        "arguments_at", "call", "choice", "cut", "gaps", "is_noted", "names",
     )  # fmt: skip
 
     def __init__(
@@ -187,6 +187,7 @@ class _Template:
         self.choice, self.call, self.names, self.cut = choice, call, frozenset(names), cut
         self.arguments_at = names.index(_ARGUMENTS) if call is not None else 0
         self.gaps = len(constants) - 1
+        self.is_noted = False
         self._before, *self._between, self._after = constants
         self._shortest = len(self._before) + len(self._after)
         self._head, self._tail = SSE.before + self._before, self._after + SSE.after
@@ -207,16 +208,14 @@ class _Template:
             inner = inner[: len(inner) // 2]
         return []
 
-    def texts_of_packet(self, packet: bytes, events: list[bytes], rest: bytes) -> list[bytes]:
+    def texts_of_packet(self, packet: bytes) -> list[bytes]:
         """The same for all events of a packet, frames included; none unless all of them fit."""
-        start, end = len(self._head), -len(self._after)
-        if events[0][:start] != self._head:
+        head, tail = self._head, self._tail
+        if not packet.startswith(head) or not packet.endswith(tail) or len(packet) < len(head) + len(tail):
             return []
-        inner = [event[start:end] for event in events]
-        # One comparison for all: if the parts make up the packet again, each was what it was taken for.
-        if b"%b%b%b%b" % (self._head, self._separator.join(inner), self._tail, rest) != packet:
-            return []
-        texts = self._apart(inner)
+        # Where an event has another end or beginning, nothing is divided, and its quotes are in the text.
+        inner = packet[len(head) : -len(tail)].split(self._separator)
+        texts = self._apart(inner) if self.gaps > 1 else inner
         return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
 
     def _apart(self, inner: list[bytes]) -> list[bytes]:

@@ -55,5 +55,13 @@ class Store(Session, Protocol):
         """Bring the schema up to date. Returns the versions that were reached."""
 
     @abstractmethod
+    async def add_day(self, day: int) -> None:
+        """Make a place of its own for the records of a day, which begins then, in milliseconds; if there are such."""
+
+    @abstractmethod
+    async def drop_day(self, before: int) -> int | None:
+        """Drop the place of the oldest day, with its records, if it ends by then. Returns that day, or None."""
+
+    @abstractmethod
     async def problem(self) -> str | None:
         """Why the schema that is there cannot be used; None if it can."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import override
 
 from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
-from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, schema_problem
+from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite, schema_problem
 
 _BUSY_TIMEOUT_S = 5.0
 _PLACEHOLDER = re.compile(r"\$(\d+)")
@@ -164,6 +164,14 @@ class SqliteStore(Store):
         return await self._writer(_migrate)
 
     @override
+    async def add_day(self, day: int) -> None:
+        pass
+
+    @override
+    async def drop_day(self, before: int) -> int | None:
+        return None
+
+    @override
     async def problem(self) -> str | None:
         def look(db: sqlite3.Connection) -> str | None:
             (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -179,7 +187,7 @@ def _migrate(db: sqlite3.Connection) -> list[int]:
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         for number in range(version, VERSION):
-            for statement in STEPS[number]:
+            for statement in in_sqlite(STEPS[number]):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {number + 1}")
             reached.append(number + 1)

@@ -17,12 +17,12 @@ from ai_gateway.api.admin.usage import Filters, Summaries
 from ai_gateway.contract.call import Call, Tokens
 from ai_gateway.contract.stream import Content, Item
 from ai_gateway.errors import InvalidRequest, NotFound
+from ai_gateway.observability.printable import cell_text
 from gateway_contract.openai_admin import models
 
 type _Table = Content[Literal["text/csv"]]
 _MEDIA: Literal["text/csv"] = "text/csv"
 # What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CALL_COLUMNS = (
     *("id", "request_id", "started_at", "ended_at", "first_byte_ms", "project_id", "api_key_id", "wire", "operation"),
     *("model", "stream", "provider", "upstream_model", "service_tier", "end", "basis", "status", "code"),
@@ -239,4 +239,4 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> _Table:
 
 def _harmless(cell: object) -> object:
     """No formula: a model's name, say, is whatever a caller has made up."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return cell_text(cell) if isinstance(cell, str) else cell

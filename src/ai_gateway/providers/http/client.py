@@ -223,13 +223,7 @@ class _HttpStream(OpenStream):
 
     @override
     def divert(self, take: Callable[[bytes], bool]) -> None:
-        def taken(packet: bytes) -> bool:
-            if not take(packet):
-                return False
-            self.progressed()
-            return True
-
-        self._connection.divert = taken
+        self._connection.divert = take
 
     def leave(self) -> None:
         """Let go of the connection: it is somebody else's from here on."""

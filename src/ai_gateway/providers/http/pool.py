@@ -74,6 +74,8 @@ class Pool:
         self._origin = origin
         self._connect_s = connect_s
         self._clock: Clock = clock or self.loop
+        self.time = self._clock.time
+        """Now, as deadlines count it."""
         self._lookup = Lookup(origin.host, origin.port, resolve)
         self._known: set[Connection] = set()  # those that are open or in use
         self._idle: dict[Connection, None] = {}  # in the order in which they became so
@@ -86,10 +88,6 @@ class Pool:
     def connections(self) -> Connections:
         """What there is now."""
         return Connections(len(self._known) - len(self._idle), len(self._idle), len(self._queue))
-
-    def time(self) -> float:
-        """Now, as deadlines count it."""
-        return self._clock.time()
 
     def pick(self) -> Connection | None:
         """The idle connection that was used last, if there is one that can be used."""

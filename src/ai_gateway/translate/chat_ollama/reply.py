@@ -5,12 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.redaction import strike_all
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
-from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Timed, TokenLogprob, ToolCall, Vectors, seconds
+from ai_gateway.translate.extra_fields import carry, extra_fields
+from ai_gateway.translate.wires.ollama import (
+    Alternative,
+    ModelList,
+    Reply,
+    Shown,
+    Timed,
+    TokenLogprob,
+    ToolCall,
+    Vectors,
+    seconds,
+)
 from gateway_contract.openai import models
 
 type Finish = Literal["stop", "length", "content_filter"]
@@ -42,6 +54,10 @@ class RequestContext:
     native: bool = False
     forced: ForcedCall | None = None
 
+    def carry[Model: BaseModel](self, source: BaseModel, model: Model) -> Model:
+        """The model with the extra fields of what it is made from; apart, if its caller is to have them back."""
+        return carry(extra_fields(source), model, apart=self.native) if source.__pydantic_extra__ else model
+
 
 def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCompletionResponse:
     """A complete chat response. Raises UpstreamInvalidResponse if it is not one."""
@@ -59,7 +75,8 @@ def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCom
         message.tool_calls = [*calls]
     more: dict[str, object] = {"reasoning_content": answer.thinking or None, "images": answer.images or None}
     message = message.model_copy(update={name: value for name, value in more.items() if value is not None})
-    tokens = logprobs(answer_tokens(reply.logprobs, answer.thinking, answer.content))
+    request.carry(answer, message)
+    tokens = logprobs(answer_tokens(reply.logprobs, answer.thinking, answer.content), request)
     choice = models.CreateChatCompletionResponseChoice(
         index=0,
         message=message,
@@ -74,7 +91,7 @@ def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCom
         choices=[choice],
         usage=usage(reply),
     )
-    return response.model_copy(update=beside(reply, request))
+    return request.carry(reply, response.model_copy(update=beside(reply, request)))
 
 
 def completion_response(reply: Reply, request: RequestContext) -> models.CreateCompletionResponse:
@@ -97,7 +114,7 @@ def completion_response(reply: Reply, request: RequestContext) -> models.CreateC
         choices=[choice],
         usage=usage(reply),
     )
-    return response.model_copy(update=beside(reply, request))
+    return request.carry(reply, response.model_copy(update=beside(reply, request)))
 
 
 def beside(reply: Timed, request: RequestContext) -> dict[str, object]:
@@ -121,7 +138,7 @@ def embedding_response(reply: Vectors, request: RequestContext) -> models.Create
         model=reply.model or request.model,
         usage=models.CreateEmbeddingResponseUsage(prompt_tokens=count, total_tokens=count),
     )
-    return response.model_copy(update=beside(reply, request))
+    return request.carry(reply, response.model_copy(update=beside(reply, request)))
 
 
 def model_list(reply: ModelList) -> models.ListModelsResponse:
@@ -215,20 +232,22 @@ def answer_tokens(
     return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama strips white space after the thinking
 
 
-def logprobs(tokens: Sequence[TokenLogprob] | None) -> list[models.ChatCompletionTokenLogprob]:
+def logprobs(tokens: Sequence[TokenLogprob] | None, request: RequestContext) -> list[models.ChatCompletionTokenLogprob]:
     """Log probabilities, token by token."""
-    return [
-        models.ChatCompletionTokenLogprob(
-            token=token.token,
-            logprob=token.logprob,
-            bytes=token.bytes,
-            top_logprobs=[
-                models.ChatCompletionTokenLogprobTopLogprob(token=top.token, logprob=top.logprob, bytes=top.bytes)
-                for top in token.top_logprobs or ()
-            ],
-        )
-        for token in tokens or ()
-    ]
+    return [_logprob(token, request) for token in tokens or ()]
+
+
+def _logprob(token: TokenLogprob, request: RequestContext) -> models.ChatCompletionTokenLogprob:
+    others = [_alternative(other, request) for other in token.top_logprobs or ()]
+    made = models.ChatCompletionTokenLogprob(
+        token=token.token, logprob=token.logprob, bytes=token.bytes, top_logprobs=others
+    )
+    return request.carry(token, made)
+
+
+def _alternative(token: Alternative, request: RequestContext) -> models.ChatCompletionTokenLogprobTopLogprob:
+    made = models.ChatCompletionTokenLogprobTopLogprob(token=token.token, logprob=token.logprob, bytes=token.bytes)
+    return request.carry(token, made)
 
 
 def legacy_logprobs(
@@ -249,8 +268,7 @@ def legacy_logprobs(
 
 
 def _whole_call(call: ToolCall, request: RequestContext, at: int) -> models.ChatCompletionMessageToolCall:
-    return models.ChatCompletionMessageToolCall(
-        id=call_id(call, request, at),
-        type="function",
-        function=models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments(call)),
-    )
+    function = models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments(call))
+    request.carry(call.function, function)
+    made = models.ChatCompletionMessageToolCall(id=call_id(call, request, at), type="function", function=function)
+    return request.carry(call, made)

@@ -261,7 +261,15 @@ def test_metrics_may_need_a_key_or_be_elsewhere_or_nowhere(gateway_for: SharedGa
     assert "ENABLE_METRICS" in replies[0].json()["error"]["message"]
 
 
-@pytest.mark.parametrize(("path", "words"), [("/v1/models", "another operation"), ("metrics", "must be a path")])
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/models", "something else"),
+        ("/metrics", "something else"),
+        ("/docs", "something else"),
+        ("metrics", "must be a path"),
+    ],
+)
 def test_a_path_that_cannot_be_is_told_at_the_start(path: str, words: str) -> None:
     done = run_cli("serve", "--port", str(free_port()), METRICS_PATH=path)
     assert done.returncode == 2

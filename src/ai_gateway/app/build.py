@@ -41,8 +41,6 @@ from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 
-_METRICS = "/metrics"
-
 
 def get_app() -> FastAPI:
     """The ASGI application for any server, from the configuration it finds. Raises SettingsError."""
@@ -90,27 +88,22 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         store_problem=lambda: parts.accounts.problem,
         metrics=ServedMetrics(meters.expose, settings.metrics_require_key) if settings.enable_metrics else None,
     )
-    asgi.router.routes += gateway_routes.build_router(status).routes
-    _also_at(asgi, _METRICS, settings.metrics_path)
+    own = gateway_routes.build_router(status)
+    asgi.router.routes += own.routes
     if settings.enable_docs:
         asgi.router.routes += docs_routes(lambda: parts.contract, access if settings.docs_require_key else None)
+    if any(route.matches(_get(settings.metrics_path))[0] is Match.FULL for route in asgi.router.routes):
+        raise SettingsError([f"METRICS_PATH: {settings.metrics_path} is the path of something else"])
+    asgi.router.routes.append(own.also_at("getMetrics", settings.metrics_path))
     asgi.openapi = lambda: parts.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
     application = Application(asgi, parts, lifecycle, meters)
     asgi.state.application = application
     return application
 
 
-def _also_at(asgi: FastAPI, path: str, other: str) -> None:
-    """Serve an operation at another path as well. Raises SettingsError if that is one of another operation."""
-    if other == path:
-        return
-    scope = {"type": "http", "method": "GET", "path": other, "path_params": {}, "headers": []}
-    if any(route.matches(scope)[0] is Match.FULL for route in asgi.router.routes):
-        raise SettingsError([f"METRICS_PATH: {other} is the path of another operation"])
-    (route,) = (each for each in asgi.router.routes if isinstance(each, Operation) and each.path == path)
-    alias = Operation(other, endpoint=route.endpoint, methods=["GET"], name=route.name)
-    alias.methods, alias.app = {"GET"}, route.app
-    asgi.router.routes.append(alias)
+def _get(path: str) -> Scope:
+    """What a request for a path looks like to routes."""
+    return {"type": "http", "method": "GET", "path": path, "path_params": {}, "headers": []}
 
 
 def _admin_door(

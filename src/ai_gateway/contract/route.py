@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
 from ai_gateway.contract.budget import Admission, Allocation
@@ -344,11 +344,21 @@ class ContractRouter:
                 finally:
                     exchange.leave()
 
-            route = Operation(path, endpoint=stub, methods=[method], name=operation)
-            route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
-            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
-            route.app = endpoint
-            self.routes.append(route)
+            self.routes.append(_route(method, path, operation, stub, endpoint))
             return stub
 
         return register
+
+    def also_at(self, operation: str, path: str) -> Operation:
+        """A route to an operation, which has one of its own, by another path."""
+        (route,) = (each for each in self.routes if each.name == operation)
+        (method,) = route.methods or {"GET"}
+        return _route(method, path, operation, route.endpoint, route.app)
+
+
+def _route(method: str, path: str, operation: str, stub: Callable[..., Any], endpoint: ASGIApp) -> Operation:
+    route = Operation(path, endpoint=stub, methods=[method], name=operation)
+    route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
+    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
+    route.app = endpoint
+    return route

@@ -15,6 +15,7 @@ from ai_gateway.config.fields import (
     Limit,
     ListAddress,
     Mailbox,
+    MetricsPath,
     Origins,
     PricedModel,
     Refusals,
@@ -266,6 +267,9 @@ class Settings(PerProvider):
     workers: Annotated[int, Field(ge=1, le=256, description="processes that serve"), RESTART] = 1
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json"), RESTART] = True
     docs_require_key: Annotated[bool, Field(description="require a key at /docs and /openapi.json"), RESTART] = False
+    enable_metrics: Annotated[bool, Field(description="serve /metrics"), RESTART] = True
+    metrics_path: Annotated[MetricsPath, Field(description="another path of /metrics"), RESTART] = "/v1/metrics"
+    metrics_require_key: Annotated[bool, Field(description="require a key at /metrics"), RESTART] = False
     enable_security_headers: Annotated[bool, Field(description="send headers that guard browsers"), RESTART] = True
     cors_origins: Annotated[
         Origins, Field(description="origins whose pages may call, comma-separated, or *"), RESTART

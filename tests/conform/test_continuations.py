@@ -47,10 +47,12 @@ def packet(*events: bytes) -> bytes:
 class Reader:
     """The state machine and the continuations of one stream, as they are used together."""
 
-    def __init__(self, *events: bytes, choices: int = 1, include_usage: bool = False) -> None:
+    def __init__(
+        self, *events: bytes, choices: int = 1, include_usage: bool = False, origin: str | None = None
+    ) -> None:
         self.reports: list[Rule] = []
         self.state = StreamState[ChatChunk](choices, include_usage=include_usage, report=self.reports.append)
-        self.continuations = Continuations()
+        self.continuations = Continuations(origin=origin)
         for data in events:
             self.take(data)
 
@@ -90,7 +92,7 @@ def test_an_event_with_another_text_is_a_continuation(make: Callable[[str], byte
     for events in ([make(inside)], [make("x"), make(inside), make(inside), make("y")]):
         assert continuations.match(events) == len(events)
         assert continuations.match([b"other", *events], 1) == len(events) + 1
-        assert continuations.match_packet(packet(*events)) == len(packet(*events))
+        assert continuations.match_packet(packet(*events))
         assert json.loads(events[0])
 
 
@@ -99,11 +101,11 @@ def test_an_event_with_another_text_is_a_continuation(make: Callable[[str], byte
 def test_what_is_no_text_ends_a_run(make: Callable[[str], bytes], inside: str) -> None:
     continuations = Reader(role(), mention(), text("a"), argument("{"), text("b")).continuations
     assert continuations.match([make(inside)]) == 0
-    assert continuations.match_packet(packet(make(inside))) == 0
+    assert not continuations.match_packet(packet(make(inside)))
     for before in (1, 2, 5, 70):
         events = [*[make("x")] * before, make(inside), make("y")]
         assert continuations.match(events) == before
-        assert continuations.match_packet(packet(*events)) == 0
+        assert not continuations.match_packet(packet(*events))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_bytes_that_are_no_utf_8_end_a_run(bad: bytes) -> None:
     continuations = reading_texts()
     spoilt = text("@").replace(b"@", bad)
     assert continuations.match([text("x"), spoilt]) == 1
-    assert continuations.match_packet(packet(text("x"), spoilt)) == 0
+    assert not continuations.match_packet(packet(text("x"), spoilt))
     halves = [text("@").replace(b"@", half) for half in (b"\xc3", b"\xa9")]  # sound only when put together
     assert continuations.match(halves) == 0
 
@@ -151,17 +153,17 @@ def test_any_other_difference_ends_a_run(changed: bytes) -> None:
     continuations = reading_texts()
     assert continuations.match([changed]) == 0
     assert continuations.match([GOOD, changed, GOOD]) == 1
-    assert continuations.match_packet(packet(GOOD, changed, GOOD)) == 0
+    assert not continuations.match_packet(packet(GOOD, changed, GOOD))
 
 
-def test_a_run_in_a_packet_may_be_followed_by_a_part_of_an_event_only() -> None:
+def test_a_packet_that_ends_inside_of_an_event_is_no_run() -> None:
     continuations = reading_texts()
     whole = packet(GOOD, text("y"))
     for cut in range(len(packet(GOOD)) + 1):
         begun = packet(text("z"))[:cut]
-        assert continuations.match_packet(whole + begun) == len(whole) + (cut if cut == len(packet(GOOD)) else 0)
-    assert continuations.match_packet(packet(GOOD)[:-1]) == 0
-    assert continuations.match_packet(b"") == 0
+        assert continuations.match_packet(whole + begun) is (cut in {0, len(packet(GOOD))})
+    assert not continuations.match_packet(packet(GOOD)[:-1])
+    assert not continuations.match_packet(b"")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_a_run_in_a_packet_may_be_followed_by_a_part_of_an_event_only() -> None:
     ],
 )
 def test_a_packet_framed_otherwise_is_none(framed: bytes) -> None:
-    assert reading_texts().match_packet(framed) == 0
+    assert not reading_texts().match_packet(framed)
 
 
 def test_an_event_of_several_lines_is_no_continuation_however_it_looks() -> None:
@@ -200,10 +202,10 @@ def test_padding_may_differ_as_well(more: str) -> None:
     continuations = reading_texts(more=more % "abc")
     events = [text("x", more=more % "d"), text("", more=more % ""), text('\\"', more=more % "\\\\")]
     assert continuations.match(events) == 3
-    assert continuations.match_packet(packet(*events)) == len(packet(*events))
+    assert continuations.match_packet(packet(*events))
     for bad in (text("x", more=more % '"'), text("\\", more=more % "a"), text("x"), text("x", more=more[:-1] % "a")):
         assert continuations.match([*events, bad, *events]) == 3
-        assert continuations.match_packet(packet(*events, bad)) == 0
+        assert not continuations.match_packet(packet(*events, bad))
 
 
 def test_events_of_three_texts_are_taken_apart_in_their_order() -> None:
@@ -213,7 +215,7 @@ def test_events_of_three_texts_are_taken_apart_in_their_order() -> None:
     continuations = Reader(role(), thought("", "a", "b")).continuations
     events = [thought("", "c", "d"), thought("e", "", ""), thought("f", "g", "h")]
     assert continuations.match(events) == 3
-    assert continuations.match_packet(packet(*events)) == len(packet(*events))
+    assert continuations.match_packet(packet(*events))
     for bad in (
         thought("\\", "x", "y"),
         thought("x", '"', "y"),
@@ -221,7 +223,7 @@ def test_events_of_three_texts_are_taken_apart_in_their_order() -> None:
         text("x", more=PADDED % "y"),
     ):
         assert continuations.match([*events, bad, events[0]]) == 3
-        assert continuations.match_packet(packet(bad, *events)) == 0
+        assert not continuations.match_packet(packet(bad, *events))
 
 
 @pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning", "refusal"])
@@ -374,7 +376,7 @@ def test_arguments_are_handed_over_once_and_only_after_they_were_relayed() -> No
     events = [argument("{"), argument('\\"\\u00e9'), argument("\u00e9")]
     assert reader.continuations.match(events) == 3
     assert reader.continuations.drain() == []
-    assert reader.continuations.match_packet(packet(*events)) == len(packet(*events))
+    assert reader.continuations.match_packet(packet(*events))
     reader.continuations.relayed()
     reader.continuations.relayed()
     assert reader.continuations.match(events[:1]) == 1
@@ -521,3 +523,61 @@ def test_what_was_proved_of_an_id_is_no_proof_for_a_chunk_that_the_contract_refu
     refused = chunk_of("chatcmpl-1", 1_700_000_001, more=tier % "chatcmpl-1")
     assert exact_json(ChatChunk, refused) is None
     assert other.continuations.match([refused]) == 0
+
+
+def begun(
+    origin: str, ident: str, created: int, *, more: str = "", delta: str = '"role":"assistant","content":""'
+) -> Reader:
+    return Reader(chunk_of(ident, created, delta, more), origin=origin)
+
+
+def known(origin: str, more: str = "", ident: str = "chatcmpl-%d") -> None:
+    """Two streams are enough to know those that follow."""
+    for number in (1, 2):
+        name = ident % number if "%" in ident else ident
+        begun(origin, name, 1_700_000_000 + number, more=more).take(chunk_of(name, 1_700_000_000 + number, more=more))
+
+
+def test_a_streams_continuations_are_known_as_it_begins_once_others_of_its_origin_were_read() -> None:
+    known("o1")
+    continuations = begun("o1", "x", 5).continuations
+    assert continuations.match([chunk_of("x", 5, '"content":"b"'), chunk_of("x", 5)]) == 2
+    assert not continuations.match([chunk_of("chatcmpl-1", 5)])
+    assert not continuations.match([chunk_of("x", 1_700_000_001)])
+    assert not begun("o2", "x", 5).continuations.match([chunk_of("x", 5)]), "another origin"
+
+
+def test_a_choice_that_begins_with_a_call_is_not_known() -> None:
+    known("o3")
+    call = '"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]'
+    assert not Reader(chunk_of("x", 5, call), origin="o3").continuations.match([chunk_of("x", 5)])
+
+
+@pytest.mark.parametrize("change", [('"m"', '"n"'), ('"index":0', '"index":1'), (":null}]", ':"stop"}]')])
+def test_a_stream_that_begins_otherwise_is_not_known(change: tuple[str, str]) -> None:
+    known("o4")
+    first = chunk_of("x", 5, '"role":"assistant"').replace(change[0].encode(), change[1].encode())
+    reader = Reader(first, choices=2, origin="o4")
+    assert not reader.continuations.match([chunk_of("x", 5)])
+
+
+@pytest.mark.parametrize(
+    ("ident", "more"),
+    [
+        ("chat.completion.chunk", ""),
+        ("priority", ',"service_tier":"priority"'),
+        ("chatcmpl-1", ',"request":{"id":"chatcmpl-1"}'),
+        ("chatcmpl-1", ',"at":1700000001,"then":1700000002'),
+    ],
+)
+def test_an_id_or_a_time_that_stands_for_something_else_as_well_is_no_blank(ident: str, more: str) -> None:
+    """Another stream with its own id there would be one that the contract may refuse."""
+    known(ident + more, more, ident)
+    reader = begun(ident + more, "chatcmpl-9", 1_700_000_009)
+    event = chunk_of("chatcmpl-9", 1_700_000_009, more=more)
+    for wrong in (
+        event,
+        event.replace(ident.encode(), b"chatcmpl-9"),
+        event.replace(b"chat.completion.chunk", b"chatcmpl-9"),
+    ):
+        assert not reader.continuations.match([wrong])

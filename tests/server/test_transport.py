@@ -49,11 +49,11 @@ async def test_the_first_write_of_a_turn_leaves_at_once_and_the_others_together_
 
 async def test_the_end_of_a_reply_leaves_at_once_behind_what_was_collected() -> None:
     async with corked() as (transport, far):
-        transport.write_last(b"a reply in one piece")
+        transport.write_now(b"a reply in one piece")
         assert arrived(far) == b"a reply in one piece"
         for part in (b"head", b"one ", b"two "):
             transport.write(part)
-        transport.write_last(b"end")
+        transport.write_now(b"end")
         assert arrived(far) == b"headone two end"
         await asyncio.sleep(0)
         assert arrived(far) == b""
@@ -93,7 +93,7 @@ async def test_what_is_written_after_the_connection_is_lost_is_dropped() -> None
         transport.write(b"x")
         transport._inner.close()
         await asyncio.sleep(0.01)
-        transport.write_last(b"x")
+        transport.write_now(b"x")
         assert arrived(far) == b"first"
 
 

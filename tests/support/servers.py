@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,6 +191,26 @@ def _told(port: int, request: bytes) -> bytes:
         connection.sendall(request)
         return connection.recv(64)
     return b""
+
+
+@contextmanager
+def running_cluster() -> Iterator[list[Server]]:
+    """Three nodes of Valkey or Redis, each with a third of the slots."""
+    with ExitStack() as stack:
+        buses = [free_port() for _ in range(3)]
+        nodes = [
+            stack.enter_context(running_valkey("--cluster-enabled", "yes", "--cluster-port", str(bus))) for bus in buses
+        ]
+        for number, node in enumerate(nodes):
+            slots = f"{number * 16384 // 3} {(number + 1) * 16384 // 3 - 1}"
+            assert _told(node.port, f"CLUSTER ADDSLOTSRANGE {slots}\r\n".encode()).startswith(b"+OK")
+            meet = f"CLUSTER MEET {HOST} {nodes[0].port} {buses[0]}\r\n"
+            assert number == 0 or _told(node.port, meet.encode()).startswith(b"+OK")
+        deadline = time.monotonic() + _START_S
+        while not all(b"cluster_state:ok" in _told(node.port, b"CLUSTER INFO\r\n") for node in nodes):
+            assert time.monotonic() < deadline, "no cluster"
+            time.sleep(0.05)
+        yield nodes
 
 
 def flush(valkey: Server) -> None:

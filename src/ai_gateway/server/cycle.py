@@ -184,7 +184,7 @@ class Cycle:
         """Send a piece of a body in chunks whose head is out; False if that cannot be done now."""
         if not self._chunked or self._head or self.response_complete or self.disconnected or self._flow.write_paused:
             return False
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self._transport.write_now(b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]], lines: bytes) -> None:
@@ -234,7 +234,7 @@ class Cycle:
     def _finish(self, data: bytes) -> None:
         self.response_complete = True
         self.body.close()
-        self._transport.write_last(data)
+        self._transport.write_now(data)
         if not self.keep_alive:
             self._transport.close()
         self._peer.on_response_complete()

@@ -5,6 +5,7 @@ import math
 import re
 from asyncio import AbstractEventLoop
 from collections import deque
+from collections.abc import Coroutine
 from enum import Enum, auto
 from typing import Any, cast, override
 from urllib.parse import unquote
@@ -79,7 +80,6 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._app = cast("ASGIApp", self.app)
         self._connection = Connection()
-        self._connection.write = self._write_at_once
         self._timer = LazyTimer(self.loop, self._check_deadlines)
         self._packet = b""
         self._head_parts: list[bytes] = []  # of a head that is not there in one packet
@@ -268,13 +268,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin(self, cycle: Cycle) -> None:
         """Run the application at once, up to where it first waits; many a request is answered by then."""
-        self._unbegun, self._answered = None, cycle
-        task = asyncio.Task(cycle.run(self._app), loop=self.loop, eager_start=True)
+        self._unbegun = None
+        task = asyncio.Task(self._run(cycle), loop=self.loop, eager_start=True)
         if not task.done():
             self._keep(task)
 
-    def _write_at_once(self, data: bytes) -> bool:
-        return self._answered is not None and self._answered.write_at_once(data)
+    def _run(self, cycle: Cycle) -> Coroutine[None, None, None]:
+        self._answered = cycle
+        self._connection.write = cycle.write_at_once
+        return cycle.run(self._app)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self.tasks.add(task)
@@ -288,8 +290,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._waiting:
             # Not at once: behind a thousand small requests others would wait, and each would run inside of the last.
-            self._answered = self._waiting.popleft()
-            self._keep(self.loop.create_task(self._answered.run(self._app)))
+            self._keep(self.loop.create_task(self._run(self._waiting.popleft())))
         else:
             self._idle_due = self.loop.time() + self.timeout_keep_alive
             self._timer.run_by(self._idle_due)

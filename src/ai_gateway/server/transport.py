@@ -46,9 +46,9 @@ class CorkedTransport(asyncio.Transport):
         if self._size >= _FLUSH_AT:
             self.flush()
 
-    def write_last(self, data: bytes) -> None:
-        """Write the end of a reply. Nothing follows that it could leave with, so it leaves now."""
-        if self.is_closing():
+    def write_now(self, data: bytes) -> None:
+        """Write what nothing follows that it could leave with: the end of a reply, or all that came of a stream."""
+        if self._lingers or self._inner.is_closing():
             return
         if self._parts:
             self._parts.append(data)

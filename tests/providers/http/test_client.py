@@ -361,8 +361,10 @@ async def test_what_is_diverted_is_progress_and_silence_is_none() -> None:
 
     async def watched() -> None:
         async with stage.stream() as stream:
-            stream.divert(taker)
-            reader = asyncio.create_task(anext(stream.events()))
+            events = stream.batches(taker)
+            await stage.send(chunk(b"data: first\n\n"))
+            assert await anext(events) == [b"first"]
+            reader = asyncio.create_task(anext(events))
             await asyncio.sleep(0)
             for number in range(12):
                 await stage.send(chunk(b"data: %d\n\n" % number))

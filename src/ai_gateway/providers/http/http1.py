@@ -221,10 +221,10 @@ class Connection(asyncio.Protocol):
             return
         self._overhead += len(data)
         fault = self._parse(data)
-        if self._parts:
+        if parts := self._parts:
             self._overhead = 0
-            self._keep(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
-            self._parts.clear()
+            self._keep(parts[0] if len(parts) == 1 else b"".join(parts))
+            parts.clear()
         if fault is None and self._overhead > _MAX_HEAD:
             fault = BrokenReply("the head of the reply, or what stands between its parts, is too large")
         if fault is not None:

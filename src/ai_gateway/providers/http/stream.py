@@ -80,15 +80,10 @@ class OpenStream(ABC):
         """Offer what comes while a reader waits in `next_bytes` to `take`, which may spare the reader waking up.
 
         It is called from the event loop with all that came in one packet, if that is at most 16 KB, nothing is left
-        from before, and the reply does not end with it. True: it is dealt with, which is progress, and the reader
-        sleeps on. False: it goes to the reader as if it had not been offered; that is what to answer when it cannot be
-        passed on at once, because what is taken is not held back for a slow client. What it raises, the reader raises.
+        from before, and the reply does not end with it. True: it is dealt with, and the reader sleeps on. False: it
+        goes to the reader as if it had not been offered; that is what to answer when it cannot be passed on at once,
+        because what is taken is not held back for a slow client. What it raises, the reader raises.
         """
-
-    def progressed(self) -> None:
-        """The stream has gone on: the time in which more has to come begins anew."""
-        self._idle = self._deadline.now() + self._timeouts.stream_idle
-        self._deadline.at(min(self._idle, self._end))
 
     def events(self) -> AsyncGenerator[bytes]:
         """The data of each server-sent event. Raises WholeReply for a body that is no events, as `batches` does."""
@@ -98,8 +93,21 @@ class OpenStream(ABC):
         """The same, those together that arrived together; without packets of whole events that `divert` takes."""
         parser = EventParser(self._sizes.event)
         if divert is not None:
-            self.divert(lambda packet: parser.is_between_events and divert(packet))
+            self._divert_events(parser, divert)
         return self._batches(parser, are_events=True)
+
+    def _divert_events(self, parser: EventParser, divert: Callable[[bytes], bool]) -> None:
+        deadline, now, idle_s = self._deadline, self._deadline.now, self._timeouts.stream_idle
+
+        def take(packet: bytes) -> bool:
+            if not (parser.is_between_events and divert(packet)):
+                return False
+            # The stream has gone on: the time in which more has to come begins anew.
+            self._idle = idle = now() + idle_s
+            deadline.at(idle if idle < self._end else self._end)
+            return True
+
+        self.divert(take)
 
     def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""

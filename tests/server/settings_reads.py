@@ -94,6 +94,8 @@ def changed(home: Path) -> dict[str, Any]:
         "workers": 2,
         "enable_docs": False,
         "docs_require_key": True,
+        "log_format": "console",
+        "trusted_proxies": "10.0.0.0/8",
         "enable_metrics": False,
         "metrics_path": "/numbers",
         "metrics_require_key": True,

@@ -66,6 +66,9 @@ class PerProvider(BaseModel):
         Field(description="forward, drop or reject request fields that the contract does not name"),
         LOWER_CASE,
     ] = None
+    disable_ssl_verification: Annotated[
+        bool, Field(description="do not check whose certificate an upstream shows: anybody may read what is sent to it")
+    ] = False
 
 
 class ProviderSettings(PerProvider):
@@ -75,6 +78,11 @@ class ProviderSettings(PerProvider):
     wire: str = "openai"
     api_key: SecretStr | None = None
     api_key_env: str | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+    client_certfile: Path | None = None
+    client_keyfile: Path | None = None
+    proxy: SecretStr | None = None
     headers: dict[str, SecretStr] = {}
     renamed: dict[str, str] = {}
     dropped: list[str] = []

@@ -36,6 +36,8 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     is_remote: ClassVar[bool] = True
     forwards_bodies: ClassVar[bool] = False
     deadline_s: float = math.inf
+    certificates_checked: bool | None = None
+    """Whether its server has to show one that is trusted; None where it is not called by TLS."""
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ class _OllamaTransport(SdkTransport):
         super().__init__(upstream)
         self._client = _Client(
             "/".join((upstream.base_url.rstrip("/"), "api")),
-            transport=BoundedTransport(upstream.name, upstream.timeouts, upstream.sizes),
+            transport=BoundedTransport(upstream),
             follow_redirects=False,
             trust_env=False,
         )

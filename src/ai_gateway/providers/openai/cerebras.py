@@ -27,7 +27,7 @@ class _CerebrasTransport(SdkTransport):
             default_headers={**HEADERS, **upstream.sent_headers},
             warm_tcp_connection=False,
             http_client=httpx.AsyncClient(
-                transport=BoundedTransport(upstream.name, upstream.timeouts, upstream.sizes),
+                transport=BoundedTransport(upstream),
                 follow_redirects=False,
                 trust_env=False,
             ),

@@ -71,6 +71,7 @@ attempts = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     texts, st.tuples(counts, tokens), st.lists(attempts, max_size=3), st.none() | counts, st.lists(texts, max_size=3)

@@ -97,6 +97,7 @@ records = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(records, max_size=12), max_size=5))
 async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[list[Record]]) -> None:

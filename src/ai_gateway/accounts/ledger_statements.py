@@ -100,11 +100,28 @@ PLACES_OF_KEY = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2,
     AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND (CAST($7 AS BIGINT) IS NULL OR status = $7)
     AND (CAST($8 AS TEXT) IS NULL OR ending = $8) AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
     AND key_id = $10 ORDER BY at DESC, id DESC LIMIT $4"""
+PLACES_OF_ENDING = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
+    AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
+    AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND (CAST($7 AS BIGINT) IS NULL OR status = $7)
+    AND ending = $8 AND ending <> 'whole' AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
+    AND (CAST($10 AS TEXT) IS NULL OR key_id = $10) ORDER BY at DESC, id DESC LIMIT $4"""
+PLACES_OF_STATUS = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
+    AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
+    AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND status = $7 AND status <> 200
+    AND (CAST($8 AS TEXT) IS NULL OR ending = $8) AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
+    AND (CAST($10 AS TEXT) IS NULL OR key_id = $10) ORDER BY at DESC, id DESC LIMIT $4"""
 PLACES_OF_REQUEST = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
     AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
     AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND (CAST($7 AS BIGINT) IS NULL OR status = $7)
     AND (CAST($8 AS TEXT) IS NULL OR ending = $8) AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
     AND (CAST($10 AS TEXT) IS NULL OR key_id = $10) AND request_id = $11 ORDER BY at DESC, id DESC LIMIT $4"""
+NEWEST = "SELECT MAX(at) FROM records WHERE at >= $1 AND at <= $2"
+# The newest hours, or days, that have calls of a kind. $8 and $9 are 1 for those with errors, and with lost ones.
+HAVING_CALLS = """SELECT start FROM rollups WHERE width = $1 AND start >= $2 AND start < $3
+    AND (CAST($4 AS TEXT) IS NULL OR model = $4 OR upstream_model = $4)
+    AND (CAST($5 AS TEXT) IS NULL OR provider = $5) AND (CAST($6 AS TEXT) IS NULL OR project_id = $6)
+    AND (CAST($7 AS TEXT) IS NULL OR key_id = $7) AND errors >= $8 AND lost >= $9
+    GROUP BY start ORDER BY start DESC"""
 OLDEST_AND_NEWEST = "SELECT MIN(at), MAX(at) FROM records"
 TOTALS_OF_RECORDS = """SELECT COUNT(*), CAST(COALESCE(SUM(cost), 0) AS BIGINT),
     CAST(COALESCE(SUM(input + output + cache_read + cache_write + cache_write_1h + input_audio + input_image

@@ -3,20 +3,24 @@
 import atexit
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, override
+from typing import Any, Literal, override
 
 import orjson
 import structlog
 from pydantic_core import to_json
 
+from ai_gateway.observability.console import console_line
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.output import Output
 from ai_gateway.observability.printable import printable
 from ai_gateway.redaction import SHORTEST, strike_all
+
+type LogFormat = Literal["auto", "json", "console"]
 
 _OWN = frozenset({"timestamp", "level", "request_id"})
 # A process that ends waits so long for who reads its log.
@@ -46,6 +50,33 @@ def _recovered(dropped: int) -> None:
 
 _stderr = Output(2, _recovered)
 _clock = _Clock()
+
+
+class _Form:
+    """How records are written: as JSON, or for people, with `colours` or without."""
+
+    is_console = False
+    colours = False
+
+    def set(self, name: LogFormat) -> None:
+        terminal = _is_terminal()
+        self.is_console = name == "console" or (name == "auto" and terminal)
+        self.colours = terminal and not os.environ.get("NO_COLOR")  # https://no-color.org/
+
+
+_form = _Form()
+
+
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(2)
+    except OSError:
+        return False
+
+
+def _write(line: bytes) -> None:
+    """One record, which is JSON, in the form that was chosen."""
+    _stderr.add((console_line(line, colours=_form.colours) if _form.is_console else line) + b"\n")
 
 
 def drain(within_s: float = _LAST_S) -> None:
@@ -100,7 +131,7 @@ class _Lines(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        _stderr.add(_line(self._fields(record)) + b"\n")
+        _write(_line(self._fields(record)))
 
     def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         try:
@@ -108,7 +139,7 @@ class _Lines(logging.Handler):
         except Exception:  # its arguments do not fit
             event = f"{type(record.msg).__name__} that cannot be told"
         fields: dict[str, object] = {
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),
             "event": event,
             "logger": record.name,
@@ -126,14 +157,20 @@ class _Sink:
     """What structlog takes for a file."""
 
     def write(self, text: str) -> None:
-        _stderr.add(text.encode("utf-8", "backslashreplace"))
+        _write(text.rstrip("\n").encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         """The thread of the output does that."""
 
 
-def configure_logging(level: str) -> None:
+def _stamped(_logger: object, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """In the order, and with the clock, of the records of requests."""
+    return {"timestamp": _clock.now(), "level": record.pop("level"), "event": record.pop("event"), **record}
+
+
+def configure_logging(level: str, form: LogFormat = "json") -> None:
     """Send structlog's and the standard library's records to standard error, from `level` upwards."""
+    _form.set(form)
     logging.basicConfig(handlers=[_Lines()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
     # What uvicorn warns of (bad requests) is answered and counted; its errors are worth a record.
@@ -143,7 +180,7 @@ def configure_logging(level: str) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            _stamped,
             structlog.processors.format_exc_info,
             _render,
         ],
@@ -153,6 +190,6 @@ def configure_logging(level: str) -> None:
     )
 
 
-def write_record(event: str, fields: Mapping[str, object]) -> None:
-    """One record at level info, past structlog: on every request its pipeline costs more than the request's routing."""
-    _stderr.add(_line(fields, {"timestamp": _clock.now(), "level": "info", "event": event}) + b"\n")
+def write_record(event: str, fields: Mapping[str, object], level: str = "info") -> None:
+    """One record, past structlog: on every request its pipeline costs more than the request's routing."""
+    _write(_line(fields, {"timestamp": _clock.now(), "level": level, "event": event}))

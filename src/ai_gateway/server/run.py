@@ -19,9 +19,11 @@ import uvicorn
 
 from ai_gateway.app.application import Application
 from ai_gateway.app.reload import Reloaded
+from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.observability.worker_samples import WorkerSamples
 from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
@@ -68,6 +70,7 @@ class GatewayServer(uvicorn.Server):
             self._reload()
         if sockets and self._place.first:
             self._announce(sockets[0].getsockname()[1])
+        _log.info("ready", worker=self._place.number, port=sockets[0].getsockname()[1] if sockets else None)
 
     def _reload(self) -> None:
         """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
@@ -102,6 +105,7 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             await self._hurry()
+        _log.info("stopped", worker=self._place.number)
 
     async def _hurry(self) -> None:
         """Tell whoever still waits, and end what the application runs: uvicorn would leave both as they are."""
@@ -113,11 +117,12 @@ class GatewayServer(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     async def _take_leave(self) -> None:
-        """Go on taking connections for a moment while requests are in flight.
+        """Say that it stops, and go on taking connections for a moment while requests are in flight.
 
         Readiness says 503 already, so that balancers send new work elsewhere before it would be refused here.
         """
         settings = self._application.settings
+        _log.info("stopping", worker=self._place.number, in_flight=len(self.server_state.tasks))
         now = asyncio.get_running_loop().time
         began = now()
         until = began + min(settings.drain_delay_s, settings.grace_period_s / 2)
@@ -201,6 +206,7 @@ def _keep_freed_memory() -> None:
 def run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
+    _log.info("starting", version=VERSION, commit=BUILD.commit, workers=application.settings.workers)
     with pid_file(sock.getsockname()[1], application.settings.workers) as reloads:
         _run(application, sock, announce, reloads)
 
@@ -212,7 +218,13 @@ def _run(application: Application, sock: socket.socket, announce: Callable[[int]
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place, reloads), sock, grace_s)
+    shared = WorkerSamples(workers)
+
+    def work(place: Place) -> None:
+        application.meters.share(shared, place.number)
+        _serve(application, sock, announce, place, reloads)
+
+    supervisor = Supervisor(workers, work, sock, grace_s)
     if code := supervisor.run():
         sys.exit(code)
 

@@ -50,6 +50,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX records_by_request ON records (request_id)",
         "CREATE INDEX records_by_project ON records (project_id, at)",
         "CREATE INDEX records_by_key ON records (key_id, at)",
+        # Few calls are among these, so that they cost the others nothing.
+        "CREATE INDEX records_by_ending ON records (ending, at) WHERE ending <> 'whole'",
+        "CREATE INDEX records_by_status ON records (status, at) WHERE status <> 200",
         # Called in transactions that exclude each other. To attach a partition takes a look at all of the default one,
         # and what is there of that day is moved: with very much in it days go on without partitions. Whoever reads
         # records meanwhile, such as a backup, is waited for, but not for long. Returns whether the partition is there.

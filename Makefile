@@ -19,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update prices docs format lint type unit unit-all check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock dist release-check sbom audit image image-smoke clean
+.PHONY: help install run gen gen-check spec-update prices docs format lint type static unit unit-all check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock dist release-check sbom audit image image-smoke clean
 
 # CI=true turns a skipped test (no npm, say) into a failure, and shows the slowest 25.
 
@@ -85,9 +85,7 @@ lint: $(VENV)/dev.stamp ## Check format and lint rules
 type: $(VENV)/dev.stamp ## mypy --strict over src, generated, scripts and tests
 	@$(BIN)/mypy
 
-# All that starts no test, side by side: none of them needs another.
-.PHONY: static
-static: $(VENV)/dev.stamp
+static: $(VENV)/dev.stamp ## Format, lint, types and generated code, side by side
 	@$(MAKE) --no-print-directory -j 2 type lint gen-check
 
 unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second

@@ -5,6 +5,7 @@ from typing import override
 
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.observability.logging import write_record
+from ai_gateway.redaction import strike_all
 
 _logger = logging.getLogger("ai_gateway.access")
 
@@ -19,7 +20,7 @@ class AccessLog(Observer):
         record: dict[str, object] = {
             "request_id": outcome.request_id,
             "method": outcome.method,
-            "path": outcome.path,
+            "path": strike_all(outcome.path),
             "duration_ms": int((outcome.ended - outcome.started) * 100_000) / 100,  # a fraction of what `round` takes
         }
         if outcome.status is not None:

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.output import Output
 from ai_gateway.observability.printable import printable
-from ai_gateway.redaction import SHORTEST, strike_all
+from ai_gateway.redaction import strike_all
 
 _OWN = frozenset({"timestamp", "level", "request_id"})
 # A process that ends waits so long for who reads its log.
@@ -32,11 +32,12 @@ class _Clock:
 
     def now(self) -> str:
         """ISO 8601 with microseconds, in UTC."""
-        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        now = time.time()
+        second = int(now)
         if second != self._second:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._text}.{rest // 1000:06d}+00:00"
+        return f"{self._text}.{int((now - second) * 1e6):06d}+00:00"
 
 
 def _recovered(dropped: int) -> None:
@@ -56,19 +57,16 @@ def drain(within_s: float = _LAST_S) -> None:
 atexit.register(drain)
 
 
-def _line(record: Mapping[str, Any], head: Mapping[str, object] = {}) -> bytes:
-    """A record as JSON, whatever is in it, but without keys: this is where every record becomes text.
+def _line(record: Mapping[str, Any]) -> bytes:
+    """A record as JSON, whatever is in it, but without keys: this is where every record becomes text."""
+    clean: dict[str, object] = {}
+    for name, value in record.items():
+        # An id of ours is new in each record, and one of a caller's is looked at when it comes.
+        clean[name] = value if name in _OWN and isinstance(value, str) else strike_all(_told(value))
+    return _encoded(clean)
 
-    What is in `head` comes first, and is known to hold none.
-    """
-    clean = {**head}
-    for name, value in record.items():  # on every request: no call for a value that needs none
-        kind = type(value)
-        if kind is str:
-            # An id of ours is new in each record, and one of a caller's is looked at when it comes.
-            clean[name] = value if len(value) < SHORTEST or name in _OWN else strike_all(value)
-        else:
-            clean[name] = value if kind is int or kind is float or value is None else strike_all(_told(value))
+
+def _encoded(clean: Mapping[str, object]) -> bytes:
     try:
         line = orjson.dumps(clean)
     except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large
@@ -154,5 +152,9 @@ def configure_logging(level: str) -> None:
 
 
 def write_record(event: str, fields: Mapping[str, object]) -> None:
-    """One record at level info, past structlog: on every request its pipeline costs more than the request's routing."""
-    _stderr.add(_line(fields, {"timestamp": _clock.now(), "level": "info", "event": event}) + b"\n")
+    """One record at level info, past structlog: on every request its pipeline costs more than the request's routing.
+
+    The fields are JSON in which there are no keys: whoever fills them in has struck what may hold one.
+    """
+    record = {"timestamp": _clock.now(), "level": "info", "event": event, **fields}
+    _stderr.add(_encoded(record) + b"\n")

@@ -25,15 +25,26 @@ RUN uv export --quiet --frozen --no-emit-project --no-default-groups --all-extra
 COPY README.md LICENSE ./
 COPY src src
 COPY generated generated
+COPY docs docs
 RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
  && uv pip install --quiet --python /opt/gateway --no-deps dist/*.whl
 
 FROM ${BASE}
 
-# /v1/version tells both: --build-arg BUILD_COMMIT=$(git rev-parse HEAD) --build-arg BUILD_DATE=$(date -u +%FT%TZ)
+# `make image` fills these in. /v1/version tells the commit and the date.
 ARG BUILD_COMMIT
 ARG BUILD_DATE
+ARG BUILD_VERSION
+ARG BUILD_SOURCE
 ENV BUILD_COMMIT=${BUILD_COMMIT} BUILD_DATE=${BUILD_DATE}
+LABEL org.opencontainers.image.title="Universal AI Gateway" \
+  org.opencontainers.image.description="OpenAI's API in front of any LLM provider" \
+  org.opencontainers.image.licenses="MIT" \
+  org.opencontainers.image.version="${BUILD_VERSION}" \
+  org.opencontainers.image.revision="${BUILD_COMMIT}" \
+  org.opencontainers.image.created="${BUILD_DATE}" \
+  org.opencontainers.image.source="${BUILD_SOURCE}" \
+  org.opencontainers.image.base.name="python:3.12-slim-trixie"
 
 # A container is reached from outside, so it listens on every address, and then the gateway does not start without
 # keys: set ALLOWED_API_KEYS, or ALLOW_ANONYMOUS=true where something else decides who may call.
@@ -42,8 +53,13 @@ ENV SERVICE_HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --from=build /opt/gateway /opt/gateway
 # A gateway.toml or .env is read from here when one is mounted.
 WORKDIR /app
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin gateway
-USER 10001
+# All that the gateway writes is in this volume, so that the rest of the container can be read-only: `docker run
+# --read-only`. It is lost with the container unless it has a name: `-v gateway-data:/var/lib/ai-gateway`.
+ENV GATEWAY_DATA_DIR=/var/lib/ai-gateway XDG_CACHE_HOME=/var/lib/ai-gateway/cache
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin gateway \
+ && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/ai-gateway
+VOLUME /var/lib/ai-gateway
+USER 10001:10001
 
 EXPOSE 9000
 STOPSIGNAL SIGTERM

@@ -12,11 +12,14 @@ PY := $(BIN)/python
 PYTEST := $(BIN)/pytest -n 2
 # coverage's cheap core sees branches from Python 3.14 on, and only lines before.
 BRANCHES = $(shell $(PY) -c 'import sys; print("--cov-branch" if sys.version_info >= (3, 14) else "")')
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+DIST := dist
+IMAGE ?= ai-gateway:$(VERSION)
 export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update prices docs format lint type unit unit-all check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock clean
+.PHONY: help install run gen gen-check spec-update prices docs format lint type unit unit-all static check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock dist release-check sbom audit image image-smoke clean
 
 # CI=true turns a skipped test (no npm, say) into a failure, and shows the slowest 25.
 
@@ -66,10 +69,12 @@ spec-update: $(VENV)/dev.stamp ## Take a newer official document: make spec-upda
 prices: $(VENV)/dev.stamp ## Write the table of prices from the pinned genai-prices, and tell what changes
 	@$(PY) -m scripts.prices
 
-docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of docs/conformance.md and docs/providers.md from the code
+docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of the pages on conformance, providers and metrics; and deploy/grafana
 	@$(PY) -m scripts.parameters
 	@$(PY) -m scripts.providers
 	@$(PY) -m scripts.rules
+	@$(PY) -m scripts.metrics
+	@$(PY) -m scripts.dashboards
 
 format: $(VENV)/dev.stamp ## Format the code
 	@$(BIN)/ruff format .
@@ -81,6 +86,9 @@ lint: $(VENV)/dev.stamp ## Check format and lint rules
 
 type: $(VENV)/dev.stamp ## mypy --strict over src, generated, scripts and tests
 	@$(BIN)/mypy
+
+static: $(VENV)/dev.stamp ## Format, lint, types and generated code: all that starts no test, side by side
+	@$(MAKE) --no-print-directory -j 2 type lint gen-check
 
 unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second
 	@$(PYTEST) -q -m unit
@@ -95,9 +103,9 @@ unit-all: ## The unit tests on every Python of this machine that the gateway run
 	if [ -n "$$missing" ]; then echo "Not tested, because it is not on this machine: Python$$missing"; fi; \
 	if [ -n "$$failed" ]; then echo "Failed on Python$$failed" >&2; exit 1; fi
 
-check: lint type gen-check unit ## The fast loop: format, lint, types, generated code, unit tests
+check: static unit ## The fast loop: format, lint, types, generated code, unit tests
 
-test: lint type gen-check ## Everything CI runs, with coverage
+test: static ## Everything CI runs, with coverage
 	@$(PYTEST) --cov $(BRANCHES) --cov-report=term:skip-covered $(if $(filter true,$(CI)),--durations=25)
 
 test-cov: $(VENV)/dev.stamp ## Tests with an HTML coverage report in htmlcov/
@@ -123,5 +131,27 @@ lock: $(VENV)/pyvenv.cfg ## Resolve uv.lock anew and take the index addresses ou
 	@$(UV) lock
 	@$(PY) scripts/neutral_lock.py uv.lock
 
+dist: $(VENV)/dev.stamp ## Build dist/: the source archive, and from it the wheel; the same bytes wherever it is done
+	@rm -rf "$(DIST)"
+	@$(UV) build --quiet --no-build-isolation --python $(PY) --out-dir "$(DIST)"
+	@rm -f "$(DIST)/.gitignore" && ls "$(DIST)"
+
+release-check: $(VENV)/dev.stamp ## Fail unless tag, version, changelog and chart agree: make release-check TAG=v1.2.3
+	@$(PY) -m scripts.release_check "$(or $(TAG),$(GITHUB_REF_NAME))"
+
+sbom: $(VENV)/pyvenv.cfg ## List what the gateway installs as dist/sbom.cdx.json (CycloneDX), from the lock file
+	@mkdir -p "$(DIST)"
+	@$(UV) export --quiet --preview-features sbom-export --frozen --no-default-groups --all-extras \
+	  --format cyclonedx1.5 -o "$(DIST)/sbom.cdx.json"
+
+audit: $(VENV)/pyvenv.cfg ## Look every locked package up for known vulnerabilities (network)
+	@$(UV) audit --preview-features audit --frozen $(ARGS)
+
+image: ## Build the container image: make image [IMAGE=name:tag PLATFORMS=linux/amd64,linux/arm64 ARGS="--push"]
+	@scripts/image.sh "$(IMAGE)" $(if $(PLATFORMS),--platform "$(PLATFORMS)") $(ARGS)
+
+image-smoke: ## Start that image with a read-only root, and ask it for a chat
+	@scripts/image_smoke.sh "$(IMAGE)"
+
 clean: ## Remove .venv, .uv and caches
-	rm -rf .venv .venv-* .uv .real-upstreams .bench .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*
+	rm -rf .venv .venv-* .uv dist .real-upstreams .bench .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage*

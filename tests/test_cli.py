@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.client import NO_CERTIFICATES
 from tests.support.command import Ended, run_command
-from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, run_cli, running_gateway
+from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, run_cli, running_gateway, started_gateway
 
 
 def test_help_names_the_commands_and_serve_its_options() -> None:
@@ -27,7 +27,7 @@ def test_version_prints_the_version() -> None:
 
 
 def test_the_banner_says_where_what_and_how() -> None:
-    with running_gateway() as gateway:
+    with started_gateway() as gateway:
         banner = gateway.log()
     assert f"{gateway.base_url}/docs" in banner
     assert "custom (built in)" in banner

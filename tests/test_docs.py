@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import cast
@@ -29,6 +30,7 @@ from ai_gateway.providers.custom.faults import FAULTS
 from ai_gateway.providers.http.errors import KEPT_STATUSES
 from ai_gateway.routing.rules import read_rules
 from ai_gateway.translate.ollama_chat.policies import OPTIONS, POLICIES
+from scripts.metrics import PAGE as METRICS_PAGE, page as metrics_page
 from scripts.parameters import PAGE, page
 from scripts.providers import PAGE as PROVIDERS_PAGE, page as providers_page
 from scripts.rules import page as rules_page
@@ -186,6 +188,7 @@ def _error_classes(parent: type[errors.GatewayError] = errors.GatewayError) -> I
         yield from _error_classes(child)
 
 
+@cache
 def _codes() -> dict[str, int]:
     """Every code the gateway can answer with, with its status."""
     codes = {kind.code: kind.status for kind in _error_classes() if kind.code is not None and "code" in vars(kind)}
@@ -199,6 +202,8 @@ def _codes() -> dict[str, int]:
 
 def _codes_made_in(text: str) -> Iterator[tuple[str, int]]:
     """The codes that are given where an error is made, each with the status of its class."""
+    if "code=" not in text:  # most modules need not be parsed
+        return
     statuses = {kind.__name__: kind.status for kind in _error_classes()}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
@@ -213,6 +218,10 @@ def test_every_error_code_is_documented_with_its_status(code: str, status: int) 
     assert found == str(status)
     assert meaning
     assert advice
+
+
+def test_every_error_code_is_one_that_metrics_know() -> None:
+    assert errors.known_codes() >= set(_codes())
 
 
 def test_the_errors_page_names_no_code_that_does_not_exist() -> None:
@@ -510,3 +519,8 @@ def test_every_rule_of_the_registry_is_applied_somewhere() -> None:
     )
     assert {name for name in names if not re.search(rf"\b{name}\b", source)} == set()
     assert len(names) == len(RULES)
+
+
+def test_the_page_of_metrics_has_every_one() -> None:
+    text = METRICS_PAGE.read_text(encoding="utf-8")
+    assert metrics_page(text) == text, "run `make docs`"

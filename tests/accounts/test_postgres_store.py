@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +17,10 @@ import ai_gateway.accounts
 from ai_gateway.accounts.directory import Actor, Directory
 from ai_gateway.accounts.entities import Project
 from ai_gateway.accounts.journal import Journal
-from ai_gateway.accounts.ledger import WIDTHS, Ledger
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS
+from ai_gateway.accounts.ledger_statements import PLACE_OF_ID, ROLL_UP_TIME
+from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.shipper import Shipper
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.postgres import PostgresStore
@@ -27,6 +31,9 @@ from tests.accounts.test_ledger import calls, summed, sums
 from tests.support.servers import Server, running_postgres
 
 CLI = Actor(None, "test")
+DAY_MS = DAY * 1000
+TODAY = int(time.time()) // DAY
+OTHERS = "records_of_other_days"
 
 
 async def database(server: Server) -> str:
@@ -101,6 +108,113 @@ async def test_the_ledger_has_the_same_sums_as_in_the_embedded_store(postgres: S
         assert await ledger.check() == []
         assert await ledger.prune(start + 10**6) == await embedded.prune(start + 10**6) == 51
         await embedded.store.aclose()
+
+
+async def test_each_day_is_a_partition_and_old_ones_are_dropped_while_their_sums_stay(postgres: Server) -> None:
+    url = await database(postgres)
+    async with opened(url) as (store,):
+        ledger = Ledger(store)
+        await ledger.keep_days()
+        assert await partitions(url) == {name_of(TODAY): 0, name_of(TODAY + 1): 0, OTHERS: 0}
+        # A journal that is shipped days later, one of a clock that is a year ahead, and one of 1970.
+        days = {0: 5, -1: 4, -9: 3, -20: 2, 365: 2, -TODAY: 1}
+        known = {day: of_day(TODAY + day, count) for day, count in days.items()}
+        for batch in (*known.values(), known[-9], [*known[0], *known[-1]]):
+            await ledger.append(batch)
+        expected = {name_of(TODAY + day): count for day, count in days.items() if day < 2}
+        assert await partitions(url) == {**expected, name_of(TODAY + 1): 0, OTHERS: 2}
+        before = await sums(ledger, HOUR)
+        assert before == summed([each for batch in known.values() for each in batch], HOUR)
+        assert await ledger.prune((TODAY - 8) * DAY + 3600) == 6
+        assert await ledger.prune((TODAY - 8) * DAY + 3600) == 0
+        for day in (-TODAY, -20, -9):
+            del expected[name_of(TODAY + day)]
+        assert await partitions(url) == {**expected, name_of(TODAY + 1): 0, OTHERS: 2}
+        for batch in known.values():  # the journals are read again
+            await ledger.append(batch)
+        assert await sums(ledger, HOUR) == before
+        assert await ledger.check() == []
+        assert await partitions(url) == {**expected, name_of(TODAY + 1): 0, OTHERS: 2}
+        await ledger.prune((TODAY + 400) * DAY)
+        assert await partitions(url) == {OTHERS: 0}
+        assert await sums(ledger, HOUR) == before
+
+
+async def test_replicas_that_begin_a_day_at_once_make_one_partition_and_lose_nothing(postgres: Server) -> None:
+    url = await database(postgres)
+    async with opened(*[url] * 4) as stores:
+        batches = [[*of_day(TODAY, 20, f"{n}"), *of_day(TODAY - 1, 20, f"{n}-")] for n in range(4)]
+        await asyncio.gather(
+            *(Ledger(store).append(batch) for _ in range(3) for store, batch in zip(stores, batches, strict=True))
+        )
+        assert await partitions(url) == {name_of(TODAY): 80, name_of(TODAY - 1): 80, OTHERS: 0}
+        known = [record for batch in batches for record in batch]
+        assert await sums(Ledger(stores[0]), DAY) == summed(known, DAY)
+        # While one writes, others drop: whoever comes too late finds that there is nothing left to drop.
+        pruned = await asyncio.gather(
+            *(Ledger(store).prune(TODAY * DAY) for store in stores),
+            *(Ledger(stores[0]).append(batches[0]) for _ in "ab"),
+        )
+        assert sum(count for count in pruned if count) == 80
+        assert await partitions(url) == {name_of(TODAY): 80, OTHERS: 0}
+        assert await sums(Ledger(stores[0]), DAY) == summed(known, DAY)
+
+
+async def test_a_day_without_a_partition_gets_one_later_with_what_is_there_of_it(postgres: Server) -> None:
+    url = await database(postgres)
+    async with opened(url) as (store,):
+        reader = await asyncpg.connect(url)
+        async with reader.transaction():  # as a backup does for hours
+            await reader.fetch("SELECT COUNT(*) FROM records")
+            ledger = Ledger(store)
+            await ledger.append(of_day(TODAY, 7))
+            assert await partitions(url) == {OTHERS: 7}
+            with pytest.raises(StoreError, match="lock timeout"):
+                await store.execute("SET lock_timeout = '10ms'; ALTER TABLE records ADD COLUMN one BIGINT")
+        await reader.close()
+        await ledger.keep_days()
+        await ledger.append(of_day(TODAY, 9, "more-"))
+        assert await partitions(url) == {name_of(TODAY): 16, name_of(TODAY + 1): 0, OTHERS: 0}
+        assert await ledger.check() == []
+
+
+async def test_records_of_a_day_are_looked_for_in_its_partition_only(postgres: Server) -> None:
+    """Or it would take locks on those of all days, which are more than a server has."""
+    url = await database(postgres)
+    async with opened(url) as (store,):
+        ledger = Ledger(store)
+        for day in range(10):
+            await ledger.append(of_day(TODAY - day, 1))
+        connection = await asyncpg.connect(url)
+        at = (TODAY * DAY_MS, TODAY * DAY_MS + 1)
+        for statement, more in {ROLL_UP_TIME: DAY, PLACE_OF_ID: "id"}.items():
+            rows = await connection.fetch("EXPLAIN " + statement, *at, more)
+            scanned = {line.split()[0] for (row,) in rows for line in row.split(" on ")[1:] if "records" in line}
+            assert scanned == {name_of(TODAY)}
+        await connection.close()
+
+
+def name_of(day: int) -> str:
+    return f"records_{datetime.fromtimestamp(day * DAY, UTC):%Y%m%d}"
+
+
+def of_day(day: int, count: int, name: str = "") -> list[Record]:
+    """Calls that began in that day, from its first millisecond to its last."""
+    step = (DAY_MS - 1) // max(count - 1, 1)
+    return [ended(started(f"{name}{day}-{number}", at=day * DAY_MS + number * step)) for number in range(count)]
+
+
+async def partitions(url: str) -> dict[str, int]:
+    """Those of the records, and how many are in each."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            """SELECT inhrelid::regclass::text, (SELECT COUNT(*) FROM records WHERE records.tableoid = inhrelid)
+            FROM pg_inherits WHERE inhparent = 'records'::regclass"""
+        )
+        return {str(name): int(count) for name, count in rows}
+    finally:
+        await connection.close()
 
 
 async def test_batches_of_many_writers_neither_deadlock_nor_double(postgres: Server) -> None:

@@ -1,20 +1,23 @@
 """Two replicas with one PostgreSQL and one Valkey, behind nginx: one set of keys, limits, money and records."""
 
 import asyncio
-import json
+import random
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import httpx2
+import psutil
 import pytest
 
+from tests.accounts.metered import CENT, PATH, PRICES, request
 from tests.support import bare_sockets
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of
@@ -25,19 +28,13 @@ from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.slow
 
-# A token of output is a quarter of a cent, so that the four of each reply are one cent. What goes in costs nothing.
-CONFIGURATION = """
-[prices."lab/*"]
-input = 0
-output = 2500
-
+CONFIGURATION = f"""{PRICES}
 [keys.fifty]
 key_env = "KEY_OF_FIFTY"
 requests_per_day = 50
 """
-CENT = 10**10
 FIFTY = "sk-fifty-0123456789abcdef"
-PATH = "/lab/v1/chat/completions"
+LEFT = ("m", "paced", "hang-before-headers", "stalled-stream")
 
 
 @dataclass
@@ -63,11 +60,15 @@ class Team:
             self.admin.post(f"projects/{project}/spend_limit", limit)
         return project, str(self.admin.account(project)["api_key"]["value"])
 
+    def records_of(self, project: str) -> list[Any]:
+        """Those of a project that are there."""
+        return asyncio.run(self.query("SELECT * FROM records WHERE project_id = $1", project))
+
     def records(self, project: str, count: int) -> list[Any]:
-        """Those of a project, once so many are there; more would be there at once."""
+        """The same, once so many are there; more would be there at once."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
-            found = asyncio.run(self.query("SELECT * FROM records WHERE project_id = $1", project))
+            found = self.records_of(project)
             if len(found) >= count or time.monotonic() > deadline:
                 assert len(found) == count
                 return found
@@ -121,19 +122,100 @@ async def ask_all(ports: Sequence[int], key: str, models: Sequence[str]) -> list
     """The status of each of these streamed calls, all at once, to one port after the other."""
 
     async def one(number: int, model: str) -> int:
-        body = json.dumps(body_of(CHAT, model, max_tokens=4, stream=True)).encode()
-        head = (
-            f"POST {PATH} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        status, _, _ = await bare_sockets.ask(ports[number % len(ports)], head.encode() + body)
+        status, _, _ = await bare_sockets.ask(ports[number % len(ports)], request(key, model, stream=True))
         return status
 
     return await asyncio.gather(*(one(number, model) for number, model in enumerate(models)))
 
 
+type Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def connected(live: LiveGateway, count: int) -> list[Connection]:
+    """Connections to a gateway, of which each of its workers has accepted as many, one worker's after the other's.
+
+    Left to themselves, idle workers are quick enough for one of them to accept all.
+    """
+    workers = psutil.Process(live.process.pid).children()
+    of_each: list[list[Connection]] = []
+    for worker in workers:
+        others = [other for other in workers if other != worker]
+        for other in others:
+            other.suspend()
+        try:
+            opened = [await asyncio.open_connection(HOST, live.port) for _ in range(count // len(workers))]
+            assert {await answered(each, bare_sockets.get("/ready")) for each in opened} == {200}
+        finally:
+            for other in others:
+                other.resume()
+        of_each.append(opened)
+    return [connection for row in zip(*of_each, strict=True) for connection in row]
+
+
+async def answered(connection: Connection, asked: bytes) -> int:
+    """The status, after the whole reply."""
+    reader, writer = connection
+    writer.write(asked)
+    status, headers = await bare_sockets.head_of(reader)
+    await bare_sockets.body_of(reader, headers)
+    return status
+
+
+async def ask_over(connections: Sequence[Connection], key: str, models: Sequence[str]) -> list[int]:
+    """The status of each of these streamed calls, all at once, each over one of the connections."""
+    requests = [request(key, model, stream=True) for model in models]
+    return await asyncio.gather(*map(answered, connections, requests))
+
+
+async def leave_at_random(connections: Sequence[Connection], key: str, models: Sequence[str]) -> None:
+    """The same within seconds, but clients leave when they like: some before they are heard, some after all is over."""
+    chance = random.Random(7)
+
+    async def one(connection: Connection, model: str) -> None:
+        await asyncio.sleep(chance.uniform(0, 3))
+        with suppress(OSError, EOFError, TimeoutError):
+            async with asyncio.timeout(chance.choice([0.02, 0.1, 0.5, 2.0, 4.0])):
+                await answered(connection, request(key, model, stream=True))
+        connection[1].close()
+
+    await asyncio.gather(*map(one, connections, models))
+
+
+def leavers(name: str) -> list[str]:
+    """Models whose replies are quick, take their time, or never end."""
+    return [f"{kind}#{name}-{number}" for number in range(75) for kind in LEFT]
+
+
+def judge_left(records: Sequence[Any], asked: Mapping[str, int], cents: int) -> None:
+    """One record each of what the upstream was asked, within the limit; and more than one process has served."""
+    models = [row["upstream_model"] for row in records]
+    assert len(models) == len(set(models)), "a call has two records"
+    assert set(asked) <= set(models), "a call has no record"
+    assert set(asked.values()) == {1}
+    assert sum(row["cost"] for row in records) <= cents * CENT
+    assert len(records) >= cents, "what nobody took could not be spent"
+    assert {"whole", "left"} <= {row["ending"] for row in records} <= {"whole", "left", "failed"}
+    assert len(processes(records)) == 2
+
+
+def processes(records: Sequence[Any]) -> Counter[str]:
+    """How many calls each has served: after their second, the ids of a process begin alike."""
+    return Counter(str(row["id"])[8:24] for row in records)
+
+
+def asked_of(upstream: Upstream, models: Sequence[str]) -> dict[str, int]:
+    known, asked = set(models), Counter(seen.model for seen in list(upstream.requests))
+    return {model: count for model, count in asked.items() if model in known}
+
+
 def seen(upstream: Upstream, models: Sequence[str]) -> int:
     return sum(len(upstream.seen(model)) for model in models)
+
+
+def nothing_is_held(port: int, key: str) -> bool:
+    """Ask for more than there can be: the refusal says what is held."""
+    refused = ask(port, key, max_tokens=10_000)
+    return refused.status_code == 429 and "reserved $0.00" in refused.json()["error"]["message"]
 
 
 def until(condition: Callable[[], object], what: str) -> float:
@@ -153,6 +235,22 @@ def test_three_hundred_calls_at_once_spend_what_a_cap_pays_for_and_no_more(team:
     assert seen(upstream, models) == 40, "a refused call has reached the upstream"
     records = team.records(project, 40)
     assert sum(row["cost"] for row in records) == 40 * CENT
+
+
+def test_clients_that_leave_at_random_spend_what_a_cap_pays_for_and_no_more(team: Team, upstream: Upstream) -> None:
+    project, key = team.key(cents=40)
+    until(lambda: all(nothing_is_held(each.port, key) for each in team.replicas), "money is not counted")
+    models = leavers("left")
+
+    async def leave() -> None:
+        connections = [await asyncio.open_connection(HOST, team.port) for _ in models]
+        await leave_at_random(connections, key, models)
+
+    asyncio.run(leave())
+    until(lambda: all(nothing_is_held(each.port, key) for each in team.replicas), "what is over is still held")
+    asked = asked_of(upstream, models)
+    until(lambda: asked.keys() <= {row["upstream_model"] for row in team.records_of(project)}, "a call has no record")
+    judge_left(team.records_of(project), asked, 40)
 
 
 def test_of_six_hundred_calls_to_two_replicas_as_many_pass_as_a_limit_lets_through(
@@ -297,25 +395,47 @@ def test_two_workers_share_limits_and_money_without_any_server(shared_upstream: 
         GATEWAY_DATA_DIR=str(tmp_path), GATEWAY_CONFIG=str(tmp_path / "gateway.toml"),
     ) as live:  # fmt: skip
         admin = Administrator(live)
-        project = admin.project()
-        limit = {"threshold_amount": 40, "currency": "USD", "interval": "month"}
-        admin.post(f"projects/{project}/spend_limit", limit)
-        key = str(admin.account(project)["api_key"]["value"])
-        capped = [f"workers#{number}" for number in range(300)]
-        time.sleep(1.5)  # until the other worker knows of the limit as well
-        statuses = asyncio.run(ask_all([live.port], key, capped))
-        assert {status: statuses.count(status) for status in set(statuses)} == {200: 40, 429: 260}
+        project, key = capped_team(admin, 40)
+        left, other_key = capped_team(admin, 40)
+        capped, limited, leaving = (
+            [f"workers#{number}" for number in range(300)],
+            [f"workers-fifty#{number}" for number in range(300)],
+            leavers("workers-left"),
+        )
+
+        async def ask_both() -> tuple[list[int], list[int]]:
+            connections = await connected(live, 300)
+            await asyncio.sleep(1.5)  # until the other worker knows of the limits as well
+            both = await ask_over(connections, key, capped), await ask_over(connections, FIFTY, limited)
+            await leave_at_random(connections, other_key, leaving)
+            return both
+
+        of_capped, of_limited = asyncio.run(ask_both())
+        assert Counter(of_capped) == {200: 40, 429: 260}
         assert seen(shared_upstream, capped) == 40
-        limited = [f"workers-fifty#{number}" for number in range(300)]
-        statuses = asyncio.run(ask_all([live.port], FIFTY, limited))
-        assert statuses.count(200) == 50
+        assert Counter(of_limited) == {200: 50, 429: 250}
         refused = ask(live.port, key, max_tokens=10_000).json()["error"]["message"]
         assert "Spent $0.40, reserved $0.00" in refused
-        until(lambda: _distinct(tmp_path) == (90, 90), "not one record each, with an id of its own")
+        until(lambda: nothing_is_held(live.port, other_key), "what is over is still held")
+        asked = asked_of(shared_upstream, [*capped, *limited, *leaving])
+        until(lambda: asked.keys() <= {row["upstream_model"] for row in rows_of(tmp_path)}, "a call has no record")
+        assert sum(row["cost"] for row in rows_of(tmp_path, project)) == 40 * CENT
+        judge_left(rows_of(tmp_path, left), asked_of(shared_upstream, leaving), 40)
+        ids = [row["id"] for row in rows_of(tmp_path)]
+        assert len(ids) == len(set(ids)) >= 130
 
 
-def _distinct(data: Path) -> tuple[int, int]:
-    """How many records there are, and how many ids."""
+def capped_team(admin: Administrator, cents: int) -> tuple[str, str]:
+    """A new project that may spend so much, and a key of it."""
+    project = admin.project()
+    limit = {"threshold_amount": cents, "currency": "USD", "interval": "month"}
+    admin.post(f"projects/{project}/spend_limit", limit)
+    return project, str(admin.account(project)["api_key"]["value"])
+
+
+def rows_of(data: Path, project: str | None = None) -> list[sqlite3.Row]:
+    """The records of a project, or all."""
     with closing(sqlite3.connect(data / "gateway.db")) as db:
-        found: tuple[int, int] = db.execute("SELECT count(*), count(DISTINCT id) FROM records").fetchone()
-    return found
+        db.row_factory = sqlite3.Row
+        rows = db.execute("SELECT * FROM records").fetchall()
+    return [row for row in rows if project in {None, row["project_id"]}]

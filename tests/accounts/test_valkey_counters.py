@@ -1,20 +1,22 @@
 """Counters that replicas share: the same answers as in one process, whatever the server of them loses."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.file import FileCounters
 from ai_gateway.accounts.counters.memory import MemoryCounters
-from ai_gateway.accounts.counters.sqlite import SqliteCounters
 from ai_gateway.accounts.counters.valkey import ValkeyCounters
 from ai_gateway.accounts.counters.valkey_connection import Address, address_of
+from tests.support.certificate import self_signed
 from tests.support.clock import Clock
-from tests.support.gateway import HOST
-from tests.support.servers import Server, flush, running_valkey
+from tests.support.gateway import HOST, free_port
+from tests.support.servers import Server, flush, running_cluster, running_valkey
 
 START = 1_800_000_000.0
 CENT = 10**10
@@ -107,26 +109,26 @@ async def a_valkey(server: Server, clock: Clock | None, lease_s: float = 60.0) -
 def test_every_engine_answers_the_same(valkey: Server, tmp_path: Path, steps: list[tuple[object, ...]]) -> None:
     async def run() -> None:
         clocks = [Clock(START) for _ in range(3)]
-        path = tmp_path / f"{next(_spaces)}.db"
-        engines = [MemoryCounters(clocks[0]), SqliteCounters(path, clocks[1]), await a_valkey(valkey, clocks[2], 1e9)]
+        path = tmp_path / f"{next(_spaces)}"
+        engines = [MemoryCounters(clocks[0]), FileCounters(path, clocks[1]), await a_valkey(valkey, clocks[2], 1e9)]
         try:
-            memory, sqlite, shared = [
+            memory, file, shared = [
                 await answers(engine, clock, steps) for engine, clock in zip(engines, clocks, strict=True)
             ]
         finally:
             for engine in engines:
                 await engine.aclose()
-        assert memory == sqlite
+        assert memory == file
         assert memory == shared
 
     asyncio.run(run())
 
 
-@pytest.fixture(params=["sqlite", "valkey"])
+@pytest.fixture(params=["file", "valkey"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Counters]:
     """Makes counters of the same place, each as another process would have them."""
-    if request.param == "sqlite":
-        return lambda: SqliteCounters(tmp_path / "counters.db")
+    if request.param == "file":
+        return lambda: FileCounters(tmp_path / "counters")
     server: Server = request.getfixturevalue("valkey")
     space = f"test-{next(_spaces)}"
     return lambda: ValkeyCounters(address_for(server), space=space)
@@ -295,3 +297,70 @@ async def settle_one(counters: Counters, money: Hold) -> bool:
     """A call ends while its counter has not begun again: the ledger will have its cost."""
     await counters.settle("open-3", [money], [7 * CENT], 0)
     return True
+
+
+# What the documentation says a user needs, for the keys of the counters alone; others may only ask if it is there.
+RIGHTS = (
+    "~{ai-gateway}:* -@all +evalsha +eval +script|load +info +select +@string +@hash +@sortedset +del +exists +expire"
+)
+ACL = f"--user default on nopass -@all +ping --user gateway on >p@ss/w:rd {RIGHTS} +time".split()
+PASSWORD = "p%40ss%2Fw%3Ard"
+
+
+async def counts(counters: ValkeyCounters, call: str = "one") -> int:
+    """What a counter says, after a call that was let through."""
+    money = hold("spend/a", CENT, 10 * CENT)
+    await counters.open()
+    answer = await counters.reserve(call, [money])
+    if isinstance(answer, Unknown):
+        await counters.seed(money.counter, 0, UNTIL)
+        answer = await counters.reserve(call, [money])
+    assert isinstance(answer, Granted)
+    await counters.settle(call, [money], [CENT], answer.at)
+    return (await counters.read(["spend/a"]))["spend/a"][0]
+
+
+@pytest.fixture
+def secure(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, int]]:
+    """A server, and the port where it speaks TLS with a certificate that is trusted here."""
+    with TemporaryDirectory(prefix="certificate-") as name:
+        certificate = self_signed(Path(name))
+        trusted = certificate.with_suffix(".crt")
+        for path in (Path(name), certificate, trusted):
+            path.chmod(0o755)  # the server is somebody else
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        port = free_port()
+        files = f"--tls-cert-file {certificate} --tls-key-file {certificate} --tls-ca-cert-file {trusted}".split()
+        with running_valkey("--tls-port", str(port), *files, "--tls-auth-clients", "no", *ACL) as server:
+            yield server, port
+
+
+async def test_a_server_with_tls_and_users_of_few_rights(secure: tuple[Server, int]) -> None:
+    server, port = secure
+    both = [
+        ValkeyCounters(address_of(f"rediss://gateway:{PASSWORD}@{HOST}:{port}/0")),
+        ValkeyCounters(address_of(f"redis://gateway:{PASSWORD}@{HOST}:{server.port}")),
+    ]
+    assert [await counts(counters, f"call-{number}") for number, counters in enumerate(both)] == [CENT, 2 * CENT]
+    for counters in both:
+        await counters.aclose()
+    for wrong, told in {
+        f"redis://gateway:wrong@{HOST}:{server.port}": "WRONGPASS",
+        f"redis://{HOST}:{server.port}": "NOPERM",
+        f"rediss://gateway:{PASSWORD}@localhost:{port}": "certificate",
+    }.items():
+        counters = ValkeyCounters(address_of(wrong))
+        with pytest.raises(CountersError, match=told) as refused:
+            await counters.open()
+        assert "w:rd" not in str(refused.value)
+        await counters.aclose()
+
+
+async def test_a_cluster_is_asked_where_the_counters_are_whichever_node_is_named() -> None:
+    with running_cluster() as nodes:
+        replicas = [ValkeyCounters(address_for(node)) for node in nodes]
+        assert [await counts(each, f"call-{number}") for number, each in enumerate(replicas)] == [
+            CENT, 2 * CENT, 3 * CENT,
+        ]  # fmt: skip
+        for each in replicas:
+            await each.aclose()

@@ -43,13 +43,19 @@ def assert_linear(
             break
     else:
         return
-    twice = math.inf
-    for _ in range(TRIES):  # whatever disturbs a measurement makes it longer: the shortest of each are compared
-        once, twice = min(once, cost(prepare, size)), min(twice, cost(prepare, 2 * size))
-        if twice <= MOST_TIMES * once:
-            sys.stdout.write(f"{what}: {size:,} take {once:.3f} s, twice as much {twice / once:.2f} times that\n")
+    least = math.inf
+    for _ in range(TRIES):
+        # Compared are neighbours: how fast the machine is changes from second to second with what its others do.
+        least = min(least, times(prepare, size, 2))
+        if least <= MOST_TIMES:
+            sys.stdout.write(f"{what}: {size:,} take {once:.3f} s, twice as much {least:.2f} times that\n")
             return
     # Where a cache just holds the one and not the other, doubling twice tells a line from a square all the same.
-    fourfold = min(cost(prepare, 4 * size) for _ in range(TRIES))
-    if fourfold > MOST_TIMES**2 * once:
-        pytest.fail(f"{what}: {size:,} take {once:.3f} s, and twice as much {twice / once:.1f} times that")
+    if all(times(prepare, size, 4) > MOST_TIMES**2 for _ in range(TRIES)):
+        pytest.fail(f"{what}: {size:,} take {once:.3f} s, and twice as much {least:.1f} times that")
+
+
+def times(prepare: Callable[[int], Work], size: int, more: int) -> float:
+    """How many times as much the larger one costs as the smaller, measured before it and after it."""
+    before, much, after = (cost(prepare, each) for each in (size, more * size, size))
+    return much / min(before, after)

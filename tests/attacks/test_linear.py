@@ -85,7 +85,7 @@ def translators() -> Iterator[tuple[str, Callable[..., Any], type[BaseModel], li
 TRANSLATORS = {name: (function, model, others) for name, function, model, others in translators()}
 STREAMED: dict[str, Callable[[Any, int], Iterator[Any]]] = {
     "MessagesStreamTranslator": lambda _, size: messages_events(size),
-    "ChatStreamTranslator": lambda _, size: (ollama_line({"content": "a"}) for _ in range(size)),
+    "ChatStreamTranslator": lambda _, size: (ollama_line({"content": "a", f"x{at}": at}) for at in range(size)),
     "CompletionStreamTranslator": lambda _, size: (
         ollama.Reply.model_validate({"response": "ab ", "done": False}) for _ in range(size)
     ),
@@ -114,7 +114,7 @@ def messages_events(size: int) -> Iterator[Any]:
         block = {"type": "tool_use", "id": f"t{at}", "name": "n", "input": {}}
         yield anthropic.Event.model_validate({"type": "content_block_start", "index": at, "content_block": block})
     for at in range(size):
-        delta = {"type": "input_json_delta", "partial_json": '{"a":'}
+        delta = {"type": "input_json_delta", "partial_json": '{"a":', f"x{at}": at, "same": at}
         yield anthropic.Event.model_validate({"type": "content_block_delta", "index": at % 2, "delta": delta})
 
 
@@ -127,7 +127,9 @@ def chunk(at: int, call: int, arguments: str) -> models.CreateChatCompletionStre
     piece = {"index": call, "function": {"arguments": arguments}}
     if at == call:
         piece |= {"id": f"c{call}", "type": "function", "function": {"name": "n", "arguments": arguments}}
-    choice = {"index": 0, "delta": {"tool_calls": [piece]}, "finish_reason": None, "logprobs": None}
+    piece |= {f"x{at}": at, "same": at}
+    delta = {"tool_calls": [piece], f"x{at}": at}
+    choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": None, "same": at // 100}
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     return models.CreateChatCompletionStreamResponse.model_validate({**head, "choices": [choice]})
 
@@ -161,7 +163,8 @@ def test_a_translator_takes_twice_as_long_for_twice_as_much(name: str, deepest: 
 def test_a_translator_of_streams_takes_twice_as_long_for_twice_as_much(kind: str) -> None:
     (cls,) = (thing for thing in own(ai_gateway.translate) if getattr(thing, "__name__", "") == kind)
     forced = ForcedCall(("n", "m"))
-    arguments = {"now": 1, "forced": forced, "request": RequestContext("m", "r", 1), "include_usage": True}
+    request = RequestContext("m", "r", 1)
+    arguments = {"now": 1, "forced": forced, "request": request, "include_usage": True, "whole_calls": False}
     taken = inspect.signature(cls).parameters
 
     def prepare(size: int) -> Work:
@@ -288,3 +291,10 @@ def test_what_else_reads_much_takes_twice_as_long_for_twice_as_much(name: str) -
         return lambda: read(value)
 
     assert_linear(prepare, name, (8_000,))
+
+
+def test_a_square_is_told() -> None:
+    with pytest.raises(pytest.fail.Exception, match="a square: 2,000 take"):
+        assert_linear(
+            lambda size: lambda: [None for _ in range(size) for _ in range(size // 32)], "a square", cheap_s=0
+        )

@@ -329,6 +329,7 @@ def test_a_provider_has_the_value_of_its_table_before_that_for_all(field: str) -
     values: dict[str, dict[str, object]] = {
         "conformance": {"all": "observe", "lab": "enforce"},
         "unknown_params": {"all": "drop", "lab": "reject"},
+        "disable_ssl_verification": {"all": True, "lab": False},
     }
     value = values.get(field, {"all": 11.0, "lab": 7.0})
     tables = {"lab": ProviderSettings.model_validate({field: value["lab"]}), "plain": ProviderSettings()}

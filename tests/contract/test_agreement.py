@@ -56,9 +56,9 @@ SCHEMAS |= {
         "OllamaErrorResponse",
     )
 }
-GENERATED = 100
-MUTATIONS = 12
-"""Changed copies of each generated value."""
+GENERATED = 50
+MUTATIONS = 32
+"""Changed copies of each generated value, which has many places to change and takes a hundred times as long to make."""
 CASES_EACH = 1_000
 """At least; generation may run dry early. 27 schemas make 27,000 cases and more."""
 

@@ -74,14 +74,16 @@ BOUND = """
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tree on which mypy is content, with mypy's cache of it."""
+    """A copy of the tree on which mypy is content, with mypy's cache of it: at best that of `make type`."""
     root = tmp_path_factory.mktemp("seam")
     for name in NEEDED:
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, root / name)
+            shutil.copy2(source, root / name)
+    if (known := REPOSITORY / ".mypy_cache").exists():
+        shutil.copytree(known, root / ".mypy_cache")
     assert typed(root) == ""
     return root
 

@@ -52,7 +52,8 @@ FORMS = {form for key in (CLIENT, INTRUDER, PROVIDER) for form in forms(key)}
 
 
 def assert_clean(text: str, where: str) -> None:
-    found = [form for form in FORMS if form in text or form in text.lower()]
+    lower = text.lower()
+    found = [form for form in FORMS if form in text or form in lower]
     assert not found, f"{where} shows {found}: ...{text[max(0, text.index(found[0]) - 300) :][:400]}..."
 
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 
+from tests.attacks.wires import WIRES, Wire, in_front_of_all
 from tests.support.client import CHAT, ask, body_of, client_of
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
-from tests.support.upstream import Exchange, Upstream, running_upstream
+from tests.support.upstream import Exchange, Hangup, Upstream, head, running_upstream
 
 PIECE = {
     "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
@@ -108,3 +111,136 @@ def test_a_client_that_leaves_while_the_first_chunk_is_late_is_missed(hasty: Liv
     ):
         assert response.status_code == 200
     assert slow.last("never#left").gone.wait(15), "its request to the upstream ends with it"
+
+
+# -- whatever wire the upstream has, and whatever door the client came through --
+
+WORDS = "no such thing"
+PARTS: dict[str, list[bytes]] = {}
+
+
+async def late_on_any_wire(exchange: Exchange) -> None:
+    """The bytes that are planned for the model; the second of them come late."""
+    for number, part in enumerate(PARTS[exchange.seen.model]):
+        await asyncio.sleep(LATE_S if number == 1 else 0)
+        await exchange.raw(part)
+    raise Hangup
+
+
+@pytest.fixture(scope="module")
+def any_wire() -> Iterator[Upstream]:
+    with running_upstream(late_on_any_wire) as running:
+        yield running
+
+
+def opened(wire: Wire) -> bytes:
+    return head(200, {"content-type": wire.media, "connection": "close"})
+
+
+def refused(wire: Wire) -> bytes:
+    """A refusal in the words of the wire's own upstreams."""
+    said: object = {"error": WORDS}
+    if wire.provider != "ollama":
+        said = {"type": "error", "error": {"type": "invalid_request_error", "message": WORDS}}
+    body = json.dumps(said).encode()
+    fields = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    return head(400, fields) + body
+
+
+def failed(wire: Wire) -> bytes:
+    """A failure inside of a stream."""
+    if wire.provider == "ollama":
+        return json.dumps({"error": WORDS}).encode() + b"\n"
+    said = json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": WORDS}}).encode()
+    return b"event: error\ndata: %b\n\n" % said if wire.provider == "anthropic" else b"data: %b\n\n" % said
+
+
+DOORS = ["/v1/chat/completions", "/api/chat", "/api/generate"]
+GIVEN = [(wire, door) for wire in WIRES for door in DOORS if (wire.provider, door) != ("ollama", "/api/generate")]
+PLANS: dict[str, Callable[[Wire], list[bytes]]] = {
+    "late head": lambda wire: [b"", opened(wire) + wire.stream("Hi")],
+    "late piece": lambda wire: [opened(wire), wire.stream("Hi")],
+    "refused late": lambda wire: [b"", refused(wire)],
+    "failed late": lambda wire: [opened(wire), failed(wire)],
+    "broken late": lambda wire: [opened(wire), b""],
+    "refused": lambda wire: [refused(wire)],
+    "failed": lambda wire: [opened(wire) + failed(wire)],
+}
+
+
+@dataclass
+class Reply:
+    """`early` says whether the head was there while the upstream had not ended."""
+
+    status: int
+    provider: str | None
+    early: bool
+    text: str
+
+    @property
+    def said(self) -> list[object]:
+        """The objects of the stream, without its signs of life and its terminator."""
+        lines = [line.removeprefix("data: ") for line in self.text.split("\n")]
+        return [json.loads(line) for line in lines if line and not line.startswith(":") and line != "[DONE]"]
+
+
+@pytest.fixture(scope="module")
+def replies(gateway_for: SharedGateways, any_wire: Upstream) -> dict[str, Reply]:
+    """All of them at once: each takes as long as it is late."""
+    live = in_front_of_all(gateway_for, any_wire, FIRST_BYTE_S="0.2")
+
+    def reply(wire: Wire, door: str, kind: str) -> tuple[str, Reply]:
+        model = f"{kind}/{wire.provider}{door}"
+        PARTS[model] = PLANS[kind](wire)
+        body: dict[str, object] = {"model": f"{wire.provider}/{model}", "stream": True}
+        body |= {"prompt": "a"} if door == "/api/generate" else {"messages": [{"role": "user", "content": "a"}]}
+        with client_of(live) as client, client.stream("POST", door, json=body) as response:
+            early = not any_wire.last(model).gone.is_set()
+            provider = response.headers.get("x-gateway-provider")
+            return model, Reply(response.status_code, provider, early, response.read().decode())
+
+    with ThreadPoolExecutor(len(GIVEN) * len(PLANS)) as threads:
+        asked = [threads.submit(reply, *given, kind) for given in GIVEN for kind in PLANS]
+        return dict(each.result() for each in asked)
+
+
+EACH = pytest.mark.parametrize(("wire", "door"), GIVEN, ids=[f"{wire.provider} {door}" for wire, door in GIVEN])
+
+
+@EACH
+@pytest.mark.parametrize("kind", ["late head", "late piece"])
+def test_the_head_of_any_stream_goes_out_although_its_first_piece_is_late(
+    replies: dict[str, Reply], wire: Wire, door: str, kind: str
+) -> None:
+    reply = replies[f"{kind}/{wire.provider}{door}"]
+    assert (reply.status, reply.provider, reply.early) == (200, wire.provider, True)
+    assert reply.text.startswith(": keep-alive\n\n") is (door == DOORS[0])
+    assert "Hi" in reply.text
+    if door == DOORS[0]:
+        assert reply.text.endswith("data: [DONE]\n\n")
+    else:
+        assert [line["done"] for line in reply.said if isinstance(line, dict)] == [False, True]
+
+
+@EACH
+@pytest.mark.parametrize("kind", ["refused late", "failed late", "broken late"])
+def test_a_late_failure_of_any_stream_is_told_inside_of_it(
+    replies: dict[str, Reply], wire: Wire, door: str, kind: str
+) -> None:
+    reply = replies[f"{kind}/{wire.provider}{door}"]
+    assert reply.status == 200
+    (error,) = reply.said
+    assert isinstance(error, dict)
+    assert list(error) == ["error"]
+    assert (WORDS in json.dumps(error)) is (kind != "broken late")
+    assert "[DONE]" not in reply.text
+
+
+@EACH
+@pytest.mark.parametrize("kind", ["refused", "failed"])
+def test_an_early_failure_of_any_stream_keeps_its_status(
+    replies: dict[str, Reply], wire: Wire, door: str, kind: str
+) -> None:
+    reply = replies[f"{kind}/{wire.provider}{door}"]
+    assert reply.status == 400 if kind == "refused" else reply.status >= 400
+    assert WORDS in reply.text

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support.bare_sockets import post
-from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway, started_gateway
 from tests.support.upstream import Upstream
 
 TERM, INT, HUP, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
@@ -120,7 +120,7 @@ def test_everybody_is_told_and_nobody_is_left(
 
 def test_a_body_that_is_still_sent_when_the_gateway_stops_is_served(upstream: Upstream) -> None:
     whole = post("chat", "good#slow-body", text="x" * 200_000)
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url) as live:
+    with started_gateway(ALLOWED_API_KEYS=TEST_KEY, PROVIDER_LAB_BASE_URL=upstream.url) as live:
         with socket.create_connection((HOST, live.port), timeout=60) as client:
             client.sendall(whole[:100_000])
             time.sleep(0.2)

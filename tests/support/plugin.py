@@ -5,6 +5,7 @@ own), `slow` (a second or more by itself) and `soak` (minutes). The last two are
 follow from what a test and its fixtures name.
 """
 
+import gc
 import inspect
 import os
 import sys
@@ -116,6 +117,17 @@ def postgres() -> Iterator[Server]:
 # -- the kind of a test --
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """All that collecting makes lives until the end, so that the collector need not look through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -163,8 +175,8 @@ started: list[str] = []
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "subprocess.Popen" and "'-m', 'ai_gateway'" in str(arguments[1]):
-        started.append(str(arguments[1]))
+    if event == "fork_server.fork" or (event == "subprocess.Popen" and "'-m', 'ai_gateway'" in str(arguments[1])):
+        started.append(str(arguments))
 
 
 sys.addaudithook(_watch)

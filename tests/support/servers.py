@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +129,35 @@ def running_postgres() -> Iterator[Server]:
         yield from _running(Server("PostgreSQL", home, port, command, environment, _postgres_answers))
 
 
+@contextmanager
+def running_prometheus(configuration: str, *files: Path) -> Iterator[Server]:
+    """A Prometheus with this configuration, and the files that it names beside it."""
+    with _home() as home:
+        program = _prometheus(home, "prometheus")
+        for file in files:
+            shutil.copy(file, home)
+        (home / "prometheus.yml").write_text(configuration, "utf-8")
+        port = free_port()
+        command = [
+            program,
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            f"--web.listen-address={HOST}:{port}",
+        ]
+        yield from _running(Server("Prometheus", home, port, command, {}, _prometheus_answers))
+
+
+@contextmanager
+def promtool() -> Iterator[str]:
+    """The program that checks rules and metrics."""
+    with _home() as home:
+        yield _prometheus(home, "promtool")
+
+
+def _prometheus(home: Path, program: str) -> str:
+    return shutil.which(program) or _unpacked(home, f"bin/{program}", "prometheus")[0]
+
+
 def _running(server: Server) -> Iterator[Server]:
     server.start()
     try:
@@ -181,6 +210,11 @@ def _valkey_answers(server: Server) -> bool:
     return _told(server.port, b"PING\r\n").startswith(b"+PONG")
 
 
+def _prometheus_answers(server: Server) -> bool:
+    request = b"GET /-/ready HTTP/1.1\r\nHost: prometheus\r\nConnection: close\r\n\r\n"
+    return _told(server.port, request).startswith(b"HTTP/1.1 200")
+
+
 def _postgres_answers(server: Server) -> bool:
     start = b"\x00\x03\x00\x00user\x00gateway\x00database\x00postgres\x00\x00"
     return _told(server.port, (len(start) + 4).to_bytes(4, "big") + start).startswith(b"R")
@@ -191,6 +225,26 @@ def _told(port: int, request: bytes) -> bytes:
         connection.sendall(request)
         return connection.recv(64)
     return b""
+
+
+@contextmanager
+def running_cluster() -> Iterator[list[Server]]:
+    """Three nodes of Valkey or Redis, each with a third of the slots."""
+    with ExitStack() as stack:
+        buses = [free_port() for _ in range(3)]
+        nodes = [
+            stack.enter_context(running_valkey("--cluster-enabled", "yes", "--cluster-port", str(bus))) for bus in buses
+        ]
+        for number, node in enumerate(nodes):
+            slots = f"{number * 16384 // 3} {(number + 1) * 16384 // 3 - 1}"
+            assert _told(node.port, f"CLUSTER ADDSLOTSRANGE {slots}\r\n".encode()).startswith(b"+OK")
+            meet = f"CLUSTER MEET {HOST} {nodes[0].port} {buses[0]}\r\n"
+            assert number == 0 or _told(node.port, meet.encode()).startswith(b"+OK")
+        deadline = time.monotonic() + _START_S
+        while not all(b"cluster_state:ok" in _told(node.port, b"CLUSTER INFO\r\n") for node in nodes):
+            assert time.monotonic() < deadline, "no cluster"
+            time.sleep(0.05)
+        yield nodes
 
 
 def flush(valkey: Server) -> None:

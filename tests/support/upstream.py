@@ -7,6 +7,7 @@ tells one test's requests from another's. It runs in a thread of its own, so syn
 import asyncio
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -122,8 +123,9 @@ Behaviour = Callable[[Exchange], Awaitable[None]]
 class Upstream:
     """Start with `running_upstream()`. `requests` grows in order of arrival."""
 
-    def __init__(self, behave: Behaviour) -> None:
+    def __init__(self, behave: Behaviour, tls: ssl.SSLContext | None = None) -> None:
         self._behave = behave
+        self._tls = tls
         self._programmed: dict[str, tuple[bytes, ...]] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self.requests: list[Seen] = []
@@ -131,7 +133,7 @@ class Upstream:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}/v1"
+        return f"http{'s' if self._tls else ''}://{HOST}:{self.port}/v1"
 
     def program(self, model: str, *pieces: bytes) -> None:
         """Answer requests for this model with these exact bytes, then close."""
@@ -154,7 +156,7 @@ class Upstream:
         return found[-1]
 
     async def serve(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
-        server = await asyncio.start_server(self._connection, HOST, 0, limit=2**26, backlog=512)
+        server = await asyncio.start_server(self._connection, HOST, 0, limit=2**26, backlog=512, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         ready()
         await stop.wait()
@@ -238,8 +240,8 @@ def head(status: int, headers: Mapping[str, str]) -> bytes:
 
 
 @contextmanager
-def running_upstream(behave: Behaviour) -> Iterator[Upstream]:
-    upstream = Upstream(behave)
+def running_upstream(behave: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+    upstream = Upstream(behave, tls)
     ready = threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()

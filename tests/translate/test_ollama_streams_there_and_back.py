@@ -40,7 +40,7 @@ TIMES = ("total_duration", "load_duration", "prompt_eval_duration", "eval_durati
 def as_lines(chunks: Iterable[Chunk], writer: ChatWriter | GenerateWriter) -> list[Json]:
     """What a caller of Ollama's wire reads of chunks."""
     telling = ChunkTranslator()
-    found = [written(writer.line(piece)) for piece in map(telling.feed, chunks) if piece is not None]
+    found = [written(writer.line(piece)) for chunk in chunks for piece in telling.feed(chunk)]
     return [*found, written(writer.last_line(telling.end()))]
 
 

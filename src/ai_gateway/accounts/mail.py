@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from ai_gateway.accounts.delivery import NotDelivered
-from ai_gateway.providers.http.pool import default_tls
+from ai_gateway.providers.http.tls import default_tls
 
 # For each packet; the attempt as a whole is bounded by its caller.
 _STEP_S = 5.0

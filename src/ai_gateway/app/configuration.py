@@ -14,7 +14,12 @@ from ai_gateway.config.secrets import FILE_SUFFIX
 from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
 from ai_gateway.config.sources import ALIASES, Sources, read_settings, read_sources
 from ai_gateway.config.validation import closest
-from ai_gateway.providers.config.upstreams import configured_upstreams, known_providers, known_variables
+from ai_gateway.providers.config.upstreams import (
+    configured_upstreams,
+    known_providers,
+    known_variables,
+    network_variables,
+)
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
@@ -58,6 +63,7 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     warnings = [*sources.warnings, *_misspelt(settings, sources.environment)]
     warnings += [f"provider '{name}' is not configured here: {hint}" for name, hint in configured.missing.items()]
     warnings += _without_path(configured.upstreams)
+    warnings += _unverified(configured.upstreams)
     warnings += _nobodys(settings, {*providers, *configured.missing, *known_providers()})
     rules = read_rules(settings, providers, configured.missing, warnings)
     keys = configured_keys(settings, sources.environment)
@@ -98,11 +104,21 @@ def _without_path(upstreams: Sequence[Upstream]) -> Iterator[str]:
             yield f"{upstream.setting}: {shown(upstream.base_url)} has no path, and most servers' is /v1: check it"
 
 
+def _unverified(upstreams: Sequence[Upstream]) -> Iterator[str]:
+    """Upstreams that could be anybody: told at each start, because nothing else would tell of it."""
+    for upstream in upstreams:
+        if not upstream.network.tls.verify and (upstream.base_url or upstream.row.base_url).startswith("https:"):
+            yield (
+                f"provider '{upstream.name}': DISABLE_SSL_VERIFICATION is on, so that whoever stands between can read "
+                "and change everything, its key included: set ca_file in its table instead"
+            )
+
+
 def _misspelt(settings: Settings, variables: Mapping[str, str]) -> Iterator[str]:
     known = {name.upper() for name in Settings.model_fields} - {name.upper() for name in marked(FILE_ONLY)}
     secrets = {name.upper() for name in marked(SECRET)} | known_variables()
     secrets |= {table.api_key_env for table in settings.providers.values() if table.api_key_env}
-    known |= {*ALIASES.values(), "GATEWAY_CONFIG", "BUILD_COMMIT", "BUILD_DATE", *secrets}
+    known |= {*ALIASES.values(), "GATEWAY_CONFIG", "BUILD_COMMIT", "BUILD_DATE", *secrets, *network_variables()}
     known |= {f"{name}{FILE_SUFFIX}" for name in secrets}
     for name, meant in near_misses(variables, known):
         yield f"{name} is not a variable that the gateway reads: did you mean {meant}?"

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ai_gateway.cli.docs import docs
 from ai_gateway.cli.keys import keys
 from ai_gateway.cli.limits import budget, limits
 from ai_gateway.cli.models import models
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-for _command in (serve, probe, models, reload, costs):
+for _command in (serve, probe, models, reload, costs, docs):
     app.command()(_command)
 for _name, _commands in (
     ("keys", keys),

@@ -111,7 +111,7 @@ def revoke(
 
 @keys.command("import")
 def import_keys(  # noqa: PLR0913 - a command has as many parameters as options
-    file: Annotated[Path, typer.Argument(help="Owners, a line each, or CSV or JSON: see docs/accounts.md.")],
+    file: Annotated[Path, typer.Argument(help="Owners, a line each, or CSV or JSON: see `ai-gateway docs accounts`.")],
     *,
     out: Annotated[
         Path | None, typer.Option(help="Write the new keys to this CSV file, which only you can read.")

@@ -19,7 +19,7 @@ def probe(  # noqa: PLR0913 - a command has as many parameters as options
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Print the checks and stop.")] = False,
 ) -> None:
-    """Check any OpenAI-compatible server against the contract: see docs/probe.md.
+    """Check any OpenAI-compatible server against the contract: see `ai-gateway docs probe`.
 
     Exit code 0: no check failed. 1: some did. 2: the arguments or the URL cannot be used.
     """

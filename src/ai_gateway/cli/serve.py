@@ -29,7 +29,7 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve [WORKERS, default 1].")] = None,
 ) -> None:
-    """Start the gateway. Settings come from the environment, .env and gateway.toml: see docs/configuration.md."""
+    """Start the gateway, set up by the environment, .env and gateway.toml: see `ai-gateway docs configuration`."""
     values = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
     options = {name: value for name, value in values.items() if value is not None}
     sources = read_sources(**options)

@@ -15,6 +15,7 @@ from ai_gateway.config.fields import (
     Limit,
     ListAddress,
     Mailbox,
+    MetricsPath,
     Origins,
     PricedModel,
     Refusals,
@@ -66,6 +67,9 @@ class PerProvider(BaseModel):
         Field(description="forward, drop or reject request fields that the contract does not name"),
         LOWER_CASE,
     ] = None
+    disable_ssl_verification: Annotated[
+        bool, Field(description="do not check whose certificate an upstream shows: anybody may read what is sent to it")
+    ] = False
 
 
 class ProviderSettings(PerProvider):
@@ -75,6 +79,11 @@ class ProviderSettings(PerProvider):
     wire: str = "openai"
     api_key: SecretStr | None = None
     api_key_env: str | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+    client_certfile: Path | None = None
+    client_keyfile: Path | None = None
+    proxy: SecretStr | None = None
     headers: dict[str, SecretStr] = {}
     renamed: dict[str, str] = {}
     dropped: list[str] = []
@@ -258,6 +267,9 @@ class Settings(PerProvider):
     workers: Annotated[int, Field(ge=1, le=256, description="processes that serve"), RESTART] = 1
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json"), RESTART] = True
     docs_require_key: Annotated[bool, Field(description="require a key at /docs and /openapi.json"), RESTART] = False
+    enable_metrics: Annotated[bool, Field(description="serve /metrics"), RESTART] = True
+    metrics_path: Annotated[MetricsPath, Field(description="another path of /metrics"), RESTART] = "/v1/metrics"
+    metrics_require_key: Annotated[bool, Field(description="require a key at /metrics"), RESTART] = False
     enable_security_headers: Annotated[bool, Field(description="send headers that guard browsers"), RESTART] = True
     cors_origins: Annotated[
         Origins, Field(description="origins whose pages may call, comma-separated, or *"), RESTART

@@ -18,7 +18,7 @@ from ai_gateway.config.settings import (
 )
 
 _SECRETS = frozenset(marked(SECRET))
-_SECRET_PARTS = frozenset({"api_key", "headers"})
+_SECRET_PARTS = frozenset({"api_key", "headers", "proxy"})
 _TABLES: Mapping[str, type[BaseModel]] = {
     "keys": KeySettings,
     "providers": ProviderSettings,

@@ -63,22 +63,22 @@ def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conforme
     yield from (last.model for last in state.end())
 
 
-def _add(whole: Object, piece: Object) -> None:
-    """Add to an object what a later piece of it says."""
+def _add(whole: Object, piece: Object, place: str = "choice") -> None:
+    """Add to an object what a later piece of it says. `place` tells those of the contract from an upstream's own."""
     for name, value in piece.items():
         before = whole.get(name)
         if value is None:
             whole.setdefault(name, None)
         elif name in _TEXTS and isinstance(before, str) and isinstance(value, str):
             whole[name] = before + value
-        elif name == "tool_calls" and isinstance(value, list):
+        elif place == "delta" and name == "tool_calls" and isinstance(value, list):
             for call in value:
-                _add(whole.setdefault(name, {}).setdefault(call["index"], {}), call)
+                _add(whole.setdefault(name, {}).setdefault(call["index"], {}), call, "call")
         elif isinstance(before, list) and isinstance(value, list):
             whole[name] = before + value
         elif isinstance(value, dict):
             kept = before if isinstance(before, dict) else {}
-            _add(kept, value)
+            _add(kept, value, "delta" if place == "choice" and name == "delta" else "")
             whole[name] = kept
         else:
             whole[name] = value

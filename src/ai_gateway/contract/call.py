@@ -118,8 +118,9 @@ class Notes:
     lacks. `dropped` names request fields, or paths inside them, that the provider did not get. `tokens` is what the
     upstream has counted, `service_tier` the tier that it says it has served.
 
-    `model` is the one that was called, `started` and `ended` are seconds since the epoch, and `failure` is there if no
-    reply came of it. `chunks` and `text_bytes` count what a stream has brought, for when nobody says what it took.
+    `model` is the one that was called, and `failure` is there if no reply came of it. `started`, `answered` (the
+    whole reply, or the first item of a stream, is there) and `ended` are seconds since the epoch. `chunks` and
+    `text_bytes` count what a stream has brought, for when nobody says what it took.
     """
 
     provider: str = ""
@@ -133,6 +134,7 @@ class Notes:
     service_tier: str | None = None
     model: str = ""
     started: float = 0.0
+    answered: float = 0.0
     ended: float = 0.0
     failure: GatewayError | None = None
     chunks: int = 0

@@ -6,6 +6,7 @@ import re
 # Lines may also end at U+0085, U+2028 and U+2029, a terminal takes U+009B for the beginning of a command, and marks of
 # direction turn round what stands beside them. `isprintable` knows all of these.
 _NOT_ASCII = re.compile(r"[^ -~]")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def printable(line: bytes) -> bytes:
@@ -18,6 +19,15 @@ def printable(line: bytes) -> bytes:
 def printable_text(text: str) -> str:
     """Text for a terminal, on one line."""
     return text if text.isprintable() else _NOT_ASCII.sub(_escaped, text)
+
+
+def cell_text(text: str) -> str:
+    """Text for a cell of CSV, on one line: a spreadsheet would take what begins so for a formula.
+
+    owasp.org, "CSV Injection".
+    """
+    shown = printable_text(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
 
 
 def printable_lines(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a provider is made from: the facts of an upstream, and what the operator has set for it."""
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,45 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """Whose certificate an upstream may show, and which one it is shown.
+
+    `ca_file` counts instead of what the system trusts. `digest` is of the files' contents: a reload takes new ones.
+    """
+
+    ca_file: Path | None = None
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    verify: bool = True
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy on the way to an upstream. `credentials` are user and password, with a colon between."""
+
+    host: str
+    port: int
+    credentials: SecretStr | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the proxy has to be told with each request that it reads."""
+        if self.credentials is None:
+            return {}
+        coded = b64encode(self.credentials.get_secret_value().encode()).decode()
+        return {"proxy-authorization": f"Basic {coded}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How an upstream is reached."""
+
+    tls: Tls = Tls()
+    proxy: Proxy | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One configured upstream. `name` is its path segment; `row` says what kind it is.
 
@@ -115,6 +155,7 @@ class Upstream:
     sizes: Sizes = field(default_factory=Sizes)
     setting: str = "the base URL"
     key_source: KeySource | None = None
+    network: Network = Network()
 
     def __post_init__(self) -> None:
         remember(*self.secrets)
@@ -137,7 +178,9 @@ class Upstream:
 
     @property
     def secrets(self) -> list[str]:
-        """What must not come back out: the key, and headers of the operator's own."""
+        """What must not come back out: the key, headers of the operator's own, and the proxy's password."""
         known = set(self.row.quirks.headers.values())
         own = [value.get_secret_value() for value in self.headers.values()]
-        return [self.secret, *(value for value in own if value not in known)]
+        proxy = self.network.proxy
+        given = proxy.credentials.get_secret_value() if proxy is not None and proxy.credentials else ""
+        return [self.secret, *(value for value in own if value not in known), given.partition(":")[2]]

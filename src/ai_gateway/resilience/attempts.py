@@ -256,6 +256,7 @@ class _Attempts[T: Target]:
 
     def answered(self) -> None:
         """The reply, or the first item of the stream, is there."""
+        self._notes.answered = time.time()
         if self._permit is not None:
             self._permit.succeeded()
 
@@ -282,6 +283,7 @@ class _Attempts[T: Target]:
             self._wait = {name: error.headers[name] for name in _WAIT_HEADERS if name in error.headers}
         self._at += 1
         if self._at < len(self._targets):
+            count(Event.FAILOVER, self._targets[self._at - 1].provider.name)
             return
         if len(self._targets) == 1:
             raise error

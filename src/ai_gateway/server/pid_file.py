@@ -38,10 +38,14 @@ class Running:
 
 
 def places() -> list[Path]:
-    """Where gateways leave their files, the first that can be written counts: a container has no home, but /tmp."""
-    own = Path(tempfile.gettempdir()) / f"ai-gateway-{os.getuid()}"
-    cache = cache_dir()
-    return [own] if cache is None else [cache, own]
+    """Where gateways leave their files, the first that can be written counts: a container has no home, but /tmp.
+
+    One whose root is read-only has not even that.
+    """
+    found = [] if (cache := cache_dir()) is None else [cache]
+    with suppress(OSError):
+        found.append(Path(tempfile.gettempdir()) / f"ai-gateway-{os.getuid()}")
+    return found
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from ai_gateway.app.reload import Reloaded
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.observability.worker_samples import WorkerSamples
 from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
@@ -212,7 +213,13 @@ def _run(application: Application, sock: socket.socket, announce: Callable[[int]
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place, reloads), sock, grace_s)
+    shared = WorkerSamples(workers)
+
+    def work(place: Place) -> None:
+        application.meters.share(shared, place.number)
+        _serve(application, sock, announce, place, reloads)
+
+    supervisor = Supervisor(workers, work, sock, grace_s)
     if code := supervisor.run():
         sys.exit(code)
 

@@ -16,7 +16,8 @@ import pytest
 
 from ai_gateway.providers.http.client import Transport
 from ai_gateway.providers.http.http1 import BrokenReply, Connection, Disconnected
-from ai_gateway.providers.http.pool import IDLE_S, Origin, Pool, default_tls
+from ai_gateway.providers.http.pool import IDLE_S, Origin, Pool
+from ai_gateway.providers.http.tls import default_tls
 from ai_gateway.providers.upstream import Timeouts
 from tests.support.certificate import self_signed
 from tests.support.clock import StoppedClock

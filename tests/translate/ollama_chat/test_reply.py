@@ -1,7 +1,7 @@
 """Replies and streams on OpenAI's wire in Ollama's words: whole and in pieces they say the same."""
 
 import json
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -58,7 +58,7 @@ LAST = openai.CreateChatCompletionStreamResponse.model_validate(
 
 def lines(*chunks: openai.CreateChatCompletionStreamResponse) -> list[Json]:
     telling, writer = ChunkTranslator(), ChatWriter("m", ticking())
-    found = [said(writer.line(piece)) for piece in map(telling.feed, chunks) if piece is not None]
+    found = [said(writer.line(piece)) for chunk in chunks for piece in telling.feed(chunk)]
     return [*found, said(writer.last_line(telling.end()))]
 
 
@@ -243,10 +243,11 @@ def test_a_stream_that_never_says_why_it_ends_has_no_last_line() -> None:
 
 def test_endless_arguments_are_not_collected_for_ever() -> None:
     telling = ChunkTranslator()
-    telling.feed(chunk(calls({"index": 0, "id": "c", "type": "function", "function": {"name": "z", "arguments": ""}})))
+    begun = {"index": 0, "id": "c", "type": "function", "function": {"name": "z", "arguments": ""}}
+    assert not list(telling.feed(chunk(calls(begun))))
     piece = chunk(calls({"index": 0, "function": {"arguments": "x" * 2**20}}))
     with pytest.raises(UpstreamInvalidResponse, match="endless"):
-        list(map(telling.feed, [piece] * 9))
+        list(chain.from_iterable(map(telling.feed, [piece] * 9)))
 
 
 def test_a_continued_text_is_told_as_a_response() -> None:
@@ -270,7 +271,7 @@ def test_a_continued_text_streams_as_responses() -> None:
 
     telling, writer = ChunkTranslator(), GenerateWriter("m", ticking())
     chunks = [part("a", None), part("b", None), part("", "stop", context=[3], usage=USAGE)]
-    found = [said(writer.line(piece)) for piece in map(telling.feed, chunks) if piece is not None]
+    found = [said(writer.line(piece)) for chunk in chunks for piece in telling.feed(chunk)]
     last = said(writer.last_line(telling.end()))
     assert [line["response"] for line in found] == ["a", "b"]
     assert (last["response"], last["done"], last["context"], last["eval_count"]) == ("", True, [3], 4)

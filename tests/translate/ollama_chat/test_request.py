@@ -215,7 +215,7 @@ TALKS: list[tuple[str, list[Json], list[Json], list[str]]] = [
     ("images at the end", [{"role": "assistant", "content": "drawn", "images": [PNG]}],
      [{"role": "assistant", "content": "drawn"}, {"role": "user", "content": [image(PNG_URL)]}], []),
     ("earlier thoughts are named", [{"role": "assistant", "content": "a", "thinking": "hm", "odd": 1}],
-     [{"role": "assistant", "content": "a"}], ["messages.odd", "messages.thinking"]),
+     [{"role": "assistant", "content": "a", "odd": 1}], ["messages.thinking"]),
 ]  # fmt: skip
 
 

@@ -41,8 +41,8 @@ class ValkeyCounters(Counters):
     ) -> None:
         script = files("ai_gateway.accounts.counters").joinpath("valkey.lua").read_text("utf-8")
         self.name = f"Valkey ({address})"
-        self._connection = Connection(address, script)
         self._space = f"{{{space}}}:"
+        self._connection = Connection(address, script, self._space)
         self._lease_s = lease_s
         self._clock = clock
         self._born: tuple[str, object] | None = None

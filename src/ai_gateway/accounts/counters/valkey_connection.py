@@ -11,7 +11,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast, override
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +27,7 @@ _LATEST_S = 0.02
 _TICKS = 5
 _CONNECT_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+_MOST_MOVES = 3
 _PORT = 6379
 _RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 _MOVED = re.compile(r"MOVED \d+ (.+):(\d+)")
@@ -79,14 +80,18 @@ def address_of(url: str) -> Address:
 class Connection:
     """Sends one script's calls to a server. `run_id` names the server's process; it changes when it is started again.
 
+    In a cluster that is the node which has `key`, and with it all others that share its hash tag.
+
     `line` is None while there is no connection. One is made when it is asked for, again after a pause that grows. Every
     method raises CountersError.
     """
 
-    def __init__(self, address: Address, script: str) -> None:
+    def __init__(self, address: Address, script: str, key: str) -> None:
         self.run_id = ""
+        self._key = key
         self._address = self._given = address
         self._script = script
+        self._tls: ssl.SSLContext | None = None
         self._digest = b""
         self.line: _Line | None = None
         self._connecting: asyncio.Task[_Line] | None = None
@@ -125,19 +130,14 @@ class Connection:
     def _refused(self, line: "_Line", answer: object) -> CountersError:
         text = str(answer)
         if text.startswith(_ELSEWHERE):
-            # In a cluster all keys are on one node, since they have one hash tag: it is the only one to talk to.
             moved = _MOVED.match(text)
-            self._move(self._moved_to(moved) if moved else self._given)
+            self._address = self._moved_to(moved) if moved else self._given
+            self._not_before = self._pause_s = 0.0
             line.abort(text)
         return CountersError(f"{self._address}: {text}")
 
     def _moved_to(self, moved: re.Match[str]) -> Address:
-        given = self._given
-        return Address(moved[1], int(moved[2]), given.user, given.password, given.database, given.is_secure)
-
-    def _move(self, address: Address) -> None:
-        self._address = address
-        self._not_before = self._pause_s = 0.0
+        return replace(self._given, host=moved[1], port=int(moved[2]))
 
     async def _connected(self) -> "_Line":
         """A connection, within the time that a call can wait."""
@@ -169,11 +169,23 @@ class Connection:
             raise CountersError(f"{self._address}: {error or f'no connection within {_CONNECT_S} s'}") from error
 
     async def _open(self) -> "_Line":
+        for _ in range(_MOST_MOVES):
+            line = await self._session()
+            elsewhere = _MOVED.match(str(await line.ask("EXISTS", self._key)))
+            if elsewhere is None:
+                self.line = line
+                return line
+            line.abort("moved")
+            self._address = self._moved_to(elsewhere)
+        raise CountersError(f"{self._given}: its cluster does not know where the counters are")
+
+    async def _session(self) -> "_Line":
         address = self._address
-        context = ssl.create_default_context() if address.is_secure else None
+        if address.is_secure and self._tls is None:
+            self._tls = ssl.create_default_context()  # to read what the system trusts takes some 20 ms
         loop = asyncio.get_running_loop()
         _, line = await loop.create_connection(
-            lambda: _Line(self._lost, str(address)), address.host, address.port, ssl=context
+            lambda: _Line(self._lost, str(address)), address.host, address.port, ssl=self._tls
         )
         try:
             if address.password is not None:
@@ -189,7 +201,6 @@ class Connection:
             line.abort("no session")
             raise CountersError(f"{address}: INFO server tells no run_id")
         self.run_id = found[1].decode()
-        self.line = line
         return line
 
     def _lost(self, line: "_Line") -> None:

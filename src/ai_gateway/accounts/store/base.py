@@ -17,6 +17,10 @@ class StoreError(Exception):
     """The store cannot be used now: it is away, locked, full or damaged. Its text is for the operator."""
 
 
+class AlreadyThere(ValueError):
+    """There is a row with that key."""
+
+
 class Session(Protocol):
     """Runs statements. Every method raises StoreError."""
 
@@ -30,7 +34,7 @@ class Session(Protocol):
 
     @abstractmethod
     async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
-        """Run a statement once for each row of values."""
+        """Run a statement once for each row of values. Raises AlreadyThere as well."""
 
 
 class Store(Session, Protocol):
@@ -53,6 +57,14 @@ class Store(Session, Protocol):
     @abstractmethod
     async def migrate(self) -> list[int]:
         """Bring the schema up to date. Returns the versions that were reached."""
+
+    @abstractmethod
+    async def add_day(self, day: int) -> None:
+        """Make a place of its own for the records of a day, which begins then, in milliseconds; if there are such."""
+
+    @abstractmethod
+    async def drop_day(self, before: int) -> int | None:
+        """Drop the place of the oldest day, with its records, if it ends by then. Returns that day, or None."""
 
     @abstractmethod
     async def problem(self) -> str | None:

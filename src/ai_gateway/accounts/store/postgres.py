@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 
-from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, StoreError, Value
 from ai_gateway.accounts.store.schema import STEPS, VERSION, schema_problem
 
 _TIMEOUT_S = 5.0
@@ -29,7 +29,11 @@ _HAS_META = "SELECT to_regclass('meta') IS NOT NULL"
 _VERSION = "SELECT value FROM meta WHERE name = 'schema'"
 _SET_VERSION = """INSERT INTO meta (name, value) VALUES ('schema', $1)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
-_COLUMNS = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+# Without those of partitions, which have what their table has.
+_COLUMNS = """SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND attnum > 0 AND NOT attisdropped"""
+_ADD_DAY, _DROP_DAY = "SELECT add_day_of_records($1)", "SELECT drop_day_of_records($1)"
 
 type _Connection = Any  # asyncpg tells no types
 
@@ -64,6 +68,8 @@ class _Link:
                 connection = self._connection = await self._connected()
             async with asyncio.timeout(self._timeout_s):
                 yield connection
+        except asyncpg.UniqueViolationError as error:
+            raise AlreadyThere(f"{self._name}: {error}") from error
         except asyncpg.DataError as error:
             raise ValueError(f"{self._name}: {error}") from error
         except TimeoutError as error:
@@ -198,12 +204,23 @@ class PostgresStore(Store):
                 await connection.execute(_LOCK)
                 for number in range(await _version(connection), VERSION):
                     for statement in STEPS[number]:
-                        await connection.execute(statement)
+                        await connection.execute(str(statement))  # it takes no class of strings
                     await connection.execute(_SET_VERSION, number + 1)
                     reached.append(number + 1)
         finally:
             await link.aclose()
         return reached
+
+    @override
+    async def add_day(self, day: int) -> None:
+        async with self.transaction() as session:
+            await session.fetch(_ADD_DAY, day)
+
+    @override
+    async def drop_day(self, before: int) -> int | None:
+        async with self.transaction() as session:
+            ((day,),) = await session.fetch(_DROP_DAY, before)
+        return int(day) if day is not None else None
 
     @override
     async def problem(self) -> str | None:

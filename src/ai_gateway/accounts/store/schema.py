@@ -4,8 +4,15 @@ Code of one version runs on the schema of the next: a step adds, and what it tak
 """
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
+
+
+class OnPostgres(str):
+    """A statement that only PostgreSQL runs: SQLite has no partitions."""
+
+    __slots__ = ()
+
 
 STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -21,9 +28,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
             body TEXT NOT NULL
         )""",
         "CREATE INDEX audit_by_time ON audit (at, id)",
-        # Every call that is over. `batch` is the transaction that brought it, so that its sums can be added.
+        # Every call that is over. Its id begins with its second, so that it is found without an index of its own.
         """CREATE TABLE records (
-            at BIGINT NOT NULL, id TEXT NOT NULL, batch BIGINT NOT NULL, request_id TEXT NOT NULL,
+            at BIGINT NOT NULL, id TEXT NOT NULL, request_id TEXT NOT NULL,
             ended_at BIGINT NOT NULL, first_byte_ms BIGINT, project_id TEXT NOT NULL, key_id TEXT, wire TEXT NOT NULL,
             operation TEXT NOT NULL, model TEXT NOT NULL, stream BIGINT NOT NULL, provider TEXT NOT NULL,
             upstream_model TEXT NOT NULL, service_tier TEXT, ending TEXT NOT NULL, basis TEXT NOT NULL,
@@ -33,11 +40,60 @@ STEPS: tuple[tuple[str, ...], ...] = (
             reasoning BIGINT NOT NULL, output_audio BIGINT NOT NULL, output_image BIGINT NOT NULL,
             cost BIGINT, price TEXT, details TEXT, PRIMARY KEY (at, id)
         )""",
-        "CREATE INDEX records_by_id ON records (id)",
-        "CREATE INDEX records_by_batch ON records (batch)",
+        # In PostgreSQL each day is a partition, so that old ones are dropped and not deleted row by row. A table cannot
+        # become a partitioned one. What has no partition, such as a call that began by a clock of next year, is in the
+        # default one.
+        OnPostgres("ALTER TABLE records RENAME TO records_in_one"),
+        OnPostgres("CREATE TABLE records (LIKE records_in_one, PRIMARY KEY (at, id)) PARTITION BY RANGE (at)"),
+        OnPostgres("DROP TABLE records_in_one"),
+        OnPostgres("CREATE TABLE records_of_other_days PARTITION OF records DEFAULT"),
         "CREATE INDEX records_by_request ON records (request_id)",
         "CREATE INDEX records_by_project ON records (project_id, at)",
         "CREATE INDEX records_by_key ON records (key_id, at)",
+        # Few calls are among these, so that they cost the others nothing.
+        "CREATE INDEX records_by_ending ON records (ending, at) WHERE ending <> 'whole'",
+        "CREATE INDEX records_by_status ON records (status, at) WHERE status <> 200",
+        # Called in transactions that exclude each other. To attach a partition takes a look at all of the default one,
+        # and what is there of that day is moved: with very much in it days go on without partitions. Whoever reads
+        # records meanwhile, such as a backup, is waited for, but not for long. Returns whether the partition is there.
+        OnPostgres("""CREATE FUNCTION add_day_of_records(day BIGINT) RETURNS BOOLEAN LANGUAGE plpgsql
+            SET lock_timeout = '1s' AS $$
+            DECLARE
+                partition TEXT := 'records_' || to_char(to_timestamp(day / 1000) AT TIME ZONE 'UTC', 'YYYYMMDD');
+                next_day BIGINT := day + 86400000;
+            BEGIN
+                IF to_regclass(partition) IS NOT NULL THEN
+                    RETURN TRUE;
+                END IF;
+                IF day < (SELECT value FROM meta WHERE name = 'pruned_before')
+                    OR EXISTS (SELECT FROM records_of_other_days OFFSET 20000) THEN
+                    RETURN FALSE;
+                END IF;
+                EXECUTE format('CREATE TABLE %I (LIKE records)', partition);
+                EXECUTE format('WITH moved AS (DELETE FROM records_of_other_days WHERE at >= %s AND at < %s RETURNING *)
+                    INSERT INTO %I SELECT * FROM moved', day, next_day, partition);
+                EXECUTE format('ALTER TABLE records ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+                    partition, day, next_day);
+                RETURN TRUE;
+            EXCEPTION WHEN lock_not_available THEN
+                RETURN FALSE;
+            END $$"""),
+        # Drops the oldest partition if its day ends by then. Returns that day, NULL if there is none.
+        OnPostgres("""CREATE FUNCTION drop_day_of_records(before BIGINT) RETURNS BIGINT LANGUAGE plpgsql
+            SET lock_timeout = '1s' AS $$
+            DECLARE
+                partition TEXT;
+                day BIGINT;
+            BEGIN
+                SELECT relname INTO partition FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+                    WHERE inhparent = 'records'::regclass AND relname ~ '^records_[0-9]{8}$' ORDER BY relname LIMIT 1;
+                day := extract(epoch FROM to_date(right(partition, 8), 'YYYYMMDD')) * 1000;
+                IF day IS NULL OR day + 86400000 > before THEN
+                    RETURN NULL;
+                END IF;
+                EXECUTE format('DROP TABLE %I', partition);
+                RETURN day;
+            END $$"""),
         # Their sums by hour and by day, which outlive them. Nothing stands for no key, and for no tier.
         """CREATE TABLE rollups (
             width BIGINT NOT NULL, start BIGINT NOT NULL,
@@ -51,7 +107,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier)
         )""",
         "CREATE TABLE key_uses (key_id TEXT PRIMARY KEY, at BIGINT NOT NULL)",
-        "INSERT INTO meta (name, value) VALUES ('batch', 0), ('pruned_before', 0)",
+        "INSERT INTO meta (name, value) VALUES ('pruned_before', 0)",
         # What spend alerts have to tell, once for each alert, window and threshold. `due` is when it may be sent, and
         # NULL once that is over.
         """CREATE TABLE notices (
@@ -70,13 +126,18 @@ COLUMNS = "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.n
 """All columns of an SQLite database, with their tables."""
 
 
+def in_sqlite(step: Iterable[str]) -> Iterator[str]:
+    """The statements of a step that SQLite runs."""
+    return (statement for statement in step if not isinstance(statement, OnPostgres))
+
+
 @cache
 def columns() -> frozenset[tuple[str, str]]:
     """Every column that the steps make, with its table."""
     db = sqlite3.connect(":memory:")
     try:
         for step in STEPS:
-            for statement in step:
+            for statement in in_sqlite(step):
                 db.execute(statement)
         return frozenset(db.execute(COLUMNS))
     finally:

@@ -4,6 +4,7 @@ from collections import Counter
 
 from ai_gateway.gateway import Gateway
 from ai_gateway.routing.model_list.feed import ListStatus
+from ai_gateway.routing.provider_models import State
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.resolver import Routing
 from gateway_contract.gateway import models
@@ -25,10 +26,14 @@ def providers_health(gateway: Gateway) -> list[models.ProviderHealth]:
     routing = gateway.routing
     states = {cached.provider.name: cached.state for cached in routing.catalogue.cached}
     states[BUILT_IN] = "ready"  # it is part of the gateway
-    return [
-        models.ProviderHealth(name=name, state=states.get(name, "unknown"), breaker=gateway.resilience.state(name))
-        for name in routing.registry.names
-    ]
+    return [_provider_health(gateway, name, states.get(name, "unknown")) for name in routing.registry.names]
+
+
+def _provider_health(gateway: Gateway, name: str, state: State) -> models.ProviderHealth:
+    report = models.ProviderHealth(name=name, state=state, breaker=gateway.resilience.state(name))
+    if (checked := gateway.registry.get(name).certificates_checked) is not None:
+        report.certificates_checked = checked
+    return report
 
 
 def model_list_health(routing: Routing, status: ListStatus) -> models.ModelListHealth:

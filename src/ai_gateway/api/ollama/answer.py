@@ -47,15 +47,14 @@ def answered[Line: BaseModel, Whole: BaseModel](
 async def _lines[Line: BaseModel, Whole: BaseModel](
     call: Call, dropped: list[str], chunks: AsyncGenerator[Any], model: str, writer: Writer[Line, Whole]
 ) -> AsyncGenerator[Line]:
-    translator = ChunkTranslator()
+    translator = ChunkTranslator(whole_calls=call.native is not None)
     with naming_model(model):
         async with aclosing(chunks) as items:
             async for chunk, _ in items:  # items, since nothing is relayed to another wire
                 if dropped:  # now that it is known who answers
                     note_dropped(call, dropped)
                     dropped = []
-                piece = translator.feed(chunk)
-                if piece is not None:
+                for piece in translator.feed(chunk):
                     yield writer.line(piece)
         yield writer.last_line(translator.end())
 

@@ -16,6 +16,7 @@ from ai_gateway.contract.wire import OLLAMA
 from ai_gateway.errors import MissingParameter, NotImplementedHere
 from ai_gateway.gateway import Chat, Completion, Gateway
 from ai_gateway.routing.resolver import Resolution
+from ai_gateway.translate.extra_fields import Fields, carry
 from ai_gateway.translate.ollama_chat import reply, request
 from ai_gateway.translate.ollama_chat.models import shown, summaries
 from ai_gateway.translate.ollama_chat.policies import apply_policies
@@ -63,7 +64,7 @@ class OllamaHandlers(WireBoundary, Handlers):
             asked = request.chat(body, to.model, native=to.native)
             watch.provider_called()
             answer = await self.gateway.chat(to.call, asked.request, to.resolution)
-        return answered(call, body.model, asked.dropped, answer, writer)
+        return answered(to.call, body.model, asked.dropped, answer, writer)
 
     @override
     async def ollama_generate(
@@ -82,7 +83,7 @@ class OllamaHandlers(WireBoundary, Handlers):
                 note_dropped(call, [] if to.native else apply_policies(body))
                 return writer.empty(_loaded(body))
             answer, dropped = await self._generated(to, body, watch)
-        return answered(call, body.model, dropped, answer, writer)
+        return answered(to.call, body.model, dropped, answer, writer)
 
     async def _generated(
         self, to: _Resolved, body: models.OllamaGenerateRequest, watch: Stopwatch
@@ -99,19 +100,19 @@ class OllamaHandlers(WireBoundary, Handlers):
     @override
     async def ollama_embed(self, call: Call, body: models.OllamaEmbedRequest) -> models.OllamaEmbedResponse:
         watch = Stopwatch()
-        vectors, measured = await self._embedded(call, body, body.input or "", body.dimensions, watch)
+        vectors, measured, extras = await self._embedded(call, body, body.input or "", body.dimensions, watch)
         kept = {name: value for name, value in measured.items() if name in models.OllamaEmbedResponse.model_fields}
-        return models.OllamaEmbedResponse(model=body.model, embeddings=vectors, **kept)
+        return carry(extras, models.OllamaEmbedResponse(model=body.model, embeddings=vectors, **kept))
 
     @override
     async def ollama_embeddings(
         self, call: Call, body: models.OllamaEmbeddingsRequest
     ) -> models.OllamaEmbeddingsResponse:
-        vectors, _ = await self._embedded(call, body, body.prompt or "", None, Stopwatch())
+        vectors, _, extras = await self._embedded(call, body, body.prompt or "", None, Stopwatch())
         first = vectors[0] if vectors else []
         if isinstance(body.prompt, list):
-            return models.OllamaEmbeddingsResponse(embedding=first, embeddings=vectors)
-        return models.OllamaEmbeddingsResponse(embedding=first)
+            return carry(extras, models.OllamaEmbeddingsResponse(embedding=first, embeddings=vectors))
+        return carry(extras, models.OllamaEmbeddingsResponse(embedding=first))
 
     async def _embedded(
         self,
@@ -120,21 +121,22 @@ class OllamaHandlers(WireBoundary, Handlers):
         texts: str | list[str],
         dimensions: int | None,
         watch: Stopwatch,
-    ) -> tuple[list[list[float]], dict[str, int]]:
-        """The vectors, and what they took; of nothing, nothing."""
+    ) -> tuple[list[list[float]], dict[str, int], Fields]:
+        """The vectors, what they took, and the extra fields of the reply; of nothing, nothing."""
         with naming_model(body.model):
             to = await self._resolved(call, body)
             dropped = [] if to.native else apply_policies(body)
             if not texts:
                 note_dropped(call, dropped)
-                return [], watch.measures(0, 0)
+                return [], watch.measures(0, 0), {}
             watch.provider_called()
             vectors = (
                 await self.gateway.embed(to.call, request.embed(to.model, texts, dimensions), to.resolution)
             ).model
         note_dropped(call, dropped)
         measured = watch.measures(vectors.usage.prompt_tokens, 0)
-        return reply.embeddings(vectors), prefer_upstream_timings(measured, reply.durations(vectors.model_extra))
+        measured = prefer_upstream_timings(measured, reply.durations(vectors.model_extra))
+        return reply.embeddings(vectors), measured, reply.vector_extras(vectors)
 
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:

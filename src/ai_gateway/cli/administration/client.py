@@ -29,10 +29,14 @@ _LOCAL = "http://this-machine"
 
 
 class Refusal(Exception):
-    """What was asked for cannot be done. Its text says why, and what to do next; `code` is that of the process."""
+    """What was asked for cannot be done.
 
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
+    Each of the `problems` says why, and what to do next; `code` is that of the process.
+    """
+
+    def __init__(self, problem: str | Sequence[str], code: int = 1) -> None:
+        super().__init__(problem)
+        self.problems = [problem] if isinstance(problem, str) else list(problem)
         self.code = code
 
 
@@ -88,6 +92,18 @@ class Api:
         self, operation: str, body: Mapping[str, object] | None, parameters: Mapping[str, str | int | Sequence[str]]
     ) -> httpx.Response:
         method, path = _operations()[operation]
+        try:
+            return await self._sent(method, path, body, parameters)
+        except UnicodeEncodeError:  # a shell passes bytes on as they are
+            raise Refusal("What was given is not UTF-8 text.", 2) from None
+
+    async def _sent(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        parameters: Mapping[str, str | int | Sequence[str]],
+    ) -> httpx.Response:
         named = {name: quote(str(value), safe="") for name, value in parameters.items() if f"{{{name}}}" in path}
         query = {name: value for name, value in parameters.items() if name not in named}
         try:
@@ -125,7 +141,7 @@ async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api
         try:
             settings = read_settings(read_sources())
         except SettingsError as error:
-            raise Refusal("\n".join(error.problems), 2) from error
+            raise Refusal(error.problems, 2) from error
         configure_logging("error")
         async with _local(settings) as api:
             yield api
@@ -157,14 +173,14 @@ async def _local(settings: Settings) -> AsyncIterator[Api]:
             async with httpx.AsyncClient(transport=transport, base_url=_LOCAL, headers=agent) as http:
                 yield Api(http, place, url)
     except SettingsError as error:
-        raise Refusal("\n".join(error.problems), 2) from error
+        raise Refusal(error.problems, 2) from error
 
 
 def _key_in_file() -> str | None:
     problems: list[str] = []
     key = read_secret(os.environ, "ADMIN_API_KEY", problems)
     if problems:
-        raise Refusal("\n".join(problems), 2)
+        raise Refusal(problems, 2)
     return key
 
 

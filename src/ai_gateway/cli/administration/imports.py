@@ -19,6 +19,7 @@ from ai_gateway.cli.administration.lookup import Found, all_keys, all_projects, 
 from ai_gateway.cli.administration.show import as_json, lines, table
 from ai_gateway.cli.options import Interval, cents, count, seconds
 from ai_gateway.config.fields import is_header_value
+from ai_gateway.observability.printable import cell_text
 from gateway_contract.openai_admin import models
 
 _FIELDS = ("name", "project", "expires", "rpm", "tpm", "rpd", "parallel", "budget", "per", "zone", "models")
@@ -98,7 +99,7 @@ def _opened(out: Path) -> TextIO:
 def _write(results: Sequence[Imported], sink: TextIO) -> None:
     writer = csv.writer(sink)
     writer.writerow(_RESULT)
-    writer.writerows(_row(each) for each in results)
+    writer.writerows(map(cell_text, _row(each)) for each in results)
 
 
 def _row(imported: Imported) -> tuple[str, ...]:
@@ -138,7 +139,7 @@ def read_wanted(file: Path) -> list[Wanted]:
         except (ValueError, typer.BadParameter) as error:
             problems.append(f"{file}, {where}: {error}")
     if problems or not found:
-        raise Refusal("\n".join(problems) or f"{file}: names nobody", 2)
+        raise Refusal(problems or f"{file}: names nobody", 2)
     return found
 
 

@@ -1,5 +1,7 @@
 """What `ai-gateway projects` does."""
 
+from shlex import quote
+
 from ai_gateway.cli.administration.client import Api, Refusal
 from ai_gateway.cli.administration.lookup import all_projects, find_project
 from ai_gateway.cli.administration.show import as_json, day, lines, plain, table
@@ -25,7 +27,7 @@ async def create(api: Api, name: str, *, json: bool) -> None:
     made = await api.call("createProject", models.Project, {"name": name})
     _said(
         made,
-        f"Project {name} ({made.id}): `ai-gateway keys create NAME --project {name}` makes a key in it.",
+        f"Project {name} ({made.id}): `ai-gateway keys create NAME --project {quote(name)}` makes a key in it.",
         json=json,
     )
 

@@ -16,7 +16,7 @@ from ai_gateway.cli.administration.client import Api, Refusal, connected
 from ai_gateway.cli.problems import print_problems
 from ai_gateway.observability.printable import printable_text
 
-_NOBODY_LOOKS = 250  # columns, where what is written is read by a program: rows stay on a line of their own
+_NOBODY_LOOKS = 10_000  # columns, where what is written is read by a program: rows stay on a line of their own
 
 
 def run(url: str | None, admin_key: str | None, work: Callable[[Api], Awaitable[None]]) -> None:
@@ -29,7 +29,7 @@ def run(url: str | None, admin_key: str | None, work: Callable[[Api], Awaitable[
     try:
         asyncio.run(working())
     except Refusal as refusal:
-        print_problems(str(refusal).split("\n"))
+        print_problems(refusal.problems)
         raise typer.Exit(refusal.code) from None
 
 
@@ -57,7 +57,8 @@ def note(text: str) -> None:
 
 def as_json(value: object) -> None:
     """Print a value for programs."""
-    typer.echo(json.dumps(value, ensure_ascii=True, indent=2))
+    # Of all that is ASCII, DEL alone is not printable and stays as it is.
+    typer.echo(json.dumps(value, ensure_ascii=True, indent=2).replace("\x7f", "\\u007f"))
 
 
 def plain(model: BaseModel) -> dict[str, object]:

@@ -21,6 +21,7 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.observability.logging import configure_logging
+from ai_gateway.observability.printable import printable
 
 _PAGE = 500
 
@@ -104,7 +105,7 @@ async def export(opened: Opened, start: int | None, end: int | None) -> None:
     while more:
         calls, more = await page_of_calls(opened.store, wanted, before, _PAGE)
         for call in calls:
-            typer.echo(orjson.dumps(shown_call(call)).decode())
+            typer.echo(printable(orjson.dumps(shown_call(call))).decode())
             before = call.place
 
 

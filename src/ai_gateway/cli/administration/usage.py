@@ -8,6 +8,7 @@ import typer
 from ai_gateway.cli.administration.client import Api
 from ai_gateway.cli.administration.lookup import all_keys, all_projects
 from ai_gateway.cli.administration.show import as_json, day, lines, note, table
+from ai_gateway.observability.printable import printable_text
 from gateway_contract.openai_admin import models
 
 _COLUMNS = {"key": "api_key_id", "model": "model", "provider": "provider", "project": "project_id"}
@@ -26,7 +27,8 @@ async def show(api: Api, by: Sequence[str], start: int, end: int | None, form: s
     if end is not None:
         query["end_time"] = end
     if form == "csv":
-        typer.echo(await _csv(api, query), nl=False)
+        text = await _csv(api, query)
+        typer.echo("\r\n".join(map(printable_text, text.split("\r\n"))), nl=False)
         return
     buckets = await sums(api, query)
     if form == "json":

@@ -40,7 +40,12 @@ class Anthropic(HttpProvider):
         headers |= {name.lower(): value.get_secret_value() for name, value in upstream.headers.items()}
         headers |= {"x-api-key": upstream.secret} if upstream.secret else {}
         base_url = _versioned(upstream.base_url)
-        super().__init__(upstream, Transport(upstream.name, base_url, headers, upstream.timeouts, sizes=upstream.sizes))
+        super().__init__(
+            upstream,
+            Transport(
+                upstream.name, base_url, headers, upstream.timeouts, sizes=upstream.sizes, network=upstream.network
+            ),
+        )
 
     @override
     async def list_models(self, attempt: Attempt) -> Fields:

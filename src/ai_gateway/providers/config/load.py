@@ -16,6 +16,8 @@ def load_provider(upstream: Upstream) -> Provider:
     except (Exception, SystemExit) as error:  # third-party code can raise anything
         raise _unusable(upstream, one_line(error)) from error
     provider.deadline_s = upstream.timeouts.request
+    if (upstream.base_url or upstream.row.base_url).startswith("https:"):
+        provider.certificates_checked = upstream.network.tls.verify
     return provider
 
 

@@ -11,10 +11,11 @@ from pydantic import SecretStr
 
 from ai_gateway.config.fields import is_header_value, is_web_address
 from ai_gateway.config.problems import SettingsError, shown
-from ai_gateway.config.secrets import FILE_SUFFIX, read_secret
+from ai_gateway.config.secrets import FILE_SUFFIX, read_secret, secret_in
 from ai_gateway.config.settings import ProviderSettings, Settings
 from ai_gateway.config.sources import origin_of
 from ai_gateway.providers.catalog import OPENAI_WIRE
+from ai_gateway.providers.config.network import PROXY_VARIABLES, network_of
 from ai_gateway.providers.config.overrides import header_problems, override_quirks
 from ai_gateway.providers.config.plugins import known_rows
 from ai_gateway.providers.upstream import (
@@ -74,7 +75,7 @@ class _Reader:
             if table is not None and table.base_url is not None:
                 table = None  # another upstream under the name of a known provider
             url_env = next((variable for variable in row.base_url_envs if self._env.get(variable)), None)
-            source = self._key_source(row)
+            source = self._key_source(row, table)
             key = None if source else self._row_key(row, table)
             if not (url_env or key or source or row.always or table):
                 continue
@@ -98,10 +99,13 @@ class _Reader:
             return key
         return self._secret(row.key_env) if row.key_env else None
 
-    def _key_source(self, row: ProviderRow) -> KeySource | None:
-        """Where a key that rotates is read, if a variable says so."""
+    def _key_source(self, row: ProviderRow, table: ProviderSettings | None) -> KeySource | None:
+        """Where a key that rotates is read, if its table or a variable says so."""
         if not row.key_rotates:
             return None
+        if table is not None and table.api_key_file is not None:
+            self._table_key(row.name, table)  # so that a missing file is a problem of the start
+            return KeySource(f"providers.{row.name}.api_key_file", file=table.api_key_file)
         command, file = f"{row.key_env}_COMMAND", f"{row.key_env}{FILE_SUFFIX}"
         if len(given := [name for name in (row.key_env, command, file) if name in self._env]) > 1:
             self.problems.append(f"{' and '.join(given)} are both set: set one of them")
@@ -174,6 +178,7 @@ class _Reader:
         )
         sizes = Sizes(effective.reply_max_size, effective.event_max_size)
         unknown_params = effective.unknown_params or row.unknown_params
+        network = network_of(name, base_url or row.base_url, table, effective, self._env, self.problems)
         fetch_images = self._settings.fetch_images
         return Upstream(
             name,
@@ -187,10 +192,20 @@ class _Reader:
             fetch_images,
             sizes,
             setting,
+            network=network,
         )
 
     def _table_key(self, name: str, table: ProviderSettings) -> SecretStr | None:
         """The key of a table. Without the variable that it names, the provider is not configured on this machine."""
+        given = [each for each in ("api_key", "api_key_env", "api_key_file") if getattr(table, each) is not None]
+        if len(given) > 1:
+            self.problems.append(f"providers.{name}: {' and '.join(given)} are both set: set one of them")
+        if table.api_key_file is not None:
+            try:
+                return SecretStr(secret_in(table.api_key_file))
+            except ValueError as error:
+                self.problems.append(f"providers.{name}.api_key_file: {shown(str(table.api_key_file))} {error}")
+                return None
         if table.api_key is not None or table.api_key_env is None:
             return table.api_key
         key = self._secret(table.api_key_env)
@@ -266,6 +281,11 @@ def known_variables() -> set[str]:
         names |= {row.key_env, *row.base_url_envs, *row.url_variables, *row.quirks.header_variables.values()}
         names |= {f"{row.key_env}_COMMAND"} if row.key_rotates else set()
     return {name for name in names if name}
+
+
+def network_variables() -> set[str]:
+    """Every variable that says how upstreams are reached. OpenSSL reads the last two by itself."""
+    return {*PROXY_VARIABLES, *(name.lower() for name in PROXY_VARIABLES), "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 
 def known_providers() -> set[str]:

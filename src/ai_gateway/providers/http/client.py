@@ -16,9 +16,10 @@ from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception, said_by
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
-from ai_gateway.providers.http.pool import Origin, Pool, default_tls
+from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
-from ai_gateway.providers.upstream import Sizes, Timeouts
+from ai_gateway.providers.http.tls import tls_context
+from ai_gateway.providers.upstream import Network, Sizes, Timeouts
 
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
@@ -57,6 +58,10 @@ class Caller(Protocol):
         self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AbstractAsyncContextManager[OpenStream]: ...
 
+    @property
+    def connections(self) -> Connections | None:
+        """Those to the upstream, once there was one."""
+
     async def aclose(self) -> None: ...
 
 
@@ -75,18 +80,23 @@ class Transport:
         make_pool: Callable[[Origin], Pool] | None = None,
         *,
         sizes: Sizes = Sizes(),  # noqa: B008 - frozen
+        network: Network = Network(),  # noqa: B008 - frozen
     ) -> None:
         self._provider = provider
         self._base_url = base_url.rstrip("/")
+        url = self.url("")
+        tls = tls_context(network.tls) if url.scheme == "https" else None
+        proxied = network.proxy.headers if network.proxy is not None and tls is None else {}
         # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
-        self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **headers}
+        self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **proxied, **headers}
         self._names = {name.lower() for name in self._headers}
         self._timeouts = timeouts
         self._sizes = sizes
-        url = self.url("")
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
-        self._origin = Origin(url.raw_host or "", url.port or 80, default_tls() if url.scheme == "https" else None)
+        if network.proxy is not None and tls is None:  # which reads the request (RFC 9112, section 3.2.2)
+            self._path = f"http://{self._host}{self._path}"
+        self._origin = Origin(url.raw_host or "", url.port or 80, tls, proxy=network.proxy)
         self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
         self._check = partial(check_head, provider, sizes)
         self._pool: Pool | None = None
@@ -166,6 +176,11 @@ class Transport:
         # Made at the first call, because connections belong to the running event loop.
         self._pool = pool = self._make_pool(self._origin)
         return pool
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those of the pool, once there is one."""
+        return self._pool.connections if self._pool is not None else None
 
     async def aclose(self) -> None:
         """Close the pool."""

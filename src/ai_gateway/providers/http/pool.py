@@ -9,13 +9,14 @@ import math
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiohappyeyeballs import start_connection
 
 from ai_gateway.providers.http.http1 import Connection, Disconnected
 from ai_gateway.providers.http.lookup import Lookup, Resolve, resolve
+from ai_gateway.providers.http.tunnel import open_tunnel
+from ai_gateway.providers.upstream import Proxy
 
 IDLE_S = 15.0
 _NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: how long one address may take before the next one is tried beside it
@@ -23,12 +24,16 @@ _NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: how long one address may take bef
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections go. `tls` is how, if encrypted, and `name` whose certificate it is, if not `host`'s."""
+    """Where connections go, and through which proxy, if any.
+
+    `tls` is how, if encrypted, and `name` whose certificate it is, if not `host`'s.
+    """
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
     name: str | None = None
+    proxy: Proxy | None = None
 
 
 class Alarm(Protocol):
@@ -44,12 +49,12 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callable[[], None], /) -> Alarm: ...
 
 
-@cache
-def default_tls() -> ssl.SSLContext:
-    """What the system trusts, for HTTP/1.1; made once, because reading it takes as long as many requests."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+class Connections(NamedTuple):
+    """How many there are to an upstream, and how many requests wait for one."""
+
+    busy: int
+    idle: int
+    waiting: int
 
 
 class Pool:
@@ -68,13 +73,19 @@ class Pool:
         self._clock: Clock = clock or self.loop
         self.time = self._clock.time
         """Now, as deadlines count it."""
-        self._lookup = Lookup(origin.host, origin.port, resolve)
+        first = origin.proxy or origin  # a proxy looks the upstream's name up by itself
+        self._lookup = Lookup(first.host, first.port, resolve)
         self._known: set[Connection] = set()  # those that are open or in use
         self._idle: dict[Connection, None] = {}  # in the order in which they became so
         self._places = limit  # for connections that neither exist nor are being made
         self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
         self._is_closed = False
+
+    @property
+    def connections(self) -> Connections:
+        """What there is now."""
+        return Connections(len(self._known) - len(self._idle), len(self._idle), len(self._queue))
 
     def pick(self) -> Connection | None:
         """The idle connection that was used last, if there is one that can be used."""
@@ -188,6 +199,8 @@ class Pool:
             raise error.with_traceback(None) from None
         except RuntimeError as error:  # uvloop's, for a descriptor that something else has closed
             raise OSError(str(error)) from None
+        if origin.proxy is not None and origin.tls is not None:
+            await open_tunnel(self.loop, sock, origin.proxy, origin.host, origin.port)
         _, connection = await self.loop.create_connection(
             lambda: Connection(self),
             sock=sock,

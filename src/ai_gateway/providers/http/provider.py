@@ -11,6 +11,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
 from ai_gateway.providers.http.complaints import is_error
 from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers
+from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import Upstream
 
@@ -29,6 +30,11 @@ class HttpProvider(Provider):
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._setting = upstream.setting
         self._caller = caller
+
+    @property
+    @override
+    def connections(self) -> Connections | None:
+        return self._caller.connections
 
     @override
     async def aclose(self) -> None:

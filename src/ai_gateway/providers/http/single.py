@@ -8,7 +8,8 @@ from yarl import URL
 
 from ai_gateway.providers.http.client import request_head
 from ai_gateway.providers.http.http1 import Connection
-from ai_gateway.providers.http.pool import Origin, Pool, default_tls
+from ai_gateway.providers.http.pool import Origin, Pool
+from ai_gateway.providers.http.tls import default_tls
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from ai_gateway.providers.http.image_fetch import fetch_all
 from ai_gateway.providers.http.ndjson import lines_in
 from ai_gateway.providers.http.provider import HttpProvider
 from ai_gateway.providers.parameters import note_dropped
-from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
+from ai_gateway.providers.sdk.client import HEADERS, SdkTransport
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_ollama import reply as replies, request as requests
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
@@ -36,6 +36,7 @@ from ai_gateway.translate.chat_ollama.messages import image_urls
 from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.chat_ollama.request import Translated
 from ai_gateway.translate.chat_ollama.stream import ChatStreamTranslator, CompletionStreamTranslator
+from ai_gateway.translate.extra_fields import OTHER_FIELDS, extra_fields
 from ai_gateway.translate.wires.ollama import Message, ModelList, Reply, Shown, Vectors, read
 from gateway_contract.openai import models
 
@@ -67,7 +68,7 @@ class _OllamaTransport(SdkTransport):
         super().__init__(upstream)
         self._client = _Client(
             "/".join((upstream.base_url.rstrip("/"), "api")),
-            transport=BoundedTransport(upstream.name, upstream.timeouts, upstream.sizes),
+            transport=self.carrier,
             follow_redirects=False,
             trust_env=False,
         )
@@ -209,7 +210,10 @@ class Ollama(HttpProvider):
         chunks = [chunk for part in parts for chunk in translator.feed(part)]
         if not translator.done:
             raise UpstreamStreamTruncated.ended(self.name)
-        return join(map(to_fields, chunks))
+        reply = join(map(to_fields, chunks))
+        if attempt.native("ollama") is not None and (beside := [each for each in map(extra_fields, parts) if each]):
+            reply[OTHER_FIELDS] = beside  # of which joining keeps the last
+        return reply
 
     async def _chunks[Chunk](
         self, attempt: Attempt, path: str, body: bytes, translator: _StreamTranslator[Chunk], *, spent_s: float = 0
@@ -271,7 +275,7 @@ class Ollama(HttpProvider):
         if meaning == "failure":
             raise UpstreamError.gave_up(self.name, detail=f"finish reason {reason[:64]}")
         attempt.repaired((MAP_FINISH_REASON if meaning else TELL_UNKNOWN_FINISH).name)
-        reply.ended_as, reply.done_reason = reason, meaning or "length"
+        reply.map_end(meaning or "length")
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""
@@ -294,6 +298,7 @@ def _without_end(reply: Reply) -> tuple[Reply | None, Reply]:
     if not (message.content or message.thinking or message.tool_calls or message.images or reply.response):
         return None, reply
     said = reply.model_copy(update={"done": False})
+    said.__pydantic_extra__ = {}  # they are the end's
     rest = {"message": Message() if reply.message else None, "response": "" if reply.response else None}
     return said, reply.model_copy(update={**rest, "thinking": None, "logprobs": None})
 

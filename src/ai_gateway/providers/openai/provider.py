@@ -39,7 +39,12 @@ class OpenAICompatible(HttpProvider):
 
     def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
         caller = caller or Transport(
-            upstream.name, upstream.base_url, upstream.sent_headers, upstream.timeouts, sizes=upstream.sizes
+            upstream.name,
+            upstream.base_url,
+            upstream.sent_headers,
+            upstream.timeouts,
+            sizes=upstream.sizes,
+            network=upstream.network,
         )
         if upstream.key_source is not None:
             caller = KeyedCaller(caller, upstream, upstream.key_source)

@@ -17,8 +17,9 @@ from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
-from ai_gateway.providers.http.pool import Origin, Pool, default_tls
+from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
+from ai_gateway.providers.http.tls import tls_context
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
 from ai_gateway.providers.upstream import Sizes, Timeouts, Upstream
 
@@ -29,16 +30,18 @@ HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 class BoundedTransport(httpx.AsyncBaseTransport):
     """Carries an SDK's requests over connections of ours: what an upstream may do is bounded as it is everywhere.
 
-    No proxy from the environment, no cookies, no reply that swells, and no connection used again that has said more
-    than its reply. SDKs read refusals by themselves, so these are capped here; other replies where we read them.
+    No proxy but the one that is configured, no cookies, no reply that swells, and no connection used again that has
+    said more than its reply. SDKs read refusals by themselves, so these are capped here; other replies where we read
+    them.
     """
 
-    def __init__(self, provider: str, timeouts: Timeouts, sizes: Sizes) -> None:
-        self._provider = provider
-        self._timeouts = timeouts
-        self._sizes = sizes
+    def __init__(self, upstream: Upstream) -> None:
+        self._provider = upstream.name
+        self._timeouts = timeouts = upstream.timeouts
+        self._sizes = upstream.sizes
+        self._network = upstream.network
         self._longest_s = timeouts.request + timeouts.stream  # whoever asks has a deadline of its own within that
-        self._check = partial(check_head, provider, sizes)
+        self._check = partial(check_head, upstream.name, upstream.sizes)
         self._pool: Pool | None = None
 
     @override
@@ -47,7 +50,11 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         headers = dict(once_each(request.headers).multi_items())
         headers.pop("content-length", None)
         length = None if request.method == "GET" else len(body)
-        head = request_head(request.method, request.url.raw_path.decode(), "", headers, length)
+        target = request.url.raw_path.decode()
+        if self._network.proxy is not None and request.url.scheme == "http":  # which reads the request
+            target = f"http://{request.url.netloc.decode()}{target}"
+            headers |= self._network.proxy.headers
+        head = request_head(request.method, target, "", headers, length)
         pool = self._pool or self._opened(request.url)
         deadline = pool.time() + self._longest_s
         connection = pool.pick() or await pool.connect(deadline)
@@ -65,10 +72,15 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         stream = _Body(self._provider, pool, connection, sizes)
         return httpx.Response(connection.status, headers=reply, stream=stream, request=request)
 
+    @property
+    def connections(self) -> Connections | None:
+        """Those of the pool, once there is one."""
+        return self._pool.connections if self._pool is not None else None
+
     def _opened(self, url: httpx.URL) -> Pool:
         # Made at the first call, because connections belong to the running event loop. All calls go to one host.
-        tls = default_tls() if url.scheme == "https" else None
-        origin = Origin(url.raw_host.decode(), url.port or (443 if tls else 80), tls)
+        tls = tls_context(self._network.tls) if url.scheme == "https" else None
+        origin = Origin(url.raw_host.decode(), url.port or (443 if tls else 80), tls, proxy=self._network.proxy)
         self._pool = pool = Pool(origin, limit=UPSTREAM_CONNECTIONS, connect_s=self._timeouts.connect)
         return pool
 
@@ -123,7 +135,7 @@ def once_each(headers: httpx.Headers) -> httpx.Headers:
 class SdkTransport(ABC):
     """Calls one upstream through an SDK's client: how a request is opened is what SDKs differ in.
 
-    `failures` are the SDK's own exceptions.
+    `failures` are the SDK's own exceptions. `carrier` is for the SDK's client to send its requests by.
     """
 
     failures: tuple[type[Exception], ...] = ()
@@ -132,6 +144,7 @@ class SdkTransport(ABC):
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
         self._sizes = upstream.sizes
+        self.carrier = BoundedTransport(upstream)
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
     @abstractmethod
@@ -139,6 +152,11 @@ class SdkTransport(ABC):
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> AbstractAsyncContextManager[httpx.Response]:
         """The head of the reply, whatever its status; leaving the block closes it."""
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those to the upstream, once there was one."""
+        return self.carrier.connections
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -22,6 +22,8 @@ SystemMessage = models.ChatCompletionRequestSystemMessage | models.ChatCompletio
 # A conversation that begins with the assistant needs a user turn in front.
 OPENING = "(The conversation begins.)"
 _ID = re.compile(r"[A-Za-z0-9_-]+")
+# Extra fields of calls that the API takes back: docs.anthropic.com, "Programmatic tool calling".
+_OF_CALLS = ("caller",)
 _THOUGHTS = {"thinking": {"type", "thinking", "signature"}, "redacted_thinking": {"type", "data"}}
 
 
@@ -139,7 +141,7 @@ class _Turns:
             )
         if message.audio is not None:
             raise UnsupportedValue("This provider has no audio to go back to.", param=f"{path}.audio")
-        thoughts = _thoughts(message, path)
+        thoughts = _thoughts(message, path, self._dropped)
         read = ["thinking_blocks", *(["reasoning_content"] if thoughts else [])]
         drop_unknown(message, "messages", self._dropped, *read)
         _drop_name(message.name, self._dropped)
@@ -158,10 +160,12 @@ class _Turns:
         check_name(call.function.name, f"{path}.function.name")
         self._pending[call.id] = self._unique_id(call.id)
         self._result.called_functions[call.function.name] = None
-        drop_unknown(call, "messages.tool_calls", self._dropped, "index")  # left over from a stream
+        # The index is left over from a stream.
+        drop_unknown(call, "messages.tool_calls", self._dropped, "index", *_OF_CALLS)
         drop_unknown(call.function, "messages.tool_calls.function", self._dropped)
         value = arguments(call.function.arguments, f"{path}.function.arguments")
-        return {"type": "tool_use", "id": self._pending[call.id], "name": call.function.name, "input": value}
+        own = {name: held for name, held in (call.model_extra or {}).items() if name in _OF_CALLS and held}
+        return {"type": "tool_use", "id": self._pending[call.id], "name": call.function.name, "input": value, **own}
 
     def _unique_id(self, call_id: str) -> str:
         """An id that the API accepts, unique in the conversation: some clients number their calls per turn."""
@@ -228,21 +232,23 @@ def _drop_name(name: str | None, dropped: set[str]) -> None:
         dropped.add("messages.name")
 
 
-def _thoughts(message: models.ChatCompletionRequestAssistantMessage, path: str) -> list[Block]:
+def _thoughts(message: models.ChatCompletionRequestAssistantMessage, path: str, dropped: set[str]) -> list[Block]:
     """The `thinking_blocks` of an earlier response, if the client sent them back."""
     sent = (message.model_extra or {}).get("thinking_blocks") or []
     path = f"{path}.thinking_blocks"
     if not isinstance(sent, list):
         raise InvalidRequest("This is a list.", param=path, code="invalid_type")
-    return [_thought(block, f"{path}[{at}]") for at, block in enumerate(sent)]
+    return [_thought(block, f"{path}[{at}]", dropped) for at, block in enumerate(sent)]
 
 
-def _thought(block: object, path: str) -> Block:
+def _thought(block: object, path: str, dropped: set[str]) -> Block:
     kind = block.get("type") if isinstance(block, dict) else None
     fields = _THOUGHTS.get(kind, set()) if isinstance(kind, str) else set()
     if not isinstance(block, dict) or not fields or not all(isinstance(block.get(one), str) for one in fields):
         raise InvalidRequest("Send thinking back as it came.", param=path, code="invalid_value")
-    return {name: block[name] for name in block if name in fields}
+    if "cache_control" in block and block["cache_control"] is not None:  # which the API takes on no thinking
+        dropped.add("messages.thinking_blocks.cache_control")
+    return {name: value for name, value in block.items() if value is not None and name != "cache_control"}
 
 
 def _strip_end(turn: Turn) -> None:

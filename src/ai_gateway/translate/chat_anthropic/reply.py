@@ -2,7 +2,7 @@
 
 Beside OpenAI's fields a message may have `reasoning_content`, the thinking as text; `thinking_blocks`, the same with
 its signatures, to be sent back; `citations`, unchanged; and `other_blocks`, of types without a counterpart in OpenAI's
-API.
+API, and the extra fields of text.
 """
 
 from contextlib import suppress
@@ -10,7 +10,16 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
-from ai_gateway.translate.wires.anthropic import Block, Delta, Message, ModelInfo, StopDetails, Usage
+from ai_gateway.translate.extra_fields import extra_fields, names_of, place
+from ai_gateway.translate.wires.anthropic import (
+    Block,
+    Delta,
+    Message,
+    ModelInfo,
+    StopDetails,
+    Usage,
+)
+from gateway_contract.openai import models
 
 type Object = dict[str, object]
 
@@ -26,16 +35,20 @@ _FINISH = {
     "refusal": "content_filter",
 }
 _TIERS = {"standard": "default", "priority": "priority"}
+_RESPONSE = names_of(models.CreateChatCompletionResponse)
+_CALL = names_of(models.ChatCompletionMessageToolCall)
+_USAGE = names_of(models.CompletionUsage)
+_USAGE_DETAILS = names_of(models.CompletionUsageCompletionTokensDetails)
 
 
 def to_chat(reply: Message, now: int) -> Object:
     """The response as OpenAI's object, not yet conforming: fields that the upstream left out are missing."""
-    choice = {
+    choice: Object = {
         "index": 0,
         "message": _message(reply),
         "logprobs": None,
         "finish_reason": finish(reply.stop_reason),
-        **beside(stop_sequence=reply.stop_sequence),
+        **beside(stop_sequence=reply.stop_sequence, stop_details=details(reply.stop_details)),
     }
     response: Object = {
         "id": reply.id,
@@ -46,7 +59,9 @@ def to_chat(reply: Message, now: int) -> Object:
     }
     if reply.usage.is_known:
         response["usage"] = usage(reply.usage)
-    return response | tier(reply.usage) | beside(container=reply.container)
+    response |= tier(reply.usage) | beside(container=reply.container)
+    place(extra_fields(reply), response, _RESPONSE)
+    return response
 
 
 def finish(reason: str | None) -> str | None:
@@ -59,6 +74,11 @@ def refusal(reason: str | None, details: StopDetails | None) -> str | None:
     return details.explanation if reason == "refusal" and details is not None else None
 
 
+def details(stop: StopDetails | None) -> Object | None:
+    """What else is known of a reason to end."""
+    return (extra_fields(stop) or None) if stop is not None else None
+
+
 def usage(counts: Usage) -> Object:
     """OpenAI's `prompt_tokens` is the total; `input_tokens` excludes cache reads and writes: docs "Prompt caching"."""
     read, written = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
@@ -69,10 +89,14 @@ def usage(counts: Usage) -> Object:
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
     }
-    if counts.output_tokens_details is not None and counts.output_tokens_details.thinking_tokens is not None:
-        result["completion_tokens_details"] = {"reasoning_tokens": counts.output_tokens_details.thinking_tokens}
+    if (details := counts.output_tokens_details) is not None:
+        fields = beside(reasoning_tokens=details.thinking_tokens)
+        place(extra_fields(details), fields, _USAGE_DETAILS)
+        result |= {"completion_tokens_details": fields} if fields else {}
     # How long each token that was written stays in the cache decides what it costs.
-    return result | beside(cache_creation=counts.cache_creation, server_tool_use=counts.server_tool_use)
+    result |= beside(cache_creation=counts.cache_creation, server_tool_use=counts.server_tool_use)
+    place(extra_fields(counts), result, _USAGE)
+    return result
 
 
 def beside(**fields: object) -> Object:
@@ -88,7 +112,14 @@ def tier(counts: Usage) -> Object:
 
 def plain(item: Block | Delta) -> Object:
     """The block or delta, unchanged."""
-    return item.model_dump(exclude_unset=True) if item.unread is None else item.unread
+    if item.unread is not None:
+        return item.unread
+    return item.model_dump(exclude_unset=True, exclude={"extras"}) | item.extras
+
+
+def text_fields(block: Block) -> list[Object]:
+    """The extra fields of a text as one of the `other_blocks`: texts are joined, and each may have its own."""
+    return [{"type": "text", **block.extras}] if block.extras else []
 
 
 def annotations(citations: list[Object], start: int, end: int) -> list[Object]:
@@ -137,16 +168,23 @@ def _message(reply: Message) -> Object:
     if calls:
         message["tool_calls"] = calls
     thinking = [block for block in reply.content if block.type in THOUGHTS]
-    known = ("text", "tool_use", *THOUGHTS)
+    known = ("tool_use", *THOUGHTS)
     more: Object = {
         "reasoning_content": "".join(block.thinking for block in thinking),
         "thinking_blocks": [plain(block) for block in thinking],
         "citations": cited,
-        "other_blocks": [plain(block) for block in reply.content if block.type not in known],
+        "other_blocks": [
+            other
+            for block in reply.content
+            if block.type not in known
+            for other in (text_fields(block) if block.type == "text" else [plain(block)])
+        ],
     }
     return message | {name: value for name, value in more.items() if value}
 
 
 def _call(block: Block) -> Object:
     function = {"name": block.name, "arguments": to_json(block.input).decode()}
-    return {"id": block.id, "type": "function", "function": function}
+    call: Object = {"id": block.id, "type": "function", "function": function}
+    place(block.extras, call, _CALL)
+    return call

@@ -11,13 +11,21 @@ from ai_gateway.translate.chat_anthropic.reply import (
     Object,
     annotations,
     beside,
+    details,
     finish,
     plain,
     refusal,
+    text_fields,
     tier,
     usage,
 )
+from ai_gateway.translate.extra_fields import extra_fields, names_of, place
 from ai_gateway.translate.wires.anthropic import Block, Delta, Event, StopDetails, Usage
+from gateway_contract.openai import models
+
+_CHUNK = names_of(models.CreateChatCompletionStreamResponse)
+_DELTA = names_of(models.ChatCompletionStreamResponseDelta)
+_CALL = names_of(models.ChatCompletionMessageToolCallChunk)
 
 
 @dataclass(slots=True)
@@ -70,6 +78,19 @@ class MessagesStreamTranslator:
 
     def feed(self, event: Event) -> Iterator[Object]:
         """The chunks of one event; none for types without a counterpart and for unknown ones."""
+        chunks = self._chunks(event)
+        return chunks if not event.model_extra else self._with_extras(list(chunks), extra_fields(event))
+
+    def _with_extras(self, chunks: list[Object], extras: Object) -> Iterator[Object]:
+        """The chunks with an event's extra fields, in the last one that every client gets."""
+        last = next((chunk for chunk in reversed(chunks) if chunk["choices"]), None)
+        if last is None:
+            last = self._chunk({})
+            chunks.insert(0, last)
+        place(extras, last, _CHUNK)
+        yield from chunks
+
+    def _chunks(self, event: Event) -> Iterator[Object]:
         match event.type:
             case "message_start":
                 yield from self._begin(event)
@@ -80,7 +101,7 @@ class MessagesStreamTranslator:
             case "content_block_stop":
                 yield from self._close(event)
             case "message_delta":
-                self._update_message(event)
+                yield from self._update_message(event)
             case "message_stop":
                 yield from self._end()
             case _:
@@ -98,7 +119,9 @@ class MessagesStreamTranslator:
             **tier(event.message.usage),
         }
         self._container = event.message.container
-        yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+        chunk = self._chunk({"role": "assistant", "content": "", "refusal": None})
+        place(extra_fields(event.message), chunk, _CHUNK)
+        yield chunk
 
     def _open(self, event: Event) -> Iterator[Object]:
         block = event.content_block
@@ -107,9 +130,13 @@ class MessagesStreamTranslator:
         opened = self._blocks[event.index] = _OpenBlock(block, start=self._length, cited=list(block.citations or []))
         if block.type == "tool_use":
             opened.call, self._calls = self._calls, self._calls + 1
-            yield self._call(opened, id=block.id, type="function", function={"name": block.name, "arguments": ""})
-        elif block.type == "text" and block.text:
-            yield self._text(block.text)
+            function = {"name": block.name, "arguments": ""}
+            yield self._call(opened, block.extras, id=block.id, type="function", function=function)
+        elif block.type == "text":
+            if block.text:
+                yield self._text(block.text)
+            if others := text_fields(block):
+                yield self._chunk({"other_blocks": others})
         elif block.type == "thinking" and block.thinking:
             yield self._chunk({"reasoning_content": block.thinking})
 
@@ -120,26 +147,35 @@ class MessagesStreamTranslator:
         if delta.unread is not None or (opened.block.unread is not None and delta.type != "input_json_delta"):
             opened.unread.append(plain(delta))
             return
+        extras = delta.extras
+        if delta.type == "input_json_delta":
+            opened.json += [delta.partial_json] if delta.partial_json else []
+            if opened.call >= 0:
+                function = {"function": {"arguments": delta.partial_json}} if delta.partial_json else {}
+                if function or extras:
+                    yield self._call(opened, extras, **function)
+                return
+        said = self._said(opened, delta)
+        place(extras, said, _DELTA)
+        if said:
+            yield self._chunk(said)
+
+    def _said(self, opened: _OpenBlock, delta: Delta) -> Object:
+        """What is sent of a delta at once: the rest follows with the end of its block."""
         match delta.type:
             case "text_delta" if delta.text:
-                yield self._text(delta.text)
+                self._length += len(delta.text)
+                return {"content": delta.text}
             case "thinking_delta" if delta.thinking:
                 opened.thinking.append(delta.thinking)
-                yield self._chunk({"reasoning_content": delta.thinking})
-            case "input_json_delta":
-                yield from self._arguments(opened, delta)
+                return {"reasoning_content": delta.thinking}
             case "signature_delta":
                 opened.signature.append(delta.signature)
             case "citations_delta" if delta.citation is not None:
                 opened.cited.append(delta.citation)
             case _:
                 pass
-
-    def _arguments(self, opened: _OpenBlock, delta: Delta) -> Iterator[Object]:
-        if delta.partial_json:
-            opened.json.append(delta.partial_json)
-        if delta.partial_json and opened.call >= 0:
-            yield self._call(opened, function={"arguments": delta.partial_json})
+        return {}
 
     def _close(self, event: Event) -> Iterator[Object]:
         """The parts of a block that are only sent when it is complete."""
@@ -149,7 +185,7 @@ class MessagesStreamTranslator:
         block = opened.block
         if opened.call >= 0:
             if not opened.json:  # the API sends no delta for empty arguments; OpenAI's have to be JSON
-                yield self._call(opened, function={"arguments": to_json(block.input).decode()})
+                yield self._call(opened, {}, function={"arguments": to_json(block.input).decode()})
         elif block.type in THOUGHTS:
             yield self._chunk({"thinking_blocks": [opened.whole()]})
         elif block.type != "text":
@@ -160,7 +196,7 @@ class MessagesStreamTranslator:
         if opened.unread and block.type in {"text", "tool_use"}:  # of which nothing else is sent as a whole
             yield self._chunk({"other_blocks": [opened.whole()]})
 
-    def _update_message(self, event: Event) -> None:
+    def _update_message(self, event: Event) -> Iterator[Object]:
         if event.usage is not None:
             self._count(event.usage)
         if event.delta is not None and event.delta.stop_reason is not None:
@@ -168,6 +204,10 @@ class MessagesStreamTranslator:
             self._stopped_by = event.delta.stop_sequence
         if event.delta is not None and event.delta.container is not None:
             self._container = event.delta.container
+        if event.delta is not None and event.delta.extras:
+            said: Object = {}
+            place(event.delta.extras, said, _DELTA)
+            yield self._chunk(said)
 
     def _end(self) -> Iterator[Object]:
         declined = refusal(self._reason, self._details)
@@ -181,20 +221,23 @@ class MessagesStreamTranslator:
 
     def _last(self) -> Object:
         """The finish reason, with the API's own fields about it."""
-        last = self._chunk({}, finish(self._reason), **beside(stop_sequence=self._stopped_by))
+        more = beside(stop_sequence=self._stopped_by, stop_details=details(self._details))
+        last = self._chunk({}, finish(self._reason), **more)
         return last | beside(container=self._container)
 
     def _count(self, counts: Usage) -> None:
         """Counts are cumulative, and an omitted one is unchanged: docs.anthropic.com "Streaming messages"."""
         counted = {name: value for name in Usage.model_fields if (value := getattr(counts, name)) is not None}
-        self._usage = self._usage.model_copy(update=counted)
+        self._usage = self._usage.model_copy(update=counted | (counts.model_extra or {}))
 
     def _text(self, text: str) -> Object:
         self._length += len(text)
         return self._chunk({"content": text})
 
-    def _call(self, opened: _OpenBlock, **fields: object) -> Object:
-        return self._chunk({"tool_calls": [{"index": opened.call, **fields}]})
+    def _call(self, opened: _OpenBlock, extras: Object, **fields: object) -> Object:
+        call = {"index": opened.call, **fields}
+        place(extras, call, _CALL)
+        return self._chunk({"tool_calls": [call]})
 
     def _chunk(self, delta: Object, reason: str | None = None, **more: object) -> Object:
         if not self._head:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.chat_request import Message, drop_unknown
+from ai_gateway.translate.extra_fields import send_back
 from ai_gateway.translate.images import inline_image
 from gateway_contract.openai import models
 
@@ -20,6 +21,10 @@ type Object = dict[str, object]
 # The names under which clients send the reasoning of an earlier answer back.
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _IMAGE_TYPES = ("image/", "application/octet-stream")
+# What Ollama's server reads of a message, a call and its function: ollama's api/types.go.
+_MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"})
+_CALL = frozenset({"id", "function"})
+_FUNCTION = frozenset({"index", "name", "arguments"})
 
 
 def image_urls(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
@@ -59,11 +64,11 @@ def ollama_messages(messages: Sequence[Message], images: Mapping[str, str], drop
 
 
 def _drop_rest(message: Message, dropped: set[str]) -> None:
-    """Report what Ollama's messages cannot express: an author's name, and fields outside the contract."""
+    """Report what Ollama's messages cannot express: an author's name, and fields that no reply can have brought."""
     if not isinstance(message, models.ChatCompletionRequestFunctionMessage) and getattr(message, "name", None):
         dropped.add("messages.name")
-    known = _REASONING if isinstance(message, models.ChatCompletionRequestAssistantMessage) else ()
-    drop_unknown(message, "messages", dropped, *known)
+    if not isinstance(message, models.ChatCompletionRequestAssistantMessage):
+        drop_unknown(message, "messages", dropped)
 
 
 def _assistant(
@@ -77,12 +82,15 @@ def _assistant(
     extra = message.model_extra or {}
     thinking = [extra[name] for name in _REASONING if isinstance(extra.get(name), str) and extra[name]]
     calls = list(_calls(message, path, names, dropped))
-    return {
+    translated: Object = {
         "role": "assistant",
         "content": "\n".join(str(text) for text in texts if text),
         **({"thinking": thinking[0]} if thinking else {}),
         **({"tool_calls": calls} if calls else {}),
     }
+    lost = send_back(message, translated, *_REASONING, known=_MESSAGE)
+    dropped.update(f"messages.{name}" for name in lost)
+    return translated
 
 
 def _calls(
@@ -93,15 +101,21 @@ def _calls(
         if not isinstance(call, models.ChatCompletionMessageToolCall):
             raise UnsupportedValue("This provider knows functions only, no custom tools.", param=f"{call_path}.type")
         names[call.id] = call.function.name
-        drop_unknown(call, "messages.tool_calls", dropped, "index")  # left over from a stream; the order has it now
-        drop_unknown(call.function, "messages.tool_calls.function", dropped)
         arguments = _arguments(call.function.arguments, f"{call_path}.function.arguments")
-        yield {"id": call.id, "function": {"index": at, "name": call.function.name, "arguments": arguments}}
+        function: Object = {"index": at, "name": call.function.name, "arguments": arguments}
+        lost = send_back(call.function, function, known=_FUNCTION)
+        dropped.update(f"messages.tool_calls.function.{name}" for name in lost)
+        translated: Object = {"id": call.id, "function": function}
+        lost = send_back(call, translated, "index", known=_CALL)  # left over from a stream; the order has it now
+        dropped.update(f"messages.tool_calls.{name}" for name in lost)
+        yield translated
     if message.function_call is not None:
         function_call = message.function_call
-        drop_unknown(function_call, "messages.function_call", dropped)
         arguments = _arguments(function_call.arguments, f"{path}.function_call.arguments")
-        yield {"function": {"index": 0, "name": function_call.name, "arguments": arguments}}
+        called: Object = {"index": 0, "name": function_call.name, "arguments": arguments}
+        lost = send_back(function_call, called, known=_FUNCTION)
+        dropped.update(f"messages.function_call.{name}" for name in lost)
+        yield {"function": called}
 
 
 def _arguments(text: str, param: str) -> object:

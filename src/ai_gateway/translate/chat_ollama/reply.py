@@ -5,12 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.redaction import strike_all
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
-from ai_gateway.translate.wires.ollama import ModelList, Reply, Shown, Timed, TokenLogprob, ToolCall, Vectors, seconds
+from ai_gateway.translate.extra_fields import carry, extra_fields
+from ai_gateway.translate.wires.ollama import (
+    Alternative,
+    ModelList,
+    Reply,
+    Shown,
+    Timed,
+    TokenLogprob,
+    ToolCall,
+    Vectors,
+    seconds,
+)
 from gateway_contract.openai import models
 
 type Finish = Literal["stop", "length", "content_filter"]
@@ -42,6 +55,10 @@ class RequestContext:
     native: bool = False
     forced: ForcedCall | None = None
 
+    def carry[Model: BaseModel](self, source: BaseModel, model: Model) -> Model:
+        """The model with the extra fields of what it is made from; apart, if its caller is to have them back."""
+        return carry(extra_fields(source), model, apart=self.native) if source.__pydantic_extra__ else model
+
 
 def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCompletionResponse:
     """A complete chat response. Raises UpstreamInvalidResponse if it is not one."""
@@ -59,7 +76,8 @@ def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCom
         message.tool_calls = [*calls]
     more: dict[str, object] = {"reasoning_content": answer.thinking or None, "images": answer.images or None}
     message = message.model_copy(update={name: value for name, value in more.items() if value is not None})
-    tokens = logprobs(answer_tokens(reply.logprobs, answer.thinking, answer.content))
+    request.carry(answer, message)
+    tokens = logprobs(answer_tokens(reply.logprobs, answer.thinking, answer.content), request)
     choice = models.CreateChatCompletionResponseChoice(
         index=0,
         message=message,
@@ -74,7 +92,7 @@ def chat_response(reply: Reply, request: RequestContext) -> models.CreateChatCom
         choices=[choice],
         usage=usage(reply),
     )
-    return response.model_copy(update=beside(reply, request))
+    return request.carry(reply, response.model_copy(update=beside(reply, request)))
 
 
 def completion_response(reply: Reply, request: RequestContext) -> models.CreateCompletionResponse:
@@ -84,7 +102,7 @@ def completion_response(reply: Reply, request: RequestContext) -> models.CreateC
     choice = models.CreateCompletionResponseChoice(
         index=0,
         text=reply.response,
-        logprobs=legacy_logprobs(answer_tokens(reply.logprobs, reply.thinking, reply.response), 0),
+        logprobs=legacy_logprobs(answer_tokens(reply.logprobs, reply.thinking, reply.response), 0, request),
         finish_reason=finish(reply),
     ).model_copy(update=native_finish(reply))
     if reply.thinking:
@@ -97,7 +115,7 @@ def completion_response(reply: Reply, request: RequestContext) -> models.CreateC
         choices=[choice],
         usage=usage(reply),
     )
-    return response.model_copy(update=beside(reply, request))
+    return request.carry(reply, response.model_copy(update=beside(reply, request)))
 
 
 def beside(reply: Timed, request: RequestContext) -> dict[str, object]:
@@ -121,7 +139,7 @@ def embedding_response(reply: Vectors, request: RequestContext) -> models.Create
         model=reply.model or request.model,
         usage=models.CreateEmbeddingResponseUsage(prompt_tokens=count, total_tokens=count),
     )
-    return response.model_copy(update=beside(reply, request))
+    return request.carry(reply, response.model_copy(update=beside(reply, request)))
 
 
 def model_list(reply: ModelList) -> models.ListModelsResponse:
@@ -215,42 +233,50 @@ def answer_tokens(
     return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama strips white space after the thinking
 
 
-def logprobs(tokens: Sequence[TokenLogprob] | None) -> list[models.ChatCompletionTokenLogprob]:
+def logprobs(tokens: Sequence[TokenLogprob] | None, request: RequestContext) -> list[models.ChatCompletionTokenLogprob]:
     """Log probabilities, token by token."""
-    return [
-        models.ChatCompletionTokenLogprob(
-            token=token.token,
-            logprob=token.logprob,
-            bytes=token.bytes,
-            top_logprobs=[
-                models.ChatCompletionTokenLogprobTopLogprob(token=top.token, logprob=top.logprob, bytes=top.bytes)
-                for top in token.top_logprobs or ()
-            ],
-        )
-        for token in tokens or ()
-    ]
+    return [_logprob(token, request) for token in tokens or ()]
+
+
+def _logprob(token: TokenLogprob, request: RequestContext) -> models.ChatCompletionTokenLogprob:
+    others = [_alternative(other, request) for other in token.top_logprobs or ()]
+    made = models.ChatCompletionTokenLogprob(
+        token=token.token, logprob=token.logprob, bytes=token.bytes, top_logprobs=others
+    )
+    return request.carry(token, made)
+
+
+def _alternative(token: Alternative, request: RequestContext) -> models.ChatCompletionTokenLogprobTopLogprob:
+    made = models.ChatCompletionTokenLogprobTopLogprob(token=token.token, logprob=token.logprob, bytes=token.bytes)
+    return request.carry(token, made)
 
 
 def legacy_logprobs(
-    tokens: Sequence[TokenLogprob] | None, offset: int
+    tokens: Sequence[TokenLogprob] | None, offset: int, request: RequestContext
 ) -> models.CreateCompletionResponseChoiceLogprobs | None:
-    """The same in the four parallel lists of legacy completions; `offset` is the position of the text."""
+    """The same in the four parallel lists of legacy completions; `offset` is the position of the text.
+
+    Tokens with extra fields, for which lists have no room, are beside them as chats have them, as llama.cpp's server
+    has all: tools/server/README.md, `n_probs`.
+    """
     if not tokens:
         return None
     offsets = [offset]
     for token in tokens[:-1]:
         offsets.append(offsets[-1] + len(token.token))
-    return models.CreateCompletionResponseChoiceLogprobs(
+    made = models.CreateCompletionResponseChoiceLogprobs(
         tokens=[token.token for token in tokens],
         token_logprobs=[token.logprob for token in tokens],
         top_logprobs=[{top.token: top.logprob for top in token.top_logprobs or ()} for token in tokens],
         text_offset=offsets,
     )
+    if any(each.model_extra for token in tokens for each in (token, *(token.top_logprobs or ()))):
+        return made.model_copy(update={"content": list(map(to_fields, logprobs(tokens, request)))})
+    return made
 
 
 def _whole_call(call: ToolCall, request: RequestContext, at: int) -> models.ChatCompletionMessageToolCall:
-    return models.ChatCompletionMessageToolCall(
-        id=call_id(call, request, at),
-        type="function",
-        function=models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments(call)),
-    )
+    function = models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments(call))
+    request.carry(call.function, function)
+    made = models.ChatCompletionMessageToolCall(id=call_id(call, request, at), type="function", function=function)
+    return request.carry(call, made)

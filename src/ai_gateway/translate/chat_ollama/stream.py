@@ -39,13 +39,17 @@ class ChatStreamTranslator:
             self._model = reply.model or self._request.model
         message = reply.message or Message()
         self._collect_tokens(reply, message)
-        for delta in self._deltas(message):
-            yield self._chunk(delta, with_tokens=bool(delta.content))
+        chunks = [self._chunk(delta, with_tokens=bool(delta.content)) for delta in self._deltas(message)]
+        if not reply.done and (message.model_extra or reply.model_extra):
+            chunks = chunks or [self._chunk(models.ChatCompletionStreamResponseDelta())]
+            self._request.carry(message, chunks[-1].choices[0].delta)
+            self._request.carry(reply, chunks[-1])
+        yield from chunks
         if reply.done:
             self.done = True
             for delta in self._kept(reply):
                 yield self._chunk(delta, with_tokens=bool(delta.content))
-            yield from self._end(reply)
+            yield from self._end(reply, message)
 
     def _collect_tokens(self, reply: Reply, message: Message) -> None:
         """Tokens without text around the thinking may be its markers: they are left out until the answer begins."""
@@ -55,7 +59,8 @@ class ChatStreamTranslator:
         if message.content:
             self._in_thinking = False
         if not self._in_thinking:
-            self._tokens += whole.logprobs(whole.answer_tokens(reply.logprobs, message.thinking, message.content))
+            tokens = whole.answer_tokens(reply.logprobs, message.thinking, message.content)
+            self._tokens += whole.logprobs(tokens, self._request)
 
     def _deltas(self, message: Message) -> Iterator[Delta]:
         calls = [self._call(call) for call in message.tool_calls or ()]
@@ -69,8 +74,9 @@ class ChatStreamTranslator:
             yield from self._content(message.content)
         if message.images:
             yield models.ChatCompletionStreamResponseDelta().model_copy(update={"images": message.images})
-        for call in calls:
-            yield models.ChatCompletionStreamResponseDelta(tool_calls=[call])
+        # Clients of OpenAI's API are used to one call a chunk; what is translated back is to be one line again.
+        for together in [calls] if self._request.native and calls else [[call] for call in calls]:
+            yield models.ChatCompletionStreamResponseDelta(tool_calls=together)
 
     def _content(self, text: str) -> Iterator[Delta]:
         """The answer's text, or arguments where it stands for a forced call."""
@@ -106,20 +112,21 @@ class ChatStreamTranslator:
         """A complete call: Ollama does not stream arguments, and counts the calls from 0 in every line."""
         at = self._calls
         self._calls += 1
-        return models.ChatCompletionMessageToolCallChunk(
-            index=at,
-            id=whole.call_id(call, self._request, at),
-            type="function",
-            function=models.ChatCompletionMessageToolCallChunkFunction(
-                name=call.function.name, arguments=whole.arguments(call)
-            ),
+        function = models.ChatCompletionMessageToolCallChunkFunction(
+            name=call.function.name, arguments=whole.arguments(call)
         )
+        self._request.carry(call.function, function)
+        made = models.ChatCompletionMessageToolCallChunk(
+            index=at, id=whole.call_id(call, self._request, at), type="function", function=function
+        )
+        return self._request.carry(call, made)
 
-    def _end(self, reply: Reply) -> Iterator[Chunk]:
-        last = self._chunk(models.ChatCompletionStreamResponseDelta(), with_tokens=True)
+    def _end(self, reply: Reply, message: Message) -> Iterator[Chunk]:
+        delta = self._request.carry(message, models.ChatCompletionStreamResponseDelta())
+        last = self._chunk(delta, with_tokens=True)
         ended = {"finish_reason": whole.chat_finish(reply, calls=self._calls > 0), **whole.native_finish(reply)}
         last.choices = [choice.model_copy(update=ended) for choice in last.choices]
-        yield last.model_copy(update=whole.beside(reply, self._request))
+        yield self._request.carry(reply, last.model_copy(update=whole.beside(reply, self._request)))
         if self._include_usage:
             yield last.model_copy(update={"choices": [], "usage": whole.usage(reply)})
 
@@ -157,14 +164,15 @@ class CompletionStreamTranslator:
         if self._created is None:
             self._created = seconds(reply.created_at) or self._request.now
             self._model = reply.model or self._request.model
-        if reply.response or reply.thinking or reply.logprobs:
-            yield self._chunk(reply)
+        if reply.response or reply.thinking or reply.logprobs or (reply.model_extra and not reply.done):
+            chunk = self._chunk(reply)
+            yield chunk if reply.done else self._request.carry(reply, chunk)
         if reply.done:
             self.done = True
             last = self._chunk(Reply())
             ended = {"finish_reason": whole.finish(reply), **whole.native_finish(reply)}
             last.choices = [choice.model_copy(update=ended) for choice in last.choices]
-            yield last.model_copy(update=whole.beside(reply, self._request))
+            yield self._request.carry(reply, last.model_copy(update=whole.beside(reply, self._request)))
             if self._include_usage:
                 yield last.model_copy(update={"choices": [], "usage": whole.usage(reply)})
 
@@ -172,7 +180,7 @@ class CompletionStreamTranslator:
         text = reply.response or ""
         tokens = whole.answer_tokens(reply.logprobs, reply.thinking, text)
         choice = models.CreateCompletionStreamResponseChoice(
-            index=0, text=text, logprobs=whole.legacy_logprobs(tokens, self._offset), finish_reason=None
+            index=0, text=text, logprobs=whole.legacy_logprobs(tokens, self._offset, self._request), finish_reason=None
         )
         self._offset += len(text)
         if reply.thinking:

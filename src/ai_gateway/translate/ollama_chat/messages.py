@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from pydantic import BaseModel
+
+from ai_gateway.translate.extra_fields import send_back
 from ai_gateway.translate.images import data_url
 from gateway_contract.ollama.models import OllamaChatMessage, OllamaToolCall
 from gateway_contract.openai import models
@@ -112,9 +115,9 @@ class _Conversation:
         if message.role != "user":
             self._images += message.images or []
         self.messages.append(self._translated(message))
-        # Fields without a counterpart in OpenAI's messages.
-        read = {"name"} if _older_name(message) else set()
-        self.dropped |= {f"messages.{name}" for name in (message.model_extra or {}).keys() - read}
+        if message.model_extra and message.role != "assistant":  # without a counterpart in OpenAI's messages
+            read = {"name"} if _older_name(message) else set()
+            self.dropped |= {f"messages.{name}" for name in message.model_extra.keys() - read}
         self.dropped |= {"messages.thinking"} if message.thinking else set()
 
     def flush_images(self) -> None:
@@ -131,7 +134,8 @@ class _Conversation:
             case "user":
                 return user_message(text, message.images or [])
             case "assistant":
-                return self._answer(text, message.tool_calls or [])
+                answer = self._answer(text, message.tool_calls or [])
+                return self._sent_back(message, answer, "messages")
             case "tool":
                 call_id = self._match_call(message.tool_call_id, message.tool_name or _older_name(message))
                 return models.ChatCompletionRequestToolMessage(role="tool", content=text, tool_call_id=call_id)
@@ -151,7 +155,14 @@ class _Conversation:
         self._pending.add(call_id, call.function.name)
         arguments = json.dumps(call.function.arguments or {}, separators=(",", ":"), ensure_ascii=False)
         function = models.ChatCompletionMessageToolCallFunction(name=call.function.name, arguments=arguments)
-        return models.ChatCompletionMessageToolCall(id=call_id, type="function", function=function)
+        self._sent_back(call.function, function, "messages.tool_calls.function")
+        translated = models.ChatCompletionMessageToolCall(id=call_id, type="function", function=function)
+        return self._sent_back(call, translated, "messages.tool_calls")
+
+    def _sent_back[Model: BaseModel](self, said: BaseModel, translated: Model, path: str) -> Model:
+        """The translation with the extra fields of an earlier reply: its upstream may need them again."""
+        self.dropped |= {f"{path}.{name}" for name in send_back(said, translated)}
+        return translated
 
     def _match_call(self, call_id: str | None, name: str | None) -> str:
         """The id of the call that a result belongs to."""

@@ -3,8 +3,36 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ai_gateway.translate.extra_fields import Fields, is_same
 from gateway_contract.ollama.models import OllamaLogprob, OllamaReplyToolCall
 from gateway_contract.openai.models import CompletionUsage
+
+
+@dataclass(slots=True)
+class Extras:
+    """The upstream's extra fields in a reply or chunk, in its choice, and in its message or delta."""
+
+    reply: Fields = field(default_factory=dict)
+    choice: Fields = field(default_factory=dict)
+    message: Fields = field(default_factory=dict)
+
+    @property
+    def places(self) -> tuple[Fields, Fields, Fields]:
+        """All three."""
+        return self.reply, self.choice, self.message
+
+    def agrees(self, other: "Extras") -> bool:
+        """Whether no field has one value here and another one there."""
+        return all(
+            is_same(ours[name], theirs[name])
+            for ours, theirs in zip(self.places, other.places, strict=True)
+            for name in ours.keys() & theirs.keys()
+        )
+
+    def add(self, other: "Extras") -> None:
+        """Have the other's as well, which agree."""
+        for ours, theirs in zip(self.places, other.places, strict=True):
+            ours.update(theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +44,11 @@ class Piece:
     calls: list[OllamaReplyToolCall] = field(default_factory=list)
     logprobs: list[OllamaLogprob] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
+    extras: Extras | None = None
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to send."""
+        """Whether there is nothing to send but perhaps extra fields."""
         return not (self.content or self.thinking or self.calls or self.logprobs or self.images)
 
 
@@ -31,3 +60,4 @@ class End:
     usage: CompletionUsage | None = None
     context: list[int] | None = None
     durations: Mapping[str, int] | None = None
+    extras: Extras | None = None

@@ -1,19 +1,35 @@
 """OpenAI's complete responses as pieces of an answer, and the parts that streams share with them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
-from pydantic import MISSING, JsonValue
+from pydantic import MISSING, BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.translate.ollama_chat.piece import End, Piece
+from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
+from ai_gateway.translate.ollama_chat.piece import End, Extras, Piece
 from ai_gateway.translate.wires.ollama import Timed
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 
 _NO_ANSWER = "The provider's reply holds no answer."
 _CALLING = ("tool_calls", "function_call")
+_TOKENS = TypeAdapter(list[openai.ChatCompletionTokenLogprob])
+_THINKING = ("reasoning_content", "reasoning")
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A called function. `extras` are the call's extra fields, `named` those of its function."""
+
+    call_id: str
+    name: str
+    arguments: str
+    extras: Fields = field(default_factory=dict)
+    named: Fields = field(default_factory=dict)
 
 
 def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
@@ -28,6 +44,7 @@ def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
         calls=tool_calls(_functions(message), cut=choice.finish_reason == "length"),
         logprobs=chat_logprobs(choice.logprobs.content if choice.logprobs else None),
         images=images(message.model_extra),
+        extras=chat_extras(reply, choice, message),
     )
     if not (piece.content or piece.calls):
         require_answer(choice.finish_reason)
@@ -35,16 +52,105 @@ def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
     return piece, End(reason(choice.finish_reason), usage, durations=durations(reply.model_extra))
 
 
-def _functions(message: openai.ChatCompletionResponseMessage) -> list[tuple[str, str, str]]:
-    """The called functions as id, name and arguments; `function_call` is that of older upstreams."""
+def chat_extras(
+    reply: openai.CreateChatCompletionResponse | openai.CreateChatCompletionStreamResponse,
+    choice: openai.CreateChatCompletionResponseChoice | openai.CreateChatCompletionStreamResponseChoice | None,
+    message: openai.ChatCompletionResponseMessage | openai.ChatCompletionStreamResponseDelta | None,
+) -> Extras | None:
+    """The extra fields of a chat's reply or chunk but what is told as thinking, images or durations; None for none."""
+    counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
+    tokens = choice.logprobs if choice is not None else None
+    if not counted and not _any_extra(reply, choice, tokens, message):
+        return None
+    read = message.model_extra if message is not None else None
+    told: Fields = {**dict.fromkeys(_THINKING, thinking(read)), "images": images(read)}
+    beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **counted}
+    chosen = _untold(choice)
+    place(_untold(tokens), chosen)
+    return _extras(beside, chosen, _untold(message, told))
+
+
+def _detailed(logprobs: openai.CreateCompletionResponseChoiceLogprobs) -> list[openai.ChatCompletionTokenLogprob]:
+    content = (logprobs.model_extra or {}).get("content")
+    try:
+        return _TOKENS.validate_python(content) if isinstance(content, list) else []
+    except ValidationError:
+        return []
+
+
+def text_extras(
+    reply: openai.CreateCompletionResponse | openai.CreateCompletionStreamResponse,
+    choice: openai.CreateCompletionResponseChoice | openai.CreateCompletionStreamResponseChoice | None,
+) -> Extras | None:
+    """The same of a legacy completion, where context may be told as well."""
+    counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
+    tokens = choice.logprobs if choice is not None else None
+    if not counted and not _any_extra(reply, choice, tokens):
+        return None
+    read = reply.model_extra
+    thought = (thinking(choice.model_extra) if choice is not None else "") or thinking(read)
+    told: Fields = dict.fromkeys(_THINKING, thought)
+    beside: Fields = {**told, "durations": durations(read), "context": context(read)}
+    chosen = _untold(choice, told)
+    if tokens is not None:
+        place(extra_fields(tokens, *(("content",) if _detailed(tokens) else ())), chosen)
+    return _extras({**_untold(reply, beside), **counted}, chosen, {})
+
+
+def vector_extras(reply: openai.CreateEmbeddingResponse) -> Fields:
+    """The extra fields of a reply with vectors, and below `data` and `usage` those of its vectors and counts."""
+    vectors = [extra_fields(vector) for vector in reply.data] if _any_extra(*reply.data) else None
+    return {
+        **_untold(reply, {"durations": durations(reply.model_extra)}),
+        **({"data": vectors} if vectors else {}),
+        **_counted(reply.usage),
+    }
+
+
+def _any_extra(*holders: BaseModel | None) -> bool:
+    return any(holder is not None and holder.__pydantic_extra__ for holder in holders)
+
+
+def _extras(*places: Fields) -> Extras | None:
+    return Extras(*places) if any(places) else None
+
+
+def _untold(holder: BaseModel | None, told: Mapping[str, object] | None = None) -> Fields:
+    """Its extra fields, except those that are `told` in a field of Ollama's, and reasoning that is empty."""
+    if holder is None:
+        return {}
+    held = holder.model_extra or {}
+    read = [
+        name
+        for name, value in (told or {}).items()
+        if name in held and (held[name] == value if value else name in _THINKING and not held[name])
+    ]
+    return extra_fields(holder, *read)
+
+
+def _counted(usage: BaseModel | None) -> Fields:
+    """What is counted beyond the contract: Ollama's replies have no object for counts."""
+    if usage is None:
+        return {}
+    counted = extra_fields(usage)
+    for name in _DETAILS:
+        details = getattr(usage, name, None)
+        if isinstance(details, BaseModel) and (inside := extra_fields(details)):
+            counted[name] = inside
+    return {"usage": counted} if counted else {}
+
+
+def _functions(message: openai.ChatCompletionResponseMessage) -> list[Called]:
+    """The called functions; `function_call` is that of older upstreams."""
     calls = [] if message.tool_calls is MISSING else message.tool_calls
     functions = [
-        (call.id, call.function.name, call.function.arguments)
+        Called(call.id, call.function.name, call.function.arguments, extra_fields(call), extra_fields(call.function))
         for call in calls
         if isinstance(call, openai.ChatCompletionMessageToolCall)
     ]
     if message.function_call is not MISSING and not functions:  # if both are sent, they are the same call
-        functions.append(("", message.function_call.name, message.function_call.arguments))
+        old = message.function_call
+        functions.append(Called("", old.name, old.arguments, named=extra_fields(old)))
     return functions
 
 
@@ -63,6 +169,7 @@ def completion(reply: openai.CreateCompletionResponse) -> tuple[Piece, End]:
         content=choice.text,
         thinking=thinking(choice.model_extra) or thinking(reply.model_extra),
         logprobs=text_logprobs(choice.logprobs),
+        extras=text_extras(reply, choice),
     )
     usage = reply.usage if reply.usage is not MISSING else None
     return piece, End(reason(choice.finish_reason), usage, context(reply.model_extra), durations(reply.model_extra))
@@ -83,7 +190,7 @@ def reason(finish: str) -> str:
 
 def thinking(fields: Mapping[str, object] | None) -> str:
     """The model's reasoning, from the two fields outside the contract that upstreams use."""
-    for name in ("reasoning_content", "reasoning"):
+    for name in _THINKING:
         value = (fields or {}).get(name)
         if isinstance(value, str) and value:
             return value
@@ -114,21 +221,21 @@ def durations(fields: Mapping[str, object] | None) -> dict[str, int] | None:
     return Timed.model_validate(value).durations()
 
 
-def tool_calls(calls: Sequence[tuple[str, str, str]], *, cut: bool) -> list[ollama.OllamaReplyToolCall]:
+def tool_calls(calls: Sequence[Called], *, cut: bool) -> list[ollama.OllamaReplyToolCall]:
     """The calls, with their arguments as an object. Raises UpstreamInvalidResponse if they are not one.
 
     A `function_call` has no id, and none is invented: its result is matched by the tool's name. A call that the token
     limit truncated (`cut`) is left out: the finish reason shows it.
     """
     result = []
-    for index, (call_id, name, text) in enumerate(calls):
-        arguments = _arguments(text)
+    for index, called in enumerate(calls):
+        arguments = _arguments(called.arguments)
         if arguments is not None:
-            function = ollama.OllamaReplyToolCallFunction(index=index, name=name, arguments=arguments)
-            call = ollama.OllamaReplyToolCall(function=function)
-            if call_id:
-                call.id = call_id
-            result.append(call)
+            function = ollama.OllamaReplyToolCallFunction(index=index, name=called.name, arguments=arguments)
+            call = ollama.OllamaReplyToolCall(function=carry(called.named, function))
+            if called.call_id:
+                call.id = called.call_id
+            result.append(carry(called.extras, call))
         elif not cut:
             raise UpstreamInvalidResponse("The provider called a tool with arguments that are not a JSON object.")
     return result
@@ -152,8 +259,11 @@ def _logprob(token: openai.ChatCompletionTokenLogprob) -> ollama.OllamaLogprob:
     if token.bytes is not None:
         result.bytes = token.bytes
     if token.top_logprobs:
-        result.top_logprobs = [_alternative(other.token, other.logprob, other.bytes) for other in token.top_logprobs]
-    return result
+        result.top_logprobs = [
+            carry(extra_fields(other), _alternative(other.token, other.logprob, other.bytes))
+            for other in token.top_logprobs
+        ]
+    return carry(extra_fields(token), result)
 
 
 def _alternative(token: str, logprob: float, octets: list[int] | None) -> ollama.OllamaTokenLogprob:
@@ -164,9 +274,11 @@ def _alternative(token: str, logprob: float, octets: list[int] | None) -> ollama
 
 
 def text_logprobs(logprobs: openai.CreateCompletionResponseChoiceLogprobs | None) -> list[ollama.OllamaLogprob]:
-    """Log probabilities of a legacy completion, which has them in parallel lists."""
+    """Log probabilities of a legacy completion, which has them in parallel lists, or as chats have them as well."""
     if logprobs is None or logprobs.tokens is MISSING or logprobs.token_logprobs is MISSING:
         return []
+    if detailed := _detailed(logprobs):
+        return chat_logprobs(detailed)
     alternatives = [] if logprobs.top_logprobs is MISSING else logprobs.top_logprobs
     result = []
     for at, (token, logprob) in enumerate(zip(logprobs.tokens, logprobs.token_logprobs, strict=False)):

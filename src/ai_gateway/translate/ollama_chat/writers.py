@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
-from ai_gateway.translate.ollama_chat.piece import End, Piece
+from pydantic import BaseModel
+
+from ai_gateway.translate.extra_fields import carry
+from ai_gateway.translate.ollama_chat.piece import End, Extras, Piece
 from ai_gateway.translate.ollama_chat.timings import Stopwatch
 from ai_gateway.translate.wires.ollama import Timed
 from gateway_contract.ollama import models
@@ -33,18 +36,20 @@ class ChatWriter:
         )
         if piece.logprobs:
             line.logprobs = piece.logprobs
-        return line
+        return _with_extras(line, message, piece.extras)
 
     def last_line(self, end: End) -> models.OllamaChatStreamEvent:
         """The last line, with `done_reason` and measures."""
-        return models.OllamaChatStreamEvent(
+        message = models.OllamaChatStreamEventMessage(role="assistant", content="")
+        line = models.OllamaChatStreamEvent(
             model=self._model,
             created_at=self._watch.now(),
-            message=models.OllamaChatStreamEventMessage(role="assistant", content=""),
+            message=message,
             done=True,
             done_reason=end.reason,
             **_measures(self._watch, end),
         )
+        return _with_extras(line, message, end.extras)
 
     def whole(self, piece: Piece, end: End) -> models.OllamaChatResponse:
         """The complete response."""
@@ -65,7 +70,7 @@ class ChatWriter:
         )
         if piece.logprobs:
             reply.logprobs = piece.logprobs
-        return reply
+        return _with_extras(reply, message, piece.extras)
 
     def empty(self, reason: str) -> models.OllamaChatResponse:
         """The response to a request without messages or prompt."""
@@ -95,7 +100,7 @@ class GenerateWriter:
             line.thinking = piece.thinking
         if piece.logprobs:
             line.logprobs = piece.logprobs
-        return line
+        return _with_extras(line, line, piece.extras)
 
     def last_line(self, end: End) -> models.OllamaGenerateStreamEvent:
         """The last line, with `done_reason` and measures."""
@@ -109,7 +114,7 @@ class GenerateWriter:
         )
         if end.context is not None:
             line.context = end.context
-        return line
+        return _with_extras(line, line, end.extras)
 
     def whole(self, piece: Piece, end: End) -> models.OllamaGenerateResponse:
         """The complete response."""
@@ -127,13 +132,22 @@ class GenerateWriter:
             reply.logprobs = piece.logprobs
         if end.context is not None:
             reply.context = end.context
-        return reply
+        return _with_extras(reply, reply, piece.extras)
 
     def empty(self, reason: str) -> models.OllamaGenerateResponse:
         """The response to a request without messages or prompt."""
         return models.OllamaGenerateResponse(
             model=self._model, created_at=self._watch.now(), response="", done=True, done_reason=reason
         )
+
+
+def _with_extras[Model: BaseModel](line: Model, message: BaseModel, extras: Extras | None) -> Model:
+    """The line with the extra fields: those of the choice are its own, since Ollama has none."""
+    if extras is not None:
+        carry(extras.reply, line)
+        carry(extras.choice, line)
+        carry(extras.message, message)
+    return line
 
 
 def _measures(watch: Stopwatch, end: End) -> dict[str, int]:

@@ -43,12 +43,28 @@ class Usage(_Open):
         return self.input_tokens is not None or self.output_tokens is not None
 
 
-_BLOCKS = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
-_DELTAS = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"})
+# What each type is known to have: docs.anthropic.com, "Messages" and "Streaming messages".
+_BLOCKS = {
+    "text": frozenset({"type", "text", "citations"}),
+    "tool_use": frozenset({"type", "id", "name", "input"}),
+    "thinking": frozenset({"type", "thinking", "signature"}),
+    "redacted_thinking": frozenset({"type", "data"}),
+}
+_DELTAS = {
+    "": frozenset({"stop_reason", "stop_details", "stop_sequence", "container"}),
+    "text_delta": frozenset({"type", "text"}),
+    "thinking_delta": frozenset({"type", "thinking"}),
+    "signature_delta": frozenset({"type", "signature"}),
+    "input_json_delta": frozenset({"type", "partial_json"}),
+    "citations_delta": frozenset({"type", "citation"}),
+}
 
 
 class Block(_Open):
-    """A block of any type: only the fields of its type are set. `unread` is the whole block, if its type is unknown."""
+    """A block of any type: only the fields of its type are set, and `extras` are all others.
+
+    `unread` is the whole block, if its type is unknown.
+    """
 
     type: str
     text: str = ""
@@ -59,12 +75,13 @@ class Block(_Open):
     input: dict[str, object] = Field(default_factory=dict)
     citations: Annotated[list[dict[str, object]], _FIRST_FAULT] | None = None
     unread: dict[str, object] | None = None
+    extras: dict[str, object] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _keep_unread(cls, value: object) -> object:
+    def _tell_apart(cls, value: object) -> object:
         """Keep a block of an unknown type as it is: its fields may have any meaning."""
-        return _unread(value) if _kind(value) not in {None, *_BLOCKS} else value
+        return _told_apart(value, _BLOCKS)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -76,13 +93,17 @@ class Block(_Open):
         return self
 
 
-def _kind(value: object) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return kind if isinstance(kind, str) else None
-
-
-def _unread(value: object) -> dict[str, object]:
-    return {"type": _kind(value), "unread": value}
+def _told_apart(value: object, types: Mapping[str, frozenset[str]]) -> object:
+    """What is of a known type, without the fields that the type is not known to have; anything else unread."""
+    if not isinstance(value, dict) or not isinstance(kind := value.get("type", ""), str):
+        return value
+    if kind not in types:
+        return {"type": kind, "unread": value} if kind else value
+    more = value.keys() - types[kind]
+    if not more:
+        return value
+    said = {name: each for name, each in value.items() if name not in more}
+    return {**said, "extras": {name: each for name, each in value.items() if name in more}}
 
 
 class StopDetails(_Open):
@@ -95,6 +116,7 @@ class Message(_Open):
     """A complete response, or the first event of a streamed one."""
 
     type: Literal["message"]
+    role: object = None
     id: str
     model: str
     content: Annotated[list[Block], _FIRST_FAULT]
@@ -106,7 +128,7 @@ class Message(_Open):
 
 
 class Delta(_Open):
-    """What an event adds to a block or to the message. `unread` is the whole delta, if its type is unknown."""
+    """What an event adds to a block or to the message. `extras` and `unread` are as those of blocks."""
 
     type: str = ""
     text: str = ""
@@ -119,12 +141,13 @@ class Delta(_Open):
     stop_sequence: object = None
     container: object = None
     unread: dict[str, object] | None = None
+    extras: dict[str, object] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _keep_unread(cls, value: object) -> object:
+    def _tell_apart(cls, value: object) -> object:
         """Keep a delta of an unknown type as it is; a delta of the message has no type."""
-        return _unread(value) if _kind(value) not in {None, *_DELTAS} else value
+        return _told_apart(value, _DELTAS)
 
 
 class Event(_Open):

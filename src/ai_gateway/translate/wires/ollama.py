@@ -1,9 +1,12 @@
-"""Ollama's responses, as far as they are read. Every field is optional, because Ollama's server omits zero values."""
+"""Ollama's responses, as far as they are read; other fields are kept.
+
+Every field is optional, because Ollama's server omits zero values.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ai_gateway.errors import UpstreamInvalidResponse
 
@@ -11,12 +14,13 @@ _FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one com
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
 
 class CalledFunction(_Wire):
     name: str
     arguments: dict[str, Any] | str | None = None
+    index: object = None
 
 
 class ToolCall(_Wire):
@@ -25,6 +29,7 @@ class ToolCall(_Wire):
 
 
 class Message(_Wire):
+    role: object = None
     content: str | None = None
     thinking: str | None = None
     tool_calls: Annotated[list[ToolCall], _FIRST_FAULT] | None = None
@@ -56,10 +61,7 @@ class Timed(_Wire):
 
 
 class Reply(Timed):
-    """A complete response of chat or generate, or one line of its stream.
-
-    `ended_as` is no field of Ollama's: it is the server's own reason to end, where `done_reason` is a mapped one.
-    """
+    """A complete response of chat or generate, or one line of its stream."""
 
     model: str | None = None
     created_at: str | None = None
@@ -72,7 +74,16 @@ class Reply(Timed):
     prompt_eval_count: int | None = None
     eval_count: int | None = None
     context: Annotated[list[int], _FIRST_FAULT] | None = None
-    ended_as: str | None = None
+    _ended_as: str | None = PrivateAttr(default=None)
+
+    @property
+    def ended_as(self) -> str | None:
+        """The server's own reason to end, where `done_reason` is a mapped one."""
+        return self._ended_as
+
+    def map_end(self, meaning: str) -> None:
+        """Have a `done_reason` that is one of Ollama's."""
+        self._ended_as, self.done_reason = self.done_reason, meaning
 
 
 class Vectors(Timed):
@@ -89,10 +100,8 @@ class ListedModel(_Wire):
     capabilities: Annotated[list[str], _FIRST_FAULT] | None = None
 
 
-class Shown(BaseModel):
+class Shown(_Wire):
     """Everything that a server reports about one model."""
-
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     modified_at: str | None = None
     details: dict[str, Any] | None = None

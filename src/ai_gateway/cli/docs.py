@@ -1,0 +1,34 @@
+"""`docs`: the pages of the documentation, which every installation has."""
+
+import difflib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def docs(
+    page: Annotated[str | None, typer.Argument(help="Its name, such as configuration. Without one: all names.")] = None,
+) -> None:
+    """Print a page of the documentation, or the names of all."""
+    pages = _pages()
+    if page is None:
+        typer.echo("\n".join(pages))
+        return
+    name = page.removeprefix("docs/").removesuffix(".md")
+    if name not in pages:
+        near = difflib.get_close_matches(name, pages, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`ai-gateway docs` lists them"
+        typer.echo(f"ai-gateway: there is no page '{name}': {hint}", err=True)
+        raise typer.Exit(2)
+    typer.echo(pages[name].read_text("utf-8"), nl=False)
+
+
+def _pages() -> dict[str, Traversable]:
+    packaged = files("ai_gateway") / "documentation"
+    # A working tree has them where people read and write them.
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[3] / "docs"
+    found = {path.name.removesuffix(".md"): path for path in folder.iterdir() if path.name.endswith(".md")}
+    return dict(sorted(found.items()))

@@ -1,0 +1,112 @@
+"""What an object holds beyond its wire's documents, carried over where it is rebuilt for another wire.
+
+An extra field keeps its name and value. One whose name has a meaning on the other wire, or is in use there, is kept in
+OTHER_FIELDS of the same object, a list of objects: nothing is overwritten, and nothing is lost.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import cache
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+OTHER_FIELDS = "other_fields"
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+
+type Fields = dict[str, object]
+
+
+def extra_fields(model: BaseModel, *read: str) -> Fields:
+    """A model's extra fields except those `read`, and those that were kept in OTHER_FIELDS."""
+    extras = model.__pydantic_extra__
+    if not extras:
+        return {}
+    fields = {name: value for name, value in extras.items() if name not in read}
+    if kept := _objects(fields.get(OTHER_FIELDS)):
+        del fields[OTHER_FIELDS]
+        for others in kept:
+            place(others, fields)
+    return fields
+
+
+def carry[Model: BaseModel](extras: Fields, model: Model, *, apart: bool = False) -> Model:
+    """The model with the fields. `apart`: all of them in OTHER_FIELDS, so that none is taken for one of its wire."""
+    held = model.__pydantic_extra__
+    if extras and held is not None:
+        if apart:
+            held[OTHER_FIELDS] = [extras]
+        else:
+            present = {name: getattr(model, name) for name in model.model_fields_set & extras.keys()}
+            place(extras, held, names_of(type(model)), present)
+    return model
+
+
+def place(
+    extras: Mapping[str, object],
+    into: Fields,
+    known: Collection[str] = (),
+    present: Mapping[str, object] | None = None,
+) -> None:
+    """Add the fields to an object whose wire knows such names. What is `present` in it already is said once."""
+    others: Fields = {}
+    for name, value in extras.items():
+        before = into if name in into else present or {}
+        if name == OTHER_FIELDS and (kept := _objects(value)):
+            _keep(into, kept)
+        elif name in before:
+            if not is_same(before[name], value):
+                others[name] = value
+        elif name in known or name == OTHER_FIELDS:
+            others[name] = value
+        else:
+            into[name] = value
+    if others:
+        _keep(into, [others])
+
+
+def merge(more: Mapping[str, object], into: Fields) -> None:
+    """Add the fields of a later piece of a streamed object: the objects in it go on, anything else is said anew."""
+    for name, value in more.items():
+        before = into.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merge(value, before)
+        else:
+            place({name: value}, into)
+
+
+def send_back(said: BaseModel, into: BaseModel | Fields, *read: str, known: Collection[str] = ()) -> set[str]:
+    """Add to an object of a request what an earlier reply may have brought: extra fields that are not empty.
+
+    The names of those that have a meaning of their own there are returned: a request is to hold no OTHER_FIELDS.
+    """
+    extras = {name: value for name, value in extra_fields(said, *read).items() if value not in _EMPTY}
+    if not extras:
+        return set()
+    if isinstance(into, BaseModel):
+        carry(extras, into)
+        into = into.__pydantic_extra__ or {}
+    else:
+        place(extras, into, known)
+    return {name for others in _objects(into.pop(OTHER_FIELDS, None)) for name in others}
+
+
+def is_same(one: object, other: object) -> bool:
+    """Whether two values are the same JSON: to Python, 1 is True as well."""
+    return one == other and to_json(one) == to_json(other)
+
+
+def _keep(into: Fields, more: list[Fields]) -> None:
+    kept = into.setdefault(OTHER_FIELDS, [])
+    if isinstance(kept, list):  # nobody else puts anything there
+        kept += more
+
+
+def _objects(value: object) -> list[Fields]:
+    """What OTHER_FIELDS holds; empty where an upstream has a field of that name for something else."""
+    return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else []
+
+
+@cache
+def names_of(model: type[BaseModel]) -> frozenset[str]:
+    """What the wire's documents name in such an object."""
+    return frozenset(field.alias or name for name, field in model.model_fields.items())

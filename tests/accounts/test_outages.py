@@ -1,0 +1,211 @@
+"""Stores that are away for half a minute, and everything that can be killed: no call is lost, none counts twice."""
+
+import asyncio
+import random
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.accounts.metered import CENT, Load, Site, all_recorded_once, environment, request, shared
+from tests.support import bare_sockets
+from tests.support.gateway import LiveGateway, running_gateway
+from tests.support.servers import Server, running_postgres, running_valkey
+from tests.support.upstream import Upstream
+
+AWAY_S = 30.0
+HOLDS_FILES = """
+import sqlite3, sys
+held = [sqlite3.connect(path, isolation_level=None) for path in sys.argv[1:]]
+for db in held:
+    db.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Another process is in the middle of a transaction, in the store and in the counters."""
+    command = [sys.executable, "-c", HOLDS_FILES, str(data / "gateway.db"), str(data / "counters.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        yield
+        holder.kill()
+
+
+@contextmanager
+def no_space(live: LiveGateway) -> Iterator[None]:
+    """What the kernel does at the bound of a file's size is what it does on a full disk: a part, then an error."""
+    former = resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, (40_000, former[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, former)
+
+
+@contextmanager
+def gone(*servers: Server) -> Iterator[None]:
+    for server in servers:
+        server.kill()
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.start()
+
+
+@pytest.mark.slow
+async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles_none(
+    shared_upstream: Upstream, tmp_path: Path
+) -> None:
+    """Every way in which one can be away at the same time, each with a gateway of its own that lets money go on."""
+    shared_upstream.forget()
+    with ExitStack() as stack:
+        frozen = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
+        killed = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
+        sites: list[Site] = []
+        for name, more in {
+            "locked": {}, "full": {}, "frozen": await shared(*frozen), "killed": await shared(*killed),
+        }.items():  # fmt: skip
+            home = tmp_path / name
+            env = environment(shared_upstream, home, LIMITS_OUTAGE="open", **more)
+            live = stack.enter_context(running_gateway(**env))
+            sites.append(Site.of(name, live, more.get("STORE_URL", home / "data" / "gateway.db")))
+        await asyncio.gather(*(site.ready() for site in sites))
+        loads = [Load(site.live.port, site.name) for site in sites]
+        over = asyncio.Event()
+        calling = [
+            asyncio.create_task(load.keep_calling(site.keys, over, 0.15))
+            for site, load in zip(sites, loads, strict=True)
+            for _ in range(2)
+        ]
+        with ExitStack() as faults:
+            faults.enter_context(locked(tmp_path / "locked" / "data"))
+            faults.enter_context(no_space(sites[1].live))
+            for server in frozen:
+                faults.enter_context(server.frozen())
+            faults.enter_context(gone(*killed))
+            await asyncio.sleep(AWAY_S)
+            told = [site.live.records("ledger away: records wait in the journal") for site in sites]
+            assert [bool(each) for each in told] == [True] * 4, "one of the stores was not away"
+            assert sites[1].live.records("journal cannot be written: records wait in memory"), "the disk was not full"
+        await asyncio.sleep(2)
+        over.set()
+        await asyncio.gather(*calling)
+        for site, load in zip(sites, loads, strict=True):
+            assert set(load.statuses.values()) == {200}, site.name
+            costs = await all_recorded_once(load, site.store, shared_upstream)
+            assert costs == dict.fromkeys(load.statuses, CENT), site.name
+            assert len(costs) > AWAY_S, site.name
+
+
+async def kill_again_and_again(env: dict[str, str], site: Site, loads: tuple[Load, Load], rounds: int) -> None:
+    """Kill the gateway as soon as it has served for a moment, and start it again."""
+    chance = random.Random(8)
+
+    def begin() -> tuple[ExitStack, LiveGateway]:
+        stack = ExitStack()
+        return stack, stack.enter_context(running_gateway(**env))
+
+    for _ in range(rounds):
+        stack, site.live = await asyncio.to_thread(begin)
+        for load in loads:
+            load.port = site.live.port
+        served = loads[0].served
+        async with asyncio.timeout(60):
+            while loads[0].served == served:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(chance.uniform(0.1, 0.6))
+        site.live.process.kill()
+        site.live.process.wait(10)
+        await asyncio.to_thread(stack.close)
+
+
+async def told_spent(site: Site, leaked: int) -> int:
+    """What a refusal says that has been spent, once nothing is held any more; in 1e-12 USD.
+
+    A gateway that is killed just between a hold and the line in its journal leaves that hold behind: at the most one
+    for each of the calls on their way, of which each of our clients has one.
+    """
+    said = ""
+    for _ in range(400):
+        with suppress(OSError, EOFError):
+            asked = request(site.keys[1], "much", max_tokens=1_000_000)
+            said = (await bare_sockets.ask(site.live.port, asked))[2].decode()
+            found = re.search(r"Spent \$([0-9.]+), reserved \$([0-9.]+[0-9])", said)
+            if found and Decimal(found[2]) * 100 <= leaked:
+                return int(Decimal(found[1]) * 10**12)
+        await asyncio.sleep(0.3)
+    pytest.fail(f"{site.name}: something is still held: {said}")
+
+
+async def oldest_worker(live: LiveGateway, lived_s: float) -> psutil.Process:
+    """Of those that there are, once it is so old."""
+    while True:
+        workers = psutil.Process(live.process.pid).children()
+        oldest = min(workers, key=psutil.Process.create_time, default=None)
+        if oldest is not None and time.time() - oldest.create_time() > lived_s:
+            return oldest
+        await asyncio.sleep(0.05)
+
+
+# A worker that has lived for 10 s is replaced at once: else the pause before that grows with every round.
+ROUNDS = [pytest.param(4, 0.0, marks=pytest.mark.slow), pytest.param(50, 10.5, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize(("rounds", "lived_s"), ROUNDS)
+async def test_whatever_is_killed_no_call_is_lost_or_doubled_and_no_budget_is_exceeded(
+    shared_upstream: Upstream, tmp_path: Path, rounds: int, lived_s: float
+) -> None:
+    """Workers, Valkey and PostgreSQL of one gateway in turn; beside it another one, which is killed as a whole."""
+    shared_upstream.forget()
+    cents = 12 * rounds
+    with ExitStack() as stack:
+        postgres, valkey = stack.enter_context(running_postgres()), stack.enter_context(running_valkey())
+        env = environment(shared_upstream, tmp_path / "shared", WORKERS="5", **await shared(postgres, valkey))
+        workers = stack.enter_context(running_gateway(**env))
+        env_alone = environment(shared_upstream, tmp_path / "alone")
+        data = tmp_path / "alone" / "data" / "gateway.db"
+        with running_gateway(**env_alone) as first:
+            alone = Site.of("alone", first, data, cents)
+        sites = [Site.of("shared", workers, env["STORE_URL"], cents), alone]
+        loads = [(Load(site.live.port, f"{site.name}-free"), Load(site.live.port, site.name)) for site in sites]
+        over = asyncio.Event()
+        calling = [
+            asyncio.create_task(work([key], over, 0.02))
+            for site, of_site in zip(sites, loads, strict=True)
+            for load, key in zip(of_site, site.keys, strict=True)
+            for work in (load.keep_calling, load.keep_leaving)
+        ]
+        beside = asyncio.create_task(kill_again_and_again(env_alone, alone, loads[1], rounds))
+        chance = random.Random(7)
+        for _ in range(rounds):
+            await asyncio.sleep(chance.uniform(0, 0.3))
+            (await oldest_worker(workers, lived_s)).kill()
+            for server in (valkey, postgres):
+                await asyncio.sleep(chance.uniform(0, 0.2))
+                server.kill()
+                await asyncio.sleep(chance.uniform(0, 0.1))
+                await asyncio.to_thread(server.start)
+        await beside
+        over.set()
+        await asyncio.gather(*calling)
+        alone.live = stack.enter_context(running_gateway(**env_alone))
+        for site, (free, capped) in zip(sites, loads, strict=True):
+            assert free.served >= rounds, site.name
+            await all_recorded_once(free, site.store, shared_upstream)
+            costs = await all_recorded_once(capped, site.store, shared_upstream)
+            assert sum(costs.values()) <= cents * CENT, site.name
+            # Counters of a server that was killed know of no hold but those that are told to them again.
+            assert await told_spent(site, 0 if site is sites[0] else 2 * rounds) == sum(costs.values()), site.name

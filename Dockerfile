@@ -64,7 +64,7 @@ USER 10001:10001
 EXPOSE 9000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["/opt/gateway/bin/python", "-c", "import http.client, os; e = os.environ; c = http.client.HTTPConnection('127.0.0.1', int(e.get('SERVICE_PORT') or e.get('PROXY_PORT') or 9000), timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+  CMD ["/opt/gateway/bin/python", "-c", "import http.client, os, ssl; e = os.environ; tls = {'context': ssl._create_unverified_context()} if e.get('SSL_CERTFILE') else {}; kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection; c = kind('127.0.0.1', int(e.get('SERVICE_PORT') or e.get('PROXY_PORT') or 9000), timeout=4, **tls); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 
 ENTRYPOINT ["/opt/gateway/bin/ai-gateway"]
 CMD ["serve"]

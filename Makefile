@@ -87,7 +87,7 @@ type: $(VENV)/dev.stamp ## mypy --strict over src, generated, scripts and tests
 
 # All that starts no test, side by side: none of them needs another.
 .PHONY: static
-static: $(VENV)/dev.stamp
+static: $(VENV)/dev.stamp ## Format, lint rules, types and generated code, side by side
 	@$(MAKE) --no-print-directory -j 2 type lint gen-check
 
 unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from ai_gateway.accounts.calls import LAST, CallFilter, page_of_calls
-from ai_gateway.accounts.ledger import DAY, HOUR, Ledger
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.usage import MINUTE, WHOLE, Question, usage
 
@@ -20,10 +21,10 @@ _MONTH = 30 * DAY
 # from the record's own, so that keys, models and tokens are mixed well and the same every time.
 _FILL = """WITH RECURSIVE numbers (n) AS (SELECT $1 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $2),
     mixed AS (SELECT n, $3 + n * $4 / $5 AS at, n * 7919 % 200 AS k, n / 200 % 8 AS m FROM numbers)
-    INSERT INTO records (at, id, batch, request_id, ended_at, first_byte_ms, project_id, key_id, wire, operation,
+    INSERT INTO records (at, id, request_id, ended_at, first_byte_ms, project_id, key_id, wire, operation,
     model, stream, provider, upstream_model, service_tier, ending, basis, status, code, input, output, cache_read,
     cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image, cost, price, details)
-    SELECT at, printf('%020d', n), n / 200, printf('req_%032d', n), at + n % 20000, n % 2000,
+    SELECT at, printf('%08x%012d', at / 1000, n), printf('req_%032d', n), at + n % 20000, n % 2000,
     printf('proj_%02d', k / 10), printf('key_%03d', k), 'openai',
     CASE WHEN n % 10 = 0 THEN 'createEmbedding' ELSE 'createChatCompletion' END, 'model-' || m, n % 2,
     'provider-' || (m % 4), 'upstream-model-' || m, NULL, CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'whole' END,

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import cast
@@ -186,6 +187,7 @@ def _error_classes(parent: type[errors.GatewayError] = errors.GatewayError) -> I
         yield from _error_classes(child)
 
 
+@cache
 def _codes() -> dict[str, int]:
     """Every code the gateway can answer with, with its status."""
     codes = {kind.code: kind.status for kind in _error_classes() if kind.code is not None and "code" in vars(kind)}
@@ -199,6 +201,8 @@ def _codes() -> dict[str, int]:
 
 def _codes_made_in(text: str) -> Iterator[tuple[str, int]]:
     """The codes that are given where an error is made, each with the status of its class."""
+    if "code=" not in text:  # most modules need not be parsed
+        return
     statuses = {kind.__name__: kind.status for kind in _error_classes()}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):

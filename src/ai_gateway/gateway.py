@@ -237,7 +237,10 @@ def _chunks[
         request_id=attempt.request_id,
         said=conformer.said,
     )
-    continuations = Continuations(conformer.said, attempt.notes) if attempt.call.wire.name == "openai" else None
+    continuations = None
+    if attempt.call.wire.name == "openai":
+        origin = (target.provider.name, request.model, include_usage)
+        continuations = Continuations(conformer.said, attempt.notes, origin)
     if continuations is not None and attempt.call.sink is not None and not conformer.observes:
         attempt.divert = continuations.diverting_to(attempt.call.sink)
     arrived = operation.call(target.provider, attempt, request)

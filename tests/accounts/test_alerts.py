@@ -19,7 +19,8 @@ from ai_gateway.accounts.alerts import Alerts, Mailing, Pace
 from ai_gateway.accounts.delivery import NotDelivered
 from ai_gateway.accounts.directory import Actor, Directory
 from ai_gateway.accounts.entities import ORGANIZATION, Project, SpendAlert
-from ai_gateway.accounts.ledger import DAY, Ledger
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import DAY
 from ai_gateway.accounts.mail import MailServer
 from ai_gateway.accounts.store.postgres import PostgresStore
 from ai_gateway.accounts.store.sqlite import SqliteStore

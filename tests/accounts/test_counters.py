@@ -1,7 +1,8 @@
 """Counters: each engine answers as the others do, and none lets more through than a limit allows."""
 
 import asyncio
-import sqlite3
+import fcntl
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.file import FileCounters
 from ai_gateway.accounts.counters.memory import MemoryCounters
-from ai_gateway.accounts.counters.sqlite import SqliteCounters
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ class Clock:
 @asynccontextmanager
 async def engines(clock: Callable[[], float]) -> AsyncIterator[list[Counters]]:
     with TemporaryDirectory() as directory:
-        made: list[Counters] = [MemoryCounters(clock), SqliteCounters(Path(directory) / "counters.db", clock)]
+        made: list[Counters] = [MemoryCounters(clock), FileCounters(Path(directory) / "counters", clock)]
         yield made
         for counters in made:
             await counters.aclose()
@@ -169,7 +170,7 @@ async def test_a_counter_that_others_begin_meanwhile_loses_and_keeps_nothing() -
 
 async def test_calls_at_once_share_a_limit_over_processes_as_over_tasks(tmp_path: Path) -> None:
     """Each engine of its own, as each worker has one."""
-    workers = [SqliteCounters(tmp_path / "counters.db") for _ in range(4)]
+    workers = [FileCounters(tmp_path / "counters") for _ in range(4)]
     hold = Hold("parallel", 1, 25)
     answers = await asyncio.gather(
         *(worker.reserve(f"{which}-{number}", [hold]) for which, worker in enumerate(workers) for number in range(25))
@@ -184,11 +185,11 @@ async def test_calls_at_once_share_a_limit_over_processes_as_over_tasks(tmp_path
 
 
 async def test_a_file_that_others_lock_is_said_to_be_away_and_the_loop_goes_on(tmp_path: Path) -> None:
-    path = tmp_path / "counters.db"
-    counters = SqliteCounters(path)
+    path = tmp_path / "counters"
+    counters = FileCounters(path)
     await counters.reserve("a", [Hold("parallel", 1, 2)])
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
+    other = os.open(path, os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
     turns = 0
 
     async def count_turns() -> None:
@@ -201,8 +202,7 @@ async def test_a_file_that_others_lock_is_said_to_be_away_and_the_loop_goes_on(t
     with pytest.raises(CountersError, match="locked"):
         await counters.reserve("b", [Hold("parallel", 1, 2)])
     task.cancel()
-    other.execute("ROLLBACK")
-    other.close()
+    os.close(other)
     assert turns > 10, "the event loop stood still"
     assert isinstance(await counters.reserve("c", [Hold("parallel", 1, 2)]), Granted)
     await counters.aclose()
@@ -210,7 +210,7 @@ async def test_a_file_that_others_lock_is_said_to_be_away_and_the_loop_goes_on(t
 
 async def test_a_hold_whose_caller_has_just_left_is_given_back(tmp_path: Path) -> None:
     """The client may leave in the very turn of the loop in which its call is let on."""
-    counters = SqliteCounters(tmp_path / "counters.db")
+    counters = FileCounters(tmp_path / "counters")
     for turns in range(6):
         task = asyncio.create_task(counters.reserve(str(turns), [Hold("parallel", 1, 100)]))
         for _ in range(turns):

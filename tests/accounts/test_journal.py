@@ -72,6 +72,7 @@ attempts = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     texts, st.tuples(tokens, tokens), st.lists(attempts, max_size=3), st.none() | counts, st.lists(texts, max_size=3)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.accounts.journal import Journal
-from ai_gateway.accounts.ledger import DAY, HOUR, WIDTHS, Ledger, spans
+from ai_gateway.accounts.ledger import Ledger, spans
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS
 from ai_gateway.accounts.ledger_statements import ROLL_UP_TIME
 from ai_gateway.accounts.records import Record, Start
 from ai_gateway.accounts.shipper import Shipper
@@ -97,6 +98,7 @@ records = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(records, max_size=12), max_size=5))
 async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[list[Record]]) -> None:

@@ -17,8 +17,9 @@ import ai_gateway.accounts
 from ai_gateway.accounts.directory import Actor, Directory
 from ai_gateway.accounts.entities import Project
 from ai_gateway.accounts.journal import Journal
-from ai_gateway.accounts.ledger import DAY, HOUR, WIDTHS, Ledger
-from ai_gateway.accounts.ledger_statements import KEYS_USED, ROLL_UP_BATCH
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS
+from ai_gateway.accounts.ledger_statements import PLACE_OF_ID, ROLL_UP_TIME
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.shipper import Shipper
 from ai_gateway.accounts.store.base import Store, StoreError
@@ -178,20 +179,18 @@ async def test_a_day_without_a_partition_gets_one_later_with_what_is_there_of_it
 
 
 async def test_records_of_a_day_are_looked_for_in_its_partition_only(postgres: Server) -> None:
-    """Or every batch would take locks on those of all days, which are more than a server has."""
+    """Or it would take locks on those of all days, which are more than a server has."""
     url = await database(postgres)
     async with opened(url) as (store,):
         ledger = Ledger(store)
         for day in range(10):
             await ledger.append(of_day(TODAY - day, 1))
         connection = await asyncpg.connect(url)
-        values = {ROLL_UP_BATCH: (1, DAY), KEYS_USED: (1,)}
-        for statement, first in values.items():
-            at = (TODAY * DAY_MS, TODAY * DAY_MS + 1)
-            rows = await connection.fetch("EXPLAIN " + statement, *first, *at)
-            assert {line.split()[0] for (row,) in rows for line in row.split(" on ")[1:] if "records" in line} == {
-                name_of(TODAY)
-            }
+        at = (TODAY * DAY_MS, TODAY * DAY_MS + 1)
+        for statement, more in {ROLL_UP_TIME: DAY, PLACE_OF_ID: "id"}.items():
+            rows = await connection.fetch("EXPLAIN " + statement, *at, more)
+            scanned = {line.split()[0] for (row,) in rows for line in row.split(" on ")[1:] if "records" in line}
+            assert scanned == {name_of(TODAY)}
         await connection.close()
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.file import FileCounters
 from ai_gateway.accounts.counters.memory import MemoryCounters
-from ai_gateway.accounts.counters.sqlite import SqliteCounters
 from ai_gateway.accounts.counters.valkey import ValkeyCounters
 from ai_gateway.accounts.counters.valkey_connection import Address, address_of
 from tests.support.certificate import self_signed
@@ -109,26 +109,26 @@ async def a_valkey(server: Server, clock: Clock | None, lease_s: float = 60.0) -
 def test_every_engine_answers_the_same(valkey: Server, tmp_path: Path, steps: list[tuple[object, ...]]) -> None:
     async def run() -> None:
         clocks = [Clock(START) for _ in range(3)]
-        path = tmp_path / f"{next(_spaces)}.db"
-        engines = [MemoryCounters(clocks[0]), SqliteCounters(path, clocks[1]), await a_valkey(valkey, clocks[2], 1e9)]
+        path = tmp_path / f"{next(_spaces)}"
+        engines = [MemoryCounters(clocks[0]), FileCounters(path, clocks[1]), await a_valkey(valkey, clocks[2], 1e9)]
         try:
-            memory, sqlite, shared = [
+            memory, file, shared = [
                 await answers(engine, clock, steps) for engine, clock in zip(engines, clocks, strict=True)
             ]
         finally:
             for engine in engines:
                 await engine.aclose()
-        assert memory == sqlite
+        assert memory == file
         assert memory == shared
 
     asyncio.run(run())
 
 
-@pytest.fixture(params=["sqlite", "valkey"])
+@pytest.fixture(params=["file", "valkey"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Counters]:
     """Makes counters of the same place, each as another process would have them."""
-    if request.param == "sqlite":
-        return lambda: SqliteCounters(tmp_path / "counters.db")
+    if request.param == "file":
+        return lambda: FileCounters(tmp_path / "counters")
     server: Server = request.getfixturevalue("valkey")
     space = f"test-{next(_spaces)}"
     return lambda: ValkeyCounters(address_for(server), space=space)

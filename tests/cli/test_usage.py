@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.accounts.ledger import DAY, Ledger
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import DAY
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.contract.call import Tokens

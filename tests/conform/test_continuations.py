@@ -47,10 +47,12 @@ def packet(*events: bytes) -> bytes:
 class Reader:
     """The state machine and the continuations of one stream, as they are used together."""
 
-    def __init__(self, *events: bytes, choices: int = 1, include_usage: bool = False) -> None:
+    def __init__(
+        self, *events: bytes, choices: int = 1, include_usage: bool = False, origin: str | None = None
+    ) -> None:
         self.reports: list[Rule] = []
         self.state = StreamState[ChatChunk](choices, include_usage=include_usage, report=self.reports.append)
-        self.continuations = Continuations()
+        self.continuations = Continuations(origin=origin)
         for data in events:
             self.take(data)
 
@@ -521,3 +523,61 @@ def test_what_was_proved_of_an_id_is_no_proof_for_a_chunk_that_the_contract_refu
     refused = chunk_of("chatcmpl-1", 1_700_000_001, more=tier % "chatcmpl-1")
     assert exact_json(ChatChunk, refused) is None
     assert other.continuations.match([refused]) == 0
+
+
+def begun(
+    origin: str, ident: str, created: int, *, more: str = "", delta: str = '"role":"assistant","content":""'
+) -> Reader:
+    return Reader(chunk_of(ident, created, delta, more), origin=origin)
+
+
+def known(origin: str, more: str = "", ident: str = "chatcmpl-%d") -> None:
+    """Two streams are enough to know those that follow."""
+    for number in (1, 2):
+        name = ident % number if "%" in ident else ident
+        begun(origin, name, 1_700_000_000 + number, more=more).take(chunk_of(name, 1_700_000_000 + number, more=more))
+
+
+def test_a_streams_continuations_are_known_as_it_begins_once_others_of_its_origin_were_read() -> None:
+    known("o1")
+    continuations = begun("o1", "x", 5).continuations
+    assert continuations.match([chunk_of("x", 5, '"content":"b"'), chunk_of("x", 5)]) == 2
+    assert not continuations.match([chunk_of("chatcmpl-1", 5)])
+    assert not continuations.match([chunk_of("x", 1_700_000_001)])
+    assert not begun("o2", "x", 5).continuations.match([chunk_of("x", 5)]), "another origin"
+
+
+def test_a_choice_that_begins_with_a_call_is_not_known() -> None:
+    known("o3")
+    call = '"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]'
+    assert not Reader(chunk_of("x", 5, call), origin="o3").continuations.match([chunk_of("x", 5)])
+
+
+@pytest.mark.parametrize("change", [('"m"', '"n"'), ('"index":0', '"index":1'), (":null}]", ':"stop"}]')])
+def test_a_stream_that_begins_otherwise_is_not_known(change: tuple[str, str]) -> None:
+    known("o4")
+    first = chunk_of("x", 5, '"role":"assistant"').replace(change[0].encode(), change[1].encode())
+    reader = Reader(first, choices=2, origin="o4")
+    assert not reader.continuations.match([chunk_of("x", 5)])
+
+
+@pytest.mark.parametrize(
+    ("ident", "more"),
+    [
+        ("chat.completion.chunk", ""),
+        ("priority", ',"service_tier":"priority"'),
+        ("chatcmpl-1", ',"request":{"id":"chatcmpl-1"}'),
+        ("chatcmpl-1", ',"at":1700000001,"then":1700000002'),
+    ],
+)
+def test_an_id_or_a_time_that_stands_for_something_else_as_well_is_no_blank(ident: str, more: str) -> None:
+    """Another stream with its own id there would be one that the contract may refuse."""
+    known(ident + more, more, ident)
+    reader = begun(ident + more, "chatcmpl-9", 1_700_000_009)
+    event = chunk_of("chatcmpl-9", 1_700_000_009, more=more)
+    for wrong in (
+        event,
+        event.replace(ident.encode(), b"chatcmpl-9"),
+        event.replace(b"chat.completion.chunk", b"chatcmpl-9"),
+    ):
+        assert not reader.continuations.match([wrong])

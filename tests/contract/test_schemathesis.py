@@ -20,10 +20,12 @@ STREAMED = 100
 CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
 
 
-# Bodies of administration are small and flat: what can be wrong with them, the phase Coverage goes through one by one.
+# What is generated is the same in each run. Fifteen examples an operation find every fault of the self-test, and
+# `make fuzz` has more. Bodies of administration are small and flat: what can be wrong with them, the phase Coverage
+# goes through one by one.
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("part", "operations", "examples"), [("inference", 37, 50), ("administration", 61, 5)])
+@pytest.mark.parametrize(("part", "operations", "examples"), [("inference", 37, 25), ("administration", 61, 3)])
 def test_schemathesis_finds_nothing(part: str, operations: int, examples: int) -> None:
     with running_gateway(**SETTINGS) as gateway:
         ran = fuzz(gateway.base_url, examples, *PARTS[part], quiet=True)

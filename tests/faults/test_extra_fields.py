@@ -70,7 +70,10 @@ OPENAI_ANSWER = {
 }
 TEXT_WHOLE = {
     "id": "c", "object": "text_completion", "created": 1, "model": "m", "usage": USAGE,
-    "choices": [{"index": 0, "finish_reason": "stop", "text": "Hi", "logprobs": None}],
+    "choices": [{
+        "index": 0, "finish_reason": "stop", "text": "Hi",
+        "logprobs": {"tokens": ["Hi"], "token_logprobs": [-1.0], "text_offset": [0], "content": TOKENS},
+    }],
 }  # fmt: skip
 OLLAMA_CALL: Json = {"id": "c1", "function": {"index": 0, "name": "a", "arguments": {}}}
 END = {"done": True, "done_reason": "stop", "prompt_eval_count": 1, "eval_count": 2, "total_duration": 5}
@@ -83,7 +86,7 @@ OLLAMA_LINES = [
     line({}, **END),
 ]
 OLLAMA_WHOLE = line({"content": "Hi", "thinking": "hm", "tool_calls": [OLLAMA_CALL]}, logprobs=TOKENS, **END)
-OLLAMA_TEXTS = [text_line("Hi"), text_line(" there"), text_line(""), text_line("", **END)]
+OLLAMA_TEXTS = [text_line("Hi", logprobs=TOKENS), text_line(" there"), text_line(""), text_line("", **END)]
 ANTHROPIC_WHOLE = {
     "id": "m1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use", "stop_sequence": None,
     "usage": COUNTS, "stop_details": {"explanation": "because"},
@@ -134,9 +137,9 @@ CASES: dict[str, tuple[str, str, Json, Any]] = {
     "ollama stream at v1": ("ollama", "/v1/chat/completions", {**ASKED, **COUNTED}, OLLAMA_LINES),
     "ollama whole at api": ("ollama", "/api/chat", ASKED, OLLAMA_WHOLE),
     "ollama stream at api": ("ollama", "/api/chat", ASKED, OLLAMA_LINES),
-    "ollama text at v1": ("ollama", "/v1/completions", {"prompt": "a"}, text_line("Hi", **END)),
+    "ollama text at v1": ("ollama", "/v1/completions", {"prompt": "a"}, text_line("Hi", logprobs=TOKENS, **END)),
     "ollama texts at v1": ("ollama", "/v1/completions", {"prompt": "a", **COUNTED}, OLLAMA_TEXTS),
-    "ollama text at generate": ("ollama", "/api/generate", {"prompt": "a"}, text_line("Hi", **END)),
+    "ollama text at generate": ("ollama", "/api/generate", {"prompt": "a"}, text_line("Hi", logprobs=TOKENS, **END)),
     "ollama texts at generate": ("ollama", "/api/generate", {"prompt": "a"}, OLLAMA_TEXTS),
     "ollama vectors at v1": ("ollama", "/v1/embeddings", {"input": ["a", "b"]}, VECTORS_OLLAMA),
     "ollama vectors at api": ("ollama", "/api/embed", {"input": ["a", "b"]}, VECTORS_OLLAMA),
@@ -267,7 +270,9 @@ def said(found: list[Json]) -> dict[str, list[str]]:
 
 
 def without_extras(value: Json) -> Json:
-    return {name: inner for name, inner in value.items() if not name.startswith("x_")}
+    """Without tokens as chats have them, too, where they stand beside the lists of legacy completions."""
+    beside = {"content"} if "token_logprobs" in value else set()
+    return {name: inner for name, inner in value.items() if not name.startswith("x_") and name not in beside}
 
 
 names = st.text(max_size=8).map("x{}".format) | st.sampled_from(["self", "model_extra", "x", "durations"])

@@ -53,6 +53,16 @@ class Upstream:
     chat: bool = field(init=False)
     choices: int = field(init=False)
 
+    @classmethod
+    def again(cls, seed: int, streams: int) -> "Upstream":
+        """One that has so many streams, of which this is one: each with another id and time, most of the time."""
+        upstream = cls(Random(seed - seed % streams))
+        dice = upstream.dice = Random(seed)
+        if dice.random() < 0.9:
+            upstream._id = dice.choice([f"chatcmpl-{seed}", f"chatcmpl-{seed}", upstream._id, *LOOKALIKES])
+            upstream._created = dice.choice([1_700_000_000 + seed, upstream._created, seed])
+        return upstream
+
     def __post_init__(self) -> None:
         dice = self.dice
         self.chat = dice.random() < 0.8
@@ -267,13 +277,15 @@ class Pipeline:
         self.sent.append((as_value(raw or to_json(item.model)), raw))
 
 
-def difference(seed: int, continuations: Continuations) -> tuple[str | None, int, int]:
+def difference(
+    seed: int, continuations: Continuations, upstream: Upstream | None = None
+) -> tuple[str | None, int, int]:
     """In what the two ways differ for the stream of this seed, if they do; how many events there were and went by."""
-    dice = Random(seed)
-    upstream = Upstream(dice)
+    upstream = upstream or Upstream(Random(seed))
+    dice = upstream.dice
     events = list(upstream.stream())
     packets = list(framed(events, dice))
-    usage = dice.random() < 0.3
+    usage = continuations.include_usage if isinstance(continuations, OfOrigin) else dice.random() < 0.3
     model: type[Chunk] = ChatChunk if upstream.chat else CompletionChunk
     plain, quick = (Pipeline(model, upstream.choices, usage=usage, continuations=way) for way in (None, continuations))
     plain.run(iter(packets))
@@ -297,6 +309,41 @@ def test_continuations_leave_as_they_would_have_left_validated() -> None:
         events, relayed = events + count, relayed + gone_by
     sys.stdout.write(f"seeds 0 to {EXAMPLES * 2 - 1}: {events} events, {relayed} of them by their bytes alone\n")
     assert relayed > events / 6, "hardly anything went by: the comparison says nothing"
+
+
+STREAMS = 4
+
+
+class OfOrigin(Continuations):
+    """Of a stream of one of the upstreams that have several."""
+
+    def __init__(self, seed: int) -> None:
+        self.include_usage = seed // STREAMS % 3 == 0
+        super().__init__(origin=("lab", seed // STREAMS % 5, self.include_usage))
+        self.known_early = self.has_learnt = False
+
+    @override
+    def match(self, events: Sequence[bytes], at: int = 0) -> int:
+        end = super().match(events, at)
+        self.known_early |= end > at and not self.has_learnt
+        return end
+
+    @override
+    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
+        self.has_learnt |= bool(self._begun)
+        super().update(chunk, sent, raw, cut)
+
+
+def test_what_is_known_of_an_upstreams_streams_changes_nothing_of_the_next_one() -> None:
+    """Several upstreams share what is known, as one behind which others stand; those of a seed are written alike."""
+    early = streams = 0
+    for seed in range(EXAMPLES * 2):
+        continuations = OfOrigin(seed)
+        found, *_ = difference(seed, continuations, Upstream.again(seed, STREAMS))
+        assert found is None, f"seed {seed}: {found}"
+        streams, early = streams + 1, early + continuations.known_early
+    sys.stdout.write(f"seeds 0 to {EXAMPLES * 2 - 1}: of {streams} streams, {early} were known as they began\n")
+    assert early > streams / 20, "hardly any was known: the comparison says nothing"
 
 
 def gapped(dice: Random) -> tuple[bytes, ...]:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
@@ -58,6 +59,7 @@ def test_any_complaint_is_an_error_of_ours(value: Any) -> None:
     assert is_error(value) in {True, False}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(JUNK, max_size=4))
 def test_any_events_and_replies_are_exact_or_errors_of_ours(values: list[Any]) -> None:

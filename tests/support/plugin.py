@@ -5,6 +5,7 @@ own), `slow` (a second or more by itself) and `soak` (minutes). The last two are
 follow from what a test and its fixtures name.
 """
 
+import gc
 import inspect
 import os
 import sys
@@ -114,6 +115,17 @@ def postgres() -> Iterator[Server]:
 
 
 # -- the kind of a test --
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """All that collecting makes lives until the end, so that the collector need not look through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks

@@ -207,6 +207,7 @@ def in_columns(found: list[Json]) -> list[Json]:
     return kept
 
 
+@pytest.mark.slow
 @LAW
 @given(ollama_texts())
 def test_a_text_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
@@ -217,6 +218,7 @@ def test_a_text_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
     assert exact(found) == exact(expected)
 
 
+@pytest.mark.slow
 @LAW
 @given(ollama_texts())
 def test_a_text_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
@@ -229,6 +231,7 @@ def test_a_text_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
 # -- vectors --
 
 
+@pytest.mark.slow
 @LAW
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=4), max_size=3), counts, names)
 def test_vectors_come_back(vectors: list[list[float]], count: int, model: str) -> None:

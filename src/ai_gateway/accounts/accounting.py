@@ -11,13 +11,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast, override
 
-import orjson
 import structlog
 
 from ai_gateway.accounts.bounds import Bound
-from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
-from ai_gateway.accounts.holds import Held, holds_for
+from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
@@ -37,6 +36,7 @@ type Spent = Callable[[Scope, Window], Awaitable[int]]
 
 _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
 _RETRY_S = 1.0
+_MOST_PLANS = 1_024  # names of models come from callers
 _LONGEST_SUM_S = 2.0
 _NO_COUNTERS = Unavailable(
     "A spend limit holds for this key, and the gateway's replicas have nothing that counts for all of them: its "
@@ -116,6 +116,7 @@ class Accounting(Observer):
         self.log = log
         self._spent = spent
         self._own = MemoryCounters()
+        self._plans: dict[tuple[object, ...], Plan] = {}
         self._prefix = ""
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
@@ -145,7 +146,8 @@ class Accounting(Observer):
         cost = price.bound(bound.input, output, bound.service_tier) if price is not None else None
         if len(wanted.targets) > 1:
             cost = self._dearest(wanted, output, now)
-        identifier = f"{int(now):08x}{self._prefix}{next(self._numbers):08x}"  # in the order of time, for indices
+        at_ms = int(now * 1000)
+        identifier = f"{at_ms // 1000:08x}{self._prefix}{next(self._numbers):08x}"
         held, at, headers = None, now, _NO_HEADERS
         if caller.scopes:
             held, answer = await self._hold(identifier, call, wanted, cost, now)
@@ -153,7 +155,7 @@ class Accounting(Observer):
         start = Start(
             id=identifier,
             request_id=call.request_id,
-            at=int(now * 1000),
+            at=at_ms,
             project_id=caller.project_id,
             key_id=caller.key_id,
             wire=call.wire.name,
@@ -164,7 +166,7 @@ class Accounting(Observer):
             upstream_model=first.model,
             bound=cost,
             bound_tokens=Tokens(bound.input, output),
-            holds=_written(held.holds, at) if held is not None else "",
+            holds=(at, *map(tuple, held.holds)) if held is not None else (),
         )
         call.reservation = CallReservation(self, call, start, price, held, at, headers)
         self.log.started(start)
@@ -175,7 +177,7 @@ class Accounting(Observer):
         Raises CountersError.
         """
         if start.holds:
-            at, *holds = orjson.loads(start.holds)
+            at, *holds = start.holds
             read = [Hold(*each) for each in holds]
             amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
             await self.counters.settle(start.id, read, amounts, at)
@@ -195,24 +197,37 @@ class Accounting(Observer):
 
     # -- before the call --
 
-    async def _hold(
-        self, identifier: str, call: Call, wanted: "Wanted", cost: int | None, now: float
-    ) -> tuple[Held, Granted]:
-        scopes = cast("Sequence[Scope]", call.caller.scopes)
+    def _plan(self, call: Call, wanted: "Wanted", now: float) -> Plan:
+        """What the caller has to hold for such a call. Raises ModelNotAllowed."""
+        scopes = cast("tuple[Scope, ...]", call.caller.scopes)
+        key = (scopes, wanted.model, *[(target.provider.name, target.model) for target in wanted.targets])
+        plan = self._plans.get(key)
+        if plan is not None and plan.is_good(now):
+            return plan
         names = wanted.names()
         for scope in scopes:
             if not scope.allows(wanted.model, names):
                 raise model_not_allowed(scope, wanted.model)
-            if scope.spend is not None and cost is None and self.policy.unpriced == "refuse":
-                raise unpriced(scope, wanted.model)
-        tokens = estimated_tokens(call.size) + (wanted.bound.output or 0)
-        held = holds_for(scopes, {wanted.model}.union(*names), tokens, cost or 0, now)
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        plan = self._plans[key] = Plan(scopes, {wanted.model}.union(*names), now)
+        return plan
+
+    async def _hold(
+        self, identifier: str, call: Call, wanted: "Wanted", cost: int | None, now: float
+    ) -> tuple[Held, Granted]:
+        plan = self._plan(call, wanted, now)
+        if cost is None and plan.money_of is not None and self.policy.unpriced == "refuse":
+            raise unpriced(plan.money_of, wanted.model)
+        held = plan.held(estimated_tokens(call.size) + (wanted.bound.output or 0), cost or 0)
         if not held.holds:
             return held, Granted(now, (), ())
         if self.policy.divided:
             held = self._divided(held)
         try:
-            answer = await self._reserved(self.counters, identifier, held)
+            answer = await self.counters.reserve(identifier, held.holds)
+            if isinstance(answer, Unknown):
+                answer = await self._begun(identifier, held, answer)
             self._note(None)
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
@@ -235,13 +250,12 @@ class Accounting(Observer):
                 headers={"retry-after": "5"},
             ) from reason
         held = held.share_of(self.policy.replicas)
-        return held, await self._reserved(self._own, identifier, held)
+        return held, cast("Granted | Refused", await self._own.reserve(identifier, held.holds))
 
-    async def _reserved(self, counters: Counters, identifier: str, held: Held) -> Granted | Refused:
-        while True:
-            answer = await counters.reserve(identifier, held.holds)
-            if not isinstance(answer, Unknown):
-                return answer
+    async def _begun(self, identifier: str, held: Held, answer: Answer) -> Granted | Refused:
+        """Begin counters of money with what the ledger has, and hold."""
+        counters = self.counters
+        while isinstance(answer, Unknown):
             for counter in answer.counters:
                 scope, window = held.windows[counter]
                 try:
@@ -250,6 +264,8 @@ class Accounting(Observer):
                 except (StoreError, TimeoutError) as error:
                     raise CountersError(f"what was spent before is not known: {error}") from error
                 await counters.seed(counter, spent, window.end or 0)
+            answer = await counters.reserve(identifier, held.holds)
+        return answer
 
     def _note(self, problem: str | None) -> None:
         """Say once that counters are away, and that they are back."""
@@ -299,7 +315,3 @@ class Accounting(Observer):
                     return
 
         self.soon(again())
-
-
-def _written(holds: Sequence[Hold], at: float) -> str:
-    return orjson.dumps([at, *map(tuple, holds)]).decode()

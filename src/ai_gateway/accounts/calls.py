@@ -1,22 +1,18 @@
 """Single calls, as the ledger has them: the newest first, page by page."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ai_gateway.accounts import ledger_statements as statements
-from ai_gateway.accounts.ledger import TOKENS
+from ai_gateway.accounts.ledger_rows import COLUMNS, DAY, HOUR
+from ai_gateway.accounts.records import second_of
 from ai_gateway.accounts.store.base import Row, Store, Value
 
+_HOUR_MS = HOUR * 1000
 LAST = (2**62, "")
 """The place behind every call."""
-_COLUMNS = (
-    *("at", "id", "request_id", "ended_at", "first_byte_ms", "project_id", "key_id", "wire", "operation", "model"),
-    *("stream", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", *TOKENS, "cost"),
-    *("price", "details"),
-)
-
 type Place = tuple[int, str]
 """Where a call stands in time: when it began, in milliseconds, and its id."""
 
@@ -35,6 +31,14 @@ class CallFilter:
     key_id: str | None = None
     request_id: str | None = None
 
+    @property
+    def is_without_index(self) -> bool:
+        """Whether calls may have to be looked at one by one."""
+        if self.request_id is not None:
+            return False
+        of_some = self.ending is not None or self.status is not None
+        return bool(self.model or self.provider or (of_some and (self.project_id or self.key_id)))
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCall:
@@ -51,32 +55,75 @@ class StoredCall:
 
 async def find_call(store: Store, identifier: str) -> StoredCall | None:
     """The call with this id. Raises StoreError."""
-    rows = await store.fetch(statements.PLACE_OF_ID, identifier)
+    second = second_of(identifier)
+    if second is None:
+        return None
+    rows = await store.fetch(statements.PLACE_OF_ID, second * 1000, (second + 1) * 1000, identifier)
     found = await _calls(store, rows)
     return found[0] if found else None
 
 
 async def page_of_calls(store: Store, wanted: CallFilter, before: Place, limit: int) -> tuple[list[StoredCall], bool]:
     """The newest calls before a place, and whether there are more. Raises StoreError."""
-    at, identifier = min(before, (wanted.end, ""))
-    values: list[Value] = [wanted.start, at, identifier, limit + 1]
-    values_of: list[Value] = [wanted.model, wanted.provider, wanted.status, wanted.ending, wanted.project_id]
+    before = min(before, (wanted.end, ""))
+    places: list[Row] = []
+    async for start, end in _parts(store, wanted, before):
+        places += await _places(store, wanted, start, end, limit + 1 - len(places))
+        if len(places) > limit:
+            break
+    return await _calls(store, places[:limit]), len(places) > limit
+
+
+async def _parts(store: Store, wanted: CallFilter, before: Place) -> AsyncIterator[tuple[int, Place]]:
+    """The times to look in, newest first: all at once where an index leads to what is wanted.
+
+    Else it may be rare, and to look at each call takes seconds: the sums tell the hours that have some of it.
+    """
+    if not wanted.is_without_index:
+        yield wanted.start, before
+        return
+    ((newest,),) = await store.fetch(statements.NEWEST, wanted.start, before[0])
+    if newest is None:
+        return
+    edge = int(newest) // _HOUR_MS * HOUR
+    yield max(wanted.start, edge * 1000), before
+    ((pruned_before,),) = await store.fetch(statements.PRUNED_BEFORE)
+    oldest = max(wanted.start, int(pruned_before or 0)) // _HOUR_MS * HOUR
+    async for day in _having(store, wanted, DAY, oldest // DAY * DAY, edge):
+        async for hour in _having(store, wanted, HOUR, max(day, oldest), min(day + DAY, edge)):
+            yield max(wanted.start, hour * 1000), ((hour + HOUR) * 1000, "")
+
+
+async def _having(store: Store, wanted: CallFilter, width: int, start: int, end: int) -> AsyncIterator[int]:
+    """When hours or days begin that have such calls, as far as their sums know."""
+    kinds = int(wanted.ending in {"failed", "broken"}), int(wanted.ending == "lost")
+    of = wanted.model, wanted.provider, wanted.project_id, wanted.key_id
+    for (found,) in await store.fetch(statements.HAVING_CALLS, width, start, end, *of, *kinds):
+        yield int(found or 0)
+
+
+async def _places(store: Store, wanted: CallFilter, start: int, before: Place, limit: int) -> Sequence[Row]:
+    """Where the newest such calls are of a time."""
+    values: list[Value] = [start, *before, limit]
+    values += [wanted.model, wanted.provider, wanted.status, wanted.ending, wanted.project_id]
     if wanted.request_id is not None:
-        rows = await store.fetch(statements.PLACES_OF_REQUEST, *values, *values_of, wanted.key_id, wanted.request_id)
-    elif wanted.key_id is not None:
-        rows = await store.fetch(statements.PLACES_OF_KEY, *values, *values_of, wanted.key_id)
-    elif wanted.project_id is not None:
-        rows = await store.fetch(statements.PLACES_OF_PROJECT, *values, *values_of)
-    else:
-        rows = await store.fetch(statements.PLACES, *values, *values_of)
-    return await _calls(store, rows[:limit]), len(rows) > limit
+        return await store.fetch(statements.PLACES_OF_REQUEST, *values, wanted.key_id, wanted.request_id)
+    if wanted.ending not in {None, "whole"}:
+        return await store.fetch(statements.PLACES_OF_ENDING, *values, wanted.key_id)
+    if wanted.status not in {None, 200}:
+        return await store.fetch(statements.PLACES_OF_STATUS, *values, wanted.key_id)
+    if wanted.key_id is not None:
+        return await store.fetch(statements.PLACES_OF_KEY, *values, wanted.key_id)
+    if wanted.project_id is not None:
+        return await store.fetch(statements.PLACES_OF_PROJECT, *values)
+    return await store.fetch(statements.PLACES, *values)
 
 
 async def _calls(store: Store, places: Sequence[Row]) -> list[StoredCall]:
     found: list[StoredCall] = []
     for place in places:
         for row in await store.fetch(statements.RECORD, *place):  # none if it has been pruned meanwhile
-            columns = dict(zip(_COLUMNS, row, strict=True))
+            columns = dict(zip(COLUMNS, row, strict=True))
             details = columns.pop("details")
             found.append(StoredCall(columns, json.loads(str(details)) if details is not None else {}))
     return found

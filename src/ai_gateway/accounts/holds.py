@@ -1,12 +1,14 @@
 """What a call has to hold of each limit of its caller, as counters know it."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from ai_gateway.accounts.counters.base import Hold
-from ai_gateway.accounts.entities import RateLimit
+from ai_gateway.accounts.entities import RateLimit, SpendLimit
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
 from ai_gateway.accounts.windows import Window, window_at
 
 type Kind = Literal["requests", "tokens", "parallel", "money"]
@@ -25,13 +27,13 @@ class Reason(NamedTuple):
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed, but made for every request that limits hold for
 class Held:
     """Holds and the reason of each. `windows` are those of money. `is_share` says that this replica counts alone."""
 
     holds: Sequence[Hold]
     reasons: Sequence[Reason]
-    windows: Mapping[str, tuple[Scope, Window]] = field(default_factory=dict)
+    windows: Mapping[str, tuple[Scope, Window]]
     is_share: bool = False
 
     @property
@@ -49,43 +51,67 @@ class Held:
         return replace(rates.divided_by(replicas), is_share=True)
 
     def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
-        """What the call took of each, once it is over."""
-        return [
-            {"requests": 1, "tokens": tokens, "parallel": 0, "money": cost or 0}[reason.kind] for reason in self.reasons
-        ]
+        """What the call took of each, once it is over. The ledger counts no more of it."""
+        tokens, cost = min(tokens, MOST_TOKENS), min(cost or 0, MOST_COST)
+        amounts: Mapping[Kind, int] = {"requests": 1, "tokens": tokens, "parallel": 0, "money": cost}
+        return [amounts[reason.kind] for reason in self.reasons]
 
 
-def holds_for(scopes: Sequence[Scope], names: Collection[str], tokens: int, cost: int, now: float) -> Held:
-    """For a call of a model that is known by these names, which takes so many tokens and costs at most so much."""
-    holds: list[Hold] = []
-    reasons: list[Reason] = []
-    windows: dict[str, tuple[Scope, Window]] = {}
-    for scope in scopes:
-        for rate in scope.rates_for(names):
-            for hold, reason in _of_rate(scope, rate, tokens):
-                holds.append(hold)
-                reasons.append(reason)
-        spend = scope.spend
-        if spend is not None:
-            window = window_at(spend.interval, spend.time_zone, now)
-            name = f"spend/{scope.entity}/{spend.interval}/{spend.time_zone}/{window.start}"
-            windows[name] = scope, window
-            limit = spend.threshold_amount * PICO_PER_CENT
-            holds.append(Hold(name, cost, limit, money=True, until=window.end or 0))
-            reasons.append(Reason("money", scope, spend.interval))
-    return Held(holds, reasons, windows)
+class Plan:
+    """What each call of a caller to a model has to hold; from one call to the next only amounts differ.
 
+    `names` are those that limits may call the model by. It is good for some time only: that of the windows of money.
+    """
 
-def _of_rate(scope: Scope, rate: RateLimit, tokens: int) -> Sequence[tuple[Hold, Reason]]:
-    where = f"{scope.entity}/{rate.model}"
-    made = (
-        ("rpm", 1, rate.requests_per_minute, _MINUTE_UNIT_S, Reason("requests", scope, "min", rate.model)),
-        ("rpd", 1, rate.requests_per_day, _DAY_UNIT_S, Reason("requests", scope, "day", rate.model)),
-        ("tpm", tokens, rate.tokens_per_minute, _MINUTE_UNIT_S, Reason("tokens", scope, "min", rate.model)),
-        ("parallel", 1, rate.parallel_requests, 0, Reason("parallel", scope, "", rate.model)),
-    )
-    return [
-        (Hold(f"{what}/{where}", amount, limit, unit_s), reason)
-        for what, amount, limit, unit_s, reason in made
-        if limit is not None
-    ]
+    def __init__(self, scopes: Sequence[Scope], names: Collection[str], now: float) -> None:
+        self.money_of = next((scope for scope in scopes if scope.spend is not None), None)
+        """The narrowest scope that limits money."""
+        self._holds: list[Hold] = []
+        self._reasons: list[Reason] = []
+        self._windows: dict[str, tuple[Scope, Window]] = {}
+        self._varying: list[tuple[int, bool]] = []  # the places of tokens and of money
+        self._since, self._until = -math.inf, math.inf
+        for scope in scopes:
+            for rate in scope.rates_for(names):
+                self._add_rate(scope, rate)
+            if scope.spend is not None:
+                self._add_money(scope, scope.spend, now)
+
+    def is_good(self, now: float) -> bool:
+        """Whether it is good at this time."""
+        return self._since <= now < self._until
+
+    def held(self, tokens: int, cost: int) -> Held:
+        """For a call that takes so many tokens and costs at most so much."""
+        holds = self._holds.copy()
+        for at, is_money in self._varying:
+            name, _, limit, unit_s, money, until = holds[at]
+            holds[at] = Hold(name, cost if is_money else tokens, limit, unit_s, money, until)
+        return Held(holds, self._reasons, self._windows)
+
+    def _add_rate(self, scope: Scope, rate: RateLimit) -> None:
+        limits: tuple[tuple[str, Kind, int | None, int, str], ...] = (
+            ("rpm", "requests", rate.requests_per_minute, _MINUTE_UNIT_S, "min"),
+            ("rpd", "requests", rate.requests_per_day, _DAY_UNIT_S, "day"),
+            ("tpm", "tokens", rate.tokens_per_minute, _MINUTE_UNIT_S, "min"),
+            ("parallel", "parallel", rate.parallel_requests, 0, ""),
+        )
+        for what, kind, limit, unit_s, per in limits:
+            if limit is not None:
+                self._add(
+                    Hold(f"{what}/{scope.entity}/{rate.model}", 1, limit, unit_s), Reason(kind, scope, per, rate.model)
+                )
+
+    def _add_money(self, scope: Scope, spend: SpendLimit, now: float) -> None:
+        window = window_at(spend.interval, spend.time_zone, now)
+        name = f"spend/{scope.entity}/{spend.interval}/{spend.time_zone}/{window.start}"
+        self._windows[name] = scope, window
+        self._since, self._until = max(self._since, window.start), min(self._until, window.end or math.inf)
+        hold = Hold(name, 0, spend.threshold_amount * PICO_PER_CENT, money=True, until=window.end or 0)
+        self._add(hold, Reason("money", scope, spend.interval))
+
+    def _add(self, hold: Hold, reason: Reason) -> None:
+        if reason.kind in {"tokens", "money"}:
+            self._varying.append((len(self._holds), hold.money))
+        self._holds.append(hold)
+        self._reasons.append(reason)

@@ -36,7 +36,7 @@ class _Columns[Made]:
 
     def read(self, values: Sequence[Any], **others: object) -> Made:
         """The value that stands in the array, and these others that do not."""
-        facts = {name: values[place] for place, name in self._plain}
+        facts = {name: _unchanging(values[place]) for place, name in self._plain}
         classes = {token: values[place] for place, token in self._classes}
         facts[self._tokens] = Tokens(**classes) if classes.get("input") is not None else None
         return self._made(**facts, **others)
@@ -108,7 +108,7 @@ class LineReader:
         try:
             names = dict(orjson.loads(header[1:]))
             self._start = _Columns(Start, "bound_tokens", names["start"], _START_NAMES)
-            self._record = _Columns(_record, "tokens", names["record"], _RECORD_NAMES)
+            self._record = _Columns(Record, "tokens", names["record"], _RECORD_NAMES)
             self._attempt = _Columns(AttemptRecord, "tokens", names["attempt"], _ATTEMPT_NAMES)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not the head of a journal: {error}") from error
@@ -133,5 +133,6 @@ class LineReader:
             raise ValueError(f"not the record of a call: {error}") from error
 
 
-def _record(*, repairs: Sequence[str], dropped: Sequence[str], **others: Any) -> Record:  # noqa: ANN401 - its fields
-    return Record(repairs=tuple(repairs), dropped=tuple(dropped), **others)
+def _unchanging(value: object) -> object:
+    """JSON knows no tuples."""
+    return tuple(_unchanging(each) for each in value) if isinstance(value, list) else value

@@ -1,44 +1,25 @@
 """The ledger: every call that is over, once, and the sums of them by hour and day.
 
-Nothing in it is changed. A record comes in with a batch; only those that were not there yet are added to the sums, in
-the same transaction. So nothing is doubled, however often a journal is read, and the sums can be made again from the
+Nothing in it is changed. A record is added with the sums of those that come with it, in one transaction, which fails if
+it is there already. So nothing is doubled, however often a journal is read, and the sums can be made again from the
 records. Sums stay when records are pruned.
 """
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
-import orjson
 import structlog
 
 from ai_gateway.accounts import ledger_statements as statements
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, keys_used, row_of, sums_of
 from ai_gateway.accounts.limits import What
-from ai_gateway.accounts.records import AttemptRecord, Record
-from ai_gateway.accounts.store.base import Row, Store, Value
+from ai_gateway.accounts.records import Record
+from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, Value
 
-HOUR, DAY = 3600, 86_400
-WIDTHS = (HOUR, DAY)
-"""Of how many seconds there are sums."""
-TOKENS = (
-    *("input", "output", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image", "reasoning"),
-    *("output_audio", "output_image"),
-)
-"""The classes of tokens, in the order of the columns."""
-# What an upstream says is added to other numbers, in 64 bits: no single call may take them all.
-_MOST_TOKENS = 10**12
-_MOST_COST = 10**16
 _SLICE = 2_000
 _DAY_MS = DAY * 1000
 _log = structlog.get_logger(__name__)
-_before = attrgetter("start.at", "start.id")
-_facts = attrgetter(
-    *("start.request_id", "ended_at", "first_byte_ms", "start.project_id", "start.key_id", "start.wire"),
-    *("start.operation", "start.model"),
-)
-_result = attrgetter("provider", "upstream_model", "service_tier", "end", "basis", "status", "code")
-_tokens = attrgetter(*TOKENS)
 _SPENT: Mapping[tuple[What, bool], str] = {
     ("organization", True): statements.SPENT,
     ("organization", False): statements.SPENT_BETWEEN,
@@ -60,20 +41,18 @@ class Ledger:
         """Add those that are not there yet, and them to the sums: all or nothing."""
         if not records:
             return
-        times = [each.start.at for each in records]  # which say where to look
-        await self.add_days(at // _DAY_MS for at in times)
-        async with self.store.transaction() as session:
-            ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
-            ((batch,),) = await session.fetch(statements.NEXT_BATCH)
-            # What is older than what is kept was here: a journal is read again after it has been pruned.
-            rows = [_row(each, batch) for each in records if each.start.at >= int(pruned_before or 0)]
-            if len(rows) < len(records):
-                late = len(records) - len(rows)
-                _log.warning("records of days that are pruned: neither stored nor counted", records=late)
-            await session.execute_many(statements.INSERT, rows)
-            for width in WIDTHS:
-                await session.execute(statements.ROLL_UP_BATCH, batch, width, min(times), max(times))
-            await session.execute(statements.KEYS_USED, batch, min(times), max(times))
+        await self.add_days(each.start.at // _DAY_MS for each in records)
+        rows = [row_of(each) for each in records]
+        try:
+            async with self.store.transaction() as session:
+                await _add(session, rows)
+        except AlreadyThere:  # seldom: what a journal had not noted yet to be shipped
+            async with self.store.transaction() as session:
+                new: dict[Row, Row] = {}
+                for row in rows:
+                    if not await session.fetch(statements.IS_THERE, *row[:2]):
+                        new.setdefault(row[:2], row)
+                await _add(session, list(new.values()))
 
     async def last_uses(self) -> dict[str, int]:
         """When each key began its last call, in seconds since the epoch."""
@@ -169,6 +148,20 @@ class Ledger:
             yield start, start + DAY
 
 
+async def _add(session: Session, rows: Sequence[Row]) -> None:
+    """Add rows none of which is there, or raise AlreadyThere."""
+    ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
+    # What is older than what is kept was here: a journal is read again after it has been pruned.
+    kept = [row for row in rows if int(row[0] or 0) >= int(pruned_before or 0)]
+    if len(kept) < len(rows):
+        late = len(rows) - len(kept)
+        _log.warning("records of days that are pruned: neither stored nor counted", records=late)
+        rows = kept
+    await session.execute_many(statements.INSERT, rows)
+    await session.execute_many(statements.ADD_TO_ROLLUPS, sums_of(rows))
+    await session.execute_many(statements.KEYS_USED, keys_used(rows))
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """How many records there are, and when the oldest and the newest began, in seconds."""
@@ -206,51 +199,3 @@ def spans(start: int, end: int, widths: Sequence[int] = (DAY, HOUR)) -> Iterator
     yield from spans(start, first, smaller)
     yield width, first, last
     yield from spans(last, end, smaller)
-
-
-def _row(record: Record, batch: Value) -> Row:
-    cost, tokens = record.cost, _tokens(record.tokens)
-    if max(tokens) > _MOST_TOKENS:
-        tokens = tuple(min(count, _MOST_TOKENS) for count in tokens)
-    return (
-        *_before(record),
-        batch,
-        *_facts(record),
-        int(record.start.stream),
-        *_result(record),
-        *tokens,
-        None if cost is None else min(cost, _MOST_COST),
-        record.price,
-        _details(record),
-    )
-
-
-def _details(record: Record) -> str | None:
-    """What is never summed up, nor looked for: without what is nothing."""
-    details: dict[str, object] = {}
-    if record.attempts:
-        details["attempts"] = [_attempt(each) for each in record.attempts]
-    if record.repairs:
-        details["repairs"] = record.repairs
-    if record.dropped:
-        details["dropped"] = record.dropped
-    return orjson.dumps(details).decode() if details else None
-
-
-def _attempt(attempt: AttemptRecord) -> dict[str, object]:
-    known: dict[str, object] = {
-        "provider": attempt.provider,
-        "model": attempt.model,
-        "started_at": attempt.started_at,
-        "ended_at": attempt.ended_at,
-    }
-    if attempt.status is not None:
-        known["status"] = attempt.status
-    if attempt.code is not None:
-        known["code"] = attempt.code
-    if attempt.tokens is not None:
-        counts = zip(TOKENS, _tokens(attempt.tokens), strict=True)
-        known["tokens"] = {name: min(count, _MOST_TOKENS) for name, count in counts if count}
-    if attempt.cost is not None:
-        known["cost"] = min(attempt.cost, _MOST_COST)
-    return known

@@ -3,27 +3,19 @@
 Sums are cast, since PostgreSQL makes more than a BIGINT of them.
 """
 
-INSERT = """INSERT INTO records (at, id, batch, request_id, ended_at, first_byte_ms, project_id, key_id, wire,
+INSERT = """INSERT INTO records (at, id, request_id, ended_at, first_byte_ms, project_id, key_id, wire,
     operation, model, stream, provider, upstream_model, service_tier, ending, basis, status, code, input, output,
     cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image, cost,
     price, details)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24, $25, $26, $27, $28, $29, $30, $31, $32)
-    ON CONFLICT (at, id) DO NOTHING"""
-NEXT_BATCH = "UPDATE meta SET value = value + 1 WHERE name = 'batch' RETURNING value"
+    $24, $25, $26, $27, $28, $29, $30, $31)"""
+IS_THERE = "SELECT 1 FROM records WHERE at = $1 AND id = $2"
 PRUNED_BEFORE = "SELECT value FROM meta WHERE name = 'pruned_before'"
-ROLL_UP_BATCH = """INSERT INTO rollups (width, start, project_id, key_id, model, upstream_model, provider, operation,
+ADD_TO_ROLLUPS = """INSERT INTO rollups (width, start, project_id, key_id, model, upstream_model, provider, operation,
     service_tier, requests, errors, lost, estimated, unpriced, input, output, cache_read, cache_write, cache_write_1h,
     input_audio, input_image, reasoning, output_audio, output_image, cost)
-    SELECT CAST($2 AS BIGINT), at / (CAST($2 AS BIGINT) * 1000) * CAST($2 AS BIGINT), project_id,
-    COALESCE(key_id, ''), model, upstream_model, provider, operation, COALESCE(service_tier, ''),
-    COUNT(*), SUM(CASE WHEN ending IN ('failed', 'broken') THEN 1 ELSE 0 END),
-    SUM(CASE WHEN ending = 'lost' THEN 1 ELSE 0 END), SUM(CASE WHEN basis = 'estimated' THEN 1 ELSE 0 END),
-    SUM(CASE WHEN cost IS NULL THEN 1 ELSE 0 END), SUM(input), SUM(output), SUM(cache_read), SUM(cache_write),
-    SUM(cache_write_1h), SUM(input_audio), SUM(input_image), SUM(reasoning), SUM(output_audio), SUM(output_image),
-    COALESCE(SUM(cost), 0)
-    FROM records WHERE batch = $1 AND at >= $3 AND at <= $4
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+    $24, $25)
     ON CONFLICT (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier)
     DO UPDATE SET
     requests = rollups.requests + excluded.requests, errors = rollups.errors + excluded.errors,
@@ -48,9 +40,7 @@ ROLL_UP_TIME = """INSERT INTO rollups (width, start, project_id, key_id, model, 
     COALESCE(SUM(cost), 0)
     FROM records WHERE at >= $1 AND at < $2 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
 DROP_ROLLUPS = "DELETE FROM rollups WHERE start >= $1 AND start < $2"
-KEYS_USED = """INSERT INTO key_uses (key_id, at)
-    SELECT key_id, MAX(at) FROM records WHERE batch = $1 AND at >= $2 AND at <= $3 AND key_id IS NOT NULL
-    GROUP BY key_id ORDER BY key_id
+KEYS_USED = """INSERT INTO key_uses (key_id, at) VALUES ($1, $2)
     ON CONFLICT (key_id) DO UPDATE SET at = excluded.at WHERE key_uses.at < excluded.at"""
 LAST_USES = "SELECT key_id, at FROM key_uses"
 SUMS_OF_ROLLUPS = """SELECT start,
@@ -92,7 +82,7 @@ RECORD = """SELECT at, id, request_id, ended_at, first_byte_ms, project_id, key_
     provider, upstream_model, service_tier, ending, basis, status, code, input, output, cache_read, cache_write,
     cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image, cost, price, details
     FROM records WHERE at = $1 AND id = $2"""
-PLACE_OF_ID = "SELECT at, id FROM records WHERE id = $1 LIMIT 1"
+PLACE_OF_ID = "SELECT at, id FROM records WHERE at >= $1 AND at < $2 AND id = $3"
 # Pages of records, newest first, from before an instant and an id. What is not filtered by is NULL.
 PLACES = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
     AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
@@ -109,11 +99,28 @@ PLACES_OF_KEY = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2,
     AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND (CAST($7 AS BIGINT) IS NULL OR status = $7)
     AND (CAST($8 AS TEXT) IS NULL OR ending = $8) AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
     AND key_id = $10 ORDER BY at DESC, id DESC LIMIT $4"""
+PLACES_OF_ENDING = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
+    AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
+    AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND (CAST($7 AS BIGINT) IS NULL OR status = $7)
+    AND ending = $8 AND ending <> 'whole' AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
+    AND (CAST($10 AS TEXT) IS NULL OR key_id = $10) ORDER BY at DESC, id DESC LIMIT $4"""
+PLACES_OF_STATUS = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
+    AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
+    AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND status = $7 AND status <> 200
+    AND (CAST($8 AS TEXT) IS NULL OR ending = $8) AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
+    AND (CAST($10 AS TEXT) IS NULL OR key_id = $10) ORDER BY at DESC, id DESC LIMIT $4"""
 PLACES_OF_REQUEST = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
     AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
     AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND (CAST($7 AS BIGINT) IS NULL OR status = $7)
     AND (CAST($8 AS TEXT) IS NULL OR ending = $8) AND (CAST($9 AS TEXT) IS NULL OR project_id = $9)
     AND (CAST($10 AS TEXT) IS NULL OR key_id = $10) AND request_id = $11 ORDER BY at DESC, id DESC LIMIT $4"""
+NEWEST = "SELECT MAX(at) FROM records WHERE at >= $1 AND at <= $2"
+# The newest hours, or days, that have calls of a kind. $8 and $9 are 1 for those with errors, and with lost ones.
+HAVING_CALLS = """SELECT start FROM rollups WHERE width = $1 AND start >= $2 AND start < $3
+    AND (CAST($4 AS TEXT) IS NULL OR model = $4 OR upstream_model = $4)
+    AND (CAST($5 AS TEXT) IS NULL OR provider = $5) AND (CAST($6 AS TEXT) IS NULL OR project_id = $6)
+    AND (CAST($7 AS TEXT) IS NULL OR key_id = $7) AND errors >= $8 AND lost >= $9
+    GROUP BY start ORDER BY start DESC"""
 OLDEST_AND_NEWEST = "SELECT MIN(at), MAX(at) FROM records"
 TOTALS_OF_RECORDS = """SELECT COUNT(*), CAST(COALESCE(SUM(cost), 0) AS BIGINT),
     CAST(COALESCE(SUM(input + output + cache_read + cache_write + cache_write_1h + input_audio + input_image

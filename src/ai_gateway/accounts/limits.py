@@ -16,7 +16,7 @@ from ai_gateway.accounts.entities import (
 type What = Literal["key", "project", "organization"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scope:
     """One entity that limits its calls. `rates` are by model; those of `*` count the calls of all models together."""
 

@@ -3,8 +3,9 @@
 Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ai_gateway.contract.call import Tokens
 
@@ -13,6 +14,10 @@ type End = Literal["whole", "left", "broken", "failed", "lost"]
 nobody knows, since the process that served it is gone."""
 type Basis = Literal["reported", "estimated", "incomplete"]
 """Where the tokens are from: the upstream; our own count of what went through; or the bound, for a lost call."""
+
+MOST_TOKENS = 10**12
+MOST_COST = 10**16
+"""What an upstream says is added to other numbers, in 64 bits: no single call may take them all."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,8 +38,9 @@ class AttemptRecord:
 class Start:
     """What is known when a call begins, and all that is left of it if its process dies.
 
-    `id` is unique, where callers may repeat a request id. `bound` is what it can cost at the most; `holds` is what
-    counters hold for it (`accounts/counters`), to be given back.
+    `id` is unique, where callers may repeat a request id, and begins with the second of `at` (`second_of`). `bound` is
+    what it can cost at the most; `holds` is when counters began to hold something for it, and what
+    (`accounts/counters`), to be given back.
     """
 
     id: str
@@ -50,7 +56,7 @@ class Start:
     upstream_model: str
     bound: int | None
     bound_tokens: Tokens
-    holds: str = ""
+    holds: Sequence[Any] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +82,14 @@ class Record:
     attempts: tuple[AttemptRecord, ...] = ()
     repairs: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+
+
+def second_of(identifier: str) -> int | None:
+    """When the call with this id began, in seconds since the epoch; None for what is no id of a call."""
+    try:
+        return int(identifier[:8], 16)
+    except ValueError:
+        return None
 
 
 class CallLog(Protocol):

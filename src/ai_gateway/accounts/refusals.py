@@ -1,7 +1,7 @@
 """What callers are told of their limits: in headers of every reply, and in place of one where there is no room."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -11,20 +11,28 @@ from ai_gateway.accounts.limits import Scope
 from ai_gateway.errors import RETRY_HINT, InsufficientQuota, ModelNotAllowed, ModelNotPriced, RateLimited
 from ai_gateway.observability.metrics import Event, count
 
-_TOLD: tuple[Kind, ...] = ("requests", "tokens")
+_TOLD: Mapping[Kind, tuple[str, str, str]] = {
+    "requests": ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    "tokens": ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+}
 _UNITS = {"requests": "requests", "tokens": "tokens", "parallel": "parallel requests"}
 
 
 def limit_headers(held: Held, left: Sequence[int], resets: Sequence[float]) -> dict[str, str]:
     """`x-ratelimit-*` as OpenAI has them: of each kind, the limit that is the nearest to being reached."""
+    nearest: dict[Kind, int] = {}
+    holds = held.holds
+    for at, (kind, _, _, _) in enumerate(held.reasons):
+        if kind in _TOLD:
+            known = nearest.get(kind)
+            if known is None or (left[at], holds[at].limit) < (left[known], holds[known].limit):
+                nearest[kind] = at
     headers: dict[str, str] = {}
-    for kind in _TOLD:
-        found = [at for at, reason in enumerate(held.reasons) if reason.kind == kind]
-        if found:
-            at = min(found, key=lambda at: (left[at], held.holds[at].limit))
-            headers[f"x-ratelimit-limit-{kind}"] = str(held.holds[at].limit)
-            headers[f"x-ratelimit-remaining-{kind}"] = str(left[at])
-            headers[f"x-ratelimit-reset-{kind}"] = duration(resets[at])
+    for kind, at in nearest.items():
+        limit, remaining, reset = _TOLD[kind]
+        headers[limit] = str(holds[at].limit)
+        headers[remaining] = str(left[at])
+        headers[reset] = duration(resets[at])
     return headers
 
 

@@ -9,7 +9,8 @@ import structlog
 
 from ai_gateway.accounts.journal import Batch, Journal, Source
 from ai_gateway.accounts.journal_replay import DeadJournal, claim_dead
-from ai_gateway.accounts.ledger import DAY, Ledger
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import DAY
 from ai_gateway.accounts.records import Start
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.observability.metrics import Event, count

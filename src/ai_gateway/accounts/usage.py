@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
-from ai_gateway.accounts.ledger import DAY, HOUR, TOKENS, spans
+from ai_gateway.accounts.ledger import spans
+from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.ledger_statements import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS
 from ai_gateway.accounts.store.base import Row, Store
 from ai_gateway.contract.call import Tokens
@@ -18,6 +19,7 @@ DIMENSIONS: Sequence[Dimension] = (
 MINUTE = 60
 WHOLE = 0
 """The width of a bucket that is as long as the time that is asked for."""
+_SLICE = 5_000
 
 
 class Sum:
@@ -57,7 +59,7 @@ class Sum:
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(**dict(zip(TOKENS, self._numbers[5:-1], strict=True)))
+        return Tokens(*self._numbers[5:-1])  # whose fields are in the order of the columns
 
     @property
     def cost(self) -> int:
@@ -89,8 +91,26 @@ class Question:
     """As they are called upstream, or here."""
 
 
-async def usage(store: Store, question: Question) -> list[Bucket]:
-    """A bucket for each part of the time, empty ones too. Raises StoreError."""
+async def usage(store: Store, question: Question, most: int | None = None) -> list[Bucket]:
+    """A bucket for each part of the time, empty ones too. Raises StoreError.
+
+    After `most` sums or a few more the rest is left out. They are asked for in slices, between which others are served.
+    """
+    if question.width == WHOLE:
+        return await _buckets(store, question)
+    found: list[Bucket] = []
+    sums, step, start = 0, 1, question.start
+    while start < question.end and (most is None or sums < most):
+        end = min(start + step * question.width, question.end)
+        some = await _buckets(store, replace(question, start=start, end=end))
+        found += some
+        sums += sum(len(bucket.sums) for bucket in some)
+        step = max(1, min(4 * step, _SLICE * len(found) // max(sums, 1)))
+        start = end
+    return found
+
+
+async def _buckets(store: Store, question: Question) -> list[Bucket]:
     filtered = [*question.only, *(("model", "upstream_model") if question.models else ())]
     apart = [int(name in question.by or name in filtered) for name in DIMENSIONS]
     places = [1 + DIMENSIONS.index(name) for name in question.by]

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from ai_gateway.accounts.accounting import Accounting, Policy
 from ai_gateway.accounts.alerts import Alerts, Mailing
 from ai_gateway.accounts.counters.base import Counters, CountersError
+from ai_gateway.accounts.counters.file import FileCounters
 from ai_gateway.accounts.counters.memory import MemoryCounters
-from ai_gateway.accounts.counters.sqlite import SqliteCounters
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.accounts.ledger import Ledger
@@ -164,7 +164,7 @@ class Accounts:
 
     async def _counters(self, where: Path | None) -> Counters:
         if self._valkey is None:
-            return SqliteCounters(where / "counters.db") if where is not None else MemoryCounters()
+            return FileCounters(where / "counters") if where is not None else MemoryCounters()
         from ai_gateway.accounts.counters.valkey import ValkeyCounters  # noqa: PLC0415 - an extra
 
         counters = ValkeyCounters(self._valkey)

@@ -31,15 +31,21 @@ def is_empty(choice: AnyChoice) -> bool:
 
 def text_size(chunk: AnyChunk) -> int:
     """Characters of text that a chunk brings, thinking and arguments of tool calls included, ids and names as well."""
-    return sum(_text_size(vars(choice).get("delta", choice)) for choice in chunk.choices)
+    size = 0
+    for choice in chunk.choices:
+        size += _text_size(choice.__dict__.get("delta", choice))
+    return size
 
 
 def _text_size(part: BaseModel) -> int:
-    size = 0
-    for value in (*vars(part).values(), *(part.model_extra or {}).values()):
-        if isinstance(value, str):
+    size, more = 0, part.__pydantic_extra__
+    for value in (*part.__dict__.values(), *more.values()) if more else part.__dict__.values():
+        kind = type(value)
+        if kind is str:
             size += len(value)
-        elif isinstance(value, list):
+        elif value is None or value is MISSING or kind is int:  # most are; to ask pydantic of each takes longer
+            continue
+        elif kind is list:
             size += sum(_text_size(each) for each in value if isinstance(each, BaseModel))
         elif isinstance(value, BaseModel):
             size += _text_size(value)

@@ -5,13 +5,15 @@ passed such a chunk unchanged, its bytes become a template: constant bytes aroun
 The template is proved by validating a copy with other texts in its gaps, which has to be the same chunk but for these.
 JSON is read from left to right, so whatever has the same constant bytes, with any JSON strings in the gaps, is that
 chunk with other texts, and neither the contract nor the state machine treats it differently. All other events are
-validated as before.
+validated as before. Nor do the streams of one model differ but for their ids and times: once those are proved to be
+gaps as well, the next stream's continuations are known as soon as it has begun.
 
 One thing the state machine has to learn of what it has not seen: the arguments of tool calls, see `drain`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import MISSING, BaseModel
@@ -52,9 +54,12 @@ _MAX_CREDIT = 8 * _ATTEMPT
 # What was proved for one stream holds for the next one of the same upstream and model, see `_shape`.
 _MAX_PROOFS = 1_000
 _MAX_PROVEN_SIZE = 1024
+_MAX_ORIGINS, _MAX_FORMS = 256, 4  # callers choose models
+_ID_MARK, _TIME_MARK = _MARK % 0, 1_234_567_891
 _PLAIN = re.compile(r"[\w.:-]+", re.ASCII)
 _DISTINCT = 8  # characters of an id, or digits of a time: fewer might be something else
 _proofs: dict[bytes, list[tuple[int, str]]] = {}
+_forms: dict[Hashable, dict[bytes, "_Form"]] = {}
 
 
 class Continuations:
@@ -62,14 +67,18 @@ class Continuations:
 
     After each chunk that the state machine has taken, `update`; after each match that was sent on, `relayed`; before
     the state machine takes another chunk, hand it what `drain` returns. `said` is kept up to date with the fields that
-    each choice has given texts for, as the state machine's is; `notes` count what was relayed.
+    each choice has given texts for, as the state machine's is; `notes` count what was relayed. Streams of one `origin`,
+    where it is told, are written alike and asked for alike.
     """
 
     cut: bytes
     """What stands in each event that was matched last and is not to go out with it."""
 
-    def __init__(self, said: dict[int, set[str]] | None = None, notes: Notes | None = None) -> None:
+    def __init__(
+        self, said: dict[int, set[str]] | None = None, notes: Notes | None = None, origin: Hashable = None
+    ) -> None:
         self.cut = b""
+        self._origin = origin
         self._notes = notes or Notes()
         self._said = {} if said is None else said
         self._templates: list[_Template] = []
@@ -162,9 +171,11 @@ class Continuations:
         begun = indices <= self._begun  # the first chunk, which brings the role, is mostly the only one of its kind
         self._begun |= indices
         if sent is chunk and raw is not None and _is_continuation(chunk):
-            if begun and self._credit >= _ATTEMPT and len(raw) <= _MAX_SIZE:
+            if not begun:
+                self._templates += _known_templates(self._origin, chunk)
+            elif self._credit >= _ATTEMPT and len(raw) <= _MAX_SIZE:
                 self._credit -= _ATTEMPT
-                template = _proven_template(chunk, raw, cut)
+                template = _proven_template(chunk, raw, cut, self._origin)
                 self._templates = [*([template] if template else []), *self._templates][:_MAX_TEMPLATES]
         elif self._templates:
             self._templates = [template for template in self._templates if template.choice not in indices]
@@ -177,7 +188,7 @@ class _Template:
     """
 
     __slots__ = (
-        "_after", "_before", "_between", "_head", "_separator", "_shortest", "_tail",
+        "_after", "_before", "_between", "_head", "_inside", "_separator", "_shortest", "_tail",
         "arguments_at", "call", "choice", "cut", "gaps", "is_noted", "names",
     )  # fmt: skip
 
@@ -192,6 +203,7 @@ class _Template:
         self._shortest = len(self._before) + len(self._after)
         self._head, self._tail = SSE.before + self._before, self._after + SSE.after
         self._separator = self._tail + self._head
+        self._inside = len(self._head), -len(self._tail)
 
     def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
         """The texts in the gaps of the events that fit, from `at` on, one event's after the other's."""
@@ -202,7 +214,7 @@ class _Template:
                 break
             inner.append(event[start:end])
         while inner:
-            texts = self._apart(inner)
+            texts = self._apart(inner) if self.gaps > 1 else inner
             if len(texts) == self.gaps * len(inner) and _are_texts(texts):
                 return texts
             inner = inner[: len(inner) // 2]
@@ -210,11 +222,11 @@ class _Template:
 
     def texts_of_packet(self, packet: bytes) -> list[bytes]:
         """The same for all events of a packet, frames included; none unless all of them fit."""
-        head, tail = self._head, self._tail
-        if not packet.startswith(head) or not packet.endswith(tail) or len(packet) < len(head) + len(tail):
+        start, end = self._inside
+        if packet[:start] != self._head or packet[end:] != self._tail or len(packet) < start - end:
             return []
         # Where an event has another end or beginning, nothing is divided, and its quotes are in the text.
-        inner = packet[len(head) : -len(tail)].split(self._separator)
+        inner = packet[start:end].split(self._separator)
         texts = self._apart(inner) if self.gaps > 1 else inner
         return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
 
@@ -288,7 +300,7 @@ def _slots(chunk: Chunk) -> list[tuple[BaseModel | dict[str, Any], str, str]]:
     return slots
 
 
-def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
+def _proven_template(chunk: Chunk, raw: bytes, cut: bytes, origin: Hashable = None) -> _Template | None:
     """The template of a continuation; None if its bytes hold no text, or none that is certain."""
     spots = [match.span(1) for match in _STRING.finditer(raw)]
     if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
@@ -296,6 +308,7 @@ def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
     constants = _constants(raw, spots)
     shape = _shape(chunk, constants)
     texts = _proofs.get(shape)
+    is_known = texts is not None
     if texts is None:
         texts = _proven_texts(chunk, raw, spots)
         if texts is None:
@@ -304,16 +317,67 @@ def _proven_template(chunk: Chunk, raw: bytes, cut: bytes) -> _Template | None:
             if len(_proofs) >= _MAX_PROOFS:
                 _proofs.clear()
             _proofs[shape] = texts
-    if len(texts) < len(spots):
-        constants = _constants(raw, [spots[at] for at, _ in texts])
+    spots = [spots[at] for at, _ in texts]
+    constants, names = _constants(raw, spots), [name for _, name in texts]
+    index = chunk.choices[0].index
     call = next(iter(_calls(chunk.choices[0])), None)
-    return _Template(
-        constants,
-        chunk.choices[0].index,
-        call.index if call is not None else None,
-        [name for _, name in texts],
-        cut,
-    )
+    if is_known and call is None and origin is not None and shape not in _forms.get(origin, {}):
+        form = _proven_form(chunk, raw, spots)
+        if form is not None:
+            _keep_form(origin, shape, replace(form, names=names, cut=cut))
+    return _Template(constants, index, call.index if call is not None else None, names, cut)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A template of one stream as it is for the others of its origin: with blanks for their ids and times."""
+
+    constants: Sequence[bytes]
+    choice: int
+    model: str
+    names: Sequence[str] = ()
+    cut: bytes = b""
+
+    def filled(self, ident: str, created: int) -> list[bytes]:
+        """The constants of a stream with this id and time."""
+        blanks = ident.encode(), b"%d" % created
+        return [constant.replace(b"\1", blanks[0]).replace(b"\2", blanks[1]) for constant in self.constants]
+
+
+def _known_templates(origin: Hashable, chunk: Chunk) -> list[_Template]:
+    """Those of a choice that begins with this chunk, which the state machine passed unchanged."""
+    known = _forms.get(origin)
+    if known is None or chunk.created < 0 or not _PLAIN.fullmatch(chunk.id):
+        return []
+    index = chunk.choices[0].index
+    return [
+        _Template(form.filled(chunk.id, chunk.created), index, None, form.names, form.cut)
+        for form in known.values()
+        if form.choice == index and form.model == chunk.model
+    ]
+
+
+def _proven_form(chunk: Chunk, raw: bytes, spots: list[tuple[int, int]]) -> _Form | None:
+    """That of a chunk whose texts are in these spots, if its blanks are certain to be its id and time, and no more."""
+    if not _PLAIN.fullmatch(chunk.id):
+        return None
+    constants = _constants(raw, spots)
+    for value, blank in ((b'"%b"' % chunk.id.encode(), b'"\1"'), (b"%d" % chunk.created, b"\2")):
+        stands = re.compile(rb"(: ?)%b(?=[,}\s])" % re.escape(value))
+        constants = [stands.sub(rb"\g<1>" + blank, constant) for constant in constants]
+    form = _Form(constants, chunk.choices[0].index, chunk.model)
+    texts = [raw[start:end].decode() for start, end in spots]
+    copy = exact_json(type(chunk), _joined(form.filled(_ID_MARK, _TIME_MARK), texts))
+    if copy is None or copy.id != _ID_MARK or copy.created != _TIME_MARK:
+        return None
+    copy.id, copy.created = chunk.id, chunk.created
+    return form if copy == chunk else None
+
+
+def _keep_form(origin: Hashable, shape: bytes, form: _Form) -> None:
+    if origin not in _forms and len(_forms) >= _MAX_ORIGINS:
+        del _forms[next(iter(_forms))]
+    _forms[origin] = dict([(shape, form), *_forms.get(origin, {}).items()][:_MAX_FORMS])
 
 
 def _shape(chunk: Chunk, constants: list[bytes]) -> bytes:
@@ -368,5 +432,9 @@ def _constants(raw: bytes, spots: list[tuple[int, int]]) -> list[bytes]:
 
 
 def _filled(raw: bytes, spots: list[tuple[int, int]], texts: list[str]) -> bytes:
-    first, *others = _constants(raw, spots)
+    return _joined(_constants(raw, spots), texts)
+
+
+def _joined(constants: list[bytes], texts: list[str]) -> bytes:
+    first, *others = constants
     return b"".join([first, *(text.encode() + other for text, other in zip(texts, others, strict=True))])

@@ -33,7 +33,7 @@ class Framing:
 
     def all_framed(self, items: Sequence[bytes]) -> bytes:
         """Several items, on a wire without escapes and names."""
-        return self.before + (self.after + self.before).join(items) + self.after
+        return b"%b%b%b" % (self.before, (self.after + self.before).join(items), self.after)
 
 
 SSE = Framing(

@@ -16,7 +16,8 @@ import orjson
 import pytest
 from openai import OpenAI
 
-from ai_gateway.accounts.ledger import DAY, HOUR, Ledger
+from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.records import AttemptRecord, Record
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.contract.call import Tokens
@@ -41,9 +42,11 @@ def known_records() -> list[Record]:
     """Ten days of calls, of every kind, at odd times."""
     found = []
     for number in range(400):
+        second = MIDNIGHT + number * 2_161
         start = started(
-            f"call-{number:03}",
-            at=(MIDNIGHT + number * 2_161) * 1000 + number % 7,
+            f"{second:08x}{number:03}",
+            request_id=f"req-{number:03}",
+            at=second * 1000 + number * 3 % 1000,
             project_id=("default", "proj_a", "proj_b")[number % 3],
             key_id=(None, "key_1", "key_2", "key_3")[number % 4],
             operation=("createChatCompletion", "createCompletion", "createEmbedding")[number % 5 % 3],
@@ -289,7 +292,7 @@ def test_requests_come_newest_first_and_page_by_page(live: LiveGateway) -> None:
         ({"provider": "groq"}, lambda each: each.provider == "groq"),
         ({"status": 502}, lambda each: each.status == 502),
         ({"end": "lost", "provider": "openai"}, lambda each: each.end == "lost" and each.provider == "openai"),
-        ({"request_id": "req-call-042"}, lambda each: each.start.id == "call-042"),
+        ({"request_id": "req-042"}, lambda each: each.start.id == RECORDS[42].start.id),
         ({"start_time": LATER, "end_time": LATER + DAY}, lambda each: LATER <= each.start.at / 1000 < LATER + DAY),
         ({"project_id": "proj_a' OR 'a'='a"}, lambda _: False),
         ({"limit": 0}, lambda _: False),
@@ -310,7 +313,8 @@ def test_one_request_shows_what_became_of_it(live: LiveGateway) -> None:
     assert isinstance(record.attempts[0], AttemptRecord)
     assert attempt["tokens"]["cache_read"] == 30
     assert Decimal(str(attempt["cost_usd"])) == usd(1_234)
-    assert asked(live, "requests/no-such").status_code == 404
+    for other in ("no-such", "0", record.start.id[:-1], record.start.id + "0", "0" + record.start.id, "f" * 32, "%20"):
+        assert asked(live, f"requests/{other}").status_code == 404
 
 
 def test_a_table_holds_no_formula(live: LiveGateway) -> None:
@@ -319,7 +323,7 @@ def test_a_table_holds_no_formula(live: LiveGateway) -> None:
         rows = list(csv.DictReader(io.StringIO(reply.text)))
         assert len(rows) == len(RECORDS)
         assert {row["model"] for row in rows} == {"fast", "slow", f"'{FORMULA}"}
-        (row,) = (row for row in rows if row["id"] == "call-001")
+        (row,) = (row for row in rows if row["id"] == RECORDS[1].start.id)
         assert Decimal(row["cost_usd"]) == usd(RECORDS[1].cost or 0)
 
 
@@ -345,7 +349,7 @@ def test_sums_with_costs_are_those_of_the_records(live: LiveGateway, width: str)
 
 
 def test_callers_see_nothing_of_it(live: LiveGateway) -> None:
-    for path in ("requests", "requests.csv", "requests/call-001", "usage?start_time=0", "usage.csv?start_time=0"):
+    for path in ("requests", "requests.csv", "requests/1", "usage?start_time=0", "usage.csv?start_time=0"):
         assert asked(live, path, key=TEST_KEY).status_code == 403
         assert asked(live, path, key="wrong").status_code == 401
 

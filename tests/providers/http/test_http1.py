@@ -298,6 +298,7 @@ async def test_a_stream_is_what_it_says_or_an_error(name: str) -> None:
         assert got == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*REPLIES, *BROKEN])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.floats(0, 1), max_size=12))

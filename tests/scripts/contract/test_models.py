@@ -138,6 +138,7 @@ def good_values() -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", FORMS)
 def test_models_and_schema_agree_on_every_value_of_every_field(forms: dict[str, ModuleType], field: str) -> None:
     model, oracle = body(forms["optional"]), validator(document(required=False), "Body")

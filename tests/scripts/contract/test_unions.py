@@ -75,6 +75,7 @@ def values(amount: int) -> Iterator[object]:
     yield from (None, 1, "flash", [], ["flash"], {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["signals", "inline", "last"])
 def test_a_tagged_union_takes_exactly_what_its_schema_takes(body: type[BaseModel], place: str) -> None:
     oracle = jsonschema_rs.validator_for({**schema_ref("Body"), "components": DOCUMENT["components"]})

@@ -156,6 +156,7 @@ def test_a_request_is_a_clear_400_or_one_that_the_api_takes(
         assert fault_in(sent) is None, json.dumps(sent)
 
 
+@pytest.mark.slow
 @RELAXED
 @given(messages=conversations())
 def test_every_word_and_every_call_arrives_in_order(messages: list[dict[str, Any]]) -> None:

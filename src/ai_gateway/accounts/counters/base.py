@@ -4,12 +4,12 @@ A call holds room in all counters of its caller at once or in none, and gives ea
 """
 
 from abc import abstractmethod
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-_UNITS = 60
+UNITS = 60
+"""How many units a rolling count lasts."""
 
 
 class Hold(NamedTuple):
@@ -66,39 +66,51 @@ class Rolling:
     unit and never early.
     """
 
-    __slots__ = ("last", "parts")
+    __slots__ = ("_parts", "last", "sum")
 
-    def __init__(self, last: int = 0, parts: "array[int] | None" = None) -> None:
-        self.last = last
-        self.parts = parts or array("q", bytes(8 * (_UNITS + 1)))
+    def __init__(self) -> None:
+        self.last = 0
+        self.sum = 0
+        self._parts = [0] * (UNITS + 1)
 
-    def advance(self, unit: int) -> int:
-        """Forget what is over. Returns the sum of the rest."""
+    def advance(self, unit: int) -> None:
+        """Forget what is over by now."""
         passed = unit - self.last
         if passed > 0:
-            for step in range(min(passed, _UNITS + 1)):
-                self.parts[(unit - step) % (_UNITS + 1)] = 0
+            parts = self._parts
+            for step in range(min(passed, UNITS + 1)):
+                place = (unit - step) % (UNITS + 1)
+                self.sum -= parts[place]
+                parts[place] = 0
             self.last = unit
-        return sum(self.parts)
+
+    def has(self, unit: int) -> bool:
+        """Whether what was counted in a unit is still there."""
+        return self.last - unit <= UNITS
+
+    def at(self, unit: int) -> int:
+        """What was counted in a unit that is still there."""
+        return self._parts[unit % (UNITS + 1)]
 
     def add(self, unit: int, amount: int) -> None:
         """Count something in a unit, if it is not over yet. A correction may be negative."""
-        if self.last - unit <= _UNITS:
-            self.parts[unit % (_UNITS + 1)] += amount
+        if self.has(unit):
+            self._parts[unit % (UNITS + 1)] += amount
+            self.sum += amount
 
     def fits_in(self, room: int, unit: int) -> int:
         """Units until so much has left."""
-        for ahead in range(_UNITS + 1):
-            room -= self.parts[(unit + 1 + ahead) % (_UNITS + 1)]
+        for ahead in range(UNITS + 1):
+            room -= self._parts[(unit + 1 + ahead) % (UNITS + 1)]
             if room <= 0:
                 return ahead + 1
-        return _UNITS + 1
+        return UNITS + 1
 
     def empty_in(self, unit: int) -> int:
         """Units until nothing is counted any more."""
-        for back in range(_UNITS + 1):
-            if self.parts[(unit - back) % (_UNITS + 1)]:
-                return _UNITS + 1 - back
+        for back in range(UNITS + 1):
+            if self._parts[(unit - back) % (UNITS + 1)]:
+                return UNITS + 1 - back
         return 0
 
 
@@ -142,35 +154,40 @@ class Counters(Protocol):
 
 def reserve(holds: Sequence[Hold], state_of: Callable[[Hold], State | None], now: float) -> Answer:
     """The one rule: what it answers, and in the states what it has held. Nothing is held unless it is granted."""
-    unknown = [hold.counter for hold in holds if state_of(hold) is None]
-    if unknown:
-        return Unknown(unknown)
+    states: list[State] = []
+    unknown: list[str] = []
     left: list[int] = []
     resets: list[float] = []
-    refusal: tuple[Hold, State, float | None] | None = None
+    refusal: tuple[Hold, State, int] | None = None
     for hold in holds:
         state = state_of(hold)
-        assert state is not None  # noqa: S101 - or it would be among the unknown
+        if state is None:
+            unknown.append(hold.counter)
+            continue
+        states.append(state)
         if state.units is not None:
-            unit = int(now // hold.unit_s)
-            state.used = state.units.advance(unit)
-        room = hold.limit - state.used - state.held
-        fits = hold.amount <= room
-        left.append(max(0, room - hold.amount if fits else room))
+            state.units.advance(int(now // hold.unit_s))
+            state.used = state.units.sum
+        rest = hold.limit - state.used - state.held - hold.amount
+        if rest < 0 and refusal is None:
+            refusal = hold, state, rest + hold.amount
+        left.append(rest if rest >= 0 else max(0, rest + hold.amount))
         resets.append(_resets(hold, state, now))
-        if not fits and refusal is None:
-            refusal = hold, state, _fits_in(hold, state, now, room)
+    if unknown:
+        return Unknown(unknown)
     if refusal is not None:
-        hold, state, fits_in = refusal
-        return Refused(hold, state.used, state.held, fits_in, left, resets)
-    for hold in holds:
-        state = state_of(hold)
-        assert state is not None  # noqa: S101
+        hold, state, room = refusal
+        return Refused(hold, state.used, state.held, _fits_in(hold, state, now, room), left, resets)
+    _hold(holds, states, now)
+    return Granted(now, left, resets)
+
+
+def _hold(holds: Sequence[Hold], states: Sequence[State], now: float) -> None:
+    for hold, state in zip(holds, states, strict=True):
         if state.units is not None:
             state.units.add(int(now // hold.unit_s), hold.amount)
         else:
             state.held += hold.amount
-    return Granted(now, left, resets)
 
 
 def settle(hold: Hold, state: State, amount: int, at: float) -> None:
@@ -191,10 +208,10 @@ def fresh(hold: Hold) -> State | None:
 
 def _resets(hold: Hold, state: State, now: float) -> float:
     if state.units is None:
-        return max(0.0, hold.until - now) if hold.until else 0.0
+        return hold.until - now if hold.until > now else 0.0
     unit = int(now // hold.unit_s)
     # With this call counted, all is there again when its own unit has left.
-    return (unit + _UNITS + 1) * hold.unit_s - now if hold.amount else state.units.empty_in(unit) * hold.unit_s
+    return (unit + UNITS + 1) * hold.unit_s - now if hold.amount else state.units.empty_in(unit) * hold.unit_s
 
 
 def _fits_in(hold: Hold, state: State, now: float, room: int) -> float | None:

@@ -15,27 +15,15 @@ class MemoryCounters(Counters):
 
     @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
-        answer = reserve(holds, self._state, self._clock())
-        if isinstance(answer, Granted):
-            self._holders.add(call)
-        return answer
+        return self._reserve(call, holds)
 
     @override
     async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
-        if call not in self._holders:
-            return
-        self._holders.discard(call)
-        for hold, amount in zip(holds, amounts, strict=True):
-            state = self._state(hold)
-            if state is not None:
-                settle(hold, state, amount, at)
+        self._settle(call, holds, amounts, at)
 
     @override
     async def seed(self, counter: str, used: int, until: int) -> None:
-        now = self._clock()
-        for name in [name for name, state in self._states.items() if 0 < state.until < now]:
-            del self._states[name]  # windows that are over: a new one has just begun
-        self._states.setdefault(counter, State(used, until=until))
+        self._seed(counter, used, until)
 
     @override
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
@@ -44,10 +32,40 @@ class MemoryCounters(Counters):
 
     @override
     async def aclose(self) -> None:
-        self._states.clear()
+        self._clear()
+
+    def _reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
+        answer = reserve(holds, self._state, self._clock())
+        if isinstance(answer, Granted):
+            self._holders.add(call)
+        return answer
+
+    def _settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
+        """Returns whether the call held anything."""
+        if call not in self._holders:
+            return False
+        self._holders.discard(call)
+        for hold, amount in zip(holds, amounts, strict=True):
+            state = self._state(hold)
+            if state is not None:
+                settle(hold, state, amount, at)
+        return True
+
+    def _seed(self, counter: str, used: int, until: int) -> None:
+        self._forget_what_is_over()  # a new window has just begun
+        self._states.setdefault(counter, State(used, until=until))
 
     def _state(self, hold: Hold) -> State | None:
         state = self._states.get(hold.counter)
         if state is None and (state := fresh(hold)) is not None:
             self._states[hold.counter] = state
         return state
+
+    def _forget_what_is_over(self) -> None:
+        now = self._clock()
+        for name in [name for name, state in self._states.items() if 0 < state.until < now]:
+            del self._states[name]
+
+    def _clear(self) -> None:
+        self._states.clear()
+        self._holders.clear()

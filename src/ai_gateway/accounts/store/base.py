@@ -17,6 +17,10 @@ class StoreError(Exception):
     """The store cannot be used now: it is away, locked, full or damaged. Its text is for the operator."""
 
 
+class AlreadyThere(ValueError):
+    """There is a row with that key."""
+
+
 class Session(Protocol):
     """Runs statements. Every method raises StoreError."""
 
@@ -30,7 +34,7 @@ class Session(Protocol):
 
     @abstractmethod
     async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
-        """Run a statement once for each row of values."""
+        """Run a statement once for each row of values. Raises AlreadyThere as well."""
 
 
 class Store(Session, Protocol):

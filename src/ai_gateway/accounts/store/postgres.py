@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 
-from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, StoreError, Value
 from ai_gateway.accounts.store.schema import STEPS, VERSION, schema_problem
 
 _TIMEOUT_S = 5.0
@@ -68,6 +68,8 @@ class _Link:
                 connection = self._connection = await self._connected()
             async with asyncio.timeout(self._timeout_s):
                 yield connection
+        except asyncpg.UniqueViolationError as error:
+            raise AlreadyThere(f"{self._name}: {error}") from error
         except asyncpg.DataError as error:
             raise ValueError(f"{self._name}: {error}") from error
         except TimeoutError as error:

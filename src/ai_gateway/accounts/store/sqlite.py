@@ -6,30 +6,41 @@ Statements run in a thread of their own, one after the other: a commit waits for
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import override
 
-from ai_gateway.accounts.store.base import Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, StoreError, Value
 from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite, schema_problem
 
 _BUSY_TIMEOUT_S = 5.0
+_ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PLACEHOLDER = re.compile(r"\$(\d+)")
+_NAMES = tuple(f"v{number}" for number in range(1, 100))
+
+type _Values = Row | Mapping[str, Value]
 
 
 @cache
-def _translated(statement: str) -> str:
-    """SQLite names the values of a statement by `?1` where PostgreSQL has `$1`."""
-    return _PLACEHOLDER.sub(r":v\1", statement)
+def _translated(statement: str) -> tuple[str, Callable[[Row], _Values]]:
+    """A statement as SQLite has it, where PostgreSQL has `$1`, and what makes its values.
+
+    They are named if one of them is used twice or out of order. Else they need not be, which takes half the time.
+    """
+    numbers = [int(number) for number in _PLACEHOLDER.findall(statement)]
+    if numbers == list(range(1, len(numbers) + 1)):
+        return _PLACEHOLDER.sub("?", statement), _in_order
+    return _PLACEHOLDER.sub(r":v\1", statement), _named
 
 
-_NAMES = tuple(f"v{number}" for number in range(1, 100))
+def _in_order(values: Row) -> Row:
+    return values
 
 
-def _named(values: Row) -> dict[str, Value]:
+def _named(values: Row) -> Mapping[str, Value]:
     return dict(zip(_NAMES, values, strict=False))
 
 
@@ -42,7 +53,7 @@ class _Runner:
         self._db: sqlite3.Connection | None = None
 
     async def __call__[Result](self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Run this in the thread. Raises StoreError; a cancelled caller does not stop it half-way."""
+        """Run this in the thread. Raises StoreError or ValueError; a cancelled caller does not stop it half-way."""
         if self._thread is None:
             raise StoreError("the store is closed")
 
@@ -51,6 +62,9 @@ class _Runner:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, working)
+        except sqlite3.IntegrityError as error:
+            refused = AlreadyThere if error.sqlite_errorcode in _ALREADY_THERE else ValueError
+            raise refused(f"SQLite ({self._path}): {error}") from error
         except sqlite3.Error as error:
             raise StoreError(f"SQLite ({self._path}): {error}") from error
 
@@ -90,16 +104,18 @@ class _Session(Session):
 
     @override
     async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
-        return await self._run(lambda db: db.execute(_translated(statement), _named(values)).fetchall())
+        text, made = _translated(statement)
+        return await self._run(lambda db: db.execute(text, made(values)).fetchall())
 
     @override
     async def execute(self, statement: str, *values: Value) -> int:
-        return await self._run(lambda db: db.execute(_translated(statement), _named(values)).rowcount)
+        text, made = _translated(statement)
+        return await self._run(lambda db: db.execute(text, made(values)).rowcount)
 
     @override
     async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
-        named = [_named(row) for row in rows]
-        await self._run(lambda db: db.executemany(_translated(statement), named))
+        text, made = _translated(statement)
+        await self._run(lambda db: db.executemany(text, map(made, rows)))
 
 
 class SqliteStore(Store):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from ai_gateway.accounts.ledger import DAY, HOUR
+from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.usage import MINUTE, WHOLE, Bucket
 from ai_gateway.errors import InvalidRequest
 

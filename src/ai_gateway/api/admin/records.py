@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, override
 import orjson
 
 from ai_gateway.accounts.calls import LAST, CallFilter, Place, StoredCall, find_call, page_of_calls
-from ai_gateway.accounts.ledger import TOKENS
+from ai_gateway.accounts.ledger_rows import TOKENS
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.admin.base import away
 from ai_gateway.api.admin.buckets import cursor, decimal, page_of, part_of_time, place_of, usd
@@ -73,7 +73,7 @@ class Records(Summaries):
             return await self._sums_as_csv(query)
         part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
         by = list(dict.fromkeys(query.group_by or ()))
-        found = await self.sums(part, by, _filters(query))
+        found, part = await self.sums(part, by, _filters(query))
         results = [
             [
                 {
@@ -92,7 +92,10 @@ class Records(Summaries):
             for _, grouped in found
         ]
         raw = page_of([bucket for bucket, _ in found], results, part)
-        return Item(models.RecordedUsage.model_validate_json(raw), raw)
+        more = part.next_page is not None
+        # To read all of it again would take as long as to write it.
+        page = models.RecordedUsage.model_construct(object="page", data=[], has_more=more, next_page=part.next_page)
+        return Item(page, raw)
 
     @override
     async def summarize_recorded_requests_as_csv(
@@ -128,7 +131,7 @@ class Records(Summaries):
     ) -> _Table:
         part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
         by = list(dict.fromkeys(query.group_by or ()))
-        found = await self.sums(part, by, _filters(query))
+        found, _ = await self.sums(part, by, _filters(query), most=None)  # a table has no cursor
         rows = (
             (
                 *(_time(bucket.start * 1000), _time(bucket.end * 1000), *values, each.requests, each.errors, each.lost),

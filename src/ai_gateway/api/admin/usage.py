@@ -1,14 +1,14 @@
 """Usage and costs in buckets of time, as OpenAI's service has them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import override
 
 from ai_gateway.accounts.entities import ApiKey
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.usage import Bucket, Dimension, Question, Sum, usage
 from ai_gateway.api.admin.base import Administration, away
-from ai_gateway.api.admin.buckets import Part, page_of, part_of_time, usd
+from ai_gateway.api.admin.buckets import Part, cursor, page_of, part_of_time, usd
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item
 from gateway_contract.openai_admin import models
@@ -30,6 +30,8 @@ COLUMNS: Mapping[str, Dimension] = {
     "operation": "operation",
     "service_tier": "service_tier",
 }
+# What a page has at the most, or some thousands more: a month by day, key and model of 200 keys with eight models.
+MOST_SUMS = 50_000
 type Grouped = dict[tuple[str | None, ...], Sum]
 
 
@@ -49,8 +51,13 @@ class Filters:
 class Summaries(Administration):
     """What all operations on usage stand on."""
 
-    async def sums(self, part: Part, by: Sequence[str], filters: Filters) -> list[tuple[Bucket, Grouped]]:
-        """The buckets of a page, with the sums in them by the values of what they are grouped by."""
+    async def sums(
+        self, part: Part, by: Sequence[str], filters: Filters, most: int | None = MOST_SUMS
+    ) -> tuple[list[tuple[Bucket, Grouped]], Part]:
+        """The buckets of a page, with the sums in them by the values of what they are grouped by.
+
+        A page ends early where it would have very many sums. Returns the part of the time that it has, as well.
+        """
         only: dict[Dimension, Collection[str]] = {}
         if filters.projects is not None:
             only["project_id"] = filters.projects
@@ -65,10 +72,12 @@ class Summaries(Administration):
         columns = list(dict.fromkeys(COLUMNS[name] for name in by if name in COLUMNS))
         question = Question(part.start, part.end, part.width, columns, only, filters.models)
         try:
-            found = await usage(self.directory.store, question) if part.end > part.start else []
+            found = await usage(self.directory.store, question, most) if part.end > part.start else []
         except StoreError as error:
             raise away(error) from error
-        return [(bucket, self._grouped(bucket, columns, by)) for bucket in found]
+        if found and found[-1].end < part.end:
+            part = replace(part, end=found[-1].end, next_page=cursor(found[-1].end))
+        return [(bucket, self._grouped(bucket, columns, by)) for bucket in found], part
 
     def _grouped(self, bucket: Bucket, columns: Sequence[Dimension], by: Sequence[str]) -> Grouped:
         grouped: Grouped = {}
@@ -154,7 +163,7 @@ class Usage(Summaries):
         by: list[str] = [name for name in asked if name != "line_item"]
         if "line_item" in asked:  # what was paid for: a model of a provider
             by += [name for name in ("provider", "model") if name not in by]
-        found = await self.sums(part, by, Filters(query.project_ids, keys=query.api_key_ids))
+        found, part = await self.sums(part, by, Filters(query.project_ids, keys=query.api_key_ids))
         results = []
         for _, grouped in found:
             costs = [_cost(dict(zip(by, values, strict=True)), asked, each) for values, each in grouped.items()]
@@ -165,7 +174,7 @@ class Usage(Summaries):
         self, kind: str, part: Part, group_by: Sequence[str] | None, filters: Filters
     ) -> Item[models.UsageResponse]:
         by = list(dict.fromkeys(group_by or ()))
-        found = await self.sums(part, by, filters)
+        found, part = await self.sums(part, by, filters)
         results = [
             [{"object": kind, **_counted(kind, each), **_told(by, values)} for values, each in grouped.items()]
             for _, grouped in found
@@ -209,7 +218,10 @@ def _item(
     found: Sequence[tuple[Bucket, Grouped]], results: Sequence[Sequence[Mapping[str, object]]], part: Part
 ) -> Item[models.UsageResponse]:
     raw = page_of([bucket for bucket, _ in found], results, part)
-    return Item(models.UsageResponse.model_validate_json(raw), raw)
+    more = part.next_page is not None
+    # To read all of it again would take as long as to write it.
+    page = models.UsageResponse.model_construct(object="page", data=[], has_more=more, next_page=part.next_page)
+    return Item(page, raw)
 
 
 def _told(by: Sequence[str], values: Sequence[str | None]) -> dict[str, object]:

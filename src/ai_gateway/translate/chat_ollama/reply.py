@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.redaction import strike_all
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
@@ -101,7 +102,7 @@ def completion_response(reply: Reply, request: RequestContext) -> models.CreateC
     choice = models.CreateCompletionResponseChoice(
         index=0,
         text=reply.response,
-        logprobs=legacy_logprobs(answer_tokens(reply.logprobs, reply.thinking, reply.response), 0),
+        logprobs=legacy_logprobs(answer_tokens(reply.logprobs, reply.thinking, reply.response), 0, request),
         finish_reason=finish(reply),
     ).model_copy(update=native_finish(reply))
     if reply.thinking:
@@ -251,20 +252,27 @@ def _alternative(token: Alternative, request: RequestContext) -> models.ChatComp
 
 
 def legacy_logprobs(
-    tokens: Sequence[TokenLogprob] | None, offset: int
+    tokens: Sequence[TokenLogprob] | None, offset: int, request: RequestContext
 ) -> models.CreateCompletionResponseChoiceLogprobs | None:
-    """The same in the four parallel lists of legacy completions; `offset` is the position of the text."""
+    """The same in the four parallel lists of legacy completions; `offset` is the position of the text.
+
+    Tokens with extra fields, for which lists have no room, are beside them as chats have them, as llama.cpp's server
+    has all: tools/server/README.md, `n_probs`.
+    """
     if not tokens:
         return None
     offsets = [offset]
     for token in tokens[:-1]:
         offsets.append(offsets[-1] + len(token.token))
-    return models.CreateCompletionResponseChoiceLogprobs(
+    made = models.CreateCompletionResponseChoiceLogprobs(
         tokens=[token.token for token in tokens],
         token_logprobs=[token.logprob for token in tokens],
         top_logprobs=[{top.token: top.logprob for top in token.top_logprobs or ()} for token in tokens],
         text_offset=offsets,
     )
+    if any(each.model_extra for token in tokens for each in (token, *(token.top_logprobs or ()))):
+        return made.model_copy(update={"content": list(map(to_fields, logprobs(tokens, request)))})
+    return made
 
 
 def _whole_call(call: ToolCall, request: RequestContext, at: int) -> models.ChatCompletionMessageToolCall:

@@ -180,7 +180,7 @@ class CompletionStreamTranslator:
         text = reply.response or ""
         tokens = whole.answer_tokens(reply.logprobs, reply.thinking, text)
         choice = models.CreateCompletionStreamResponseChoice(
-            index=0, text=text, logprobs=whole.legacy_logprobs(tokens, self._offset), finish_reason=None
+            index=0, text=text, logprobs=whole.legacy_logprobs(tokens, self._offset, self._request), finish_reason=None
         )
         self._offset += len(text)
         if reply.thinking:

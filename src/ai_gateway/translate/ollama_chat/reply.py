@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from pydantic import MISSING, BaseModel, JsonValue
+from pydantic import MISSING, BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -16,6 +16,7 @@ from gateway_contract.openai import models as openai
 
 _NO_ANSWER = "The provider's reply holds no answer."
 _CALLING = ("tool_calls", "function_call")
+_TOKENS = TypeAdapter(list[openai.ChatCompletionTokenLogprob])
 _THINKING = ("reasoning_content", "reasoning")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
@@ -69,19 +70,31 @@ def chat_extras(
     return _extras(beside, chosen, _untold(message, told))
 
 
+def _detailed(logprobs: openai.CreateCompletionResponseChoiceLogprobs) -> list[openai.ChatCompletionTokenLogprob]:
+    content = (logprobs.model_extra or {}).get("content")
+    try:
+        return _TOKENS.validate_python(content) if isinstance(content, list) else []
+    except ValidationError:
+        return []
+
+
 def text_extras(
     reply: openai.CreateCompletionResponse | openai.CreateCompletionStreamResponse,
     choice: openai.CreateCompletionResponseChoice | openai.CreateCompletionStreamResponseChoice | None,
 ) -> Extras | None:
     """The same of a legacy completion, where context may be told as well."""
     counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
-    if not counted and not _any_extra(reply, choice):
+    tokens = choice.logprobs if choice is not None else None
+    if not counted and not _any_extra(reply, choice, tokens):
         return None
     read = reply.model_extra
     thought = (thinking(choice.model_extra) if choice is not None else "") or thinking(read)
     told: Fields = dict.fromkeys(_THINKING, thought)
     beside: Fields = {**told, "durations": durations(read), "context": context(read)}
-    return _extras({**_untold(reply, beside), **counted}, _untold(choice, told), {})
+    chosen = _untold(choice, told)
+    if tokens is not None:
+        place(extra_fields(tokens, *(("content",) if _detailed(tokens) else ())), chosen)
+    return _extras({**_untold(reply, beside), **counted}, chosen, {})
 
 
 def vector_extras(reply: openai.CreateEmbeddingResponse) -> Fields:
@@ -261,9 +274,11 @@ def _alternative(token: str, logprob: float, octets: list[int] | None) -> ollama
 
 
 def text_logprobs(logprobs: openai.CreateCompletionResponseChoiceLogprobs | None) -> list[ollama.OllamaLogprob]:
-    """Log probabilities of a legacy completion, which has them in parallel lists."""
+    """Log probabilities of a legacy completion, which has them in parallel lists, or as chats have them as well."""
     if logprobs is None or logprobs.tokens is MISSING or logprobs.token_logprobs is MISSING:
         return []
+    if detailed := _detailed(logprobs):
+        return chat_logprobs(detailed)
     alternatives = [] if logprobs.top_logprobs is MISSING else logprobs.top_logprobs
     result = []
     for at, (token, logprob) in enumerate(zip(logprobs.tokens, logprobs.token_logprobs, strict=False)):

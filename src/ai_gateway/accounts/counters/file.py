@@ -1,0 +1,310 @@
+"""Counters that all workers of a machine share through one file: exact over all of them.
+
+Each worker has them in memory. Whoever changes them locks the file, reads what others have appended since it last
+looked, and appends the new values: 3 us of system calls, where a transaction of a database takes 15 and more. A line of
+values is one write(2), so whoever is killed has counted all of a call or nothing. While another worker has the lock,
+the event loop goes on, and tries again.
+
+Nothing is flushed to the disk: a power cut may take what the kernel had not written yet. Where it leaves a file with
+holes, money is counted anew from the ledger.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import override
+
+import orjson
+import structlog
+
+from ai_gateway.accounts.counters.base import UNITS, Answer, CountersError, Granted, Hold, Rolling, State
+from ai_gateway.accounts.counters.memory import MemoryCounters
+
+_HEADER = b'"ai-gateway counters 1"'
+_OVER = b"null"
+_LOOK_S = 1.0
+_LONGEST_FILE = 2**20
+_TIMES_ITS_BEGINNING = 4
+_LONGEST_WAIT_S = 0.2
+_PAUSE_S = 0.0005
+_LONGEST_PAUSE_S = 0.01  # what a pause took longer, the event loop was busy: nobody has tried meanwhile
+_log = structlog.get_logger(__name__)
+
+
+class FileCounters(MemoryCounters):
+    """A file begins with all that is counted. Once it is `longest`, whoever has its lock puts a new one in its place.
+
+    Every `look_s` it is looked whether the file is still the one that others find.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        longest: int = _LONGEST_FILE,
+        look_s: float = _LOOK_S,
+    ) -> None:
+        super().__init__(clock)
+        self._path = path
+        self._look_s = look_s
+        self._longest = self._turn_at = longest
+        self._fd: int | None = None
+        self._end = 0  # of what was read
+        self._is_over = False  # it says that it is replaced: the last line of whoever does that
+        self._look_at = 0.0
+
+    @override
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
+        if not self._lock():
+            await self._wait_for_lock()
+        try:
+            answer = self._reserve(call, holds)
+            if isinstance(answer, Granted):
+                self._append(holds, answer.at, held=(call,))
+        except BaseException:
+            self._leave()
+            raise
+        self._unlock()
+        return answer
+
+    @override
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+        if not self._lock():
+            await self._wait_for_lock()
+        try:
+            if self._settle(call, holds, amounts, at):
+                self._append(holds, at, settled=(call,))
+        except BaseException:
+            self._leave()
+            raise
+        self._unlock()
+
+    @override
+    async def seed(self, counter: str, used: int, until: int) -> None:
+        if not self._lock():
+            await self._wait_for_lock()
+        try:
+            self._seed(counter, used, until)
+            self._append((Hold(counter, 0, 0, money=True),), 0.0)
+        except BaseException:
+            self._leave()
+            raise
+        self._unlock()
+
+    @override
+    async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        if not self._lock():
+            await self._wait_for_lock()
+        self._unlock()
+        return await super().read(counters)
+
+    @override
+    async def aclose(self) -> None:
+        self._leave()
+
+    # -- the lock --
+
+    def _lock(self) -> bool:
+        """Have the file, and know all that is in it. Returns False if another has it now. Raises CountersError."""
+        try:
+            while True:
+                fd = self._fd
+                if fd is None:
+                    fd = self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Not by fstat: whoever asks for times makes the next write set them exactly, at twice its cost.
+                size = os.lseek(fd, 0, os.SEEK_END)
+                if size != self._end or not size:
+                    self._catch_up(fd, size)
+                if (not self._is_over and time.monotonic() < self._look_at) or self._is_current(fd):
+                    return True
+                self._leave()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._leave()
+            raise self._away(str(error)) from error
+
+    async def _wait_for_lock(self) -> None:
+        """Try again, but not for ever."""
+        loop = asyncio.get_running_loop()
+        waited = 0.0
+        while waited < _LONGEST_WAIT_S:
+            began = loop.time()
+            await asyncio.sleep(_PAUSE_S)
+            if self._lock():
+                return
+            waited += min(loop.time() - began, _LONGEST_PAUSE_S)
+        raise self._away(f"locked for {_LONGEST_WAIT_S} s")
+
+    def _is_current(self, fd: int) -> bool:
+        """Whether it is the file that others find. If it is to be replaced, or somebody has removed it, we do so."""
+        self._look_at = time.monotonic() + self._look_s
+        try:
+            if not os.path.samestat(os.fstat(fd), self._path.stat()):
+                return False
+        except FileNotFoundError:
+            self._is_over = True
+        if self._is_over:
+            self._is_over = False
+            with suppress(OSError):  # then this one goes on
+                self._begin_file()
+        return True
+
+    def _unlock(self) -> None:
+        if self._fd is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _leave(self) -> None:
+        """Unlock it, and forget what it says: it is read again from its beginning."""
+        fd, self._fd, self._end, self._is_over = self._fd, None, 0, False
+        self._clear()
+        if fd is not None:
+            os.close(fd)
+
+    def _away(self, reason: str) -> CountersError:
+        return CountersError(f"{self._path}: {reason}")
+
+    # -- what is in the file --
+
+    def _catch_up(self, fd: int, size: int) -> None:
+        """Read what others have appended. Raises OSError."""
+        if size < self._end:  # somebody has emptied it
+            self._end = 0
+            self._clear()
+        begins = self._end == 0
+        lines = _content(fd, self._end, size).split(b"\n")
+        if begins and lines.pop(0) != _HEADER:
+            os.ftruncate(fd, 0)  # it is new, or was left by another version
+            _write(fd, _HEADER + b"\n")
+            self._end = len(_HEADER) + 1
+            return
+        if torn := lines.pop():  # by a full disk, or by the end of its process
+            size -= len(torn)
+            os.ftruncate(fd, size)
+        for line in lines:
+            try:
+                if line == _OVER:
+                    self._is_over = True
+                else:
+                    self._take(line)
+            except (ValueError, TypeError) as error:
+                _log.error("counters are damaged: money is counted anew", path=str(self._path), error=str(error))
+                self._forget_sums()
+        self._end = size
+
+    def _take(self, line: bytes) -> None:
+        """What a line says is so from now on."""
+        sums, rolling, held, settled = orjson.loads(line)
+        states = self._states
+        for name, used, kept, until in sums:
+            states[name] = State(used, kept, None, until)
+        for name, until, last, *parts in rolling:
+            state = states.get(name)
+            if state is None:
+                state = states[name] = State(units=Rolling())
+            state.until = until
+            units = state.units
+            if units is not None:
+                units.advance(last)
+                for unit, amount in zip(parts[::2], parts[1::2], strict=True):
+                    units.add(unit, amount - units.at(unit))
+        self._holders.update(held)
+        self._holders.difference_update(settled)
+
+    def _append(self, holds: Sequence[Hold], at: float, held: Sequence[str] = (), settled: Sequence[str] = ()) -> None:
+        """Tell the others of these counters. Raises CountersError, and then none of it has happened."""
+        sums: list[tuple[object, ...]] = []
+        rolling: list[tuple[object, ...]] = []
+        for hold in holds:
+            name = hold.counter
+            state = self._states.get(name)
+            if state is None:
+                continue
+            units = state.units
+            if units is None:
+                sums.append((name, state.used, state.held, state.until))
+            else:
+                unit = int(at // hold.unit_s)
+                state.until = (units.last + UNITS + 2) * hold.unit_s
+                if units.has(unit):
+                    rolling.append((name, state.until, units.last, unit, units.at(unit)))
+        line = orjson.dumps((sums, rolling, held, settled), option=orjson.OPT_APPEND_NEWLINE)
+        fd = self._fd
+        assert fd is not None  # noqa: S101 - it is locked
+        try:
+            _write(fd, line)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(fd, self._end)
+            raise self._away(str(error)) from error
+        self._end += len(line)
+        if self._end > self._turn_at:
+            try:
+                self._begin_file()
+            except OSError:  # then later: the one that is there goes on
+                self._turn_at += self._longest
+
+    def _begin_file(self) -> None:
+        """Put a new file in its place, which is ours already when others find it. Raises OSError."""
+        self._forget_what_is_over()
+        content = _HEADER + b"\n" + orjson.dumps((*self._all(), list(self._holders), ())) + b"\n"
+        path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write(fd, content)
+            if self._fd is not None:
+                _write(self._fd, _OVER + b"\n")
+            path.rename(self._path)
+        except OSError:
+            os.close(fd)
+            with suppress(OSError):
+                path.unlink()
+            raise
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd, self._end, self._is_over = fd, len(content), False
+        self._turn_at = max(self._longest, _TIMES_ITS_BEGINNING * self._end)
+
+    def _all(self) -> tuple[Sequence[object], Sequence[object]]:
+        sums: list[object] = []
+        rolling: list[object] = []
+        for name, state in self._states.items():
+            if state.units is None:
+                sums.append((name, state.used, state.held, state.until))
+            else:
+                rolling.append((name, state.until, state.units.last, *_flat(state.units)))
+        return sums, rolling
+
+    def _forget_sums(self) -> None:
+        for name in [name for name, state in self._states.items() if state.units is None]:
+            del self._states[name]
+
+
+def _flat(units: Rolling) -> Iterator[int]:
+    for unit in range(units.last - UNITS, units.last + 1):
+        if amount := units.at(unit):
+            yield unit
+            yield amount
+
+
+def _write(fd: int, content: bytes) -> None:
+    """Raises OSError also where there is no room for all of it."""
+    if os.write(fd, content) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _content(fd: int, start: int, end: int) -> bytes:
+    """What is in the file between. Raises OSError."""
+    parts = []
+    while start < end and (part := os.pread(fd, end - start, start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)

@@ -1,0 +1,119 @@
+"""Records as rows of the ledger, and the sums of rows that are added to those of their hours and days."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import add, attrgetter, itemgetter
+from typing import Any
+
+import orjson
+
+from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record
+from ai_gateway.accounts.store.base import Row
+
+HOUR, DAY = 3600, 86_400
+WIDTHS = (HOUR, DAY)
+"""Of how many seconds there are sums."""
+TOKENS = (
+    *("input", "output", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image", "reasoning"),
+    *("output_audio", "output_image"),
+)
+"""The classes of tokens, in the order of the columns."""
+COLUMNS = (
+    *("at", "id", "request_id", "ended_at", "first_byte_ms", "project_id", "key_id", "wire", "operation", "model"),
+    *("stream", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", *TOKENS, "cost"),
+    *("price", "details"),
+)
+_HOUR_MS = HOUR * 1000
+_start = attrgetter("at", "id", "request_id")
+_caller = attrgetter("project_id", "key_id", "wire", "operation", "model", "stream")
+_result = attrgetter("provider", "upstream_model", "service_tier", "end", "basis", "status", "code")
+_tokens = attrgetter(*TOKENS)
+_summed_by = itemgetter(
+    *map(COLUMNS.index, ("project_id", "key_id", "model", "upstream_model", "provider", "operation", "service_tier"))
+)
+_AT, _KEY, _ENDING, _BASIS, _COST = map(COLUMNS.index, ("at", "key_id", "ending", "basis", "cost"))
+_FIRST_TOKENS = COLUMNS.index(TOKENS[0])
+
+type _Row = Sequence[Any]
+
+
+def row_of(record: Record) -> Row:
+    """The values of its columns."""
+    start, cost, tokens = record.start, record.cost, _tokens(record.tokens)
+    if max(tokens) > MOST_TOKENS:
+        tokens = tuple([min(count, MOST_TOKENS) for count in tokens])
+    if cost is not None and cost > MOST_COST:
+        cost = MOST_COST
+    details = _details(record) if record.attempts or record.repairs or record.dropped else None
+    return (
+        *_start(start),
+        record.ended_at,
+        record.first_byte_ms,
+        *_caller(start),
+        *_result(record),
+        *tokens,
+        cost,
+        record.price,
+        details,
+    )
+
+
+def sums_of(rows: Iterable[_Row]) -> Sequence[Row]:
+    """What to add to the sums of each hour and day. In one order for all who add, or they would wait for each other."""
+    by_hour: dict[tuple[int, tuple[str | None, ...]], list[_Row]] = {}
+    for row in rows:
+        by_hour.setdefault((row[_AT] // _HOUR_MS, _summed_by(row)), []).append(row)
+    sums: dict[tuple[Any, ...], Sequence[int]] = {}
+    for (hour, values), members in by_hour.items():
+        counts = _counts(members)
+        for width in WIDTHS:
+            place = (width, hour * HOUR // width * width, *[value or "" for value in values])
+            known = sums.get(place)
+            sums[place] = counts if known is None else [*map(add, known, counts)]
+    return [(*place, *counts) for place, counts in sorted(sums.items())]
+
+
+def keys_used(rows: Iterable[_Row]) -> Sequence[Row]:
+    """Each key, and when its last call began."""
+    last: dict[str, int] = {}
+    for row in rows:
+        key, at = row[_KEY], row[_AT]
+        if key is not None and last.get(key, at) <= at:
+            last[key] = at
+    return sorted(last.items())
+
+
+def _counts(rows: Sequence[_Row]) -> list[int]:
+    columns = list(zip(*rows, strict=True))
+    endings, costs = columns[_ENDING], columns[_COST]
+    return [
+        len(rows),
+        endings.count("failed") + endings.count("broken"),
+        endings.count("lost"),
+        columns[_BASIS].count("estimated"),
+        costs.count(None),
+        *map(sum, columns[_FIRST_TOKENS : _FIRST_TOKENS + len(TOKENS)]),
+        sum(filter(None, costs)),
+    ]
+
+
+def _details(record: Record) -> str:
+    """What is never summed up, nor looked for: without what is nothing."""
+    details: dict[str, object] = {}
+    if record.attempts:
+        details["attempts"] = [dict(_attempt(each)) for each in record.attempts]
+    if record.repairs:
+        details["repairs"] = record.repairs
+    if record.dropped:
+        details["dropped"] = record.dropped
+    return orjson.dumps(details).decode()
+
+
+def _attempt(attempt: AttemptRecord) -> Iterator[tuple[str, object]]:
+    for name in ("provider", "model", "started_at", "ended_at", "status", "code"):
+        if (value := getattr(attempt, name)) is not None:
+            yield name, value
+    if attempt.tokens is not None:
+        counts = zip(TOKENS, _tokens(attempt.tokens), strict=True)
+        yield "tokens", {name: min(count, MOST_TOKENS) for name, count in counts if count}
+    if attempt.cost is not None:
+        yield "cost", min(attempt.cost, MOST_COST)

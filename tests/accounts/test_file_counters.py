@@ -1,0 +1,232 @@
+"""Counters in a file: whatever becomes of it or of those who write it, they say the same to all of them."""
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Unknown
+from ai_gateway.accounts.counters.file import FileCounters
+from ai_gateway.accounts.counters.memory import MemoryCounters
+
+pytestmark = pytest.mark.anyio
+
+RATE, SLOTS, MONEY = Hold("rpm", 1, 10, 1), Hold("parallel", 1, 4), Hold("spend", 10, 200, money=True, until=2**31)
+HOLDS = [RATE, SLOTS, MONEY]
+START = 1_800_000_000.0
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 2),  # which worker
+            st.sampled_from(["reserve", "reserve", "settle", "seed", "start anew"]),
+            st.integers(0, 30),
+            st.floats(0, 20),
+        ),
+        max_size=80,
+    )
+)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_workers_that_share_a_file_answer_as_one_that_has_it_all(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str, int, float]]
+) -> None:
+    """The file is replaced by a new one all the time."""
+    path, now = tmp_path_factory.mktemp("counters") / "counters", START
+
+    def clock() -> float:
+        return now
+
+    workers, alone = [FileCounters(path, clock, longest=200) for _ in range(3)], MemoryCounters(clock)
+    granted: dict[str, tuple[list[Hold], float]] = {}
+    for number, (which, what, amount, passes) in enumerate(steps):
+        now += passes
+        take = partial(_take, call=str(number), what=what, amount=amount, granted=granted)
+        answer = await take(workers[which])
+        assert answer == await take(alone)
+        if isinstance(answer, Granted):
+            granted[str(number)] = _holds(amount), answer.at
+        for name in (SLOTS.counter, MONEY.counter):
+            found = [(await each.read([name])).get(name, (0, 0)) for each in (workers[number % 3], alone)]
+            assert found[0] == found[1]
+    for each in workers:
+        await each.aclose()
+
+
+def _holds(amount: int) -> list[Hold]:
+    return [RATE, SLOTS, MONEY._replace(amount=amount)]
+
+
+async def _take(
+    counters: Counters, call: str, what: str, amount: int, granted: dict[str, tuple[list[Hold], float]]
+) -> object:
+    """One step; an earlier call may be settled again."""
+    if what == "reserve":
+        return await counters.reserve(call, _holds(amount))
+    if what == "seed":
+        await counters.seed(MONEY.counter, amount, MONEY.until)
+    elif what == "settle" and granted:
+        ended = sorted(granted)[amount % len(granted)]
+        holds, at = granted[ended]
+        await counters.settle(ended, holds, [amount % 3, 0, amount], at)
+    elif what == "start anew" and isinstance(counters, FileCounters):
+        await counters.aclose()
+    return None
+
+
+async def test_calls_at_once_share_a_limit_while_the_file_is_replaced(tmp_path: Path) -> None:
+    workers = [FileCounters(tmp_path / "counters", longest=2_000) for _ in range(4)]
+    await workers[0].seed("spend", 0, 0)
+    hold = Hold("spend", 7, 60 * 7 + 6, money=True)
+
+    async def call(worker: FileCounters, name: str) -> bool:
+        return isinstance(await worker.reserve(name, [hold]), Granted)
+
+    asked = [call(worker, f"{at}-{number}") for number in range(100) for at, worker in enumerate(workers)]
+    assert sum(await asyncio.gather(*asked)) == 60
+    assert [await worker.read(["spend"]) for worker in workers] == [{"spend": (0, 420)}] * 4
+    for worker in workers:
+        await worker.aclose()
+
+
+async def three_workers(path: Path) -> list[FileCounters]:
+    """Two of them have counted something; one has held nothing yet."""
+    workers = [FileCounters(path, look_s=0.0) for _ in range(3)]
+    await workers[0].seed("spend", 100, MONEY.until)
+    for worker, call in zip(workers, "ab", strict=False):
+        assert isinstance(await worker.reserve(call, HOLDS), Granted)
+    return workers
+
+
+async def assert_all_know(workers: list[FileCounters], expected: dict[str, tuple[int, int]]) -> None:
+    for worker in workers:
+        assert {
+            name: each for name, each in (await worker.read(["spend", "parallel"])).items() if any(each)
+        } == expected
+        await worker.aclose()
+
+
+async def test_half_a_line_of_a_killed_worker_counts_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    workers = await three_workers(path)
+    for torn in (b'[[["spe', b"[", b'[[["spend",999,0,0]],[],[],[]]'):
+        with path.open("ab") as file:
+            file.write(torn)
+        assert isinstance(await workers[2].reserve(repr(torn), HOLDS[:1]), Granted)
+    await assert_all_know([*workers, FileCounters(path)], {"spend": (100, 20), "parallel": (0, 2)})
+
+
+async def test_a_file_that_is_removed_keeps_what_it_said(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    workers = await three_workers(path)
+    path.unlink()
+    assert isinstance(await workers[1].reserve("c", HOLDS), Granted)
+    await assert_all_know([*workers, FileCounters(path)], {"spend": (100, 30), "parallel": (0, 3)})
+
+
+async def test_a_directory_that_is_removed_leaves_counters_to_those_who_have_them(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    workers = await three_workers(directory / "counters")
+    (directory / "counters").unlink()
+    directory.rmdir()
+    for worker in workers[:2]:
+        answer = await worker.reserve("c", HOLDS)
+        assert isinstance(answer, Granted)
+        await worker.settle("c", HOLDS, [1, 0, 5], answer.at)
+    with pytest.raises(CountersError, match="No such file"):
+        await FileCounters(directory / "counters").reserve("d", HOLDS)
+    directory.mkdir()
+    await assert_all_know(
+        [*workers[:2], FileCounters(directory / "counters")], {"spend": (110, 20), "parallel": (0, 2)}
+    )
+
+
+async def test_a_worker_that_was_killed_while_it_replaced_the_file_leaves_one_for_all(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    workers = await three_workers(path)
+    before = path.stat().st_ino
+    with path.open("ab") as file:
+        file.write(b"null\n")
+    for worker, call in zip(workers, "cd", strict=False):
+        assert isinstance(await worker.reserve(call, HOLDS), Granted)
+    assert path.stat().st_ino != before
+    await assert_all_know([*workers, FileCounters(path)], {"spend": (100, 40), "parallel": (0, 4)})
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 40 + b"\n", b"[1,2]\n", b"{}\n", b'[[["spend"]],[],[],[]]\n'])
+async def test_where_a_power_cut_has_left_holes_money_is_asked_of_the_ledger(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "counters"
+    for worker in await three_workers(path):
+        await worker.aclose()
+    with path.open("ab") as file:
+        file.write(damage)
+    for counters in (FileCounters(path), FileCounters(path)):
+        assert await counters.reserve("c", HOLDS) == Unknown(["spend"])
+        granted = await counters.reserve("c", [RATE._replace(amount=0)])
+        assert isinstance(granted, Granted)
+        assert list(granted.left) == [8]
+        await counters.aclose()
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0\n...", b'"ai-gateway counters 0"\n[1]\n', b"\n\n"])
+async def test_a_file_of_another_version_is_begun_anew(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "counters"
+    workers = await three_workers(path)
+    path.write_bytes(content)
+    for worker in workers:
+        assert await worker.reserve("c", HOLDS) == Unknown(["spend"])
+    await workers[0].seed("spend", 1, 0)
+    await assert_all_know([*workers, FileCounters(path)], {"spend": (1, 0)})
+
+
+async def test_without_room_nothing_is_counted_and_all_goes_on_when_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    workers = await three_workers(path)
+    # What the kernel does at the bound of a file's size is what it does on a full disk: a part, then an error.
+    former, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for room in (0, 20):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, former[1]))
+            for worker in workers:
+                with pytest.raises(CountersError, match=r"space|large"):
+                    await worker.reserve("c", HOLDS)
+                with pytest.raises(CountersError, match=r"space|large"):
+                    await worker.settle("a", HOLDS, [1, 0, 5], START)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, ignored)
+    await workers[2].settle("a", HOLDS, [1, 0, 5], START)
+    await assert_all_know([*workers, FileCounters(path)], {"spend": (105, 10), "parallel": (0, 1)})
+
+
+def test_whoever_is_killed_has_counted_all_of_a_call_or_nothing(tmp_path: Path) -> None:
+    rounds = 20
+    subprocess.run(
+        [sys.executable, "-m", "tests.accounts.counters_program", str(tmp_path), str(rounds)], check=True, timeout=120
+    )
+    said = [path.read_bytes() for path in tmp_path.glob("*.said")]
+    assert len(said) == 2 * rounds
+    granted, settled = (sum(each.count(what) for each in said) for what in (b"G", b"S"))
+
+    async def found() -> tuple[int, int, int]:
+        counters = FileCounters(tmp_path / "counters")
+        (used, held) = (await counters.read(["spend"]))["spend"]
+        answer = await counters.reserve("last", [Hold("rpd", 0, 10**9, 24 * 60)])
+        assert isinstance(answer, Granted)
+        await counters.aclose()
+        return used, held, 10**9 - answer.left[0]
+
+    used, held, requests = asyncio.run(found())
+    # A worker may be killed between a step and saying so: once in each round.
+    assert 0 <= used // 4 + held // 10 - granted <= 2 * rounds
+    assert 0 <= used // 4 - settled <= 2 * rounds
+    assert requests == used // 4 + held // 10
+    assert os.listdir(tmp_path).count("counters") == 1

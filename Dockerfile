@@ -51,6 +51,8 @@ LABEL org.opencontainers.image.title="Universal AI Gateway" \
 ENV SERVICE_HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 COPY --from=build /opt/gateway /opt/gateway
+# For `docker exec NAME ai-gateway reload`.
+ENV PATH=/opt/gateway/bin:${PATH}
 # A gateway.toml or .env is read from here when one is mounted.
 WORKDIR /app
 # All that the gateway writes is in this volume, so that the rest of the container can be read-only: `docker run

@@ -1,5 +1,6 @@
 """The gateway's own certificate: shown, renewed by a reload, and never replaced by one that cannot be used."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from tests.support.client import KEY, TIMEOUT_S, eventually
 from tests.support.gateway import HOST, LiveGateway, in_front_of, run_cli, running_gateway
 from tests.support.upstream import Upstream
 
+ROOT = Path(__file__).parents[2]
 CHAT = "/openai/v1/chat/completions"
 
 
@@ -55,8 +58,9 @@ class Site:
             trust.wrap_socket(plain, server_hostname=HOST) as encrypted,
         ):
             assert encrypted.version() in {"TLSv1.2", "TLSv1.3"}
-            (subject,) = (encrypted.getpeercert() or {})["subject"]
-            return str(subject[0][1])
+            found = re.search(r"'commonName', '(\w+)'", str(encrypted.getpeercert()))
+            assert found
+            return found[1]
 
     def install(self, name: str) -> None:
         certificate, key = self.authority.issue(name)
@@ -96,6 +100,18 @@ def test_the_banner_says_how_it_is_reached(site: Site) -> None:
     log = site.live.log()
     assert f"  listening  https://{HOST}:{site.live.port} " in log
     assert f"curl --insecure https://{HOST}:{site.live.port}/custom/v1/chat/completions" in log
+
+
+def test_the_health_check_of_the_image_knows_that_it_speaks_tls(site: Site) -> None:
+    joined = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text("utf-8"))
+    (check,) = re.findall(r"^HEALTHCHECK .* CMD (.*)$", joined, re.MULTILINE)
+    command = [sys.executable, *json.loads(check)[1:]]
+
+    def healthy(**env: str) -> bool:
+        return subprocess.run(command, env={"SERVICE_PORT": str(site.live.port), **env}, check=False).returncode == 0
+
+    assert healthy(SSL_CERTFILE=str(site.certificate))
+    assert not healthy()
 
 
 def test_a_client_that_leaves_ends_the_call(site: Site, shared_upstream: Upstream) -> None:

@@ -165,6 +165,15 @@ class Settings(PerProvider):
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"
     service_port: Annotated[int, Field(ge=0, le=65535, description="port to listen on"), RESTART] = 9000
+    service_socket: Annotated[
+        Path | None, Field(description="Unix socket to listen on, instead of an address and a port"), RESTART
+    ] = None
+    ssl_certfile: Annotated[
+        Path | None, Field(description="certificate to show callers, with which the server speaks TLS"), RESTART
+    ] = None
+    ssl_keyfile: Annotated[
+        Path | None, Field(description="key of that certificate, if it is in a file of its own"), RESTART
+    ] = None
     log_level: Annotated[Level, Field(description="debug, info, warning or error")] = "info"
     log_format: Annotated[
         Literal["auto", "json", "console"],

@@ -22,7 +22,9 @@ from ai_gateway.redaction import SHORTEST, strike_all
 
 type LogFormat = Literal["auto", "json", "console"]
 
-_OWN = frozenset({"timestamp", "level", "request_id"})
+# Fields whose texts are the gateway's own: an id of ours is new in each record, and one of a caller's is looked at when
+# it comes.
+_OWN = frozenset({"timestamp", "level", "request_id", "operation", "end", "client", "provider", "key_id", "project"})
 # A process that ends waits so long for who reads its log.
 _LAST_S = 1.0
 
@@ -36,11 +38,12 @@ class _Clock:
 
     def now(self) -> str:
         """ISO 8601 with microseconds, in UTC."""
-        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        now = time.time()
+        second = int(now)
         if second != self._second:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._text}.{rest // 1000:06d}+00:00"
+        return f"{self._text}.{int((now - second) * 1e6):06d}+00:00"
 
 
 def _recovered(dropped: int) -> None:
@@ -96,7 +99,6 @@ def _line(record: Mapping[str, Any], head: Mapping[str, object] = {}) -> bytes:
     for name, value in record.items():  # on every request: no call for a value that needs none
         kind = type(value)
         if kind is str:
-            # An id of ours is new in each record, and one of a caller's is looked at when it comes.
             clean[name] = value if len(value) < SHORTEST or name in _OWN else strike_all(value)
         else:
             clean[name] = value if kind is int or kind is float or value is None else strike_all(_told(value))

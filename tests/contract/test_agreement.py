@@ -88,9 +88,9 @@ def model_accepts(model: type[BaseModel], raw: bytes) -> bool | None:
     return True
 
 
-def mutated(value: Any, chance: random.Random) -> Any:
-    """A copy with one thing changed somewhere: a value swapped for a near miss, or a key dropped or added."""
-    copy = json.loads(json.dumps(value))
+def mutated(text: str, chance: random.Random) -> Any:
+    """What the JSON says, with one thing changed: a value swapped for a near miss, or a key dropped or added."""
+    copy = json.loads(text)
     spots = list(places(copy))
     if not spots:
         return chance.choice([None, [], "", 0])
@@ -149,8 +149,9 @@ def cases(name: str, mode: GenerationMode, examples: int) -> list[bytes]:
     @given(strategy(name, mode))
     def collect(case: schemathesis.Case[Any]) -> None:
         try:
-            found.append(json.dumps(case.body, allow_nan=False).encode())
-            found.extend(json.dumps(mutated(case.body, chance)).encode() for _ in range(MUTATIONS))
+            text = json.dumps(case.body, allow_nan=False)
+            found.append(text.encode())
+            found.extend(json.dumps(mutated(text, chance)).encode() for _ in range(MUTATIONS))
         except (TypeError, ValueError):  # not JSON: a binary body, or no number
             found.append(b"null")
 

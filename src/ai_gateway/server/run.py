@@ -72,7 +72,9 @@ class GatewayServer(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup(sockets if self._certificate is None else [])
+        if self._certificate is not None and self.started:
+            self.servers += [await self._listen(sock, self._certificate) for sock in sockets or []]
         if self._place.parent is not None:
             asyncio.get_running_loop().add_reader(self._place.parent, self._be_orphaned, self._place.parent)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
@@ -80,6 +82,24 @@ class GatewayServer(uvicorn.Server):
             self._reload()
         if sockets and self._place.first:
             self._announce(_port(sockets[0]))
+
+    async def _listen(self, sock: socket.socket, certificate: Certificate) -> asyncio.Server:
+        """Listen by TLS. uvicorn would give a handshake a minute, in which one who says nothing holds a connection."""
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = config.http_protocol_class(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        return await asyncio.get_running_loop().create_server(
+            protocol,
+            sock=sock,
+            ssl=certificate.context,
+            ssl_handshake_timeout=self._application.settings.body_timeout_s,
+            backlog=config.backlog,
+        )
 
     def _reload(self) -> None:
         """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
@@ -279,7 +299,6 @@ def _serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=application.settings.grace_period_s,
         backlog=_BACKLOG,
-        ssl_context_factory=None if (certificate := files.certificate) is None else lambda *_: certificate.context,
     )
     GatewayServer(application, config, announce, place, files).run(sockets=[sock])
 

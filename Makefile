@@ -19,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run gen gen-check spec-update prices docs format lint type unit unit-all check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock dist release-check sbom audit image image-smoke clean
+.PHONY: help install run gen gen-check spec-update prices docs format lint type unit unit-all static check test test-cov fuzz fuzz-selftest soak bench real-upstreams lock dist release-check sbom audit image image-smoke clean
 
 # CI=true turns a skipped test (no npm, say) into a failure, and shows the slowest 25.
 
@@ -69,10 +69,12 @@ spec-update: $(VENV)/dev.stamp ## Take a newer official document: make spec-upda
 prices: $(VENV)/dev.stamp ## Write the table of prices from the pinned genai-prices, and tell what changes
 	@$(PY) -m scripts.prices
 
-docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of docs/conformance.md and docs/providers.md from the code
+docs: $(VENV)/dev.stamp ## Write docs/parameters.md and the tables of the pages on conformance, providers and metrics; and deploy/grafana
 	@$(PY) -m scripts.parameters
 	@$(PY) -m scripts.providers
 	@$(PY) -m scripts.rules
+	@$(PY) -m scripts.metrics
+	@$(PY) -m scripts.dashboards
 
 format: $(VENV)/dev.stamp ## Format the code
 	@$(BIN)/ruff format .
@@ -85,9 +87,7 @@ lint: $(VENV)/dev.stamp ## Check format and lint rules
 type: $(VENV)/dev.stamp ## mypy --strict over src, generated, scripts and tests
 	@$(BIN)/mypy
 
-# All that starts no test, side by side: none of them needs another.
-.PHONY: static
-static: $(VENV)/dev.stamp ## Format, lint rules, types and generated code, side by side
+static: $(VENV)/dev.stamp ## Format, lint, types and generated code: all that starts no test, side by side
 	@$(MAKE) --no-print-directory -j 2 type lint gen-check
 
 unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second
@@ -118,8 +118,8 @@ fuzz: $(VENV)/dev.stamp ## schemathesis on the live app, 1000 examples an operat
 fuzz-selftest: $(VENV)/dev.stamp ## Prove that the fuzzing catches every seeded fault; CI tries one of each kind
 	@$(BIN)/pytest -q -m "slow or soak" tests/contract/test_fuzz_selftest.py
 
-soak: $(VENV)/dev.stamp ## Load, leaks and attacks at full length (minutes); CI runs the short forms
-	@$(BIN)/pytest -s -m soak tests/load tests/attacks
+soak: $(VENV)/dev.stamp ## Load, leaks, kills and attacks at full length (minutes); CI runs the short forms
+	@$(BIN)/pytest -s -m soak tests/load tests/attacks tests/accounts
 
 bench: $(VENV)/dev.stamp ## Cost in time and memory beside nginx and a bare relay: make bench ARGS="--check", see docs/performance.md
 	@UV="$(UV)" $(PY) -m scripts.bench $(ARGS)

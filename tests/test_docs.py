@@ -30,6 +30,7 @@ from ai_gateway.providers.custom.faults import FAULTS
 from ai_gateway.providers.http.errors import KEPT_STATUSES
 from ai_gateway.routing.rules import read_rules
 from ai_gateway.translate.ollama_chat.policies import OPTIONS, POLICIES
+from scripts.metrics import PAGE as METRICS_PAGE, page as metrics_page
 from scripts.parameters import PAGE, page
 from scripts.providers import PAGE as PROVIDERS_PAGE, page as providers_page
 from scripts.rules import page as rules_page
@@ -217,6 +218,10 @@ def test_every_error_code_is_documented_with_its_status(code: str, status: int) 
     assert found == str(status)
     assert meaning
     assert advice
+
+
+def test_every_error_code_is_one_that_metrics_know() -> None:
+    assert errors.known_codes() >= set(_codes())
 
 
 def test_the_errors_page_names_no_code_that_does_not_exist() -> None:
@@ -514,3 +519,8 @@ def test_every_rule_of_the_registry_is_applied_somewhere() -> None:
     )
     assert {name for name in names if not re.search(rf"\b{name}\b", source)} == set()
     assert len(names) == len(RULES)
+
+
+def test_the_page_of_metrics_has_every_one() -> None:
+    text = METRICS_PAGE.read_text(encoding="utf-8")
+    assert metrics_page(text) == text, "run `make docs`"

@@ -12,6 +12,7 @@ import pytest
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import read_configuration
 from ai_gateway.app.meters import Meters
+from ai_gateway.observability.families import BODY_BUDGET, BREAKERS, IN_FLIGHT, Family
 from ai_gateway.observability.metrics import Event
 from tests.support.upstream import Upstream
 
@@ -31,6 +32,21 @@ class Bench:
     async def ask(self, model: str, **fields: Any) -> httpx2.Response:
         body = {"model": model, "messages": [{"role": "user", "content": "hello"}], **fields}
         return await self.http.post(f"/{self.name}/v1/chat/completions", json=body)
+
+    def value(self, family: Family, *labels: str) -> float:
+        """How it stands now."""
+        return self.meters.own().values[family.name].get(labels, 0)
+
+    @property
+    def breaker(self) -> str:
+        """Its state."""
+        (state,) = (state for state in ("closed", "half-open", "open") if self.value(BREAKERS, self.name, state))
+        return state
+
+    @property
+    def held(self) -> tuple[float, float]:
+        """Requests in flight, and bytes of their bodies."""
+        return self.value(IN_FLIGHT), self.value(BODY_BUDGET)
 
     def counted(self, event: Event) -> dict[tuple[str, ...], int]:
         """Of this gateway alone."""
@@ -61,8 +77,8 @@ async def test_what_is_good_moves_nothing(bench: Bench) -> None:
     for stream in (False, True):
         assert (await bench.ask("good", stream=stream)).status_code == 200
     assert {event: bench.counted(event) for event in Event} == {event: {} for event in Event}
-    assert bench.meters.breakers() == {bench.name: "closed", "custom": "closed"}
-    assert (bench.meters.requests_in_flight, bench.meters.body_bytes) == (0, 0)
+    assert bench.breaker == "closed"
+    assert bench.held == (0, 0)
 
 
 @settings(breaker_threshold=0)
@@ -75,17 +91,17 @@ async def test_retries_count_for_the_provider_that_is_asked_again(bench: Bench) 
 async def test_a_breaker_shows_its_state_what_opened_it_and_what_it_refused(bench: Bench) -> None:
     for _ in range(2):
         await bench.ask("close-at-once")
-    assert bench.meters.breakers()[bench.name] == "open"
+    assert bench.breaker == "open"
     assert [(await bench.ask("good")).status_code for _ in range(3)] == [503] * 3
     assert bench.counted(Event.BREAKER_OPENED) == {(bench.name,): 1}
     assert bench.counted(Event.BREAKER_REFUSED) == {(bench.name,): 3}
     await asyncio.sleep(0.35)
-    assert bench.meters.breakers()[bench.name] == "half-open"
+    assert bench.breaker == "half-open"
     assert (await bench.ask("status-500")).status_code == 502
     assert bench.counted(Event.BREAKER_OPENED) == {(bench.name,): 2}
     await asyncio.sleep(0.35)
     assert (await bench.ask("good")).status_code == 200
-    assert bench.meters.breakers()[bench.name] == "closed"
+    assert bench.breaker == "closed"
 
 
 async def test_streams_that_break_count_by_kind(bench: Bench) -> None:
@@ -115,12 +131,12 @@ async def test_what_is_dropped_counts(bench: Bench) -> None:
 async def test_who_is_turned_away_counts_and_who_is_in_is_seen(bench: Bench, upstream: Upstream) -> None:
     first = asyncio.create_task(bench.ask("paced#counted", stream=True))
     await asyncio.to_thread(upstream.last, "paced#counted")
-    assert bench.meters.requests_in_flight == 1
-    assert bench.meters.body_bytes > 50
+    assert bench.value(IN_FLIGHT) == 1
+    assert bench.value(BODY_BUDGET) > 50
     assert (await bench.ask("good")).status_code == 503
     assert bench.counted(Event.OVERLOAD) == {("requests",): 1}
     assert (await first).status_code == 200
-    assert (bench.meters.requests_in_flight, bench.meters.body_bytes) == (0, 0)
+    assert bench.held == (0, 0)
 
 
 @settings(request_max_size=4000, bodies_max_size=4000)

@@ -129,6 +129,35 @@ def running_postgres() -> Iterator[Server]:
         yield from _running(Server("PostgreSQL", home, port, command, environment, _postgres_answers))
 
 
+@contextmanager
+def running_prometheus(configuration: str, *files: Path) -> Iterator[Server]:
+    """A Prometheus with this configuration, and the files that it names beside it."""
+    with _home() as home:
+        program = _prometheus(home, "prometheus")
+        for file in files:
+            shutil.copy(file, home)
+        (home / "prometheus.yml").write_text(configuration, "utf-8")
+        port = free_port()
+        command = [
+            program,
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            f"--web.listen-address={HOST}:{port}",
+        ]
+        yield from _running(Server("Prometheus", home, port, command, {}, _prometheus_answers))
+
+
+@contextmanager
+def promtool() -> Iterator[str]:
+    """The program that checks rules and metrics."""
+    with _home() as home:
+        yield _prometheus(home, "promtool")
+
+
+def _prometheus(home: Path, program: str) -> str:
+    return shutil.which(program) or _unpacked(home, f"bin/{program}", "prometheus")[0]
+
+
 def _running(server: Server) -> Iterator[Server]:
     server.start()
     try:
@@ -179,6 +208,11 @@ def _libraries_of(packages: Sequence[str]) -> set[str]:
 
 def _valkey_answers(server: Server) -> bool:
     return _told(server.port, b"PING\r\n").startswith(b"+PONG")
+
+
+def _prometheus_answers(server: Server) -> bool:
+    request = b"GET /-/ready HTTP/1.1\r\nHost: prometheus\r\nConnection: close\r\n\r\n"
+    return _told(server.port, request).startswith(b"HTTP/1.1 200")
 
 
 def _postgres_answers(server: Server) -> bool:

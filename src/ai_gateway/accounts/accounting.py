@@ -124,6 +124,11 @@ class Accounting(Observer):
 
         self.start()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the counters could not be reached when they were last needed."""
+        return self._away
+
     def start(self) -> None:
         """Begin to number calls. To be called in each process, or two workers would give out the same ids."""
         # Unique, as a UUID for each call would be at some twenty times the cost.

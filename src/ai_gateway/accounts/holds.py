@@ -57,6 +57,12 @@ class Held:
         return [amounts[reason.kind] for reason in self.reasons]
 
 
+def spend_counter(spend: SpendLimit, now: float) -> tuple[str, Window]:
+    """The counter of what is spent in the window that a limit has now, and that window."""
+    window = window_at(spend.interval, spend.time_zone, now)
+    return f"spend/{spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
+
+
 class Plan:
     """What each call of a caller to a model has to hold; from one call to the next only amounts differ.
 
@@ -103,8 +109,7 @@ class Plan:
                 )
 
     def _add_money(self, scope: Scope, spend: SpendLimit, now: float) -> None:
-        window = window_at(spend.interval, spend.time_zone, now)
-        name = f"spend/{scope.entity}/{spend.interval}/{spend.time_zone}/{window.start}"
+        name, window = spend_counter(spend, now)
         self._windows[name] = scope, window
         self._since, self._until = max(self._since, window.start), min(self._until, window.end or math.inf)
         hold = Hold(name, 0, spend.threshold_amount * PICO_PER_CENT, money=True, until=window.end or 0)

@@ -66,6 +66,15 @@ class Prices:
         self._known[provider, model] = dated
         return dated.price
 
+    def names(self, provider: str, model: str, at: float) -> bool:
+        """Whether this very model has a price, and not only whatever this provider is called for."""
+        key = provider, model
+        if key in self._stated or key in self._listed:
+            return True
+        if provider == _BUILT_IN or (provider, _EVERY_MODEL) in self._stated or model != model.lower():
+            return False
+        return self.find(provider, model, at) is not None
+
     def _read(self, provider: str, model: str, at: float) -> Dated:
         stated = self._stated.get((provider, model)) or self._stated.get((provider, _EVERY_MODEL))
         if stated is not None:

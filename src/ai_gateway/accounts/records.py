@@ -93,9 +93,15 @@ def second_of(identifier: str) -> int | None:
 
 
 class CallLog(Protocol):
-    """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more."""
+    """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more.
+
+    `size` is that in bytes of what may not be in the store yet.
+    """
 
     refuses: bool
+
+    @property
+    def size(self) -> int: ...
 
     def started(self, start: Start) -> None: ...
     def ended(self, record: Record) -> None: ...

@@ -153,6 +153,9 @@ class WrongKeys:
 
 
 def _address(scope: Scope) -> str:
+    outcome = scope.get("outcome")
+    if outcome is not None:
+        return str(outcome.client)  # behind a trusted proxy, that of whom the proxy has seen
     client = scope.get("client")
     return client[0] if client else ""
 

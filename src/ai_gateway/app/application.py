@@ -40,6 +40,7 @@ class Application:
     async def start(self) -> None:
         """Start background tasks; from then on the gateway is ready."""
         await self.parts.start()
+        self.meters.start()
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
@@ -48,6 +49,7 @@ class Application:
     async def aclose(self) -> None:
         """Stop them, and close every connection."""
         self.lifecycle.ready = False
+        await self.meters.aclose()
         await self.parts.aclose()
 
     async def reload(self) -> Reloaded:

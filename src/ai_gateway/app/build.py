@@ -17,7 +17,7 @@ import gateway_contract.openai.routes as openai_routes
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import administered_paths, docs_routes
-from ai_gateway.api.gateway.handlers import Lifecycle, StatusHandlers
+from ai_gateway.api.gateway.handlers import Lifecycle, ServedMetrics, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
 from ai_gateway.app.administration import AdminDoor
@@ -27,6 +27,7 @@ from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
 from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
+from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
@@ -37,6 +38,7 @@ from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.middleware.access_log import AccessLog
+from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 
@@ -65,7 +67,12 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     owners.add(OPENAI, administered)
     hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *administered])
     accounting = parts.accounts.accounting
-    observers = [AccessLog(), *([accounting] if accounting is not None else [])]
+    meters = Meters(gateway, parts.accounts, admission, bodies)
+    observers = [
+        AccessLog(),
+        *([meters.requests] if settings.enable_metrics else []),
+        *([accounting] if accounting is not None else []),
+    ]
     asgi = _asgi(settings, owners, observers, lambda request: _nothing_at(request, hints, gateway.registry.names))
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
@@ -80,14 +87,24 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         documented=settings.enable_docs,
         model_list=lambda: parts.model_list,
         store_problem=lambda: parts.accounts.problem,
+        metrics=ServedMetrics(meters.expose, settings.metrics_require_key) if settings.enable_metrics else None,
     )
-    asgi.router.routes += gateway_routes.build_router(status).routes
+    own = gateway_routes.build_router(status)
+    asgi.router.routes += own.routes
     if settings.enable_docs:
         asgi.router.routes += docs_routes(lambda: parts.contract, access if settings.docs_require_key else None)
+    if any(route.matches(_get(settings.metrics_path))[0] is Match.FULL for route in asgi.router.routes):
+        raise SettingsError([f"METRICS_PATH: {settings.metrics_path} is the path of something else"])
+    asgi.router.routes.append(own.also_at("getMetrics", settings.metrics_path))
     asgi.openapi = lambda: parts.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
-    application = Application(asgi, parts, lifecycle, Meters(gateway, admission, bodies))
+    application = Application(asgi, parts, lifecycle, meters)
     asgi.state.application = application
     return application
+
+
+def _get(path: str) -> Scope:
+    """What a request for a path looks like to routes."""
+    return {"type": "http", "method": "GET", "path": path, "path_params": {}, "headers": []}
 
 
 def _admin_door(
@@ -170,7 +187,8 @@ def _asgi(
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
-    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers)
+    address = ClientAddress(settings.trusted_proxies)
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers, address=address)
     return asgi
 
 

@@ -1,33 +1,213 @@
-"""Everything about this process that is worth a metric, in one place: what happened so far, and how it stands now."""
+"""Everything about the gateway that is worth a metric: what happened so far, and how it stands now."""
 
+import asyncio
+import gc
+import os
+import resource
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ai_gateway.accounts.counters.base import CountersError
+from ai_gateway.accounts.entities import ORGANIZATION, ApiKey, SpendLimit
+from ai_gateway.accounts.holds import PICO_PER_CENT, spend_counter
+from ai_gateway.api.gateway.handlers import MetricsContent
+from ai_gateway.app.accounts import Accounts
+from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.contract.budget import Admission, ByteBudget
+from ai_gateway.contract.stream import Content
 from ai_gateway.gateway import Gateway
-from ai_gateway.observability.metrics import Event, counted
-from ai_gateway.resilience.breaker import State
+from ai_gateway.middleware.request_metrics import RequestMetrics
+from ai_gateway.observability import families
+from ai_gateway.observability.families import EVENTS, TIMINGS
+from ai_gateway.observability.metrics import Event, Timing, counted, timed, times
+from ai_gateway.observability.samples import Samples
+from ai_gateway.observability.worker_samples import WorkerSamples
+from ai_gateway.providers.custom.provider import MODELS
+from ai_gateway.routing.registry import BUILT_IN
+
+_EVERY_S = 1.0
+# What a worker has not renewed for so long is how it stood before it ended.
+_STALE_S = 10.0
+_MOST_SPEND_LIMITS = 1_000
+_SPEND_S = 1.0
+_PICO = 10**12
+_STATES = ("closed", "half-open", "open")
 
 
 class Meters:
-    """Read as often as you like: each value is computed when it is read, and nothing is reset."""
+    """Read as often as you like: each value is computed when it is read, and nothing is reset.
 
-    def __init__(self, gateway: Gateway, admission: Admission, bodies: ByteBudget) -> None:
+    With several workers, each writes what it has counted into `shared` once a second, under its number `worker`.
+    """
+
+    def __init__(self, gateway: Gateway, accounts: Accounts, admission: Admission, bodies: ByteBudget) -> None:
+        self.requests = RequestMetrics(self._knows)
+        self.shared: WorkerSamples | None = None
+        self.worker = 0
         self._gateway = gateway
+        self._accounts = accounts
         self._admission = admission
         self._bodies = bodies
+        self._before = Samples()
+        self._started = time.time()
+        self._ticking: asyncio.Task[None] | None = None
+
+    def share(self, shared: WorkerSamples, worker: int) -> None:
+        """Go on from what the worker with this number has counted before this one took its place."""
+        self.shared, self.worker = shared, worker
+        self._started = time.time()
+        if (raw := shared.read(worker)) is not None:
+            self._before = Samples()
+            self._before.include(Samples.from_bytes(raw), gauges=False)
+
+    def start(self) -> None:
+        """Begin to look at the event loop, and to share what is counted."""
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def aclose(self) -> None:
+        """Share the last of it."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.wait({self._ticking})
+            self._ticking = None
+            self._write()
+
+    async def expose(self, accept: str) -> MetricsContent:
+        """Everything as Prometheus reads it: as OpenMetrics, if the client accepts that."""
+        # An import of 10 ms and a megabyte, which only those who are asked need.
+        from ai_gateway.observability.exposition import expose  # noqa: PLC0415
+
+        samples = await self.read()
+        # A thread, because there may be thousands of series; clients' requests go on in between.
+        if "application/openmetrics-text" in accept.lower():
+            text = await asyncio.to_thread(expose, samples, openmetrics=True)
+            return Content("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+        return Content(
+            "text/plain; version=0.0.4; charset=utf-8", await asyncio.to_thread(expose, samples, openmetrics=False)
+        )
+
+    async def read(self) -> Samples:
+        """What all workers have counted, and how they stand."""
+        if self.shared is None:
+            samples = self.own()
+        else:
+            self._write()  # so that what it tells now is told by the next one as well
+            samples = Samples()
+            for raw in self.shared.read_all():
+                each = Samples.from_bytes(raw)
+                samples.include(each, gauges=time.time() - each.at < _STALE_S)
+        await self._add_spending(samples)
+        return samples
+
+    def own(self) -> Samples:
+        """Those of this worker."""
+        samples = Samples(time.time())
+        samples.include(self._before)
+        self.requests.collect(samples)
+        for event, family in EVENTS.items():
+            if not family.labels:
+                samples.add(family, 0)  # so that the first one is seen as a rise
+            for labels, value in counted(event).items():
+                samples.add(family, value, labels)
+        for (timing, label), distribution in times().items():
+            samples.merge(TIMINGS[timing], distribution, (label,) if label else ())
+        self._add_state(samples)
+        self._add_accounts(samples)
+        self._add_process(samples)
+        return samples
 
     def counts(self) -> dict[Event, dict[tuple[str, ...], int]]:
         """Each event's counts by its labels, which `Event` names."""
         return {event: counted(event) for event in Event}
 
-    def breakers(self) -> dict[str, State]:
-        """Each provider's breaker."""
-        return {name: self._gateway.resilience.state(name) for name in self._gateway.registry.names}
+    def _write(self) -> None:
+        if self.shared is not None:
+            self.shared.write(self.worker, self.own().to_bytes())
 
-    @property
-    def requests_in_flight(self) -> int:
-        """Requests that have not been answered to their end."""
-        return self._admission.inside
+    async def _tick(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            await asyncio.sleep(_EVERY_S)
+            timed(Timing.LOOP_LAG, max(0.0, clock() - began - _EVERY_S))
+            self._write()
 
-    @property
-    def body_bytes(self) -> int:
-        """What their bodies use of the budget for bodies."""
-        return self._bodies.used
+    def _knows(self, provider: str, model: str) -> bool:
+        """Whether a model is one that is configured, listed or priced, and no word of a caller."""
+        if provider == BUILT_IN and model in MODELS:
+            return True
+        routing = self._gateway.routing
+        if routing.catalogue.get(provider, model) is not None or (provider, model) in routing.configured():
+            return True
+        accounting = self._accounts.accounting
+        return accounting is not None and accounting.prices.names(provider, model, time.time())
+
+    def _add_state(self, samples: Samples) -> None:
+        gateway = self._gateway
+        samples.add(families.IN_FLIGHT, self._admission.inside)
+        samples.add(families.BODY_BUDGET, self._bodies.used)
+        for provider in gateway.registry:
+            name, resilience = provider.name, gateway.resilience
+            samples.add(families.UPSTREAM_IN_FLIGHT, resilience.bulkhead(name).inside, (name,))
+            if not provider.is_remote:
+                continue
+            current = resilience.state(name)
+            for state in _STATES:
+                samples.add(families.BREAKERS, state == current, (name, state))
+            if (connections := provider.connections) is not None:
+                for kind, value in connections._asdict().items():
+                    samples.add(families.CONNECTIONS, value, (name, kind))
+
+    def _add_accounts(self, samples: Samples) -> None:
+        accounts = self._accounts
+        if accounts.accounting is None or accounts.place is None:
+            return
+        samples.add(families.STORE_AWAY, accounts.problem is not None)
+        samples.add(families.COUNTERS_GONE, accounts.accounting.is_away)
+        samples.add(families.JOURNAL_BYTES, accounts.accounting.log.size)
+        if (directory := accounts.place.directory) is not None:
+            with suppress(OSError):
+                samples.add(families.DISK_FREE, shutil.disk_usage(directory).free)
+
+    def _add_process(self, samples: Samples) -> None:
+        worker = (str(self.worker),)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        samples.add(families.CPU, usage.ru_utime + usage.ru_stime, worker)
+        samples.add(families.STARTED, self._started, worker)
+        samples.add(families.MOST_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0], worker)
+        with suppress(OSError, ValueError):  # there is no /proc everywhere
+            pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+            samples.add(families.MEMORY, pages * os.sysconf("SC_PAGE_SIZE"), worker)
+            samples.add(families.OPEN_FILES, len(os.listdir("/proc/self/fd")), worker)
+        for generation, stats in enumerate(gc.get_stats()):
+            samples.add(families.COLLECTIONS, stats["collections"], (*worker, str(generation)))
+        samples.add(families.UP, 1)
+        samples.add(families.BUILD_INFO, 1, (VERSION, BUILD.commit or ""))
+
+    async def _add_spending(self, samples: Samples) -> None:
+        """What is spent and held under each spend limit, as far as that is known within a second."""
+        accounts, now = self._accounts, time.time()
+        if accounts.directory is None or accounts.accounting is None:
+            return
+        limits = list(accounts.directory.all(SpendLimit))[:_MOST_SPEND_LIMITS]
+        names = {spend_counter(limit, now)[0]: limit for limit in limits}
+        if not names:
+            return
+        with suppress(CountersError, TimeoutError):
+            async with asyncio.timeout(_SPEND_S):
+                found = await accounts.accounting.counters.read(list(names))
+            for name, (used, held) in found.items():
+                labels = self._of(names[name])
+                samples.add(families.SPEND, used / _PICO, labels)
+                samples.add(families.RESERVED, held / _PICO, labels)
+        for limit in limits:
+            samples.add(families.SPEND_LIMIT, limit.threshold_amount * PICO_PER_CENT / _PICO, self._of(limit))
+
+    def _of(self, limit: SpendLimit) -> tuple[str, str, str]:
+        if limit.id == ORGANIZATION:
+            return "organization", limit.id, limit.interval
+        directory = self._accounts.directory
+        is_key = directory is not None and directory.get(ApiKey, limit.id) is not None
+        return "key" if is_key else "project", limit.id, limit.interval

@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal, InvalidOperation
 from email.utils import parseaddr
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +15,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[
 # What stands in an address and in a greeting of SMTP (RFC 5321, 4.1.2), or the name of a host on a private network.
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
@@ -70,6 +72,17 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 def _list_address(value: str) -> str:
     if not is_web_address(value) or "@" in urlsplit(value).netloc or "#" in value:
         raise ValueError("must look like https://host/models.json, without credentials or a fragment")
+    return value
+
+
+def _level(value: object) -> object:
+    """`warn` is what many call it."""
+    return "warning" if isinstance(value, str) and value.lower() == "warn" else _lower(value)
+
+
+def _metrics_path(value: str) -> str:
+    if not _PATH.fullmatch(value):
+        raise ValueError("must be a path such as /v1/metrics: letters, digits and -._~ between slashes")
     return value
 
 
@@ -140,12 +153,15 @@ def _mailbox(value: str) -> str:
     return value
 
 
+Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
 LOWER_CASE = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split_keys)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)]
 Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
 ListAddress = Annotated[str, AfterValidator(_list_address)]
+Proxies = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
+MetricsPath = Annotated[str, AfterValidator(_metrics_path)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]

@@ -12,11 +12,14 @@ from ai_gateway.config.fields import (
     Digest,
     HeaderKey,
     Keys,
+    Level,
     Limit,
     ListAddress,
     Mailbox,
+    MetricsPath,
     Origins,
     PricedModel,
+    Proxies,
     Refusals,
     Seconds,
     SmtpUrl,
@@ -171,11 +174,17 @@ class Settings(PerProvider):
     ssl_keyfile: Annotated[
         Path | None, Field(description="key of that certificate, if it is in a file of its own"), RESTART
     ] = None
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Field(description="debug, info, warning or error"),
+    log_level: Annotated[Level, Field(description="debug, info, warning or error")] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Field(description="json, console (for people), or auto: console on a terminal"),
         LOWER_CASE,
-    ] = "info"
+    ] = "auto"
+    trusted_proxies: Annotated[
+        Proxies,
+        Field(description="addresses or networks whose X-Forwarded-For is believed, comma-separated"),
+        RESTART,
+    ] = ()
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated"), SECRET] = ()
     admin_api_key: Annotated[
         Keys, Field(description="keys that administer: they make other keys, and call no models"), SECRET
@@ -275,6 +284,9 @@ class Settings(PerProvider):
     workers: Annotated[int, Field(ge=1, le=256, description="processes that serve"), RESTART] = 1
     enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json"), RESTART] = True
     docs_require_key: Annotated[bool, Field(description="require a key at /docs and /openapi.json"), RESTART] = False
+    enable_metrics: Annotated[bool, Field(description="serve /metrics"), RESTART] = True
+    metrics_path: Annotated[MetricsPath, Field(description="another path of /metrics"), RESTART] = "/v1/metrics"
+    metrics_require_key: Annotated[bool, Field(description="require a key at /metrics"), RESTART] = False
     enable_security_headers: Annotated[bool, Field(description="send headers that guard browsers"), RESTART] = True
     cors_origins: Annotated[
         Origins, Field(description="origins whose pages may call, comma-separated, or *"), RESTART

@@ -1,9 +1,11 @@
 """What became of one request: written as it happens, and read by observers when it is over."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ai_gateway.contract.call import Call, Notes
+
+type End = Literal["whole", "left", "broken", "refused"]
 
 _NOTHING = Notes()
 
@@ -12,8 +14,11 @@ _NOTHING = Notes()
 class Outcome:
     """One request and its reply. Times are those of `time.perf_counter`.
 
+    `client` is the address that it came from, and `trace_id` that of the caller's trace (W3C Trace Context).
+    `operation` is the contract's operationId, empty where the path is none's, and `wire` the door it came through.
     `call` is there once the request has passed authorisation and validation. `code` is the error's that was answered,
     or that ended a stream whose status was out already. `status` and `first_byte` are None where nothing was answered.
+    `left` says that the client did not stay for all of it.
     """
 
     request_id: str
@@ -25,6 +30,29 @@ class Outcome:
     code: str | None = None
     first_byte: float | None = None
     ended: float = 0.0
+    operation: str = ""
+    wire: str = ""
+    left: bool = False
+    client: str = ""
+    trace_id: str | None = None
+
+    @property
+    def end(self) -> End:
+        """With its whole reply; its client left; a stream broke off; or an error took the place of the reply."""
+        if self.left or self.status is None:
+            return "left"
+        if self.code is None and self.status < 400:
+            return "whole"
+        return "broken" if self.status < 400 else "refused"
+
+    @property
+    def upstream_s(self) -> float | None:
+        """Seconds from the first attempt to the whole reply, the first item of a stream, or the last failure."""
+        attempts = self.call.attempts if self.call is not None else ()
+        if not attempts or not attempts[0].started:
+            return None
+        last = attempts[-1]
+        return max(0.0, (last.answered or last.ended or last.started) - attempts[0].started)
 
     @property
     def notes(self) -> Notes:

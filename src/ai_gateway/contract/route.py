@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from pydantic import BaseModel
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
 from ai_gateway.contract.budget import Admission, Allocation
@@ -107,6 +107,11 @@ class Exchange:
     allocation: Allocation | None = None
     started: bool = False
     size: int = 0
+
+    def note(self) -> None:
+        """Tell observers what the request is for, whatever becomes of it."""
+        if (outcome := self._outcome) is not None:
+            outcome.operation, outcome.wire = self.operation, self.boundary.wire.name
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
@@ -229,6 +234,8 @@ class Exchange:
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun or nobody is there to read it."""
         if isinstance(error, ClientGone):
+            if (outcome := self._outcome) is not None:
+                outcome.left = True
             if (connection := self.scope.get("connection")) is not None:
                 connection.abort()  # of a client that is still there, and reads too slowly
             _log.info("client left", request_id=self.scope.get("request_id"), operation=self.operation)
@@ -318,6 +325,7 @@ class ContractRouter:
         def register(stub: Stub) -> Stub:
             async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
                 exchange = Exchange(self._boundary, operation, security, scope, receive, send)
+                exchange.note()
                 try:
                     with self._admission:
                         try:
@@ -336,11 +344,21 @@ class ContractRouter:
                 finally:
                     exchange.leave()
 
-            route = Operation(path, endpoint=stub, methods=[method], name=operation)
-            route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
-            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
-            route.app = endpoint
-            self.routes.append(route)
+            self.routes.append(_route(method, path, operation, stub, endpoint))
             return stub
 
         return register
+
+    def also_at(self, operation: str, path: str) -> Operation:
+        """A route to an operation, which has one of its own, by another path."""
+        (route,) = (each for each in self.routes if each.name == operation)
+        (method,) = route.methods or {"GET"}
+        return _route(method, path, operation, route.endpoint, route.app)
+
+
+def _route(method: str, path: str, operation: str, stub: Callable[..., Any], endpoint: ASGIApp) -> Operation:
+    route = Operation(path, endpoint=stub, methods=[method], name=operation)
+    route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
+    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends
+    route.app = endpoint
+    return route

@@ -61,13 +61,17 @@ def encoded(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, by
     return (None, b"") if reply is None else (b"text/plain; charset=utf-8", reply.encode())
 
 
+def _is_bare_text(media: str) -> bool:
+    return media.startswith("text/") and "charset" not in media
+
+
 async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
     """A reply that is no JSON, whole or as it is made.
 
     The first piece is awaited before the status line, so that an early failure keeps its status. After a later one the
     connection is cut: nothing inside of a file could tell of it.
     """
-    media = content.media.encode() + (b"; charset=utf-8" if content.media.startswith("text/") else b"")
+    media = content.media.encode() + (b"; charset=utf-8" if _is_bare_text(content.media) else b"")
     if isinstance(content.data, bytes):
         await send_whole(send, status, media, content.data, headers)
         return

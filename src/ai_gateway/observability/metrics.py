@@ -1,5 +1,6 @@
 """What happened, counted by kind: the hooks that metrics read. The counts are those of this process since it began."""
 
+from bisect import bisect_left
 from collections import Counter
 from enum import StrEnum
 
@@ -13,6 +14,8 @@ class Event(StrEnum):
     """provider, field: had no effect in a request. Fields that no contract names are one, `other`."""
     RETRY = "retry"
     """provider: asked because a try before it had failed, there or elsewhere."""
+    FAILOVER = "failover"
+    """provider: given up for the next target of a route."""
     BREAKER_OPENED = "breaker_opened"
     """provider: left alone from then on."""
     BREAKER_REFUSED = "breaker_refused"
@@ -51,3 +54,62 @@ def count(event: Event, *labels: str, times: int = 1) -> None:
 def counted(event: Event) -> dict[tuple[str, ...], int]:
     """How often so far, by labels."""
     return dict(_COUNTS[event])
+
+
+class Timing(StrEnum):
+    """What is timed, each with its label if it has one, which nobody outside chooses."""
+
+    LOOP_LAG = "loop_lag"
+    """How much later than it should a timer rang."""
+    COUNTERS = "counters"
+    """step, `hold` or `settle`: of the counters that limits are counted in."""
+    LEDGER = "ledger"
+    """A batch of usage records on its way to the store."""
+
+
+class Distribution:
+    """How often a value was at most each of some bounds, or beyond all of them, and the sum of all.
+
+    `exemplars` has, for each of these, a request that was so: its id, the value and when, in seconds since the epoch.
+    """
+
+    __slots__ = ("bounds", "counts", "exemplars", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        self.exemplars: dict[int, tuple[str, float, float]] = {}
+
+    def add(self, value: float, request_id: str | None = None, at: float = 0.0) -> None:
+        """One more."""
+        place = bisect_left(self.bounds, value)
+        self.counts[place] += 1
+        self.total += value
+        if request_id is not None:
+            self.exemplars[place] = request_id, value, at
+
+    def merge(self, other: "Distribution") -> None:
+        """All of the other one as well, which has the same bounds."""
+        self.counts = [own + theirs for own, theirs in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+        for place, exemplar in other.exemplars.items():
+            if place not in self.exemplars or self.exemplars[place][2] < exemplar[2]:
+                self.exemplars[place] = exemplar
+
+
+SHORT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_TIMES: dict[tuple[Timing, str], Distribution] = {}
+
+
+def timed(timing: Timing, seconds: float, label: str = "") -> None:
+    """It took so long once more."""
+    distribution = _TIMES.get((timing, label))
+    if distribution is None:
+        distribution = _TIMES[timing, label] = Distribution(SHORT)
+    distribution.add(seconds)
+
+
+def times() -> dict[tuple[Timing, str], Distribution]:
+    """How long each took so far, by label."""
+    return dict(_TIMES)

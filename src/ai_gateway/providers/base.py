@@ -15,6 +15,7 @@ from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.stream import Arrived, Received
 from ai_gateway.errors import GatewayError
+from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.parameters import Parameters, not_offered
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
@@ -85,6 +86,11 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
 
     def error_in(self, value: object) -> GatewayError | None:
         """The error that a JSON value is, where an upstream sent it in place of a reply or chunk."""
+        return None
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those to its upstream; None where there were none so far."""
         return None
 
     async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing

@@ -53,6 +53,7 @@ class Routing:
     catalogue: Catalogue
     rules: Rules = field(default_factory=Rules)
     listing: Listing = field(default_factory=Listing)
+    _configured: frozenset[tuple[str, str]] | None = field(default=None, init=False, repr=False, compare=False)
     _ids: dict[int, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_list(self, models: ModelList) -> "Routing":
@@ -100,6 +101,23 @@ class Routing:
             self._ids.clear()
             self._ids[version] = tuple(dict.fromkeys(self._all_ids()))
         return self._ids[version]
+
+    def configured(self) -> frozenset[tuple[str, str]]:
+        """Provider and model of everything that aliases, routes and the model list lead to."""
+        if self._configured is None:
+            names = (self.rules.aliases.follow(name) for name in self.rules.aliases.names)
+            parts = (name.partition("/") for name in names)
+            refs = (ref for route in self.rules.routes.values() for ref in route.targets)
+            found = frozenset(
+                [
+                    *((provider, model) for provider, _, model in parts),
+                    *((ref.provider, ref.model) for ref in refs),
+                    *((entry.provider, entry.id) for entry in self.listing.available.values()),
+                ]
+            )
+            object.__setattr__(self, "_configured", found)
+            return found
+        return self._configured
 
     def _all_ids(self) -> Iterator[str]:
         yield from self.rules.aliases.names

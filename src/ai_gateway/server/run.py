@@ -20,9 +20,11 @@ import uvicorn
 
 from ai_gateway.app.application import Application
 from ai_gateway.app.reload import Reloaded
+from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.observability.worker_samples import WorkerSamples
 from ai_gateway.server.certificate import Certificate
 from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
 from ai_gateway.server.protocol import HttpProtocol
@@ -82,6 +84,7 @@ class GatewayServer(uvicorn.Server):
             self._reload()
         if sockets and self._place.first:
             self._announce(_port(sockets[0]))
+        _log.info("ready", worker=self._place.number, port=_port(sockets[0]) if sockets else None)
 
     async def _listen(self, sock: socket.socket, certificate: Certificate) -> asyncio.Server:
         """Listen by TLS. uvicorn would give a handshake a minute, in which one who says nothing holds a connection."""
@@ -148,6 +151,7 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             await self._hurry()
+        _log.info("stopped", worker=self._place.number)
 
     async def _hurry(self) -> None:
         """Tell whoever still waits, and end what the application runs: uvicorn would leave both as they are."""
@@ -159,11 +163,12 @@ class GatewayServer(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     async def _take_leave(self) -> None:
-        """Go on taking connections for a moment while requests are in flight.
+        """Say that it stops, and go on taking connections for a moment while requests are in flight.
 
         Readiness says 503 already, so that balancers send new work elsewhere before it would be refused here.
         """
         settings = self._application.settings
+        _log.info("stopping", worker=self._place.number, in_flight=len(self.server_state.tasks))
         now = asyncio.get_running_loop().time
         began = now()
         until = began + min(settings.drain_delay_s, settings.grace_period_s / 2)
@@ -257,6 +262,7 @@ def run(
     Of a Unix socket the port is 0.
     """
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
+    _log.info("starting", version=VERSION, commit=BUILD.commit, workers=application.settings.workers)
     with pid_file(_port(sock), application.settings.workers) as reloads, socket_file(sock):
         _run(application, sock, announce, Files(reloads, certificate))
 
@@ -272,7 +278,13 @@ def _run(application: Application, sock: socket.socket, announce: Callable[[int]
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    supervisor = Supervisor(workers, lambda place: _serve(application, sock, announce, place, files), sock, grace_s)
+    shared = WorkerSamples(workers)
+
+    def work(place: Place) -> None:
+        application.meters.share(shared, place.number)
+        _serve(application, sock, announce, place, files)
+
+    supervisor = Supervisor(workers, work, sock, grace_s)
     if code := supervisor.run():
         sys.exit(code)
 

@@ -36,13 +36,15 @@ _log = structlog.get_logger(__name__)
 class Place:
     """What a worker is told about itself.
 
-    `parent` can be read as soon as its supervisor is gone, however it went. An `outdated` worker begins with the
+    `number` is from 0 on, and that of the worker whose place it takes. `parent` can be read as soon as its supervisor
+    is gone, however it went. An `outdated` worker begins with the
     configuration of the first ones, which has been reloaded since.
     """
 
     first: bool
     parent: int | None = None
     outdated: bool = False
+    number: int = 0
 
 
 class Supervisor:
@@ -58,6 +60,7 @@ class Supervisor:
         self._sock = sock
         self._grace_s = grace_s
         self._started: dict[int, float] = {}
+        self._numbers: dict[int, int] = {}
         self._due: list[float] = []
         self._soon = 0
         self._code = 0
@@ -119,6 +122,7 @@ class Supervisor:
                 os.kill(pid, sig)
 
     def _start(self, *, first: bool = False) -> None:
+        number = min(set(range(self._count)).difference(self._numbers.values()))
         # Between the fork and the worker's own handlers, a signal would be lost in ours.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
@@ -127,16 +131,17 @@ class Supervisor:
             expect_signals()
         else:
             self._started[pid] = time.monotonic()
+            self._numbers[pid] = number
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if not pid:
-            self._work(Place(first, self._parent, self._outdated))
+            self._work(Place(first, self._parent, self._outdated, number))
             sys.exit(0)
 
     def _bury(self) -> None:
         for pid, started in list(self._started.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                del self._started[pid]
+                del self._started[pid], self._numbers[pid]
                 if self._kill_at is None:
                     self._mourn(os.waitstatus_to_exitcode(status), time.monotonic() - started)
 

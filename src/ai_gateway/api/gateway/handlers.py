@@ -1,9 +1,9 @@
 """The gateway's own operations: what runs here and how it is doing."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import override
+from typing import Literal, override
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary
@@ -11,8 +11,9 @@ from ai_gateway.api.gateway.health import is_degraded, model_list_health, provid
 from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.stream import Content
 from ai_gateway.contract.wire import OPENAI
-from ai_gateway.errors import Unavailable
+from ai_gateway.errors import MissingApiKey, NotFound, Unavailable
 from ai_gateway.gateway import Gateway
 from ai_gateway.providers.base import Provider
 from ai_gateway.routing.model_list.feed import ListFeed
@@ -26,6 +27,19 @@ class Lifecycle:
 
     ready: bool = False
     draining: bool = False
+
+
+type MetricsContent = Content[
+    Literal["text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0; charset=utf-8"]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedMetrics:
+    """The metrics of all workers, as a client accepts them."""
+
+    read: Callable[[str], Awaitable[MetricsContent]]
+    need_key: bool = False
 
 
 class StatusHandlers(WireBoundary, Handlers):
@@ -42,6 +56,7 @@ class StatusHandlers(WireBoundary, Handlers):
         documented: bool,
         model_list: Callable[[], ListFeed | None],
         store_problem: Callable[[], str | None] = lambda: None,
+        metrics: ServedMetrics | None = None,
     ) -> None:
         super().__init__(OPENAI, access, body_limits)
         self.gateway = gateway
@@ -51,6 +66,7 @@ class StatusHandlers(WireBoundary, Handlers):
         self._started = time.monotonic()
         self._model_list = model_list
         self._store_problem = store_problem
+        self._metrics = metrics
 
     @override
     async def get_service_info(self, call: Call) -> models.ServiceInfo | str:
@@ -117,6 +133,14 @@ class StatusHandlers(WireBoundary, Handlers):
     @override
     async def get_version(self, call: Call) -> models.VersionInfo:
         return models.VersionInfo(version=VERSION, commit=BUILD.commit, build_date=BUILD.date, dev=BUILD.commit is None)
+
+    @override
+    async def get_metrics(self, call: Call) -> MetricsContent:
+        if self._metrics is None:
+            raise NotFound("There are no metrics here: ENABLE_METRICS is off.")
+        if self._metrics.need_key and self.access.keys and call.caller.key_id is None:
+            raise MissingApiKey("Metrics are for callers with a key here: METRICS_REQUIRE_KEY is on.")
+        return await self._metrics.read(call.headers.get("accept", ""))
 
     @override
     async def list_parameters(self, call: Call) -> models.ParameterLedger:

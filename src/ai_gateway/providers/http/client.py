@@ -16,7 +16,7 @@ from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception, said_by
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
-from ai_gateway.providers.http.pool import Origin, Pool
+from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
 from ai_gateway.providers.http.tls import tls_context
 from ai_gateway.providers.upstream import Network, Sizes, Timeouts
@@ -57,6 +57,10 @@ class Caller(Protocol):
     def stream(
         self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
     ) -> AbstractAsyncContextManager[OpenStream]: ...
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those to the upstream, once there was one."""
 
     async def aclose(self) -> None: ...
 
@@ -172,6 +176,11 @@ class Transport:
         # Made at the first call, because connections belong to the running event loop.
         self._pool = pool = self._make_pool(self._origin)
         return pool
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those of the pool, once there is one."""
+        return self._pool.connections if self._pool is not None else None
 
     async def aclose(self) -> None:
         """Close the pool."""

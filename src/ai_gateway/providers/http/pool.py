@@ -9,7 +9,7 @@ import math
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiohappyeyeballs import start_connection
 
@@ -49,6 +49,14 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callable[[], None], /) -> Alarm: ...
 
 
+class Connections(NamedTuple):
+    """How many there are to an upstream, and how many requests wait for one."""
+
+    busy: int
+    idle: int
+    waiting: int
+
+
 class Pool:
     """The connections to one origin. At most `limit` exist at a time; who comes then waits in turn.
 
@@ -73,6 +81,11 @@ class Pool:
         self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
         self._is_closed = False
+
+    @property
+    def connections(self) -> Connections:
+        """What there is now."""
+        return Connections(len(self._known) - len(self._idle), len(self._idle), len(self._queue))
 
     def pick(self) -> Connection | None:
         """The idle connection that was used last, if there is one that can be used."""

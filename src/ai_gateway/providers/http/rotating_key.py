@@ -11,6 +11,7 @@ from ai_gateway.config.secrets import secret_in
 from ai_gateway.contract.budget import Allocation
 from ai_gateway.errors import UpstreamAuthError
 from ai_gateway.providers.http.client import Caller, UpstreamReply
+from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import KeySource, Upstream
 from ai_gateway.redaction import remember
@@ -90,6 +91,11 @@ class KeyedCaller:
         async with self._caller.stream(path, await self._keyed(headers), body, spent_s=spent_s, room=room) as stream:
             self._heed(stream.status)
             yield stream
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those of the other caller."""
+        return self._caller.connections
 
     async def aclose(self) -> None:
         """Close the other caller."""

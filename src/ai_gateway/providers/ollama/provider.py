@@ -28,7 +28,7 @@ from ai_gateway.providers.http.image_fetch import fetch_all
 from ai_gateway.providers.http.ndjson import lines_in
 from ai_gateway.providers.http.provider import HttpProvider
 from ai_gateway.providers.parameters import note_dropped
-from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
+from ai_gateway.providers.sdk.client import HEADERS, SdkTransport
 from ai_gateway.providers.upstream import Upstream
 from ai_gateway.translate.chat_ollama import reply as replies, request as requests
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
@@ -68,7 +68,7 @@ class _OllamaTransport(SdkTransport):
         super().__init__(upstream)
         self._client = _Client(
             "/".join((upstream.base_url.rstrip("/"), "api")),
-            transport=BoundedTransport(upstream),
+            transport=self.carrier,
             follow_redirects=False,
             trust_env=False,
         )

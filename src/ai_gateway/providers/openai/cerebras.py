@@ -10,7 +10,7 @@ from cerebras.cloud.sdk import APIStatusError, AsyncCerebras, AsyncStream, Cereb
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.providers.openai.provider import OpenAICompatible
-from ai_gateway.providers.sdk.client import HEADERS, BoundedTransport, SdkTransport
+from ai_gateway.providers.sdk.client import HEADERS, SdkTransport
 from ai_gateway.providers.upstream import Upstream
 from gateway_contract.openai import models
 
@@ -27,7 +27,7 @@ class _CerebrasTransport(SdkTransport):
             default_headers={**HEADERS, **upstream.sent_headers},
             warm_tcp_connection=False,
             http_client=httpx.AsyncClient(
-                transport=BoundedTransport(upstream),
+                transport=self.carrier,
                 follow_redirects=False,
                 trust_env=False,
             ),

@@ -17,7 +17,7 @@ from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
-from ai_gateway.providers.http.pool import Origin, Pool
+from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
 from ai_gateway.providers.http.tls import tls_context
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
@@ -71,6 +71,11 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         sizes = None if 200 <= connection.status < 300 else self._sizes
         stream = _Body(self._provider, pool, connection, sizes)
         return httpx.Response(connection.status, headers=reply, stream=stream, request=request)
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those of the pool, once there is one."""
+        return self._pool.connections if self._pool is not None else None
 
     def _opened(self, url: httpx.URL) -> Pool:
         # Made at the first call, because connections belong to the running event loop. All calls go to one host.
@@ -130,7 +135,7 @@ def once_each(headers: httpx.Headers) -> httpx.Headers:
 class SdkTransport(ABC):
     """Calls one upstream through an SDK's client: how a request is opened is what SDKs differ in.
 
-    `failures` are the SDK's own exceptions.
+    `failures` are the SDK's own exceptions. `carrier` is for the SDK's client to send its requests by.
     """
 
     failures: tuple[type[Exception], ...] = ()
@@ -139,6 +144,7 @@ class SdkTransport(ABC):
         self._provider = upstream.name
         self._timeouts = upstream.timeouts
         self._sizes = upstream.sizes
+        self.carrier = BoundedTransport(upstream)
         self._caught: tuple[type[Exception], ...] = (*HTTP_FAILURES, *self.failures)
 
     @abstractmethod
@@ -146,6 +152,11 @@ class SdkTransport(ABC):
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> AbstractAsyncContextManager[httpx.Response]:
         """The head of the reply, whatever its status; leaving the block closes it."""
+
+    @property
+    def connections(self) -> Connections | None:
+        """Those to the upstream, once there was one."""
+        return self.carrier.connections
 
     @abstractmethod
     async def aclose(self) -> None:

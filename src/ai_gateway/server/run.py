@@ -91,10 +91,9 @@ class GatewayServer(uvicorn.Server):
         config = self.config
 
         def protocol() -> asyncio.Protocol:
-            made: asyncio.Protocol = config.http_protocol_class(
+            return config.http_protocol_class(  # type: ignore[call-arg] # they are those of uvicorn's protocols
                 config=config, server_state=self.server_state, app_state=self.lifespan.state
             )
-            return made
 
         return await asyncio.get_running_loop().create_server(
             protocol,

@@ -40,7 +40,7 @@ class Start:
 
     `id` is unique, where callers may repeat a request id, and begins with the second of `at` (`second_of`). `bound` is
     what it can cost at the most; `holds` is when counters began to hold something for it, and what
-    (`accounts/counters`), to be given back.
+    (`accounts/counters`), to be given back. `later_holds` are those for limits that were set since, with their ids.
     """
 
     id: str
@@ -57,12 +57,14 @@ class Start:
     bound: int | None
     bound_tokens: Tokens
     holds: Sequence[Any] = ()
+    later_holds: Sequence[Any] = ()
 
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """A call that is over. `price` names the basis of its cost: table, version and hash.
+    """A call that is over.
 
+    `price` names the basis of its cost: table, version and hash. `search_cost` is what of it is for searches.
     `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
     """
 
@@ -78,6 +80,7 @@ class Record:
     tokens: Tokens
     cost: int | None
     price: str | None
+    search_cost: int = 0
     service_tier: str | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     repairs: tuple[str, ...] = ()

@@ -352,7 +352,7 @@ class Accounting(Observer):
         if reservation.result is not None:  # it has ended meanwhile: the ledger has what it cost
             await self.settle(identifier, held, [0] * len(held.holds), answer.at)
             return
-        reservation.later.append(LaterHold(identifier, held, answer.at))
+        reservation.later = (*reservation.later, LaterHold(identifier, held, answer.at))
         reservation.start.later_holds = [(each.id, each.at, *map(tuple, each.held.holds)) for each in reservation.later]
         self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
 

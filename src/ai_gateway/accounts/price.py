@@ -15,8 +15,6 @@ MOST_SEARCHES = 20
 _MILLIONTH = 10**6  # of a USD, in 1e-12 USD: what a token costs if a million cost 1 USD
 # The names under which replies tell that they were served at a model's plain price.
 _STANDARD = frozenset({None, "", "auto", "default", "standard", "on_demand"})
-# Parts of the names of models that search the web for every request.
-_SEARCH_UNASKED = ("search", "sonar")
 # Classes that are a part of another one, and cost what it does, where a source states no rate for them. The others cost
 # many times as much as text, or twice as much as a shorter stay in the cache: without a rate their cost is unknown.
 _PART_OF = {"cache_read": "input", "cache_write": "input", "input_image": "input", "reasoning": "output"}
@@ -116,12 +114,12 @@ class Price:
     def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None, searches: int = 0) -> int:
         """The most that so many tokens and searches can cost, whatever their classes.
 
-        Some models search without being asked.
+        Some models search without being asked: OpenAI's and Perplexity's, by their names.
 
         `service_tier` is the one that was requested. Without one, or with "auto", the upstream may choose any, and with
         any the standard one.
         """
-        if not searches and self.rates.searches and any(part in self.model for part in _SEARCH_UNASKED):
+        if not searches and self.rates.searches and ("search" in self.model or "sonar" in self.model):
             searches = MOST_SEARCHES
         most = self._bound(input_tokens, output_tokens, searches)
         for name, price in self.service_tiers.items():

@@ -82,7 +82,7 @@ class CallReservation(Reservation):
         self._wanted = wanted
         self.caller = call.caller
         self.start = start
-        self.later: list[LaterHold] = []
+        self.later: tuple[LaterHold, ...] = ()
         self._price = price
         self._held = held
         self._at = at

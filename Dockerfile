@@ -51,6 +51,8 @@ LABEL org.opencontainers.image.title="Universal AI Gateway" \
 ENV SERVICE_HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 COPY --from=build /opt/gateway /opt/gateway
+# For `docker exec NAME ai-gateway reload`.
+ENV PATH=/opt/gateway/bin:${PATH}
 # A gateway.toml or .env is read from here when one is mounted.
 WORKDIR /app
 # All that the gateway writes is in this volume, so that the rest of the container can be read-only: `docker run
@@ -64,7 +66,7 @@ USER 10001:10001
 EXPOSE 9000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["/opt/gateway/bin/python", "-c", "import http.client, os; e = os.environ; c = http.client.HTTPConnection('127.0.0.1', int(e.get('SERVICE_PORT') or e.get('PROXY_PORT') or 9000), timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+  CMD ["/opt/gateway/bin/python", "-c", "import http.client, os, ssl; e = os.environ; tls = {'context': ssl._create_unverified_context()} if e.get('SSL_CERTFILE') else {}; kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection; c = kind('127.0.0.1', int(e.get('SERVICE_PORT') or e.get('PROXY_PORT') or 9000), timeout=4, **tls); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 
 ENTRYPOINT ["/opt/gateway/bin/ai-gateway"]
 CMD ["serve"]

@@ -118,8 +118,8 @@ fuzz: $(VENV)/dev.stamp ## schemathesis on the live app, 1000 examples an operat
 fuzz-selftest: $(VENV)/dev.stamp ## Prove that the fuzzing catches every seeded fault; CI tries one of each kind
 	@$(BIN)/pytest -q -m "slow or soak" tests/contract/test_fuzz_selftest.py
 
-soak: $(VENV)/dev.stamp ## Load, leaks and attacks at full length (minutes); CI runs the short forms
-	@$(BIN)/pytest -s -m soak tests/load tests/attacks
+soak: $(VENV)/dev.stamp ## Load, leaks, kills and attacks at full length (minutes); CI runs the short forms
+	@$(BIN)/pytest -s -m soak tests/load tests/attacks tests/accounts
 
 bench: $(VENV)/dev.stamp ## Cost in time and memory beside nginx and a bare relay: make bench ARGS="--check", see docs/performance.md
 	@UV="$(UV)" $(PY) -m scripts.bench $(ARGS)

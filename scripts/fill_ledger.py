@@ -15,6 +15,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.usage import MINUTE, WHOLE, Question, usage
+from ai_gateway.api.admin.usage import MOST_SUMS
 
 _MONTH = 30 * DAY
 # Made by the database itself: to make them as values and hand them over takes an hour. Every number is one that follows
@@ -60,15 +61,20 @@ async def measure(ledger: Ledger, end: int) -> dict[str, float]:
         "a month of one key": Question(month, month + 31 * DAY, DAY, (), {"key_id": {"key_017"}}),
         "a month in one sum by key": Question(month, month + 31 * DAY, WHOLE, ("key_id",)),
         "a week by hour and model": Question(hours - 7 * DAY, hours, HOUR, ("upstream_model",)),
-        "a week by hour, key and model": Question(hours - 7 * DAY, hours, HOUR, ("key_id", "upstream_model")),
+        "a week by hour, key and model, its first page": Question(
+            hours - 7 * DAY, hours, HOUR, ("key_id", "upstream_model")
+        ),
         "an hour by minute": Question(hours - HOUR, hours, MINUTE),
         "a day by minute and model": Question(hours - DAY, hours, MINUTE, ("upstream_model",)),
     }
-    found = {name: await _best(partial(usage, store, question)) for name, question in questions.items()}
+    found = {name: await _best(partial(usage, store, question, MOST_SUMS)) for name, question in questions.items()}
     for name, wanted in {
         "the newest 100 requests": CallFilter(),
         "the newest 100 of a key": CallFilter(key_id="key_042"),
-        "the newest 100 of a project that failed": CallFilter(project_id="proj_07", ending="failed"),
+        "failed ones of a project that has none": CallFilter(project_id="proj_07", ending="failed"),
+        "a status that none has": CallFilter(status=418),
+        "a model that nobody called": CallFilter(model="nothing"),
+        "of a key, those whose clients left, which are none": CallFilter(key_id="key_017", ending="left"),
         "one request id": CallFilter(request_id=f"req_{0:012x}"),
     }.items():
         found[name] = await _best(partial(page_of_calls, store, wanted, LAST, 100))

@@ -27,6 +27,7 @@ from ai_gateway.accounts.store.schema import VERSION
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from tests.accounts.calls import NOW_MS, ended, started
 from tests.accounts.test_ledger import calls, summed, sums
+from tests.support.gateway import run_cli
 from tests.support.servers import Server, new_database, running_postgres
 
 CLI = Actor(None, "test")
@@ -128,6 +129,16 @@ async def test_each_day_is_a_partition_and_old_ones_are_dropped_while_their_sums
         await ledger.prune((TODAY + 400) * DAY)
         assert await partitions(url) == {OTHERS: 0}
         assert await sums(ledger, HOUR) == before
+
+
+@pytest.mark.slow
+async def test_the_command_prunes_by_partitions(postgres: Server) -> None:
+    url = await new_database(postgres)
+    async with opened(url) as (store,):
+        await Ledger(store).append([*of_day(TODAY, 3), *of_day(TODAY - 40, 4)])
+    pruned = await asyncio.to_thread(run_cli, "store", "prune", "--older-than", "30d", STORE_URL=url)
+    assert pruned.stdout.startswith("4 records were deleted."), pruned.stderr
+    assert await partitions(url) == {name_of(TODAY): 3, OTHERS: 0}
 
 
 async def test_replicas_that_begin_a_day_at_once_make_one_partition_and_lose_nothing(postgres: Server) -> None:

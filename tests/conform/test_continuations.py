@@ -581,3 +581,22 @@ def test_an_id_or_a_time_that_stands_for_something_else_as_well_is_no_blank(iden
         event.replace(b"chat.completion.chunk", b"chatcmpl-9"),
     ):
         assert not reader.continuations.match([wrong])
+
+
+def test_a_completions_continuations_are_none_of_a_chat() -> None:
+    """One origin may have both."""
+
+    def said(number: int, inside: str) -> bytes:
+        head = f'{{"id":"cmpl-1111-{number}","object":"text_completion","created":{1_700_000_000 + number},"model":"m",'
+        choice = f'{{"index":0,"text":"{inside}","logprobs":null,"finish_reason":null}}'
+        return f'{head}"choices":[{choice}]}}'.encode()
+
+    for number in (1, 2, 3):
+        continuations = Continuations(origin="o5")
+        for inside in ("", "a"):
+            raw = said(number, inside)
+            chunk = exact_json(CompletionChunk, raw)
+            assert chunk is not None
+            assert continuations.match([raw]) == (number == 3 and inside == "a")
+            continuations.update(chunk, chunk, raw)
+    assert not begun("o5", "cmpl-1111-4", 1_700_000_004).continuations.match([said(4, "a")])

@@ -132,6 +132,12 @@ def test_a_reload_is_told_and_answered(container: LiveGateway, command: list[str
     assert done.stdout.startswith("reloaded")
 
 
+def test_the_command_is_found_by_its_name() -> None:
+    """As `docker exec NAME ai-gateway keys create alice` has to find it."""
+    (program,) = json.loads(_instruction("ENTRYPOINT"))
+    assert f"PATH={Path(program).parent}:${{PATH}}" in _instruction("ENV").split()
+
+
 def test_the_signal_that_stops_a_container_stops_it_cleanly() -> None:
     assert getattr(signal, _instruction("STOPSIGNAL")) == signal.SIGTERM  # which running_program sends at the end
 

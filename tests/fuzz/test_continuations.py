@@ -14,9 +14,10 @@ from typing import Any, override
 
 import pytest
 
+from ai_gateway.conform.chunk_templates import Chunk
 from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
 from ai_gateway.conform.conformer import Conformer
-from ai_gateway.conform.continuations import Chunk, Continuations
+from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.stream import conform_stream

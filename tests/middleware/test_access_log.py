@@ -6,8 +6,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.client import ask as ask_at, eventually, post
+from tests.support.client import ask as ask_at, client_of, eventually, get, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, closed_port, running_gateway
+from tests.support.upstream import Upstream
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "a-private-question"}]}
 ID = "of-the-access-log"
@@ -60,3 +61,111 @@ def test_why_an_upstream_failed_is_in_the_log_under_the_requests_id(quiet: LiveG
     assert failed["code"] == "upstream_unreachable"
     assert "Connect" in failed["detail"]
     assert "sk-canary" not in quiet.log()
+
+
+# -- what a record has --
+
+
+def record_of(live: LiveGateway, request_id: str) -> dict[str, Any]:
+    def found() -> list[dict[str, Any]]:
+        return [each for each in live.records("request") if each["request_id"] == request_id]
+
+    eventually(lambda: len(found()) == 1)
+    return found()[0]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("path", "operation", "fields"),
+    [
+        ("/lab/v1/chat/completions", "createChatCompletion", {}),
+        ("/api/chat", "ollamaChat", {"model": "lab/good"}),
+    ],
+)
+def test_a_record_has_all_that_an_incident_asks_for(
+    relay: LiveGateway, path: str, operation: str, fields: dict[str, Any], *, stream: bool
+) -> None:
+    request_id = f"all-{operation}-{stream}"
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    body = {**CHAT, "model": "good", **fields, "stream": stream}
+    headers = {"x-request-id": request_id, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    assert post(relay, path, body, headers=headers).status_code == 200
+    record = record_of(relay, request_id)
+    expected = {
+        "level": "info",
+        "method": "POST",
+        "path": path,
+        "operation": operation,
+        "client": HOST,
+        "status_code": 200,
+        "end": "whole",
+        "model": body["model"],
+        "stream": stream,
+        "provider": "lab",
+        "attempts": 1,
+        "trace_id": trace,
+        "project": "default",
+    }
+    assert {name: record.get(name) for name in expected} == expected
+    assert record["key_id"].startswith("key_")
+    assert 0 <= record["upstream_ms"] <= record["first_byte_ms"] <= record["duration_ms"]
+    assert record["tokens_in"] > 0
+    assert record["tokens_out"] > 0
+
+
+def test_how_a_request_ended_is_told(relay: LiveGateway, upstream: Upstream) -> None:
+    for model, stream, end, code in (
+        ("status-500", False, "refused", "upstream_error"),
+        ("stream-cut", True, "broken", "upstream_stream_truncated"),
+    ):
+        ask_at(relay, model, provider="lab", stream=stream, headers={"x-request-id": f"end-{model}"})
+        record = record_of(relay, f"end-{model}")
+        assert (record["end"], record["code"]) == (end, code), record
+    body = {**CHAT, "model": "paced#logged", "stream": True}
+    with (
+        client_of(relay) as client,
+        client.stream("POST", "/lab/v1/chat/completions", json=body, headers={"x-request-id": "end-left"}) as reply,
+    ):
+        next(reply.iter_bytes())
+    upstream.last("paced#logged")
+    assert record_of(relay, "end-left")["end"] == "left"
+
+
+def test_probes_that_go_well_are_not_in_the_log(relay: LiveGateway) -> None:
+    for path in ("/healthz", "/ready", "/metrics", "/health", "/"):
+        assert get(relay, path).status_code == 200
+    ask_at(relay, "good", provider="lab", headers={"x-request-id": "behind-probes"})
+    record_of(relay, "behind-probes")
+    assert {"/healthz", "/ready", "/metrics", "/health", "/"}.isdisjoint(
+        record["path"] for record in relay.records("request") if record["status_code"] == 200
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "handed_on"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", True),
+        ("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", True),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", False),
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", False),
+        ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", False),
+        ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", False),
+        ("x", False),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_trace_is_handed_on_as_it_came_or_not_at_all(
+    relay: LiveGateway, upstream: Upstream, sent: str, *, stream: bool, handed_on: bool
+) -> None:
+    model = f"good#trace-{sent}-{stream}"
+    ask_at(relay, model, provider="lab", stream=stream, headers={"traceparent": sent, "tracestate": "a=1,b=2"})
+    got = dict(upstream.last(model).headers)
+    assert (got.get("traceparent"), got.get("tracestate")) == ((sent, "a=1,b=2") if handed_on else (None, None))
+
+
+def test_a_start_and_its_end_are_told() -> None:
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY) as live:
+        eventually(lambda: live.records("ready") != [])
+        live.process.terminate()
+        assert live.process.wait(30) == 0
+        assert [each["event"] for each in live.records()] == ["starting", "ready", "stopping", "stopped"]

@@ -21,6 +21,7 @@ from ai_gateway.app.build import build
 from ai_gateway.app.configuration import Configuration, configure
 from ai_gateway.config.settings import KeySettings, PriceSettings, ProviderSettings, RouteSettings, Settings
 from ai_gateway.config.sources import Sources
+from ai_gateway.server.certificate import certificate_of
 from ai_gateway.server.run import bind, run
 
 type Read = tuple[str, str]
@@ -50,6 +51,9 @@ def changed(home: Path) -> dict[str, Any]:
     return {
         "service_host": "127.0.0.2",
         "service_port": 9001,
+        "service_socket": home / "gateway.sock",
+        "ssl_certfile": home / "tls.crt",
+        "ssl_keyfile": home / "tls.key",
         "log_level": "warning",
         "allowed_api_keys": ["k"],
         "admin_api_key": ["a"],
@@ -94,6 +98,8 @@ def changed(home: Path) -> dict[str, Any]:
         "workers": 2,
         "enable_docs": False,
         "docs_require_key": True,
+        "log_format": "console",
+        "trusted_proxies": "10.0.0.0/8",
         "enable_metrics": False,
         "metrics_path": "/numbers",
         "metrics_require_key": True,
@@ -102,6 +108,7 @@ def changed(home: Path) -> dict[str, Any]:
         "conformance": "observe",
         "provider_conformance": {"lab": "enforce"},
         "unknown_params": "drop",
+        "disable_ssl_verification": True,
         "fetch_images": True,
         "providers": {"lab": lab},
         "default_model": "lab/m",
@@ -148,7 +155,7 @@ def serve(application: Application, sock: socket.socket) -> None:
     def begin(_: int) -> None:
         tasks.add(asyncio.get_running_loop().create_task(report()))
 
-    run(application, sock, begin)
+    run(application, sock, begin, certificate_of(application.settings))
 
 
 def start(read: Callable[[], Configuration]) -> tuple[Application, socket.socket]:

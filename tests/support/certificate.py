@@ -38,7 +38,7 @@ class Authority:
         self.certificate = folder / "authority.crt"
         self._key = folder / "authority.key"
         extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]
-        to = ["-keyout", self._key, "-out", self.certificate]
+        to = ["-keyout", str(self._key), "-out", str(self.certificate)]
         _openssl("req", "-x509", *_KEY, "-days", "1", "-subj", "/CN=Authority", *extensions, *to)
 
     def issue(self, name: str, alternatives: Sequence[str] = (f"IP:{HOST}",)) -> tuple[Path, Path]:
@@ -47,7 +47,7 @@ class Authority:
         _openssl("req", "-new", *_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         extensions = self._folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={','.join(alternatives)}\nkeyUsage=digitalSignature\n", "utf-8")
-        by = ["-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-extfile", extensions]
+        by = ["-CA", str(self.certificate), "-CAkey", str(self._key), "-CAcreateserial", "-extfile", str(extensions)]
         _openssl("x509", "-req", "-in", request, *by, "-days", "1", "-out", certificate)
         return certificate, key
 

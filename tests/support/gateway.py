@@ -29,7 +29,7 @@ ONE_ATTEMPT = {"MAX_RETRIES": "0", "BREAKER_THRESHOLD": "0"}  # what one answer 
 IMPATIENT = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
 STARTUP_S = 60.0
 SHUTDOWN_S = 20.0
-_BANNER = re.compile(r"^  listening  http://127\.0\.0\.1:(\d+) ", re.MULTILINE)
+_BANNER = re.compile(r"^  listening  https?://(?:127\.0\.0\.1:(\d+)|localhost) ", re.MULTILINE)  # or a Unix socket
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _start(launch: Launch, home: Path, env: dict[str, str]) -> LiveGateway:
             code = process.wait()
             raise AssertionError(f"the gateway did not start (exit {code}):\n{output.read_text('utf-8')}")
         time.sleep(0.02)
-    return LiveGateway(int(shown[1]), process, output)
+    return LiveGateway(int(shown[1] or 0), process, output)
 
 
 def _stop(live: LiveGateway) -> None:

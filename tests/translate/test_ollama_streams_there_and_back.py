@@ -151,7 +151,8 @@ def test_a_stream_of_openais_wire_comes_back_from_ollamas(said: list[Json]) -> N
     As in whole replies, a refusal is the content, `reasoning` is `reasoning_content`, and `stop` beside calls is
     `tool_calls`. Beyond that:
 
-    - a call comes whole, in one chunk; calls follow the text, in the order of their indices;
+    - a call comes whole, and all of a line in one chunk, since it is to become a line again; calls follow the text, in
+      the order of their indices;
     - what says nothing is left out; a chunk with thinking and content is two, in this order;
     - the role comes once, the finish reason in a chunk of its own, the usage last.
 
@@ -165,7 +166,7 @@ def test_a_stream_of_openais_wire_comes_back_from_ollamas(said: list[Json]) -> N
     assert exact(told(found)) == exact(told(said))
     texts = [kind for kind in form(found) if kind == "text"]
     made = told(found)
-    assert form(found) == ["role", *texts, *["tool_calls"] * len(made["calls"]), "finish", "usage"]
+    assert form(found) == ["role", *texts, *["tool_calls"] * bool(made["calls"]), "finish", "usage"]
     assert {(one["id"], one["created"], one["model"]) for one in found} == {("chatcmpl-req-1", AT, model)}
 
 

@@ -89,7 +89,7 @@ class CallReservation(Reservation):
 
     @override
     def cost(self) -> int | None:
-        return self._worked_out().cost
+        return (self.result or self._worked_out()).cost
 
     @override
     async def settle(self) -> None:

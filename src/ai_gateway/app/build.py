@@ -38,6 +38,7 @@ from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
 from ai_gateway.middleware.access_log import AccessLog
+from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 
@@ -186,7 +187,8 @@ def _asgi(
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
-    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers)
+    address = ClientAddress(settings.trusted_proxies)
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers, address=address)
     return asgi
 
 

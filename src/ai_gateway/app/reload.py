@@ -161,7 +161,7 @@ class Reloadable:
     def _apply(self, configuration: Configuration) -> None:
         """What the next call uses at once."""
         settings = configuration.settings
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.log_format)
         self.accounts.apply(self.settings)
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)

@@ -20,6 +20,7 @@ from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.observability.output import Output
 from ai_gateway.routing.registry import BUILT_IN
+from ai_gateway.server.certificate import certificate_of
 from ai_gateway.server.run import bind, run
 
 
@@ -37,6 +38,7 @@ def serve(
     settings = attempt(problems, lambda: read_settings(sources))
     configuration = attempt(problems, lambda: configure(settings or Settings(), sources))
     keys = configuration.keys if configuration is not None else ()
+    certificate = attempt(problems, lambda: certificate_of(settings)) if settings else None
     sock = attempt(problems, lambda: _bind(settings, bool(keys))) if settings else None
     application = None
     if configuration and not problems:
@@ -44,12 +46,12 @@ def serve(
     if application is None or sock is None:
         print_problems(problems)
         raise typer.Exit(2)
-    run(application, sock, partial(_banner, application))
+    run(application, sock, partial(_banner, application), certificate)
 
 
 def _bind(settings: Settings, has_keys: bool) -> socket.socket:
     """Listen. Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
-    is_private = settings.allow_anonymous or is_loopback(settings.service_host)
+    is_private = settings.allow_anonymous or settings.service_socket is not None or is_loopback(settings.service_host)
     if not (has_keys or is_private or asyncio.run(has_stored_keys(settings))):
         raise SettingsError(
             [
@@ -62,18 +64,24 @@ def _bind(settings: Settings, has_keys: bool) -> socket.socket:
 
 def _banner(application: Application, port: int) -> None:
     settings = application.settings
-    host = settings.service_host if ":" not in settings.service_host else f"[{settings.service_host}]"
-    url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - shown, not bound
+    url, where, options = _address(settings, port)
     registry = application.gateway.registry
     names = [f"{name} ({'built in' if name == BUILT_IN else 'configured'})" for name in registry.names]
     auth = ["-H 'Authorization: Bearer <key>'"] if application.parts.access.keys else []
     body = '{"model": "custom-chat", "messages": [{"role": "user", "content": "Hello"}]}'
     curl = " ".join(
-        ["curl", f"{url}/custom/v1/chat/completions", *auth, "-H 'Content-Type: application/json'", f"-d '{body}'"]
+        [
+            "curl",
+            *options,
+            f"{url}/custom/v1/chat/completions",
+            *auth,
+            "-H 'Content-Type: application/json'",
+            f"-d '{body}'",
+        ]
     )
     lines = [
         f"Universal AI Gateway {VERSION}",
-        f"  listening  {url} (on {settings.service_host})",
+        f"  listening  {url} (on {where})",
         f"  docs       {url}/docs" if settings.enable_docs else "  docs       off",
         f"  providers  {', '.join(names) or 'none: set a key or a base URL'}",
         *([f"  workers    {settings.workers}"] if settings.workers > 1 else []),
@@ -84,6 +92,21 @@ def _banner(application: Application, port: int) -> None:
     Output(1).add("".join([f"{line}\n" for line in lines]).encode())  # to say so must not be what ends or stops it
 
 
+def _address(settings: Settings, port: int) -> tuple[str, str, list[str]]:
+    """The URL of this gateway, where it listens, and what else curl has to be told."""
+    scheme = "http" if settings.ssl_certfile is None else "https"
+    insecure = ["--insecure"] if settings.ssl_certfile is not None else []
+    if settings.service_socket is not None:
+        return (
+            f"{scheme}://localhost",
+            str(settings.service_socket),
+            [*insecure, f"--unix-socket {settings.service_socket}"],
+        )
+    host = settings.service_host if ":" not in settings.service_host else f"[{settings.service_host}]"
+    reached = "127.0.0.1" if host in {"0.0.0.0", "[::]"} else host  # noqa: S104 - shown, not bound
+    return f"{scheme}://{reached}:{port}", settings.service_host, insecure
+
+
 def _keys(application: Application) -> str:
     settings, directory = application.settings, application.parts.accounts.directory
     if application.parts.access.keys:
@@ -91,7 +114,8 @@ def _keys(application: Application) -> str:
         stored = sum(key.deleted_at is None for key in directory.all(ApiKey)) if directory is not None else 0
         counts = [f"{configured} configured"] * bool(configured) + [f"{stored} stored"] * bool(stored or not configured)
         return f"required ({', '.join(counts)})"
-    where = "this machine only" if is_loopback(settings.service_host) else "anybody who can reach this address"
+    is_private = settings.service_socket is not None or is_loopback(settings.service_host)
+    where = "this machine only" if is_private else "anybody who can reach this address"
     place = application.parts.accounts.place
     advice = " (make one: ai-gateway keys create NAME)" if place is not None and place.is_kept else ""
     return f"not required: open to {where}{advice}"

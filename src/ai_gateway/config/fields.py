@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal, InvalidOperation
 from email.utils import parseaddr
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -72,6 +73,11 @@ def _list_address(value: str) -> str:
     if not is_web_address(value) or "@" in urlsplit(value).netloc or "#" in value:
         raise ValueError("must look like https://host/models.json, without credentials or a fragment")
     return value
+
+
+def _level(value: object) -> object:
+    """`warn` is what many call it."""
+    return "warning" if isinstance(value, str) and value.lower() == "warn" else _lower(value)
 
 
 def _metrics_path(value: str) -> str:
@@ -147,12 +153,14 @@ def _mailbox(value: str) -> str:
     return value
 
 
+Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
 LOWER_CASE = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split_keys)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_origins)]
 Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
 ListAddress = Annotated[str, AfterValidator(_list_address)]
+Proxies = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 MetricsPath = Annotated[str, AfterValidator(_metrics_path)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]

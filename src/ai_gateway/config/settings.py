@@ -12,12 +12,14 @@ from ai_gateway.config.fields import (
     Digest,
     HeaderKey,
     Keys,
+    Level,
     Limit,
     ListAddress,
     Mailbox,
     MetricsPath,
     Origins,
     PricedModel,
+    Proxies,
     Refusals,
     Seconds,
     SmtpUrl,
@@ -170,11 +172,26 @@ class Settings(PerProvider):
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"
     service_port: Annotated[int, Field(ge=0, le=65535, description="port to listen on"), RESTART] = 9000
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Field(description="debug, info, warning or error"),
+    service_socket: Annotated[
+        Path | None, Field(description="Unix socket to listen on, instead of an address and a port"), RESTART
+    ] = None
+    ssl_certfile: Annotated[
+        Path | None, Field(description="certificate to show callers, with which the server speaks TLS"), RESTART
+    ] = None
+    ssl_keyfile: Annotated[
+        Path | None, Field(description="key of that certificate, if it is in a file of its own"), RESTART
+    ] = None
+    log_level: Annotated[Level, Field(description="debug, info, warning or error")] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Field(description="json, console (for people), or auto: console on a terminal"),
         LOWER_CASE,
-    ] = "info"
+    ] = "auto"
+    trusted_proxies: Annotated[
+        Proxies,
+        Field(description="addresses or networks whose X-Forwarded-For is believed, comma-separated"),
+        RESTART,
+    ] = ()
     allowed_api_keys: Annotated[Keys, Field(description="keys that callers may use, comma-separated"), SECRET] = ()
     admin_api_key: Annotated[
         Keys, Field(description="keys that administer: they make other keys, and call no models"), SECRET

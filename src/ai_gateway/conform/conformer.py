@@ -58,8 +58,9 @@ class Conformer:
         self.said: dict[int, set[str]] = {}
         self._room = attempt.call.room
         self._weighed = 0
-        self._context = ReplyContext(model, attempt.request_id, self.said)
-        self._halves = Halves()
+        self._model = model
+        self._request_id = attempt.request_id
+        self._halves: Halves | None = None
         self._enforces = source.conformance == "enforce"
         self.observes = source.conformance == "observe"
         attempt.repaired = self.report_named
@@ -159,6 +160,7 @@ class Conformer:
         if raw.strip() == DONE_MARK:  # blanks around it mean nothing
             return DONE
         value, mended = self._read(raw)
+        self._halves = self._halves or Halves()
         if self._halves.join(value):
             mended.add(TEXT)
         if not _is_chunk(value) and self._source.error_in(value) is None:
@@ -190,7 +192,7 @@ class Conformer:
             return Item(model.model_construct(choices=[], data=[]), raw)
 
     def _repaired[Model: BaseModel](self, model: type[Model], value: object) -> Model:
-        repaired, rules = repair(model, value, self._context)
+        repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.said))
         self._report_all(rules)
         return repaired
 

@@ -54,12 +54,12 @@ class Direct:
         if app is not None:
             scope["path_params"] = {}
             return app
-        first, rest = _split(path)
-        led = self._led.get((method, rest))
-        if led is None or not first or not path.startswith("/"):
+        end = path.find("/", 1)
+        led = self._led.get((method, path[end:])) if end > 1 and path[0] == "/" else None
+        if led is None:
             return None
         name, app = led
-        scope["path_params"] = {name: first}
+        scope["path_params"] = {name: path[1:end]}
         return app
 
 

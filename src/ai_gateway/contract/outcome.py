@@ -14,6 +14,7 @@ _NOTHING = Notes()
 class Outcome:
     """One request and its reply. Times are those of `time.perf_counter`.
 
+    `client` is the address that it came from, and `trace_id` that of the caller's trace (W3C Trace Context).
     `operation` is the contract's operationId, empty where the path is none's, and `wire` the door it came through.
     `call` is there once the request has passed authorisation and validation. `code` is the error's that was answered,
     or that ended a stream whose status was out already. `status` and `first_byte` are None where nothing was answered.
@@ -32,6 +33,8 @@ class Outcome:
     operation: str = ""
     wire: str = ""
     left: bool = False
+    client: str = ""
+    trace_id: str | None = None
 
     @property
     def end(self) -> End:
@@ -41,6 +44,15 @@ class Outcome:
         if self.code is None and self.status < 400:
             return "whole"
         return "broken" if self.status < 400 else "refused"
+
+    @property
+    def upstream_s(self) -> float | None:
+        """Seconds from the first attempt to the whole reply, the first item of a stream, or the last failure."""
+        attempts = self.call.attempts if self.call is not None else ()
+        if not attempts or not attempts[0].started:
+            return None
+        last = attempts[-1]
+        return max(0.0, (last.answered or last.ended or last.started) - attempts[0].started)
 
     @property
     def notes(self) -> Notes:

@@ -3,27 +3,86 @@
 import logging
 from typing import override
 
+from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.observability.logging import write_record
 
+_LONGEST = 256
+_PICO = 10**12
+# What is asked every few seconds, and tells nothing as long as it goes well.
+_PROBES = frozenset(
+    {
+        *("getLiveness", "headLiveness", "getReadiness", "headReadiness", "getHealth", "headHealth"),
+        *("getServiceInfo", "headServiceInfo", "getMetrics"),
+    }
+)
 _logger = logging.getLogger("ai_gateway.access")
 
 
 class AccessLog(Observer):
-    """Writes method, path, status, provider and duration; bodies and headers never."""
+    """Writes who asked for what, who answered, how it ended and what it took; bodies and headers never.
+
+    What there is nothing to say of is left out.
+    """
 
     @override
     def ended(self, outcome: Outcome) -> None:
-        if not _logger.isEnabledFor(logging.INFO):
+        probe = outcome.operation in _PROBES and outcome.code is None
+        if not _logger.isEnabledFor(logging.DEBUG if probe else logging.INFO):
             return
         record: dict[str, object] = {
             "request_id": outcome.request_id,
             "method": outcome.method,
             "path": outcome.path,
-            "duration_ms": int((outcome.ended - outcome.started) * 100_000) / 100,  # a fraction of what `round` takes
+            "operation": outcome.operation or None,
+            "client": outcome.client,
+            "status_code": outcome.status,
+            "end": outcome.end,
+            "duration_ms": _ms(outcome.ended - outcome.started),
         }
-        if outcome.status is not None:
-            record["status_code"] = outcome.status
-        if provider := outcome.notes.provider:
-            record["provider"] = provider
-        write_record("request", record)
+        if outcome.first_byte is not None:
+            record["first_byte_ms"] = _ms(outcome.first_byte - outcome.started)
+        if outcome.code is not None:
+            record["code"] = outcome.code
+        if outcome.trace_id is not None:
+            record["trace_id"] = outcome.trace_id
+        if outcome.call is not None:
+            _add_call(record, outcome.call, outcome)
+        write_record("request", record, "debug" if probe else "info")
+
+
+def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
+    """What is known of a request that was let in."""
+    if call.caller.key_id is not None:
+        record["key_id"], record["project"] = call.caller.key_id, call.caller.project_id
+    if call.parsed is not None:
+        model = call.parsed.get("model")
+        record["model"] = model[:_LONGEST] if isinstance(model, str) else None
+        record["stream"] = bool(call.parsed.get("stream"))
+    if outcome.notes.provider:
+        _add_upstream(record, outcome.notes)
+        if (upstream_s := outcome.upstream_s) is not None:
+            record["upstream_ms"] = _ms(upstream_s)
+        if call.reservation is not None and (cost := call.reservation.cost()) is not None:
+            record["cost_usd"] = cost / _PICO
+
+
+def _add_upstream(record: dict[str, object], notes: Notes) -> None:
+    """Who answered, and what that came to."""
+    record["provider"] = notes.provider
+    if notes.upstream_model is not None:
+        record["upstream_model"] = notes.upstream_model[:_LONGEST]
+    if notes.attempts:
+        record["attempts"] = notes.attempts
+    if (tokens := notes.tokens) is not None:
+        record["tokens_in"], record["tokens_out"] = tokens.whole_input, tokens.whole_output
+        if tokens.cache_read:
+            record["tokens_cached"] = tokens.cache_read
+    if notes.repairs:
+        record["repairs"] = sorted(notes.repairs)
+    if notes.dropped:
+        record["dropped"] = sorted(notes.dropped)
+
+
+def _ms(seconds: float) -> float:
+    return int(seconds * 100_000) / 100  # a fraction of what `round` takes

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.wire import PathOwners
 from ai_gateway.contract.write import send_error
+from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_head import read_head
 
@@ -19,12 +20,18 @@ class Front:
     """Puts the request's id and its outcome into the scope, refuses heads that cannot be served, answers preflights."""
 
     def __init__(
-        self, app: ASGIApp, owners: PathOwners, headers: ReplyHeaders, observers: Sequence[Observer] = ()
+        self,
+        app: ASGIApp,
+        owners: PathOwners,
+        headers: ReplyHeaders,
+        observers: Sequence[Observer] = (),
+        address: ClientAddress | None = None,
     ) -> None:
         self.app = app
         self._owners = owners
         self._headers = headers
         self._observers = observers
+        self._address = address or ClientAddress()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,6 +40,7 @@ class Front:
         head = read_head(scope)
         request_id = scope["request_id"] = head.request_id.decode()
         outcome = scope["outcome"] = Outcome(request_id, scope["method"], scope["path"], time.perf_counter())
+        outcome.client, outcome.trace_id = self._address.of(scope), head.trace_id
 
         def complete(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":

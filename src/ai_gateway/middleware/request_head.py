@@ -5,6 +5,7 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
+from ai_gateway.contract.trace_context import read_trace_id
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.request_id import accepted, new_request_id
 
@@ -24,6 +25,7 @@ class RequestHead(NamedTuple):
     request_id: bytes
     origin: bytes | None
     refusal: GatewayError | None
+    trace_id: str | None = None
 
 
 def read_head(scope: Scope) -> RequestHead:
@@ -31,7 +33,7 @@ def read_head(scope: Scope) -> RequestHead:
     headers = scope["headers"]
     size = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
     hosts = 0
-    request_id = origin = None
+    request_id = origin = trace_id = None
     for name, value in headers:
         size += len(name) + len(value)
         if name == b"host":
@@ -40,12 +42,17 @@ def read_head(scope: Scope) -> RequestHead:
             origin = value
         elif name == b"x-request-id" and request_id is None:
             request_id = value
-    refusal: GatewayError | None = None
-    version = scope["http_version"]
-    if len(headers) > MAX_HEADER_COUNT or size > MAX_HEADER_BYTES:
-        refusal = _TOO_LARGE
-    elif version not in _VERSIONS:
-        refusal = _NO_VERSION
-    elif hosts > 1 or (hosts == 0 and version == "1.1"):  # RFC 9112, section 3.2
-        refusal = _NO_HOST
-    return RequestHead(accepted(request_id) or new_request_id(), origin, refusal)
+        elif name == b"traceparent":
+            trace_id = read_trace_id(value.decode("latin-1"))
+    refusal = _refusal(scope["http_version"], len(headers), size, hosts)
+    return RequestHead(accepted(request_id) or new_request_id(), origin, refusal, trace_id)
+
+
+def _refusal(version: str, count: int, size: int, hosts: int) -> GatewayError | None:
+    if count > MAX_HEADER_COUNT or size > MAX_HEADER_BYTES:
+        return _TOO_LARGE
+    if version not in _VERSIONS:
+        return _NO_VERSION
+    if hosts > 1 or (hosts == 0 and version == "1.1"):  # RFC 9112, section 3.2
+        return _NO_HOST
+    return None

@@ -10,6 +10,11 @@ _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # Asking the kernel for 12 bytes costs as much as for all of these.
 _POOL_BYTES = 3072
 _RANDOM_BYTES = 12
+# What tells that a UUID is random: its 7th byte begins with its version, and its 9th with two bits for its variant.
+_MARKED = {
+    2: bytes(0x40 | byte & 0x0F for byte in range(256)),
+    4: bytes(0x80 | byte & 0x3F for byte in range(256)),
+}
 _pool: list[bytes] = []
 
 os.register_at_fork(after_in_child=_pool.clear)  # or two workers would give out the same ids
@@ -22,14 +27,12 @@ def new_request_id() -> bytes:
     """
     if not _pool:
         beginning = b"req_%08x" % int(time.time())
-        random = os.urandom(_POOL_BYTES).hex().encode()
-        digits = 2 * _RANDOM_BYTES
-        _pool.extend([_as_uuid(beginning, random[at : at + digits]) for at in range(0, len(random), digits)])
+        random = bytearray(os.urandom(_POOL_BYTES))
+        for place, marked in _MARKED.items():
+            random[place::_RANDOM_BYTES] = random[place::_RANDOM_BYTES].translate(marked)
+        text, digits = random.hex().encode(), 2 * _RANDOM_BYTES
+        _pool.extend([beginning + text[at : at + digits] for at in range(0, len(text), digits)])
     return _pool.pop()
-
-
-def _as_uuid(beginning: bytes, digits: bytes) -> bytes:
-    return b"%b%b4%b%c%b" % (beginning, digits[:4], digits[4:7], b"89ab"[digits[7] % 4], digits[8:23])
 
 
 def accepted(request_id: bytes | None) -> bytes | None:

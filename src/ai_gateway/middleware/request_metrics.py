@@ -95,8 +95,7 @@ class RequestMetrics(Observer):
 
     def _add_call(self, row: _Row, call: Call, notes: Notes, outcome: Outcome, first_byte: float) -> None:
         """What is known of a request that a provider was called for."""
-        waited = (notes.answered or notes.ended or notes.started) - call.attempts[0].started
-        row.overhead.add(max(first_byte - waited, 0.0))
+        row.overhead.add(max(first_byte - (outcome.upstream_s or 0.0), 0.0))
         if notes.chunks > 1 and outcome.first_byte is not None:
             row.interval.add((outcome.ended - outcome.first_byte) / (notes.chunks - 1))
         if notes.tokens is not None:

@@ -3,22 +3,28 @@
 import atexit
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, override
+from typing import Any, Literal, override
 
 import orjson
 import structlog
 from pydantic_core import to_json
 
+from ai_gateway.observability.console import console_line
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.output import Output
 from ai_gateway.observability.printable import printable
 from ai_gateway.redaction import SHORTEST, strike_all
 
-_OWN = frozenset({"timestamp", "level", "request_id"})
+type LogFormat = Literal["auto", "json", "console"]
+
+# Fields whose texts are the gateway's own: an id of ours is new in each record, and one of a caller's is looked at when
+# it comes.
+_OWN = frozenset({"timestamp", "level", "request_id", "operation", "end", "client", "provider", "key_id", "project"})
 # A process that ends waits so long for who reads its log.
 _LAST_S = 1.0
 
@@ -32,11 +38,12 @@ class _Clock:
 
     def now(self) -> str:
         """ISO 8601 with microseconds, in UTC."""
-        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        now = time.time()
+        second = int(now)
         if second != self._second:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._text}.{rest // 1000:06d}+00:00"
+        return f"{self._text}.{int((now - second) * 1e6):06d}+00:00"
 
 
 def _recovered(dropped: int) -> None:
@@ -46,6 +53,33 @@ def _recovered(dropped: int) -> None:
 
 _stderr = Output(2, _recovered)
 _clock = _Clock()
+
+
+class _Form:
+    """How records are written: as JSON, or for people, with `colours` or without."""
+
+    is_console = False
+    colours = False
+
+    def set(self, name: LogFormat) -> None:
+        terminal = _is_terminal()
+        self.is_console = name == "console" or (name == "auto" and terminal)
+        self.colours = terminal and not os.environ.get("NO_COLOR")  # https://no-color.org/
+
+
+_form = _Form()
+
+
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(2)
+    except OSError:
+        return False
+
+
+def _write(line: bytes) -> None:
+    """One record, which is JSON, in the form that was chosen."""
+    _stderr.add((console_line(line, colours=_form.colours) if _form.is_console else line) + b"\n")
 
 
 def drain(within_s: float = _LAST_S) -> None:
@@ -65,7 +99,6 @@ def _line(record: Mapping[str, Any], head: Mapping[str, object] = {}) -> bytes:
     for name, value in record.items():  # on every request: no call for a value that needs none
         kind = type(value)
         if kind is str:
-            # An id of ours is new in each record, and one of a caller's is looked at when it comes.
             clean[name] = value if len(value) < SHORTEST or name in _OWN else strike_all(value)
         else:
             clean[name] = value if kind is int or kind is float or value is None else strike_all(_told(value))
@@ -100,7 +133,7 @@ class _Lines(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        _stderr.add(_line(self._fields(record)) + b"\n")
+        _write(_line(self._fields(record)))
 
     def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         try:
@@ -108,7 +141,7 @@ class _Lines(logging.Handler):
         except Exception:  # its arguments do not fit
             event = f"{type(record.msg).__name__} that cannot be told"
         fields: dict[str, object] = {
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),
             "event": event,
             "logger": record.name,
@@ -126,14 +159,20 @@ class _Sink:
     """What structlog takes for a file."""
 
     def write(self, text: str) -> None:
-        _stderr.add(text.encode("utf-8", "backslashreplace"))
+        _write(text.rstrip("\n").encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         """The thread of the output does that."""
 
 
-def configure_logging(level: str) -> None:
+def _stamped(_logger: object, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """In the order, and with the clock, of the records of requests."""
+    return {"timestamp": _clock.now(), "level": record.pop("level"), "event": record.pop("event"), **record}
+
+
+def configure_logging(level: str, form: LogFormat = "json") -> None:
     """Send structlog's and the standard library's records to standard error, from `level` upwards."""
+    _form.set(form)
     logging.basicConfig(handlers=[_Lines()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
     # What uvicorn warns of (bad requests) is answered and counted; its errors are worth a record.
@@ -143,7 +182,7 @@ def configure_logging(level: str) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            _stamped,
             structlog.processors.format_exc_info,
             _render,
         ],
@@ -153,6 +192,6 @@ def configure_logging(level: str) -> None:
     )
 
 
-def write_record(event: str, fields: Mapping[str, object]) -> None:
-    """One record at level info, past structlog: on every request its pipeline costs more than the request's routing."""
-    _stderr.add(_line(fields, {"timestamp": _clock.now(), "level": "info", "event": event}) + b"\n")
+def write_record(event: str, fields: Mapping[str, object], level: str = "info") -> None:
+    """One record, past structlog: on every request its pipeline costs more than the request's routing."""
+    _write(_line(fields, {"timestamp": _clock.now(), "level": level, "event": event}))

@@ -82,7 +82,9 @@ class Resilience:
         attempts = _Attempts(self, call, targets)
         try:
             while True:
-                attempt, target = await attempts.begin()
+                if attempts.pause:
+                    await asyncio.sleep(attempts.pause)
+                attempt, target = attempts.begin()
                 try:
                     work = send(attempt, target)
                     reply = await (attempts.in_time(work) if attempts.is_limited else work)
@@ -102,7 +104,9 @@ class Resilience:
         attempts = _Attempts(self, call, targets)
         try:
             while True:
-                attempt, target = await attempts.begin()
+                if attempts.pause:
+                    await asyncio.sleep(attempts.pause)
+                attempt, target = attempts.begin()
                 try:
                     items = send(attempt, target)
                     first = await attempts.begun_in_time(items, target)
@@ -154,7 +158,8 @@ class _Attempts[T: Target]:
         self._at = 0
         self._made = 0
         self._failed = 0
-        self._pause = 0.0
+        self.pause = 0.0
+        """Seconds that the last failure takes before the next attempt."""
         self._permit: Permit | None = None
         self._notes: Notes
         self._wait: dict[str, str] = {}
@@ -162,13 +167,8 @@ class _Attempts[T: Target]:
         self._bulkhead: Bulkhead | None = None
         call.leaving.append(self._leave)
 
-    async def begin(self) -> tuple[Attempt, T]:
-        """The next attempt and its target, after the pause that the last failure takes.
-
-        Raises UpstreamUnavailable if no target may be called.
-        """
-        if self._pause:
-            await asyncio.sleep(self._pause)
+    def begin(self) -> tuple[Attempt, T]:
+        """The next attempt and its target. Raises UpstreamUnavailable if no target may be called."""
         while True:
             target = self._targets[self._at]
             try:
@@ -245,7 +245,7 @@ class _Attempts[T: Target]:
         if pause is None:
             raise error
         self._log(provider, error, pause)
-        self._pause = pause
+        self.pause = pause
 
     def _pause_after(self, provider: Provider, error: GatewayError) -> float | None:
         self._failed += 1

@@ -32,6 +32,7 @@ _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
 _HALF_AN_UPGRADE = re.compile(rb"\n(u(?:p(?:g(?:r(?:a(?:d(?:e[ \t]{0,64})?)?)?)?)?)?)\Z", re.IGNORECASE)
 # The parser takes them for HTTP/1.0, and does not say that they are not.
 _OTHER_PROTOCOL = re.compile(rb"^[A-Z_]+ +[^ \r\n]+ +(?:RTSP|ICE)/", re.MULTILINE)
+_PLAIN_PATH = re.compile(rb"/[\w.-][\w./-]*", re.ASCII)
 _BAD_REQUEST = InvalidRequest("This is not a valid HTTP request.")
 _HEADERS_TOO_LARGE = HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes: send less.")
 
@@ -228,8 +229,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._waiting.append(self.cycle)
 
     def _scope_of(self, method: bytes, version: str) -> Scope:
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
+        raw_path, query = self.url, b""
+        if not _PLAIN_PATH.fullmatch(raw_path):
+            url = httptools.parse_url(raw_path)
+            raw_path, query = url.path, url.query or b""
+        path = raw_path.decode("ascii")
         return {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -240,8 +244,8 @@ class HttpProtocol(HttpToolsProtocol):
             "method": method.decode("ascii"),
             "root_path": self.root_path,
             "path": self.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": self.root_path.encode("ascii") + url.path,
-            "query_string": url.query or b"",
+            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "query_string": query,
             "headers": self.headers,
             "state": self.app_state.copy(),
             # Not part of ASGI: spares the application a task that waits for the client to leave.

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import override
@@ -19,13 +20,16 @@ import uvicorn
 
 from ai_gateway.app.application import Application
 from ai_gateway.app.reload import Reloaded
+from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.observability.worker_samples import WorkerSamples
+from ai_gateway.server.certificate import Certificate
 from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
+from ai_gateway.server.unix_socket import bind_unix, socket_file
 from ai_gateway.server.workers import Place, Supervisor
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
@@ -40,6 +44,14 @@ _HURRY_S = 1.0
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a worker writes the outcome of reloads to, and what it shows its callers."""
+
+    reloads: Path | None = None
+    certificate: Certificate | None = None
+
+
 class GatewayServer(uvicorn.Server):
     """Says when it is ready, tells readiness probes when it stops, and ends with exit code 0 on SIGTERM."""
 
@@ -49,10 +61,11 @@ class GatewayServer(uvicorn.Server):
         config: uvicorn.Config,
         announce: Callable[[int], None],
         place: Place,
-        reloads_file: Path | None,
+        files: Files,
     ) -> None:
         super().__init__(config)
-        self._reloads_file = reloads_file
+        self._reloads_file = files.reloads
+        self._certificate = files.certificate
         self._application = application
         self._announce = announce
         self._place = place
@@ -68,16 +81,31 @@ class GatewayServer(uvicorn.Server):
         if self._place.outdated or reload_wanted():
             self._reload()
         if sockets and self._place.first:
-            self._announce(sockets[0].getsockname()[1])
+            self._announce(_port(sockets[0]))
+        _log.info("ready", worker=self._place.number, port=_port(sockets[0]) if sockets else None)
 
     def _reload(self) -> None:
         """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
         if terminal_is_gone():
             self.handle_exit(signal.SIGTERM, None)
             return
-        task = asyncio.get_running_loop().create_task(self._application.reload())
+        task = asyncio.get_running_loop().create_task(self._reload_all())
         self._reloads.add(task)
         task.add_done_callback(self._reloaded)
+
+    async def _reload_all(self) -> Reloaded:
+        """Everything, or nothing where a part of it cannot be used."""
+        if self._certificate is None:
+            return await self._application.reload()
+        try:
+            self._certificate.check()
+            done = await self._application.reload()
+            if not done.problems:
+                self._certificate.renew()
+        except SettingsError as error:
+            _log.error("configuration not reloaded", problems=error.problems)
+            return Reloaded(problems=error.problems)
+        return done
 
     def _reloaded(self, task: asyncio.Task[Reloaded]) -> None:
         self._reloads.discard(task)
@@ -103,6 +131,7 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             await self._hurry()
+        _log.info("stopped", worker=self._place.number)
 
     async def _hurry(self) -> None:
         """Tell whoever still waits, and end what the application runs: uvicorn would leave both as they are."""
@@ -114,11 +143,12 @@ class GatewayServer(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     async def _take_leave(self) -> None:
-        """Go on taking connections for a moment while requests are in flight.
+        """Say that it stops, and go on taking connections for a moment while requests are in flight.
 
         Readiness says 503 already, so that balancers send new work elsewhere before it would be refused here.
         """
         settings = self._application.settings
+        _log.info("stopping", worker=self._place.number, in_flight=len(self.server_state.tasks))
         now = asyncio.get_running_loop().time
         began = now()
         until = began + min(settings.drain_delay_s, settings.grace_period_s / 2)
@@ -152,6 +182,8 @@ class GatewayServer(uvicorn.Server):
 
 def bind(settings: Settings) -> socket.socket:
     """The listening socket. Raises SettingsError if the address is taken or not ours."""
+    if settings.service_socket is not None:
+        return bind_unix(settings.service_socket)
     host, port = settings.service_host, settings.service_port
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -199,17 +231,30 @@ def _keep_freed_memory() -> None:
             set_option(option, size)
 
 
-def run(application: Application, sock: socket.socket, announce: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready."""
+def run(
+    application: Application,
+    sock: socket.socket,
+    announce: Callable[[int], None],
+    certificate: Certificate | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready.
+
+    Of a Unix socket the port is 0.
+    """
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
-    with pid_file(sock.getsockname()[1], application.settings.workers) as reloads:
-        _run(application, sock, announce, reloads)
+    _log.info("starting", version=VERSION, commit=BUILD.commit, workers=application.settings.workers)
+    with pid_file(_port(sock), application.settings.workers) as reloads, socket_file(sock):
+        _run(application, sock, announce, Files(reloads, certificate))
 
 
-def _run(application: Application, sock: socket.socket, announce: Callable[[int], None], reloads: Path | None) -> None:
+def _port(sock: socket.socket) -> int:
+    return 0 if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
+
+def _run(application: Application, sock: socket.socket, announce: Callable[[int], None], files: Files) -> None:
     workers, grace_s = application.settings.workers, application.settings.grace_period_s
     if workers == 1:
-        _serve(application, sock, announce, Place(first=True), reloads)
+        _serve(application, sock, announce, Place(first=True), files)
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
@@ -217,7 +262,7 @@ def _run(application: Application, sock: socket.socket, announce: Callable[[int]
 
     def work(place: Place) -> None:
         application.meters.share(shared, place.number)
-        _serve(application, sock, announce, place, reloads)
+        _serve(application, sock, announce, place, files)
 
     supervisor = Supervisor(workers, work, sock, grace_s)
     if code := supervisor.run():
@@ -229,7 +274,7 @@ def _serve(
     sock: socket.socket,
     announce: Callable[[int], None],
     place: Place,
-    reloads: Path | None,
+    files: Files,
 ) -> None:
     _allow_many_connections()
     _keep_freed_memory()
@@ -246,8 +291,9 @@ def _serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=application.settings.grace_period_s,
         backlog=_BACKLOG,
+        ssl_context_factory=None if (certificate := files.certificate) is None else lambda *_: certificate.context,
     )
-    GatewayServer(application, config, announce, place, reloads).run(sockets=[sock])
+    GatewayServer(application, config, announce, place, files).run(sockets=[sock])
 
 
 def _protocol(application: Application) -> type[HttpProtocol]:

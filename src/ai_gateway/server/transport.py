@@ -73,7 +73,8 @@ class CorkedTransport(asyncio.Transport):
             self._inner.close()
             return
         self._lingers = True
-        self._inner.write_eof()
+        if self._inner.can_write_eof():  # TLS ends in both directions or in none
+            self._inner.write_eof()
         if not self._inner.is_reading():
             self._inner.resume_reading()
         self._loop.call_later(_LINGER_S, self._inner.close)

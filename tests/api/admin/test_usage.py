@@ -443,3 +443,35 @@ def test_a_call_is_there_soon_after_it_was_made(admin: Administrator, live: Live
     assert orjson.loads(asked(live, f"requests/{record['id']}").content) == orjson.loads(
         orjson.dumps(record, default=float)
     )
+
+
+MANY_KEYS, MANY_HOURS = 3_000, 30
+_MANY = """WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
+    INSERT INTO rollups SELECT 3600, $2 + n / $3 * 3600, 'default', 'key_' || (n % $3), 'fast', 'gpt-fast', 'openai',
+    'createChatCompletion', '', 1, 0, 0, 0, 0, 10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 5 FROM numbers"""
+
+
+def test_a_page_with_very_many_sums_ends_early_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    async def fill_sums() -> None:
+        store = SqliteStore(tmp_path / "gateway.db")
+        await store.open()
+        await store.execute(_MANY, MANY_KEYS * MANY_HOURS, MIDNIGHT, MANY_KEYS)
+        await store.aclose()
+
+    asyncio.run(fill_sums())
+    query: dict[str, str | int] = {"bucket_width": "1h", "limit": 168, "group_by": "api_key_id"}
+    query |= {"start_time": MIDNIGHT, "end_time": MIDNIGHT + MANY_HOURS * HOUR}
+    with running_gateway(ADMIN_API_KEY=ADMIN_KEY, GATEWAY_DATA_DIR=str(tmp_path)) as live:
+        admin = Administrator(live)
+        pages = [admin.get("usage/completions", **query)]
+        while pages[-1]["has_more"]:
+            pages.append(admin.get("usage/completions", **query, page=pages[-1]["next_page"]))
+        assert len(pages) == 2
+        buckets = [bucket for page in pages for bucket in page["data"]]
+        assert [bucket["start_time"] for bucket in buckets] == [MIDNIGHT + n * HOUR for n in range(MANY_HOURS)]
+        assert {len(bucket["results"]) for bucket in buckets} == {MANY_KEYS}
+        assert 50_000 <= sum(len(bucket["results"]) for bucket in pages[0]["data"]) < 60_000
+        with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+            url, headers = f"{live.base_url}/v1/gateway/usage.csv", {"authorization": f"Bearer {ADMIN_KEY}"}
+            table = client.get(url, params=query, headers=headers).text
+        assert len(table.splitlines()) == 1 + MANY_KEYS * MANY_HOURS, "a table has no cursor, and is whole"

@@ -169,7 +169,8 @@ async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api
 @asynccontextmanager
 async def _local(settings: Settings, keys: Sequence[ConfiguredKey]) -> AsyncIterator[Api]:
     host = "127.0.0.1" if settings.service_host in {"0.0.0.0", "::"} else settings.service_host  # noqa: S104
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.service_port}"
+    scheme = "http" if settings.ssl_certfile is None else "https"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.service_port}"
     try:
         async with local_administration(settings, keys) as (app, place):
             transport = httpx.ASGITransport(app, client=("127.0.0.1", 0))

@@ -34,17 +34,23 @@ def network_of(  # noqa: PLR0913, PLR0917 - what a network is made of
     tls = Tls(verify=not effective.disable_ssl_verification)
     if table is not None:
         tls = _own_tls(name, table, effective, problems)
-    proxy = None
+    return Network(tls, _proxy(name, url, table, env, problems))
+
+
+def _proxy(
+    name: str, url: str, table: ProviderSettings | None, env: Mapping[str, str], problems: list[str]
+) -> Proxy | None:
+    if table is not None and table.proxy is not None:
+        setting, given = f"providers.{name}.proxy", table.proxy.get_secret_value()
+    elif (found := proxy_variable(url, env)) is not None:
+        setting, given = f"{found} (for provider '{name}'; to call it directly, name its host in NO_PROXY)", env[found]
+    else:
+        return None
     try:
-        if table is not None and table.proxy is not None:
-            setting, given = f"providers.{name}.proxy", table.proxy.get_secret_value()
-            proxy = None if given == "none" else read_proxy(given)
-        elif (found := proxy_variable(url, env)) is not None:
-            setting = f"{found} (for provider '{name}'; to call it directly, name its host in NO_PROXY)"
-            proxy = read_proxy(env[found])
+        return None if given == "none" else read_proxy(given)
     except ValueError as error:
         problems.append(f"{setting}: {error}")
-    return Network(tls, proxy)
+        return None
 
 
 def _own_tls(name: str, table: ProviderSettings, effective: PerProvider, problems: list[str]) -> Tls:

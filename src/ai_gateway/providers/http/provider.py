@@ -6,6 +6,7 @@ from typing import override
 
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
+from ai_gateway.contract.trace_context import trace_headers
 from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamInvalidResponse, UpstreamWrongAddress
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
@@ -63,6 +64,8 @@ class HttpProvider(Provider):
         spent_s: float = 0,
     ) -> bytes:
         """The body of a good reply. Raises the error that any other one is."""
+        if "traceparent" in attempt.headers:
+            headers = {**headers, **trace_headers(attempt.headers)}
         reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s, room=attempt.call.room)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
@@ -72,6 +75,8 @@ class HttpProvider(Provider):
         self, attempt: Attempt, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
     ) -> AsyncIterator[OpenStream]:
         """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
+        if "traceparent" in attempt.headers:
+            headers = {**headers, **trace_headers(attempt.headers)}
         async with self._caller.stream(path, headers, body, spent_s=spent_s, room=attempt.call.room) as stream:
             if stream.status == 200 or _has_reply(stream.status):
                 attempt.notes.limits = self._limits(stream.headers)

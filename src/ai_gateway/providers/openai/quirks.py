@@ -112,7 +112,7 @@ class Quirks:
             fields = {**fields, "messages": _as_system(fields["messages"])}
         if not self.nulls:
             fields = {name: value for name, value in fields.items() if value is not None}
-        if not (self.renamed.keys() | self.omit_when_default.keys() | self.handled_here) & fields.keys():
+        if all(map(fields.keys().isdisjoint, (self.renamed, self.omit_when_default, self.handled_here))):
             return fields
         return self._renamed(provider, {name: v for name, v in fields.items() if not self._is_omitted(name, v)})
 

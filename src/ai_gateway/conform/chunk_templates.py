@@ -1,0 +1,280 @@
+"""Templates of chunks: constant bytes around gaps for texts, proved by validating a copy with others in its gaps.
+
+What was proved for one stream holds for the next one of the same upstream and model: see `_shape` and `Form`.
+"""
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import MISSING, BaseModel
+from pydantic_core import from_json
+
+from ai_gateway.conform.reply import exact_json
+from ai_gateway.contract.framing import SSE
+from gateway_contract.openai import models
+
+type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletionStreamResponse
+type Choice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
+
+# Texts without bounds: `reasoning` and `reasoning_content` are what upstreams call a model's thinking.
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "text")
+# Random texts that hide how long the others are: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
+_PADDING = ("obfuscation", "p")
+# Thinking once more, in parts that the contract does not know: OpenRouter's `reasoning_details`
+# (https://openrouter.ai/docs/agent-sdk/typescript/api-reference/models/chatstreamdelta).
+_PART_TEXTS = ("text", "summary")
+_ARGUMENTS = "arguments"
+_STRING = re.compile(
+    rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\]++|\\.)*+)"' % "|".join((*_TEXTS, *_PADDING, *_PART_TEXTS, _ARGUMENTS)).encode()
+)
+_MARK = "gateway-mark-7c1f-%d"
+_MAX_GAPS = 8
+# Events that are looked at together, so that one that does not fit costs no more than so many that do.
+_MAX_RUN = 64
+_MAX_PROOFS = 1_000
+_MAX_PROVEN_SIZE = 1024
+_MAX_ORIGINS, _MAX_FORMS = 256, 4  # callers choose models
+_ID_MARK, _TIME_MARK = _MARK % 0, 1_234_567_891
+_PLAIN = re.compile(r"[\w.:-]+", re.ASCII)
+_DISTINCT = 8  # characters of an id, or digits of a time: fewer might be something else
+_proofs: dict[bytes, list[tuple[int, str]]] = {}
+_forms: dict[Hashable, dict[bytes, "Form"]] = {}
+
+
+class Template:
+    """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds.
+
+    It `is_noted` once its choice is known to have said something under these names.
+    """
+
+    __slots__ = (
+        "_after", "_before", "_between", "_head", "_inside", "_separator", "_shortest", "_tail",
+        "arguments_at", "call", "choice", "cut", "gaps", "is_noted", "names",
+    )  # fmt: skip
+
+    def __init__(
+        self, constants: Sequence[bytes], choice: int, call: int | None, names: Sequence[str], cut: bytes
+    ) -> None:
+        self.choice, self.call, self.names, self.cut = choice, call, frozenset(names), cut
+        self.arguments_at = names.index(_ARGUMENTS) if call is not None else 0
+        self.gaps = len(constants) - 1
+        self.is_noted = False
+        self._before, *self._between, self._after = constants
+        self._shortest = len(self._before) + len(self._after)
+        self._head, self._tail = SSE.before + self._before, self._after + SSE.after
+        self._separator = self._tail + self._head
+        self._inside = len(self._head), -len(self._tail)
+
+    def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
+        """The texts in the gaps of the events that fit, from `at` on, one event's after the other's."""
+        before, after, start, end = self._before, self._after, len(self._before), -len(self._after)
+        inner: list[bytes] = []
+        for event in events[at : at + _MAX_RUN]:
+            if event[:start] != before or event[end:] != after or len(event) < self._shortest:
+                break
+            inner.append(event[start:end])
+        while inner:
+            texts = self._apart(inner) if self.gaps > 1 else inner
+            if len(texts) == self.gaps * len(inner) and _are_texts(texts):
+                return texts
+            inner = inner[: len(inner) // 2]
+        return []
+
+    def texts_of_packet(self, packet: bytes) -> list[bytes]:
+        """The same for all events of a packet, frames included; none unless all of them fit."""
+        start, end = self._inside
+        if packet[:start] != self._head or packet[end:] != self._tail or len(packet) < start - end:
+            return []
+        # Where an event has another end or beginning, nothing is divided, and its quotes are in the text.
+        inner = packet[start:end].split(self._separator)
+        texts = self._apart(inner) if self.gaps > 1 else inner
+        return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
+
+    def _apart(self, inner: list[bytes]) -> list[bytes]:
+        """The texts in what stands between the first and the last constant of events; fewer if some do not fit."""
+        texts = inner
+        for at, between in enumerate(self._between):
+            texts = [
+                part
+                for position, text in enumerate(texts)
+                for part in (text.split(between, 1) if position % (at + 1) == at else (text,))
+            ]
+        return texts
+
+
+def _are_texts(texts: list[bytes]) -> bool:
+    """Whether each is the inside of a JSON string, by the parser that validation uses.
+
+    A space can continue neither an escape, nor a surrogate pair, nor a character: each is sound if all together are.
+    """
+    try:
+        from_json(b'"%b"' % b" ".join(texts))
+    except ValueError:
+        return False
+    return True
+
+
+def calls_of(choice: Choice) -> list[models.ChatCompletionMessageToolCallChunk]:
+    """The pieces of tool calls that a choice brings."""
+    if isinstance(choice, models.CreateCompletionStreamResponseChoice) or choice.delta.tool_calls is MISSING:
+        return []
+    return choice.delta.tool_calls
+
+
+def _slots(chunk: Chunk) -> list[tuple[BaseModel | dict[str, Any], str, str]]:
+    """Where a continuation's texts are: each in a model, or in an object that no model knows, under a name."""
+    choice = chunk.choices[0]
+    delta = choice if isinstance(choice, models.CreateCompletionStreamResponseChoice) else choice.delta
+    named: list[tuple[BaseModel | dict[str, Any], Sequence[str]]] = [(delta, _TEXTS), (chunk, _PADDING)]
+    named += [(call.function, [_ARGUMENTS]) for call in calls_of(choice) if call.function is not MISSING]
+    for unknown in (delta.model_extra or {}).values():
+        named += [(part, _PART_TEXTS) for part in (unknown if isinstance(unknown, list) else ()) if type(part) is dict]
+    slots = []
+    for holder, names in named:
+        # An attribute that a model lacks is dear to ask for.
+        values = holder if isinstance(holder, dict) else vars(holder) | (holder.model_extra or {})
+        slots += [(holder, name, values[name]) for name in names if isinstance(values.get(name), str)]
+    return slots
+
+
+def proven_template(chunk: Chunk, raw: bytes, cut: bytes, origin: Hashable = None) -> Template | None:
+    """The template of a continuation; None if its bytes hold no text, or none that is certain."""
+    spots = [match.span(1) for match in _STRING.finditer(raw)]
+    if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
+        return None
+    constants = _constants(raw, spots)
+    shape = _shape(chunk, constants)
+    texts = _proofs.get(shape)
+    is_known = texts is not None
+    if texts is None:
+        texts = _proven_texts(chunk, raw, spots)
+        if texts is None:
+            return None
+        if len(raw) <= _MAX_PROVEN_SIZE:
+            if len(_proofs) >= _MAX_PROOFS:
+                _proofs.clear()
+            _proofs[shape] = texts
+    spots = [spots[at] for at, _ in texts]
+    constants, names = _constants(raw, spots), [name for _, name in texts]
+    index = chunk.choices[0].index
+    call = next(iter(calls_of(chunk.choices[0])), None)
+    if is_known and call is None and origin is not None and shape not in _forms.get(origin, {}):
+        form = _proven_form(chunk, raw, spots)
+        if form is not None:
+            _keep_form(origin, shape, replace(form, names=names, cut=cut))
+    return Template(constants, index, call.index if call is not None else None, names, cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A template of one stream as it is for the others of its origin: with blanks for their ids and times."""
+
+    kind: type[Chunk]
+    constants: Sequence[bytes]
+    choice: int
+    model: str
+    names: Sequence[str] = ()
+    cut: bytes = b""
+
+    def filled(self, ident: str, created: int) -> list[bytes]:
+        """The constants of a stream with this id and time."""
+        blanks = ident.encode(), b"%d" % created
+        return [constant.replace(b"\1", blanks[0]).replace(b"\2", blanks[1]) for constant in self.constants]
+
+
+def known_templates(origin: Hashable, chunk: Chunk) -> list[Template]:
+    """Those of a choice that begins with this chunk, which the state machine passed unchanged."""
+    known = _forms.get(origin)
+    if known is None or chunk.created < 0 or not _PLAIN.fullmatch(chunk.id):
+        return []
+    index = chunk.choices[0].index
+    return [
+        Template(form.filled(chunk.id, chunk.created), index, None, form.names, form.cut)
+        for form in known.values()
+        if form.kind is type(chunk) and form.choice == index and form.model == chunk.model
+    ]
+
+
+def _proven_form(chunk: Chunk, raw: bytes, spots: list[tuple[int, int]]) -> Form | None:
+    """That of a chunk whose texts are in these spots, if its blanks are certain to be its id and time, and no more."""
+    if not _PLAIN.fullmatch(chunk.id):
+        return None
+    constants = _constants(raw, spots)
+    for value, blank in ((b'"%b"' % chunk.id.encode(), b'"\1"'), (b"%d" % chunk.created, b"\2")):
+        stands = re.compile(rb"(: ?)%b(?=[,}\s])" % re.escape(value))
+        constants = [stands.sub(rb"\g<1>" + blank, constant) for constant in constants]
+    form = Form(type(chunk), constants, chunk.choices[0].index, chunk.model)
+    texts = [raw[start:end].decode() for start, end in spots]
+    copy = exact_json(type(chunk), _joined(form.filled(_ID_MARK, _TIME_MARK), texts))
+    if copy is None or copy.id != _ID_MARK or copy.created != _TIME_MARK:
+        return None
+    copy.id, copy.created = chunk.id, chunk.created
+    return form if copy == chunk else None
+
+
+def _keep_form(origin: Hashable, shape: bytes, form: Form) -> None:
+    if origin not in _forms and len(_forms) >= _MAX_ORIGINS:
+        del _forms[next(iter(_forms))]
+    _forms[origin] = dict([(shape, form), *_forms.get(origin, {}).items()][:_MAX_FORMS])
+
+
+def _shape(chunk: Chunk, constants: list[bytes]) -> bytes:
+    """What a stream's chunks have in common with those of other streams: their constants without id and time.
+
+    Both are blanked wherever they are a value: a JSON string of its own, or the digits behind a colon. Two chunks that
+    the contract allows, and that differ in such values only, are treated alike by it, since none of its fields depends
+    on what another one holds; so what was proved of one's gaps is true of the other's.
+    """
+    shape = b"\0".join([type(chunk).__name__.encode(), *constants])
+    colon = b": " if b'": ' in shape else b":"
+    if len(chunk.id) >= _DISTINCT and _PLAIN.fullmatch(chunk.id):
+        shape = shape.replace(b'%b"%b"' % (colon, chunk.id.encode()), colon + b'"\1"')
+    if chunk.created >= 10**_DISTINCT:
+        shape = shape.replace(b"%b%d" % (colon, chunk.created), colon + b"\2")
+    return shape
+
+
+def _proven_texts(chunk: Chunk, raw: bytes, spots: list[tuple[int, int]]) -> list[tuple[int, str]] | None:
+    """Which of the strings are the chunk's texts, each with its name; None unless they are certain to be."""
+    marks = [_MARK % at for at in range(len(spots))]
+    copy = exact_json(type(chunk), _filled(raw, spots, marks))
+    names = {text: name for _, name, text in _slots(copy)} if copy is not None else {}
+    texts = [(at, names[mark]) for at, mark in enumerate(marks) if mark in names]
+    if len(spots) > 1 and len(texts) < len(spots):
+        # The same names can stand elsewhere, or twice: which of the strings are the chunk's texts, the model has said.
+        copy = exact_json(type(chunk), _filled(raw, [spots[at] for at, _ in texts], [marks[at] for at, _ in texts]))
+    if copy is None or not texts or not _same_but_texts(copy, chunk):
+        return None
+    if calls_of(chunk.choices[0]) and _ARGUMENTS not in [name for _, name in texts]:
+        return None  # arguments that are constant are arguments all the same
+    return texts
+
+
+def _same_but_texts(copy: Chunk, chunk: Chunk) -> bool:
+    """Whether the copy is the chunk, once it has the chunk's texts."""
+    for (holder, name, _), (_, _, text) in zip(_slots(copy), _slots(chunk), strict=False):
+        if isinstance(holder, dict):
+            holder[name] = text
+        else:
+            setattr(holder, name, text)
+    return copy == chunk
+
+
+def _constants(raw: bytes, spots: list[tuple[int, int]]) -> list[bytes]:
+    constants, at = [], 0
+    for start, end in spots:
+        constants.append(raw[at:start])
+        at = end
+    constants.append(raw[at:])
+    return constants
+
+
+def _filled(raw: bytes, spots: list[tuple[int, int]], texts: list[str]) -> bytes:
+    return _joined(_constants(raw, spots), texts)
+
+
+def _joined(constants: list[bytes], texts: list[str]) -> bytes:
+    first, *others = constants
+    return b"".join([first, *(text.encode() + other for text, other in zip(texts, others, strict=True))])

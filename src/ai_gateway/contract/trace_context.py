@@ -1,0 +1,23 @@
+"""The trace that a caller's request belongs to, handed on to upstreams: https://www.w3.org/TR/trace-context/."""
+
+import re
+from collections.abc import Mapping
+
+# Later versions may add more behind the flags (section 3.2.2); ids of noughts alone are none (section 3.2.2.3).
+_PARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[ -~]*)?")
+_STATE = re.compile("[ -~]{1,512}")
+
+
+def read_trace_id(traceparent: str) -> str | None:
+    """The id of the trace; None where the header is not as it should be, which is to be ignored."""
+    found = _PARENT.fullmatch(traceparent)
+    return found[1] if found else None
+
+
+def trace_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """A caller's headers about its trace, for the next one on the way; none if the first of them is wrong."""
+    parent = headers.get("traceparent")
+    if parent is None or read_trace_id(parent) is None:
+        return {}
+    state = headers.get("tracestate", "")
+    return {"traceparent": parent, **({"tracestate": state} if _STATE.fullmatch(state) else {})}

@@ -1,0 +1,60 @@
+"""The certificate that the gateway shows its callers: a reload takes a renewed one, open connections keep theirs."""
+
+import ssl
+from pathlib import Path
+
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import Settings
+
+
+class Certificate:
+    """A certificate with its key, in two files or in one. `context` is what the server listens with."""
+
+    def __init__(self, certfile: Path, keyfile: Path | None) -> None:
+        self._files = certfile, keyfile
+        self.context = self._read()
+
+    def check(self) -> None:
+        """Raise SettingsError if what the files hold now cannot be used."""
+        self._read()
+
+    def renew(self) -> None:
+        """Show what the files hold now. Nothing changes where that cannot be used, which raises SettingsError."""
+        self.check()  # a context that refuses a key has already taken the certificate
+        self._load(self.context)
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        self._load(context)
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        certfile, keyfile = self._files
+        try:
+            for path in (certfile, keyfile or certfile):
+                path.open("rb").close()  # OpenSSL does not say which of the two it cannot read
+            context.load_cert_chain(certfile, keyfile, password=_no_password)
+        except ssl.SSLError:
+            key = f"the key in '{keyfile}'" if keyfile is not None else "its key"
+            raise SettingsError([f"SSL_CERTFILE: '{certfile}' and {key} are no pair that can be used"]) from None
+        except OSError as error:
+            setting = "SSL_KEYFILE" if keyfile is not None and error.filename == str(keyfile) else "SSL_CERTFILE"
+            raise SettingsError([f"{setting}: '{error.filename}' cannot be read: {error.strerror}"]) from None
+        except ValueError:
+            raise SettingsError([f"SSL_KEYFILE: '{keyfile or certfile}' holds a key that is encrypted"]) from None
+
+
+def certificate_of(settings: Settings) -> Certificate | None:
+    """The one that the settings name, None for a server without TLS. Raises SettingsError."""
+    if settings.ssl_certfile is None:
+        if settings.ssl_keyfile is not None:
+            raise SettingsError(["SSL_KEYFILE is set, but SSL_CERTFILE is missing: set both"])
+        return None
+    return Certificate(settings.ssl_certfile, settings.ssl_keyfile)
+
+
+def _no_password() -> str:
+    """Without this, the library would ask whoever sits at the terminal."""
+    raise ValueError("the key is encrypted")

@@ -449,7 +449,8 @@ MANY_KEYS, MANY_HOURS = 3_000, 30
 _MANY = """WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
     INSERT INTO rollups (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier,
     requests, errors, lost, estimated, unpriced, input, output, cache_read, cache_write, cache_write_1h, input_audio,
-    input_image, reasoning, output_audio, output_image, cost) SELECT 3600, $2 + n / $3 * 3600, 'default', 'key_' || (n % $3), 'fast', 'gpt-fast', 'openai',
+    input_image, reasoning, output_audio, output_image, cost)
+    SELECT 3600, $2 + n / $3 * 3600, 'default', 'key_' || (n % $3), 'fast', 'gpt-fast', 'openai',
     'createChatCompletion', '', 1, 0, 0, 0, 0, 10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 5 FROM numbers"""
 
 

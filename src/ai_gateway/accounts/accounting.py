@@ -29,7 +29,7 @@ from ai_gateway.accounts.windows import Window
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
-from ai_gateway.observability.metrics import Event, count
+from ai_gateway.observability.metrics import Event, Timing, count, timed
 
 type Unpriced = Literal["refuse", "flag", "allow"]
 type Outage = Literal["closed", "open"]
@@ -113,11 +113,6 @@ class Accounting(Observer):
         self._away = False
 
         self.start()
-
-    @property
-    def is_away(self) -> bool:
-        """Whether the counters could not be reached when they were last needed."""
-        return self._away
 
     def start(self) -> None:
         """Begin to number calls. To be called in each process, or two workers would give out the same ids."""
@@ -239,10 +234,12 @@ class Accounting(Observer):
             await asyncio.wait(self._catching, timeout=_LONGEST_SUM_S)
         if self.policy.divided:
             held = self._divided(held)
+        began = time.perf_counter()
         try:
             answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
                 answer = await self._begun(identifier, held, answer)
+            timed(Timing.COUNTERS, time.perf_counter() - began, "hold")
             self._note(None)
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
@@ -370,8 +367,10 @@ class Accounting(Observer):
     async def settle(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> None:
         """Settle at once or, while the counters are away, as soon as they are back."""
         counters = self._own if held.is_share else self.counters
+        began = time.perf_counter()
         try:
             await counters.settle(identifier, held.holds, amounts, at)
+            timed(Timing.COUNTERS, time.perf_counter() - began, "settle")
         except CountersError:
             self._later(counters, identifier, held, amounts, at)
         except asyncio.CancelledError:

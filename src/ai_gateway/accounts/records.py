@@ -98,13 +98,15 @@ def second_of(identifier: str) -> int | None:
 class CallLog(Protocol):
     """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more.
 
-    `size` is that in bytes of what may not be in the store yet.
+    `size` is that in bytes of what may not be in the store yet, and `waiting` how many records are known to wait for it.
     """
 
     refuses: bool
 
     @property
     def size(self) -> int: ...
+    @property
+    def waiting(self) -> int | None: ...
 
     def started(self, start: Start) -> None: ...
     def ended(self, record: Record) -> None: ...

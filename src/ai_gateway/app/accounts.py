@@ -222,6 +222,11 @@ class Accounts:
         directory = self.directory
         return directory is not None and directory.is_loaded and directory.age_s > _AWAY_S
 
+    @property
+    def records_wait_s(self) -> float:
+        """For how long the store has not taken the records that wait for it."""
+        return self._shipper.away_s if self._shipper is not None else 0.0
+
     async def aclose(self) -> None:
         """Close the store, after what is still to be written."""
         if self._watching is not None:

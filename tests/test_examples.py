@@ -50,7 +50,9 @@ def ask(live: LiveGateway, script: Path) -> tuple[str, list[Asked]]:
     environment = {"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", "GATEWAY_URL": live.base_url, **keys}
     done = subprocess.run([str(script)], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, [Asked(operation_of(method, path), status) for method, path, status in ASKED.findall(done.stderr)]
+    return done.stdout, [
+        Asked(operation_of(method, path), status) for method, path, status in ASKED.findall(done.stderr)
+    ]
 
 
 def operation_of(method: str, path: str) -> str:

@@ -25,7 +25,7 @@ def said(live: LiveGateway, method: str, path: str, *, key: str | None = TEST_KE
 
 
 @pytest.fixture(scope="module")
-def answers(gateway_for: SharedGateways, gateway: LiveGateway) -> Iterator[list[str]]:
+def answers(gateway_for: SharedGateways, gateway: LiveGateway, relay: LiveGateway) -> Iterator[list[str]]:
     """What a gateway says in each of the cases that the page describes."""
     chat, routed = "/custom/v1/chat/completions", "/v1/chat/completions"
     bare = gateway_for(ALLOWED_API_KEYS="")
@@ -55,7 +55,10 @@ def answers(gateway_for: SharedGateways, gateway: LiveGateway) -> Iterator[list[
             said(gateway, "POST", "/api/pull", json={"model": "custom-chat"}),
             said(failing, "POST", "/away/v1/chat/completions", json=CHAT),
             said(failing, "POST", "/lab/v1/chat/completions", json=CHAT),
-            said(gateway, "POST", chat, json={**CHAT, "model": "fault-truncate", "stream": True}),
+            *(
+                said(relay, "POST", "/lab/v1/chat/completions", json={**CHAT, "model": model, "stream": True})
+                for model in ("stream-unfinished", "stream-cut")
+            ),
             *_refused_starts(gateway),
         ]
 

@@ -1,4 +1,4 @@
-"""The requests and scripts of `examples/` against a live gateway: all of the contract's operations, none of them refused.
+"""The requests and scripts of `examples/` against a live gateway: every operation of the contract, none refused.
 
 A script says on standard error what it asked and which status it got.
 """

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import httpx2
+import openai
 import pytest
 
 from ai_gateway import errors
@@ -110,3 +112,23 @@ def test_every_page_is_in_the_readme() -> None:
     readme = _text(ROOT / "README.md")
     pages = [*DOCS.glob("*.md"), DOCS / "OpenAI-EndPoint" / "README.md", DOCS / "decisions" / "README.md"]
     assert [path.name for path in pages if f"]({path.relative_to(ROOT).as_posix()})" not in readme] == []
+
+
+def test_every_status_of_the_contract_is_explained_with_its_codes() -> None:
+    """The codes of a status are those of the tables above it."""
+    text = _text(DOCS / "errors.md")
+    rows = {row[2:5]: row.split("|")[1:-1] for row in re.findall(r"^\| \d{3} \|.*$", text, re.MULTILINE)}
+    operations = [operation for item in CONTRACT["paths"].values() for operation in item.values()]
+    assert {status for operation in operations for status in operation["responses"]} <= rows.keys()
+    told = {(code, status) for status, cells in rows.items() for code in re.findall(r"`(\w+)`", cells[4])}
+    assert told == set(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", text, re.MULTILINE))
+
+
+def test_the_classes_of_openais_sdk_are_those_that_it_raises() -> None:
+    request = httpx2.Request("GET", "http://127.0.0.1")
+    with openai.OpenAI(api_key="unused", base_url="http://127.0.0.1/v1") as client:
+        rows = re.findall(r"^\| (\d{3}) \| .* \| `(\w+Error)` \|", _text(DOCS / "errors.md"), re.MULTILINE)
+        assert len(rows) > 12
+        for status, name in rows:
+            response = httpx2.Response(int(status), request=request, json={})
+            assert type(client._make_status_error_from_response(response)).__name__ == name, status

@@ -1,11 +1,12 @@
 """What is kept of each call: one record, whoever left and whatever crashed.
 
-Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch.
+Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch. What
+is made for every call is a tuple, which is made, written and stored in a third of the time that other values take.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ai_gateway.contract.call import Tokens
 
@@ -34,18 +35,17 @@ class AttemptRecord:
     cost: int | None = None
 
 
-@dataclass(slots=True, kw_only=True)  # never changed, but made for every request: see `Call`
-class Start:
+class Start(NamedTuple):
     """What is known when a call begins, and all that is left of it if its process dies.
 
     `id` is unique, where callers may repeat a request id, and begins with the second of `at` (`second_of`). `bound` is
-    what it can cost at the most; `holds` is when counters began to hold something for it, and what
-    (`accounts/counters`), to be given back.
+    what it can cost at the most, for so many tokens. `holds` is when counters began to hold something for it, and what
+    (`accounts/counters`), to be given back. `later_holds` are those for limits that were set since, with their ids.
     """
 
+    at: int
     id: str
     request_id: str
-    at: int
     project_id: str
     key_id: str | None
     wire: str
@@ -55,33 +55,36 @@ class Start:
     provider: str
     upstream_model: str
     bound: int | None
-    bound_tokens: Tokens
+    bound_input: int
+    bound_output: int
     holds: Sequence[Any] = ()
+    later_holds: Sequence[Any] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class Record:
-    """A call that is over. `price` names the basis of its cost: table, version and hash.
+class Record(NamedTuple):
+    """A call that is over.
 
+    `price` names the basis of its cost: table, version and hash. `search_cost` is what of it is for searches.
     `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
     """
 
     start: Start
+    tokens: Tokens
     ended_at: int
     first_byte_ms: int | None
+    provider: str
+    upstream_model: str
+    service_tier: str | None
     end: End
     basis: Basis
     status: int | None
     code: str | None
-    provider: str
-    upstream_model: str
-    tokens: Tokens
     cost: int | None
     price: str | None
-    service_tier: str | None = None
-    attempts: tuple[AttemptRecord, ...] = ()
     repairs: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    search_cost: int = 0
 
 
 def second_of(identifier: str) -> int | None:
@@ -95,13 +98,15 @@ def second_of(identifier: str) -> int | None:
 class CallLog(Protocol):
     """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more.
 
-    `size` is that in bytes of what may not be in the store yet.
+    `size` is that in bytes of what may not be in the store yet, and `waiting` how many records are known to wait for it.
     """
 
     refuses: bool
 
     @property
     def size(self) -> int: ...
+    @property
+    def waiting(self) -> int | None: ...
 
     def started(self, start: Start) -> None: ...
     def ended(self, record: Record) -> None: ...

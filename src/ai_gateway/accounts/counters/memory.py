@@ -46,14 +46,15 @@ class MemoryCounters(Counters):
             return False
         self._holders.discard(call)
         for hold, amount in zip(holds, amounts, strict=True):
-            state = self._state(hold)
-            if state is not None:
+            state = self._states.get(hold.counter)
+            if state is not None:  # or its window is over, and nobody asks for it any more
                 settle(hold, state, amount, at)
         return True
 
     def _seed(self, counter: str, used: int, until: int) -> None:
         self._forget_what_is_over()  # a new window has just begun
-        self._states.setdefault(counter, State(used, until=until))
+        state = self._states.setdefault(counter, State(used, until=until))
+        state.used = max(state.used, used)
 
     def _state(self, hold: Hold) -> State | None:
         state = self._states.get(hold.counter)

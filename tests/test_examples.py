@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path for path in (EXAMPLES / "curl").glob("*.sh") if path.name != "ask.sh")
 REQUESTS = sorted((EXAMPLES / "requests").glob("*.json"))
 ASKED = re.compile(r"^([A-Z]+) (/\S*) (\d{3})$", re.MULTILINE)
-OPERATIONS = {
+OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     operation["operationId"]: (method.upper(), path, operation)
     for path, item in CONTRACT["paths"].items()
     for method, operation in item.items()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,12 @@ def run(source: Path) -> subprocess.CompletedProcess[str]:
     """With the environment of these tests: its installation takes the network, and is tried by `make install`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "SERVICE_"))}
     environment |= {"QUICKSTART_PYTHON": sys.executable, "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(
-        ["bash", str(SCRIPT), str(source)], env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
+    return subprocess.run([SCRIPT, source], env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def git(where: Path, *arguments: str) -> None:
+    somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *somebody, *arguments], cwd=where, check=True, capture_output=True)  # noqa: S607 - on the PATH
 
 
 @pytest.fixture
@@ -28,10 +32,10 @@ def repository(tmp_path: Path) -> Path:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("src", "generated"):
-        subprocess.run(["cp", "-R", str(ROOT / name), str(source / name)], check=True)
-    as_somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.com", "-c", "commit.gpgsign=false"]
-    for arguments in (["init", "--quiet"], ["add", "."], [*as_somebody, "commit", "--quiet", "--message", "all"]):
-        subprocess.run(["git", *arguments], cwd=source, check=True, capture_output=True)
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    git(source, "init", "--quiet")
+    git(source, "add", ".")
+    git(source, "commit", "--quiet", "--message", "all")
     return source
 
 
@@ -48,11 +52,7 @@ def test_the_steps_are_timed_and_end_in_a_whole_stream(repository: Path) -> None
 @pytest.mark.slow
 def test_a_gateway_that_does_not_start_is_a_failure_that_says_why(repository: Path) -> None:
     (repository / "src" / "ai_gateway" / "__main__.py").write_text("raise SystemExit('it does not start')\n")
-    subprocess.run(
-        ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-qam", "broken"],
-        cwd=repository,
-        check=True,
-    )
+    git(repository, "commit", "--quiet", "--all", "--message", "broken")
     done = run(repository)
     assert done.returncode != 0
     assert "it does not start" in done.stderr

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +18,7 @@ from ai_gateway.app.build import build
 from ai_gateway.app.configuration import read_configuration
 
 pytestmark = pytest.mark.anyio
+PAGES = ["/docs", "/redoc", "/openapi.json", "/openapi.yaml"]
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -76,17 +78,39 @@ async def test_the_docs_page_needs_nothing_from_elsewhere() -> None:
     assert "<script" not in page.text
 
 
+async def test_the_document_is_served_as_yaml_too() -> None:
+    async with client() as http:
+        served = await http.get("/openapi.yaml")
+        assert served.headers["content-type"] == "application/yaml"
+        assert yaml.safe_load(served.text) == (await http.get("/openapi.json")).json()
+        assert served.text.startswith('openapi: "3.1.0"\ninfo:\n  title:')
+
+
+async def test_redoc_is_the_page_itself() -> None:
+    async with client() as http:
+        assert (await http.get("/redoc")).content == (await http.get("/docs")).content
+
+
+async def test_the_document_says_under_what_terms_and_licence_it_is_and_where() -> None:
+    async with client() as http:
+        info = (await http.get("/openapi.json")).json()["info"]
+        assert info["license"] == {"name": "MIT", "identifier": "MIT"}
+        assert info["termsOfService"] == "/docs#terms"
+        assert "<h2 id=terms>" in (await http.get("/docs")).text
+        assert (await http.get(info["contact"]["url"])).status_code == 200
+
+
 async def test_the_docs_can_be_switched_off() -> None:
     async with client(enable_docs=False) as http:
-        assert (await http.get("/docs")).status_code == 404
-        assert (await http.get("/openapi.json")).status_code == 404
+        for path in PAGES:
+            assert (await http.get(path)).status_code == 404
         info = (await http.get("/")).json()
     assert (info["docs"], info["openapi"]) == (None, None)
 
 
 async def test_the_docs_can_be_guarded() -> None:
     async with client(docs_require_key=True, allowed_api_keys=["k"]) as http:
-        for path in ("/docs", "/openapi.json"):
+        for path in PAGES:
             refused = await http.get(path)
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "missing_api_key")
             assert refused.headers["www-authenticate"] == "Bearer"

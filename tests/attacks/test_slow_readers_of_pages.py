@@ -14,7 +14,7 @@ from tests.support.raw_http import exchange
 
 READERS = 300
 MB = 2**20
-PAGES = ["/docs", "/openapi.json"]
+PAGES = ["/docs", "/openapi.json", "/openapi.yaml"]
 
 
 @contextmanager

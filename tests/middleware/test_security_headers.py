@@ -37,7 +37,9 @@ def judge(headers: dict[str, str] | httpx2.Headers) -> None:
         ("HEAD", "/healthz", 200),
         ("GET", "/health", 200),
         ("GET", "/openapi.json", 200),
+        ("GET", "/openapi.yaml", 200),
         ("GET", "/docs", 200),
+        ("GET", "/redoc", 200),
         ("GET", "/custom/v1/models", 200),
         ("GET", "/nowhere", 404),
         ("DELETE", "/v1/models", 405),
@@ -47,7 +49,7 @@ def test_every_reply_has_them(gateway: LiveGateway, method: str, path: str, stat
     reply = ask(gateway, method, path)
     assert reply.status_code == status
     judge(reply.headers)
-    assert ("content-security-policy" in reply.headers) is (path == "/docs")
+    assert ("content-security-policy" in reply.headers) is (path in {"/docs", "/redoc"})
 
 
 def test_replies_streams_and_errors_have_them_once(gateway: LiveGateway) -> None:

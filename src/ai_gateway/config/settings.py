@@ -289,8 +289,10 @@ class Settings(PerProvider):
         float, Field(ge=0, le=3_600, allow_inf_nan=False, description="seconds to take connections while stopping")
     ] = 2.0
     workers: Annotated[int, Field(ge=1, le=256, description="processes that serve"), RESTART] = 1
-    enable_docs: Annotated[bool, Field(description="serve /docs and /openapi.json"), RESTART] = True
-    docs_require_key: Annotated[bool, Field(description="require a key at /docs and /openapi.json"), RESTART] = False
+    enable_docs: Annotated[bool, Field(description="serve /docs, /redoc, /openapi.json and /openapi.yaml"), RESTART] = (
+        True
+    )
+    docs_require_key: Annotated[bool, Field(description="require a key there too"), RESTART] = False
     enable_metrics: Annotated[bool, Field(description="serve /metrics"), RESTART] = True
     metrics_path: Annotated[MetricsPath, Field(description="another path of /metrics"), RESTART] = "/v1/metrics"
     metrics_require_key: Annotated[bool, Field(description="require a key at /metrics"), RESTART] = False

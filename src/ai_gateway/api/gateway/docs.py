@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ai_gateway.api.access import Access
+from ai_gateway.contract.as_yaml import as_yaml
 from ai_gateway.contract.budget import Admission
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.route import header_fields
@@ -25,6 +26,10 @@ _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
 _MOST_READERS = 64
 _ADMINISTRATORS: list[dict[str, list[str]]] = [{"AdminApiKeyAuth": []}]
 _REFERENCE = re.compile(r"#/components/(\w+)/(\w+)")
+_TERMS = (
+    "The gateway is free software under the MIT licence, without warranty. A request goes on to the provider that it "
+    "names or is routed to, so the terms of that provider hold for it, and those of whoever operates this gateway."
+)
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -116,17 +121,26 @@ def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], "model": model}, "required": required}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Shown:
     """A contract and what is made of it, which is kept until a reload brings another one."""
 
     contract: dict[str, Any]
     document: bytes
     page: bytes
+    yaml: bytes = b""
+
+    def as_yaml(self) -> bytes:
+        """Made when somebody wants it, which few do."""
+        self.yaml = self.yaml or as_yaml(self.contract).encode()
+        return self.yaml
 
 
 def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = None) -> list[Route]:
-    """`/openapi.json` and `/docs`, for everybody or for those whom the guard lets in. A reload changes the contract."""
+    """The document and the page, for everybody or for those whom the guard lets in. A reload changes the contract.
+
+    `/redoc` is the same page as `/docs`: it is where tools and people that know FastAPI look for one to read.
+    """
     shown = _Shown({}, b"", b"")
 
     def current() -> _Shown:
@@ -138,8 +152,10 @@ def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = N
 
     readers = Admission(_MOST_READERS)
     openapi = _Document(lambda: (current().document, "application/json", {}), readers, guard)
+    as_text = _Document(lambda: (current().as_yaml(), "application/yaml", {}), readers, guard)  # RFC 9512
     docs = _Document(lambda: (current().page, "text/html; charset=utf-8", _HEADERS), readers, guard)
-    return [Route("/openapi.json", openapi, methods=["GET"]), Route("/docs", docs, methods=["GET"])]
+    served = {"/openapi.json": openapi, "/openapi.yaml": as_text, "/docs": docs, "/redoc": docs}
+    return [Route(path, document, methods=["GET"]) for path, document in served.items()]
 
 
 class _Document:
@@ -180,7 +196,8 @@ def _page(contract: dict[str, Any]) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>"
         f"<style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}</h1>"
-        f"<p>{escape(info.get('description', ''))}</p><p>As a document: <a href=/openapi.json>/openapi.json</a></p>"
+        f"<p>{escape(info.get('description', ''))}</p><p>As a document: <a href=/openapi.json>/openapi.json</a>, "
+        f"<a href=/openapi.yaml>/openapi.yaml</a></p><h2 id=terms>Terms</h2><p>{_TERMS}</p>"
         f"<h2>Operations</h2>{''.join(operations)}<h2>Schemas</h2>{''.join(schemas)}</html>"
     )
 

@@ -116,6 +116,11 @@ def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], "model": model}, "required": required}
 
 
+def document(contract: dict[str, Any]) -> bytes:
+    """The contract as it is served."""
+    return json.dumps(contract, ensure_ascii=False).encode()
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """A contract and what is made of it, which is kept until a reload brings another one."""
@@ -133,7 +138,7 @@ def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = N
         nonlocal shown
         now = contract()
         if shown.contract is not now:
-            shown = _Shown(now, json.dumps(now, ensure_ascii=False).encode(), _page(now).encode())
+            shown = _Shown(now, document(now), _page(now).encode())
         return shown
 
     readers = Admission(_MOST_READERS)

@@ -21,7 +21,8 @@ def started(identifier: str = "call-1", **facts: object) -> Start:
         "provider": "openai",
         "upstream_model": "gpt-fast",
         "bound": 5_000,
-        "bound_tokens": Tokens(input=100, output=400),
+        "bound_input": 100,
+        "bound_output": 400,
     }
     return Start(**{**known, **facts})  # type: ignore[arg-type]
 
@@ -50,6 +51,7 @@ def ended(start: Start, **facts: object) -> Record:
         "tokens": tokens,
         "cost": 1_234,
         "price": "table:1",
+        "service_tier": None,
         "attempts": (attempt,),
     }
     return Record(**{**known, **facts})  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,13 +74,13 @@ attempts = st.builds(
 @pytest.mark.slow
 @settings(deadline=None)
 @given(
-    texts, st.tuples(tokens, tokens), st.lists(attempts, max_size=3), st.none() | counts, st.lists(texts, max_size=3)
+    texts, st.tuples(counts, tokens), st.lists(attempts, max_size=3), st.none() | counts, st.lists(texts, max_size=3)
 )
 def test_what_is_read_is_what_was_written(
-    text: str, both: tuple[Tokens, Tokens], tried: list[AttemptRecord], cost: int | None, names: list[str]
+    text: str, both: tuple[int, Tokens], tried: list[AttemptRecord], cost: int | None, names: list[str]
 ) -> None:
     bound, used = both
-    start = started(text, model=text, bound=cost, bound_tokens=bound, key_id=text or None)
+    start = started(text, model=text, bound=cost, bound_input=bound, key_id=text or None)
     record = ended(start, tokens=used, attempts=tuple(tried), cost=cost, code=text, dropped=tuple(names))
     line = started_line(start)
     assert LineReader().start(line) == start
@@ -323,7 +322,7 @@ def test_a_lost_call_is_charged_by_its_bound(tmp_path: Path) -> None:
     directory = LockedDirectory.make(tmp_path)
     journal = Journal(tmp_path)
     journal.open()
-    start = started("gone", bound=77, bound_tokens=Tokens(input=5, output=9))
+    start = started("gone", bound=77, bound_input=5, bound_output=9)
     journal.started(start)
     journal.close()
     directory.leave(remove=True)
@@ -335,7 +334,7 @@ def test_a_lost_call_is_charged_by_its_bound(tmp_path: Path) -> None:
     assert (record.end, record.basis, record.cost) == ("lost", "incomplete", 77)
     assert record.tokens == Tokens(input=5, output=9)
     assert record.ended_at >= NOW_MS
-    assert replace(record, ended_at=0) == replace(drained(dead)[0], ended_at=0)  # until it is done
+    assert record._replace(ended_at=0) == drained(dead)[0]._replace(ended_at=0)  # until it is done
 
 
 @pytest.mark.slow

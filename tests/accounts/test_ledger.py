@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +125,7 @@ async def test_a_record_is_kept_with_all_that_it_says(tmp_path: Path) -> None:
 
 
 async def test_absurd_counts_of_an_upstream_do_not_spoil_the_sums(tmp_path: Path) -> None:
-    absurd = [replace(each, cost=2**62, tokens=Tokens(input=2**63, output=2**62)) for each in calls(20)]
+    absurd = [each._replace(cost=2**62, tokens=Tokens(input=2**63, output=2**62)) for each in calls(20)]
     async with ledger_in(tmp_path) as ledger:
         await ledger.append(absurd)
         await ledger.append(calls(30)[20:])

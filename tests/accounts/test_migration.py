@@ -1,7 +1,9 @@
 """A store is brought to its next version while gateways of the version before use it."""
 
 import asyncio
-from contextlib import ExitStack
+import sqlite3
+import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx2
@@ -86,3 +88,23 @@ async def test_a_migration_under_load_fails_no_call_and_the_version_before_goes_
 
 def embedded(home: Path) -> Path:
     return home / "embedded" / "data" / "gateway.db"
+
+
+@pytest.mark.slow
+def test_an_embedded_schema_that_lacks_a_column_makes_the_gateway_unready(
+    shared_upstream: Upstream, tmp_path: Path
+) -> None:
+    with running_gateway(**environment(shared_upstream, tmp_path / "embedded")) as live:
+        assert ready(live) == 200
+        with closing(sqlite3.connect(embedded(tmp_path), isolation_level=None)) as db:
+            for statement, status in (
+                ("ALTER TABLE audit RENAME COLUMN actor TO someone", 503),
+                ("ALTER TABLE audit RENAME COLUMN someone TO actor", 200),
+            ):
+                db.execute(statement)
+                deadline = time.monotonic() + TIMEOUT_S
+                while ready(live) != status:
+                    assert time.monotonic() < deadline, f"not {status} although a column was renamed"
+                    time.sleep(0.1)
+        (told, *_) = live.records("store cannot be used")
+        assert "lacks audit.actor" in told["problem"]

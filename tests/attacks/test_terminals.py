@@ -6,7 +6,6 @@ import io
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,9 +117,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = SqliteStore(place / "gateway.db")
         await store.open()
         records = [
-            replace(
-                ended(started(f"r{at}", at=AT, key_id=keys[at]["id"]), upstream_model=name, provider=name), code=name
-            )
+            ended(started(f"r{at}", at=AT, key_id=keys[at]["id"]), upstream_model=name, provider=name, code=name)
             for at, name in enumerate(NAMES)
         ]
         await Ledger(store).append(records)

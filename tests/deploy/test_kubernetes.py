@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ai_gateway.config.settings import SECRET, Settings, marked
+from ai_gateway.observability.families import IN_FLIGHT, PREFIX
 from scripts.release_check import version
 from tests.deploy.manifests import CHART, FOREIGN, KUSTOMIZE, Manifest, built, kubectl, rendered, sources, values
 from tests.support.schemas_of_tools import kubernetes_violations
@@ -207,7 +208,7 @@ def test_the_adapter_serves_the_metric_that_the_autoscaler_asks_for() -> None:
     (metric,) = scaler["spec"]["metrics"]
     adapter = yaml.safe_load((monitoring / "prometheus-adapter-values.yaml").read_text("utf-8"))
     (rule,) = adapter["rules"]["custom"]
-    assert rule["name"]["as"] == metric["pods"]["metric"]["name"] == "ai_gateway_requests_in_flight"
+    assert rule["name"]["as"] == metric["pods"]["metric"]["name"] == f"{PREFIX}{IN_FLIGHT.name}"
     assert rule["seriesQuery"].startswith("ai_gateway_requests_in_flight{")
 
 

@@ -29,6 +29,7 @@ START: dict[str, Any] = {
     "custom_provider": False,
     "service_port": 0,
     "log_level": "error",
+    "log_format": "console",
     "store_url": "memory",
 }
 reads: set[Read] = set()
@@ -98,7 +99,7 @@ def changed(home: Path) -> dict[str, Any]:
         "workers": 2,
         "enable_docs": False,
         "docs_require_key": True,
-        "log_format": "console",
+        "log_format": "json",
         "trusted_proxies": "10.0.0.0/8",
         "enable_metrics": False,
         "metrics_path": "/numbers",

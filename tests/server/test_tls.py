@@ -78,7 +78,11 @@ def site(authority: Authority, shared_upstream: Upstream, tmp_path_factory: pyte
     folder = tmp_path_factory.mktemp("site")
     certificate, key = (shutil.copy(path, folder) for path in authority.issue("first"))
     files = {"SSL_CERTFILE": str(certificate), "SSL_KEYFILE": str(key)}
-    environment = {"ALLOWED_API_KEYS": KEY["authorization"].removeprefix("Bearer "), "REQUEST_MAX_SIZE": "100000"}
+    environment = {
+        "ALLOWED_API_KEYS": KEY["authorization"].removeprefix("Bearer "),
+        "REQUEST_MAX_SIZE": "100000",
+        "BODY_TIMEOUT_S": "3",
+    }
     with running_gateway(**in_front_of(shared_upstream), **files, **environment) as live:
         yield Site(live, authority, Path(certificate), Path(key))
 
@@ -138,6 +142,11 @@ def test_who_speaks_no_tls_gets_no_answer(site: Site) -> None:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = plain.recv(4096)
     assert not answer.startswith(b"HTTP")
+
+
+def test_who_says_nothing_is_not_waited_for_longer_than_for_a_request(site: Site) -> None:
+    with socket.create_connection((HOST, site.live.port), TIMEOUT_S) as silent:  # half of what uvicorn waits
+        assert silent.recv(1) == b""
 
 
 def test_a_reload_shows_a_renewed_certificate_and_keeps_open_connections(site: Site) -> None:

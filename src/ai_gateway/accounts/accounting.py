@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast, override
 
@@ -24,7 +24,7 @@ from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allow
 from ai_gateway.accounts.reservation import CallReservation, estimated_tokens
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.windows import Window
-from ai_gateway.contract.call import Call, Tokens
+from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, count
@@ -43,7 +43,6 @@ _NO_COUNTERS = Unavailable(
     "operator has to set VALKEY_URL.",
     headers={RETRY_HINT: "false"},
 )
-_NO_HEADERS: Mapping[str, str] = {}
 _log = structlog.get_logger(__name__)
 
 
@@ -117,7 +116,8 @@ class Accounting(Observer):
         self._spent = spent
         self._own = MemoryCounters()
         self._plans: dict[tuple[object, ...], Plan] = {}
-        self._prefix = ""
+        self._prefix = self._beginning = ""
+        self._second = 0
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
         self._away = False
@@ -132,7 +132,12 @@ class Accounting(Observer):
     def start(self) -> None:
         """Begin to number calls. To be called in each process, or two workers would give out the same ids."""
         # Unique, as a UUID for each call would be at some twenty times the cost.
-        self._prefix = secrets.token_hex(8)
+        self._prefix, self._second = secrets.token_hex(8), 0
+
+    def _identifier(self, second: int) -> str:
+        if second != self._second:
+            self._second, self._beginning = second, f"{second:08x}{self._prefix}"
+        return f"{self._beginning}{next(self._numbers):08x}"
 
     async def reserve(self, call: Call, wanted: "Wanted") -> None:
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
@@ -152,26 +157,29 @@ class Accounting(Observer):
         if len(wanted.targets) > 1:
             cost = self._dearest(wanted, output, now)
         at_ms = int(now * 1000)
-        identifier = f"{at_ms // 1000:08x}{self._prefix}{next(self._numbers):08x}"
-        held, at, headers = None, now, _NO_HEADERS
+        identifier = self._identifier(at_ms // 1000)
+        held: Held | None = None
+        headers: dict[str, str] = {}
+        at = now
         if caller.scopes:
             held, answer = await self._hold(identifier, call, wanted, cost, now)
             at, headers = answer.at, limit_headers(held, answer.left, answer.resets)
         start = Start(
-            id=identifier,
-            request_id=call.request_id,
-            at=at_ms,
-            project_id=caller.project_id,
-            key_id=caller.key_id,
-            wire=call.wire.name,
-            operation=wanted.operation,
-            model=wanted.model,
-            stream=wanted.stream,
-            provider=first.provider.name,
-            upstream_model=first.model,
-            bound=cost,
-            bound_tokens=Tokens(bound.input, output),
-            holds=(at, *map(tuple, held.holds)) if held is not None else (),
+            at_ms,
+            identifier,
+            call.request_id,
+            caller.project_id,
+            caller.key_id,
+            call.wire.name,
+            wanted.operation,
+            wanted.model,
+            wanted.stream,
+            first.provider.name,
+            first.model,
+            cost,
+            bound.input,
+            output,
+            (at, *map(tuple, held.holds)) if held is not None else (),
         )
         call.reservation = CallReservation(self, call, start, price, held, at, headers)
         self.log.started(start)

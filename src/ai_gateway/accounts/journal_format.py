@@ -5,9 +5,9 @@ bytes that objects take; by the names at the head, another version of the gatewa
 call's `S` in it, and is complete by itself.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
@@ -21,14 +21,13 @@ _NO_TOKENS = (None,) * len(_CLASSES)
 
 
 class _Columns[Made]:
-    """How one kind of value stands in an array. `tokens` is its field with tokens, each of which has a column.
+    """How one kind of value stands in an array. Each class of its `tokens`, if it has such, has a column.
 
     What this version does not know is left out in reading, and what it does not get has its default.
     """
 
-    def __init__(self, made: Callable[..., Made], tokens: str, names: Sequence[str], known: Iterable[str]) -> None:
-        self.names = tuple(names)
-        self._made, self._tokens = made, tokens
+    def __init__(self, made: Callable[..., Made], names: Sequence[str], known: Iterable[str]) -> None:
+        self._made = made
         known = frozenset(known)
         split = [(place, *name.partition(".")) for place, name in enumerate(names)]
         self._plain = [(place, name) for place, name, dot, _ in split if not dot and name in known]
@@ -37,53 +36,42 @@ class _Columns[Made]:
     def read(self, values: Sequence[Any], **others: object) -> Made:
         """The value that stands in the array, and these others that do not."""
         facts = {name: _unchanging(values[place]) for place, name in self._plain}
-        classes = {token: values[place] for place, token in self._classes}
-        facts[self._tokens] = Tokens(**classes) if classes.get("input") is not None else None
+        if self._classes:
+            classes = {token: values[place] for place, token in self._classes}
+            facts["tokens"] = Tokens(**classes) if classes.get("input") is not None else None
         return self._made(**facts, **others)
 
 
-def _names(made: type[Start | Record | AttemptRecord], tokens: str) -> Iterator[str]:
-    for each in fields(made):
-        if each.name == tokens:
-            yield from (f"{tokens}.{token}" for token in _CLASSES)
-        elif each.name not in {"start", "attempts"}:
-            yield each.name
-
-
-_START_NAMES, _RECORD_NAMES, _ATTEMPT_NAMES = (
-    tuple(_names(made, tokens))
-    for made, tokens in ((Start, "bound_tokens"), (Record, "tokens"), (AttemptRecord, "tokens"))
-)
-_start_values, _record_values, _attempt_values = (
-    attrgetter(*names) for names in (_START_NAMES, _RECORD_NAMES, _ATTEMPT_NAMES)
-)
-_attempt_facts = attrgetter(*(name for name in _ATTEMPT_NAMES if "." not in name))
-_TOKENS_AT = next(place for place, name in enumerate(_ATTEMPT_NAMES) if "." in name)
+_TOKENS = tuple(f"tokens.{token}" for token in _CLASSES)
+_token_values = attrgetter(*_CLASSES)
+_plain_values = itemgetter(slice(Record._fields.index("tokens") + 1, Record._fields.index("attempts")))
+_RECORD_NAMES = (*_plain_values(Record._fields), *_TOKENS)
+_ATTEMPT_FACTS = tuple(each.name for each in fields(AttemptRecord) if each.name != "tokens")
+_attempt_facts = attrgetter(*_ATTEMPT_FACTS)
+_ATTEMPT_NAMES = (*_ATTEMPT_FACTS, *_TOKENS)
 
 HEAD, STARTED, ENDED = b"H", b"S", b"E"
 """The first byte of each kind of line."""
 HEADER = HEAD + orjson.dumps(
-    {"start": _START_NAMES, "record": _RECORD_NAMES, "attempt": _ATTEMPT_NAMES}, option=orjson.OPT_APPEND_NEWLINE
+    {"start": Start._fields, "record": _RECORD_NAMES, "attempt": _ATTEMPT_NAMES}, option=orjson.OPT_APPEND_NEWLINE
 )
 
 
 def started_line(start: Start) -> bytes:
     """The line of a call that begins."""
-    return STARTED + _json(_start_values(start)) + b"\n"
+    return STARTED + _json(start[:]) + b"\n"
 
 
 def ended_line(started: bytes, record: Record) -> bytes:
     """The line of a call that is over. `started` is the line of its start."""
-    attempts = [_attempt(each) for each in record.attempts]
-    return ENDED + b"[" + started[1:-1] + b"," + _json((*_record_values(record), attempts)) + b"]\n"
+    attempts = [_attempt(each) for each in record.attempts] if record.attempts else ()
+    values = _json((*_plain_values(record), *_token_values(record.tokens), attempts))
+    return ENDED + b"[" + started[1:-1] + b"," + values + b"]\n"
 
 
 def _attempt(attempt: AttemptRecord) -> tuple[object, ...]:
-    if attempt.tokens is not None:
-        values: tuple[object, ...] = _attempt_values(attempt)
-        return values
-    facts: tuple[object, ...] = _attempt_facts(attempt)
-    return (*facts[:_TOKENS_AT], *_NO_TOKENS, *facts[_TOKENS_AT:])
+    tokens = _token_values(attempt.tokens) if attempt.tokens is not None else _NO_TOKENS
+    return (*_attempt_facts(attempt), *tokens)
 
 
 def _json(values: Sequence[object]) -> bytes:
@@ -107,9 +95,9 @@ class LineReader:
     def __init__(self, header: bytes = HEADER) -> None:
         try:
             names = dict(orjson.loads(header[1:]))
-            self._start = _Columns(Start, "bound_tokens", names["start"], _START_NAMES)
-            self._record = _Columns(Record, "tokens", names["record"], _RECORD_NAMES)
-            self._attempt = _Columns(AttemptRecord, "tokens", names["attempt"], _ATTEMPT_NAMES)
+            self._start = _Columns(Start, names["start"], Start._fields)
+            self._record = _Columns(Record, names["record"], _RECORD_NAMES)
+            self._attempt = _Columns(AttemptRecord, names["attempt"], _ATTEMPT_NAMES)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not the head of a journal: {error}") from error
 

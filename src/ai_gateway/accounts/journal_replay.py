@@ -11,6 +11,7 @@ from ai_gateway.accounts.journal import Batch, Source
 from ai_gateway.accounts.journal_files import LockedDirectory, Segment, directories
 from ai_gateway.accounts.journal_format import ENDED, STARTED
 from ai_gateway.accounts.records import Record, Start
+from ai_gateway.contract.call import Tokens
 
 _log = structlog.get_logger(__name__)
 
@@ -88,13 +89,14 @@ class DeadJournal(Source):
                 start=start,
                 ended_at=max(start.at, self._last_write_ms),
                 first_byte_ms=None,
+                service_tier=None,
                 end="lost",
                 basis="incomplete",
                 status=None,
                 code=None,
                 provider=start.provider,
                 upstream_model=start.upstream_model,
-                tokens=start.bound_tokens,
+                tokens=Tokens(start.bound_input, start.bound_output),
                 cost=start.bound,
                 price=None,
             )

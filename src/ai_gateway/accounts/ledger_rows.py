@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record
+from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record, Start
 from ai_gateway.accounts.store.base import Row
 
 HOUR, DAY = 3600, 86_400
@@ -18,15 +18,15 @@ TOKENS = (
 )
 """The classes of tokens, in the order of the columns."""
 COLUMNS = (
-    *("at", "id", "request_id", "ended_at", "first_byte_ms", "project_id", "key_id", "wire", "operation", "model"),
-    *("stream", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", *TOKENS, "cost"),
-    *("price", "details"),
+    *("at", "id", "request_id", "project_id", "key_id", "wire", "operation", "model", "stream", "ended_at"),
+    *("first_byte_ms", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", "cost"),
+    *("price", *TOKENS, "details"),
 )
 _HOUR_MS = HOUR * 1000
-_start = attrgetter("at", "id", "request_id")
-_caller = attrgetter("project_id", "key_id", "wire", "operation", "model", "stream")
-_result = attrgetter("provider", "upstream_model", "service_tier", "end", "basis", "status", "code")
 _tokens = attrgetter(*TOKENS)
+# What of a call stands in columns, in their order.
+_of_start = itemgetter(slice(Start._fields.index("stream") + 1))
+_of_record = itemgetter(slice(Record._fields.index("ended_at"), Record._fields.index("price") + 1))
 _summed_by = itemgetter(
     *map(COLUMNS.index, ("project_id", "key_id", "model", "upstream_model", "provider", "operation", "service_tier"))
 )
@@ -38,23 +38,13 @@ type _Row = Sequence[Any]
 
 def row_of(record: Record) -> Row:
     """The values of its columns."""
-    start, cost, tokens = record.start, record.cost, _tokens(record.tokens)
+    cost, tokens = record.cost, _tokens(record.tokens)
     if max(tokens) > MOST_TOKENS:
         tokens = tuple([min(count, MOST_TOKENS) for count in tokens])
     if cost is not None and cost > MOST_COST:
-        cost = MOST_COST
+        record = record._replace(cost=MOST_COST)
     details = _details(record) if record.attempts or record.repairs or record.dropped else None
-    return (
-        *_start(start),
-        record.ended_at,
-        record.first_byte_ms,
-        *_caller(start),
-        *_result(record),
-        *tokens,
-        cost,
-        record.price,
-        details,
-    )
+    return (*_of_start(record.start), *_of_record(record), *tokens, details)
 
 
 def sums_of(rows: Iterable[_Row]) -> Sequence[Row]:

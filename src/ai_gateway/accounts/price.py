@@ -35,6 +35,12 @@ class Rates:
     output_audio: int
     output_image: int
     unknown: tuple[str, ...] = ()
+    _highest_input: int = field(init=False, repr=False, compare=False)
+    _highest_output: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_highest_input", max(getattr(self, name) for name in INPUT))
+        object.__setattr__(self, "_highest_output", max(getattr(self, name) for name in OUTPUT))
 
     def cost(self, tokens: Tokens) -> int | None:
         """The sum of all classes; None if there are tokens of one whose rate is unknown."""
@@ -56,11 +62,7 @@ class Rates:
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """The sum if every token were of the dearest class."""
-        highest_input = max(
-            self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.input_audio, self.input_image
-        )
-        highest_output = max(self.output, self.reasoning, self.output_audio, self.output_image)
-        return input_tokens * highest_input + output_tokens * highest_output
+        return input_tokens * self._highest_input + output_tokens * self._highest_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Price:
         any the standard one.
         """
         most = self._bound(input_tokens, output_tokens)
-        for name, price in self.service_tiers.items():
+        for name, price in self.service_tiers.items() if self.service_tiers else ():
             if service_tier in {None, "auto", name}:
                 most = max(most, price._bound(input_tokens, output_tokens))
         return most

@@ -1,11 +1,12 @@
 """What is kept of each call: one record, whoever left and whatever crashed.
 
-Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch.
+Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch. What
+is made for every call is a tuple, which is made, written and stored in a third of the time that other values take.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ai_gateway.contract.call import Tokens
 
@@ -34,18 +35,17 @@ class AttemptRecord:
     cost: int | None = None
 
 
-@dataclass(slots=True, kw_only=True)  # never changed, but made for every request: see `Call`
-class Start:
+class Start(NamedTuple):
     """What is known when a call begins, and all that is left of it if its process dies.
 
     `id` is unique, where callers may repeat a request id, and begins with the second of `at` (`second_of`). `bound` is
-    what it can cost at the most; `holds` is when counters began to hold something for it, and what
+    what it can cost at the most, for so many tokens. `holds` is when counters began to hold something for it, and what
     (`accounts/counters`), to be given back.
     """
 
+    at: int
     id: str
     request_id: str
-    at: int
     project_id: str
     key_id: str | None
     wire: str
@@ -55,33 +55,33 @@ class Start:
     provider: str
     upstream_model: str
     bound: int | None
-    bound_tokens: Tokens
+    bound_input: int
+    bound_output: int
     holds: Sequence[Any] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """A call that is over. `price` names the basis of its cost: table, version and hash.
 
     `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
     """
 
     start: Start
+    tokens: Tokens
     ended_at: int
     first_byte_ms: int | None
+    provider: str
+    upstream_model: str
+    service_tier: str | None
     end: End
     basis: Basis
     status: int | None
     code: str | None
-    provider: str
-    upstream_model: str
-    tokens: Tokens
     cost: int | None
     price: str | None
-    service_tier: str | None = None
-    attempts: tuple[AttemptRecord, ...] = ()
     repairs: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
 
 
 def second_of(identifier: str) -> int | None:

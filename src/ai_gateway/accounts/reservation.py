@@ -1,7 +1,7 @@
 """What is held for a call while it runs, and what it comes to when it is over."""
 
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, override
 
@@ -41,9 +41,9 @@ class CallReservation(Reservation):
         price: Price | None,
         held: Held | None,
         at: float,
-        headers: Mapping[str, str],
+        headers: dict[str, str],
     ) -> None:
-        self.headers = headers
+        self.headers: dict[str, str] = headers
         self.left = False
         self.result: Result | None = None
         self._accounting = accounting
@@ -65,7 +65,7 @@ class CallReservation(Reservation):
             return
         result = self.result = self._worked_out()
         if result.cost is not None and not self._start.stream:
-            self.headers = {**self.headers, "x-gateway-cost": _usd(result.cost)}
+            self.headers["x-gateway-cost"] = _usd(result.cost)
         held = self._held
         if held is not None:
             amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
@@ -83,22 +83,22 @@ class CallReservation(Reservation):
         start, notes, began = self._start, outcome.notes, outcome.started
         first_byte = outcome.first_byte
         return Record(
-            start=start,
-            ended_at=start.at + int((outcome.ended - began) * 1000),
-            first_byte_ms=int((first_byte - began) * 1000) if first_byte is not None else None,
-            end=self._end(outcome),
-            basis=result.basis,
-            status=outcome.status,
-            code=outcome.code if not self.left else None,  # of an error that nobody was there to read
-            provider=notes.provider or start.provider,
-            upstream_model=notes.model or start.upstream_model,
-            tokens=result.tokens,
-            cost=result.cost,
-            price=result.price,
-            service_tier=notes.service_tier,
-            attempts=result.attempts,
-            repairs=tuple(sorted(notes.repairs)) if notes.repairs else (),
-            dropped=tuple(sorted(notes.dropped)) if notes.dropped else (),
+            start,
+            result.tokens,
+            start.at + int((outcome.ended - began) * 1000),
+            int((first_byte - began) * 1000) if first_byte is not None else None,
+            notes.provider or start.provider,
+            notes.model or start.upstream_model,
+            notes.service_tier,
+            self._end(outcome),
+            result.basis,
+            outcome.status,
+            outcome.code if not self.left else None,  # of an error that nobody was there to read
+            result.cost,
+            result.price,
+            tuple(sorted(notes.repairs)) if notes.repairs else (),
+            tuple(sorted(notes.dropped)) if notes.dropped else (),
+            result.attempts,
         )
 
     def _end(self, outcome: Outcome) -> End:
@@ -143,8 +143,8 @@ class CallReservation(Reservation):
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
             return None
         output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
-        most = self._start.bound_tokens  # no guess is more than there can be, or than is held
-        return Tokens(min(estimated_tokens(self._size), most.input), min(output, most.output))
+        start = self._start  # no guess is more than there can be, or than is held
+        return Tokens(min(estimated_tokens(self._size), start.bound_input), min(output, start.bound_output))
 
 
 @dataclass(slots=True)

@@ -74,7 +74,9 @@ class GatewayServer(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup(sockets if self._certificate is None else [])
+        if self._certificate is not None and self.started:
+            self.servers += [await self._listen(sock, self._certificate) for sock in sockets or []]
         if self._place.parent is not None:
             asyncio.get_running_loop().add_reader(self._place.parent, self._be_orphaned, self._place.parent)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
@@ -83,6 +85,23 @@ class GatewayServer(uvicorn.Server):
         if sockets and self._place.first:
             self._announce(_port(sockets[0]))
         _log.info("ready", worker=self._place.number, port=_port(sockets[0]) if sockets else None)
+
+    async def _listen(self, sock: socket.socket, certificate: Certificate) -> asyncio.Server:
+        """Listen by TLS. uvicorn would give a handshake a minute, in which one who says nothing holds a connection."""
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg] # they are those of uvicorn's protocols
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        return await asyncio.get_running_loop().create_server(
+            protocol,
+            sock=sock,
+            ssl=certificate.context,
+            ssl_handshake_timeout=self._application.settings.body_timeout_s,
+            backlog=config.backlog,
+        )
 
     def _reload(self) -> None:
         """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
@@ -291,7 +310,6 @@ def _serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=application.settings.grace_period_s,
         backlog=_BACKLOG,
-        ssl_context_factory=None if (certificate := files.certificate) is None else lambda *_: certificate.context,
     )
     GatewayServer(application, config, announce, place, files).run(sockets=[sock])
 

@@ -165,14 +165,11 @@ def reserve(holds: Sequence[Hold], state_of: Callable[[Hold], State | None], now
             unknown.append(hold.counter)
             continue
         states.append(state)
-        if state.units is not None:
-            state.units.advance(int(now // hold.unit_s))
-            state.used = state.units.sum
-        rest = hold.limit - state.used - state.held - hold.amount
+        rest, reset = _look(hold, state, now)
         if rest < 0 and refusal is None:
             refusal = hold, state, rest + hold.amount
         left.append(rest if rest >= 0 else max(0, rest + hold.amount))
-        resets.append(_resets(hold, state, now))
+        resets.append(reset)
     if unknown:
         return Unknown(unknown)
     if refusal is not None:
@@ -206,12 +203,18 @@ def fresh(hold: Hold) -> State | None:
     return None if hold.money else State()
 
 
-def _resets(hold: Hold, state: State, now: float) -> float:
-    if state.units is None:
-        return hold.until - now if hold.until > now else 0.0
-    unit = int(now // hold.unit_s)
+def _look(hold: Hold, state: State, now: float) -> tuple[int, float]:
+    """What the limit has left with the call counted, below 0 if it does not fit; seconds until all of it is there."""
+    _, amount, limit, unit_s, _, until = hold
+    units = state.units
+    if units is None:
+        return limit - state.used - state.held - amount, until - now if until > now else 0.0
+    unit = int(now // unit_s)
+    units.advance(unit)
+    state.used = units.sum
     # With this call counted, all is there again when its own unit has left.
-    return (unit + UNITS + 1) * hold.unit_s - now if hold.amount else state.units.empty_in(unit) * hold.unit_s
+    reset = (unit + UNITS + 1) * unit_s - now if amount else units.empty_in(unit) * unit_s
+    return limit - units.sum - amount, reset
 
 
 def _fits_in(hold: Hold, state: State, now: float, room: int) -> float | None:

@@ -222,19 +222,19 @@ class FileCounters(MemoryCounters):
         """Tell the others of these counters. Raises CountersError, and then none of it has happened."""
         sums: list[tuple[object, ...]] = []
         rolling: list[tuple[object, ...]] = []
-        for hold in holds:
-            name = hold.counter
-            state = self._states.get(name)
+        states = self._states
+        for name, _, _, unit_s, _, _ in holds:
+            state = states.get(name)
             if state is None:
                 continue
             units = state.units
             if units is None:
                 sums.append((name, state.used, state.held, state.until))
-            else:
-                unit = int(at // hold.unit_s)
-                state.until = (units.last + UNITS + 2) * hold.unit_s
-                if units.has(unit):
-                    rolling.append((name, state.until, units.last, unit, units.at(unit)))
+                continue
+            unit = int(at // unit_s)
+            state.until = (units.last + UNITS + 2) * unit_s
+            if units.has(unit):
+                rolling.append((name, state.until, units.last, unit, units.at(unit)))
         line = orjson.dumps((sums, rolling, held, settled), option=orjson.OPT_APPEND_NEWLINE)
         fd = self._fd
         assert fd is not None  # noqa: S101 - it is locked

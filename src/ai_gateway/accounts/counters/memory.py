@@ -46,8 +46,8 @@ class MemoryCounters(Counters):
             return False
         self._holders.discard(call)
         for hold, amount in zip(holds, amounts, strict=True):
-            state = self._state(hold)
-            if state is not None:
+            state = self._states.get(hold.counter)
+            if state is not None:  # or its window is over, and nobody asks for it any more
                 settle(hold, state, amount, at)
         return True
 

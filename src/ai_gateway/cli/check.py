@@ -133,7 +133,7 @@ async def _providers_answer(application: Application, loaded: Loaded, *, offline
     upstreams = {upstream.name: upstream for upstream in configuration.upstreams} if configuration else {}
     catalogue = application.gateway.routing.catalogue
     timeout_s = application.settings.health_check_timeout_s
-    async with aclosing(application.parts):
+    async with aclosing(application.gateway):
         if not offline:
             await catalogue.check(timeout_s)
         rows = [(each, _found(each, upstreams.get(each.provider.name), timeout_s)) for each in catalogue.cached]

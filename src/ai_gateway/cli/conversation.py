@@ -51,13 +51,14 @@ def converse(model: str, prompt: str | None, system: str | None, url: str | None
             typer.echo()
             return _STOPPED
         finally:
-            runner.run(application.parts.aclose())
+            runner.run(talk.aclose())
 
 
 def _remote(url: str, key: str | None) -> Application:
     """An application that has only this server, so that it is called as any upstream is."""
     address = url.rstrip("/")
-    address = address if address.partition("://")[2].partition("/")[2] else f"{address}/v1"
+    if "/" not in address.partition("://")[2]:
+        address = "/".join([address, "v1"])
     remember(key or "")
     environment = {f"PROVIDER_{_REMOTE.upper()}_BASE_URL": address}
     if key:
@@ -101,6 +102,12 @@ class _Talk:
         self._provider = provider
         self._messages = messages
         self._began = False
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if (feed := self._application.parts.model_list) is not None:
+            await feed.aclose()
+        await self._gateway.aclose()
 
     async def say(self, text: str) -> bool:
         """Print the answer as it comes. Whether there was one."""

@@ -60,19 +60,25 @@ async def _contract(application: Application) -> dict[str, Any]:
 
 def yaml_lines(value: object, indent: str = "") -> Iterator[str]:
     """A value of JSON as YAML: a line for each key and item, and texts as JSON has them, which YAML reads as well."""
-    if isinstance(value, dict):
-        pairs = ((f"{_key(name)}:", each) for name, each in value.items())
-    elif isinstance(value, list):
-        pairs = (("-", each) for each in value)
-    else:
+    if not _is_nested(value):
         yield f"{indent}{_scalar(value)}"
-        return
-    for head, each in pairs:
-        if isinstance(each, dict | list) and each:
+    for head, each in _parts(value):
+        if _is_nested(each):
             yield f"{indent}{head}"
             yield from yaml_lines(each, f"{indent}  ")
         else:
             yield f"{indent}{head} {_scalar(each)}"
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, dict | list) and bool(value)
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        yield from ((f"{_key(name)}:", each) for name, each in value.items())
+    elif isinstance(value, list):
+        yield from (("-", each) for each in value)
 
 
 def _key(name: str) -> str:

@@ -14,7 +14,8 @@ PYTEST := $(BIN)/pytest -n 2
 BRANCHES = $(shell $(PY) -c 'import sys; print("--cov-branch" if sys.version_info >= (3, 14) else "")')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 DIST := dist
-IMAGE ?= ai-gateway:$(VERSION)
+IMAGE_NAME ?= ai-gateway
+IMAGE ?= $(IMAGE_NAME):$(VERSION)
 export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONDONTWRITEBYTECODE :=

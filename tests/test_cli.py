@@ -21,6 +21,19 @@ def test_help_names_the_commands_and_serve_its_options() -> None:
         assert option in text
 
 
+def test_the_pages_of_the_documentation_are_listed_and_printed() -> None:
+    folder = Path(__file__).parents[1] / "docs"
+    names = run_command("docs").stdout.split()
+    assert names == sorted(path.stem for path in folder.glob("*.md"))
+    assert "ai-gateway docs configuration" in " ".join(run_command("serve", "--help", COLUMNS="200").stdout.split())
+    for written in ("errors", "errors.md", "docs/errors.md"):
+        assert run_command("docs", written).stdout == (folder / "errors.md").read_text("utf-8")
+    unknown = run_command("docs", "configurations")
+    assert unknown.returncode == 2
+    assert "did you mean configuration?" in unknown.stderr
+    assert "`ai-gateway docs` lists them" in run_command("docs", "../../etc/passwd").stderr
+
+
 def test_version_prints_the_version() -> None:
     assert run_command("version").stdout.strip().count(".") == 2
     assert run_command("--version").stdout == run_command("version").stdout

@@ -1,5 +1,6 @@
 """The files below .github: valid, and workflows that are given little, run pinned code, and do what developers do."""
 
+import os
 import re
 import subprocess
 import sys
@@ -151,6 +152,15 @@ def test_the_tag_of_the_version_can_be_released_and_another_cannot() -> None:
     assert list(problems(f"v{version()}")) == []
     assert list(problems("v99.0.0")) == [f"the tag is v99.0.0, and the version in pyproject.toml makes it v{version()}"]
     assert list(problems(""))
+
+
+def test_the_image_is_pushed_under_the_version_that_the_deployment_files_name() -> None:
+    job = _read(GITHUB / "workflows" / "release.yml")["jobs"]["image"]
+    assert job["env"] == {"IMAGE_NAME": "${{ vars.IMAGE }}"}
+    environment = {**os.environ, "IMAGE_NAME": "registry.example.com/gateway"}
+    command = ["make", "--dry-run", "image"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert f'scripts/image.sh "registry.example.com/gateway:{version()}"' in done.stdout
 
 
 def test_publishing_takes_no_token_and_waits_for_what_was_built_and_signed() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
+from ai_gateway.accounts.price import SEARCHES
 from ai_gateway.accounts.price_table import PriceTable, Row
 
 _SHOWN = 12
@@ -43,7 +44,7 @@ def _changes(name: str, old: list[Row], new: list[Row]) -> Iterator[str]:
 
 
 def _told(row: Row) -> str:
-    """USD for a million tokens, by class."""
+    """USD for a million tokens, by class, and for a thousand searches."""
     per = row.get("per", 1)
     parts = [_rates(row["rates"], per)]
     parts += [f"above {start} tokens {_rates(rates, per)}" for start, rates in row.get("above", ())]
@@ -56,7 +57,10 @@ def _told(row: Row) -> str:
 
 
 def _rates(rates: Mapping[str, int], per: int) -> str:
-    return ", ".join(f"{name} {(Decimal(value) / per).scaleb(-6).normalize():f}" for name, value in rates.items())
+    return ", ".join(
+        f"{name} {(Decimal(value) / per).scaleb(-9 if name == SEARCHES else -6).normalize():f}"
+        for name, value in rates.items()
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -101,11 +101,11 @@ _CLASSES = {
     "output_reasoning_mtok": "reasoning",
     "output_audio_mtok": "output_audio",
     "output_image_mtok": "output_image",
+    "web_searches_kcount": "searches",
 }
 # Fees for what a caller may use beside tokens, and tokens that no reply counts apart: a price is good without them.
 _BESIDE = frozenset(
     {
-        "web_searches_kcount",
         "storage_searches_kcount",
         "cache_audio_read_mtok",
         "cache_image_read_mtok",
@@ -307,7 +307,8 @@ def _at(prices: Mapping[str, Decimal | TieredPrices], size: int | None) -> Rates
             continue
         if isinstance(price, TieredPrices):
             steps = [tier.price for tier in price.tiers if size is not None and tier.start <= size]
-            rates[_CLASSES[unit]] = steps[-1] if steps else price.base
+            stated = steps[-1] if steps else price.base
         else:
-            rates[_CLASSES[unit]] = price
+            stated = price
+        rates[_CLASSES[unit]] = stated * 1_000 if unit.endswith("_kcount") else stated
     return rates

@@ -7,7 +7,8 @@ from functools import partial
 import structlog
 from pydantic import BaseModel
 
-from ai_gateway.accounts.accounting import Accounting, Wanted
+from ai_gateway.accounts.accounting import Accounting
+from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply

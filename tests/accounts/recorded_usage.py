@@ -193,6 +193,19 @@ _ANTHROPIC = (
         Tokens(40, 300, reasoning=600), "40 x 5 + 900 x 25 = 200 + 22500", "0.0227",
     ),
     Recorded(
+        "searches, beside the tokens", "anthropic", "claude-opus-4-5",
+        {"input_tokens": 105, "output_tokens": 60, "server_tool_use": {"web_search_requests": 3}},
+        Tokens(105, 60, searches=3), "105 x 5 + 60 x 25 + 3 x 10000 = 525 + 1500 + 30000", "0.032025",
+    ),
+    Recorded(
+        "another tool than search", "anthropic", "claude-opus-4-5",
+        {
+            "input_tokens": 10, "output_tokens": 25,
+            "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 2},
+        },
+        Tokens(10, 25), "10 x 5 + 25 x 25 = 50 + 625", "0.000675",
+    ),
+    Recorded(
         "a tier by contract", "anthropic", "claude-opus-4-5", {"input_tokens": 40, "output_tokens": 9},
         Tokens(40, 9), "unknown", None, tier="priority",
     ),
@@ -254,6 +267,21 @@ _OTHERS = (
         _counts(1600, 50, **_cached(1000, cache_write_tokens=500)),
         Tokens(100, 50, cache_read=1000, cache_write=500),
         "100 x 3 + 1000 x 0.3 + 500 x 3.75 + 50 x 15 = 300 + 300 + 1875 + 750", "0.003225",
+    ),
+    Recorded(
+        "a search in Anthropic's words", "openrouter", "openai/gpt-6-sol",
+        _counts(100, 10, server_tool_use={"web_search_requests": 2}),
+        Tokens(100, 10, searches=2), "100 x 2 + 10 x 10 + 2 x 10000 = 200 + 100 + 20000", "0.0203",
+    ),
+    Recorded(
+        "a search whose fee nobody knows", "openrouter", "openai/gpt-5",
+        _counts(100, 10, server_tool_use={"web_search_requests": 1}), Tokens(100, 10, searches=1), "unknown", None,
+    ),
+    Recorded(
+        "searches under a name of its own", "perplexity", "perplexity/sonar",
+        _counts(33, 1000, **_made(reasoning_tokens=400), num_search_queries=18, citation_tokens=0),
+        Tokens(33, 600, reasoning=400, searches=18),
+        "33 x 0.25 + 1000 x 2.5 + 18 x 2500 = 8.25 + 2500 + 45000", "0.04750825",
     ),
     Recorded("free", "openrouter", "openai/gpt-oss-20b:free", _counts(5000, 5000), Tokens(5000, 5000), "0", "0"),
     Recorded(

@@ -27,12 +27,11 @@ from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.webhook import post, signature, signing_key
 from ai_gateway.observability.metrics import Event, counted
 from tests.accounts.calls import ended, started
-from tests.accounts.test_postgres_store import database
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.certificate import self_signed
 from tests.support.gateway import closed_port, in_front_of, running_gateway
 from tests.support.mail_host import MailHost, running_mail_host
-from tests.support.servers import Server
+from tests.support.servers import Server, new_database
 from tests.support.upstream import Exchange, Seen, Upstream, running_upstream
 
 CENT = 10**10
@@ -257,7 +256,7 @@ async def test_it_is_tried_again_until_it_is_received_and_not_after(receiver: Up
 
 
 async def test_replicas_on_postgresql_tell_it_once_as_well(receiver: Upstream, postgres: Server) -> None:
-    async with working(await database(postgres), 4) as workers:
+    async with working(await new_database(postgres), 4) as workers:
         await workers.put(webhook_url=address(receiver, "replicas", "500,204"), webhook_secret=SECRET)
         await workers.spend(10)
         await workers.until(lambda: len(posts(receiver, "replicas")) == 2)

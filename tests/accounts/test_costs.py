@@ -25,7 +25,19 @@ from tests.support.fake_ollama import answer as answer_as_ollama
 from tests.support.gateway import clean_environment
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
-_KEYED = ("openai", "anthropic", "groq", "deepseek", "openrouter", "mistral", "xai", "gemini", "moonshot", "fireworks")
+_KEYED = (
+    "openai",
+    "anthropic",
+    "groq",
+    "deepseek",
+    "openrouter",
+    "mistral",
+    "xai",
+    "gemini",
+    "moonshot",
+    "fireworks",
+    "perplexity",
+)
 _LISTED = ListedModel("accounts/lab/models/our-own", "fireworks", None, Decimal("0.0009"), Decimal("0.0009"))
 _PRICES = Prices({"ollama/*": PriceSettings.model_validate({"input": "0.01", "output": 0.03})})
 _PRICES.take_list([_LISTED])
@@ -73,7 +85,9 @@ async def _chat(exchange: Exchange, recorded: Recorded, *, stream: bool) -> None
 async def _message(exchange: Exchange, recorded: Recorded, *, stream: bool) -> None:
     """Anthropic's stream tells the input at its start, and the output at its end."""
     usage = {**recorded.usage, **({"service_tier": recorded.tier} if recorded.tier else {})}
-    made = {name: usage.pop(name) for name in ("output_tokens", "output_tokens_details") if name in usage}
+    made = {
+        name: usage.pop(name) for name in ("output_tokens", "output_tokens_details", "server_tool_use") if name in usage
+    }
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": recorded.model, "stop_sequence": None}
     if not stream:
         content = [{"type": "text", "text": "Hi"}]

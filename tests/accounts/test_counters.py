@@ -140,14 +140,17 @@ async def test_a_call_that_is_settled_again_counts_once() -> None:
             assert await counters.read(["money"]) == {"money": (7, 10)}
 
 
-async def test_money_that_was_never_counted_is_asked_of_the_ledger_and_begun_once() -> None:
+async def test_money_that_was_never_counted_is_asked_of_the_ledger_which_never_has_more() -> None:
     async with engines(Clock()) as made:
         for counters in made:
             hold = Hold("spend", 1, 100, money=True)
             assert await counters.reserve("a", [hold]) == Unknown(["spend"])
             await counters.seed("spend", 40, 0)
-            await counters.seed("spend", 70, 0)
+            await counters.seed("spend", 30, 0)
             assert await counters.read(["spend", "other"]) == {"spend": (40, 0)}
+            assert isinstance(await counters.reserve("a", [hold]), Granted)
+            await counters.seed("spend", 70, 0)  # what the ledger has learned since: no counter has used less
+            assert await counters.read(["spend"]) == {"spend": (70, 1)}
 
 
 async def test_a_counter_that_others_begin_meanwhile_loses_and_keeps_nothing() -> None:

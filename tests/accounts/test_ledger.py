@@ -1,26 +1,28 @@
 """The ledger: each call once, and sums that are those of the records, whatever comes twice, late or not at all."""
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.accounts.journal import Journal
+from ai_gateway.accounts.latency import BOUNDS_MS, CLASSES
 from ai_gateway.accounts.ledger import Ledger, spans
 from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS
 from ai_gateway.accounts.ledger_statements import ROLL_UP_TIME
 from ai_gateway.accounts.records import Record, Start
 from ai_gateway.accounts.shipper import Shipper
+from ai_gateway.accounts.store.base import Store
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.contract.call import Tokens
 from tests.accounts.calls import NOW_MS, ended, started
+from tests.accounts.conftest import Stores
 
 MIDNIGHT = NOW_MS // 1000 // DAY * DAY
 
@@ -35,13 +37,16 @@ db.execute("COMMIT")
 
 
 @asynccontextmanager
-async def ledger_in(path: Path | None) -> AsyncIterator[Ledger]:
-    store = SqliteStore(path / "gateway.db" if path is not None else None)
+async def ledger_on(store: Store) -> AsyncIterator[Ledger]:
     await store.open()
     try:
         yield Ledger(store)
     finally:
         await store.aclose()
+
+
+def ledger_in(path: Path | None) -> AbstractAsyncContextManager[Ledger]:
+    return ledger_on(SqliteStore(path / "gateway.db" if path is not None else None))
 
 
 def calls(count: int, **facts: object) -> list[Record]:
@@ -66,9 +71,32 @@ def summed(records: Iterable[Record], width: int) -> dict[tuple[object, ...], tu
         counts += [tokens.input, tokens.output, tokens.cache_read, tokens.cache_write, tokens.cache_write_1h]
         counts += [tokens.input_audio, tokens.input_image, tokens.reasoning, tokens.output_audio, tokens.output_image]
         total = found.setdefault(of, Counter())
-        for place, count in enumerate([*counts, record.cost or 0]):
+        for place, count in enumerate(
+            [*counts, record.cost or 0, tokens.searches, tokens.searches > 0, record.search_cost]
+        ):
             total[place] += int(count)
-    return {of: tuple(total[place] for place in range(16)) for of, total in found.items()}
+    return {of: tuple(total[place] for place in range(19)) for of, total in found.items()}
+
+
+async def times(ledger: Ledger, width: int) -> dict[tuple[object, ...], dict[int, int]]:
+    """The counts of durations that stand for each combination of dimensions, without those that are 0."""
+    rows = await ledger.store.fetch("SELECT * FROM latencies WHERE width = $1", width)
+    return {tuple(row[1:9]): {place: int(count or 0) for place, count in enumerate(row[9:]) if count} for row in rows}
+
+
+def timed(records: Iterable[Record], width: int) -> dict[tuple[object, ...], dict[int, int]]:
+    """What has to stand there."""
+    found: dict[tuple[object, ...], Counter[int]] = {}
+    for record in {(each.start.at, each.start.id): each for each in reversed(list(records))}.values():
+        start, first = record.start, record.first_byte_ms
+        of: tuple[object, ...] = (start.at // 1000 // width * width, start.project_id, start.key_id or "", start.model)
+        of += (record.upstream_model, record.provider, start.operation, record.service_tier or "")
+        if record.end == "whole":
+            counts = found.setdefault(of, Counter())
+            counts[sum(bound < record.ended_at - start.at for bound in BOUNDS_MS)] += 1
+            if start.stream and first is not None:
+                counts[CLASSES + sum(bound < first for bound in BOUNDS_MS)] += 1
+    return {of: dict(counts) for of, counts in found.items()}
 
 
 small = st.integers(0, 9)
@@ -82,6 +110,7 @@ records = st.builds(
         project_id=st.sampled_from(["default", "proj_1"]),
         key_id=st.sampled_from([None, "key_1", "key_2"]),
         model=st.sampled_from(["fast", "slow"]),
+        stream=st.booleans(),
         operation=st.sampled_from(["createChatCompletion", "createEmbedding"]),
     ),
     st.fixed_dictionaries(
@@ -91,7 +120,9 @@ records = st.builds(
             "cost": st.none() | amounts,
             "service_tier": st.sampled_from([None, "flex"]),
             "provider": st.sampled_from(["openai", "groq"]),
-            "tokens": st.builds(Tokens, *[amounts] * 10),
+            "tokens": st.builds(Tokens, *[amounts] * 11),
+            "search_cost": amounts,
+            "first_byte_ms": st.none() | st.sampled_from([0, *BOUNDS_MS, *(bound + 1 for bound in BOUNDS_MS)]),
         }
     ),
 )
@@ -107,26 +138,29 @@ async def test_sums_are_those_of_the_records_whatever_comes_twice(batches: list[
         known = [record for batch in batches for record in batch]
         for width in WIDTHS:
             assert await sums(ledger, width) == summed(known, width)
+            assert await times(ledger, width) == timed(known, width)
         assert await ledger.check() == []
         await ledger.store.execute("DELETE FROM rollups WHERE width = $1", HOUR)
         await ledger.store.execute("UPDATE rollups SET requests = requests + 1")
+        await ledger.store.execute("UPDATE latencies SET total_0 = total_0 + 1")
         assert bool(await ledger.check()) == bool(known)
         await ledger.rebuild()
         for width in WIDTHS:
             assert await sums(ledger, width) == summed(known, width)
+            assert await times(ledger, width) == timed(known, width)
 
 
-async def test_a_record_is_kept_with_all_that_it_says(tmp_path: Path) -> None:
-    async with ledger_in(tmp_path) as ledger:
+async def test_a_record_is_kept_with_all_that_it_says(stores: Stores) -> None:
+    async with ledger_on(stores()) as ledger:
         await ledger.append(calls(1))
         ((count, details),) = await ledger.store.fetch("SELECT COUNT(*), MAX(details) FROM records")
     assert count == 1
     assert '"cache_read":30' in str(details)
 
 
-async def test_absurd_counts_of_an_upstream_do_not_spoil_the_sums(tmp_path: Path) -> None:
+async def test_absurd_counts_of_an_upstream_do_not_spoil_the_sums(stores: Stores) -> None:
     absurd = [each._replace(cost=2**62, tokens=Tokens(input=2**63, output=2**62)) for each in calls(20)]
-    async with ledger_in(tmp_path) as ledger:
+    async with ledger_on(stores()) as ledger:
         await ledger.append(absurd)
         await ledger.append(calls(30)[20:])
         ((requests, tokens),) = await ledger.store.fetch("SELECT requests, input FROM rollups WHERE width = $1", DAY)
@@ -134,8 +168,8 @@ async def test_absurd_counts_of_an_upstream_do_not_spoil_the_sums(tmp_path: Path
     assert tokens == 20 * 10**12 + 10 * 60
 
 
-async def test_the_last_use_of_a_key_is_its_newest_call(tmp_path: Path) -> None:
-    async with ledger_in(tmp_path) as ledger:
+async def test_the_last_use_of_a_key_is_its_newest_call(stores: Stores) -> None:
+    async with ledger_on(stores()) as ledger:
         await ledger.append([ended(started("b", at=NOW_MS + 9_000)), ended(started("c", at=NOW_MS, key_id=None))])
         await ledger.append([ended(started("a", at=NOW_MS + 2_000)), ended(started("d", key_id="key_2"))])
         assert await ledger.last_uses() == {"key_1": NOW_MS // 1000 + 9, "key_2": NOW_MS // 1000}
@@ -154,14 +188,14 @@ def test_a_time_is_made_of_days_hours_and_rests(start: int, length: int) -> None
     assert len(parts) <= 7
 
 
-async def test_what_was_spent_is_exact_in_any_window(tmp_path: Path) -> None:
+async def test_what_was_spent_is_exact_in_any_window(stores: Stores) -> None:
     known = [
         ended(started(f"{n}", at=NOW_MS + n * 1_711_000, key_id=f"key_{n % 2}", project_id=f"proj_{n % 3}"), cost=n)
         for n in range(300)
     ]
     start, end = NOW_MS // 1000 + 12_345, NOW_MS // 1000 + 400_321
     within = [each for each in known if start * 1000 <= each.start.at < end * 1000]
-    async with ledger_in(tmp_path) as ledger:
+    async with ledger_on(stores()) as ledger:
         await ledger.append(known)
         for what, entity, costs in (
             ("organization", "organization", [each.cost for each in within]),
@@ -172,9 +206,9 @@ async def test_what_was_spent_is_exact_in_any_window(tmp_path: Path) -> None:
         assert await ledger.spent("organization", "organization", 0, None) == sum(range(300))
 
 
-async def test_pruned_records_leave_their_sums_and_never_come_back(tmp_path: Path) -> None:
+async def test_pruned_records_leave_their_sums_and_never_come_back(stores: Stores) -> None:
     old = [ended(started(f"old-{n}", at=(MIDNIGHT - 2 * DAY) * 1000 + n)) for n in range(5_000)]
-    async with ledger_in(tmp_path) as ledger:
+    async with ledger_on(stores()) as ledger:
         for first in range(0, len(old), 1_000):
             await ledger.append(old[first : first + 1_000])
         await ledger.append(calls(10))
@@ -204,8 +238,8 @@ async def test_statements_use_indexes_where_it_matters(tmp_path: Path) -> None:
 # -- from the journal to the ledger --
 
 
-async def test_what_ended_is_in_the_ledger_soon_and_the_journal_empty(tmp_path: Path) -> None:
-    async with ledger_in(tmp_path) as ledger:
+async def test_what_ended_is_in_the_ledger_soon_and_the_journal_empty(stores: Stores, tmp_path: Path) -> None:
+    async with ledger_on(stores()) as ledger:
         shipper = Shipper(Journal(tmp_path / "journal"), ledger)
         shipper.start()
         for record in calls(500):
@@ -216,7 +250,7 @@ async def test_what_ended_is_in_the_ledger_soon_and_the_journal_empty(tmp_path: 
         assert list((tmp_path / "journal").iterdir()) == []
 
 
-async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(tmp_path: Path) -> None:
+async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(stores: Stores, tmp_path: Path) -> None:
     dead = Journal(tmp_path / "journal")
     dead.open()
     done, *lost = calls(4)
@@ -229,7 +263,7 @@ async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(t
     async def give_back(start: Start) -> None:
         given_back.append(start)
 
-    async with ledger_in(tmp_path) as ledger:
+    async with ledger_on(stores()) as ledger:
         shipper = Shipper(Journal(tmp_path / "journal"), ledger, give_back)
         shipper.start()
         await until(ledger, 4)
@@ -241,7 +275,7 @@ async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(t
     assert list((tmp_path / "journal").iterdir()) == []
 
 
-async def test_counters_that_are_away_hold_up_neither_records_nor_callers(tmp_path: Path) -> None:
+async def test_counters_that_are_away_hold_up_neither_records_nor_callers(stores: Stores, tmp_path: Path) -> None:
     dead = Journal(tmp_path / "journal")
     dead.open()
     (lost,) = calls(1)
@@ -254,7 +288,7 @@ async def test_counters_that_are_away_hold_up_neither_records_nor_callers(tmp_pa
         if len(tries) < 3:
             raise ConnectionError("away")
 
-    async with ledger_in(tmp_path) as ledger:
+    async with ledger_on(stores()) as ledger:
         shipper = Shipper(Journal(tmp_path / "journal"), ledger, give_back)
         shipper.journal.open()
         for _ in range(4):
@@ -305,8 +339,8 @@ async def test_a_record_that_no_store_takes_does_not_hold_up_the_others(tmp_path
         assert shipper.journal.read(1) is None
 
 
-async def test_shipping_twice_at_once_loses_nothing(tmp_path: Path) -> None:
-    async with ledger_in(tmp_path) as ledger:
+async def test_shipping_twice_at_once_loses_nothing(stores: Stores, tmp_path: Path) -> None:
+    async with ledger_on(stores()) as ledger:
         shipper = Shipper(Journal(tmp_path / "journal"), ledger)
         shipper.start()
         for record in calls(1_000):
@@ -317,8 +351,8 @@ async def test_shipping_twice_at_once_loses_nothing(tmp_path: Path) -> None:
         await shipper.aclose()
 
 
-async def test_two_workers_and_a_third_that_died_share_one_ledger(tmp_path: Path) -> None:
-    async with ledger_in(tmp_path) as one, ledger_in(tmp_path) as other:
+async def test_two_workers_and_a_third_that_died_share_one_ledger(stores: Stores, tmp_path: Path) -> None:
+    async with ledger_on(stores()) as one, ledger_on(stores()) as other:
         shippers = [Shipper(Journal(tmp_path / "journal"), ledger) for ledger in (one, other)]
         dead = Journal(tmp_path / "journal")
         dead.open()
@@ -333,9 +367,8 @@ async def test_two_workers_and_a_third_that_died_share_one_ledger(tmp_path: Path
         assert await one.check() == []
         for shipper in shippers:
             await shipper.aclose()
-    with sqlite3.connect(tmp_path / "gateway.db") as db:
-        assert db.execute("SELECT SUM(requests) FROM rollups WHERE width = 86400").fetchone() == (900,)
-    db.close()
+        total = "SELECT CAST(SUM(requests) AS BIGINT) FROM rollups WHERE width = 86400"
+        assert await one.store.fetch(total) == [(900,)]
 
 
 async def until(ledger: Ledger, count: int) -> None:

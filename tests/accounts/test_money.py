@@ -7,8 +7,8 @@ import re
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from ai_gateway.accounts.refusals import usd
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of
-from tests.support.gateway import LiveGateway, in_front_of, running_gateway
+from tests.support.gateway import LiveGateway, in_front_of, run_cli, running_gateway
 from tests.support.upstream import Upstream
 
 # A token of output is a quarter of a cent, so that the four of each reply are one cent. What goes in costs nothing.
@@ -34,6 +35,23 @@ output = 0
 [prices."lab/dust"]
 input = "0.000003"
 output = "0.1"
+
+[prices."lab/looks-up"]
+input = 0
+output = 0
+searches = 10
+
+[prices."lab/tiered"]
+input = 0
+output = 2500
+
+[prices."lab/tiered".service_tiers.flex]
+input = 0
+output = 1250
+
+[prices."lab/tiered".service_tiers.priority]
+input = 0
+output = 5000
 
 [routes.either]
 targets = ["lab/first", "lab/second"]
@@ -276,6 +294,97 @@ def test_so_many_requests_pass_a_limit_as_it_says_and_every_reply_tells_what_is_
     assert 1 <= int(refused.headers["retry-after"]) <= 61
 
 
+def _limit(admin: Administrator, project: str, entity: str, limit: dict[str, Any]) -> None:
+    """Set a limit of a project, or of its only key."""
+    if entity == "key":
+        (key,) = admin.get(f"projects/{project}/api_keys")["data"]
+        kind = "spend_limit" if "threshold_amount" in limit else "rate_limits"
+        admin.post(f"projects/{project}/api_keys/{key['id']}", {kind: limit})
+    elif "threshold_amount" in limit:
+        admin.post(f"projects/{project}/spend_limit", limit)
+    else:
+        admin.post(f"projects/{project}/rate_limits/rl-*", limit)
+
+
+@asynccontextmanager
+async def _in_flight(live: LiveGateway, upstream: Upstream, key: str, models: Sequence[str]) -> AsyncIterator[None]:
+    """Streams that have begun, and end when this does, since their clients leave."""
+    async with httpx2.AsyncClient(
+        base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES
+    ) as client, AsyncExitStack() as stack:  # fmt: skip
+        for model in models:
+            body = body_of(CHAT, model, max_tokens=4, stream=True)
+            headers = {"authorization": f"Bearer {key}"}
+            reply = await stack.enter_async_context(client.stream("POST", _PATH, headers=headers, json=body))
+            assert reply.status_code == 200
+        assert [len(upstream.seen(model)) for model in models] == [1] * len(models)
+        yield
+
+
+@pytest.mark.parametrize("entity", ["project", "key"])
+def test_a_spend_limit_counts_what_was_spent_before_it_was_set_and_what_is_in_flight(
+    live: LiveGateway, admin: Administrator, upstream: Upstream, data: Path, entity: str
+) -> None:
+    project, key = _team(admin)
+    assert [_ask(live, key).status_code for _ in range(2)] == [200, 200]
+
+    async def beside() -> None:
+        async with _in_flight(live, upstream, key, [f"stalled-stream#{entity}-{at}" for at in range(2)]):
+            limit = {"threshold_amount": 5, "currency": "USD", "interval": "month"}
+            await asyncio.to_thread(_limit, admin, project, entity, limit)
+            deadline = time.monotonic() + TIMEOUT_S
+            while "reserved $0.02" not in (said := await asyncio.to_thread(_refusal, live, key)):
+                assert time.monotonic() < deadline, said
+                await asyncio.sleep(0.05)
+            assert "Spent $0.02" in said
+            assert (await asyncio.to_thread(_ask, live, key)).status_code == 200
+            assert (await asyncio.to_thread(_ask, live, key)).status_code == 429
+
+    asyncio.run(beside())
+    deadline = time.monotonic() + TIMEOUT_S
+    while not _no_room_is_held(live, key):
+        assert time.monotonic() < deadline, "what was held for calls that are over is held still"
+        time.sleep(0.05)
+    spent = sum(row["cost"] for row in _records(data, project, 5))
+    assert f"Spent {usd(spent)}" in _refusal(live, key)
+
+
+def _refusal(live: LiveGateway, key: str) -> str:
+    """What is said of a call that cannot be paid for."""
+    return str(_ask(live, key, max_tokens=1000).json()["error"]["message"])
+
+
+@pytest.mark.parametrize("entity", ["project", "key"])
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ({"max_parallel_requests": 2}, "parallel requests: Limit 2, Used 2"),
+        ({"max_requests_per_1_minute": 2}, "requests per min: Limit 2, Used 2"),
+        ({"max_requests_per_1_day": 2}, "requests per day: Limit 2, Used 2"),
+    ],
+)
+def test_a_rate_limit_counts_what_was_in_flight_when_it_was_set(  # noqa: PLR0917 - the table's columns
+    live: LiveGateway, admin: Administrator, upstream: Upstream, entity: str, limit: dict[str, int], says: str
+) -> None:
+    project, key = _team(admin)
+    (name,) = limit
+
+    async def beside() -> None:
+        models = [f"stalled-stream#{entity}-{name}-{at}" for at in range(2)]
+        async with _in_flight(live, upstream, key, models):
+            await asyncio.to_thread(_limit, admin, project, entity, limit)
+            refused = await asyncio.to_thread(_ask, live, key)
+            assert refused.status_code == 429
+            assert says in refused.json()["error"]["message"]
+
+    asyncio.run(beside())
+    if name == "max_parallel_requests":
+        deadline = time.monotonic() + TIMEOUT_S
+        while _ask(live, key).status_code != 200:
+            assert time.monotonic() < deadline, "calls that are over count still"
+            time.sleep(0.05)
+
+
 def test_tokens_are_held_by_estimate_and_settled_by_what_they_were(live: LiveGateway, admin: Administrator) -> None:
     project, key = _team(admin)
     admin.post(f"projects/{project}/rate_limits/rl-*", {"max_tokens_per_1_minute": 1000})
@@ -333,8 +442,114 @@ def test_a_model_without_a_price_is_refused_where_money_is_limited(live: LiveGat
     assert "x-gateway-cost" not in allowed.headers, "what is not known is not nothing"
 
 
+@pytest.mark.parametrize("by", ["cli", "api"])
+def test_a_key_that_replaces_another_goes_on_with_its_budget(
+    live: LiveGateway, admin: Administrator, data: Path, by: str
+) -> None:
+    project = admin.project(f"rotating-{by}")
+    limit = {"threshold_amount": 5, "currency": "USD", "interval": "month"}
+    account = admin.account(project, spend_limit=limit)
+    keys, ids = [account["api_key"]["value"]], [account["api_key"]["id"]]
+    for _ in range(2):
+        assert _ask(live, keys[-1]).status_code == 200
+        if by == "cli":
+            rotated = run_cli("keys", "rotate", ids[-1], "--json", "--project", project, GATEWAY_DATA_DIR=str(data))
+            made = json.loads(rotated.stdout)
+        else:
+            path = f"projects/{project}/service_accounts/{account['id']}/api_keys"
+            made = admin.post(path, {"replaces": ids[-1], "spend_limit": limit})
+        keys.append(made["value"])
+        ids.append(made["id"])
+    assert [_ask(live, key).status_code for key in (keys[2], keys[0], keys[1], keys[2])] == [200, 200, 200, 429]
+    assert all("Spent $0.05" in _ask(live, key).json()["error"]["message"] for key in keys)
+    admin.delete(f"projects/{project}/api_keys/{ids[0]}")
+    admin.post(f"projects/{project}/api_keys/{ids[2]}", {"spend_limit": {**limit, "threshold_amount": 6}})
+    assert [_ask(live, keys[2]).status_code for _ in range(2)] == [200, 429]
+    assert "Spent $0.06" in _ask(live, keys[1]).json()["error"]["message"]
+    _records(data, project, 6)
+    # Another interval is another counter, which begins with what the ledger has: of all of them, deleted ones too.
+    admin.post(f"projects/{project}/api_keys/{ids[2]}", {"spend_limit": {**limit, "interval": "total"}})
+    assert "Spent $0.06" in _ask(live, keys[2]).json()["error"]["message"]
+    fresh = admin.post(f"projects/{project}/service_accounts/{account['id']}/api_keys", {"spend_limit": limit})
+    assert _ask(live, fresh["value"]).status_code == 200, "a key that replaces none begins with nothing spent"
+
+
+def test_searches_of_an_upstream_are_paid_held_and_told(live: LiveGateway, admin: Administrator, data: Path) -> None:
+    project, key = _team(admin)
+    # Whole replies of one form are read by what was learned of the first.
+    costs = [_ask(live, key, "looks-up", max_tokens=count).headers["x-gateway-cost"] for count in (1, 2, 7, 3, 12, 1)]
+    assert costs == ["0.01", "0.02", "0.07", "0.03", "0.12", "0.01"]
+    include = {"stream": True, "stream_options": {"include_usage": True}}
+    assert [_ask(live, key, "looks-up", max_tokens=count, **include).status_code for count in (2, 5)] == [200, 200]
+    rows = _records(data, project, 8)
+    assert [row["searches"] for row in rows] == [1, 2, 7, 3, 12, 1, 2, 5]
+    assert all(row["cost"] == row["search_cost"] == row["searches"] * CENT for row in rows)
+    usage = admin.get("usage/web_search_calls", start_time=int(time.time()) - 3600, project_ids=[project])
+    results = [each for bucket in usage["data"] for each in bucket["results"]]
+    assert sum(each["num_requests"] for each in results) == 33
+    assert sum(each["num_model_requests"] for each in results) == 8
+    costs_of = admin.get("costs", start_time=int(time.time()) - 3600, project_ids=[project], group_by=["line_item"])
+    amounts = {line["line_item"]: line["amount"]["value"] for bucket in costs_of["data"] for line in bucket["results"]}
+    assert amounts == {"lab/looks-up": 0.0, "lab/looks-up, web searches": 0.33}
+    # Who asks for searches has to be able to pay for as many as there may be: 20 of a cent each.
+    limit = {"threshold_amount": 33 + 19, "currency": "USD", "interval": "month"}
+    admin.post(f"projects/{project}/spend_limit", limit)
+    ways: tuple[dict[str, Any], ...] = ({"web_search_options": {}}, {"plugins": [{"id": "web"}]})
+    for asks in ways:
+        refused = _ask(live, key, "looks-up", max_tokens=1, **asks)
+        assert refused.status_code == 429
+        assert "Spent $0.33" in refused.json()["error"]["message"]
+        assert "can cost up to $0.20" in refused.json()["error"]["message"]
+    assert _ask(live, key, "looks-up", max_tokens=1).status_code == 200
+
+
+def test_what_has_no_known_cost_takes_all_that_was_held_for_it(
+    live: LiveGateway, admin: Administrator, data: Path
+) -> None:
+    """The upstream searches, and nobody knows what it wants for that."""
+    project, key = _team(admin, cents=5)
+    assert [_ask(live, key, f"looks-up#{at}", max_tokens=2).status_code for at in range(12)] == [200] * 10 + [429] * 2
+    assert [row["cost"] for row in _records(data, project, 10)] == [None] * 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "held"), [({}, "$0.02"), ({"service_tier": "auto"}, "$0.02"), ({"service_tier": "default"}, "$0.01")]
+)
+def test_the_dearest_tier_that_may_serve_is_held_and_the_one_that_did_is_paid(
+    live: LiveGateway, admin: Administrator, data: Path, asked: dict[str, str], held: str
+) -> None:
+    project, key = _team(admin, cents=3)
+    assert _ask(live, key, "tiered", **asked).headers["x-gateway-cost"] == "0.005"
+    assert _ask(live, key, "tiered", stream=True, **asked).status_code == 200
+    rows = _records(data, project, 2)
+    assert [(row["cost"], row["service_tier"]) for row in rows] == [(CENT // 2, "flex")] * 2
+    assert [_ask(live, key, "tiered", **asked).status_code for _ in range(4)].count(200) == (
+        1 if held == "$0.02" else 3
+    )
+    message = _ask(live, key, "tiered", max_tokens=4, **asked).json()["error"]["message"]
+    assert f"can cost up to {held}" in message
+
+
+def test_a_stream_that_tells_no_usage_is_estimated_at_the_price_of_the_tier_that_served_it(
+    live: LiveGateway, admin: Administrator, data: Path
+) -> None:
+    project, key = _team(admin)
+    assert _ask(live, key, "tiered#uncounted", stream=True).status_code == 200
+    (row,) = _records(data, project, 1)
+    assert (row["basis"], row["service_tier"]) == ("estimated", "flex")
+
+
+def test_a_key_replaces_none_of_another_account(admin: Administrator) -> None:
+    project = admin.project()
+    one, other = admin.account(project), admin.account(project)
+    path = f"projects/{project}/service_accounts/{one['id']}/api_keys"
+    for replaced in (other["api_key"]["id"], "key_of_nobody"):
+        assert admin.refused(400, "POST", path, {"replaces": replaced})["param"] == "replaces"
+
+
+@pytest.mark.parametrize("limited", ["before", "meanwhile"])
 def test_calls_of_a_gateway_that_is_killed_are_charged_by_their_bound_once_another_one_runs(
-    shared_upstream: Upstream, tmp_path: Path
+    shared_upstream: Upstream, tmp_path: Path, limited: str
 ) -> None:
     (tmp_path / "gateway.toml").write_text(PRICES)
     env = {
@@ -344,14 +559,20 @@ def test_calls_of_a_gateway_that_is_killed_are_charged_by_their_bound_once_anoth
         "GATEWAY_CONFIG": str(tmp_path / "gateway.toml"),
     }
     with running_gateway(**env) as first:
-        project, key = _team(Administrator(first), cents=10)
+        admin = Administrator(first)
+        project, key = _team(admin, cents=10 if limited == "before" else None)
         assert _ask(first, key).status_code == 200
 
-        models = [f"hang-before-headers#killed-{at}" for at in range(3)]
+        models = [f"hang-before-headers#killed-{limited}-{at}" for at in range(3)]
+        limit = {"threshold_amount": 10, "currency": "USD", "interval": "month"}
 
         async def hang() -> None:
             calls = asyncio.create_task(_ask_all(first, key, models))
             await asyncio.gather(*(asyncio.to_thread(shared_upstream.last, model) for model in models))
+            if limited == "meanwhile":
+                await asyncio.to_thread(_limit, admin, project, "project", limit)
+                while "reserved $0.03" not in await asyncio.to_thread(_refusal, first, key):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
             first.process.send_signal(signal.SIGKILL)
             await asyncio.gather(calls, return_exceptions=True)
 

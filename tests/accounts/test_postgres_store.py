@@ -2,7 +2,6 @@
 
 import asyncio
 import pkgutil
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -29,21 +28,12 @@ from ai_gateway.accounts.store.sqlite import SqliteStore
 from tests.accounts.calls import NOW_MS, ended, started
 from tests.accounts.test_ledger import calls, summed, sums
 from tests.support.gateway import run_cli
-from tests.support.servers import Server, running_postgres
+from tests.support.servers import Server, new_database, running_postgres
 
 CLI = Actor(None, "test")
 DAY_MS = DAY * 1000
 TODAY = int(time.time()) // DAY
 OTHERS = "records_of_other_days"
-
-
-async def database(server: Server) -> str:
-    """The address of a new one."""
-    name = f"test_{secrets.token_hex(8)}"
-    connection = await asyncpg.connect(f"postgresql://gateway@127.0.0.1:{server.port}/postgres")
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    return f"postgresql://gateway@127.0.0.1:{server.port}/{name}"
 
 
 @asynccontextmanager
@@ -73,7 +63,7 @@ def statements() -> dict[str, str]:
 
 async def test_every_statement_is_one_that_postgresql_understands(postgres: Server) -> None:
     found = statements()
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(url):
         connection = await asyncpg.connect(url)
         for name, statement in found.items():
@@ -87,7 +77,7 @@ async def test_every_statement_is_one_that_postgresql_understands(postgres: Serv
 
 async def test_the_ledger_has_the_same_sums_as_in_the_embedded_store(postgres: Server, tmp_path: Path) -> None:
     batches = [calls(40), calls(50)[30:], [*calls(3), ended(started("x", at=NOW_MS + 10**7, key_id=None), cost=None)]]
-    async with opened(await database(postgres)) as (store,):
+    async with opened(await new_database(postgres)) as (store,):
         ledger = Ledger(store)
         embedded = Ledger(SqliteStore(None))
         await embedded.store.open()
@@ -112,7 +102,7 @@ async def test_the_ledger_has_the_same_sums_as_in_the_embedded_store(postgres: S
 
 
 async def test_each_day_is_a_partition_and_old_ones_are_dropped_while_their_sums_stay(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(url) as (store,):
         ledger = Ledger(store)
         await ledger.keep_days()
@@ -143,7 +133,7 @@ async def test_each_day_is_a_partition_and_old_ones_are_dropped_while_their_sums
 
 @pytest.mark.slow
 async def test_the_command_prunes_by_partitions(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(url) as (store,):
         await Ledger(store).append([*of_day(TODAY, 3), *of_day(TODAY - 40, 4)])
     pruned = await asyncio.to_thread(run_cli, "store", "prune", "--older-than", "30d", STORE_URL=url)
@@ -152,7 +142,7 @@ async def test_the_command_prunes_by_partitions(postgres: Server) -> None:
 
 
 async def test_replicas_that_begin_a_day_at_once_make_one_partition_and_lose_nothing(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(*[url] * 4) as stores:
         batches = [[*of_day(TODAY, 20, f"{n}"), *of_day(TODAY - 1, 20, f"{n}-")] for n in range(4)]
         await asyncio.gather(
@@ -172,7 +162,7 @@ async def test_replicas_that_begin_a_day_at_once_make_one_partition_and_lose_not
 
 
 async def test_a_day_without_a_partition_gets_one_later_with_what_is_there_of_it(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(url) as (store,):
         reader = await asyncpg.connect(url)
         async with reader.transaction():  # as a backup does for hours
@@ -191,7 +181,7 @@ async def test_a_day_without_a_partition_gets_one_later_with_what_is_there_of_it
 
 async def test_records_of_a_day_are_looked_for_in_its_partition_only(postgres: Server) -> None:
     """Or it would take locks on those of all days, which are more than a server has."""
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(url) as (store,):
         ledger = Ledger(store)
         for day in range(10):
@@ -229,7 +219,7 @@ async def partitions(url: str) -> dict[str, int]:
 
 
 async def test_batches_of_many_writers_neither_deadlock_nor_double(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(*[url] * 4) as stores:
         batches = [calls(60)[at : at + 30] for at in (0, 10, 20, 30)]
         await asyncio.gather(
@@ -240,7 +230,7 @@ async def test_batches_of_many_writers_neither_deadlock_nor_double(postgres: Ser
 
 
 async def test_what_one_replica_changes_another_knows_within_seconds(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     async with opened(url, url) as stores:
         one, other = (Directory(store) for store in stores)
         await asyncio.gather(one.start(), other.start())
@@ -268,7 +258,7 @@ async def test_what_one_replica_changes_another_knows_within_seconds(postgres: S
 
 
 async def test_what_fails_in_a_transaction_undoes_it_and_the_next_one_begins(postgres: Server) -> None:
-    async with opened(await database(postgres)) as (store,):
+    async with opened(await new_database(postgres)) as (store,):
 
         async def fail(statement: str) -> None:
             async with store.transaction() as session:
@@ -286,7 +276,7 @@ async def test_what_fails_in_a_transaction_undoes_it_and_the_next_one_begins(pos
 
 
 async def test_texts_that_postgresql_cannot_store_are_stored_as_far_as_it_can(postgres: Server, tmp_path: Path) -> None:
-    async with opened(await database(postgres)) as (store,):
+    async with opened(await new_database(postgres)) as (store,):
         journal = Journal(tmp_path)
         shipper = Shipper(journal, Ledger(store))
         shipper.start()
@@ -301,7 +291,7 @@ async def test_texts_that_postgresql_cannot_store_are_stored_as_far_as_it_can(po
 
 
 async def test_a_schema_that_is_too_old_or_lacks_a_column_is_told(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     store = PostgresStore(url)
     try:
         with pytest.raises(StoreError, match=r"version 0, this gateway needs .*ai-gateway store migrate"):
@@ -330,7 +320,7 @@ async def test_the_embedded_store_is_asked_the_same(tmp_path: Path) -> None:
 
 
 async def test_two_replicas_may_migrate_at_once(postgres: Server) -> None:
-    url = await database(postgres)
+    url = await new_database(postgres)
     reached = await asyncio.gather(*(PostgresStore(url).migrate() for _ in range(4)))
     assert sorted(map(len, reached)) == [0, 0, 0, VERSION]
 
@@ -338,7 +328,7 @@ async def test_two_replicas_may_migrate_at_once(postgres: Server) -> None:
 @pytest.mark.slow
 async def test_a_server_that_is_frozen_or_gone_hangs_nobody_and_is_used_again_when_it_is_back() -> None:
     with running_postgres() as server:
-        async with opened(await database(server), timeout_s=0.5) as (store,):
+        async with opened(await new_database(server), timeout_s=0.5) as (store,):
             with server.frozen():
                 began = time.monotonic()
                 results = await asyncio.gather(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.accounts.price import INPUT, OUTPUT, Price, rate, rates_of, whole_per
+from ai_gateway.accounts.price import INPUT, MOST_SEARCHES, OUTPUT, SEARCHES, Price, rate, rates_of, whole_per
 from ai_gateway.accounts.price_table import PATH, PriceTable
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.app.configuration import read_configuration
@@ -25,7 +25,7 @@ from ai_gateway.routing.model_list.parse import ListedModel
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 TABLE = PriceTable.shipped()
-CLASSES = (*INPUT, *OUTPUT)
+CLASSES = (*INPUT, *OUTPUT, SEARCHES)
 
 
 def stated(**tables: Mapping[str, object]) -> Prices:
@@ -249,7 +249,9 @@ def test_a_cost_is_the_least_whole_number_that_pays_for_it(price: Price, tokens:
 def test_a_bound_is_enough_for_any_split_of_as_many_tokens_or_fewer(
     price: Price, tokens: Tokens, input_left: int, output_left: int
 ) -> None:
-    assert price.bound(tokens.whole_input + input_left, tokens.whole_output + output_left) >= cost(price, tokens)
+    most = price.bound(tokens.whole_input + input_left, tokens.whole_output + output_left, searches=tokens.searches)
+    assert most >= cost(price, tokens)
+    assert price.search_cost(tokens.searches) <= cost(price, tokens)
 
 
 @settings(max_examples=300)
@@ -260,8 +262,8 @@ def test_the_tables_bounds_are_enough_whichever_tier_serves(data: st.DataObject,
     for tier in (None, "default", *price.service_tiers):
         spent = price.cost(tokens, tier)
         if spent is not None:
-            assert price.bound(*whole) >= spent
-            assert price.bound(*whole, tier or "auto") >= spent
+            assert price.bound(*whole, None, tokens.searches) >= spent
+            assert price.bound(*whole, tier or "auto", tokens.searches) >= spent
 
 
 _SOME = [
@@ -273,6 +275,23 @@ _SOME = [
 ]  # fmt: skip
 
 
+def test_a_bound_has_room_for_searches_where_a_model_makes_them_unasked() -> None:
+    table = {"input": 0, "output": 0, "searches": 5}
+    prices = stated(
+        **{
+            "lab/m": table,
+            "lab/m-search-preview": table,
+            "lab/sonar": table,
+            "lab/free-search": {**table, "searches": 0},
+        }
+    )
+    bounds = {
+        name: found(prices, "lab", name).bound(9, 9) for name in ("m", "m-search-preview", "sonar", "free-search")
+    }
+    most = MOST_SEARCHES * 5 * 10**9
+    assert bounds == {"m": 0, "m-search-preview": most, "sonar": most, "free-search": 0}
+
+
 def test_a_bound_without_other_tiers_is_for_those_who_asked_for_the_standard_one() -> None:
     price = found(Prices())
     assert price.bound(1_000, 0, "default") == 1_250_000_000
@@ -280,7 +299,7 @@ def test_a_bound_without_other_tiers_is_for_those_who_asked_for_the_standard_one
     assert price.bound(1_000, 0, "priority") == price.bound(1_000, 0) == 2_500_000_000
 
 
-@pytest.mark.parametrize("name", ["input_audio", "output_audio", "output_image", "cache_write_1h"])
+@pytest.mark.parametrize("name", ["input_audio", "output_audio", "output_image", "cache_write_1h", "searches"])
 def test_tokens_of_a_class_without_a_price_make_the_cost_unknown(name: str) -> None:
     price = found(stated(**{"lab/m": {"input": 1, "output": 2, "cache_write": 1}}), "lab", "m")
     assert price.cost(Tokens(5, 5)) == 15_000_000
@@ -311,6 +330,7 @@ def test_the_operators_tables_are_read_to_the_last_digit(toml: Path) -> None:
         input = 0.1
         cache_read = "0.000000000000000001"
         output = 8
+        searches = 10
         [prices."openai/gpt-5".service_tiers.priority]
         input = 1
         output = 1
@@ -326,6 +346,8 @@ def test_the_operators_tables_are_read_to_the_last_digit(toml: Path) -> None:
     )
     price = found(Prices(read_settings(read_sources()).prices))
     assert price.cost(Tokens(10)) == 1_000_000
+    assert price.cost(Tokens(10, searches=3)) == 1_000_000 + 3 * 10**10
+    assert price.search_cost(3) == 3 * 10**10
     assert [price.cost(Tokens(cache_read=count)) for count in (0, 1, 100_000)] == [0, 1, 1]
     assert price.cost(Tokens(10, 10), "priority") == 20_000_000
     assert price.cost(Tokens(10, 10), "flex") == price.cost(Tokens(10, 10))

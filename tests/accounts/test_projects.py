@@ -1,7 +1,6 @@
 """Projects that a configuration names: found by id or name, and made once where there is none."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -9,15 +8,14 @@ from ai_gateway.accounts.directory import Actor, Directory
 from ai_gateway.accounts.entities import DEFAULT_PROJECT, Project
 from ai_gateway.accounts.keys import ConfiguredKey, KeyRing
 from ai_gateway.accounts.projects import make_missing, project_called
-from ai_gateway.accounts.store.sqlite import SqliteStore
+from tests.accounts.conftest import Stores
 
 SOMEBODY = Actor(None, "test")
 
 
 @pytest.fixture
-async def two_workers(tmp_path: Path) -> AsyncIterator[tuple[Directory, Directory]]:
-    path = tmp_path / "gateway.db"
-    both = Directory(SqliteStore(path)), Directory(SqliteStore(path))
+async def two_workers(stores: Stores) -> AsyncIterator[tuple[Directory, Directory]]:
+    both = Directory(stores()), Directory(stores())
     for directory in both:
         await directory.start()
     yield both

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,19 @@ def ask(port: int, key: str, model: str = "m", **fields: Any) -> httpx2.Response
     body = body_of(CHAT, model, **{"max_tokens": 4, **fields})
     with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
         return client.post(f"http://{HOST}:{port}{PATH}", headers={"authorization": f"Bearer {key}"}, json=body)
+
+
+@contextmanager
+def in_flight(port: int, key: str, model: str) -> Iterator[None]:
+    """A stream that has begun, and ends when this does, since its client leaves."""
+    body = body_of(CHAT, model, max_tokens=4, stream=True)
+    headers = {"authorization": f"Bearer {key}"}
+    with (
+        httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client,
+        client.stream("POST", f"http://{HOST}:{port}{PATH}", headers=headers, json=body) as reply,
+    ):
+        assert reply.status_code == 200
+        yield
 
 
 async def ask_all(ports: Sequence[int], key: str, models: Sequence[str]) -> list[int]:
@@ -235,6 +248,28 @@ def test_three_hundred_calls_at_once_spend_what_a_cap_pays_for_and_no_more(team:
     assert seen(upstream, models) == 40, "a refused call has reached the upstream"
     records = team.records(project, 40)
     assert sum(row["cost"] for row in records) == 40 * CENT
+
+
+def test_a_limit_that_is_set_counts_what_was_spent_and_what_is_in_flight_at_every_replica(team: Team) -> None:
+    project, key = team.key()
+    ports = [each.port for each in team.replicas]
+    statuses = [ask(port, key).status_code for port in ports]
+
+    def refusals() -> list[str]:
+        return [str(ask(port, key, max_tokens=1000).json()["error"]["message"]) for port in ports]
+
+    with ExitStack() as stack:
+        for number in range(4):
+            stack.enter_context(in_flight(ports[number % 2], key, f"stalled-stream#later-{number}"))
+        limit = {"threshold_amount": 40, "currency": "USD", "interval": "month"}
+        team.admin.post(f"projects/{project}/spend_limit", limit)
+        while statuses[-1] == 200:  # until the other replica knows of it
+            statuses.append(ask(ports[1], key, max_tokens=1000).status_code)
+        numbers = f"Spent $0.{statuses.count(200):02}, reserved $0.04"
+        until(lambda: all(numbers in each for each in refusals()), f"not counted: {numbers}")
+        left = [ask(port, key).status_code for port in ports for _ in range(20)]
+        assert left.count(200) == 40 - 4 - statuses.count(200)
+    until(lambda: all("reserved $0.00" in each for each in refusals()), "what ended is held still")
 
 
 def test_clients_that_leave_at_random_spend_what_a_cap_pays_for_and_no_more(team: Team, upstream: Upstream) -> None:

@@ -299,6 +299,18 @@ async def settle_one(counters: Counters, money: Hold) -> bool:
     return True
 
 
+async def test_a_counter_never_has_used_less_than_the_ledger_says(valkey: Server) -> None:
+    counters = await a_valkey(valkey, Clock(START))
+    wanted = Hold("spend", 10**10, 10**15, money=True)
+    for said, used in ((10**11, 10**11), (9 * 10**10, 10**11), (2 * 10**14 + 1, 2 * 10**14 + 1)):
+        await counters.seed("spend", said, 0)
+        assert await counters.read(["spend"]) == {"spend": (used, 0)}
+    assert isinstance(await counters.reserve("a", [wanted]), Granted)
+    await counters.settle("a", [wanted], [7], 0.0)
+    assert await counters.read(["spend"]) == {"spend": (2 * 10**14 + 8, 0)}
+    await counters.aclose()
+
+
 # What the documentation says a user needs, for the keys of the counters alone; others may only ask if it is there.
 RIGHTS = (
     "~{ai-gateway}:* -@all +evalsha +eval +script|load +info +select +@string +@hash +@sortedset +del +exists +expire"

@@ -156,3 +156,23 @@ def test_a_base_url_without_a_path_is_warned_of(variable: str, url: str, said: s
         (warning,) = found
         assert warning.startswith(variable)
         assert said in warning
+
+
+@pytest.mark.parametrize(
+    "half", [{"SMTP_URL": "smtp://mail.example.com"}, {"SMTP_FROM": "Gateway <gateway@example.com>"}]
+)
+def test_a_mail_server_without_a_sender_stops_the_start_and_says_what_is_missing(
+    half: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in half.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        read_configuration()
+    assert caught.value.problems == ["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"]
+
+
+def test_both_or_neither_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_configuration().settings.smtp_url is None
+    monkeypatch.setenv("SMTP_URL", "smtp://mail.example.com")
+    monkeypatch.setenv("SMTP_FROM", "gateway@example.com")
+    assert read_configuration().settings.smtp_from == "gateway@example.com"

@@ -21,7 +21,7 @@ from tests.support.upstream import Upstream
 pytestmark = pytest.mark.live
 
 ODD = r"a\u001b[31mred\u0007\u009b2J\r\u202eb\ud800\tc\r\nd"
-SHOWN = r"a\u001b[31mred\u0007\u009b2J\r\u202eb\ud800    c"
+SHOWN = r"a\u001b[31mred\u0007\u009b2J\r\u202eb�    c"
 
 
 def chat(home: Path, *arguments: str, said: bytes | None = None, **env: str) -> subprocess.CompletedProcess[bytes]:

@@ -15,7 +15,6 @@ from tests.support.gateway import STARTUP_S, clean_environment
 pytestmark = pytest.mark.live
 
 
-
 def in_directory(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ai_gateway", *arguments],

@@ -64,6 +64,11 @@ def counted(prompt: int, completion: int, total: int | None = None, **more: Any)
             {"prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 80}},
             Tokens(0, 10, cache_read=20, input_audio=80),
         ),
+        # Searches, in Anthropic's and OpenRouter's words, and in Perplexity's.
+        ({"server_tool_use": {"web_search_requests": 2}}, Tokens(100, 10, searches=2)),
+        ({"num_search_queries": 4}, Tokens(100, 10, searches=4)),
+        ({"server_tool_use": {"web_search_requests": -2}}, Tokens(100, 10)),
+        ({"server_tool_use": [1], "num_search_queries": "4"}, Tokens(100, 10)),
         # What is no count counts nothing.
         ({"cached_tokens": -5}, Tokens(100, 10)),
         ({"cached_tokens": "5"}, Tokens(100, 10)),

@@ -20,9 +20,9 @@ STREAMED = 100
 CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
 
 
-# What is generated is the same in each run. Fifteen examples an operation of inference find every fault of the self-test,
-# and `make fuzz` has more. Bodies of administration are small and flat: what can be wrong with them, the phase Coverage
-# goes through one by one.
+# What is generated is the same in each run. For inference, fifteen examples an operation find every fault of the
+# self-test, and `make fuzz` has more. Bodies of administration are small and flat: what can be wrong with them, the
+# phase Coverage goes through one by one.
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("part", "operations", "examples"), [("inference", 38, 25), ("administration", 61, 5)])

@@ -53,7 +53,7 @@ def _confined() -> list[str]:
     for command in (
         ["unshare", "--mount"],
         ["unshare", "--user", "--map-root-user", "--mount"],
-        ["sudo", "-n", "unshare", "-m"],
+        ["sudo", "-nE", "unshare", "-m"],
     ):
         if (
             shutil.which(command[0])

@@ -360,6 +360,36 @@ async def stream_empty(exchange: Exchange) -> None:
     await exchange.end_stream()
 
 
+@behaviour("looks-up")
+async def looks_up(exchange: Exchange) -> None:
+    """An upstream that searches the web as often as there may be tokens, in Anthropic's and OpenRouter's words."""
+    usage = {**USAGE, "server_tool_use": {"web_search_requests": exchange.seen.json["max_tokens"]}}
+    if not exchange.seen.json.get("stream"):
+        await exchange.json({**reply(exchange), "usage": usage})
+        return
+    await exchange.open_stream()
+    for one in pieces(exchange):
+        await exchange.event({**one, "usage": usage} if one.get("usage") else one)
+    await exchange.chunk(b"data: [DONE]\n\n")
+    await exchange.end_stream()
+
+
+@behaviour("tiered")
+async def tiered(exchange: Exchange) -> None:
+    """An upstream that serves by its flexible tier, whatever was asked for."""
+    tier = {"service_tier": "flex"}
+    if not exchange.seen.json.get("stream"):
+        await exchange.json({**reply(exchange), **tier})
+        return
+    await exchange.open_stream()
+    counted = "uncounted" not in exchange.seen.model
+    for one in pieces(exchange):
+        if counted or not one.get("usage"):
+            await exchange.event({**one, **tier})
+    await exchange.chunk(b"data: [DONE]\n\n")
+    await exchange.end_stream()
+
+
 @behaviour("no-usage-option")
 async def no_usage_option(exchange: Exchange) -> None:
     """An older server: it refuses the option that asks for usage."""

@@ -5,6 +5,7 @@ Where a machine has none of a kind, the tests that need it are skipped, which CI
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg  # type: ignore[import-untyped]
 import psutil
 import pytest
 
@@ -245,6 +247,15 @@ def running_cluster() -> Iterator[list[Server]]:
             assert time.monotonic() < deadline, "no cluster"
             time.sleep(0.05)
         yield nodes
+
+
+async def new_database(postgres: Server) -> str:
+    """The address of a database that nobody else has."""
+    name = f"test_{secrets.token_hex(8)}"
+    connection = await asyncpg.connect(f"postgresql://gateway@{HOST}:{postgres.port}/postgres")
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return f"postgresql://gateway@{HOST}:{postgres.port}/{name}"
 
 
 def flush(valkey: Server) -> None:

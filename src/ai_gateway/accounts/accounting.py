@@ -7,27 +7,29 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast, override
 
 import structlog
 
-from ai_gateway.accounts.bounds import Bound
 from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.price import MOST_SEARCHES
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
-from ai_gateway.accounts.reservation import CallReservation, estimated_tokens
+from ai_gateway.accounts.reservation import CallReservation, LaterHold, estimated_tokens
 from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.accounts.windows import Window
-from ai_gateway.contract.call import Call
+from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
-from ai_gateway.observability.metrics import Event, count
+from ai_gateway.observability.metrics import Event, Timing, count, timed
 
 type Unpriced = Literal["refuse", "flag", "allow"]
 type Outage = Literal["closed", "open"]
@@ -38,6 +40,11 @@ _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
 _RETRY_S = 1.0
 _MOST_PLANS = 1_024  # names of models come from callers
 _LONGEST_SUM_S = 2.0
+# When a counter of money begins, other workers may still be about to learn of the limit, and to ship what has ended. By
+# the last of these looks the ledger has all of it.
+_LOOKS_S = (1.0, 2.0, 4.0)
+# In place of a limit, where what is in flight already has to be counted.
+_NO_LIMIT = 2**62
 _NO_COUNTERS = Unavailable(
     "A spend limit holds for this key, and the gateway's replicas have nothing that counts for all of them: its "
     "operator has to set VALKEY_URL.",
@@ -46,35 +53,13 @@ _NO_COUNTERS = Unavailable(
 _log = structlog.get_logger(__name__)
 
 
-class Target(Protocol):
-    """A provider that may be called, and the model's name there."""
+class CurrentLimits(Protocol):
+    """What limits callers by now. `state` is another number after each change."""
 
-    @property
-    def provider(self) -> "Named": ...
-    @property
-    def model(self) -> str: ...
+    state: int
 
-
-class Named(Protocol):
-    """What has a name."""
-
-    @property
-    def name(self) -> str: ...
-
-
-@dataclass(slots=True)
-class Wanted:
-    """What a call asks for: the model as it was named, what may be called for it, and what it can take at the most."""
-
-    operation: str
-    model: str
-    bound: Bound
-    targets: Sequence[Target]
-    stream: bool
-
-    def names(self) -> Sequence[Collection[str]]:
-        """What limits and permissions may call the model of each target."""
-        return [(target.model, f"{target.provider.name}/{target.model}") for target in self.targets]
+    def scopes_now(self, caller: Caller) -> tuple[Scope, ...]:
+        """What limits a caller who may have been let in before a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +105,14 @@ class Accounting(Observer):
         self._second = 0
         self._numbers = itertools.count()
         self._settling: set[asyncio.Task[None]] = set()
+        self._following: set[asyncio.Task[None]] = set()
+        self._open: dict[str, CallReservation] = {}
+        self._limits: CurrentLimits | None = None
+        self._catching: set[asyncio.Task[None]] = set()
+        self._catching_up = asyncio.Lock()
         self._away = False
 
         self.start()
-
-    @property
-    def is_away(self) -> bool:
-        """Whether the counters could not be reached when they were last needed."""
-        return self._away
 
     def start(self) -> None:
         """Begin to number calls. To be called in each process, or two workers would give out the same ids."""
@@ -139,7 +124,7 @@ class Accounting(Observer):
             self._second, self._beginning = second, f"{second:08x}{self._prefix}"
         return f"{self._beginning}{next(self._numbers):08x}"
 
-    async def reserve(self, call: Call, wanted: "Wanted") -> None:
+    async def reserve(self, call: Call, wanted: Wanted) -> None:
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
@@ -153,16 +138,23 @@ class Accounting(Observer):
         now = time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
         price = self.prices.find(first.provider.name, first.model, now)
-        cost = price.bound(bound.input, output, bound.service_tier) if price is not None else None
+        searches = bound.searches
+        if call.unknown is not None and call.unknown.tools:  # which may be an upstream's own search
+            searches = MOST_SEARCHES
+        cost = price.bound(bound.input, output, bound.service_tier, searches) if price is not None else None
         if len(wanted.targets) > 1:
-            cost = self._dearest(wanted, output, now)
+            cost = self._dearest(wanted, output, searches, now)
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
         headers: dict[str, str] = {}
         at = now
-        if caller.scopes:
-            held, answer = await self._hold(identifier, call, wanted, cost, now)
+        scopes, limits = cast("tuple[Scope, ...]", caller.scopes), self._limits
+        state = limits.state if limits is not None else caller.limits_state
+        if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
+            scopes = limits.scopes_now(caller)
+        if scopes:
+            held, answer = await self._hold(identifier, call, wanted, scopes, cost, now)
             at, headers = answer.at, limit_headers(held, answer.left, answer.resets)
         start = Start(
             at_ms,
@@ -181,19 +173,20 @@ class Accounting(Observer):
             output,
             (at, *map(tuple, held.holds)) if held is not None else (),
         )
-        call.reservation = CallReservation(self, call, start, price, held, at, headers)
+        self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
         self.log.started(start)
+        if limits is not None and state != limits.state:
+            self.limits_changed(limits)
 
     async def give_back(self, start: Start) -> None:
         """Settle what was held for a call whose process is gone: it costs what it could have cost at the most.
 
         Raises CountersError.
         """
-        if start.holds:
-            at, *holds = start.holds
+        for identifier, at, *holds in [*([(start.id, *start.holds)] if start.holds else []), *start.later_holds]:
             read = [Hold(*each) for each in holds]
             amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
-            await self.counters.settle(start.id, read, amounts, at)
+            await self.counters.settle(identifier, read, amounts, at)
 
     @override
     def ended(self, outcome: Outcome) -> None:
@@ -201,18 +194,20 @@ class Accounting(Observer):
         reservation = call.reservation if call is not None else None
         if call is None or not isinstance(reservation, CallReservation):
             return
+        self._open.pop(reservation.start.id, None)
         self.log.ended(reservation.record(outcome))
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
+        for task in (*self._following, *self._catching):
+            task.cancel()
         if self._settling:
             await asyncio.wait(self._settling, timeout=_RETRY_S)
 
     # -- before the call --
 
-    def _plan(self, call: Call, wanted: "Wanted", now: float) -> Plan:
+    def _plan(self, wanted: Wanted, scopes: tuple[Scope, ...], now: float) -> Plan:
         """What the caller has to hold for such a call. Raises ModelNotAllowed."""
-        scopes = cast("tuple[Scope, ...]", call.caller.scopes)
         key = (scopes, wanted.model, *[(target.provider.name, target.model) for target in wanted.targets])
         plan = self._plans.get(key)
         if plan is not None and plan.is_good(now):
@@ -226,21 +221,25 @@ class Accounting(Observer):
         plan = self._plans[key] = Plan(scopes, {wanted.model}.union(*names), now)
         return plan
 
-    async def _hold(
-        self, identifier: str, call: Call, wanted: "Wanted", cost: int | None, now: float
+    async def _hold(  # noqa: PLR0913, PLR0917 - called at one place
+        self, identifier: str, call: Call, wanted: Wanted, scopes: tuple[Scope, ...], cost: int | None, now: float
     ) -> tuple[Held, Granted]:
-        plan = self._plan(call, wanted, now)
+        plan = self._plan(wanted, scopes, now)
         if cost is None and plan.money_of is not None and self.policy.unpriced == "refuse":
             raise unpriced(plan.money_of, wanted.model)
         held = plan.held(estimated_tokens(call.size) + (wanted.bound.output or 0), cost or 0)
         if not held.holds:
             return held, Granted(now, (), ())
+        if self._catching:  # calls that began before a limit was set count before this one
+            await asyncio.wait(self._catching, timeout=_LONGEST_SUM_S)
         if self.policy.divided:
             held = self._divided(held)
+        began = time.perf_counter()
         try:
             answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
                 answer = await self._begun(identifier, held, answer)
+            timed(Timing.COUNTERS, time.perf_counter() - began, "hold")
             self._note(None)
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
@@ -277,8 +276,21 @@ class Accounting(Observer):
                 except (StoreError, TimeoutError) as error:
                     raise CountersError(f"what was spent before is not known: {error}") from error
                 await counters.seed(counter, spent, window.end or 0)
+                self._in_background(self._follow(counter, scope, window), self._following)
             answer = await counters.reserve(identifier, held.holds)
         return answer
+
+    async def _follow(self, counter: str, scope: Scope, window: Window) -> None:
+        """Have a counter that was just begun know what has come to the ledger since: it never has used less."""
+        for pause_s in _LOOKS_S:
+            await asyncio.sleep(pause_s)
+            with suppress(StoreError, CountersError):  # then it is as it was when it began
+                await self.counters.seed(counter, await self._spent(scope, window), window.end or 0)
+
+    @property
+    def counters_away(self) -> bool:
+        """Whether the last call that was to be counted could not be."""
+        return self._away
 
     def _note(self, problem: str | None) -> None:
         """Say once that counters are away, and that they are back."""
@@ -288,40 +300,98 @@ class Accounting(Observer):
             _log.warning("counters are back")
         self._away = problem is not None
 
-    def _dearest(self, wanted: "Wanted", output: int, now: float) -> int | None:
+    def _dearest(self, wanted: Wanted, output: int, searches: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
         most, bound = 0, wanted.bound
         for target in wanted.targets:
             price = self.prices.find(target.provider.name, target.model, now)
             if price is None:
                 return None
-            most = max(most, price.bound(bound.input, output, bound.service_tier))
+            most = max(most, price.bound(bound.input, output, bound.service_tier, searches))
         return most
+
+    # -- while it runs --
+
+    def limits_changed(self, limits: CurrentLimits) -> None:
+        """Hold for the calls in flight what they take of limits that were set since they began."""
+        self._limits = limits
+        if self._open:
+            self._in_background(self._catch_up(limits), self._catching)
+
+    async def _catch_up(self, limits: CurrentLimits) -> None:
+        known: dict[tuple[str | None, str, str], Sequence[Scope]] = {}
+        failed = False
+        async with self._catching_up:
+            for reservation in list(self._open.values()):
+                caller = reservation.caller
+                of = caller.key_id, caller.project_id, caller.name
+                if of not in known:
+                    known[of] = limits.scopes_now(caller)
+                if known[of] != caller.scopes and reservation.result is None:
+                    try:
+                        await self._hold_later(reservation, known[of])
+                    except CountersError as error:
+                        self._note(str(error))
+                        failed = True
+        if failed:
+            self._in_background(self._catch_up_again(limits), self._following)
+
+    async def _catch_up_again(self, limits: CurrentLimits) -> None:
+        await asyncio.sleep(_RETRY_S)
+        if limits is self._limits:
+            self.limits_changed(limits)
+
+    async def _hold_later(self, reservation: CallReservation, scopes: Sequence[Scope]) -> None:
+        """Hold for a call in flight what it takes of these limits, even if there is no room. Raises CountersError."""
+        held = reservation.lacks(scopes, time.time(), _NO_LIMIT)
+        if self.policy.divided:
+            held = held.without_money()
+        if not held.holds:
+            return
+        identifier = f"{reservation.start.id}.{next(self._numbers):x}"
+        answer = await self.counters.reserve(identifier, held.holds)
+        if isinstance(answer, Unknown):
+            answer = await self._begun(identifier, held, answer)
+        if not isinstance(answer, Granted):
+            return
+        if reservation.result is not None:  # it has ended meanwhile: the ledger has what it cost
+            await self.settle(identifier, held, [0] * len(held.holds), answer.at)
+            return
+        reservation.later = (*reservation.later, LaterHold(identifier, held, answer.at))
+        later = [(each.id, each.at, *map(tuple, each.held.holds)) for each in reservation.later]
+        reservation.start = reservation.start._replace(later_holds=later)
+        self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
 
     # -- after it --
 
-    async def settle(self, start: Start, held: Held, amounts: Sequence[int], at: float) -> None:
+    async def settle(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> None:
         """Settle at once or, while the counters are away, as soon as they are back."""
         counters = self._own if held.is_share else self.counters
+        began = time.perf_counter()
         try:
-            await counters.settle(start.id, held.holds, amounts, at)
+            await counters.settle(identifier, held.holds, amounts, at)
+            timed(Timing.COUNTERS, time.perf_counter() - began, "settle")
         except CountersError:
-            self._later(counters, start, held, amounts, at)
+            self._later(counters, identifier, held, amounts, at)
         except asyncio.CancelledError:
-            self._later(counters, start, held, amounts, at)
+            self._later(counters, identifier, held, amounts, at)
             raise
 
     def soon(self, work: Awaitable[None]) -> None:
         """Have something done that nobody waits for."""
-        task = asyncio.ensure_future(work)
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._in_background(work, self._settling)
 
-    def _later(self, counters: Counters, start: Start, held: Held, amounts: Sequence[int], at: float) -> None:
+    @staticmethod
+    def _in_background(work: Awaitable[None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.ensure_future(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def _later(self, counters: Counters, identifier: str, held: Held, amounts: Sequence[int], at: float) -> None:
         async def again() -> None:
             while True:
                 try:
-                    await counters.settle(start.id, held.holds, amounts, at)
+                    await counters.settle(identifier, held.holds, amounts, at)
                 except CountersError:
                     await asyncio.sleep(_RETRY_S)
                 else:

@@ -4,9 +4,10 @@ A token of the vocabularies in use stands for at least one byte of UTF-8, so a t
 a model is told beside the texts is declared here, as are images and sounds, whose tokens nobody can count in advance.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ai_gateway.accounts.price import MOST_SEARCHES
 from ai_gateway.conform.stream import prompt_count
 from gateway_contract.openai import models
 
@@ -20,19 +21,21 @@ _FOR_TOOLS = 2_048
 PER_IMAGE = 50_000
 # Compressed sound has at least 1,000 bytes a second, and vendors count up to 32 tokens for it.
 _SOUND_BYTES_PER_TOKEN = 32
+_SEARCHES = ("search", "plugins")  # parts of the names of fields with which other vendors' requests ask for it
 _DEFAULT_COMPLETION = 16  # what OpenAI's completions give where `max_tokens` is missing
 
 
 class Bound(NamedTuple):
     """Tokens of a request. `output` is None where only the model limits it; it counts all choices together.
 
-    `service_tier` is the one that it asks for.
+    `service_tier` is the one that it asks for, `searches` how often the web may be searched for it.
     """
 
     input: int
     output: int | None
     choices: int = 1
     service_tier: str | None = None
+    searches: int = 0
 
 
 def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
@@ -46,7 +49,8 @@ def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
             tokens += sum(_beyond_text(content))
     choices = body.n or 1
     each = body.max_completion_tokens or body.max_tokens
-    return Bound(tokens, each * choices if each else None, choices, body.service_tier)
+    searches = MOST_SEARCHES if body.web_search_options is not None or _asks_to_search(body.model_extra) else 0
+    return Bound(tokens, each * choices if each else None, choices, body.service_tier, searches)
 
 
 def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:
@@ -60,6 +64,10 @@ def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:
 def embedding_bound(_: models.CreateEmbeddingRequest, size: int) -> Bound:
     """For embeddings, which have no output."""
     return Bound(size + _PER_MESSAGE, 0)
+
+
+def _asks_to_search(more: Mapping[str, object] | None) -> bool:
+    return any(part in name for name in more or () for part in _SEARCHES)
 
 
 def _beyond_text(parts: Iterable[object]) -> Iterable[int]:

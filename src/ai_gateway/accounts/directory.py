@@ -1,6 +1,6 @@
 """Everything that administrators have made, in memory: what a request needs to know of its caller costs no question.
 
-The store has the truth. Each change there has a revision; what is newer than the copy is fetched once a second, when a
+The store has the truth. Each change there has a revision; what is newer than the copy is fetched twice a second, when a
 key is not known, and before anything is changed.
 """
 
@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from ai_gateway.accounts.entities import DEFAULT_PROJECT, KINDS, ApiKey, Entity, Project
 from ai_gateway.accounts.store.base import Session, Store, StoreError
 
-_REFRESH_S = 1.0
+_REFRESH_S = 0.5  # a change is known everywhere within a second
 # A key that nobody knows may have been made a moment ago; whoever tries many must not make the store busy.
 _LOOK_S = 0.02
 _LONGEST_LOOK_S = 1.0

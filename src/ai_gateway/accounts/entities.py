@@ -49,6 +49,7 @@ class ApiKey(Entity):
     """A key, of which only the digest is kept: SHA-256 in hex. Administrators' keys have no project.
 
     It is there after it was deleted too: records of its use name it. `scopes` are empty for all that its kind may do.
+    `budget_of` is the key that it has replaced, or the first one of several: they spend one budget.
     """
 
     digest: str
@@ -60,6 +61,7 @@ class ApiKey(Entity):
     expires_at: int | None = None
     deleted_at: int | None = None
     scopes: tuple[str, ...] = ()
+    budget_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

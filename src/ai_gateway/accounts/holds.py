@@ -40,27 +40,49 @@ class Held:
     def has_money(self) -> bool:
         return bool(self.windows)
 
+    def beside(self, counted: Collection[str], limit: int) -> "Held":
+        """The same without what these counters have already, and with this limit."""
+        kept = [pair for pair in zip(self.holds, self.reasons, strict=True) if pair[0].counter not in counted]
+        holds = [hold._replace(limit=limit) for hold, _ in kept]
+        return replace(self, holds=holds, reasons=[reason for _, reason in kept])
+
     def divided_by(self, replicas: int) -> "Held":
         """The same for one of so many replicas that cannot ask each other."""
         return replace(self, holds=[hold._replace(limit=max(1, hold.limit // replicas)) for hold in self.holds])
 
     def share_of(self, replicas: int) -> "Held":
         """The same for one of so many replicas while they cannot ask each other; money is not counted then."""
+        return replace(self.without_money().divided_by(replicas), is_share=True)
+
+    def without_money(self) -> "Held":
+        """The same where nobody could count money."""
         kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
-        rates = replace(self, holds=[hold for hold, _ in kept], reasons=[reason for _, reason in kept], windows={})
-        return replace(rates.divided_by(replicas), is_share=True)
+        return replace(self, holds=[hold for hold, _ in kept], reasons=[reason for _, reason in kept], windows={})
 
     def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
-        """What the call took of each, once it is over. The ledger counts no more of it."""
-        tokens, cost = min(tokens, MOST_TOKENS), min(cost or 0, MOST_COST)
-        amounts: Mapping[Kind, int] = {"requests": 1, "tokens": tokens, "parallel": 0, "money": cost}
-        return [amounts[reason.kind] for reason in self.reasons]
+        """What the call took of each, once it is over. The ledger counts no more of it.
+
+        A cost that nobody knows is all that was held for it.
+        """
+        amounts: Mapping[Kind, int | None] = {
+            "requests": 1,
+            "tokens": min(tokens, MOST_TOKENS),
+            "parallel": 0,
+            "money": min(cost, MOST_COST) if cost is not None else None,
+        }
+        return [
+            amount if (amount := amounts[reason.kind]) is not None else hold.amount
+            for hold, reason in zip(self.holds, self.reasons, strict=True)
+        ]
 
 
-def spend_counter(spend: SpendLimit, now: float) -> tuple[str, Window]:
-    """The counter of what is spent in the window that a limit has now, and that window."""
+def spend_counter(spend: SpendLimit, now: float, spender: str | None = None) -> tuple[str, Window]:
+    """The counter of what is spent in the window that a limit has now, and that window.
+
+    `spender` is whose counter it is, if it is not the one that the limit is of.
+    """
     window = window_at(spend.interval, spend.time_zone, now)
-    return f"spend/{spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
+    return f"spend/{spender or spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
 
 
 class Plan:
@@ -109,7 +131,7 @@ class Plan:
                 )
 
     def _add_money(self, scope: Scope, spend: SpendLimit, now: float) -> None:
-        name, window = spend_counter(spend, now)
+        name, window = spend_counter(spend, now, scope.spenders[0] if scope.spenders else None)
         self._windows[name] = scope, window
         self._since, self._until = max(self._since, window.start), min(self._until, window.end or math.inf)
         hold = Hold(name, 0, spend.threshold_amount * PICO_PER_CENT, money=True, until=window.end or 0)

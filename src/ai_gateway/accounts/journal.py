@@ -202,6 +202,11 @@ class Journal(Source):
         return sum(segment.size for segment in self._segments)
 
     @property
+    def waiting(self) -> int | None:
+        """Records that the ledger lacks, None where only the files know."""
+        return None if self._behind else len(self._fresh) + len(self._unwritten)
+
+    @property
     def is_full(self) -> bool:
         """Whether the files have reached their bound."""
         return self.size >= self._max_size

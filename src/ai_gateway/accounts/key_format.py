@@ -33,6 +33,11 @@ def redacted(key: str) -> str:
     return f"{prefix}...{key[-4:]}"
 
 
+def redacted_digest(digest: str) -> str:
+    """The same of a key of which nothing but the digest is known."""
+    return f"sha256:{digest[:8]}..."
+
+
 def is_well_formed(key: str) -> bool:
     """Whether it is a key that this gateway, or another of its kind, has made: the checksum fits."""
     match = _SHAPE.fullmatch(key)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import count
+from typing import cast
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import (
@@ -14,6 +16,7 @@ from ai_gateway.accounts.entities import (
     RateLimit,
     SpendLimit,
 )
+from ai_gateway.accounts.key_format import redacted, redacted_digest
 from ai_gateway.accounts.limits import Scope, scopes_of
 from ai_gateway.accounts.projects import project_called
 from ai_gateway.accounts.store.base import StoreError
@@ -21,6 +24,7 @@ from ai_gateway.contract.call import Caller
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey, Unavailable
 from ai_gateway.redaction import remember
 
+_states = count(1)
 _BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
 # Without the store nobody learns that a key was revoked: what is known of keys is used for so long.
@@ -39,12 +43,14 @@ _STORE_AWAY = Unavailable(
 class ConfiguredKey:
     """A key of the configuration: in clear, or as the SHA-256 of one. `name` is what administrators read.
 
-    `project` is the id or the name of one. `rates`, `spend` and `permissions` hold for the key alone.
+    `redacted` is what may be shown of it, `project` the id or name of one. `rates`, `spend` and `permissions` hold for
+    the key alone.
     """
 
     name: str
     key: str | None = field(default=None, repr=False)
     digest: str | None = None
+    redacted: str = ""
     project: str = DEFAULT_PROJECT
     administers: bool = False
     rates: tuple[RateLimit, ...] = ()
@@ -55,6 +61,13 @@ class ConfiguredKey:
     def sha256(self) -> str:
         """The digest in hex."""
         return self.digest or sha256((self.key or "").encode()).hexdigest()
+
+    @property
+    def setting(self) -> str:
+        """Where it is configured."""
+        if self.name.startswith("keys."):
+            return f"[{self.name}]"
+        return "ADMIN_API_KEY" if self.administers else "ALLOWED_API_KEYS"
 
     @property
     def id(self) -> str:
@@ -68,10 +81,14 @@ class KeyRing:
     def __init__(self, configured: Iterable[ConfiguredKey] = (), directory: Directory | None = None) -> None:
         keys = list(configured)
         remember(*(key.key for key in keys if key.key), beginnings=True)
-        self._configured = {bytes.fromhex(key.sha256): replace(key, digest=key.sha256, key=None) for key in keys}
+        self._configured = {bytes.fromhex(key.sha256): _without_value(key) for key in keys}
+        self.configured = {key.id: key for key in self._configured.values()}
+        """Those of the configuration by their ids, without their values."""
         self._directory = directory
         self._callers: dict[bytes, Caller] = {}
         self._remembered: set[bytes] = set()
+        self.state = next(_states)
+        """Another number after each change of what keys may do."""
 
     def __bool__(self) -> bool:
         directory = self._directory
@@ -80,6 +97,7 @@ class KeyRing:
     def forget(self) -> None:
         """Look again at whatever keys may do: something of it has changed."""
         self._callers.clear()
+        self.state = next(_states)
 
     async def learn(self) -> bool:
         """Ask the store for keys that were made a moment ago. Returns whether anything has changed.
@@ -118,6 +136,16 @@ class KeyRing:
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 
+    def scopes_now(self, caller: Caller) -> tuple[Scope, ...]:
+        """What limits a caller by now, whose call may have begun before."""
+        if self._directory is None:
+            return ()
+        own = self.configured.get(caller.key_id or "")
+        if own is None:
+            return scopes_of(self._directory, caller.key_id, caller.project_id)
+        found = self._configured_caller(own)
+        return cast("tuple[Scope, ...]", found.scopes) if found is not None else ()
+
     def anonymous(self, caller: Caller) -> Caller:
         """A caller without a key, held to the limits of the project that it belongs to."""
         if self._directory is None:
@@ -125,7 +153,11 @@ class KeyRing:
         made = self._callers.get(caller.name.encode())
         if made is None:
             made = self._callers[caller.name.encode()] = Caller(
-                None, caller.name, caller.trusted, scopes=scopes_of(self._directory, None, DEFAULT_PROJECT)
+                None,
+                caller.name,
+                caller.trusted,
+                scopes=scopes_of(self._directory, None, DEFAULT_PROJECT),
+                limits_state=self.state,
             )
         return made
 
@@ -161,7 +193,7 @@ class KeyRing:
         own = Scope("key", key.id, key.spend, rates, key.permissions)
         others = scopes_of(self._directory, None, project_id) if self._directory is not None else ()
         scopes = (own, *others) if own.limits else others
-        return Caller(key.id, key.name, trusted=True, project_id=project_id, scopes=scopes)
+        return Caller(key.id, key.name, trusted=True, project_id=project_id, scopes=scopes, limits_state=self.state)
 
     def _stored_caller(self, key: ApiKey) -> Caller | None:
         if key.project_id is None:
@@ -179,7 +211,13 @@ class KeyRing:
             expires_at=key.expires_at,
             is_stored=True,
             scopes=scopes_of(self._directory, key.id, key.project_id),
+            limits_state=self.state,
         )
+
+
+def _without_value(key: ConfiguredKey) -> ConfiguredKey:
+    digest = key.sha256
+    return replace(key, digest=digest, key=None, redacted=redacted(key.key) if key.key else redacted_digest(digest))
 
 
 def presented(headers: Mapping[str, str]) -> str | None:

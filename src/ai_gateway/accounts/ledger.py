@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from ai_gateway.accounts import ledger_statements as statements
-from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, keys_used, row_of, sums_of
+from ai_gateway.accounts import latency, ledger_statements as statements
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, durations_of, keys_used, row_of, sums_of
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, Value
@@ -109,6 +109,7 @@ class Ledger:
                 await session.execute(statements.DROP_ROLLUPS, start, end)
                 for width in WIDTHS:
                     await session.execute(statements.ROLL_UP_TIME, start * 1000, end * 1000, width)
+                await latency.rebuild(session, start, end, WIDTHS)
             days += 1
         return days
 
@@ -159,6 +160,7 @@ async def _add(session: Session, rows: Sequence[Row]) -> None:
         rows = kept
     await session.execute_many(statements.INSERT, rows)
     await session.execute_many(statements.ADD_TO_ROLLUPS, sums_of(rows))
+    await latency.add(session, durations_of(rows), WIDTHS)
     await session.execute_many(statements.KEYS_USED, keys_used(rows))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from ai_gateway.accounts.latency import classes_of
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record, Start
 from ai_gateway.accounts.store.base import Row
 
@@ -20,7 +21,7 @@ TOKENS = (
 COLUMNS = (
     *("at", "id", "request_id", "project_id", "key_id", "wire", "operation", "model", "stream", "ended_at"),
     *("first_byte_ms", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", "cost"),
-    *("price", *TOKENS, "details"),
+    *("price", *TOKENS, "details", "searches", "search_cost", "total_bucket", "first_bucket"),
 )
 _HOUR_MS = HOUR * 1000
 _tokens = attrgetter(*TOKENS)
@@ -31,6 +32,9 @@ _summed_by = itemgetter(
     *map(COLUMNS.index, ("project_id", "key_id", "model", "upstream_model", "provider", "operation", "service_tier"))
 )
 _AT, _KEY, _ENDING, _BASIS, _COST = map(COLUMNS.index, ("at", "key_id", "ending", "basis", "cost"))
+_SEARCHES, _SEARCH_COST, _TOTAL, _FIRST = map(
+    COLUMNS.index, ("searches", "search_cost", "total_bucket", "first_bucket")
+)
 _FIRST_TOKENS = COLUMNS.index(TOKENS[0])
 
 type _Row = Sequence[Any]
@@ -44,7 +48,15 @@ def row_of(record: Record) -> Row:
     if cost is not None and cost > MOST_COST:
         record = record._replace(cost=MOST_COST)
     details = _details(record) if record.attempts or record.repairs or record.dropped else None
-    return (*_of_start(record.start), *_of_record(record), *tokens, details)
+    return (
+        *_of_start(record.start),
+        *_of_record(record),
+        *tokens,
+        details,
+        min(record.tokens.searches, MOST_TOKENS),
+        min(record.search_cost, MOST_COST),
+        *classes_of(record),
+    )
 
 
 def sums_of(rows: Iterable[_Row]) -> Sequence[Row]:
@@ -60,6 +72,14 @@ def sums_of(rows: Iterable[_Row]) -> Sequence[Row]:
             known = sums.get(place)
             sums[place] = counts if known is None else [*map(add, known, counts)]
     return [(*place, *counts) for place, counts in sorted(sums.items())]
+
+
+def durations_of(rows: Iterable[_Row]) -> Iterator[Row]:
+    """The hour of each, what it is summed up by, and its classes of durations: see `latency`."""
+    for row in rows:
+        if row[_TOTAL] is not None:
+            values = [value or "" for value in _summed_by(row)]
+            yield row[_AT] // _HOUR_MS * HOUR, *values, row[_TOTAL], row[_FIRST], 1
 
 
 def keys_used(rows: Iterable[_Row]) -> Sequence[Row]:
@@ -82,6 +102,9 @@ def _counts(rows: Sequence[_Row]) -> list[int]:
         columns[_BASIS].count("estimated"),
         costs.count(None),
         *map(sum, columns[_FIRST_TOKENS : _FIRST_TOKENS + len(TOKENS)]),
+        sum(searches := columns[_SEARCHES]),
+        len(searches) - searches.count(0),
+        sum(columns[_SEARCH_COST]),
         sum(filter(None, costs)),
     ]
 
@@ -105,5 +128,7 @@ def _attempt(attempt: AttemptRecord) -> Iterator[tuple[str, object]]:
     if attempt.tokens is not None:
         counts = zip(TOKENS, _tokens(attempt.tokens), strict=True)
         yield "tokens", {name: min(count, MOST_TOKENS) for name, count in counts if count}
+        if attempt.tokens.searches:
+            yield "searches", min(attempt.tokens.searches, MOST_TOKENS)
     if attempt.cost is not None:
         yield "cost", min(attempt.cost, MOST_COST)

@@ -6,16 +6,16 @@ Sums are cast, since PostgreSQL makes more than a BIGINT of them.
 INSERT = """INSERT INTO records (at, id, request_id, project_id, key_id, wire, operation, model, stream,
     ended_at, first_byte_ms, provider, upstream_model, service_tier, ending, basis, status, code, cost, price, input,
     output, cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image,
-    details)
+    details, searches, search_cost, total_bucket, first_bucket)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24, $25, $26, $27, $28, $29, $30, $31)"""
+    $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)"""
 IS_THERE = "SELECT 1 FROM records WHERE at = $1 AND id = $2"
 PRUNED_BEFORE = "SELECT value FROM meta WHERE name = 'pruned_before'"
 ADD_TO_ROLLUPS = """INSERT INTO rollups (width, start, project_id, key_id, model, upstream_model, provider, operation,
     service_tier, requests, errors, lost, estimated, unpriced, input, output, cache_read, cache_write, cache_write_1h,
-    input_audio, input_image, reasoning, output_audio, output_image, cost)
+    input_audio, input_image, reasoning, output_audio, output_image, searches, searching, search_cost, cost)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24, $25)
+    $24, $25, $26, $27, $28)
     ON CONFLICT (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier)
     DO UPDATE SET
     requests = rollups.requests + excluded.requests, errors = rollups.errors + excluded.errors,
@@ -27,17 +27,20 @@ ADD_TO_ROLLUPS = """INSERT INTO rollups (width, start, project_id, key_id, model
     input_audio = rollups.input_audio + excluded.input_audio,
     input_image = rollups.input_image + excluded.input_image, reasoning = rollups.reasoning + excluded.reasoning,
     output_audio = rollups.output_audio + excluded.output_audio,
-    output_image = rollups.output_image + excluded.output_image, cost = rollups.cost + excluded.cost"""
+    output_image = rollups.output_image + excluded.output_image, searches = rollups.searches + excluded.searches,
+    searching = rollups.searching + excluded.searching,
+    search_cost = rollups.search_cost + excluded.search_cost, cost = rollups.cost + excluded.cost"""
 ROLL_UP_TIME = """INSERT INTO rollups (width, start, project_id, key_id, model, upstream_model, provider, operation,
     service_tier, requests, errors, lost, estimated, unpriced, input, output, cache_read, cache_write, cache_write_1h,
-    input_audio, input_image, reasoning, output_audio, output_image, cost)
+    input_audio, input_image, reasoning, output_audio, output_image, searches, searching, search_cost,
+    cost)
     SELECT CAST($3 AS BIGINT), at / (CAST($3 AS BIGINT) * 1000) * CAST($3 AS BIGINT), project_id,
     COALESCE(key_id, ''), model, upstream_model, provider, operation, COALESCE(service_tier, ''),
     COUNT(*), SUM(CASE WHEN ending IN ('failed', 'broken') THEN 1 ELSE 0 END),
     SUM(CASE WHEN ending = 'lost' THEN 1 ELSE 0 END), SUM(CASE WHEN basis = 'estimated' THEN 1 ELSE 0 END),
     SUM(CASE WHEN cost IS NULL THEN 1 ELSE 0 END), SUM(input), SUM(output), SUM(cache_read), SUM(cache_write),
     SUM(cache_write_1h), SUM(input_audio), SUM(input_image), SUM(reasoning), SUM(output_audio), SUM(output_image),
-    COALESCE(SUM(cost), 0)
+    SUM(searches), SUM(CASE WHEN searches > 0 THEN 1 ELSE 0 END), SUM(search_cost), COALESCE(SUM(cost), 0)
     FROM records WHERE at >= $1 AND at < $2 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
 DROP_ROLLUPS = "DELETE FROM rollups WHERE start >= $1 AND start < $2"
 KEYS_USED = """INSERT INTO key_uses (key_id, at) VALUES ($1, $2)
@@ -52,6 +55,7 @@ SUMS_OF_ROLLUPS = """SELECT start,
     CAST(SUM(output) AS BIGINT), CAST(SUM(cache_read) AS BIGINT), CAST(SUM(cache_write) AS BIGINT),
     CAST(SUM(cache_write_1h) AS BIGINT), CAST(SUM(input_audio) AS BIGINT), CAST(SUM(input_image) AS BIGINT),
     CAST(SUM(reasoning) AS BIGINT), CAST(SUM(output_audio) AS BIGINT), CAST(SUM(output_image) AS BIGINT),
+    CAST(SUM(searches) AS BIGINT), CAST(SUM(searching) AS BIGINT), CAST(SUM(search_cost) AS BIGINT),
     CAST(SUM(cost) AS BIGINT)
     FROM rollups WHERE width = $1 AND start >= $2 AND start < $3 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
 SUMS_OF_RECORDS = """SELECT at / 60000 * 60,
@@ -65,7 +69,8 @@ SUMS_OF_RECORDS = """SELECT at / 60000 * 60,
     CAST(SUM(output) AS BIGINT), CAST(SUM(cache_read) AS BIGINT), CAST(SUM(cache_write) AS BIGINT),
     CAST(SUM(cache_write_1h) AS BIGINT), CAST(SUM(input_audio) AS BIGINT), CAST(SUM(input_image) AS BIGINT),
     CAST(SUM(reasoning) AS BIGINT), CAST(SUM(output_audio) AS BIGINT), CAST(SUM(output_image) AS BIGINT),
-    CAST(COALESCE(SUM(cost), 0) AS BIGINT)
+    CAST(SUM(searches) AS BIGINT), CAST(SUM(CASE WHEN searches > 0 THEN 1 ELSE 0 END) AS BIGINT),
+    CAST(SUM(search_cost) AS BIGINT), CAST(COALESCE(SUM(cost), 0) AS BIGINT)
     FROM records WHERE at >= $1 AND at < $2 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
 SPENT_OF_PROJECT = """SELECT CAST(COALESCE(SUM(cost), 0) AS BIGINT) FROM rollups
     WHERE width = $1 AND start >= $2 AND start < $3 AND project_id = $4"""
@@ -81,7 +86,7 @@ SPENT_BETWEEN = "SELECT CAST(COALESCE(SUM(cost), 0) AS BIGINT) FROM records WHER
 RECORD = """SELECT at, id, request_id, project_id, key_id, wire, operation, model, stream,
     ended_at, first_byte_ms, provider, upstream_model, service_tier, ending, basis, status, code, cost, price, input,
     output, cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image,
-    details
+    details, searches, search_cost, total_bucket, first_bucket
     FROM records WHERE at = $1 AND id = $2"""
 PLACE_OF_ID = "SELECT at, id FROM records WHERE at >= $1 AND at < $2 AND id = $3"
 # Pages of records, newest first, from before an instant and an id. What is not filtered by is NULL.

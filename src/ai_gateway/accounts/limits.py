@@ -8,6 +8,7 @@ from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import (
     EVERY_MODEL,
     ORGANIZATION,
+    ApiKey,
     ModelPermissions,
     RateLimit,
     SpendLimit,
@@ -18,13 +19,18 @@ type What = Literal["key", "project", "organization"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scope:
-    """One entity that limits its calls. `rates` are by model; those of `*` count the calls of all models together."""
+    """One entity that limits its calls. `rates` are by model; those of `*` count the calls of all models together.
+
+    `spenders` are the entities whose spending counts together, the first one of which names the counter: an entity
+    alone or, of keys, those that have replaced each other.
+    """
 
     what: What
     entity: str
     spend: SpendLimit | None = None
     rates: Mapping[str, RateLimit] = field(default_factory=dict)
     permissions: ModelPermissions | None = None
+    spenders: tuple[str, ...] = ()
 
     @property
     def limits(self) -> bool:
@@ -59,4 +65,12 @@ def scopes_of(directory: Directory, key_id: str | None, project_id: str) -> tupl
 
 def _scope(directory: Directory, what: What, entity: str) -> Scope:
     rates = {rate.model: rate for rate in directory.all(RateLimit) if rate.entity == entity}
-    return Scope(what, entity, directory.get(SpendLimit, entity), rates, directory.get(ModelPermissions, entity))
+    spend = directory.get(SpendLimit, entity)
+    spenders = _spenders(directory, entity) if what == "key" and spend is not None else (entity,)
+    return Scope(what, entity, spend, rates, directory.get(ModelPermissions, entity), spenders)
+
+
+def _spenders(directory: Directory, key_id: str) -> tuple[str, ...]:
+    key = directory.get(ApiKey, key_id)
+    first = key.budget_of if key is not None and key.budget_of is not None else key_id
+    return (first, *sorted(each.id for each in directory.all(ApiKey) if each.budget_of == first))

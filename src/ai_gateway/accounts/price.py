@@ -9,6 +9,9 @@ from ai_gateway.contract.call import Tokens
 
 INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image")
 OUTPUT = ("output", "reasoning", "output_audio", "output_image")
+SEARCHES = "searches"
+MOST_SEARCHES = 20
+"""How often an upstream may search for one request. Vendors state no limit; with Anthropic, `max_uses` may set one."""
 _MILLIONTH = 10**6  # of a USD, in 1e-12 USD: what a token costs if a million cost 1 USD
 # The names under which replies tell that they were served at a model's plain price.
 _STANDARD = frozenset({None, "", "auto", "default", "standard", "on_demand"})
@@ -19,7 +22,7 @@ _PART_OF = {"cache_read": "input", "cache_write": "input", "input_image": "input
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a token of each class costs, in 1e-12 USD for as many tokens as the price is `per`.
+    """What a token of each class, or a search, costs, in 1e-12 USD for as many as the price is `per`.
 
     `unknown` names classes whose rate is not known: it is 0 here.
     """
@@ -34,6 +37,7 @@ class Rates:
     reasoning: int
     output_audio: int
     output_image: int
+    searches: int
     unknown: tuple[str, ...] = ()
     _highest_input: int = field(init=False, repr=False, compare=False)
     _highest_output: int = field(init=False, repr=False, compare=False)
@@ -58,11 +62,12 @@ class Rates:
             + tokens.reasoning * self.reasoning
             + tokens.output_audio * self.output_audio
             + tokens.output_image * self.output_image
+            + tokens.searches * self.searches
         )
 
-    def bound(self, input_tokens: int, output_tokens: int) -> int:
+    def bound(self, input_tokens: int, output_tokens: int, searches: int) -> int:
         """The sum if every token were of the dearest class."""
-        return input_tokens * self._highest_input + output_tokens * self._highest_output
+        return input_tokens * self._highest_input + output_tokens * self._highest_output + searches * self.searches
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,10 @@ class Price:
         served = self.service_tiers.get(service_tier or "", self if self.every_tier else None)
         return None if served is None else served._cost(tokens)
 
+    def search_cost(self, searches: int) -> int:
+        """What of the cost of a call with so many searches is for these, whichever tier served it."""
+        return searches * self.rates.searches // self.per
+
     def _cost(self, tokens: Tokens) -> int | None:
         rates = self.rates
         if self.above:
@@ -104,23 +113,27 @@ class Price:
         total = rates.cost(tokens)
         return total if total is None or self.per == 1 else -(-total // self.per)
 
-    def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None) -> int:
-        """The most that so many tokens can cost, whatever their classes.
+    def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None, searches: int = 0) -> int:
+        """The most that so many tokens and searches can cost, whatever their classes.
+
+        Some models search without being asked: OpenAI's and Perplexity's, by their names.
 
         `service_tier` is the one that was requested. Without one, or with "auto", the upstream may choose any, and with
         any the standard one.
         """
-        most = self._bound(input_tokens, output_tokens)
+        if not searches and self.rates.searches and ("search" in self.model or "sonar" in self.model):
+            searches = MOST_SEARCHES
+        most = self._bound(input_tokens, output_tokens, searches)
         for name, price in self.service_tiers.items() if self.service_tiers else ():
             if service_tier in {None, "auto", name}:
-                most = max(most, price._bound(input_tokens, output_tokens))
+                most = max(most, price._bound(input_tokens, output_tokens, searches))
         return most
 
-    def _bound(self, input_tokens: int, output_tokens: int) -> int:
-        most = self.rates.bound(input_tokens, output_tokens)
+    def _bound(self, input_tokens: int, output_tokens: int, searches: int) -> int:
+        most = self.rates.bound(input_tokens, output_tokens, searches)
         for start, rates in self.above:
             if input_tokens > start:
-                most = max(most, rates.bound(input_tokens, output_tokens))
+                most = max(most, rates.bound(input_tokens, output_tokens, searches))
         return -(-most // self.per)
 
 
@@ -132,7 +145,7 @@ def rates_of(stated: Mapping[str, int]) -> Rates:
     if "cache_write" not in stated:  # where writing costs nothing, it does not matter for how long
         rates["cache_write_1h"] = rates["input"]
     rates |= {name: value for name, value in stated.items() if name not in rates}
-    unknown = tuple(name for name in (*INPUT, *OUTPUT) if name not in rates)
+    unknown = tuple(name for name in (*INPUT, *OUTPUT, SEARCHES) if name not in rates)
     return Rates(**rates, **dict.fromkeys(unknown, 0), unknown=unknown)
 
 

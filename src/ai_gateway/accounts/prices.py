@@ -7,7 +7,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Protocol
 
-from ai_gateway.accounts.price import INPUT, OUTPUT, Price, Rates, rate, rates_of, whole_per
+from ai_gateway.accounts.price import INPUT, OUTPUT, SEARCHES, Price, Rates, rate, rates_of, whole_per
 from ai_gateway.accounts.price_table import ALWAYS, Dated, PriceTable
 from ai_gateway.config.settings import PriceRates, PriceSettings
 
@@ -16,7 +16,7 @@ _LONGEST_ID = 256
 _EVERY_MODEL = "*"
 # The provider in the gateway itself calls nobody who would want money for it.
 _BUILT_IN = "custom"
-_NOTHING = dict.fromkeys((*INPUT, *OUTPUT), 0)
+_NOTHING = dict.fromkeys((*INPUT, *OUTPUT, SEARCHES), 0)
 
 
 class Listed(Protocol):

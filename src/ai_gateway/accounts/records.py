@@ -40,7 +40,7 @@ class Start(NamedTuple):
 
     `id` is unique, where callers may repeat a request id, and begins with the second of `at` (`second_of`). `bound` is
     what it can cost at the most, for so many tokens. `holds` is when counters began to hold something for it, and what
-    (`accounts/counters`), to be given back.
+    (`accounts/counters`), to be given back. `later_holds` are those for limits that were set since, with their ids.
     """
 
     at: int
@@ -58,11 +58,13 @@ class Start(NamedTuple):
     bound_input: int
     bound_output: int
     holds: Sequence[Any] = ()
+    later_holds: Sequence[Any] = ()
 
 
 class Record(NamedTuple):
-    """A call that is over. `price` names the basis of its cost: table, version and hash.
+    """A call that is over.
 
+    `price` names the basis of its cost: table, version and hash. `search_cost` is what of it is for searches.
     `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
     """
 
@@ -82,6 +84,7 @@ class Record(NamedTuple):
     repairs: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
+    search_cost: int = 0
 
 
 def second_of(identifier: str) -> int | None:
@@ -95,13 +98,15 @@ def second_of(identifier: str) -> int | None:
 class CallLog(Protocol):
     """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more.
 
-    `size` is that in bytes of what may not be in the store yet.
+    `size` is that in bytes of what may not be in the store yet, and `waiting` how many records are known to wait for it.
     """
 
     refuses: bool
 
     @property
     def size(self) -> int: ...
+    @property
+    def waiting(self) -> int | None: ...
 
     def started(self, start: Start) -> None: ...
     def ended(self, record: Record) -> None: ...

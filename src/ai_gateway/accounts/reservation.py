@@ -3,12 +3,14 @@
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, override
+from typing import NamedTuple, Protocol, override
 
-from ai_gateway.accounts.holds import Held
+from ai_gateway.accounts.holds import Held, Plan
+from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start
+from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.contract.call import Call, Notes, Reservation, Tokens
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.errors import UpstreamError
@@ -21,22 +23,49 @@ class Settling(Protocol):
 
     prices: Prices
 
-    async def settle(self, start: Start, held: Held, amounts: Sequence[int], at: float) -> None:
+    async def settle(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> None:
         """Count the true amounts in place of what was held."""
 
     def soon(self, work: Awaitable[None]) -> None:
         """Have something done that nobody waits for."""
 
 
-class CallReservation(Reservation):
-    """What is held for one call. `price` is that of its first target; `at` is when it was counted."""
+class LaterHold(NamedTuple):
+    """What is held for a call of limits that were set while it ran, under an id of its own."""
 
-    __slots__ = ("_accounting", "_at", "_attempts", "_held", "_price", "_size", "_start", "headers", "left", "result")
+    id: str
+    held: Held
+    at: float
+
+
+class CallReservation(Reservation):
+    """What is held for one call. `price` is that of its first target; `at` is when it was counted.
+
+    `later` is what is held of limits that were set since it began.
+    """
+
+    __slots__ = (
+        *(
+            "_accounting",
+            "_wanted",
+            "_at",
+            "_attempts",
+            "_held",
+            "_price",
+            "_size",
+            "caller",
+            "headers",
+            "later",
+            "left",
+        ),
+        *("result", "start"),
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917 - made at one place
         self,
         accounting: Settling,
         call: Call,
+        wanted: Wanted,
         start: Start,
         price: Price | None,
         held: Held | None,
@@ -50,7 +79,10 @@ class CallReservation(Reservation):
         # Not the call itself, which has this reservation: requests leave no cycles for the collector.
         self._attempts = call.attempts
         self._size = call.size
-        self._start = start
+        self._wanted = wanted
+        self.caller = call.caller
+        self.start = start
+        self.later: tuple[LaterHold, ...] = ()
         self._price = price
         self._held = held
         self._at = at
@@ -64,12 +96,24 @@ class CallReservation(Reservation):
         if self.result is not None:
             return
         result = self.result = self._worked_out()
-        if result.cost is not None and not self._start.stream:
+        if result.cost is not None and not self.start.stream:
             self.headers["x-gateway-cost"] = _usd(result.cost)
         held = self._held
         if held is not None:
             amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
-            await self._accounting.settle(self._start, held, amounts, self._at)
+            await self._accounting.settle(self.start.id, held, amounts, self._at)
+        for each in self.later:
+            amounts = each.held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
+            await self._accounting.settle(each.id, each.held, amounts, each.at)
+
+    def lacks(self, scopes: Sequence[Scope], now: float, limit: int) -> Held:
+        """What the call takes of the limits of these scopes, and is not held yet."""
+        names = {self._wanted.model}.union(*self._wanted.names())
+        tokens = estimated_tokens(self._size) + self.start.bound_output
+        counted = {
+            hold.counter for held in (self._held, *(each.held for each in self.later)) if held for hold in held.holds
+        }
+        return Plan(scopes, names, now).held(tokens, self.start.bound or 0).beside(counted, limit)
 
     @override
     def abandon(self) -> None:
@@ -80,7 +124,7 @@ class CallReservation(Reservation):
     def record(self, outcome: Outcome) -> Record:
         """What is kept of the call."""
         result = self.result or self._worked_out()
-        start, notes, began = self._start, outcome.notes, outcome.started
+        start, notes, began = self.start, outcome.notes, outcome.started
         first_byte = outcome.first_byte
         return Record(
             start,
@@ -99,6 +143,7 @@ class CallReservation(Reservation):
             tuple(sorted(notes.repairs)) if notes.repairs else (),
             tuple(sorted(notes.dropped)) if notes.dropped else (),
             result.attempts,
+            result.search_cost,
         )
 
     def _end(self, outcome: Outcome) -> End:
@@ -113,13 +158,19 @@ class CallReservation(Reservation):
         attempts = self._attempts
         if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].tokens) is not None:
             price = self._price  # as nearly always
-            cost = price.cost(tokens, attempts[0].service_tier) if price is not None else None
-            return Result(tokens, cost, "reported", price.basis if price is not None else None)
+            if price is None:
+                return Result(tokens, None, "reported", None)
+            cost = price.cost(tokens, attempts[0].service_tier)
+            result = Result(tokens, cost, "reported", price.basis)
+            if tokens.searches and cost is not None:
+                result.search_cost = price.search_cost(tokens.searches)
+            return result
         return self._summed([notes for notes in attempts if notes.model])
 
     def _summed(self, attempts: Sequence[Notes]) -> "Result":
         total = Tokens()
         cost: int | None = 0
+        search_cost = 0
         basis: Basis = "reported"
         by: str | None = None
         records: list[AttemptRecord] = []
@@ -133,9 +184,10 @@ class CallReservation(Reservation):
                 price = self._accounting.prices.find(notes.provider, notes.model, self._at)
                 own, by = (price.cost(tokens, notes.service_tier), price.basis) if price is not None else (None, None)
                 total = total.plus(tokens)
+                search_cost += price.search_cost(tokens.searches) if price is not None and own is not None else 0
             cost = None if cost is None or own is None else cost + own
             records.append(_attempt(notes, tokens, own))
-        return Result(total, cost, basis, by, tuple(records))
+        return Result(total, cost, basis, by, tuple(records), search_cost if cost is not None else 0)
 
     def _estimated(self, notes: Notes) -> Tokens | None:
         """For an attempt that an upstream has worked at without telling how much; None if it refused."""
@@ -143,7 +195,7 @@ class CallReservation(Reservation):
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
             return None
         output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
-        start = self._start  # no guess is more than there can be, or than is held
+        start = self.start  # no guess is more than there can be, or than is held
         return Tokens(min(estimated_tokens(self._size), start.bound_input), min(output, start.bound_output))
 
 
@@ -156,6 +208,7 @@ class Result:
     basis: Basis
     price: str | None
     attempts: tuple[AttemptRecord, ...] = ()
+    search_cost: int = 0
 
 
 def _attempt(notes: Notes, tokens: Tokens | None, cost: int | None) -> AttemptRecord:

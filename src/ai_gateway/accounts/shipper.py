@@ -13,7 +13,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY
 from ai_gateway.accounts.records import Start
 from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.observability.metrics import Event, count
+from ai_gateway.observability.metrics import Event, Timing, count, timed
 
 _INTERVAL_S = 0.5
 _BATCH = 500
@@ -54,8 +54,14 @@ class Shipper:
         self._dead: list[DeadJournal] = []
         self._looked_at = self._kept_at = -float("inf")
         self._away = self._held_up = False
+        self._away_since = 0.0
         self._shipping = asyncio.Lock()  # a batch is read and done by one only
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def away_s(self) -> float:
+        """For how long the store has not taken what waits for it."""
+        return time.monotonic() - self._away_since if self._away else 0.0
 
     def start(self) -> None:
         """Begin to write the journal, and to ship."""
@@ -91,6 +97,7 @@ class Shipper:
                 self._dead.pop(0)
         except StoreError as error:
             if not self._away:
+                self._away_since = time.monotonic()
                 _log.error("ledger away: records wait in the journal", store=self.ledger.store.name, error=str(error))
                 count(Event.LEDGER_AWAY)
             self._away = True
@@ -135,8 +142,10 @@ class Shipper:
         return True
 
     async def _append(self, batch: Batch) -> None:
+        began = time.perf_counter()
         try:
             await self.ledger.append(batch.records)
+            timed(Timing.LEDGER, time.perf_counter() - began)
         except StoreError:
             raise
         except Exception:  # one of them is such that no store takes it: the others must not wait for that

@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal, Protocol, Self, cast
 
+from ai_gateway.accounts import latency_statements
+from ai_gateway.accounts.latency import Latency, by_minute
 from ai_gateway.accounts.ledger import spans
 from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.ledger_statements import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS
@@ -59,20 +61,37 @@ class Sum:
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(*self._numbers[5:-1])  # whose fields are in the order of the columns
+        return Tokens(*self._numbers[5:-3])  # whose fields are in the order of the columns
+
+    @property
+    def searching(self) -> int:
+        """Those for which an upstream has searched the web."""
+        return self._numbers[-3]
+
+    @property
+    def search_cost(self) -> int:
+        """What of the cost is for searches."""
+        return self._numbers[-2]
 
     @property
     def cost(self) -> int:
         return self._numbers[-1]
 
 
+class Addable(Protocol):
+    """What can be made of the numbers of a row, and added."""
+
+    def __init__(self, numbers: Sequence[int], /) -> None: ...
+    def __add__(self, other: Self, /) -> Self: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket[Summed]:
     """A part of the time, and its sums by the values of what was asked for, in order."""
 
     start: int
     end: int
-    sums: Mapping[tuple[str, ...], Sum]
+    sums: Mapping[tuple[str, ...], Summed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +110,18 @@ class Question:
     """As they are called upstream, or here."""
 
 
-async def usage(store: Store, question: Question, most: int | None = None) -> list[Bucket]:
+async def usage(store: Store, question: Question, most: int | None = None) -> list[Bucket[Sum]]:
     """A bucket for each part of the time, empty ones too. Raises StoreError.
 
     After `most` sums or a few more the rest is left out. They are asked for in slices, between which others are served.
     """
     if question.width == WHOLE:
-        return await _buckets(store, question)
-    found: list[Bucket] = []
+        return await _usage(store, question)
+    found: list[Bucket[Sum]] = []
     sums, step, start = 0, 1, question.start
     while start < question.end and (most is None or sums < most):
         end = min(start + step * question.width, question.end)
-        some = await _buckets(store, replace(question, start=start, end=end))
+        some = await _usage(store, replace(question, start=start, end=end))
         found += some
         sums += sum(len(bucket.sums) for bucket in some)
         step = max(1, min(4 * step, _SLICE * len(found) // max(sums, 1)))
@@ -110,15 +129,28 @@ async def usage(store: Store, question: Question, most: int | None = None) -> li
     return found
 
 
-async def _buckets(store: Store, question: Question) -> list[Bucket]:
-    filtered = [*question.only, *(("model", "upstream_model") if question.models else ())]
-    apart = [int(name in question.by or name in filtered) for name in DIMENSIONS]
+async def _usage(store: Store, question: Question) -> list[Bucket[Sum]]:
+    rows = await _rows(store, question, SUMS_OF_ROLLUPS)
+    if question.width == MINUTE:
+        rows = await store.fetch(SUMS_OF_RECORDS, question.start * 1000, _end(question) * 1000, *_apart(question))
+    return _summed(question, rows, Sum)
+
+
+async def latencies(store: Store, question: Question) -> list[Bucket[Latency]]:
+    """How long these calls took, in buckets as those of their usage. Raises StoreError."""
+    rows = await _rows(store, question, latency_statements.SUMS_OF_ROLLUPS)
+    if question.width == MINUTE:
+        rows = await by_minute(store, question.start, _end(question))
+    return _summed(question, rows, Latency)
+
+
+def _summed[Summed: Addable](question: Question, rows: Sequence[Row], summed: type[Summed]) -> list[Bucket[Summed]]:
     places = [1 + DIMENSIONS.index(name) for name in question.by]
-    found: dict[int, dict[tuple[str, ...], Sum]] = {}
-    for row in filter(_wanted(question), await _rows(store, question, apart)):
+    found: dict[int, dict[tuple[str, ...], Summed]] = {}
+    for row in filter(_wanted(question), rows):
         sums = found.setdefault(question.start if question.width == WHOLE else cast("int", row[0]), {})
         of = cast("tuple[str, ...]", tuple([row[place] for place in places]))
-        own = Sum(cast("Sequence[int]", row[1 + len(DIMENSIONS) :]))
+        own = summed(cast("Sequence[int]", row[1 + len(DIMENSIONS) :]))
         known = sums.get(of)
         sums[of] = own if known is None else known + own
     return [Bucket(start, end, dict(sorted(found.get(start, {}).items()))) for start, end in buckets(question)]
@@ -133,15 +165,25 @@ def buckets(question: Question) -> Iterator[tuple[int, int]]:
         yield start, start + question.width
 
 
-async def _rows(store: Store, question: Question, apart: Sequence[int]) -> Sequence[Row]:
+async def _rows(store: Store, question: Question, statement: str) -> Sequence[Row]:
     """Sums by time, of the largest widths that fit; minutes have none ready."""
-    start, end = question.start, min(question.end, int(time.time()) + DAY)
-    if question.width == MINUTE:
-        return await store.fetch(SUMS_OF_RECORDS, start * 1000, end * 1000, *apart)
+    start, end, width = question.start, _end(question), question.width
+    apart = _apart(question)
     rows: list[Row] = []
-    for width, first, last in [(HOUR, start, end)] if question.width == HOUR else spans(start, end):
-        rows += await store.fetch(SUMS_OF_ROLLUPS, width, first, last, *apart)
+    if width != MINUTE:
+        for size, first, last in [(HOUR, start, end)] if width == HOUR else spans(start, end):
+            rows += await store.fetch(statement, size, first, last, *apart)
     return rows
+
+
+def _end(question: Question) -> int:
+    return min(question.end, int(time.time()) + DAY)
+
+
+def _apart(question: Question) -> Sequence[int]:
+    """Which dimensions the rows have to tell apart."""
+    filtered = [*question.only, *(("model", "upstream_model") if question.models else ())]
+    return [int(name in question.by or name in filtered) for name in DIMENSIONS]
 
 
 def _wanted(question: Question) -> Callable[[Row], bool]:

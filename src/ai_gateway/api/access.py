@@ -2,13 +2,16 @@
 
 import math
 import re
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from zlib import crc32
 
 from starlette.types import Scope
 
+from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Refused
 from ai_gateway.accounts.keys import KeyRing, presented
 from ai_gateway.contract.call import ANONYMOUS, Caller
 from ai_gateway.contract.route import Security
@@ -30,7 +33,9 @@ LOCAL = Caller(name="local", trusted=True)
 """A program on the gateway's own machine, without a key."""
 
 
+_MINUTE_S = 60.0
 _MOST_ADDRESSES = 10_000
+_COUNTERS = 1024
 _CREDENTIALS = {b"authorization", b"x-api-key", b"api-key"}
 _PORT = re.compile(r"(?::[0-9]{0,5})?")
 _THIS_MACHINE_ONLY = (
@@ -85,10 +90,11 @@ class Access:
 
         Raises Unavailable where nobody knows.
         """
-        self.wrong_keys.check(_address(scope))
+        address = address_of(scope)
+        self.wrong_keys.check(address)
         if await self.keys.learn():
             return True
-        self.wrong_keys.add(_address(scope))
+        await self.wrong_keys.add(address)
         return False
 
     def may_cause_calls(self, caller: Caller, headers: Mapping[str, str]) -> bool:
@@ -118,12 +124,13 @@ class Access:
 class WrongKeys:
     """Wrong keys by the address that they come from: who tries many is told to stop. A right key is never refused.
 
-    `most` may come in `window_s`, 0 for as many as there are.
+    `most` may come in a minute, 0 for as many as there are. They are counted here and, if there are any, by `counters`,
+    which workers or replicas share.
     """
 
-    def __init__(self, most: int = 30, window_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int = 30, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
-        self._window_s = window_s
+        self.counters: Callable[[], Counters | None] = lambda: None
         self._clock = clock
         self._tried: dict[str, deque[float]] = {}
 
@@ -131,17 +138,13 @@ class WrongKeys:
         """Raises RateLimited if this address has tried too many."""
         tried = self._tried.get(address)
         now = self._clock()
-        while tried and tried[0] <= now - self._window_s:
+        while tried and tried[0] <= now - _MINUTE_S:
             tried.popleft()
         if tried and 0 < self.most <= len(tried):
-            wait_s = math.ceil(tried[0] + self._window_s - now)
-            raise RateLimited(
-                f"Too many incorrect API keys were sent from this address: wait {wait_s} s, and check the key.",
-                headers={"retry-after": str(wait_s)},
-            )
+            raise _too_many(tried[0] + _MINUTE_S - now)
 
-    def add(self, address: str) -> None:
-        """One more."""
+    async def add(self, address: str) -> None:
+        """One more. Raises RateLimited if the others have had too many by now."""
         count(Event.WRONG_KEY)
         tried = self._tried.pop(address, None) or deque[float]()
         tried.append(self._clock())
@@ -150,14 +153,47 @@ class WrongKeys:
         self._tried[address] = tried  # the last one now, so that the first is the one that is forgotten
         if len(self._tried) > _MOST_ADDRESSES:
             del self._tried[next(iter(self._tried))]
+        counters = self.counters()
+        if counters is not None and self.most > 0:
+            await self._count(counters, address)
+
+    async def _count(self, counters: Counters, address: str) -> None:
+        """Where all count together. Addresses share counters: there are more of them than could be kept."""
+        holds = [Hold(f"wrong-keys/{crc32(address.encode()) % _COUNTERS}", 1, self.most, unit_s=1)]
+        identifier = f"wrong-{secrets.token_hex(8)}"
+        try:
+            answer = await counters.reserve(identifier, holds)
+            if isinstance(answer, Granted):
+                await counters.settle(identifier, holds, [1], answer.at)
+        except CountersError:  # then each worker counts alone
+            return
+        if isinstance(answer, Refused):
+            raise _too_many(answer.fits_in or 1.0)
 
 
-def _address(scope: Scope) -> str:
+def _too_many(wait_s: float) -> RateLimited:
+    wait = max(1, math.ceil(wait_s))
+    return RateLimited(
+        f"Too many incorrect API keys were sent from this address: wait {wait} s, and check the key.",
+        headers={"retry-after": str(wait)},
+    )
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request came from. Of IPv6 it is the network: whoever has one address there has 2**64 (RFC 6177)."""
     outcome = scope.get("outcome")
     if outcome is not None:
-        return str(outcome.client)  # behind a trusted proxy, that of whom the proxy has seen
-    client = scope.get("client")
-    return client[0] if client else ""
+        host = str(outcome.client)  # behind a trusted proxy, that of whom the proxy has seen
+    else:
+        client = scope.get("client")
+        host = str(client[0]) if client else ""
+    if ":" not in host:
+        return host
+    try:
+        address = IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(address.ipv4_mapped or IPv6Network((address, 64), strict=False))
 
 
 def _is_own(origin: str, headers: Mapping[str, str]) -> bool:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _MEMORY, _OFF, _SQLITE, _POSTGRES = "memory", "off", "sqlite:///", ("postgresql://", "postgres://")
 _TRY_AGAIN_S = 1.0
 _CHECK_S = 5.0
+# A copy of the store that is older was to be refreshed several times, and was not.
+_AWAY_S = 5.0
 # Records that are kept where there is no disk for them.
 _MOST_IN_MEMORY = 100_000
 _log = structlog.get_logger(__name__)
@@ -69,12 +71,12 @@ class Accounts:
         """Why the store has never been used, or cannot be used as it is; None while all is well or it is only away."""
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
+        self._shipper: Shipper | None = None
         self._valkey = valkey_of(settings)
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
         self.directory.is_unknown = self.place.url is not None
-        self._shipper: Shipper | None = None
         self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)
@@ -214,6 +216,17 @@ class Accounts:
             advice="set GATEWAY_DATA_DIR to a directory that can be written, or STORE_URL=off",
         )
 
+    @property
+    def store_is_away(self) -> bool:
+        """Whether what is known of keys and limits may be old."""
+        directory = self.directory
+        return directory is not None and directory.is_loaded and directory.age_s > _AWAY_S
+
+    @property
+    def records_wait_s(self) -> float:
+        """For how long the store has not taken the records that wait for it."""
+        return self._shipper.away_s if self._shipper is not None else 0.0
+
     async def aclose(self) -> None:
         """Close the store, after what is still to be written."""
         if self._watching is not None:
@@ -233,7 +246,9 @@ class Accounts:
         if self._shipper is None:
             return 0
         await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
-        return await self._shipper.ledger.spent(scope.what, scope.entity, window.start, window.end)
+        ledger = self._shipper.ledger
+        spenders = scope.spenders or (scope.entity,)
+        return sum([await ledger.spent(scope.what, each, window.start, window.end) for each in spenders])
 
 
 def _mailing(settings: Settings) -> Mailing | None:

@@ -87,7 +87,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         documented=settings.enable_docs,
         model_list=lambda: parts.model_list,
         check_timeout_s=lambda: parts.settings.health_check_timeout_s,
-        store_problem=lambda: parts.accounts.problem,
+        accounts=parts.accounts,
         metrics=ServedMetrics(meters.expose, settings.metrics_require_key) if settings.enable_metrics else None,
     )
     own = gateway_routes.build_router(status)

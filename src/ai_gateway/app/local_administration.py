@@ -3,7 +3,7 @@
 A gateway that runs beside it reads the same store, and learns within a second of what was changed there.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from getpass import getuser
 from typing import override
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import ApiKey
-from ai_gateway.accounts.keys import KeyRing
+from ai_gateway.accounts.keys import ConfiguredKey, KeyRing
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.access import Access
 from ai_gateway.app.accounts import place_of, store_at
@@ -29,8 +29,8 @@ _BODY_TIMEOUT_S = 60.0
 class _OnThisMachine(Access):
     """Lets in whoever can write the store: more than that no key could allow."""
 
-    def __init__(self) -> None:
-        super().__init__(KeyRing(), allow_anonymous=False)
+    def __init__(self, keys: Sequence[ConfiguredKey]) -> None:
+        super().__init__(KeyRing(keys), allow_anonymous=False)
         self._caller = Caller(None, f"command line ({_user()})", trusted=True, administers=True)
 
     @override
@@ -39,9 +39,12 @@ class _OnThisMachine(Access):
 
 
 @asynccontextmanager
-async def local_administration(settings: Settings) -> AsyncIterator[tuple[ASGIApp, str]]:
+async def local_administration(
+    settings: Settings, keys: Sequence[ConfiguredKey] = ()
+) -> AsyncIterator[tuple[ASGIApp, str]]:
     """The operations of administration as an ASGI application, and where what they change is kept.
 
+    `keys` are those of the configuration, which are listed among the others.
     Raises SettingsError where there is no store that this process could share with a gateway.
     """
     # Whoever imports this pays for the models of its contract.
@@ -49,7 +52,7 @@ async def local_administration(settings: Settings) -> AsyncIterator[tuple[ASGIAp
 
     async with open_directory(settings) as directory:
         limits = BodyLimits(_LARGEST_BODY, _BODY_TIMEOUT_S)
-        routes = admin_router(directory, _OnThisMachine(), limits).routes
+        routes = admin_router(directory, _OnThisMachine(keys), limits).routes
         yield Direct(routes, _nothing), directory.store.name
 
 

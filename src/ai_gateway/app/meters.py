@@ -164,9 +164,11 @@ class Meters:
         accounts = self._accounts
         if accounts.accounting is None or accounts.place is None:
             return
-        samples.add(families.STORE_AWAY, accounts.problem is not None)
-        samples.add(families.COUNTERS_GONE, accounts.accounting.is_away)
+        samples.add(families.STORE_AWAY, accounts.problem is not None or accounts.store_is_away)
+        samples.add(families.COUNTERS_GONE, accounts.accounting.counters_away)
         samples.add(families.JOURNAL_BYTES, accounts.accounting.log.size)
+        samples.add(families.JOURNAL_WAITING, accounts.accounting.log.waiting or 0)
+        samples.add(families.JOURNAL_AGE, accounts.records_wait_s)
         if (directory := accounts.place.directory) is not None:
             with suppress(OSError):
                 samples.add(families.DISK_FREE, shutil.disk_usage(directory).free)

@@ -71,6 +71,9 @@ class Reloadable:
         self.gateway = Gateway(routing, resilience, self.accounts.accounting)
         self.access = Access(KeyRing(), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
         self._list_source = _list_source(self.settings)
+        accounting = self.accounts.accounting
+        if accounting is not None:
+            self.access.wrong_keys.counters = lambda: accounting.counters
         self.model_list = self._feed(self._list_source)
         self.contract: dict[str, Any] = {}
         self._apply(configuration)
@@ -79,7 +82,13 @@ class Reloadable:
     def _forget_keys(self) -> None:
         """What keys may do has changed."""
         self.access.keys.forget()
+        self._keep_limits()
         self._keep_contract()
+
+    def _keep_limits(self) -> None:
+        """Have calls in flight counted by limits that were set since they began."""
+        if self.accounts.accounting is not None:
+            self.accounts.accounting.limits_changed(self.access.keys)
 
     def _keep_contract(self) -> None:
         """Have the contract say whether a key is needed, which the first one in the store changes."""
@@ -156,6 +165,7 @@ class Reloadable:
         self.accounts.apply(self.settings)
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
+        self._keep_limits()
         self.access.allow_anonymous = settings.allow_anonymous
         self.access.wrong_keys.most = settings.wrong_keys_per_minute
         self._write_contract()

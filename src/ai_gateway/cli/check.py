@@ -27,14 +27,18 @@ _SECRETS = frozenset(marked(SECRET))
 _TABLES = frozenset(marked(FILE_ONLY))
 _OF_PROVIDERS = "PROVIDER_"
 _PLAIN_ENDS = ("_URL", "_HOST", "_FILE", "_DIR", "_COMMAND")
+_CHECK_KEY = "check its key: {key}"
+_CHECK_ADDRESS = "check {setting}"
 # What an operator can do about a provider that did not answer, by the error's code.
 _ADVICE = {
-    "upstream_auth_error": "check its key: {key}",
+    "upstream_auth_error": _CHECK_KEY,
     "upstream_unreachable": "check {setting}, and that its server runs and can be reached from here",
-    "upstream_wrong_address": "check {setting}",
+    "upstream_wrong_address": _CHECK_ADDRESS,
     "upstream_timeout": "check {setting}, or allow more with HEALTH_CHECK_TIMEOUT_S (now {timeout:g} s)",
     "upstream_invalid_response": "check that {setting} is the address of an API of this kind",
 }
+# The same by the status, where the upstream has a code of its own.
+_ADVICE_ON = {401: _CHECK_KEY, 403: _CHECK_KEY, 404: _CHECK_ADDRESS}
 
 
 def check(
@@ -154,11 +158,12 @@ def _found(cached: CachedModels, upstream: Upstream | None, timeout_s: float) ->
 
 
 def _advice(failure: GatewayError, upstream: Upstream | None, timeout_s: float) -> str:
-    if upstream is None or failure.code not in _ADVICE:
+    advice = _ADVICE.get(failure.code or "") or _ADVICE_ON.get(failure.status)
+    if upstream is None or advice is None:
         return ""
     setting = upstream.setting if upstream.base_url else upstream.row.base_url_env
     key = upstream.key_source.setting if upstream.key_source else _key_setting(upstream, setting)
-    return f" To do: {_ADVICE[failure.code].format(setting=setting, key=key, timeout=timeout_s)}."
+    return f" To do: {advice.format(setting=setting, key=key, timeout=timeout_s)}."
 
 
 def _key_setting(upstream: Upstream, setting: str) -> str:

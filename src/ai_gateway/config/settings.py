@@ -98,7 +98,10 @@ class ProviderSettings(PerProvider):
 
 
 class PriceRates(BaseModel):
-    """What a million tokens of each class cost in USD. A class that is left out costs what it is a part of."""
+    """What a million tokens of each class, and a thousand searches, cost in USD.
+
+    A class that is left out costs what it is a part of.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,11 +115,15 @@ class PriceRates(BaseModel):
     reasoning: UsdPrice | None = None
     output_audio: UsdPrice | None = None
     output_image: UsdPrice | None = None
+    searches: UsdPrice | None = None
 
     def prices(self) -> dict[str, Decimal]:
-        """Those that are stated, by class."""
+        """Those that are stated, by class, of a million."""
         named = ((name, getattr(self, name)) for name in PriceRates.model_fields)
-        return {name: price for name, price in named if price is not None}
+        prices = {name: price for name, price in named if price is not None}
+        if self.searches is not None:
+            prices["searches"] = self.searches * 1_000
+        return prices
 
 
 class LongInput(PriceRates):

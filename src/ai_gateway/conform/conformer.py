@@ -1,6 +1,6 @@
 """One attempt's reply held to the contract: the only place that knows whether to repair, to enforce or to observe."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol
 
 from pydantic import MISSING, BaseModel, ValidationError
@@ -82,9 +82,15 @@ class Conformer:
             self._notes.repairs.add(rule.name)
 
     def note_chunk(self, chunk: AnyChunk) -> None:
-        """One more chunk of a stream, and how much text it brought."""
-        self._notes.chunks += 1
-        self._notes.text_bytes += text_size(chunk)
+        """One more chunk of a stream, and how much text it brought.
+
+        The first one may say which tier serves it, for streams that end without telling what they took.
+        """
+        notes = self._notes
+        notes.chunks += 1
+        notes.text_bytes += text_size(chunk)
+        if notes.chunks == 1:
+            self._note_tier(chunk.__dict__)
 
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
         """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""
@@ -114,10 +120,13 @@ class Conformer:
             return self._without_usage(item)
         if FILL_USAGE.name not in self._notes.repairs:
             self._notes.tokens = tokens
+        self._note_tier(said)
+        return item
+
+    def _note_tier(self, said: Mapping[str, object]) -> None:
         tier = said.get("service_tier")
         if type(tier) is str:
             self._notes.service_tier = tier
-        return item
 
     def _without_usage[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
         """The same without counts that cannot be any. Raises UpstreamInvalidResponse where there have to be some."""

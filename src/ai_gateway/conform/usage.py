@@ -14,6 +14,14 @@ _MOST = 2**53 - 1
 # api-docs.deepseek.com "Context Caching"; platform.moonshot.ai and docs.together.ai; proxies of Anthropic's API.
 _READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
 _NONE: Mapping[str, Any] = {}
+# Searches of the web that an upstream has made and charges for: in an object of Anthropic's and OpenRouter's usage
+# (docs.claude.com "Web search tool", openrouter.ai/docs "Server tools"), beside the tokens in Perplexity's
+# (docs.perplexity.ai "Chat completions").
+_SERVER_TOOLS, _ANTHROPIC_SEARCHES, _PERPLEXITY_SEARCHES = (
+    "server_tool_use",
+    "web_search_requests",
+    "num_search_queries",
+)
 
 type _Details = models.CompletionUsagePromptTokensDetails | models.CompletionUsageCompletionTokensDetails
 
@@ -34,6 +42,8 @@ def tokens_of(counts: BaseModel) -> Tokens:
     parts = _parts(details) if details is not MISSING else _NONE
     if parts or more:
         _divide_input(tokens, parts, more or _NONE)
+    if more:
+        tokens.searches = _searches(more)
     made = counts.completion_tokens_details
     # Reasoning is a part of the output; the replies of x.ai and Gemini count it beside, in the total only
     # (docs.x.ai "Reasoning", ai.google.dev "Thinking").
@@ -80,6 +90,13 @@ def _divide_output(tokens: Tokens, parts: Mapping[str, int], beside: int) -> Non
     tokens.output_audio, tokens.output_image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
     tokens.reasoning = min(whole, max(beside, parts.get("reasoning_tokens", 0)))
     tokens.output = max(0, whole - tokens.reasoning - tokens.output_audio - tokens.output_image)
+
+
+def _searches(more: Mapping[str, object]) -> int:
+    used = more.get(_SERVER_TOOLS)
+    if isinstance(used, dict) and (count := _count(used.get(_ANTHROPIC_SEARCHES))):
+        return count
+    return _count(more.get(_PERPLEXITY_SEARCHES))
 
 
 def _possible(value: int) -> int:

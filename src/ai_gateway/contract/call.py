@@ -32,7 +32,8 @@ class Caller:
     `trusted` callers may see operational details: they named a valid key, or call from this machine. `administers` is
     for keys that make other keys and call no model. `may` names what a key is restricted to; empty for no restriction.
     `expires_at` is in seconds since the epoch. `is_stored` says that the key was made by an administrator, and may be
-    revoked by one. `scopes` are what limits its calls, for `accounts` alone to read.
+    revoked by one. `scopes` are what limits its calls, for `accounts` alone to read, and `limits_state` the number of
+    the state of all limits that they are of.
     """
 
     key_id: str | None = None
@@ -44,6 +45,7 @@ class Caller:
     expires_at: int | None = None
     is_stored: bool = False
     scopes: tuple[object, ...] = ()
+    limits_state: int = 0
 
 
 ANONYMOUS = Caller()
@@ -67,7 +69,7 @@ class Tokens:
 
     `input` is what was neither read from the upstream's cache nor written to it: `cache_write` for five minutes, or
     for as long as the upstream has it without being asked, `cache_write_1h` for an hour. `output` is text without
-    `reasoning`.
+    `reasoning`. `searches` are no tokens: how often the upstream has searched the web, where it says so.
     """
 
     input: int = 0
@@ -80,6 +82,7 @@ class Tokens:
     reasoning: int = 0
     output_audio: int = 0
     output_image: int = 0
+    searches: int = 0
 
     @property
     def whole_input(self) -> int:
@@ -106,6 +109,7 @@ class Tokens:
             self.reasoning + other.reasoning,
             self.output_audio + other.output_audio,
             self.output_image + other.output_image,
+            self.searches + other.searches,
         )
 
 

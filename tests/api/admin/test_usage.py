@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -53,15 +54,20 @@ def known_records() -> list[Record]:
             model=("fast", "slow", FORMULA)[number % 11 % 3],
         )
         tokens = Tokens(
-            input=number, output=number % 13, cache_read=number % 5, reasoning=number % 3, input_audio=number % 2
-        )
+            input=number, output=number % 13, cache_read=number % 5, reasoning=number % 3, input_audio=number % 2,
+            searches=2 if number % 19 == 0 else 0,
+        )  # fmt: skip
+        cost = None if number % 17 == 0 else 10**12 * number + 7 * number + 1
         found.append(
             ended(
                 start,
                 provider=("openai", "groq")[number % 2],
                 upstream_model=("gpt-fast", "llama-slow")[number % 11 % 2],
                 tokens=tokens,
-                cost=None if number % 17 == 0 else 10**12 * number + 7 * number + 1,
+                cost=cost,
+                search_cost=number + 1 if tokens.searches and cost is not None else 0,
+                ended_at=start.at + 300 + number * 7,
+                first_byte_ms=40 + number if number % 7 else None,
                 end=("whole", "whole", "left", "broken", "failed", "lost")[number % 6],
                 status=(200, 200, None, 200, 502, None)[number % 6],
                 service_tier=(None, "flex")[number % 2],
@@ -72,6 +78,7 @@ def known_records() -> list[Record]:
 
 
 RECORDS = known_records()
+QUANTILES = ("total_ms_p50", "total_ms_p95", "first_byte_ms_p50", "first_byte_ms_p95")
 KEY_2_IN_B = {each.start.id for each in RECORDS if (each.start.key_id, each.start.project_id) == ("key_2", "proj_b")}
 
 
@@ -207,7 +214,6 @@ def test_each_kind_of_operation_has_its_own_usage(admin: Administrator) -> None:
         "images",
         "audio_speeches",
         "audio_transcriptions",
-        "web_search_calls",
         "code_interpreter_sessions",
     ):
         page = admin.get(f"usage/{kind}", **query)
@@ -215,11 +221,41 @@ def test_each_kind_of_operation_has_its_own_usage(admin: Administrator) -> None:
         assert [bucket["results"] for bucket in page["data"]] == [[]] * 12
 
 
-@pytest.mark.parametrize("by", [[], ["project_id"], ["line_item"], ["api_key_id", "provider"]])
+@pytest.mark.parametrize("by", [[], ["project_id"], ["api_key_id", "model"]])
+def test_searches_of_upstreams_have_their_own_usage(admin: Administrator, by: list[str]) -> None:
+    query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 31}
+    pages = every_page(admin, "usage/web_search_calls", **query, **({"group_by": by} if by else {}))
+    searching = [each for each in RECORDS if each.tokens.searches and each.start.operation != "createEmbedding"]
+    expected = summed(searching, DAY, by)
+    found = read(pages, by)
+    assert found.keys() == expected.keys()
+    for of, total in expected.items():
+        assert found[of]["num_model_requests"] == total["num_model_requests"]
+        assert found[of]["num_requests"] == 2 * total["num_model_requests"]
+    levels = admin.get("usage/web_search_calls", **query, context_levels=["low"])
+    assert [bucket["results"] for bucket in levels["data"]] == [[]] * 12
+
+
+def test_searches_are_a_line_item_of_their_own(admin: Administrator) -> None:
+    query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 180}
+    found = read([exact(admin.send("GET", "costs", **query, group_by=["line_item"]))], ["line_item"])
+    lines: dict[tuple[object, ...], int] = {}
+    for record in RECORDS:
+        day, item = record.start.at // 1000 // DAY * DAY, f"{record.provider}/{record.upstream_model}"
+        lines[day, item] = lines.get((day, item), 0) + (record.cost or 0) - record.search_cost
+        if record.search_cost:
+            of = day, f"{item}, web searches"
+            lines[of] = lines.get(of, 0) + record.search_cost
+    assert {of: Decimal(str(each["amount"]["value"])) for of, each in found.items()} == {
+        of: usd(cost) for of, cost in lines.items()
+    }
+    assert sum(each["num_unpriced_requests"] for each in found.values()) == sum(each.cost is None for each in RECORDS)
+
+
+@pytest.mark.parametrize("by", [[], ["project_id"], ["api_key_id", "provider"]])
 def test_costs_are_exact_to_the_last_digit(admin: Administrator, by: list[str]) -> None:
     query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 180}
     reply = admin.send("GET", "costs", **query, **({"group_by": by} if by else {}))
-    CASES["line_item"] = lambda record: f"{record.provider}/{record.upstream_model}"
     expected = summed(RECORDS, DAY, by)
     found = read([exact(reply)], by)
     assert found.keys() == expected.keys()
@@ -348,6 +384,43 @@ def test_sums_with_costs_are_those_of_the_records(live: LiveGateway, width: str)
     assert len(rows) == len(results)
 
 
+@pytest.mark.parametrize("width", ["1m", "1h", "1d", "all"])
+@pytest.mark.parametrize("by", [[], ["api_key_id", "model", "provider"]])
+def test_half_and_nearly_all_of_the_calls_took_no_longer_than_is_told(
+    live: LiveGateway, width: str, by: list[str]
+) -> None:
+    end = MIDNIGHT + {"1m": 2 * HOUR, "1h": DAY, "1d": 10 * DAY, "all": 10 * DAY}[width]
+    query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": end, "bucket_width": width, "latency": "true"}
+    query |= {"group_by": by} if by else {}
+    query |= {"limit": {"1m": 120, "1h": 24, "1d": 10, "all": 1}[width]}
+    page = exact(asked(live, "usage", **query))
+    seconds = {"1m": 60, "1h": HOUR, "1d": DAY, "all": 10 * DAY}[width]
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in RECORDS:
+        if record.start.at < end * 1000:
+            at = MIDNIGHT + (record.start.at // 1000 - MIDNIGHT) // seconds * seconds
+            groups.setdefault((at, *(CASES[name](record) for name in by)), []).append(record)
+    found = read([page], by)
+    assert found.keys() == groups.keys()
+    for of, records in groups.items():
+        whole = [each for each in records if each.end == "whole"]
+        firsts = [each.first_byte_ms for each in whole if each.first_byte_ms is not None]
+        for name, exactly in (
+            ("total_ms", sorted(each.ended_at - each.start.at for each in whole)),
+            ("first_byte_ms", sorted(firsts)),
+        ):
+            for part, told in ((0.5, found[of][f"{name}_p50"]), (0.95, found[of][f"{name}_p95"])):
+                if not exactly:
+                    assert told is None
+                    continue
+                true = exactly[max(0, math.ceil(part * len(exactly)) - 1)]
+                assert true / 2.2 < told < true * 2.2
+    rows = list(csv.DictReader(io.StringIO(asked(live, "usage.csv", **query).text)))
+    told = [[str(result[name] or "") for name in QUANTILES] for bucket in page["data"] for result in bucket["results"]]
+    assert [[row[name] for name in QUANTILES] for row in rows] == told
+    assert "total_ms_p50" not in asked(live, "usage", **{**query, "latency": "false"}).text
+
+
 def test_callers_see_nothing_of_it(live: LiveGateway) -> None:
     for path in ("requests", "requests.csv", "requests/1", "usage?start_time=0", "usage.csv?start_time=0"):
         assert asked(live, path, key=TEST_KEY).status_code == 403
@@ -374,7 +447,10 @@ def test_a_call_is_there_soon_after_it_was_made(admin: Administrator, live: Live
 
 MANY_KEYS, MANY_HOURS = 3_000, 30
 _MANY = """WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
-    INSERT INTO rollups SELECT 3600, $2 + n / $3 * 3600, 'default', 'key_' || (n % $3), 'fast', 'gpt-fast', 'openai',
+    INSERT INTO rollups (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier,
+    requests, errors, lost, estimated, unpriced, input, output, cache_read, cache_write, cache_write_1h, input_audio,
+    input_image, reasoning, output_audio, output_image, cost)
+    SELECT 3600, $2 + n / $3 * 3600, 'default', 'key_' || (n % $3), 'fast', 'gpt-fast', 'openai',
     'createChatCompletion', '', 1, 0, 0, 0, 0, 10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 5 FROM numbers"""
 
 

@@ -10,7 +10,7 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import ProviderSettings, Settings
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.config.upstreams import configured_upstreams
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.providers.upstream import KeySource, Upstream
 
 
 def configured(env: dict[str, str], **providers: ProviderSettings) -> dict[str, Upstream]:
@@ -144,6 +144,21 @@ def test_every_key_can_be_in_a_file(tmp_path: Path) -> None:
     found = configured(env, theirs=ProviderSettings(base_url="https://h/v1", api_key_env="THEIR_KEY"))
     assert len(found) == len(names)
     assert {upstream.secret for upstream in found.values() if not upstream.key_source} == {"sk-from-file"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_provider_can_have_its_key_in_a_file_that_its_table_names(row: Any, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("sk-from-file\n", encoding="utf-8")
+    account = {name: value or "x" for name, value in row.url_variables.items()}
+    (upstream,) = configured(account, **{row.name: ProviderSettings(api_key_file=path)}).values()
+    if row.key_rotates:  # read as calls are made, and not only by a reload
+        assert upstream.key_source == KeySource(f"providers.{row.name}.api_key_file", file=path)
+    else:
+        assert upstream.secret == "sk-from-file"
+    path.unlink()
+    with pytest.raises(SettingsError, match=rf"providers.{row.name}.api_key_file: .* cannot be read: No such file"):
+        configured(account, **{row.name: ProviderSettings(api_key_file=path)})
 
 
 @pytest.mark.parametrize(

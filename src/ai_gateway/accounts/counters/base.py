@@ -141,7 +141,7 @@ class Counters(Protocol):
 
     @abstractmethod
     async def seed(self, counter: str, used: int, until: int) -> None:
-        """Begin a counter with what was used before, unless it has begun."""
+        """Begin a counter with what was used before. One that has begun has used at least as much from now on."""
 
     @abstractmethod
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:

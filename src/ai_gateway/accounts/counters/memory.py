@@ -53,7 +53,8 @@ class MemoryCounters(Counters):
 
     def _seed(self, counter: str, used: int, until: int) -> None:
         self._forget_what_is_over()  # a new window has just begun
-        self._states.setdefault(counter, State(used, until=until))
+        state = self._states.setdefault(counter, State(used, until=until))
+        state.used = max(state.used, used)
 
     def _state(self, hold: Hold) -> State | None:
         state = self._states.get(hold.counter)

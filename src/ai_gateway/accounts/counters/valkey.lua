@@ -265,7 +265,10 @@ end
 -- ARGV: counter and what was used of it.
 function operations.seed()
   local key = counter_key(ARGV[4])
-  if redis.call('HEXISTS', key, 'used') == 0 then
+  local begun = redis.call('HGET', key, 'used')
+  if begun and not fits(ARGV[5], '0', '0', begun) then
+    redis.call('HSET', key, 'used', ARGV[5])
+  elseif not begun then
     if is_rebuilding() then return {born, 'rebuilding'} end
     redis.call('HSET', key, 'used', ARGV[5])
     redis.call('EXPIRE', key, UNUSED_S)

@@ -116,6 +116,44 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX notices_by_due ON notices (due)",
     ),
+    (
+        # How long calls took, in classes of durations: see `latency`. Both are NULL where there is nothing to tell.
+        "ALTER TABLE records ADD COLUMN total_bucket SMALLINT",
+        "ALTER TABLE records ADD COLUMN first_bucket SMALLINT",
+        """CREATE TABLE latencies (
+            width BIGINT NOT NULL, start BIGINT NOT NULL,
+            project_id TEXT NOT NULL, key_id TEXT NOT NULL, model TEXT NOT NULL, upstream_model TEXT NOT NULL,
+            provider TEXT NOT NULL, operation TEXT NOT NULL, service_tier TEXT NOT NULL,
+            total_0 INTEGER NOT NULL DEFAULT 0, total_1 INTEGER NOT NULL DEFAULT 0, total_2 INTEGER NOT NULL DEFAULT 0,
+            total_3 INTEGER NOT NULL DEFAULT 0, total_4 INTEGER NOT NULL DEFAULT 0, total_5 INTEGER NOT NULL DEFAULT 0,
+            total_6 INTEGER NOT NULL DEFAULT 0, total_7 INTEGER NOT NULL DEFAULT 0, total_8 INTEGER NOT NULL DEFAULT 0,
+            total_9 INTEGER NOT NULL DEFAULT 0, total_10 INTEGER NOT NULL DEFAULT 0,
+            total_11 INTEGER NOT NULL DEFAULT 0, total_12 INTEGER NOT NULL DEFAULT 0,
+            total_13 INTEGER NOT NULL DEFAULT 0, total_14 INTEGER NOT NULL DEFAULT 0,
+            total_15 INTEGER NOT NULL DEFAULT 0, total_16 INTEGER NOT NULL DEFAULT 0,
+            total_17 INTEGER NOT NULL DEFAULT 0, total_18 INTEGER NOT NULL DEFAULT 0,
+            total_19 INTEGER NOT NULL DEFAULT 0, total_20 INTEGER NOT NULL DEFAULT 0,
+            total_21 INTEGER NOT NULL DEFAULT 0, total_22 INTEGER NOT NULL DEFAULT 0,
+            total_23 INTEGER NOT NULL DEFAULT 0, first_0 INTEGER NOT NULL DEFAULT 0, first_1 INTEGER NOT NULL DEFAULT 0,
+            first_2 INTEGER NOT NULL DEFAULT 0, first_3 INTEGER NOT NULL DEFAULT 0, first_4 INTEGER NOT NULL DEFAULT 0,
+            first_5 INTEGER NOT NULL DEFAULT 0, first_6 INTEGER NOT NULL DEFAULT 0, first_7 INTEGER NOT NULL DEFAULT 0,
+            first_8 INTEGER NOT NULL DEFAULT 0, first_9 INTEGER NOT NULL DEFAULT 0, first_10 INTEGER NOT NULL DEFAULT 0,
+            first_11 INTEGER NOT NULL DEFAULT 0, first_12 INTEGER NOT NULL DEFAULT 0,
+            first_13 INTEGER NOT NULL DEFAULT 0, first_14 INTEGER NOT NULL DEFAULT 0,
+            first_15 INTEGER NOT NULL DEFAULT 0, first_16 INTEGER NOT NULL DEFAULT 0,
+            first_17 INTEGER NOT NULL DEFAULT 0, first_18 INTEGER NOT NULL DEFAULT 0,
+            first_19 INTEGER NOT NULL DEFAULT 0, first_20 INTEGER NOT NULL DEFAULT 0,
+            first_21 INTEGER NOT NULL DEFAULT 0, first_22 INTEGER NOT NULL DEFAULT 0,
+            first_23 INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier)
+        )""",
+        # Searches that upstreams have made, in how many requests, and what of the cost is for them.
+        "ALTER TABLE records ADD COLUMN searches BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE records ADD COLUMN search_cost BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE rollups ADD COLUMN searches BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE rollups ADD COLUMN searching BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE rollups ADD COLUMN search_cost BIGINT NOT NULL DEFAULT 0",
+    ),
 )
 """The statements that lead from each version to the next one; the first from nothing to version 1."""
 

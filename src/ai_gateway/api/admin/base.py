@@ -11,6 +11,7 @@ from starlette.types import Scope
 from ai_gateway.accounts.directory import Actor, Change, Directory
 from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendLimit
 from ai_gateway.accounts.holds import PICO_PER_CENT
+from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.store.base import StoreError
@@ -120,6 +121,14 @@ def audit_change(change: Change, entity: str, what: str, before: Entity | None, 
         changes_requested={what: shown(after)},
         before={what: shown(before)},
         after={what: shown(after)},
+    )
+
+
+def is_configured(key: ConfiguredKey) -> InvalidRequest:
+    """What is said to whoever would change a key of the configuration."""
+    return InvalidRequest(
+        f"The key '{key.id}' is one of the gateway's configuration: its operator has to change it in {key.setting}.",
+        code="key_configured",
     )
 
 

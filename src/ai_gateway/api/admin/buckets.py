@@ -101,7 +101,9 @@ def decimal(cost: int) -> str:
     return f"{whole}.{part:012}".rstrip("0").rstrip(".")
 
 
-def page_of(buckets: Sequence[Bucket], results: Sequence[Sequence[Mapping[str, object]]], part: Part) -> bytes:
+def page_of[Summed](
+    buckets: Sequence[Bucket[Summed]], results: Sequence[Sequence[Mapping[str, object]]], part: Part
+) -> bytes:
     """A page of buckets, each with its results."""
     data = [
         {"object": "bucket", "start_time": bucket.start, "end_time": bucket.end, "results": found}

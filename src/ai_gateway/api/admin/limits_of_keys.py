@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ai_gateway.accounts.directory import Change, Directory
+from ai_gateway.accounts.directory import Change
 from ai_gateway.accounts.entities import EVERY_MODEL, ModelPermissions, RateLimit, SpendLimit
 from ai_gateway.api.admin.zones import checked_zone
 from gateway_contract.openai_admin import models
@@ -59,16 +59,18 @@ def delete_limits(change: Change, key_id: str) -> None:
     change.delete(ModelPermissions, key_id)
 
 
-def add_limits(shown: models.ProjectApiKey, directory: Directory) -> None:
+def add_limits(
+    shown: models.ProjectApiKey, spend: SpendLimit | None, rates: RateLimit | None, allowed: ModelPermissions | None
+) -> None:
     """Add to a key what it is held to."""
-    if (spend := directory.get(SpendLimit, shown.id)) is not None:
+    if spend is not None:
         shown.spend_limit = models.KeySpendLimit(
             threshold_amount=spend.threshold_amount, currency="USD", interval=spend.interval
         )
         if spend.time_zone != "UTC":
             shown.spend_limit.time_zone = spend.time_zone
-    if (rates := directory.get(RateLimit, rate_limit_id(shown.id, EVERY_MODEL))) is not None:
+    if rates is not None:
         values = {theirs: value for theirs, ours in _RATES.items() if (value := getattr(rates, ours)) is not None}
         shown.rate_limits = models.KeyRateLimits.model_validate(values)
-    if (allowed := directory.get(ModelPermissions, shown.id)) is not None:
+    if allowed is not None:
         shown.model_permissions = models.KeyModelPermissions(mode=allowed.mode, model_ids=sorted(allowed.model_ids))

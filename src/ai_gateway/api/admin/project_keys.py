@@ -1,14 +1,23 @@
 """The keys of a project: made for a service account, listed, changed, deleted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import override
 
 from ai_gateway.accounts.directory import Change, new_id
-from ai_gateway.accounts.entities import ApiKey, Project, ServiceAccount
-from ai_gateway.accounts.key_format import digest, new_key, redacted
-from ai_gateway.api.admin.base import Administration, shown
-from ai_gateway.api.admin.limits_of_keys import Limited, add_limits, delete_limits, put_limits
+from ai_gateway.accounts.entities import (
+    EVERY_MODEL,
+    ApiKey,
+    ModelPermissions,
+    Project,
+    RateLimit,
+    ServiceAccount,
+    SpendLimit,
+)
+from ai_gateway.accounts.key_format import digest, new_key, redacted, redacted_digest
+from ai_gateway.accounts.projects import project_called
+from ai_gateway.api.admin.base import Administration, is_configured, shown
+from ai_gateway.api.admin.limits_of_keys import Limited, add_limits, delete_limits, put_limits, rate_limit_id
 from ai_gateway.api.admin.pages import by_time, page
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest, NotFound
@@ -31,8 +40,11 @@ class ProjectKeys(Administration):
     ) -> Mapping[str, object]:
         """Make a key for the account, with the limits of the body. Returns what is shown of it this once.
 
-        Raises InvalidRequest for a digest that a key has already.
+        Raises InvalidRequest for a digest that a key has already, and for a key to replace that is not the account's.
         """
+        budget_of = None
+        if isinstance(body, models.CreateProjectServiceAccountApiKeyBody) and body.replaces is not None:
+            budget_of = self._budget_of(account, body.replaces)
         value, known = "", body.digest
         if known is None:
             value = new_key()
@@ -43,13 +55,14 @@ class ProjectKeys(Administration):
         key = ApiKey(
             id=new_id("key"),
             digest=known or digest(value),
-            redacted=redacted(value) if known is None else f"sha256:{known[:8]}...",
+            redacted=redacted(value) if known is None else redacted_digest(known),
             name=name,
             created_at=change.now,
             project_id=account.project_id,
             service_account_id=account.id,
             expires_at=change.now + lifetime if lifetime else None,
             scopes=scopes,
+            budget_of=budget_of,
         )
         change.put(key)
         put_limits(change, key.id, body)
@@ -76,7 +89,8 @@ class ProjectKeys(Administration):
         directory = await self.fresh()
         project = self.project(project_id)
         every = by_time(
-            (key for key in directory.all(ApiKey) if key.project_id == project.id), lambda key: key.created_at
+            (key for key in (*directory.all(ApiKey), *self._configured_in(project)) if key.project_id == project.id),
+            lambda key: key.created_at,
         )
         found = page(
             every,
@@ -100,7 +114,8 @@ class ProjectKeys(Administration):
     async def retrieve_project_api_key(self, call: Call, project_id: str, api_key_id: str) -> models.ProjectApiKey:
         await self.fresh()
         project = self.project(project_id)
-        return self._key(self._find_key(project, api_key_id), project, await self.last_uses())
+        configured = next((key for key in self._configured_in(project) if key.id == api_key_id), None)
+        return self._key(configured or self._find_key(project, api_key_id), project, await self.last_uses())
 
     @override
     async def modify_project_api_key(
@@ -143,13 +158,42 @@ class ProjectKeys(Administration):
             object="organization.project.api_key.deleted", id=api_key_id, deleted=True
         )
 
+    def _budget_of(self, account: ServiceAccount, key_id: str) -> str:
+        """The first of the keys whose budget a key goes on with that replaces this one."""
+        former = self.directory.get(ApiKey, key_id)
+        if former is None or former.service_account_id != account.id:
+            raise InvalidRequest(
+                f"The service account '{account.id}' has no key with id '{key_id}'.",
+                param="replaces",
+                code="invalid_value",
+            )
+        return former.budget_of or former.id
+
+    def _configured_in(self, project: Project) -> Iterator[ApiKey]:
+        """The keys of the configuration that are in this project. Since when, nobody knows."""
+        for key in self.access.keys.configured.values():
+            if not key.administers and project_called(self.directory, key.project) == project:
+                yield ApiKey(
+                    id=key.id,
+                    digest=key.sha256,
+                    redacted=key.redacted,
+                    name=key.name,
+                    created_at=project.created_at,
+                    project_id=project.id,
+                )
+
     def _find_key(self, project: Project, key_id: str) -> ApiKey:
+        """A key that can be changed. Raises NotFound, or InvalidRequest for one of the configuration."""
+        if any(key.id == key_id for key in self._configured_in(project)):
+            raise is_configured(self.access.keys.configured[key_id])
         key = self.directory.get(ApiKey, key_id)
         if key is None or key.project_id != project.id or key.deleted_at is not None:
             raise NotFound(f"No API key found with id '{key_id}' in this project.")
         return key
 
     def _access(self, key: ApiKey, project: Project) -> str:
+        if key.id in self.access.keys.configured:
+            return "inactive" if project.archived_at is not None else "active"
         owner = self.directory.get(ServiceAccount, key.service_account_id or "")
         there = owner is not None and owner.deleted_at is None and project.archived_at is None
         return "active" if there else "inactive"
@@ -171,9 +215,24 @@ class ProjectKeys(Administration):
             made.owner.service_account = models.ProjectApiKeyOwnerServiceAccount(
                 id=owner.id, name=owner.name, created_at=owner.created_at, role=owner.role
             )
+        configured = self.access.keys.configured.get(key.id)
+        if configured is not None:
+            made.owner.service_account = models.ProjectApiKeyOwnerServiceAccount(
+                id=key.id, name=key.name, created_at=key.created_at, role="member"
+            )
+            made.configured_in = configured.setting
+            add_limits(
+                made, configured.spend, configured.rates[0] if configured.rates else None, configured.permissions
+            )
+            return made
         if key.scopes:
             made.scopes = list(key.scopes)
-        add_limits(made, self.directory)
+        add_limits(
+            made,
+            self.directory.get(SpendLimit, key.id),
+            self.directory.get(RateLimit, rate_limit_id(key.id, EVERY_MODEL)),
+            self.directory.get(ModelPermissions, key.id),
+        )
         return made
 
 

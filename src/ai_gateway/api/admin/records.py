@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, override
 import orjson
 
 from ai_gateway.accounts.calls import LAST, CallFilter, Place, StoredCall, find_call, page_of_calls
+from ai_gateway.accounts.latency import Latency, quantile_ms
 from ai_gateway.accounts.ledger_rows import TOKENS
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.admin.base import away
@@ -27,13 +28,15 @@ _CALL_COLUMNS = (
     *("id", "request_id", "started_at", "ended_at", "first_byte_ms", "project_id", "api_key_id", "wire", "operation"),
     *("model", "stream", "provider", "upstream_model", "service_tier", "end", "basis", "status", "code"),
     *(f"{name}_tokens" for name in TOKENS),
-    *("cost_usd", "price", "attempts", "repairs", "dropped_parameters"),
+    *("web_searches", "cost_usd", "price", "attempts", "repairs", "dropped_parameters"),
 )
 _SUM_COLUMNS = (
     *("num_requests", "num_errors", "num_lost", "num_estimated", "num_unpriced"),
     *(f"{name}_tokens" for name in TOKENS),
+    "web_searches",
     "cost_usd",
 )
+_QUANTILES = ("total_ms_p50", "total_ms_p95", "first_byte_ms_p50", "first_byte_ms_p95")
 
 
 class Records(Summaries):
@@ -74,6 +77,7 @@ class Records(Summaries):
         part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
         by = list(dict.fromkeys(query.group_by or ()))
         found, part = await self.sums(part, by, _filters(query))
+        took = await self.latencies(part, by, _filters(query)) if query.latency else [{} for _ in found]
         results = [
             [
                 {
@@ -84,12 +88,15 @@ class Records(Summaries):
                     "num_lost": each.lost,
                     "num_estimated": each.estimated,
                     "num_unpriced": each.unpriced,
-                    "tokens": each.tokens,
+                    "tokens": _by_class(each.tokens),
+                    "web_searches": each.tokens.searches,
                     "cost_usd": usd(each.cost),
+                    "search_cost_usd": usd(each.search_cost),
+                    **(_quantiles(times.get(values)) if query.latency else {}),
                 }
                 for values, each in grouped.items()
             ]
-            for _, grouped in found
+            for (_, grouped), times in zip(found, took, strict=True)
         ]
         raw = page_of([bucket for bucket, _ in found], results, part)
         more = part.next_page is not None
@@ -131,16 +138,18 @@ class Records(Summaries):
     ) -> _Table:
         part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
         by = list(dict.fromkeys(query.group_by or ()))
-        found, _ = await self.sums(part, by, _filters(query), most=None)  # a table has no cursor
+        found, part = await self.sums(part, by, _filters(query), most=None)  # a table has no cursor
+        took = await self.latencies(part, by, _filters(query)) if query.latency else [{} for _ in found]
         rows = (
             (
                 *(_time(bucket.start * 1000), _time(bucket.end * 1000), *values, each.requests, each.errors, each.lost),
-                *(each.estimated, each.unpriced, *_counts(each.tokens), decimal(each.cost)),
+                *(each.estimated, each.unpriced, *_counts(each.tokens), each.tokens.searches, decimal(each.cost)),
+                *(_quantiles(times.get(values)).values() if query.latency else ()),
             )
-            for bucket, grouped in found
+            for (bucket, grouped), times in zip(found, took, strict=True)
             for values, each in grouped.items()
         )
-        return _table(("start", "end", *by, *_SUM_COLUMNS), rows)
+        return _table(("start", "end", *by, *_SUM_COLUMNS, *(_QUANTILES if query.latency else ())), rows)
 
 
 def _filters(query: models.SummarizeRecordedRequestsQuery | models.SummarizeRecordedRequestsAsCsvQuery) -> Filters:
@@ -178,7 +187,9 @@ def shown_call(found: StoredCall) -> dict[str, object]:
         "status": columns["status"],
         "code": columns["code"],
         "tokens": {name: columns[name] for name in TOKENS},
+        "web_searches": columns["searches"],
         "cost_usd": usd(cast("int | None", columns["cost"])),
+        "search_cost_usd": usd(cast("int", columns["search_cost"])),
         "price": columns["price"],
         "attempts": [_attempt(each) for each in found.details.get("attempts", ())],
         "repairs": found.details.get("repairs", []),
@@ -196,6 +207,7 @@ def _attempt(stored: Mapping[str, Any]) -> dict[str, object]:
         "status": stored.get("status"),
         "code": stored.get("code"),
         "tokens": {name: tokens.get(name, 0) for name in TOKENS} if tokens is not None else None,
+        "web_searches": stored.get("searches", 0),
         "cost_usd": usd(stored.get("cost")),
     }
 
@@ -209,13 +221,23 @@ def _row(found: StoredCall) -> Sequence[object]:
         bool(columns["stream"]),
         *(columns[name] for name in ("provider", "upstream_model", "service_tier", "ending", "basis", "status")),
         columns["code"],
-        *(columns[name] for name in TOKENS),
+        *(columns[name] for name in (*TOKENS, "searches")),
         decimal(cost) if cost is not None else None,
         columns["price"],
         " ".join(f"{each['provider']}/{each['model']}" for each in details.get("attempts", ())),
         " ".join(details.get("repairs", ())),
         " ".join(details.get("dropped", ())),
     )
+
+
+def _quantiles(latency: Latency | None) -> Mapping[str, int | None]:
+    """How long half, and nearly all, of the calls took."""
+    counted = (latency.total, latency.first) if latency is not None else ((0,), (0,))
+    return dict(zip(_QUANTILES, (quantile_ms(counts, part) for counts in counted for part in (0.5, 0.95)), strict=True))
+
+
+def _by_class(tokens: Tokens) -> Mapping[str, int]:
+    return dict(zip(TOKENS, _counts(tokens), strict=True))
 
 
 def _counts(tokens: Tokens) -> Iterable[int]:

@@ -1,12 +1,13 @@
 """Usage and costs in buckets of time, as OpenAI's service has them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import override
 
 from ai_gateway.accounts.entities import ApiKey
-from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.accounts.usage import Bucket, Dimension, Question, Sum, usage
+from ai_gateway.accounts.latency import Latency
+from ai_gateway.accounts.store.base import Store, StoreError
+from ai_gateway.accounts.usage import Addable, Bucket, Dimension, Question, Sum, latencies, usage
 from ai_gateway.api.admin.base import Administration, away
 from ai_gateway.api.admin.buckets import Part, cursor, page_of, part_of_time, usd
 from ai_gateway.contract.call import Call
@@ -18,6 +19,7 @@ _EMBEDDINGS = frozenset({"createEmbedding"})
 _MODERATIONS = frozenset({"createModeration"})
 _IMAGES = frozenset({"createImage", "createImageEdit", "createImageVariation"})
 _SPEECHES = frozenset({"createSpeech"})
+_SEARCHES = "organization.usage.web_searches.result"
 _TRANSCRIPTIONS = frozenset({"createTranscription", "createTranslation"})
 # What a request can be grouped by, and the column that tells it. A user is who owns the key; nothing is a batch.
 COLUMNS: Mapping[str, Dimension] = {
@@ -32,7 +34,7 @@ COLUMNS: Mapping[str, Dimension] = {
 }
 # What a page has at the most, or some thousands more: a month by day, key and model of 200 keys with eight models.
 MOST_SUMS = 50_000
-type Grouped = dict[tuple[str | None, ...], Sum]
+type Grouped[Summed] = dict[tuple[str | None, ...], Summed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,27 @@ class Summaries(Administration):
 
     async def sums(
         self, part: Part, by: Sequence[str], filters: Filters, most: int | None = MOST_SUMS
-    ) -> tuple[list[tuple[Bucket, Grouped]], Part]:
+    ) -> tuple[list[tuple[Bucket[Sum], Grouped[Sum]]], Part]:
         """The buckets of a page, with the sums in them by the values of what they are grouped by.
 
         A page ends early where it would have very many sums. Returns the part of the time that it has, as well.
         """
+        found = await self._buckets(part, by, filters, lambda store, question: usage(store, question, most))
+        if found and found[-1][0].end < part.end:
+            part = replace(part, end=found[-1][0].end, next_page=cursor(found[-1][0].end))
+        return found, part
+
+    async def latencies(self, part: Part, by: Sequence[str], filters: Filters) -> list[Grouped[Latency]]:
+        """How long the calls of these buckets took."""
+        return [grouped for _, grouped in await self._buckets(part, by, filters, latencies)]
+
+    async def _buckets[Summed: Addable](
+        self,
+        part: Part,
+        by: Sequence[str],
+        filters: Filters,
+        ask: Callable[[Store, Question], Awaitable[list[Bucket[Summed]]]],
+    ) -> list[tuple[Bucket[Summed], Grouped[Summed]]]:
         only: dict[Dimension, Collection[str]] = {}
         if filters.projects is not None:
             only["project_id"] = filters.projects
@@ -72,15 +90,15 @@ class Summaries(Administration):
         columns = list(dict.fromkeys(COLUMNS[name] for name in by if name in COLUMNS))
         question = Question(part.start, part.end, part.width, columns, only, filters.models)
         try:
-            found = await usage(self.directory.store, question, most) if part.end > part.start else []
+            found = await ask(self.directory.store, question) if part.end > part.start else []
         except StoreError as error:
             raise away(error) from error
-        if found and found[-1].end < part.end:
-            part = replace(part, end=found[-1].end, next_page=cursor(found[-1].end))
-        return [(bucket, self._grouped(bucket, columns, by)) for bucket in found], part
+        return [(bucket, self._grouped(bucket, columns, by)) for bucket in found]
 
-    def _grouped(self, bucket: Bucket, columns: Sequence[Dimension], by: Sequence[str]) -> Grouped:
-        grouped: Grouped = {}
+    def _grouped[Summed: Addable](
+        self, bucket: Bucket[Summed], columns: Sequence[Dimension], by: Sequence[str]
+    ) -> Grouped[Summed]:
+        grouped: Grouped[Summed] = {}
         for values, found in bucket.sums.items():
             named = dict(zip(columns, values, strict=True))
             of = tuple(self._value(name, named) for name in by)
@@ -147,7 +165,9 @@ class Usage(Summaries):
     async def usage_web_search_calls(
         self, call: Call, query: models.UsageWebSearchCallsQuery
     ) -> Item[models.UsageResponse]:
-        return await self._answer("organization.usage.web_searches.result", _part(query), (), Filters(operations=()))
+        # Which kinds of context there were, nobody tells.
+        filters = _filters(query, () if query.context_levels else _COMPLETIONS)
+        return await self._answer(_SEARCHES, _part(query), query.group_by, filters)
 
     @override
     async def usage_code_interpreter_sessions(
@@ -166,8 +186,13 @@ class Usage(Summaries):
         found, part = await self.sums(part, by, Filters(query.project_ids, keys=query.api_key_ids))
         results = []
         for _, grouped in found:
-            costs = [_cost(dict(zip(by, values, strict=True)), asked, each) for values, each in grouped.items()]
-            results.append(costs)
+            results.append(
+                [
+                    line
+                    for values, each in grouped.items()
+                    for line in _costs(dict(zip(by, values, strict=True)), asked, each)
+                ]
+            )
         return _item(found, results, part)
 
     async def _answer(
@@ -175,8 +200,13 @@ class Usage(Summaries):
     ) -> Item[models.UsageResponse]:
         by = list(dict.fromkeys(group_by or ()))
         found, part = await self.sums(part, by, filters)
+        searches = kind == _SEARCHES
         results = [
-            [{"object": kind, **_counted(kind, each), **_told(by, values)} for values, each in grouped.items()]
+            [
+                {"object": kind, **_counted(kind, each), **_told(by, values)}
+                for values, each in grouped.items()
+                if each.searching or not searches
+            ]
             for _, grouped in found
         ]
         return _item(found, results, part)
@@ -189,11 +219,12 @@ type _Query = (
     | models.UsageImagesQuery
     | models.UsageAudioSpeechesQuery
     | models.UsageAudioTranscriptionsQuery
+    | models.UsageWebSearchCallsQuery
 )
 
 
 def _part(
-    query: _Query | models.UsageWebSearchCallsQuery | models.UsageCodeInterpreterSessionsQuery,
+    query: _Query | models.UsageCodeInterpreterSessionsQuery,
 ) -> Part:
     return part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page)
 
@@ -215,7 +246,7 @@ def _filters(
 
 
 def _item(
-    found: Sequence[tuple[Bucket, Grouped]], results: Sequence[Sequence[Mapping[str, object]]], part: Part
+    found: Sequence[tuple[Bucket[Sum], Grouped[Sum]]], results: Sequence[Sequence[Mapping[str, object]]], part: Part
 ) -> Item[models.UsageResponse]:
     raw = page_of([bucket for bucket, _ in found], results, part)
     more = part.next_page is not None
@@ -251,6 +282,8 @@ def _counted(kind: str, found: Sum) -> dict[str, object]:
                 "input_image_tokens": tokens.input_image,
                 "output_image_tokens": tokens.output_image,
             }
+        case "web_searches":
+            return {"num_model_requests": found.searching, "num_requests": tokens.searches}
         case "embeddings" | "moderations":
             return requests | {"input_tokens": tokens.whole_input}
         case "images":
@@ -261,12 +294,25 @@ def _counted(kind: str, found: Sum) -> dict[str, object]:
             return requests | {"seconds": 0}
 
 
-def _cost(named: Mapping[str, str | None], asked: Sequence[str], found: Sum) -> dict[str, object]:
+def _costs(named: Mapping[str, str | None], asked: Sequence[str], found: Sum) -> Iterator[dict[str, object]]:
+    """What was paid: as one amount or, by line items, for a model's tokens and for the searches that it made."""
+    if "line_item" not in asked:
+        yield _line(named, asked, None, found.cost, found.unpriced)
+        return
+    item = f"{named['provider']}/{named['model']}"
+    yield _line(named, asked, item, found.cost - found.search_cost, found.unpriced)
+    if found.search_cost:
+        yield _line(named, asked, f"{item}, web searches", found.search_cost, 0)
+
+
+def _line(
+    named: Mapping[str, str | None], asked: Sequence[str], item: str | None, cost: int, unpriced: int
+) -> dict[str, object]:
     result: dict[str, object] = {
         "object": "organization.costs.result",
-        "amount": {"value": usd(found.cost), "currency": "usd"},
-        "num_unpriced_requests": found.unpriced,
-        "line_item": f"{named['provider']}/{named['model']}" if "line_item" in asked else None,
+        "amount": {"value": usd(cost), "currency": "usd"},
+        "num_unpriced_requests": unpriced,
+        "line_item": item,
     }
     for name in ("project_id", "api_key_id", *(("provider",) if "provider" in asked else ())):
         result[name] = named.get(name) if name in asked else None

@@ -7,7 +7,7 @@ from typing import Literal, override
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary
-from ai_gateway.api.gateway.health import is_degraded, model_list_health, providers_health
+from ai_gateway.api.gateway.health import Accounts, accounts_health, is_degraded, model_list_health, providers_health
 from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
@@ -56,7 +56,7 @@ class StatusHandlers(WireBoundary, Handlers):
         documented: bool,
         model_list: Callable[[], ListFeed | None],
         check_timeout_s: Callable[[], float],
-        store_problem: Callable[[], str | None] = lambda: None,
+        accounts: Accounts | None = None,
         metrics: ServedMetrics | None = None,
     ) -> None:
         super().__init__(OPENAI, access, body_limits)
@@ -67,7 +67,7 @@ class StatusHandlers(WireBoundary, Handlers):
         self._started = time.monotonic()
         self._model_list = model_list
         self._check_timeout_s = check_timeout_s
-        self._store_problem = store_problem
+        self._accounts = accounts
         self._metrics = metrics
 
     @override
@@ -106,11 +106,14 @@ class StatusHandlers(WireBoundary, Handlers):
             routing.catalogue.refresh()  # for the next report: this one must not wait for anybody
         feed = self._model_list()
         status = feed.status if feed else None
-        report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status) else "ok")
+        accounts = accounts_health(self._accounts) if self._accounts is not None else None
+        report = models.HealthReport(status="degraded" if is_degraded(self.gateway, status, accounts) else "ok")
         if call.caller.trusted:
             report.version = VERSION
             report.uptime_s = round(time.monotonic() - self._started, 3)
             report.providers = providers_health(self.gateway)
+            if accounts is not None:
+                report.accounts = accounts
             if status is not None:
                 report.model_list = model_list_health(routing, status)
         return report
@@ -131,7 +134,7 @@ class StatusHandlers(WireBoundary, Handlers):
     async def head_readiness(self, call: Call) -> None:
         if self.lifecycle.draining or not self.lifecycle.ready:
             raise Unavailable("The gateway is starting or stopping: try another replica.", headers={"retry-after": "1"})
-        if self._store_problem() is not None:
+        if self._accounts is not None and self._accounts.problem is not None:
             raise Unavailable(
                 "The store of keys and usage cannot be used: the gateway's log says why.", headers={"retry-after": "5"}
             )

@@ -1,7 +1,11 @@
 """What `/health` says of the providers and of the model list."""
 
 from collections import Counter
+from typing import Protocol
 
+from ai_gateway.accounts.accounting import Accounting
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.journal import Journal
 from ai_gateway.gateway import Gateway
 from ai_gateway.redaction import strike
 from ai_gateway.routing.model_list.feed import ListStatus
@@ -10,15 +14,30 @@ from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.resolver import Routing
 from gateway_contract.gateway import models
 
+
+class Accounts(Protocol):
+    """What there is of accounts. `problem` says why their store cannot be used, beyond being away."""
+
+    directory: Directory | None
+    accounting: Accounting | None
+    problem: str | None
+
+    @property
+    def store_is_away(self) -> bool:
+        """Whether what is known of keys and limits may be old."""
+
+
 _MOST_IDS = 10
 _MOST_PROVIDERS = 100
 
 
-def is_degraded(gateway: Gateway, model_list: ListStatus | None) -> bool:
+def is_degraded(gateway: Gateway, model_list: ListStatus | None, accounts: models.AccountsHealth | None) -> bool:
     """Whether something that is configured is known not to work."""
     routing = gateway.routing
     lost = any(cached.state == "unreachable" for cached in routing.catalogue.cached)
     lost = lost or any(gateway.resilience.state(name) == "open" for name in routing.registry.names)
+    if accounts is not None:
+        lost = lost or any(part.state != "ready" for part in (accounts.store, accounts.counters, accounts.journal))
     return lost or (model_list is not None and model_list.problem is not None)
 
 
@@ -44,6 +63,31 @@ def _provider_health(gateway: Gateway, cached: CachedModels) -> models.ProviderH
     at, failure = max(failures, key=lambda each: each[0])
     if failure is not None:
         report.last_error = models.ProviderError(at=round(at, 3), code=failure.code, message=strike(failure.message))
+    return report
+
+
+def accounts_health(accounts: Accounts) -> models.AccountsHealth | None:
+    """What keys, limits and usage are in, and how that is doing; None without a store."""
+    directory, accounting = accounts.directory, accounts.accounting
+    if directory is None or accounting is None:
+        return None
+    report = models.AccountsHealth(
+        store=models.StoreHealth(state="away" if accounts.store_is_away else "ready"),
+        counters=models.CountersHealth(state="away" if accounting.counters_away else "ready"),
+        journal=models.JournalHealth(state="ready", bytes=0, dropped=0),
+    )
+    if accounts.problem is not None:
+        report.store.state, report.store.problem = "unusable", accounts.problem
+    if directory.is_loaded:
+        report.store.age_s = round(directory.age_s, 3)
+    journal = accounting.log
+    if isinstance(journal, Journal):
+        report.journal.bytes, report.journal.dropped = journal.size, journal.dropped
+        if (waiting := journal.waiting) is not None:
+            report.journal.records = waiting
+        if journal.problem is not None:
+            report.journal.state = "full" if journal.is_full else "memory"
+            report.journal.problem = journal.problem
     return report
 
 

@@ -13,6 +13,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from ai_gateway.accounts.configured import configured_keys
+from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.app.local_administration import local_administration
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.fields import is_header_value, is_web_address
@@ -139,11 +141,13 @@ async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api
     """The API of the gateway at this address or, without one, of the store of this machine. Raises Refusal."""
     if url is None:
         try:
-            settings = read_settings(read_sources())
+            sources = read_sources()
+            settings = read_settings(sources)
+            keys = configured_keys(settings, sources.environment)
         except SettingsError as error:
             raise Refusal(error.problems, 2) from error
         configure_logging("error")
-        async with _local(settings) as api:
+        async with _local(settings, keys) as api:
             yield api
         return
     key = admin_key or _key_in_file()
@@ -163,12 +167,12 @@ async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api
 
 
 @asynccontextmanager
-async def _local(settings: Settings) -> AsyncIterator[Api]:
+async def _local(settings: Settings, keys: Sequence[ConfiguredKey]) -> AsyncIterator[Api]:
     host = "127.0.0.1" if settings.service_host in {"0.0.0.0", "::"} else settings.service_host  # noqa: S104
     scheme = "http" if settings.ssl_certfile is None else "https"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.service_port}"
     try:
-        async with local_administration(settings) as (app, place):
+        async with local_administration(settings, keys) as (app, place):
             transport = httpx.ASGITransport(app, client=("127.0.0.1", 0))
             agent = {"user-agent": f"ai-gateway/{VERSION}"}
             async with httpx.AsyncClient(transport=transport, base_url=_LOCAL, headers=agent) as http:

@@ -177,6 +177,8 @@ async def rotate(  # noqa: PLR0913 - what a command was given
 async def _successor(api: Api, former: Found, expires: int | None) -> Made:
     """A key with the former's owner and limits; it lives as long as that was made for, unless told otherwise."""
     key = former.key
+    if isinstance(key.configured_in, str):
+        raise Refusal(f"{key.name!r} is a key of the gateway's configuration: change it in {key.configured_in}.")
     expires = expires or (key.expires_at - key.created_at if key.expires_at else None)
     body: dict[str, object] = {"expires_in_seconds": expires} if expires else {}
     if not isinstance(key, models.ProjectApiKey):
@@ -190,7 +192,9 @@ async def _successor(api: Api, former: Found, expires: int | None) -> Made:
         )
     if isinstance(key.scopes, list):
         body["scopes"] = key.scopes
-    return await _another(api, account.id, account.name, project, {**body, **of_key(key), "name": key.name})
+    return await _another(
+        api, account.id, account.name, project, {**body, **of_key(key), "name": key.name, "replaces": key.id}
+    )
 
 
 async def revoke(api: Api, name: str, project: str | None, *, json: bool) -> None:
@@ -203,7 +207,7 @@ async def revoke(api: Api, name: str, project: str | None, *, json: bool) -> Non
         return
     for each in found:
         lines(f"Revoked {each.key.id} ({each.key.redacted_value}) of {each.owner}.")
-    note("A gateway that runs on this store refuses it within a second, and every other replica within five.")
+    note("Every gateway that runs on this store refuses it within a second.")
 
 
 async def _delete(api: Api, found: Found) -> None:

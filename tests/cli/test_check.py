@@ -1,6 +1,7 @@
 """`ai-gateway check`: each setting with its source, and whether the providers answer."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,6 @@ def test_who_cannot_be_reached_or_hangs_is_named_within_its_time() -> None:
 
 
 def test_a_provider_that_hangs_costs_the_time_of_a_check_and_no_more() -> None:
-    import socket  # noqa: PLC0415 - a server that takes connections and says nothing
-
     with socket.create_server((HOST, 0)) as silent:
         address = f"http://{HOST}:{silent.getsockname()[1]}/v1"
         ended = run_command("check", VLLM_BASE_URL=address, HEALTH_CHECK_TIMEOUT="0.2")

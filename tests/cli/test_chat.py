@@ -23,10 +23,10 @@ ODD = r"a\u001b[31mred\u0007\u009b2J\r\u202eb\ud800\tc\r\nd"
 SHOWN = r"a\u001b[31mred\u0007\u009b2J\r\u202eb�    c"
 
 
-def chat(home: Path, *arguments: str, said: bytes | None = None, **env: str) -> subprocess.CompletedProcess[bytes]:
+def chat(home: Path, *arguments: str, said: str = "", **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "ai_gateway", "chat", *arguments],
-        input=said or b"", cwd=home, env=clean_environment(str(home), env), capture_output=True,
+        input=said.encode("latin-1"), cwd=home, env=clean_environment(str(home), env), capture_output=True,
         timeout=STARTUP_S, check=False,
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ def programmed(upstream: Upstream, model: str, text: str) -> None:
 
 def test_a_prompt_is_answered_through_the_gateways_routing(tmp_path: Path, upstream: Upstream) -> None:
     (tmp_path / "gateway.toml").write_text('[aliases]\nquick = "openai/m"\n')
-    ended = chat(tmp_path, "quick", "Hello", "--system", "Be brief", said=b"and \xff this\n", **of(upstream))
+    ended = chat(tmp_path, "quick", "Hello", "--system", "Be brief", said="and \xff this\n", **of(upstream))
     assert (ended.returncode, ended.stdout.decode()) == (0, f"{TEXT}\n"), ended.stderr
     assert upstream.last("m").json["messages"] == [
         {"role": "system", "content": "Be brief"},
@@ -58,7 +58,7 @@ def test_a_prompt_is_answered_through_the_gateways_routing(tmp_path: Path, upstr
 
 def test_nothing_that_a_model_says_acts_on_the_terminal(tmp_path: Path, upstream: Upstream) -> None:
     programmed(upstream, "odd", ODD)
-    ended = chat(tmp_path, "openai/odd", said=b"Hello", **of(upstream))
+    ended = chat(tmp_path, "openai/odd", said="Hello", **of(upstream))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.decode() == f"{SHOWN}\nd\n"
 

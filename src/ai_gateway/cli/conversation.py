@@ -1,10 +1,9 @@
 """A conversation with a model, on a terminal or between pipes."""
 
 import asyncio
-import json
 import secrets
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 
 import typer
@@ -18,7 +17,7 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import Sources
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Stream, Verbatim
+from ai_gateway.contract.stream import Item, Stream, Verbatim
 from ai_gateway.errors import GatewayError
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.printable import printable_lines
@@ -28,6 +27,7 @@ from gateway_contract.openai.models import CreateChatCompletionRequest, CreateCh
 _REMOTE = "remote"
 _STOPPED = 130  # 128 and SIGINT, as shells have it
 
+type _Chunk = CreateChatCompletionStreamResponse
 type _Messages = list[Mapping[str, str]]
 
 
@@ -143,15 +143,20 @@ class _Talk:
         try:
             async with aclosing(reply.items) as items:
                 async for item in items:
-                    raw = map(_chunk, item.items) if isinstance(item, Verbatim) else [item.model]
-                    for chunk in raw:
-                        for choice in chunk.choices:
-                            if text := choice.delta.content or choice.delta.refusal:
-                                yield text
+                    for text in _texts(item):
+                        yield text
         finally:
             for leave in call.leaving:
                 leave()
 
 
-def _chunk(raw: bytes) -> CreateChatCompletionStreamResponse:
-    return CreateChatCompletionStreamResponse.model_validate(json.loads(raw))
+def _texts(item: _Chunk | Item[_Chunk] | Verbatim) -> Iterator[str]:
+    """What the chunks of an item say, or why they say nothing."""
+    if isinstance(item, Verbatim):
+        chunks = [CreateChatCompletionStreamResponse.model_validate_json(raw) for raw in item.items]
+    else:
+        chunks = [item.model if isinstance(item, Item) else item]
+    for chunk in chunks:
+        for choice in chunk.choices:
+            if text := choice.delta.content or choice.delta.refusal:
+                yield text

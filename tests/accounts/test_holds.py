@@ -57,7 +57,7 @@ def test_a_plan_is_good_until_a_window_ends(interval: Interval, zone: str) -> No
 def test_no_call_takes_more_than_the_ledger_counts() -> None:
     held = Plan(scopes(), {"large"}, NOON).held(100, 3_000)
     assert held.true_amounts(10**30, 10**40) == [1, MOST_TOKENS, 0, MOST_COST, MOST_COST]
-    assert held.true_amounts(5, None) == [1, 5, 0, 0, 0]
+    assert held.true_amounts(5, None) == [1, 5, 0, 3_000, 3_000], "what nobody knows is what was held"
 
 
 def test_where_nobody_else_can_be_asked_each_counts_its_share_and_no_money() -> None:

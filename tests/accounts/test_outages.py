@@ -212,5 +212,8 @@ async def test_whatever_is_killed_no_call_is_lost_or_doubled_and_no_budget_is_ex
             await all_recorded_once(free, site.store, shared_upstream)
             costs = await all_recorded_once(capped, site.store, shared_upstream)
             assert sum(costs.values()) <= cents * CENT, site.name
-            # Counters of a server that was killed know of no hold but those that are told to them again.
-            assert await told_spent(site, 0 if site is sites[0] else 2 * rounds) == sum(costs.values()), site.name
+            # Counters of a server that was killed are counted anew from the ledger. In a file they have what a call has
+            # cost, where its process was killed before its journal had that, and the ledger what it could have cost.
+            killed = 0 if site is sites[0] else 2 * rounds
+            difference = sum(costs.values()) - await told_spent(site, killed)
+            assert 0 <= difference <= killed * CENT, site.name

@@ -264,6 +264,7 @@ def test_a_limit_that_is_set_counts_what_was_spent_and_what_is_in_flight_at_ever
         limit = {"threshold_amount": 40, "currency": "USD", "interval": "month"}
         team.admin.post(f"projects/{project}/spend_limit", limit)
         while statuses[-1] == 200:  # until the other replica knows of it
+            time.sleep(0.1)
             statuses.append(ask(ports[1], key, max_tokens=1000).status_code)
         numbers = f"Spent $0.{statuses.count(200):02}, reserved $0.04"
         until(lambda: all(numbers in each for each in refusals()), f"not counted: {numbers}")

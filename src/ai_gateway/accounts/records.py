@@ -98,7 +98,7 @@ def second_of(identifier: str) -> int | None:
 class CallLog(Protocol):
     """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more.
 
-    `size` is that in bytes of what may not be in the store yet, and `waiting` how many records are known to wait for it.
+    `size` is that in bytes of what may not be in the store yet, and `waiting` how many records are known to wait.
     """
 
     refuses: bool

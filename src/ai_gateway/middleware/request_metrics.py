@@ -23,7 +23,7 @@ from ai_gateway.observability.families import (
 from ai_gateway.observability.metrics import Distribution
 from ai_gateway.observability.samples import Samples
 
-_CLASSES = tuple(field.name for field in fields(Tokens))
+_CLASSES = tuple(field.name for field in fields(Tokens) if field.name != "searches")
 _OTHER = "other"
 _MOST_MODELS = 500
 _LONGEST_ID = 100  # OpenMetrics: the labels of an exemplar are 128 characters at the most

@@ -80,6 +80,10 @@ class Wire(asyncio.Transport):
             self.writes.append(bytes(data))
 
     @override
+    def can_write_eof(self) -> bool:
+        return True
+
+    @override
     def write_eof(self) -> None:
         pass
 

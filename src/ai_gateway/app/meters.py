@@ -21,7 +21,7 @@ from ai_gateway.gateway import Gateway
 from ai_gateway.middleware.request_metrics import RequestMetrics
 from ai_gateway.observability import families
 from ai_gateway.observability.families import EVENTS, TIMINGS
-from ai_gateway.observability.metrics import Event, Timing, counted, timed, times
+from ai_gateway.observability.metrics import Distribution, Event, Timing, counted, timed, times
 from ai_gateway.observability.samples import Samples
 from ai_gateway.observability.worker_samples import WorkerSamples
 from ai_gateway.providers.custom.provider import MODELS
@@ -111,6 +111,9 @@ class Meters:
                 samples.add(family, 0)  # so that the first one is seen as a rise
             for labels, value in counted(event).items():
                 samples.add(family, value, labels)
+        for family in TIMINGS.values():
+            if not family.labels:
+                samples.merge(family, Distribution(family.buckets))
         for (timing, label), distribution in times().items():
             samples.merge(TIMINGS[timing], distribution, (label,) if label else ())
         self._add_state(samples)

@@ -34,6 +34,31 @@ def test_the_pages_of_the_documentation_are_listed_and_printed() -> None:
     assert "`ai-gateway docs` lists them" in run_command("docs", "../../etc/passwd").stderr
 
 
+def test_every_command_takes_h_for_help() -> None:
+    for command in ([], ["serve"], ["check"], ["keys"], ["keys", "create"], ["openapi", "export"], ["usage"]):
+        short = run_command(*command, "-h")
+        assert (short.returncode, short.stdout) == (0, run_command(*command, "--help").stdout)
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    asked = {"_AI_GATEWAY_COMPLETE": "complete_bash", "COMP_CWORD": "1", "COMP_WORDS": "ai-gateway ch"}
+    script = Path(sys.executable).with_name("ai-gateway")
+    ended = subprocess.run([script], env=asked, capture_output=True, text=True, timeout=STARTUP_S, check=False)
+    assert set(ended.stdout.split()) == {"check", "chat"}
+
+
+def test_files_are_named_before_the_command_and_must_exist(tmp_path: Path) -> None:
+    config, dotenv = tmp_path / "own.toml", tmp_path / "own.env"
+    config.write_text('[aliases]\nfast = "custom/custom-chat"\n')
+    dotenv.write_text("DEFAULT_MODEL=fast\n")
+    shown = run_command("--config", str(config), "--env-file", str(dotenv), "routes").stdout
+    assert "fast" in shown
+    assert "(no model)" in shown
+    for option, variable in (("--config", "GATEWAY_CONFIG"), ("--env-file", "GATEWAY_ENV_FILE")):
+        (line,) = complaints(run_command(option, str(tmp_path / "nowhere"), "routes"))
+        assert line == f"ai-gateway: {variable}: no such file: {tmp_path / 'nowhere'}"
+
+
 def test_version_prints_the_version() -> None:
     assert run_command("version").stdout.strip().count(".") == 2
     assert run_command("--version").stdout == run_command("version").stdout

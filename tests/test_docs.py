@@ -14,11 +14,13 @@ from datetime import date
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from typer.main import get_command
 
 from ai_gateway import errors
+from ai_gateway.cli import app
 from ai_gateway.config import constants
 from ai_gateway.config.settings import FILE_ONLY, ProviderSettings, Settings, marked
 from ai_gateway.config.sources import ALIASES, read_settings, read_sources
@@ -145,6 +147,19 @@ def test_fixed_limits_are_the_documented_ones() -> None:
         constants.MAX_HEADER_BYTES,
     ):
         assert re.search(rf"\b{limit}\b", text)
+
+
+def test_the_page_of_the_command_line_has_each_command() -> None:
+    def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+        below = getattr(command, "commands", {})
+        if not below or command.invoke_without_command:
+            yield " ".join(path)
+        for name, each in below.items():
+            yield from commands(each, (*path, name))
+
+    firsts = [line.split("|")[1] for line in _text("docs/cli.md").splitlines() if line.startswith("| `")]
+    named = [name for first in firsts for name in re.findall(r"`([^`]+)`", first)]
+    assert sorted(named) == sorted(commands(get_command(app)))
 
 
 # --- providers and errors --------------------------------------------------------------------------------------------

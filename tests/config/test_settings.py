@@ -110,6 +110,12 @@ def test_no_secret_is_shown_wherever_it_was_put(tmp_path: Path, text: str, secre
             "[providers.lab]\nbase_ulr = 'https://h/v1'",
             "providers.lab: unknown setting base_ulr: did you mean base_url?",
         ),
+        ("[keys.a]\nkey_evn = 'A'", "keys.a: unknown setting key_evn: did you mean key_env?"),
+        ("[prices.'a/b']\ninput = 1\noutptu = 1", "prices.a/b: unknown setting outptu: did you mean output?"),
+        (
+            "[prices.'a/b']\ninput = 1\noutput = 1\nabove = [{tokens = 1, input = 1, output = 1, outptu = 1}]",
+            "prices.a/b.above.0: unknown setting outptu: did you mean output?",
+        ),
         ("[routes.r]\ntarget = ['a/b']\ntargets = ['a/b']", "routes.r: unknown setting target: did you mean targets?"),
         ("[providers.lab]\nzzz = 1", "providers.lab: unknown setting zzz. Known: "),
         ("SERVICE_PORT = 1", "unknown setting SERVICE_PORT: did you mean service_port?"),
@@ -133,6 +139,20 @@ def test_an_unknown_setting_names_the_near_one_at_any_depth(tmp_path: Path, text
         ("retry_refusals = '408,abc'", "RETRY_REFUSALS: 'abc' is not one of 408, 409 or 429 (gateway.toml)"),
         ("[providers.a]\nrequest_timeout_s = 'x'", "providers.a.request_timeout_s: 'x' is no number (gateway.toml)"),
         ("[routes.r]\nmode = 'fallback'", "routes.r.targets: is missing (gateway.toml)"),
+        (
+            "[routes.r]\nmode = 'fallbak'\ntargets = ['a/b']",
+            "routes.r.mode: 'fallbak' is not one of 'fallback' or 'weighted': did you mean fallback? (gateway.toml)",
+        ),
+        (
+            "[keys.a]\nspend_interval = 'weekly'",
+            "keys.a.spend_interval: 'weekly' is not one of 'day', 'week', 'month' or 'total': did you mean week? "
+            "(gateway.toml)",
+        ),
+        ("[prices.'a/b']\ninput = 1", "prices.a/b.output: is missing (gateway.toml)"),
+        (
+            "trusted_proxies = '10.0.0.0/99'",
+            "TRUSTED_PROXIES: '10.0.0.0/99' is no address or network such as 10.0.0.0/8 (gateway.toml)",
+        ),
     ],
 )  # fmt: skip
 def test_what_a_value_should_be_is_said_in_plain_words(tmp_path: Path, text: str, problem: str) -> None:

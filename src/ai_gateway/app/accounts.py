@@ -71,12 +71,12 @@ class Accounts:
         """Why the store has never been used, or cannot be used as it is; None while all is well or it is only away."""
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
+        self._shipper: Shipper | None = None
         self._valkey = valkey_of(settings)
         if self.place is None:
             return
         self.directory = Directory(store_at(self.place), on_change)
         self.directory.is_unknown = self.place.url is not None
-        self._shipper: Shipper | None = None
         self._alerts = Alerts(self.directory, Ledger(self.directory.store))
         self.accounting = Accounting(MemoryCounters(), Prices(), Journal(None), self._spent)
         self.apply(settings)

@@ -86,6 +86,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         [f"{method.upper()} {path}" for path, item in parts.contract["paths"].items() for method in item],
         documented=settings.enable_docs,
         model_list=lambda: parts.model_list,
+        check_timeout_s=lambda: parts.settings.health_check_timeout_s,
         accounts=parts.accounts,
         metrics=ServedMetrics(meters.expose, settings.metrics_require_key) if settings.enable_metrics else None,
     )

@@ -12,7 +12,14 @@ from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
 from ai_gateway.config.secrets import FILE_SUFFIX
 from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
-from ai_gateway.config.sources import ALIASES, Sources, read_settings, read_sources
+from ai_gateway.config.sources import (
+    ALIASES,
+    CONFIG_VARIABLE,
+    DOTENV_VARIABLE,
+    Sources,
+    read_settings,
+    read_sources,
+)
 from ai_gateway.config.validation import closest
 from ai_gateway.providers.config.upstreams import (
     configured_upstreams,
@@ -118,7 +125,15 @@ def _misspelt(settings: Settings, variables: Mapping[str, str]) -> Iterator[str]
     known = {name.upper() for name in Settings.model_fields} - {name.upper() for name in marked(FILE_ONLY)}
     secrets = {name.upper() for name in marked(SECRET)} | known_variables()
     secrets |= {table.api_key_env for table in settings.providers.values() if table.api_key_env}
-    known |= {*ALIASES.values(), "GATEWAY_CONFIG", "BUILD_COMMIT", "BUILD_DATE", *secrets, *network_variables()}
+    known |= {
+        *ALIASES.values(),
+        CONFIG_VARIABLE,
+        DOTENV_VARIABLE,
+        "BUILD_COMMIT",
+        "BUILD_DATE",
+        *secrets,
+        *network_variables(),
+    }
     known |= {f"{name}{FILE_SUFFIX}" for name in secrets}
     for name, meant in near_misses(variables, known):
         yield f"{name} is not a variable that the gateway reads: did you mean {meant}?"

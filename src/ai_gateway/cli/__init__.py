@@ -1,20 +1,27 @@
 """`ai-gateway`: the command line, with a module for each subject."""
 
+import os
 from typing import Annotated
 
 import typer
 
+from ai_gateway.cli.chat import chat
+from ai_gateway.cli.check import check
 from ai_gateway.cli.docs import docs
+from ai_gateway.cli.init import init
 from ai_gateway.cli.keys import keys
 from ai_gateway.cli.limits import budget, limits
 from ai_gateway.cli.models import models
+from ai_gateway.cli.openapi import openapi
 from ai_gateway.cli.probe import probe
 from ai_gateway.cli.projects import projects
 from ai_gateway.cli.reload import reload
+from ai_gateway.cli.routes import routes
 from ai_gateway.cli.serve import serve
 from ai_gateway.cli.store import store
 from ai_gateway.cli.usage import costs, usage
 from ai_gateway.config.constants import VERSION
+from ai_gateway.config.sources import CONFIG_VARIABLE, DOTENV_VARIABLE
 
 app = typer.Typer(
     name="ai-gateway",
@@ -22,8 +29,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (serve, probe, models, reload, costs, docs):
+for _command in (serve, check, init, chat, models, routes, probe, reload, costs, docs):
     app.command()(_command)
 for _name, _commands in (
     ("keys", keys),
@@ -32,6 +40,7 @@ for _name, _commands in (
     ("budget", budget),
     ("usage", usage),
     ("store", store),
+    ("openapi", openapi),
 ):
     app.add_typer(_commands, name=_name)
 
@@ -44,9 +53,19 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    *, version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False
+    *,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help=f"Read this instead of gateway.toml [{CONFIG_VARIABLE}].")
+    ] = None,
+    env_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help=f"Read this instead of .env [{DOTENV_VARIABLE}].")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False,  # noqa: ARG001 - its callback has printed it
 ) -> None:
     """OpenAI's API in front of any LLM provider."""
+    for variable, file in ((CONFIG_VARIABLE, config), (DOTENV_VARIABLE, env_file)):
+        if file is not None:
+            os.environ[variable] = file  # which workers and reloads find too
 
 
 @app.command()

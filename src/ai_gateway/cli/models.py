@@ -7,10 +7,7 @@ from typing import Annotated
 import typer
 
 from ai_gateway.app.application import Application
-from ai_gateway.app.build import build
-from ai_gateway.app.configuration import read_configuration
-from ai_gateway.cli.problems import print_problems
-from ai_gateway.config.problems import SettingsError
+from ai_gateway.cli.starting import built
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item
 from ai_gateway.observability.printable import printable_text
@@ -22,11 +19,7 @@ def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /
 
     Exit code 0: every provider listed its models. 1: some did not. 2: the configuration cannot be used.
     """
-    try:
-        application = build(read_configuration())
-    except SettingsError as error:
-        print_problems(error.problems)
-        raise typer.Exit(2) from None
+    application = built()
     models, missing = asyncio.run(_list_models(application))
     width = max((len(model.id) for model in models.data), default=0)
     lines = (f"{model.id:{width}}  {model.owned_by}" for model in models.data)

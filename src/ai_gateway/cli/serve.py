@@ -1,64 +1,38 @@
 """`serve`: start the gateway."""
 
-import asyncio
 import socket
 from functools import partial
-from typing import Annotated
 
 import typer
 
 from ai_gateway.accounts.entities import ApiKey
 from ai_gateway.api.access import is_loopback
 from ai_gateway.app.application import Application
-from ai_gateway.app.build import build
-from ai_gateway.app.configuration import configure, read_configuration
-from ai_gateway.app.local_administration import has_stored_keys
 from ai_gateway.cli.problems import print_problems
+from ai_gateway.cli.starting import Host, LogLevel, Port, Workers, load, require_keys
 from ai_gateway.config.constants import VERSION
-from ai_gateway.config.problems import SettingsError, attempt
+from ai_gateway.config.problems import attempt
 from ai_gateway.config.settings import Settings
-from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.observability.output import Output
 from ai_gateway.routing.registry import BUILT_IN
-from ai_gateway.server.certificate import certificate_of
 from ai_gateway.server.run import bind, run
 
 
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [SERVICE_HOST, default 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for any [SERVICE_PORT, default 9000].")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve [WORKERS, default 1].")] = None,
-) -> None:
+def serve(host: Host = None, port: Port = None, log_level: LogLevel = None, workers: Workers = None) -> None:
     """Start the gateway, set up by the environment, .env and gateway.toml: see `ai-gateway docs configuration`."""
-    values = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
-    options = {name: value for name, value in values.items() if value is not None}
-    sources = read_sources(**options)
     problems: list[str] = []
-    settings = attempt(problems, lambda: read_settings(sources))
-    configuration = attempt(problems, lambda: configure(settings or Settings(), sources))
-    keys = configuration.keys if configuration is not None else ()
-    certificate = attempt(problems, lambda: certificate_of(settings)) if settings else None
-    sock = attempt(problems, lambda: _bind(settings, bool(keys))) if settings else None
-    application = None
-    if configuration and not problems:
-        application = attempt(problems, lambda: build(configuration, partial(read_configuration, **options)))
+    loaded = load(problems, host=host, port=port, log_level=log_level, workers=workers)
+    settings = loaded.settings
+    sock = attempt(problems, lambda: _bind(settings, has_keys=loaded.has_keys)) if settings else None
+    application = loaded.application(problems)
     if application is None or sock is None:
         print_problems(problems)
         raise typer.Exit(2)
-    run(application, sock, partial(_banner, application), certificate)
+    run(application, sock, partial(_banner, application), loaded.certificate)
 
 
-def _bind(settings: Settings, has_keys: bool) -> socket.socket:
-    """Listen. Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
-    is_private = settings.allow_anonymous or settings.service_socket is not None or is_loopback(settings.service_host)
-    if not (has_keys or is_private or asyncio.run(has_stored_keys(settings))):
-        raise SettingsError(
-            [
-                f"ALLOWED_API_KEYS: needed to listen on {settings.service_host}, which others can reach: set it, "
-                "make a key with `ai-gateway keys create NAME`, or set ALLOW_ANONYMOUS=true, or listen on 127.0.0.1"
-            ]
-        )
+def _bind(settings: Settings, *, has_keys: bool) -> socket.socket:
+    require_keys(settings, has_keys=has_keys)
     return bind(settings)
 
 

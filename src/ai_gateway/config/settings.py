@@ -329,6 +329,9 @@ class Settings(PerProvider):
     model_list_refresh_s: Annotated[Seconds, Field(description="seconds between two fetches of the list")] = 300.0
     model_list_cache: Annotated[Path | None, Field(description="file for the last good list")] = None
     model_cache_ttl_s: Annotated[Seconds, Field(description="seconds that providers' own lists are kept")] = 300.0
+    health_check_timeout_s: Annotated[
+        Seconds, Field(description="seconds that a deep health check waits for a provider")
+    ] = 5.0
 
     def for_provider(self, name: str) -> PerProvider:
         """What holds for calls to this provider: what its own tables contain, and these settings for the rest."""

@@ -16,12 +16,15 @@ from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
 from ai_gateway.config.validation import closest, invalid_values
 
 CONFIG_FILE = "gateway.toml"
-_DOTENV = ".env"
+CONFIG_VARIABLE = "GATEWAY_CONFIG"
+DOTENV_FILE = ".env"
+DOTENV_VARIABLE = "GATEWAY_ENV_FILE"
 _ENVIRONMENT = "environment"
 # The second name of a pair is an alias for people who come from elsewhere.
 ALIASES = {
     "SERVICE_PORT": "PROXY_PORT",
     "REQUEST_TIMEOUT_S": "REQUEST_TIMEOUT",
+    "HEALTH_CHECK_TIMEOUT_S": "HEALTH_CHECK_TIMEOUT",
     "OPENAI_BASE_URL": "OPENAI_API_BASE_URL",
 }
 _FILE_ONLY = frozenset(marked(FILE_ONLY))
@@ -70,9 +73,16 @@ class Sources:
         if name in self.options:
             return f"option --{name.removeprefix('service_').replace('_', '-')}"
         variable = name.upper()
-        if variable in self.environment or f"{variable}{FILE_SUFFIX}" in self.environment:
-            return origin_of(self.environment, variable)
+        for each in (variable, f"{variable}{FILE_SUFFIX}"):
+            if each in self.environment:
+                return origin_of(self.environment, each)
         return self.path.name
+
+    def has(self, name: str) -> bool:
+        """Whether a source has this setting, so that its value is not the default."""
+        variable = name.upper()
+        named = {variable, f"{variable}{FILE_SUFFIX}"} if name in _SECRETS else {variable}
+        return name in self.options or name in self.file or not named.isdisjoint(self.environment)
 
 
 def read_sources(**options: object) -> Sources:
@@ -80,7 +90,8 @@ def read_sources(**options: object) -> Sources:
     problems: list[str] = []
     warnings: list[str] = []
     environment = Variables()
-    for values, origin in ((os.environ, _ENVIRONMENT), (_dotenv(problems), _DOTENV)):
+    dotenv = Path(os.environ.get(DOTENV_VARIABLE) or DOTENV_FILE)
+    for values, origin in ((os.environ, _ENVIRONMENT), (_dotenv(dotenv, problems), dotenv.name)):
         _add(environment, values, origin, warnings)
     for name, alias in ALIASES.items():
         if alias not in environment:
@@ -89,17 +100,19 @@ def read_sources(**options: object) -> Sources:
         if environment[name] != environment[alias] and name.lower() not in options:
             found = (f"{shown(environment[each])} ({origin_of(environment, each)})" for each in (name, alias))
             problems.append(f"{name} and its alias {alias} disagree: set one of them. Now: {', '.join(found)}")
-    path = Path(environment.get("GATEWAY_CONFIG", CONFIG_FILE))
+    path = Path(environment.get(CONFIG_VARIABLE, CONFIG_FILE))
     return Sources(environment, _file(path, environment, problems), options, problems, warnings, path)
 
 
-def _dotenv(problems: list[str]) -> Mapping[str, str | None]:
+def _dotenv(path: Path, problems: list[str]) -> Mapping[str, str | None]:
     try:
-        return dotenv_values(_DOTENV)
+        if os.environ.get(DOTENV_VARIABLE) and not path.exists():
+            problems.append(f"{DOTENV_VARIABLE}: no such file: {path}")
+        return dotenv_values(path)
     except OSError as error:
-        problems.append(f"{_DOTENV}: cannot be read: {error.strerror}")
+        problems.append(f"{path}: cannot be read: {error.strerror}")
     except UnicodeDecodeError:
-        problems.append(f"{_DOTENV}: not UTF-8 text")
+        problems.append(f"{path}: not UTF-8 text")
     return {}
 
 
@@ -130,8 +143,8 @@ def _file(path: Path, environment: Mapping[str, str], problems: list[str]) -> Ma
     except tomllib.TOMLDecodeError as error:
         problems.append(f"{path}: not valid TOML: {error}")
     else:
-        if "GATEWAY_CONFIG" in environment:
-            problems.append(f"GATEWAY_CONFIG: no such file: {path}")
+        if CONFIG_VARIABLE in environment:
+            problems.append(f"{CONFIG_VARIABLE}: no such file: {path}")
     return {}
 
 

@@ -1,6 +1,7 @@
 """What is wrong with a value of a setting, in plain words: with its source, and with the value unless it is secret."""
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from pydantic import BaseModel, ValidationError
@@ -41,6 +42,7 @@ _WORDS = {
     "literal_error": "is not one of {expected}",
     "too_short": "has to have an entry",
     "missing": "is missing",
+    **dict.fromkeys(("ip_v4_network", "ip_v6_network"), "is no address or network such as 10.0.0.0/8"),
 }
 
 
@@ -52,6 +54,10 @@ def closest(name: str, known: Collection[str]) -> str:
 
 def invalid_values(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str]:
     """A line for each invalid value. `origin` names the source of a setting."""
+    return iter(dict.fromkeys(_lines(error, origin)))  # of a union, each kind says that it is none of it
+
+
+def _lines(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str]:
     for details in error.errors(include_url=False):
         place = [str(part) for part in details["loc"]]
         name = ".".join(place) if place[0] in _FILE_ONLY else place[0].upper()
@@ -71,7 +77,15 @@ def _complaint(details: ErrorDetails, value: str) -> str:
         message = f"{message[0].lower()}{message[1:]}"
         return f"{value}: {message}" if value else message
     said = words.format(**{name: _short(limit) for name, limit in details.get("ctx", {}).items()})
-    return f"{value or 'the value'} {said}" if details["type"] != "missing" else said
+    near = _nearest(details) if value and details["type"] == "literal_error" else ""
+    return f"{value or 'the value'} {said}{near}" if details["type"] != "missing" else said
+
+
+def _nearest(details: ErrorDetails) -> str:
+    """The word that was probably meant, of those that are allowed."""
+    allowed = re.findall("'([^']*)'", details.get("ctx", {}).get("expected", ""))
+    near = difflib.get_close_matches(str(details["input"]).lower(), allowed, n=1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _short(limit: object) -> object:

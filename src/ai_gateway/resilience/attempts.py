@@ -15,7 +15,14 @@ import structlog
 
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.tracebacks import forget_frames
-from ai_gateway.errors import GatewayError, Overloaded, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from ai_gateway.errors import (
+    GatewayError,
+    Overloaded,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.breaker import Breaker, BreakerPolicy, Permit, State
@@ -69,6 +76,8 @@ class Resilience:
         self._share = other._share
         for name, bulkhead in self._bulkheads.items():
             bulkhead.most = self._share(name)
+            if name in without:
+                bulkhead.answered = bulkhead.failed = None
         for key in [key for key in self._breakers if key[0] in without]:
             del self._breakers[key]
         if (self._policy, self._per_model) != (other._policy, other._per_model):
@@ -141,6 +150,11 @@ class Resilience:
                 del self._breakers[next(iter(self._breakers))]
             breaker = self._breakers[key] = Breaker(provider, self._policy, time.monotonic)
         return breaker
+
+    def last_attempts(self, provider: str) -> tuple[Notes | None, Notes | None]:
+        """The last attempt that a provider answered, and the last one that failed."""
+        bulkhead = self._bulkheads.get(provider)
+        return (None, None) if bulkhead is None else (bulkhead.answered, bulkhead.failed)
 
     def state(self, provider: str) -> State:
         """The worst state of a provider's breakers."""
@@ -235,6 +249,8 @@ class _Attempts[T: Target]:
         if not isinstance(error, UpstreamError):  # no upstream was called
             self._made -= 1
             self._notes.attempts = self._made
+        elif self._bulkhead is not None and not isinstance(error, UpstreamRefused):  # that was the caller's mistake
+            self._bulkhead.failed = self._notes
         self._report_to_breaker(error)
         provider = self._targets[self._at].provider
         if len(self._targets) > 1:  # somebody else may answer at once, which no pause can beat
@@ -257,6 +273,8 @@ class _Attempts[T: Target]:
     def answered(self) -> None:
         """The reply, or the first item of the stream, is there."""
         self._notes.answered = time.time()
+        if self._bulkhead is not None:
+            self._bulkhead.answered = self._notes
         if self._permit is not None:
             self._permit.succeeded()
 

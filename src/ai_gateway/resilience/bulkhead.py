@@ -1,16 +1,22 @@
 """A share of the requests in flight for each provider, so that one which hangs leaves places for the others."""
 
+from ai_gateway.contract.call import Notes
 from ai_gateway.errors import Overloaded
 from ai_gateway.observability.metrics import Event, count
 
 
 class Bulkhead:
-    """One provider's share. A request holds its place until its end, a stream until its last byte."""
+    """One provider's share. A request holds its place until its end, a stream until its last byte.
+
+    `answered` and `failed` are the last attempts that were: what is known of a provider from its calls.
+    """
 
     def __init__(self, provider: str, most: int) -> None:
         self.provider = provider
         self.most = most
         self.inside = 0
+        self.answered: Notes | None = None
+        self.failed: Notes | None = None
 
     def enter(self) -> None:
         """Take a place. Raises Overloaded; nobody waits here, as in front of the gateway."""

@@ -32,6 +32,7 @@ class Aliases:
     """
 
     def __init__(self, table: Mapping[str, str], providers: Collection[str] = (), fixed: Collection[str] = ()) -> None:
+        self.table = dict(table)
         self._exact = {name: target for name, target in table.items() if _STAR not in name}
         self._providers = frozenset(providers)
         self._fixed = frozenset(fixed)

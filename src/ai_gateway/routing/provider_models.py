@@ -11,7 +11,8 @@ import structlog
 
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.errors import GatewayError, UnsupportedOperation
+from ai_gateway.contract.tracebacks import forget_frames
+from ai_gateway.errors import GatewayError, UnsupportedOperation, UpstreamTimeout
 from ai_gateway.providers.base import Provider
 from gateway_contract.openai import models
 
@@ -26,13 +27,31 @@ type State = Literal["ready", "unreachable", "unknown"]
 
 @dataclass(slots=True)
 class CachedModels:
-    """One provider's models, by their ids there. `listed` is None until the provider has answered once."""
+    """One provider's models, by their ids there. `listed` is None until the provider has answered once.
+
+    `answered_at` and `failed_at` are in seconds since the epoch; `latency_s` is what the last answer took, and
+    `failure` what was wrong the last time that something was.
+    """
 
     provider: Provider
     listed: dict[str, models.Model] | None = None
     state: State = "unknown"
     refresh_at: float = 0.0
     refreshing: asyncio.Task[None] | None = field(default=None, repr=False)
+    answered_at: float | None = None
+    latency_s: float = 0.0
+    failed_at: float | None = None
+    failure: GatewayError | None = field(default=None, repr=False)
+
+    def answered(self, listed: dict[str, models.Model], latency_s: float) -> None:
+        """Its list is there."""
+        self.listed, self.state = listed, "ready"
+        self.answered_at, self.latency_s = time.time(), latency_s
+
+    def failed(self, failure: GatewayError) -> None:
+        """Its list could not be fetched: the previous one stays."""
+        self.state, self.failed_at, self.failure = "unreachable", time.time(), failure
+        forget_frames(failure)
 
 
 class Catalogue:
@@ -84,6 +103,8 @@ class Catalogue:
             theirs = other._cache.get(name)
             if theirs is not None and theirs.provider is cached.provider:
                 cached.listed, cached.state, cached.refresh_at = theirs.listed, theirs.state, theirs.refresh_at
+                cached.answered_at, cached.latency_s = theirs.answered_at, theirs.latency_s
+                cached.failed_at, cached.failure = theirs.failed_at, theirs.failure
         self.version += 1
 
     def refresh(self) -> None:
@@ -97,6 +118,15 @@ class Catalogue:
             # The tasks are shared: one caller that disconnects must not cancel them for the others.
             await asyncio.wait(waiting)
 
+    async def check(self, timeout_s: float) -> None:
+        """Ask every provider for its list now, for so long at the most, and wait for what comes of it."""
+        for cached in self._cache.values():
+            if cached.refreshing is None:
+                cached.refreshing = asyncio.create_task(self._refresh(cached, timeout_s))
+        tasks = [cached.refreshing for cached in self._cache.values() if cached.refreshing is not None]
+        if tasks:  # shared, as above: who asks at the same time gets the same answers
+            await asyncio.wait(tasks)
+
     async def aclose(self) -> None:
         """Cancel the refreshes."""
         tasks = [cached.refreshing for cached in self._cache.values() if cached.refreshing is not None]
@@ -109,32 +139,46 @@ class Catalogue:
         now = self._clock()
         for cached in self._cache.values():
             if cached.refreshing is None and cached.refresh_at <= now:
-                cached.refreshing = asyncio.create_task(self._refresh(cached))
+                cached.refreshing = asyncio.create_task(self._refresh(cached, self._fetch_timeout_s))
         return [(cached, cached.refreshing) for cached in self._cache.values() if cached.refreshing is not None]
 
-    async def _refresh(self, cached: CachedModels) -> None:
-        attempt = Attempt(Call("listModels", f"models-{secrets.token_hex(8)}"), Notes(cached.provider.name))
-        conformer = Conformer(cached.provider, attempt, "")
+    async def _refresh(self, cached: CachedModels, timeout_s: float) -> None:
+        started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._fetch_timeout_s):
-                received = await cached.provider.list_models(attempt)
-            listed = conformer.item(models.ListModelsResponse, received).model.data
-            cached.listed = {model.id: model for model in listed}
-            cached.state = "ready"
-            self.version += 1
-        except UnsupportedOperation:  # it has models, but no list of them
-            cached.listed, cached.state = {}, "ready"
+            async with asyncio.timeout(timeout_s):
+                listed = await _fetched(cached.provider)
+            cached.answered(listed, time.perf_counter() - started)
             self.version += 1
         except Exception as error:  # whatever is wrong with one provider must not hide the others
-            cached.state = "unreachable"
-            reason = error.message if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+            failure = _failure_of(cached.provider, error)
             _log.warning(
-                "models not listed",
-                provider=cached.provider.name,
-                reason=reason,
-                detail=error.detail if isinstance(error, GatewayError) else None,
+                "models not listed", provider=cached.provider.name, reason=failure.message, detail=failure.detail
             )
+            cached.failed(failure)
         finally:
             pause = self._ttl_s if cached.state == "ready" else min(self._ttl_s, _RETRY_S)
             cached.refresh_at = self._clock() + pause
             cached.refreshing = None
+
+
+async def _fetched(provider: Provider) -> dict[str, models.Model]:
+    """The provider's models by id; none for one that has models, but no list of them."""
+    attempt = Attempt(Call("listModels", f"models-{secrets.token_hex(8)}"), Notes(provider.name))
+    try:
+        received = await provider.list_models(attempt)
+    except UnsupportedOperation:
+        return {}
+    listed = Conformer(provider, attempt, "").item(models.ListModelsResponse, received).model.data
+    return {model.id: model for model in listed}
+
+
+def _failure_of(provider: Provider, error: Exception) -> GatewayError:
+    """What is known of it, in words that callers may read."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, TimeoutError):
+        return UpstreamTimeout.of(provider.name)
+    return GatewayError(
+        f"The models of provider '{provider.name}' could not be listed: the gateway's log says why.",
+        detail=f"{type(error).__name__}: {error}",
+    )

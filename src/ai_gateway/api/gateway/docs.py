@@ -121,6 +121,11 @@ def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], "model": model}, "required": required}
 
 
+def document(contract: dict[str, Any]) -> bytes:
+    """The contract as it is served."""
+    return json.dumps(contract, ensure_ascii=False).encode()
+
+
 @dataclass(slots=True)
 class _Shown:
     """A contract and what is made of it, which is kept until a reload brings another one."""
@@ -147,7 +152,7 @@ def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = N
         nonlocal shown
         now = contract()
         if shown.contract is not now:
-            shown = _Shown(now, json.dumps(now, ensure_ascii=False).encode(), _page(now).encode())
+            shown = _Shown(now, document(now), _page(now).encode())
         return shown
 
     readers = Admission(_MOST_READERS)
@@ -155,7 +160,7 @@ def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = N
     as_text = _Document(lambda: (current().as_yaml(), "application/yaml", {}), readers, guard)  # RFC 9512
     docs = _Document(lambda: (current().page, "text/html; charset=utf-8", _HEADERS), readers, guard)
     served = {"/openapi.json": openapi, "/openapi.yaml": as_text, "/docs": docs, "/redoc": docs}
-    return [Route(path, document, methods=["GET"]) for path, document in served.items()]
+    return [Route(path, endpoint, methods=["GET"]) for path, endpoint in served.items()]
 
 
 class _Document:

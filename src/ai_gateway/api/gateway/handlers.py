@@ -55,6 +55,7 @@ class StatusHandlers(WireBoundary, Handlers):
         *,
         documented: bool,
         model_list: Callable[[], ListFeed | None],
+        check_timeout_s: Callable[[], float],
         accounts: Accounts | None = None,
         metrics: ServedMetrics | None = None,
     ) -> None:
@@ -65,6 +66,7 @@ class StatusHandlers(WireBoundary, Handlers):
         self.documented = documented
         self._started = time.monotonic()
         self._model_list = model_list
+        self._check_timeout_s = check_timeout_s
         self._accounts = accounts
         self._metrics = metrics
 
@@ -94,9 +96,13 @@ class StatusHandlers(WireBoundary, Handlers):
         return None
 
     @override
-    async def get_health(self, call: Call) -> models.HealthReport:
+    async def get_health(self, call: Call, query: models.GetHealthQuery) -> models.HealthReport:
         routing = self.gateway.routing
-        if self.access.may_cause_calls(call.caller, call.headers):
+        if query.deep:
+            if not call.caller.trusted:
+                raise MissingApiKey("A deep check asks upstreams, so it is for callers with a key.")
+            await routing.catalogue.check(self._check_timeout_s())
+        elif self.access.may_cause_calls(call.caller, call.headers):
             routing.catalogue.refresh()  # for the next report: this one must not wait for anybody
         feed = self._model_list()
         status = feed.status if feed else None

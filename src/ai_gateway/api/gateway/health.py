@@ -7,8 +7,9 @@ from ai_gateway.accounts.accounting import Accounting
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.gateway import Gateway
+from ai_gateway.redaction import strike
 from ai_gateway.routing.model_list.feed import ListStatus
-from ai_gateway.routing.provider_models import State
+from ai_gateway.routing.provider_models import CachedModels
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.resolver import Routing
 from gateway_contract.gateway import models
@@ -43,15 +44,25 @@ def is_degraded(gateway: Gateway, model_list: ListStatus | None, accounts: model
 def providers_health(gateway: Gateway) -> list[models.ProviderHealth]:
     """Each provider, with what came of asking it for its models, and whether it is called."""
     routing = gateway.routing
-    states = {cached.provider.name: cached.state for cached in routing.catalogue.cached}
-    states[BUILT_IN] = "ready"  # it is part of the gateway
-    return [_provider_health(gateway, name, states.get(name, "unknown")) for name in routing.registry.names]
+    return [_provider_health(gateway, cached) for cached in routing.catalogue.cached]
 
 
-def _provider_health(gateway: Gateway, name: str, state: State) -> models.ProviderHealth:
+def _provider_health(gateway: Gateway, cached: CachedModels) -> models.ProviderHealth:
+    name = cached.provider.name
+    state = "ready" if name == BUILT_IN else cached.state  # it is part of the gateway
     report = models.ProviderHealth(name=name, state=state, breaker=gateway.resilience.state(name))
-    if (checked := gateway.registry.get(name).certificates_checked) is not None:
+    if (checked := cached.provider.certificates_checked) is not None:
         report.certificates_checked = checked
+    answered, failed = gateway.resilience.last_attempts(name)
+    answers = [(cached.answered_at, cached.latency_s)] if cached.answered_at is not None else []
+    answers += [(answered.answered, answered.answered - answered.started)] if answered is not None else []
+    if answers:
+        at, latency_s = max(answers)
+        report.last_success_at, report.latency_s = round(at, 3), round(max(0.0, latency_s), 3)
+    failures = [(cached.failed_at or 0.0, cached.failure), (failed.ended, failed.failure) if failed else (0.0, None)]
+    at, failure = max(failures, key=lambda each: each[0])
+    if failure is not None:
+        report.last_error = models.ProviderError(at=round(at, 3), code=failure.code, message=strike(failure.message))
     return report
 
 

@@ -14,6 +14,7 @@ from ai_gateway.config.problems import SettingsError, shown
 from ai_gateway.config.secrets import FILE_SUFFIX, read_secret, secret_in
 from ai_gateway.config.settings import ProviderSettings, Settings
 from ai_gateway.config.sources import origin_of
+from ai_gateway.config.validation import closest
 from ai_gateway.providers.catalog import OPENAI_WIRE
 from ai_gateway.providers.config.network import PROXY_VARIABLES, network_of
 from ai_gateway.providers.config.overrides import header_problems, override_quirks
@@ -141,8 +142,8 @@ class _Reader:
                 if name not in rows:
                     self.problems.append(f"providers.{name}: base_url is missing, and no known provider has this name")
             elif row is None:
-                known = ", ".join(sorted(rows))
-                self.problems.append(f"providers.{name}: there is no wire '{table.wire}'. Known: {known}")
+                near = closest(table.wire, sorted({"openai", *rows}))
+                self.problems.append(f"providers.{name}: there is no wire '{table.wire}'{near}")
             else:
                 key = self._table_key(name, table)
                 if name not in self.missing:

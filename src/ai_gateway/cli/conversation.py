@@ -1,0 +1,162 @@
+"""A conversation with a model, on a terminal or between pipes."""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+
+import typer
+
+from ai_gateway.app.application import Application
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import configure
+from ai_gateway.cli.problems import print_problems
+from ai_gateway.cli.starting import built
+from ai_gateway.config.problems import SettingsError
+from ai_gateway.config.settings import Settings
+from ai_gateway.config.sources import Sources
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.errors import GatewayError
+from ai_gateway.gateway import Gateway
+from ai_gateway.observability.printable import printable_lines
+from ai_gateway.redaction import remember, strike
+from gateway_contract.openai.models import CreateChatCompletionRequest, CreateChatCompletionStreamResponse
+
+_REMOTE = "remote"
+_STOPPED = 130  # 128 and SIGINT, as shells have it
+
+type _Chunk = CreateChatCompletionStreamResponse
+type _Messages = list[Mapping[str, str]]
+
+
+def converse(model: str, prompt: str | None, system: str | None, url: str | None, key: str | None) -> int:
+    """Say the prompt and what is piped in, or whatever somebody types. Returns the exit code."""
+    application = built(log_level="error") if url is None else _remote(url, key)
+    messages: _Messages = [] if system is None else [{"role": "system", "content": system}]
+    interactive = sys.stdin.isatty()
+    with asyncio.Runner() as runner:
+        talk = _Talk(application, model, None if url is None else _REMOTE, messages)
+        try:
+            if prompt is None and interactive:
+                return _typed(runner, talk)
+            parts = [prompt, None if interactive else sys.stdin.buffer.read().decode("utf-8", "replace").strip()]
+            said = "\n\n".join(filter(None, parts))
+            if not said:
+                print_problems(["chat needs a prompt: give one after the model, or pipe one in"])
+                return 2
+            return 0 if runner.run(talk.say(said)) else 1
+        except KeyboardInterrupt:
+            typer.echo()
+            return _STOPPED
+        finally:
+            runner.run(talk.aclose())
+
+
+def _remote(url: str, key: str | None) -> Application:
+    """An application that has only this server, so that it is called as any upstream is."""
+    address = url.rstrip("/")
+    if "/" not in address.partition("://")[2]:
+        address = "/".join([address, "v1"])
+    remember(key or "")
+    environment = {f"PROVIDER_{_REMOTE.upper()}_BASE_URL": address}
+    if key:
+        environment[f"PROVIDER_{_REMOTE.upper()}_API_KEY"] = key
+    settings = Settings.model_validate(
+        {"service_port": 0, "custom_provider": False, "store_url": "off", "log_level": "error"}
+    )
+    try:
+        return build(configure(settings, Sources(environment)))
+    except SettingsError as error:
+        problems = (problem.replace(f"PROVIDER_{_REMOTE.upper()}_BASE_URL", "--url") for problem in error.problems)
+        print_problems(problem.replace(f"PROVIDER_{_REMOTE.upper()}_API_KEY", "--key") for problem in problems)
+        raise typer.Exit(2) from None
+
+
+def _typed(runner: asyncio.Runner, talk: "_Talk") -> int:
+    """What somebody types, until Ctrl-D or Ctrl-C; during an answer, Ctrl-C ends only that."""
+    typer.echo("Ctrl-D ends the conversation, Ctrl-C an answer.", err=True)
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            typer.echo()
+            return 0
+        if not said:
+            continue
+        try:
+            runner.run(talk.say(said))
+        except KeyboardInterrupt:
+            typer.echo()
+
+
+class _Talk:
+    """What was said so far, and by whom it is answered."""
+
+    def __init__(self, application: Application, model: str, provider: str | None, messages: _Messages) -> None:
+        # Without accounts: nobody's limits are used up, and no store is opened.
+        self._gateway = Gateway(application.gateway.routing, application.gateway.resilience)
+        self._application = application
+        self._model = model
+        self._provider = provider
+        self._messages = messages
+        self._began = False
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if (feed := self._application.parts.model_list) is not None:
+            await feed.aclose()
+        await self._gateway.aclose()
+
+    async def say(self, text: str) -> bool:
+        """Print the answer as it comes. Whether there was one."""
+        if not self._began and (feed := self._application.parts.model_list) is not None:
+            await feed.start()
+            self._gateway.routing = self._application.gateway.routing
+        self._began = True
+        asked: _Messages = [*self._messages, {"role": "user", "content": text}]
+        answer: list[str] = []
+        try:
+            async with aclosing(self._pieces(asked)) as pieces:
+                async for piece in pieces:
+                    answer.append(piece)
+                    # Nothing that a model says may act on the terminal.
+                    typer.echo(printable_lines(piece.replace("\r\n", "\n").replace("\t", "    ")), nl=False)
+                    sys.stdout.flush()
+        except GatewayError as error:
+            typer.echo("\n" if answer else "", nl=False)
+            print_problems([strike(error.message)])
+            return False
+        typer.echo()
+        self._messages = [*asked, {"role": "assistant", "content": "".join(answer)}]
+        return True
+
+    async def _pieces(self, messages: _Messages) -> AsyncGenerator[str]:
+        body = CreateChatCompletionRequest.model_validate(
+            {"model": self._model, "messages": messages, "stream": True}, by_alias=True, by_name=True
+        )
+        call = Call("createChatCompletion", f"cli-{secrets.token_hex(8)}", provider=self._provider)
+        reply = await self._gateway.chat(call, body)
+        if not isinstance(reply, Stream):  # what was asked for is a stream
+            return
+        try:
+            async with aclosing(reply.items) as items:
+                async for item in items:
+                    for text in _texts(item):
+                        yield text
+        finally:
+            for leave in call.leaving:
+                leave()
+
+
+def _texts(item: _Chunk | Item[_Chunk] | Verbatim) -> Iterator[str]:
+    """What the chunks of an item say, or why they say nothing."""
+    if isinstance(item, Verbatim):
+        chunks = [CreateChatCompletionStreamResponse.model_validate_json(raw) for raw in item.items]
+    else:
+        chunks = [item.model if isinstance(item, Item) else item]
+    for chunk in chunks:
+        for choice in chunk.choices:
+            if text := choice.delta.content or choice.delta.refusal:
+                yield text

@@ -1,0 +1,82 @@
+"""What `serve` starts with: for it, and for the command that checks it beforehand."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from ai_gateway.api.access import is_loopback
+from ai_gateway.app.application import Application
+from ai_gateway.app.build import build
+from ai_gateway.app.configuration import Configuration, configure, read_configuration
+from ai_gateway.app.local_administration import has_stored_keys
+from ai_gateway.cli.problems import print_problems
+from ai_gateway.config.problems import SettingsError, attempt
+from ai_gateway.config.settings import Settings
+from ai_gateway.config.sources import Sources, read_settings, read_sources
+from ai_gateway.server.certificate import Certificate, certificate_of
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [SERVICE_HOST, default 127.0.0.1].")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on, 0 for any [SERVICE_PORT, default 9000].")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")]
+Workers = Annotated[int | None, typer.Option(help="Processes that serve [WORKERS, default 1].")]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the sources contain, as far as it can be used."""
+
+    options: Mapping[str, object]
+    sources: Sources
+    settings: Settings | None
+    configuration: Configuration | None
+    certificate: Certificate | None
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are keys in the configuration."""
+        return self.configuration is not None and bool(self.configuration.keys)
+
+    def application(self, problems: list[str]) -> Application | None:
+        """The application that they make, if there are no problems yet, and none in making it."""
+        configuration = self.configuration
+        if configuration is None or problems:
+            return None
+        return attempt(problems, lambda: build(configuration, partial(read_configuration, **self.options)))
+
+
+def load(
+    problems: list[str], *, host: str | None, port: int | None, log_level: str | None, workers: int | None
+) -> Loaded:
+    """Read every source, under these options of the command line; what cannot be used is added to the problems."""
+    values = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
+    options = {name: value for name, value in values.items() if value is not None}
+    sources = read_sources(**options)
+    settings = attempt(problems, lambda: read_settings(sources))
+    configuration = attempt(problems, lambda: configure(settings or Settings(), sources))
+    certificate = attempt(problems, lambda: certificate_of(settings)) if settings else None
+    return Loaded(options, sources, settings, configuration, certificate)
+
+
+def require_keys(settings: Settings, *, has_keys: bool) -> None:
+    """Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
+    is_private = settings.allow_anonymous or settings.service_socket is not None or is_loopback(settings.service_host)
+    if not (has_keys or is_private or asyncio.run(has_stored_keys(settings))):
+        raise SettingsError(
+            [
+                f"ALLOWED_API_KEYS: needed to listen on {settings.service_host}, which others can reach: set it, "
+                "make a key with `ai-gateway keys create NAME`, or set ALLOW_ANONYMOUS=true, or listen on 127.0.0.1"
+            ]
+        )
+
+
+def built(**options: object) -> Application:
+    """The application of a command that serves nobody. Ends the command with code 2 where there are problems."""
+    try:
+        return build(read_configuration(**options))
+    except SettingsError as error:
+        print_problems(error.problems)
+        raise typer.Exit(2) from None

@@ -15,9 +15,12 @@ STEPS = ["cloned", "installed", "started", "first streamed reply"]
 
 
 def run(source: Path) -> subprocess.CompletedProcess[str]:
-    """With the environment of these tests: its installation takes the network, and is tried by `make install`."""
+    """With the environment of these tests: its installation takes the network, and is tried by `make install`.
+
+    What it clones is beside the source, where nobody measures which lines ran.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "SERVICE_"))}
-    environment |= {"QUICKSTART_PYTHON": sys.executable, "NO_PROXY": "127.0.0.1"}
+    environment |= {"QUICKSTART_PYTHON": sys.executable, "NO_PROXY": "127.0.0.1", "TMPDIR": str(source.parent)}
     return subprocess.run([SCRIPT, source], env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 

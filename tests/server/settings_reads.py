@@ -100,6 +100,7 @@ def changed(home: Path) -> dict[str, Any]:
         "enable_docs": False,
         "docs_require_key": True,
         "log_format": "json",
+        "health_check_timeout_s": 1.5,
         "trusted_proxies": "10.0.0.0/8",
         "enable_metrics": False,
         "metrics_path": "/numbers",

@@ -113,8 +113,14 @@ const checks = {
     }
   },
   async 'Ollama models are listed, shown, and none is loaded'() {
-    const { models } = await client.list();
-    const mine = models.filter((found) => found.name.startsWith(model.split('/')[0]));
+    const own = (found) => found.name.startsWith(model.split('/')[0]);
+    let { models } = await client.list();
+    // A list that once could not be had in time, on a busy machine, is asked for again half a minute later.
+    for (let waited = 0; waited < 60 && !models.some(own); waited += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      ({ models } = await client.list());
+    }
+    const mine = models.filter(own);
     assert.ok(mine.every((found) => found.name.includes(':')));
     assert.equal(new Set(models.map((found) => found.digest)).size, models.length);
     const shown = await client.show({ model: mine[0].name });

@@ -117,8 +117,8 @@ _VENDORS = (
     # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0); docs.perplexity.ai/docs/agent-api/migrate-from-sonar, that they
     # remain supported.
     ProviderRow("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", quirks=_UNLISTED),
-    # Not from a page of NVIDIA's, but from its client: langchain-ai/langchain-nvidia, libs/ai-endpoints/
-    # langchain_nvidia_ai_endpoints/_common.py has address, variable and the list of models.
+    # Address and variable stand in the sample code of each model at build.nvidia.com (2026-11-27); the list of models,
+    # in NVIDIA's client: langchain-ai/langchain-nvidia, langchain_nvidia_ai_endpoints/_common.py.
     ProviderRow("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
     # docs.sambanova.ai/docs/en/get-started/api-keys-urls
     ProviderRow("sambanova", "https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
@@ -143,8 +143,8 @@ _VENDORS = (
         read_url=_databricks_url,
         quirks=_UNLISTED,
     ),
-    # MoonshotAI/kimi-cli, src/kimi_cli/auth/platforms.py: this one is of moonshot.ai; accounts of China have
-    # api.moonshot.cn and other keys (platform.kimi.com/docs/api/overview, which names the variable).
+    # platform.moonshot.ai/docs/api/chat.en-US (2026-11-27); accounts of China have api.moonshot.cn and other keys:
+    # platform.kimi.com/docs/api/overview.
     ProviderRow("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
     # docs.z.ai/api-reference/introduction; subscriptions for coding have another address.
     ProviderRow("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),

@@ -1,7 +1,9 @@
 """Ollama's own Python SDK against the live gateway, which it cannot tell from its own server, whoever answers there."""
 
+import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import ollama
 import pytest
 from pydantic import BaseModel
 
+from tests.support.client import LISTED_S
 from tests.support.gateway import LiveGateway
 from tests.support.ollama_client import Client, close, collect, connect, lines, refusal, settle
 from tests.support.ollama_targets import CUSTOM, TARGETS, Target
@@ -203,10 +206,15 @@ async def test_texts_become_vectors(client: Client, target: Target) -> None:
 
 
 async def test_models_are_listed_and_shown(client: Client, target: Target) -> None:
-    listed = (await settle(client.list())).models
-    names = [model.model or "" for model in listed]
-    assert len({model.digest for model in listed}) == len(set(names)) == len(names) > 1
-    own = [name for name in names if name.startswith(target.model.split("/")[0])]
+    own: list[str] = []
+    until = time.monotonic() + LISTED_S
+    while not own and time.monotonic() < until:
+        listed = (await settle(client.list())).models
+        names = [model.model or "" for model in listed]
+        assert len({model.digest for model in listed}) == len(set(names)) == len(names) > 1
+        own = [name for name in names if name.startswith(target.model.split("/")[0])]
+        if not own:
+            await asyncio.sleep(1)
     assert own
     for name in own:
         assert ":" in name

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from ai_gateway.observability.families import FAMILIES, PREFIX
-from tests.support.client import CHAT, ask, client_of, eventually, get, post
+from tests.support.client import CHAT, LISTED_S, ask, client_of, eventually, get, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, free_port, run_cli, running_gateway
 from tests.support.upstream import Upstream
 
@@ -206,7 +206,7 @@ def test_a_scanner_makes_no_series(gateway_for: SharedGateways) -> None:
 
 
 def test_a_model_that_its_provider_lists_is_told_by_name(relay: LiveGateway) -> None:
-    assert get(relay, "/v1/models").status_code == 200
+    eventually(lambda: '"lab/' in get(relay, "/v1/models").text, within=LISTED_S)
     listed = get(relay, "/lab/v1/models").json()["data"][0]["id"]
     ask(relay, listed, provider="lab")
     eventually(lambda: of(relay, "requests_total", provider="lab", model=listed) >= 1)

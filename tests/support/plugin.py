@@ -97,7 +97,8 @@ def impatient(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGat
 def beside_ollama(gateway_for: SharedGateways, shared_upstream: Upstream, shared_ollama: Upstream) -> LiveGateway:
     """In front of an upstream of either wire: `lab` speaks OpenAI's and `ollama` its own."""
     address = f"http://{HOST}:{shared_ollama.port}"
-    return gateway_for(PROVIDER_LAB_BASE_URL=shared_upstream.url, OLLAMA_HOST=address)
+    # What either lists is asked for anew all the time: whatever a list once was, it is so for no later test.
+    return gateway_for(PROVIDER_LAB_BASE_URL=shared_upstream.url, OLLAMA_HOST=address, MODEL_CACHE_TTL_S="1")
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def faults(names: Iterable[str]) -> list[ParameterSet]:
 @pytest.mark.parametrize("fault", faults([*(fault for fault in FAULTS if fault not in LINES), "no_auth"]))
 def test_a_seeded_fault_is_caught(fault: str, impatient: Path) -> None:
     with seeded_gateway(fault) as base_url:
-        ran = fuzz(base_url, 15, *CHAT, "--max-failures", "1", quiet=True, profile=impatient)
+        ran = fuzz(base_url, 25, *CHAT, "--max-failures", "1", quiet=True, profile=impatient)
     assert ran.returncode == 1, ran.stdout
     assert "FAILURES" in ran.stdout, ran.stdout
 
@@ -63,7 +63,7 @@ def test_a_seeded_fault_is_caught(fault: str, impatient: Path) -> None:
 @pytest.mark.parametrize("fault", faults(LINES))
 def test_a_fault_in_lines_is_caught(fault: str, impatient: Path) -> None:
     with seeded_gateway(fault) as base_url:
-        ran = fuzz(base_url, 15, *OLLAMA, "--max-failures", "1", quiet=True, profile=impatient)
+        ran = fuzz(base_url, 25, *OLLAMA, "--max-failures", "1", quiet=True, profile=impatient)
     assert ran.returncode == 1, ran.stdout
     assert "FAILURES" in ran.stdout, ran.stdout
 

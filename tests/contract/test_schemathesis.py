@@ -20,7 +20,7 @@ STREAMED = 100
 CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
 
 
-# What is generated is the same in each run. For inference, fifteen examples an operation find every fault of the
+# What is generated is the same in each run. For inference, as many examples an operation find the faults of the
 # self-test, and `make fuzz` has more. Bodies of administration are small and flat: what can be wrong with them, the
 # phase Coverage goes through one by one.
 @pytest.mark.slow

@@ -49,10 +49,11 @@ def shared_upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def upstream(shared_upstream: Upstream) -> Upstream:
+def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
     """The fault upstream. Each module finds it without requests and programs of others."""
     shared_upstream.forget()
-    return shared_upstream
+    yield shared_upstream
+    shared_upstream.forget()  # what it was told to answer is for nobody else
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +63,11 @@ def shared_ollama() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def ollama_upstream(shared_ollama: Upstream) -> Upstream:
+def ollama_upstream(shared_ollama: Upstream) -> Iterator[Upstream]:
     """A server of Ollama's wire, without requests of other modules."""
     shared_ollama.forget()
-    return shared_ollama
+    yield shared_ollama
+    shared_ollama.forget()  # what it was told to answer is for nobody else
 
 
 @pytest.fixture(scope="session")
@@ -97,8 +99,7 @@ def impatient(gateway_for: SharedGateways, shared_upstream: Upstream) -> LiveGat
 def beside_ollama(gateway_for: SharedGateways, shared_upstream: Upstream, shared_ollama: Upstream) -> LiveGateway:
     """In front of an upstream of either wire: `lab` speaks OpenAI's and `ollama` its own."""
     address = f"http://{HOST}:{shared_ollama.port}"
-    # What either lists is asked for anew all the time: whatever a list once was, it is so for no later test.
-    return gateway_for(PROVIDER_LAB_BASE_URL=shared_upstream.url, OLLAMA_HOST=address, MODEL_CACHE_TTL_S="1")
+    return gateway_for(PROVIDER_LAB_BASE_URL=shared_upstream.url, OLLAMA_HOST=address)
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,13 @@ raised before the first chunk of a stream keeps its HTTP status, a later one bec
 
 import math
 from abc import ABC
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import ClassVar, NoReturn
 
 from ai_gateway.config.settings import Conformance, UnknownParams
 from ai_gateway.contract.call import Attempt
-from ai_gateway.contract.stream import Arrived, Received
+from ai_gateway.contract.native import NativeOperation
+from ai_gateway.contract.stream import Arrived, Done, Packet, Received
 from ai_gateway.errors import GatewayError
 from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.parameters import Parameters, not_offered
@@ -28,12 +29,13 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     `conformance` says what becomes of replies that do not follow the contract. A provider that `is_remote` can be out
     of reach, so it is retried and guarded by a breaker as its failures suggest, within `deadline_s`: the seconds in
     which a reply must be whole, or a stream have begun. `wires` are the client wires that it speaks itself: what
-    callers of one of them said reaches it by `attempt.native(wire)`, beside the translation. One that
+    callers of one of them said reaches it by `attempt.native(wire)`, beside the translation, or by `relay`; one that
+    turns out not to be spoken is taken from them. One that
     `forwards_bodies` sends what callers of its wire have sent (`Call.parsed`), so that it may hold kinds of tools and
     parts that the contract does not list.
     """
 
-    wires: ClassVar[frozenset[str]] = frozenset({"openai"})
+    wires: frozenset[str] = frozenset({"openai"})
     is_remote: ClassVar[bool] = True
     forwards_bodies: ClassVar[bool] = False
     deadline_s: float = math.inf
@@ -83,6 +85,20 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self, attempt: Attempt, body: models.CreateEmbeddingRequest
     ) -> Received[models.CreateEmbeddingResponse]:
         self._unsupported(attempt)
+
+    async def relay(self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]) -> bytes:
+        """The reply to a request of a wire that callers and upstream share, as it came.
+
+        `fields` are the caller's own but for the model. Raises UpstreamWrongAddress where there is no such operation.
+        """
+        self._unsupported(attempt)
+
+    async def relay_stream(
+        self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]
+    ) -> AsyncGenerator[Packet | Done]:
+        """The same as a stream. DONE says that the upstream has said that there is no more."""
+        self._unsupported(attempt)
+        yield  # type: ignore[unreachable] # as above
 
     def error_in(self, value: object) -> GatewayError | None:
         """The error that a JSON value is, where an upstream sent it in place of a reply or chunk."""

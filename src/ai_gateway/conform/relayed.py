@@ -12,11 +12,11 @@ import orjson
 from pydantic_core import to_json
 
 from ai_gateway.contract.call import Notes, Tokens
+from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.errors import UpstreamInvalidResponse
 
 _MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
-_RESPONSE_ENDS = {"response.completed", "response.incomplete", "response.failed"}
 # What Codex and the SDKs act on, in `error.code` of a failed response; all else is a server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
@@ -31,6 +31,9 @@ class Relayed(ABC):
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
         self.is_over = False
+        """Whether its last event was there."""
+        self.failure: _Fields | None = None
+        """The error that this one is, where there will be no whole reply."""
 
     @abstractmethod
     def whole(self, value: object) -> bool:
@@ -40,8 +43,12 @@ class Relayed(ABC):
     def event(self, name: str, value: _Fields) -> None:
         """Note what an event says."""
 
-    def broken(self, error: GatewayError) -> bytes | None:
-        """The event that ends a stream which broke with this error; None where the wire's own error does."""
+    def broken(self, error: bytes) -> bytes:
+        """What ends a stream that breaks off, frames included, given the JSON of the wire's error.
+
+        That is nothing where the upstream has said so itself.
+        """
+        return b"" if self.failure is not None else EVENTS.framed(error, "error")
 
     def feed(self, event: bytes) -> str:
         """Note what an event of a stream says. Returns its name; raises UpstreamInvalidResponse for what is none."""
@@ -98,8 +105,10 @@ class RelayedResponse(Relayed):
             self._read(response)
         if name == "response.output_item.done" and isinstance(index := value.get("output_index"), int):
             self._items[index] = value.get("item")
-        if name in _RESPONSE_ENDS:
+        if name in CREATE_RESPONSE.last:
             self.is_over = True
+            if name == "response.failed":
+                self.failure = {"error": (response or {}).get("error") or {"message": "The response has failed."}}
         elif name == "error":
             self._error = value
 
@@ -108,20 +117,22 @@ class RelayedResponse(Relayed):
         self._note_tier(response.get("service_tier"))
 
     @override
-    def broken(self, error: GatewayError) -> bytes | None:
-        if not self._response:
-            return None
-        said = self._error or {}
-        code = said.get("code") if isinstance(said.get("code"), str) else error.code
-        message = said.get("message") if isinstance(said.get("message"), str) else error.message
+    def broken(self, error: bytes) -> bytes:
+        if not self._response or self.failure is not None:
+            return super().broken(error) + SSE.end
+        said = self._error or orjson.loads(error).get("error") or {}
+        code, message = said.get("code"), said.get("message")
         failed = {
             **self._response,
             "status": "failed",
-            "error": {"code": code if code in _CODES else "server_error", "message": message},
+            "error": {
+                "code": code if code in _CODES else "server_error",
+                "message": message or "The stream broke off.",
+            },
             "output": [self._items[index] for index in sorted(self._items)],
         }
         event = {"type": "response.failed", "sequence_number": self._number + 1, "response": failed}
-        return to_json(event, inf_nan_mode="null")
+        return EVENTS.framed(to_json(event, inf_nan_mode="null"), "response.failed") + SSE.end
 
 
 class RelayedMessage(Relayed):
@@ -151,8 +162,10 @@ class RelayedMessage(Relayed):
             self._read(message.get("usage") if isinstance(message, dict) else None)
         elif name == "message_delta":
             self._read(value.get("usage"))
-        elif name in {"message_stop", "error"}:
+        elif name in CREATE_MESSAGE.last:
             self.is_over = True
+            if name == "error":
+                self.failure = value
 
     def _read(self, usage: object) -> None:
         if isinstance(usage, dict):
@@ -228,4 +241,3 @@ def _part(usage: _Fields, name: str, *parts: str) -> list[int]:
 
 def _count(value: object) -> int:
     return value if type(value) is int and 0 < value <= _MOST else 0
-

@@ -52,6 +52,15 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self.name = name
         self.parameters = Parameters(name, policies, unknown_params)
         self.conformance = conformance
+        self._lacks: set[str] = set()
+
+    def speaks(self, operation: NativeOperation) -> bool:
+        """Whether it speaks the operation's wire itself and, as far as is known, has the operation."""
+        return operation.wire in self.wires and operation.path not in self._lacks
+
+    def unlearn(self, operation: NativeOperation) -> None:
+        """It has turned out that there is no such operation: what comes next is translated."""
+        self._lacks.add(operation.path)
 
     async def list_models(self, attempt: Attempt) -> Received[models.ListModelsResponse]:
         self._unsupported(attempt)

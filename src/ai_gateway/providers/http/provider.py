@@ -1,7 +1,7 @@
 """What every provider over HTTP does alike: call, check what came, and read its errors."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import override
 
 from ai_gateway.contract.call import Attempt
@@ -10,7 +10,14 @@ from ai_gateway.contract.native import NativeOperation, event_type
 from ai_gateway.contract.stream import DONE, Done, Packet
 from ai_gateway.contract.trace_context import trace_headers
 from ai_gateway.contract.wire_form import to_wire
-from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamInvalidResponse, UpstreamWrongAddress
+from ai_gateway.errors import (
+    GatewayError,
+    ModelNotFound,
+    UpstreamInvalidResponse,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamWrongAddress,
+)
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
 from ai_gateway.providers.http.complaints import is_error
@@ -23,6 +30,7 @@ from ai_gateway.providers.upstream import Upstream
 JSON = "application/json"
 EVENTS = "text/event-stream"
 _LONGEST_MODEL = 256
+_LONGEST_REFUSAL = 64 * 1024
 _DONE_MARK = b"[DONE]"
 
 
@@ -53,7 +61,8 @@ class HttpProvider(Provider):
         reply = await self._relaying(operation).fetch(
             "POST", operation.path, headers, to_wire(fields), room=attempt.call.room
         )
-        self._check(attempt, reply.status, reply.headers, reply.body)
+        with _telling(operation, reply.body):
+            self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
     @override
@@ -62,7 +71,12 @@ class HttpProvider(Provider):
     ) -> AsyncGenerator[Packet | Done]:
         headers = self._relayed_headers(attempt, operation, EVENTS)
         async with self._stream(
-            attempt, operation.path, headers, to_wire(fields), caller=self._relaying(operation)
+            attempt,
+            operation.path,
+            headers,
+            to_wire(fields),
+            caller=self._relaying(operation),
+            relayed=operation,
         ) as stream:
             try:
                 async with aclosing(stream.batches()) as batches:
@@ -77,10 +91,11 @@ class HttpProvider(Provider):
             except WholeReply as reply:
                 events = [event for event in events_in(reply.body) if event != _DONE_MARK]
                 if not events:
-                    raise self.error_in(self._json(reply.body)) or UpstreamInvalidResponse.not_a_stream(self.name)
+                    whole = self._json(reply.body)
+                    raise self.error_in(whole) or UpstreamInvalidResponse.not_a_stream(self.name) from None
                 yield Packet(events)
 
-    def _relaying(self, operation: NativeOperation) -> Caller:
+    def _relaying(self, _: NativeOperation) -> Caller:
         """Who calls the upstream for an operation that is relayed."""
         return self._caller
 
@@ -130,6 +145,7 @@ class HttpProvider(Provider):
         *,
         spent_s: float = 0,
         caller: Caller | None = None,
+        relayed: NativeOperation | None = None,
     ) -> AsyncIterator[OpenStream]:
         """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
         if "traceparent" in attempt.headers:
@@ -139,7 +155,9 @@ class HttpProvider(Provider):
             if stream.status == 200 or _has_reply(stream.status):
                 attempt.notes.limits = self._limits(stream.headers)
             else:
-                self._check(attempt, stream.status, stream.headers, await stream.read())
+                body = await stream.read()
+                with _telling(relayed, body):
+                    self._check(attempt, stream.status, stream.headers, body)
             yield stream
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -172,6 +190,17 @@ class HttpProvider(Provider):
             if _is_web_page(raw):
                 raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
             raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+
+
+@contextmanager
+def _telling(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
+    """Have a refusal that the caller can mend say what its upstream said, if the caller speaks the same wire."""
+    try:
+        yield
+    except (UpstreamRefused, UpstreamOverloaded) as error:
+        if operation is not None and body[:1] == b"{" and len(body) <= _LONGEST_REFUSAL and b'"error"' in body:
+            error.told = (operation.wire, body)
+        raise
 
 
 def _is_web_page(body: bytes) -> bool:

@@ -159,13 +159,16 @@ def _with_headers(response: Json, headers: Json) -> Json:
 
 
 def prefix_names(document: Json, entry: Json) -> Json:
-    """Put a prefix in front of every component's name and, beginning small, of every operationId."""
+    """Put a prefix in front of every component's name and, beginning small, of every operationId.
+
+    With `operations: false`, operationIds stay as they are.
+    """
     prefix = entry["prefix"]
     document = _relinked(document, prefix)
     for kind, named in document["components"].items():
         if kind != "securitySchemes":  # whose names other documents use
             document["components"][kind] = {prefix + name: component for name, component in named.items()}
-    for _, _, operation in operations(document):
+    for _, _, operation in operations(document) if entry.get("operations", True) else ():
         name = operation["operationId"]
         operation["operationId"] = prefix[0].lower() + prefix[1:] + name[0].upper() + name[1:]
     return document

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import override
+from typing import Any, override
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -23,12 +23,14 @@ from ai_gateway.api.openai.handlers import OpenAIHandlers
 from ai_gateway.app.administration import AdminDoor
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration
+from ai_gateway.app.lazy_door import LazyDoor, share
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
 from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
@@ -41,6 +43,7 @@ from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
+from gateway_contract.anthropic.paths import OPERATIONS as MESSAGES
 
 
 def get_app() -> FastAPI:
@@ -63,6 +66,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     owners = PathOwners()
     owners.add(OPENAI, (route.path for route in openai.routes))
     owners.add(OLLAMA, (route.path for route in ollama.routes))
+    owners.add(ANTHROPIC, (path for _, path, _ in MESSAGES))
     administered = administered_paths(parts.contract)
     owners.add(OPENAI, administered)
     hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *administered])
@@ -74,6 +78,8 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         *([accounting] if accounting is not None else []),
     ]
     asgi = _asgi(settings, owners, observers, lambda request: _nothing_at(request, hints, gateway.registry.names))
+    messages = _messages_door(parts, limits, LateHeads(settings.first_byte_s), admission)
+    asgi.router.routes += messages.routes(share(openai.routes, MESSAGES, VERSION_HEADER, messages))
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
     if parts.accounts.directory is not None:
@@ -117,6 +123,16 @@ def _admin_door(
         return routes
 
     return AdminDoor(paths, parts, opened)
+
+
+def _messages_door(parts: Reloadable, limits: BodyLimits, late_heads: LateHeads, admission: Admission) -> LazyDoor:
+    """Anthropic's API."""
+
+    def opened(module: Any) -> Sequence[Operation]:  # noqa: ANN401 - imported when it is needed, not when it is named
+        router: ContractRouter = module.messages_router(parts.gateway, parts.access, limits, late_heads)
+        return router.behind(admission)
+
+    return LazyDoor("ai_gateway.api.anthropic.door", opened)
 
 
 @asynccontextmanager
@@ -167,7 +183,9 @@ def _asgi(
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:
-        return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")
+        scope = request.scope
+        status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""))
+        return Response(body, status, own, "application/json")
 
     async def http_error(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 404:

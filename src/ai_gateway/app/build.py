@@ -1,6 +1,6 @@
 """Configuration in, application out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import override
 
@@ -14,15 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
-from ai_gateway.accounts.directory import Directory
-from ai_gateway.api.access import Access
-from ai_gateway.api.gateway.docs import administered_paths, docs_routes
+from ai_gateway.api.gateway.docs import administered_paths, docs_routes, tagged_paths
 from ai_gateway.api.gateway.handlers import Lifecycle, ServedMetrics, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
-from ai_gateway.app.administration import AdminDoor
 from ai_gateway.app.application import Application, application_of
-from ai_gateway.app.configuration import Configuration, read_configuration
+from ai_gateway.app.configuration import Configuration, read_configuration, sealing_key
+from ai_gateway.app.doors import Door, wants_websocket
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
 from ai_gateway.app.reload import Reloadable
@@ -34,13 +32,17 @@ from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
 from ai_gateway.contract.outcome import Observer
 from ai_gateway.contract.route import ContractRouter
-from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
+from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners
 from ai_gateway.contract.write import LateHeads
-from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound, UpgradeRequired
 from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
+
+_NO_WEBSOCKETS = UpgradeRequired(
+    "The gateway has no WebSockets: send the request over HTTP, by POST.", headers={"upgrade": "HTTP/1.1"}
+)
 
 
 def get_app() -> FastAPI:
@@ -65,7 +67,9 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     owners.add(OLLAMA, (route.path for route in ollama.routes))
     administered = administered_paths(parts.contract)
     owners.add(OPENAI, administered)
-    hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *administered])
+    responses = tagged_paths(parts.contract, "Responses")
+    owners.add(RESPONSES, responses)
+    hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *responses, *administered])
     accounting = parts.accounts.accounting
     meters = Meters(gateway, parts.accounts, admission, bodies)
     observers = [
@@ -76,8 +80,30 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     asgi = _asgi(settings, owners, observers, lambda request: _nothing_at(request, hints, gateway.registry.names))
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
-    if parts.accounts.directory is not None:
-        asgi.door = _admin_door(asgi, administered, (parts.accounts.directory, access, limits), admission)
+
+    def opened(router: ContractRouter) -> Sequence[Operation]:
+        routes = router.behind(admission)
+        asgi.router.routes += routes  # where methods of a path are looked for
+        return routes
+
+    late_heads, sealing = LateHeads(settings.first_byte_s), sealing_key(configuration)
+    asgi.doors.append(
+        Door(
+            responses,
+            "ai_gateway.api.responses.door",
+            lambda door: door.responses_router(gateway, access, limits, late_heads, sealing),
+            opened,
+        )
+    )
+    if (directory := parts.accounts.directory) is not None:
+        asgi.doors.append(
+            Door(
+                administered,
+                "ai_gateway.api.admin.door",
+                lambda door: door.admin_router(directory, access, limits),
+                opened,
+            )
+        )
     status = StatusHandlers(
         gateway,
         access,
@@ -108,17 +134,6 @@ def _get(path: str) -> Scope:
     return {"type": "http", "method": "GET", "path": path, "path_params": {}, "headers": []}
 
 
-def _admin_door(
-    asgi: FastAPI, paths: Iterable[str], parts: tuple[Directory, Access, BodyLimits], admission: Admission
-) -> AdminDoor:
-    def opened(router: ContractRouter) -> Sequence[Operation]:
-        routes = router.behind(admission)
-        asgi.router.routes += routes  # where methods of a path are looked for
-        return routes
-
-    return AdminDoor(paths, parts, opened)
-
-
 @asynccontextmanager
 async def _lifespan(asgi: FastAPI) -> AsyncIterator[None]:
     async with aclosing(application_of(asgi)) as application:
@@ -127,7 +142,11 @@ async def _lifespan(asgi: FastAPI) -> AsyncIterator[None]:
 
 
 class _App(FastAPI):
-    door: AdminDoor | None = None
+    doors: list[Door]
+
+    def door_to(self, path: str) -> Door | None:
+        """The door that leads to a path, if one does."""
+        return next((door for door in self.doors if door.leads_to(path)), None)
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,9 +167,8 @@ class _App(FastAPI):
 
         def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             scope["app"] = self  # as Starlette has it, for handlers of its own
-            if self.door is not None and scope["type"] == "http" and scope["path"].startswith(self.door.prefixes):
-                return self.door.handle(stack, scope, receive, send)
-            return stack(scope, receive, send)
+            door = self.door_to(scope["path"]) if scope["type"] == "http" and not wants_websocket(scope) else None
+            return door.handle(stack, scope, receive, send) if door is not None else stack(scope, receive, send)
 
         app: ASGIApp = Direct(self.router.routes, other)
         for made, arguments, named in reversed(middleware):
@@ -170,7 +188,10 @@ def _asgi(
         return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")
 
     async def http_error(request: Request, error: Exception) -> Response:
-        if isinstance(error, HTTPException) and error.status_code == 404:
+        missing = isinstance(error, HTTPException) and error.status_code == 404
+        if wants_websocket(request.scope) and (not missing or asgi.door_to(request.scope["path"])):
+            return rendered(request, _NO_WEBSOCKETS)
+        if missing:
             return rendered(request, nothing_at(request))
         return rendered(request, _no_route(request, error))
 
@@ -187,6 +208,7 @@ def _asgi(
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
+    asgi.doors = []
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
     address = ClientAddress(settings.trusted_proxies)
     asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers, address=address)

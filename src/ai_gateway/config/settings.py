@@ -196,6 +196,12 @@ class Settings(PerProvider):
     admin_api_key: Annotated[
         Keys, Field(description="keys that administer: they make other keys, and call no models"), SECRET
     ] = ()
+    sealing_key: Annotated[
+        SecretStr | None,
+        Field(description="key of what clients of the Responses API keep sealed [made of the other keys]"),
+        SECRET,
+        RESTART,
+    ] = None
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[
         SecretStr | None,

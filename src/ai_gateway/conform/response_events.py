@@ -40,7 +40,11 @@ _PREFIXES: Final = {
     "shell_call": "sh_",
     "apply_patch_call": "apc_",
 }
-_FUNCTION, _CUSTOM = "function_call", "custom_tool_call"
+_FUNCTION: Final = "function_call"
+_ARGUMENTS: Final = {
+    "function_call": (b"response.function_call_arguments", "arguments"),
+    "custom_tool_call": (b"response.custom_tool_call_input", "input"),
+}
 
 
 class Calls(Protocol):
@@ -366,25 +370,17 @@ class ResponseEvents(Parts):
             restored["id"] = item.id = self._id(kind)
             begun: Fields = {**restored, "status": "in_progress"}
             written = self._added({**begun, "arguments": ""} if kind == _FUNCTION else begun)
-        if kind == _FUNCTION:
-            written += self._close_function(item, restored)
-        elif kind == _CUSTOM:
-            written += self._close_custom(item, str(restored["input"]))
+        if kind in _ARGUMENTS:
+            written += self._close_arguments(item, restored, *_ARGUMENTS[kind])
         return written + self._close_item(to_json(restored))
 
-    def _close_function(self, item: _Item, restored: Fields) -> bytes:
-        name, arguments = to_json(restored["name"]), to_json(restored["arguments"])
-        written = b""
-        if not item.kind and restored["arguments"]:
-            written = self._event(b"response.function_call_arguments.delta", b'%b,"delta":%b' % (item.place, arguments))
-        fields = b'%b,"name":%b,"arguments":%b' % (item.place, name, arguments)
-        return written + self._event(b"response.function_call_arguments.done", fields)
-
-    def _close_custom(self, item: _Item, text: str) -> bytes:
-        written, encoded = b"", to_json(text)
-        if text:
-            written = self._event(b"response.custom_tool_call_input.delta", b'%b,"delta":%b' % (item.place, encoded))
-        return written + self._event(b"response.custom_tool_call_input.done", b'%b,"input":%b' % (item.place, encoded))
+    def _close_arguments(self, item: _Item, restored: Fields, event: bytes, field: str) -> bytes:
+        """What a call was given, in a delta of its own unless it went out as it came."""
+        told, written = to_json(restored[field]), b""
+        if restored[field] and item.kind != _FUNCTION:
+            written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))
+        name = b',"name":' + to_json(restored["name"]) if restored["type"] == _FUNCTION else b""
+        return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), told))
 
 
 def _shown(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

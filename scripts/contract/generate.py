@@ -13,7 +13,7 @@ from scripts.contract.build import corrected, merged, sources
 from scripts.contract.documents import read
 from scripts.contract.models import generate_models
 from scripts.contract.parameters import generate_parameters
-from scripts.contract.routes import generate_paths, generate_routes
+from scripts.contract.routes import generate_routes
 
 type Say = Callable[[str], None]
 
@@ -57,7 +57,6 @@ def _write(spec: Path, target: Path, say: Say) -> None:
         (folder / "models.py").write_text(
             generate_models(document, f'{header}"""Models of the {source.name} contract."""\n'), encoding="utf-8"
         )
-        (folder / "paths.py").write_text(generate_paths(source.name, document, header), encoding="utf-8")
         (folder / "routes.py").write_text(generate_routes(source.name, document, header), encoding="utf-8")
         if source.policies and (parameters := generate_parameters(source.name, document, header)):
             (folder / "parameters.py").write_text(parameters, encoding="utf-8")

@@ -7,7 +7,6 @@ from pathlib import Path
 import jinja2
 
 from scripts.contract.documents import Json, operations
-from scripts.contract.request_parameters import DOOR_SUFFIX
 from scripts.contract.stubs import RouteRow, Stub, stub
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -44,21 +43,6 @@ def generate_routes(name: str, document: Json, header: str) -> str:
         ),
         uses_models=any("models." in written for written in code),
         uses_uploads=any("UploadedFile" in written for written in code),
-    )
-
-
-def generate_paths(name: str, document: Json, header: str) -> str:
-    """Python source of one module that says what is served where, and imports nothing of it."""
-    paths = list(document["paths"])
-    rows = [
-        (method.upper(), _served(path, paths), operation["operationId"].removesuffix(DOOR_SUFFIX))
-        for path, method, operation in operations(document)
-    ]
-    lines = "".join(f"    {row!r},\n" for row in rows)
-    opening = f'"""Where the operations of the {name} contract are served: method, path and operationId of each."""'
-    return (
-        f"{header}{opening}\n\n"
-        f"from typing import Final\n\nOPERATIONS: Final[tuple[tuple[str, str, str], ...]] = (\n{lines})\n"
     )
 
 

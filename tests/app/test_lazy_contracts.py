@@ -11,7 +11,7 @@ SERVED = {"gateway", "ollama", "openai"}
 PROGRAM = """
 import sys
 import ai_gateway.app.build
-print(*{name.split(".")[1] for name in sys.modules if name.startswith("gateway_contract.") and name.endswith(".models")})
+print(*{name.split(".")[1] for name in sys.modules if name.startswith("gateway_contract.")})
 """
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ai_gateway.contract.framing import NDJSON, SSE, Framing
+from ai_gateway.contract.framing import EVENTS_DONE, NDJSON, SSE, Framing
 from ai_gateway.errors import GatewayError, MissingParameter
 from ai_gateway.redaction import strike, strike_all
 
@@ -55,6 +55,7 @@ def ollama_error(error: GatewayError, _request_id: str = "") -> bytes:
 
 
 OPENAI = Wire("openai", openai_error, SSE)
+RESPONSES = Wire("responses", openai_error, EVENTS_DONE)
 OLLAMA = Wire("ollama", ollama_error, NDJSON, any_content_type=True)
 
 

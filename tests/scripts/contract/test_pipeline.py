@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow  # each generates everything once or more
 PACKAGE = Path("generated", "gateway_contract")
 FILES = {
     "__init__.py", "py.typed", "openapi.json",
-    "openai/__init__.py", "openai/models.py", "openai/parameters.py", "openai/paths.py", "openai/routes.py",
-    "gateway/__init__.py", "gateway/models.py", "gateway/paths.py", "gateway/routes.py",
+    "openai/__init__.py", "openai/models.py", "openai/parameters.py", "openai/routes.py",
+    "gateway/__init__.py", "gateway/models.py", "gateway/routes.py",
 }  # fmt: skip
 
 

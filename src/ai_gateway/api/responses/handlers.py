@@ -11,14 +11,17 @@ from pydantic_core import to_json
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary, with_default_model
+from ai_gateway.api.chat_bridge import bridged
+from ai_gateway.api.response_bridge import ResponseBridge
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped, refuse_unknown
+from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item, Reply, Stream
 from ai_gateway.contract.wire import RESPONSES
 from ai_gateway.errors import NotImplementedHere
 from ai_gateway.gateway import Gateway
-from ai_gateway.operations import CHAT
+from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline, reply
 from ai_gateway.translate.responses_chat.envelope import Sealer
@@ -27,6 +30,7 @@ from gateway_contract.openai_responses import models
 from gateway_contract.openai_responses.routes import Handlers
 
 RESPONSE = replace(CHAT, name="createResponse")
+RESPONSE_STREAM = replace(CHAT_STREAM, name="createResponse")
 _ENCRYPTED = "reasoning.encrypted_content"
 
 
@@ -55,11 +59,11 @@ class ResponsesHandlers(WireBoundary, Handlers):
     async def create_response(
         self, call: Call, body: models.CreateResponse
     ) -> Reply[models.Response] | Stream[models.ResponseStreamEvent]:
+        created = int(time.time())
         if body.stream:
-            _not_yet()
+            return await self._streamed(call, body, created)
         with in_terms_of_responses():
             prepared = await self._prepared(call, body)
-            created = int(time.time())
             chat = prepared.asked.request
             whole = (await self.gateway.run(call, RESPONSE, chat, prepared.resolution)).model
         note_dropped(call, prepared.asked.dropped)
@@ -73,6 +77,18 @@ class ResponsesHandlers(WireBoundary, Handlers):
             seal=self._seal(call, body, prepared.sealer),
         )
         return _written(models.Response, fields)
+
+    async def _streamed(
+        self, call: Call, body: models.CreateResponse, created: int
+    ) -> Stream[models.ResponseStreamEvent]:
+        with in_terms_of_responses():
+            prepared = await self._prepared(call, body)
+        asked = prepared.asked
+        head = ResponseHead(f"resp_{secrets.token_hex(24)}", created, body.model, outline.echo(body))
+        events = ResponseEvents(head, asked.offered.names, self._seal(call, body, prepared.sealer))
+        call.bridge = bridge = ResponseBridge(call, events)
+        chunks = self.gateway.stream(call, RESPONSE_STREAM, asked.request, prepared.resolution)
+        return bridged(chunks, bridge, lambda: note_dropped(call, asked.dropped), in_terms_of_responses)
 
     async def _prepared(self, call: Call, body: models.CreateResponse) -> _Prepared:
         model, resolution = await self.gateway.resolve(call, body.model)

@@ -14,10 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.responses import StoredResponses
 from ai_gateway.api.gateway.docs import administered_paths, docs_routes, tagged_paths
 from ai_gateway.api.gateway.handlers import Lifecycle, ServedMetrics, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
+from ai_gateway.api.responses.background import Background
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration, sealing_key
 from ai_gateway.app.doors import Door, wants_websocket
@@ -86,16 +89,23 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         asgi.router.routes += routes  # where methods of a path are looked for
         return routes
 
-    late_heads, sealing = LateHeads(settings.first_byte_s), sealing_key(configuration)
+    directory = parts.accounts.directory
+    background = Background(_stored_responses(settings, directory))
+    served = {
+        "late_heads": LateHeads(settings.first_byte_s),
+        "sealing": sealing_key(configuration),
+        "background": background,
+        "directory": directory,
+    }
     asgi.doors.append(
         Door(
             responses,
             "ai_gateway.api.responses.door",
-            lambda door: door.responses_router(gateway, access, limits, late_heads, sealing),
+            lambda door: door.responses_router(gateway, access, limits, **served),
             opened,
         )
     )
-    if (directory := parts.accounts.directory) is not None:
+    if directory is not None:
         asgi.doors.append(
             Door(
                 administered,
@@ -124,9 +134,16 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         raise SettingsError([f"METRICS_PATH: {settings.metrics_path} is the path of something else"])
     asgi.router.routes.append(own.also_at("getMetrics", settings.metrics_path))
     asgi.openapi = lambda: parts.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
-    application = Application(asgi, parts, lifecycle, meters)
+    application = Application(asgi, parts, lifecycle, meters, background)
     asgi.state.application = application
     return application
+
+
+def _stored_responses(settings: Settings, directory: Directory | None) -> StoredResponses | None:
+    """What keeps responses, if this gateway keeps any."""
+    if directory is None or not settings.responses_keep_days:
+        return None
+    return StoredResponses(lambda: directory.store, settings.responses_keep_days, settings.responses_max_size)
 
 
 def _get(path: str) -> Scope:

@@ -248,6 +248,12 @@ class Settings(PerProvider):
     records_keep_days: Annotated[
         int, Field(ge=1, le=36_500, description="days that records of single requests are kept; sums stay"), RESTART
     ] = 30
+    responses_keep_days: Annotated[
+        int, Field(ge=0, le=36_500, description="days that stored responses are kept; 0 stores none"), RESTART
+    ] = 30
+    responses_max_size: Annotated[
+        int, Field(ge=2**20, description="bytes of all stored responses, of which the oldest go first"), RESTART
+    ] = 2**30
     smtp_url: Annotated[
         SmtpUrl | None,
         Field(description="mail server for spend alerts: smtp://user:password@host:port or smtps://"),

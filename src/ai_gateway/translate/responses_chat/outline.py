@@ -51,10 +51,13 @@ def served_tier(tier: object) -> Fields:
     return {"service_tier": tier} if isinstance(tier, str) and tier in _TIERS else {}
 
 
-def usage(counted: openai.CompletionUsage | object) -> Fields | None:
+def usage(told: openai.CompletionUsage | object) -> Fields | None:
     """What the response took; None where the provider has not said."""
-    if not isinstance(counted, openai.CompletionUsage):
-        return None
+    return counted(told) if isinstance(told, openai.CompletionUsage) else None
+
+
+def counted(counted: openai.CompletionUsage) -> Fields:
+    """What a response took, by a provider's count."""
     read = _details(counted.prompt_tokens_details)
     written = _details(counted.completion_tokens_details)
     return {

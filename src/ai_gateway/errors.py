@@ -235,6 +235,14 @@ class InsufficientQuota(RateLimited):
     code = "insufficient_quota"
 
 
+class UpgradeRequired(GatewayError):
+    """A request to go on over a WebSocket, of which the gateway has none: clients then ask over HTTP at once."""
+
+    status = 426
+    type = "invalid_request_error"
+    code = "upgrade_required"
+
+
 class HeadersTooLarge(GatewayError):
     status = 431
     type = "invalid_request_error"

@@ -40,7 +40,11 @@ _PREFIXES: Final = {
     "shell_call": "sh_",
     "apply_patch_call": "apc_",
 }
-_FUNCTION, _CUSTOM = "function_call", "custom_tool_call"
+_FUNCTION: Final = "function_call"
+_ARGUMENTS: Final = {
+    "function_call": (b"response.function_call_arguments", "arguments"),
+    "custom_tool_call": (b"response.custom_tool_call_input", "input"),
+}
 
 
 class Calls(Protocol):
@@ -84,7 +88,7 @@ class _Item:
 
 
 class ResponseEvents(Parts):
-    """The events of one response. What each method returns is to be sent."""
+    """The events of one response. What each method returns is to be sent; `final` is the response once it is over."""
 
     def __init__(
         self,
@@ -95,7 +99,7 @@ class ResponseEvents(Parts):
     ) -> None:
         self.texts: list[bytes] = []
         self.tells = frozenset({"annotations", "thinking_blocks"})
-        self.is_over = False
+        self.final = b""
         self._head, self._calls, self._seal, self._now = head, calls, seal, now
         self._echo = to_json(dict(head.echo))[1:-1]
         self._model = head.model
@@ -206,19 +210,17 @@ class ResponseEvents(Parts):
         """The end of one that cannot go on, whatever it has said so far."""
         written = b"" if self.has_begun else self.begin()
         written += self._close(cut=True)
-        self.is_over = True
-        response = self._response("failed", error={"code": code, "message": message})
-        return written + self._event(b"response.failed", b'"response":' + response)
+        self.final = self._response("failed", error={"code": code, "message": message})
+        return written + self._event(b"response.failed", b'"response":' + self.final)
 
     def _ended(self, status: str, usage: Fields | None, reason: str | None, changed: Mapping[str, JsonValue]) -> bytes:
         written = b"" if self.has_begun else self.begin()
         if self._item is None and not self._output:  # agents take an empty output for a turn that goes on
             written += self._open_content(TEXT)
         written += self._close(cut=reason is not None)
-        self.is_over = True
         details = None if reason is None else {"reason": reason}
-        response = self._response(status, usage=usage, incomplete_details=details, **changed)
-        return written + self._event(b"response." + status.encode(), b'"response":' + response)
+        self.final = self._response(status, usage=usage, incomplete_details=details, **changed)
+        return written + self._event(b"response." + status.encode(), b'"response":' + self.final)
 
     def _response(self, status: str, **changed: object) -> bytes:
         completed = int(self._now()) if status == "completed" else None
@@ -366,25 +368,17 @@ class ResponseEvents(Parts):
             restored["id"] = item.id = self._id(kind)
             begun: Fields = {**restored, "status": "in_progress"}
             written = self._added({**begun, "arguments": ""} if kind == _FUNCTION else begun)
-        if kind == _FUNCTION:
-            written += self._close_function(item, restored)
-        elif kind == _CUSTOM:
-            written += self._close_custom(item, str(restored["input"]))
+        if kind in _ARGUMENTS:
+            written += self._close_arguments(item, restored, *_ARGUMENTS[kind])
         return written + self._close_item(to_json(restored))
 
-    def _close_function(self, item: _Item, restored: Fields) -> bytes:
-        name, arguments = to_json(restored["name"]), to_json(restored["arguments"])
-        written = b""
-        if not item.kind and restored["arguments"]:
-            written = self._event(b"response.function_call_arguments.delta", b'%b,"delta":%b' % (item.place, arguments))
-        fields = b'%b,"name":%b,"arguments":%b' % (item.place, name, arguments)
-        return written + self._event(b"response.function_call_arguments.done", fields)
-
-    def _close_custom(self, item: _Item, text: str) -> bytes:
-        written, encoded = b"", to_json(text)
-        if text:
-            written = self._event(b"response.custom_tool_call_input.delta", b'%b,"delta":%b' % (item.place, encoded))
-        return written + self._event(b"response.custom_tool_call_input.done", b'%b,"input":%b' % (item.place, encoded))
+    def _close_arguments(self, item: _Item, restored: Fields, event: bytes, field: str) -> bytes:
+        """What a call was given, in a delta of its own unless it went out as it came."""
+        told, written = to_json(restored[field]), b""
+        if restored[field] and item.kind != _FUNCTION:
+            written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))
+        name = b',"name":' + to_json(restored["name"]) if restored["type"] == _FUNCTION else b""
+        return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), told))
 
 
 def _shown(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

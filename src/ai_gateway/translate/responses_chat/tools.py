@@ -96,6 +96,10 @@ class ToolNames:
         self._bare.setdefault(tool.name, []).append(tool)
         return function
 
+    def known(self, tool: ClientTool) -> str | None:
+        """The name of the tool's function, if it has one already."""
+        return self._functions.get(tool)
+
     def called(self, function: str) -> ClientTool:
         """The tool that a model means by a function's name.
 

@@ -6,6 +6,7 @@ broken: see `conform.relayed`.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,70 +31,72 @@ def is_shared(operation: NativeOperation, resolution: Resolution) -> bool:
     return all(target.provider.speaks(operation) for target in resolution.targets)
 
 
-async def relay[Reply](  # noqa: PLR0913, PLR0917 - what is relayed to whom, and what to do instead
-    gateway: Gateway,
-    call: Call,
-    operation: NativeOperation,
-    model: str,
-    resolution: Resolution,
-    instead: Callable[[], Awaitable[Reply]],
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """What is relayed: the fields of a request as its caller has sent them, to whoever the model named `model` is at.
+
+    `keep` is told a whole response, or the last event's, before its client is.
+    """
+
+    operation: NativeOperation
+    model: str
+    resolution: Resolution
+    fields: Mapping[str, object]
+    keep: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether everybody who may answer speaks the wire, as far as is known."""
+        return is_shared(self.operation, self.resolution)
+
+
+async def relay[Reply](
+    gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Reply]]
 ) -> bytes | Reply:
     """The JSON of the reply, as it came.
 
     Where it turns out that the upstream has no such operation, what `instead` gives, which is to translate.
     """
-    await _reserve(gateway, call, model, resolution, stream=False)
+    await _reserve(gateway, call, asked, stream=False)
     try:
-        return await gateway.resilience.reply(call, resolution.targets, partial(_reply, operation))
+        return await gateway.resilience.reply(call, asked.resolution.targets, partial(_reply, asked))
     except UpstreamWrongAddress:
-        if is_shared(operation, resolution):
+        if asked.is_shared:
             raise
         return await instead()
 
 
-def relay_stream(  # noqa: PLR0913, PLR0917 - as above
-    gateway: Gateway,
-    call: Call,
-    operation: NativeOperation,
-    model: str,
-    resolution: Resolution,
-    instead: Callable[[], Stream[Any]],
+def relay_stream(
+    gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
 ) -> Stream[Any]:
     """The same as a stream, which is opened when its first event is asked for."""
-    relaying = _Relaying(gateway, call, operation, model, resolution, instead)
+    relaying = _Relaying(gateway, call, asked, instead)
     return Stream(PendingStream(relaying.opened), broken=relaying.broken)
 
 
 class _Relaying:
     """One stream that is relayed, or translated where that cannot be."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - as above
-        self,
-        gateway: Gateway,
-        call: Call,
-        operation: NativeOperation,
-        model: str,
-        resolution: Resolution,
-        instead: Callable[[], Stream[Any]],
+    def __init__(
+        self, gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
     ) -> None:
         self._gateway = gateway
         self._call = call
-        self._operation = operation
-        self._model = model
-        self._resolution = resolution
+        self._asked = asked
         self._instead = instead
         self._reader: Relayed | None = None
         self._translated: Stream[Any] | None = None
 
     async def opened(self) -> tuple[Any, AsyncGenerator[Any]]:
         """The first event and those that follow."""
-        await _reserve(self._gateway, self._call, self._model, self._resolution, stream=True)
+        asked = self._asked
+        await _reserve(self._gateway, self._call, asked, stream=True)
         try:
-            return await self._gateway.resilience.stream(self._call, self._resolution.targets, self._events)
+            return await self._gateway.resilience.stream(self._call, asked.resolution.targets, self._events)
         except UpstreamWrongAddress:
-            if is_shared(self._operation, self._resolution):
+            if asked.is_shared:
                 raise
-        self._translated = self._instead()
+        self._translated = await self._instead()
         items = self._translated.items
         return await anext(items, None), items
 
@@ -116,9 +119,11 @@ class _Relaying:
                     if not has_begun and events[0][0] == "error":  # no reply: another attempt may give one
                         raise _error_in(provider, from_json(events[0][1]))
                     has_begun = True
+                    if reader.is_over and asked.keep is not None and reader.failure is None:
+                        await asked.keep(reader.reply)
                     yield Framed(b"".join(_framed(name, event) for name, event in events))
             except UpstreamWrongAddress:
-                provider.unlearn(self._operation)
+                provider.unlearn(asked.operation)
                 raise
         if not reader.is_over:
             raise UpstreamStreamTruncated.ended(provider.name)
@@ -126,35 +131,38 @@ class _Relaying:
             raise _error_in(provider, reader.failure)
 
 
-async def _reserve(gateway: Gateway, call: Call, model: str, resolution: Resolution, *, stream: bool) -> None:
+async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:
     if gateway.accounting is not None and call.reservation is None:
-        bound = relayed_bound(call.parsed or {}, call.size)
-        await gateway.accounting.reserve(call, Wanted(call.operation, model, bound, resolution.targets, stream=stream))
+        bound = relayed_bound(asked.fields, call.size)
+        wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
+        await gateway.accounting.reserve(call, wanted)
 
 
-async def _reply(operation: NativeOperation, attempt: Attempt, target: Target) -> bytes:
+async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
     """What one attempt at a whole reply comes to."""
     provider = target.provider
     try:
-        raw = await provider.relay(attempt, operation, _fields(attempt, target))
+        raw = await provider.relay(attempt, asked.operation, _fields(attempt, asked, target))
     except UpstreamWrongAddress:
-        provider.unlearn(operation)
+        provider.unlearn(asked.operation)
         raise
     try:
         value = from_json(raw)
     except ValueError as error:
         raise UpstreamInvalidResponse.not_json(provider.name, detail=str(error)) from None
-    reader = relayed(operation, attempt.notes)
+    reader = relayed(asked.operation, attempt.notes)
     if not reader.whole(value):
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
     if attempt.notes.tokens is None:
         attempt.notes.text_bytes = len(raw)
+    if asked.keep is not None:
+        await asked.keep(value)
     return raw
 
 
-def _fields(attempt: Attempt, target: Target) -> Mapping[str, object]:
+def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, object]:
     """What the caller said, with the model as it is called there."""
-    said = attempt.call.parsed or {}
+    said = asked.fields
     attempt.notes.upstream_model = target.model if target.model != said.get("model") else None
     return {**said, "model": target.model}
 

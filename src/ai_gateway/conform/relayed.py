@@ -32,6 +32,8 @@ class Relayed(ABC):
         self._notes = notes
         self.is_over = False
         """Whether its last event was there."""
+        self.reply: dict[str, Any] = {}
+        """The whole reply, as far as an event has told it."""
         self.failure: _Fields | None = None
         """The error that this one is, where there will be no whole reply."""
 
@@ -79,7 +81,6 @@ class RelayedResponse(Relayed):
 
     def __init__(self, notes: Notes) -> None:
         super().__init__(notes)
-        self._response: dict[str, Any] = {}
         self._items: dict[int, object] = {}
         self._number = -1
         self._error: _Fields | None = None
@@ -101,7 +102,7 @@ class RelayedResponse(Relayed):
             return
         response = value.get("response")
         if isinstance(response, dict):
-            self._response = response
+            self.reply = response
             self._read(response)
         if name == "response.output_item.done" and isinstance(index := value.get("output_index"), int):
             self._items[index] = value.get("item")
@@ -118,12 +119,12 @@ class RelayedResponse(Relayed):
 
     @override
     def broken(self, error: bytes) -> bytes:
-        if not self._response or self.failure is not None:
+        if not self.reply or self.failure is not None:
             return super().broken(error) + SSE.end
         said = self._error or orjson.loads(error).get("error") or {}
         code, message = said.get("code"), said.get("message")
         failed = {
-            **self._response,
+            **self.reply,
             "status": "failed",
             "error": {
                 "code": code if code in _CODES else "server_error",

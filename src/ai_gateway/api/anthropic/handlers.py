@@ -47,12 +47,22 @@ class AnthropicHandlers(WireBoundary, Handlers):
     async def create_message(
         self, call: Call, header: models.CreateMessageHeaders, body: models.AnthropicCreateMessageParams
     ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
-        call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
         model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(resolution.targets[0].provider, body)
-        asked = chat(body, model)
-        answer = await self.gateway.chat(call, asked.request, resolution)
-        return answered(call, body, asked, answer, _WORDS)
+
+        async def translated() -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
+            call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
+            asked = chat(body, model)
+            answer = await self.gateway.chat(call, asked.request, resolution)
+            return answered(call, body, asked, answer, _WORDS)
+
+        if not is_shared(CREATE_MESSAGE, resolution):
+            return await translated()
+        relayed = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
+        if body.stream:
+            return relay_stream(self.gateway, call, relayed, translated)
+        reply = await relay(self.gateway, call, relayed, translated)
+        return Item(models.AnthropicMessage.model_construct(), reply) if isinstance(reply, bytes) else reply
 
     @override
     async def count_message_tokens(

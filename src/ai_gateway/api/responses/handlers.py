@@ -37,6 +37,8 @@ class ResponsesHandlers(WireBoundary, Handlers):
         self, call: Call, body: models.CreateResponse
     ) -> Reply[models.Response] | Stream[models.ResponseStreamEvent]:
         with in_terms_of_responses():
+            if (relayed := await self._maker.relayed(call, body)) is not None:
+                return relayed
             request = await self._maker.prepared(call, body)
             if body.background:
                 return await self._maker.queued(call, request)

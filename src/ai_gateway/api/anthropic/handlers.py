@@ -1,9 +1,11 @@
 """Anthropic's operations, in front of whatever the gateway leads to."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Final, override
 
 from ai_gateway.api.access import Access
-from ai_gateway.api.anthropic.answer import answered
+from ai_gateway.api.anthropic.answer import streamed, whole
 from ai_gateway.api.boundary import WireBoundary
 from ai_gateway.api.dropped import Words
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
@@ -13,6 +15,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Gateway
+from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.providers.base import Provider
 from ai_gateway.translate.anthropic_chat import models as listed
 from ai_gateway.translate.anthropic_chat.policies import (
@@ -27,6 +30,8 @@ from ai_gateway.translate.anthropic_chat.tokens import estimate
 from gateway_contract.anthropic import models
 from gateway_contract.anthropic.routes import Handlers
 
+MESSAGE: Final = replace(CHAT, name="createMessage")
+MESSAGE_STREAM: Final = replace(CHAT_STREAM, name="createMessage")
 _WORDS: Final = Words(ANTHROPIC_NAMES, ADDED_FIELDS, METRIC_LABELS)
 
 
@@ -51,8 +56,13 @@ class AnthropicHandlers(WireBoundary, Handlers):
         model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(resolution.targets[0].provider, body)
         asked = chat(body, model)
-        answer = await self.gateway.chat(call, asked.request, resolution)
-        return answered(call, body, asked, answer, _WORDS)
+        note = partial(_WORDS.note, call, asked.dropped)
+        if body.stream:
+            opened = partial(self.gateway.stream, call, MESSAGE_STREAM, asked.request, resolution)
+            return streamed(call, body, asked, opened, await estimate(body, call.size), note)
+        reply = (await self.gateway.run(call, MESSAGE, asked.request, resolution)).model
+        note()
+        return whole(call, body, asked, reply)
 
     @override
     async def count_message_tokens(

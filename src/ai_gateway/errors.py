@@ -62,7 +62,8 @@ class GatewayError(Exception):
     `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are fields that an
     upstream has beside the usual ones, which go out with them where the wire has room. `told` is the body in which an
     upstream of the caller's own wire said it, with the name of that wire, whose callers get it as it came. `refusal` is
-    the status that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if anything.
+    the status that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if
+    anything.
     """
 
     status: int = 500

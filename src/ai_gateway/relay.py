@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.accounts.bounds import relayed_bound
@@ -18,12 +19,17 @@ from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.native import NativeOperation
-from ai_gateway.contract.stream import Framed, Packet, Stream
+from ai_gateway.contract.stream import Framed, Item, Packet, Stream
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated, UpstreamWrongAddress
 from ai_gateway.gateway import Gateway
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.resolver import Resolution, Target
+
+
+def as_it_came[Model: BaseModel](model: type[Model], raw: bytes) -> Item[Model]:
+    """A reply that goes out as it came: nobody reads its model."""
+    return Item(model.model_construct(), raw)
 
 
 def is_shared(operation: NativeOperation, resolution: Resolution) -> bool:
@@ -107,10 +113,12 @@ class _Relaying:
         return EVENTS.framed(error, "error") if self._reader is None else self._reader.broken(error)
 
     async def _events(self, attempt: Attempt, target: Target) -> AsyncGenerator[Framed]:
-        provider = target.provider
-        reader = self._reader = relayed(self._operation, attempt.notes)
+        provider, asked = target.provider, self._asked
+        reader = self._reader = relayed(asked.operation, attempt.notes)
         has_begun = False
-        async with aclosing(provider.relay_stream(attempt, self._operation, _fields(attempt, target))) as arrived:
+        async with aclosing(
+            provider.relay_stream(attempt, asked.operation, _fields(attempt, asked, target))
+        ) as arrived:
             try:
                 async for packet in arrived:
                     if not isinstance(packet, Packet):
@@ -132,7 +140,8 @@ class _Relaying:
 
 
 async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:
-    if gateway.accounting is not None and call.reservation is None:
+    # What makes no answer costs nothing.
+    if asked.operation.last and gateway.accounting is not None and call.reservation is None:
         bound = relayed_bound(asked.fields, call.size)
         wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
         await gateway.accounting.reserve(call, wanted)

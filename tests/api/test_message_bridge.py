@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.api.message_bridge import MessageBridge
-from ai_gateway.conform.message_events import MessageEvents, MessageHead
+from ai_gateway.api.message_bridge import CallersEvents, MessageBridge, Told
+from ai_gateway.conform.message_events import MessageHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.wire import Wire
 from ai_gateway.errors import GatewayError
+from ai_gateway.translate.anthropic_chat.usage import STOP_REASONS
 from gateway_contract.openai.models import CompletionUsage
 from tests.support.chat_streams import FIRST, Packets, answer, any_stream, call, chunk, said, translated
 from tests.support.message_grammar import check, events_of
@@ -31,7 +32,8 @@ WIRE = Wire("anthropic", envelope, EVENTS)
 
 def bridge(call_: Call) -> MessageBridge:
     head = MessageHead("msg_1", "asked", {"input_tokens": 7, "output_tokens": 0})
-    return MessageBridge(call_, MessageEvents(head), usage)
+    told = Told(stop=lambda ended: {"reason": STOP_REASONS[ended.finish]})
+    return MessageBridge(call_, CallersEvents(head, told), usage, told)
 
 
 def run(packets: Packets, **options: Any) -> bytes:
@@ -50,7 +52,7 @@ def test_a_text_is_one_block_between_a_start_and_an_end() -> None:
     ]
     told = message(answer(said(content="Hel"), said(content="lo")))
     assert told["content"] == [{"type": "text", "text": "Hello", "citations": None}]
-    assert (told["stop_reason"], told["model"]) == ("end_turn", "m-1")
+    assert (told["stop_reason"], told["model"]) == ("end_turn", "asked")
     assert told["usage"] == {"input_tokens": 10, "output_tokens": 5}
 
 

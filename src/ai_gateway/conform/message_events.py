@@ -138,6 +138,10 @@ class MessageEvents(Parts):
         self._signed = block
         return written + self._close()
 
+    def whole(self, block: Mapping[str, JsonValue]) -> bytes:
+        """A block that is there all at once."""
+        return self._close() + self._started("other", to_json(block)) + self._close()
+
     def stopped(self, reason: str, usage: Fields, **more: JsonValue) -> bytes:
         """The end of a message, with the usage of all of it."""
         written = b"" if self.has_begun else self.begin()

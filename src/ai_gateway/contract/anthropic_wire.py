@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ai_gateway.contract.framing import EVENTS
+from ai_gateway.contract.framing import EVENTS_PING
 from ai_gateway.contract.wire import Wire
 from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamOverloaded
 
@@ -120,4 +120,6 @@ def _time_after(span: str) -> str | None:
     return then.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-ANTHROPIC: Final = Wire("anthropic", anthropic_error, EVENTS, carries=True, known_as=known_as, own_headers=own_headers)
+ANTHROPIC: Final = Wire(
+    "anthropic", anthropic_error, EVENTS_PING, carries=True, known_as=known_as, own_headers=own_headers
+)

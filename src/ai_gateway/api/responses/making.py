@@ -13,20 +13,17 @@ from pydantic_core import from_json, to_json
 
 from ai_gateway.api.chat_bridge import bridged
 from ai_gateway.api.response_bridge import ResponseBridge
-from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import Background
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped, refuse_unknown
 from ai_gateway.api.responses.state import State
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.stream import Item as Written, Stream
 from ai_gateway.contract.wire import as_gateway_error
 from ai_gateway.errors import GatewayError, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
 from ai_gateway.operations import CHAT, CHAT_STREAM
-from ai_gateway.relay import Relay, is_shared, relay, relay_stream
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline, reply
 from ai_gateway.translate.responses_chat.conversation import Item
@@ -63,56 +60,6 @@ class Maker:
     state: State
     background: Background
     sealing: bytes
-
-    async def relayed(
-        self, call: Call, body: models.CreateResponse
-    ) -> Written[models.Response] | Stream[models.ResponseStreamEvent] | None:
-        """The answer of an upstream that speaks this API itself, which gets the request as it came; None without one.
-
-        What came before it is sent along instead of named: upstreams keep responses for the gateway's key, which all
-        callers share, and only here is it known whose they are.
-        """
-        if body.background or _has_own_tools(body):
-            return None
-        model, resolution = await self.gateway.resolve(call, body.model)
-        if not is_shared(CREATE_RESPONSE, resolution):
-            return None
-        refuse_unknown(resolution.targets[0].provider, body)
-        keeps = self.state.may_keep(call.caller)
-        fields = dict(call.parsed or {})
-        if not keeps:
-            fields["store"] = False
-        if body.previous_response_id:
-            before = await self.state.history(call.caller, body.previous_response_id)
-            del fields["previous_response_id"]
-            fields["input"] = [*items.listed(before), *items.listed(items_of(body.input))]
-
-        async def keep(response: Mapping[str, Any]) -> None:
-            await self._keep_relayed(call, body, response)
-
-        asked = Relay(
-            CREATE_RESPONSE, model, resolution, fields, keep if keeps and body.store is not False else None
-        )
-        if body.stream:
-
-            async def streamed() -> Stream[Any]:
-                return self.streamed(call, await self.prepared(call, body))
-
-            return relay_stream(self.gateway, call, asked, streamed)
-
-        async def whole() -> Written[models.Response]:
-            return await self.whole(call, await self.prepared(call, body))
-
-        reply = await relay(self.gateway, call, asked, whole)
-        return Written(models.Response.model_construct(), reply) if isinstance(reply, bytes) else reply
-
-    async def _keep_relayed(self, call: Call, body: models.CreateResponse, response: Mapping[str, Any]) -> None:
-        previous = body.previous_response_id or None
-        status = str(response.get("status"))
-        try:
-            await self.state.put(call.caller, dict(response), items_of(body.input), previous, status=status)
-        except Unavailable as error:  # the answer is there, and has been paid for
-            _log.error("relayed response not stored", response=response.get("id"), reason=error.message)
 
     async def prepared(self, call: Call, body: models.CreateResponse) -> Prepared:
         """Everything that can be refused before a provider is called."""
@@ -273,11 +220,6 @@ class Maker:
 def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Written[Model]:
     """A reply that is JSON already: nobody reads its model."""
     return Written(model.model_construct(), to_json(fields))
-
-
-def _has_own_tools(body: models.CreateResponse) -> bool:
-    """Whether it asks for tools that the gateway runs."""
-    return any(str(getattr(tool, "type", "")).startswith("gateway:") for tool in body.tools or ())
 
 
 def _told(error: GatewayError) -> Fields:

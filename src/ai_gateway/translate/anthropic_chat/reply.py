@@ -9,7 +9,7 @@ from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import ToolNames, call_id
 from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
-from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
+from ai_gateway.translate.anthropic_chat.usage import stop, usage
 from ai_gateway.translate.extra_fields import carry, extra_fields
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
@@ -38,29 +38,30 @@ def message(
     choice = reply.choices[0]
     said = choice.message
     calls = _calls(said, names, cut=choice.finish_reason == "length")
-    refused = bool(said.refusal)
-    ended_by = stopped_by(choice, stop_sequences)
-    reason = stop_reason(choice.finish_reason, called=bool(calls), refused=refused)
+    beside = choice.model_extra or {}
+    reason, sequence, details = stop(
+        choice.finish_reason, beside, stop_sequences, called=bool(calls), refusal=said.refusal or ""
+    )
     made = anthropic.AnthropicMessage(
         id=reply.id,
         type="message",
         role="assistant",
         model=reply.model,
         content=[*_thoughts(said), *_kept(said, provider), *_others(said), *_texts(said), *calls],
-        stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
-        stop_sequence=ended_by if reason == "end_turn" else None,
-        stop_details=_refusal(said, choice) if reason == "refusal" else None,
+        stop_reason=reason,
+        stop_sequence=sequence,
+        stop_details=details,
         usage=usage(took, reply.service_tier),
         container=None,
     )
-    beside = {**extra_fields(choice, *_STOPPED), **extra_fields(said, *_TOLD), **extra_fields(reply)}
-    return carry(beside, made)
+    extras = {**extra_fields(choice, *_STOPPED), **extra_fields(said, *_TOLD), **extra_fields(reply)}
+    return carry(extras, made)
 
 
 def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     """What was thought: in blocks of its own upstream, or else as a text that nobody has signed."""
     extras = said.model_extra or {}
-    blocks = _valid(extras.get("thinking_blocks"))
+    blocks = valid_blocks(extras.get("thinking_blocks"))
     if blocks:
         return blocks
     words = [each for name in _REASONING if isinstance(each := extras.get(name), str) and each]
@@ -76,7 +77,7 @@ def _kept(said: openai.ChatCompletionResponseMessage, provider: str) -> list[Blo
 
 
 def _others(said: openai.ChatCompletionResponseMessage) -> list[Block]:
-    return _valid((said.model_extra or {}).get("other_blocks"))
+    return valid_blocks((said.model_extra or {}).get("other_blocks"))
 
 
 def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
@@ -85,7 +86,7 @@ def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     if not words:
         return []
     texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=None) for each in words]
-    cited = _read(anthropic.AnthropicResponseTextBlock, "citations", extras.get("citations"))
+    cited = valid_citations(extras.get("citations"))
     if cited:
         texts[0].citations = cited
     elif isinstance(said.annotations, list) and said.annotations:
@@ -103,7 +104,16 @@ def _read(model: type[BaseModel], name: str, value: object) -> Any:  # noqa: ANN
     return getattr(made, name)
 
 
-def _valid(blocks: object) -> list[Block]:
+def valid_citations(citations: object) -> list[Any]:
+    """Those of the citations that Anthropic's wire has."""
+    return [
+        each
+        for citation in (citations if isinstance(citations, list) else ())
+        for each in _read(anthropic.AnthropicResponseTextBlock, "citations", [citation]) or ()
+    ]
+
+
+def valid_blocks(blocks: object) -> list[Block]:
     """Those of the blocks that Anthropic's wire has."""
     valid: list[Block] = []
     for block in blocks if isinstance(blocks, list) else ():
@@ -145,18 +155,6 @@ def _input(arguments: str) -> dict[str, object] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _refusal(said: openai.ChatCompletionResponseMessage, choice: BaseModel) -> anthropic.AnthropicRefusalStopDetails:
-    own = (choice.model_extra or {}).get("stop_details")
-    category = own.get("category") if isinstance(own, dict) else None
-    fields = {"type": "refusal", "explanation": said.refusal}
-    for each in (category, None):
-        try:
-            return anthropic.AnthropicRefusalStopDetails.model_validate({**fields, "category": each}, strict=True)
-        except ValidationError:
-            continue
-    raise AssertionError("a refusal without a category is one")
 
 
 def blocks_text(blocks: Sequence[Block]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 import psutil
 import pytest
@@ -391,6 +391,7 @@ def test_a_worker_that_replaces_another_answers_for_the_reload_that_it_missed(tm
 class OfAPlugin:
     """What cannot be pickled."""
 
+    @override
     def __reduce__(self) -> str:
         raise TypeError
 

@@ -152,7 +152,7 @@ def events_of(response: httpx2.Response) -> list[tuple[str, Any]]:
 
 
 def test_a_response_goes_there_and_back_as_it_came(gate: LiveGateway, speaking: Upstream) -> None:
-    own = {"own_param": [1, {"a": None}], "metadata": {"z": "1", "a": "2"}, "store": True, "temperature": 1.0}
+    own: dict[str, Any] = {"own_param": [1, {"a": None}], "metadata": {"z": "1", "a": "2"}, "store": True, "temperature": 1.0}
     response = respond(gate, "good#whole", **own)
     assert response.json() == RESPONSE
     seen = speaking.last("good#whole")
@@ -223,7 +223,7 @@ def test_a_refusal_keeps_all_that_it_says(gate: LiveGateway) -> None:
 
 
 def test_a_message_goes_there_and_back_as_it_came(gate: LiveGateway, speaking: Upstream) -> None:
-    own = {"thinking": {"type": "adaptive", "display": "omitted"}, "own_param": {"b": 1, "a": None}}
+    own: dict[str, Any] = {"thinking": {"type": "adaptive", "display": "omitted"}, "own_param": {"b": 1, "a": None}}
     response = write(gate, "good#message", **own)
     assert response.json() == MESSAGE
     seen = speaking.last("good#message")

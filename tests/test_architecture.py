@@ -21,6 +21,7 @@ LEVELS = (
     {"api", "middleware"},
     {"relay"},
     {"gateway"},
+    {"rounds"},
     {"operations"},
     {"routing", "tools", "accounts", "resilience"},
     {"providers"},

@@ -1,11 +1,9 @@
 """The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
 
-import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from copy import copy
 from functools import partial
-from typing import override
 
 import structlog
 from pydantic import BaseModel
@@ -19,7 +17,6 @@ from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.stream import Continued, Item, Received, Stream, Verbatim
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import ToolNotAllowed, ToolNotAvailable, UpstreamInvalidResponse
@@ -39,17 +36,17 @@ from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.peek import PendingStream
+from ai_gateway.rounds import ChatOperation, ChatStreaming, GatewayRounds, cost_of
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
-from ai_gateway.tools.loop import Rounds, ToolLoop
+from ai_gateway.tools.loop import ToolLoop
 from ai_gateway.tools.offer import asks_for_tools
 from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
 from ai_gateway.translate.carriers import fit
 from gateway_contract.openai import models
 
-_INCLUDE_COST = "x-gateway-include-cost"
 _log = structlog.get_logger(__name__)
 
 type Chat = Item[models.CreateChatCompletionResponse] | Stream[models.CreateChatCompletionStreamResponse]
@@ -80,16 +77,54 @@ class Gateway:
     async def chat(
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Chat:
-        if asks_for_tools(body):
-            return await self._with_tools(call, body, resolution)
         if body.stream:
-            return Stream(self.stream(call, CHAT_STREAM, body, resolution))
+            return Stream(self.stream_chat(call, body, resolution))
+        if asks_for_tools(body):
+            return await (await self._tool_loop(call, body, resolution, (CHAT, CHAT_STREAM))).reply()
         return await self.run(call, CHAT, body, resolution)
 
-    async def _with_tools(
-        self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None
-    ) -> Chat:
-        """A chat that has to do with tools that run here: each round of the model is an ordinary call."""
+    async def run_chat(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None = None,
+        operation: ChatOperation = CHAT,
+    ) -> Item[models.CreateChatCompletionResponse]:
+        """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
+
+        What was run is in `gateway_tool_calls` of the message.
+        """
+        if asks_for_tools(body):
+            return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM))).reply()
+        return await self.run(call, operation, body, resolution)
+
+    def stream_chat(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None = None,
+        operation: ChatStreaming = CHAT_STREAM,
+    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+        """The same as a stream, whose deltas tell of tools as they start and end."""
+        if not asks_for_tools(body):
+            return self.stream(call, operation, body, resolution)
+
+        async def chunks() -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+            loop = await self._tool_loop(call, body, resolution, (CHAT, operation))
+            async with aclosing(loop.chunks()) as items:
+                async for item in items:
+                    yield item
+
+        return chunks()
+
+    async def _tool_loop(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None,
+        operations: tuple[ChatOperation, ChatStreaming],
+    ) -> ToolLoop:
+        """For a chat that has to do with tools that run here: each round of the model is an ordinary call."""
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
         first = resolution.targets[0].provider
@@ -99,16 +134,9 @@ class Gateway:
                 self.tools.find(call.caller, WEB_SEARCH, 0, built_in=built_in)
                 body = claimed_search(body)
         offer = await self.tools.offer(call.caller, body, built_in=built_in)
-        loop = ToolLoop(
-            _Rounds(self, resolution),
-            call,
-            body,
-            offer,
-            self.tools.limits,
-            seconds=first.deadline_s,
-            provider=first.name,
-        )
-        return Stream(loop.chunks()) if body.stream else await loop.reply()
+        rounds = GatewayRounds(self, resolution, operations)
+        limits = self.tools.limits
+        return ToolLoop(rounds, call, body, offer, limits, seconds=first.deadline_s, provider=first.name)
 
     async def complete(
         self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
@@ -212,41 +240,6 @@ class Gateway:
             await close_quietly(provider)
 
 
-class _Rounds(Rounds):
-    """The rounds of one request, at the targets that its model was resolved to."""
-
-    def __init__(self, gateway: Gateway, resolution: Resolution) -> None:
-        self._gateway = gateway
-        self._resolution = resolution
-
-    @override
-    async def reply(
-        self, call: Call, body: models.CreateChatCompletionRequest
-    ) -> Item[models.CreateChatCompletionResponse]:
-        return await self._gateway.run(call, CHAT, body, self._resolution)
-
-    @override
-    def chunks(
-        self, call: Call, body: models.CreateChatCompletionRequest
-    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
-        return self._gateway.stream(call, CHAT_STREAM, body, self._resolution)
-
-    @override
-    def cost(self, call: Call) -> int | None:
-        cost = _cost_of(call)
-        return cost() if cost is not None else None
-
-    @override
-    async def over(self, call: Call, started: float, *, stream: bool) -> None:
-        await call.settle()
-        if self._gateway.accounting is not None:
-            outcome = Outcome(call.request_id, "POST", "", started, call, 200, operation=CHAT.name, wire=call.wire.name)
-            outcome.ended = time.perf_counter()
-            notes = call.notes
-            outcome.first_byte = started + max(0.0, notes.answered - notes.started) if stream else outcome.ended
-            self._gateway.accounting.ended(outcome)
-
-
 async def close_quietly(provider: Provider) -> None:
     """Close it; one that fails to close must not keep the others open."""
     try:
@@ -310,7 +303,7 @@ def _chunks[
     state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=include_usage,
-        cost=_cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
+        cost=cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
         report=conformer.report,
         request_id=attempt.request_id,
         said=conformer.said,
@@ -333,13 +326,6 @@ def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object,
         continuations = Continuations(conformer.said, attempt.notes, (*origin, "texts"), only_texts=True)
         attempt.divert = None if sink is None else continuations.translating_to(bridge, sink)
     return continuations
-
-
-def _cost_of(call: Call) -> Callable[[], int | None] | None:
-    """What tells the cost of a stream, where its caller wants to know it beside the usage."""
-    if call.reservation is None or call.headers.get(_INCLUDE_COST, "").lower() != "true":
-        return None
-    return call.reservation.cost
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.client import NO_CERTIFICATES, get
+from tests.support.client import NO_CERTIFICATES, eventually, get
 from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream
 from tests.tools.asking import SEARCH, added_up
@@ -99,9 +99,8 @@ async def test_conversations_do_not_mix_and_leave_nothing_behind(busy: LiveGatew
 
 async def nothing_is_left(live: LiveGateway) -> None:
     """No place at the provider and no request is held any more."""
-    async with asyncio.timeout(60):
-        while in_flight((await asyncio.to_thread(get, live, "/metrics")).text) != {"lab": 0.0, "": 0.0}:
-            await asyncio.sleep(0.2)
+    held = {"lab": 0.0, "": 0.0}
+    await asyncio.to_thread(eventually, lambda: in_flight(get(live, "/metrics").text) == held)
 
 
 def in_flight(metrics: str) -> dict[str, float]:

@@ -72,7 +72,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
         if body.stream:
             return await self._streamed(call, body, model, resolution)
         asked, note = _asked(call, body, model)
-        reply = (await self.gateway.run(call, MESSAGE, asked.request, resolution)).model
+        reply = (await self.gateway.run_chat(call, asked.request, resolution, MESSAGE)).model
         note()
         return whole(call, body, asked, reply)
 
@@ -80,7 +80,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> Stream[models.AnthropicMessageStreamEvent]:
         asked, note = _asked(call, body, model)
-        opened = partial(self.gateway.stream, call, MESSAGE_STREAM, asked.request, resolution)
+        opened = partial(self.gateway.stream_chat, call, asked.request, resolution, MESSAGE_STREAM)
         return streamed(call, body, asked, opened, await estimate(body, call.size), note)
 
     @override

@@ -1,8 +1,11 @@
 """The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
 
+import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from copy import copy
 from functools import partial
+from typing import override
 
 import structlog
 from pydantic import BaseModel
@@ -16,9 +19,10 @@ from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
+from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.stream import Item, Received, Stream, Verbatim
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.errors import ToolNotAllowed, ToolNotAvailable, UpstreamInvalidResponse
 from ai_gateway.operations import (
     CHAT,
     CHAT_STREAM,
@@ -38,6 +42,9 @@ from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
+from ai_gateway.tools.loop import Rounds, ToolLoop
+from ai_gateway.tools.offer import asks_for_tools
+from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
 from gateway_contract.openai import models
 
 _INCLUDE_COST = "x-gateway-include-cost"
@@ -59,6 +66,7 @@ class Gateway:
     ) -> None:
         self.routing = routing
         self.accounting = accounting
+        self.tools = Tools()
         self.resilience = resilience or Resilience()
         self._public_models = PublicModels()
 
@@ -70,9 +78,35 @@ class Gateway:
     async def chat(
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Chat:
+        if asks_for_tools(body):
+            return await self._with_tools(call, body, resolution)
         if body.stream:
             return Stream(self.stream(call, CHAT_STREAM, body, resolution))
         return await self.run(call, CHAT, body, resolution)
+
+    async def _with_tools(
+        self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None
+    ) -> Chat:
+        """A chat that has to do with tools that run here: each round of the model is an ordinary call."""
+        if resolution is None:
+            _, resolution = await self.resolve(call, body.model)
+        first = resolution.targets[0].provider
+        built_in = not any(target.provider.is_remote for target in resolution.targets)
+        if first.parameters.policies(CHAT.name)["web_search_options"] in {"dropped", "refused"}:
+            with suppress(ToolNotAvailable, ToolNotAllowed):  # then it is what it is without tools
+                self.tools.find(call.caller, WEB_SEARCH, 0, built_in=built_in)
+                body = claimed_search(body)
+        offer = await self.tools.offer(call.caller, body, built_in=built_in)
+        loop = ToolLoop(
+            _Rounds(self, resolution),
+            call,
+            body,
+            offer,
+            self.tools.limits,
+            seconds=first.deadline_s,
+            provider=first.name,
+        )
+        return Stream(loop.chunks()) if body.stream else await loop.reply()
 
     async def complete(
         self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
@@ -169,10 +203,46 @@ class Gateway:
         return Attempt(call, notes)
 
     async def aclose(self) -> None:
-        """Close every provider, whatever the one before it did."""
+        """Close every tool and provider, whatever the one before it did."""
+        await self.tools.close()
         await self.routing.catalogue.aclose()
         for provider in self.registry:
             await close_quietly(provider)
+
+
+class _Rounds(Rounds):
+    """The rounds of one request, at the targets that its model was resolved to."""
+
+    def __init__(self, gateway: Gateway, resolution: Resolution) -> None:
+        self._gateway = gateway
+        self._resolution = resolution
+
+    @override
+    async def reply(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> Item[models.CreateChatCompletionResponse]:
+        return await self._gateway.run(call, CHAT, body, self._resolution)
+
+    @override
+    def chunks(
+        self, call: Call, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim]:
+        return self._gateway.stream(call, CHAT_STREAM, body, self._resolution)
+
+    @override
+    def cost(self, call: Call) -> int | None:
+        cost = _cost_of(call)
+        return cost() if cost is not None else None
+
+    @override
+    async def over(self, call: Call, started: float, *, stream: bool) -> None:
+        await call.settle()
+        if self._gateway.accounting is not None:
+            outcome = Outcome(call.request_id, "POST", "", started, call, 200, operation=CHAT.name, wire=call.wire.name)
+            outcome.ended = time.perf_counter()
+            notes = call.notes
+            outcome.first_byte = started + max(0.0, notes.answered - notes.started) if stream else outcome.ended
+            self._gateway.accounting.ended(outcome)
 
 
 async def close_quietly(provider: Provider) -> None:
@@ -217,7 +287,12 @@ def _conformed[Req: Request, Rep: BaseModel](
 
 def _is_relayed(attempt: Attempt, conformer: Conformer) -> bool:
     """Whether a reply that is exact goes to its caller as it came."""
-    return attempt.call.wire.name == "openai" and not conformer.observes
+    return _relays(attempt.call) and not conformer.observes
+
+
+def _relays(call: Call) -> bool:
+    """Whether what comes may go out as bytes: to a caller of the same wire, unless it is one of several rounds."""
+    return call.wire.name == "openai" and call.round is None
 
 
 def _chunks[
@@ -233,13 +308,13 @@ def _chunks[
     state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=include_usage,
-        cost=_cost_of(attempt.call) if include_usage else None,
+        cost=_cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
         report=conformer.report,
         request_id=attempt.request_id,
         said=conformer.said,
     )
     continuations = None
-    if attempt.call.wire.name == "openai":
+    if _relays(attempt.call):
         origin = (target.provider.name, request.model, include_usage)
         continuations = Continuations(conformer.said, attempt.notes, origin)
     if continuations is not None and attempt.call.sink is not None and not conformer.observes:

@@ -227,7 +227,7 @@ async def test_a_call_that_is_cancelled_leaves_the_others_alone(url: str) -> Non
     async with tool_of(lab(url)) as tool:
         functions = await functions_of(tool)
         caller = Caller(key_id="k")
-        slow = asyncio.create_task(functions["mcp_lab_slow"].run(Use(caller, "c", "s", {"seconds": 60}, {}, 60)))
+        slow = asyncio.ensure_future(functions["mcp_lab_slow"].run(Use(caller, "c", "s", {"seconds": 60}, {}, 60)))
         await asyncio.sleep(0.2)
         other = asyncio.create_task(called(tool, "echo", text="x", seconds=30))
         slow.cancel()

@@ -111,7 +111,6 @@ class Accounting(Observer):
         self._catching: set[asyncio.Task[None]] = set()
         self._catching_up = asyncio.Lock()
         self._away = False
-
         self.start()
 
     def start(self) -> None:
@@ -124,7 +123,7 @@ class Accounting(Observer):
             self._second, self._beginning = second, f"{second:08x}{self._prefix}"
         return f"{self._beginning}{next(self._numbers):08x}"
 
-    async def reserve(self, call: Call, wanted: Wanted) -> None:
+    async def reserve(self, call: Call, wanted: Wanted) -> None:  # noqa: C901 - for every call, so in one frame
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
@@ -134,8 +133,7 @@ class Accounting(Observer):
                 "The gateway cannot keep records of calls at the moment: send the request again in a while.",
                 headers={"retry-after": "5"},
             )
-        bound, first = wanted.bound, wanted.targets[0]
-        now = time.time()
+        bound, first, now = wanted.bound, wanted.targets[0], time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
         price = self.prices.find(first.provider.name, first.model, now)
         searches = bound.searches
@@ -144,11 +142,12 @@ class Accounting(Observer):
         cost = price.bound(bound.input, output, bound.service_tier, searches) if price is not None else None
         if len(wanted.targets) > 1:
             cost = self._dearest(wanted, output, searches, now)
+        if (turn := call.round) is not None and cost is not None:
+            cost += turn.tools_bound
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
-        headers: dict[str, str] = {}
-        at = now
+        headers, at = dict[str, str](), now
         scopes, limits = cast("tuple[Scope, ...]", caller.scopes), self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
@@ -172,6 +171,7 @@ class Accounting(Observer):
             bound.input,
             output,
             (at, *map(tuple, held.holds)) if held is not None else (),
+            round=turn.number if turn is not None else 0,
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
         self.log.started(start)

@@ -81,6 +81,8 @@ class Directory:
         self.store = store
         self.on_change = on_change
         self.refreshed_at = -math.inf
+        self.default_tools: frozenset[str] = frozenset()
+        """Those that run here for a project until an administrator decides on its tools, by OpenAI's names."""
         self.is_unknown = False
         """Whether the store may have keys that could not be read yet."""
         self._revision = 0

@@ -39,7 +39,7 @@ class Prices:
     """
 
     def __init__(self, stated: Mapping[str, PriceSettings] | None = None) -> None:
-        found = [_stated(key, settings) for key, settings in (stated or {}).items()]
+        found = [_stated(key, settings) for key, settings in (stated or {}).items() if "/" in key]
         self._stated = {(price.provider, price.model.lower()): price for price in found}
         self._listed: dict[tuple[str, str], Price] = {}
         self._known: dict[tuple[str, str], Dated] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from ai_gateway.accounts.configured import configured_keys
@@ -76,6 +77,8 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     keys = configured_keys(settings, sources.environment)
     if (settings.smtp_url is None) is not (settings.smtp_from is None):
         raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
+    if problems := list(_half_a_search(settings)):
+        raise SettingsError(problems)
     place = place_at(settings.store_url, settings.gateway_data_dir)
     if place is not None and not place.is_kept and settings.workers > 1:
         warnings.append(
@@ -85,11 +88,25 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys)
 
 
+def _half_a_search(settings: Settings) -> Iterator[str]:
+    """What TOOL_WEB_SEARCH lacks."""
+    fetches = settings.tool_web_fetch
+    if settings.tool_web_search == "searxng" and settings.tool_web_search_url is None:
+        yield "TOOL_WEB_SEARCH_URL: searxng needs the address of a server, such as http://127.0.0.1:8080"
+    if settings.tool_web_search in {"tavily", "brave"} and settings.tool_web_search_api_key is None:
+        yield f"TOOL_WEB_SEARCH_API_KEY: {settings.tool_web_search} needs a key"
+    if settings.tool_web_search is None and fetches:
+        yield "TOOL_WEB_FETCH: pages are fetched beside a search, so it needs TOOL_WEB_SEARCH"
+    if fetches and find_spec("selectolax") is None:
+        yield "TOOL_WEB_FETCH takes an extra: pip install 'universal-ai-gateway[web]'"
+
+
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
     """Settings for single providers that no provider has the name of."""
     for setting, named in (("provider_conformance", settings.provider_conformance), ("prices", settings.prices)):
         for key in named:
-            if (name := key.partition("/")[0]) not in providers:
+            name = key.partition("/")[0]
+            if name not in providers and not name.startswith("gateway:"):
                 yield f"{setting}.{key}: there is no such provider{closest(name, sorted(providers))}"
 
 

@@ -20,6 +20,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
 
+_TOOLS = ("web_search", "code_execution", "memory", "mcp")
+
 
 def is_web_address(url: str) -> bool:
     """Whether a text is an http or https address with a host."""
@@ -107,8 +109,17 @@ def _usd(value: object) -> object:
     return price
 
 
+def _decimal(value: object) -> object:
+    """A number of TOML as it is written there."""
+    return Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _priced_model(key: str) -> str:
     provider, _, model = key.partition("/")
+    if provider.startswith("gateway:"):
+        if provider.removeprefix("gateway:") not in _TOOLS or model:
+            raise ValueError(f"is no tool of the gateway: {', '.join(f'gateway:{name}' for name in _TOOLS)}")
+        return key
     if not provider or not model:
         raise ValueError('has to name a provider and a model, as in [prices."openai/gpt-5"]')
     return key
@@ -165,6 +176,7 @@ MetricsPath = Annotated[str, AfterValidator(_metrics_path)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
+ToolPrice = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1_000, decimal_places=12)]
 UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
 PricedModel = Annotated[str, AfterValidator(_priced_model)]
 Limit = Annotated[int, Field(ge=1, le=2**53)] | None

@@ -5,7 +5,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ai_gateway.config.fields import (
     LOWER_CASE,
@@ -24,6 +24,7 @@ from ai_gateway.config.fields import (
     Seconds,
     SmtpUrl,
     TimeZone,
+    ToolPrice,
     UsdPrice,
 )
 
@@ -133,10 +134,20 @@ class LongInput(PriceRates):
 
 
 class PriceSettings(PriceRates):
-    """One `[prices."PROVIDER/MODEL"]` table of gateway.toml."""
+    """One `[prices."PROVIDER/MODEL"]` table of gateway.toml, or `[prices."gateway:TOOL"]`, which has `call` alone.
 
+    That is what one call of a tool costs in USD which the gateway runs.
+    """
+
+    call: ToolPrice | None = None
     above: list[LongInput] = []
     service_tiers: dict[str, PriceRates] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_tool(cls, value: object) -> object:
+        """A tool has no tokens."""
+        return {"input": 0, "output": 0, **value} if isinstance(value, dict) and value.keys() == {"call"} else value
 
 
 class RouteSettings(BaseModel):
@@ -322,6 +333,29 @@ class Settings(PerProvider):
         Field(description="what models cost, in gateway.toml only"),
         FILE_ONLY,
     ] = {}
+    tool_rounds_max: Annotated[
+        int, Field(ge=1, le=100, description="rounds in which a model may call tools that the gateway runs")
+    ] = 8
+    tool_calls_max: Annotated[int, Field(ge=1, le=100, description="such calls in one round")] = 16
+    tool_timeout_s: Annotated[Seconds, Field(description="seconds for one such call")] = 30.0
+    tool_result_max_size: Annotated[
+        int, Field(ge=256, le=2**24, description="bytes of its result; what is longer is cut off, with a mark")
+    ] = 64 * 1024
+    tool_web_search: Annotated[
+        Literal["searxng", "tavily", "brave", "custom"] | None,
+        Field(description="what searches the web: searxng, tavily, brave, or custom, which makes results up"),
+        LOWER_CASE,
+    ] = None
+    tool_web_search_url: Annotated[
+        ListAddress | None, Field(description="where it is: needed for searxng, and known of the others")
+    ] = None
+    tool_web_search_api_key: Annotated[HeaderKey | None, Field(description="its key, for tavily and brave"), SECRET] = (
+        None
+    )
+    tool_web_search_results_max: Annotated[int, Field(ge=1, le=20, description="results of one search")] = 5
+    tool_web_fetch: Annotated[
+        bool, Field(description="let models have public pages fetched that they name, beside searching")
+    ] = False
     model_list_url: Annotated[ListAddress | None, Field(description="where a list of models is fetched from")] = None
     model_list_api_key: Annotated[HeaderKey | None, Field(description="sent to that address as a bearer"), SECRET] = (
         None

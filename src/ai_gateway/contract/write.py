@@ -252,7 +252,8 @@ def _code_of(error: Exception) -> str:
 
 def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim, stream: Stream[Any]) -> Message:
     if isinstance(item, Verbatim):
-        return {"type": "http.response.body", "body": framing.all_framed(item.items), "more_body": True}
+        body = framing.all_framed(item.items) if item.items else framing.keep_alive
+        return {"type": "http.response.body", "body": body, "more_body": True}
     if isinstance(item, Item):
         model, data = item
         # Neither an event's data nor a line may hold line ends.

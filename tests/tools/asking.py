@@ -45,7 +45,7 @@ def added_up(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     """The reply that a stream comes to, by the rules of OpenAI's own client: texts go on, lists add up by index."""
     reply: dict[str, Any] = {}
     message: dict[str, Any] = {}
-    finishes = []
+    finishes: list[str] = []
     assert len({chunk["id"] for chunk in chunks}) == 1
     for chunk in chunks:
         if chunk.get("usage"):

@@ -193,7 +193,7 @@ def test_tools_of_ours_can_be_among_those_that_are_allowed(tooled: LiveGateway, 
 
 
 def test_a_choice_of_a_tool_that_is_not_there_is_refused(tooled: LiveGateway) -> None:
-    body = {"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": [SEARCH]}
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": [SEARCH]}
     body["tool_choice"] = {"type": "gateway:memory"}
     response = post(tooled, "/lab/v1/chat/completions", body)
     assert (response.status_code, response.json()["error"]["param"]) == (400, "tool_choice.type")

@@ -64,7 +64,7 @@ def lab(url: str, **changes: object) -> McpServer:
     return McpServer(**fields)  # type: ignore[arg-type]
 
 
-async def functions_of(tool: McpTool, caller: Caller = CALLER, **options: JsonValue) -> dict[str, Function]:
+async def functions_of(tool: McpTool, caller: Caller = CALLER, /, **options: JsonValue) -> dict[str, Function]:
     return {each.name: each for each in await tool.functions(caller, options)}
 
 

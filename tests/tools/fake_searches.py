@@ -1,6 +1,7 @@
 """Search backends on loopback, as their documents describe them: SearXNG, Tavily and Brave at paths of their own.
 
-A query with `status-NNN` is refused with that status in the backend's own words, `not-json` gets a page, `hangs` nothing.
+A query with `status-NNN` is refused with that status in the backend's own words, `not-json` gets a page, and `hangs`
+nothing.
 """
 
 import asyncio

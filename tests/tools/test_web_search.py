@@ -83,7 +83,7 @@ def test_domains_and_numbers_hold_whatever_a_backend_does(
 
 
 def test_a_backend_is_asked_in_its_own_terms(searching: LiveGateway, searches: Upstream, backend: str) -> None:
-    options = {"allowed_domains": ["a.org", "b.org"], "blocked_domains": ["c.a.org"], "max_results": 3}
+    options: dict[str, Any] = {"allowed_domains": ["a.org", "b.org"], "blocked_domains": ["c.a.org"], "max_results": 3}
     run(searching, "tea", safe_search="strict", language="de-AT", **options)
     got = last_asked(searches)
     terms = "tea (site:a.org OR site:b.org) -site:c.a.org"
@@ -109,9 +109,7 @@ def test_a_backend_that_fails_is_a_result_without_its_words(searching: LiveGatew
 
 
 def test_what_is_cited_has_its_place(searching: LiveGateway) -> None:
-    says = (
-        "Größer [1] and [Coffee](https://coffee.example.com/beans), see https://tea.example.org/leaves. No [7], a[1]."
-    )
+    says = "Größer [1] and [Coffee](https://coffee.example.com/beans), see https://tea.example.org/leaves: a[1], [7]."
     message = run(searching, "tea", says)
     cited = [one["url_citation"] for one in message["annotations"]]
     marks = [message["content"][one["start_index"] : one["end_index"]] for one in cited]

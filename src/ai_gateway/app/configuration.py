@@ -33,6 +33,7 @@ from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
 from ai_gateway.tools.mcp.server import McpServer
+from ai_gateway.tools.process_sandbox import unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
         raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
     if problems := [*_half_a_search(settings), *_half_a_tool(settings)]:
         raise SettingsError(problems)
+    if settings.tool_code_execution == "process":
+        warnings.append(
+            "TOOL_CODE_EXECUTION is process: CODE OF STRANGERS RUNS IN A REAL PYTHON on this machine, held by nothing "
+            "but the kernel (namespaces, limits, a filter of calls): a fault of the kernel is a way out. Prefer monty"
+        )
     servers = mcp_servers(settings, sources.environment)
     place = place_at(settings.store_url, settings.gateway_data_dir)
     if place is not None and not place.is_kept and settings.workers > 1:
@@ -109,6 +115,8 @@ def _half_a_tool(settings: Settings) -> Iterator[str]:
     """What other tools lack."""
     if settings.tool_code_execution == "monty" and find_spec("pydantic_monty") is None:
         yield "TOOL_CODE_EXECUTION takes an extra: pip install 'universal-ai-gateway[code]'"
+    if settings.tool_code_execution == "process" and (why := unsupported()) is not None:
+        yield f"TOOL_CODE_EXECUTION: process cannot be used here: {why}"
     if settings.tool_memory and place_at(settings.store_url, settings.gateway_data_dir) is None:
         yield "TOOL_MEMORY: memories need a store, and STORE_URL is off"
 

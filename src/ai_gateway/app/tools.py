@@ -12,6 +12,7 @@ from ai_gateway.tools.code_execution import CodeExecution
 from ai_gateway.tools.mcp.server import McpServer
 from ai_gateway.tools.mcp.tool import McpTool
 from ai_gateway.tools.memory import MemoryTool
+from ai_gateway.tools.process_sandbox import ProcessSandbox
 from ai_gateway.tools.registry import WEB_SEARCH, Tools
 from ai_gateway.tools.run import Limits
 from ai_gateway.tools.sandbox import CodeLimits
@@ -75,14 +76,16 @@ class ToolShop:
 
     def code_execution(self, settings: Settings) -> Tool:
         """The tool of these settings."""
-        from ai_gateway.tools.monty_sandbox import MontySandbox  # noqa: PLC0415 - an extra
-
         limits = CodeLimits(
             min(settings.tool_code_timeout_s, settings.tool_timeout_s),
             settings.tool_code_memory_size,
             settings.tool_result_max_size,
             settings.tool_code_processes,
         )
+        if settings.tool_code_execution == "process":
+            return CodeExecution(ProcessSandbox(limits), limits)
+        from ai_gateway.tools.monty_sandbox import MontySandbox  # noqa: PLC0415 - an extra
+
         return CodeExecution(MontySandbox(limits), limits)
 
     def memory(self, settings: Settings) -> Tool:

@@ -304,8 +304,8 @@ class Settings(PerProvider):
         bool, Field(description="let models have public pages fetched that they name, beside searching")
     ] = False
     tool_code_execution: Annotated[
-        Literal["monty"] | None,
-        Field(description="where code of models runs: monty, a Python without files and network"),
+        Literal["monty", "process"] | None,
+        Field(description="where code of models runs: monty, an own Python, or process, a real one held by the kernel"),
         LOWER_CASE,
     ] = None
     tool_code_timeout_s: Annotated[Seconds, Field(description="seconds that code may run, within TOOL_TIMEOUT_S")] = 5.0

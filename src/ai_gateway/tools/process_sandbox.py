@@ -80,14 +80,14 @@ class ProcessSandbox(Sandbox):
                     said += more
         except TimeoutError:
             return Ran(problem=f"The code was stopped: it ran for more than {seconds:g} s.")
-        return self._read(said)
+        return self._read(said, begun=first == b"\n")
 
-    def _read(self, said: bytes) -> Ran:
+    def _read(self, said: bytes, *, begun: bool) -> Ran:
         """What the process has said: the code may have written anything in its place."""
         try:
             ended = json.loads(said)
-            if "sandbox" in ended:
-                _log.error("sandbox cannot be used", problem=str(ended["sandbox"])[:200])
+            if not begun:
+                _log.error("sandbox cannot be used", problem=str(ended["sandbox"]))
                 return Ran(problem="The sandbox cannot be used on this machine: its operator has to see to that.")
             printed, value, problem = (
                 str(ended[name])[: self._limits.output] for name in ("printed", "value", "problem")

@@ -85,8 +85,24 @@ def _enter_namespaces() -> None:
     user, group = os.getuid(), os.getgid()
     os.unshare(_NAMESPACES)
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
+        _write_file(f"/proc/self/{name}", text.encode())
+
+
+def _write_file(path: str, content: bytes) -> None:
+    file = os.open(path, os.O_WRONLY)
+    try:
+        os.write(file, content)
+    finally:
+        os.close(file)
+
+
+def _pages() -> int:
+    """How much address space the process has by now."""
+    file = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(file, 100).split()[0])
+    finally:
+        os.close(file)
 
 
 def _die_with_parent() -> None:
@@ -182,9 +198,7 @@ def _told(error: BaseException) -> str:
 def _inside(asked: dict[str, object]) -> None:
     """In the process that runs the code, the first one of its namespace."""
     _die_with_parent()
-    for name in _MODULES.split():
-        importlib.import_module(name)
-    pages = int(open("/proc/self/statm", encoding="ascii").read().split()[0])  # noqa: SIM115 - files are closed below
+    pages = _pages()
     _leave_files()
     _drop_capabilities()
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -193,9 +207,9 @@ def _inside(asked: dict[str, object]) -> None:
     sys.path_hooks[:] = []
     sys.modules.pop("ctypes")
     seconds, memory, most = float(str(asked["seconds"])), int(str(asked["memory"])), int(str(asked["output"]))
-    os.write(1, b"\n")
     _limit(seconds, memory, pages * resource.getpagesize())
     _filter_calls()
+    os.write(1, b"\n")
     ended = _run(str(asked["code"]), most)
     _write_all(json.dumps(ended).encode("ascii"))
     os._exit(0)
@@ -210,6 +224,8 @@ def main(arguments: Sequence[str]) -> int:
     """Read what is asked from standard input; write an empty line once it begins, and then what came of it."""
     _die_with_parent()
     asked = json.loads(sys.stdin.buffer.read())
+    for name in _MODULES.split():
+        importlib.import_module(name)
     try:
         _enter_namespaces()
     except OSError as error:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ai_gateway.accounts.configured import configured_keys
 from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.app.accounts import place_at
+from ai_gateway.app.mcp_servers import mcp_servers
 from ai_gateway.app.own_address import is_own_address
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
@@ -32,6 +33,8 @@ from ai_gateway.providers.config.upstreams import (
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
+from ai_gateway.tools.mcp.server import McpServer
+from ai_gateway.tools.process_sandbox import unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Configuration:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
+    mcp: Sequence[McpServer] = ()
 
 
 def read_configuration(**options: object) -> Configuration:
@@ -78,15 +82,21 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     keys = configured_keys(settings, sources.environment)
     if (settings.smtp_url is None) is not (settings.smtp_from is None):
         raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
-    if problems := list(_half_a_search(settings)):
+    if problems := [*_half_a_search(settings), *_half_a_tool(settings)]:
         raise SettingsError(problems)
+    if settings.tool_code_execution == "process":
+        warnings.append(
+            "TOOL_CODE_EXECUTION is process: CODE OF STRANGERS RUNS IN A REAL PYTHON on this machine, held by nothing "
+            "but the kernel (namespaces, limits, a filter of calls): a fault of the kernel is a way out. Prefer monty"
+        )
+    servers = mcp_servers(settings, sources.environment)
     place = place_at(settings.store_url, settings.gateway_data_dir)
     if place is not None and not place.is_kept and settings.workers > 1:
         warnings.append(
             f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "
             "of its own"
         )
-    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys)
+    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, servers)
 
 
 def _half_a_search(settings: Settings) -> Iterator[str]:
@@ -118,6 +128,16 @@ def sealing_key(configuration: Configuration) -> bytes:
     for secret in secrets:
         digest.update(hashlib.sha256(secret.encode()).digest())
     return digest.digest()
+
+
+def _half_a_tool(settings: Settings) -> Iterator[str]:
+    """What other tools lack."""
+    if settings.tool_code_execution == "monty" and find_spec("pydantic_monty") is None:
+        yield "TOOL_CODE_EXECUTION takes an extra: pip install 'universal-ai-gateway[code]'"
+    if settings.tool_code_execution == "process" and (why := unsupported()) is not None:
+        yield f"TOOL_CODE_EXECUTION: process cannot be used here: {why}"
+    if settings.tool_memory and place_at(settings.store_url, settings.gateway_data_dir) is None:
+        yield "TOOL_MEMORY: memories need a store, and STORE_URL is off"
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
@@ -161,6 +181,7 @@ def _misspelt(settings: Settings, variables: Mapping[str, str]) -> Iterator[str]
     known = {name.upper() for name in Settings.model_fields} - {name.upper() for name in marked(FILE_ONLY)}
     secrets = {name.upper() for name in marked(SECRET)} | known_variables()
     secrets |= {table.api_key_env for table in settings.providers.values() if table.api_key_env}
+    secrets |= {table.api_key_env for table in settings.mcp.values() if table.api_key_env}
     known |= {
         *ALIASES.values(),
         CONFIG_VARIABLE,

@@ -17,6 +17,7 @@ _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SERVER_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
 
@@ -125,6 +126,12 @@ def _priced_model(key: str) -> str:
     return key
 
 
+def _server_name(name: str) -> str:
+    if not _SERVER_NAME.fullmatch(name):
+        raise ValueError("has to have 1 to 32 small letters, digits and dashes")
+    return name
+
+
 def _digest(text: str) -> str:
     if not _DIGEST.fullmatch(text):
         raise ValueError("has to be the SHA-256 of a key in hex, 64 digits in lower case")
@@ -180,5 +187,6 @@ ToolPrice = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1_000, 
 UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
 PricedModel = Annotated[str, AfterValidator(_priced_model)]
 Limit = Annotated[int, Field(ge=1, le=2**53)] | None
+ServerName = Annotated[str, AfterValidator(_server_name)]
 Digest = Annotated[str, AfterValidator(_digest)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]

@@ -1,11 +1,10 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
-from decimal import Decimal
 from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ai_gateway.config.fields import (
     LOWER_CASE,
@@ -22,11 +21,11 @@ from ai_gateway.config.fields import (
     Proxies,
     Refusals,
     Seconds,
+    ServerName,
     SmtpUrl,
     TimeZone,
-    ToolPrice,
-    UsdPrice,
 )
+from ai_gateway.config.tables import McpSettings, PriceSettings
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
@@ -98,58 +97,6 @@ class ProviderSettings(PerProvider):
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
         return {name: getattr(self, name) for name in PerProvider.model_fields if name in self.model_fields_set}
-
-
-class PriceRates(BaseModel):
-    """What a million tokens of each class, and a thousand searches, cost in USD.
-
-    A class that is left out costs what it is a part of.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: UsdPrice
-    output: UsdPrice
-    cache_read: UsdPrice | None = None
-    cache_write: UsdPrice | None = None
-    cache_write_1h: UsdPrice | None = None
-    input_audio: UsdPrice | None = None
-    input_image: UsdPrice | None = None
-    reasoning: UsdPrice | None = None
-    output_audio: UsdPrice | None = None
-    output_image: UsdPrice | None = None
-    searches: UsdPrice | None = None
-
-    def prices(self) -> dict[str, Decimal]:
-        """Those that are stated, by class, of a million."""
-        named = ((name, getattr(self, name)) for name in PriceRates.model_fields)
-        prices = {name: price for name, price in named if price is not None}
-        if self.searches is not None:
-            prices["searches"] = self.searches * 1_000
-        return prices
-
-
-class LongInput(PriceRates):
-    """What they cost in a request with more input than so many tokens."""
-
-    tokens: Annotated[int, Field(gt=0)]
-
-
-class PriceSettings(PriceRates):
-    """One `[prices."PROVIDER/MODEL"]` table of gateway.toml, or `[prices."gateway:TOOL"]`, which has `call` alone.
-
-    That is what one call of a tool costs in USD which the gateway runs.
-    """
-
-    call: ToolPrice | None = None
-    above: list[LongInput] = []
-    service_tiers: dict[str, PriceRates] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_tool(cls, value: object) -> object:
-        """A tool has no tokens."""
-        return {"input": 0, "output": 0, **value} if isinstance(value, dict) and value.keys() == {"call"} else value
 
 
 class RouteSettings(BaseModel):
@@ -370,6 +317,32 @@ class Settings(PerProvider):
     tool_web_fetch: Annotated[
         bool, Field(description="let models have public pages fetched that they name, beside searching")
     ] = False
+    tool_code_execution: Annotated[
+        Literal["monty", "process"] | None,
+        Field(description="where code of models runs: monty, an own Python, or process, a real one held by the kernel"),
+        LOWER_CASE,
+    ] = None
+    tool_code_timeout_s: Annotated[Seconds, Field(description="seconds that code may run, within TOOL_TIMEOUT_S")] = 5.0
+    tool_code_memory_size: Annotated[
+        int, Field(ge=2**23, le=2**31, description="bytes of memory that code may have")
+    ] = 64 * 2**20
+    tool_code_processes: Annotated[
+        int, Field(ge=1, le=256, description="processes in which code runs at once, per worker")
+    ] = 4
+    tool_memory: Annotated[
+        bool, Field(description="let models save texts for the key that calls, and find them again")
+    ] = False
+    tool_memory_entries_max: Annotated[
+        int, Field(ge=1, le=1_000_000, description="texts that a key may have saved")
+    ] = 1_000
+    tool_memory_max_size: Annotated[
+        int, Field(ge=1024, le=2**30, description="bytes of all texts of a key together")
+    ] = 2**20
+    mcp: Annotated[
+        dict[ServerName, McpSettings],
+        Field(description="servers of the Model Context Protocol, in gateway.toml only"),
+        FILE_ONLY,
+    ] = {}
     model_list_url: Annotated[ListAddress | None, Field(description="where a list of models is fetched from")] = None
     model_list_api_key: Annotated[HeaderKey | None, Field(description="sent to that address as a bearer"), SECRET] = (
         None

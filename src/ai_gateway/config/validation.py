@@ -12,16 +12,17 @@ from ai_gateway.config.settings import (
     FILE_ONLY,
     SECRET,
     KeySettings,
-    PriceSettings,
     ProviderSettings,
     RouteSettings,
     marked,
 )
+from ai_gateway.config.tables import McpSettings, PriceSettings
 
 _SECRETS = frozenset(marked(SECRET))
 _SECRET_PARTS = frozenset({"api_key", "headers", "proxy"})
 _TABLES: Mapping[str, type[BaseModel]] = {
     "keys": KeySettings,
+    "mcp": McpSettings,
     "providers": ProviderSettings,
     "prices": PriceSettings,
     "routes": RouteSettings,

@@ -93,6 +93,7 @@ class ProviderSettings(PerProvider):
     token_arrays: bool | None = None
     wires: list[Literal["openai", "responses", "anthropic"]] | None = None
     messages_url: str | None = None
+    responses_only: str | None = None
 
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""

@@ -17,7 +17,14 @@ from ai_gateway.providers.upstream import ProviderRow
 _RESPONSES = frozenset({"openai", RESPONSES})
 _MESSAGES = frozenset({"openai", MESSAGES})
 # platform.openai.com "Create chat completion": `max_tokens` is deprecated, and o-series models reject it.
-_OPENAI = Quirks(max_completion_tokens_only=True)
+# developers.openai.com/api/docs/models: each model's page lists the endpoints that it answers at. From GPT-5.4 on, chat
+# completions refuse function tools beside reasoning (openai/openai-openapi#541).
+_OPENAI = Quirks(
+    max_completion_tokens_only=True,
+    responses_only=r"(o1|o3|gpt-5(\.\d+)?)-pro(-.*)?|gpt-5(\.\d+)?-codex(-.*)?|codex-mini.*|o[34](-mini)?-deep-research(-.*)?"
+    r"|computer-use-preview(-.*)?",
+    responses_for_tools=r"gpt-(5\.([4-9]|\d{2,})|[6-9]|\d{2,})(?!.*-chat).*",
+)
 # openrouter.ai/docs "App Attribution": public rankings use these headers; operators may set another name, or none.
 _OPENROUTER = Quirks(
     headers={"X-Title": "Universal AI Gateway"},

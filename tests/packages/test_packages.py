@@ -104,7 +104,7 @@ def test_the_wheel_holds_the_contract_and_every_page(dist: Path) -> None:
     assert {"gateway_contract/openapi.json", "ai_gateway/py.typed", *pages} <= names
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.12"
-    assert set(metadata.get_all("Provides-Extra") or []) >= {"postgres", "valkey"}
+    assert set(metadata.get_all("Provides-Extra") or []) >= {"postgres", "valkey", "otel"}
 
 
 # --- an installation of it -------------------------------------------------------------------------------------------

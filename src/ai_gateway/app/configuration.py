@@ -8,10 +8,11 @@ from ai_gateway.accounts.configured import configured_keys
 from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.app.accounts import place_at
 from ai_gateway.app.own_address import is_own_address
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
 from ai_gateway.config.secrets import FILE_SUFFIX
-from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import (
     ALIASES,
     CONFIG_VARIABLE,

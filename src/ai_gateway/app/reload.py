@@ -21,8 +21,10 @@ from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
 from ai_gateway.app.accounts import Accounts
 from ai_gateway.app.configuration import Configuration
+from ai_gateway.app.watchers import Watchers
+from ai_gateway.config.marks import RESTART
 from ai_gateway.config.problems import SettingsError, attempt
-from ai_gateway.config.settings import RESTART, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.gateway import Gateway, close_quietly
 from ai_gateway.middleware.cors import Cors
 from ai_gateway.observability.logging import configure_logging
@@ -67,6 +69,8 @@ class Reloadable:
         self._providers = _load(configuration.upstreams, {})
         self._retired = _Retired()
         self.accounts = Accounts(self.settings, self._forget_keys)
+        self.watchers = Watchers(self.settings, self.accounts)
+        self.watchers.check(self.settings)
         routing, resilience = _routing(configuration, self._providers), _resilience(self.settings)
         self.gateway = Gateway(routing, resilience, self.accounts.accounting)
         self.access = Access(KeyRing(), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
@@ -97,6 +101,7 @@ class Reloadable:
 
     async def start(self) -> None:
         """Start background tasks."""
+        self.watchers.start()
         await self.accounts.start()
         self._keep_contract()
         await self._make_projects(self.configured_keys)
@@ -110,6 +115,7 @@ class Reloadable:
         await self._retired.aclose()
         await self.gateway.aclose()
         await self.accounts.aclose()
+        await self.watchers.aclose()
 
     async def reload(self) -> Reloaded:
         """Read the configuration again and take it over, unless there are problems."""
@@ -117,6 +123,7 @@ class Reloadable:
             try:
                 configuration = self._read()
                 self._check_keys(configuration)
+                self.watchers.check(configuration.settings)
                 providers = _load(configuration.upstreams, self._providers)
             except SettingsError as error:
                 _log.error("configuration not reloaded", problems=error.problems)
@@ -163,6 +170,7 @@ class Reloadable:
         settings = configuration.settings
         configure_logging(settings.log_level, settings.log_format)
         self.accounts.apply(self.settings)
+        self.watchers.apply(self.settings)
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self._keep_limits()

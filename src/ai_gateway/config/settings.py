@@ -1,7 +1,6 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
 from decimal import Decimal
-from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,23 +25,11 @@ from ai_gateway.config.fields import (
     TimeZone,
     UsdPrice,
 )
+from ai_gateway.config.marks import FILE_ONLY, RESTART, SECRET, Mark
+from ai_gateway.config.telemetry import Telemetry
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
-
-
-class Mark(Enum):
-    """What a field says about its setting beside its type."""
-
-    RESTART = auto()
-    """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
-    FILE_ONLY = auto()
-    """A table, which has no form in the environment that anybody could read."""
-    SECRET = auto()
-    """Never shown; `<NAME>_FILE` may name a file that contains it."""
-
-
-RESTART, FILE_ONLY, SECRET = Mark.RESTART, Mark.FILE_ONLY, Mark.SECRET
 
 
 class PerProvider(BaseModel):
@@ -167,7 +154,7 @@ class KeySettings(BaseModel):
     models: list[str] | None = None
 
 
-class Settings(PerProvider):
+class Settings(Telemetry, PerProvider):
     """What an operator can set. Environment variables have these names in upper case, gateway.toml as they are."""
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"

@@ -101,6 +101,7 @@ def changed(home: Path) -> dict[str, Any]:
         "docs_require_key": True,
         "log_format": "json",
         "log_bodies": "errors",
+        "webhook_addresses": "public",
         "log_bodies_file": home / "bodies.jsonl",
         "log_bodies_max_size": 26_000,
         "otel_exporter_otlp_endpoint": "http://127.0.0.1:9",

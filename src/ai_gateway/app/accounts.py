@@ -25,10 +25,12 @@ from ai_gateway.accounts.prices import Listed, Prices
 from ai_gateway.accounts.shipper import Shipper, Traced, untraced
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.accounts.webhook import Reach
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.redaction import remember
 
 if TYPE_CHECKING:
@@ -97,6 +99,11 @@ class Accounts:
             self.accounting.prices = Prices(settings.prices)
             self.accounting.prices.take_list(self._listed)
             self._alerts.mailing = _mailing(settings)
+
+    def apply_reach(self, settings: Settings, proxy_for: Callable[[str], Proxy | None]) -> None:
+        """Reach webhooks like this from now on."""
+        if self.accounting is not None:
+            self._alerts.reach = Reach(settings.webhook_addresses, proxy_for)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Use the prices of this list of models from now on."""

@@ -73,7 +73,6 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         AccessLog(),
         *([meters.requests] if settings.enable_metrics else []),
         *([accounting] if accounting is not None else []),
-        *parts.watchers.observers,
     ]
     asgi = _asgi(
         (settings, parts.watchers.watching),

@@ -20,7 +20,7 @@ from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
 from ai_gateway.app.accounts import Accounts
-from ai_gateway.app.configuration import Configuration
+from ai_gateway.app.configuration import Configuration, ProxyFor
 from ai_gateway.app.watchers import Watchers
 from ai_gateway.config.marks import RESTART
 from ai_gateway.config.problems import SettingsError, attempt
@@ -31,7 +31,7 @@ from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
 from ai_gateway.providers.custom import CustomProvider
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.providers.upstream import Proxy, Upstream
 from ai_gateway.redaction import remember
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.breaker import BreakerPolicy
@@ -74,7 +74,7 @@ class Reloadable:
         routing, resilience = _routing(configuration, self._providers), _resilience(self.settings)
         self.gateway = Gateway(routing, resilience, self.accounts.accounting)
         self.access = Access(KeyRing(), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
-        self._list_source = _list_source(self.settings)
+        self._list_source = _list_source(self.settings, configuration.proxy_for)
         accounting = self.accounts.accounting
         if accounting is not None:
             self.access.wrong_keys.counters = lambda: accounting.counters
@@ -145,7 +145,7 @@ class Reloadable:
         """Replace what has changed. Returns the names of changed settings that take a restart."""
         before, new = self.settings, configuration.settings
         running = {name: getattr(before, name) for name in marked(RESTART)}
-        source, former_source = _list_source(new), self._list_source
+        source, former_source = _list_source(new, configuration.proxy_for), self._list_source
         if source != former_source and self.model_list is not None:
             await self.model_list.aclose()  # or it would go on changing what is replaced
         self.settings = new.model_copy(update=running)
@@ -170,6 +170,7 @@ class Reloadable:
         settings = configuration.settings
         configure_logging(settings.log_level, settings.log_format)
         self.accounts.apply(self.settings)
+        self.accounts.apply_reach(self.settings, configuration.proxy_for)
         self.watchers.apply(self.settings)
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
@@ -225,7 +226,7 @@ class Reloadable:
             self.gateway.routing = self.gateway.routing.with_list(models)
             self.accounts.take_list(models.entries)
 
-        return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key)
+        return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key, proxy=source.proxy)
 
 
 class _Retired:
@@ -266,12 +267,13 @@ class _ListSource:
     refresh_s: float
     cache: Path | None
     api_key: SecretStr | None
+    proxy: Proxy | None
 
 
-def _list_source(settings: Settings) -> _ListSource | None:
+def _list_source(settings: Settings, proxy_for: ProxyFor) -> _ListSource | None:
     url = settings.model_list_url
     cache, refresh_s, key = settings.model_list_cache, settings.model_list_refresh_s, settings.model_list_api_key
-    return _ListSource(url, refresh_s, cache or default_path(url), key) if url is not None else None
+    return _ListSource(url, refresh_s, cache or default_path(url), key, proxy_for(url)) if url is not None else None
 
 
 def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:

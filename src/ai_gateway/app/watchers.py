@@ -16,7 +16,6 @@ from ai_gateway.config.fields import header_pairs
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.captured import Capturing
-from ai_gateway.contract.outcome import Observer
 from ai_gateway.middleware.body_log import BodyLog
 from ai_gateway.middleware.watching import Watching
 from ai_gateway.observability.body_file import BodyFile
@@ -39,14 +38,10 @@ class Watchers:
         self._bodies = BodyLog(BodyFile(self._path or Path(_BODIES)), permits)
         self._tracing = _tracing(settings, permits)
         self._capturing = Capturing(settings.log_bodies_max_size)
-        self.watching = Watching(self._tracing, self._capturing)
+        observers = [self._bodies, *([self._tracing] if self._tracing is not None else [])]
+        self.watching = Watching(self._tracing, self._capturing, observers)
         if self._tracing is not None:
             accounts.traced = self._tracing.background
-
-    @property
-    def observers(self) -> list[Observer]:
-        """In the order in which they look: a trace has what the others have done."""
-        return [self._bodies, *([self._tracing] if self._tracing is not None else []), self.watching]
 
     def check(self, settings: Settings) -> None:
         """Raises SettingsError where there is no place for bodies."""

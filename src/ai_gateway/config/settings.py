@@ -235,6 +235,11 @@ class Settings(Telemetry, PerProvider):
         SECRET,
     ] = None
     smtp_from: Annotated[Mailbox | None, Field(description="address that spend alerts are sent from")] = None
+    webhook_addresses: Annotated[
+        Literal["public", "private", "any"],
+        Field(description="where webhooks may be: public, private (all but link-local and metadata), or any"),
+        LOWER_CASE,
+    ] = "private"
     wrong_keys_per_minute: Annotated[
         int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is told to stop; 0 for no bound")
     ] = 30

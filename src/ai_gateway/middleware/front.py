@@ -66,9 +66,14 @@ class Front:
             else:
                 await self.app(scope, receive, complete)
         finally:
-            outcome.ended = time.perf_counter()
-            for observer in self._observers:
-                observer.ended(outcome)
+            self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        outcome.ended = time.perf_counter()
+        for observer in self._observers:
+            observer.ended(outcome)
+        if self._watching.is_on:
+            self._watching.ended(outcome)
 
     def _complete(self, message: Message, outcome: Outcome, head: RequestHead, scope: Scope) -> None:
         """Note that the reply begins, and put in the headers that all have."""

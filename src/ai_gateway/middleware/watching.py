@@ -1,6 +1,6 @@
 """What looks at a request while it runs: a tracer, and whoever wants its bodies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, override
 
 from starlette.types import Receive, Scope, Send
@@ -18,10 +18,14 @@ class Tracer(Protocol):
 
 
 class Watching(Observer):
-    """A tracer, where there is one, and whether bodies are kept for observers. It is the last of these."""
+    """A tracer, where there is one, and whether bodies are kept for the `observers`, which come after all others.
 
-    def __init__(self, tracer: Tracer | None, capturing: Capturing) -> None:
+    While it is off, nothing of it is called: most gateways never switch it on.
+    """
+
+    def __init__(self, tracer: Tracer | None, capturing: Capturing, observers: Sequence[Observer] = ()) -> None:
         self._tracer = tracer
+        self._observers = observers
         self._capturing = capturing
         self.is_on = False
 
@@ -42,6 +46,8 @@ class Watching(Observer):
 
     @override
     def ended(self, outcome: Outcome) -> None:
+        for observer in self._observers:
+            observer.ended(outcome)
         if outcome.captured is not None:
             outcome.captured.release()
 

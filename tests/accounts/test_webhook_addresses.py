@@ -84,6 +84,6 @@ async def test_a_webhook_is_called_through_the_proxy_that_the_environment_names(
         with pytest.raises(NotDelivered):
             await post(url, SECRET, "evt", b"{}", reach)
     assert len(proxy.asked) == asked
+    wrong = partial(proxy_for, {"http_proxy": "socks5://x"})
     with pytest.raises(NotDelivered, match="http_proxy: must look like"):
-        wrong = partial(proxy_for, {"http_proxy": "socks5://x"})
         await post("http://hooks.test/", SECRET, "evt", b"{}", Reach(proxy_for=wrong))

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.stream import Continued
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
 from ai_gateway.observability.trace_names import Attributes, Step
@@ -177,6 +178,16 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
+class Bridge(Protocol):
+    """Writes texts that a stream goes on with as events of a caller's own wire."""
+
+    def preview(self, run: Continued) -> bytes | None:
+        """The events, without an effect until `commit`; None where they are not that simple."""
+
+    def commit(self) -> None:
+        """What was previewed last has been sent."""
+
+
 class Reservation(Protocol):
     """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
 
@@ -212,7 +223,9 @@ class Call:
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
-    body in bytes. `reservation` is there from when the call may go on to an upstream, and `trace` where spans are made.
+    body in bytes. `reservation` is there from when the call may go on to an upstream. `bridge` is there where the
+    stream goes on to its caller on another wire than that of the operation that answers it. `trace` is there
+    where spans are made of it.
     """
 
     operation: str
@@ -230,6 +243,7 @@ class Call:
     room: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
     reservation: Reservation | None = None
+    bridge: Bridge | None = None
     trace: Trace | None = None
 
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
@@ -255,6 +269,8 @@ class Call:
             self.tell_limits_apart(headers)
         if self.reservation is not None:
             headers.update(self.reservation.headers)
+        if self.wire.own_headers is not None:
+            headers.update(self.wire.own_headers(headers, self.request_id))
         return headers
 
     def tell_limits_apart(self, headers: dict[str, str]) -> None:

@@ -9,8 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal, Protocol, cast, override
+from typing import Protocol, cast, override
 
 import structlog
 
@@ -18,6 +17,7 @@ from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, G
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.price import MOST_SEARCHES
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
@@ -30,9 +30,8 @@ from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, Timing, count, timed
+from ai_gateway.observability.trace_names import Step
 
-type Unpriced = Literal["refuse", "flag", "allow"]
-type Outage = Literal["closed", "open"]
 type Spent = Callable[[Scope, Window], Awaitable[int]]
 """What the ledger has of an entity's costs in a window, in 1e-12 USD."""
 
@@ -62,23 +61,6 @@ class CurrentLimits(Protocol):
         """What limits a caller who may have been let in before a change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What holds where something is not known or out of reach.
-
-    `unpriced` is for models without a price under a limit of money. `outage` is for money while the counters cannot be
-    reached: other limits are then counted here, each replica its share. `output_tokens` is the most that a model is
-    taken to put out, where neither the request nor anybody else limits it. `divided` says that replicas share a store
-    but no counters: each counts its share of a limit, and nobody could count money.
-    """
-
-    unpriced: Unpriced = "refuse"
-    outage: Outage = "closed"
-    replicas: int = 1
-    output_tokens: int = 131_072
-    divided: bool = False
-
-
 class Accounting(Observer):
     """Stands between the gateway and its accounts.
 
@@ -92,7 +74,7 @@ class Accounting(Observer):
         prices: Prices,
         log: CallLog,
         spent: Spent,
-        policy: Policy = Policy(),
+        policy: Policy = Policy(),  # noqa: B008 - frozen
     ) -> None:
         self.prices = prices
         self.policy = policy
@@ -111,7 +93,6 @@ class Accounting(Observer):
         self._catching: set[asyncio.Task[None]] = set()
         self._catching_up = asyncio.Lock()
         self._away = False
-
         self.start()
 
     def start(self) -> None:
@@ -174,7 +155,7 @@ class Accounting(Observer):
             (at, *map(tuple, held.holds)) if held is not None else (),
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
-        self.log.started(start)
+        _journal(call, self.log.started, start)
         if limits is not None and state != limits.state:
             self.limits_changed(limits)
 
@@ -195,7 +176,7 @@ class Accounting(Observer):
         if call is None or not isinstance(reservation, CallReservation):
             return
         self._open.pop(reservation.start.id, None)
-        self.log.ended(reservation.record(outcome))
+        _journal(call, self.log.ended, reservation.record(outcome))
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
@@ -398,3 +379,11 @@ class Accounting(Observer):
                     return
 
         self.soon(again())
+
+
+def _journal[Line](call: Call, write: Callable[[Line], None], line: Line) -> None:
+    if call.trace is None:
+        write(line)
+    else:
+        with call.trace.step(Step.JOURNAL, {}):
+            write(line)

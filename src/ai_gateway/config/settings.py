@@ -1,7 +1,6 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
 from decimal import Decimal
-from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,23 +25,11 @@ from ai_gateway.config.fields import (
     TimeZone,
     UsdPrice,
 )
+from ai_gateway.config.marks import FILE_ONLY, RESTART, SECRET, Mark
+from ai_gateway.config.telemetry import Telemetry
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
-
-
-class Mark(Enum):
-    """What a field says about its setting beside its type."""
-
-    RESTART = auto()
-    """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
-    FILE_ONLY = auto()
-    """A table, which has no form in the environment that anybody could read."""
-    SECRET = auto()
-    """Never shown; `<NAME>_FILE` may name a file that contains it."""
-
-
-RESTART, FILE_ONLY, SECRET = Mark.RESTART, Mark.FILE_ONLY, Mark.SECRET
 
 
 class PerProvider(BaseModel):
@@ -170,7 +157,7 @@ class KeySettings(BaseModel):
     models: list[str] | None = None
 
 
-class Settings(PerProvider):
+class Settings(Telemetry, PerProvider):
     """What an operator can set. Environment variables have these names in upper case, gateway.toml as they are."""
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"
@@ -263,6 +250,11 @@ class Settings(PerProvider):
         SECRET,
     ] = None
     smtp_from: Annotated[Mailbox | None, Field(description="address that spend alerts are sent from")] = None
+    webhook_addresses: Annotated[
+        Literal["public", "private", "any"],
+        Field(description="where webhooks may be: public, private (all but link-local and metadata), or any"),
+        LOWER_CASE,
+    ] = "private"
     wrong_keys_per_minute: Annotated[
         int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is told to stop; 0 for no bound")
     ] = 30

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.framing import EVENTS_PING
+from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.route import Boundary, ContractRouter, Exchange
 from ai_gateway.contract.stream import Reply, Stream
 from gateway_contract.anthropic import models
@@ -51,7 +51,7 @@ def build_router(handlers: Handlers) -> ContractRouter:
         exchange.open()
         header = exchange.header(models.CreateMessageHeaders)
         body = await exchange.body(models.AnthropicCreateMessageParams)
-        await exchange.answer(handlers.create_message(exchange.call, header, body), EVENTS_PING)
+        await exchange.answer(handlers.create_message(exchange.call, header, body), EVENTS)
 
     @router.operation("POST", "/{provider}/v1/messages/count_tokens", "countMessageTokens")
     @router.operation("POST", "/v1/messages/count_tokens", "countMessageTokens")

@@ -1,7 +1,6 @@
 """Anthropic's operations, in front of whatever the gateway leads to."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Final, override
 
 from ai_gateway.api.access import Access
@@ -56,13 +55,11 @@ class AnthropicHandlers(WireBoundary, Handlers):
         model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(resolution.targets[0].provider, body)
         asked = chat(body, model)
-        note = partial(_WORDS.note, call, asked.dropped)
         if body.stream:
-            opened = partial(self.gateway.stream, call, MESSAGE_STREAM, asked.request, resolution)
-            return streamed(call, body, asked, opened, await estimate(body, call.size), note)
+            chunks = self.gateway.stream(call, MESSAGE_STREAM, asked.request, resolution)
+            return await streamed(call, body, asked, chunks, _WORDS)
         reply = (await self.gateway.run(call, MESSAGE, asked.request, resolution)).model
-        note()
-        return whole(call, body, asked, reply)
+        return whole(call, body, asked, reply, _WORDS)
 
     @override
     async def count_message_tokens(

@@ -180,7 +180,7 @@ def test_every_word_of_the_contract_stands_in_a_file_of_our_own() -> None:
 
 
 def is_made_of(text: str, known: set[str]) -> bool:
-    """Whether the text is one that is known, or several, as those of an operation behind a door, or at a shared path."""
+    """Whether the text is known, or is made of several that are: of an operation and its door, or of a shared path."""
     while text and text not in known:
         end = next((at for at in range(len(text)) if text[:at].endswith(" ") and text[at:] in known), None)
         if end is None:

@@ -169,7 +169,7 @@ def _with_headers(response: Json, headers: Json) -> Json:
 def prefix_names(document: Json, entry: Json) -> Json:
     """Put a prefix in front of every component's name and, beginning small, of every operationId.
 
-    With `names`, in front of those components' alone.
+    With `names`, in front of those components' alone. With `operations: false` or `names`, operationIds stay.
     """
     prefix = entry["prefix"]
     components = document["components"]
@@ -184,7 +184,7 @@ def prefix_names(document: Json, entry: Json) -> Json:
             prefix + name if f"#/components/{kind}/{name}" in changed else name: component
             for name, component in document["components"][kind].items()
         }
-    for _, _, operation in operations(document) if "names" not in entry else ():
+    for _, _, operation in operations(document) if "names" not in entry and entry.get("operations", True) else ():
         name = operation["operationId"]
         operation["operationId"] = prefix[0].lower() + prefix[1:] + name[0].upper() + name[1:]
     return document

@@ -32,12 +32,14 @@ from ai_gateway.operations import (
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
+from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
+from ai_gateway.translate.carriers import fit
 from gateway_contract.openai import models
 
 _INCLUDE_COST = "x-gateway-include-cost"
@@ -272,12 +274,23 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
         if not target.provider.is_remote:  # there is no upstream that may know more than the contract
             raise attempt.call.unknown.error
         target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
+    if attempt.call.wire.carries:
+        body = _fitted(attempt, target, body)
     if target.model == body.model and target.provider.parameters.pass_on(body):
         return body
     request = copy(body)
     request.model = target.model
     target.provider.parameters.apply(attempt, request)
     return request
+
+
+def _fitted[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
+    """The body with what its wire has beyond the contract, as far as the provider takes that."""
+    if not isinstance(body, models.CreateChatCompletionRequest):
+        return body
+    fitted, lost = fit(body, target.provider.carriers, target.provider.name)
+    note_dropped(attempt, lost)
+    return fitted
 
 
 def _renamed(call: Call, there: str, resolved: str) -> str | None:

@@ -13,7 +13,6 @@ from ai_gateway.contract.framing import EVENTS_DONE
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, RateLimited, UpstreamRefused, UpstreamStreamTruncated
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind, ToolNames
-from gateway_contract.openai.models import CompletionUsage
 from tests.support.chat_streams import FIRST, Packets, answer, any_stream, call, chunk, said, translated
 from tests.support.response_grammar import Illegal, check, events_of
 
@@ -22,10 +21,6 @@ ECHO = {"tools": [{"type": "function", "name": "look"}], "instructions": "be bri
 TOO_LONG = UpstreamRefused(
     "Your input is too long.", status=400, type="invalid_request_error", code="context_length_exceeded", param=None
 )
-
-
-def usage(counts: CompletionUsage) -> dict[str, Any]:
-    return {"input_tokens": counts.prompt_tokens, "output_tokens": counts.completion_tokens}
 
 
 def names() -> ToolNames:
@@ -45,7 +40,7 @@ def bridge(call_: Call) -> ResponseBridge:
     events = ResponseEvents(
         ResponseHead("resp_0a1b", 1_700_000_000, "asked", ECHO), names(), sealed, lambda: 1_700_000_009
     )
-    return ResponseBridge(call_, events, usage)
+    return ResponseBridge(call_, events)
 
 
 def run(packets: Packets, **options: Any) -> bytes:
@@ -72,7 +67,13 @@ def test_a_text_is_told_in_every_event_that_clients_wait_for() -> None:
         "role": "assistant",
         "content": [{"type": "output_text", "text": "Hello", "annotations": [], "logprobs": []}],
     }
-    assert response["usage"] == {"input_tokens": 10, "output_tokens": 5}
+    assert response["usage"] == {
+        "input_tokens": 10,
+        "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 2},
+        "total_tokens": 15,
+    }
     assert response["model"] == "m-1"
     assert {name: response[name] for name in ECHO} == ECHO
 

@@ -74,7 +74,7 @@ def translated(
     call_ = Call("any", "req_1", wire=wire, attempts=[Notes("lab")])
     bridge = make(call_)
     chunks = _conformed(packets, call_, bridge, written, done=done, failure=failure, fast=fast)
-    stream: Stream[Any] = bridged(call_, Stream(chunks), bridge)
+    stream: Stream[Any] = bridged(chunks, bridge)
 
     async def drive() -> None:
         try:

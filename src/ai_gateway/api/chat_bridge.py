@@ -1,8 +1,8 @@
 """A chat's stream as the events of another wire: how each wire begins and ends, and what is the same for all."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -25,18 +25,20 @@ class Events(Parts, Protocol):
 
     @property
     def has_begun(self) -> bool: ...
-    def begin(self, model: str | None = None) -> bytes:
-        """What comes before every part. `model` is the one that answers."""
 
 
 class ChatBridge(ABC):
-    """One stream on its way to one client. `feed` and `end` return what is to be sent."""
+    """One stream on its way to the client of one call. `feed` and `end` return what is to be sent."""
 
-    def __init__(self, call: Call, events: Events) -> None:
-        self.turn = ChatTurn(events)
+    def __init__(self, call: Call, events: Events, keeps: Collection[str] = ()) -> None:
+        self.turn = ChatTurn(events, keeps)
         self._events = events
-        self._call = call
+        self.call = call
         self._weighed = UNWEIGHED
+
+    @abstractmethod
+    def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
+        """What comes before every part. The chunk is the first."""
 
     @abstractmethod
     def _ended(self, finish: str) -> bytes:
@@ -48,16 +50,16 @@ class ChatBridge(ABC):
 
     def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
         """What a chunk says. Raises UpstreamInvalidResponse for what this wire has no events for."""
-        if self._call.notes.text_bytes > self._weighed:
+        if self.call.notes.text_bytes > self._weighed:
             self._weigh()
         if isinstance(item, Continued):
             return self.turn.continued(item)
-        written = b"" if self._events.has_begun else self._events.begin(item.model.model)
+        written = b"" if self._events.has_begun else self._begun(item.model)
         return written + self.turn.feed(item.model)
 
     def preview(self, run: Continued) -> bytes | None:
         """What `feed` would return for these texts, without an effect until `commit`; None if it is not that simple."""
-        if self._call.notes.text_bytes > self._weighed:
+        if self.call.notes.text_bytes > self._weighed:
             return None
         return self.turn.preview(run)
 
@@ -73,19 +75,37 @@ class ChatBridge(ABC):
 
     def _weigh(self) -> None:
         """Have room for twice as much as there is. Raises Overloaded."""
-        self._call.room.charge_at_most(self._weighed * _PER_BYTE, "replies")
+        self.call.room.charge_at_most(self._weighed * _PER_BYTE, "replies")
         self._weighed *= 2
 
 
-def bridged[Event: BaseModel](call: Call, chat: Stream[Any], bridge: ChatBridge) -> Stream[Event]:
-    """The stream on the bridge's wire. Texts that it only goes on with take a shorter way."""
-    return Stream(_events(call, chat.items, bridge), broken=bridge.broken)
+def bridged[Event: BaseModel](
+    chunks: AsyncGenerator[Any],
+    bridge: ChatBridge,
+    answered: Callable[[], None] = lambda: None,
+    within: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Stream[Event]:
+    """The chunks as the bridge's events. Texts that they only go on with take a shorter way.
+
+    `answered` is called once it is known who answers, and errors are raised `within` a context of the wire's own.
+    """
+    return Stream(_events(chunks, bridge, answered, within), broken=bridge.broken)
 
 
-async def _events(call: Call, chunks: AsyncGenerator[Any], bridge: ChatBridge) -> AsyncGenerator[Framed]:
-    async with aclosing(chunks) as items:
-        async for item in items:
-            if written := bridge.feed(item):
-                yield Framed(written)
-    await call.settle()  # before the client can have the end, and ask for the next one
-    yield Framed(bridge.end())
+async def _events(
+    chunks: AsyncGenerator[Any],
+    bridge: ChatBridge,
+    answered: Callable[[], None],
+    within: Callable[[], AbstractContextManager[None]],
+) -> AsyncGenerator[Framed]:
+    is_answered = False
+    with within():
+        async with aclosing(chunks) as items:
+            async for item in items:
+                if not is_answered:
+                    answered()
+                    is_answered = True
+                if written := bridge.feed(item):
+                    yield Framed(written)
+        await bridge.call.settle()  # before the client can have the end, and ask for the next one
+        yield Framed(bridge.end())

@@ -2,21 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, override
-
-from pydantic import JsonValue
 
 from ai_gateway.api.chat_bridge import ChatBridge
 from ai_gateway.conform.response_events import ResponseEvents
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
+from ai_gateway.translate.responses_chat.outline import served_tier, usage
+from ai_gateway.translate.responses_chat.reply import INCOMPLETE
 from gateway_contract.openai import models
 
-type Usage = Callable[[models.CompletionUsage], dict[str, JsonValue]]
-
-# Whatever else it was, the answer is whole.
-_CUT: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 # What agents act on, by waiting and by shortening what they ask (openai/codex, codex-rs, "sse/responses.rs"), and what
 # upstreams call it.
 _CODES: Final[Mapping[str, str]] = {
@@ -31,20 +27,20 @@ _TOO_LONG: Final = re.compile(
 class ResponseBridge(ChatBridge):
     """One chat on its way to a client of the Responses API."""
 
-    def __init__(self, call: Call, events: ResponseEvents, usage: Usage) -> None:
+    def __init__(self, call: Call, events: ResponseEvents) -> None:
         super().__init__(call, events)
         self._response = events
-        self._usage = usage
+
+    @override
+    def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
+        return self._response.begin(chunk.model)
 
     @override
     def _ended(self, finish: str) -> bytes:
-        turn = self.turn
-        usage = self._usage(turn.usage) if turn.usage is not None else None
-        served: dict[str, JsonValue] = {} if turn.tier is None else {"service_tier": turn.tier}
-        reason = _CUT.get(finish)
+        taken, served, reason = usage(self.turn.usage), served_tier(self.turn.tier), INCOMPLETE.get(finish)
         if reason is None:
-            return self._response.completed(usage, **served)
-        return self._response.incomplete(reason, usage, **served)
+            return self._response.completed(taken, **served)
+        return self._response.incomplete(reason, taken, **served)
 
     @override
     def broken(self, error: bytes) -> bytes:

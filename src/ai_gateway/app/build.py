@@ -23,13 +23,14 @@ from ai_gateway.api.openai.handlers import OpenAIHandlers
 from ai_gateway.api.responses.background import Background
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration, sealing_key
-from ai_gateway.app.doors import Door, wants_websocket
+from ai_gateway.app.doors import Door, share, wants_websocket
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
 from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
@@ -66,13 +67,13 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         each.late_heads = LateHeads(settings.first_byte_s)
     ollama, openai = ollama_routes.build_router(handlers[0]), openai_routes.build_router(handlers[1])
     owners = PathOwners()
-    owners.add(OPENAI, (route.path for route in openai.routes))
-    owners.add(OLLAMA, (route.path for route in ollama.routes))
     administered = administered_paths(parts.contract)
-    owners.add(OPENAI, administered)
-    responses = tagged_paths(parts.contract, "Responses")
-    owners.add(RESPONSES, responses)
-    hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *responses, *administered])
+    responses, messages = (tagged_paths(parts.contract, tag) for tag in ("Responses", "Anthropic"))
+    of_openai, of_ollama = ([route.path for route in each.routes] for each in (openai, ollama))
+    owned = [(OPENAI, of_openai), (OLLAMA, of_ollama), (OPENAI, administered)]
+    for wire, paths in (*owned, (RESPONSES, responses), (ANTHROPIC, messages)):
+        owners.add(wire, paths)
+    hints = PathHints([*of_openai, *of_ollama, *responses, *messages, *administered])
     accounting = parts.accounts.accounting
     meters = Meters(gateway, parts.accounts, admission, bodies)
     observers = [
@@ -87,6 +88,8 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     def opened(router: ContractRouter) -> Sequence[Operation]:
         routes = router.behind(admission)
         asgi.router.routes += routes  # where methods of a path are looked for
+        if asgi.direct is not None:
+            asgi.direct.learn(routes)
         return routes
 
     directory = parts.accounts.directory
@@ -105,6 +108,15 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
             opened,
         )
     )
+    asgi.doors.append(
+        Door(
+            messages,
+            "ai_gateway.api.anthropic.door",
+            lambda door: door.messages_router(gateway, access, limits, LateHeads(settings.first_byte_s)),
+            opened,
+        )
+    )
+    share(openai.routes, VERSION_HEADER, asgi.doors[-1], names={"listModels", "retrieveModel"})
     if directory is not None:
         asgi.doors.append(
             Door(
@@ -160,6 +172,7 @@ async def _lifespan(asgi: FastAPI) -> AsyncIterator[None]:
 
 class _App(FastAPI):
     doors: list[Door]
+    direct: Direct | None = None
 
     def door_to(self, path: str) -> Door | None:
         """The door that leads to a path, if one does."""
@@ -187,7 +200,8 @@ class _App(FastAPI):
             door = self.door_to(scope["path"]) if scope["type"] == "http" and not wants_websocket(scope) else None
             return door.handle(stack, scope, receive, send) if door is not None else stack(scope, receive, send)
 
-        app: ASGIApp = Direct(self.router.routes, other)
+        self.direct = Direct(self.router.routes, other)
+        app: ASGIApp = self.direct
         for made, arguments, named in reversed(middleware):
             app = made(app, *arguments, **named)
         return app
@@ -202,7 +216,9 @@ def _asgi(
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:
-        return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")
+        scope = request.scope
+        status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""))
+        return Response(body, status, own, "application/json")
 
     async def http_error(request: Request, error: Exception) -> Response:
         missing = isinstance(error, HTTPException) and error.status_code == 404

@@ -2,14 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ai_gateway.contract.dispatch import Direct
+from ai_gateway.contract.dispatch import Direct, Operation
 from ai_gateway.contract.route import ContractRouter
 
 _PARAMETER = re.compile(r"\\\{\w+\\\}")
@@ -35,6 +35,7 @@ class Door:
         self._opened = opened
         self._opening = asyncio.Lock()
         self._routes: Sequence[BaseRoute] | None = None
+        self._direct: Direct | None = None
 
     def leads_to(self, path: str) -> bool:
         """Whether the contract has this path."""
@@ -42,7 +43,9 @@ class Door:
 
     async def handle(self, other: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the operation that the request is for, or `other` if it is for none."""
-        await Direct(await self._open(), other)(scope, receive, send)
+        if self._direct is None:
+            self._direct = Direct(await self._open(), other)
+        await self._direct(scope, receive, send)
 
     async def _open(self) -> Sequence[BaseRoute]:
         async with self._opening:
@@ -62,3 +65,25 @@ def wants_websocket(scope: Scope) -> bool:
     return scope["type"] == "http" and any(
         name in {b"upgrade", b"x-upgrd"} and value.lower() == b"websocket" for name, value in scope["headers"]
     )
+
+
+class ByHeader:
+    """Leads requests that have a header to a door: some paths are those of two contracts. `header` is in lower case."""
+
+    def __init__(self, header: str, door: Door, otherwise: ASGIApp) -> None:
+        self._header = header.encode()
+        self._door = door
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if any(name == self._header for name, _ in scope["headers"]):
+            await self._door.handle(self._otherwise, scope, receive, send)
+        else:
+            await self._otherwise(scope, receive, send)
+
+
+def share(routes: Iterable[Operation], header: str, door: Door, names: Collection[str]) -> None:
+    """Lead requests with the header from the routes of these operations to the door, which has the same paths."""
+    for route in routes:
+        if route.name in names:
+            route.app = ByHeader(header, door, route.app)

@@ -88,7 +88,7 @@ class _Item:
 
 
 class ResponseEvents(Parts):
-    """The events of one response. What each method returns is to be sent."""
+    """The events of one response. What each method returns is to be sent; `final` is the response once it is over."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class ResponseEvents(Parts):
     ) -> None:
         self.texts: list[bytes] = []
         self.tells = frozenset({"annotations", "thinking_blocks"})
-        self.is_over = False
+        self.final = b""
         self._head, self._calls, self._seal, self._now = head, calls, seal, now
         self._echo = to_json(dict(head.echo))[1:-1]
         self._model = head.model
@@ -210,19 +210,17 @@ class ResponseEvents(Parts):
         """The end of one that cannot go on, whatever it has said so far."""
         written = b"" if self.has_begun else self.begin()
         written += self._close(cut=True)
-        self.is_over = True
-        response = self._response("failed", error={"code": code, "message": message})
-        return written + self._event(b"response.failed", b'"response":' + response)
+        self.final = self._response("failed", error={"code": code, "message": message})
+        return written + self._event(b"response.failed", b'"response":' + self.final)
 
     def _ended(self, status: str, usage: Fields | None, reason: str | None, changed: Mapping[str, JsonValue]) -> bytes:
         written = b"" if self.has_begun else self.begin()
         if self._item is None and not self._output:  # agents take an empty output for a turn that goes on
             written += self._open_content(TEXT)
         written += self._close(cut=reason is not None)
-        self.is_over = True
         details = None if reason is None else {"reason": reason}
-        response = self._response(status, usage=usage, incomplete_details=details, **changed)
-        return written + self._event(b"response." + status.encode(), b'"response":' + response)
+        self.final = self._response(status, usage=usage, incomplete_details=details, **changed)
+        return written + self._event(b"response." + status.encode(), b'"response":' + self.final)
 
     def _response(self, status: str, **changed: object) -> bytes:
         completed = int(self._now()) if status == "completed" else None

@@ -241,6 +241,8 @@ class Call:
             self.tell_limits_apart(headers)
         if self.reservation is not None:
             headers.update(self.reservation.headers)
+        if self.wire.own_headers is not None:
+            headers.update(self.wire.own_headers(headers, self.request_id))
         return headers
 
     def tell_limits_apart(self, headers: dict[str, str]) -> None:

@@ -85,9 +85,9 @@ async def send_content(send: Send, content: Content[str], headers: Mapping[str, 
         await send({"type": "http.response.body", "body": b""})
 
 
-async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapping[str, str]) -> None:
-    """An error with its own status."""
-    await send_whole(send, error.status, _JSON, body, headers)
+async def send_error(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """The body of an error."""
+    await send_whole(send, status, _JSON, body, headers)
 
 
 async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read

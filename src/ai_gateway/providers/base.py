@@ -17,6 +17,7 @@ from ai_gateway.contract.stream import Arrived, Received
 from ai_gateway.errors import GatewayError
 from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.parameters import Parameters, not_offered
+from ai_gateway.translate.carriers import Carrier
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies
 
@@ -30,10 +31,11 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     which a reply must be whole, or a stream have begun. `wires` are the client wires that it speaks itself: what
     callers of one of them said reaches it by `attempt.native(wire)`, beside the translation. One that
     `forwards_bodies` sends what callers of its wire have sent (`Call.parsed`), so that it may hold kinds of tools and
-    parts that the contract does not list.
+    parts that the contract does not list. `carriers` are what it takes beyond the contract from other wires.
     """
 
     wires: ClassVar[frozenset[str]] = frozenset({"openai"})
+    carriers: frozenset[Carrier] = frozenset({"reasoning_content"})
     is_remote: ClassVar[bool] = True
     forwards_bodies: ClassVar[bool] = False
     deadline_s: float = math.inf

@@ -193,7 +193,7 @@ class _Document:
                 body, media, headers = self._current()
                 await send_whole(send, 200, media.encode(), body, headers)
         except GatewayError as error:
-            await send_error(send, error, OPENAI.render(error), error.headers)
+            await send_error(send, error.status, OPENAI.render(error), error.headers)
         except ClientGone:
             if (connection := scope.get("connection")) is not None:
                 connection.abort()

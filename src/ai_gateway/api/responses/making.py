@@ -19,7 +19,7 @@ from ai_gateway.api.responses.state import State
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Outcome
-from ai_gateway.contract.stream import Framed, Item as Written, Stream
+from ai_gateway.contract.stream import Item as Written, Stream
 from ai_gateway.contract.wire import as_gateway_error
 from ai_gateway.errors import GatewayError, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
@@ -128,10 +128,11 @@ class Maker:
         """The response as it is made."""
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
         events = ResponseEvents(head, request.asked.offered.names, request.seal)
-        bridge = ResponseBridge(call, events, outline.counted)
-        call.bridge = bridge
+        call.bridge = bridge = ResponseBridge(call, events)
         chunks = self.gateway.stream(call, RESPONSE_STREAM, request.asked.request, request.resolution)
-        stream: Stream[models.ResponseStreamEvent] = bridged(call, Stream(_noting(call, request, chunks)), bridge)
+        stream: Stream[models.ResponseStreamEvent] = bridged(
+            chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
+        )
         if not request.stored:
             return stream
         return Stream(self._keeping(call, request, stream.items, events), broken=stream.broken)
@@ -142,9 +143,9 @@ class Maker:
         """What is told, and in the end stored before it is told."""
         async with aclosing(told) as pieces:
             async for piece in pieces:
-                if events.is_over and isinstance(piece, Framed) and (fields := _last_response(piece.data)) is not None:
+                if events.final:
                     try:
-                        await self._keep(call, request, fields)
+                        await self._keep(call, request, from_json(events.final))
                     except Unavailable as error:
                         _log.error("response of a stream not stored", response=request.id, reason=error.message)
                 yield piece
@@ -224,24 +225,3 @@ def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) 
 def _told(error: GatewayError) -> Fields:
     code = "rate_limit_exceeded" if error.status == 429 else "server_error"
     return {"code": code, "message": error.message}
-
-
-async def _noting(call: Call, request: Prepared, chunks: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-    """The chunks; what the request has lost is noted when it is known who answers, before the head is sent."""
-    noted = False
-    with in_terms_of_responses():
-        async with aclosing(chunks) as items:
-            async for item in items:
-                if not noted:
-                    noted = True
-                    note_dropped(call, request.asked.dropped)
-                yield item
-
-
-def _last_response(data: bytes) -> Fields | None:
-    """The response that the last event of some tells."""
-    for line in reversed(data.splitlines()):
-        if line.startswith(b'data: {"type":"response.'):
-            fields: Fields | None = from_json(line[len(b"data: ") :]).get("response")
-            return fields
-    return None

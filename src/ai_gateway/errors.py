@@ -21,6 +21,7 @@ GatewayError                     500  internal_error                           f
 +-- UnsupportedMediaType         415  unsupported_media_type
 +-- RateLimited                  429  rate_limit_exceeded                      failover
 |   +-- InsufficientQuota        429  insufficient_quota                       failover
++-- UpgradeRequired              426  upgrade_required
 +-- HeadersTooLarge              431  headers_too_large
 +-- NotImplementedHere           501  not_implemented                          failover
 +-- UpstreamError                502  upstream_error                    retry  failover  outage

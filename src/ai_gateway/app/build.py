@@ -32,7 +32,7 @@ from ai_gateway.config.settings import Settings
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
-from ai_gateway.contract.outcome import Observer
+from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
 from ai_gateway.contract.write import LateHeads
@@ -167,6 +167,8 @@ def _asgi(
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:
+        outcome: Outcome = request.scope["outcome"]
+        outcome.code = error.code
         return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")
 
     async def http_error(request: Request, error: Exception) -> Response:

@@ -216,6 +216,12 @@ class Call:
     size: int = 0
     reservation: Reservation | None = None
 
+    @property
+    def asks_for_stream(self) -> bool:
+        """Whether the reply should be a stream: because the body says so, or where its wire has that by default."""
+        asked = self.parsed.get("stream") if self.parsed is not None else None
+        return bool(asked) if asked is not None else self.operation in self.wire.streams
+
     async def settle(self) -> None:
         """Settle what is held for it, if anything is."""
         if self.reservation is not None:

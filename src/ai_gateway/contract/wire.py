@@ -15,13 +15,15 @@ _LONGEST = 4_000  # characters; model names of callers and upstreams can be mega
 class Wire:
     """One API as its clients know it. `envelope` makes the JSON body of an error, `framing` the form of its streams.
 
-    `any_content_type` says that its own server takes JSON bodies that do not call themselves so.
+    `any_content_type` says that its own server takes JSON bodies that do not call themselves so. `streams` are the
+    operations whose replies are streams unless a request says otherwise.
     """
 
     name: str
     envelope: Callable[[GatewayError], bytes]
     framing: Framing
     any_content_type: bool = False
+    streams: frozenset[str] = frozenset()
 
     def render(self, error: GatewayError) -> bytes:
         """The JSON body of an error, whose words may be an upstream's or a caller's: bounded, and without keys."""
@@ -45,7 +47,10 @@ def ollama_error(error: GatewayError) -> bytes:
 
 
 OPENAI = Wire("openai", openai_error, SSE)
-OLLAMA = Wire("ollama", ollama_error, NDJSON, any_content_type=True)
+# See https://github.com/ollama/ollama/blob/main/docs/api.md#conventions.
+OLLAMA = Wire(
+    "ollama", ollama_error, NDJSON, any_content_type=True, streams=frozenset({"ollamaChat", "ollamaGenerate"})
+)
 
 
 def _shown(words: str) -> str:

@@ -34,7 +34,7 @@ from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
-from ai_gateway.contract.outcome import Observer
+from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners
 from ai_gateway.contract.write import LateHeads
@@ -223,6 +223,8 @@ def _asgi(
 
     def rendered(request: Request, error: GatewayError) -> Response:
         scope = request.scope
+        outcome: Outcome = scope["outcome"]
+        outcome.code = error.code
         status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""))
         return Response(body, status, own, "application/json")
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import SecretStr
 
-from ai_gateway.accounts.accounting import Accounting, Policy
+from ai_gateway.accounts.accounting import Accounting
 from ai_gateway.accounts.alerts import Alerts, Mailing
 from ai_gateway.accounts.counters.base import Counters, CountersError
 from ai_gateway.accounts.counters.file import FileCounters
@@ -20,6 +20,7 @@ from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Listed, Prices
 from ai_gateway.accounts.shipper import Shipper
 from ai_gateway.accounts.store.base import Store, StoreError
@@ -90,6 +91,7 @@ class Accounts:
                 settings.limits_outage,
                 settings.replicas,
                 settings.output_tokens_bound,
+                settings.input_tokens_bound,
                 divided=self.place is not None and self.place.url is not None and self._valkey is None,
             )
             self.accounting.prices = Prices(settings.prices)

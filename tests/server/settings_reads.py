@@ -73,6 +73,7 @@ def changed(home: Path) -> dict[str, Any]:
         "limits_outage": "open",
         "replicas": 3,
         "output_tokens_bound": 4_000,
+        "input_tokens_bound": 40_000,
         "smtp_url": "smtp://user:password@127.0.0.1:9",
         "smtp_from": "gateway@example.com",
         "allow_anonymous": True,

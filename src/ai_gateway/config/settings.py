@@ -226,6 +226,9 @@ class Settings(Telemetry, PerProvider):
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
     ] = 131_072
+    input_tokens_bound: Annotated[
+        int, Field(ge=1, le=10_000_000, description="tokens that files and the like are taken to have at the most")
+    ] = 1_048_576
     journal_max_size: Annotated[
         int, Field(ge=2**20, description="bytes of records that wait for the store, per worker"), RESTART
     ] = 2**30

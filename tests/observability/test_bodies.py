@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from ai_gateway.observability.body_file import Body, BodyFile
 from ai_gateway.redaction import remember
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import CHAT, ask, body_of, client_of, eventually, get, post
+from tests.support.doors import PATHS, body_for
 from tests.support.gateway import TEST_KEY, UPSTREAM_KEY, LiveGateway, in_front_of, running_gateway
 from tests.support.upstream import Upstream
 
 QUESTION = "a-question-to-keep"
-DOORS = {"openai": "/v1/chat/completions", "ollama": "/api/chat"}
-type Written = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def keeping(shared_upstream: Upstream, path: Path) -> Iterator[LiveGateway]:
     env = in_front_of(shared_upstream) | {"LOG_BODIES": "all", "LOG_BODIES_FILE": str(path), "ADMIN_API_KEY": ADMIN_KEY}
-    bounds = {"LOG_BODIES_MAX_SIZE": "4000", "STORE_URL": "memory", "WRONG_KEYS_PER_MINUTE": "0"}
+    bounds = {"LOG_BODIES_MAX_SIZE": "20000", "STORE_URL": "memory", "WRONG_KEYS_PER_MINUTE": "0"}
     with running_gateway(ALLOWED_API_KEYS=TEST_KEY, **bounds, **env) as live:
         yield live
 
@@ -45,13 +44,21 @@ def written_to(path: Path, request_id: str, records: int = 1) -> list[dict[str, 
     return found()
 
 
-def asked(live: LiveGateway, door: str, request_id: str, model: str = "lab/good", **fields: Any) -> Any:
-    body = {**body_of(CHAT, model), "messages": [{"role": "user", "content": QUESTION}], "stream": False, **fields}
-    return post(live, DOORS[door], body, headers={"x-request-id": request_id})
+def asked(
+    live: LiveGateway,
+    door: str,
+    request_id: str,
+    model: str = "lab/good",
+    content: Any = QUESTION,
+    *,
+    stream: bool = False,
+) -> Any:
+    body = body_for(door, model, content, stream=stream)
+    return post(live, PATHS[door], body, headers={"x-request-id": request_id})
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", PATHS)
 def test_what_was_sent_and_what_came_are_written_down(
     keeping: LiveGateway, path: Path, upstream: Upstream, door: str, *, stream: bool
 ) -> None:
@@ -59,21 +66,21 @@ def test_what_was_sent_and_what_came_are_written_down(
     reply = asked(keeping, door, request_id, stream=stream)
     assert reply.status_code == 200
     (record,) = written_to(path, request_id)
-    assert json.loads(record["request"]["body"])["messages"][0]["content"] == QUESTION
+    assert json.loads(record["request"]["body"]) == body_for(door, "lab/good", QUESTION, stream=stream)
     assert record["reply"]["body"] == reply.text
     assert record["reply"]["size"] == len(reply.content)
     assert record["reply"]["media"] == reply.headers["content-type"]
-    expected = {"status_code": 200, "end": "whole", "wire": door, "project": "default", "provider": "lab"}
+    expected = {"status_code": 200, "end": "whole", "path": PATHS[door], "project": "default", "provider": "lab"}
     assert {name: record[name] for name in expected} == expected
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_failures_of_every_kind_are_written_down(keeping: LiveGateway, path: Path, upstream: Upstream) -> None:
-    for door in DOORS:
+    for door in PATHS:
         for model, fields, status in (
             ("lab/status-500", {}, 502),
             ("lab/stream-cut", {"stream": True}, 200),
-            ("lab/good", {"messages": "no list"}, 400),
+            ("lab/good", {"content": 7}, 400),
             ("nowhere/none", {}, 404),
         ):
             request_id = f"failed-{door}-{status}-{model.replace('/', '-')}"
@@ -87,12 +94,12 @@ def test_failures_of_every_kind_are_written_down(keeping: LiveGateway, path: Pat
 def test_what_is_too_large_is_cut_and_what_is_no_text_told_by_its_size(
     keeping: LiveGateway, path: Path, upstream: Upstream
 ) -> None:
-    content = "x" * 10_000
-    asked(keeping, "openai", "large", messages=[{"role": "user", "content": content}])
+    content = "x" * 50_000
+    asked(keeping, "openai", "large", content=content)
     (record,) = written_to(path, "large")
     assert record["request"]["cut"] is True
-    assert record["request"]["size"] > 10_000
-    assert len(record["request"]["body"]) == 4000
+    assert record["request"]["size"] > 50_000
+    assert len(record["request"]["body"]) == 20_000
     assert "cut" not in record["reply"]
     assert Body(b"\xff\xfb\x90", "audio/mpeg", 3, is_cut=False).fields() == {"media": "audio/mpeg", "size": 3}
 
@@ -125,7 +132,7 @@ def test_data_retention_keeps_bodies_out_of_the_file(keeping: LiveGateway, path:
         ]
     ):
         administrator.post(where, {"retention_type": kind})
-        for door in DOORS:
+        for door in PATHS:
             asked(keeping, door, f"retention-{number}-{door}")
             kept += [f"retention-{number}-{door}"] * allowed
     administrator.post(own, {"retention_type": "none"})
@@ -139,10 +146,10 @@ def test_data_retention_keeps_bodies_out_of_the_file(keeping: LiveGateway, path:
 def test_no_key_of_anybody_is_written_down(
     keeping: LiveGateway, path: Path, upstream: Upstream, *, stream: bool
 ) -> None:
-    for door in DOORS:
+    for door in PATHS:
         request_id = f"keys-{door}-{stream}"
         content = f"my key is {TEST_KEY}, yours is {UPSTREAM_KEY}, \u2028 and a line"
-        asked(keeping, door, request_id, messages=[{"role": "user", "content": content}], stream=stream)
+        asked(keeping, door, request_id, content=content, stream=stream)
         (record,) = written_to(path, request_id)
         assert "my key is [key], yours is [key]" in record["request"]["body"]
     text = path.read_text("utf-8")
@@ -150,7 +157,7 @@ def test_no_key_of_anybody_is_written_down(
     assert UPSTREAM_KEY not in text
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", PATHS)
 def test_a_key_is_struck_even_if_a_stream_spells_it_out(
     keeping: LiveGateway, path: Path, upstream: Upstream, door: str
 ) -> None:

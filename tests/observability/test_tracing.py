@@ -1,23 +1,36 @@
 """Traces: what arrives at a collector for requests of every fate, and what never waits for it."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
+from opentelemetry.semconv.attributes import client_attributes, error_attributes, http_attributes, url_attributes
 
-from ai_gateway.observability.trace_names import Name
+from ai_gateway.contract.call import Call
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.middleware.tracing import RequestTrace
+from ai_gateway.observability.trace_names import PROVIDERS, Name
+from ai_gateway.tools.spans import tool_span
 from tests.support.administration import ADMIN_KEY, Administrator
-from tests.support.client import CHAT, ask, body_of, client_of, events_of, eventually, get, post
+from tests.support.client import CHAT, ask, body_of, client_of, eventually, get, post
 from tests.support.collector import CollectedSpan, Collector, running_collector
+from tests.support.command import run_command
+from tests.support.doors import OPERATIONS, PATHS, body_for
 from tests.support.gateway import HOST, TEST_KEY, UPSTREAM_KEY, LiveGateway, in_front_of, running_gateway
 from tests.support.upstream import Seen, Upstream
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
-DOORS = {"openai": ("/v1/chat/completions", "createChatCompletion"), "ollama": ("/api/chat", "ollamaChat")}
 ROUTES = '[routes."either"]\ntargets = ["lab/status-500", "openai/good"]\n'
 # Of a call that one upstream answers: its own, the attempt, reserve, the journal twice, settle.
 USUAL = 6
@@ -40,9 +53,18 @@ def traced(
         yield live
 
 
-def asked(live: LiveGateway, door: str, model: str, request_id: str, **fields: Any) -> int:
-    body = {**body_of(CHAT, model), "stream": False, **fields}
-    return post(live, DOORS[door][0], body, headers={"x-request-id": request_id}).status_code
+def asked(
+    live: LiveGateway,
+    door: str,
+    model: str,
+    request_id: str,
+    content: Any = "hello",
+    *,
+    stream: bool = False,
+    **more: Any,
+) -> int:
+    body = {**body_for(door, model, content, stream=stream), **more}
+    return post(live, PATHS[door], body, headers={"x-request-id": request_id}).status_code
 
 
 def onward(seen: Seen) -> tuple[str, str, bool]:
@@ -57,7 +79,7 @@ def by_name(spans: list[CollectedSpan]) -> dict[str, CollectedSpan]:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", PATHS)
 def test_a_call_is_one_trace_of_it_its_attempt_and_what_is_stored(
     traced: LiveGateway, collector: Collector, upstream: Upstream, door: str, *, stream: bool
 ) -> None:
@@ -65,7 +87,7 @@ def test_a_call_is_one_trace_of_it_its_attempt_and_what_is_stored(
     upstream.forget()
     assert asked(traced, door, "lab/good", request_id, stream=stream) == 200
     own, *others = collector.trace(request_id, USUAL)
-    operation = DOORS[door][1]
+    operation = OPERATIONS[door]
     attempt = by_name(others)["chat good"]
     assert sorted(span.name for span in others) == ["chat good", "journal", "journal", "reserve", "settle"]
     assert {span.trace_id for span in others} == {own.trace_id}
@@ -125,7 +147,7 @@ def test_a_callers_trace_is_gone_on_with_and_its_decision_kept(
     assert not any(span.trace_id == "a" * 32 for span in collector.spans)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", PATHS)
 def test_what_fails_says_so_where_it_failed(
     traced: LiveGateway, collector: Collector, upstream: Upstream, door: str
 ) -> None:
@@ -143,7 +165,7 @@ def test_what_fails_says_so_where_it_failed(
     assert attempt.attributes[Name.ERROR] == "upstream_stream_truncated"
 
     # The caller's own mistakes are no failures of the gateway, and nobody was called.
-    assert asked(traced, door, "lab/good", f"refused-{door}", messages="no list") == 400
+    assert asked(traced, door, "lab/good", f"refused-{door}", 7) == 400
     (own,) = collector.trace(f"refused-{door}", 1)
     assert (own.failed, own.attributes[Name.STATUS]) == (False, 400)
     assert own.attributes[Name.ERROR]
@@ -196,8 +218,7 @@ def test_records_that_go_to_the_store_are_a_trace_of_their_own(traced: LiveGatew
 def test_what_is_said_is_in_no_trace_unless_asked_for_and_keys_never(traced: LiveGateway, collector: Collector) -> None:
     content = f"a-private-question {TEST_KEY} {UPSTREAM_KEY}"
     model = f"lab/{UPSTREAM_KEY}"
-    messages = [{"role": "user", "content": content}]
-    asked(traced, "openai", model, "private", messages=messages, stop=[f"{TEST_KEY}"])
+    asked(traced, "openai", model, "private", content, stop=[f"{TEST_KEY}"])
     collector.trace("private", 2)
     seen = b"".join(collector.bodies)
     assert b"a-private-question" not in seen
@@ -225,33 +246,23 @@ def telling(collector: Collector, shared_upstream: Upstream) -> Iterator[LiveGat
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", PATHS)
 def test_messages_are_told_where_that_is_switched_on(
     telling: LiveGateway, collector: Collector, upstream: Upstream, door: str, *, stream: bool
 ) -> None:
     request_id = f"telling-{door}-{stream}"
-    messages = [
-        {"role": "system", "content": "be brief"},
-        {"role": "user", "content": f"my key is {TEST_KEY}"},
-    ]
-    body = {**body_of(CHAT, "lab/good"), "stream": stream, "messages": messages}
-    with client_of(telling) as client:
-        reply = client.post(DOORS[door][0], json=body, headers={"x-request-id": request_id})
-    if door == "openai":
-        text = events_of(reply).text if stream else reply.json()["choices"][0]["message"]["content"]
-    else:
-        text = "".join(json.loads(line)["message"]["content"] for line in reply.text.splitlines())
+    body = body_for(door, "lab/good", f"my key is {TEST_KEY}", stream=stream)
+    system = {"responses": {"instructions": "be brief"}, "anthropic": {"system": "be brief"}}.get(door, {})
+    if not system:
+        body["messages"].insert(0, {"role": "system", "content": "be brief"})
+    assert post(telling, PATHS[door], {**body, **system}, headers={"x-request-id": request_id}).status_code == 200
     own, *_ = collector.trace(request_id, USUAL)
-    system, user = json.loads(own.attributes[Name.INPUT_MESSAGES])
-    assert system == {"role": "system", "parts": [{"type": "text", "content": "be brief"}]}
-    assert user["parts"][0]["content"] == "my key is [key]"
+    told, user = json.loads(own.attributes[Name.INPUT_MESSAGES])
+    assert told == {"role": "system", "parts": [{"type": "text", "content": "be brief"}]}
+    assert user == {"role": "user", "parts": [{"type": "text", "content": "my key is [key]"}]}
     (said,) = json.loads(own.attributes[Name.OUTPUT_MESSAGES])
-    assert text
-    assert (said["role"], said["parts"], said["finish_reason"]) == (
-        "assistant",
-        [{"type": "text", "content": text}],
-        "stop",
-    )
+    plain = ask(telling, "good", provider="lab").json()["choices"][0]["message"]["content"]
+    assert (said["role"], said["parts"]) == ("assistant", [{"type": "text", "content": plain}])
 
 
 def test_data_retention_keeps_messages_out_of_traces(
@@ -325,3 +336,71 @@ def test_what_waits_is_sent_when_the_gateway_stops(upstream: Upstream) -> None:
         assert collector.requests[0]["authorization"] == "Bearer collector-secret-1"
         assert collector.requests[0]["x-tenant"] == "a"
         assert collector.requests[0][":path"] == "/v1/traces"
+
+
+# -- parts --
+
+
+def test_names_are_those_of_the_conventions_where_these_have_some() -> None:
+    modules = (gen_ai_attributes, http_attributes, url_attributes, client_attributes, error_attributes)
+    known = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    own = {name for name in Name if not name.startswith("gateway.")}
+    assert own <= known
+    providers = {each.value for each in gen_ai_attributes.GenAiProviderNameValues}
+    assert set(PROVIDERS.values()) <= providers
+    assert not providers & set(PROVIDERS), "it has two names"
+
+
+def test_a_tool_is_a_span_inside_of_the_calls_and_fails_as_one() -> None:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    tracer = provider.get_tracer("test")
+    call = Call("createResponse", "r1", trace=RequestTrace(tracer, tracer.start_span("request"), ""))
+    with tool_span(call, "web_search", "call_1") as headers:
+        assert headers["traceparent"].startswith("00-")
+    with pytest.raises(InvalidRequest), tool_span(call, "web_search", "call_2"):
+        raise InvalidRequest("no", code="wrong_query")
+    good, bad = kept.get_finished_spans()
+    assert good.name == bad.name == "execute_tool web_search"
+    told = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "web_search",
+        "gen_ai.tool.call.id": "call_1",
+        "gen_ai.tool.type": "function",
+    }
+    assert dict(good.attributes or {}) == told
+    assert (bad.attributes or {})["error.type"] == "wrong_query"
+    assert not bad.status.is_ok
+    with tool_span(Call("createResponse", "r2"), "web_search", "call_3") as headers:
+        assert headers == {}
+
+
+def test_without_a_collector_nothing_of_it_is_imported() -> None:
+    program = (
+        "import sys, ai_gateway.cli, ai_gateway.server.run, ai_gateway.app.build as b\n"
+        "from ai_gateway.app.configuration import read_configuration\n"
+        "b.build(read_configuration())\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry.sdk')]\n"
+    )
+    env = {"PATH": os.environ["PATH"], "STORE_URL": "memory", "CUSTOM_PROVIDER": "true"}
+    subprocess.run([sys.executable, "-c", program], env=env, check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "must look like http://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret-1@collector", "must look like http://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret-1", "must look like authorization=Bearer%20abc"),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "is not one of"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2", "1"),
+    ],
+)
+def test_settings_that_cannot_be_followed_stop_the_start(name: str, value: str, problem: str) -> None:
+    refused = run_command("serve", **{name: value})
+    assert refused.returncode == 2
+    assert name in refused.stderr
+    assert problem in refused.stderr
+    if "secret" in value and "HEADERS" in name:
+        assert "secret-1" not in refused.stderr

@@ -24,7 +24,16 @@ class Target:
     broken: str
 
 
-CUSTOM = Target("custom", "tides", "custom-chat", "custom-chat", "", "fault-429", "fault-model-not-found", "fault-truncate")
+CUSTOM = Target(
+    "custom",
+    "tides",
+    "custom-chat",
+    "custom-chat",
+    "",
+    "custom/fault-429",
+    "custom/fault-model-not-found",
+    "custom/fault-truncate",
+)
 OPENAI = Target("openai", "Welt", f"lab/{ABLE}", f"lab/{ABLE}", f"lab/{ABLE}", "lab/status-429", "lab/status-404-string",
                 "lab/stream-error")  # fmt: skip
 OLLAMA = Target("ollama", "Welt", f"ollama/{ABLE}", f"ollama/{ABLE}", f"ollama/{ABLE}", "ollama/status-429",

@@ -296,5 +296,5 @@ def _fitted[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body
 def _renamed(call: Call, there: str, resolved: str) -> str | None:
     """What the model is called where it runs, if its caller calls it otherwise, or did not name it."""
     parsed = call.parsed
-    called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
+    called = parsed.get("model") if parsed is not None and call.wire.name != "ollama" else resolved
     return there if there != called else None

@@ -1,9 +1,10 @@
 """Anthropic's operations, in front of whatever the gateway leads to."""
 
+from dataclasses import replace
 from typing import Final, override
 
 from ai_gateway.api.access import Access
-from ai_gateway.api.anthropic.answer import answered
+from ai_gateway.api.anthropic.answer import streamed, whole
 from ai_gateway.api.boundary import WireBoundary
 from ai_gateway.api.dropped import Words
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
@@ -13,6 +14,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Gateway
+from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.providers.base import Provider
 from ai_gateway.translate.anthropic_chat import models as listed
 from ai_gateway.translate.anthropic_chat.policies import (
@@ -27,6 +29,8 @@ from ai_gateway.translate.anthropic_chat.tokens import estimate
 from gateway_contract.anthropic import models
 from gateway_contract.anthropic.routes import Handlers
 
+MESSAGE: Final = replace(CHAT, name="createMessage")
+MESSAGE_STREAM: Final = replace(CHAT_STREAM, name="createMessage")
 _WORDS: Final = Words(ANTHROPIC_NAMES, ADDED_FIELDS, METRIC_LABELS)
 
 
@@ -51,8 +55,11 @@ class AnthropicHandlers(WireBoundary, Handlers):
         model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(resolution.targets[0].provider, body)
         asked = chat(body, model)
-        answer = await self.gateway.chat(call, asked.request, resolution)
-        return await answered(call, body, asked, answer, _WORDS)
+        if body.stream:
+            chunks = self.gateway.stream(call, MESSAGE_STREAM, asked.request, resolution)
+            return await streamed(call, body, asked, chunks, _WORDS)
+        reply = (await self.gateway.run(call, MESSAGE, asked.request, resolution)).model
+        return whole(call, body, asked, reply, _WORDS)
 
     @override
     async def count_message_tokens(

@@ -9,6 +9,7 @@ from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamRefused, UpstreamWrongAddress
+from ai_gateway.providers.efforts import RefusedEfforts
 from ai_gateway.providers.http.client import Caller, Transport, path_segments
 from ai_gateway.providers.http.ndjson import lines_in
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
@@ -51,6 +52,8 @@ class OpenAICompatible(HttpProvider):
         super().__init__(upstream, caller)
         self._quirks = upstream.row.quirks
         self._refuses_usage = False
+        self._efforts = RefusedEfforts()
+        self.carriers = self._quirks.carriers
 
     @override
     async def list_models(self, attempt: Attempt) -> bytes:
@@ -98,8 +101,20 @@ class OpenAICompatible(HttpProvider):
         return await self._post(attempt, body)
 
     async def _post(self, attempt: Attempt, body: Request) -> bytes:
+        try:
+            return await self._sent(attempt, body)
+        except UpstreamRefused as error:
+            if not self._refuses_effort(attempt, body, error):
+                raise
+        return await self._sent(attempt, body)
+
+    async def _sent(self, attempt: Attempt, body: Request) -> bytes:
         sent = to_wire(self._fields(attempt, body))
         return await self._fetch(attempt, "POST", _PATHS[type(body)], self._headers(attempt, JSON), sent)
+
+    def _refuses_effort(self, attempt: Attempt, body: Request, error: UpstreamRefused) -> bool:
+        """Whether the error teaches that the model takes no effort."""
+        return isinstance(body, models.CreateChatCompletionRequest) and self._efforts.learn(attempt, body, error)
 
     async def _events(self, attempt: Attempt, body: StreamRequest) -> AsyncGenerator[_Arrived]:
         fields = self._fields(attempt, body)
@@ -109,11 +124,14 @@ class OpenAICompatible(HttpProvider):
                 async for packet in packets:
                     yield packet
         except UpstreamRefused as error:
-            if counted is fields or not _is_about_usage(error):
+            if counted is not fields and _is_about_usage(error):
+                self._refuses_usage = True  # the caller did not ask for it, so the request is good without
+            elif self._refuses_effort(attempt, body, error):
+                fields = self._fields(attempt, body)
+            else:
                 raise
         else:
             return
-        self._refuses_usage = True  # the caller did not ask for it, so the request is good without
         async with aclosing(self._packets(attempt, body, fields)) as packets:
             async for packet in packets:
                 yield packet
@@ -173,6 +191,8 @@ class OpenAICompatible(HttpProvider):
         parsed = attempt.call.parsed
         fields: dict[str, object]
         if parsed is None or attempt.call.wire.name not in self.wires:
+            if isinstance(body, models.CreateChatCompletionRequest):
+                body = self._efforts.without(attempt, body)
             fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)
         else:

@@ -477,6 +477,7 @@ class Overloaded(Unavailable):
 # Codes that are given where an error is made, and those of vendors that operators look for.
 _FURTHER_CODES = (
     *("invalid_type", "invalid_value", "unknown_parameter"),
+    "previous_response_not_found",
     *("default_project", "key_configured", "key_exists", "key_expired", "project_archived"),
     *("content_filter", "content_policy_violation", "context_length_exceeded", "string_above_max_length"),
 )

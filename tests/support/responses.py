@@ -86,7 +86,7 @@ def _chunk(said: dict[str, Any]) -> dict[str, Any]:
 
 def events_of(text: str) -> list[dict[str, Any]]:
     """The events of a legal stream: all of the contract, numbered from 0, each under its name, then [DONE]."""
-    frames = text.split("\n\n")
+    frames = [frame for frame in text.split("\n\n") if frame != ": keep-alive"]  # of a machine that is busy
     assert frames.pop() == ""
     assert frames.pop() == "data: [DONE]"
     events = []

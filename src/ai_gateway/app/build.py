@@ -22,7 +22,7 @@ from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
 from ai_gateway.api.responses.background import Background
 from ai_gateway.app.application import Application, application_of
-from ai_gateway.app.configuration import Configuration, read_configuration, sealing_key
+from ai_gateway.app.configuration import Configuration, read_configuration
 from ai_gateway.app.doors import Door, share, wants_websocket
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
@@ -100,9 +100,10 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
 
     directory = parts.accounts.directory
     background = Background(_stored_responses(settings, directory))
+    late_heads = LateHeads(settings.first_byte_s)
     served = {
-        "late_heads": LateHeads(settings.first_byte_s),
-        "sealing": sealing_key(configuration),
+        "late_heads": late_heads,
+        "sealing": parts.sealing_key,
         "background": background,
         "directory": directory,
     }
@@ -118,7 +119,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         Door(
             messages,
             "ai_gateway.api.anthropic.door",
-            lambda door: door.messages_router(gateway, access, limits, LateHeads(settings.first_byte_s)),
+            lambda door: door.messages_router(gateway, access, limits, late_heads),
             opened,
         )
     )

@@ -188,9 +188,8 @@ class Settings(Telemetry, PerProvider):
     ] = ()
     sealing_key: Annotated[
         SecretStr | None,
-        Field(description="key of what clients of the Responses API keep sealed [made of the other keys]"),
+        Field(description="key of what clients of the Responses API keep sealed [made of the providers' keys]"),
         SECRET,
-        RESTART,
     ] = None
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[

@@ -59,7 +59,7 @@ def ollama_error(error: GatewayError, _request_id: str = "") -> bytes:
 
 
 OPENAI = Wire("openai", openai_error, SSE)
-RESPONSES = Wire("responses", openai_error, EVENTS_DONE)
+RESPONSES = Wire("responses", openai_error, EVENTS_DONE, carries=True)
 # See https://github.com/ollama/ollama/blob/main/docs/api.md#conventions.
 OLLAMA = Wire(
     "ollama", ollama_error, NDJSON, any_content_type=True, streams=frozenset({"ollamaChat", "ollamaGenerate"})

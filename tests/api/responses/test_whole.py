@@ -127,6 +127,21 @@ def test_reasoning_is_sealed_if_that_is_asked_for_and_goes_back(chat: Chatting) 
     assert "encrypted_content" not in bare["output"][0]
 
 
+def test_images_of_outputs_follow_all_results_where_results_hold_texts_only(chat: Chatting) -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"}
+    items = [
+        {"type": "function_call", "name": "see", "call_id": "a", "arguments": "{}"},
+        {"type": "function_call", "name": "read", "call_id": "b", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": [image]},
+        {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "t"}]},
+    ]
+    _, asked = chat.ask({"content": "yes"}, input=items)
+    assert [message["role"] for message in asked["messages"]] == ["assistant", "tool", "tool", "user"]
+    assert asked["messages"][1]["content"]
+    assert asked["messages"][2]["content"] == "t"
+    assert asked["messages"][3]["content"][-1]["image_url"]["url"] == image["image_url"]
+
+
 def refused(live: LiveGateway, body: dict[str, Any], status: int = 400) -> dict[str, Any]:
     reply = post(live, "/lab/v1/responses", {"model": "good", "input": "x", **body})
     assert reply.status_code == status, reply.text

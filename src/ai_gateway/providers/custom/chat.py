@@ -84,7 +84,7 @@ def answer(body: models.CreateChatCompletionRequest) -> Answer:
         raise UnsupportedValue(
             "The built-in provider answers in text only: leave 'audio' out of modalities.", param="modalities"
         )
-    seed = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}))
+    seed = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}, warnings=False))
     work = Work()
     plan = _plan(body, work)
     choices = [_choice(body, plan, fingerprint(seed, str(index)), work, index) for index in range(body.n or 1)]

@@ -91,6 +91,8 @@ class ProviderSettings(PerProvider):
     dropped: list[str] = []
     refused: list[str] = []
     token_arrays: bool | None = None
+    wires: list[Literal["openai", "responses", "anthropic"]] | None = None
+    messages_url: str | None = None
 
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""

@@ -35,6 +35,8 @@ class Wire:
 
     def render(self, error: GatewayError, request_id: str = "") -> bytes:
         """The JSON body of an error, whose words may be an upstream's or a caller's: bounded, and without keys."""
+        if error.told is not None and error.told[0] == self.name:
+            return strike(error.told[1].decode(errors="replace")).encode()
         words = {name: getattr(error, name) for name in ("message", "type", "code", "param")}
         shown = {name: new for name, old in words.items() if old and (new := _shown(old)) != old}
         extras = {"extras": strike_all(error.extras)} if error.extras else {}

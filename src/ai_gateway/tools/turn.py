@@ -104,6 +104,7 @@ class Turn:
             reservation=None,
             sink=None,
             native=None,
+            bridge=None,
             parsed=parsed,
             size=self.call.size + self._added,
             round=Round(self.number, 0 if self.is_last else self.offer.dearest * self.limits.calls, self._spent),

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from ai_gateway.accounts.bounds import relayed_bound
+from ai_gateway.accounts.relayed_bounds import relayed_bound
 from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call

@@ -140,7 +140,10 @@ def test_the_proxys_password_is_in_no_log(site: Site) -> None:
 
 REFUSALS = {
     "told": (b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", "status 407"),
-    "page": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "no reply to CONNECT"),
+    "page": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "status 502"),
+    "said": (b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 5\r\n\r\nlogin", "status 407"),
+    "long": (b"HTTP/1.0 403 Forbidden\r\n\r\n" + b"<p>" * 10_000, "status 403"),
+    "more": (b"HTTP/1.1 200 Connection established\r\n\r\nHello", "no reply to CONNECT"),
     "mail": (b"220 mail.example.com ESMTP\r\n\r\n", "no reply to CONNECT"),
     "endless": (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 40_000, "more than a reply's head"),
     "nothing": (b"", "closed the connection"),
@@ -258,6 +261,20 @@ def _reload(live: LiveGateway) -> None:
     deadline = time.monotonic() + 30
     while len(live.records("configuration reloaded")) == before:
         assert time.monotonic() < deadline, live.log()
+
+
+def test_a_reload_trusts_what_the_system_trusts_now(tmp_path: Path) -> None:
+    authorities = [Authority(tmp_path / name) for name in ("former", "present")]
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(authorities[0].certificate.read_bytes())
+    with running_upstream(behave, authorities[1].server("upstream", ["IP:127.0.0.1"])) as upstream:
+        text = f"[providers.up]\nbase_url = '{upstream.url}'\n"
+        with _configured(tmp_path, text, SSL_CERT_FILE=str(trusted)) as live:
+            assert ask(live, "good", provider="up").status_code == 502
+            trusted.write_bytes(authorities[1].certificate.read_bytes())
+            live.process.send_signal(signal.SIGHUP)
+            eventually(lambda: len(live.records("configuration reloaded")) == 1)
+            assert ask(live, "good", provider="up").status_code == 200
 
 
 # -- what is no provider --

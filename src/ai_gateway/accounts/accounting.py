@@ -13,12 +13,12 @@ from typing import Protocol, cast, override
 
 import structlog
 
+from ai_gateway.accounts.bounds import Bound, whole_bound
 from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.policy import Policy
-from ai_gateway.accounts.price import MOST_SEARCHES
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
@@ -115,16 +115,13 @@ class Accounting(Observer):
                 "The gateway cannot keep records of calls at the moment: send the request again in a while.",
                 headers={"retry-after": "5"},
             )
-        bound, first = wanted.bound, wanted.targets[0]
+        bound, first = whole_bound(wanted.bound, call.unknown, self.policy.input_tokens), wanted.targets[0]
         now = time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
         price = self.prices.find(first.provider.name, first.model, now)
-        searches = bound.searches
-        if call.unknown is not None and call.unknown.tools:  # which may be an upstream's own search
-            searches = MOST_SEARCHES
-        cost = price.bound(bound.input, output, bound.service_tier, searches) if price is not None else None
+        cost = price.bound(bound.input, output, bound.service_tier, bound.searches) if price is not None else None
         if len(wanted.targets) > 1:
-            cost = self._dearest(wanted, output, searches, now)
+            cost = self._dearest(wanted, bound, output, now)
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
@@ -219,9 +216,9 @@ class Accounting(Observer):
         try:
             answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
-                answer = await self._begun(identifier, held, answer)
+                answer = await self._seed_and_reserve(identifier, held, answer)
             timed(Timing.COUNTERS, time.perf_counter() - began, "hold")
-            self._note(None)
+            self._log_counters_state(None)
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
         if isinstance(answer, Refused):
@@ -236,7 +233,7 @@ class Accounting(Observer):
     async def _hold_alone(self, identifier: str, held: Held, reason: CountersError) -> tuple[Held, Granted | Refused]:
         """By the policy for an outage."""
         count(Event.COUNTERS_AWAY)
-        self._note(str(reason))
+        self._log_counters_state(str(reason))
         if held.has_money and self.policy.outage == "closed":
             raise Unavailable(
                 "The gateway cannot count what may be spent at the moment: send the request again in a while.",
@@ -245,7 +242,7 @@ class Accounting(Observer):
         held = held.share_of(self.policy.replicas)
         return held, cast("Granted | Refused", await self._own.reserve(identifier, held.holds))
 
-    async def _begun(self, identifier: str, held: Held, answer: Answer) -> Granted | Refused:
+    async def _seed_and_reserve(self, identifier: str, held: Held, answer: Answer) -> Granted | Refused:
         """Begin counters of money with what the ledger has, and hold."""
         counters = self.counters
         while isinstance(answer, Unknown):
@@ -273,7 +270,7 @@ class Accounting(Observer):
         """Whether the last call that was to be counted could not be."""
         return self._away
 
-    def _note(self, problem: str | None) -> None:
+    def _log_counters_state(self, problem: str | None) -> None:
         """Say once that counters are away, and that they are back."""
         if problem is not None and not self._away:
             _log.error("counters away", error=problem)
@@ -281,14 +278,14 @@ class Accounting(Observer):
             _log.warning("counters are back")
         self._away = problem is not None
 
-    def _dearest(self, wanted: Wanted, output: int, searches: int, now: float) -> int | None:
+    def _dearest(self, wanted: Wanted, bound: Bound, output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
-        most, bound = 0, wanted.bound
+        most = 0
         for target in wanted.targets:
             price = self.prices.find(target.provider.name, target.model, now)
             if price is None:
                 return None
-            most = max(most, price.bound(bound.input, output, bound.service_tier, searches))
+            most = max(most, price.bound(bound.input, output, bound.service_tier, bound.searches))
         return most
 
     # -- while it runs --
@@ -312,7 +309,7 @@ class Accounting(Observer):
                     try:
                         await self._hold_later(reservation, known[of])
                     except CountersError as error:
-                        self._note(str(error))
+                        self._log_counters_state(str(error))
                         failed = True
         if failed:
             self._in_background(self._catch_up_again(limits), self._following)
@@ -324,7 +321,7 @@ class Accounting(Observer):
 
     async def _hold_later(self, reservation: CallReservation, scopes: Sequence[Scope]) -> None:
         """Hold for a call in flight what it takes of these limits, even if there is no room. Raises CountersError."""
-        held = reservation.lacks(scopes, time.time(), _NO_LIMIT)
+        held = reservation.missing_holds(scopes, time.time(), _NO_LIMIT)
         if self.policy.divided:
             held = held.without_money()
         if not held.holds:
@@ -332,7 +329,7 @@ class Accounting(Observer):
         identifier = f"{reservation.start.id}.{next(self._numbers):x}"
         answer = await self.counters.reserve(identifier, held.holds)
         if isinstance(answer, Unknown):
-            answer = await self._begun(identifier, held, answer)
+            answer = await self._seed_and_reserve(identifier, held, answer)
         if not isinstance(answer, Granted):
             return
         if reservation.result is not None:  # it has ended meanwhile: the ledger has what it cost

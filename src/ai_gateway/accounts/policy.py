@@ -1,4 +1,4 @@
-"""What the operator decides about calls that cannot be priced or counted."""
+"""What the operator has decided for calls whose cost is not known or cannot be counted."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,8 @@ class Policy:
 
     `unpriced` is for models without a price under a limit of money. `outage` is for money while the counters cannot be
     reached: other limits are then counted here, each replica its share. `output_tokens` is the most that a model is
-    taken to put out, where neither the request nor anybody else limits it. `divided` says that replicas share a store
+    taken to put out, where neither the request nor anybody else limits it, and `input_tokens` the most that it is taken
+    to read, where the bytes of the request do not tell. `divided` says that replicas share a store
     but no counters: each counts its share of a limit, and nobody could count money.
     """
 
@@ -21,4 +22,5 @@ class Policy:
     outage: Outage = "closed"
     replicas: int = 1
     output_tokens: int = 131_072
+    input_tokens: int = 1_048_576
     divided: bool = False

@@ -116,14 +116,14 @@ class CallReservation(Reservation):
             amounts = each.held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
             await self._accounting.settle(each.id, each.held, amounts, each.at)
 
-    def lacks(self, scopes: Sequence[Scope], now: float, limit: int) -> Held:
+    def missing_holds(self, scopes: Sequence[Scope], now: float, limit: int) -> Held:
         """What the call takes of the limits of these scopes, and is not held yet."""
         names = {self._wanted.model}.union(*self._wanted.names())
         tokens = estimated_tokens(self._size) + self.start.bound_output
         counted = {
             hold.counter for held in (self._held, *(each.held for each in self.later)) if held for hold in held.holds
         }
-        return Plan(scopes, names, now).held(tokens, self.start.bound or 0).beside(counted, limit)
+        return Plan(scopes, names, now).held(tokens, self.start.bound or 0).without_counters(counted, limit)
 
     @override
     def abandon(self) -> None:

@@ -66,6 +66,7 @@ class Shipper:
         self._away_since = 0.0
         self._shipping = asyncio.Lock()  # a batch is read and done by one only
         self._task: asyncio.Task[None] | None = None
+        self._passes: set[asyncio.Task[None]] = set()
 
     @property
     def away_s(self) -> float:
@@ -86,17 +87,31 @@ class Shipper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_S):
                     await self.ship()
+            if passes := list(self._passes):
+                for each in passes:
+                    each.cancel()
+                await asyncio.wait(passes)
         for dead in self._dead:
             dead.close()
         self._dead.clear()
         self.journal.close()
 
     async def ship(self) -> None:
-        """Take everything to the ledger that is there by now. While the store is away, leave it where it is."""
-        async with self._shipping:
-            await self._ship()
+        """Take everything to the ledger that is there by now. While the store is away, leave it where it is.
+
+        It goes on where the caller is cancelled: others wait for the same, and to begin again would take as long.
+        """
+        task = asyncio.ensure_future(self._ship())
+        self._passes.add(task)
+        task.add_done_callback(self._passes.discard)
+        await asyncio.shield(task)
 
     async def _ship(self) -> None:
+        async with self._shipping:
+            await self._ship_all()
+
+    async def _ship_all(self) -> None:
+        began = time.monotonic()
         try:
             await self._drain(self.journal)
             if self.journal.root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S:
@@ -106,7 +121,7 @@ class Shipper:
                 self._dead.pop(0)
         except StoreError as error:
             if not self._away:
-                self._away_since = time.monotonic()
+                self._away_since = began
                 _log.error("ledger away: records wait in the journal", store=self.ledger.store.name, error=str(error))
                 count(Event.LEDGER_AWAY)
             self._away = True

@@ -94,6 +94,7 @@ class Accounts:
                 settings.limits_outage,
                 settings.replicas,
                 settings.output_tokens_bound,
+                settings.input_tokens_bound,
                 divided=self.place is not None and self.place.url is not None and self._valkey is None,
             )
             self.accounting.prices = Prices(settings.prices)

@@ -22,7 +22,7 @@ from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
 from ai_gateway.api.responses.background import Background
 from ai_gateway.app.application import Application, application_of
-from ai_gateway.app.configuration import Configuration, read_configuration, sealing_key
+from ai_gateway.app.configuration import Configuration, read_configuration
 from ai_gateway.app.doors import Door, share, wants_websocket
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
@@ -34,7 +34,7 @@ from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
-from ai_gateway.contract.outcome import Observer
+from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners
 from ai_gateway.contract.write import LateHeads
@@ -100,9 +100,10 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
 
     directory = parts.accounts.directory
     background = Background(_stored_responses(settings, directory))
+    late_heads = LateHeads(settings.first_byte_s)
     served = {
-        "late_heads": LateHeads(settings.first_byte_s),
-        "sealing": sealing_key(configuration),
+        "late_heads": late_heads,
+        "sealing": parts.sealing_key,
         "background": background,
         "directory": directory,
     }
@@ -118,7 +119,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         Door(
             messages,
             "ai_gateway.api.anthropic.door",
-            lambda door: door.messages_router(gateway, access, limits, LateHeads(settings.first_byte_s)),
+            lambda door: door.messages_router(gateway, access, limits, late_heads),
             opened,
         )
     )
@@ -223,6 +224,8 @@ def _asgi(
 
     def rendered(request: Request, error: GatewayError) -> Response:
         scope = request.scope
+        outcome: Outcome = scope["outcome"]
+        outcome.code = error.code
         status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""))
         return Response(body, status, own, "application/json")
 

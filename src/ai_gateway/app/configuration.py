@@ -1,6 +1,5 @@
 """Settings and what they configure: read from every source and checked together, once a start and once a reload."""
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -104,24 +103,6 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
                 [f"{error} (for MODEL_LIST_URL; to call it directly, name its host in NO_PROXY)"]
             ) from None
     return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, found)
-
-
-def sealing_key(configuration: Configuration) -> bytes:
-    """The key of what clients keep for the gateway: the one that is set, or one that all keys together make.
-
-    So replicas of one configuration read each other's seals without more ado. Another configuration does not; what was
-    sealed before is then passed over.
-    """
-    settings = configuration.settings
-    digest = hashlib.sha256(b"ai-gateway sealing 1")
-    if settings.sealing_key is not None:
-        secrets = [settings.sealing_key.get_secret_value()]
-    else:
-        secrets = [key.get_secret_value() for key in (*settings.allowed_api_keys, *settings.admin_api_key)]
-        secrets += sorted(upstream.secret for upstream in configuration.upstreams)
-    for secret in secrets:
-        digest.update(hashlib.sha256(secret.encode()).digest())
-    return digest.digest()
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:

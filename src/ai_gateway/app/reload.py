@@ -5,6 +5,7 @@ built into the server or the application keeps the value it started with: it has
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -186,12 +187,21 @@ class Reloadable:
         self.accounts.apply(self.settings)
         self.accounts.apply_reach(self.settings, configuration.proxy_for)
         self.watchers.apply(self.settings)
+        self._seal = settings.sealing_key.get_secret_value() if settings.sealing_key is not None else ""
+        self._seals = {} if self._seal else {each.name: each.secret for each in configuration.upstreams}
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self._keep_limits()
         self.access.allow_anonymous = settings.allow_anonymous
         self.access.wrong_keys.most = settings.wrong_keys_per_minute
         self._write_contract()
+
+    def sealing_key(self, provider: str) -> bytes:
+        """The key of what clients keep for a provider: made of the one that is set, or of the gateway's key there.
+
+        So replicas of one configuration read each other's seals without more ado.
+        """
+        return hashlib.sha256(b"ai-gateway seal " + self._seals.get(provider, self._seal).encode()).digest()
 
     def _write_contract(self) -> None:
         """The contract that is served, as it holds now."""

@@ -80,6 +80,7 @@ class ProviderSettings(PerProvider):
     token_arrays: bool | None = None
     wires: list[Literal["openai", "responses", "anthropic"]] | None = None
     messages_url: str | None = None
+    responses_only: str | None = None
 
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
@@ -187,9 +188,8 @@ class Settings(Telemetry, PerProvider):
     ] = ()
     sealing_key: Annotated[
         SecretStr | None,
-        Field(description="key of what clients of the Responses API keep sealed [made of the other keys]"),
+        Field(description="key of what clients of the Responses API keep sealed [made of the providers' keys]"),
         SECRET,
-        RESTART,
     ] = None
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[
@@ -225,6 +225,9 @@ class Settings(Telemetry, PerProvider):
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
     ] = 131_072
+    input_tokens_bound: Annotated[
+        int, Field(ge=1, le=10_000_000, description="tokens that files and the like are taken to have at the most")
+    ] = 1_048_576
     journal_max_size: Annotated[
         int, Field(ge=2**20, description="bytes of records that wait for the store, per worker"), RESTART
     ] = 2**30

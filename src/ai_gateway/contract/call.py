@@ -257,6 +257,12 @@ class Call:
             notes.trace = self.trace.attempted(notes)
         return notes
 
+    @property
+    def asks_for_stream(self) -> bool:
+        """Whether the reply should be a stream: because the body says so, or where its wire has that by default."""
+        asked = self.parsed.get("stream") if self.parsed is not None else None
+        return bool(asked) if asked is not None else self.operation in self.wire.streams
+
     async def settle(self) -> None:
         """Settle what is held for it, if anything is."""
         if self.reservation is not None:

@@ -228,6 +228,8 @@ class Exchange:
             work.close()  # it never ran if the client had left already
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
+        if (outcome := self._outcome) is not None:
+            outcome.streamed = isinstance(reply, Stream)
         if isinstance(reply, Stream):
             await send_stream(self._send, reply, self.call, framing, self._rendered, late=self.boundary.late_heads)
         elif isinstance(reply, Content):
@@ -249,8 +251,8 @@ class Exchange:
             return
         if not isinstance(error, Overloaded):  # of which the record of the request is all that the log needs
             self._log_failure(error)
+        known = self._noted(error)
         if not self.started:
-            known = self._noted(error)
             headers = known.headers
             if self.made is not None:
                 await self.made.settle()
@@ -274,9 +276,11 @@ class Exchange:
             self.made.leaving.clear()
 
     def _rendered(self, error: Exception) -> bytes:
-        if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
-            self._log_failure(error)
-        return self.boundary.wire.render(self._noted(error), self.scope.get("request_id", ""))
+        request_id = self.scope.get("request_id", "")
+        if error is STOPPING:  # that is said when the client may just have left: `fail` learns which it was
+            return self.boundary.wire.render(error, request_id)
+        self._log_failure(error)
+        return self.boundary.wire.render(self._noted(error), request_id)
 
     def _noted(self, error: Exception) -> GatewayError:
         known = as_gateway_error(error)

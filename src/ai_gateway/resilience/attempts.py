@@ -192,7 +192,8 @@ class _Attempts[T: Target]:
                 self._permit = self._resilience.breaker(target.provider.name, target.model).admit()
                 break
             except (Overloaded, UpstreamUnavailable) as error:
-                self._note(target)
+                notes = self._note(target)
+                notes.failure, notes.ended = error, notes.started  # so that nobody takes it for one that was sent
                 self._move_on(error)
         self._made += 1
         if self._made > 1:

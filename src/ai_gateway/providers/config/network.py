@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from ai_gateway.config.settings import PerProvider, ProviderSettings
-from ai_gateway.providers.http.tls import tls_context
+from ai_gateway.providers.http.tls import system_trust, tls_context
 from ai_gateway.providers.upstream import Network, Proxy, Tls
 from ai_gateway.redaction import remember
 
@@ -32,7 +32,7 @@ def network_of(  # noqa: PLR0913, PLR0917 - what a network is made of
     problems: list[str],
 ) -> Network:
     """How a provider of this name at this base URL is reached; what cannot be used is reported in `problems`."""
-    tls = Tls(verify=not effective.disable_ssl_verification)
+    tls = Tls(verify=not effective.disable_ssl_verification, digest=system_trust())
     if table is not None:
         tls = _own_tls(name, table, effective, problems)
     return Network(tls, _proxy(name, url, table, env, problems))
@@ -57,7 +57,8 @@ def _proxy(
 def _own_tls(name: str, table: ProviderSettings, effective: PerProvider, problems: list[str]) -> Tls:
     files = [path for path in (table.ca_file, table.client_certfile, table.client_keyfile) if path is not None]
     verify = not effective.disable_ssl_verification
-    tls = Tls(table.ca_file, table.client_certfile, table.client_keyfile, verify, _digest(files))
+    digest = _digest(files) if table.ca_file is not None else f"{_digest(files)} {system_trust()}"
+    tls = Tls(table.ca_file, table.client_certfile, table.client_keyfile, verify, digest)
     if table.client_keyfile is not None and table.client_certfile is None:
         problems.append(f"providers.{name}.client_keyfile: client_certfile is missing: set both")
         return tls

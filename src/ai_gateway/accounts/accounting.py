@@ -30,6 +30,7 @@ from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, Timing, count, timed
+from ai_gateway.observability.trace_names import Step
 
 type Spent = Callable[[Scope, Window], Awaitable[int]]
 """What the ledger has of an entity's costs in a window, in 1e-12 USD."""
@@ -92,7 +93,6 @@ class Accounting(Observer):
         self._catching: set[asyncio.Task[None]] = set()
         self._catching_up = asyncio.Lock()
         self._away = False
-
         self.start()
 
     def start(self) -> None:
@@ -152,7 +152,7 @@ class Accounting(Observer):
             (at, *map(tuple, held.holds)) if held is not None else (),
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
-        self.log.started(start)
+        _journal(call, self.log.started, start)
         if limits is not None and state != limits.state:
             self.limits_changed(limits)
 
@@ -178,7 +178,7 @@ class Accounting(Observer):
         if call is None or not isinstance(reservation, CallReservation):
             return
         self._open.pop(reservation.start.id, None)
-        self.log.ended(reservation.record(outcome))
+        _journal(call, self.log.ended, reservation.record(outcome))
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
@@ -381,3 +381,11 @@ class Accounting(Observer):
                     return
 
         self.soon(again())
+
+
+def _journal[Line](call: Call, write: Callable[[Line], None], line: Line) -> None:
+    if call.trace is None:
+        write(line)
+    else:
+        with call.trace.step(Step.JOURNAL, {}):
+            write(line)

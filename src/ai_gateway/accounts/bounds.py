@@ -14,10 +14,10 @@ from ai_gateway.contract.open_lists import UnknownKinds
 from gateway_contract.openai import models
 
 # Roles, separators and what a chat template puts around a message or a tool.
-_PER_MESSAGE = 64
+PER_MESSAGE = 64
 # The instructions that vendors add where there are tools; Anthropic's are the longest known, some 700
 # (https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview#pricing, looked up in 2026-11).
-_FOR_TOOLS = 2_048
+FOR_TOOLS = 2_048
 # The most that a vendor counts for one image: gpt-4o-mini's 2,833 and 5,667 for each of 8 tiles, since it scales images
 # to 2,048 x 768 at most (https://platform.openai.com/docs/guides/images-vision).
 PER_IMAGE = 50_000
@@ -54,9 +54,9 @@ class Bound(NamedTuple):
 
 def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
     """For a chat, whose body has so many bytes."""
-    tokens = size + _PER_MESSAGE * len(body.messages)
+    tokens = size + PER_MESSAGE * len(body.messages)
     if body.tools or body.functions:
-        tokens += _FOR_TOOLS + _PER_MESSAGE * len(body.tools or body.functions or ())
+        tokens += FOR_TOOLS + PER_MESSAGE * len(body.tools or body.functions or ())
     is_open = False
     for message in body.messages:
         content = message.content
@@ -97,7 +97,7 @@ def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:
         output = output + more.output if output is not None and more.output is not None else None
     choices = prompts * each
     return Bound(
-        (size + _PER_MESSAGE * prompts) * each,
+        (size + PER_MESSAGE * prompts) * each,
         output * choices if output is not None else None,
         choices,
         searches=searches,
@@ -107,7 +107,7 @@ def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:
 
 def embedding_bound(_: models.CreateEmbeddingRequest, size: int) -> Bound:
     """For embeddings, which have no output."""
-    return Bound(size + _PER_MESSAGE, 0)
+    return Bound(size + PER_MESSAGE, 0)
 
 
 def whole_bound(bound: Bound, unknown: UnknownKinds | None, input_tokens: int) -> Bound:

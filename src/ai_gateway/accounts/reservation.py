@@ -14,6 +14,7 @@ from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.contract.call import Call, Notes, Reservation, Tokens
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.errors import UpstreamError
+from ai_gateway.observability.trace_names import Step
 
 _BYTES_PER_TOKEN = 4  # of English text
 
@@ -53,6 +54,7 @@ class CallReservation(Reservation):
             "_held",
             "_price",
             "_size",
+            "_trace",
             "caller",
             "headers",
             "later",
@@ -79,6 +81,7 @@ class CallReservation(Reservation):
         # Not the call itself, which has this reservation: requests leave no cycles for the collector.
         self._attempts = call.attempts
         self._size = call.size
+        self._trace = call.trace
         self._wanted = wanted
         self.caller = call.caller
         self.start = start
@@ -98,9 +101,13 @@ class CallReservation(Reservation):
         result = self.result = self._worked_out()
         if result.cost is not None and not self.start.stream:
             self.headers["x-gateway-cost"] = _usd(result.cost)
-        if self._held is not None or self.later:
-            own = [CountedHold(self.start.id, self._held, self._at)] if self._held is not None else []
-            await self._settle([*own, *self.later], result)
+        own = [CountedHold(self.start.id, self._held, self._at)] if self._held is not None else []
+        holds = [*own, *self.later]
+        if self._trace is not None:
+            with self._trace.step(Step.SETTLE, {}):
+                await self._settle(holds, result)
+        elif holds:
+            await self._settle(holds, result)
 
     async def _settle(self, holds: list[CountedHold], result: "Result") -> None:
         """All of them, also where it is cancelled: then the others in the background."""

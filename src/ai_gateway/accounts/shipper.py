@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import structlog
 
@@ -15,6 +15,7 @@ from ai_gateway.accounts.ledger_rows import DAY
 from ai_gateway.accounts.records import Start
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.observability.metrics import Event, Timing, count, timed
+from ai_gateway.observability.trace_names import Attributes, Name, Step
 
 _INTERVAL_S = 0.5
 _BATCH = 500
@@ -26,10 +27,17 @@ _log = structlog.get_logger(__name__)
 type GiveBack = Callable[[Start], Awaitable[None]]
 type ForgetDead = Callable[[Callable[[str], bool]], Awaitable[None]]
 """Gives back what dead processes hold, whose journals are finished: it is told how to know of each."""
+type Traced = Callable[[Step, Attributes], AbstractContextManager[None]]
+"""What makes a span of a step that is no request's."""
 
 
 async def _nothing_held(_: object) -> None:
     """Where nothing is held for calls."""
+
+
+def untraced(_: Step, _attributes: Attributes) -> AbstractContextManager[None]:
+    """Where no spans are made."""
+    return nullcontext()
 
 
 class Shipper:
@@ -54,6 +62,7 @@ class Shipper:
         self.keep_days = keep_days
         self.lost = 0
         self.refused = 0
+        self.traced: Traced = untraced
         self._give_back = give_back
         self._forget_dead = forget_dead
         self._most = most
@@ -167,6 +176,10 @@ class Shipper:
         return True
 
     async def _append(self, batch: Batch) -> None:
+        with self.traced(Step.SHIP, {Name.RECORDS: len(batch.records)}):
+            await self._append_all(batch)
+
+    async def _append_all(self, batch: Batch) -> None:
         began = time.perf_counter()
         try:
             await self.ledger.append(batch.records)

@@ -23,13 +23,15 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Listed, Prices
-from ai_gateway.accounts.shipper import Shipper
+from ai_gateway.accounts.shipper import Shipper, Traced, untraced
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.accounts.webhook import Reach
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.redaction import remember
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class Accounts:
         self.accounting: Accounting | None = None
         self.problem: str | None = None
         """Why the store has never been used, or cannot be used as it is; None while all is well or it is only away."""
+        self.traced: Traced = untraced
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
         self._shipper: Shipper | None = None
@@ -98,6 +101,11 @@ class Accounts:
             self.accounting.prices = Prices(settings.prices)
             self.accounting.prices.take_list(self._listed)
             self._alerts.mailing = _mailing(settings)
+
+    def apply_reach(self, settings: Settings, proxy_for: Callable[[str], Proxy | None]) -> None:
+        """Reach webhooks like this from now on."""
+        if self.accounting is not None:
+            self._alerts.reach = Reach(settings.webhook_addresses, proxy_for)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Use the prices of this list of models from now on."""
@@ -134,6 +142,7 @@ class Accounts:
         self._shipper = Shipper(
             journal, ledger, give_back, forget_dead, keep_days=self._settings.records_keep_days, most=most
         )
+        self._shipper.traced = self.traced
         self._shipper.start()
         if self.place.url is not None:
             await self._start_shared(directory)

@@ -216,6 +216,8 @@ class _Attempts[T: Target]:
     def _note(self, target: T) -> Notes:
         self._notes = Notes(target.provider.name, attempts=self._made, model=target.model, started=time.time())
         self._call.attempts.append(self._notes)
+        if self._call.trace is not None:
+            self._notes.trace = self._call.trace.attempted(self._notes)
         return self._notes
 
     @property

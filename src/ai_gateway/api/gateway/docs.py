@@ -15,6 +15,7 @@ from ai_gateway.api.access import Access
 from ai_gateway.contract.as_yaml import as_yaml
 from ai_gateway.contract.budget import Admission
 from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.route import header_fields
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.contract.write import send_error, send_whole
@@ -70,6 +71,15 @@ def administered_paths(contract: dict[str, Any]) -> list[str]:
         path
         for path, item in contract["paths"].items()
         if all(operation["security"] == _ADMINISTRATORS for operation in item.values())
+    ]
+
+
+def tagged_paths(contract: dict[str, Any], tag: str) -> list[str]:
+    """The paths of a contract's operations that stand under a tag."""
+    return [
+        path
+        for path, item in contract["paths"].items()
+        if any(tag in operation.get("tags", ()) for operation in item.values())
     ]
 
 
@@ -177,6 +187,7 @@ class _Document:
         self._guard = guard
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        outcome: Outcome = scope["outcome"]
         try:
             if self._guard is not None:
                 self._guard.authorize(scope, header_fields(scope), "required")
@@ -184,8 +195,10 @@ class _Document:
                 body, media, headers = self._current()
                 await send_whole(send, 200, media.encode(), body, headers)
         except GatewayError as error:
-            await send_error(send, error, OPENAI.render(error), error.headers)
+            outcome.code = error.code
+            await send_error(send, error.status, OPENAI.render(error), error.headers)
         except ClientGone:
+            outcome.left = True
             if (connection := scope.get("connection")) is not None:
                 connection.abort()
 

@@ -156,10 +156,11 @@ class Counters(Protocol):
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
         """What is used and held in those that have begun."""
 
+    @abstractmethod
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
         """Give back what processes hold that are gone, once their journals are finished: nothing else will settle it.
 
-        To be overridden where processes outlive each other's counters, and nothing else ends what they hold.
+        Does nothing where counters end with their process, or what it holds with a lease.
         """
 
     @abstractmethod

@@ -41,6 +41,10 @@ class MemoryCounters(Counters):
         return {name: (state.used, state.held) for name, state in found.items() if state is not None}
 
     @override
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        pass
+
+    @override
     async def aclose(self) -> None:
         self._clear()
 

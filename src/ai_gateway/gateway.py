@@ -1,11 +1,9 @@
 """The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
 
-import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from copy import copy
 from functools import partial
-from typing import override
 
 import structlog
 from pydantic import BaseModel
@@ -19,8 +17,7 @@ from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.contract.outcome import Outcome
-from ai_gateway.contract.stream import Item, Received, Stream, Verbatim
+from ai_gateway.contract.stream import Continued, Item, Received, Stream, Verbatim
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import ToolNotAllowed, ToolNotAvailable, UpstreamInvalidResponse
 from ai_gateway.operations import (
@@ -36,18 +33,20 @@ from ai_gateway.operations import (
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
+from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.peek import PendingStream
+from ai_gateway.rounds import ChatOperation, ChatStreaming, GatewayRounds, cost_of
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
-from ai_gateway.tools.loop import Rounds, ToolLoop
+from ai_gateway.tools.loop import ToolLoop
 from ai_gateway.tools.offer import asks_for_tools
 from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
+from ai_gateway.translate.carriers import fit
 from gateway_contract.openai import models
 
-_INCLUDE_COST = "x-gateway-include-cost"
 _log = structlog.get_logger(__name__)
 
 type Chat = Item[models.CreateChatCompletionResponse] | Stream[models.CreateChatCompletionStreamResponse]
@@ -78,16 +77,54 @@ class Gateway:
     async def chat(
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Chat:
-        if asks_for_tools(body):
-            return await self._with_tools(call, body, resolution)
         if body.stream:
-            return Stream(self.stream(call, CHAT_STREAM, body, resolution))
+            return Stream(self.stream_chat(call, body, resolution))
+        if asks_for_tools(body):
+            return await (await self._tool_loop(call, body, resolution, (CHAT, CHAT_STREAM))).reply()
         return await self.run(call, CHAT, body, resolution)
 
-    async def _with_tools(
-        self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None
-    ) -> Chat:
-        """A chat that has to do with tools that run here: each round of the model is an ordinary call."""
+    async def run_chat(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None = None,
+        operation: ChatOperation = CHAT,
+    ) -> Item[models.CreateChatCompletionResponse]:
+        """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
+
+        What was run is in `gateway_tool_calls` of the message.
+        """
+        if asks_for_tools(body):
+            return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM))).reply()
+        return await self.run(call, operation, body, resolution)
+
+    def stream_chat(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None = None,
+        operation: ChatStreaming = CHAT_STREAM,
+    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+        """The same as a stream, whose deltas tell of tools as they start and end."""
+        if not asks_for_tools(body):
+            return self.stream(call, operation, body, resolution)
+
+        async def chunks() -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+            loop = await self._tool_loop(call, body, resolution, (CHAT, operation))
+            async with aclosing(loop.chunks()) as items:
+                async for item in items:
+                    yield item
+
+        return chunks()
+
+    async def _tool_loop(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None,
+        operations: tuple[ChatOperation, ChatStreaming],
+    ) -> ToolLoop:
+        """For a chat that has to do with tools that run here: each round of the model is an ordinary call."""
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
         first = resolution.targets[0].provider
@@ -97,16 +134,9 @@ class Gateway:
                 self.tools.find(call.caller, WEB_SEARCH, 0, built_in=built_in)
                 body = claimed_search(body)
         offer = await self.tools.offer(call.caller, body, built_in=built_in)
-        loop = ToolLoop(
-            _Rounds(self, resolution),
-            call,
-            body,
-            offer,
-            self.tools.limits,
-            seconds=first.deadline_s,
-            provider=first.name,
-        )
-        return Stream(loop.chunks()) if body.stream else await loop.reply()
+        rounds = GatewayRounds(self, resolution, operations)
+        limits = self.tools.limits
+        return ToolLoop(rounds, call, body, offer, limits, seconds=first.deadline_s, provider=first.name)
 
     async def complete(
         self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
@@ -138,7 +168,7 @@ class Gateway:
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
-    ) -> AsyncGenerator[Item[Piece] | Verbatim]:
+    ) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
         """The stream, which is opened when its first chunk is asked for: that raises what comes instead of it.
 
         `resolution` is what the caller of this has resolved already.
@@ -150,7 +180,7 @@ class Gateway:
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
-    ) -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
+    ) -> tuple[Item[Piece] | Verbatim | Continued | None, AsyncGenerator[Item[Piece] | Verbatim | Continued]]:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
             bound = operation.bound(body, call.size)
@@ -210,41 +240,6 @@ class Gateway:
             await close_quietly(provider)
 
 
-class _Rounds(Rounds):
-    """The rounds of one request, at the targets that its model was resolved to."""
-
-    def __init__(self, gateway: Gateway, resolution: Resolution) -> None:
-        self._gateway = gateway
-        self._resolution = resolution
-
-    @override
-    async def reply(
-        self, call: Call, body: models.CreateChatCompletionRequest
-    ) -> Item[models.CreateChatCompletionResponse]:
-        return await self._gateway.run(call, CHAT, body, self._resolution)
-
-    @override
-    def chunks(
-        self, call: Call, body: models.CreateChatCompletionRequest
-    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim]:
-        return self._gateway.stream(call, CHAT_STREAM, body, self._resolution)
-
-    @override
-    def cost(self, call: Call) -> int | None:
-        cost = _cost_of(call)
-        return cost() if cost is not None else None
-
-    @override
-    async def over(self, call: Call, started: float, *, stream: bool) -> None:
-        await call.settle()
-        if self._gateway.accounting is not None:
-            outcome = Outcome(call.request_id, "POST", "", started, call, 200, operation=CHAT.name, wire=call.wire.name)
-            outcome.ended = time.perf_counter()
-            notes = call.notes
-            outcome.first_byte = started + max(0.0, notes.answered - notes.started) if stream else outcome.ended
-            self._gateway.accounting.ended(outcome)
-
-
 async def close_quietly(provider: Provider) -> None:
     """Close it; one that fails to close must not keep the others open."""
     try:
@@ -300,7 +295,7 @@ def _chunks[
     Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
 ](
     operation: Streaming[Req, Piece], body: Req, attempt: Attempt, target: Target
-) -> AsyncGenerator[Item[Piece] | Verbatim]:
+) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
     """What one attempt at a stream comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
@@ -308,26 +303,29 @@ def _chunks[
     state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=include_usage,
-        cost=_cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
+        cost=cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
         report=conformer.report,
         request_id=attempt.request_id,
         said=conformer.said,
     )
-    continuations = None
-    if _relays(attempt.call):
-        origin = (target.provider.name, request.model, include_usage)
-        continuations = Continuations(conformer.said, attempt.notes, origin)
-    if continuations is not None and attempt.call.sink is not None and not conformer.observes:
-        attempt.divert = continuations.diverting_to(attempt.call.sink)
+    continuations = _continuations(attempt, conformer, (target.provider.name, request.model, include_usage))
     arrived = operation.call(target.provider, attempt, request)
     return conform_stream(arrived, operation.chunk, state, conformer, continuations)
 
 
-def _cost_of(call: Call) -> Callable[[], int | None] | None:
-    """What tells the cost of a stream, where its caller wants to know it beside the usage."""
-    if call.reservation is None or call.headers.get(_INCLUDE_COST, "").lower() != "true":
-        return None
-    return call.reservation.cost
+def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object, ...]) -> Continuations | None:
+    """What knows the chunks that only continue a text, where its caller can be told of them without more ado."""
+    call, bridge = attempt.call, attempt.call.bridge
+    if call.round is not None or (bridge is None and call.wire.name != "openai"):
+        return None  # what one of several rounds says is written anew
+    sink = None if conformer.observes else call.sink
+    if bridge is None:
+        continuations = Continuations(conformer.said, attempt.notes, origin)
+        attempt.divert = None if sink is None else continuations.diverting_to(sink)
+    else:
+        continuations = Continuations(conformer.said, attempt.notes, (*origin, "texts"), only_texts=True)
+        attempt.divert = None if sink is None else continuations.translating_to(bridge, sink)
+    return continuations
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
@@ -337,6 +335,8 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
         if not target.provider.is_remote:  # there is no upstream that may know more than the contract
             raise attempt.call.unknown.error
         target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
+    if attempt.call.wire.carries:
+        body = _fitted(attempt, target, body)
     if target.model == body.model and target.provider.parameters.pass_on(body):
         return body
     request = copy(body)
@@ -345,8 +345,17 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
     return request
 
 
+def _fitted[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
+    """The body with what its wire has beyond the contract, as far as the provider takes that."""
+    if not isinstance(body, models.CreateChatCompletionRequest):
+        return body
+    fitted, lost = fit(body, target.provider.carriers, target.provider.name)
+    note_dropped(attempt, lost)
+    return fitted
+
+
 def _renamed(call: Call, there: str, resolved: str) -> str | None:
     """What the model is called where it runs, if its caller calls it otherwise, or did not name it."""
     parsed = call.parsed
-    called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
+    called = parsed.get("model") if parsed is not None and call.wire.name != "ollama" else resolved
     return there if there != called else None

@@ -22,6 +22,10 @@ PER_IMAGE = 50_000
 # Compressed sound has at least 1,000 bytes a second, and vendors count up to 32 tokens for it.
 _SOUND_BYTES_PER_TOKEN = 32
 _SEARCHES = ("search", "plugins")  # parts of the names of fields with which other vendors' requests ask for it
+# Where a response's or a message's parts stand, which of them are no text, and where such a one has its bytes.
+_CONTENTS = ("content", "output", "source", "input_audio")
+_MEDIA = ("image", "file", "audio", "document", "base64")
+_DATA = ("data", "image_url", "file_data")
 _DEFAULT_COMPLETION = 16  # what OpenAI's completions give where `max_tokens` is missing
 
 
@@ -79,3 +83,29 @@ def _beyond_text(parts: Iterable[object]) -> Iterable[int]:
         elif isinstance(part, models.ChatCompletionRequestMessageContentPartAudio):
             length = len(part.input_audio.data)
             yield length // _SOUND_BYTES_PER_TOKEN - length
+
+
+def relayed_bound(fields: Mapping[str, object], size: int) -> Bound:
+    """For a request of another wire, whose body has so many bytes: a response of OpenAI's, a message of Anthropic's."""
+    tokens = size + _FOR_TOOLS
+    searches = 0
+    pending: list[object] = [fields.get("input"), fields.get("messages"), fields.get("system")]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(value)
+            tokens += _PER_MESSAGE * len(value)
+        elif isinstance(value, dict):
+            kind = str(value.get("type"))
+            pending.extend(value[name] for name in _CONTENTS if name in value)
+            if any(part in kind for part in _MEDIA):
+                tokens += PER_IMAGE - sum(len(data) for name in _DATA if isinstance(data := value.get(name), str))
+    tools = fields.get("tools")
+    if isinstance(tools, list):
+        tokens += _PER_MESSAGE * len(tools)
+        kinds = [str(tool.get("type")) for tool in tools if isinstance(tool, dict)]
+        searches = MOST_SEARCHES if any("search" in kind for kind in kinds) else 0
+    limits = [fields.get(name) for name in ("max_output_tokens", "max_tokens")]
+    output = next((limit for limit in limits if type(limit) is int and limit >= 0), None)
+    tier = fields.get("service_tier")
+    return Bound(max(tokens, 0), output, service_tier=tier if isinstance(tier, str) else None, searches=searches)

@@ -1,5 +1,6 @@
 """Settings and what they configure: read from every source and checked together, once a start and once a reload."""
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -119,6 +120,24 @@ def _half_a_tool(settings: Settings) -> Iterator[str]:
         yield f"TOOL_CODE_EXECUTION: process cannot be used here: {why}"
     if settings.tool_memory and place_at(settings.store_url, settings.gateway_data_dir) is None:
         yield "TOOL_MEMORY: memories need a store, and STORE_URL is off"
+
+
+def sealing_key(configuration: Configuration) -> bytes:
+    """The key of what clients keep for the gateway: the one that is set, or one that all keys together make.
+
+    So replicas of one configuration read each other's seals without more ado. Another configuration does not; what was
+    sealed before is then passed over.
+    """
+    settings = configuration.settings
+    digest = hashlib.sha256(b"ai-gateway sealing 1")
+    if settings.sealing_key is not None:
+        secrets = [settings.sealing_key.get_secret_value()]
+    else:
+        secrets = [key.get_secret_value() for key in (*settings.allowed_api_keys, *settings.admin_api_key)]
+        secrets += sorted(upstream.secret for upstream in configuration.upstreams)
+    for secret in secrets:
+        digest.update(hashlib.sha256(secret.encode()).digest())
+    return digest.digest()
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:

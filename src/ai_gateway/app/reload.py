@@ -57,6 +57,7 @@ class Reloaded:
     problems: list[str] = field(default_factory=list)
     takes_a_restart: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    taken: Configuration | None = field(default=None, repr=False)
 
 
 class Reloadable:
@@ -67,6 +68,7 @@ class Reloadable:
         self._read = read
         self._reloading = asyncio.Lock()
         self._providers = _load(configuration.upstreams, {})
+        self._next: tuple[Configuration, Loaded] | None = None
         self._retired = _Retired()
         self._tools = ToolShop(lambda: self.accounts.directory)
         self.accounts = Accounts(self.settings, self._forget_keys)
@@ -106,6 +108,18 @@ class Reloadable:
         await self._make_projects(self.configured_keys)
         if self.model_list is not None:
             await self.model_list.start()
+        if self._next is not None:
+            configuration, providers = self._next
+            self._next = None
+            await self._take_over(configuration, providers)
+
+    def start_with(self, configuration: Configuration | None) -> None:
+        """Start with another configuration than this was made of: with what is configured now, or with a former one.
+
+        For a worker that takes the place of another. Raises SettingsError if it cannot be used.
+        """
+        configuration = self._read() if configuration is None else configuration
+        self._next = configuration, _load(configuration.upstreams, self._providers)
 
     async def aclose(self) -> None:
         """Stop them, and close every provider."""
@@ -129,7 +143,7 @@ class Reloadable:
         names = self.gateway.registry.names
         _log.warning("configuration reloaded", providers=names, takes_a_restart=restart)
         _warn(configuration)
-        return Reloaded(takes_a_restart=restart, warnings=list(configuration.warnings))
+        return Reloaded(takes_a_restart=restart, warnings=list(configuration.warnings), taken=configuration)
 
     def _check_keys(self, new: Configuration) -> None:
         """Raise SettingsError where a reload would open the gateway to everybody: only a start can be meant so."""

@@ -91,6 +91,8 @@ class ProviderSettings(PerProvider):
     dropped: list[str] = []
     refused: list[str] = []
     token_arrays: bool | None = None
+    wires: list[Literal["openai", "responses", "anthropic"]] | None = None
+    messages_url: str | None = None
 
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
@@ -154,6 +156,12 @@ class Settings(PerProvider):
     admin_api_key: Annotated[
         Keys, Field(description="keys that administer: they make other keys, and call no models"), SECRET
     ] = ()
+    sealing_key: Annotated[
+        SecretStr | None,
+        Field(description="key of what clients of the Responses API keep sealed [made of the other keys]"),
+        SECRET,
+        RESTART,
+    ] = None
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[
         SecretStr | None,
@@ -200,6 +208,12 @@ class Settings(PerProvider):
     records_keep_days: Annotated[
         int, Field(ge=1, le=36_500, description="days that records of single requests are kept; sums stay"), RESTART
     ] = 30
+    responses_keep_days: Annotated[
+        int, Field(ge=0, le=36_500, description="days that stored responses are kept; 0 stores none"), RESTART
+    ] = 30
+    responses_max_size: Annotated[
+        int, Field(ge=2**20, description="bytes of all stored responses, of which the oldest go first"), RESTART
+    ] = 2**30
     smtp_url: Annotated[
         SmtpUrl | None,
         Field(description="mail server for spend alerts: smtp://user:password@host:port or smtps://"),

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.stream import Continued
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
 
@@ -196,6 +197,16 @@ class Round:
     earlier: int | None = 0
 
 
+class Bridge(Protocol):
+    """Writes texts that a stream goes on with as events of a caller's own wire."""
+
+    def preview(self, run: Continued) -> bytes | None:
+        """The events, without an effect until `commit`; None where they are not that simple."""
+
+    def commit(self) -> None:
+        """What was previewed last has been sent."""
+
+
 class Reservation(Protocol):
     """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
 
@@ -224,8 +235,9 @@ class Call:
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
-    body in bytes. `reservation` is there from when the call may go on to an upstream. `round` says which call of a
-    model this is where the gateway runs tools between them, and `rounds` are those before the last.
+    body in bytes. `reservation` is there from when the call may go on to an upstream. `bridge` is there where the
+    stream goes on to its caller on another wire than that of the operation that answers it. `round` says which call of
+    a model this is where the gateway runs tools between them, and `rounds` are those before the last.
     """
 
     operation: str
@@ -245,6 +257,7 @@ class Call:
     reservation: Reservation | None = None
     round: Round | None = None
     rounds: Sequence["Call"] = ()
+    bridge: Bridge | None = None
 
     async def settle(self) -> None:
         """Settle what is held for it, if anything is."""
@@ -258,6 +271,8 @@ class Call:
             self.tell_limits_apart(headers)
         if self.reservation is not None:
             headers.update(self.reservation.headers)
+        if self.wire.own_headers is not None:
+            headers.update(self.wire.own_headers(headers, self.request_id))
         return headers
 
     def tell_limits_apart(self, headers: dict[str, str]) -> None:

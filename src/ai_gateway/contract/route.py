@@ -251,7 +251,9 @@ class Exchange:
                     headers = dict(headers)
                     self.made.tell_limits_apart(headers)
                 headers = {**self.made.reply_headers(), **headers}
-            await send_error(self._send, known, self.boundary.wire.render(known), headers)
+            wire, request_id = self.boundary.wire, self.scope.get("request_id", "")
+            headers = dict(wire.headers(headers, request_id))
+            await send_error(self._send, known.status, wire.render(known, request_id), headers)
 
     def leave(self) -> None:
         """Give back what the request held."""
@@ -267,10 +269,12 @@ class Exchange:
     def _rendered(self, error: Exception) -> bytes:
         if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
             self._log_failure(error)
-        return self.boundary.wire.render(self._noted(error))
+        return self.boundary.wire.render(self._noted(error), self.scope.get("request_id", ""))
 
     def _noted(self, error: Exception) -> GatewayError:
         known = as_gateway_error(error)
+        if (known_as := self.boundary.wire.known_as) is not None:
+            known = known_as(known)
         if (outcome := self._outcome) is not None:
             outcome.code = known.code
         return known
@@ -344,7 +348,7 @@ class ContractRouter:
                 finally:
                     exchange.leave()
 
-            self.routes.append(_route(method, path, operation, stub, endpoint))
+            self.routes.append(route_to(method, path, operation, stub, endpoint))
             return stub
 
         return register
@@ -353,10 +357,11 @@ class ContractRouter:
         """A route to an operation, which has one of its own, by another path."""
         (route,) = (each for each in self.routes if each.name == operation)
         (method,) = route.methods or {"GET"}
-        return _route(method, path, operation, route.endpoint, route.app)
+        return route_to(method, path, operation, route.endpoint, route.app)
 
 
-def _route(method: str, path: str, operation: str, stub: Callable[..., Any], endpoint: ASGIApp) -> Operation:
+def route_to(method: str, path: str, operation: str, stub: Callable[..., Any], endpoint: ASGIApp) -> Operation:
+    """A route that `app` serves; what it is an endpoint of tells nothing here."""
     route = Operation(path, endpoint=stub, methods=[method], name=operation)
     route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
     route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends

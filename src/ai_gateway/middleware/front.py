@@ -66,8 +66,8 @@ class Front:
                 await send({"type": "http.response.body"})
             elif head.refusal is not None:
                 outcome.code = head.refusal.code
-                body = self._owners.render(scope["path"], head.refusal)
-                await send_error(complete, head.refusal, body, head.refusal.headers)
+                status, body, own = self._owners.answer(scope["path"], head.refusal, request_id)
+                await send_error(complete, status, body, own)
             else:
                 await self.app(scope, receive, complete)
         finally:

@@ -50,7 +50,7 @@ def places() -> list[Path]:
 
 @contextmanager
 def pid_file(port: int, workers: int) -> Iterator[Path | None]:
-    """Hold the file while the block runs, which gets the file for `note_reload`.
+    """Hold the file while the block runs, which gets the file for `record_reload_outcome`.
 
     Where none can be written, signals still work: it is only a convenience.
     """
@@ -107,7 +107,7 @@ def _running(path: Path) -> Running | None:
     return None
 
 
-def note_reload(path: Path, reload: Reload) -> None:
+def record_reload_outcome(path: Path, reload: Reload) -> None:
     """Append what came of a reload. One line is one write, so that those of several workers do not mix."""
     with suppress(OSError):
         kept = path.stat().st_size if path.exists() else 0

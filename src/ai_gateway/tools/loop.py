@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Item, Verbatim
+from ai_gateway.contract.stream import Continued, Item, Verbatim
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamTimeout
 from ai_gateway.tools.history import Called
@@ -42,7 +42,7 @@ class Rounds(Protocol):
         """Its whole reply."""
         ...
 
-    def chunks(self, call: Call, body: Body) -> AsyncGenerator[Item[Chunk] | Verbatim]:
+    def chunks(self, call: Call, body: Body) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         """Its stream, of items alone: `call.round` says that none of it is relayed."""
         ...
 
@@ -134,7 +134,7 @@ class ToolLoop:
 
     # -- streamed --
 
-    async def chunks(self) -> AsyncGenerator[Item[Chunk] | Verbatim]:
+    async def chunks(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         """The one stream that the rounds come to: one id, one reason to end, and the usage of all."""
         turn = self._turn
         try:
@@ -157,7 +157,7 @@ class ToolLoop:
         finally:
             turn.leave()
 
-    async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim]:
+    async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         """Run calls of ours, and tell when each starts and when it is over."""
         turn = self._turn
         first = len(turn.ran)
@@ -175,7 +175,7 @@ class ToolLoop:
                 yield self._chunk({"gateway_tool_calls": [to_fields(ended)]})
         turn.add(said, ran)
 
-    async def _round(self, said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim]:
+    async def _round(self, said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         """What of a round goes on to the caller at once: all but calls of ours, its usage and its end."""
         turn = self._turn
         call, body = turn.begin()
@@ -186,7 +186,7 @@ class ToolLoop:
                     if not shown:
                         turn.show()  # before the head of the reply goes out
                         shown = True
-                    if isinstance(item, Verbatim) or "id" not in item.model.model_fields_set:
+                    if not isinstance(item, Item) or "id" not in item.model.model_fields_set:
                         yield item  # an event of an upstream that is only observed
                     elif (passed := self._passed_on(item, said)) is not None:
                         yield passed

@@ -39,6 +39,8 @@ class Said:
         """A piece of the message, without its calls."""
         for name, value in delta.items():
             before = self.fields.get(name)
+            if value is None and before is not None:
+                continue
             joins = isinstance(value, str | list) and type(before) is type(value) and name != "role"
             self.fields[name] = before + value if joins else value
 

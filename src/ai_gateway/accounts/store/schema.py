@@ -161,6 +161,16 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE rollups ADD COLUMN search_cost BIGINT NOT NULL DEFAULT 0",
     ),
     (
+        # Responses that callers want to read again. `until` is when they are deleted, `lease` until when one that runs
+        # is known to run; both are seconds.
+        """CREATE TABLE responses (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, at BIGINT NOT NULL, until BIGINT NOT NULL, previous TEXT,
+            status TEXT NOT NULL, lease BIGINT, size BIGINT NOT NULL, input TEXT NOT NULL, body TEXT NOT NULL
+        )""",
+        "CREATE INDEX responses_by_time ON responses (at, id)",
+        "CREATE INDEX responses_by_end ON responses (until)",
+    ),
+    (
         # What models have saved for a key, and for an end user of it; empty for no key, and for no user. Times are
         # milliseconds, `size` is bytes of `content`, and `folded` is what is searched.
         OnSqlite("""CREATE TABLE memories (

@@ -5,11 +5,12 @@ from contextlib import aclosing
 from typing import Final, override
 
 from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.native import ANTHROPIC, NativeOperation
 from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamRefused, UpstreamWrongAddress
-from ai_gateway.providers.http.client import Caller, Transport, path_segments
+from ai_gateway.providers.http.client import Caller, path_segments, transport
 from ai_gateway.providers.http.ndjson import lines_in
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.http.rotating_key import KeyedCaller
@@ -38,19 +39,24 @@ class OpenAICompatible(HttpProvider):
     forwards_bodies = True
 
     def __init__(self, upstream: Upstream, caller: Caller | None = None) -> None:
-        caller = caller or Transport(
-            upstream.name,
-            upstream.base_url,
-            upstream.sent_headers,
-            upstream.timeouts,
-            sizes=upstream.sizes,
-            network=upstream.network,
-        )
+        caller = caller or transport(upstream, upstream.base_url)
         if upstream.key_source is not None:
             caller = KeyedCaller(caller, upstream, upstream.key_source)
         super().__init__(upstream, caller)
+        self.wires = upstream.row.wires
+        self._elsewhere = _elsewhere(upstream)
         self._quirks = upstream.row.quirks
         self._refuses_usage = False
+
+    @override
+    def _relaying(self, operation: NativeOperation) -> Caller:
+        return self._elsewhere if self._elsewhere is not None and operation.wire == ANTHROPIC else self._caller
+
+    @override
+    async def aclose(self) -> None:
+        await super().aclose()
+        if self._elsewhere is not None:
+            await self._elsewhere.aclose()
 
     @override
     async def list_models(self, attempt: Attempt) -> bytes:
@@ -172,7 +178,7 @@ class OpenAICompatible(HttpProvider):
         """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
         parsed = attempt.call.parsed
         fields: dict[str, object]
-        if parsed is None or attempt.call.wire.name not in self.wires:
+        if parsed is None or attempt.call.wire.name != "openai":
             fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)
         else:
@@ -188,6 +194,13 @@ class OpenAICompatible(HttpProvider):
 
     def _headers(self, attempt: Attempt, accept: str) -> dict[str, str]:
         return {"accept": accept, "content-type": JSON, **self._quirks.request_id(attempt.upstream_request_id)}
+
+
+def _elsewhere(upstream: Upstream) -> Caller | None:
+    """Who calls where the upstream speaks Anthropic's wire, if that is not behind its base URL."""
+    if ANTHROPIC not in upstream.row.wires or not upstream.row.messages_url:
+        return None
+    return transport(upstream, upstream.row.messages_url)
 
 
 def _is_about_usage(error: UpstreamRefused) -> bool:

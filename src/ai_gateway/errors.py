@@ -61,8 +61,10 @@ class GatewayError(Exception):
     """A failure with a status, a code and a message that says what to do next.
 
     `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are fields that an
-    upstream has beside the usual ones, which go out with them where the wire has room. `refusal` is the status
-    that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if anything.
+    upstream has beside the usual ones, which go out with them where the wire has room. `told` is the body in which an
+    upstream of the caller's own wire said it, with the name of that wire, whose callers get it as it came. `refusal` is
+    the status that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if
+    anything.
     """
 
     status: int = 500
@@ -87,6 +89,7 @@ class GatewayError(Exception):
         self.headers = dict(headers or {})
         self.detail = detail
         self.extras: Mapping[str, object] = {}
+        self.told: tuple[str, bytes] | None = None
         self.retry_hint = _HINTS.get(self.headers.get(RETRY_HINT, ""))
 
     @property

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_gateway.config.settings import SECRET, Settings, marked
+from ai_gateway.config.marks import SECRET
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.observability.families import IN_FLIGHT, PREFIX
 from scripts.release_check import version
 from tests.deploy.manifests import CHART, FOREIGN, KUSTOMIZE, Manifest, built, kubectl, rendered, sources, values
@@ -20,6 +21,10 @@ VALUES: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "one replica": {"stores": {"external": False}},
     "one replica that keeps nothing": {"stores": {"external": False}, "persistence": {"enabled": False}},
+    "an ingress": {"ingress": {"enabled": True, "host": "llm.example.com"}},
+    "a service monitor": {"serviceMonitor": {"enabled": True}},
+    "an autoscaler": {"autoscaling": {"enabled": True}},
+    "a load balancer": {"service": {"type": "LoadBalancer"}, "networkPolicy": {"fromBlocks": ["10.0.0.0/8"]}},
     "everything": {
         "administration": True,
         "autoscaling": {"enabled": True},
@@ -29,7 +34,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "image": {"digest": f"sha256:{'0' * 64}", "repository": "registry.example.com/ai-gateway"},
         "imagePullSecrets": [{"name": "registry"}],
         "ingress": {"enabled": True, "className": "nginx", "host": "llm.example.com", "tlsSecret": "llm-tls"},
-        "networkPolicy": {"fromNamespaces": ["ingress-nginx", "monitoring"]},
+        "networkPolicy": {"fromNamespaces": ["ingress-nginx", "models"]},
         "nodeSelector": {"kubernetes.io/arch": "arm64"},
         "podAnnotations": {"a": "b"},
         "podLabels": {"team": "models"},
@@ -174,12 +179,42 @@ def test_only_the_gateways_own_pods_are_selected_and_not_the_migration(manifests
 
 def test_no_pod_can_ask_a_node_for_its_credentials(manifests: list[Manifest]) -> None:
     for policy in _of_kind(manifests, "NetworkPolicy"):
+        if policy["metadata"]["name"] == "ai-gateway-monitoring":  # which only adds who may call
+            assert policy["spec"]["policyTypes"] == ["Ingress"]
+            continue
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
         blocks = [to["ipBlock"] for rule in policy["spec"]["egress"] for to in rule["to"] if "ipBlock" in to]
         excepted = {block["cidr"]: block["except"] for block in blocks}
         assert "169.254.0.0/16" in excepted["0.0.0.0/0"]
         assert {"fe80::/10", "fd00:ec2::254/128"} <= set(excepted["::/0"])
         assert all(rule["ports"] for rule in policy["spec"]["egress"] if any("ipBlock" in to for to in rule["to"]))
+
+
+def _admitted(manifests: list[Manifest]) -> set[str]:
+    """The namespaces and blocks of addresses that may call."""
+    rules = [rule for policy in _of_kind(manifests, "NetworkPolicy") for rule in policy["spec"]["ingress"]]
+    found = set()
+    for sender in (sender for rule in rules for sender in rule["from"]):
+        if "ipBlock" in sender:
+            found.add(sender["ipBlock"]["cidr"])
+        elif name := sender.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name"):
+            found.add(name)
+    return found
+
+
+def test_who_is_installed_to_call_is_let_in(manifests: list[Manifest]) -> None:
+    admitted = _admitted(manifests)
+    assert not _of_kind(manifests, "Ingress") or "ingress-nginx" in admitted
+    assert not _of_kind(manifests, "ServiceMonitor", "HorizontalPodAutoscaler") or "monitoring" in admitted
+
+
+def test_what_runs_before_the_rest_needs_nothing_of_it(manifests: list[Manifest]) -> None:
+    """Helm and Argo CD make a hook's job first, and everything else when it is done."""
+    for job in _of_kind(manifests, "Job"):
+        spec = job["spec"]["template"]["spec"]
+        assert {"helm.sh/hook", "argocd.argoproj.io/hook"} & set(job["metadata"]["annotations"])
+        assert "serviceAccountName" not in spec
+        assert not [volume for volume in spec["volumes"] if "configMap" in volume or "persistentVolumeClaim" in volume]
 
 
 def test_a_service_monitor_and_an_autoscaler_find_the_gateway(manifests: list[Manifest]) -> None:
@@ -265,6 +300,18 @@ def test_the_overlays_are_what_they_say() -> None:
 def test_values_that_would_not_work_are_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         values(changed)
+
+
+def test_a_network_policy_lets_in_who_the_values_name() -> None:
+    ingress = {"enabled": True, "host": "llm.example.com", "namespace": "edge"}
+    monitor = {"enabled": True, "namespace": "watch"}
+    given = {"ingress": ingress, "serviceMonitor": monitor, "networkPolicy": {"fromNamespaces": ["edge", "models"]}}
+    assert _admitted(rendered(given)) == {"edge", "watch", "models"}
+    assert _admitted(rendered(VALUES["a load balancer"])) == {"10.0.0.0/8"}
+    with pytest.raises(Exception, match=r"networkPolicy\.fromBlocks is empty"):
+        rendered({"service": {"type": "NodePort"}})
+    open_to_all = rendered({"service": {"type": "NodePort"}, "networkPolicy": {"enabled": False}})
+    assert not _of_kind(open_to_all, "NetworkPolicy")
 
 
 def test_the_schema_of_the_values_knows_all_of_them() -> None:

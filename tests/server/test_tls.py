@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from ai_gateway.config.problems import SettingsError
@@ -178,6 +179,30 @@ def test_a_reload_that_finds_no_pair_changes_nothing(site: Site, what: str) -> N
     assert site.shown() == "third"
     with site.client() as client:
         assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("what", ["another key", "no file", "a renewed one"])
+def test_a_worker_that_replaces_another_shows_what_was_taken_last(
+    authority: Authority, tmp_path: Path, what: str
+) -> None:
+    certificate, key = (Path(shutil.copy(path, tmp_path)) for path in authority.issue("before"))
+    files = {"SSL_CERTFILE": str(certificate), "SSL_KEYFILE": str(key)}
+    with running_gateway(**files, WORKERS="2", ALLOWED_API_KEYS="sk-test-0123456789abcdef") as live:
+        site = Site(live, authority, certificate, key)
+        eventually(lambda: len(live.records("ready")) == 2)
+        site.install("taken")
+        site.reload("configuration reloaded")
+        eventually(lambda: len(live.records("configuration reloaded")) == 2)
+        if what == "another key":
+            shutil.copy(site.authority.issue("stranger")[1], key)
+        elif what == "no file":
+            certificate.unlink()
+        else:
+            site.install("not-yet")
+        for worker in psutil.Process(live.process.pid).children():
+            worker.kill()
+        eventually(lambda: len(live.records("ready")) == 4)
+        assert {site.shown() for _ in range(8)} == {"taken"}
 
 
 def test_a_start_without_a_usable_pair_names_the_setting(authority: Authority, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def supervised(work: str, lines: int) -> tuple[int, str]:
     program = f"""
     import os, socket, sys, threading, time
     from ai_gateway.server.workers import Supervisor
-    def work(place):
+    def work(context):
         os.write(1, b"start\\n")
         {work}
     sys.exit(Supervisor(1, work, socket.socket(), 1).run())

@@ -23,7 +23,7 @@ from ai_gateway.observability import families
 from ai_gateway.observability.families import EVENTS, TIMINGS
 from ai_gateway.observability.metrics import Distribution, Event, Timing, counted, timed, times
 from ai_gateway.observability.samples import Samples
-from ai_gateway.observability.worker_samples import WorkerSamples
+from ai_gateway.observability.worker_memory import WorkerMemory
 from ai_gateway.providers.custom.provider import MODELS
 from ai_gateway.routing.registry import BUILT_IN
 
@@ -44,7 +44,7 @@ class Meters:
 
     def __init__(self, gateway: Gateway, accounts: Accounts, admission: Admission, bodies: ByteBudget) -> None:
         self.requests = RequestMetrics(self._knows)
-        self.shared: WorkerSamples | None = None
+        self.shared: WorkerMemory | None = None
         self.worker = 0
         self._gateway = gateway
         self._accounts = accounts
@@ -54,7 +54,7 @@ class Meters:
         self._started = time.time()
         self._ticking: asyncio.Task[None] | None = None
 
-    def share(self, shared: WorkerSamples, worker: int) -> None:
+    def share(self, shared: WorkerMemory, worker: int) -> None:
         """Go on from what the worker with this number has counted before this one took its place."""
         self.shared, self.worker = shared, worker
         self._started = time.time()
@@ -145,7 +145,10 @@ class Meters:
         if routing.catalogue.get(provider, model) is not None or (provider, model) in routing.configured():
             return True
         accounting = self._accounts.accounting
-        return accounting is not None and accounting.prices.names(provider, model, time.time())
+        if accounting is not None and accounting.prices.names(provider, model, time.time()):
+            return True
+        routing.catalogue.renew(provider)  # nobody may have asked this worker for its list yet
+        return False
 
     def _add_state(self, samples: Samples) -> None:
         gateway = self._gateway

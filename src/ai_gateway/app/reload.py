@@ -21,16 +21,18 @@ from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
 from ai_gateway.app.accounts import Accounts
-from ai_gateway.app.configuration import Configuration
+from ai_gateway.app.configuration import Configuration, ProxyFor
+from ai_gateway.app.watchers import Watchers
+from ai_gateway.config.marks import RESTART
 from ai_gateway.config.problems import SettingsError, attempt
-from ai_gateway.config.settings import RESTART, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.gateway import Gateway, close_quietly
 from ai_gateway.middleware.cors import Cors
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
 from ai_gateway.providers.custom import CustomProvider
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.providers.upstream import Proxy, Upstream
 from ai_gateway.redaction import remember
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.breaker import BreakerPolicy
@@ -56,6 +58,7 @@ class Reloaded:
     problems: list[str] = field(default_factory=list)
     takes_a_restart: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    taken: Configuration | None = field(default=None, repr=False)
 
 
 class Reloadable:
@@ -66,12 +69,15 @@ class Reloadable:
         self._read = read
         self._reloading = asyncio.Lock()
         self._providers = _load(configuration.upstreams, {})
+        self._next: tuple[Configuration, Loaded] | None = None
         self._retired = _Retired()
         self.accounts = Accounts(self.settings, self._forget_keys)
+        self.watchers = Watchers(self.settings, self.accounts)
+        self.watchers.check(self.settings)
         routing, resilience = _routing(configuration, self._providers), _resilience(self.settings)
         self.gateway = Gateway(routing, resilience, self.accounts.accounting)
         self.access = Access(KeyRing(), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
-        self._list_source = _list_source(self.settings)
+        self._list_source = _list_source(self.settings, configuration.proxy_for)
         accounting = self.accounts.accounting
         if accounting is not None:
             self.access.wrong_keys.counters = lambda: accounting.counters
@@ -98,11 +104,24 @@ class Reloadable:
 
     async def start(self) -> None:
         """Start background tasks."""
+        self.watchers.start()
         await self.accounts.start()
         self._keep_contract()
         await self._make_projects(self.configured_keys)
         if self.model_list is not None:
             await self.model_list.start()
+        if self._next is not None:
+            configuration, providers = self._next
+            self._next = None
+            await self._take_over(configuration, providers)
+
+    def start_with(self, configuration: Configuration | None) -> None:
+        """Start with another configuration than this was made of: with what is configured now, or with a former one.
+
+        For a worker that takes the place of another. Raises SettingsError if it cannot be used.
+        """
+        configuration = self._read() if configuration is None else configuration
+        self._next = configuration, _load(configuration.upstreams, self._providers)
 
     async def aclose(self) -> None:
         """Stop them, and close every provider."""
@@ -111,6 +130,7 @@ class Reloadable:
         await self._retired.aclose()
         await self.gateway.aclose()
         await self.accounts.aclose()
+        await self.watchers.aclose()
 
     async def reload(self) -> Reloaded:
         """Read the configuration again and take it over, unless there are problems."""
@@ -118,6 +138,7 @@ class Reloadable:
             try:
                 configuration = self._read()
                 self._check_keys(configuration)
+                self.watchers.check(configuration.settings)
                 providers = _load(configuration.upstreams, self._providers)
             except SettingsError as error:
                 _log.error("configuration not reloaded", problems=error.problems)
@@ -126,7 +147,7 @@ class Reloadable:
         names = self.gateway.registry.names
         _log.warning("configuration reloaded", providers=names, takes_a_restart=restart)
         _warn(configuration)
-        return Reloaded(takes_a_restart=restart, warnings=list(configuration.warnings))
+        return Reloaded(takes_a_restart=restart, warnings=list(configuration.warnings), taken=configuration)
 
     def _check_keys(self, new: Configuration) -> None:
         """Raise SettingsError where a reload would open the gateway to everybody: only a start can be meant so."""
@@ -139,7 +160,7 @@ class Reloadable:
         """Replace what has changed. Returns the names of changed settings that take a restart."""
         before, new = self.settings, configuration.settings
         running = {name: getattr(before, name) for name in marked(RESTART)}
-        source, former_source = _list_source(new), self._list_source
+        source, former_source = _list_source(new, configuration.proxy_for), self._list_source
         if source != former_source and self.model_list is not None:
             await self.model_list.aclose()  # or it would go on changing what is replaced
         self.settings = new.model_copy(update=running)
@@ -164,6 +185,8 @@ class Reloadable:
         settings = configuration.settings
         configure_logging(settings.log_level, settings.log_format)
         self.accounts.apply(self.settings)
+        self.accounts.apply_reach(self.settings, configuration.proxy_for)
+        self.watchers.apply(self.settings)
         self._seal = settings.sealing_key.get_secret_value() if settings.sealing_key is not None else ""
         self._seals = {} if self._seal else {each.name: each.secret for each in configuration.upstreams}
         self.configured_keys = configuration.keys
@@ -227,7 +250,7 @@ class Reloadable:
             self.gateway.routing = self.gateway.routing.with_list(models)
             self.accounts.take_list(models.entries)
 
-        return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key)
+        return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key, proxy=source.proxy)
 
 
 class _Retired:
@@ -268,12 +291,13 @@ class _ListSource:
     refresh_s: float
     cache: Path | None
     api_key: SecretStr | None
+    proxy: Proxy | None
 
 
-def _list_source(settings: Settings) -> _ListSource | None:
+def _list_source(settings: Settings, proxy_for: ProxyFor) -> _ListSource | None:
     url = settings.model_list_url
     cache, refresh_s, key = settings.model_list_cache, settings.model_list_refresh_s, settings.model_list_api_key
-    return _ListSource(url, refresh_s, cache or default_path(url), key) if url is not None else None
+    return _ListSource(url, refresh_s, cache or default_path(url), key, proxy_for(url)) if url is not None else None
 
 
 def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:

@@ -1,6 +1,10 @@
 """The certificate that the gateway shows its callers: a reload takes a renewed one, open connections keep theirs."""
 
+import os
 import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ai_gateway.config.problems import SettingsError
@@ -8,33 +12,36 @@ from ai_gateway.config.settings import Settings
 
 
 class Certificate:
-    """A certificate with its key, in two files or in one. `context` is what the server listens with."""
+    """A certificate with its key, in two files or in one. `context` is what the server listens with.
+
+    `shown` is what the two files contained when it was read.
+    """
 
     def __init__(self, certfile: Path, keyfile: Path | None) -> None:
         self._files = certfile, keyfile
-        self.context = self._read()
+        self.context = _context()
+        self.shown = self._load(self.context)
 
     def check(self) -> None:
         """Raise SettingsError if what the files hold now cannot be used."""
-        self._read()
+        self._load(_context())
 
     def renew(self) -> None:
         """Show what the files hold now. Nothing changes where that cannot be used, which raises SettingsError."""
         self.check()  # a context that refuses a key has already taken the certificate
-        self._load(self.context)
+        self.shown = self._load(self.context)
 
-    def _read(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        self._load(context)
-        return context
+    def show(self, shown: tuple[bytes, bytes]) -> None:
+        """Show what another process has `shown`, whatever the files hold now."""
+        with _as_file(shown[0]) as certfile, _as_file(shown[1]) as keyfile:
+            self.context.load_cert_chain(certfile, keyfile, password=_no_password)
+        self.shown = shown
 
-    def _load(self, context: ssl.SSLContext) -> None:
+    def _load(self, context: ssl.SSLContext) -> tuple[bytes, bytes]:
         certfile, keyfile = self._files
         try:
-            for path in (certfile, keyfile or certfile):
-                path.open("rb").close()  # OpenSSL does not say which of the two it cannot read
+            # OpenSSL does not say which of the two it cannot read.
+            shown = certfile.read_bytes(), (keyfile or certfile).read_bytes()
             context.load_cert_chain(certfile, keyfile, password=_no_password)
         except ssl.SSLError:
             key = f"the key in '{keyfile}'" if keyfile is not None else "its key"
@@ -44,6 +51,31 @@ class Certificate:
             raise SettingsError([f"{setting}: '{error.filename}' cannot be read: {error.strerror}"]) from None
         except ValueError:
             raise SettingsError([f"SSL_KEYFILE: '{keyfile or certfile}' holds a key that is encrypted"]) from None
+        return shown
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path of the content, which OpenSSL reads from nothing else: in memory where that has paths."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile() as file:  # which only this user can read
+            file.write(content)
+            file.flush()
+            yield file.name
+        return
+    descriptor = os.memfd_create("ai-gateway-certificate")
+    try:
+        os.pwrite(descriptor, content, 0)
+        yield f"/dev/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def certificate_of(settings: Settings) -> Certificate | None:

@@ -21,6 +21,7 @@ from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
 from ai_gateway.contract.disconnect import Connection
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
+from ai_gateway.middleware.client_address import unmapped
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cycle import Cycle, RequestBody
@@ -64,7 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
     _framing_bytes = 0
     _line_start = False
     _held = b""
-    _deaf = False
+    _discard_input = False
     # Times of the loop's clock, which one timer looks at.
     _head_due = math.inf
     _idle_due = math.inf
@@ -107,11 +108,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._corked = CorkedTransport(transport, self.loop)
         self._connection.abort = self._corked.abort
         super().connection_made(self._corked)
+        if self.client is not None:
+            self.client = unmapped(self.client[0]), self.client[1]
+        if self.server is not None:
+            self.server = unmapped(self.server[0]), self.server[1]
         self._start_head_clock()
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing() or self._deaf:
+        if self.transport.is_closing() or self._discard_input:
             self._corked.drop(len(data))
             return
         self._idle_due = math.inf
@@ -208,14 +213,14 @@ class HttpProtocol(HttpToolsProtocol):
         parser = self.parser
         method = parser.get_method()
         if parser.should_upgrade():  # what follows is no HTTP to the parser, and must not become a request to it
-            self._deaf = True
+            self._discard_input = True
             if method != b"CONNECT":
                 self.refuse(_BAD_REQUEST)
                 return
         version = parser.get_http_version()
         if version == "1.0" and _OTHER_PROTOCOL.search(b"".join([*head_parts, self._packet])) is not None:
             raise httptools.HttpParserError("another protocol")  # the parser stops, and it is refused
-        keep_alive = version != "1.0" and parser.should_keep_alive() and not self._deaf and not self.draining()
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self._discard_input and not self.draining()
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
         before = self.cycle
         self.cycle = Cycle(self._scope_of(method, version), body, self, keep_alive=keep_alive)

@@ -8,9 +8,10 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import override
@@ -24,13 +25,14 @@ from ai_gateway.config.constants import BUILD, VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.middleware.reply_headers import ReplyHeaders
-from ai_gateway.observability.worker_samples import WorkerSamples
+from ai_gateway.observability.worker_memory import WorkerMemory
 from ai_gateway.server.certificate import Certificate
-from ai_gateway.server.pid_file import Reload, note_reload as note_outcome, pid_file
+from ai_gateway.server.last_configuration import LastConfiguration
+from ai_gateway.server.pid_file import Reload, address_of, pid_file, record_reload_outcome
 from ai_gateway.server.protocol import HttpProtocol
-from ai_gateway.server.startup_signals import note_reload, reload_wanted, terminal_is_gone
+from ai_gateway.server.startup_signals import note_reload, take_pending_reload, terminal_is_gone
 from ai_gateway.server.unix_socket import bind_unix, socket_file
-from ai_gateway.server.workers import Place, Supervisor
+from ai_gateway.server.workers import Supervisor, WorkerContext
 
 # Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
 KEEP_ALIVE_S = 75
@@ -39,17 +41,18 @@ _UNSENT = 32 * 1024
 _TICK_S = 0.05
 # M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes.
 _MALLOC_OPTIONS = {-1: 24 * 1024 * 1024, -2: 4 * 1024 * 1024, -3: 1024 * 1024}
-_HURRY_S = 1.0
+_CANCEL_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What a worker writes the outcome of reloads to, and what it shows its callers."""
+    """What a worker writes the outcome of reloads to, what it shows its callers, and who learns what it took."""
 
     reloads: Path | None = None
     certificate: Certificate | None = None
+    last: LastConfiguration | None = None
 
 
 class GatewayServer(uvicorn.Server):
@@ -60,15 +63,16 @@ class GatewayServer(uvicorn.Server):
         application: Application,
         config: uvicorn.Config,
         announce: Callable[[int], None],
-        place: Place,
+        context: WorkerContext,
         files: Files,
     ) -> None:
         super().__init__(config)
         self._reloads_file = files.reloads
         self._certificate = files.certificate
+        self._last = files.last
         self._application = application
         self._announce = announce
-        self._place = place
+        self._context = context
         self._interrupted = False
         self._reloads: set[asyncio.Task[Reloaded]] = set()
 
@@ -77,14 +81,14 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets if self._certificate is None else [])
         if self._certificate is not None and self.started:
             self.servers += [await self._listen(sock, self._certificate) for sock in sockets or []]
-        if self._place.parent is not None:
-            asyncio.get_running_loop().add_reader(self._place.parent, self._be_orphaned, self._place.parent)
+        if self._context.parent is not None:
+            asyncio.get_running_loop().add_reader(self._context.parent, self._be_orphaned, self._context.parent)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        if self._place.outdated or reload_wanted():
+        if take_pending_reload() or self._context.reload_asked > self._reload_answered():
             self._reload()
-        if sockets and self._place.first:
+        if sockets and self._context.first:
             self._announce(_port(sockets[0]))
-        _log.info("ready", worker=self._place.number, port=_port(sockets[0]) if sockets else None)
+        _log.info("ready", worker=self._context.number, port=_port(sockets[0]) if sockets else None)
 
     async def _listen(self, sock: socket.socket, certificate: Certificate) -> asyncio.Server:
         """Listen by TLS. uvicorn would give a handshake a minute, in which one who says nothing holds a connection."""
@@ -103,6 +107,9 @@ class GatewayServer(uvicorn.Server):
             backlog=config.backlog,
         )
 
+    def _reload_answered(self) -> float:
+        return 0.0 if self._last is None else self._last.answered(self._context.number)
+
     def _reload(self) -> None:
         """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
         if terminal_is_gone():
@@ -113,9 +120,20 @@ class GatewayServer(uvicorn.Server):
         task.add_done_callback(self._reloaded)
 
     async def _reload_all(self) -> Reloaded:
-        """Everything, or nothing where a part of it cannot be used."""
+        at = time.monotonic()
+        done = await self._reload_both()
+        if self._last is not None and done.taken is not None:
+            shown = self._certificate.shown if self._certificate is not None else None
+            self._last.took(self._context.number, at, done.taken, shown)
+        elif self._last is not None:
+            self._last.refused(self._context.number, at)
+        return done
+
+    async def _reload_both(self) -> Reloaded:
+        """Configuration and certificate, or nothing where one of them cannot be used."""
         if self._certificate is None:
             return await self._application.reload()
+        done = Reloaded()
         try:
             self._certificate.check()
             done = await self._application.reload()
@@ -123,7 +141,7 @@ class GatewayServer(uvicorn.Server):
                 self._certificate.renew()
         except SettingsError as error:
             _log.error("configuration not reloaded", problems=error.problems)
-            return Reloaded(problems=error.problems)
+            return Reloaded(problems=error.problems, taken=done.taken)
         return done
 
     def _reloaded(self, task: asyncio.Task[Reloaded]) -> None:
@@ -137,7 +155,7 @@ class GatewayServer(uvicorn.Server):
             done = task.result()
             outcome = Reload(done.problems, done.takes_a_restart, done.warnings)
         if self._reloads_file is not None:
-            note_outcome(self._reloads_file, outcome)
+            record_reload_outcome(self._reloads_file, outcome)
 
     def _be_orphaned(self, parent: int) -> None:
         asyncio.get_running_loop().remove_reader(parent)
@@ -146,28 +164,28 @@ class GatewayServer(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._take_leave()
+        await self._drain()
         await super().shutdown(sockets)
         if self.force_exit:
-            await self._hurry()
-        _log.info("stopped", worker=self._place.number)
+            await self._cancel_remaining()
+        _log.info("stopped", worker=self._context.number)
 
-    async def _hurry(self) -> None:
+    async def _cancel_remaining(self) -> None:
         """Tell whoever still waits, and end what the application runs: uvicorn would leave both as they are."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_HURRY_S):
+            async with asyncio.timeout(_CANCEL_S):
                 for task in self.server_state.tasks:
                     task.cancel()
                 await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
                 await self.lifespan.shutdown()
 
-    async def _take_leave(self) -> None:
+    async def _drain(self) -> None:
         """Say that it stops, and go on taking connections for a moment while requests are in flight.
 
         Readiness says 503 already, so that balancers send new work elsewhere before it would be refused here.
         """
         settings = self._application.settings
-        _log.info("stopping", worker=self._place.number, in_flight=len(self.server_state.tasks))
+        _log.info("stopping", worker=self._context.number, in_flight=len(self.server_state.tasks))
         now = asyncio.get_running_loop().time
         began = now()
         until = began + min(settings.drain_delay_s, settings.grace_period_s / 2)
@@ -262,7 +280,7 @@ def run(
     """
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
     _log.info("starting", version=VERSION, commit=BUILD.commit, workers=application.settings.workers)
-    with pid_file(_port(sock), application.settings.workers) as reloads, socket_file(sock):
+    with pid_file(address_of(sock), application.settings.workers) as reloads, socket_file(sock):
         _run(application, sock, announce, Files(reloads, certificate))
 
 
@@ -273,26 +291,40 @@ def _port(sock: socket.socket) -> int:
 def _run(application: Application, sock: socket.socket, announce: Callable[[int], None], files: Files) -> None:
     workers, grace_s = application.settings.workers, application.settings.grace_period_s
     if workers == 1:
-        _serve(application, sock, announce, Place(first=True), files)
+        _serve(application, sock, announce, WorkerContext(first=True), files)
         return
     gc.collect()
     gc.freeze()  # what the workers share stays shared if no collector writes into it
-    shared = WorkerSamples(workers)
+    shared, last = WorkerMemory(workers), LastConfiguration(workers)
 
-    def work(place: Place) -> None:
-        application.meters.share(shared, place.number)
-        _serve(application, sock, announce, place, files)
+    def work(context: WorkerContext) -> None:
+        application.meters.share(shared, context.number)
+        _take_last(last, application, files.certificate)
+        _serve(application, sock, announce, context, replace(files, last=last))
 
     supervisor = Supervisor(workers, work, sock, grace_s)
     if code := supervisor.run():
         sys.exit(code)
 
 
+def _take_last(last: LastConfiguration, application: Application, certificate: Certificate | None) -> None:
+    """Have a worker that replaces another begin with what the others have. Raises SettingsError if it cannot.
+
+    It serves nobody before that: with what it was forked with, keys would be valid again that were revoked.
+    """
+    taken = last.newest()
+    if taken is None:
+        return
+    application.parts.start_with(taken.configuration())
+    if certificate is not None and taken.certificate is not None:
+        certificate.show(taken.certificate)
+
+
 def _serve(
     application: Application,
     sock: socket.socket,
     announce: Callable[[int], None],
-    place: Place,
+    context: WorkerContext,
     files: Files,
 ) -> None:
     _allow_many_connections()
@@ -311,7 +343,7 @@ def _serve(
         timeout_graceful_shutdown=application.settings.grace_period_s,
         backlog=_BACKLOG,
     )
-    GatewayServer(application, config, announce, place, files).run(sockets=[sock])
+    GatewayServer(application, config, announce, context, files).run(sockets=[sock])
 
 
 def _protocol(application: Application) -> type[HttpProtocol]:

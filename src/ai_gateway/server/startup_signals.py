@@ -10,7 +10,7 @@ import signal
 from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-_told: list[int] = []
+_pending_sighups: list[int] = []
 
 
 def expect_signals() -> None:
@@ -25,15 +25,17 @@ def _end(_sig: int, _frame: FrameType | None) -> None:
 
 
 def note_reload(sig: int, frame: FrameType | None) -> None:
-    """Handle SIGHUP: remember it for `reload_wanted`, or end if the terminal has gone."""
+    """Handle SIGHUP: remember it for `take_pending_reload`, or end if the terminal has gone."""
     if terminal_is_gone():
         _end(sig, frame)
-    _told.append(sig)
+    _pending_sighups.append(sig)
 
 
-def reload_wanted() -> bool:
-    """Whether a reload was asked for before anybody could do it."""
-    return bool(_told)
+def take_pending_reload() -> bool:
+    """Whether a reload was asked for before anybody could do it: whoever asks this does it, and it pends no longer."""
+    pending = bool(_pending_sighups)
+    _pending_sighups.clear()
+    return pending
 
 
 def terminal_is_gone() -> bool:

@@ -18,7 +18,7 @@ from types import FrameType
 import structlog
 from uvicorn.config import STARTUP_FAILURE
 
-from ai_gateway.server.startup_signals import STOPS, expect_signals, reload_wanted, terminal_is_gone
+from ai_gateway.server.startup_signals import STOPS, expect_signals, take_pending_reload, terminal_is_gone
 
 _SIGNALS = (*STOPS, signal.SIGHUP)
 _POLL_S = 0.05
@@ -33,17 +33,16 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerContext:
     """What a worker is told about itself.
 
     `number` is from 0 on, and that of the worker whose place it takes. `parent` can be read as soon as its supervisor
-    is gone, however it went. An `outdated` worker begins with the
-    configuration of the first ones, which has been reloaded since.
+    is gone, however it went. `reload_asked` is when a reload was asked for last, by the monotonic clock; 0 for never.
     """
 
     first: bool
     parent: int | None = None
-    outdated: bool = False
+    reload_asked: float = 0.0
     number: int = 0
 
 
@@ -54,7 +53,7 @@ class Supervisor:
     pipe and stops as if it had been told to.
     """
 
-    def __init__(self, count: int, work: Callable[[Place], None], sock: socket.socket, grace_s: float) -> None:
+    def __init__(self, count: int, work: Callable[[WorkerContext], None], sock: socket.socket, grace_s: float) -> None:
         self._count = count
         self._work = work
         self._sock = sock
@@ -64,10 +63,10 @@ class Supervisor:
         self._due: list[float] = []
         self._soon = 0
         self._code = 0
-        self._outdated = reload_wanted()
+        self._reload_asked = time.monotonic() if take_pending_reload() else 0.0
         self._interrupted = False
         self._kill_at: float | None = None
-        self._told: list[int] = []
+        self._signals: list[int] = []
         self._parent, self._life = os.pipe()
 
     def run(self) -> int:
@@ -77,8 +76,8 @@ class Supervisor:
                 self._start(first=number == 0)
             while self._started or self._due:
                 time.sleep(_POLL_S)
-                self._obey()
-                self._bury()
+                self._handle_signals()
+                self._reap()
                 self._replace()
                 if self._kill_at is not None and time.monotonic() > self._kill_at:
                     self._send(signal.SIGKILL)
@@ -86,22 +85,22 @@ class Supervisor:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        before = {sig: signal.signal(sig, self._hear) for sig in _SIGNALS}
+        before = {sig: signal.signal(sig, self._record_signal) for sig in _SIGNALS}
         try:
             yield
         finally:
             for sig, handler in before.items():
                 signal.signal(sig, handler)
 
-    def _hear(self, sig: int, _: FrameType | None) -> None:
+    def _record_signal(self, sig: int, _: FrameType | None) -> None:
         """Only note it: a signal may come in the middle of anything, a fork included."""
-        self._told.append(sig)
+        self._signals.append(sig)
 
-    def _obey(self) -> None:
-        while self._told:
-            sig = self._told.pop(0)
+    def _handle_signals(self) -> None:
+        while self._signals:
+            sig = self._signals.pop(0)
             if sig == signal.SIGHUP and not terminal_is_gone():
-                self._outdated = True
+                self._reload_asked = time.monotonic()
                 self._send(signal.SIGHUP)
                 continue
             # A second Ctrl-C means at once, which only SIGQUIT says to a worker that no terminal has told of the first.
@@ -118,7 +117,7 @@ class Supervisor:
 
     def _send(self, sig: signal.Signals) -> None:
         for pid in self._started:
-            with suppress(ProcessLookupError):  # it has ended, and is buried next
+            with suppress(ProcessLookupError):  # it has ended, and is reaped next
                 os.kill(pid, sig)
 
     def _start(self, *, first: bool = False) -> None:
@@ -134,18 +133,18 @@ class Supervisor:
             self._numbers[pid] = number
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if not pid:
-            self._work(Place(first, self._parent, self._outdated, number))
+            self._work(WorkerContext(first, self._parent, self._reload_asked, number))
             sys.exit(0)
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         for pid, started in list(self._started.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 del self._started[pid], self._numbers[pid]
                 if self._kill_at is None:
-                    self._mourn(os.waitstatus_to_exitcode(status), time.monotonic() - started)
+                    self._schedule_replacement(os.waitstatus_to_exitcode(status), time.monotonic() - started)
 
-    def _mourn(self, code: int, lived_s: float) -> None:
+    def _schedule_replacement(self, code: int, lived_s: float) -> None:
         if code == STARTUP_FAILURE:  # it would fail again for the same reason, which it has told
             self._code = code
             self._stop(signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Anthropic's operations, in front of whatever the gateway leads to."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Final, override
 
 from ai_gateway.api.access import Access
@@ -11,11 +12,14 @@ from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.native import COUNT_TOKENS, CREATE_MESSAGE
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Gateway
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.providers.base import Provider
+from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
+from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.anthropic_chat import models as listed
 from ai_gateway.translate.anthropic_chat.policies import (
     ADDED_FIELDS,
@@ -24,7 +28,7 @@ from ai_gateway.translate.anthropic_chat.policies import (
     dropped_fields,
     unknown_fields,
 )
-from ai_gateway.translate.anthropic_chat.request import chat, translated_size
+from ai_gateway.translate.anthropic_chat.request import TranslatedRequest, chat, translated_size
 from ai_gateway.translate.anthropic_chat.tokens import estimate
 from gateway_contract.anthropic import models
 from gateway_contract.anthropic.routes import Handlers
@@ -50,25 +54,49 @@ class AnthropicHandlers(WireBoundary, Handlers):
     @override
     async def create_message(
         self, call: Call, header: models.CreateMessageHeaders, body: models.AnthropicCreateMessageParams
-    ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
-        call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
+    ) -> Item[models.AnthropicMessage] | models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(resolution.targets[0].provider, body)
-        asked = chat(body, model)
+        if not is_shared(CREATE_MESSAGE, resolution):
+            return await self._translated(call, body, model, resolution)
+        asked = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
         if body.stream:
-            chunks = self.gateway.stream(call, MESSAGE_STREAM, asked.request, resolution)
-            return await streamed(call, body, asked, chunks, _WORDS)
+            return relay_stream(self.gateway, call, asked, partial(self._streamed, call, body, model, resolution))
+        reply = await relay(self.gateway, call, asked, partial(self._translated, call, body, model, resolution))
+        return as_it_came(models.AnthropicMessage, reply) if isinstance(reply, bytes) else reply
+
+    async def _translated(
+        self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
+    ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
+        if body.stream:
+            return await self._streamed(call, body, model, resolution)
+        asked = _asked(call, body, model)
         reply = (await self.gateway.run(call, MESSAGE, asked.request, resolution)).model
         return whole(call, body, asked, reply, _WORDS)
+
+    async def _streamed(
+        self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
+    ) -> Stream[models.AnthropicMessageStreamEvent]:
+        asked = _asked(call, body, model)
+        chunks = self.gateway.stream(call, MESSAGE_STREAM, asked.request, resolution)
+        return await streamed(call, body, asked, chunks, _WORDS)
 
     @override
     async def count_message_tokens(
         self, call: Call, header: models.CountMessageTokensHeaders, body: models.AnthropicCountMessageTokensParams
-    ) -> models.AnthropicCountMessageTokensResponse:
-        _, resolution = await self.gateway.resolve(call, body.model)
+    ) -> models.AnthropicCountMessageTokensResponse | Item[models.AnthropicCountMessageTokensResponse]:
+        model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(resolution.targets[0].provider, body)
-        _WORDS.note(call, [*dropped_fields(body), *unknown_fields(body)])
-        return models.AnthropicCountMessageTokensResponse(input_tokens=await estimate(body, call.size))
+
+        async def estimated() -> models.AnthropicCountMessageTokensResponse:
+            _WORDS.note(call, [*dropped_fields(body), *unknown_fields(body)])
+            return models.AnthropicCountMessageTokensResponse(input_tokens=await estimate(body, call.size))
+
+        if not is_shared(COUNT_TOKENS, resolution):
+            return await estimated()
+        asked = Relay(COUNT_TOKENS, model, resolution, call.parsed or {})
+        reply = await relay(self.gateway, call, asked, estimated)
+        return as_it_came(models.AnthropicCountMessageTokensResponse, reply) if isinstance(reply, bytes) else reply
 
     @override
     async def list_models(
@@ -84,6 +112,12 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> models.AnthropicModelInfo:
         described = await self.gateway.retrieve_model(call, model)
         return listed.shown(described.model if isinstance(described, Item) else described)
+
+
+def _asked(call: Call, body: models.AnthropicCreateMessageParams, model: str) -> TranslatedRequest:
+    """The message as a chat."""
+    call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
+    return chat(body, model)
 
 
 def _refuse_unknown(

@@ -13,6 +13,7 @@ from ai_gateway.api.responses.compaction import compacted, compaction_response, 
 from ai_gateway.api.responses.counting import counted_tokens
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
 from ai_gateway.api.responses.making import Maker, written
+from ai_gateway.api.responses.relayed import relayed
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item, Reply, Stream
@@ -37,6 +38,8 @@ class ResponsesHandlers(WireBoundary, Handlers):
         self, call: Call, body: models.CreateResponse
     ) -> Reply[models.Response] | Stream[models.ResponseStreamEvent]:
         with in_terms_of_responses():
+            if (answer := await relayed(self._maker, call, body)) is not None:
+                return answer
             if is_compaction(body):
                 return await compaction_response(self._maker, call, body)
             request = await self._maker.prepared(call, body)

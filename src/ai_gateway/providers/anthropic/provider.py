@@ -9,6 +9,7 @@ from urllib.parse import quote
 from ai_gateway.conform.joined import join
 from ai_gateway.conform.rules import JOIN_EVENTS
 from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.native import ANTHROPIC
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
 from ai_gateway.providers.anthropic.errors import event_error, limits, reply_error
@@ -36,7 +37,7 @@ type Fields = dict[str, object]
 class Anthropic(HttpProvider):
     """Translates chat to the Messages API and back. It has no completions and no embeddings."""
 
-    wires = frozenset({"anthropic"})
+    wires = frozenset({ANTHROPIC})
     carriers = EVERY - {"reasoning_content"}
 
     def __init__(self, upstream: Upstream) -> None:

@@ -1,4 +1,4 @@
-"""What the workers of one gateway have counted, where each of them can read it."""
+"""What the workers of one gateway have to say, where each of them can read it."""
 
 import os
 import tempfile
@@ -9,15 +9,15 @@ _HEAD = Struct(">II")  # length and checksum of what follows
 _TRIES = 5
 
 
-class WorkerSamples:
+class WorkerMemory:
     """A place for each worker, in memory that all inherit which are forked after this is made.
 
-    What a worker has written stays when it ends, and its replacement goes on from there. A counter never falls that
-    way, whichever worker is asked for it.
+    What a worker has written stays when it ends, and its replacement goes on from there: with what was counted, so
+    that no counter ever falls, or with the configuration that was taken last.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._places = [_memory() for _ in range(workers)]
+    def __init__(self, workers: int, name: str = "metrics") -> None:
+        self._places = [_memory(name) for _ in range(workers)]
         self._last: dict[int, bytes] = {}
 
     def write(self, place: int, raw: bytes) -> None:
@@ -43,9 +43,9 @@ class WorkerSamples:
         return [raw for raw in found if raw is not None]
 
 
-def _memory() -> int:
+def _memory(name: str) -> int:
     """A descriptor of memory that is gone with the last process that has it."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("ai-gateway-metrics")
+        return os.memfd_create(f"ai-gateway-{name}")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -106,7 +106,7 @@ class Maker:
         return written(models.Response, fields)
 
     async def _made(self, call: Call, request: Prepared) -> Fields:
-        chat = (await self.gateway.run(call, RESPONSE, request.asked.request, request.resolution)).model
+        chat = (await self.gateway.run_chat(call, request.asked.request, request.resolution, RESPONSE)).model
         note_dropped(call, request.asked.dropped)
         return reply.response(
             chat,
@@ -130,7 +130,7 @@ class Maker:
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
         events = ResponseEvents(head, request.asked.offered.names, request.seal)
         call.bridge = bridge = ResponseBridge(call, events)
-        chunks = self.gateway.stream(call, RESPONSE_STREAM, request.asked.request, request.resolution)
+        chunks = self.gateway.stream_chat(call, request.asked.request, request.resolution, RESPONSE_STREAM)
         stream: Stream[models.ResponseStreamEvent] = bridged(
             chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
         )

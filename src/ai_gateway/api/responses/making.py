@@ -99,7 +99,7 @@ class Maker:
         fields = await self._made(call, request)
         if request.stored:
             try:
-                await self._keep(call, request, fields)
+                await self.keep(call, request, fields)
             except Unavailable:  # the answer is there, and has been paid for
                 fields["store"] = False
                 note_dropped(call, ["store"])
@@ -118,7 +118,8 @@ class Maker:
             seal=request.seal,
         )
 
-    async def _keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+    async def keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+        """Store a response of this request. Raises Unavailable."""
         given, previous = items_of(request.body.input), request.body.previous_response_id or None
         await self.state.put(call.caller, fields, given, previous, status=str(fields["status"]))
 
@@ -145,7 +146,7 @@ class Maker:
             async for piece in pieces:
                 if events.final:
                     try:
-                        await self._keep(call, request, from_json(events.final))
+                        await self.keep(call, request, from_json(events.final))
                     except Unavailable as error:
                         _log.error("response of a stream not stored", response=request.id, reason=error.message)
                 yield piece
@@ -156,7 +157,7 @@ class Maker:
         """The response before anything of it is made, which goes on without its client."""
         self.background.check()
         fields = self._outline(request, "queued")
-        await self._keep(call, request, fields)
+        await self.keep(call, request, fields)
         own = Call(
             call.operation,
             call.request_id,

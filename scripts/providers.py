@@ -3,15 +3,18 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
+from ai_gateway.contract.native import ANTHROPIC, RESPONSES
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.openai.quirks import Quirks
-from ai_gateway.providers.upstream import ProviderRow
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, ProviderRow
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "providers.md"
 _BEGIN = "<!-- Written by `make docs` from the catalog: {} -->\n"
 _END = "<!-- End -->\n"
-_KNOWN = ("Name", "Base URL", "Key variable", "URL variables", "Configured when")
+_KNOWN = ("Name", "Base URL", "Key variable", "URL variables", "Configured when", "Is relayed")
+_RELAYED = {RESPONSES: "responses", ANTHROPIC: "messages"}
 _QUIRKS = ("Provider", "Renamed", "Left out at", "Never sent", "Dropped and named", "Besides")
 _FLAGS = (
     ("token_arrays", False, "embeds texts only"),
@@ -39,7 +42,14 @@ def known(row: ProviderRow) -> Sequence[str]:
     when = "the key is set" if row.needs_key else "the key or the URL is set"
     rotating = f", `{row.key_env}_COMMAND`" if row.key_rotates else ""
     urls = ", ".join(f"`{name}`" for name in row.base_url_envs)
-    return (f"`{row.name}`", f"`{row.base_url}`", f"`{row.key_env}`{rotating}", urls, when)
+    relayed = ", ".join(name for wire, name in _RELAYED.items() if wire in wires_of(row))
+    return (f"`{row.name}`", f"`{row.base_url}`", f"`{row.key_env}`{rotating}", urls, when, relayed)
+
+
+def wires_of(row: ProviderRow) -> frozenset[str]:
+    """The wires that the upstream speaks: an adapter of its own knows them itself."""
+    adapter = resolve_name(row.adapter)
+    return row.wires if row.adapter == OPENAI_COMPATIBLE else frozenset(adapter.wires)
 
 
 def _quirks() -> Iterable[Sequence[str]]:
@@ -57,6 +67,7 @@ def quirk_cells(quirks: Quirks, key_header: str = "authorization") -> Sequence[s
     besides = [] if key_header == "authorization" else [f"takes the key in `{key_header}`"]
     besides += [f"sends `{name}`" for name in quirks.headers]
     besides += [text for name, value, text in _FLAGS if getattr(quirks, name) is value]
+    besides += ["chats with some models go to `/responses`"] if quirks.responses_only else []
     return (
         ", ".join(f"`{ours}` to `{theirs}`" for ours, theirs in quirks.renamed.items()),
         ", ".join(f"`{name}` {json.dumps(value)}" for name, value in quirks.omit_when_default.items()),

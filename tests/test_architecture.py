@@ -19,6 +19,7 @@ LEVELS = (
     {"server", "probe", "plugin"},
     {"app"},
     {"api", "middleware"},
+    {"relay"},
     {"gateway"},
     {"operations"},
     {"routing", "tools", "accounts", "resilience"},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scripts.contract import overlay, rules
 from scripts.contract.documents import Json, operations, read
+from scripts.contract.one_path import join_operations, shared_operations
 from scripts.contract.vendor import read_source
 
 
@@ -71,16 +72,25 @@ def _in_words(document: Json) -> Json:
 
 
 def merged(documents: list[Json], info: Json) -> Json:
-    """One document that offers what all offer. A name that two of them define differently is an error, not a guess."""
+    """One document that offers what all offer. A name that two of them define differently is an error, not a guess.
+
+    One path may be another document's as well where a header decides between the two (scripts/contract/one_path.py).
+    """
     contract: Json = {"openapi": "3.1.0", "info": info, "paths": {}, "components": {}}
+    shared: list[tuple[str, str, Json]] = []
     for document in documents:
         for _, _, operation in operations(document):
             # Each document's own rule, said at each operation: another document's must not apply by accident.
             if operation.setdefault("security", document.get("security")) is None:
                 raise SystemExit(f"{operation['operationId']} has no security: say in an overlay who may call.")
-        _disjoint(contract["paths"], document["paths"], "path")
+        both = shared_operations(contract["paths"], document["paths"])
+        shared += both
+        others = {path: item for path, item in document["paths"].items() if path not in {path for path, _, _ in both}}
+        _disjoint(contract["paths"], others, "path")
         for kind, named in document["components"].items():
             _disjoint(contract["components"].setdefault(kind, {}), named, kind)
+    for share in shared:
+        join_operations(contract, *share)
     return contract
 
 

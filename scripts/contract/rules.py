@@ -53,10 +53,14 @@ def any_of(document: Json, _entry: Json) -> Json:
     return document
 
 
-def nullable_optional_request_fields(document: Json, _entry: Json) -> Json:
-    """Let every optional property be null in the schemas that only requests reach; in forms, nothing says null."""
+def nullable_optional_request_fields(document: Json, entry: Json) -> Json:
+    """Let every optional property be null in the schemas that only requests reach; in forms, nothing says null.
+
+    With `shared`, in those as well that replies reach too: for what clients send back as they got it.
+    """
     schemas = document["components"]["schemas"]
-    for name in sorted(request_only(document) - form_only(document)):
+    wanted = request_reachable(document) if entry.get("shared") else request_only(document)
+    for name in sorted(wanted - form_only(document)):
         nullable_fields(schemas[name], document)
     return document
 
@@ -70,8 +74,12 @@ def nullable_fields(schema: Json, document: Json) -> None:
 
 def request_only(document: Json) -> set[str]:
     """The schemas that a request body needs and no reply does."""
-    bodies = [operation.get("requestBody", {}) for _, _, operation in operations(document)]
-    return _needed(document, bodies) - _needed(document, _replies(document))
+    return request_reachable(document) - _needed(document, _replies(document))
+
+
+def request_reachable(document: Json) -> set[str]:
+    """The schemas that a request body needs."""
+    return _needed(document, [operation.get("requestBody", {}) for _, _, operation in operations(document)])
 
 
 def form_only(document: Json) -> set[str]:
@@ -159,13 +167,24 @@ def _with_headers(response: Json, headers: Json) -> Json:
 
 
 def prefix_names(document: Json, entry: Json) -> Json:
-    """Put a prefix in front of every component's name and, beginning small, of every operationId."""
+    """Put a prefix in front of every component's name and, beginning small, of every operationId.
+
+    With `names`, in front of those components' alone. With `operations: false` or `names`, operationIds stay.
+    """
     prefix = entry["prefix"]
-    document = _relinked(document, prefix)
-    for kind, named in document["components"].items():
-        if kind != "securitySchemes":  # whose names other documents use
-            document["components"][kind] = {prefix + name: component for name, component in named.items()}
-    for _, _, operation in operations(document):
+    components = document["components"]
+    kinds = [kind for kind in components if kind != "securitySchemes"]  # whose names other documents use
+    given = {f"#/components/{kind}/{name}" for kind in kinds for name in components[kind]}
+    changed = {ref for ref in given if ref_name(ref) in entry.get("names", {ref_name(ref)})}
+    if unknown := sorted(set(entry.get("names", ())) - {ref_name(ref) for ref in changed}):
+        raise SystemExit(f"prefix-names: the document has no {', '.join(unknown)}")
+    document = _relinked(document, {ref: f"{ref.rpartition('/')[0]}/{prefix}{ref_name(ref)}" for ref in changed})
+    for kind in kinds:
+        document["components"][kind] = {
+            prefix + name if f"#/components/{kind}/{name}" in changed else name: component
+            for name, component in document["components"][kind].items()
+        }
+    for _, _, operation in operations(document) if "names" not in entry and entry.get("operations", True) else ():
         name = operation["operationId"]
         operation["operationId"] = prefix[0].lower() + prefix[1:] + name[0].upper() + name[1:]
     return document
@@ -179,18 +198,15 @@ def camel_case_operations(document: Json, _entry: Json) -> Json:
     return document
 
 
-def _relinked[Node](node: Node, prefix: str) -> Node:
-    """The node with its references leading to prefixed names."""
+def _relinked[Node](node: Node, names: dict[str, str]) -> Node:
+    """The node with its references leading to other names."""
     if isinstance(node, list):
-        return [_relinked(item, prefix) for item in node]  # type: ignore[return-value] # JSON in, the same kind out
+        return [_relinked(item, names) for item in node]  # type: ignore[return-value] # JSON in, the same kind out
+    if isinstance(node, str):
+        return names.get(node, node)  # type: ignore[return-value] # as above
     if not isinstance(node, dict):
         return node
-    return {  # type: ignore[return-value] # as above
-        key: "/".join([*value.split("/")[:-1], prefix + ref_name(value)])
-        if isinstance(value, str) and value.startswith("#/components/")
-        else _relinked(value, prefix)
-        for key, value in node.items()
-    }
+    return {key: _relinked(value, names) for key, value in node.items()}  # type: ignore[return-value] # as above
 
 
 RULES: dict[str, Callable[[Json, Json], Json]] = {

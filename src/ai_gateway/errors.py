@@ -21,6 +21,7 @@ GatewayError                     500  internal_error                           f
 +-- UnsupportedMediaType         415  unsupported_media_type
 +-- RateLimited                  429  rate_limit_exceeded                      failover
 |   +-- InsufficientQuota        429  insufficient_quota                       failover
++-- UpgradeRequired              426  upgrade_required
 +-- HeadersTooLarge              431  headers_too_large
 +-- NotImplementedHere           501  not_implemented                          failover
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
@@ -60,8 +61,10 @@ class GatewayError(Exception):
     """A failure with a status, a code and a message that says what to do next.
 
     `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are fields that an
-    upstream has beside the usual ones, which go out with them where the wire has room. `refusal` is the status
-    that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if anything.
+    upstream has beside the usual ones, which go out with them where the wire has room. `told` is the body in which an
+    upstream of the caller's own wire said it, with the name of that wire, whose callers get it as it came. `refusal` is
+    the status that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if
+    anything.
     """
 
     status: int = 500
@@ -86,6 +89,7 @@ class GatewayError(Exception):
         self.headers = dict(headers or {})
         self.detail = detail
         self.extras: Mapping[str, object] = {}
+        self.told: tuple[str, bytes] | None = None
         self.retry_hint = _HINTS.get(self.headers.get(RETRY_HINT, ""))
 
     @property
@@ -231,6 +235,14 @@ class InsufficientQuota(RateLimited):
 
     type = "insufficient_quota"
     code = "insufficient_quota"
+
+
+class UpgradeRequired(GatewayError):
+    """A request to go on over a WebSocket, of which the gateway has none: clients then ask over HTTP at once."""
+
+    status = 426
+    type = "invalid_request_error"
+    code = "upgrade_required"
 
 
 class HeadersTooLarge(GatewayError):
@@ -465,6 +477,7 @@ class Overloaded(Unavailable):
 # Codes that are given where an error is made, and those of vendors that operators look for.
 _FURTHER_CODES = (
     *("invalid_type", "invalid_value", "unknown_parameter"),
+    "previous_response_not_found",
     *("default_project", "key_configured", "key_exists", "key_expired", "project_archived"),
     *("content_filter", "content_policy_violation", "context_length_exceeded", "string_above_max_length"),
 )

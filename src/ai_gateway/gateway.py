@@ -16,9 +16,10 @@ from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.contract.stream import Item, Received, Stream, Verbatim
+from ai_gateway.contract.stream import Continued, Item, Received, Stream, Verbatim
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import (
     CHAT,
     CHAT_STREAM,
@@ -32,12 +33,14 @@ from ai_gateway.operations import (
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
+from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
+from ai_gateway.translate.carriers import fit
 from gateway_contract.openai import models
 
 _INCLUDE_COST = "x-gateway-include-cost"
@@ -94,9 +97,8 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size)
-            await self.accounting.reserve(
-                call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False)
-            )
+            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
+            await reserve(call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False))
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -104,7 +106,7 @@ class Gateway:
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
-    ) -> AsyncGenerator[Item[Piece] | Verbatim]:
+    ) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
         """The stream, which is opened when its first chunk is asked for: that raises what comes instead of it.
 
         `resolution` is what the caller of this has resolved already.
@@ -116,11 +118,12 @@ class Gateway:
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
-    ) -> tuple[Item[Piece] | Verbatim | None, AsyncGenerator[Item[Piece] | Verbatim]]:
+    ) -> tuple[Item[Piece] | Verbatim | Continued | None, AsyncGenerator[Item[Piece] | Verbatim | Continued]]:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
             bound = operation.bound(body, call.size)
-            await self.accounting.reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
+            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
+            await reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
@@ -163,8 +166,7 @@ class Gateway:
         return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
 
     def _single_attempt(self, call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
-        notes = Notes(provider.name, upstream_model)
-        call.attempts.append(notes)
+        notes = call.begin_attempt(Notes(provider.name, upstream_model))
         self.resilience.hold(call, provider.name)
         return Attempt(call, notes)
 
@@ -173,6 +175,11 @@ class Gateway:
         await self.routing.catalogue.aclose()
         for provider in self.registry:
             await close_quietly(provider)
+
+
+async def _reserve_traced(accounting: Accounting, call: Call, wanted: Wanted) -> None:
+    with call.step(Step.RESERVE, {}):
+        await accounting.reserve(call, wanted)
 
 
 async def close_quietly(provider: Provider) -> None:
@@ -225,7 +232,7 @@ def _chunks[
     Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
 ](
     operation: Streaming[Req, Piece], body: Req, attempt: Attempt, target: Target
-) -> AsyncGenerator[Item[Piece] | Verbatim]:
+) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
     """What one attempt at a stream comes to."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
@@ -238,14 +245,24 @@ def _chunks[
         request_id=attempt.request_id,
         said=conformer.said,
     )
-    continuations = None
-    if attempt.call.wire.name == "openai":
-        origin = (target.provider.name, request.model, include_usage)
-        continuations = Continuations(conformer.said, attempt.notes, origin)
-    if continuations is not None and attempt.call.sink is not None and not conformer.observes:
-        attempt.divert = continuations.diverting_to(attempt.call.sink)
+    continuations = _continuations(attempt, conformer, (target.provider.name, request.model, include_usage))
     arrived = operation.call(target.provider, attempt, request)
     return conform_stream(arrived, operation.chunk, state, conformer, continuations)
+
+
+def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object, ...]) -> Continuations | None:
+    """What knows the chunks that only continue a text, where its caller can be told of them without more ado."""
+    call, bridge = attempt.call, attempt.call.bridge
+    if bridge is None and call.wire.name != "openai":
+        return None
+    sink = None if conformer.observes else call.sink
+    if bridge is None:
+        continuations = Continuations(conformer.said, attempt.notes, origin)
+        attempt.divert = None if sink is None else continuations.diverting_to(sink)
+    else:
+        continuations = Continuations(conformer.said, attempt.notes, (*origin, "texts"), only_texts=True)
+        attempt.divert = None if sink is None else continuations.translating_to(bridge, sink)
+    return continuations
 
 
 def _cost_of(call: Call) -> Callable[[], int | None] | None:
@@ -262,6 +279,8 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
         if not target.provider.is_remote:  # there is no upstream that may know more than the contract
             raise attempt.call.unknown.error
         target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
+    if attempt.call.wire.carries:
+        body = _fitted(attempt, target, body)
     if target.model == body.model and target.provider.parameters.pass_on(body):
         return body
     request = copy(body)
@@ -270,8 +289,17 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
     return request
 
 
+def _fitted[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
+    """The body with what its wire has beyond the contract, as far as the provider takes that."""
+    if not isinstance(body, models.CreateChatCompletionRequest):
+        return body
+    fitted, lost = fit(body, target.provider.carriers, target.provider.name)
+    note_dropped(attempt, lost)
+    return fitted
+
+
 def _renamed(call: Call, there: str, resolved: str) -> str | None:
     """What the model is called where it runs, if its caller calls it otherwise, or did not name it."""
     parsed = call.parsed
-    called = parsed.get("model") if parsed is not None and call.wire.name == "openai" else resolved
+    called = parsed.get("model") if parsed is not None and call.wire.name != "ollama" else resolved
     return there if there != called else None

@@ -31,6 +31,7 @@ def names(script: str) -> list[str]:
 OPENAI = names("checks.mjs")
 OLLAMA = names("ollama.mjs")
 ADMIN = names("admin.mjs")
+RESPONSES = names("responses.mjs")
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
 
@@ -80,6 +81,11 @@ def openai_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def responses_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    return _run(node, "responses.mjs", gateway, CUSTOM)
+
+
+@pytest.fixture(scope="module")
 def ollama_results(node: Path, gateway: LiveGateway, beside_ollama: LiveGateway) -> dict[str, dict[str, str]]:
     """The same for each target of Ollama's wire, one process after the other."""
     return {
@@ -115,12 +121,18 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    assert len({*OPENAI, *OLLAMA, *ADMIN}) == len([*OPENAI, *OLLAMA, *ADMIN]) >= 48
+    every = [*OPENAI, *OLLAMA, *ADMIN, *RESPONSES]
+    assert len(set(every)) == len(every) >= 52
 
 
 @pytest.mark.parametrize("name", OPENAI)
 def test_the_node_sdk_finds_that(openai_results: dict[str, str], name: str) -> None:
     assert openai_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_the_node_sdk_finds_of_responses_that(responses_results: dict[str, str], name: str) -> None:
+    assert responses_results.get(name, "the script ended before it") == f"ok {name}"
 
 
 @pytest.mark.parametrize("name", ADMIN)

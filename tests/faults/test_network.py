@@ -15,6 +15,7 @@ from tests.support.certificate import Authority
 from tests.support.client import ask, eventually, get
 from tests.support.forward_proxy import ForwardProxy, running_proxy
 from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, run_cli, running_gateway
+from tests.support.list_host import ListHost, item
 from tests.support.upstream import Upstream, running_upstream
 
 NAME = "up.test"  # which no name server knows
@@ -274,3 +275,30 @@ def test_a_reload_trusts_what_the_system_trusts_now(tmp_path: Path) -> None:
             live.process.send_signal(signal.SIGHUP)
             eventually(lambda: len(live.records("configuration reloaded")) == 1)
             assert ask(live, "good", provider="up").status_code == 200
+
+
+# -- what is no provider --
+
+
+def test_the_model_list_is_fetched_through_the_proxy(proxy: ForwardProxy, tmp_path: Path) -> None:
+    host = ListHost([item("listed", "/openai")])
+    with running_upstream(host.behave) as running:
+        url = f"http://lists.test:{running.port}/models.json"
+        address = f"http://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{proxy.port}"
+        cache = {"MODEL_LIST_CACHE": str(tmp_path / "list.json")}
+        with _configured(tmp_path, "", HTTP_PROXY=address, MODEL_LIST_URL=url, **cache) as live:
+            eventually(lambda: bool(running.requests))
+            assert PASSWORD not in live.log()
+        with _configured(tmp_path, "", HTTP_PROXY=address, MODEL_LIST_URL=url, NO_PROXY="lists.test", **cache):
+            pass
+    asked = [each for each in proxy.asked if "lists.test" in each.target]
+    assert {(each.method, each.target) for each in asked} == {("GET", url)}
+    assert all(each.headers["proxy-authorization"] == _basic() for each in asked)
+
+
+def test_a_proxy_that_is_none_stops_the_start_where_the_model_list_needs_it() -> None:
+    refused = run_cli("serve", MODEL_LIST_URL="http://lists.test/models.json", HTTP_PROXY="socks5://secret-proxy:1")
+    assert refused.returncode == 2
+    assert "HTTP_PROXY: must look like" in refused.stderr
+    assert "MODEL_LIST_URL" in refused.stderr
+    assert "secret-proxy" not in refused.stderr

@@ -37,3 +37,10 @@ class WireBoundary(Boundary):
         if caller.administers and not self.takes_administrators:
             raise Forbidden("This is an administrator's key, which calls no models: use a key of a project.")
         return caller
+
+
+def with_default_model(default: str | None, provider: str | None, value: object) -> object:
+    """Where the model decides who answers, a request without one gets the default, if the operator has set one."""
+    if default and provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
+        return {**value, "model": default}
+    return value

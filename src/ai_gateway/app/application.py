@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from ai_gateway.api.gateway.handlers import Lifecycle
+from ai_gateway.api.responses.background import Background
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.reload import Reloadable, Reloaded
 from ai_gateway.config.settings import Settings
@@ -26,6 +27,7 @@ class Application:
     parts: Reloadable
     lifecycle: Lifecycle
     meters: Meters
+    background: Background
 
     @property
     def settings(self) -> Settings:
@@ -50,6 +52,7 @@ class Application:
         """Stop them, and close every connection."""
         self.lifecycle.ready = False
         await self.meters.aclose()
+        await self.background.aclose()
         await self.parts.aclose()
 
     async def reload(self) -> Reloaded:

@@ -1,6 +1,6 @@
 """Configuration in, application out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import override
 
@@ -15,32 +15,39 @@ import gateway_contract.gateway.routes as gateway_routes
 import gateway_contract.ollama.routes as ollama_routes
 import gateway_contract.openai.routes as openai_routes
 from ai_gateway.accounts.directory import Directory
-from ai_gateway.api.access import Access
-from ai_gateway.api.gateway.docs import administered_paths, docs_routes
+from ai_gateway.accounts.responses import StoredResponses
+from ai_gateway.api.gateway.docs import administered_paths, docs_routes, tagged_paths
 from ai_gateway.api.gateway.handlers import Lifecycle, ServedMetrics, StatusHandlers
 from ai_gateway.api.ollama.handlers import OllamaHandlers
 from ai_gateway.api.openai.handlers import OpenAIHandlers
-from ai_gateway.app.administration import AdminDoor
+from ai_gateway.api.responses.background import Background
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration
+from ai_gateway.app.doors import Door, share, wants_websocket
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
 from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.route import ContractRouter
-from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, PathOwners
+from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners
 from ai_gateway.contract.write import LateHeads
-from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound, UpgradeRequired
 from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.middleware.watching import Watching
+
+_NO_WEBSOCKETS = UpgradeRequired(
+    "The gateway has no WebSockets: send the request over HTTP, by POST.", headers={"upgrade": "HTTP/1.1"}
+)
 
 
 def get_app() -> FastAPI:
@@ -61,11 +68,13 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         each.late_heads = LateHeads(settings.first_byte_s)
     ollama, openai = ollama_routes.build_router(handlers[0]), openai_routes.build_router(handlers[1])
     owners = PathOwners()
-    owners.add(OPENAI, (route.path for route in openai.routes))
-    owners.add(OLLAMA, (route.path for route in ollama.routes))
     administered = administered_paths(parts.contract)
-    owners.add(OPENAI, administered)
-    hints = PathHints([*(route.path for route in (*openai.routes, *ollama.routes)), *administered])
+    responses, messages = (tagged_paths(parts.contract, tag) for tag in ("Responses", "Anthropic"))
+    of_openai, of_ollama = ([route.path for route in each.routes] for each in (openai, ollama))
+    owned = [(OPENAI, of_openai), (OLLAMA, of_ollama), (OPENAI, administered)]
+    for wire, paths in (*owned, (RESPONSES, responses), (ANTHROPIC, messages)):
+        owners.add(wire, paths)
+    hints = PathHints([*of_openai, *of_ollama, *responses, *messages, *administered])
     accounting = parts.accounts.accounting
     meters = Meters(gateway, parts.accounts, admission, bodies)
     observers = [
@@ -73,11 +82,57 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         *([meters.requests] if settings.enable_metrics else []),
         *([accounting] if accounting is not None else []),
     ]
-    asgi = _asgi(settings, owners, observers, lambda request: _nothing_at(request, hints, gateway.registry.names))
+    asgi = _asgi(
+        (settings, parts.watchers.watching),
+        owners,
+        observers,
+        lambda request: _nothing_at(request, hints, gateway.registry.names),
+    )
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
-    if parts.accounts.directory is not None:
-        asgi.door = _admin_door(asgi, administered, (parts.accounts.directory, access, limits), admission)
+
+    def opened(router: ContractRouter) -> Sequence[Operation]:
+        routes = router.behind(admission)
+        asgi.router.routes += routes  # where methods of a path are looked for
+        if asgi.direct is not None:
+            asgi.direct.learn(routes)
+        return routes
+
+    directory = parts.accounts.directory
+    background = Background(_stored_responses(settings, directory))
+    late_heads = LateHeads(settings.first_byte_s)
+    served = {
+        "late_heads": late_heads,
+        "sealing": parts.sealing_key,
+        "background": background,
+        "directory": directory,
+    }
+    asgi.doors.append(
+        Door(
+            responses,
+            "ai_gateway.api.responses.door",
+            lambda door: door.responses_router(gateway, access, limits, **served),
+            opened,
+        )
+    )
+    asgi.doors.append(
+        Door(
+            messages,
+            "ai_gateway.api.anthropic.door",
+            lambda door: door.messages_router(gateway, access, limits, late_heads),
+            opened,
+        )
+    )
+    share(openai.routes, VERSION_HEADER, asgi.doors[-1], names={"listModels", "retrieveModel"})
+    if directory is not None:
+        asgi.doors.append(
+            Door(
+                administered,
+                "ai_gateway.api.admin.door",
+                lambda door: door.admin_router(directory, access, limits),
+                opened,
+            )
+        )
     status = StatusHandlers(
         gateway,
         access,
@@ -98,25 +153,21 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         raise SettingsError([f"METRICS_PATH: {settings.metrics_path} is the path of something else"])
     asgi.router.routes.append(own.also_at("getMetrics", settings.metrics_path))
     asgi.openapi = lambda: parts.contract  # type: ignore[method-assign] # the contract is the truth, not a derived schema
-    application = Application(asgi, parts, lifecycle, meters)
+    application = Application(asgi, parts, lifecycle, meters, background)
     asgi.state.application = application
     return application
+
+
+def _stored_responses(settings: Settings, directory: Directory | None) -> StoredResponses | None:
+    """What keeps responses, if this gateway keeps any."""
+    if directory is None or not settings.responses_keep_days:
+        return None
+    return StoredResponses(lambda: directory.store, settings.responses_keep_days, settings.responses_max_size)
 
 
 def _get(path: str) -> Scope:
     """What a request for a path looks like to routes."""
     return {"type": "http", "method": "GET", "path": path, "path_params": {}, "headers": []}
-
-
-def _admin_door(
-    asgi: FastAPI, paths: Iterable[str], parts: tuple[Directory, Access, BodyLimits], admission: Admission
-) -> AdminDoor:
-    def opened(router: ContractRouter) -> Sequence[Operation]:
-        routes = router.behind(admission)
-        asgi.router.routes += routes  # where methods of a path are looked for
-        return routes
-
-    return AdminDoor(paths, parts, opened)
 
 
 @asynccontextmanager
@@ -127,7 +178,12 @@ async def _lifespan(asgi: FastAPI) -> AsyncIterator[None]:
 
 
 class _App(FastAPI):
-    door: AdminDoor | None = None
+    doors: list[Door]
+    direct: Direct | None = None
+
+    def door_to(self, path: str) -> Door | None:
+        """The door that leads to a path, if one does."""
+        return next((door for door in self.doors if door.leads_to(path)), None)
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,18 +204,18 @@ class _App(FastAPI):
 
         def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             scope["app"] = self  # as Starlette has it, for handlers of its own
-            if self.door is not None and scope["type"] == "http" and scope["path"].startswith(self.door.prefixes):
-                return self.door.handle(stack, scope, receive, send)
-            return stack(scope, receive, send)
+            door = self.door_to(scope["path"]) if scope["type"] == "http" and not wants_websocket(scope) else None
+            return door.handle(stack, scope, receive, send) if door is not None else stack(scope, receive, send)
 
-        app: ASGIApp = Direct(self.router.routes, other)
+        self.direct = Direct(self.router.routes, other)
+        app: ASGIApp = self.direct
         for made, arguments, named in reversed(middleware):
             app = made(app, *arguments, **named)
         return app
 
 
 def _asgi(
-    settings: Settings,
+    how: tuple[Settings, Watching],
     owners: PathOwners,
     observers: Sequence[Observer],
     nothing_at: Callable[[Request], GatewayError],
@@ -167,12 +223,17 @@ def _asgi(
     """The ASGI application without its routes: middleware, lifespan, and the errors of unknown paths and methods."""
 
     def rendered(request: Request, error: GatewayError) -> Response:
-        outcome: Outcome = request.scope["outcome"]
+        scope = request.scope
+        outcome: Outcome = scope["outcome"]
         outcome.code = error.code
-        return Response(owners.render(request.scope["path"], error), error.status, error.headers, "application/json")
+        status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""))
+        return Response(body, status, own, "application/json")
 
     async def http_error(request: Request, error: Exception) -> Response:
-        if isinstance(error, HTTPException) and error.status_code == 404:
+        missing = isinstance(error, HTTPException) and error.status_code == 404
+        if wants_websocket(request.scope) and (not missing or asgi.door_to(request.scope["path"])):
+            return rendered(request, _NO_WEBSOCKETS)
+        if missing:
             return rendered(request, nothing_at(request))
         return rendered(request, _no_route(request, error))
 
@@ -189,9 +250,11 @@ def _asgi(
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
+    asgi.doors = []
+    settings, watching = how
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
     address = ClientAddress(settings.trusted_proxies)
-    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers, address=address)
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers, address=address, watching=watching)
     return asgi
 
 

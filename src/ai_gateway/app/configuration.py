@@ -1,17 +1,19 @@
 """Settings and what they configure: read from every source and checked together, once a start and once a reload."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlsplit
 
 from ai_gateway.accounts.configured import configured_keys
 from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.app.accounts import place_at
 from ai_gateway.app.own_address import is_own_address
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
 from ai_gateway.config.secrets import FILE_SUFFIX
-from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import (
     ALIASES,
     CONFIG_VARIABLE,
@@ -21,15 +23,24 @@ from ai_gateway.config.sources import (
     read_sources,
 )
 from ai_gateway.config.validation import closest
+from ai_gateway.providers.config.network import proxy_for
 from ai_gateway.providers.config.upstreams import (
     configured_upstreams,
     known_providers,
     known_variables,
     network_variables,
 )
-from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Upstream
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Proxy, Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
+
+type ProxyFor = Callable[[str], Proxy | None]
+"""The proxy on the way to a URL, if there is one. Raises ValueError where what names it is no proxy's address."""
+
+
+def no_proxy(_: str) -> Proxy | None:
+    """Where everything is called directly."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ class Configuration:
     """Settings, and what they and the environment configure: valid together.
 
     `missing` has what to set for providers that gateway.toml names and that lack a key here. `warnings` are for the
-    operator: what was ignored, and what will not work.
+    operator: what was ignored, and what will not work. `proxy_for` tells the proxy on the way to what is no provider.
     """
 
     settings: Settings
@@ -46,6 +57,7 @@ class Configuration:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
+    proxy_for: ProxyFor = no_proxy
 
 
 def read_configuration(**options: object) -> Configuration:
@@ -82,7 +94,15 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
             f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "
             "of its own"
         )
-    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys)
+    found = partial(proxy_for, dict(sources.environment))
+    if settings.model_list_url is not None:
+        try:
+            found(settings.model_list_url)
+        except ValueError as error:
+            raise SettingsError(
+                [f"{error} (for MODEL_LIST_URL; to call it directly, name its host in NO_PROXY)"]
+            ) from None
+    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, found)
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import Sources
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Item, Stream, Verbatim
+from ai_gateway.contract.stream import Continued, Framed, Item, Stream, Verbatim
 from ai_gateway.errors import GatewayError
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.printable import printable_lines
@@ -150,8 +150,10 @@ class _Talk:
                 leave()
 
 
-def _texts(item: _Chunk | Item[_Chunk] | Verbatim) -> Iterator[str]:
+def _texts(item: _Chunk | Item[_Chunk] | Verbatim | Continued | Framed) -> Iterator[str]:
     """What the chunks of an item say, or why they say nothing."""
+    if isinstance(item, Continued | Framed):  # for callers of another wire
+        return
     if isinstance(item, Verbatim):
         chunks = [CreateChatCompletionStreamResponse.model_validate_json(raw) for raw in item.items]
     else:

@@ -1,7 +1,6 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
 from decimal import Decimal
-from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,23 +25,11 @@ from ai_gateway.config.fields import (
     TimeZone,
     UsdPrice,
 )
+from ai_gateway.config.marks import FILE_ONLY, RESTART, SECRET, Mark
+from ai_gateway.config.telemetry import Telemetry
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
-
-
-class Mark(Enum):
-    """What a field says about its setting beside its type."""
-
-    RESTART = auto()
-    """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
-    FILE_ONLY = auto()
-    """A table, which has no form in the environment that anybody could read."""
-    SECRET = auto()
-    """Never shown; `<NAME>_FILE` may name a file that contains it."""
-
-
-RESTART, FILE_ONLY, SECRET = Mark.RESTART, Mark.FILE_ONLY, Mark.SECRET
 
 
 class PerProvider(BaseModel):
@@ -91,6 +78,9 @@ class ProviderSettings(PerProvider):
     dropped: list[str] = []
     refused: list[str] = []
     token_arrays: bool | None = None
+    wires: list[Literal["openai", "responses", "anthropic"]] | None = None
+    messages_url: str | None = None
+    responses_only: str | None = None
 
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
@@ -167,7 +157,7 @@ class KeySettings(BaseModel):
     models: list[str] | None = None
 
 
-class Settings(PerProvider):
+class Settings(Telemetry, PerProvider):
     """What an operator can set. Environment variables have these names in upper case, gateway.toml as they are."""
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"
@@ -196,6 +186,11 @@ class Settings(PerProvider):
     admin_api_key: Annotated[
         Keys, Field(description="keys that administer: they make other keys, and call no models"), SECRET
     ] = ()
+    sealing_key: Annotated[
+        SecretStr | None,
+        Field(description="key of what clients of the Responses API keep sealed [made of the providers' keys]"),
+        SECRET,
+    ] = None
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[
         SecretStr | None,
@@ -230,6 +225,9 @@ class Settings(PerProvider):
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
     ] = 131_072
+    input_tokens_bound: Annotated[
+        int, Field(ge=1, le=10_000_000, description="tokens that files and the like are taken to have at the most")
+    ] = 1_048_576
     journal_max_size: Annotated[
         int, Field(ge=2**20, description="bytes of records that wait for the store, per worker"), RESTART
     ] = 2**30
@@ -242,12 +240,23 @@ class Settings(PerProvider):
     records_keep_days: Annotated[
         int, Field(ge=1, le=36_500, description="days that records of single requests are kept; sums stay"), RESTART
     ] = 30
+    responses_keep_days: Annotated[
+        int, Field(ge=0, le=36_500, description="days that stored responses are kept; 0 stores none"), RESTART
+    ] = 30
+    responses_max_size: Annotated[
+        int, Field(ge=2**20, description="bytes of all stored responses, of which the oldest go first"), RESTART
+    ] = 2**30
     smtp_url: Annotated[
         SmtpUrl | None,
         Field(description="mail server for spend alerts: smtp://user:password@host:port or smtps://"),
         SECRET,
     ] = None
     smtp_from: Annotated[Mailbox | None, Field(description="address that spend alerts are sent from")] = None
+    webhook_addresses: Annotated[
+        Literal["public", "private", "any"],
+        Field(description="where webhooks may be: public, private (all but link-local and metadata), or any"),
+        LOWER_CASE,
+    ] = "private"
     wrong_keys_per_minute: Annotated[
         int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is told to stop; 0 for no bound")
     ] = 30

@@ -46,18 +46,19 @@ _forms: dict[Hashable, dict[bytes, "Form"]] = {}
 class Template:
     """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds.
 
-    It `is_noted` once its choice is known to have said something under these names.
+    `fields` has the name of each gap. It `is_noted` once its choice is known to have said something under these names.
     """
 
     __slots__ = (
         "_after", "_before", "_between", "_head", "_inside", "_separator", "_shortest", "_tail",
-        "arguments_at", "call", "choice", "cut", "gaps", "is_noted", "names",
+        "arguments_at", "call", "choice", "cut", "fields", "gaps", "is_noted", "names",
     )  # fmt: skip
 
     def __init__(
         self, constants: Sequence[bytes], choice: int, call: int | None, names: Sequence[str], cut: bytes
     ) -> None:
-        self.choice, self.call, self.names, self.cut = choice, call, frozenset(names), cut
+        self.choice, self.call, self.cut = choice, call, cut
+        self.fields, self.names = tuple(names), frozenset(names)
         self.arguments_at = names.index(_ARGUMENTS) if call is not None else 0
         self.gaps = len(constants) - 1
         self.is_noted = False

@@ -19,12 +19,15 @@ from pydantic_core import from_json
 
 from ai_gateway.conform.chunk_templates import Chunk, Template, calls_of, known_templates, proven_template
 from ai_gateway.conform.reply import exact_json
-from ai_gateway.contract.call import Notes
+from ai_gateway.contract.call import Bridge, Notes
+from ai_gateway.contract.stream import Continued
 from gateway_contract.openai import models
 
 # Upstreams that were asked for usage say null until it comes. No JSON string contains this: its quotes are escaped.
 _NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
 _MAX_TEMPLATES = 8
+# What deltas have beside the contract's fields that is a text.
+_BARE = {"reasoning_content", "reasoning"}
 # A longer chunk is none of many that are alike.
 _MAX_SIZE = 16 * 1024
 # A template costs as much to make as a few events do to validate: an upstream whose chunks keep changing is left alone
@@ -39,16 +42,23 @@ class Continuations:
     After each chunk that the state machine has taken, `update`; after each match that was sent on, `relayed`; before
     the state machine takes another chunk, hand it what `drain` returns. `said` is kept up to date with the fields that
     each choice has given texts for, as the state machine's is; `notes` count what was relayed. Streams of one `origin`,
-    where it is told, are written alike and asked for alike.
+    where it is told, are written alike and asked for alike. With `only_texts`, a continuation says nothing beside its
+    texts: they go on in the form of another wire.
     """
 
     cut: bytes
     """What stands in each event that was matched last and is not to go out with it."""
 
     def __init__(
-        self, said: dict[int, set[str]] | None = None, notes: Notes | None = None, origin: Hashable = None
+        self,
+        said: dict[int, set[str]] | None = None,
+        notes: Notes | None = None,
+        origin: Hashable = None,
+        *,
+        only_texts: bool = False,
     ) -> None:
         self.cut = b""
+        self.only_texts = only_texts
         self._origin = origin
         self._notes = notes or Notes()
         self._said = {} if said is None else said
@@ -100,6 +110,26 @@ class Continuations:
 
         return divert
 
+    def translating_to(self, bridge: Bridge, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """The same in the form of another wire."""
+
+        def divert(packet: bytes) -> bool:
+            if not self.match_packet(packet):
+                return False
+            (run,) = self.matched()
+            written = bridge.preview(run)
+            if written is None or (written and not sink(written)):
+                return False
+            bridge.commit()
+            self.relayed()
+            return True
+
+        return divert
+
+    def matched(self) -> list[Continued]:
+        """The texts of what was matched last."""
+        return [Continued(each.choice, each.call, each.fields, texts) for each, texts in self._matched]
+
     def relayed(self) -> None:
         """What was matched last has been sent on."""
         notes = self._notes
@@ -141,7 +171,7 @@ class Continuations:
         indices = {choice.index for choice in sent.choices}
         begun = indices <= self._begun  # the first chunk, which brings the role, is mostly the only one of its kind
         self._begun |= indices
-        if sent is chunk and raw is not None and _is_continuation(chunk):
+        if sent is chunk and raw is not None and _is_continuation(chunk) and (not self.only_texts or _is_bare(chunk)):
             if not begun:
                 self._templates += known_templates(self._origin, chunk)
             elif self._credit >= _ATTEMPT and len(raw) <= _MAX_SIZE:
@@ -174,3 +204,12 @@ def _is_continuation(chunk: Chunk) -> bool:
     (call,) = calls
     named = call.function is not MISSING and call.function.name is not MISSING
     return not named and call.id is call.type is MISSING and "custom" not in (call.model_extra or {})
+
+
+def _is_bare(chunk: Chunk) -> bool:
+    """Whether a continuation of a chat says nothing that only its bytes would keep."""
+    (choice,) = chunk.choices
+    if not isinstance(choice, models.CreateChatCompletionStreamResponseChoice) or choice.logprobs is not None:
+        return False
+    more = {name for name, value in (choice.delta.model_extra or {}).items() if value}
+    return more <= _BARE and not any((choice.model_extra or {}).values())

@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
 from ai_gateway.conform import rules
+from ai_gateway.conform.chunks import AnyChunk
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations, hidden_usage
 from ai_gateway.conform.stream_state import StreamState
-from ai_gateway.contract.stream import DONE, Arrived, Done, Item, Packet, Received, Verbatim
+from ai_gateway.contract.stream import DONE, Arrived, Continued, Done, Item, Packet, Received, Verbatim
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from gateway_contract.openai import models
 
@@ -18,11 +19,12 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None = None,
-) -> AsyncGenerator[Item[Chunk] | Verbatim]:
+) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
     """The legal stream. Failures of the provider pass through; one that ends too soon is UpstreamStreamTruncated.
 
     Where the provider is only observed, every chunk is relayed as it came, and what would have been changed is
-    reported. With `continuations`, for a caller of the same wire, chunks that only continue a text go out as bytes.
+    reported. With `continuations`, chunks that only continue a text go out as bytes: as they came to a caller of the
+    same wire, and as their texts alone to one of another wire.
     """
     async with aclosing(arrived):
         try:
@@ -43,7 +45,7 @@ def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateC
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None,
-) -> Iterable[Item[Chunk] | Verbatim]:
+) -> Iterable[Item[Chunk] | Verbatim | Continued]:
     """What to send for what has arrived."""
     if piece is DONE:
         state.terminated = True
@@ -68,7 +70,7 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None,
-) -> Iterator[Item[Chunk] | Verbatim]:
+) -> Iterator[Item[Chunk] | Verbatim | Continued]:
     """What to send for events that arrived together; those that only continue a text are not even parsed."""
     at = 0
     while at < len(events):
@@ -76,6 +78,12 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
         if continuations is None or end == at:
             yield from _legal(conformer.event(model, events[at]), state, conformer, continuations)
             at += 1
+            continue
+        if continuations.only_texts:
+            runs = continuations.matched()
+            continuations.relayed()
+            yield from runs
+            at = end
             continue
         continuations.relayed()
         cut, run = continuations.cut, events[at:end]
@@ -88,7 +96,7 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None,
-) -> Iterator[Item[Chunk] | Verbatim]:
+) -> Iterator[Item[Chunk] | Verbatim | Continued]:
     """What to send for an event if it is a chunk, behind what had to wait for it."""
     if not isinstance(event, Item):
         state.terminated |= event is DONE
@@ -103,7 +111,8 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
         return
     cut = hidden_usage(chunk, sent, raw) if continuations is not None and sent is not chunk and raw else b""
     if continuations is not None:
-        continuations.update(chunk, chunk if cut else sent, raw, cut)
+        is_same = cut or (continuations.only_texts and sent is not chunk and _says_the_same(sent, chunk))
+        continuations.update(chunk, chunk if is_same else sent, raw, cut)
     if cut and raw is not None:
         raw = raw.replace(cut, b"", 1)
     legal = Item(sent, raw if cut or sent is chunk else None)
@@ -113,9 +122,15 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
         yield legal
 
 
+def _says_the_same(sent: AnyChunk, chunk: AnyChunk) -> bool:
+    """Whether nothing was added to a chunk but that it counts nothing, which another wire does not tell."""
+    same_head = sent.id == chunk.id and sent.model == chunk.model and sent.created == chunk.created
+    return same_head and sent.choices is chunk.choices and not isinstance(chunk.usage, models.CompletionUsage)
+
+
 def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
     received: Sequence[Received[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
-) -> Iterator[Item[Chunk] | Verbatim]:
+) -> Iterator[Item[Chunk] | Verbatim | Continued]:
     """Every chunk as it came, once it is reported what would be done to it."""
     for each in received:
         item = conformer.event(model, each)

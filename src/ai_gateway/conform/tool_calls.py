@@ -30,7 +30,7 @@ def made_call_id(request_id: str, choice: int, call: int) -> str:
 
 
 @dataclass(slots=True)
-class _Nesting:
+class Nesting:
     """Whether pieces of JSON are a whole object by now, each piece read once: some upstreams name a call in each."""
 
     _read: int = 0
@@ -80,7 +80,7 @@ class _Call:
     is_named: bool = False
     introduced: bool = False
     arguments: list[str] = field(default_factory=list)
-    nesting: _Nesting = field(default_factory=_Nesting)
+    nesting: Nesting = field(default_factory=Nesting)
     beside: dict[str, Any] = field(default_factory=dict)
     of_function: dict[str, Any] = field(default_factory=dict)
 

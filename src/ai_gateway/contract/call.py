@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
@@ -11,8 +12,10 @@ from pydantic import JsonValue
 
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.stream import Continued
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
+from ai_gateway.observability.trace_names import Attributes, Step
 
 DROPPED_HEADER = "x-gateway-dropped-params"
 _OWN_ID = re.compile("req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
@@ -22,6 +25,7 @@ _LONGEST_NAME = 256
 _LIMITS = "x-ratelimit-"
 UPSTREAMS_LIMITS = "x-gateway-upstream-"
 """Before the names of an upstream's own headers: what they say is not the gateway's own."""
+_UNTRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})  # which may be entered any number of times
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
@@ -124,7 +128,8 @@ class Notes:
 
     `model` is the one that was called, and `failure` is there if no reply came of it. `started`, `answered` (the
     whole reply, or the first item of a stream, is there) and `ended` are seconds since the epoch. `chunks` and
-    `text_bytes` count what a stream has brought, for when nobody says what it took.
+    `text_bytes` count what a stream has brought, for when nobody says what it took. `trace` is what the upstream is to
+    get in place of the caller's own headers about its trace, where the gateway makes spans of it.
     """
 
     provider: str = ""
@@ -143,6 +148,7 @@ class Notes:
     failure: GatewayError | None = None
     chunks: int = 0
     text_bytes: int = 0
+    trace: Mapping[str, str] | None = None
 
     def headers(self) -> dict[str, str]:
         """The reply's headers that tell of it, errors included."""
@@ -172,6 +178,16 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
+class Bridge(Protocol):
+    """Writes texts that a stream goes on with as events of a caller's own wire."""
+
+    def preview(self, run: Continued) -> bytes | None:
+        """The events, without an effect until `commit`; None where they are not that simple."""
+
+    def commit(self) -> None:
+        """What was previewed last has been sent."""
+
+
 class Reservation(Protocol):
     """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
 
@@ -187,6 +203,16 @@ class Reservation(Protocol):
         """The same for a call whose client has left: must not wait."""
 
 
+class Trace(Protocol):
+    """The trace that a request is part of, where the gateway makes spans of it. Nothing of it waits or raises."""
+
+    def attempted(self, notes: Notes) -> Mapping[str, str]:
+        """An attempt begins, of which these are the notes. Returns the headers about the trace for its upstream."""
+
+    def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
+        """A span for what is done in the block, which is given the headers for a request that it makes."""
+
+
 @dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
 class Call:
     """A request that has passed authorisation. Nothing of it changes once it is made.
@@ -197,7 +223,9 @@ class Call:
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
-    body in bytes. `reservation` is there from when the call may go on to an upstream.
+    body in bytes. `reservation` is there from when the call may go on to an upstream. `bridge` is there where the
+    stream goes on to its caller on another wire than that of the operation that answers it. `trace` is there
+    where spans are made of it.
     """
 
     operation: str
@@ -215,6 +243,19 @@ class Call:
     room: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
     reservation: Reservation | None = None
+    bridge: Bridge | None = None
+    trace: Trace | None = None
+
+    def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
+        """Do something for the call as a span of its trace. The block is given the headers for a request it makes."""
+        return self.trace.step(step, attributes) if self.trace is not None else _UNTRACED
+
+    def begin_attempt(self, notes: Notes) -> Notes:
+        """Add the notes of another attempt."""
+        self.attempts.append(notes)
+        if self.trace is not None:
+            notes.trace = self.trace.attempted(notes)
+        return notes
 
     @property
     def asks_for_stream(self) -> bool:
@@ -234,6 +275,8 @@ class Call:
             self.tell_limits_apart(headers)
         if self.reservation is not None:
             headers.update(self.reservation.headers)
+        if self.wire.own_headers is not None:
+            headers.update(self.wire.own_headers(headers, self.request_id))
         return headers
 
     def tell_limits_apart(self, headers: dict[str, str]) -> None:

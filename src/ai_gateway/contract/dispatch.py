@@ -19,11 +19,17 @@ class Direct:
     """
 
     def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
-        self._routes = [route for route in routes if isinstance(route, Operation)]
+        self._routes: list[Operation] = []
         self._other = other
         self._fixed: dict[tuple[str, str], ASGIApp] = {}
         self._led: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
-        for index, route in enumerate(self._routes):
+        self.learn(routes)
+
+    def learn(self, routes: Iterable[BaseRoute]) -> None:
+        """More routes, which come after those that are known."""
+        known = len(self._routes)
+        self._routes += [route for route in routes if isinstance(route, Operation)]
+        for index, route in enumerate(self._routes[known:], known):
             first, rest = _split(route.path)
             parameter = re.fullmatch(r"\{(\w+)\}", first)
             if "{" in rest or ("{" in first and not parameter):

@@ -43,5 +43,7 @@ SSE = Framing(
 SSE_OPEN = replace(SSE, end=b"")
 EVENTS = replace(SSE_OPEN, named=True)
 EVENTS_DONE = replace(SSE, named=True)
+# Anthropic's has a sign of life that its clients know (docs.anthropic.com "Streaming messages", "Ping events").
+EVENTS_PING = replace(EVENTS, keep_alive=b'event: ping\ndata: {"type":"ping"}\n\n')
 # Whether a stream of lines is whole is said in its last item.
 NDJSON = Framing(b"application/x-ndjson", b"", b"\n", b"", _LINE_ENDS)

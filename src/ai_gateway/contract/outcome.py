@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ai_gateway.contract.call import Call, Notes
+from ai_gateway.contract.call import Call, Caller, Notes, Trace
+from ai_gateway.contract.captured import Captured
 
 type End = Literal["whole", "left", "broken", "refused"]
 
@@ -19,6 +20,8 @@ class Outcome:
     `call` is there once the request has passed authorisation and validation. `code` is the error's that was answered,
     or that ended a stream whose status was out already. `status` and `first_byte` are None where nothing was answered.
     `left` says that the client did not stay for all of it, `streamed` whether the reply is a stream, once there is one.
+    `caller` is there for one that was let in and not served, `trace` where spans are made, and `captured` where bodies
+    are looked at.
     """
 
     request_id: str
@@ -36,6 +39,9 @@ class Outcome:
     streamed: bool | None = None
     client: str = ""
     trace_id: str | None = None
+    caller: Caller | None = None
+    trace: Trace | None = None
+    captured: Captured | None = None
 
     @property
     def end(self) -> End:

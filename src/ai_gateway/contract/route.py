@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
 from ai_gateway.contract.budget import Admission, Allocation
-from ai_gateway.contract.call import ANONYMOUS, Call, Caller
+from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.dispatch import Operation
 from ai_gateway.contract.framing import Framing
@@ -89,6 +89,9 @@ _NAMES = {
 }
 
 
+_NOBODY = Caller(name="nobody")  # until somebody was let in
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its reply, from the first look at the headers to the last byte."""
@@ -99,7 +102,7 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
-    caller: Caller = ANONYMOUS
+    caller: Caller = _NOBODY
     headers: Mapping[str, str] = field(default_factory=dict)
     parsed: Mapping[str, object] | None = None
     unknown: UnknownKinds | None = None
@@ -123,6 +126,9 @@ class Exchange:
         """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
         if self.made is None:
             self.allocation = self.allocation or Allocation(self.boundary.body_limits.budget)
+            connection, outcome = self.scope.get("connection"), self._outcome
+            if outcome is not None and outcome.captured is not None:
+                connection = None  # what is sent past ASGI is not seen
             self.made = Call(
                 self.operation,
                 self.scope.get("request_id", ""),
@@ -132,11 +138,12 @@ class Exchange:
                 self.boundary.wire,
                 self.parsed,
                 unknown=self.unknown,
-                sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
+                sink=connection.write if connection is not None else None,
                 room=self.allocation,
                 size=self.size,
+                trace=outcome.trace if outcome is not None else None,
             )
-            if (outcome := self._outcome) is not None:
+            if outcome is not None:
                 outcome.call = self.made
         return self.made
 
@@ -253,7 +260,9 @@ class Exchange:
                     headers = dict(headers)
                     self.made.tell_limits_apart(headers)
                 headers = {**self.made.reply_headers(), **headers}
-            await send_error(self._send, known, self.boundary.wire.render(known), headers)
+            wire, request_id = self.boundary.wire, self.scope.get("request_id", "")
+            headers = dict(wire.headers(headers, request_id))
+            await send_error(self._send, known.status, wire.render(known, request_id), headers)
 
     def leave(self) -> None:
         """Give back what the request held."""
@@ -267,15 +276,19 @@ class Exchange:
             self.made.leaving.clear()
 
     def _rendered(self, error: Exception) -> bytes:
+        request_id = self.scope.get("request_id", "")
         if error is STOPPING:  # that is said when the client may just have left: `fail` learns which it was
-            return self.boundary.wire.render(error)
+            return self.boundary.wire.render(error, request_id)
         self._log_failure(error)
-        return self.boundary.wire.render(self._noted(error))
+        return self.boundary.wire.render(self._noted(error), request_id)
 
     def _noted(self, error: Exception) -> GatewayError:
         known = as_gateway_error(error)
+        if (known_as := self.boundary.wire.known_as) is not None:
+            known = known_as(known)
         if (outcome := self._outcome) is not None:
             outcome.code = known.code
+            outcome.caller = self.caller if self.caller is not _NOBODY else None
         return known
 
     def _log_failure(self, error: Exception) -> None:
@@ -347,7 +360,7 @@ class ContractRouter:
                 finally:
                     exchange.leave()
 
-            self.routes.append(_route(method, path, operation, stub, endpoint))
+            self.routes.append(route_to(method, path, operation, stub, endpoint))
             return stub
 
         return register
@@ -356,10 +369,11 @@ class ContractRouter:
         """A route to an operation, which has one of its own, by another path."""
         (route,) = (each for each in self.routes if each.name == operation)
         (method,) = route.methods or {"GET"}
-        return _route(method, path, operation, route.endpoint, route.app)
+        return route_to(method, path, operation, route.endpoint, route.app)
 
 
-def _route(method: str, path: str, operation: str, stub: Callable[..., Any], endpoint: ASGIApp) -> Operation:
+def route_to(method: str, path: str, operation: str, stub: Callable[..., Any], endpoint: ASGIApp) -> Operation:
+    """A route that `app` serves; what it is an endpoint of tells nothing here."""
     route = Operation(path, endpoint=stub, methods=[method], name=operation)
     route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
     route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends

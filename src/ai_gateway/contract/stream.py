@@ -49,6 +49,27 @@ class Verbatim:
     items: Sequence[bytes]
 
 
+@dataclass(slots=True, frozen=True)
+class Continued:
+    """Texts that a choice only goes on with, as the insides of JSON strings.
+
+    For each event one text under each of `names`, event after event. `call` is the index of the tool call that
+    arguments belong to.
+    """
+
+    choice: int
+    call: int | None
+    names: Sequence[str]
+    texts: Sequence[bytes]
+
+
+@dataclass(slots=True, frozen=True)
+class Framed:
+    """Events of a client's wire with all that stands around them, as they go out."""
+
+    data: bytes
+
+
 def type_of(model: BaseModel) -> str:
     """The name of an item's event on wires whose events have one: its `type`."""
     name = getattr(model, "type", None)
@@ -59,11 +80,13 @@ def type_of(model: BaseModel) -> str:
 class Stream[Model: BaseModel]:
     """What a streaming operation answers. Whoever writes it to the client closes `items`, however the reply ends.
 
-    `event` names each item, where the operation's events have names.
+    `event` names each item, where the operation's events have names. `broken` makes of an error's JSON what ends a
+    stream that fails after its head, frames included, where the operation has a form of its own for that.
     """
 
-    items: AsyncGenerator[Model | Item[Model] | Verbatim]
+    items: AsyncGenerator[Model | Item[Model] | Verbatim | Continued | Framed]
     event: Callable[[BaseModel], str] = type_of
+    broken: Callable[[bytes], bytes] | None = None
 
 
 @dataclass(slots=True, frozen=True)

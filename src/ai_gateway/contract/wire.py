@@ -1,10 +1,10 @@
 """A client wire: how one API's callers are answered, wherever in the gateway an answer is made."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ai_gateway.contract.framing import NDJSON, SSE, Framing
+from ai_gateway.contract.framing import EVENTS_DONE, NDJSON, SSE, Framing
 from ai_gateway.errors import GatewayError, MissingParameter
 from ai_gateway.redaction import strike, strike_all
 
@@ -16,30 +16,42 @@ class Wire:
     """One API as its clients know it. `envelope` makes the JSON body of an error, `framing` the form of its streams.
 
     `any_content_type` says that its own server takes JSON bodies that do not call themselves so. `streams` are the
-    operations whose replies are streams unless a request says otherwise.
+    operations whose replies are streams unless a request says otherwise. `known_as` is an error as its own server would
+    have it, with a status that its clients know. `own_headers` are headers of a reply to the request of this id under
+    the wire's own names, given what it has by now. `carries`: its chats hold what OpenAI's contract has no word for,
+    and which provider gets how much of it is still to be seen (translate/carriers.py).
     """
 
     name: str
-    envelope: Callable[[GatewayError], bytes]
+    envelope: Callable[[GatewayError, str], bytes]
     framing: Framing
     any_content_type: bool = False
+    carries: bool = False
+    known_as: Callable[[GatewayError], GatewayError] | None = None
+    own_headers: Callable[[Mapping[str, str], str], Mapping[str, str]] | None = None
     streams: frozenset[str] = frozenset()
 
-    def render(self, error: GatewayError) -> bytes:
+    def headers(self, headers: Mapping[str, str], request_id: str) -> Mapping[str, str]:
+        """The reply's headers with those that only this wire has."""
+        return headers if self.own_headers is None else {**headers, **self.own_headers(headers, request_id)}
+
+    def render(self, error: GatewayError, request_id: str = "") -> bytes:
         """The JSON body of an error, whose words may be an upstream's or a caller's: bounded, and without keys."""
+        if error.told is not None and error.told[0] == self.name:
+            return strike(error.told[1].decode(errors="replace")).encode()
         words = {name: getattr(error, name) for name in ("message", "type", "code", "param")}
         shown = {name: new for name, old in words.items() if old and (new := _shown(old)) != old}
         extras = {"extras": strike_all(error.extras)} if error.extras else {}
-        return self.envelope(error.changed(**shown, **extras) if shown or extras else error)
+        return self.envelope(error.changed(**shown, **extras) if shown or extras else error, request_id)
 
 
-def openai_error(error: GatewayError) -> bytes:
+def openai_error(error: GatewayError, _request_id: str = "") -> bytes:
     """OpenAI's error envelope, with all four fields that clients read, and what an upstream had beside them."""
     fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     return json.dumps({"error": {**error.extras, **fields}}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def ollama_error(error: GatewayError) -> bytes:
+def ollama_error(error: GatewayError, _request_id: str = "") -> bytes:
     """Ollama's error: the message alone, which begins as its server's does."""
     missing = isinstance(error, MissingParameter) and error.param == "model"
     message = "model is required: add it." if missing else error.message
@@ -47,6 +59,7 @@ def ollama_error(error: GatewayError) -> bytes:
 
 
 OPENAI = Wire("openai", openai_error, SSE)
+RESPONSES = Wire("responses", openai_error, EVENTS_DONE, carries=True)
 # See https://github.com/ollama/ollama/blob/main/docs/api.md#conventions.
 OLLAMA = Wire(
     "ollama", ollama_error, NDJSON, any_content_type=True, streams=frozenset({"ollamaChat", "ollamaGenerate"})
@@ -85,9 +98,11 @@ class PathOwners:
                 best, found = shared, wire
         return found
 
-    def render(self, path: str, error: GatewayError) -> bytes:
-        """The error's JSON body for a request to `path`."""
-        return self.wire(path).render(error)
+    def answer(self, path: str, error: GatewayError, request_id: str) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, JSON body and headers of the error for a request to `path`."""
+        wire = self.wire(path)
+        known = wire.known_as(error) if wire.known_as is not None else error
+        return known.status, wire.render(known, request_id), wire.headers(known.headers, request_id)
 
 
 def _shared(steps: list[str], segments: list[str]) -> tuple[int, int]:

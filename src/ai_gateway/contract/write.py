@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel
 from starlette.types import Message, Send
@@ -12,7 +12,7 @@ from ai_gateway.contract.body import SLOWEST_RATE
 from ai_gateway.contract.call import UPSTREAMS_LIMITS, Call
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.framing import Framing
-from ai_gateway.contract.stream import Content, Item, Stream, Verbatim
+from ai_gateway.contract.stream import Content, Continued, Framed, Item, Stream, Verbatim
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
@@ -85,9 +85,9 @@ async def send_content(send: Send, content: Content[str], headers: Mapping[str, 
         await send({"type": "http.response.body", "body": b""})
 
 
-async def send_error(send: Send, error: GatewayError, body: bytes, headers: Mapping[str, str]) -> None:
-    """An error with its own status."""
-    await send_whole(send, error.status, _JSON, body, headers)
+async def send_error(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """The body of an error."""
+    await send_whole(send, status, _JSON, body, headers)
 
 
 async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read
@@ -129,7 +129,12 @@ async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may
     `late` allows. A later failure becomes an item of its own and no end follows, so that nobody takes half an answer
     for a whole one.
     """
-    head = _Head(send, call, framing, late)
+    with _Head(send, call, framing, late) as head:
+        await _send_items(head, stream, rendered)
+
+
+async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Exception], bytes]) -> None:
+    send, call, framing = head.send, head.call, head.framing
     async with aclosing(stream.items) as items:
         last = framing.end
         try:
@@ -144,16 +149,16 @@ async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may
             await items.aclose()
             if _is_cancelled():
                 # The server stops, or the client left. Half an answer must not look whole to whoever is there.
-                await send({"type": "http.response.body", "body": framing.framed(rendered(STOPPING), _ERROR)})
+                await send({"type": "http.response.body", "body": _broken(stream, framing, rendered(STOPPING))})
                 raise
             # It was the provider's clock, which has taken its cancellation back: the client reads too slowly.
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(_OUT_OF_TIME))
-            last = framing.framed(rendered(_OUT_OF_TIME), _ERROR)
+            last = _broken(stream, framing, rendered(_OUT_OF_TIME))
         except Exception as error:  # the status is out, so every failure has to be told in the stream
             if not head.is_sent:
                 raise
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
-            last = framing.framed(rendered(error), _ERROR)
+            last = _broken(stream, framing, rendered(error))
             forget_frames(error)
         await call.settle()
         await send({"type": "http.response.body", "body": last})
@@ -167,11 +172,30 @@ class _Head:
 
     def __init__(self, send: Send, call: Call, framing: Framing, late: "LateHeads | None") -> None:
         self.is_sent = False
-        self._send = send
-        self._call = call
-        self._framing = framing
+        self.send = send
+        self.call = call
+        self.framing = framing
         self._late = late
         self._task: asyncio.Task[None] | None = None
+        # The wire's own: that of a framing is what every client of server-sent events takes.
+        self._keep_alive = call.wire.framing.keep_alive or framing.keep_alive
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._late is not None:
+            self._late.unwatch(self)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the stream has brought, however they went out."""
+        return self.call.notes.chunks
+
+    def say_alive(self) -> None:
+        """Send a sign of life between two events, unless the client reads too slowly for it."""
+        if self.call.sink is not None and self._keep_alive:
+            self.call.sink(self._keep_alive)
 
     async def before[Item](self, items: AsyncGenerator[Item]) -> Item | None:
         """The first of the items, None if there is none; the head is out then."""
@@ -187,12 +211,14 @@ class _Head:
                 await asyncio.wait({self._task})
         if not self.is_sent:
             await self._start()
+        if first is not None and self._late is not None:
+            self._late.watch(self)
         return first
 
     async def _start(self) -> None:
-        headers = [*_encoded(self._call.reply_headers()), (b"content-type", self._framing.media), *_STREAM_HEADERS]
+        headers = [*_encoded(self.call.reply_headers()), (b"content-type", self.framing.media), *_STREAM_HEADERS]
         self.is_sent = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     def be_late(self) -> None:
         """Send it now, and signs of life until the first item is there."""
@@ -201,20 +227,24 @@ class _Head:
     async def _kept_alive(self) -> None:
         await self._start()
         while True:
-            await self._send({"type": "http.response.body", "body": self._framing.keep_alive, "more_body": True})
+            await self.send({"type": "http.response.body", "body": self._keep_alive, "more_body": True})
             await asyncio.sleep(_KEEP_ALIVE_S)
 
 
 class LateHeads:
-    """The heads that wait for their first item, of which one timer watches those that have waited the longest.
+    """The streams that are silent: heads that wait for their first item, and streams that wait for their next one.
 
-    A timer for each would cost every stream what hardly any needs.
+    Of the heads one timer watches those that have waited the longest, and another one looks at all open streams now and
+    then: a timer for each would cost every stream what hardly any needs.
     """
 
-    def __init__(self, after_s: float) -> None:
+    def __init__(self, after_s: float, every_s: float = _KEEP_ALIVE_S) -> None:
         self._after_s = after_s
+        self._every_s = every_s
         self._waiting: dict[_Head, float] = {}  # all wait for as long, so the first is the first to be late
         self._watched_by: asyncio.AbstractEventLoop | None = None
+        self._open: dict[_Head, int] = {}  # with the chunks that each had brought when it was looked at
+        self._heard_by: asyncio.AbstractEventLoop | None = None
 
     def add(self, head: _Head) -> None:
         """Have it sent if it is still here when its time is over."""
@@ -228,6 +258,18 @@ class LateHeads:
         """It waits no longer."""
         self._waiting.pop(head, None)
 
+    def watch(self, head: _Head) -> None:
+        """Keep its stream alive, which has begun, wherever it falls silent."""
+        self._open[head] = head.chunks
+        loop = asyncio.get_running_loop()
+        if self._heard_by is not loop:
+            self._heard_by = loop
+            loop.call_later(self._every_s, self._listen, loop)
+
+    def unwatch(self, head: _Head) -> None:
+        """Its stream is over."""
+        self._open.pop(head, None)
+
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         while self._waiting:
@@ -238,6 +280,17 @@ class LateHeads:
             del self._waiting[head]
             head.be_late()
         self._watched_by = None
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._open:
+            self._heard_by = None
+            return
+        for head, chunks in self._open.items():
+            if head.chunks == chunks:
+                head.say_alive()
+            else:
+                self._open[head] = head.chunks
+        loop.call_later(self._every_s, self._listen, loop)
 
 
 def _is_cancelled() -> bool:
@@ -250,7 +303,16 @@ def _code_of(error: Exception) -> str:
     return (type(error).code if isinstance(error, GatewayError) else None) or "internal_error"
 
 
-def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim, stream: Stream[Any]) -> Message:
+def _broken(stream: Stream[Any], framing: Framing, error: bytes) -> bytes:
+    """What ends a stream that fails after its head."""
+    return framing.framed(error, _ERROR) if stream.broken is None else stream.broken(error)
+
+
+def _message(
+    framing: Framing, item: BaseModel | Item[Any] | Verbatim | Continued | Framed, stream: Stream[Any]
+) -> Message:
+    if isinstance(item, Framed):
+        return {"type": "http.response.body", "body": item.data, "more_body": True}
     if isinstance(item, Verbatim):
         return {"type": "http.response.body", "body": framing.all_framed(item.items), "more_body": True}
     if isinstance(item, Item):
@@ -258,6 +320,8 @@ def _message(framing: Framing, item: BaseModel | Item[Any] | Verbatim, stream: S
         # Neither an event's data nor a line may hold line ends.
         if data is None or data.find(b"\n") >= 0 or data.find(b"\r") >= 0:
             data = to_json(model)
+    elif isinstance(item, Continued):
+        raise TypeError("Texts alone are nothing that a client of chat completions can read.")
     else:
         model, data = item, to_json(item)
     event = stream.event(model) if framing.named else ""

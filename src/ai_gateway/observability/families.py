@@ -104,6 +104,8 @@ EVENTS: dict[Event, Family] = {
     Event.RECORD_DROPPED: Family("dropped_records", "counter", "Usage records that are lost"),
     Event.LEDGER_AWAY: Family("ledger_away", "counter", "Times that the store could not take usage records"),
     Event.LOG_DROPPED: Family("dropped_log_records", "counter", "Log records that could not be written"),
+    Event.SPAN_DROPPED: Family("dropped_spans", "counter", "Spans of traces that no collector got"),
+    Event.BODY_DROPPED: Family("dropped_body_records", "counter", "Records of LOG_BODIES that could not be written"),
 }
 
 TIMINGS: dict[Timing, Family] = {

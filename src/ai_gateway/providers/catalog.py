@@ -6,22 +6,39 @@ GitHub or Hugging Face in a developer's shell is not meant for the gateway.
 
 from urllib.parse import urlsplit
 
+from ai_gateway.contract.native import ANTHROPIC as MESSAGES, RESPONSES
 from ai_gateway.providers.anthropic.policies import POLICIES as ANTHROPIC
 from ai_gateway.providers.ollama.host import DEFAULT, ollama_url
 from ai_gateway.providers.ollama.policies import OLLAMA
 from ai_gateway.providers.openai.quirks import Quirks
 from ai_gateway.providers.upstream import ProviderRow
 
+# Which wires an upstream speaks beside chat completions, so that their callers' requests are relayed to it.
+_RESPONSES = frozenset({"openai", RESPONSES})
+_MESSAGES = frozenset({"openai", MESSAGES})
 # platform.openai.com "Create chat completion": `max_tokens` is deprecated, and o-series models reject it.
-_OPENAI = Quirks(max_completion_tokens_only=True)
+# developers.openai.com/api/docs/models: each model's page lists the endpoints that it answers at. From GPT-5.4 on, chat
+# completions refuse function tools beside reasoning (openai/openai-openapi#541). A message with a field that OpenAI's
+# document does not name is a 400 there.
+_OPENAI = Quirks(
+    max_completion_tokens_only=True,
+    takes_reasoning=False,
+    responses_only=r"(o1|o3|gpt-5(\.\d+)?)-pro(-.*)?|gpt-5(\.\d+)?-codex(-.*)?|codex-mini.*"
+    r"|o[34](-mini)?-deep-research(-.*)?|computer-use-preview(-.*)?",
+    responses_for_tools=r"gpt-(5\.([4-9]|\d{2,})|[6-9]|\d{2,})(?!.*-chat).*",
+)
 # openrouter.ai/docs "App Attribution": public rankings use these headers; operators may set another name, or none.
 _OPENROUTER = Quirks(
     headers={"X-Title": "Universal AI Gateway"},
     header_variables={"HTTP-Referer": "OPENROUTER_HTTP_REFERER", "X-Title": "OPENROUTER_X_TITLE"},
     accepts_effort_none=True,
+    takes_cache_control=True,  # openrouter.ai/docs "Prompt caching": in parts, for Anthropic's and Gemini's models
 )
 # console.groq.com/docs/openai: these fields are a 400 if supplied.
-_GROQ = Quirks(omit_when_default={"logprobs": False, "top_logprobs": 0, "logit_bias": {}})
+_GROQ = Quirks(
+    omit_when_default={"logprobs": False, "top_logprobs": 0, "logit_bias": {}},
+    takes_reasoning=False,  # "property 'reasoning_content' is unsupported" is what it says of messages with it
+)
 # docs.together.ai, API reference: models are a bare array; there is no `max_completion_tokens`, it would be ignored.
 _TOGETHER = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False, bare_model_list=True)
 # docs.mistral.ai, API "Chat": unknown fields are rejected; streams always include the usage.
@@ -31,6 +48,7 @@ _MISTRAL = Quirks(
     handled_here=frozenset({"stream_options"}),
     dropped=frozenset({"store", "user", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"}),
     token_arrays=False,
+    takes_reasoning=False,
 )
 # api-docs.deepseek.com "Create Chat Completion": `max_tokens` only; the newer name is silently ignored.
 _DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"})
@@ -46,7 +64,8 @@ _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_array
 _SGLANG = Quirks(nulls=False)
 # Unknown fields are rejected, its SDK has none of these, and none of them changes an answer.
 _CEREBRAS = Quirks(
-    dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"})
+    dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"}),
+    takes_reasoning=False,
 )
 
 
@@ -85,6 +104,7 @@ _VENDORS = (
         key_header="api-key",
         read_url=_azure_url,
         quirks=_OPENAI,
+        wires=_RESPONSES,  # learn.microsoft.com/azure/foundry/openai/how-to/responses
     ),
     # docs.aws.amazon.com/bedrock/latest/userguide, inference-chat-completions and inference-responses-api: it is the
     # recommended one of two endpoints, and an API key of Bedrock is a bearer.
@@ -108,7 +128,8 @@ _VENDORS = (
         quirks=_UNLISTED,
     ),
     # docs.x.ai/developers/quickstart for the variable, docs.x.ai/api/integrations for the address.
-    ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
+    # docs.x.ai/docs/api-reference has responses beside chat completions.
+    ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY", wires=_RESPONSES),
     # docs.cohere.com/docs/compatibility-api. `stream_options` is taken since 2025-08-14, when it left the page's list
     # of unsupported parameters (cohere-ai/cohere-developer-experience#606). Others still say that it is refused; where
     # it is, streams are asked for without it from then on, as at any upstream of this wire.
@@ -145,11 +166,32 @@ _VENDORS = (
     ),
     # platform.moonshot.ai/docs/api/chat.en-US (2026-11-27); accounts of China have api.moonshot.cn and other keys:
     # platform.kimi.com/docs/api/overview.
-    ProviderRow("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    # platform.moonshot.ai/docs/guide/agent-support: Claude Code is told to use /anthropic.
+    ProviderRow(
+        "moonshot",
+        "https://api.moonshot.ai/v1",
+        "MOONSHOT_API_KEY",
+        wires=_MESSAGES,
+        messages_url="https://api.moonshot.ai/anthropic/v1",
+    ),
     # docs.z.ai/api-reference/introduction; subscriptions for coding have another address.
-    ProviderRow("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+    # docs.z.ai/scenario-example/develop-tools/claude for Anthropic's wire.
+    ProviderRow(
+        "zai",
+        "https://api.z.ai/api/paas/v4",
+        "ZAI_API_KEY",
+        wires=_MESSAGES,
+        messages_url="https://api.z.ai/api/anthropic/v1",
+    ),
     # platform.minimax.io/docs/api-reference/text-openai-api
-    ProviderRow("minimax", "https://api.minimax.io/v1", "MINIMAX_API_KEY"),
+    # platform.minimax.io/docs/api-reference/text-anthropic-api for Anthropic's wire.
+    ProviderRow(
+        "minimax",
+        "https://api.minimax.io/v1",
+        "MINIMAX_API_KEY",
+        wires=_MESSAGES,
+        messages_url="https://api.minimax.io/anthropic/v1",
+    ),
     # alibabacloud.com/help/model-studio/base-url, of 2026-10-11: the shared host of Singapore, which takes the keys of
     # all workspaces there. Other regions, and single workspaces, have hosts of their own: DASHSCOPE_BASE_URL.
     ProviderRow("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
@@ -178,7 +220,8 @@ _SERVERS = (
 )
 
 ROWS = (
-    ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", quirks=_OPENAI),
+    # platform.openai.com/docs/api-reference/responses
+    ProviderRow("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", quirks=_OPENAI, wires=_RESPONSES),
     ProviderRow(
         "anthropic",
         "https://api.anthropic.com/v1",
@@ -187,16 +230,48 @@ ROWS = (
         unknown_params="drop",
         adapter="ai_gateway.providers.anthropic.provider:Anthropic",
     ),
-    ProviderRow("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", quirks=_OPENROUTER),
+    # openrouter.ai/docs, API reference "Responses" and "Anthropic Messages": both behind the same base URL.
+    ProviderRow(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        "OPENROUTER_API_KEY",
+        quirks=_OPENROUTER,
+        wires=_RESPONSES | _MESSAGES,
+    ),
     ProviderRow("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     ProviderRow("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", quirks=_GROQ),
     ProviderRow("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", quirks=_TOGETHER),
     ProviderRow("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", quirks=_MISTRAL),
-    ProviderRow("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", quirks=_DEEPSEEK),
+    # api-docs.deepseek.com/guides/anthropic_api
+    ProviderRow(
+        "deepseek",
+        "https://api.deepseek.com/v1",
+        "DEEPSEEK_API_KEY",
+        quirks=_DEEPSEEK,
+        wires=_MESSAGES,
+        messages_url="https://api.deepseek.com/anthropic/v1",
+    ),
     *_VENDORS,
-    ProviderRow("vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", needs_key=False),
-    ProviderRow("llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", needs_key=False, quirks=_LLAMA_CPP),
-    ProviderRow("lmstudio", "http://127.0.0.1:1234/v1", "LMSTUDIO_API_KEY", needs_key=False, quirks=_LM_STUDIO),
+    # Newer versions of these three answer /v1/messages: docs.vllm.ai "OpenAI-Compatible Server" (Anthropic Messages),
+    # llama.cpp tools/server/README.md, lmstudio.ai/docs/developer/anthropic-compat. What an older one lacks is learned
+    # from its 404. Their /v1/responses leave out what agents send, so that responses are translated.
+    ProviderRow("vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", needs_key=False, wires=_MESSAGES),
+    ProviderRow(
+        "llamacpp",
+        "http://127.0.0.1:8080/v1",
+        "LLAMACPP_API_KEY",
+        needs_key=False,
+        quirks=_LLAMA_CPP,
+        wires=_MESSAGES,
+    ),
+    ProviderRow(
+        "lmstudio",
+        "http://127.0.0.1:1234/v1",
+        "LMSTUDIO_API_KEY",
+        needs_key=False,
+        quirks=_LM_STUDIO,
+        wires=_MESSAGES,
+    ),
     *_SERVERS,
     ProviderRow(
         "cerebras",

@@ -32,7 +32,8 @@ class ProviderRow:
     `adapter` names the class that speaks the upstream's wire, as `module:name`, so that nothing is imported for
     providers that nobody has configured. `read_url` makes a base URL of what operators write. The key goes out as a
     bearer, or plainly in another `key_header`; one that `key_rotates` can be read from `<key_env>_COMMAND`, and
-    from its file for each call.
+    from its file for each call. `wires` are those that the upstream speaks itself: what a caller of one of them sends
+    is relayed to it as it came. `messages_url` is where it speaks Anthropic's, if not behind `base_url`.
     """
 
     name: str
@@ -49,6 +50,8 @@ class ProviderRow:
     key_rotates: bool = False
     quirks: Quirks = field(default_factory=Quirks)
     read_url: Callable[[str], str] = str.strip
+    wires: frozenset[str] = frozenset({"openai"})
+    messages_url: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", self.quirks.policies(self.policies))

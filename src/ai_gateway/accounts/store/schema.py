@@ -154,6 +154,16 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE rollups ADD COLUMN searching BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE rollups ADD COLUMN search_cost BIGINT NOT NULL DEFAULT 0",
     ),
+    (
+        # Responses that callers want to read again. `until` is when they are deleted, `lease` until when one that runs
+        # is known to run; both are seconds.
+        """CREATE TABLE responses (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, at BIGINT NOT NULL, until BIGINT NOT NULL, previous TEXT,
+            status TEXT NOT NULL, lease BIGINT, size BIGINT NOT NULL, input TEXT NOT NULL, body TEXT NOT NULL
+        )""",
+        "CREATE INDEX responses_by_time ON responses (at, id)",
+        "CREATE INDEX responses_by_end ON responses (until)",
+    ),
 )
 """The statements that lead from each version to the next one; the first from nothing to version 1."""
 

@@ -74,6 +74,15 @@ def administered_paths(contract: dict[str, Any]) -> list[str]:
     ]
 
 
+def tagged_paths(contract: dict[str, Any], tag: str) -> list[str]:
+    """The paths of a contract's operations that stand under a tag."""
+    return [
+        path
+        for path, item in contract["paths"].items()
+        if any(tag in operation.get("tags", ()) for operation in item.values())
+    ]
+
+
 def _name_providers(operation: dict[str, Any], providers: list[str]) -> None:
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path" and parameter["name"] == "provider":
@@ -187,7 +196,7 @@ class _Document:
                 await send_whole(send, 200, media.encode(), body, headers)
         except GatewayError as error:
             outcome.code = error.code
-            await send_error(send, error, OPENAI.render(error), error.headers)
+            await send_error(send, error.status, OPENAI.render(error), error.headers)
         except ClientGone:
             outcome.left = True
             if (connection := scope.get("connection")) is not None:

@@ -92,6 +92,10 @@ class StatusHandlers(WireBoundary, Handlers):
         return models.Liveness(status="ok")
 
     @override
+    async def head_hello(self, call: Call) -> None:
+        return None
+
+    @override
     async def head_liveness(self, call: Call) -> None:
         return None
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from ai_gateway.conform.joined import join
 from ai_gateway.conform.rules import JOIN_EVENTS
 from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.native import ANTHROPIC
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
 from ai_gateway.providers.anthropic.errors import event_error, limits, reply_error
@@ -19,6 +20,7 @@ from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.translate.carriers import EVERY
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat
 from ai_gateway.translate.chat_anthropic.request import to_messages
 from ai_gateway.translate.chat_anthropic.stream import MessagesStreamTranslator
@@ -34,6 +36,9 @@ type Fields = dict[str, object]
 
 class Anthropic(HttpProvider):
     """Translates chat to the Messages API and back. It has no completions and no embeddings."""
+
+    wires = frozenset({ANTHROPIC})
+    carriers = EVERY - {"reasoning_content"}
 
     def __init__(self, upstream: Upstream) -> None:
         headers = {"anthropic-version": API_VERSION}

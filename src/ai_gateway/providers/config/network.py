@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from ai_gateway.config.settings import PerProvider, ProviderSettings
 from ai_gateway.providers.http.tls import system_trust, tls_context
 from ai_gateway.providers.upstream import Network, Proxy, Tls
+from ai_gateway.redaction import remember
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """What programs agree on, in either case of letters."""
@@ -95,6 +96,20 @@ def read_proxy(text: str) -> Proxy:
         if not credentials.get_secret_value().isprintable():
             raise ValueError("holds characters that no header can carry")
     return Proxy(host, port or 3128, credentials)
+
+
+def proxy_for(env: Mapping[str, str], url: str) -> Proxy | None:
+    """The proxy on the way to what is no provider. Raises ValueError where its address is none of a proxy."""
+    variable = proxy_variable(url, env)
+    if variable is None:
+        return None
+    try:
+        proxy = read_proxy(env[variable])
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
+    if proxy.credentials is not None:
+        remember(proxy.credentials.get_secret_value().partition(":")[2])
+    return proxy
 
 
 def proxy_variable(url: str, env: Mapping[str, str]) -> str | None:

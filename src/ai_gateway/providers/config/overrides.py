@@ -7,7 +7,10 @@ from typing import cast, get_args
 
 from pydantic import SecretStr
 
+from ai_gateway.config.fields import is_web_address
+from ai_gateway.config.problems import shown
 from ai_gateway.config.settings import ProviderSettings
+from ai_gateway.contract.native import ANTHROPIC
 from ai_gateway.providers.openai.quirks import Quirks
 from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, ProviderRow
 from gateway_contract.openai.parameters import OPERATION_OF, RequestField
@@ -44,6 +47,30 @@ def override_quirks(row: ProviderRow, name: str, table: ProviderSettings, proble
     invalid = [f"providers.{name}.{problem}" for problem in _problems(table)]
     problems += invalid
     return row if invalid else replace(row, quirks=_joined(row.quirks, added, table.token_arrays))
+
+
+def override_wires(row: ProviderRow, name: str, table: ProviderSettings, problems: list[str]) -> ProviderRow:
+    """The row with the wires that the provider's table says its upstream speaks; `openai` need not be named."""
+    if table.wires is None and table.messages_url is None and table.responses_only is None:
+        return row
+    if row.adapter != OPENAI_COMPATIBLE:
+        problems.append(
+            f"providers.{name}: wires, messages_url and responses_only are for OpenAI's wire: leave them out"
+        )
+        return row
+    if table.responses_only is not None:
+        try:
+            re.compile(table.responses_only)
+        except re.error as error:
+            problems.append(f"providers.{name}.responses_only: {shown(table.responses_only)} is no pattern: {error}")
+            return row
+        row = replace(row, quirks=replace(row.quirks, responses_only=table.responses_only))
+    url = row.messages_url if table.messages_url is None else table.messages_url.strip()
+    if url and not is_web_address(url):
+        problems.append(f"providers.{name}.messages_url: {shown(url)} must look like https://host/v1")
+        return row
+    wires = {*row.wires, ANTHROPIC} if table.wires is None else {"openai", *table.wires}
+    return replace(row, wires=frozenset(wires), messages_url=url)
 
 
 def _joined(known: Quirks, added: Quirks, token_arrays: bool | None) -> Quirks:

@@ -15,9 +15,10 @@ from ai_gateway.config.secrets import FILE_SUFFIX, read_secret, secret_in
 from ai_gateway.config.settings import ProviderSettings, Settings
 from ai_gateway.config.sources import origin_of
 from ai_gateway.config.validation import closest
+from ai_gateway.contract.native import ANTHROPIC
 from ai_gateway.providers.catalog import OPENAI_WIRE
 from ai_gateway.providers.config.network import PROXY_VARIABLES, network_of
-from ai_gateway.providers.config.overrides import header_problems, override_quirks
+from ai_gateway.providers.config.overrides import header_problems, override_quirks, override_wires
 from ai_gateway.providers.config.plugins import known_rows
 from ai_gateway.providers.upstream import (
     OPENAI_COMPATIBLE,
@@ -169,7 +170,7 @@ class _Reader:
         headers = self._row_headers(row)
         if table is not None:
             headers |= {header.lower(): value for header, value in table.headers.items()}
-            row = override_quirks(row, name, table, self.problems)
+            row = override_wires(override_quirks(row, name, table, self.problems), name, table, self.problems)
         effective = self._settings.for_provider(name)
         timeouts = Timeouts(
             connect=effective.connect_timeout_s,
@@ -230,7 +231,10 @@ def _at(base_url: str, row: ProviderRow) -> ProviderRow:
     """The row for a base URL: quirks of the provider's newer models do not apply to another server."""
     if base_url.rstrip("/") == row.base_url.rstrip("/"):
         return row
-    return replace(row, quirks=replace(row.quirks, max_completion_tokens_only=False))
+    quirks = replace(row.quirks, max_completion_tokens_only=False, responses_only="", responses_for_tools="")
+    # The other address is another server's as well, whose wires nobody has told of.
+    wires = row.wires - {ANTHROPIC} if row.messages_url else row.wires
+    return replace(row, quirks=quirks, wires=wires, messages_url="")
 
 
 def _problems(upstreams: list[Upstream], env: Mapping[str, str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
 from ai_gateway.providers.http.tls import tls_context
-from ai_gateway.providers.upstream import Network, Sizes, Timeouts
+from ai_gateway.providers.upstream import Network, Sizes, Timeouts, Upstream
 
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
@@ -188,6 +188,18 @@ class Transport:
             self._pool.close()
             self._pool = None
             await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
+
+
+def transport(upstream: Upstream, base_url: str) -> Transport:
+    """One that calls the upstream behind this URL, with all that is configured for it."""
+    return Transport(
+        upstream.name,
+        base_url,
+        upstream.sent_headers,
+        upstream.timeouts,
+        sizes=upstream.sizes,
+        network=upstream.network,
+    )
 
 
 class _HttpStream(OpenStream):

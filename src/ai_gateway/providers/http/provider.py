@@ -1,24 +1,37 @@
 """What every provider over HTTP does alike: call, check what came, and read its errors."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import override
 
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
+from ai_gateway.contract.native import NativeOperation, event_type
+from ai_gateway.contract.stream import DONE, Done, Packet
 from ai_gateway.contract.trace_context import trace_headers
-from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamInvalidResponse, UpstreamWrongAddress
+from ai_gateway.contract.wire_form import to_wire
+from ai_gateway.errors import (
+    GatewayError,
+    ModelNotFound,
+    UpstreamInvalidResponse,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamWrongAddress,
+)
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
 from ai_gateway.providers.http.complaints import is_error
 from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers
 from ai_gateway.providers.http.pool import Connections
-from ai_gateway.providers.http.stream import OpenStream
+from ai_gateway.providers.http.sse import events_in
+from ai_gateway.providers.http.stream import OpenStream, WholeReply
 from ai_gateway.providers.upstream import Upstream
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
 _LONGEST_MODEL = 256
+_LONGEST_REFUSAL = 64 * 1024
+_DONE_MARK = b"[DONE]"
 
 
 class HttpProvider(Provider):
@@ -31,6 +44,7 @@ class HttpProvider(Provider):
         super().__init__(upstream.name, upstream.row.policies, upstream.unknown_params, upstream.conformance)
         self._setting = upstream.setting
         self._caller = caller
+        self._key = upstream.secret
 
     @property
     @override
@@ -40,6 +54,56 @@ class HttpProvider(Provider):
     @override
     async def aclose(self) -> None:
         await self._caller.aclose()
+
+    @override
+    async def relay(self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]) -> bytes:
+        headers = self._relayed_headers(attempt, operation, JSON)
+        reply = await self._relaying(operation).fetch(
+            "POST", operation.path, headers, to_wire(fields), room=attempt.call.room
+        )
+        with _telling(operation, reply.body):
+            self._check(attempt, reply.status, reply.headers, reply.body)
+        return reply.body
+
+    @override
+    async def relay_stream(
+        self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]
+    ) -> AsyncGenerator[Packet | Done]:
+        headers = self._relayed_headers(attempt, operation, EVENTS)
+        async with self._stream(
+            attempt,
+            operation.path,
+            headers,
+            to_wire(fields),
+            caller=self._relaying(operation),
+            relayed=operation,
+        ) as stream:
+            try:
+                async with aclosing(stream.batches()) as batches:
+                    async for events in batches:
+                        said = [event for event in events if event != _DONE_MARK]
+                        if said:
+                            yield Packet(said)
+                        if len(said) < len(events) or event_type(said[-1]) in operation.last:
+                            await stream.drain()
+                            yield DONE
+                            return
+            except WholeReply as reply:
+                events = [event for event in events_in(reply.body) if event != _DONE_MARK]
+                if not events:
+                    whole = self._json(reply.body)
+                    raise self.error_in(whole) or UpstreamInvalidResponse.not_a_stream(self.name) from None
+                yield Packet(events)
+
+    def _relaying(self, _: NativeOperation) -> Caller:
+        """Who calls the upstream for an operation that is relayed."""
+        return self._caller
+
+    def _relayed_headers(self, attempt: Attempt, operation: NativeOperation, accept: str) -> dict[str, str]:
+        passed = operation.passed(attempt.headers)
+        key = {operation.key_header: self._key} if operation.key_header and self._key else {}
+        own = {"accept": accept, "content-type": JSON, "x-request-id": attempt.upstream_request_id}
+        return {**own, **key, **passed}
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
@@ -64,24 +128,35 @@ class HttpProvider(Provider):
         spent_s: float = 0,
     ) -> bytes:
         """The body of a good reply. Raises the error that any other one is."""
-        if "traceparent" in attempt.headers:
-            headers = {**headers, **trace_headers(attempt.headers)}
+        if attempt.notes.trace is not None or "traceparent" in attempt.headers:
+            headers = _traced(attempt, headers)
         reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s, room=attempt.call.room)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
     @asynccontextmanager
-    async def _stream(
-        self, attempt: Attempt, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0
+    async def _stream(  # noqa: PLR0913 - what a request is made of, and who makes it
+        self,
+        attempt: Attempt,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        spent_s: float = 0,
+        caller: Caller | None = None,
+        relayed: NativeOperation | None = None,
     ) -> AsyncIterator[OpenStream]:
         """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
-        if "traceparent" in attempt.headers:
-            headers = {**headers, **trace_headers(attempt.headers)}
-        async with self._caller.stream(path, headers, body, spent_s=spent_s, room=attempt.call.room) as stream:
+        if attempt.notes.trace is not None or "traceparent" in attempt.headers:
+            headers = _traced(attempt, headers)
+        caller = caller or self._caller
+        async with caller.stream(path, headers, body, spent_s=spent_s, room=attempt.call.room) as stream:
             if stream.status == 200 or _has_reply(stream.status):
                 attempt.notes.limits = self._limits(stream.headers)
             else:
-                self._check(attempt, stream.status, stream.headers, await stream.read())
+                body = await stream.read()
+                with _telling(relayed, body):
+                    self._check(attempt, stream.status, stream.headers, body)
             yield stream
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -114,6 +189,23 @@ class HttpProvider(Provider):
             if _is_web_page(raw):
                 raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
             raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+
+
+def _traced(attempt: Attempt, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with those about the trace: the attempt's own span where there is one, else what the caller sent."""
+    own = attempt.notes.trace
+    return {**headers, **(own if own is not None else trace_headers(attempt.headers))}
+
+
+@contextmanager
+def _telling(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
+    """Have a refusal that the caller can mend say what its upstream said, if the caller speaks the same wire."""
+    try:
+        yield
+    except (UpstreamRefused, UpstreamOverloaded) as error:
+        if operation is not None and body[:1] == b"{" and len(body) <= _LONGEST_REFUSAL and b'"error"' in body:
+            error.told = (operation.wire, body)
+        raise
 
 
 def _is_web_page(body: bytes) -> bool:

@@ -1,0 +1,46 @@
+"""From what the gateway answers to what goes out on Anthropic's wire, whole or event by event."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from ai_gateway.api.chat_bridge import bridged
+from ai_gateway.api.dropped import Words
+from ai_gateway.api.message_bridge import AskedMessage, MessageBridge
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.stream import Stream
+from ai_gateway.translate.anthropic_chat.reply import blocks_text, message
+from ai_gateway.translate.anthropic_chat.request import TranslatedRequest
+from ai_gateway.translate.anthropic_chat.tokens import counted, estimate, of_body, of_text
+from gateway_contract.anthropic import models
+from gateway_contract.openai.models import CompletionUsage, CreateChatCompletionResponse
+
+
+async def streamed(
+    call: Call,
+    body: models.AnthropicCreateMessageParams,
+    asked: TranslatedRequest,
+    chunks: AsyncGenerator[Any],
+    words: Words,
+) -> Stream[models.AnthropicMessageStreamEvent]:
+    """The events of the message as it is made."""
+    tokens = await estimate(body, call.size)
+    call.bridge = bridge = MessageBridge(call, AskedMessage(body.model, asked.names, body.stop_sequences or (), tokens))
+    return bridged(chunks, bridge, lambda: words.note(call, asked.dropped))
+
+
+def whole(
+    call: Call,
+    body: models.AnthropicCreateMessageParams,
+    asked: TranslatedRequest,
+    reply: CreateChatCompletionResponse,
+    words: Words,
+) -> models.AnthropicMessage:
+    """The message that a whole reply is. Its model is the one that the caller named."""
+    words.note(call, asked.dropped)
+    took = reply.usage if isinstance(reply.usage, CompletionUsage) else counted(0, 0)
+    made = message(reply, took, asked.names, provider=call.notes.provider, stop_sequences=body.stop_sequences or ())
+    if took is not reply.usage:  # nobody has counted, and the contract wants counts
+        made.usage.input_tokens = of_body(body)
+        made.usage.output_tokens = of_text(blocks_text(made.content))
+    made.model = body.model
+    return made

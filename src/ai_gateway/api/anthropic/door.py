@@ -1,0 +1,16 @@
+"""The door of Anthropic's API. Whoever imports this module pays for the models of its contract."""
+
+from ai_gateway.api.access import Access
+from ai_gateway.api.anthropic.handlers import AnthropicHandlers
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.route import ContractRouter
+from ai_gateway.contract.write import LateHeads
+from ai_gateway.gateway import Gateway
+from gateway_contract.anthropic.routes import build_router
+
+
+def messages_router(gateway: Gateway, access: Access, limits: BodyLimits, late_heads: LateHeads) -> ContractRouter:
+    """Its operations, in front of whatever the gateway leads to."""
+    handlers = AnthropicHandlers(gateway, access, limits)
+    handlers.late_heads = late_heads
+    return build_router(handlers)

@@ -1,0 +1,134 @@
+"""Anthropic's operations, in front of whatever the gateway leads to."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Final, override
+
+from ai_gateway.api.access import Access
+from ai_gateway.api.anthropic.answer import streamed, whole
+from ai_gateway.api.boundary import WireBoundary
+from ai_gateway.api.dropped import Words
+from ai_gateway.contract.anthropic_wire import ANTHROPIC
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.native import COUNT_TOKENS, CREATE_MESSAGE
+from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.gateway import Gateway
+from ai_gateway.operations import CHAT, CHAT_STREAM
+from ai_gateway.providers.base import Provider
+from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
+from ai_gateway.routing.resolver import Resolution
+from ai_gateway.translate.anthropic_chat import models as listed
+from ai_gateway.translate.anthropic_chat.policies import (
+    ADDED_FIELDS,
+    ANTHROPIC_NAMES,
+    METRIC_LABELS,
+    dropped_fields,
+    unknown_fields,
+)
+from ai_gateway.translate.anthropic_chat.request import TranslatedRequest, chat, translated_size
+from ai_gateway.translate.anthropic_chat.tokens import estimate
+from gateway_contract.anthropic import models
+from gateway_contract.anthropic.routes import Handlers
+
+MESSAGE: Final = replace(CHAT, name="createMessage")
+MESSAGE_STREAM: Final = replace(CHAT_STREAM, name="createMessage")
+_WORDS: Final = Words(ANTHROPIC_NAMES, ADDED_FIELDS, METRIC_LABELS)
+
+
+class AnthropicHandlers(WireBoundary, Handlers):
+    def __init__(self, gateway: Gateway, access: Access, body_limits: BodyLimits) -> None:
+        super().__init__(ANTHROPIC, access, body_limits)
+        self.gateway = gateway
+
+    @override
+    def complete(self, provider: str | None, value: object) -> object:
+        """Where the model decides who answers, a request without one gets the default, if the operator has set one."""
+        default = self.gateway.routing.rules.default_model
+        if default and provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
+            return {**value, "model": default}
+        return value
+
+    @override
+    async def create_message(
+        self, call: Call, header: models.CreateMessageHeaders, body: models.AnthropicCreateMessageParams
+    ) -> Item[models.AnthropicMessage] | models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
+        model, resolution = await self.gateway.resolve(call, body.model)
+        _refuse_unknown(resolution.targets[0].provider, body)
+        if not is_shared(CREATE_MESSAGE, resolution):
+            return await self._translated(call, body, model, resolution)
+        asked = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
+        if body.stream:
+            return relay_stream(self.gateway, call, asked, partial(self._streamed, call, body, model, resolution))
+        reply = await relay(self.gateway, call, asked, partial(self._translated, call, body, model, resolution))
+        return as_it_came(models.AnthropicMessage, reply) if isinstance(reply, bytes) else reply
+
+    async def _translated(
+        self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
+    ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
+        if body.stream:
+            return await self._streamed(call, body, model, resolution)
+        asked = _asked(call, body, model)
+        reply = (await self.gateway.run(call, MESSAGE, asked.request, resolution)).model
+        return whole(call, body, asked, reply, _WORDS)
+
+    async def _streamed(
+        self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
+    ) -> Stream[models.AnthropicMessageStreamEvent]:
+        asked = _asked(call, body, model)
+        chunks = self.gateway.stream(call, MESSAGE_STREAM, asked.request, resolution)
+        return await streamed(call, body, asked, chunks, _WORDS)
+
+    @override
+    async def count_message_tokens(
+        self, call: Call, header: models.CountMessageTokensHeaders, body: models.AnthropicCountMessageTokensParams
+    ) -> models.AnthropicCountMessageTokensResponse | Item[models.AnthropicCountMessageTokensResponse]:
+        model, resolution = await self.gateway.resolve(call, body.model)
+        _refuse_unknown(resolution.targets[0].provider, body)
+
+        async def estimated() -> models.AnthropicCountMessageTokensResponse:
+            _WORDS.note(call, [*dropped_fields(body), *unknown_fields(body)])
+            return models.AnthropicCountMessageTokensResponse(input_tokens=await estimate(body, call.size))
+
+        if not is_shared(COUNT_TOKENS, resolution):
+            return await estimated()
+        asked = Relay(COUNT_TOKENS, model, resolution, call.parsed or {})
+        reply = await relay(self.gateway, call, asked, estimated)
+        return as_it_came(models.AnthropicCountMessageTokensResponse, reply) if isinstance(reply, bytes) else reply
+
+    @override
+    async def list_models(
+        self, call: Call, query: models.ListModelsQuery, header: models.ListModelsHeaders
+    ) -> models.AnthropicListResponseModelInfo:
+        found = await self.gateway.list_models(call)
+        listing = found.model if isinstance(found, Item) else found
+        return listed.page(listing.data, query.limit, after=query.after_id, before=query.before_id)
+
+    @override
+    async def retrieve_model(
+        self, call: Call, model: str, header: models.RetrieveModelHeaders
+    ) -> models.AnthropicModelInfo:
+        described = await self.gateway.retrieve_model(call, model)
+        return listed.shown(described.model if isinstance(described, Item) else described)
+
+
+def _asked(call: Call, body: models.AnthropicCreateMessageParams, model: str) -> TranslatedRequest:
+    """The message as a chat."""
+    call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
+    return chat(body, model)
+
+
+def _refuse_unknown(
+    provider: Provider, body: models.AnthropicCreateMessageParams | models.AnthropicCountMessageTokensParams
+) -> None:
+    """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
+    if provider.parameters.unknown("createChatCompletion") != "reject":
+        return
+    if unknown := unknown_fields(body):
+        raise InvalidRequest(
+            "The gateway is set to refuse fields that the contract does not name.",
+            param=unknown[0],
+            code="unknown_parameter",
+        )

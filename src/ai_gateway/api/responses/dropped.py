@@ -1,0 +1,47 @@
+"""What a Responses request loses on its way, and what a provider finds wrong, in the caller's own words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from pydantic import BaseModel
+
+from ai_gateway.api.dropped import Words
+from ai_gateway.errors import GatewayError, InvalidRequest
+from ai_gateway.providers.base import Provider
+from ai_gateway.translate.responses_chat.policies import ADDED_FIELDS, POLICIES, RESPONSES_NAMES
+from gateway_contract.openai_responses.parameters import by_field
+
+_KNOWN: Final = frozenset(name for policies in by_field(POLICIES).values() for name in policies)
+_FIRST = re.compile(r"\w+")
+note_dropped: Final = Words(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
+
+
+def refuse_unknown(provider: Provider, body: BaseModel) -> None:
+    """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
+    if body.model_extra and provider.parameters.unknown("createChatCompletion") == "reject":
+        raise InvalidRequest(
+            "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
+            code="unknown_parameter",
+        )
+
+
+@contextmanager
+def in_terms_of_responses() -> Iterator[None]:
+    """An error about a field of the chat request is one about what that was made of."""
+    try:
+        yield
+    except GatewayError as error:
+        if error.param is None or (renamed := _renamed(error.param)) == error.param:
+            raise
+        raise error.changed(param=renamed) from error
+
+
+def _renamed(path: str) -> str:
+    """A path in a chat request as one of the caller's. What stands where in messages only the request knows."""
+    first = _FIRST.match(path)
+    if first is None or first[0] not in RESPONSES_NAMES:
+        return path
+    named = RESPONSES_NAMES[first[0]]
+    return named if first[0] == "messages" else named + path[first.end() :]

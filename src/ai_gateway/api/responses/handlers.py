@@ -1,0 +1,109 @@
+"""The Responses API's operations, in front of whatever the gateway leads to."""
+
+import secrets
+import time
+from typing import override
+
+from pydantic_core import from_json, to_json
+
+from ai_gateway.api.access import Access
+from ai_gateway.api.boundary import WireBoundary, with_default_model
+from ai_gateway.api.responses import items
+from ai_gateway.api.responses.compaction import compacted
+from ai_gateway.api.responses.counting import counted_tokens
+from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
+from ai_gateway.api.responses.making import Maker, written
+from ai_gateway.api.responses.relayed import relayed
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.stream import Item, Reply, Stream
+from ai_gateway.contract.wire import RESPONSES
+from ai_gateway.errors import InvalidRequest, UnsupportedParameter
+from ai_gateway.translate.responses_chat.tools import Fields
+from gateway_contract.openai_responses import models
+from gateway_contract.openai_responses.routes import Handlers
+
+
+class ResponsesHandlers(WireBoundary, Handlers):
+    def __init__(self, maker: Maker, access: Access, body_limits: BodyLimits) -> None:
+        super().__init__(RESPONSES, access, body_limits)
+        self._maker = maker
+
+    @override
+    def complete(self, provider: str | None, value: object) -> object:
+        return with_default_model(self._maker.gateway.routing.rules.default_model, provider, value)
+
+    @override
+    async def create_response(
+        self, call: Call, body: models.CreateResponse
+    ) -> Reply[models.Response] | Stream[models.ResponseStreamEvent]:
+        with in_terms_of_responses():
+            if (answer := await relayed(self._maker, call, body)) is not None:
+                return answer
+            request = await self._maker.prepared(call, body)
+            if body.background:
+                return await self._maker.queued(call, request)
+            if body.stream:
+                return self._maker.streamed(call, request)
+            return await self._maker.whole(call, request)
+
+    @override
+    async def count_input_tokens(self, call: Call, body: models.TokenCountsBody) -> Reply[models.TokenCountsResource]:
+        with in_terms_of_responses():
+            tokens, dropped = await counted_tokens(self._maker, call, body)
+        note_dropped(call, dropped)
+        return models.TokenCountsResource(object="response.input_tokens", input_tokens=tokens)
+
+    @override
+    async def compact_response(
+        self, call: Call, body: models.CompactResponseMethodPublicBody
+    ) -> Reply[models.CompactResource]:
+        with in_terms_of_responses():
+            output, usage = await compacted(self._maker, call, body)
+        fields: Fields = {
+            "id": f"resp_{secrets.token_hex(24)}",
+            "object": "response.compaction",
+            "created_at": int(time.time()),
+            "output": [*output],
+            "usage": usage,
+        }
+        return written(models.CompactResource, fields)
+
+    @override
+    async def get_response(
+        self, call: Call, response_id: str, query: models.GetResponseQuery
+    ) -> Reply[models.Response]:
+        if query.stream:
+            raise UnsupportedParameter("A stored response comes whole: leave `stream` out.", param="stream")
+        found = await self._maker.state.get(call.caller, response_id)
+        return Item(written(models.Response, {}).model, found.body.encode())
+
+    @override
+    async def delete_response(self, call: Call, response_id: str) -> Reply[models.DeletedResponse]:
+        await self._maker.state.delete(call.caller, response_id)
+        self._maker.background.cancel(response_id)
+        return models.DeletedResponse(id=response_id, object="response", deleted=True)
+
+    @override
+    async def cancel_response(self, call: Call, response_id: str) -> Reply[models.Response]:
+        state = self._maker.state
+        found = await state.get(call.caller, response_id)
+        fields: Fields = from_json(found.body)
+        if not fields.get("background"):
+            raise InvalidRequest(
+                "Only a response in the background can be cancelled.", param="response_id", code="invalid_value"
+            )
+        if found.runs:
+            body = to_json({**fields, "status": "cancelled"})
+            await state.end(response_id, "cancelled", body.decode())
+            self._maker.background.cancel(response_id)
+            found = await state.get(call.caller, response_id)
+        return Item(written(models.Response, {}).model, found.body.encode())
+
+    @override
+    async def list_input_items(
+        self, call: Call, response_id: str, query: models.ListInputItemsQuery
+    ) -> Reply[models.ResponseItemList]:
+        found = await self._maker.state.input_items(call.caller, response_id)
+        page = items.page(found, limit=query.limit, order=query.order or "desc", after=query.after)
+        return written(models.ResponseItemList, page)

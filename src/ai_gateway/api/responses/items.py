@@ -1,0 +1,99 @@
+"""Items as they are stored and listed: each with an id, and messages in their long form."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue, TypeAdapter
+from pydantic_core import to_json
+
+from ai_gateway.contract.write import to_fields
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.translate.responses_chat.conversation import Item
+from ai_gateway.translate.responses_chat.tools import Fields
+from gateway_contract.openai_responses import models
+
+_READ = TypeAdapter(list[models.InputItem])
+_PREFIXES: Mapping[str, str] = {
+    "message": "msg_",
+    "reasoning": "rs_",
+    "function_call": "fc_",
+    "function_call_output": "fco_",
+    "custom_tool_call": "ctc_",
+    "custom_tool_call_output": "ctco_",
+    "tool_search_call": "tsc_",
+    "tool_search_output": "tso_",
+    "local_shell_call": "lsh_",
+    "local_shell_call_output": "lsho_",
+    "shell_call": "sh_",
+    "shell_call_output": "sho_",
+    "apply_patch_call": "apc_",
+    "apply_patch_call_output": "apco_",
+    "compaction": "cmp_",
+    "additional_tools": "at_",
+}
+_DONE: Fields = {"status": "completed"}
+# What items have when they are listed, and may lack when they are sent.
+_DEFAULTS: Mapping[str, Fields] = {
+    "function_call": _DONE,
+    "function_call_output": _DONE,
+    "custom_tool_call": _DONE,
+    "custom_tool_call_output": _DONE,
+    "tool_search_call": {**_DONE, "call_id": None, "execution": "client"},
+    "tool_search_output": {**_DONE, "call_id": None, "execution": "client"},
+    "shell_call": {**_DONE, "environment": None},
+    "shell_call_output": {**_DONE, "max_output_length": None},
+}
+
+
+def listed(items: Sequence[Item]) -> list[Fields]:
+    """The items of a request as JSON that says all of them."""
+    return [_listed(item) for item in items]
+
+
+def encoded(items: Sequence[Mapping[str, JsonValue]]) -> str:
+    """The items as they are stored."""
+    return to_json(items).decode()
+
+
+def read(items: object) -> list[Item]:
+    """Items that are JSON, as a request has them."""
+    return [*_READ.validate_python(items)]
+
+
+def page(items: Sequence[Fields], *, limit: int, order: str, after: str | None) -> Fields:
+    """A page of a list of items, oldest first as they are given. Raises InvalidRequest for an id that none has."""
+    ordered = [*items] if order == "asc" else [*reversed(items)]
+    start = 0
+    if after is not None:
+        places = [at for at, item in enumerate(ordered) if item["id"] == after]
+        if not places:
+            raise InvalidRequest("No item of this response has this id.", param="after", code="invalid_value")
+        start = places[0] + 1
+    shown = ordered[start : start + limit]
+    first, last = (shown[0]["id"], shown[-1]["id"]) if shown else ("", "")
+    more = start + limit < len(ordered)
+    return {"object": "list", "data": [*shown], "first_id": first, "last_id": last, "has_more": more}
+
+
+def _listed(item: Item) -> Fields:
+    fields: Fields = {name: value for name, value in to_fields(item).items() if value is not None}  # type: ignore[misc] # JSON
+    kind = str(fields.setdefault("type", "message"))
+    if not fields.get("id"):
+        fields["id"] = f"{_PREFIXES.get(kind, 'item_')}{secrets.token_hex(16)}"
+    if kind != "message":
+        return {**_DEFAULTS.get(kind, {}), **fields}
+    said = fields["role"] == "assistant"
+    content = fields["content"]
+    if isinstance(content, str):
+        content = [{"type": "output_text" if said else "input_text", "text": content}]
+    if isinstance(content, list):
+        fields["content"] = [_part(part) for part in content if isinstance(part, dict)]
+    return {"status": "completed", **fields}
+
+
+def _part(part: Fields) -> Fields:
+    if part.get("type") == "output_text":
+        return {"annotations": [], "logprobs": [], **part}
+    if part.get("type") == "input_image":
+        return {"detail": "auto", **part}
+    return part

@@ -1,0 +1,227 @@
+"""How a response is made of a chat: whole, as a stream, and in the background."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+
+from ai_gateway.api.chat_bridge import bridged
+from ai_gateway.api.response_bridge import ResponseBridge
+from ai_gateway.api.responses.background import Background
+from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped, refuse_unknown
+from ai_gateway.api.responses.state import State
+from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.outcome import Outcome
+from ai_gateway.contract.stream import Item as Written, Stream
+from ai_gateway.contract.wire import as_gateway_error
+from ai_gateway.errors import GatewayError, Unavailable, UnsupportedParameter
+from ai_gateway.gateway import Gateway
+from ai_gateway.operations import CHAT, CHAT_STREAM
+from ai_gateway.routing.resolver import Resolution
+from ai_gateway.translate.responses_chat import outline, reply
+from ai_gateway.translate.responses_chat.conversation import Item
+from ai_gateway.translate.responses_chat.envelope import Sealer
+from ai_gateway.translate.responses_chat.request import Asked, Whom, asked, items_of
+from ai_gateway.translate.responses_chat.tools import Fields
+from gateway_contract.openai_responses import models
+
+RESPONSE = replace(CHAT, name="createResponse")
+RESPONSE_STREAM = replace(CHAT_STREAM, name="createResponse")
+_ENCRYPTED = "reasoning.encrypted_content"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A request as it goes on, who is to be called for it, and what its response repeats."""
+
+    body: models.CreateResponse
+    asked: Asked
+    resolution: Resolution
+    seal: reply.Seal
+    stored: bool
+    echo: Fields
+    id: str = field(default_factory=lambda: f"resp_{secrets.token_hex(24)}")
+    created_at: int = field(default_factory=lambda: int(time.time()))
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes responses. `sealing` has each provider's key of what clients keep unread and send back."""
+
+    gateway: Gateway
+    state: State
+    background: Background
+    sealing: Callable[[str], bytes]
+
+    async def prepared(self, call: Call, body: models.CreateResponse) -> Prepared:
+        """Everything that can be refused before a provider is called."""
+        keeps = self.state.may_keep(call.caller)
+        if body.background and (not keeps or body.store is False):
+            raise UnsupportedParameter(
+                "A response in the background is stored, and nothing is here for this request: leave `background` out.",
+                param="background",
+            )
+        if body.background and body.stream:
+            raise UnsupportedParameter(
+                "A response in the background has no stream here: ask for it by its id.", param="stream"
+            )
+        history: list[Item] = []
+        if body.previous_response_id:
+            history = await self.state.history(call.caller, body.previous_response_id)
+        model, resolution = await self.gateway.resolve(call, body.model)
+        provider = resolution.targets[0].provider
+        refuse_unknown(provider, body)
+        sealer = self.sealer(call)
+        made = asked(body, Whom(model, provider.name, sealer), history)
+        stored = keeps and body.store is not False
+        if body.store and not stored:
+            made.dropped.add("store")
+        seal = reply.sealed_by(
+            lambda payload: sealer.seal(call.notes.provider, payload), wanted=_ENCRYPTED in (body.include or ())
+        )
+        echo = outline.echo(body, stored=stored, background=bool(body.background))
+        return Prepared(body, made, resolution, seal, stored, echo)
+
+    def sealer(self, call: Call) -> Sealer:
+        """What seals for the call's project."""
+        return Sealer(self.sealing, call.caller.project_id)
+
+    async def whole(self, call: Call, request: Prepared) -> Written[models.Response]:
+        """The response, when it is there."""
+        fields = await self._made(call, request)
+        if request.stored:
+            try:
+                await self._keep(call, request, fields)
+            except Unavailable:  # the answer is there, and has been paid for
+                fields["store"] = False
+                note_dropped(call, ["store"])
+        return written(models.Response, fields)
+
+    async def _made(self, call: Call, request: Prepared) -> Fields:
+        chat = (await self.gateway.run(call, RESPONSE, request.asked.request, request.resolution)).model
+        note_dropped(call, request.asked.dropped)
+        return reply.response(
+            chat,
+            response_id=request.id,
+            created_at=request.created_at,
+            model=chat.model or request.body.model,
+            echo=request.echo,
+            names=request.asked.offered.names,
+            seal=request.seal,
+        )
+
+    async def _keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+        given, previous = items_of(request.body.input), request.body.previous_response_id or None
+        await self.state.put(call.caller, fields, given, previous, status=str(fields["status"]))
+
+    # -- streamed --
+
+    def streamed(self, call: Call, request: Prepared) -> Stream[models.ResponseStreamEvent]:
+        """The response as it is made."""
+        head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
+        events = ResponseEvents(head, request.asked.offered.names, request.seal)
+        call.bridge = bridge = ResponseBridge(call, events)
+        chunks = self.gateway.stream(call, RESPONSE_STREAM, request.asked.request, request.resolution)
+        stream: Stream[models.ResponseStreamEvent] = bridged(
+            chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
+        )
+        if not request.stored:
+            return stream
+        return Stream(self._keeping(call, request, stream.items, events), broken=stream.broken)
+
+    async def _keeping(
+        self, call: Call, request: Prepared, told: AsyncGenerator[Any], events: ResponseEvents
+    ) -> AsyncGenerator[Any]:
+        """What is told, and in the end stored before it is told."""
+        async with aclosing(told) as pieces:
+            async for piece in pieces:
+                if events.final:
+                    try:
+                        await self._keep(call, request, from_json(events.final))
+                    except Unavailable as error:
+                        _log.error("response of a stream not stored", response=request.id, reason=error.message)
+                yield piece
+
+    # -- in the background --
+
+    async def queued(self, call: Call, request: Prepared) -> Written[models.Response]:
+        """The response before anything of it is made, which goes on without its client."""
+        self.background.check()
+        fields = self._outline(request, "queued")
+        await self._keep(call, request, fields)
+        own = Call(
+            call.operation,
+            call.request_id,
+            call.caller,
+            call.headers,
+            call.provider,
+            call.wire,
+            call.parsed,
+            size=call.size,
+        )
+
+        async def work() -> tuple[str, str]:
+            made = await self._worked(own, request)
+            return str(made["status"]), to_json(made).decode()
+
+        self.background.start(request.id, to_json(fields).decode(), work)
+        return written(models.Response, fields)
+
+    async def _worked(self, call: Call, request: Prepared) -> Fields:
+        """The response, or the one that says why there is none; with one record, whatever became of it."""
+        outcome = Outcome(
+            call.request_id, "POST", "", time.perf_counter(), call, operation=call.operation, wire=call.wire.name
+        )
+        try:
+            with in_terms_of_responses():
+                fields = await self._made(call, request)
+            outcome.status = 200
+        except Exception as error:  # whatever it is, the client learns it from the response
+            known = as_gateway_error(error)
+            if known is not error:
+                _log.error("response in the background failed", response=request.id, exc_info=error)
+            outcome.status, outcome.code = known.status, known.code
+            fields = self._outline(request, "failed", error=_told(known))
+        finally:
+            for leave in call.leaving:
+                leave()
+            await call.settle()
+            outcome.ended = time.perf_counter()
+            if self.gateway.accounting is not None:
+                self.gateway.accounting.ended(outcome)
+        return fields
+
+    @staticmethod
+    def _outline(request: Prepared, status: str, *, error: Fields | None = None) -> Fields:
+        """A response without an output."""
+        return {
+            "id": request.id,
+            "object": "response",
+            "created_at": request.created_at,
+            "completed_at": None,
+            "status": status,
+            "error": error,
+            "incomplete_details": None,
+            "model": request.body.model,
+            "usage": None,
+            **request.echo,
+            "output": [],
+        }
+
+
+def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Written[Model]:
+    """A reply that is JSON already: nobody reads its model."""
+    return Written(model.model_construct(), to_json(fields))
+
+
+def _told(error: GatewayError) -> Fields:
+    code = "rate_limit_exceeded" if error.status == 429 else "server_error"
+    return {"code": code, "message": error.message}

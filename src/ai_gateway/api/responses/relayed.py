@@ -1,0 +1,86 @@
+"""Responses of upstreams that speak this API themselves: they get the request as it came.
+
+What came before it is sent along instead of named: upstreams keep responses for the gateway's key, which all callers
+share, and only here is it known whose they are.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from ai_gateway.api.responses import items
+from ai_gateway.api.responses.dropped import refuse_unknown
+from ai_gateway.api.responses.making import Maker
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.native import CREATE_RESPONSE
+from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.errors import Unavailable
+from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
+from ai_gateway.translate.responses_chat.request import items_of
+from gateway_contract.openai_responses import models
+
+_log = structlog.get_logger(__name__)
+
+
+async def relayed(
+    maker: Maker, call: Call, body: models.CreateResponse
+) -> Item[models.Response] | Stream[models.ResponseStreamEvent] | None:
+    """The upstream's own answer; None where it has to be made of a chat."""
+    if body.background or _has_own_tools(body):
+        return None
+    model, resolution = await maker.gateway.resolve(call, body.model)
+    if not is_shared(CREATE_RESPONSE, resolution):
+        return None
+    refuse_unknown(resolution.targets[0].provider, body)
+    keeper = _Keeper(maker, call, body)
+    asked = Relay(CREATE_RESPONSE, model, resolution, await keeper.fields(), keeper.keep if keeper.keeps else None)
+    if body.stream:
+
+        async def streamed() -> Stream[models.ResponseStreamEvent]:
+            return maker.streamed(call, await maker.prepared(call, body))
+
+        return relay_stream(maker.gateway, call, asked, streamed)
+
+    async def whole() -> Item[models.Response]:
+        return await maker.whole(call, await maker.prepared(call, body))
+
+    reply = await relay(maker.gateway, call, asked, whole)
+    return as_it_came(models.Response, reply) if isinstance(reply, bytes) else reply
+
+
+class _Keeper:
+    """What the upstream is told of earlier responses, and what is kept of this one."""
+
+    def __init__(self, maker: Maker, call: Call, body: models.CreateResponse) -> None:
+        self._state = maker.state
+        self._call = call
+        self._body = body
+        self._may_keep = maker.state.may_keep(call.caller)
+        self.keeps = self._may_keep and body.store is not False
+
+    async def fields(self) -> Mapping[str, object]:
+        """The request as it came, but for what the upstream cannot know, and may not keep. Raises InvalidRequest."""
+        fields = dict(self._call.parsed or {})
+        if not self._may_keep:
+            fields["store"] = False
+        if self._body.previous_response_id:
+            before = await self._state.history(self._call.caller, self._body.previous_response_id)
+            del fields["previous_response_id"]
+            fields["input"] = [*items.listed(before), *items.listed(items_of(self._body.input))]
+        return fields
+
+    async def keep(self, response: Mapping[str, Any]) -> None:
+        """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""
+        given, previous = items_of(self._body.input), self._body.previous_response_id or None
+        try:
+            await self._state.put(
+                self._call.caller, dict(response), given, previous, status=str(response.get("status"))
+            )
+        except Unavailable as error:
+            _log.error("relayed response not stored", response=response.get("id"), reason=error.message)
+
+
+def _has_own_tools(body: models.CreateResponse) -> bool:
+    """Whether it asks for tools that the gateway runs."""
+    return any(str(getattr(tool, "type", "")).startswith("gateway:") for tool in body.tools or ())

@@ -1,0 +1,157 @@
+"""Responses that are kept: whose they are, what may be kept, and what they are to those who ask for them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn, cast
+
+import structlog
+from pydantic_core import from_json, to_json
+
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.entities import ORGANIZATION, DataRetention
+from ai_gateway.accounts.responses import StoredResponse, StoredResponses
+from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.api.responses import items
+from ai_gateway.api.responses.background import STOPPED, failed
+from ai_gateway.contract.call import Caller
+from ai_gateway.errors import InvalidRequest, NotFound, Unavailable
+from ai_gateway.translate.responses_chat.conversation import Item
+from ai_gateway.translate.responses_chat.tools import Fields
+
+_NOTHING_MAY_BE_KEPT = "zero_data_retention"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`stored` is None where nothing is kept, `directory` knows what projects allow to be kept."""
+
+    stored: StoredResponses | None
+    directory: Directory | None
+
+    def may_keep(self, caller: Caller) -> bool:
+        """Whether responses for this caller may be stored."""
+        if self.stored is None or self.directory is None:
+            return False
+        kept = self.directory.get(DataRetention, caller.project_id)
+        if kept is None or kept.type == "organization_default":
+            kept = self.directory.get(DataRetention, ORGANIZATION)
+        return kept is None or _NOTHING_MAY_BE_KEPT not in kept.type
+
+    async def history(self, caller: Caller, response_id: str) -> list[Item]:
+        """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
+        chain = await self._chain(caller, response_id)
+        if not chain:
+            _unknown_previous(response_id)
+        if chain[-1].runs:
+            raise InvalidRequest(
+                "The previous response is still being made: wait until it is completed.",
+                param="previous_response_id",
+                code="invalid_value",
+            )
+        return items.read([item for each in chain for item in _said(each)])
+
+    async def get(self, caller: Caller, response_id: str) -> StoredResponse:
+        """The caller's response. One that ran in a process that is gone has failed. Raises NotFound."""
+        found = await self._get(caller, response_id)
+        if found.runs and (found.lease or 0) < time.time():
+            await self.end(response_id, "failed", failed(found.body, STOPPED))
+            found = await self._get(caller, response_id)
+        return found
+
+    async def delete(self, caller: Caller, response_id: str) -> None:
+        """Forget it. Raises NotFound."""
+        try:
+            deleted = self.stored is not None and await self.stored.delete(response_id, _owner(caller))
+        except StoreError as error:
+            raise _away() from error
+        if not deleted:
+            _not_found(response_id)
+
+    async def input_items(self, caller: Caller, response_id: str) -> list[Fields]:
+        """Everything that the response was made from, oldest first. Raises NotFound."""
+        chain = await self._chain(caller, response_id)
+        if not chain:
+            _not_found(response_id)
+        before = [item for each in chain[:-1] for item in _said(each)]
+        return [*before, *cast("list[Fields]", from_json(chain[-1].input))]
+
+    async def put(
+        self, caller: Caller, fields: Fields, given: Sequence[Item], previous: str | None, *, status: str
+    ) -> None:
+        """Keep a response. Raises Unavailable."""
+        if self.stored is None:
+            return
+        kept = items.encoded(items.listed(given))
+        body = to_json(fields).decode()
+        try:
+            await self.stored.put(
+                str(fields["id"]), _owner(caller), previous=previous, status=status, items=kept, body=body
+            )
+        except (StoreError, ValueError) as error:
+            _log.error("response not stored", error=str(error))
+            raise _away() from error
+
+    async def end(self, response_id: str, status: str, body: str) -> bool:
+        """What became of one that ran. Whether that was open until now. Raises Unavailable."""
+        try:
+            return self.stored is not None and await self.stored.end(response_id, status, body)
+        except StoreError as error:
+            raise _away() from error
+
+    async def _get(self, caller: Caller, response_id: str) -> StoredResponse:
+        try:
+            found = None if self.stored is None else await self.stored.get(response_id, _owner(caller))
+        except StoreError as error:
+            raise _away() from error
+        except ValueError:  # an id that no database takes
+            found = None
+        return found if found is not None else _not_found(response_id)
+
+    async def _chain(self, caller: Caller, response_id: str) -> list[StoredResponse]:
+        try:
+            return [] if self.stored is None else await self.stored.chain(response_id, _owner(caller))
+        except StoreError as error:
+            raise _away() from error
+        except ValueError:
+            return []
+
+
+def _owner(caller: Caller) -> str:
+    """Whose a response is: the key's that made it."""
+    return caller.key_id or f"{caller.project_id}:{caller.name}"
+
+
+def _said(response: StoredResponse) -> list[Fields]:
+    """The items of a response's own input and of its output."""
+    body = from_json(response.body)
+    return [*from_json(response.input), *body.get("output", [])]
+
+
+def _unknown_previous(response_id: str) -> NoReturn:
+    raise InvalidRequest(
+        f"Previous response with id '{_shown(response_id)}' not found. It is not stored here, or another key's: send "
+        "all items of the conversation in `input`.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )
+
+
+def _not_found(response_id: str) -> NoReturn:
+    raise NotFound(
+        f"Response with id '{_shown(response_id)}' not found. It is not stored here, or another key's.",
+        param="response_id",
+    )
+
+
+def _shown(response_id: str) -> str:
+    plain = response_id.replace("_", "").replace("-", "")
+    return response_id if len(response_id) <= 100 and plain.isascii() and plain.isalnum() else "..."
+
+
+def _away() -> Unavailable:
+    return Unavailable(
+        "What is stored of responses cannot be reached at the moment: send the request again in a while.",
+        headers={"retry-after": "5"},
+    )

@@ -1,0 +1,89 @@
+"""Doors that are built when somebody first knocks: their contracts take memory, and few deployments use them all."""
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from importlib import import_module
+from typing import Any
+
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ai_gateway.contract.dispatch import Direct, Operation
+from ai_gateway.contract.route import ContractRouter
+
+_PARAMETER = re.compile(r"\\\{\w+\\\}")
+
+
+class Door:
+    """An ASGI application for requests to `paths`, as the contract writes them.
+
+    `module` is imported for the first one, and `router` makes the contract's router of it. `opened` gets that router,
+    and returns its routes. What is none of them goes to `other`.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str],
+        module: str,
+        router: Callable[[Any], ContractRouter],
+        opened: Callable[[ContractRouter], Sequence[BaseRoute]],
+    ) -> None:
+        self._paths = re.compile("|".join(map(_pattern, paths)), re.DOTALL)
+        self._module = module
+        self._router = router
+        self._opened = opened
+        self._opening = asyncio.Lock()
+        self._routes: Sequence[BaseRoute] | None = None
+        self._direct: Direct | None = None
+
+    def leads_to(self, path: str) -> bool:
+        """Whether the contract has this path."""
+        return self._paths.fullmatch(path) is not None
+
+    async def handle(self, other: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the operation that the request is for, or `other` if it is for none."""
+        if self._direct is None:
+            self._direct = Direct(await self._open(), other)
+        await self._direct(scope, receive, send)
+
+    async def _open(self) -> Sequence[BaseRoute]:
+        async with self._opening:
+            if self._routes is None:
+                self._routes = self._opened(self._router(await asyncio.to_thread(import_module, self._module)))
+            return self._routes
+
+
+def _pattern(path: str) -> str:
+    """The path as a regular expression: its last part, if that is a parameter, may hold slashes, as ids may."""
+    escaped = _PARAMETER.sub("[^/]+", re.escape(path))
+    return escaped.removesuffix("[^/]+") + ".*" if escaped.endswith("[^/]+") else escaped
+
+
+def wants_websocket(scope: Scope) -> bool:
+    """Whether the request is to go on over a WebSocket. Our own server has renamed the header that says so."""
+    return scope["type"] == "http" and any(
+        name in {b"upgrade", b"x-upgrd"} and value.lower() == b"websocket" for name, value in scope["headers"]
+    )
+
+
+class ByHeader:
+    """Leads requests that have a header to a door: some paths are those of two contracts. `header` is in lower case."""
+
+    def __init__(self, header: str, door: Door, otherwise: ASGIApp) -> None:
+        self._header = header.encode()
+        self._door = door
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if any(name == self._header for name, _ in scope["headers"]):
+            await self._door.handle(self._otherwise, scope, receive, send)
+        else:
+            await self._otherwise(scope, receive, send)
+
+
+def share(routes: Iterable[Operation], header: str, door: Door, names: Collection[str]) -> None:
+    """Lead requests with the header from the routes of these operations to the door, which has the same paths."""
+    for route in routes:
+        if route.name in names:
+            route.app = ByHeader(header, door, route.app)

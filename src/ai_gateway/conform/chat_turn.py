@@ -1,0 +1,193 @@
+"""A stream of chat chunks as the parts of one turn: what each field of a delta belongs to, in the order it is told."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from pydantic import MISSING, JsonValue
+
+from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, Turn, inside
+from ai_gateway.contract.stream import Continued
+from gateway_contract.openai import models
+
+_ARGUMENTS: Final = "arguments"
+# Two names of one thing: an upstream that sends both says the same in each.
+_REASONING: Final = ("reasoning_content", "reasoning")
+_KEYS: Final[Mapping[str, Key]] = {"content": TEXT, "refusal": REFUSAL, **dict.fromkeys(_REASONING, REASONING)}
+_PARTS: Final[Mapping[str, Key]] = {
+    "thinking_blocks": REASONING,
+    "annotations": TEXT,
+    "citations": TEXT,
+    "other_blocks": OTHER,
+}
+# What is told in pieces of the parts of `reasoning_details`
+# (https://openrouter.ai/docs/use-cases/reasoning-tokens, "Streaming Response").
+_PIECES: Final = frozenset({"text", "summary", "data"})
+_DEPRECATED_CALL = 1_000_000  # the index of what the field before tool_calls says
+
+
+class ChatTurn:
+    """One choice of one stream. What each method returns is to be sent.
+
+    `finish` is why it ended, once that is known; `usage` what it took; `tier` which has served it. `end_choice` is the
+    choice that told the end. `kept` has the lists of `keeps` that deltas brought, joined, and `kept_of_calls` the
+    fields of each call by its id.
+    """
+
+    def __init__(self, parts: Parts, keeps: Collection[str] = ()) -> None:
+        self.finish: str | None = None
+        self.usage: models.CompletionUsage | None = None
+        self.tier: str | None = None
+        self.end_choice: models.CreateChatCompletionStreamResponseChoice | None = None
+        self.kept: dict[str, list[JsonValue]] = {}
+        self.kept_of_calls: dict[str, Mapping[str, JsonValue]] = {}
+        self._keeps = keeps
+        self._parts = parts
+        self._turn = Turn(parts)
+        self._previewed = False
+
+    def feed(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
+        """What a chunk says. Raises UpstreamInvalidResponse for what cannot be told any more."""
+        if isinstance(chunk.usage, models.CompletionUsage):
+            self.usage = chunk.usage
+        if isinstance(chunk.service_tier, str):
+            self.tier = chunk.service_tier
+        written = []
+        for choice in chunk.choices:
+            if choice.index == 0:
+                written.append(self._said(choice))
+                if choice.finish_reason is not None:
+                    self.finish, self.end_choice = choice.finish_reason, choice
+        return b"".join(written)
+
+    def continued(self, run: Continued) -> bytes:
+        """The same of texts that the choice goes on with."""
+        told = self._columns(run)
+        if len(told) == 1:
+            key, texts = told[0]
+            return self._turn.say(key, texts)
+        width = len(run.names)
+        rows = [run.texts[at : at + width] for at in range(0, len(run.texts), width)]
+        return b"".join(
+            self._turn.say(key, texts)
+            for row in rows
+            for key, texts in self._columns(Continued(run.choice, run.call, run.names, row))
+        )
+
+    def preview(self, run: Continued) -> bytes | None:
+        """What `continued` would return, without an effect until `commit`; None where it is not that simple."""
+        told = self._columns(run)
+        self._previewed = bool(told)
+        if not told:
+            return b""
+        key, texts = told[0]
+        return (self._parts.preview(texts) or None) if len(told) == 1 and self._turn.is_open(key) else None
+
+    def commit(self) -> None:
+        """What was previewed last is sent."""
+        if self._previewed:
+            self._parts.commit()
+
+    def end(self) -> bytes:
+        """What still waits to be told."""
+        return self._turn.end()
+
+    def _columns(self, run: Continued) -> list[tuple[Key, list[bytes]]]:
+        """The texts of each part that are not empty."""
+        width = len(run.names)
+        told: list[tuple[Key, list[bytes]]] = []
+        for at, name in enumerate(run.names):
+            key = run.call if name == _ARGUMENTS else _KEYS.get(name)
+            texts = run.texts if width == 1 else run.texts[at::width]
+            if key is None or (key == REASONING and any(key == known for known, _ in told)):
+                continue
+            if texts := [text for text in texts if text]:
+                told.append((key, texts))
+        return told
+
+    def _said(self, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
+        delta = choice.delta
+        extra = delta.model_extra or {}
+        for name in self._keeps:
+            if isinstance(more := extra.get(name), list):
+                _join(more, self.kept.setdefault(name, []))
+        written = []
+        thought = next((text for name in _REASONING if isinstance(text := extra.get(name), str) and text), "")
+        if thought:
+            written.append(self._turn.say(REASONING, (inside(thought),)))
+        written += self._beside(extra, ("thinking_blocks",))
+        if delta.content:
+            written.append(self._text(delta.content, choice))
+        if delta.refusal:
+            written.append(self._turn.say(REFUSAL, (inside(delta.refusal),)))
+        written += self._beside(extra, ("annotations", "citations", "other_blocks"))
+        if delta.tool_calls is not MISSING:
+            written += [self._call(call) for call in delta.tool_calls]
+        if delta.function_call is not MISSING and delta.function_call is not None:
+            written.append(self._function(_DEPRECATED_CALL, "call_0", delta.function_call))
+        return b"".join(written)
+
+    def _text(self, text: str, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
+        logprobs = choice.logprobs.content if choice.logprobs else None
+        if not logprobs:
+            return self._turn.say(TEXT, (inside(text),))
+        return self._turn.beside(TEXT, lambda: self._parts.likely(text, logprobs))
+
+    def _beside(self, extra: Mapping[str, object], names: Iterable[str]) -> Iterable[bytes]:
+        for name in names:
+            values = extra.get(name)
+            if name in self._parts.tells and isinstance(values, list) and values:
+                yield self._turn.beside(_PARTS[name], partial(self._parts.told, name, values))
+
+    def _call(self, call: models.ChatCompletionMessageToolCallChunk) -> bytes:
+        if call.model_extra and isinstance(call.id, str):
+            self.kept_of_calls[call.id] = call.model_extra
+        custom = (call.model_extra or {}).get("custom")
+        if isinstance(custom, dict):
+            return self._custom(call, custom)
+        if call.function is MISSING:
+            return b""
+        return self._function(call.index, call.id if isinstance(call.id, str) else "", call.function)
+
+    def _function(
+        self,
+        index: int,
+        call_id: str,
+        function: models.ChatCompletionMessageToolCallChunkFunction
+        | models.ChatCompletionStreamResponseDeltaFunctionCall,
+    ) -> bytes:
+        written = b""
+        if function.name is not MISSING:
+            written = self._turn.call(index, CallHead(call_id, function.name))
+        if function.arguments is not MISSING and function.arguments:
+            written += self._turn.say(index, (inside(function.arguments),))
+        return written
+
+    def _custom(self, call: models.ChatCompletionMessageToolCallChunk, custom: Mapping[str, object]) -> bytes:
+        name, text, written = custom.get("name"), custom.get("input"), b""
+        if isinstance(name, str) and isinstance(call.id, str):
+            written = self._turn.call(call.index, CallHead(call.id, name, is_custom=True))
+        if isinstance(text, str) and text:
+            written += self._turn.say(call.index, (inside(text),))
+        return written
+
+
+def _join(more: Sequence[JsonValue], told: list[JsonValue]) -> None:
+    """Add pieces of parts, each of which says by its type and index what it goes on with."""
+    for piece in more:
+        last = told[-1] if told else None
+        if not isinstance(piece, dict) or not isinstance(last, dict) or not _goes_on(piece, last):
+            told.append(dict(piece) if isinstance(piece, dict) else piece)
+            continue
+        for name, value in piece.items():
+            before = last.get(name)
+            joins = name in _PIECES and isinstance(value, str) and isinstance(before, str)
+            last[name] = str(before) + str(value) if joins else value if value is not None else before
+
+
+def _goes_on(piece: Mapping[str, JsonValue], last: Mapping[str, JsonValue]) -> bool:
+    return (
+        piece.get("type") == last.get("type")
+        and piece.get("index") is not None
+        and piece.get("index") == last.get("index")
+    )

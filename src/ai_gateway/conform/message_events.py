@@ -1,0 +1,230 @@
+"""The events of a streamed message on Anthropic's wire, written so that no order of calls makes an illegal one.
+
+Legal: `message_start`; then block after block, each started, told in deltas and stopped, with indices from 0 and never
+two at once; then `message_delta` with why it ended and what it took, and `message_stop` (docs.anthropic.com "Streaming
+messages"). What breaks is ended by an `error` event instead, which is the wire's own affair.
+
+As with `response_events`, nearly every event is put together from bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, override
+
+from pydantic import JsonValue
+from pydantic_core import from_json, to_json
+
+from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
+from ai_gateway.errors import UpstreamInvalidResponse
+
+type Fields = dict[str, JsonValue]
+
+_START, _DELTA, _STOP = b"content_block_start", b"content_block_delta", b"content_block_stop"
+_THINKING, _REDACTED = "thinking", "redacted_thinking"
+_FIRST_TEXT = ("text", b'{"type":"text","text":"","citations":null}')
+_FIRST_THINKING = (_THINKING, b'{"type":"thinking","thinking":"","signature":""}')
+_FORMS: Final = {
+    "text": (b"text_delta", b"text"),
+    "thinking": (b"thinking_delta", b"thinking"),
+    "tool_use": (b"input_json_delta", b"partial_json"),
+}
+
+type Valid = Callable[[str, Sequence[JsonValue]], Sequence[JsonValue]]
+"""Those of the values of a field of a delta, such as its `thinking_blocks`, that this wire has a form for."""
+
+type Called = Callable[[CallHead], Fields]
+"""The block that a tool call is, with an empty input. Raises UpstreamInvalidResponse for what is no call."""
+
+
+@dataclass(slots=True)
+class MessageHead:
+    """What is known of a message before it begins. `usage` has all fields of the contract, as far as they are known."""
+
+    id: str
+    model: str
+    usage: Fields
+
+
+def _called(head: CallHead) -> Fields:
+    block: Fields = {"type": "tool_use", "id": head.id, "name": head.name, "input": {}}
+    return {**block, "caller": {"type": "direct"}}
+
+
+class MessageEvents(Parts):
+    """The events of one message. What each method returns is to be sent.
+
+    `calls` counts the tools that it calls, `refusal` is why it declines, and `said` has the texts of all blocks, as the
+    insides of JSON strings.
+    """
+
+    def __init__(
+        self, head: MessageHead, called: Called = _called, valid: Valid = lambda _field, values: values
+    ) -> None:
+        self.texts: list[bytes] = []
+        self.tells = frozenset({"citations", "thinking_blocks", "other_blocks"})
+        self.is_over = False
+        self.has_begun = False
+        self.calls = 0
+        self.said: list[bytes] = []
+        self.refusal: str | None = None
+        self._head, self._called, self._valid = head, called, valid
+        self._index = -1
+        self._key: Key = TEXT
+        self._kind = ""  # of the block that is open
+        self._signature = ""
+        self._delta = b""  # what stands before the text of a delta of the block that is open
+        self._previewed: Sequence[bytes] = ()
+
+    def begin(self) -> bytes:
+        """The first event."""
+        self.has_begun = True
+        message: Fields = {
+            "id": self._head.id,
+            "type": "message",
+            "role": "assistant",
+            "model": self._head.model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "stop_details": None,
+            "container": None,
+            "usage": self._head.usage,
+        }
+        return _event(b"message_start", b'"message":' + to_json(message))
+
+    @override
+    def open(self, key: Key, head: CallHead | None) -> bytes:
+        written = self.close()
+        self._key = key
+        if head is not None:
+            self.calls += 1
+            return written + self._started("tool_use", to_json(self._called(head)))
+        if key in {REASONING, OTHER}:
+            return written  # of which kind the block is, it has yet to say
+        return written + self._started(*_FIRST_TEXT)
+
+    @override
+    def more(self, texts: Sequence[bytes]) -> bytes:
+        opened = b""
+        if not self._delta:
+            if self._kind:  # a call whose arguments have not begun
+                return self._held_back(texts)
+            opened = self._started(*(_FIRST_THINKING if self._key == REASONING else _FIRST_TEXT))
+        written = self.preview(texts)
+        self.commit()
+        return opened + written
+
+    @override
+    def preview(self, texts: Sequence[bytes]) -> bytes:
+        delta = self._delta
+        if not delta:
+            return b""
+        self._previewed = texts
+        if len(texts) == 1:
+            return b'%b%b"}}\n\n' % (delta, texts[0])
+        return b"".join([b'%b%b"}}\n\n' % (delta, text) for text in texts])
+
+    @override
+    def commit(self) -> None:
+        self.texts += self._previewed
+
+    @override
+    def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+        values = self._valid(field, values)
+        if field == "citations":
+            return b"".join(
+                [self._told(b'{"type":"citations_delta","citation":%b}' % to_json(each)) for each in values]
+            )
+        if field == "thinking_blocks":
+            return b"".join([self._signed_block(each) for each in values if isinstance(each, dict)])
+        return b"".join([self.close() + self._started("other", to_json(each)) + self.close() for each in values])
+
+    def _signed_block(self, block: Fields) -> bytes:
+        """A block of the reasoning that is open, as its provider has signed it: its text has been told as a rule."""
+        if block.get("type") == _REDACTED:
+            return self.close() + self._started(_REDACTED, to_json(block)) + self.close()
+        written = b""
+        if self._kind != _THINKING:
+            written = self.close() + self._started(*_FIRST_THINKING)
+            if (thought := block.get("thinking")) and isinstance(thought, str):
+                written += self.more((inside(thought),))
+        signature = block.get("signature")
+        self._signature = signature if isinstance(signature, str) else ""
+        return written + self.close()
+
+    def keep(self, data: str) -> bytes:
+        """A block that only the gateway can read again."""
+        return self.close() + self._started(_REDACTED, to_json({"type": _REDACTED, "data": data})) + self.close()
+
+    def stopped(self, reason: str, usage: Fields, **more: JsonValue) -> bytes:
+        """The end of a message, with the usage of all of it."""
+        written = b"" if self.has_begun else self.begin()
+        written += self.close()
+        self.is_over = True
+        delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": None, "container": None, **more}
+        ended = _event(b"message_delta", b'"delta":%b,"usage":%b' % (to_json(delta), to_json(usage)))
+        return written + ended + b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+    def _started(self, kind: str, block: bytes) -> bytes:
+        self._index += 1
+        self._kind, self._signature, self.texts = kind, "", []
+        if kind in _FORMS and kind != "tool_use":
+            self._delta = self._before(kind)
+        return _event(_START, b'"index":%d,"content_block":%b' % (self._index, block))
+
+    def _before(self, kind: str) -> bytes:
+        name, field = _FORMS[kind]
+        form = b'event: %b\ndata: {"type":"%b","index":%d,"delta":{"type":"%b","%b":"'
+        return form % (_DELTA, _DELTA, self._index, name, field)
+
+    def _held_back(self, texts: Sequence[bytes]) -> bytes:
+        """Arguments that are no object cannot be an input: they are told once it is certain that they are one."""
+        self.texts += texts
+        if not outside(self.texts).lstrip().startswith("{"):
+            return b""
+        held, self.texts, self._delta = self.texts, [], self._before(self._kind)
+        return self.more(held)
+
+    def _told(self, delta: bytes) -> bytes:
+        return _event(_DELTA, b'"index":%d,"delta":%b' % (self._index, delta))
+
+    def close(self, *, cut: bool = False) -> bytes:
+        """The end of the block that is open, if any is. `cut`: where it ends, the answer was cut off."""
+        kind, self._kind = self._kind, ""
+        if not kind:
+            return b""
+        written = b""
+        self.said += self.texts
+        if kind == _THINKING and self._signature:
+            written = self._told(b'{"type":"signature_delta","signature":%b}' % to_json(self._signature))
+        elif kind == "text" and self._key == REFUSAL:
+            self.refusal = (self.refusal or "") + outside(self.texts)
+        elif kind == "tool_use":
+            written = self._close_input(cut=cut)
+        self._delta = b""
+        return written + _event(_STOP, b'"index":%d' % self._index)
+
+    def _close_input(self, *, cut: bool) -> bytes:
+        """The rest of a call's input. Raises UpstreamInvalidResponse for arguments that are no object."""
+        said = outside(self.texts)
+        if not said.strip():
+            return b""
+        try:
+            value = from_json(said)
+        except ValueError:
+            if cut:
+                return b""
+            raise _no_object() from None
+        if isinstance(value, dict) and self._delta:
+            return b""
+        if value is None:  # some models say so for a tool without arguments
+            return b""
+        raise _no_object()
+
+
+def _event(name: bytes, fields: bytes) -> bytes:
+    return b'event: %b\ndata: {"type":"%b",%b}\n\n' % (name, name, fields)
+
+
+def _no_object() -> UpstreamInvalidResponse:
+    return UpstreamInvalidResponse("The provider called a tool with arguments that are no JSON object.")

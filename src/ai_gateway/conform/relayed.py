@@ -1,0 +1,244 @@
+"""Replies on a wire that caller and upstream share: they go on as they came, but are metered, and whole or told broken.
+
+What may be mended is little, because the client knows what its own upstream sends: a stream that ends without its last
+event gets the one that says so (`response.failed`, or `error`), since clients take its silence for a whole answer.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, override
+
+import orjson
+from pydantic_core import to_json
+
+from ai_gateway.contract.call import Notes, Tokens
+from ai_gateway.contract.framing import EVENTS, SSE
+from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
+from ai_gateway.errors import UpstreamInvalidResponse
+
+_MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
+# What Codex and the SDKs act on, in `error.code` of a failed response; all else is a server_error to them.
+_CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
+
+type _Fields = Mapping[str, Any]
+
+
+class Relayed(ABC):
+    """What of a reply, whole or streamed, is read while it goes on. `notes` get its tokens and tier."""
+
+    operation: NativeOperation
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self.is_over = False
+        """Whether its last event was there."""
+        self.reply: dict[str, Any] = {}
+        """The whole reply, as far as an event has told it."""
+        self.failure: _Fields | None = None
+        """The error that this one is, where there will be no whole reply."""
+
+    @abstractmethod
+    def whole(self, value: object) -> bool:
+        """Note what a whole reply says. Returns whether it is one at all."""
+
+    @abstractmethod
+    def event(self, name: str, value: _Fields) -> None:
+        """Note what an event says."""
+
+    def broken(self, error: bytes) -> bytes:
+        """What ends a stream that breaks off, frames included, given the JSON of the wire's error.
+
+        That is nothing where the upstream has said so itself.
+        """
+        return b"" if self.failure is not None else EVENTS.framed(error, "error")
+
+    def feed(self, event: bytes) -> str:
+        """Note what an event of a stream says. Returns its name; raises UpstreamInvalidResponse for what is none."""
+        try:
+            value = orjson.loads(event)
+        except ValueError as error:
+            raise UpstreamInvalidResponse.not_json(self._notes.provider, detail=str(error)) from None
+        name = value.get("type") if isinstance(value, dict) else None
+        if not isinstance(name, str):
+            raise UpstreamInvalidResponse.off_contract(detail="an event without a type")
+        self._notes.chunks += 1
+        self.event(name, value)
+        return name
+
+    def _note_usage(self, tokens: Tokens | None) -> None:
+        if tokens is not None:
+            self._notes.tokens = tokens
+
+    def _note_tier(self, tier: object) -> None:
+        if isinstance(tier, str):
+            self._notes.service_tier = tier
+
+
+class RelayedResponse(Relayed):
+    """A response of OpenAI's, or the events that it is made of."""
+
+    operation = CREATE_RESPONSE
+
+    def __init__(self, notes: Notes) -> None:
+        super().__init__(notes)
+        self._items: dict[int, object] = {}
+        self._number = -1
+        self._error: _Fields | None = None
+
+    @override
+    def whole(self, value: object) -> bool:
+        if not isinstance(value, dict) or value.get("object") not in {"response", "response.compaction"}:
+            return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
+        self._read(value)
+        return True
+
+    @override
+    def event(self, name: str, value: _Fields) -> None:
+        number = value.get("sequence_number")
+        self._number = number if isinstance(number, int) else self._number + 1
+        delta = value.get("delta")
+        if isinstance(delta, str):
+            self._notes.text_bytes += len(delta.encode(errors="replace"))
+            return
+        response = value.get("response")
+        if isinstance(response, dict):
+            self.reply = response
+            self._read(response)
+        if name == "response.output_item.done" and isinstance(index := value.get("output_index"), int):
+            self._items[index] = value.get("item")
+        if name in CREATE_RESPONSE.last:
+            self.is_over = True
+            if name == "response.failed":
+                self.failure = {"error": (response or {}).get("error") or {"message": "The response has failed."}}
+        elif name == "error":
+            self._error = value
+
+    def _read(self, response: _Fields) -> None:
+        self._note_usage(response_tokens(response.get("usage")))
+        self._note_tier(response.get("service_tier"))
+
+    @override
+    def broken(self, error: bytes) -> bytes:
+        if not self.reply or self.failure is not None:
+            return super().broken(error) + SSE.end
+        said = self._error or orjson.loads(error).get("error") or {}
+        code, message = said.get("code"), said.get("message")
+        failed = {
+            **self.reply,
+            "status": "failed",
+            "error": {
+                "code": code if code in _CODES else "server_error",
+                "message": message or "The stream broke off.",
+            },
+            "output": [self._items[index] for index in sorted(self._items)],
+        }
+        event = {"type": "response.failed", "sequence_number": self._number + 1, "response": failed}
+        return EVENTS.framed(to_json(event, inf_nan_mode="null"), "response.failed") + SSE.end
+
+
+class RelayedMessage(Relayed):
+    """A message of Anthropic's, or the events that it is made of. Its counts are cumulative in a stream."""
+
+    operation = CREATE_MESSAGE
+
+    def __init__(self, notes: Notes) -> None:
+        super().__init__(notes)
+        self._usage: dict[str, Any] = {}
+
+    @override
+    def whole(self, value: object) -> bool:
+        if not isinstance(value, dict) or value.get("type") != "message":
+            return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
+        self._read(value.get("usage"))
+        return True
+
+    @override
+    def event(self, name: str, value: _Fields) -> None:
+        if name == "content_block_delta":
+            delta = value.get("delta")
+            texts = delta.values() if isinstance(delta, dict) else ()
+            self._notes.text_bytes += sum(len(text.encode(errors="replace")) for text in texts if isinstance(text, str))
+        elif name == "message_start":
+            message = value.get("message")
+            self._read(message.get("usage") if isinstance(message, dict) else None)
+        elif name == "message_delta":
+            self._read(value.get("usage"))
+        elif name in CREATE_MESSAGE.last:
+            self.is_over = True
+            if name == "error":
+                self.failure = value
+
+    def _read(self, usage: object) -> None:
+        if isinstance(usage, dict):
+            self._usage |= {name: count for name, count in usage.items() if count is not None}
+            self._note_usage(message_tokens(self._usage))
+            self._note_tier(usage.get("service_tier"))
+
+
+def relayed(operation: NativeOperation, notes: Notes) -> Relayed:
+    """The reader of an operation's replies."""
+    return RelayedMessage(notes) if operation.wire == ANTHROPIC else RelayedResponse(notes)
+
+
+def response_tokens(usage: object) -> Tokens | None:
+    """The tokens by class of a response's `usage`; None where it has none, or counts that cannot be any."""
+    if not isinstance(usage, dict):
+        return None
+    counts = _counts([usage.get("input_tokens"), usage.get("output_tokens")])
+    if counts is None:
+        return None
+    given, made = counts
+    read, written = _part(usage, "input_tokens_details", "cached_tokens", "cache_write_tokens")
+    (reasoning,) = _part(usage, "output_tokens_details", "reasoning_tokens")
+    if read + written > given:  # what is more than the whole was counted beside it
+        given += read + written
+    return Tokens(
+        given - read - written,
+        max(0, made - reasoning),
+        cache_read=read,
+        cache_write=written,
+        reasoning=min(made, reasoning),
+    )
+
+
+def message_tokens(usage: object) -> Tokens | None:
+    """The same of a message's `usage`, whose `input_tokens` are without those of the cache."""
+    if not isinstance(usage, dict):
+        return None
+    counts = _counts([usage.get("input_tokens"), usage.get("output_tokens")])
+    if counts is None:
+        return None
+    given, made = counts
+    read, written = (_count(usage.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
+    (long,) = _part(usage, "cache_creation", "ephemeral_1h_input_tokens")
+    (thought,) = _part(usage, "output_tokens_details", "thinking_tokens")
+    (searches,) = _part(usage, "server_tool_use", "web_search_requests")
+    long, thought = min(long, written), min(thought, made)
+    return Tokens(
+        given,
+        made - thought,
+        cache_read=read,
+        cache_write=written - long,
+        cache_write_1h=long,
+        reasoning=thought,
+        searches=searches,
+    )
+
+
+def _counts(values: Sequence[object]) -> list[int] | None:
+    """Counts that can be any; None where there are none at all, or where one of them cannot be."""
+    if all(value is None for value in values):
+        return None
+    counts = [0 if value is None else value for value in values]
+    if any(type(count) is not int or not 0 <= count <= _MOST for count in counts):
+        return None
+    return [int(count) for count in counts if isinstance(count, int)]
+
+
+def _part(usage: _Fields, name: str, *parts: str) -> list[int]:
+    details = usage.get(name)
+    return [_count(details.get(part)) if isinstance(details, dict) else 0 for part in parts]
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 < value <= _MOST else 0

@@ -1,0 +1,398 @@
+"""The events of a streamed response, written so that no order of calls makes an illegal one.
+
+Legal: `response.created` and `response.in_progress`; then item after item, each added, told part by part and done; then
+exactly one of `response.completed`, `response.incomplete` and `response.failed`. One `sequence_number` counts all
+events from 0, one `output_index` all items; the id of an item is the same everywhere, and what `output_item.done` says
+of it is what the response has in the end (OpenAI's "Streaming events", openresponses.org "Specification").
+
+Nearly every event is a delta of which only the text and the number differ from the one before: it is put together from
+bytes, and its text goes from one JSON string into the other without being read.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, override
+
+from pydantic import BaseModel, JsonValue
+from pydantic_core import from_json, to_json
+
+from ai_gateway.conform.turn import REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
+from ai_gateway.contract.write import to_fields
+
+type Fields = dict[str, JsonValue]
+
+_NAMES: Final = {
+    TEXT: b"response.output_text",
+    REFUSAL: b"response.refusal",
+    REASONING: b"response.reasoning_summary_text",
+}
+_CREATED, _IN_PROGRESS = b"response.created", b"response.in_progress"
+_ADDED, _DONE = b"response.output_item.added", b"response.output_item.done"
+# What OpenAI's own ids begin with.
+_PREFIXES: Final = {
+    "message": "msg_",
+    "reasoning": "rs_",
+    "function_call": "fc_",
+    "custom_tool_call": "ctc_",
+    "tool_search_call": "tsc_",
+    "local_shell_call": "lsh_",
+    "shell_call": "sh_",
+    "apply_patch_call": "apc_",
+}
+_FUNCTION: Final = "function_call"
+_ARGUMENTS: Final = {
+    "function_call": (b"response.function_call_arguments", "arguments"),
+    "custom_tool_call": (b"response.custom_tool_call_input", "input"),
+}
+
+
+class Calls(Protocol):
+    """What knows how a client calls its tools, which chat completions know as functions only."""
+
+    def opened(self, function: str, item_id: str, call_id: str) -> Fields | None:
+        """The item of a call before its arguments are there; None for one that can only be told whole."""
+
+    def restored(self, function: str, arguments: str, item_id: str, call_id: str, *, cut: bool = False) -> Fields:
+        """The item of a whole call. `cut` says that the arguments end where the answer was cut off."""
+
+
+type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
+"""What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """What is known of a response before it begins. `echo` are the fields that only repeat what was asked."""
+
+    id: str
+    created_at: int
+    model: str
+    echo: Mapping[str, object]
+
+
+@dataclass(slots=True)
+class _Item:
+    """The item that is open. `function` is what its tool is called in chat completions; `told` its finished parts."""
+
+    kind: str
+    id: str
+    index: int
+    function: str = ""
+    call_id: str = ""
+    told: list[bytes] = field(default_factory=list)
+
+    @property
+    def place(self) -> bytes:
+        return b'"item_id":"%b","output_index":%d' % (self.id.encode(), self.index)
+
+
+class ResponseEvents(Parts):
+    """The events of one response. What each method returns is to be sent; `final` is the response once it is over."""
+
+    def __init__(
+        self,
+        head: ResponseHead,
+        calls: Calls,
+        seal: Seal = lambda _summary, _blocks: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.texts: list[bytes] = []
+        self.tells = frozenset({"annotations", "thinking_blocks"})
+        self.final = b""
+        self._head, self._calls, self._seal, self._now = head, calls, seal, now
+        self._echo = to_json(dict(head.echo))[1:-1]
+        self._model = head.model
+        self._number = 0
+        self._output: list[bytes] = []
+        self._item: _Item | None = None
+        self._part: Key | None = None
+        self._place = b""
+        self._delta = b""  # what stands before the text of a delta of the part that is open
+        self._annotations: list[bytes] = []
+        self._logprobs: list[dict[str, object]] = []
+        self._blocks: list[JsonValue] = []
+        self._summary: list[str] = []
+        self._earlier = 0  # characters of text in parts before this one
+        self._previewed: Sequence[bytes] = ()
+
+    @property
+    def has_begun(self) -> bool:
+        return self._number > 0
+
+    def begin(self, model: str | None = None) -> bytes:
+        """The first two events. `model` is the one that answers, where that is known by now."""
+        self._model = model or self._model
+        response = self._response("in_progress")
+        return self._event(_CREATED, b'"response":' + response) + self._event(_IN_PROGRESS, b'"response":' + response)
+
+    @override
+    def open(self, key: Key, head: CallHead | None) -> bytes:
+        if key in {TEXT, REFUSAL}:
+            return self._open_content(str(key))
+        written = self._close()
+        if head is None:
+            item = self._begun("reasoning")
+            self._summary, self._blocks = [], []
+            added: Fields = {"type": "reasoning", "id": item.id, "summary": [], "status": "in_progress"}
+            return written + self._added(added)
+        return written + self._open_call(head)
+
+    @override
+    def more(self, texts: Sequence[bytes]) -> bytes:
+        opened = b""
+        if not self._delta:
+            if self._item is None or self._item.kind != "reasoning":  # told when it is whole
+                self.texts += texts
+                return b""
+            opened = self._open_summary()
+        written = self.preview(texts)
+        self.commit()
+        return opened + written
+
+    @override
+    def preview(self, texts: Sequence[bytes]) -> bytes:
+        delta = self._delta
+        if not delta:
+            return b""
+        self._previewed = texts
+        if len(texts) == 1:
+            return b'%b%b","sequence_number":%d}\n\n' % (delta, texts[0], self._number)
+        return b"".join(
+            [b'%b%b","sequence_number":%d}\n\n' % (delta, text, at) for at, text in enumerate(texts, self._number)]
+        )
+
+    @override
+    def commit(self) -> None:
+        self.texts += self._previewed
+        self._number += len(self._previewed)
+
+    @override
+    def likely(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:
+        tokens = [to_fields(each) for each in logprobs]
+        self._logprobs += tokens
+        self.texts.append(inside(text))
+        fields = b'%b,"logprobs":%b,"delta":%b' % (self._place, to_json(_shown(tokens)), to_json(text))
+        return self._event(b"response.output_text.delta", fields)
+
+    @override
+    def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+        if field == "thinking_blocks":  # signed: what follows is another part
+            return b"".join([self._signed(value) for value in values])
+        return b"".join([self._annotated(_flat(value)) for value in values if isinstance(value, dict)])
+
+    def _signed(self, block: JsonValue) -> bytes:
+        """A block of the reasoning that is open, whose text has been told as a rule."""
+        thought = block.get("thinking") if isinstance(block, dict) and self._part is None else None
+        written = self.more((inside(thought),)) if isinstance(thought, str) and thought else b""
+        self._blocks.append(block)
+        return written + self._close_part()
+
+    def _annotated(self, annotation: Fields) -> bytes:
+        """A reference of the text that is open. Chat's indices count from where the whole turn's text begins."""
+        for name in ("start_index", "end_index"):
+            if type(at := annotation.get(name)) is int:
+                annotation[name] = max(0, at - self._earlier)
+        encoded = to_json(annotation)
+        fields = b'%b,"annotation_index":%d,"annotation":%b' % (self._place, len(self._annotations), encoded)
+        self._annotations.append(encoded)
+        return self._event(b"response.output_text.annotation.added", fields)
+
+    def completed(self, usage: Fields | None, **changed: JsonValue) -> bytes:
+        """The end of a whole response. `changed` are fields that turned out to be others than was asked."""
+        return self._ended("completed", usage, None, changed)
+
+    def incomplete(self, reason: str, usage: Fields | None, **changed: JsonValue) -> bytes:
+        """The end of one that was cut off, or stopped, for this reason."""
+        return self._ended("incomplete", usage, reason, changed)
+
+    def failed(self, code: str, message: str) -> bytes:
+        """The end of one that cannot go on, whatever it has said so far."""
+        written = b"" if self.has_begun else self.begin()
+        written += self._close(cut=True)
+        self.final = self._response("failed", error={"code": code, "message": message})
+        return written + self._event(b"response.failed", b'"response":' + self.final)
+
+    def _ended(self, status: str, usage: Fields | None, reason: str | None, changed: Mapping[str, JsonValue]) -> bytes:
+        written = b"" if self.has_begun else self.begin()
+        if self._item is None and not self._output:  # agents take an empty output for a turn that goes on
+            written += self._open_content(TEXT)
+        written += self._close(cut=reason is not None)
+        details = None if reason is None else {"reason": reason}
+        self.final = self._response(status, usage=usage, incomplete_details=details, **changed)
+        return written + self._event(b"response." + status.encode(), b'"response":' + self.final)
+
+    def _response(self, status: str, **changed: object) -> bytes:
+        completed = int(self._now()) if status == "completed" else None
+        fields = {
+            "id": self._head.id,
+            "object": "response",
+            "created_at": self._head.created_at,
+            "completed_at": completed,
+            "status": status,
+            "error": None,
+            "incomplete_details": None,
+            "model": self._model,
+            "usage": None,
+            **changed,
+        }
+        echo = self._echo
+        if changed.keys() & self._head.echo.keys():
+            echo = to_json({name: value for name, value in self._head.echo.items() if name not in changed})[1:-1]
+        return b'%b,"output":[%b]%b}' % (to_json(fields)[:-1], b",".join(self._output), b"," + echo if echo else b"")
+
+    def _event(self, name: bytes, fields: bytes) -> bytes:
+        number, self._number = self._number, self._number + 1
+        return b'event: %b\ndata: {"type":"%b",%b,"sequence_number":%d}\n\n' % (name, name, fields, number)
+
+    def _begun(self, kind: str) -> _Item:
+        """An item that is open from now on."""
+        self._item = _Item(kind, self._id(kind), len(self._output))
+        self.texts = []
+        return self._item
+
+    def _id(self, kind: str) -> str:
+        """The id of the next item: another one for each item of each response."""
+        return f"{_PREFIXES.get(kind, 'item_')}{self._head.id.rpartition('_')[2]}{len(self._output):04x}"
+
+    def _added(self, item: Fields) -> bytes:
+        index = len(self._output)
+        return self._event(_ADDED, b'"output_index":%d,"item":%b' % (index, to_json(item)))
+
+    def _close(self, *, cut: bool = False) -> bytes:
+        """The end of the item that is open, if any is. `cut`: where it ends, the answer was cut off."""
+        item = self._item
+        if item is None:
+            return b""
+        if item.function:
+            return self._close_call(item, cut=cut)
+        written = self._close_part()
+        status = b"incomplete" if cut else b"completed"
+        told = b",".join(item.told)
+        if item.kind == "message":
+            form = b'{"type":"message","id":"%b","status":"%b","role":"assistant","content":[%b]}'
+            return written + self._close_item(form % (item.id.encode(), status, told))
+        sealed = self._seal(self._summary, self._blocks)
+        secret = b"" if sealed is None else b',"encrypted_content":' + to_json(sealed)
+        form = b'{"type":"reasoning","id":"%b","summary":[%b]%b,"status":"%b"}'
+        return written + self._close_item(form % (item.id.encode(), told, secret, status))
+
+    def _close_item(self, item: bytes) -> bytes:
+        written = self._event(_DONE, b'"output_index":%d,"item":%b' % (len(self._output), item))
+        self._output.append(item)
+        self._item = None
+        self._delta = b""
+        return written
+
+    # Parts of messages and of reasoning.
+
+    def _open_content(self, key: str) -> bytes:
+        if self._item is not None and self._item.kind == "message":
+            written, item = self._close_part(), self._item
+        else:
+            written = self._close()
+            item = self._begun("message")
+            added: Fields = {"type": "message", "id": item.id, "status": "in_progress", "role": "assistant"}
+            written += self._added({**added, "content": []})
+        self._annotations, self._logprobs = [], []
+        place = b'%b,"content_index":%d' % (item.place, len(item.told))
+        part = b'{"type":"refusal","refusal":""}'
+        if key == TEXT:
+            part = b'{"type":"output_text","text":"","annotations":[],"logprobs":[]}'
+        written += self._event(b"response.content_part.added", b'%b,"part":%b' % (place, part))
+        self._open_part(key, place, b',"logprobs":[]' if key == TEXT else b"")
+        return written
+
+    def _open_summary(self) -> bytes:
+        item = self._item
+        assert item is not None  # noqa: S101 - only an open reasoning item has summaries
+        place = b'%b,"summary_index":%d' % (item.place, len(item.told))
+        written = self._event(
+            b"response.reasoning_summary_part.added", place + b',"part":{"type":"summary_text","text":""}'
+        )
+        self._open_part(REASONING, place, b"")
+        return written
+
+    def _open_part(self, key: str, place: bytes, beside: bytes) -> None:
+        self._part, self._place, self.texts = key, place, []
+        name = _NAMES[key] + b".delta"
+        self._delta = b'event: %b\ndata: {"type":"%b",%b%b,"delta":"' % (name, name, place, beside)
+
+    def _close_part(self) -> bytes:
+        key, place, self._part, self._delta = self._part, self._place, None, b""
+        if key is None or self._item is None:
+            return b""
+        text = b'"%b"' % b"".join(self.texts)
+        if key == TEXT:
+            return self._close_text(place, text, self._item.told)
+        if key == REFUSAL:
+            part = b'{"type":"refusal","refusal":%b}' % text
+            told, name = b'"refusal":' + text, b"response.content_part.done"
+        else:
+            self._summary.append(outside(self.texts))
+            part = b'{"type":"summary_text","text":%b}' % text
+            told, name = b'"text":' + text, b"response.reasoning_summary_part.done"
+        self._item.told.append(part)
+        done = self._event(_NAMES[str(key)] + b".done", b"%b,%b" % (place, told))
+        return done + self._event(name, b'%b,"part":%b' % (place, part))
+
+    def _close_text(self, place: bytes, text: bytes, told: list[bytes]) -> bytes:
+        self._earlier += len(from_json(text))
+        shown = to_json(_shown(self._logprobs))
+        form = b'{"type":"output_text","text":%b,"annotations":[%b],"logprobs":%b}'
+        part = form % (text, b",".join(self._annotations), to_json(self._logprobs))
+        told.append(part)
+        done = self._event(b"response.output_text.done", b'%b,"text":%b,"logprobs":%b' % (place, text, shown))
+        return done + self._event(b"response.content_part.done", b'%b,"part":%b' % (place, part))
+
+    # Calls.
+
+    def _open_call(self, head: CallHead) -> bytes:
+        opened = self._calls.opened(head.name, "", head.id)
+        kind = "" if opened is None else str(opened["type"])
+        item = self._begun(kind)
+        item.function, item.call_id = head.name, head.id
+        self._part = None
+        if opened is None:
+            return b""
+        if kind == _FUNCTION:
+            name = b"response.function_call_arguments.delta"
+            self._delta = b'event: %b\ndata: {"type":"%b",%b,"delta":"' % (name, name, item.place)
+        return self._added({**opened, "id": item.id})
+
+    def _close_call(self, item: _Item, *, cut: bool) -> bytes:
+        arguments = outside(self.texts)
+        restored = self._calls.restored(item.function, arguments, item.id, item.call_id, cut=cut)
+        kind, written = str(restored["type"]), b""
+        if not item.kind:
+            restored["id"] = item.id = self._id(kind)
+            begun: Fields = {**restored, "status": "in_progress"}
+            written = self._added({**begun, "arguments": ""} if kind == _FUNCTION else begun)
+        if kind in _ARGUMENTS:
+            written += self._close_arguments(item, restored, *_ARGUMENTS[kind])
+        return written + self._close_item(to_json(restored))
+
+    def _close_arguments(self, item: _Item, restored: Fields, event: bytes, field: str) -> bytes:
+        """What a call was given, in a delta of its own unless it went out as it came."""
+        told, written = to_json(restored[field]), b""
+        if restored[field] and item.kind != _FUNCTION:
+            written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))
+        name = b',"name":' + to_json(restored["name"]) if restored["type"] == _FUNCTION else b""
+        return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), told))
+
+
+def _shown(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Tokens as events tell them: without their bytes."""
+    shown = []
+    for token in tokens:
+        tops = token.get("top_logprobs")
+        bare = {name: value for name, value in token.items() if name in {"token", "logprob"}}
+        shown.append({**bare, "top_logprobs": _shown(tops)} if isinstance(tops, list) else bare)
+    return shown
+
+
+def _flat(annotation: Fields) -> Fields:
+    """An annotation of chat completions, whose facts are in an object of their own, as one of a response."""
+    kind = annotation.get("type")
+    facts = annotation.get(kind) if isinstance(kind, str) else None
+    return {"type": kind, **facts} if isinstance(facts, dict) else dict(annotation)

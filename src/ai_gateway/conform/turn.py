@@ -1,0 +1,197 @@
+"""A streamed turn as parts one after the other: chunks may mix them, and wires whose parts have a begin and an end not.
+
+What a chat chunk says belongs to a text, a refusal, the reasoning, or one of several tool calls. A part is over when
+another begins, but a call is only over once its arguments are a whole object, or at the end: until then, what comes for
+other parts waits. So a call that is told in pieces between those of another one is told after it.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pydantic import BaseModel, JsonValue
+from pydantic_core import from_json, to_json
+
+from ai_gateway.conform.tool_calls import Nesting
+from ai_gateway.errors import UpstreamInvalidResponse
+
+type Key = str | int
+"""A part: one of the names below or, for a tool call, its index."""
+
+TEXT: Final = "text"
+REFUSAL: Final = "refusal"
+REASONING: Final = "reasoning"
+OTHER: Final = "other"
+
+_MOST_WAITING = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CallHead:
+    """How a tool call begins. `is_custom` calls have a text for input, where others have arguments."""
+
+    id: str
+    name: str
+    is_custom: bool = False
+
+
+class Parts(Protocol):
+    """What writes the parts as events of a wire. What each method returns is to be sent.
+
+    `texts` are those of the open part, insides of JSON strings. `tells` names what else of a delta it has a form for.
+    """
+
+    texts: list[bytes]
+    tells: frozenset[str]
+
+    @abstractmethod
+    def open(self, key: Key, head: CallHead | None) -> bytes:
+        """Begin a part, behind the end of the one before."""
+
+    @abstractmethod
+    def more(self, texts: Sequence[bytes]) -> bytes:
+        """Go on with the part that is open."""
+
+    @abstractmethod
+    def preview(self, texts: Sequence[bytes]) -> bytes:
+        """What `more` would return, without an effect until `commit`; empty where it is not that simple."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """What was previewed last is sent."""
+
+    @abstractmethod
+    def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+        """What the open part has beside its texts, under one of the names in `tells`."""
+
+    def likely(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:  # noqa: ARG002 - what an override needs
+        """More of the text that is open, with how likely each token of it was."""
+        return self.more((inside(text),))
+
+
+def inside(text: str) -> bytes:
+    """The inside of the JSON string of a text."""
+    return to_json(text)[1:-1]
+
+
+def outside(texts: Sequence[bytes]) -> str:
+    """The text of which the insides of JSON strings are the pieces."""
+    return str(from_json(b'"%b"' % b"".join(texts)))
+
+
+type Beside = Callable[[], bytes]
+"""Writes what a part has beside its texts, such as annotations, once it is open."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A part that is to begin when the one before it is over."""
+
+    key: Key
+    told: list[bytes | Beside] = field(default_factory=list)
+
+
+class Turn:
+    """Hands what is said to `parts`, one part after the other. What each method returns is to be sent."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.open: Key | None = None
+        self._parts = parts
+        self._heads: dict[int, CallHead] = {}
+        self._over: set[int] = set()
+        self._waiting: list[_Waiting] = []
+        self._size = 0
+        self._nesting = Nesting()
+        self._read: list[str] = []
+
+    def is_open(self, key: Key) -> bool:
+        """Whether more of this part would be told at once."""
+        return key == self.open and not self._waiting
+
+    def say(self, key: Key, texts: Sequence[bytes]) -> bytes:
+        """Texts of a part, of which none is empty. Raises UpstreamInvalidResponse for one that is over already."""
+        if key == self.open:
+            written = self._parts.more(texts)
+            return written + self._release() if self._waiting and self._is_over() else written
+        if not self._begins(key):
+            self._wait(key, texts)
+            return b""
+        return self._begun(key) + self._parts.more(texts)
+
+    def call(self, index: int, head: CallHead) -> bytes:
+        """A tool call begins."""
+        if index in self._heads:
+            raise UpstreamInvalidResponse("The provider began one tool call twice.")
+        self._heads[index] = head
+        if self._begins(index):
+            return self._begun(index)
+        self._wait(index, ())
+        return b""
+
+    def beside(self, key: Key, write: Beside) -> bytes:
+        """What a part has beside its texts."""
+        if key == self.open:
+            return write()
+        if self._begins(key):
+            return self._begun(key) + write()
+        self._wait(key, (write,))
+        return b""
+
+    def end(self) -> bytes:
+        """Everything that still waits: no more will come."""
+        written = []
+        while self._waiting:
+            written.append(self._next())
+        return b"".join(written)
+
+    def _begins(self, key: Key) -> bool:
+        """Whether this part may begin now. Raises UpstreamInvalidResponse if it never may."""
+        if type(key) is int and (key in self._over or key not in self._heads):
+            raise UpstreamInvalidResponse("The provider went on with a tool call after its end.")
+        return not self._waiting and self._is_over()
+
+    def _is_over(self) -> bool:
+        """Whether the open part is, if another one is to follow."""
+        if type(self.open) is not int or self._heads[self.open].is_custom:
+            return True
+        texts = self._parts.texts
+        self._read += [outside((text,)) for text in texts[len(self._read) :]]
+        return self._nesting.is_whole(self._read)
+
+    def _begun(self, key: Key) -> bytes:
+        if type(self.open) is int:
+            self._over.add(self.open)
+        self.open = key
+        self._nesting, self._read = Nesting(), []
+        return self._parts.open(key, self._heads[key] if type(key) is int else None)
+
+    def _wait(self, key: Key, told: Sequence[bytes | Beside]) -> None:
+        part = next((each for each in self._waiting if each.key == key), None) if type(key) is int else None
+        if part is None and self._waiting and self._waiting[-1].key == key:
+            part = self._waiting[-1]
+        if part is None:
+            part = _Waiting(key)
+            self._waiting.append(part)
+        part.told += told
+        self._size += sum(len(each) for each in told if isinstance(each, bytes))
+        if self._size > _MOST_WAITING:
+            raise UpstreamInvalidResponse("The provider called a tool with endless arguments.")
+
+    def _release(self) -> bytes:
+        """What may be told now that the open part is over."""
+        written = [self._next()]
+        while self._waiting and self._is_over():
+            written.append(self._next())
+        return b"".join(written)
+
+    def _next(self) -> bytes:
+        part = self._waiting.pop(0)
+        written = [self._begun(part.key)]
+        for each in part.told:
+            if isinstance(each, bytes):
+                self._size -= len(each)
+                written.append(self._parts.more((each,)))
+            else:
+                written.append(each())
+        return b"".join(written)

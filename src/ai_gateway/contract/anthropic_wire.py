@@ -1,0 +1,125 @@
+"""The wire of Anthropic's API: its envelope of errors, its statuses, and the headers that its clients read."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ai_gateway.contract.framing import EVENTS_PING
+from ai_gateway.contract.wire import Wire
+from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamOverloaded
+
+VERSION_HEADER: Final = "anthropic-version"
+"""What clients of this API send with every request, and clients of others never."""
+
+# docs.anthropic.com, "Errors". What is not in it is invalid_request_error below 500, and api_error from there on.
+_TYPES: Final[Mapping[int, str]] = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_OVERLOADED = 529
+_TOO_LONG = "prompt is too long"
+# How upstreams name the size of a prompt and what they take: OpenAI and vLLM, llama.cpp, Anthropic.
+_SIZES = (
+    re.compile(r"maximum context length is (?P<most>\d+) tokens\D+(?P<size>\d+) tokens"),
+    re.compile(r"request \((?P<size>\d+) tokens\) exceeds the available context size \((?P<most>\d+) tokens\)"),
+    re.compile(r"prompt is too long: (?P<size>\d+) tokens > (?P<most>\d+)"),
+)
+_LONGEST_LOOKED_AT = 2_000  # characters of a message, which may be an upstream's page
+_LIMIT = re.compile(r"x-ratelimit-(limit|remaining|reset)-(requests|tokens)")
+_SPAN = re.compile(
+    r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?!s))?(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)s)?(?:(?P<ms>\d{1,9})ms)?"
+)
+
+
+def anthropic_error(error: GatewayError, request_id: str) -> bytes:
+    """The envelope, in the words by which clients of this API decide what to do."""
+    kind = _TYPES.get(error.status) or ("invalid_request_error" if error.status < 500 else "api_error")
+    body = {
+        "type": "error",
+        "error": {**error.extras, "type": kind, "message": _words(error)},
+        "request_id": request_id or None,
+    }
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def known_as(error: GatewayError) -> GatewayError:
+    """An upstream that has too much to do has a status of its own here, after which clients wait."""
+    return error.changed(status=_OVERLOADED) if isinstance(error, UpstreamOverloaded) else error
+
+
+def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
+    """The request's id, seconds to wait as a whole number, and limits under Anthropic's names.
+
+    A reset is a time here (RFC 3339), and a span of time with OpenAI.
+    """
+    own = {"request-id": request_id} if request_id else {}
+    wait = headers.get("retry-after")
+    if wait is not None and not wait.isdecimal():
+        own["retry-after"] = str(_whole_seconds(wait))
+    for name, value in headers.items():
+        match = _LIMIT.fullmatch(name)
+        told = (_time_after(value) if match[1] == "reset" else value) if match else None
+        if match and told:
+            own[f"anthropic-ratelimit-{match[2]}-{match[1]}"] = told
+    return own
+
+
+def _words(error: GatewayError) -> str:
+    if error.code == "context_length_exceeded" or _TOO_LONG in error.message[:_LONGEST_LOOKED_AT]:
+        return _too_long(error.message)
+    if error.status != 400 or not error.param:
+        return error.message
+    # As the official service says it, and as clients look for it: the place with dots, then what is wrong there.
+    place = re.sub(r"\[(\d+)\]", r".\1", error.param)
+    if isinstance(error, InvalidRequest) and error.code == "unknown_parameter":
+        return f"{place}: Extra inputs are not permitted"
+    return error.message if error.message.startswith(place) else f"{place}: {error.message}"
+
+
+def _too_long(message: str) -> str:
+    """That a prompt is too long, with the numbers where there are any: agents compact their history by them."""
+    for sizes in _SIZES:
+        if found := sizes.search(message[:_LONGEST_LOOKED_AT]):
+            return f"{_TOO_LONG}: {found['size']} tokens > {found['most']} maximum"
+    return message if message.startswith(_TOO_LONG) else f"{_TOO_LONG}: {message}"
+
+
+def _whole_seconds(wait: str) -> int:
+    """Seconds, rounded up, of a number or of a date (RFC 9110, section 10.2.3); a second where it is neither."""
+    try:
+        return max(0, min(math.ceil(float(wait)), 86_400))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        then = datetime.strptime(wait, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return 1
+    return max(0, math.ceil((then - datetime.now(UTC)).total_seconds()))
+
+
+def _time_after(span: str) -> str | None:
+    match = _SPAN.fullmatch(span)
+    if match is None or not span:
+        return None
+    parts = {unit: float(value) for unit, value in match.groupdict().items() if value}
+    seconds = 3600 * parts.get("h", 0) + 60 * parts.get("m", 0) + parts.get("s", 0) + parts.get("ms", 0) / 1000
+    try:
+        then = datetime.now(UTC) + timedelta(seconds=math.ceil(seconds))
+    except OverflowError:
+        return None
+    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+ANTHROPIC: Final = Wire(
+    "anthropic", anthropic_error, EVENTS_PING, carries=True, known_as=known_as, own_headers=own_headers
+)

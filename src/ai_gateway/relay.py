@@ -1,0 +1,188 @@
+"""Calls that are relayed: caller and upstream speak the same wire, and get each other's words.
+
+Only the model is mapped on the way there. On the way back a reply is metered, and a stream that breaks off is told as
+broken: see `conform.relayed`.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from ai_gateway.accounts.relayed_bounds import relayed_bound
+from ai_gateway.accounts.wanted import Wanted
+from ai_gateway.conform.relayed import Relayed, relayed
+from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.framing import EVENTS
+from ai_gateway.contract.native import NativeOperation
+from ai_gateway.contract.stream import Framed, Item, Packet, Stream
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated, UpstreamWrongAddress
+from ai_gateway.gateway import Gateway
+from ai_gateway.observability.trace_names import Step
+from ai_gateway.providers.base import Provider
+from ai_gateway.resilience.peek import PendingStream
+from ai_gateway.routing.resolver import Resolution, Target
+
+
+def as_it_came[Model: BaseModel](model: type[Model], raw: bytes) -> Item[Model]:
+    """A reply that goes out as it came: nobody reads its model."""
+    return Item(model.model_construct(), raw)
+
+
+def is_shared(operation: NativeOperation, resolution: Resolution) -> bool:
+    """Whether everybody who may answer the call speaks the operation's wire, as far as is known."""
+    return all(target.provider.speaks(operation) for target in resolution.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """What is relayed: the fields of a request as its caller has sent them, to whoever the model named `model` is at.
+
+    `keep` is told a whole response, or the last event's, before its client is.
+    """
+
+    operation: NativeOperation
+    model: str
+    resolution: Resolution
+    fields: Mapping[str, object]
+    keep: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether everybody who may answer speaks the wire, as far as is known."""
+        return is_shared(self.operation, self.resolution)
+
+
+async def relay[Reply](
+    gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Reply]]
+) -> bytes | Reply:
+    """The JSON of the reply, as it came.
+
+    Where it turns out that the upstream has no such operation, what `instead` gives, which is to translate.
+    """
+    await _reserve(gateway, call, asked, stream=False)
+    try:
+        return await gateway.resilience.reply(call, asked.resolution.targets, partial(_reply, asked))
+    except UpstreamWrongAddress:
+        if asked.is_shared:
+            raise
+        return await instead()
+
+
+def relay_stream(
+    gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
+) -> Stream[Any]:
+    """The same as a stream, which is opened when its first event is asked for."""
+    relaying = _Relaying(gateway, call, asked, instead)
+    return Stream(PendingStream(relaying.opened), broken=relaying.broken)
+
+
+class _Relaying:
+    """One stream that is relayed, or translated where that cannot be."""
+
+    def __init__(
+        self, gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
+    ) -> None:
+        self._gateway = gateway
+        self._call = call
+        self._asked = asked
+        self._instead = instead
+        self._reader: Relayed | None = None
+        self._translated: Stream[Any] | None = None
+
+    async def opened(self) -> tuple[Any, AsyncGenerator[Any]]:
+        """The first event and those that follow."""
+        asked = self._asked
+        await _reserve(self._gateway, self._call, asked, stream=True)
+        try:
+            return await self._gateway.resilience.stream(self._call, asked.resolution.targets, self._events)
+        except UpstreamWrongAddress:
+            if asked.is_shared:
+                raise
+        self._translated = await self._instead()
+        items = self._translated.items
+        return await anext(items, None), items
+
+    def broken(self, error: bytes) -> bytes:
+        """What ends a stream that fails, given the JSON of the wire's error."""
+        if self._translated is not None and self._translated.broken is not None:
+            return self._translated.broken(error)
+        return EVENTS.framed(error, "error") if self._reader is None else self._reader.broken(error)
+
+    async def _events(self, attempt: Attempt, target: Target) -> AsyncGenerator[Framed]:
+        provider, asked = target.provider, self._asked
+        reader = self._reader = relayed(asked.operation, attempt.notes)
+        has_begun = False
+        async with aclosing(
+            provider.relay_stream(attempt, asked.operation, _fields(attempt, asked, target))
+        ) as arrived:
+            try:
+                async for packet in arrived:
+                    if not isinstance(packet, Packet):
+                        break
+                    events = [(reader.feed(event), event) for event in packet.events]
+                    if not has_begun and events[0][0] == "error":  # no reply: another attempt may give one
+                        raise _error_in(provider, from_json(events[0][1]))
+                    has_begun = True
+                    if reader.is_over and asked.keep is not None and reader.failure is None:
+                        await asked.keep(reader.reply)
+                    yield Framed(b"".join(_framed(name, event) for name, event in events))
+            except UpstreamWrongAddress:
+                provider.unlearn(asked.operation)
+                raise
+        if not reader.is_over:
+            raise UpstreamStreamTruncated.ended(provider.name)
+        if reader.failure is not None:  # which its client has seen: for the log, the metrics and the record
+            raise _error_in(provider, reader.failure)
+
+
+async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:
+    # What makes no answer costs nothing.
+    if asked.operation.last and gateway.accounting is not None and call.reservation is None:
+        bound = relayed_bound(asked.fields, call.size)
+        wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
+        with call.step(Step.RESERVE, {}):
+            await gateway.accounting.reserve(call, wanted)
+
+
+async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
+    """What one attempt at a whole reply comes to."""
+    provider = target.provider
+    try:
+        raw = await provider.relay(attempt, asked.operation, _fields(attempt, asked, target))
+    except UpstreamWrongAddress:
+        provider.unlearn(asked.operation)
+        raise
+    try:
+        value = from_json(raw)
+    except ValueError as error:
+        raise UpstreamInvalidResponse.not_json(provider.name, detail=str(error)) from None
+    reader = relayed(asked.operation, attempt.notes)
+    if not reader.whole(value):
+        raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
+    if attempt.notes.tokens is None:
+        attempt.notes.text_bytes = len(raw)
+    if asked.keep is not None:
+        await asked.keep(value)
+    return raw
+
+
+def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, object]:
+    """What the caller said, with the model as it is called there."""
+    said = asked.fields
+    attempt.notes.upstream_model = target.model if target.model != said.get("model") else None
+    return {**said, "model": target.model}
+
+
+def _error_in(provider: Provider, value: object) -> GatewayError:
+    """What an upstream says where it has failed."""
+    return provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="an error without words")
+
+
+def _framed(name: str, event: bytes) -> bytes:
+    # Blanks are all that line ends in JSON can be, which an event's data may not hold.
+    return EVENTS.framed(event.replace(b"\r", b" ").replace(b"\n", b" "), name)

@@ -1,0 +1,140 @@
+"""Blocks of the Messages API as parts of OpenAI's messages: text, images, documents, search results."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from ai_gateway.errors import UnsupportedValue
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
+
+type Part = (
+    openai.ChatCompletionRequestMessageContentPartText
+    | openai.ChatCompletionRequestMessageContentPartImage
+    | openai.ChatCompletionRequestMessageContentPartFile
+)
+_PDF = "document.pdf"  # a file needs a name, and a document need not have a title
+# What only the service that wrote it can read.
+_OPAQUE = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout"})
+
+
+def parts_of(blocks: str | Sequence[BaseModel], path: str, dropped: set[str]) -> list[Part]:
+    """The parts of a user's content. `path` is the parameter path for errors; `dropped` collects what is lost."""
+    if isinstance(blocks, str):
+        return [text(blocks)]
+    return [part for at, block in enumerate(blocks) for part in block_parts(block, f"{path}[{at}]", dropped)]
+
+
+def text(words: str) -> openai.ChatCompletionRequestMessageContentPartText:
+    """A part of text."""
+    return openai.ChatCompletionRequestMessageContentPartText(type="text", text=words)
+
+
+def block_parts(block: BaseModel, path: str, dropped: set[str]) -> list[Part]:
+    """The parts of one block. Raises UnsupportedValue for what only Anthropic's own service has."""
+    match block:
+        case anthropic.AnthropicRequestTextBlock():
+            if block.citations:
+                dropped.add("messages.content.citations")
+            parts: list[Part] = [text(block.text)]
+        case anthropic.AnthropicRequestImageBlock():
+            parts = [_image(block)]
+        case anthropic.AnthropicRequestDocumentBlock():
+            parts = _document(block, path, dropped)
+        case anthropic.AnthropicRequestContainerUploadBlock():
+            raise UnsupportedValue(
+                "Another provider than Anthropic answers this model, and has no container: send the file's content.",
+                param=path,
+            )
+        case _:
+            parts = [text(_told(block, dropped))]
+    return _cached(parts, block)
+
+
+def _told(block: BaseModel, dropped: set[str]) -> str:
+    """A block of another kind, as text."""
+    match block:
+        case anthropic.AnthropicRequestSearchResultBlock():
+            if block.citations is not None and block.citations.enabled:
+                dropped.add("messages.content.citations")
+            found = "\n".join(each.text for each in block.content)
+            return f"{block.title}\n{block.source}\n\n{found}"
+        case anthropic.AnthropicRequestMidConvSystemBlock():
+            return reminder("\n\n".join(each.text for each in block.content))
+        case anthropic.AnthropicRequestToolReferenceBlock():
+            return block.tool_name
+        case _:  # results of tools that a server has run
+            return result_text(block, dropped)
+
+
+def reminder(words: str) -> str:
+    """What a system message says, as a part of the user's: where it stands counts for more than who says it."""
+    return f"<system-reminder>\n{words}\n</system-reminder>"
+
+
+def result_text(block: BaseModel, dropped: set[str]) -> str:
+    """What a server's own tool has returned, as JSON, without what only that server can read."""
+    content = block.model_dump(by_alias=True, exclude_unset=True).get("content")
+    return to_json(_readable(content, dropped)).decode()
+
+
+def _readable(value: Any, dropped: set[str]) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out
+    if isinstance(value, list):
+        return [_readable(each, dropped) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if _OPAQUE & value.keys():
+        dropped.update(f"messages.content.{name}" for name in _OPAQUE & value.keys())
+    return {name: _readable(each, dropped) for name, each in value.items() if name not in _OPAQUE}
+
+
+def _image(block: anthropic.AnthropicRequestImageBlock) -> openai.ChatCompletionRequestMessageContentPartImage:
+    source = block.source
+    url = (
+        f"data:{source.media_type};base64,{source.data}"
+        if isinstance(source, anthropic.AnthropicBase64ImageSource)
+        else source.url
+    )
+    return openai.ChatCompletionRequestMessageContentPartImage(
+        type="image_url", image_url=openai.ChatCompletionRequestMessageContentPartImageImageUrl(url=url)
+    )
+
+
+def _document(block: anthropic.AnthropicRequestDocumentBlock, path: str, dropped: set[str]) -> list[Part]:
+    if block.citations is not None and block.citations.enabled:
+        dropped.add("messages.content.citations")
+    source = block.source
+    head = "\n".join(filter(None, (block.title, block.context)))
+    match source:
+        case anthropic.AnthropicBase64PDFSource():
+            file = openai.ChatCompletionRequestMessageContentPartFileFile(
+                filename=block.title or _PDF, file_data=f"data:{source.media_type};base64,{source.data}"
+            )
+            pdf = openai.ChatCompletionRequestMessageContentPartFile(type="file", file=file)
+            return [*([text(block.context)] if block.context else []), pdf]
+        case anthropic.AnthropicPlainTextSource():
+            return [text(f"{head}\n\n{source.data}" if head else source.data)]
+        case anthropic.AnthropicContentBlockSource():
+            inner = parts_of(source.content, f"{path}.source.content", dropped)
+            return [*([text(head)] if head else []), *inner]
+        case _:
+            raise UnsupportedValue(
+                "Another provider than Anthropic answers this model, and fetches no documents: send it as base64.",
+                param=f"{path}.source",
+            )
+
+
+def _cached(parts: list[Part], block: BaseModel) -> list[Part]:
+    """The parts with the block's breakpoint of the prompt cache on the last of them."""
+    own = cache_control(block)
+    if own and parts and parts[-1].__pydantic_extra__ is not None:
+        parts[-1].__pydantic_extra__["cache_control"] = own
+    return parts
+
+
+def cache_control(block: BaseModel) -> dict[str, object] | None:
+    """The breakpoint of a block or a tool, as JSON."""
+    own = getattr(block, "cache_control", None)
+    return own.model_dump(exclude_none=True) if isinstance(own, BaseModel) else None

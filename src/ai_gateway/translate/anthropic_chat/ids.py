@@ -1,0 +1,38 @@
+"""Ids and names that both wires take: Anthropic's are stricter for ids of calls, OpenAI's for names of tools."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+_LONGEST_NAME = 64  # platform.openai.com/docs/api-reference/chat: names of functions; Anthropic's may have 128
+
+
+def call_id(given: str) -> str:
+    """The id of a call as Anthropic's clients take it; another one, always the same, for what they would refuse."""
+    return given if _ID.fullmatch(given) else f"toolu_{hashlib.sha256(given.encode()).hexdigest()[:24]}"
+
+
+class ToolNames:
+    """The names of one request's tools with OpenAI, where long ones are shortened, and back."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._short: dict[str, str] = {}
+        for name in names:
+            if len(name) > _LONGEST_NAME:
+                digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+                self._short[name] = f"{name[: _LONGEST_NAME - 9]}_{digest}"
+        self._long = {short: name for name, short in self._short.items()}
+
+    def there(self, name: str) -> str:
+        """The name as the provider gets it."""
+        return self._short.get(name, name)
+
+    def here(self, name: str) -> str:
+        """The name as the caller has it."""
+        return self._long.get(name, name)
+
+    @property
+    def changed(self) -> Mapping[str, str]:
+        """The callers' names by the provider's, where they differ."""
+        return self._long

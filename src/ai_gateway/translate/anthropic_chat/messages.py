@@ -1,0 +1,226 @@
+"""Turns of the Messages API as OpenAI's messages.
+
+Results of tools stand inside of a user's turn there, in any order, and are messages of their own here, in the order of
+the calls and before anything else that the turn says (https://platform.openai.com/docs/guides/function-calling).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from ai_gateway.translate.anthropic_chat.content import block_parts, cache_control, parts_of, result_text, text
+from ai_gateway.translate.anthropic_chat.ids import ToolNames
+from ai_gateway.translate.anthropic_chat.seal import unsealed
+from ai_gateway.translate.carriers import SEALED_FIELDS
+from ai_gateway.translate.chat_request import Message
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
+
+type Fields = dict[str, object]
+type Content = str | Sequence[BaseModel]
+# What Anthropic's own agent sends in front of its instructions: it differs from version to version, which would make
+# every prompt new to an upstream's cache, and means nothing to anybody else.
+BILLING = "x-anthropic-billing-header:"
+_THOUGHTS = (anthropic.AnthropicRequestThinkingBlock, anthropic.AnthropicRequestRedactedThinkingBlock)
+
+
+def conversation(
+    system: str | Sequence[anthropic.AnthropicRequestTextBlock] | None,
+    messages: Sequence[anthropic.AnthropicInputMessage],
+    names: ToolNames,
+    dropped: set[str],
+) -> list[Message]:
+    """The system prompt and the turns as messages; `dropped` collects what they cannot express.
+
+    Carriers (translate/carriers.py) keep what only some providers know. Raises UnsupportedValue for what no provider
+    but Anthropic has.
+    """
+    turns = _Turns(names, dropped)
+    turns.add_system(system or [])
+    for at, message in enumerate(messages):
+        turns.add(message, f"messages[{at}].content")
+    turns.finish()
+    return turns.messages
+
+
+class _Turns:
+    """Adds turns to a conversation. `_waiting` are the calls without a result, by id, with their place."""
+
+    def __init__(self, names: ToolNames, dropped: set[str]) -> None:
+        self.messages: list[Message] = []
+        self._names = names
+        self._dropped = dropped
+        self._waiting: dict[str, int] = {}
+        self._late: list[Message] = []
+
+    def add_system(self, system: Content) -> None:
+        """The instructions in front, as one message."""
+        blocks = system if isinstance(system, str) else [block for block in system if not self._is_billing(block)]
+        if blocks:
+            self.messages.append(_system(blocks, "system", self._dropped))
+
+    def add(self, message: anthropic.AnthropicInputMessage, path: str) -> None:
+        if message.output_config is not None:
+            self._dropped.add("messages.output_config")
+        if message.role == "assistant":
+            self.finish()
+            self._assistant(message.content, path)
+        elif message.role == "user":
+            self._user(message.content, path)
+        elif message.content:
+            said = _system(message.content, path, self._dropped)
+            # Between calls and their results nothing may stand.
+            (self._late if self._waiting else self.messages).append(said)
+
+    def finish(self) -> None:
+        """Nothing waits any longer."""
+        self.messages += self._late
+        self._late, self._waiting = [], {}
+
+    def _is_billing(self, block: BaseModel) -> bool:
+        is_billing = isinstance(block, anthropic.AnthropicRequestTextBlock) and block.text.startswith(BILLING)
+        if is_billing:
+            self._dropped.add(f"system.{BILLING.rstrip(':')}")
+        return is_billing
+
+    def _user(self, content: Content, path: str) -> None:
+        if isinstance(content, str):
+            self.finish()
+            self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=content))
+            return
+        placed = [(block, f"{path}[{at}]") for at, block in enumerate(content)]
+        results = [(block, at) for block, at in placed if isinstance(block, anthropic.AnthropicRequestToolResultBlock)]
+        results.sort(key=lambda pair: self._waiting.get(pair[0].tool_use_id, len(self._waiting)))
+        self.messages += [self._result(block, at) for block, at in results]
+        self.finish()
+        parts = [
+            part
+            for block, at in placed
+            if not isinstance(block, anthropic.AnthropicRequestToolResultBlock)
+            for part in block_parts(block, at, self._dropped)
+        ]
+        if parts or not results:
+            self.messages.append(_built(openai.ChatCompletionRequestUserMessage, role="user", content=parts or ""))
+
+    def _result(
+        self, block: anthropic.AnthropicRequestToolResultBlock, path: str
+    ) -> openai.ChatCompletionRequestToolMessage:
+        content: object = block.content or ""
+        if isinstance(block.content, list):
+            content = parts_of(block.content, f"{path}.content", self._dropped) or ""
+        carried: Fields = {"is_error": True} if block.is_error else {}
+        if own := cache_control(block):
+            carried["cache_control"] = own
+        return _built(
+            openai.ChatCompletionRequestToolMessage,
+            role="tool",
+            content=content,
+            tool_call_id=block.tool_use_id,
+            carried=carried,
+        )
+
+    def _assistant(self, content: Content, path: str) -> None:
+        if isinstance(content, str):
+            self.messages.append(openai.ChatCompletionRequestAssistantMessage(role="assistant", content=content))
+            return
+        said = _Said()
+        for at, block in enumerate(content):
+            served = getattr(block, "tool_use_id", None)
+            if isinstance(served, str):
+                self._served(said, block, served)
+                said = _Said()
+            else:
+                self._say(said, block, f"{path}[{at}]")
+        if not said.is_empty or not content:
+            self.messages.append(said.message())
+
+    def _say(self, said: "_Said", block: BaseModel, path: str) -> None:
+        match block:
+            case anthropic.AnthropicRequestRedactedThinkingBlock() if (fields := unsealed(block.data)) is not None:
+                said.sealed.append(fields)
+            case anthropic.AnthropicRequestThinkingBlock() | anthropic.AnthropicRequestRedactedThinkingBlock():
+                said.thoughts.append(block)
+            case anthropic.AnthropicRequestToolUseBlock():
+                said.calls.append(self._call(block))
+                self._waiting[block.id] = len(self._waiting)
+            case anthropic.AnthropicRequestServerToolUseBlock():
+                said.calls.append(self._server_call(block))
+            case _:
+                said.parts += block_parts(block, path, self._dropped)
+
+    def _call(self, block: anthropic.AnthropicRequestToolUseBlock) -> openai.ChatCompletionMessageToolCall:
+        carried: Fields = {"cache_control": own} if (own := cache_control(block)) else {}
+        if isinstance(block.caller, BaseModel) and not isinstance(block.caller, anthropic.AnthropicDirectCaller):
+            carried["caller"] = block.caller.model_dump(exclude_none=True)
+        return self._called(block.id, block.name, block.input, carried)
+
+    def _server_call(self, block: anthropic.AnthropicRequestServerToolUseBlock) -> openai.ChatCompletionMessageToolCall:
+        return self._called(block.id, block.name, block.input, {})
+
+    def _called(
+        self, identifier: str, name: str, value: Mapping[str, object], carried: Fields
+    ) -> openai.ChatCompletionMessageToolCall:
+        function = openai.ChatCompletionMessageToolCallFunction(
+            name=self._names.there(name), arguments=to_json(value).decode()
+        )
+        return _built(
+            openai.ChatCompletionMessageToolCall, id=identifier, type="function", function=function, carried=carried
+        )
+
+    def _served(self, said: "_Said", block: BaseModel, call: str) -> None:
+        """What a server's own tool has returned inside of the turn: a result of its call, before the turn goes on."""
+        if any(made.id == call for made in said.calls):
+            self.messages.append(said.message())
+            result = result_text(block, self._dropped)
+            self.messages.append(
+                openai.ChatCompletionRequestToolMessage(role="tool", content=result, tool_call_id=call)
+            )
+        else:
+            said.parts.append(text(result_text(block, self._dropped)))
+            self.messages.append(said.message())
+
+
+class _Said:
+    """What an assistant says in one message."""
+
+    def __init__(self) -> None:
+        self.parts: list[BaseModel] = []
+        self.calls: list[openai.ChatCompletionMessageToolCall] = []
+        self.thoughts: list[BaseModel] = []
+        self.sealed: list[object] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.parts or self.calls or self.thoughts)
+
+    def message(self) -> openai.ChatCompletionRequestAssistantMessage:
+        content: object = self.parts
+        if len(self.parts) == 1 and not self.parts[0].model_extra:
+            content = getattr(self.parts[0], "text", self.parts)
+        fields: Fields = {"content": content or (None if self.calls else "")}
+        if self.calls:
+            fields["tool_calls"] = self.calls
+        carried: Fields = {}
+        if self.thoughts:
+            carried["thinking_blocks"] = [block.model_dump(exclude_none=True) for block in self.thoughts]
+        words = [block.thinking for block in self.thoughts if isinstance(block, _THOUGHTS[0])]
+        if reasoning := "\n\n".join(filter(None, words)):
+            carried["reasoning_content"] = reasoning
+        if self.sealed:
+            carried[SEALED_FIELDS] = self.sealed
+        return _built(openai.ChatCompletionRequestAssistantMessage, role="assistant", **fields, carried=carried)
+
+
+def _system(content: Content, path: str, dropped: set[str]) -> openai.ChatCompletionRequestSystemMessage:
+    parts: object = content if isinstance(content, str) else parts_of(content, path, dropped)
+    return _built(openai.ChatCompletionRequestSystemMessage, role="system", content=parts)
+
+
+def _built[Model: BaseModel](model: type[Model], *, carried: Fields | None = None, **fields: object) -> Model:
+    """The message without checking what the contract says of parts: a provider says what it takes of carriers."""
+    made = model.model_construct(set(fields), **fields)
+    if carried and made.__pydantic_extra__ is not None:
+        made.__pydantic_extra__.update(carried)
+        made.__pydantic_fields_set__.update(carried)
+    return made

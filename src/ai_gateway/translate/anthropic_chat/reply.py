@@ -1,0 +1,179 @@
+"""OpenAI's complete replies to chats as messages of Anthropic's API."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ai_gateway.contract.strict_json import read_json
+from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.anthropic_chat.ids import ToolNames, call_id
+from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
+from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
+from ai_gateway.translate.extra_fields import carry, extra_fields
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
+
+type Block = BaseModel
+
+_REASONING = ("reasoning_content", "reasoning")
+_TOLD = frozenset({*_REASONING, *KEPT, "thinking_blocks", "citations", "other_blocks"})
+_STOPPED = ("stop_sequence", "stop_reason", "stop_details")
+
+
+def message(
+    reply: openai.CreateChatCompletionResponse,
+    took: openai.CompletionUsage,
+    names: ToolNames,
+    *,
+    provider: str,
+    stop_sequences: Collection[str] = (),
+) -> anthropic.AnthropicMessage:
+    """The first choice as a message; `took` is its usage, counted or estimated.
+
+    Raises UpstreamInvalidResponse for calls that are no calls.
+    """
+    if not reply.choices:
+        raise UpstreamInvalidResponse("The provider's reply holds no answer.")
+    choice = reply.choices[0]
+    said = choice.message
+    calls = _calls(said, names, cut=choice.finish_reason == "length")
+    refused = bool(said.refusal)
+    ended_by = stopped_by(choice, stop_sequences)
+    reason = stop_reason(choice.finish_reason, called=bool(calls), refused=refused)
+    made = anthropic.AnthropicMessage(
+        id=reply.id,
+        type="message",
+        role="assistant",
+        model=reply.model,
+        content=[*_thoughts(said), *_kept(said, provider), *_others(said), *_texts(said), *calls],
+        stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
+        stop_sequence=ended_by if reason == "end_turn" else None,
+        stop_details=refusal_details(said.refusal, choice) if reason == "refusal" else None,
+        usage=usage(took, reply.service_tier),
+        container=None,
+    )
+    beside = {**extra_fields(choice, *_STOPPED), **extra_fields(said, *_TOLD), **extra_fields(reply)}
+    return carry(beside, made)
+
+
+def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
+    """What was thought: in blocks of its own upstream, or else as a text that nobody has signed."""
+    extras = said.model_extra or {}
+    blocks = valid_blocks(extras.get("thinking_blocks"))
+    if blocks:
+        return blocks
+    words = [each for name in _REASONING if isinstance(each := extras.get(name), str) and each]
+    return [
+        anthropic.AnthropicResponseThinkingBlock(type="thinking", thinking=each, signature="") for each in words[:1]
+    ]
+
+
+def _kept(said: openai.ChatCompletionResponseMessage, provider: str) -> list[Block]:
+    calls = said.tool_calls if isinstance(said.tool_calls, list) else []
+    data = sealed(provider, said.model_extra or {}, {call_id(call.id): call.model_extra or {} for call in calls})
+    return [anthropic.AnthropicResponseRedactedThinkingBlock(type="redacted_thinking", data=data)] if data else []
+
+
+def _others(said: openai.ChatCompletionResponseMessage) -> list[Block]:
+    return valid_blocks((said.model_extra or {}).get("other_blocks"))
+
+
+def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
+    extras = said.model_extra or {}
+    words = [each for each in (said.content, said.refusal) if each]
+    if not words:
+        return []
+    texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=None) for each in words]
+    cited = valid_citations(extras.get("citations"))
+    if cited:
+        texts[0].citations = [*cited]
+    elif isinstance(said.annotations, list) and said.annotations:
+        carry({"annotations": [each.model_dump(exclude_unset=True) for each in said.annotations]}, texts[0])
+    return list(texts)
+
+
+def _read(model: type[BaseModel], name: str, value: object) -> Any:  # noqa: ANN401 - whatever the field holds
+    """The value as a field of the model holds it; None if it is no such value."""
+    made = model.model_construct()
+    try:
+        model.__pydantic_validator__.validate_assignment(made, name, value, strict=True)
+    except ValidationError:
+        return None
+    return getattr(made, name)
+
+
+def valid_blocks(blocks: object) -> list[Block]:
+    """Those of the blocks that Anthropic's wire has."""
+    valid: list[Block] = []
+    for block in blocks if isinstance(blocks, list) else ():
+        valid += _read(anthropic.AnthropicMessage, "content", [block]) or []
+    return valid
+
+
+def valid_citations(citations: object) -> list[Any] | None:
+    """The citations of a text, if Anthropic's wire has all of them."""
+    found: list[Any] | None = _read(anthropic.AnthropicResponseTextBlock, "citations", citations)
+    return found
+
+
+def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, *, cut: bool) -> list[Block]:
+    calls = said.tool_calls if isinstance(said.tool_calls, list) else []
+    made: list[Block] = []
+    for at, call in enumerate(calls):
+        if not isinstance(call, openai.ChatCompletionMessageToolCall):
+            raise UpstreamInvalidResponse("The provider called a tool that is no function.")
+        value = _input(call.function.arguments)
+        if value is None:
+            if cut and at == len(calls) - 1:  # it ended in the middle of the call, and says so
+                break
+            raise UpstreamInvalidResponse("The provider called a tool with arguments that are no object.")
+        made.append(_call(call, names.here(call.function.name), value))
+    return made
+
+
+def _call(call: openai.ChatCompletionMessageToolCall, name: str, value: Mapping[str, object]) -> Block:
+    made = call_block(call.id, name, value, (call.model_extra or {}).get("caller"))
+    return carry(extra_fields(call, "caller", "index", *KEPT), made)
+
+
+def call_block(
+    ident: str, name: str, value: Mapping[str, object], caller: object = None
+) -> anthropic.AnthropicResponseToolUseBlock:
+    """The block of a call. Raises UpstreamInvalidResponse for one of nothing."""
+    block = {"type": "tool_use", "id": call_id(ident), "name": name, "input": value}
+    for each in (caller, {"type": "direct"}):
+        try:
+            return anthropic.AnthropicResponseToolUseBlock.model_validate({**block, "caller": each}, strict=True)
+        except ValidationError:
+            continue
+    raise UpstreamInvalidResponse("The provider called a tool without a name.")
+
+
+def _input(arguments: str) -> dict[str, object] | None:
+    """The object in the text; a blank text means an empty one."""
+    try:
+        value = read_json(arguments.encode("utf-8", "surrogatepass")) if arguments.strip() else {}
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def refusal_details(explanation: str | None, choice: BaseModel) -> anthropic.AnthropicRefusalStopDetails:
+    """Why a model declines, with the category that its upstream may tell."""
+    own = (choice.model_extra or {}).get("stop_details")
+    category = own.get("category") if isinstance(own, dict) else None
+    fields = {"type": "refusal", "explanation": explanation}
+    for each in (category, None):
+        try:
+            return anthropic.AnthropicRefusalStopDetails.model_validate({**fields, "category": each}, strict=True)
+        except ValidationError:
+            continue
+    raise AssertionError("a refusal without a category is one")
+
+
+def blocks_text(blocks: Sequence[Block]) -> str:
+    """All that blocks say, for counting what nobody has counted."""
+    return "".join(
+        str(getattr(block, name)) for block in blocks for name in ("text", "thinking", "input") if hasattr(block, name)
+    )

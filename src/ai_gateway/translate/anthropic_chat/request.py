@@ -1,0 +1,118 @@
+"""Requests of the Messages API in OpenAI's format: fields with a counterpart are mapped, the rest dropped and named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from ai_gateway.translate.anthropic_chat.ids import ToolNames
+from ai_gateway.translate.anthropic_chat.messages import conversation
+from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
+from ai_gateway.translate.anthropic_chat.tools import tool_fields, tool_names
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
+
+# A block, a message or a tool: its model in OpenAI's terms, and what is written of it for an upstream.
+_PART_BYTES = 2_500
+# Budgets of thinking by the effort that comes near to them, of models that take one or the other.
+_LOW_BUDGET, _MEDIUM_BUDGET = 4_096, 16_384
+
+type Fields = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedRequest:
+    """A chat, and the fields of the original that it lacks, under Anthropic's names."""
+
+    request: openai.CreateChatCompletionRequest
+    dropped: list[str] = field(default_factory=list)
+    names: ToolNames = field(default_factory=ToolNames)
+
+
+def chat(body: anthropic.AnthropicCreateMessageParams, model: str) -> TranslatedRequest:
+    """The request as a chat with the model that the gateway knows by this id."""
+    dropped: set[str] = set()
+    names = tool_names(body)
+    fields: Fields = {
+        "model": model,
+        "messages": conversation(body.system, body.messages, names, dropped),
+        "max_tokens": body.max_tokens,
+    }
+    for name in ("temperature", "top_p"):
+        if (value := getattr(body, name)) is not None:
+            fields[name] = value
+    if body.stop_sequences:
+        fields["stop"] = body.stop_sequences
+    if body.stream:
+        fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
+    fields |= tool_fields(body, names, dropped)
+    fields |= _thinking(body.thinking, body.output_config)
+    if body.output_config is not None and body.output_config.format is not None:
+        fields["response_format"] = _format(body.output_config.format.schema_)
+    if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
+        dropped.add("thinking.display")
+    named = [*dropped_fields(body), *unknown_fields(body), *dropped]
+    return TranslatedRequest(_build(openai.CreateChatCompletionRequest, fields), sorted(set(named)), names)
+
+
+def translated_size(body: anthropic.AnthropicCreateMessageParams) -> int:
+    """About how many bytes the translation takes beside the texts: small parts grow a thousandfold."""
+    blocks = sum(1 + (len(message.content) if isinstance(message.content, list) else 0) for message in body.messages)
+    return (blocks + len(body.tools or ())) * _PART_BYTES
+
+
+def _thinking(thinking: BaseModel | None, config: anthropic.AnthropicOutputConfig | None) -> Fields:
+    """The effort to think with. It is said outright, or follows from a budget; adaptive thinking alone says none."""
+    if isinstance(thinking, anthropic.AnthropicThinkingConfigDisabled):
+        return {"reasoning_effort": "none"}
+    effort: str | None = config.effort if config is not None else None
+    if effort is None and isinstance(thinking, anthropic.AnthropicThinkingConfigEnabled):
+        budget = thinking.budget_tokens
+        effort = "low" if budget < _LOW_BUDGET else "medium" if budget < _MEDIUM_BUDGET else "high"
+    if effort is None:
+        return {}
+    return {"reasoning_effort": "high" if effort in {"xhigh", "max"} else effort}
+
+
+def _build[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
+    """The request without checking OpenAI's bounds: the provider may accept more, or rejects it itself."""
+    return model.model_construct(None, **fields)
+
+
+def _format(schema: Mapping[str, object]) -> openai.ResponseFormatJsonSchema:
+    fields: Fields = {"name": "response", "schema": dict(schema)}
+    if is_strict(schema):
+        fields["strict"] = True
+    wanted = openai.ResponseFormatJsonSchemaJsonSchema.model_validate(fields)
+    return openai.ResponseFormatJsonSchema(type="json_schema", json_schema=wanted)
+
+
+def is_strict(schema: object) -> bool:
+    """Whether OpenAI can promise the schema: its objects are closed, and all of their fields are required.
+
+    Schemas of any depth are looked at without recursion.
+    """
+    waiting = [schema]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        if not isinstance(value, dict):
+            continue
+        properties = value.get("properties")
+        if isinstance(properties, dict) or value.get("type") == "object":
+            required = value.get("required")
+            named = set(properties) if isinstance(properties, dict) else set()
+            is_complete = isinstance(required, list) and named <= {name for name in required if isinstance(name, str)}
+            if value.get("additionalProperties") is not False or not (is_complete or not named):
+                return False
+        waiting += [*(properties.values() if isinstance(properties, dict) else ()), *_inner(value)]
+    return True
+
+
+def _inner(schema: Mapping[str, object]) -> list[object]:
+    maps = [schema.get(name) for name in ("$defs", "definitions")]
+    return [
+        *(schema.get(name) for name in ("items", "anyOf", "oneOf", "allOf")),
+        *(each for held in maps if isinstance(held, dict) for each in held.values()),
+    ]

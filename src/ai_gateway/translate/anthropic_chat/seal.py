@@ -1,0 +1,46 @@
+"""What an upstream wants back with its next request and Anthropic's wire has no field for, sealed in a block.
+
+Gemini signs calls in `extra_content` (https://ai.google.dev/gemini-api/docs/thought-signatures), OpenRouter has
+`reasoning_details` (https://openrouter.ai/docs/use-cases/reasoning-tokens). Clients of Anthropic's API send
+`redacted_thinking` back as it came, and nothing else of what they do not know.
+"""
+
+import base64
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+from pydantic_core import from_json, to_json
+
+from ai_gateway.translate.carriers import SEALED
+
+type Fields = Mapping[str, object]
+
+KEPT = frozenset({"reasoning_details", "extra_content", "reasoning_items"})
+"""Fields of messages and calls that their upstream needs again."""
+
+
+def sealed(provider: str, message: Fields, calls: Mapping[str, Fields]) -> str | None:
+    """The data of a block that holds these fields of a message, and of its calls by their ids; None for none."""
+    held = {call: fields for call, each in calls.items() if (fields := _kept(each))}
+    fields = _kept(message)
+    if not fields and not held:
+        return None
+    content = to_json({"provider": provider, "message": fields, "calls": held})
+    return SEALED + base64.urlsafe_b64encode(content).decode()
+
+
+def unsealed(data: str) -> dict[str, JsonValue] | None:
+    """What a block holds: `provider`, `message` and `calls`; None if it is not one of these."""
+    if not data.startswith(SEALED):
+        return None
+    try:
+        value = from_json(base64.urlsafe_b64decode(data.removeprefix(SEALED)))
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("provider"), str):
+        return None
+    return value if all(isinstance(value.get(name), dict) for name in ("message", "calls")) else None
+
+
+def _kept(fields: Fields) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if name in KEPT and value not in (None, "", [], {})}

@@ -1,0 +1,141 @@
+"""Tools of the Messages API as functions, and the choice among them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import BaseModel
+
+from ai_gateway.translate.anthropic_chat.content import cache_control
+from ai_gateway.translate.anthropic_chat.ids import ToolNames
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
+
+type Fields = dict[str, object]
+_STRING: Fields = {"type": "string"}
+_INTEGER: Fields = {"type": "integer"}
+_RANGE: Fields = {"type": "array", "items": _INTEGER, "minItems": 2, "maxItems": 2}
+_EDITED: Fields = {
+    "path": _STRING,
+    "old_str": _STRING,
+    "new_str": _STRING,
+    "file_text": _STRING,
+    "insert_line": _INTEGER,
+    "insert_text": _STRING,
+    "view_range": _RANGE,
+}
+
+
+def _schema(properties: Fields, required: Sequence[str] = ()) -> Fields:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _commands(*names: str, more: Fields) -> Fields:
+    return _schema({"command": {"type": "string", "enum": list(names)}, **more}, ["command", "path"])
+
+
+# Tools that the client runs, whose names and inputs Anthropic's models know by heart and others have to be told:
+# docs.claude.com, "Bash tool", "Text editor tool", "Memory tool".
+_CLIENTS: Final[Mapping[type[BaseModel], tuple[str, Fields]]] = {
+    anthropic.AnthropicBashTool20250124: (
+        "Runs a command in a shell that stays open from call to call; `restart` begins anew.",
+        _schema({"command": _STRING, "restart": {"type": "boolean"}}),
+    ),
+    anthropic.AnthropicTextEditor20250124: (
+        "Views and edits text files; `undo_edit` takes the last edit of a file back.",
+        _commands("view", "create", "str_replace", "insert", "undo_edit", more=_EDITED),
+    ),
+    anthropic.AnthropicTextEditor20250429: (
+        "Views and edits text files.",
+        _commands("view", "create", "str_replace", "insert", more=_EDITED),
+    ),
+    anthropic.AnthropicTextEditor20250728: (
+        "Views and edits text files.",
+        _commands("view", "create", "str_replace", "insert", more=_EDITED),
+    ),
+    anthropic.AnthropicMemoryTool20250818: (
+        "Keeps notes in files below /memories, from one conversation to the next.",
+        _schema(
+            {
+                "command": {
+                    "type": "string",
+                    "enum": ["view", "create", "str_replace", "insert", "delete", "rename"],
+                },
+                **_EDITED,
+                "old_path": _STRING,
+                "new_path": _STRING,
+            },
+            ["command"],
+        ),
+    ),
+}
+
+
+def tool_names(body: anthropic.AnthropicCreateMessageParams) -> ToolNames:
+    """The names of the tools that the request offers or has called."""
+    called = (
+        block.name
+        for message in body.messages
+        if not isinstance(message.content, str)
+        for block in message.content
+        if isinstance(block, anthropic.AnthropicRequestToolUseBlock)
+    )
+    return ToolNames([*(str(getattr(tool, "name", "")) for tool in body.tools or ()), *called])
+
+
+def tool_fields(body: anthropic.AnthropicCreateMessageParams, names: ToolNames, dropped: set[str]) -> Fields:
+    """`tools`, `tool_choice` and `parallel_tool_calls`. Tools that Anthropic runs are dropped, under their type."""
+    tools = [made for tool in body.tools or () if (made := _tool(tool, names, dropped)) is not None]
+    if not tools:
+        if body.tool_choice is not None:
+            dropped.add("tool_choice")
+        return {}
+    return {"tools": tools, **_choice(body.tool_choice, names)}
+
+
+def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCompletionTool | None:
+    known = _CLIENTS.get(type(tool))
+    if isinstance(tool, anthropic.AnthropicTool):
+        fields: Fields = {"name": names.there(tool.name)}
+        if tool.description:
+            fields["description"] = tool.description
+        fields["parameters"] = tool.input_schema.model_dump(by_alias=True, exclude_unset=True)
+        if tool.strict is not None:
+            fields["strict"] = tool.strict
+        _drop_hints(tool, dropped)
+    elif known is not None:
+        description, schema = known
+        fields = {"name": getattr(tool, "name", ""), "description": description, "parameters": schema}
+    else:
+        dropped.add(f"tools.{getattr(tool, 'type', 'unknown')}")
+        return None
+    made = openai.ChatCompletionTool(type="function", function=openai.FunctionObject.model_validate(fields))
+    if (own := cache_control(tool)) and made.__pydantic_extra__ is not None:
+        made.__pydantic_extra__["cache_control"] = own
+    return made
+
+
+def _drop_hints(tool: anthropic.AnthropicTool, dropped: set[str]) -> None:
+    hints = ("defer_loading", "eager_input_streaming", "input_examples")
+    dropped.update(f"tools.{name}" for name in hints if getattr(tool, name))
+    if tool.allowed_callers and tool.allowed_callers != ["direct"]:
+        dropped.add("tools.allowed_callers")
+
+
+def _choice(choice: BaseModel | None, names: ToolNames) -> Fields:
+    match choice:
+        case None:
+            return {}
+        case anthropic.AnthropicToolChoiceNone():
+            return {"tool_choice": "none"}
+        case anthropic.AnthropicToolChoiceTool():
+            chosen = openai.ChatCompletionNamedToolChoice.model_validate(
+                {"type": "function", "function": {"name": names.there(choice.name)}}
+            )
+            fields: Fields = {"tool_choice": chosen}
+        case anthropic.AnthropicToolChoiceAny():
+            fields = {"tool_choice": "required"}
+        case _:
+            fields = {"tool_choice": "auto"}
+    if getattr(choice, "disable_parallel_tool_use", None):
+        fields["parallel_tool_calls"] = False
+    return fields

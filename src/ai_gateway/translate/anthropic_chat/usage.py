@@ -1,0 +1,76 @@
+"""What a reply took, and why it ended, in Anthropic's terms."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Literal
+
+from pydantic import MISSING, BaseModel, ValidationError
+
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
+
+type StopReason = Literal[
+    "end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal", "model_context_window_exceeded"
+]
+
+STOP_REASONS: Final[Mapping[str, StopReason]] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+_TIERS: Final = {"default": "standard", "priority": "priority"}
+
+
+def usage(counted: openai.CompletionUsage, tier: object = None) -> anthropic.AnthropicUsage:
+    """OpenAI counts what was read from a cache and written to it among the prompt's tokens, Anthropic beside them."""
+    details = counted.prompt_tokens_details
+    read, written = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
+    thought = _count(counted.completion_tokens_details, "reasoning_tokens", None)
+    extras = counted.model_extra or {}
+    creation = _as(anthropic.AnthropicCacheCreation, extras.get("cache_creation"))
+    if creation is None and written:
+        creation = anthropic.AnthropicCacheCreation(ephemeral_5m_input_tokens=written, ephemeral_1h_input_tokens=0)
+    return anthropic.AnthropicUsage(
+        input_tokens=max(0, counted.prompt_tokens - read - written),
+        output_tokens=counted.completion_tokens,
+        cache_creation=creation,
+        cache_creation_input_tokens=written,
+        cache_read_input_tokens=read,
+        inference_geo=None,
+        output_tokens_details=None
+        if thought is None
+        else anthropic.AnthropicOutputTokensDetails(thinking_tokens=thought),
+        server_tool_use=_as(anthropic.AnthropicServerToolUsage, extras.get("server_tool_use")),
+        service_tier=_TIERS.get(tier) if isinstance(tier, str) else None,
+    )
+
+
+def stop_reason(finish: str, *, called: bool, refused: bool) -> StopReason:
+    """Why a turn ended. One that calls tools waits for their results, whatever its upstream calls that."""
+    reason = STOP_REASONS.get(finish, "end_turn")
+    if reason == "end_turn" and called:
+        return "tool_use"
+    return "refusal" if reason == "end_turn" and refused else reason
+
+
+def stopped_by(choice: BaseModel, wanted: Collection[str]) -> str | None:
+    """The stop sequence that ended a turn, where its upstream says so: vLLM does, in `stop_reason`."""
+    extras = choice.model_extra or {}
+    own = extras.get("stop_sequence")
+    if isinstance(own, str) and own:
+        return own
+    named = extras.get("stop_reason")
+    return named if isinstance(named, str) and named in wanted else None
+
+
+def _count(details: object, name: str, default: int | None = 0) -> Any:  # noqa: ANN401 - an int, or the default
+    value = getattr(details, name, MISSING) if isinstance(details, BaseModel) else MISSING
+    return default if value is MISSING or value is None else max(0, int(value))
+
+
+def _as[Model: BaseModel](model: type[Model], value: object) -> Model | None:
+    try:
+        return model.model_validate(value, strict=True) if value is not None else None
+    except ValidationError:
+        return None

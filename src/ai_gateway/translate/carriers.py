@@ -1,0 +1,190 @@
+"""What a chat request carries that OpenAI's contract has no word for, made fit for the provider that gets it.
+
+Doors of other wires put it where it belongs, under names that some upstreams know: `thinking_blocks` and
+`reasoning_content` of an assistant's message, `cache_control` of parts, messages and tools, `is_error` and images in
+tool messages, `caller` of calls. Each provider says which of them it takes (`Provider.carriers`); for all others the
+request says the same in other words, or the carrier is dropped and named.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+from pydantic import BaseModel
+
+from ai_gateway.translate.chat_request import Message
+from gateway_contract.openai import models
+
+type Carrier = Literal["reasoning_content", "thinking_blocks", "cache_control", "is_error", "tool_images", "caller"]
+
+EVERY: Final[frozenset[Carrier]] = frozenset(
+    {"reasoning_content", "thinking_blocks", "cache_control", "is_error", "tool_images", "caller"}
+)
+ERROR_PREFIX: Final = "Error: "
+SEALED: Final = "gateway."
+"""How thinking begins that only the gateway knows how to read: no upstream has signed it."""
+
+SEALED_FIELDS: Final = "sealed_fields"
+"""Where an assistant's message holds them once they are read: `provider`, `message` and `calls` of each."""
+
+_TEXT = models.ChatCompletionRequestMessageContentPartText
+_THOUGHTS = "messages.thinking"
+
+
+def fit[Body: models.CreateChatCompletionRequest](
+    body: Body, taken: frozenset[Carrier], provider: str = ""
+) -> tuple[Body, set[str]]:
+    """The request with the carriers that are `taken` and no other, and the names of what is lost by that.
+
+    What was sealed for the `provider` is opened. The request itself is left as it is: other targets may get it as well.
+    """
+    dropped: set[str] = set()
+    messages: list[Message] = []
+    moved: list[BaseModel] = []  # parts of tool messages, which wait for the last one
+    for message in body.messages:
+        if not isinstance(message, models.ChatCompletionRequestToolMessage) and moved:
+            messages.append(_user(moved))
+            moved = []
+        messages.append(_message(_opened(message, provider), taken, moved, dropped))
+    if moved:
+        messages.append(_user(moved))
+    changes: dict[str, object] = {"messages": messages}
+    if body.tools and "cache_control" not in taken:
+        changes["tools"] = [_without(tool, {"cache_control"}, "", dropped) for tool in body.tools]
+    return body.model_copy(update=changes), dropped
+
+
+def _opened(message: Message, provider: str) -> Message:
+    """The message without what was sealed, and with the fields of it that are the provider's own."""
+    if not isinstance(message, models.ChatCompletionRequestAssistantMessage):
+        return message
+    sealed = (message.model_extra or {}).get(SEALED_FIELDS)
+    if not isinstance(sealed, list):
+        return message
+    opened = _changed(message, {}, {SEALED_FIELDS})
+    for each in sealed:
+        if each["provider"] == provider:
+            calls = [_with(call, each["calls"].get(call.id)) for call in opened.tool_calls or ()]
+            opened = _with(opened.model_copy(update={"tool_calls": calls} if calls else {}), each["message"])
+    return opened
+
+
+def _with[Model: BaseModel](model: Model, fields: object) -> Model:
+    copy = model.model_copy()
+    if isinstance(fields, dict):
+        copy.__pydantic_extra__ = {**fields, **(copy.__pydantic_extra__ or {})}
+        copy.__pydantic_fields_set__ = copy.model_fields_set | fields.keys()
+    return copy
+
+
+def _user(parts: list[BaseModel]) -> models.ChatCompletionRequestUserMessage:
+    return models.ChatCompletionRequestUserMessage.model_validate({"role": "user", "content": [*parts]})
+
+
+def _message(message: Message, taken: frozenset[Carrier], moved: list[BaseModel], dropped: set[str]) -> Message:
+    fitted = message
+    if isinstance(message, models.ChatCompletionRequestAssistantMessage):
+        fitted = _assistant(message, taken, dropped)
+    elif isinstance(message, models.ChatCompletionRequestToolMessage):
+        fitted = _result(message, taken, moved, dropped)
+    if "cache_control" in taken or isinstance(message, models.ChatCompletionRequestFunctionMessage):
+        return fitted
+    content = fitted.content
+    if isinstance(content, list) and any(part.model_extra for part in content):
+        plain = [_without(part, {"cache_control"}, "messages.content.", dropped) for part in content]
+        fitted = fitted.model_copy(update={"content": plain})
+    return _without(fitted, {"cache_control"}, "messages.content.", dropped)
+
+
+def _without[Model: BaseModel](model: Model, names: set[str], path: str, dropped: set[str]) -> Model:
+    extras = model.model_extra
+    gone = names & extras.keys() if extras else set()
+    if not gone or not extras:
+        return model
+    dropped |= {f"{path}{name}" for name in gone if extras[name] is not None}
+    return _changed(model, {}, gone)
+
+
+def _changed[Model: BaseModel](model: Model, changes: dict[str, object], gone: Iterable[str] = ()) -> Model:
+    copy = model.model_copy(update=changes)
+    if copy.__pydantic_extra__:
+        copy.__pydantic_extra__ = {name: each for name, each in copy.__pydantic_extra__.items() if name not in gone}
+    copy.__pydantic_fields_set__ = copy.model_fields_set - set(gone)
+    return copy
+
+
+def _assistant(
+    message: models.ChatCompletionRequestAssistantMessage, taken: frozenset[Carrier], dropped: set[str]
+) -> models.ChatCompletionRequestAssistantMessage:
+    extras = message.model_extra or {}
+    gone: set[str] = set()
+    changes: dict[str, object] = {}
+    thoughts = extras.get("thinking_blocks")
+    if isinstance(thoughts, list) and "thinking_blocks" in taken:
+        gone.add("reasoning_content")
+        signed = [block for block in thoughts if is_signed(block)]
+        if len(signed) < len(thoughts):
+            dropped.add(_THOUGHTS)
+            gone |= set() if signed else {"thinking_blocks"}
+        if signed:
+            changes["thinking_blocks"] = signed
+    else:
+        gone = _unsigned(extras, taken, dropped)
+    if message.tool_calls and "caller" not in taken:
+        changes["tool_calls"] = [
+            _without(call, {"caller"}, "messages.tool_calls.", set()) for call in message.tool_calls
+        ]
+    return _changed(message, changes, gone) if gone or changes else message
+
+
+def _unsigned(extras: dict[str, object], taken: frozenset[Carrier], dropped: set[str]) -> set[str]:
+    """What of thinking goes where no signed blocks are taken: all of it, or all but its text."""
+    thoughts = extras.get("thinking_blocks")
+    gone = {"thinking_blocks"} if isinstance(thoughts, list) else set()
+    if "reasoning_content" in extras and "reasoning_content" not in taken:
+        gone.add("reasoning_content")
+        dropped.add(_THOUGHTS)
+    if isinstance(thoughts, list) and (
+        "reasoning_content" not in taken or any(block.get("type") != "thinking" for block in thoughts)
+    ):
+        dropped.add(_THOUGHTS)
+    return gone
+
+
+def is_signed(block: object) -> bool:
+    """Whether the upstream that thought it can know it again: neither unsigned nor of another upstream."""
+    if not isinstance(block, dict):
+        return False
+    seal = block.get("signature") if block.get("type") == "thinking" else block.get("data")
+    return isinstance(seal, str) and seal != "" and not seal.startswith(SEALED)
+
+
+def _result(
+    message: models.ChatCompletionRequestToolMessage,
+    taken: frozenset[Carrier],
+    moved: list[BaseModel],
+    dropped: set[str],
+) -> models.ChatCompletionRequestToolMessage:
+    changes: dict[str, object] = {}
+    gone: set[str] = set()
+    content: object = message.content
+    if isinstance(content, list) and "tool_images" not in taken:
+        texts = [part for part in content if isinstance(part, _TEXT)]
+        others: Sequence[BaseModel] = [part for part in content if not isinstance(part, _TEXT)]
+        if others:
+            label = f"Returned by the tool call {message.tool_call_id}:"
+            moved += [_TEXT(type="text", text=label), *others]
+            content = texts or f"(See the next message: what the call {message.tool_call_id} returned is no text.)"
+            changes["content"] = content
+    if (message.model_extra or {}).get("is_error") is not None and "is_error" not in taken:
+        gone.add("is_error")
+        if message.model_extra and message.model_extra["is_error"]:
+            dropped.add("messages.content.is_error")
+            changes["content"] = _as_error(content)
+    return _changed(message, changes, gone) if gone or changes else message
+
+
+def _as_error(content: object) -> object:
+    if isinstance(content, str):
+        return ERROR_PREFIX + content
+    parts = list(content) if isinstance(content, list) else []
+    return [_TEXT(type="text", text=ERROR_PREFIX.strip()), *parts]

@@ -1,0 +1,282 @@
+"""The items of a Responses request as chat's messages.
+
+Chat wants all calls of a turn in one assistant message, and the result of each directly behind it; items have them in
+any order. So calls and texts of the assistant that stand together are one message, and every output is looked up by its
+call, wherever it stands.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+from pydantic import BaseModel, JsonValue
+
+from ai_gateway.errors import InvalidRequest, UnsupportedValue
+from ai_gateway.translate.chat_request import Message
+from ai_gateway.translate.responses_chat import parts
+from ai_gateway.translate.responses_chat.envelope import Sealer
+from ai_gateway.translate.responses_chat.offered import Offered
+from ai_gateway.translate.responses_chat.outputs import OUTPUTS, Output, output_parts
+from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind
+from gateway_contract.openai import models as openai
+from gateway_contract.openai_responses import models as responses
+
+type Item = BaseModel
+"""One of the contract's kinds of input items, which has no name for their union."""
+
+# What servers have run. The answer that followed has what it came to.
+_RAN_ELSEWHERE: Final = frozenset(
+    {"web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call", "mcp_call"}
+    | {"mcp_list_tools", "mcp_approval_request"}
+)
+_SUMMARY = "What was said before, in summary:\n"
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What the assistant has said without interruption. `replayed` is reasoning that waits for what it led to."""
+
+    said: list[tuple[list[parts.SaidPart], dict[str, JsonValue]]] = field(default_factory=list)
+    calls: list[openai.ChatCompletionMessageToolCall] = field(default_factory=list)
+    replayed: dict[str, JsonValue] = field(default_factory=dict)
+
+
+class Conversation:
+    """Takes the items one after the other, and has the messages when it is finished.
+
+    `provider` is who is to answer, and gets its own reasoning back; `sealer` opens what was sealed for the caller.
+    Raises InvalidRequest or UnsupportedValue, which name the item.
+    """
+
+    def __init__(self, offered: Offered, sealer: Sealer, provider: str) -> None:
+        self.messages: list[Message] = []
+        self.dropped: set[str] = set()
+        self._offered = offered
+        self._sealer = sealer
+        self._provider = provider
+        self._turn = _Turn()
+        self._outputs = _Outputs()
+        self._ids: dict[str, int] = {}
+
+    def add_all(self, items: Sequence[Item], *, skipped: int = 0) -> None:
+        """All items; each output has to have its call among them. The first `skipped` are not the request's own."""
+        placed = [
+            (f"input[{at}]" if at >= 0 else "previous_response_id", item) for at, item in enumerate(items, -skipped)
+        ]
+        for at, item in placed:
+            if isinstance(item, OUTPUTS):
+                self._outputs.add(item, at)
+        for at, item in placed:
+            self._add(item, at)
+        self._end_turn()
+        self._outputs.require_none()
+
+    def _add(self, item: Item, at: str) -> None:
+        match item:
+            case responses.EasyInputMessage() | responses.InputMessage() | responses.OutputMessage():
+                self._add_message(item, at)
+            case responses.ReasoningItem():
+                self._add_reasoning(item)
+            case (
+                responses.FunctionToolCall()
+                | responses.CustomToolCall()
+                | responses.ToolSearchCallItemParam()
+                | responses.LocalShellToolCall()
+                | responses.FunctionShellCallItemParam()
+                | responses.ApplyPatchToolCallItemParam()
+            ):
+                self._add_call(item)
+            case responses.ToolSearchOutputItemParam() | responses.AdditionalToolsItemParam():
+                self._offered.add_found(item.tools)
+                self._end_turn()
+            case responses.CompactionSummaryItemParam():
+                self._add_summary(item, at)
+            case _ if isinstance(item, OUTPUTS):
+                self._end_turn()
+            case _:
+                self._add_other(item, at)
+
+    def _add_message(
+        self, item: responses.EasyInputMessage | responses.InputMessage | responses.OutputMessage, at: str
+    ) -> None:
+        content = [_input_text(item.content)] if isinstance(item.content, str) else item.content
+        where = f"{at}.content"
+        if item.role == "assistant":
+            said = parts.said_parts(content, where)
+            self._turn.said.append((said, self._take_replayed()))
+            return
+        self._end_turn()
+        if item.role == "user":
+            made = parts.plain(parts.user_parts(content, where))
+            self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=made))
+        elif item.role == "developer":
+            made = parts.plain(parts.system_parts(content, where))
+            self.messages.append(openai.ChatCompletionRequestDeveloperMessage(role="developer", content=made))
+        else:
+            made = parts.plain(parts.system_parts(content, where))
+            self.messages.append(openai.ChatCompletionRequestSystemMessage(role="system", content=made))
+
+    def _add_reasoning(self, item: responses.ReasoningItem) -> None:
+        """Reasoning goes back where it came from; elsewhere what of it can be read does."""
+        text = "".join(part.text for part in item.content or ()) or "\n\n".join(part.text for part in item.summary)
+        carried: dict[str, JsonValue] = {"reasoning_content": text} if text else {}
+        opened = self._sealer.open(item.encrypted_content)
+        if opened is not None and opened[0] == self._provider:
+            carried |= opened[1]
+        replayed = self._turn.replayed
+        for name, value in carried.items():
+            before = replayed.get(name)
+            if isinstance(before, list) and isinstance(value, list):
+                replayed[name] = before + value
+            elif isinstance(before, str) and isinstance(value, str):
+                replayed[name] = f"{before}\n\n{value}"
+            else:
+                replayed[name] = value
+
+    def _take_replayed(self) -> dict[str, JsonValue]:
+        replayed, self._turn.replayed = self._turn.replayed, {}
+        return replayed
+
+    def _add_call(self, item: Item) -> None:
+        tool, arguments = _called(item)
+        name = self._offered.names.add(tool)
+        call_id: str = getattr(item, "call_id", None) or f"call_{len(self._ids)}"
+        output = self._outputs.take(call_id, getattr(item, "id", None) or call_id)
+        called = openai.ChatCompletionMessageToolCallFunction(name=name, arguments=arguments)
+        call = openai.ChatCompletionMessageToolCall(id=self._unique(call_id), type="function", function=called)
+        if output is not None:
+            self._outputs.answer(call, output)
+        self._turn.calls.append(call)
+
+    def _unique(self, call_id: str) -> str:
+        """An id that no other call has: agents run two calls with one id, and send both back."""
+        count = self._ids[call_id] = self._ids.get(call_id, 0) + 1
+        return call_id if count == 1 else self._unique(f"{call_id}_{count}")
+
+    def _add_summary(self, item: responses.CompactionSummaryItemParam, at: str) -> None:
+        opened = self._sealer.open(item.encrypted_content)
+        summary = opened[1].get("summary") if opened is not None else None
+        if not isinstance(summary, str):
+            raise InvalidRequest(
+                "This compaction was not made here, or for another project: nobody here can read it. Send the items.",
+                param=f"{at}.encrypted_content",
+                code="invalid_value",
+            )
+        self._end_turn()
+        self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=_SUMMARY + summary))
+
+    def _add_other(self, item: Item, at: str) -> None:
+        kind = getattr(item, "type", None) or "item_reference"
+        if kind in _RAN_ELSEWHERE:
+            self.dropped.add(f"input.{kind}")
+            return
+        if kind == "item_reference":
+            raise InvalidRequest(
+                "There is no stored item with this id: send the item itself.", param=f"{at}.id", code="invalid_value"
+            )
+        raise UnsupportedValue(f"No provider of chat completions knows a {kind}: leave it out.", param=f"{at}.type")
+
+    def _end_turn(self) -> None:
+        """The assistant's message or messages, and the results of its calls."""
+        turn, self._turn = self._turn, _Turn()
+        if not turn.calls:
+            for said, replayed in turn.said:
+                self.messages.append(_answer(said, [], replayed))
+            if turn.replayed:  # reasoning that led to nothing: an answer cut short
+                self.dropped.add("input.reasoning")
+            return
+        said = [part for parts_of, _ in turn.said for part in parts_of]
+        replayed = {name: value for _, each in turn.said for name, value in each.items()} | turn.replayed
+        self.messages.append(_answer(said, turn.calls, replayed))
+        for call in turn.calls:
+            if (output := self._outputs.of(call)) is not None:
+                self.messages.append(_result(call.id, output_parts(*output)))
+
+
+class _Outputs:
+    """The outputs that wait for their calls, in their order where several have one id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[tuple[Output, str]]] = defaultdict(deque)
+        self._answers: dict[str, tuple[Output, str]] = {}
+
+    def add(self, output: Output, at: str) -> None:
+        call_id = output.id if isinstance(output, responses.LocalShellToolCallOutput) else output.call_id
+        self._waiting[call_id or ""].append((output, at))
+
+    def take(self, call_id: str, item_id: str) -> tuple[Output, str] | None:
+        """The first one for a call; one that names no call is for the first that has none of its own."""
+        waiting = self._waiting.get(call_id) or self._waiting.get(item_id) or self._waiting.get("")
+        return waiting.popleft() if waiting else None
+
+    def answer(self, call: openai.ChatCompletionMessageToolCall, output: tuple[Output, str]) -> None:
+        self._answers[call.id] = output
+
+    def of(self, call: openai.ChatCompletionMessageToolCall) -> tuple[Output, str] | None:
+        return self._answers.get(call.id)
+
+    def require_none(self) -> None:
+        """Raise InvalidRequest for an output without a call."""
+        for waiting in self._waiting.values():
+            for output, at in waiting:
+                if isinstance(output, responses.ToolSearchOutputItemParam):
+                    continue  # it has offered what was found
+                raise InvalidRequest(
+                    "No call with this id is in the request: send the call as well, before its output.",
+                    param=f"{at}.call_id",
+                    code="invalid_value",
+                )
+
+
+def _input_text(text: str) -> responses.InputTextContent:
+    return responses.InputTextContent(type="input_text", text=text)
+
+
+def _answer(
+    said: list[parts.SaidPart],
+    calls: list[openai.ChatCompletionMessageToolCall],
+    replayed: Mapping[str, JsonValue],
+) -> Message:
+    message = openai.ChatCompletionRequestAssistantMessage(role="assistant", content=parts.plain(said) or None)
+    if calls:
+        message.tool_calls = [*calls]
+    elif message.content is None:
+        message.content = ""
+    return message.model_copy(update=dict(replayed)) if replayed else message
+
+
+def _result(call_id: str, content: list[parts.UserPart]) -> openai.ChatCompletionRequestToolMessage:
+    """What a call came to. Images in it are moved behind it for providers that take none there."""
+    message = openai.ChatCompletionRequestToolMessage(role="tool", content="", tool_call_id=call_id)
+    return message.model_copy(update={"content": parts.plain(content)})
+
+
+def _called(item: Item) -> tuple[ClientTool, str]:
+    """The tool of a call, and its arguments as a function's."""
+    match item:
+        case responses.FunctionToolCall():
+            return ClientTool(ToolKind.FUNCTION, item.name, item.namespace), item.arguments
+        case responses.CustomToolCall():
+            return ClientTool(ToolKind.CUSTOM, item.name, item.namespace), _json({"input": item.input})
+        case responses.ToolSearchCallItemParam():
+            return ClientTool(ToolKind.TOOL_SEARCH, "tool_search"), _json(_fields(item.arguments))
+        case responses.LocalShellToolCall():
+            action = _fields(item.action)
+            action.pop("type", None)
+            return ClientTool(ToolKind.LOCAL_SHELL, "local_shell"), _json(action)
+        case responses.FunctionShellCallItemParam():
+            return ClientTool(ToolKind.SHELL, "shell"), _json(_fields(item.action))
+        case responses.ApplyPatchToolCallItemParam():
+            return ClientTool(ToolKind.APPLY_PATCH, "apply_patch"), _json(_fields(item.operation))
+        case _:
+            raise TypeError(f"{type(item).__name__} is no call")
+
+
+def _fields(model: BaseModel) -> dict[str, JsonValue]:
+    return model.model_dump(exclude_unset=True, exclude_none=True)
+
+
+def _json(fields: dict[str, JsonValue]) -> str:
+    return orjson.dumps(fields).decode()

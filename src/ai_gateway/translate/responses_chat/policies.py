@@ -1,0 +1,107 @@
+"""The policy for every field of Responses requests, for providers that speak chat completions.
+
+As for providers: *mapped* to chat's format, *dropped* and named in the response, or *refused* because leaving the field
+out would change the answer's meaning. What is mapped and has no word in chat is echoed, or kept in the store.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from ai_gateway.errors import UnsupportedParameter
+from gateway_contract.openai_responses.parameters import OPERATION_OF, Policies, by_field
+
+POLICIES: Final[Policies] = {
+    "createResponse": {
+        "metadata": "mapped",  # echoed and kept; OpenAI takes it in chats that it stores only
+        "top_logprobs": "mapped",
+        "temperature": "mapped",
+        "top_p": "mapped",
+        "user": "mapped",
+        "safety_identifier": "mapped",
+        "prompt_cache_key": "mapped",
+        "prompt_cache_retention": "mapped",
+        "prompt_cache_options": "mapped",
+        "previous_response_id": "mapped",
+        "model": "mapped",
+        "background": "mapped",
+        "max_tool_calls": "mapped",  # of the gateway's own tools
+        "text": "mapped",
+        "tools": "mapped",
+        "tool_choice": "mapped",
+        "prompt": "refused",
+        "service_tier": "mapped",
+        "truncation": "mapped",
+        "reasoning": "mapped",
+        "input": "mapped",
+        "include": "mapped",
+        "parallel_tool_calls": "mapped",
+        "store": "mapped",
+        "instructions": "mapped",
+        "moderation": "dropped",
+        "stream": "mapped",
+        "stream_options": "mapped",  # of no effect: no event is padded
+        "conversation": "refused",
+        "context_management": "dropped",
+        "max_output_tokens": "mapped",
+    },
+    "countInputTokens": {
+        "model": "mapped",
+        "input": "mapped",
+        "previous_response_id": "mapped",
+        "tools": "mapped",
+        "text": "mapped",
+        "reasoning": "dropped",
+        "truncation": "dropped",
+        "instructions": "mapped",
+        "personality": "dropped",
+        "conversation": "refused",
+        "tool_choice": "dropped",
+        "parallel_tool_calls": "dropped",
+    },
+    "compactResponse": {
+        "model": "mapped",
+        "input": "mapped",
+        "previous_response_id": "mapped",
+        "instructions": "mapped",
+        "prompt_cache_key": "mapped",
+        "prompt_cache_retention": "mapped",
+        "prompt_cache_options": "mapped",
+        "service_tier": "mapped",
+    },
+}
+
+RESPONSES_NAMES: Final[Mapping[str, str]] = {
+    "messages.thinking": "input.reasoning",
+    "messages.reasoning_content": "input.reasoning",
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+    "reasoning_effort": "reasoning.effort",
+    "logprobs": "top_logprobs",
+}
+"""Chat's fields by the name in the caller's request, where it differs."""
+
+ADDED_FIELDS: Final = frozenset({"stream_options"})
+"""Chat's fields that the gateway adds and no caller of the Responses API means."""
+
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+
+
+def apply_policies(body: BaseModel) -> list[str]:
+    """The names of the dropped fields, unknown ones included. Raises UnsupportedParameter for a refused one.
+
+    Null and empty values count as absent.
+    """
+    policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
+    sent = [name for name in body.model_fields_set if getattr(body, name, None) not in _EMPTY]
+    for name in sorted(sent):
+        if policies.get(name) == "refused":
+            raise UnsupportedParameter(
+                f"The gateway cannot honour '{name}': leave it out, and send what it stands for in the request itself.",
+                param=name,
+            )
+    return sorted(name for name in sent if policies.get(name, "dropped") == "dropped")

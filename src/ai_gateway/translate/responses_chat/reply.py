@@ -1,0 +1,166 @@
+"""A whole chat reply as a response: its items, why it ended, and what it took."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import BaseModel, JsonValue
+
+from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.responses_chat.outline import served_tier, usage
+from ai_gateway.translate.responses_chat.tools import ID_PREFIXES, Fields, ToolNames
+from gateway_contract.openai import models as openai
+
+type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
+"""What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
+
+_THINKING = ("reasoning_content", "reasoning")
+INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Why a response is incomplete, by chat's finish reason."""
+
+
+@dataclass(slots=True)
+class Items:
+    """The output items of one response, whose ids follow from the response's."""
+
+    response_id: str
+    all: list[Fields] = field(default_factory=list)
+
+    def add(self, kind: str, **fields: JsonValue) -> None:
+        self.all.append({"type": kind, "id": self.next_id(kind), **fields})
+
+    def next_id(self, kind: str) -> str:
+        """The id of the next item: another one for each item of each response."""
+        return f"{ID_PREFIXES.get(kind, 'item_')}{self.response_id.rpartition('_')[2]}{len(self.all):04x}"
+
+
+def response(  # noqa: PLR0913 - what a response is made of
+    reply: openai.CreateChatCompletionResponse,
+    *,
+    response_id: str,
+    created_at: int,
+    model: str,
+    echo: Fields,
+    names: ToolNames,
+    seal: Seal,
+    now: Callable[[], float] = time.time,
+) -> Fields:
+    """The response as JSON. `model` is the one that answered. Raises UpstreamInvalidResponse for a reply of nothing."""
+    if not reply.choices:
+        raise UpstreamInvalidResponse("The provider's reply holds no answer.")
+    choice = reply.choices[0]
+    reason = INCOMPLETE.get(choice.finish_reason)
+    items = Items(response_id)
+    _add_reasoning(items, choice.message, seal)
+    _add_message(items, choice, cut=reason is not None)
+    _add_calls(items, choice.message, names, cut=reason is not None)
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": created_at,
+        "completed_at": int(now()) if reason is None else None,
+        "status": "completed" if reason is None else "incomplete",
+        "error": None,
+        "incomplete_details": None if reason is None else {"reason": reason},
+        "model": model,
+        "usage": usage(reply.usage),
+        **echo,
+        **served_tier(reply.service_tier),
+        "output": [*items.all],
+    }
+
+
+def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, seal: Seal) -> None:
+    """Reasoning as a summary, part by part where its provider has signed the parts."""
+    extra = message.model_extra or {}
+    blocks = extra.get("thinking_blocks")
+    blocks = blocks if isinstance(blocks, list) else []
+    texts = [text for block in blocks if isinstance(block, dict) and (text := block.get("thinking"))]
+    told = next((text for name in _THINKING if isinstance(text := extra.get(name), str) and text), None)
+    if not texts and told is not None:
+        texts = [told]
+    texts = [text for text in texts if isinstance(text, str)]
+    if not texts and not blocks:
+        return
+    summary: list[JsonValue] = [{"type": "summary_text", "text": text} for text in texts]
+    sealed = seal(texts, blocks)
+    secret: Fields = {} if sealed is None else {"encrypted_content": sealed}
+    items.add("reasoning", summary=summary, **secret, status="completed")
+
+
+def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, *, cut: bool) -> None:
+    message = choice.message
+    content: list[JsonValue] = []
+    if message.content:
+        content.append(
+            {
+                "type": "output_text",
+                "text": message.content,
+                "annotations": _annotations(message),
+                "logprobs": _logprobs(choice.logprobs),
+            }
+        )
+    if message.refusal:
+        content.append({"type": "refusal", "refusal": message.refusal})
+    if not content:
+        if _calls(message):
+            return
+        # Agents take an empty output for a turn that goes on.
+        content.append({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
+    items.add("message", status="incomplete" if cut else "completed", role="assistant", content=content)
+
+
+def _annotations(message: openai.ChatCompletionResponseMessage) -> list[JsonValue]:
+    """The sources of a text: chat has what is known of one in an object of its own."""
+    found: list[JsonValue] = []
+    for annotation in message.annotations if isinstance(message.annotations, list) else ():
+        facts = annotation.model_dump(exclude_unset=True)
+        inner = facts.get(str(facts.get("type")))
+        found.append({"type": facts.get("type"), **inner} if isinstance(inner, dict) else facts)
+    return found
+
+
+def _logprobs(logprobs: openai.CreateChatCompletionResponseChoiceLogprobs | None) -> list[JsonValue]:
+    if logprobs is None or not logprobs.content:
+        return []
+    return [
+        {**_token(token), "top_logprobs": [_token(top) for top in token.top_logprobs]} for token in logprobs.content
+    ]
+
+
+def _token(token: openai.ChatCompletionTokenLogprob | openai.ChatCompletionTokenLogprobTopLogprob) -> Fields:
+    return {"token": token.token, "logprob": token.logprob, "bytes": [*(token.bytes or ())]}
+
+
+def _calls(message: openai.ChatCompletionResponseMessage) -> list[tuple[str, str, str]]:
+    """Id, function and arguments of every call."""
+    found = []
+    for call in message.tool_calls if isinstance(message.tool_calls, list) else ():
+        if isinstance(call, openai.ChatCompletionMessageToolCall):
+            found.append((call.id, call.function.name, call.function.arguments))
+        else:
+            found.append((call.id, call.custom.name, call.custom.input))
+    deprecated = message.function_call
+    if isinstance(deprecated, BaseModel) and not found:
+        found.append(("call_0", str(getattr(deprecated, "name", "")), str(getattr(deprecated, "arguments", ""))))
+    return found
+
+
+def _add_calls(items: Items, message: openai.ChatCompletionResponseMessage, names: ToolNames, *, cut: bool) -> None:
+    calls = _calls(message)
+    for at, (call_id, function, arguments) in enumerate(calls, 1):
+        item = names.restored(function, arguments, "", call_id, cut=cut and at == len(calls))
+        item["id"] = items.next_id(str(item["type"]))
+        items.all.append(item)
+
+
+def sealed_by(seal: Callable[[dict[str, JsonValue]], str], *, wanted: bool) -> Seal:
+    """Seals what goes back to its provider: signed blocks always, and reasoning alone where the caller has asked."""
+
+    def sealed(summary: Sequence[str], blocks: Sequence[JsonValue]) -> str | None:
+        if blocks:
+            return seal({"thinking_blocks": [*blocks]})
+        return seal({"reasoning_content": "\n\n".join(summary)}) if wanted else None
+
+    return sealed

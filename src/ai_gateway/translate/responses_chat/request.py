@@ -1,0 +1,228 @@
+"""A Responses request in chat's format: every field is mapped, or dropped and named, or refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
+from ai_gateway.translate.responses_chat.conversation import Conversation, Item
+from ai_gateway.translate.responses_chat.envelope import Sealer
+from ai_gateway.translate.responses_chat.offered import Offered
+from ai_gateway.translate.responses_chat.policies import apply_policies
+from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind
+from gateway_contract.openai import models as openai
+from gateway_contract.openai_responses import models as responses
+
+type Fields = dict[str, object]
+type Body = responses.CreateResponse | responses.CompactResponseMethodPublicBody | responses.TokenCountsBody
+
+# Of the same name and meaning in chat.
+_SAME = (
+    "temperature",
+    "top_p",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "service_tier",
+)
+_HOSTED_CHOICES = (
+    responses.ToolChoiceTypes,
+    responses.ToolChoiceMCP,
+    responses.SpecificProgrammaticToolCallingParam,
+)
+_LOGPROBS = "message.output_text.logprobs"
+# What reasoning says beside how hard to think, and whether it is shown: it is, wherever there is some.
+_REASONING_DROPPED = ("mode", "context")
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request in chat's format, what its tools are called, and the fields of the original that it lacks."""
+
+    request: openai.CreateChatCompletionRequest
+    offered: Offered
+    dropped: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Whom:
+    """Who is to answer: the gateway's id of the model, the provider's name, and the seal of what goes back to it."""
+
+    model: str
+    provider: str
+    sealer: Sealer
+
+
+def asked(body: responses.CreateResponse, whom: Whom, history: Sequence[Item] = ()) -> Asked:
+    """For createResponse. `history` are the items of responses before this one, and of their answers.
+
+    Raises InvalidRequest, UnsupportedParameter or UnsupportedValue.
+    """
+    result = conversed(body, whom, history)
+    fields = _answer_fields(body, result.dropped) | _tool_fields(body, result.offered)
+    if body.stream:
+        options = openai.ChatCompletionStreamOptionsObject(include_usage=True)
+        fields |= {"stream": True, "stream_options": options}
+    for name, value in fields.items():
+        setattr(result.request, name, value)
+    result.dropped |= result.offered.dropped
+    return result
+
+
+def conversed(body: Body, whom: Whom, history: Sequence[Item] = ()) -> Asked:
+    """The instructions, the items and the tools of any request that has them."""
+    dropped = set(apply_policies(body))
+    offered = Offered()
+    offered.add_all(getattr(body, "tools", None) or [])
+    conversation = Conversation(offered, whom.sealer, whom.provider)
+    if body.instructions:
+        system = openai.ChatCompletionRequestSystemMessage(role="system", content=body.instructions)
+        conversation.messages.append(system)
+    conversation.add_all([*history, *items_of(body.input)], skipped=len(history))
+    if not conversation.messages:
+        raise InvalidRequest(
+            "There is nothing to answer: send `input`.", param="input", code="missing_required_parameter"
+        )
+    fields: Fields = {"model": whom.model, "messages": conversation.messages}
+    fields |= {name: value for name in _SAME if (value := getattr(body, name, None)) is not None}
+    if (options := getattr(body, "prompt_cache_options", None)) is not None:
+        fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(options.model_dump())
+    request = _built(openai.CreateChatCompletionRequest, fields)
+    return Asked(request, offered, dropped | conversation.dropped)
+
+
+def _built[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
+    """The request without checking chat's bounds: the provider may accept more, or rejects it itself."""
+    return model.model_construct(None, **fields)
+
+
+def items_of(given: str | Sequence[Item] | None) -> list[Item]:
+    """The items of an input; a text is a message of the user."""
+    if given is None or given == "":
+        return []
+    if isinstance(given, str):
+        return [responses.EasyInputMessage(type="message", role="user", content=given)]
+    return [*given]
+
+
+def _answer_fields(body: responses.CreateResponse, dropped: set[str]) -> Fields:
+    """The fields that shape the answer. Adds to `dropped` those without a counterpart."""
+    fields: Fields = {}
+    if body.max_output_tokens is not None:
+        fields["max_tokens"] = body.max_output_tokens
+    if body.top_logprobs or _LOGPROBS in (body.include or ()):
+        fields |= {"logprobs": True, "top_logprobs": body.top_logprobs or 0}
+    if body.truncation == "auto":
+        dropped.add("truncation")
+    if body.max_tool_calls is not None:
+        dropped.add("max_tool_calls")
+    if body.reasoning is not None:
+        if body.reasoning.effort is not None:
+            fields["reasoning_effort"] = body.reasoning.effort
+        dropped |= {f"reasoning.{name}" for name in _REASONING_DROPPED if getattr(body.reasoning, name, None)}
+    if body.text is not None:
+        fields |= _text_fields(body.text)
+    return fields
+
+
+def _text_fields(text: responses.ResponseTextParam) -> Fields:
+    fields: Fields = {} if text.verbosity is None else {"verbosity": text.verbosity}
+    match text.format:
+        case responses.TextResponseFormatJsonSchema() as wanted:
+            schema = _dump(wanted)
+            schema.pop("type")
+            named = openai.ResponseFormatJsonSchemaJsonSchema.model_validate(schema)
+            fields["response_format"] = openai.ResponseFormatJsonSchema(type="json_schema", json_schema=named)
+        case responses.ResponseFormatJsonObject():
+            fields["response_format"] = openai.ResponseFormatJsonObject(type="json_object")
+        case _:
+            pass
+    return fields
+
+
+def _dump(model: BaseModel) -> dict[str, object]:
+    return model.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
+
+
+def _tool_fields(body: responses.CreateResponse, offered: Offered) -> Fields:
+    """The tools, and the choice among them. Tools of a server's are left out where the choice is the model's."""
+    names: set[str] = {tool.type for _, tool in offered.hosted}
+    _refuse_hosted(body.tool_choice, names, only_hosted=not offered.functions)
+    offered.dropped |= {f"tools.{name}" for name in names}
+    functions, fields = offered.functions, _Choice(body.tool_choice, offered).fields()
+    if not functions:
+        return {}
+    chosen = fields.pop("functions", None)
+    kept = [function for name, function in functions.items() if chosen is None or name in chosen]  # type: ignore[operator] # names
+    if not kept:
+        return {}
+    fields["tools"] = kept
+    if body.parallel_tool_calls is not None:
+        fields["parallel_tool_calls"] = body.parallel_tool_calls
+    return fields
+
+
+def _refuse_hosted(choice: object, hosted: set[str], *, only_hosted: bool) -> None:
+    """Raise UnsupportedValue where the choice leaves nothing but tools that a server would run."""
+    if isinstance(choice, _HOSTED_CHOICES) or (choice == "required" and only_hosted and hosted):
+        raise UnsupportedValue(
+            "Neither the gateway nor this provider runs the tool that is chosen: use functions, or choose `auto`.",
+            param="tool_choice" if choice == "required" else "tool_choice.type",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What `tool_choice` comes to in chat, by the names that its functions have there."""
+
+    choice: object
+    offered: Offered
+
+    def fields(self) -> Fields:
+        """`tool_choice`, and in `functions` the names that alone may be called. Raises InvalidRequest."""
+        match self.choice:
+            case None:
+                return {}
+            case str():
+                if self.choice == "required" and not self.offered.functions:
+                    raise InvalidRequest("`tool_choice` needs `tools`.", param="tool_choice", code="invalid_value")
+                return {"tool_choice": self.choice}
+            case responses.ToolChoiceAllowed(mode=mode, tools=tools):
+                allowed = {self._of(tool, f"tool_choice.tools[{at}]") for at, tool in enumerate(tools)} - {""}
+                if not allowed and mode == "required":
+                    raise UnsupportedValue("None of these tools can be called here.", param="tool_choice.tools")
+                return {"tool_choice": mode, "functions": allowed}
+            case BaseModel():
+                name = self._of(self.choice.model_dump(), "tool_choice")
+                named = openai.ChatCompletionNamedToolChoiceFunction(name=name)
+                return {"tool_choice": openai.ChatCompletionNamedToolChoice(type="function", function=named)}
+            case _:
+                raise UnsupportedParameter("This choice of tools is not known here.", param="tool_choice")
+
+    def _of(self, tool: dict[str, object], path: str) -> str:
+        """The function that stands for a tool; "" for one that is left out, as servers run it."""
+        kind, name = tool.get("type"), tool.get("name")
+        if kind in {each.type for _, each in self.offered.hosted}:
+            return ""
+        if kind == "namespace" and isinstance(name, str):
+            raise UnsupportedValue("Name the tools of the namespace one by one.", param=f"{path}.type")
+        if not isinstance(kind, str) or kind not in set(ToolKind):
+            raise UnsupportedValue("Neither the gateway nor this provider has this tool.", param=f"{path}.type")
+        space = tool.get("namespace")
+        wanted = ClientTool(
+            ToolKind(kind), name if isinstance(name, str) else kind, space if isinstance(space, str) else None
+        )
+        functions = self.offered.functions
+        if (function := self.offered.names.known(wanted)) is not None and function in functions:
+            return function
+        called = self.offered.names.called(wanted.name)
+        found = self.offered.names.known(called)
+        if found in functions and called.kind == wanted.kind:
+            return str(found)
+        raise InvalidRequest(
+            "`tool_choice` names a tool that is not in `tools`.",
+            param=f"{path}.name" if name is not None else f"{path}.type",
+            code="invalid_value",
+        )

@@ -122,11 +122,12 @@ class Accounting(Observer):
         cost = price.bound(bound.input, output, bound.service_tier, bound.searches) if price is not None else None
         if len(wanted.targets) > 1:
             cost = self._dearest(wanted, bound, output, now)
+        if (turn := call.round) is not None and cost is not None:
+            cost += turn.tools_bound
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
-        headers: dict[str, str] = {}
-        at = now
+        headers, at = dict[str, str](), now
         scopes, limits = cast("tuple[Scope, ...]", caller.scopes), self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
@@ -150,6 +151,7 @@ class Accounting(Observer):
             bound.input,
             output,
             (at, *map(tuple, held.holds)) if held is not None else (),
+            round=turn.number if turn is not None else 0,
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
         _journal(call, self.log.started, start)

@@ -25,10 +25,10 @@ _LAST_S = 5.0
 _log = structlog.get_logger(__name__)
 
 type GiveBack = Callable[[Start], Awaitable[None]]
-type ForgetDead = Callable[[Callable[[str], bool]], Awaitable[None]]
-"""Gives back what dead processes hold, whose journals are finished: it is told how to know of each."""
 type Traced = Callable[[Step, Attributes], AbstractContextManager[None]]
 """What makes a span of a step that is no request's."""
+type ForgetDead = Callable[[Callable[[str], bool]], Awaitable[None]]
+"""Gives back what dead processes hold, whose journals are finished: it is told how to know of each."""
 
 
 async def _nothing_held(_: object) -> None:

@@ -68,6 +68,7 @@ STAY = {
     "RequestTimeout",
     "PayloadTooLarge",
     "UnsupportedMediaType",
+    "UpgradeRequired",
     "HeadersTooLarge",
 }
 ROWS = TABLE | dict.fromkeys(sorted(FAIL_OVER), "-F-") | dict.fromkeys(sorted(STAY), "---")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 from scripts.bench.cells import (
@@ -91,6 +92,21 @@ def _instructions(name: str) -> _Value:
     return value
 
 
+def _beside_chat(name: str) -> _Value:
+    """By instructions, where they were counted: they see nothing of what else the machine does."""
+
+    def value(results: Results) -> float | None:
+        mine, its = (results.kilo_instructions(each, GATEWAY) for each in (name, "burst-16"))
+        if mine is not None and its:
+            return mine / its
+        sample, other = results.sample(name, GATEWAY), results.sample("burst-16", GATEWAY)
+        if sample is None or other is None:
+            return None
+        return median(ours / theirs for ours, theirs in zip(sample.slices, other.slices, strict=True))
+
+    return value
+
+
 def _unreachable(results: Results) -> float | None:
     return max((each.unreachable for each in results.garbage), default=None)
 
@@ -132,6 +148,8 @@ BUDGETS: Final = (
     Budget("hold, settle and record of a call, CPU", "us", 30, 25, _accounts(ACCOUNTS)),
     Budget("instructions per request", "kI", 750, 600, _instructions("whole-16")),
     Budget(f"instructions per event of {EVENTS}", "kI", 45, 40, _instructions("burst-16")),
+    Budget("event of a response", "x chat's", 1.5, 1.25, _beside_chat("responses-16")),
+    Budget("event of a message", "x chat's", 1.5, 1.25, _beside_chat("messages-16")),
     Budget("unreachable objects after requests", "", 0, 0, _unreachable),
     Budget("idle memory", "MB", 80, 75, _idle_mb),
     Budget("memory gained in 20,000 requests of 100 KB", "MB", 40, 20, _grown_mb),

@@ -1,7 +1,7 @@
 """The cells: what is sent, how many at a time, and by what its cost is counted."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 EVENTS: Final = 50
 GAP_MS: Final = 20
@@ -11,12 +11,16 @@ ACCOUNTS, UNCOUNTED = "accounts", "uncounted"
 NGINX, VLLM_ROUTER, LITELLM = "nginx", "vllm-router", "litellm"
 
 
+type Door = Literal["chat", "responses", "messages"]
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One kind of load. `events` makes it a stream of so many, with `gap_ms` between two; `body` is a size in bytes.
 
-    `extra` are targets that are measured in this cell alone. The ratios of a `kept` cell belong in the baseline; that
-    to the relay is much the same on all machines if it is `portable`.
+    `door` is the API that is asked. `extra` are targets that are measured in this cell alone, and `only` names all of
+    them. The ratios of a `kept` cell belong in the baseline; that to the relay is much the same on all machines if
+    it is `portable`.
     """
 
     name: str
@@ -25,6 +29,8 @@ class Cell:
     events: int | None = None
     gap_ms: int = 0
     body: int = 0
+    door: Door = "chat"
+    only: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     kept: bool = False
     portable: bool = False
@@ -47,6 +53,8 @@ CELLS: Final = (
     Cell("whole-16", "whole reply, c=16", 16, extra=(UNCHECKED, ACCOUNTS, UNCOUNTED), kept=True, portable=True),
     Cell("whole-64", "whole reply, c=64", 64),
     Cell("burst-16", f"burst stream of {EVENTS} events, c=16", 16, EVENTS, extra=(UNCHECKED,), kept=True),
+    Cell("responses-16", "the same as a response's events", 16, EVENTS, door="responses", only=(GATEWAY,)),
+    Cell("messages-16", "the same as a message's events", 16, EVENTS, door="messages", only=(GATEWAY,)),
     Cell("paced-64", f"64 streams, an event each {GAP_MS} ms", 64, EVENTS, GAP_MS, kept=True, portable=True),
     Cell("body-100k", "100 KB body, c=16", 16, body=100_000, kept=True),
     Cell("body-5m", "5 MB body, c=1", 1, body=5_000_000),

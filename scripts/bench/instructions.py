@@ -18,6 +18,8 @@ from scripts.bench.processes import Program, Running, Skipped, running, wait_unt
 
 # Each cell with the requests that are counted. A process under callgrind is some fifty times slower.
 COUNTED: Final = {"whole-16": 160, "burst-16": 48, "body-100k": 48}
+# The same of those that only the gateway serves.
+COUNTED_HERE: Final = {"responses-16": 48, "messages-16": 48}
 _START_S = 300.0
 _WITHIN_S = 300.0
 _OUTPUT = "callgrind.out"
@@ -64,11 +66,12 @@ def _under_callgrind(program: Program) -> Program:
 
 def _counts(target: Running, cells: list[Cell]) -> Iterator[Instructions]:
     for counted in cells:
+        requests = (COUNTED | COUNTED_HERE)[counted.name]
         # What is made once, and what the interpreter learns of its own code, does not count.
-        _send(target, counted, COUNTED[counted.name] // 2)
+        _send(target, counted, requests // 2)
         _control(target, "--zero")
         _control(target, "--instr=on")
-        tally = _send(target, counted, COUNTED[counted.name])
+        tally = _send(target, counted, requests)
         _control(target, "--instr=off")
         total = _dumped(target)
         kilo = total / max(1, len(tally.latencies)) / 1e3

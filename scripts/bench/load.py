@@ -7,52 +7,80 @@ import asyncio
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import cast, override
+from typing import Final, cast, override
 
+from scripts.bench.cells import Door
 from scripts.bench.processes import HOST, KEY, Program
 
 _HEAD_END = b"\r\n\r\n"
 _CHUNKED_END = b"\r\n0\r\n\r\n"
 _EVENT = b"data: {"
+_DONE = b"data: [DONE]"
 # How long the last replies of a run may take before they count as lost.
 _DRAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every connection sends, and what comes back: a whole reply, or a stream of this many events."""
+    """What every connection sends, and what comes back: a whole reply, or a stream of this many events and its end."""
 
     request: bytes
     events: int | None
+    end: bytes = _DONE
 
 
-def chat_job(program: Program, *, events: int | None = None, gap_ms: int = 0, body: int = 0) -> Job:
-    """A chat request as a client would send it; streamed if a number of events is given, filled up to `body` bytes."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How an API is asked. Its streams have `more` events than the chat that they are made of, and `end` so."""
+
+    path: str
+    more: int
+    end: bytes = _DONE
+    headers: str = ""
+
+
+_WAYS: Final[Mapping[Door, _Way]] = {
+    "chat": _Way("/chat/completions", 0),
+    "responses": _Way("/responses", 6),
+    "messages": _Way("/messages", 3, b'{"type":"message_stop"}', "anthropic-version: 2023-06-01\r\n"),
+}
+
+
+def chat_job(
+    program: Program, *, events: int | None = None, gap_ms: int = 0, body: int = 0, door: Door = "chat"
+) -> Job:
+    """A request as a client would send it; streamed if a number of events is given, filled up to `body` bytes."""
     model = "bench"
     if events is not None:
         model = f"paced-{events}-{gap_ms}" if gap_ms else f"burst-{events}"
     sentence = "What does the fox do, and what does the dog think of it? "
-    chat = {
-        "model": model,
-        "messages": [
-            {"role": "system", "content": "You are a helpful assistant. Answer briefly and in plain words."},
-            {"role": "user", "content": sentence * max(3, body // len(sentence))},
-        ],
-        "temperature": 0.7,
-        "max_completion_tokens": 256,
-        **({} if events is None else {"stream": True}),
-    }
-    sent = json.dumps(chat, separators=(",", ":")).encode()
+    system, question = (
+        "You are a helpful assistant. Answer briefly and in plain words.",
+        sentence * max(3, body // len(sentence)),
+    )
+    asked: dict[str, object] = {"model": model, **_conversation(door, system, question), "temperature": 0.7}
+    sent = json.dumps({**asked, **({} if events is None else {"stream": True})}, separators=(",", ":")).encode()
+    way = _WAYS[door]
     head = (
-        f"POST {program.path} HTTP/1.1\r\nhost: {HOST}:{program.port}\r\nauthorization: Bearer {KEY}\r\n"
+        f"POST {program.path.replace(_WAYS['chat'].path, way.path)} HTTP/1.1\r\nhost: {HOST}:{program.port}\r\n"
+        f"authorization: Bearer {KEY}\r\n{way.headers}"
         "user-agent: bench\r\naccept: application/json\r\ncontent-type: application/json\r\n"
         f"content-length: {len(sent)}\r\n\r\n"
     )
-    return Job(head.encode() + sent, events)
+    return Job(head.encode() + sent, None if events is None else events + way.more, way.end)
+
+
+def _conversation(door: Door, system: str, question: str) -> dict[str, object]:
+    asked = {"role": "user", "content": question}
+    if door == "responses":
+        return {"instructions": system, "input": [asked], "max_output_tokens": 256, "store": False}
+    if door == "messages":
+        return {"system": system, "messages": [asked], "max_tokens": 256}
+    return {"messages": [{"role": "system", "content": system}, asked], "max_completion_tokens": 256}
 
 
 @dataclass(slots=True)
@@ -69,8 +97,9 @@ class Tally:
 class Reply:
     """One reply, fed as it comes. `flaw` says what is wrong with it once it is complete."""
 
-    def __init__(self, events: int | None) -> None:
+    def __init__(self, events: int | None, end: bytes = _DONE) -> None:
         self._events = events
+        self._end = end
         self._buffer = bytearray()
         self._status = b""
         self._body_at = 0
@@ -112,7 +141,7 @@ class Reply:
         found = self._buffer.count(_EVENT)
         if found != self._events:
             return f"{found} events instead of {self._events}"
-        return None if b"data: [DONE]" in self._buffer else "stream without its end"
+        return None if self._end in self._buffer else "stream without its end"
 
     def _flaw_of_whole(self) -> str | None:
         if self._length is not None and len(self._buffer) - self._body_at != self._length:
@@ -166,7 +195,7 @@ class Connection(asyncio.Protocol):
         await self._finished
 
     def _send(self) -> None:
-        self._reply = Reply(self._job.events)
+        self._reply = Reply(self._job.events, self._job.end)
         self._first = 0.0
         self._sent = perf_counter()
         self.transport.write(self._job.request)

@@ -43,7 +43,7 @@ class Sample:
 
 def job_for(program: Program, cell: Cell) -> Job:
     """The request of a cell, as it is sent to this program."""
-    return chat_job(program, events=cell.events, gap_ms=cell.gap_ms, body=cell.body)
+    return chat_job(program, events=cell.events, gap_ms=cell.gap_ms, body=cell.body, door=cell.door)
 
 
 def measure_load(target: Running, cell: Cell, seconds: float) -> Sample:

@@ -8,7 +8,7 @@ from statistics import median
 
 import psutil
 
-from scripts.bench.cells import CELLS, Cell
+from scripts.bench.cells import CELLS, GATEWAY, Cell
 from scripts.bench.fresh import (
     OpenStreams,
     Start,
@@ -17,7 +17,7 @@ from scripts.bench.fresh import (
     measure_start,
     measure_streams,
 )
-from scripts.bench.instructions import COUNTED, count_instructions
+from scripts.bench.instructions import COUNTED, COUNTED_HERE, count_instructions
 from scripts.bench.measure import Sample, ask_once, measure_load, merged
 from scripts.bench.peers import peer_programs
 from scripts.bench.processes import (
@@ -148,7 +148,10 @@ class _Session:
             # from either end, so that none is always the first after a pause.
             for cell in cells:
                 self.say(f"round {turn + 1} of {self.plan.rounds}: {cell.title}")
-                chosen = [each for each in targets if each.program.name not in names - set(cell.extra)]
+                left_out = names - set(cell.extra)
+                chosen = [each for each in targets if each.program.name not in left_out]
+                if cell.only:
+                    chosen = [each for each in chosen if each.program.name in cell.only]
                 for target in chosen if turn % 2 == 0 else reversed(chosen):
                     sample = measure_load(target, cell, self.plan.seconds)
                     found[cell.name, target.program.name].append(sample)
@@ -180,7 +183,8 @@ class _Session:
     def count(self) -> None:
         for program in (relay_program(self.upstream), gateway_program(self.upstream)):
             self.say(f"instructions of the {program.name}, under callgrind")
-            found = count_instructions(program, self.core, self.plan.counted)
+            only_here = tuple(COUNTED_HERE) if program.name == GATEWAY else ()
+            found = count_instructions(program, self.core, (*self.plan.counted, *only_here))
             if isinstance(found, Skipped):
                 self.results.skipped.append(found)
                 return

@@ -28,11 +28,8 @@ def join_operations(contract: Json, path: str, method: str, other: Json) -> None
     names = {(parameter["in"], parameter["name"]) for parameter in operation.get("parameters", [])}
     more = [each for each in other.get("parameters", []) if (each["in"], each["name"]) not in names]
     operation["parameters"] = [*operation.get("parameters", []), *({**each, "required": False} for each in more)]
-    deciding = ", ".join(_deciding(other))
-    operation["description"] = (
-        f"{operation.get('description', '')} With the header {deciding}: {other['summary'][:1].lower()}"
-        f"{other['summary'][1:]}, under the parameters and with the errors of that API. {other.get('description', '')}"
-    ).strip()
+    described = (operation.get("description"), other.get("description"))
+    operation["description"] = " ".join(filter(None, described))
     replies = operation["responses"]
     for status, reply in other["responses"].items():
         replies[status] = _either(contract, replies[status], reply) if status in replies else reply

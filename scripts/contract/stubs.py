@@ -12,7 +12,7 @@ JSON = "application/json"
 _EVENTS, _LINES, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
 _RESERVED_PARAMETERS = {"provider"}  # carried by Call
 _TAKEN = {"self", "call", "query", "header", "body", "exchange", "handlers", "router", "models"}
-# By whether an event says its name, and whether the last one is [DONE]. With pings among them, it is EVENTS_PING.
+# By whether an event says its name, and whether the last one is [DONE].
 _FRAMINGS = {(False, True): "", (False, False): "SSE_OPEN", (True, True): "EVENTS_DONE", (True, False): "EVENTS"}
 
 
@@ -242,8 +242,6 @@ def _framing(contents: Json, operation_id: str) -> str:
         raise SystemExit(f"{operation_id}: an event has `data`, which says what is streamed; describe it in an overlay")
     branches = event["data"].get("anyOf", event["data"].get("oneOf", [event["data"]]))
     done = any(branch.get("const") == "[DONE]" or branch.get("enum") == ["[DONE]"] for branch in branches)
-    if "ping" in event.get("event", {}).get("enum", ()):
-        return "EVENTS_PING"
     return _FRAMINGS["event" in event, done]
 
 

@@ -14,6 +14,14 @@ from urllib3.connectionpool import HTTPConnectionPool
 from scripts.fuzz.refusals import is_refused_by_custom
 
 _ADMINISTRATION = ("/v1/organization/", "/v1/gateway/")
+_RESPONSES = "/v1/responses"
+_BEYOND_CHAT = {
+    "invalid_value",
+    "missing_required_parameter",
+    "previous_response_not_found",
+    "unsupported_parameter",
+    "unsupported_value",
+}
 _MOST_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
 _ZONES = available_timezones() | {"", None}
 _USES = 20
@@ -108,6 +116,16 @@ def only_a_state_refuses_valid_data(
     valid = case.meta is not None and case.meta.generation.mode.is_positive
     if valid and response.status_code == 400 and case.path.startswith(_ADMINISTRATION):
         assert response.json()["error"]["code"] in _OF_A_STATE, response.text  # noqa: S101 - how checks fail
+
+
+@schemathesis.check
+def only_what_chat_cannot_say_is_refused(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
+) -> None:
+    """What is valid for the Responses API and refused is so for a reason that no schema can express, and says it."""
+    valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if valid and response.status_code == 400 and _RESPONSES in case.path:
+        assert response.json()["error"]["code"] in _BEYOND_CHAT, response.text  # noqa: S101 - how checks fail
 
 
 def _has_ollama_only_fields(body: dict[str, Any]) -> bool:

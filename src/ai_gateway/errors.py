@@ -23,6 +23,7 @@ GatewayError                     500  internal_error                           f
 +-- UnsupportedMediaType         415  unsupported_media_type
 +-- RateLimited                  429  rate_limit_exceeded                      failover
 |   +-- InsufficientQuota        429  insufficient_quota                       failover
++-- UpgradeRequired              426  upgrade_required
 +-- HeadersTooLarge              431  headers_too_large
 +-- NotImplementedHere           501  not_implemented                          failover
 +-- UpstreamError                502  upstream_error                    retry  failover  outage
@@ -486,6 +487,7 @@ class Overloaded(Unavailable):
 # Codes that are given where an error is made, and those of vendors that operators look for.
 _FURTHER_CODES = (
     *("invalid_type", "invalid_value", "unknown_parameter"),
+    "previous_response_not_found",
     *("default_project", "key_configured", "key_exists", "key_expired", "project_archived"),
     *("content_filter", "content_policy_violation", "context_length_exceeded", "string_above_max_length"),
 )

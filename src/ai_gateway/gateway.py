@@ -20,6 +20,7 @@ from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Continued, Item, Received, Stream, Verbatim
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import ToolNotAllowed, ToolNotAvailable, UpstreamInvalidResponse
+from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import (
     CHAT,
     CHAT_STREAM,
@@ -158,9 +159,8 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size)
-            await self.accounting.reserve(
-                call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False)
-            )
+            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
+            await reserve(call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False))
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -184,7 +184,8 @@ class Gateway:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
             bound = operation.bound(body, call.size)
-            await self.accounting.reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
+            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
+            await reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
@@ -227,8 +228,7 @@ class Gateway:
         return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
 
     def _single_attempt(self, call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
-        notes = Notes(provider.name, upstream_model)
-        call.attempts.append(notes)
+        notes = call.begin_attempt(Notes(provider.name, upstream_model))
         self.resilience.hold(call, provider.name)
         return Attempt(call, notes)
 
@@ -238,6 +238,11 @@ class Gateway:
         await self.routing.catalogue.aclose()
         for provider in self.registry:
             await close_quietly(provider)
+
+
+async def _reserve_traced(accounting: Accounting, call: Call, wanted: Wanted) -> None:
+    with call.step(Step.RESERVE, {}):
+        await accounting.reserve(call, wanted)
 
 
 async def close_quietly(provider: Provider) -> None:

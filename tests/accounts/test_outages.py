@@ -12,11 +12,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
 from tests.accounts.metered import CENT, Load, Site, all_recorded_once, environment, request, shared
 from tests.support import bare_sockets
+from tests.support.administration import ADMIN_KEY, Administrator
+from tests.support.client import NO_CERTIFICATES, TIMEOUT_S
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.servers import Server, running_postgres, running_valkey
 from tests.support.upstream import Upstream
@@ -26,17 +29,18 @@ HOLDS_FILES = """
 import fcntl, sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("BEGIN EXCLUSIVE")
-counters = open(sys.argv[2], "r+b")
-fcntl.flock(counters, fcntl.LOCK_EX)
+for path in sys.argv[2:]:
+    counters = open(path, "r+b")
+    fcntl.flock(counters, fcntl.LOCK_EX)
 print("locked", flush=True)
 sys.stdin.readline()
 """
 
 
 @contextmanager
-def locked(data: Path) -> Iterator[None]:
-    """Another process is in the middle of a transaction in the store, and of a change to the counters."""
-    command = [sys.executable, "-c", HOLDS_FILES, str(data / "gateway.db"), str(data / "counters")]
+def locked(data: Path, *others: str) -> Iterator[None]:
+    """Another process is in the middle of a transaction in the store, and of a change to these other files."""
+    command = [sys.executable, "-c", HOLDS_FILES, str(data / "gateway.db"), *(str(data / name) for name in others)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
@@ -92,7 +96,7 @@ async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles
             for _ in range(2)
         ]
         with ExitStack() as faults:
-            faults.enter_context(locked(tmp_path / "locked" / "data"))
+            faults.enter_context(locked(tmp_path / "locked" / "data", "counters"))
             faults.enter_context(no_space(sites[1].live))
             for server in frozen:
                 faults.enter_context(server.frozen())
@@ -110,6 +114,36 @@ async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles
             costs = await all_recorded_once(load, site.store, shared_upstream)
             assert costs == dict.fromkeys(load.statuses, CENT), site.name
             assert len(costs) > AWAY_S, site.name
+
+
+async def test_a_store_that_was_locked_while_a_budget_began_is_written_again_as_soon_as_it_is_free(
+    shared_upstream: Upstream, tmp_path: Path
+) -> None:
+    """Calls, their records and administrators wait for it, are told so, and go on."""
+
+    def state(live: LiveGateway) -> str:
+        with httpx2.Client(
+            base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES
+        ) as client:
+            report = client.get("/health", headers={"authorization": f"Bearer {ADMIN_KEY}"}).json()
+        return str(report["accounts"]["store"]["state"])
+
+    env = environment(shared_upstream, tmp_path / "home")
+    with running_gateway(**env) as live:
+        site = Site.of("locked", live, tmp_path / "home" / "data" / "gateway.db")
+        load = Load(live.port, "locked")
+        with locked(tmp_path / "home" / "data"):
+            assert await load.call(site.keys[0]) == 200, "a call that nothing limits waits for no store"
+            assert await load.call(site.keys[1]) == 503
+            async with asyncio.timeout(TIMEOUT_S):
+                while await asyncio.to_thread(state, live) != "away":  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.1)
+        await site.ready()
+        await asyncio.to_thread(Administrator(live).project)
+        async with asyncio.timeout(TIMEOUT_S):
+            while await asyncio.to_thread(state, live) != "ready":  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.1)
+        await all_recorded_once(load, site.store, shared_upstream)
 
 
 async def kill_again_and_again(env: dict[str, str], site: Site, loads: tuple[Load, Load], rounds: int) -> None:

@@ -6,38 +6,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.api.message_bridge import CallersEvents, MessageBridge, Told
-from ai_gateway.conform.message_events import MessageHead
+from ai_gateway.api.message_bridge import AskedMessage, MessageBridge
+from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
-from ai_gateway.contract.wire import Wire
-from ai_gateway.errors import GatewayError
-from ai_gateway.translate.anthropic_chat.usage import STOP_REASONS
-from gateway_contract.openai.models import CompletionUsage
+from ai_gateway.translate.anthropic_chat.ids import ToolNames
+from ai_gateway.translate.anthropic_chat.seal import unsealed
 from tests.support.chat_streams import FIRST, Packets, answer, any_stream, call, chunk, said, translated
 from tests.support.message_grammar import check, events_of
 from tests.support.response_grammar import Illegal
 
 
-def usage(counts: CompletionUsage | None) -> dict[str, Any]:
-    return {"input_tokens": counts.prompt_tokens, "output_tokens": counts.completion_tokens} if counts else {}
-
-
-def envelope(error: GatewayError, _request_id: str) -> bytes:
-    return json.dumps({"type": "error", "error": {"type": "api_error", "message": error.message}}).encode()
-
-
-WIRE = Wire("anthropic", envelope, EVENTS)
-
-
 def bridge(call_: Call) -> MessageBridge:
-    head = MessageHead("msg_1", "asked", {"input_tokens": 7, "output_tokens": 0})
-    told = Told(stop=lambda ended: {"reason": STOP_REASONS[ended.finish]})
-    return MessageBridge(call_, CallersEvents(head, told), usage, told)
+    return MessageBridge(call_, AskedMessage("asked", ToolNames(), ("END",), 7))
 
 
 def run(packets: Packets, **options: Any) -> bytes:
-    return translated(packets, bridge, WIRE, EVENTS, **options)
+    return translated(packets, bridge, ANTHROPIC, EVENTS, **options)
 
 
 def message(packets: Packets, **options: Any) -> dict[str, Any]:
@@ -53,7 +38,11 @@ def test_a_text_is_one_block_between_a_start_and_an_end() -> None:
     told = message(answer(said(content="Hel"), said(content="lo")))
     assert told["content"] == [{"type": "text", "text": "Hello", "citations": None}]
     assert (told["stop_reason"], told["model"]) == ("end_turn", "asked")
-    assert told["usage"] == {"input_tokens": 10, "output_tokens": 5}
+    assert told["id"] == "chatcmpl-12345678", "as of a whole message"
+    counts = {name: told["usage"][name] for name in ("input_tokens", "cache_read_input_tokens", "output_tokens")}
+    assert counts == {"input_tokens": 6, "cache_read_input_tokens": 4, "output_tokens": 5}
+    (started,) = (event["message"] for event in events_of(data) if event["type"] == "message_start")
+    assert started["usage"]["input_tokens"] == 7, "an estimate until the truth is known"
 
 
 @pytest.mark.parametrize(
@@ -137,15 +126,55 @@ def test_a_name_and_a_text_in_one_chunk_are_both_told() -> None:
 
 
 def test_a_citation_is_a_delta_of_its_text() -> None:
-    cited = {"type": "char_location", "cited_text": "a", "document_index": 0}
+    cited = {
+        "type": "char_location",
+        "cited_text": "a",
+        "document_index": 0,
+        "document_title": None,
+        "file_id": None,
+        "start_char_index": 0,
+        "end_char_index": 1,
+    }
     told = message(answer(said(content="As"), said(citations=[cited])))
     assert told["content"][0]["citations"] == [cited]
 
 
 def test_blocks_that_chat_has_no_word_for_stay_blocks() -> None:
-    other = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    other: dict[str, Any] = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    other["caller"] = {"type": "direct"}
     told = message(answer(said(content="a"), said(other_blocks=[other]), said(content="b")))
     assert [block["type"] for block in told["content"]] == ["text", "server_tool_use", "text"]
+
+
+def test_a_stop_sequence_is_told_where_its_upstream_tells_it() -> None:
+    ended = said("stop")
+    ended["choices"][0]["stop_reason"] = "END"
+    told = message([[FIRST], [said(content="a")], [ended]])
+    assert (told["stop_reason"], told["stop_sequence"]) == ("stop_sequence", "END")
+
+
+def test_a_refusal_says_why() -> None:
+    told = message(answer(said(refusal="No"), said(refusal="pe")))
+    assert (told["stop_reason"], told["content"][0]["text"]) == ("refusal", "Nope")
+
+
+def test_what_nobody_has_counted_is_estimated() -> None:
+    told = message(answer(said(content="Some words of an answer."), usage=None))
+    assert told["usage"]["input_tokens"] == 7
+    assert told["usage"]["output_tokens"] > 3
+
+
+def test_what_an_upstream_wants_back_is_kept_in_a_block_of_its_own() -> None:
+    pieces = [{"type": "reasoning.text", "text": text, "index": 0} for text in ("h", "m")]
+    called = call(0, "look", "{}")
+    called["choices"][0]["delta"]["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": "c2ln"}}
+    stream = answer(*(said(reasoning=each["text"], reasoning_details=[each]) for each in pieces), called)
+    *_, kept = message(stream)["content"]
+    assert kept["type"] == "redacted_thinking"
+    held = unsealed(kept["data"])
+    assert held is not None
+    assert held["message"] == {"reasoning_details": [{"type": "reasoning.text", "text": "hm", "index": 0}]}
+    assert held["calls"] == {"call_0": {"extra_content": {"google": {"thought_signature": "c2ln"}}}}
 
 
 def test_a_model_that_says_nothing_has_no_blocks() -> None:
@@ -181,7 +210,7 @@ def test_texts_that_go_on_are_never_parsed() -> None:
         made.feed = counted  # type: ignore[method-assign]
         return made
 
-    data = translated([[FIRST], *texts, [said("stop"), chunk()]], make, WIRE, EVENTS)
+    data = translated([[FIRST], *texts, [said("stop"), chunk()]], make, ANTHROPIC, EVENTS)
     assert (check(data).message or {})["content"][0]["text"] == "".join(map(str, range(60)))
     assert len(seen) < 10
 

@@ -385,6 +385,7 @@ async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> l
         if isinstance(item, Verbatim):
             sent += map(json.loads, item.items)
         else:
+            assert isinstance(item, Item)
             sent.append(json.loads(item.raw or to_json(item.model)))
     return sent
 

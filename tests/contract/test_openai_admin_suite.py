@@ -6,10 +6,7 @@ there (tests/support/placeholders.py); all else of a request and its reply is as
 
 import os
 import re
-import shutil
 import subprocess
-import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +14,11 @@ import pytest
 
 from tests.support.administration import ADMINISTERED, Administrator
 from tests.support.gateway import SharedGateways
+from tests.support.openai_sdk import sdk_sources
 from tests.support.placeholders import named_objects
-from tests.support.uv import ROOT, find_uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SDK = "openai==3.57.0"
-NEEDED = ("openai[aiohttp]==3.57.0", "pytest", "pytest-asyncio", "rich", "pip")
 FOLDER = "tests/api_resources/admin/organization"
 SERVED = (
     *("test_admin_api_keys", "test_audit_logs", "test_data_retention", "test_projects", "test_spend_alerts"),
@@ -46,25 +41,7 @@ ADMIN_KEY, KEY = "My Admin API Key", "My API Key"  # which are written into the 
 
 @pytest.fixture(scope="module")
 def suite() -> Path:
-    """The SDK's sources and an environment that can run its tests beside them, which are made once."""
-    place = ROOT / ".clients" / SDK
-    if not (place / "complete").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        uv, python = find_uv(), place / "venv" / "bin" / "python"
-        commands: list[list[str | Path]] = [
-            [uv, "venv", "--quiet", "--python", sys.executable, place / "venv"],
-            [uv, "pip", "install", "--quiet", "--python", python, *NEEDED],
-            [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "openai", "-d", place, SDK],
-        ]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-            if done.returncode:
-                pytest.skip(f"{SDK} and its tests cannot be installed here: {done.stderr[-500:]}")
-        (archive,) = place.glob("openai-*.tar.gz")
-        with tarfile.open(archive) as sources:
-            sources.extractall(place, filter="data")
-        (place / "complete").touch()
-    return place / SDK.replace("==", "-")
+    return sdk_sources()
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ OPENAI = names("checks.mjs")
 OLLAMA = names("ollama.mjs")
 ADMIN = names("admin.mjs")
 TOOLS = names("tools.mjs")
+RESPONSES = names("responses.mjs")
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
 
@@ -81,6 +82,11 @@ def openai_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def responses_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    return _run(node, "responses.mjs", gateway, CUSTOM)
+
+
+@pytest.fixture(scope="module")
 def ollama_results(node: Path, gateway: LiveGateway, beside_ollama: LiveGateway) -> dict[str, dict[str, str]]:
     """The same for each target of Ollama's wire, one process after the other."""
     return {
@@ -121,12 +127,18 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    assert len({*OPENAI, *OLLAMA, *ADMIN, *TOOLS}) == len([*OPENAI, *OLLAMA, *ADMIN, *TOOLS]) >= 55
+    every = [*OPENAI, *OLLAMA, *ADMIN, *RESPONSES, *TOOLS]
+    assert len(set(every)) == len(every) >= 59
 
 
 @pytest.mark.parametrize("name", OPENAI)
 def test_the_node_sdk_finds_that(openai_results: dict[str, str], name: str) -> None:
     assert openai_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_the_node_sdk_finds_of_responses_that(responses_results: dict[str, str], name: str) -> None:
+    assert responses_results.get(name, "the script ended before it") == f"ok {name}"
 
 
 @pytest.mark.parametrize("name", ADMIN)

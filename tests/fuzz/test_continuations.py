@@ -267,6 +267,7 @@ class Pipeline:
                     self.relayed += len(item.items)
                     self.sent += [(as_value(event), event) for event in item.items]
                 else:
+                    assert isinstance(item, Item)
                     self._take(item)
         except GatewayError as error:
             self.error = f"{type(error).__name__}: {error.message}"

@@ -5,8 +5,9 @@ that was just made, so that the same requests are answered by a gateway that kno
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, override
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -15,7 +16,7 @@ import httpx2
 
 from tests.support.administration import Administrator
 from tests.support.client import NO_CERTIFICATES, TIMEOUT_S
-from tests.support.gateway import HOST
+from tests.support.gateway import HOST, LiveGateway
 
 _PREFIX = "/v1/organization/"
 _MONTH: dict[str, Any] = {"threshold_amount": 5, "currency": "USD", "interval": "month"}
@@ -89,9 +90,32 @@ class _Namer:
     }
 
 
+@dataclass
+class Asked:
+    """A request on its way: `path` begins behind the prefix that is asked for."""
+
+    method: str
+    path: str
+    query: list[tuple[str, str]]
+    body: bytes
+
+
 @contextmanager
 def named_objects(admin: Administrator) -> Iterator[str]:
     """The base_url of a server that does this."""
+
+    def named(asked: Asked) -> None:
+        namer = _Namer(admin)
+        asked.path = namer.path(asked.method, asked.path)
+        asked.query = namer.query(asked.path, asked.query)
+
+    with renamed(admin.live, _PREFIX, named) as url:
+        yield f"{url}/v1"
+
+
+@contextmanager
+def renamed(live: LiveGateway, prefix: str, change: Callable[[Asked], None]) -> Iterator[str]:
+    """The address of a server in front of the gateway's paths with this prefix, which changes what it is asked."""
     client = httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES)
 
     class Handler(BaseHTTPRequestHandler):
@@ -99,14 +123,14 @@ def named_objects(admin: Administrator) -> Iterator[str]:
 
         def _answer(self) -> None:
             url = urlsplit(self.path)
-            namer = _Namer(admin)
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            path = namer.path(self.command, url.path.removeprefix(_PREFIX))
-            query = namer.query(path, parse_qsl(url.query, keep_blank_values=True))
+            query = parse_qsl(url.query, keep_blank_values=True)
+            asked = Asked(self.command, url.path.removeprefix(prefix), query, body)
+            change(asked)
             skipped = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
             headers = {name: value for name, value in self.headers.items() if name.lower() not in skipped}
-            target = f"{admin.live.base_url}{_PREFIX}{path}{'?' if query else ''}{urlencode(query)}"
-            reply = client.request(self.command, target, content=body, headers=headers)
+            target = f"{live.base_url}{prefix}{asked.path}{'?' if asked.query else ''}{urlencode(asked.query)}"
+            reply = client.request(self.command, target, content=asked.body, headers=headers)
             self.send_response(reply.status_code)
             self.send_header("content-type", reply.headers.get("content-type", "application/json"))
             self.send_header("content-length", str(len(reply.content)))
@@ -123,7 +147,7 @@ def named_objects(admin: Administrator) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://{HOST}:{server.server_port}/v1"
+        yield f"http://{HOST}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ai_gateway.contract.call import Call
-from ai_gateway.tools import run
 from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer
 from ai_gateway.tools.run import Limits, Ran, run_all
@@ -111,7 +110,7 @@ async def test_arguments_that_are_no_object_are_told(arguments: str) -> None:
     assert ran.result.text.startswith("Not run: the arguments")
 
 
-async def test_a_cut_result_is_whole_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cut_result_is_whole_characters() -> None:
     async def long(_: Use) -> Result:
         return Result("äöü" * 1_000)
 
@@ -129,8 +128,7 @@ async def test_half_a_character_of_a_tool_does_not_break_what_is_made_of_it() ->
     assert ran.result.text == "a?b"
 
 
-async def test_while_nothing_ends_there_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_ALIVE_S", 0.02)
+async def test_while_nothing_ends_there_are_signs_of_life() -> None:
     ends = asyncio.Event()
 
     async def waits(_: Use) -> Result:
@@ -138,7 +136,8 @@ async def test_while_nothing_ends_there_are_signs_of_life(monkeypatch: pytest.Mo
         return Result("done")
 
     signs = 0
-    async for ran in run_all(Call("c", "r"), offer(waits=waits), [Called("c", "gateway_waits", "{}")], Limits(), 60):
+    called, limits = [Called("c", "gateway_waits", "{}")], Limits(alive_s=0.02)
+    async for ran in run_all(Call("c", "r"), offer(waits=waits), called, limits, 60):
         if ran is None:
             signs += 1
             if signs == 3:

@@ -40,8 +40,8 @@ class Held:
     def has_money(self) -> bool:
         return bool(self.windows)
 
-    def beside(self, counted: Collection[str], limit: int) -> "Held":
-        """The same without what these counters have already, and with this limit."""
+    def without_counters(self, counted: Collection[str], limit: int) -> "Held":
+        """The holds whose counters are not among `counted`, with this limit."""
         kept = [pair for pair in zip(self.holds, self.reasons, strict=True) if pair[0].counter not in counted]
         holds = [hold._replace(limit=limit) for hold, _ in kept]
         return replace(self, holds=holds, reasons=[reason for _, reason in kept])
@@ -110,7 +110,8 @@ class Plan:
         return self._since <= now < self._until
 
     def held(self, tokens: int, cost: int) -> Held:
-        """For a call that takes so many tokens and costs at most so much."""
+        """For a call that takes so many tokens and costs at most so much: as much of it as one call counts."""
+        tokens, cost = max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_COST))
         holds = self._holds.copy()
         for at, is_money in self._varying:
             name, _, limit, unit_s, money, until = holds[at]

@@ -14,6 +14,7 @@ from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.contract.call import Call, Notes, Reservation, Tokens, ToolRun
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.errors import UpstreamError
+from ai_gateway.observability.trace_names import Step
 
 _BYTES_PER_TOKEN = 4  # of English text
 
@@ -53,6 +54,7 @@ class CallReservation(Reservation):
             "_held",
             "_price",
             "_size",
+            "_trace",
             "caller",
             "headers",
             "later",
@@ -79,6 +81,7 @@ class CallReservation(Reservation):
         # Not the call itself, which has this reservation: requests leave no cycles for the collector.
         self._attempts = call.attempts
         self._size = call.size
+        self._trace = call.trace
         self._wanted = wanted
         self.caller = call.caller
         self.start = start
@@ -105,6 +108,13 @@ class CallReservation(Reservation):
         result = self.result = self._worked_out()
         if not self.start.stream and (cost := self.cost()) is not None:
             self.headers["x-gateway-cost"] = _usd(cost)
+        if self._trace is not None:
+            with self._trace.step(Step.SETTLE, {}):
+                await self._settle(result)
+        elif self._held is not None or self.later:
+            await self._settle(result)
+
+    async def _settle(self, result: "Result") -> None:
         held = self._held
         if held is not None:
             amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
@@ -113,14 +123,14 @@ class CallReservation(Reservation):
             amounts = each.held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
             await self._accounting.settle(each.id, each.held, amounts, each.at)
 
-    def lacks(self, scopes: Sequence[Scope], now: float, limit: int) -> Held:
+    def missing_holds(self, scopes: Sequence[Scope], now: float, limit: int) -> Held:
         """What the call takes of the limits of these scopes, and is not held yet."""
         names = {self._wanted.model}.union(*self._wanted.names())
         tokens = estimated_tokens(self._size) + self.start.bound_output
         counted = {
             hold.counter for held in (self._held, *(each.held for each in self.later)) if held for hold in held.holds
         }
-        return Plan(scopes, names, now).held(tokens, self.start.bound or 0).beside(counted, limit)
+        return Plan(scopes, names, now).held(tokens, self.start.bound or 0).without_counters(counted, limit)
 
     @override
     def abandon(self) -> None:

@@ -24,9 +24,10 @@ _PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "tru
 def is_loopback(host: str) -> bool:
     """Whether a listening address can only be reached from this machine."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return host == "localhost"
+    return ((address.version == 6 and address.ipv4_mapped) or address).is_loopback
 
 
 LOCAL = Caller(name="local", trusted=True)
@@ -215,9 +216,10 @@ def _listens_privately(scope: Scope) -> bool:
     if not server or server[1] is None:  # a Unix socket, or no socket at all
         return True
     try:
-        return ip_address(server[0]).is_loopback
+        ip_address(server[0])
     except ValueError:  # a name and no address: called in process, not through a socket
         return True
+    return is_loopback(server[0])
 
 
 def _names_this_machine(headers: Mapping[str, str]) -> bool:

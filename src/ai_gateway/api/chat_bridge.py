@@ -1,7 +1,7 @@
 """A chat's stream as the events of another wire: how each wire begins and ends, and what is the same for all."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, Protocol
 
@@ -25,18 +25,20 @@ class Events(Parts, Protocol):
 
     @property
     def has_begun(self) -> bool: ...
-    def begin(self, model: str | None = None) -> bytes:
-        """What comes before every part. `model` is the one that answers."""
 
 
 class ChatBridge(ABC):
     """One stream on its way to the client of one call. `feed` and `end` return what is to be sent."""
 
-    def __init__(self, call: Call, events: Events) -> None:
-        self.turn = ChatTurn(events)
+    def __init__(self, call: Call, events: Events, keeps: Collection[str] = ()) -> None:
+        self.turn = ChatTurn(events, keeps)
         self._events = events
         self.call = call
         self._weighed = UNWEIGHED
+
+    @abstractmethod
+    def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
+        """What comes before every part. The chunk is the first."""
 
     @abstractmethod
     def _ended(self, finish: str) -> bytes:
@@ -52,7 +54,7 @@ class ChatBridge(ABC):
             self._weigh()
         if isinstance(item, Continued):
             return self.turn.continued(item)
-        written = b"" if self._events.has_begun else self._events.begin(item.model.model)
+        written = b"" if self._events.has_begun else self._begun(item.model)
         return written + self.turn.feed(item.model)
 
     def preview(self, run: Continued) -> bytes | None:

@@ -1,150 +1,86 @@
-"""A chat's stream as the events of a message on Anthropic's wire: why it ended, and what it took."""
+"""A chat's stream as the events of a message on Anthropic's wire: its blocks, why it ended, and what it took."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, override
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, cast, override
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from ai_gateway.api.chat_bridge import ChatBridge
-from ai_gateway.conform.message_events import MessageEvents, MessageHead
-from ai_gateway.conform.turn import CallHead, Key
+from ai_gateway.conform.message_events import Fields, MessageEvents, MessageHead
+from ai_gateway.conform.turn import CallHead, outside
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Continued, Item
-from gateway_contract.openai import models
+from ai_gateway.contract.write import to_fields
+from ai_gateway.translate.anthropic_chat.ids import ToolNames, call_id
+from ai_gateway.translate.anthropic_chat.reply import call_block, refusal_details, valid_blocks, valid_citations
+from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
+from ai_gateway.translate.anthropic_chat.tokens import counted, of_text
+from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
 
-type Usage = Callable[[models.CompletionUsage | None], dict[str, JsonValue]]
-type Object = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a chat ended: its reason, whether it called tools, what it has refused with, and what else was told."""
-
-    finish: str
-    called: bool
-    refusal: str
-    beside: Mapping[str, JsonValue]
+_CUT: Final = frozenset({"length", "content_filter"})
+_AT_THE_END: Final = frozenset(anthropic.AnthropicMessageDeltaUsage.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a caller is told in its own terms.
+class AskedMessage:
+    """What a stream needs of its request: the model's name there, its tools' names and its stop sequences.
 
-    `call` is a call's id and name, `blocks` those of other blocks that its wire has, `citations` the same, `stop` why a
-    message ended, with what belongs to that, and `sealed` the block for what only the upstream can read.
+    `input_tokens` is an estimate, for clients that want to know at once, and where nobody counts.
     """
 
-    call: Callable[[str, str], tuple[str, str]] = lambda identifier, name: (identifier, name)
-    blocks: Callable[[Sequence[JsonValue]], Sequence[JsonValue]] = lambda blocks: blocks
-    citations: Callable[[Sequence[JsonValue]], Sequence[JsonValue]] = lambda citations: citations
-    stop: Callable[[Ended], Object] = lambda ended: {"reason": ended.finish}
-    sealed: Callable[[Object, Mapping[str, Object]], Object | None] = lambda _message, _calls: None
-    kept: frozenset[str] = frozenset()
-
-
-class CallersEvents(MessageEvents):
-    """The events of a message with the model's, tools' and calls' names as the caller has them."""
-
-    def __init__(self, head: MessageHead, told: Told) -> None:
-        super().__init__(head)
-        self._in_terms = told
-        self.called = False
-
-    @override
-    def begin(self, model: str | None = None) -> bytes:
-        return super().begin()
-
-    @override
-    def open(self, key: Key, head: CallHead | None) -> bytes:
-        if head is not None:
-            self.called = True
-            identifier, name = self._in_terms.call(head.id, head.name)
-            head = CallHead(identifier, name, head.is_custom)
-        return super().open(key, head)
-
-    @override
-    def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
-        if field == "other_blocks":
-            values = self._in_terms.blocks(values)
-        elif field == "citations":
-            values = self._in_terms.citations(values)
-        elif field == "thinking_blocks":
-            values = self._in_terms.blocks(values)
-        return super().told(field, values)
-
-
-@dataclass(slots=True)
-class _Kept:
-    """What an upstream wants back, by where it said so: in the message, or in the call of an index."""
-
-    message: Object = field(default_factory=dict)
-    calls: dict[int, Object] = field(default_factory=dict)
-    ids: dict[int, str] = field(default_factory=dict)
+    model: str
+    names: ToolNames
+    stop_sequences: Collection[str] = ()
+    input_tokens: int = 0
 
 
 class MessageBridge(ChatBridge):
-    """One chat on its way to a client of the Messages API. `usage` counts as `message_delta` does."""
+    """One chat on its way to a client of the Messages API."""
 
-    def __init__(self, call: Call, events: CallersEvents, usage: Usage, told: Told) -> None:
-        super().__init__(call, events)
-        self._message = events
-        self._usage = usage
-        self._told = told
-        self._kept = _Kept()
-        self._refusal = ""
+    def __init__(self, call: Call, asked: AskedMessage) -> None:
+        estimated = usage(counted(asked.input_tokens, 0))
+        self._head = MessageHead(call.request_id, asked.model, json_of(estimated))
+        self._message = MessageEvents(self._head, self._block, _valid)
+        super().__init__(call, self._message, KEPT)
+        self._asked = asked
+
+    def _block(self, head: CallHead) -> Fields:
+        caller = self.turn.kept_of_calls.get(head.id, {}).get("caller")
+        return json_of(call_block(head.id, self._asked.names.here(head.name), {}, caller))
 
     @override
-    def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
-        if not isinstance(item, Continued):
-            for choice in item.model.choices[:1]:
-                self._keep(choice.delta)
-        return super().feed(item)
+    def _begun(self, chunk: openai.CreateChatCompletionStreamResponse) -> bytes:
+        self._head.id = chunk.id
+        return self._message.begin()
 
     @override
     def _ended(self, finish: str) -> bytes:
-        kept = self._kept
-        calls = {identifier: kept.calls[at] for at, identifier in kept.ids.items() if at in kept.calls}
-        block = self._told.sealed(kept.message, calls)
-        written = self._message.whole(block) if block is not None else b""
-        ended = self._told.stop(Ended(finish, self._message.called, self._refusal, self.turn.beside))
-        return written + self._message.stopped(usage=self._usage(self.turn.usage), **ended)
-
-    def _keep(self, delta: models.ChatCompletionStreamResponseDelta) -> None:
-        if delta.refusal:
-            self._refusal += delta.refusal
-        if delta.model_extra:
-            _gather(delta.model_extra, self._told.kept, self._kept.message)
-        for call in delta.tool_calls if isinstance(delta.tool_calls, list) else ():
-            if isinstance(call.id, str) and call.id:
-                self._kept.ids.setdefault(call.index, call.id)
-            if call.model_extra:
-                _gather(call.model_extra, self._told.kept, self._kept.calls.setdefault(call.index, {}))
-
-
-def _gather(extras: Mapping[str, object], wanted: frozenset[str], into: Object) -> None:
-    for name in wanted & extras.keys():
-        value = extras[name]
-        if isinstance(value, list):
-            for each in value:
-                _add(into.setdefault(name, []), each)
-        elif value:
-            into[name] = value
+        turn, told = self.turn, self._message
+        calls = {call_id(ident): fields for ident, fields in turn.kept_of_calls.items()}
+        data = sealed(self.call.notes.provider, turn.kept, calls)
+        written = told.close(cut=finish in _CUT) + (told.keep(data) if data else b"")
+        took = turn.usage or counted(self._asked.input_tokens, of_text(outside(told.said)))
+        choice = turn.end_choice
+        ended_by = stopped_by(choice, self._asked.stop_sequences) if choice is not None else None
+        reason = stop_reason(finish, called=told.calls > 0, refused=told.refusal is not None)
+        more: dict[str, JsonValue] = {}
+        if reason == "refusal" and choice is not None:
+            more["stop_details"] = json_of(refusal_details(told.refusal, choice))
+        if reason == "end_turn" and ended_by is not None:
+            reason, more["stop_sequence"] = "stop_sequence", ended_by
+        counts = json_of(usage(took, turn.tier))
+        return written + told.stopped(
+            reason, {name: value for name, value in counts.items() if name in _AT_THE_END}, **more
+        )
 
 
-def _add(pieces: list[Any], piece: object) -> None:
-    """One more piece of a list that is streamed: it goes on with the last one where both have its index and type."""
-    last = pieces[-1] if pieces else None
-    if not (isinstance(piece, dict) and isinstance(last, dict) and _place(last) == _place(piece) != (None, None)):
-        pieces.append(piece)
-        return
-    joined = {name: last[name] + value for name, value in piece.items() if _goes_on(name, last.get(name), value)}
-    pieces[-1] = {**last, **{name: value for name, value in piece.items() if value is not None}, **joined}
+def _valid(field: str, values: Sequence[JsonValue]) -> Sequence[JsonValue]:
+    found: Sequence[BaseModel] = (valid_citations(values) or ()) if field == "citations" else valid_blocks(values)
+    return [json_of(each) for each in found]
 
 
-def _place(piece: Object) -> tuple[object, object]:
-    return piece.get("index"), piece.get("type")
-
-
-def _goes_on(name: str, before: object, value: object) -> bool:
-    return name in {"text", "summary", "data"} and isinstance(before, str) and isinstance(value, str)
+def json_of(model: BaseModel) -> dict[str, JsonValue]:
+    """The model's wire form as JSON values."""
+    return cast("dict[str, JsonValue]", to_fields(model))

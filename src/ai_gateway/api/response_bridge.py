@@ -11,6 +11,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.reply import INCOMPLETE
+from gateway_contract.openai import models
 
 # What agents act on, by waiting and by shortening what they ask (openai/codex, codex-rs, "sse/responses.rs"), and what
 # upstreams call it.
@@ -29,6 +30,10 @@ class ResponseBridge(ChatBridge):
     def __init__(self, call: Call, events: ResponseEvents) -> None:
         super().__init__(call, events)
         self._response = events
+
+    @override
+    def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
+        return self._response.begin(chunk.model)
 
     @override
     def _ended(self, finish: str) -> bytes:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import SecretStr
 
-from ai_gateway.accounts.accounting import Accounting, Policy
+from ai_gateway.accounts.accounting import Accounting
 from ai_gateway.accounts.alerts import Alerts, Mailing
 from ai_gateway.accounts.counters.base import Counters, CountersError
 from ai_gateway.accounts.counters.file import FileCounters
@@ -20,14 +20,17 @@ from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Listed, Prices
-from ai_gateway.accounts.shipper import Shipper
+from ai_gateway.accounts.shipper import Shipper, Traced, untraced
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.accounts.webhook import Reach
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.redaction import remember
 
 if TYPE_CHECKING:
@@ -69,6 +72,7 @@ class Accounts:
         self.accounting: Accounting | None = None
         self.problem: str | None = None
         """Why the store has never been used, or cannot be used as it is; None while all is well or it is only away."""
+        self.traced: Traced = untraced
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
         self._shipper: Shipper | None = None
@@ -90,11 +94,17 @@ class Accounts:
                 settings.limits_outage,
                 settings.replicas,
                 settings.output_tokens_bound,
+                settings.input_tokens_bound,
                 divided=self.place is not None and self.place.url is not None and self._valkey is None,
             )
             self.accounting.prices = Prices(settings.prices)
             self.accounting.prices.take_list(self._listed)
             self._alerts.mailing = _mailing(settings)
+
+    def apply_reach(self, settings: Settings, proxy_for: Callable[[str], Proxy | None]) -> None:
+        """Reach webhooks like this from now on."""
+        if self.accounting is not None:
+            self._alerts.reach = Reach(settings.webhook_addresses, proxy_for)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Use the prices of this list of models from now on."""
@@ -128,6 +138,7 @@ class Accounts:
         self._shipper = Shipper(
             journal, ledger, accounting.give_back, keep_days=self._settings.records_keep_days, most=most
         )
+        self._shipper.traced = self.traced
         self._shipper.start()
         if self.place.url is not None:
             await self._start_shared(directory)

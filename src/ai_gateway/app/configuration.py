@@ -1,8 +1,8 @@
 """Settings and what they configure: read from every source and checked together, once a start and once a reload."""
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -11,10 +11,11 @@ from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.app.accounts import place_at
 from ai_gateway.app.mcp_servers import mcp_servers
 from ai_gateway.app.own_address import is_own_address
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
 from ai_gateway.config.secrets import FILE_SUFFIX
-from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import (
     ALIASES,
     CONFIG_VARIABLE,
@@ -24,17 +25,26 @@ from ai_gateway.config.sources import (
     read_sources,
 )
 from ai_gateway.config.validation import closest
+from ai_gateway.providers.config.network import proxy_for
 from ai_gateway.providers.config.upstreams import (
     configured_upstreams,
     known_providers,
     known_variables,
     network_variables,
 )
-from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Upstream
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Proxy, Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
 from ai_gateway.tools.mcp.server import McpServer
 from ai_gateway.tools.process_sandbox import unsupported
+
+type ProxyFor = Callable[[str], Proxy | None]
+"""The proxy on the way to a URL, if there is one. Raises ValueError where what names it is no proxy's address."""
+
+
+def no_proxy(_: str) -> Proxy | None:
+    """Where everything is called directly."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Configuration:
     """Settings, and what they and the environment configure: valid together.
 
     `missing` has what to set for providers that gateway.toml names and that lack a key here. `warnings` are for the
-    operator: what was ignored, and what will not work.
+    operator: what was ignored, and what will not work. `proxy_for` tells the proxy on the way to what is no provider.
     """
 
     settings: Settings
@@ -52,6 +62,7 @@ class Configuration:
     warnings: Sequence[str] = ()
     keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
     mcp: Sequence[McpServer] = ()
+    proxy_for: ProxyFor = no_proxy
 
 
 def read_configuration(**options: object) -> Configuration:
@@ -96,7 +107,15 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
             f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "
             "of its own"
         )
-    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, servers)
+    found = partial(proxy_for, dict(sources.environment))
+    if settings.model_list_url is not None:
+        try:
+            found(settings.model_list_url)
+        except ValueError as error:
+            raise SettingsError(
+                [f"{error} (for MODEL_LIST_URL; to call it directly, name its host in NO_PROXY)"]
+            ) from None
+    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, servers, found)
 
 
 def _half_a_search(settings: Settings) -> Iterator[str]:
@@ -120,24 +139,6 @@ def _half_a_tool(settings: Settings) -> Iterator[str]:
         yield f"TOOL_CODE_EXECUTION: process cannot be used here: {why}"
     if settings.tool_memory and place_at(settings.store_url, settings.gateway_data_dir) is None:
         yield "TOOL_MEMORY: memories need a store, and STORE_URL is off"
-
-
-def sealing_key(configuration: Configuration) -> bytes:
-    """The key of what clients keep for the gateway: the one that is set, or one that all keys together make.
-
-    So replicas of one configuration read each other's seals without more ado. Another configuration does not; what was
-    sealed before is then passed over.
-    """
-    settings = configuration.settings
-    digest = hashlib.sha256(b"ai-gateway sealing 1")
-    if settings.sealing_key is not None:
-        secrets = [settings.sealing_key.get_secret_value()]
-    else:
-        secrets = [key.get_secret_value() for key in (*settings.allowed_api_keys, *settings.admin_api_key)]
-        secrets += sorted(upstream.secret for upstream in configuration.upstreams)
-    for secret in secrets:
-        digest.update(hashlib.sha256(secret.encode()).digest())
-    return digest.digest()
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:

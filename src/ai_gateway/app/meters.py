@@ -145,7 +145,10 @@ class Meters:
         if routing.catalogue.get(provider, model) is not None or (provider, model) in routing.configured():
             return True
         accounting = self._accounts.accounting
-        return accounting is not None and accounting.prices.names(provider, model, time.time())
+        if accounting is not None and accounting.prices.names(provider, model, time.time()):
+            return True
+        routing.catalogue.renew(provider)  # nobody may have asked this worker for its list yet
+        return False
 
     def _add_state(self, samples: Samples) -> None:
         gateway = self._gateway

@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -16,6 +16,8 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+# A name of a header (RFC 9110, section 5.6.2).
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SERVER_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _HIGHEST_PRICE = 1_000_000
@@ -171,6 +173,30 @@ def _mailbox(value: str) -> str:
     return value
 
 
+def _collector_url(value: str) -> str:
+    if not is_web_address(value) or "@" in urlsplit(value).netloc or "#" in value or "?" in value:
+        raise ValueError("must look like http://collector:4318, without credentials: they go into headers")
+    return value.rstrip("/")
+
+
+def _collector_headers(value: SecretStr) -> SecretStr:
+    try:
+        read = header_pairs(value.get_secret_value())
+    except ValueError:
+        read = {}
+    if not read or not all(
+        _TOKEN.fullmatch(name) and each.isascii() and each.isprintable() for name, each in read.items()
+    ):
+        raise ValueError("must look like authorization=Bearer%20abc,x-tenant=a: names and values, percent-encoded")
+    return value
+
+
+def header_pairs(text: str) -> dict[str, str]:
+    """Headers as OpenTelemetry writes them: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
+    pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
+    return {name.strip().lower(): unquote(value.strip()) for name, value in pairs}
+
+
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
 LOWER_CASE = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -179,6 +205,8 @@ Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_or
 Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
 ListAddress = Annotated[str, AfterValidator(_list_address)]
 Proxies = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
+CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
+CollectorHeaders = Annotated[SecretStr, AfterValidator(_collector_headers)]
 MetricsPath = Annotated[str, AfterValidator(_metrics_path)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]

@@ -1,6 +1,5 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
-from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,24 +24,12 @@ from ai_gateway.config.fields import (
     SmtpUrl,
     TimeZone,
 )
+from ai_gateway.config.marks import FILE_ONLY, RESTART, SECRET, Mark
 from ai_gateway.config.tables import McpSettings, PriceSettings
+from ai_gateway.config.telemetry import Telemetry
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
-
-
-class Mark(Enum):
-    """What a field says about its setting beside its type."""
-
-    RESTART = auto()
-    """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
-    FILE_ONLY = auto()
-    """A table, which has no form in the environment that anybody could read."""
-    SECRET = auto()
-    """Never shown; `<NAME>_FILE` may name a file that contains it."""
-
-
-RESTART, FILE_ONLY, SECRET = Mark.RESTART, Mark.FILE_ONLY, Mark.SECRET
 
 
 class PerProvider(BaseModel):
@@ -93,6 +80,7 @@ class ProviderSettings(PerProvider):
     token_arrays: bool | None = None
     wires: list[Literal["openai", "responses", "anthropic"]] | None = None
     messages_url: str | None = None
+    responses_only: str | None = None
 
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
@@ -127,7 +115,7 @@ class KeySettings(BaseModel):
     models: list[str] | None = None
 
 
-class Settings(PerProvider):
+class Settings(Telemetry, PerProvider):
     """What an operator can set. Environment variables have these names in upper case, gateway.toml as they are."""
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"
@@ -158,9 +146,8 @@ class Settings(PerProvider):
     ] = ()
     sealing_key: Annotated[
         SecretStr | None,
-        Field(description="key of what clients of the Responses API keep sealed [made of the other keys]"),
+        Field(description="key of what clients of the Responses API keep sealed [made of the providers' keys]"),
         SECRET,
-        RESTART,
     ] = None
     keys: Annotated[dict[str, KeySettings], Field(description="further keys, in gateway.toml only"), FILE_ONLY] = {}
     store_url: Annotated[
@@ -196,6 +183,9 @@ class Settings(PerProvider):
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
     ] = 131_072
+    input_tokens_bound: Annotated[
+        int, Field(ge=1, le=10_000_000, description="tokens that files and the like are taken to have at the most")
+    ] = 1_048_576
     journal_max_size: Annotated[
         int, Field(ge=2**20, description="bytes of records that wait for the store, per worker"), RESTART
     ] = 2**30
@@ -220,6 +210,11 @@ class Settings(PerProvider):
         SECRET,
     ] = None
     smtp_from: Annotated[Mailbox | None, Field(description="address that spend alerts are sent from")] = None
+    webhook_addresses: Annotated[
+        Literal["public", "private", "any"],
+        Field(description="where webhooks may be: public, private (all but link-local and metadata), or any"),
+        LOWER_CASE,
+    ] = "private"
     wrong_keys_per_minute: Annotated[
         int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is told to stop; 0 for no bound")
     ] = 30

@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.problems import shown
 from ai_gateway.config.settings import (
-    FILE_ONLY,
-    SECRET,
     KeySettings,
     ProviderSettings,
     RouteSettings,

@@ -1,6 +1,6 @@
 """A stream of chat chunks as the parts of one turn: what each field of a delta belongs to, in the order it is told."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,21 +20,28 @@ _PARTS: Final[Mapping[str, Key]] = {
     "citations": TEXT,
     "other_blocks": OTHER,
 }
+# What is told in pieces of the parts of `reasoning_details`
+# (https://openrouter.ai/docs/use-cases/reasoning-tokens, "Streaming Response").
+_PIECES: Final = frozenset({"text", "summary", "data"})
 _DEPRECATED_CALL = 1_000_000  # the index of what the field before tool_calls says
 
 
 class ChatTurn:
     """One choice of one stream. What each method returns is to be sent.
 
-    `finish` is why it ended, once that is known; `usage` what it took; `tier` and `model` what has served it; `beside`
-    has the fields that the contract does not name of the chunk, and of the choice, that told the end.
+    `finish` is why it ended, once that is known; `usage` what it took; `tier` which has served it. `end_choice` is the
+    choice that told the end. `kept` has the lists of `keeps` that deltas brought, joined, and `kept_of_calls` the
+    fields of each call by its id.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, keeps: Collection[str] = ()) -> None:
         self.finish: str | None = None
         self.usage: models.CompletionUsage | None = None
         self.tier: str | None = None
-        self.beside: Mapping[str, JsonValue] = {}
+        self.end_choice: models.CreateChatCompletionStreamResponseChoice | None = None
+        self.kept: dict[str, list[JsonValue]] = {}
+        self.kept_of_calls: dict[str, Mapping[str, JsonValue]] = {}
+        self._keeps = keeps
         self._parts = parts
         self._turn = Turn(parts)
         self._previewed = False
@@ -50,8 +57,7 @@ class ChatTurn:
             if choice.index == 0:
                 written.append(self._said(choice))
                 if choice.finish_reason is not None:
-                    self.finish = choice.finish_reason
-                    self.beside = {**(chunk.model_extra or {}), **(choice.model_extra or {})}
+                    self.finish, self.end_choice = choice.finish_reason, choice
         return b"".join(written)
 
     def continued(self, run: Continued) -> bytes:
@@ -102,6 +108,9 @@ class ChatTurn:
     def _said(self, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
         delta = choice.delta
         extra = delta.model_extra or {}
+        for name in self._keeps:
+            if isinstance(more := extra.get(name), list):
+                _join(more, self.kept.setdefault(name, []))
         written = []
         thought = next((text for name in _REASONING if isinstance(text := extra.get(name), str) and text), "")
         if thought:
@@ -131,6 +140,8 @@ class ChatTurn:
                 yield self._turn.beside(_PARTS[name], partial(self._parts.told, name, values))
 
     def _call(self, call: models.ChatCompletionMessageToolCallChunk) -> bytes:
+        if call.model_extra and isinstance(call.id, str):
+            self.kept_of_calls[call.id] = call.model_extra
         custom = (call.model_extra or {}).get("custom")
         if isinstance(custom, dict):
             return self._custom(call, custom)
@@ -159,3 +170,24 @@ class ChatTurn:
         if isinstance(text, str) and text:
             written += self._turn.say(call.index, (inside(text),))
         return written
+
+
+def _join(more: Sequence[JsonValue], told: list[JsonValue]) -> None:
+    """Add pieces of parts, each of which says by its type and index what it goes on with."""
+    for piece in more:
+        last = told[-1] if told else None
+        if not isinstance(piece, dict) or not isinstance(last, dict) or not _goes_on(piece, last):
+            told.append(dict(piece) if isinstance(piece, dict) else piece)
+            continue
+        for name, value in piece.items():
+            before = last.get(name)
+            joins = name in _PIECES and isinstance(value, str) and isinstance(before, str)
+            last[name] = str(before) + str(value) if joins else value if value is not None else before
+
+
+def _goes_on(piece: Mapping[str, JsonValue], last: Mapping[str, JsonValue]) -> bool:
+    return (
+        piece.get("type") == last.get("type")
+        and piece.get("index") is not None
+        and piece.get("index") == last.get("index")
+    )

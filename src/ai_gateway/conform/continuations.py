@@ -26,8 +26,8 @@ from gateway_contract.openai import models
 # Upstreams that were asked for usage say null until it comes. No JSON string contains this: its quotes are escaped.
 _NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
 _MAX_TEMPLATES = 8
-# What deltas have beside the contract's fields that is a text, or says one again.
-_BARE = {"reasoning_content", "reasoning", "reasoning_details"}
+# What deltas have beside the contract's fields that is a text.
+_BARE = {"reasoning_content", "reasoning"}
 # A longer chunk is none of many that are alike.
 _MAX_SIZE = 16 * 1024
 # A template costs as much to make as a few events do to validate: an upstream whose chunks keep changing is left alone

@@ -7,14 +7,14 @@ messages"). What breaks is ended by an `error` event instead, which is the wire'
 As with `response_events`, nearly every event is put together from bytes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, override
 
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
-from ai_gateway.conform.turn import OTHER, REASONING, TEXT, CallHead, Key, Parts, inside, outside
+from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
 from ai_gateway.errors import UpstreamInvalidResponse
 
 type Fields = dict[str, JsonValue]
@@ -29,16 +29,14 @@ _FORMS: Final = {
     "tool_use": (b"input_json_delta", b"partial_json"),
 }
 
-type Sign = Callable[[str, Mapping[str, JsonValue] | None], str]
-"""The signature of a thinking block: of its text, and the signed block of its provider if there is one."""
+type Valid = Callable[[str, Sequence[JsonValue]], Sequence[JsonValue]]
+"""Those of the values of a field of a delta, such as its `thinking_blocks`, that this wire has a form for."""
+
+type Called = Callable[[CallHead], Fields]
+"""The block that a tool call is, with an empty input. Raises UpstreamInvalidResponse for what is no call."""
 
 
-def _as_signed(_text: str, block: Mapping[str, JsonValue] | None) -> str:
-    signature = block.get("signature") if block is not None else None
-    return signature if isinstance(signature, str) else ""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MessageHead:
     """What is known of a message before it begins. `usage` has all fields of the contract, as far as they are known."""
 
@@ -47,30 +45,44 @@ class MessageHead:
     usage: Fields
 
 
-class MessageEvents(Parts):
-    """The events of one message. What each method returns is to be sent."""
+def _called(head: CallHead) -> Fields:
+    block: Fields = {"type": "tool_use", "id": head.id, "name": head.name, "input": {}}
+    return {**block, "caller": {"type": "direct"}}
 
-    def __init__(self, head: MessageHead, sign: Sign = _as_signed) -> None:
+
+class MessageEvents(Parts):
+    """The events of one message. What each method returns is to be sent.
+
+    `calls` counts the tools that it calls, `refusal` is why it declines, and `said` has the texts of all blocks, as the
+    insides of JSON strings.
+    """
+
+    def __init__(
+        self, head: MessageHead, called: Called = _called, valid: Valid = lambda _field, values: values
+    ) -> None:
         self.texts: list[bytes] = []
         self.tells = frozenset({"citations", "thinking_blocks", "other_blocks"})
         self.is_over = False
         self.has_begun = False
-        self._head, self._sign = head, sign
+        self.calls = 0
+        self.said: list[bytes] = []
+        self.refusal: str | None = None
+        self._head, self._called, self._valid = head, called, valid
         self._index = -1
         self._key: Key = TEXT
         self._kind = ""  # of the block that is open
-        self._signed: Mapping[str, JsonValue] | None = None
+        self._signature = ""
         self._delta = b""  # what stands before the text of a delta of the block that is open
         self._previewed: Sequence[bytes] = ()
 
-    def begin(self, model: str | None = None) -> bytes:
-        """The first event. `model` is the one that answers, where that is known by now."""
+    def begin(self) -> bytes:
+        """The first event."""
         self.has_begun = True
         message: Fields = {
             "id": self._head.id,
             "type": "message",
             "role": "assistant",
-            "model": model or self._head.model,
+            "model": self._head.model,
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
@@ -82,11 +94,11 @@ class MessageEvents(Parts):
 
     @override
     def open(self, key: Key, head: CallHead | None) -> bytes:
-        written = self._close()
+        written = self.close()
         self._key = key
         if head is not None:
-            block: Fields = {"type": "tool_use", "id": head.id, "name": head.name, "input": {}}
-            return written + self._started("tool_use", to_json({**block, "caller": {"type": "direct"}}))
+            self.calls += 1
+            return written + self._started("tool_use", to_json(self._called(head)))
         if key in {REASONING, OTHER}:
             return written  # of which kind the block is, it has yet to say
         return written + self._started(*_FIRST_TEXT)
@@ -118,34 +130,36 @@ class MessageEvents(Parts):
 
     @override
     def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+        values = self._valid(field, values)
         if field == "citations":
             return b"".join(
                 [self._told(b'{"type":"citations_delta","citation":%b}' % to_json(each)) for each in values]
             )
         if field == "thinking_blocks":
             return b"".join([self._signed_block(each) for each in values if isinstance(each, dict)])
-        return b"".join([self._close() + self._started("other", to_json(each)) + self._close() for each in values])
+        return b"".join([self.close() + self._started("other", to_json(each)) + self.close() for each in values])
 
     def _signed_block(self, block: Fields) -> bytes:
         """A block of the reasoning that is open, as its provider has signed it: its text has been told as a rule."""
         if block.get("type") == _REDACTED:
-            return self._close() + self._started(_REDACTED, to_json(block)) + self._close()
+            return self.close() + self._started(_REDACTED, to_json(block)) + self.close()
         written = b""
         if self._kind != _THINKING:
-            written = self._close() + self._started(*_FIRST_THINKING)
+            written = self.close() + self._started(*_FIRST_THINKING)
             if (thought := block.get("thinking")) and isinstance(thought, str):
                 written += self.more((inside(thought),))
-        self._signed = block
-        return written + self._close()
+        signature = block.get("signature")
+        self._signature = signature if isinstance(signature, str) else ""
+        return written + self.close()
 
-    def whole(self, block: Mapping[str, JsonValue]) -> bytes:
-        """A block that is there all at once."""
-        return self._close() + self._started("other", to_json(block)) + self._close()
+    def keep(self, data: str) -> bytes:
+        """A block that only the gateway can read again."""
+        return self.close() + self._started(_REDACTED, to_json({"type": _REDACTED, "data": data})) + self.close()
 
     def stopped(self, reason: str, usage: Fields, **more: JsonValue) -> bytes:
         """The end of a message, with the usage of all of it."""
         written = b"" if self.has_begun else self.begin()
-        written += self._close(cut=reason in {"max_tokens", "model_context_window_exceeded", "refusal"})
+        written += self.close()
         self.is_over = True
         delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": None, "container": None, **more}
         ended = _event(b"message_delta", b'"delta":%b,"usage":%b' % (to_json(delta), to_json(usage)))
@@ -153,7 +167,7 @@ class MessageEvents(Parts):
 
     def _started(self, kind: str, block: bytes) -> bytes:
         self._index += 1
-        self._kind, self._signed, self.texts = kind, None, []
+        self._kind, self._signature, self.texts = kind, "", []
         if kind in _FORMS and kind != "tool_use":
             self._delta = self._before(kind)
         return _event(_START, b'"index":%d,"content_block":%b' % (self._index, block))
@@ -174,16 +188,17 @@ class MessageEvents(Parts):
     def _told(self, delta: bytes) -> bytes:
         return _event(_DELTA, b'"index":%d,"delta":%b' % (self._index, delta))
 
-    def _close(self, *, cut: bool = False) -> bytes:
+    def close(self, *, cut: bool = False) -> bytes:
         """The end of the block that is open, if any is. `cut`: where it ends, the answer was cut off."""
         kind, self._kind = self._kind, ""
         if not kind:
             return b""
         written = b""
-        if kind == _THINKING:
-            thought = outside(self.texts)
-            if signature := self._sign(thought, self._signed):
-                written = self._told(b'{"type":"signature_delta","signature":%b}' % to_json(signature))
+        self.said += self.texts
+        if kind == _THINKING and self._signature:
+            written = self._told(b'{"type":"signature_delta","signature":%b}' % to_json(self._signature))
+        elif kind == "text" and self._key == REFUSAL:
+            self.refusal = (self.refusal or "") + outside(self.texts)
         elif kind == "tool_use":
             written = self._close_input(cut=cut)
         self._delta = b""

@@ -58,7 +58,7 @@ def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
     if call.parsed is not None:
         model = call.parsed.get("model")
         record["model"] = model[:_LONGEST] if isinstance(model, str) else None
-        record["stream"] = bool(call.parsed.get("stream"))
+        record["stream"] = outcome.stream
     if outcome.notes.provider:
         _add_upstream(record, outcome.notes)
         if call.rounds:

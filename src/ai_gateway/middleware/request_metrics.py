@@ -65,7 +65,6 @@ class RequestMetrics(Observer):
     def ended(self, outcome: Outcome) -> None:
         call, notes = outcome.call, outcome.notes
         provider, status = notes.provider, outcome.status or 0
-        stream = call is not None and call.parsed is not None and bool(call.parsed.get("stream"))
         key = (
             outcome.operation,
             outcome.wire,
@@ -74,7 +73,7 @@ class RequestMetrics(Observer):
             status // 100,
             counted_code(outcome.code) if outcome.code else "",
             outcome.end,
-            stream,
+            outcome.stream,
         )
         row = self._rows.get(key)
         if row is None:

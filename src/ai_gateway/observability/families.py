@@ -107,6 +107,8 @@ EVENTS: dict[Event, Family] = {
         "tool_calls", "counter", "Calls of tools that run here, by what became of them", ("tool", "outcome")
     ),
     Event.LOG_DROPPED: Family("dropped_log_records", "counter", "Log records that could not be written"),
+    Event.SPAN_DROPPED: Family("dropped_spans", "counter", "Spans of traces that no collector got"),
+    Event.BODY_DROPPED: Family("dropped_body_records", "counter", "Records of LOG_BODIES that could not be written"),
 }
 
 TIMINGS: dict[Timing, Family] = {

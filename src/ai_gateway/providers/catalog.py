@@ -17,15 +17,28 @@ from ai_gateway.providers.upstream import ProviderRow
 _RESPONSES = frozenset({"openai", RESPONSES})
 _MESSAGES = frozenset({"openai", MESSAGES})
 # platform.openai.com "Create chat completion": `max_tokens` is deprecated, and o-series models reject it.
-_OPENAI = Quirks(max_completion_tokens_only=True)
+# developers.openai.com/api/docs/models: each model's page lists the endpoints that it answers at. From GPT-5.4 on, chat
+# completions refuse function tools beside reasoning (openai/openai-openapi#541). A message with a field that OpenAI's
+# document does not name is a 400 there.
+_OPENAI = Quirks(
+    max_completion_tokens_only=True,
+    takes_reasoning=False,
+    responses_only=r"(o1|o3|gpt-5(\.\d+)?)-pro(-.*)?|gpt-5(\.\d+)?-codex(-.*)?|codex-mini.*"
+    r"|o[34](-mini)?-deep-research(-.*)?|computer-use-preview(-.*)?",
+    responses_for_tools=r"gpt-(5\.([4-9]|\d{2,})|[6-9]|\d{2,})(?!.*-chat).*",
+)
 # openrouter.ai/docs "App Attribution": public rankings use these headers; operators may set another name, or none.
 _OPENROUTER = Quirks(
     headers={"X-Title": "Universal AI Gateway"},
     header_variables={"HTTP-Referer": "OPENROUTER_HTTP_REFERER", "X-Title": "OPENROUTER_X_TITLE"},
     accepts_effort_none=True,
+    takes_cache_control=True,  # openrouter.ai/docs "Prompt caching": in parts, for Anthropic's and Gemini's models
 )
 # console.groq.com/docs/openai: these fields are a 400 if supplied.
-_GROQ = Quirks(omit_when_default={"logprobs": False, "top_logprobs": 0, "logit_bias": {}})
+_GROQ = Quirks(
+    omit_when_default={"logprobs": False, "top_logprobs": 0, "logit_bias": {}},
+    takes_reasoning=False,  # "property 'reasoning_content' is unsupported" is what it says of messages with it
+)
 # docs.together.ai, API reference: models are a bare array; there is no `max_completion_tokens`, it would be ignored.
 _TOGETHER = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False, bare_model_list=True)
 # docs.mistral.ai, API "Chat": unknown fields are rejected; streams always include the usage.
@@ -35,6 +48,7 @@ _MISTRAL = Quirks(
     handled_here=frozenset({"stream_options"}),
     dropped=frozenset({"store", "user", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"}),
     token_arrays=False,
+    takes_reasoning=False,
 )
 # api-docs.deepseek.com "Create Chat Completion": `max_tokens` only; the newer name is silently ignored.
 _DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"})
@@ -50,7 +64,8 @@ _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_array
 _SGLANG = Quirks(nulls=False)
 # Unknown fields are rejected, its SDK has none of these, and none of them changes an answer.
 _CEREBRAS = Quirks(
-    dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"})
+    dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"}),
+    takes_reasoning=False,
 )
 
 

@@ -16,8 +16,6 @@ from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer, Offered
 from ai_gateway.tools.tool import Result, Use
 
-# Proxies' limits of what says nothing begin at 30 seconds.
-_ALIVE_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -26,7 +24,7 @@ class Limits:
     """What bounds the tools of one request.
 
     A model may call tools in so many `rounds`, and so many at once, each for so many `seconds`. `result_size` and
-    `arguments_size` are bytes.
+    `arguments_size` are bytes. While none ends there is a sign of life every `alive_s` seconds.
     """
 
     rounds: int = 8
@@ -34,6 +32,7 @@ class Limits:
     seconds: float = 30.0
     result_size: int = 64 * 1024
     arguments_size: int = 256 * 1024
+    alive_s: float = 10.0  # proxies' limits of what says nothing begin at 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ async def run_all(
     try:
         while left:
             try:
-                async with asyncio.timeout(_ALIVE_S):
+                async with asyncio.timeout(limits.alive_s):
                     ran = await done.get()
             except TimeoutError:
                 yield None

@@ -119,26 +119,35 @@ def _assistant(
     gone: set[str] = set()
     changes: dict[str, object] = {}
     thoughts = extras.get("thinking_blocks")
-    if isinstance(thoughts, list):
-        if "thinking_blocks" in taken:
-            gone.add("reasoning_content")
-            signed = [block for block in thoughts if is_signed(block)]
-            if len(signed) < len(thoughts):
-                dropped.add(_THOUGHTS)
-                gone |= set() if signed else {"thinking_blocks"}
-            if signed:
-                changes["thinking_blocks"] = signed
-        else:
-            gone.add("thinking_blocks")
-            if "reasoning_content" not in taken:
-                gone.add("reasoning_content")
-            if "reasoning_content" in gone or any(block.get("type") != "thinking" for block in thoughts):
-                dropped.add(_THOUGHTS)
+    if isinstance(thoughts, list) and "thinking_blocks" in taken:
+        gone.add("reasoning_content")
+        signed = [block for block in thoughts if is_signed(block)]
+        if len(signed) < len(thoughts):
+            dropped.add(_THOUGHTS)
+            gone |= set() if signed else {"thinking_blocks"}
+        if signed:
+            changes["thinking_blocks"] = signed
+    else:
+        gone = _unsigned(extras, taken, dropped)
     if message.tool_calls and "caller" not in taken:
         changes["tool_calls"] = [
             _without(call, {"caller"}, "messages.tool_calls.", set()) for call in message.tool_calls
         ]
     return _changed(message, changes, gone) if gone or changes else message
+
+
+def _unsigned(extras: dict[str, object], taken: frozenset[Carrier], dropped: set[str]) -> set[str]:
+    """What of thinking goes where no signed blocks are taken: all of it, or all but its text."""
+    thoughts = extras.get("thinking_blocks")
+    gone = {"thinking_blocks"} if isinstance(thoughts, list) else set()
+    if "reasoning_content" in extras and "reasoning_content" not in taken:
+        gone.add("reasoning_content")
+        dropped.add(_THOUGHTS)
+    if isinstance(thoughts, list) and (
+        "reasoning_content" not in taken or any(block.get("type") != "thinking" for block in thoughts)
+    ):
+        dropped.add(_THOUGHTS)
+    return gone
 
 
 def is_signed(block: object) -> bool:

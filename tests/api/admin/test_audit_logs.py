@@ -1,13 +1,32 @@
 """The audit log: every administrative act, with who did it, what was there before and what there is now."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.support.administration import Administrator
+from ai_gateway.accounts.store.postgres import PostgresStore
+from tests.support.administration import ADMINISTERED, Administrator
+from tests.support.gateway import SharedGateways
+from tests.support.servers import Server, new_database
 
 MONTH: dict[str, Any] = {"threshold_amount": 5, "currency": "USD", "interval": "month"}
 MAIL: dict[str, Any] = {"type": "email", "recipients": ["a@b.example"]}
+
+
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+def admin(request: pytest.FixtureRequest, gateway_for: SharedGateways) -> Administrator:
+    """With the store in its memory, and with one that sorts text otherwise."""
+    if request.param == "memory":
+        return Administrator(gateway_for(**ADMINISTERED))
+    url = asyncio.run(_migrated(request.getfixturevalue("postgres")))
+    return Administrator(gateway_for(**{**ADMINISTERED, "STORE_URL": url}))
+
+
+async def _migrated(server: Server) -> str:
+    url = await new_database(server)
+    await PostgresStore(url).migrate()
+    return url
 
 
 def acts(admin: Administrator, **query: Any) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from tests.providers.custom.asking import (
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "custom-provider.md").read_text()
 IMMEDIATE = sorted(model for model, fault in faults.FAULTS.items() if fault.failure and not fault.chunks)
+TOLD_LATE = {"fault-midstream-429": 429, "fault-midstream-context": 400, "fault-midstream-overloaded": 503}
 IN_STREAM = sorted(model for model, fault in faults.FAULTS.items() if fault.chunks)
 
 
@@ -87,8 +88,10 @@ STATUSES = {
     "fault-429": 429,
     "fault-500": 502,
     "fault-503": 503,
+    "fault-context": 400,
     "fault-invalid": 502,
     "fault-model-not-found": 404,
+    "fault-overloaded": 503,
     "fault-quota": 429,
     "fault-timeout": 504,
     "fault-unreachable": 502,
@@ -137,11 +140,11 @@ async def test_a_broken_stream_begins_well_and_never_ends(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", IN_STREAM)
-async def test_a_broken_stream_is_bad_gateway_without_a_stream(model: str) -> None:
+async def test_a_broken_stream_has_a_status_without_a_stream(model: str) -> None:
     for operation in (ask, completion, embeddings):
         with pytest.raises(errors.UpstreamError) as caught:
             await operation(model=model)
-        assert caught.value.status == 502
+        assert caught.value.status == TOLD_LATE.get(model, 502)
 
 
 async def test_a_broken_stream_never_tells_its_last_chunk_however_short() -> None:

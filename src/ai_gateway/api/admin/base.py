@@ -45,8 +45,7 @@ class Administration(WireBoundary, Handlers):
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         caller = self.access.authorize_administrator(scope, headers)
-        client = scope.get("client")
-        address = str(client[0]) if client else None
+        address = str(scope["outcome"].client) or None if "outcome" in scope else None
         return Administrator(caller.key_id, caller.name, trusted=True, administers=True, address=address)
 
     async def fresh(self) -> Directory:

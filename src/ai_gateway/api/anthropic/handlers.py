@@ -1,6 +1,5 @@
 """Anthropic's operations, in front of whatever the gateway leads to."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final, override
@@ -71,17 +70,16 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         if body.stream:
             return await self._streamed(call, body, model, resolution)
-        asked, note = _asked(call, body, model)
+        asked = _asked(call, body, model)
         reply = (await self.gateway.run_chat(call, asked.request, resolution, MESSAGE)).model
-        note()
-        return whole(call, body, asked, reply)
+        return whole(call, body, asked, reply, _WORDS)
 
     async def _streamed(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> Stream[models.AnthropicMessageStreamEvent]:
-        asked, note = _asked(call, body, model)
-        opened = partial(self.gateway.stream_chat, call, asked.request, resolution, MESSAGE_STREAM)
-        return streamed(call, body, asked, opened, await estimate(body, call.size), note)
+        asked = _asked(call, body, model)
+        chunks = self.gateway.stream_chat(call, asked.request, resolution, MESSAGE_STREAM)
+        return await streamed(call, body, asked, chunks, _WORDS)
 
     @override
     async def count_message_tokens(
@@ -116,13 +114,10 @@ class AnthropicHandlers(WireBoundary, Handlers):
         return listed.shown(described.model if isinstance(described, Item) else described)
 
 
-def _asked(
-    call: Call, body: models.AnthropicCreateMessageParams, model: str
-) -> tuple[TranslatedRequest, Callable[[], None]]:
-    """The message as a chat, and what notes the fields that it has lost, once it is known who answers."""
+def _asked(call: Call, body: models.AnthropicCreateMessageParams, model: str) -> TranslatedRequest:
+    """The message as a chat."""
     call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
-    asked = chat(body, model)
-    return asked, partial(_WORDS.note, call, asked.dropped)
+    return chat(body, model)
 
 
 def _refuse_unknown(

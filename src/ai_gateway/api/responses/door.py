@@ -1,5 +1,7 @@
 """The door of the Responses API. Whoever imports this module pays for the models of its contract."""
 
+from collections.abc import Callable
+
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.api.access import Access
 from ai_gateway.api.responses.background import Background
@@ -19,7 +21,7 @@ def responses_router(  # noqa: PLR0913 - what the door leads to
     limits: BodyLimits,
     *,
     late_heads: LateHeads,
-    sealing: bytes,
+    sealing: Callable[[str], bytes],
     background: Background,
     directory: Directory | None,
 ) -> ContractRouter:

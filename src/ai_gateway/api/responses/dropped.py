@@ -1,21 +1,21 @@
 """What a Responses request loses on its way, and what a provider finds wrong, in the caller's own words."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.call import Call
+from ai_gateway.api.dropped import Words
 from ai_gateway.errors import GatewayError, InvalidRequest
-from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.base import Provider
 from ai_gateway.translate.responses_chat.policies import ADDED_FIELDS, POLICIES, RESPONSES_NAMES
 from gateway_contract.openai_responses.parameters import by_field
 
 _KNOWN: Final = frozenset(name for policies in by_field(POLICIES).values() for name in policies)
 _FIRST = re.compile(r"\w+")
+note_dropped: Final = Words(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
 
 
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:
@@ -25,16 +25,6 @@ def refuse_unknown(provider: Provider, body: BaseModel) -> None:
             "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
             code="unknown_parameter",
         )
-
-
-def note_dropped(call: Call, dropped: Iterable[str]) -> None:
-    """Note what was dropped in the caller's terms: by the provider, which has counted it, and before it was called."""
-    notes, dropped = call.notes, set(dropped)
-    by_provider = {_renamed(name) for name in notes.dropped if _FIRST.match(name) and name not in ADDED_FIELDS}
-    if notes.provider:  # else none was called
-        for field in {name if name in _KNOWN else "other" for name in dropped} - by_provider:
-            count(Event.DROPPED, notes.provider, field)
-    notes.dropped = by_provider | dropped
 
 
 @contextmanager

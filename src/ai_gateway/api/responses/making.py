@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,12 +54,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes responses. `sealing` is the key of what clients keep unread and send back."""
+    """Makes responses. `sealing` has each provider's key of what clients keep unread and send back."""
 
     gateway: Gateway
     state: State
     background: Background
-    sealing: bytes
+    sealing: Callable[[str], bytes]
 
     async def prepared(self, call: Call, body: models.CreateResponse) -> Prepared:
         """Everything that can be refused before a provider is called."""

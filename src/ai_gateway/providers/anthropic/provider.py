@@ -20,6 +20,7 @@ from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.translate.carriers import EVERY
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat
 from ai_gateway.translate.chat_anthropic.request import to_messages
 from ai_gateway.translate.chat_anthropic.stream import MessagesStreamTranslator
@@ -37,6 +38,7 @@ class Anthropic(HttpProvider):
     """Translates chat to the Messages API and back. It has no completions and no embeddings."""
 
     wires = frozenset({ANTHROPIC})
+    carriers = EVERY - {"reasoning_content"}
 
     def __init__(self, upstream: Upstream) -> None:
         headers = {"anthropic-version": API_VERSION}

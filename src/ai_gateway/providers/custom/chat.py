@@ -1,14 +1,14 @@
 """Chat: the answer, and its response without streaming."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from pydantic import JsonValue
 
 from ai_gateway.errors import UnsupportedValue
-from ai_gateway.providers.custom import faults, logprobs, prompt, sample, text, tools
+from ai_gateway.providers.custom import caching, faults, logprobs, prompt, sample, text, thinking, tools
 from ai_gateway.providers.custom.dice import fingerprint
 from ai_gateway.providers.custom.usage import SYSTEM_FINGERPRINT, usage
 from ai_gateway.providers.custom.work import Work
@@ -18,12 +18,19 @@ _CHOOSING = 50
 _WEIGHING, _WEIGHING_EACH = 20, 12
 """The work of one choice, of the log probability of one token, and of each of its alternatives."""
 
-type FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+type FinishReason = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
+
+# Models that end so, whatever they say.
+_ENDINGS: Final[Mapping[str, FinishReason]] = {faults.LENGTH: "length", faults.FILTERED: "content_filter"}
+_REFUSAL: Final = "This model refuses everything, as its name says."
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the answers: text as tokens, or tool calls."""
+    """One of the answers: text as tokens, or tool calls; behind a thought, and cut at one of the stop strings.
+
+    `is_refusal` says that the text is why there is no answer.
+    """
 
     index: int
     seed: str
@@ -31,15 +38,31 @@ class Choice:
     tokens: Sequence[str] = ()
     calls: Sequence[tools.ToolCall] = ()
     function: tools.ToolCall | None = None
+    thought: thinking.Thought | None = None
+    stopped_by: str | None = None
+    is_refusal: bool = False
 
     @property
     def is_text(self) -> bool:
         return not self.calls and self.function is None
 
     @property
+    def reasoning_tokens(self) -> int:
+        return 0 if self.thought is None else len(self.thought.tokens)
+
+    @property
+    def more(self) -> dict[str, object]:
+        """What a choice that ended at a stop string says of it, as vLLM's do."""
+        return {} if self.stopped_by is None else {"stop_reason": self.stopped_by}
+
+    @property
     def completion_tokens(self) -> int:
         calls = [*self.calls, *([self.function] if self.function else [])]
-        return len(self.tokens) + sum(text.count(call.name) + text.count(call.input) for call in calls)
+        return (
+            self.reasoning_tokens
+            + len(self.tokens)
+            + sum(text.count(call.name) + text.count(call.input) for call in calls)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +84,7 @@ def answer(body: models.CreateChatCompletionRequest) -> Answer:
         raise UnsupportedValue(
             "The built-in provider answers in text only: leave 'audio' out of modalities.", param="modalities"
         )
-    seed = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}))
+    seed = fingerprint("chat", body.model_dump_json(include={"model", "messages", "seed"}, warnings=False))
     work = Work()
     plan = _plan(body, work)
     choices = [_choice(body, plan, fingerprint(seed, str(index)), work, index) for index in range(body.n or 1)]
@@ -70,7 +93,12 @@ def answer(body: models.CreateChatCompletionRequest) -> Answer:
         created=int(time.time()),
         model=body.model,
         choices=choices,
-        usage=usage(prompt.estimated_tokens(body.messages), sum(choice.completion_tokens for choice in choices)),
+        usage=usage(
+            prompt.estimated_tokens(body.messages),
+            sum(choice.completion_tokens for choice in choices),
+            reasoning=sum(choice.reasoning_tokens for choice in choices),
+            cached=caching.counts(body.messages),
+        ),
         envelope={"system_fingerprint": SYSTEM_FINGERPRINT}
         | ({"service_tier": "default"} if body.service_tier else {}),
     )
@@ -111,15 +139,16 @@ class _Plan:
 
 def _plan(body: models.CreateChatCompletionRequest, work: Work) -> _Plan:
     called, function = tools.called_tools(body, work), tools.called_function(body, work)
-    if body.model == faults.EMPTY:
+    if body.model in {faults.EMPTY, faults.REFUSAL, *_ENDINGS}:
         called, function = [], None
     return _Plan(called, function, prompt.last_user_text(body.messages), prompt.is_begun(body.messages))
 
 
 def _choice(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, work: Work, index: int) -> Choice:
+    thought = thinking.thought(body, seed)
     if plan.called:
         calls = [tools.call(tool, f"{seed}/{at}", work) for at, tool in enumerate(plan.called)]
-        return Choice(index, seed, "tool_calls", calls=calls)
+        return Choice(index, seed, "tool_calls", calls=calls, thought=thought)
     if plan.function is not None:
         return Choice(index, seed, "function_call", function=tools.call(plan.function, seed, work))
     limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
@@ -129,13 +158,21 @@ def _choice(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, wo
     if body.logprobs:
         work.subject = "top_logprobs"
         work.spend(len(cut.tokens) * (_WEIGHING + _WEIGHING_EACH * (body.top_logprobs or 0)))
-    return Choice(index, seed, cut.finish_reason, tokens=cut.tokens)
+    return Choice(
+        index,
+        seed,
+        _ENDINGS.get(body.model, cut.finish_reason),
+        tokens=cut.tokens,
+        thought=thought,
+        stopped_by=cut.stopped_by,
+        is_refusal=body.model == faults.REFUSAL,
+    )
 
 
 def _content(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, work: Work) -> str:
     """The complete text, in the requested format."""
-    if body.model == faults.EMPTY:
-        return ""
+    if body.model in {faults.EMPTY, faults.REFUSAL}:
+        return _REFUSAL if body.model == faults.REFUSAL else ""
     words = text.reply(seed, plan.user_text, introduced=plan.introduced)
     match body.response_format:
         case models.ResponseFormatJsonObject():
@@ -161,12 +198,19 @@ def _reply_choice(
         message=_message(choice),
         logprobs=choice_logprobs,
         finish_reason=choice.finish_reason,
+        **choice.more,
     )
 
 
 def _message(choice: Choice) -> models.ChatCompletionResponseMessage:
-    content = "".join(choice.tokens) if choice.is_text else None
-    message = models.ChatCompletionResponseMessage(role="assistant", content=content, refusal=None, annotations=[])
+    words = "".join(choice.tokens) if choice.is_text else None
+    content, refusal = (None, words) if choice.is_refusal else (words, None)
+    thought: dict[str, object] = {}
+    if choice.thought is not None:
+        thought = {"reasoning_content": "".join(choice.thought.tokens), **choice.thought.fields}
+    message = models.ChatCompletionResponseMessage(
+        role="assistant", content=content, refusal=refusal, annotations=[], **thought
+    )
     if choice.calls:
         message.tool_calls = [_tool_call(call) for call in choice.calls]
     if choice.function is not None:

@@ -1,6 +1,6 @@
 """Chat streams: the same answer as without streaming, in chunks in the order that clients expect."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, zip_longest
 
 from ai_gateway.providers.custom import chat, text
@@ -44,14 +44,20 @@ def _chunk(answer: chat.Answer, choices: list[ChunkChoice]) -> Chunk:
 
 def _choice_chunks(choice: chat.Choice, body: models.CreateChatCompletionRequest) -> Iterator[ChunkChoice]:
     """One choice: its role, its content, its finish reason."""
-    for at, delta in enumerate(_deltas(choice)):
+    thoughts = [_part(choice, delta) for delta in _thought_deltas(choice)]
+    yield from thoughts
+    for at, delta in enumerate(_deltas(choice, begun=bool(thoughts))):
         part = _part(choice, delta)
         if choice.is_text and at > 0:
             part.logprobs = _logprobs(choice, body, at - 1)
         yield part
-    end = _part(choice, models.ChatCompletionStreamResponseDelta())
-    end.finish_reason = choice.finish_reason
-    yield end
+    yield models.CreateChatCompletionStreamResponseChoice(
+        index=choice.index,
+        delta=models.ChatCompletionStreamResponseDelta(),
+        logprobs=None,
+        finish_reason=choice.finish_reason,
+        **choice.more,
+    )
 
 
 def _part(choice: chat.Choice, delta: Delta) -> ChunkChoice:
@@ -60,22 +66,34 @@ def _part(choice: chat.Choice, delta: Delta) -> ChunkChoice:
     )
 
 
-def _deltas(choice: chat.Choice) -> Iterator[Delta]:
+def _thought_deltas(choice: chat.Choice) -> Iterator[Delta]:
+    """The thought token by token, and then once more as the block that is signed."""
+    if choice.thought is None:
+        return
+    yield models.ChatCompletionStreamResponseDelta(role="assistant", content="", refusal=None)
+    for token in choice.thought.tokens:
+        yield models.ChatCompletionStreamResponseDelta.model_validate({"reasoning_content": token})
+    yield models.ChatCompletionStreamResponseDelta.model_validate(choice.thought.fields)
+
+
+def _deltas(choice: chat.Choice, *, begun: bool) -> Iterator[Delta]:
+    role = {} if begun else {"role": "assistant"}
     if choice.calls:
-        yield from _tool_call_deltas(choice)
+        yield from _tool_call_deltas(choice, role)
     elif choice.function is not None:
-        yield from _function_deltas(choice.function)
+        yield from _function_deltas(choice.function, role)
     else:
-        yield models.ChatCompletionStreamResponseDelta(role="assistant", content="", refusal=None)
+        yield models.ChatCompletionStreamResponseDelta.model_validate({**role, "content": "", "refusal": None})
+        said = "refusal" if choice.is_refusal else "content"
         for token in choice.tokens:
-            yield models.ChatCompletionStreamResponseDelta(content=token)
+            yield models.ChatCompletionStreamResponseDelta.model_validate({said: token})
 
 
-def _tool_call_deltas(choice: chat.Choice) -> Iterator[Delta]:
+def _tool_call_deltas(choice: chat.Choice, role: Mapping[str, str]) -> Iterator[Delta]:
     items = (item for index, call in enumerate(choice.calls) for item in _call_items(index, call))
-    yield models.ChatCompletionStreamResponseDelta(
-        role="assistant", content=None, refusal=None, tool_calls=[next(items)]
-    )
+    first = models.ChatCompletionStreamResponseDelta.model_validate({**role, "content": None, "refusal": None})
+    first.tool_calls = [next(items)]
+    yield first
     for item in items:
         yield models.ChatCompletionStreamResponseDelta(tool_calls=[item])
 
@@ -95,9 +113,11 @@ def _call_items(index: int, call: ToolCall) -> Iterator[models.ChatCompletionMes
         yield models.ChatCompletionMessageToolCallChunk.model_validate({"index": index, kind: {field: token}})
 
 
-def _function_deltas(call: ToolCall) -> Iterator[Delta]:
+def _function_deltas(call: ToolCall, role: Mapping[str, str]) -> Iterator[Delta]:
     started = models.ChatCompletionStreamResponseDeltaFunctionCall(name=call.name, arguments="")
-    yield models.ChatCompletionStreamResponseDelta(role="assistant", content=None, refusal=None, function_call=started)
+    first = models.ChatCompletionStreamResponseDelta.model_validate({**role, "content": None, "refusal": None})
+    first.function_call = started
+    yield first
     for token in text.tokens(call.input):
         bit = models.ChatCompletionStreamResponseDeltaFunctionCall(arguments=token)
         yield models.ChatCompletionStreamResponseDelta(function_call=bit)

@@ -46,8 +46,21 @@ def _failed(failure: Callable[[str], errors.GatewayError], what: str) -> errors.
     return failure(f"{what}, as this model is made to: choose another to get an answer.")
 
 
+def _too_long() -> errors.GatewayError:
+    return errors.UpstreamRefused(
+        "This model's maximum context length is 10 tokens, and every request has 20 tokens: choose another model.",
+        status=400,
+        type="invalid_request_error",
+        code="context_length_exceeded",
+        param="messages",
+    )
+
+
 NO_FAULT: Final = Fault("")
 EMPTY: Final = "fault-empty"
+LENGTH: Final = "fault-length"
+FILTERED: Final = "fault-content-filter"
+REFUSAL: Final = "fault-refusal"
 NOT_FOUND: Final = "fault-model-not-found"
 
 FAULTS: Final = {
@@ -66,6 +79,8 @@ FAULTS: Final = {
             "fault-503",
             lambda: errors.Unavailable("This model is always overloaded: choose another.", headers=_RETRY_AFTER),
         ),
+        Fault("fault-overloaded", lambda: _failed(errors.UpstreamOverloaded, "The upstream has too much to do")),
+        Fault("fault-context", _too_long),
         Fault("fault-timeout", lambda: _failed(errors.UpstreamTimeout, "The upstream did not answer in time")),
         Fault("fault-unreachable", lambda: _failed(errors.UpstreamUnreachable, "The upstream cannot be reached")),
         Fault("fault-invalid", lambda: _failed(errors.UpstreamInvalidResponse, "The upstream's reply is not valid")),
@@ -80,8 +95,22 @@ FAULTS: Final = {
             lambda: _failed(errors.UpstreamError, "The upstream failed in the middle of its answer"),
             chunks=_CHUNKS_BEFORE,
         ),
+        Fault(
+            "fault-midstream-429",
+            lambda: _refused(429, "rate_limit_exceeded", type_="requests"),
+            chunks=_CHUNKS_BEFORE,
+        ),
+        Fault("fault-midstream-context", _too_long, chunks=_CHUNKS_BEFORE),
+        Fault(
+            "fault-midstream-overloaded",
+            lambda: _failed(errors.UpstreamOverloaded, "The upstream has too much to do"),
+            chunks=_CHUNKS_BEFORE,
+        ),
         Fault("fault-slow", delay_s=1.5, pause_s=0.05),
         Fault(EMPTY),
+        Fault(LENGTH),
+        Fault(FILTERED),
+        Fault(REFUSAL),
     )
 }
 

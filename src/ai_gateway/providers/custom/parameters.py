@@ -23,7 +23,7 @@ POLICIES: Final[Policies] = {
         "service_tier": "mapped",
         "modalities": "mapped",
         "verbosity": "dropped",
-        "reasoning_effort": "dropped",
+        "reasoning_effort": "mapped",
         "max_completion_tokens": "mapped",
         "frequency_penalty": "dropped",
         "presence_penalty": "dropped",

@@ -11,6 +11,7 @@ from ai_gateway.errors import ModelNotFound
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.custom import chat, chat_stream, completion, embeddings, faults
 from ai_gateway.providers.custom.parameters import POLICIES
+from ai_gateway.translate.carriers import EVERY
 from gateway_contract.openai import models
 
 MODELS: Final = ("custom-chat", "custom-completion", "custom-embedding")
@@ -26,6 +27,7 @@ class CustomProvider(Provider):
     """
 
     is_remote = False
+    carriers = EVERY
 
     def __init__(self, name: str = "custom", unknown_params: UnknownParams = "forward", *, pace_s: float = 0) -> None:
         super().__init__(name, POLICIES, unknown_params)

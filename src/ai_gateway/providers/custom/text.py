@@ -82,19 +82,21 @@ def continuation(seed: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The remaining tokens of a text, and its finish reason."""
+    """The remaining tokens of a text, its finish reason, and the stop string that it ended at."""
 
     tokens: Sequence[str]
     finish_reason: Literal["stop", "length"]
+    stopped_by: str | None = None
 
 
 def cut(text: str, stop: str | Sequence[str] | None, limit: int | None) -> Cut:
     """Truncate the text before the first stop string or after `limit` tokens, whichever comes first."""
     stops = [stop] if isinstance(stop, str) else stop or []
-    ends = [end for one in stops if one and (end := text.find(one)) >= 0]
-    pieces = tokens(text[: min(ends)] if ends else text)
+    ends = [(end, one) for one in stops if one and (end := text.find(one)) >= 0]
+    end, stopped_by = min(ends, default=(len(text), None))
+    pieces = tokens(text[:end])
     if limit is None or len(pieces) <= max(limit, 0):
-        return Cut(pieces, "stop")
+        return Cut(pieces, "stop", stopped_by)
     return Cut(pieces[: max(limit, 0)], "length")
 
 

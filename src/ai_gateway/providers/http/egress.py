@@ -26,8 +26,12 @@ _IMAGES = ("image/",)
 _HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind the network's own translator
-# Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images.
-_NOT_THE_INTERNET = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
+# Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images. The
+# last one is what machines of Azure ask about themselves.
+_NOT_THE_INTERNET = (
+    *(IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20")),
+    IPv4Network("168.63.129.16/32"),
+)
 
 type Address = IPv4Address | IPv6Address
 type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
@@ -45,16 +49,21 @@ class Fetched:
     data: bytes
 
 
+def embedded(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for, None if it stands for none."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in _TRANSLATED:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
 def is_public(address: Address) -> bool:
     """Whether the address is one that anybody on the internet can reach, whatever form it is written in."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if address in _TRANSLATED:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.is_site_local:
-            return False
+    if (inner := embedded(address)) is not None:
+        return is_public(inner)
+    if isinstance(address, IPv6Address) and address.is_site_local:
+        return False
     if any(address in network for network in _NOT_THE_INTERNET):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

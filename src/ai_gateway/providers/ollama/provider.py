@@ -22,7 +22,8 @@ from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.native import ANTHROPIC, NativeOperation
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
-from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamStreamTruncated
+from ai_gateway.errors import ModelNotFound, UpstreamError, UpstreamRefused, UpstreamStreamTruncated
+from ai_gateway.providers.efforts import RefusedEfforts
 from ai_gateway.providers.http.client import DRAIN_S, Caller, transport
 from ai_gateway.providers.http.egress import Egress
 from ai_gateway.providers.http.image_fetch import fetch_all
@@ -106,6 +107,7 @@ class Ollama(HttpProvider):
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream, _OllamaTransport(upstream))
         self._relay = transport(upstream, "/".join((upstream.base_url.rstrip("/"), "v1")))
+        self._efforts = RefusedEfforts()
         self._fetch_s = upstream.timeouts.request
         self._egress = egress or (Egress() if upstream.fetch_images else None)
 
@@ -138,6 +140,16 @@ class Ollama(HttpProvider):
     async def create_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> models.CreateChatCompletionResponse | dict[str, object]:
+        try:
+            return await self._whole(attempt, self._efforts.without(attempt, body))
+        except UpstreamRefused as error:
+            if not self._efforts.learn(attempt, body, error):
+                raise
+        return await self._whole(attempt, self._efforts.without(attempt, body))
+
+    async def _whole(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> models.CreateChatCompletionResponse | dict[str, object]:
         sent, forced, spent_s = await self._chat(attempt, body)
         raw = await self._send(attempt, "/chat", sent, spent_s=spent_s)
         context = _context(attempt, body.model, forced)
@@ -150,6 +162,22 @@ class Ollama(HttpProvider):
 
     @override
     async def stream_chat_completion(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
+        try:
+            async with aclosing(self._streamed(attempt, self._efforts.without(attempt, body))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except UpstreamRefused as error:
+            if not self._efforts.learn(attempt, body, error):
+                raise
+        else:
+            return
+        async with aclosing(self._streamed(attempt, self._efforts.without(attempt, body))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _streamed(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[models.CreateChatCompletionStreamResponse]:
         sent, forced, spent_s = await self._chat(attempt, body)

@@ -10,14 +10,18 @@ from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamRefused, UpstreamWrongAddress
+from ai_gateway.providers.efforts import RefusedEfforts
 from ai_gateway.providers.http.client import Caller, path_segments, transport
 from ai_gateway.providers.http.ndjson import lines_in
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.http.rotating_key import KeyedCaller
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
+from ai_gateway.providers.openai import responses
+from ai_gateway.providers.openai.responses import PATH, goes_by_response
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.translate.chat_responses.request import to_response
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import OPERATION_OF
 
@@ -47,6 +51,8 @@ class OpenAICompatible(HttpProvider):
         self._elsewhere = _elsewhere(upstream)
         self._quirks = upstream.row.quirks
         self._refuses_usage = False
+        self._efforts = RefusedEfforts()
+        self.carriers = self._quirks.carriers
 
     @override
     def _relaying(self, operation: NativeOperation) -> Caller:
@@ -79,14 +85,42 @@ class OpenAICompatible(HttpProvider):
     @override
     def create_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
-    ) -> Coroutine[None, None, bytes]:
+    ) -> Coroutine[None, None, bytes | dict[str, object]]:
+        if goes_by_response(self._quirks, body):
+            return self._by_response(attempt, body)
         return self._post(attempt, body)
 
     @override
     def stream_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[Arrived[models.CreateChatCompletionStreamResponse]]:
+        if goes_by_response(self._quirks, body):
+            return self._stream_by_response(attempt, body)
         return self._events(attempt, body)
+
+    def read(self, raw: bytes) -> object:
+        """The JSON value in a reply or event. Raises UpstreamInvalidResponse."""
+        return self._json(raw)
+
+    async def _by_response(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> dict[str, object]:
+        sent = self._as_response(attempt, body)
+        return responses.whole(self, await self._fetch(attempt, "POST", PATH, self._headers(attempt, JSON), sent))
+
+    async def _stream_by_response(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[dict[str, object] | Done]:
+        sent = self._as_response(attempt, body)
+        async with (
+            self._stream(attempt, PATH, self._headers(attempt, EVENTS), sent) as stream,
+            aclosing(responses.chunks(self, stream)) as chunks,
+        ):
+            async for chunk in chunks:
+                yield chunk
+
+    def _as_response(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> bytes:
+        fields, dropped = to_response(self._fields(attempt, body))
+        note_dropped(attempt, dropped)
+        return to_wire(fields)
 
     @override
     def create_completion(self, attempt: Attempt, body: models.CreateCompletionRequest) -> Coroutine[None, None, bytes]:
@@ -104,8 +138,20 @@ class OpenAICompatible(HttpProvider):
         return await self._post(attempt, body)
 
     async def _post(self, attempt: Attempt, body: Request) -> bytes:
+        try:
+            return await self._sent(attempt, body)
+        except UpstreamRefused as error:
+            if not self._refuses_effort(attempt, body, error):
+                raise
+        return await self._sent(attempt, body)
+
+    async def _sent(self, attempt: Attempt, body: Request) -> bytes:
         sent = to_wire(self._fields(attempt, body))
         return await self._fetch(attempt, "POST", _PATHS[type(body)], self._headers(attempt, JSON), sent)
+
+    def _refuses_effort(self, attempt: Attempt, body: Request, error: UpstreamRefused) -> bool:
+        """Whether the error teaches that the model takes no effort."""
+        return isinstance(body, models.CreateChatCompletionRequest) and self._efforts.learn(attempt, body, error)
 
     async def _events(self, attempt: Attempt, body: StreamRequest) -> AsyncGenerator[_Arrived]:
         fields = self._fields(attempt, body)
@@ -115,11 +161,14 @@ class OpenAICompatible(HttpProvider):
                 async for packet in packets:
                     yield packet
         except UpstreamRefused as error:
-            if counted is fields or not _is_about_usage(error):
+            if counted is not fields and _is_about_usage(error):
+                self._refuses_usage = True  # the caller did not ask for it, so the request is good without
+            elif self._refuses_effort(attempt, body, error):
+                fields = self._fields(attempt, body)
+            else:
                 raise
         else:
             return
-        self._refuses_usage = True  # the caller did not ask for it, so the request is good without
         async with aclosing(self._packets(attempt, body, fields)) as packets:
             async for packet in packets:
                 yield packet
@@ -179,6 +228,8 @@ class OpenAICompatible(HttpProvider):
         parsed = attempt.call.parsed
         fields: dict[str, object]
         if parsed is None or attempt.call.wire.name != "openai":
+            if isinstance(body, models.CreateChatCompletionRequest):
+                body = self._efforts.without(attempt, body)
             fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)
         else:

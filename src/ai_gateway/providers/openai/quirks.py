@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ai_gateway.contract.types import Policy
 from ai_gateway.errors import UnsupportedValue
+from ai_gateway.translate.carriers import Carrier
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import Policies, RequestField, changed, is_request_field
 
@@ -68,9 +69,32 @@ class Quirks:
     """Whether it rejects an `X-Request-ID` that is not a UUID (RFC 9562). The gateway's own ids are sent as UUIDs; it
     then gets no id that a caller chose in another form."""
 
+    takes_reasoning: bool = True
+    """Whether it takes the `reasoning_content` of earlier answers back. If not, it is dropped and named for callers of
+    other APIs, whose requests have the reasoning in them."""
+
+    takes_cache_control: bool = False
+    """Whether it reads the `cache_control` of parts and tools, as Anthropic's API has it."""
+
     no_developer_role: bool = False
     """Whether it knows no role `developer`. Its messages are then sent as `system`, as the role was called before. The
     policy of `messages` is mapped."""
+
+    responses_only: str = ""
+    """A pattern of the models that answer by the Responses API alone. Chats with them are translated to it. Neither it
+    nor the next one applies to another base URL configured for the provider."""
+
+    responses_for_tools: str = ""
+    """The same of those that refuse tools in a chat unless they are told not to reason."""
+
+    @property
+    def carriers(self) -> frozenset[Carrier]:
+        """What it takes beyond the contract."""
+        taken: tuple[tuple[Carrier, bool], ...] = (
+            ("reasoning_content", self.takes_reasoning),
+            ("cache_control", self.takes_cache_control),
+        )
+        return frozenset(name for name, is_taken in taken if is_taken)
 
     def policies(self, base: Policies) -> Policies:
         """The policies of `base` with these quirks applied."""

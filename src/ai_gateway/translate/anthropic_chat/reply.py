@@ -9,7 +9,7 @@ from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import ToolNames, call_id
 from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
-from ai_gateway.translate.anthropic_chat.usage import stop, usage
+from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
 from ai_gateway.translate.extra_fields import carry, extra_fields
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
@@ -38,24 +38,23 @@ def message(
     choice = reply.choices[0]
     said = choice.message
     calls = _calls(said, names, cut=choice.finish_reason == "length")
-    beside = choice.model_extra or {}
-    reason, sequence, details = stop(
-        choice.finish_reason, beside, stop_sequences, called=bool(calls), refusal=said.refusal or ""
-    )
+    refused = bool(said.refusal)
+    ended_by = stopped_by(choice, stop_sequences)
+    reason = stop_reason(choice.finish_reason, called=bool(calls), refused=refused)
     made = anthropic.AnthropicMessage(
         id=reply.id,
         type="message",
         role="assistant",
         model=reply.model,
         content=[*_thoughts(said), *_kept(said, provider), *_others(said), *_texts(said), *calls],
-        stop_reason=reason,
-        stop_sequence=sequence,
-        stop_details=details,
+        stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
+        stop_sequence=ended_by if reason == "end_turn" else None,
+        stop_details=refusal_details(said.refusal, choice) if reason == "refusal" else None,
         usage=usage(took, reply.service_tier),
         container=None,
     )
-    extras = {**extra_fields(choice, *_STOPPED), **extra_fields(said, *_TOLD), **extra_fields(reply)}
-    return carry(extras, made)
+    beside = {**extra_fields(choice, *_STOPPED), **extra_fields(said, *_TOLD), **extra_fields(reply)}
+    return carry(beside, made)
 
 
 def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
@@ -88,7 +87,7 @@ def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=None) for each in words]
     cited = valid_citations(extras.get("citations"))
     if cited:
-        texts[0].citations = cited
+        texts[0].citations = [*cited]
     elif isinstance(said.annotations, list) and said.annotations:
         carry({"annotations": [each.model_dump(exclude_unset=True) for each in said.annotations]}, texts[0])
     return list(texts)
@@ -104,21 +103,18 @@ def _read(model: type[BaseModel], name: str, value: object) -> Any:  # noqa: ANN
     return getattr(made, name)
 
 
-def valid_citations(citations: object) -> list[Any]:
-    """Those of the citations that Anthropic's wire has."""
-    return [
-        each
-        for citation in (citations if isinstance(citations, list) else ())
-        for each in _read(anthropic.AnthropicResponseTextBlock, "citations", [citation]) or ()
-    ]
-
-
 def valid_blocks(blocks: object) -> list[Block]:
     """Those of the blocks that Anthropic's wire has."""
     valid: list[Block] = []
     for block in blocks if isinstance(blocks, list) else ():
         valid += _read(anthropic.AnthropicMessage, "content", [block]) or []
     return valid
+
+
+def valid_citations(citations: object) -> list[Any] | None:
+    """The citations of a text, if Anthropic's wire has all of them."""
+    found: list[Any] | None = _read(anthropic.AnthropicResponseTextBlock, "citations", citations)
+    return found
 
 
 def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, *, cut: bool) -> list[Block]:
@@ -137,14 +133,20 @@ def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, *, cut:
 
 
 def _call(call: openai.ChatCompletionMessageToolCall, name: str, value: Mapping[str, object]) -> Block:
-    block = {"type": "tool_use", "id": call_id(call.id), "name": name, "input": value}
-    caller = (call.model_extra or {}).get("caller")
+    made = call_block(call.id, name, value, (call.model_extra or {}).get("caller"))
+    return carry(extra_fields(call, "caller", "index", *KEPT), made)
+
+
+def call_block(
+    ident: str, name: str, value: Mapping[str, object], caller: object = None
+) -> anthropic.AnthropicResponseToolUseBlock:
+    """The block of a call. Raises UpstreamInvalidResponse for one of nothing."""
+    block = {"type": "tool_use", "id": call_id(ident), "name": name, "input": value}
     for each in (caller, {"type": "direct"}):
         try:
-            made = anthropic.AnthropicResponseToolUseBlock.model_validate({**block, "caller": each}, strict=True)
+            return anthropic.AnthropicResponseToolUseBlock.model_validate({**block, "caller": each}, strict=True)
         except ValidationError:
             continue
-        return carry(extra_fields(call, "caller", "index", *KEPT), made)
     raise UpstreamInvalidResponse("The provider called a tool without a name.")
 
 
@@ -155,6 +157,19 @@ def _input(arguments: str) -> dict[str, object] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def refusal_details(explanation: str | None, choice: BaseModel) -> anthropic.AnthropicRefusalStopDetails:
+    """Why a model declines, with the category that its upstream may tell."""
+    own = (choice.model_extra or {}).get("stop_details")
+    category = own.get("category") if isinstance(own, dict) else None
+    fields = {"type": "refusal", "explanation": explanation}
+    for each in (category, None):
+        try:
+            return anthropic.AnthropicRefusalStopDetails.model_validate({**fields, "category": each}, strict=True)
+        except ValidationError:
+            continue
+    raise AssertionError("a refusal without a category is one")
 
 
 def blocks_text(blocks: Sequence[Block]) -> str:

@@ -36,7 +36,7 @@ def chat(body: anthropic.AnthropicCreateMessageParams, model: str) -> Translated
     fields: Fields = {
         "model": model,
         "messages": conversation(body.system, body.messages, names, dropped),
-        "max_completion_tokens": body.max_tokens,
+        "max_tokens": body.max_tokens,
     }
     for name in ("temperature", "top_p"):
         if (value := getattr(body, name)) is not None:

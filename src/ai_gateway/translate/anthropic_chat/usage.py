@@ -28,7 +28,7 @@ def usage(counted: openai.CompletionUsage, tier: object = None) -> anthropic.Ant
     read, written = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
     thought = _count(counted.completion_tokens_details, "reasoning_tokens", None)
     extras = counted.model_extra or {}
-    creation = as_model(anthropic.AnthropicCacheCreation, extras.get("cache_creation"))
+    creation = _as(anthropic.AnthropicCacheCreation, extras.get("cache_creation"))
     if creation is None and written:
         creation = anthropic.AnthropicCacheCreation(ephemeral_5m_input_tokens=written, ephemeral_1h_input_tokens=0)
     return anthropic.AnthropicUsage(
@@ -41,43 +41,26 @@ def usage(counted: openai.CompletionUsage, tier: object = None) -> anthropic.Ant
         output_tokens_details=None
         if thought is None
         else anthropic.AnthropicOutputTokensDetails(thinking_tokens=thought),
-        server_tool_use=as_model(anthropic.AnthropicServerToolUsage, extras.get("server_tool_use")),
+        server_tool_use=_as(anthropic.AnthropicServerToolUsage, extras.get("server_tool_use")),
         service_tier=_TIERS.get(tier) if isinstance(tier, str) else None,
     )
 
 
-def stop(
-    finish: str, beside: Mapping[str, object], wanted: Collection[str], *, called: bool, refusal: str
-) -> tuple[StopReason, str | None, anthropic.AnthropicRefusalStopDetails | None]:
-    """Why a turn ended, which stop sequence ended it, and what is known of a refusal.
-
-    `beside` are the choice's fields that the contract does not name. A turn that calls tools waits for their results,
-    whatever its upstream calls that.
-    """
+def stop_reason(finish: str, *, called: bool, refused: bool) -> StopReason:
+    """Why a turn ended. One that calls tools waits for their results, whatever its upstream calls that."""
     reason = STOP_REASONS.get(finish, "end_turn")
     if reason == "end_turn" and called:
-        return "tool_use", None, None
-    sequence = stopped_by(beside, wanted) if reason == "end_turn" else None
-    if sequence is not None:
-        return "stop_sequence", sequence, None
-    if reason == "refusal" or (reason == "end_turn" and refusal):
-        return "refusal", None, _refusal(beside.get("stop_details"), refusal)
-    return reason, None, None
+        return "tool_use"
+    return "refusal" if reason == "end_turn" and refused else reason
 
 
-def _refusal(details: object, words: str) -> anthropic.AnthropicRefusalStopDetails:
-    category = details.get("category") if isinstance(details, dict) else None
-    told = {"type": "refusal", "explanation": words or None}
-    known = as_model(anthropic.AnthropicRefusalStopDetails, {**told, "category": category})
-    return known or anthropic.AnthropicRefusalStopDetails.model_validate({**told, "category": None})
-
-
-def stopped_by(beside: Mapping[str, object], wanted: Collection[str]) -> str | None:
+def stopped_by(choice: BaseModel, wanted: Collection[str]) -> str | None:
     """The stop sequence that ended a turn, where its upstream says so: vLLM does, in `stop_reason`."""
-    own = beside.get("stop_sequence")
+    extras = choice.model_extra or {}
+    own = extras.get("stop_sequence")
     if isinstance(own, str) and own:
         return own
-    named = beside.get("stop_reason")
+    named = extras.get("stop_reason")
     return named if isinstance(named, str) and named in wanted else None
 
 
@@ -86,8 +69,7 @@ def _count(details: object, name: str, default: int | None = 0) -> Any:  # noqa:
     return default if value is MISSING or value is None else max(0, int(value))
 
 
-def as_model[Model: BaseModel](model: type[Model], value: object) -> Model | None:
-    """The value as the model; None if it is no such value."""
+def _as[Model: BaseModel](model: type[Model], value: object) -> Model | None:
     try:
         return model.model_validate(value, strict=True) if value is not None else None
     except ValidationError:

@@ -185,11 +185,15 @@ class _Turns:
                 param=f"{path}.tool_call_id",
                 code="invalid_value",
             )
-        drop_unknown(message, "messages", self._dropped, "cache_control", "name")  # the call already has the name
+        drop_unknown(
+            message, "messages", self._dropped, "cache_control", "is_error", "name"
+        )  # the call already has the name
         block: Block = {"type": "tool_result", "tool_use_id": self._pending.pop(message.tool_call_id)}
         content = blocks(message.content, f"{path}.content", self._dropped)
         if isinstance(own := (message.model_extra or {}).get("cache_control"), dict):
             block["cache_control"] = own
+        if (message.model_extra or {}).get("is_error") is True:
+            block["is_error"] = True
         if content:
             block["content"] = message.content if isinstance(message.content, str) else content
         if self._result.turns[-1].role == "assistant":

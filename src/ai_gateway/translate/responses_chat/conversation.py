@@ -190,22 +190,9 @@ class Conversation:
         said = [part for parts_of, _ in turn.said for part in parts_of]
         replayed = {name: value for _, each in turn.said for name, value in each.items()} | turn.replayed
         self.messages.append(_answer(said, turn.calls, replayed))
-        media: list[parts.UserPart] = []
         for call in turn.calls:
-            media += self._add_output(call)
-        if media:  # which tool messages cannot hold, and nothing may stand between those
-            self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=media))
-
-    def _add_output(self, call: openai.ChatCompletionMessageToolCall) -> list[parts.UserPart]:
-        output = self._outputs.of(call)
-        if output is None:
-            return []
-        texts, media = output_parts(*output)
-        content = parts.plain(texts)
-        self.messages.append(
-            openai.ChatCompletionRequestToolMessage(role="tool", content=content, tool_call_id=call.id)
-        )
-        return media
+            if (output := self._outputs.of(call)) is not None:
+                self.messages.append(_result(call.id, output_parts(*output)))
 
 
 class _Outputs:
@@ -258,6 +245,12 @@ def _answer(
     elif message.content is None:
         message.content = ""
     return message.model_copy(update=dict(replayed)) if replayed else message
+
+
+def _result(call_id: str, content: list[parts.UserPart]) -> openai.ChatCompletionRequestToolMessage:
+    """What a call came to. Images in it are moved behind it for providers that take none there."""
+    message = openai.ChatCompletionRequestToolMessage(role="tool", content="", tool_call_id=call_id)
+    return message.model_copy(update={"content": parts.plain(content)})
 
 
 def _called(item: Item) -> tuple[ClientTool, str]:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,31 +21,39 @@ _MOST_BYTES = 8 * 1024 * 1024  # of a payload, unpacked
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """Seals for one caller. `key` is the gateway's, `owner` the project that may have it read again."""
+    """Seals for one caller. `key` has the key for each provider, `owner` is the project that may have it read again."""
 
-    key: bytes
+    key: Callable[[str], bytes]
     owner: str
 
     def seal(self, provider: str, payload: dict[str, JsonValue]) -> str:
         """The payload of a provider as an opaque text."""
         packed = _text(zlib.compress(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), 6))
         head = f"{_VERSION}.{_text(provider.encode())}.{packed}"
-        return f"{head}.{self._mac(head)}"
+        return f"{head}.{self._mac(provider, head)}"
 
     def open(self, sealed: str | None) -> tuple[str, dict[str, JsonValue]] | None:
         """The provider and its payload; None for what was not sealed here, or for somebody else."""
         head, _, mac = (sealed or "").rpartition(".")
-        if not head.startswith(_VERSION + ".") or not mac.isascii() or not hmac.compare_digest(self._mac(head), mac):
+        version, _, rest = head.partition(".")
+        name, _, packed = rest.partition(".")
+        if version != _VERSION or not mac.isascii() or (provider := _name(name)) is None:
             return None
-        _, _, rest = head.partition(".")
-        provider, _, packed = rest.partition(".")
-        unpacker = zlib.decompressobj()
-        payload = orjson.loads(unpacker.decompress(_bytes(packed), _MOST_BYTES))
-        return _bytes(provider).decode(), cast("dict[str, JsonValue]", payload)
+        if not hmac.compare_digest(self._mac(provider, head), mac):
+            return None
+        payload = orjson.loads(zlib.decompressobj().decompress(_bytes(packed), _MOST_BYTES))
+        return provider, cast("dict[str, JsonValue]", payload)
 
-    def _mac(self, head: str) -> str:
+    def _mac(self, provider: str, head: str) -> str:
         owner = hashlib.sha256(self.owner.encode()).digest()
-        return _text(hmac.digest(self.key, owner + head.encode("utf-8", "surrogatepass"), "sha256"))
+        return _text(hmac.digest(self.key(provider), owner + head.encode("utf-8", "surrogatepass"), "sha256"))
+
+
+def _name(coded: str) -> str | None:
+    try:
+        return _bytes(coded).decode()
+    except ValueError:
+        return None
 
 
 def _text(data: bytes) -> str:

@@ -21,28 +21,23 @@ OUTPUTS = (
     responses.ApplyPatchToolCallOutputItemParam,
     responses.ToolSearchOutputItemParam,
 )
-# A tool message that holds nothing but an image: some servers refuse one without a text.
-_ONLY_MEDIA = "(See what follows.)"
 
 
-def output_parts(output: Output, at: str) -> tuple[list[parts.TextPart], list[parts.UserPart]]:
-    """The texts of an output, and its images and files. Raises UnsupportedValue for what chat has no word for."""
+def output_parts(output: Output, at: str) -> list[parts.UserPart]:
+    """The texts, images and files of an output. Raises UnsupportedValue for what chat has no word for."""
     match output:
         case responses.FunctionShellCallOutputItemParam():
-            return [parts.text_part(_shell(output))], []
+            return [parts.text_part(_shell(output))]
         case responses.ApplyPatchToolCallOutputItemParam():
-            return [parts.text_part(output.output or output.status)], []
+            return [parts.text_part(output.output or output.status)]
         case responses.ToolSearchOutputItemParam():
             found = [tool.model_dump(exclude_unset=True, exclude_none=True) for tool in output.tools]
-            return [parts.text_part(orjson.dumps({"tools": found}).decode())], []
+            return [parts.text_part(orjson.dumps({"tools": found}).decode())]
         case _:
             content = output.output
     if isinstance(content, str):
-        return [parts.text_part(content)], []
-    all_parts = parts.user_parts(content, f"{at}.output")
-    texts = [part for part in all_parts if part.type == "text"]
-    media: list[parts.UserPart] = [part for part in all_parts if part.type != "text"]
-    return texts or [parts.text_part(_ONLY_MEDIA if media else "")], media
+        return [parts.text_part(content)]
+    return parts.user_parts(content, f"{at}.output")
 
 
 def _shell(output: responses.FunctionShellCallOutputItemParam) -> str:

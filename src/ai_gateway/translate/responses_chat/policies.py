@@ -73,6 +73,8 @@ POLICIES: Final[Policies] = {
 }
 
 RESPONSES_NAMES: Final[Mapping[str, str]] = {
+    "messages.thinking": "input.reasoning",
+    "messages.reasoning_content": "input.reasoning",
     "messages": "input",
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",

@@ -1,0 +1,48 @@
+"""Which models refuse an effort to think with: agents ask for one with every request, whoever answers."""
+
+from ai_gateway.contract.call import Attempt
+from ai_gateway.errors import GatewayError
+from ai_gateway.providers.parameters import note_dropped
+from gateway_contract.openai import models
+
+_MOST = 1_000
+_REFUSALS = frozenset({400, 422})
+_WORDS = ("reasoning", "thinking", "effort")
+
+
+class RefusedEfforts:
+    """Models that have refused one since the start, for callers of other wires than OpenAI's, who named no model of it.
+
+    An upstream that refuses teaches it, and the request is good without: there is no list of such models to know.
+    """
+
+    def __init__(self) -> None:
+        self._models: set[str] = set()
+
+    def without[Body: models.CreateChatCompletionRequest](self, attempt: Attempt, body: Body) -> Body:
+        """The body as the model takes it."""
+        if body.model not in self._models or not _is_asked(attempt, body):
+            return body
+        note_dropped(attempt, {"reasoning_effort"})
+        fitted = body.model_copy(update={"reasoning_effort": None})
+        fitted.__pydantic_fields_set__ = body.model_fields_set - {"reasoning_effort"}
+        return fitted
+
+    def learn(self, attempt: Attempt, body: models.CreateChatCompletionRequest, error: GatewayError) -> bool:
+        """Whether the error is such a refusal, so that the body may be sent once more."""
+        words = f"{error.param} {error.message} {error.detail}".lower()
+        if (
+            error.status not in _REFUSALS
+            or not any(word in words for word in _WORDS)
+            or not _is_asked(attempt, body)
+            or body.model in self._models
+            or len(self._models) >= _MOST
+        ):
+            return False
+        self._models.add(body.model)
+        return True
+
+
+def _is_asked(attempt: Attempt, body: models.CreateChatCompletionRequest) -> bool:
+    own = attempt.call.wire.name == "openai" or attempt.call.native is not None
+    return not own and body.reasoning_effort is not None

@@ -1,0 +1,84 @@
+"""Responses that are made in the background: polled, cancelled, billed once, and failed when their gateway is gone."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
+from tests.support.client import get, post
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.upstream import Upstream
+
+SETTINGS = {**ADMINISTERED, "ALLOWED_API_KEYS": TEST_KEY}
+
+
+def start(live: LiveGateway, path: str, model: str) -> str:
+    reply = post(live, f"{path}/responses", {"model": model, "input": "x", "background": True})
+    assert reply.status_code == 200, reply.text
+    assert (reply.json()["status"], reply.json()["background"]) == ("queued", True)
+    identifier: str = reply.json()["id"]
+    return identifier
+
+
+def ended(live: LiveGateway, response_id: str) -> dict[str, Any]:
+    until = time.monotonic() + 45
+    while time.monotonic() < until:
+        response: dict[str, Any] = get(live, f"/v1/responses/{response_id}").json()
+        if response["status"] not in {"queued", "in_progress"}:
+            return response
+        time.sleep(0.1)
+    raise AssertionError("it is still being made")
+
+
+def records(live: LiveGateway) -> list[dict[str, Any]]:
+    """The calls of createResponse that are on record, once all are there."""
+    time.sleep(1.5)
+    found: list[dict[str, Any]] = Administrator(live, ADMIN_KEY).send("GET", "../gateway/requests").json()["data"]
+    return [each for each in found if each["operation"] == "createResponse"]
+
+
+@pytest.mark.slow
+def test_a_response_in_the_background_is_completed_and_billed_once() -> None:
+    with running_gateway(**SETTINGS) as live:
+        response = ended(live, start(live, "/custom/v1", "custom-chat"))
+        assert response["status"] == "completed"
+        assert response["output"][0]["content"][0]["text"]
+        assert len(records(live)) == 1
+
+
+@pytest.mark.slow
+def test_one_that_is_cancelled_ends_its_call_upstream(upstream: Upstream) -> None:
+    with running_gateway(**SETTINGS, PROVIDER_LAB_BASE_URL=upstream.url) as live:
+        response_id = start(live, "/lab/v1", "hang-before-headers#cancelled")
+        seen = upstream.last("hang-before-headers#cancelled")
+        cancelled = post(live, f"/v1/responses/{response_id}/cancel", None).json()
+        assert cancelled["status"] == "cancelled"
+        assert seen.gone.wait(20)
+        assert ended(live, response_id) == cancelled
+        assert post(live, f"/v1/responses/{response_id}/cancel", None).json() == cancelled
+        assert len(records(live)) == 1
+
+
+@pytest.mark.slow
+def test_one_that_fails_says_why(upstream: Upstream) -> None:
+    with running_gateway(**SETTINGS, PROVIDER_LAB_BASE_URL=upstream.url) as live:
+        response = ended(live, start(live, "/lab/v1", "status-429"))
+        assert (response["status"], response["error"]["code"]) == ("failed", "rate_limit_exceeded")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_one_whose_gateway_is_gone_has_failed(upstream: Upstream, tmp_path: Path, ending: signal.Signals) -> None:
+    settings = {**SETTINGS, "STORE_URL": f"sqlite:///{tmp_path}/s.db", "PROVIDER_LAB_BASE_URL": upstream.url}
+    model = f"hang-before-headers#{ending.name}"
+    with running_gateway(**settings, GRACE_PERIOD_S="1") as live:
+        response_id = start(live, "/lab/v1", model)
+        upstream.last(model)
+        live.process.send_signal(ending)
+        live.process.wait(30)
+    with running_gateway(**settings) as live:
+        response = ended(live, response_id)
+        assert (response["status"], response["error"]["code"]) == ("failed", "server_error")

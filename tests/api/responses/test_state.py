@@ -1,0 +1,136 @@
+"""Stored responses: whose they are, how long they are there, and how a conversation goes on from them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
+from tests.support.client import client_of, get, post
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.responses import events_of, valid
+
+OTHER = "sk-test-another-0123456789"
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[LiveGateway]:
+    with running_gateway(**ADMINISTERED, ALLOWED_API_KEYS=f"{TEST_KEY},{OTHER}") as running:
+        yield running
+
+
+def create(live: LiveGateway, key: str = TEST_KEY, **body: Any) -> dict[str, Any]:
+    reply = post(live, "/v1/responses", {"model": "custom-chat", "input": "one", **body}, key=key)
+    assert reply.status_code == 200, reply.text
+    made: dict[str, Any] = reply.json()
+    return made
+
+
+def refused(live: LiveGateway, key: str = TEST_KEY, **body: Any) -> dict[str, Any]:
+    reply = post(live, "/v1/responses", {"model": "custom-chat", "input": "one", **body}, key=key)
+    assert reply.status_code == 400, reply.text
+    error: dict[str, Any] = reply.json()["error"]
+    return error
+
+
+def delete(live: LiveGateway, response_id: str, key: str = TEST_KEY) -> tuple[int, dict[str, Any]]:
+    with client_of(live, key=key) as client:
+        reply = client.delete(f"/v1/responses/{response_id}")
+    return reply.status_code, reply.json()
+
+
+def test_a_response_is_found_by_the_key_that_made_it_and_by_no_other(live: LiveGateway) -> None:
+    made = create(live)
+    path = f"/v1/responses/{made['id']}"
+    assert get(live, path).json() == made
+    assert get(live, path, key=OTHER).status_code == 404
+    assert get(live, f"{path}/input_items", key=OTHER).status_code == 404
+    assert delete(live, made["id"], OTHER)[0] == 404
+    error = refused(live, OTHER, previous_response_id=made["id"])
+    assert (error["code"], error["param"]) == ("previous_response_not_found", "previous_response_id")
+    assert get(live, path).json() == made
+
+
+def test_a_conversation_goes_on_from_a_stored_response(live: LiveGateway) -> None:
+    first = create(live, instructions="Be brief.")
+    second = create(live, input="two", previous_response_id=first["id"])
+    third = create(live, input=[{"role": "user", "content": "three"}], previous_response_id=second["id"])
+    assert third["previous_response_id"] == second["id"]
+    assert third["instructions"] is None
+    assert third["usage"]["input_tokens"] > second["usage"]["input_tokens"] > first["usage"]["input_tokens"]
+    page = get(live, f"/v1/responses/{third['id']}/input_items?order=asc").json()
+    valid("ResponseItemList").validate(page)
+    assert [item["content"][0]["text"] for item in page["data"][::2]] == ["one", "two", "three"]
+    assert page["data"][1] == first["output"][0]
+    assert not page["has_more"]
+
+
+def test_items_come_page_by_page(live: LiveGateway) -> None:
+    items = [{"role": "user", "content": f"{at}"} for at in range(5)]
+    path = f"/v1/responses/{create(live, input=items)['id']}/input_items"
+    first = get(live, f"{path}?limit=2").json()
+    assert [item["content"][0]["text"] for item in first["data"]] == ["4", "3"]
+    assert first["has_more"]
+    rest = get(live, f"{path}?limit=9&after={first['last_id']}").json()
+    assert [item["content"][0]["text"] for item in rest["data"]] == ["2", "1", "0"]
+    assert get(live, f"{path}?after=nothing").status_code == 400
+
+
+def test_a_stream_is_stored_as_it_was_told(live: LiveGateway) -> None:
+    body = {"model": "custom-chat", "input": "one", "stream": True}
+    told = events_of(post(live, "/v1/responses", body).text)[-1]["response"]
+    assert told["store"] is True
+    assert get(live, f"/v1/responses/{told['id']}").json() == told
+    assert get(live, f"/v1/responses/{told['id']}?stream=true").status_code == 400
+
+
+def test_what_is_not_to_be_stored_is_not(live: LiveGateway) -> None:
+    made = create(live, store=False)
+    assert made["store"] is False
+    assert get(live, f"/v1/responses/{made['id']}").status_code == 404
+    assert refused(live, previous_response_id=made["id"])["code"] == "previous_response_not_found"
+
+
+def test_nothing_goes_on_from_what_follows_a_deleted_response(live: LiveGateway) -> None:
+    first = create(live)
+    second = create(live, previous_response_id=first["id"])
+    assert delete(live, first["id"]) == (200, {"id": first["id"], "object": "response", "deleted": True})
+    assert delete(live, first["id"])[0] == 404
+    assert refused(live, previous_response_id=second["id"])["code"] == "previous_response_not_found"
+    assert get(live, f"/v1/responses/{second['id']}").status_code == 200
+
+
+def test_a_response_in_the_foreground_cannot_be_cancelled(live: LiveGateway) -> None:
+    reply = post(live, f"/v1/responses/{create(live)['id']}/cancel", None)
+    assert reply.status_code == 400
+    assert post(live, "/v1/responses/resp_x/cancel", None).status_code == 404
+
+
+@pytest.mark.parametrize("response_id", ["resp_%00", "resp_" + "x" * 3000, "%F0%9F%99%82", "a%2Fb"])
+def test_odd_ids_are_not_found(live: LiveGateway, response_id: str) -> None:
+    assert get(live, f"/v1/responses/{response_id}").status_code == 404
+
+
+def test_retention_switches_it_off(live: LiveGateway) -> None:
+    administrator = Administrator(live, ADMIN_KEY)
+    made = create(live)
+    administrator.post("projects/default/data_retention", {"retention_type": "zero_data_retention"})
+    try:
+        without = create(live, store=True)
+        assert without["store"] is False
+        assert get(live, f"/v1/responses/{without['id']}").status_code == 404
+        assert refused(live, background=True)["param"] == "background"
+    finally:
+        administrator.post("projects/default/data_retention", {"retention_type": "organization_default"})
+    assert get(live, f"/v1/responses/{made['id']}").status_code == 200
+
+
+def test_without_a_store_nothing_is_kept_and_no_history_is_lost() -> None:
+    with running_gateway(STORE_URL="off", ALLOWED_API_KEYS=TEST_KEY) as live:
+        body = {"model": "custom-chat", "input": "one", "store": True}
+        reply = post(live, "/v1/responses", body)
+        assert reply.json()["store"] is False
+        assert reply.headers["x-gateway-dropped-params"] == "store"
+        assert refused(live, previous_response_id="resp_1")["code"] == "previous_response_not_found"
+        assert refused(live, background=True)["code"] == "unsupported_parameter"
+        assert get(live, "/v1/responses/resp_1").status_code == 404

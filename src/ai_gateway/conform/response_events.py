@@ -198,6 +198,12 @@ class ResponseEvents(Parts):
         self._annotations.append(encoded)
         return self._event(b"response.output_text.annotation.added", fields)
 
+    def whole(self, item: Fields) -> bytes:
+        """An item that is told at once."""
+        begun = {**item, "status": "in_progress"} if "status" in item else item
+        written = self._close()
+        return written + self._added(begun) + self._close_item(to_json(item))
+
     def completed(self, usage: Fields | None, **changed: JsonValue) -> bytes:
         """The end of a whole response. `changed` are fields that turned out to be others than was asked."""
         return self._ended("completed", usage, None, changed)

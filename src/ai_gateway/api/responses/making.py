@@ -99,14 +99,14 @@ class Maker:
         fields = await self._made(call, request)
         if request.stored:
             try:
-                await self._keep(call, request, fields)
+                await self.keep(call, request, fields)
             except Unavailable:  # the answer is there, and has been paid for
                 fields["store"] = False
                 note_dropped(call, ["store"])
         return written(models.Response, fields)
 
     async def _made(self, call: Call, request: Prepared) -> Fields:
-        chat = (await self.gateway.run(call, RESPONSE, request.asked.request, request.resolution)).model
+        chat = (await self.gateway.run_chat(call, request.asked.request, request.resolution, RESPONSE)).model
         note_dropped(call, request.asked.dropped)
         return reply.response(
             chat,
@@ -118,7 +118,8 @@ class Maker:
             seal=request.seal,
         )
 
-    async def _keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+    async def keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+        """Store a response of this request. Raises Unavailable."""
         given, previous = items_of(request.body.input), request.body.previous_response_id or None
         await self.state.put(call.caller, fields, given, previous, status=str(fields["status"]))
 
@@ -129,7 +130,7 @@ class Maker:
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
         events = ResponseEvents(head, request.asked.offered.names, request.seal)
         call.bridge = bridge = ResponseBridge(call, events)
-        chunks = self.gateway.stream(call, RESPONSE_STREAM, request.asked.request, request.resolution)
+        chunks = self.gateway.stream_chat(call, request.asked.request, request.resolution, RESPONSE_STREAM)
         stream: Stream[models.ResponseStreamEvent] = bridged(
             chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
         )
@@ -145,7 +146,7 @@ class Maker:
             async for piece in pieces:
                 if events.final:
                     try:
-                        await self._keep(call, request, from_json(events.final))
+                        await self.keep(call, request, from_json(events.final))
                     except Unavailable as error:
                         _log.error("response of a stream not stored", response=request.id, reason=error.message)
                 yield piece
@@ -156,7 +157,7 @@ class Maker:
         """The response before anything of it is made, which goes on without its client."""
         self.background.check()
         fields = self._outline(request, "queued")
-        await self._keep(call, request, fields)
+        await self.keep(call, request, fields)
         own = Call(
             call.operation,
             call.request_id,

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ai_gateway.contract.write import to_fields
 from ai_gateway.tools.tool import Result
 from ai_gateway.translate.chat_request import Message
 from gateway_contract.openai import models
@@ -87,11 +86,6 @@ def replayed(messages: Iterable[Any]) -> list[Any]:
         if any(value for name, value in rest.items() if name != "role"):
             found.append(rest)
     return found
-
-
-def as_fields(messages: Iterable[Message]) -> list[Fields]:
-    """Messages as their JSON."""
-    return [to_fields(message) for message in messages]
 
 
 def as_models(messages: Sequence[Any]) -> list[Message]:

@@ -122,7 +122,7 @@ class Tools:
 def claimed_search(body: Body) -> Body:
     """The body with our web search in place of `web_search_options`, for a provider that has none of its own."""
     wanted = body.web_search_options
-    if wanted is None:
+    if wanted is None or (body.n or 1) > 1:
         return body
     size = wanted.search_context_size
     tool = models.GatewayWebSearchTool(type="gateway:web_search", max_results=_CONTEXT.get(size, 5))

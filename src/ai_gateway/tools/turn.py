@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from ai_gateway.contract.call import Call, Round
 from ai_gateway.contract.write import to_fields, to_json
 from ai_gateway.tools.citations import Cited, annotations, renumbered
-from ai_gateway.tools.history import Called, as_fields, as_models, replayed, round_messages
+from ai_gateway.tools.history import Called, as_models, replayed, round_messages
 from ai_gateway.tools.offer import PREFIX, Choice, Offer, first_choice, later_choice, offered_tools
 from ai_gateway.tools.run import Limits, Ran
 from ai_gateway.tools.tool import Result
@@ -79,12 +79,14 @@ class Turn:
         self._started = 0.0
         self._spent: int | None = 0
         self._added = 0
-        self._messages: list[Message] = list(body.messages)
+        self._messages: list[Message] = []
+        for message in body.messages:
+            is_replayed = bool(getattr(message, "gateway_tool_calls", None))
+            self._messages += as_models(replayed([to_fields(message)])) if is_replayed else [message]
         said = call.parsed.get("messages") if call.parsed is not None and call.wire.name == "openai" else None
         self._parsed: list[Any] | None = said if isinstance(said, list) else None
-        if any(getattr(message, "gateway_tool_calls", None) for message in self._messages):
-            self._messages = as_models(replayed(as_fields(self._messages)))
-            self._parsed = replayed(self._parsed) if self._parsed is not None else None
+        if self._parsed is not None and len(self._messages) != len(body.messages):
+            self._parsed = replayed(self._parsed)
 
     # -- the next round --
 

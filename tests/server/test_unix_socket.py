@@ -44,12 +44,12 @@ def test_it_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
             assert proxied.status_code == 401  # without keys it is for this machine
         code = "from ai_gateway.server.health_check import answers; raise SystemExit(not answers('/healthz'))"
         check = [sys.executable, "-c", code]
-        for env, code in (
+        for env, status in (
             ({"XDG_CACHE_HOME": str(live.output.parent / ".cache")}, 0),
             ({"SERVICE_SOCKET": str(path)}, 0),
             ({"SERVICE_PORT": str(free_port())}, 1),
         ):
-            assert subprocess.run(check, env={"HOME": "/nonexistent", **env}, check=False).returncode == code
+            assert subprocess.run(check, env={"HOME": "/nonexistent", **env}, check=False).returncode == status
         second = run_cli("serve", SERVICE_SOCKET=str(path))
         assert second.returncode == 2
         assert f"SERVICE_SOCKET: cannot listen on '{path}': somebody listens there" in second.stderr

@@ -22,7 +22,7 @@ from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
-from ai_gateway.accounts.reservation import CallReservation, LaterHold, estimated_tokens
+from ai_gateway.accounts.reservation import CallReservation, CountedHold, estimated_tokens
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.accounts.windows import Window
@@ -167,6 +167,11 @@ class Accounting(Observer):
             read = [Hold(*each) for each in holds]
             amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
             await self.counters.settle(identifier, read, amounts, at)
+
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        """Give back what dead processes hold for calls that are in no journal. What fails is tried again later."""
+        with suppress(CountersError):
+            await self.counters.forget_dead(is_finished)
 
     @override
     def ended(self, outcome: Outcome) -> None:
@@ -323,7 +328,7 @@ class Accounting(Observer):
 
     async def _hold_later(self, reservation: CallReservation, scopes: Sequence[Scope]) -> None:
         """Hold for a call in flight what it takes of these limits, even if there is no room. Raises CountersError."""
-        held = reservation.missing_holds(scopes, time.time(), _NO_LIMIT)
+        held = reservation.missing_holds(scopes, _NO_LIMIT)
         if self.policy.divided:
             held = held.without_money()
         if not held.holds:
@@ -337,7 +342,7 @@ class Accounting(Observer):
         if reservation.result is not None:  # it has ended meanwhile: the ledger has what it cost
             await self.settle(identifier, held, [0] * len(held.holds), answer.at)
             return
-        reservation.later = (*reservation.later, LaterHold(identifier, held, answer.at))
+        reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
         later = [(each.id, each.at, *map(tuple, each.held.holds)) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
         self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well

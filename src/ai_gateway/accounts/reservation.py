@@ -31,8 +31,8 @@ class Settling(Protocol):
         """Have something done that nobody waits for."""
 
 
-class LaterHold(NamedTuple):
-    """What is held for a call of limits that were set while it ran, under an id of its own."""
+class CountedHold(NamedTuple):
+    """What is held for a call, under an id of its own, and when it was counted."""
 
     id: str
     held: Held
@@ -85,7 +85,7 @@ class CallReservation(Reservation):
         self._wanted = wanted
         self.caller = call.caller
         self.start = start
-        self.later: tuple[LaterHold, ...] = ()
+        self.later: tuple[CountedHold, ...] = ()
         self._price = price
         self._held = held
         self._at = at
@@ -108,29 +108,39 @@ class CallReservation(Reservation):
         result = self.result = self._worked_out()
         if not self.start.stream and (cost := self.cost()) is not None:
             self.headers["x-gateway-cost"] = _usd(cost)
+        own = [CountedHold(self.start.id, self._held, self._at)] if self._held is not None else []
         if self._trace is not None:
             with self._trace.step(Step.SETTLE, {}):
-                await self._settle(result)
-        elif self._held is not None or self.later:
-            await self._settle(result)
+                await self._settle([*own, *self.later], result)
+        elif own or self.later:
+            await self._settle([*own, *self.later], result)
 
-    async def _settle(self, result: "Result") -> None:
-        held = self._held
-        if held is not None:
-            amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
-            await self._accounting.settle(self.start.id, held, amounts, self._at)
-        for each in self.later:
-            amounts = each.held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
-            await self._accounting.settle(each.id, each.held, amounts, each.at)
+    async def _settle(self, holds: list[CountedHold], result: "Result") -> None:
+        """All of them, also where it is cancelled: then the others in the background."""
+        tokens = result.tokens.whole_input + result.tokens.whole_output
+        try:
+            while holds:
+                identifier, held, at = holds.pop(0)
+                await self._accounting.settle(identifier, held, held.true_amounts(tokens, result.cost), at)
+        finally:
+            if holds:
+                self._accounting.soon(self._settle(holds, result))
 
-    def missing_holds(self, scopes: Sequence[Scope], now: float, limit: int) -> Held:
-        """What the call takes of the limits of these scopes, and is not held yet."""
+    def missing_holds(self, scopes: Sequence[Scope], limit: int) -> Held:
+        """What the call takes of the limits of these scopes, and is not held yet.
+
+        Money is of the windows in which it began, as it is in the ledger.
+        """
         names = {self._wanted.model}.union(*self._wanted.names())
         tokens = estimated_tokens(self._size) + self.start.bound_output
         counted = {
             hold.counter for held in (self._held, *(each.held for each in self.later)) if held for hold in held.holds
         }
-        return Plan(scopes, names, now).held(tokens, self.start.bound or 0).without_counters(counted, limit)
+        return (
+            Plan(scopes, names, self.start.at / 1000)
+            .held(tokens, self.start.bound or 0)
+            .without_counters(counted, limit)
+        )
 
     @override
     def abandon(self) -> None:

@@ -61,8 +61,8 @@ class Configuration:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
-    mcp: Sequence[McpServer] = ()
     proxy_for: ProxyFor = no_proxy
+    mcp: Sequence[McpServer] = ()
 
 
 def read_configuration(**options: object) -> Configuration:
@@ -115,7 +115,7 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
             raise SettingsError(
                 [f"{error} (for MODEL_LIST_URL; to call it directly, name its host in NO_PROXY)"]
             ) from None
-    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, servers, found)
+    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, found, servers)
 
 
 def _half_a_search(settings: Settings) -> Iterator[str]:

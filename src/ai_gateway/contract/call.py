@@ -251,9 +251,9 @@ class Call:
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
     body in bytes. `reservation` is there from when the call may go on to an upstream. `bridge` is there where the
-    stream goes on to its caller on another wire than that of the operation that answers it. `trace` is there where
-    spans are made of it. `round` says which call of a model this is where the gateway runs tools between them, and
-    `rounds` are those before the last.
+    stream goes on to its caller on another wire than that of the operation that answers it. `round` says which call of
+    a model this is where the gateway runs tools between them, and `rounds` are those before the last. `trace` is there
+    where spans are made of it.
     """
 
     operation: str

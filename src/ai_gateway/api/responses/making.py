@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,7 +22,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.stream import Item as Written, Stream
 from ai_gateway.contract.wire import as_gateway_error
-from ai_gateway.errors import GatewayError, Unavailable, UnsupportedParameter
+from ai_gateway.errors import GatewayError, ToolNotAllowed, ToolNotAvailable, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.routing.resolver import Resolution
@@ -80,7 +81,7 @@ class Maker:
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
         sealer = self.sealer(call)
-        made = asked(body, Whom(model, provider.name, sealer), history)
+        made = asked(body, Whom(model, provider.name, sealer), history, partial(self._has, call, resolution))
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")
@@ -89,6 +90,15 @@ class Maker:
         )
         echo = outline.echo(body, stored=stored, background=bool(body.background))
         return Prepared(body, made, resolution, seal, stored, echo)
+
+    def _has(self, call: Call, resolution: Resolution, tool: str) -> bool:
+        """Whether the gateway runs this tool for the caller."""
+        built_in = not any(target.provider.is_remote for target in resolution.targets)
+        try:
+            self.gateway.tools.find(call.caller, tool, 0, built_in=built_in)
+        except (ToolNotAvailable, ToolNotAllowed):
+            return False
+        return True
 
     def sealer(self, call: Call) -> Sealer:
         """What seals for the call's project."""

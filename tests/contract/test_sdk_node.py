@@ -34,6 +34,7 @@ OPENAI = names("checks.mjs")
 OLLAMA = names("ollama.mjs")
 MESSAGES = names("anthropic.mjs")
 ADMIN = names("admin.mjs")
+TOOLS = names("tools.mjs")
 RESPONSES = names("responses.mjs")
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
@@ -111,6 +112,11 @@ def admin_results(node: Path, gateway_for: SharedGateways) -> dict[str, str]:
     return _run(node, "admin.mjs", gateway_for(**ADMINISTERED), CUSTOM)
 
 
+@pytest.fixture(scope="module")
+def tools_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    return _run(node, "tools.mjs", gateway, CUSTOM)
+
+
 def _run(node: Path, script: str, gateway: LiveGateway, target: Target | AnthropicTarget) -> dict[str, str]:
     done = subprocess.run(
         [node, HERE / script],
@@ -133,8 +139,8 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target | Anthrop
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    every = [*OPENAI, *OLLAMA, *MESSAGES, *ADMIN, *RESPONSES]
-    assert len(set(every)) == len(every) >= 52
+    every = [*OPENAI, *OLLAMA, *MESSAGES, *ADMIN, *RESPONSES, *TOOLS]
+    assert len(set(every)) == len(every) >= 67
 
 
 @pytest.mark.parametrize("name", OPENAI)
@@ -158,6 +164,11 @@ def test_the_node_sdk_of_anthropic_finds_that(
 @pytest.mark.parametrize("name", ADMIN)
 def test_the_node_sdk_of_an_administrator_finds_that(admin_results: dict[str, str], name: str) -> None:
     assert admin_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_node_sdks_have_tools_run(tools_results: dict[str, str], name: str) -> None:
+    assert tools_results.get(name, "the script ended before it") == f"ok {name}"
 
 
 @pytest.mark.parametrize("target", TARGETS)

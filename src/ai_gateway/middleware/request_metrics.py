@@ -7,7 +7,7 @@ from typing import override
 
 from ai_gateway.contract.call import Call, Notes, Tokens
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.errors import counted_code
+from ai_gateway.observability.error_codes import counted_code
 from ai_gateway.observability.families import (
     BODY,
     COST,
@@ -99,6 +99,9 @@ class RequestMetrics(Observer):
             row.interval.add((outcome.ended - outcome.first_byte) / (notes.chunks - 1))
         if notes.tokens is not None:
             row.tokens = row.tokens.plus(notes.tokens)
+        for before in call.rounds:
+            if (tokens := before.notes.tokens) is not None:
+                row.tokens = row.tokens.plus(tokens)
         if call.reservation is not None:
             cost = call.reservation.cost()
             if cost is not None:

@@ -6,12 +6,14 @@ GatewayError                     500  internal_error                           f
 |   +-- UnsupportedOperation     400  unsupported_operation
 |   +-- UnsupportedParameter     400  unsupported_parameter
 |   +-- UnsupportedValue         400  unsupported_value
+|   +-- ToolNotAvailable         400  tool_not_available
 +-- Unauthorized                 401
 |   +-- MissingApiKey            401  missing_api_key
 |   +-- InvalidApiKey            401  invalid_api_key
 +-- Forbidden                    403  insufficient_permissions
 |   +-- ModelNotAllowed          403  model_not_allowed
 |   +-- ModelNotPriced           403  model_not_priced
+|   +-- ToolNotAllowed           403  tool_not_allowed
 +-- NotFound                     404  not_found
 |   +-- ProviderNotFound         404  provider_not_found
 |   +-- ModelNotFound            404  model_not_found
@@ -148,6 +150,10 @@ class UnsupportedValue(InvalidRequest):
     code = "unsupported_value"
 
 
+class ToolNotAvailable(InvalidRequest):
+    code = "tool_not_available"
+
+
 class Unauthorized(GatewayError):
     """No access; the challenge header names the scheme, as RFC 9110 demands."""
 
@@ -182,6 +188,10 @@ class ModelNotPriced(Forbidden):
     """Nobody can hold to a limit of money what nobody knows the price of."""
 
     code = "model_not_priced"
+
+
+class ToolNotAllowed(Forbidden):
+    code = "tool_not_allowed"
 
 
 class NotFound(GatewayError):

@@ -22,7 +22,7 @@ from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
-from ai_gateway.accounts.reservation import CallReservation, LaterHold, estimated_tokens
+from ai_gateway.accounts.reservation import CallReservation, CountedHold, estimated_tokens
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.accounts.windows import Window
@@ -122,11 +122,12 @@ class Accounting(Observer):
         cost = price.bound(bound.input, output, bound.service_tier, bound.searches) if price is not None else None
         if len(wanted.targets) > 1:
             cost = self._dearest(wanted, bound, output, now)
+        if (turn := call.round) is not None and cost is not None:
+            cost += turn.tools_bound
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
-        headers: dict[str, str] = {}
-        at = now
+        headers, at = dict[str, str](), now
         scopes, limits = cast("tuple[Scope, ...]", caller.scopes), self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
@@ -150,6 +151,7 @@ class Accounting(Observer):
             bound.input,
             output,
             (at, *map(tuple, held.holds)) if held is not None else (),
+            round=turn.number if turn is not None else 0,
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
         _journal(call, self.log.started, start)
@@ -165,6 +167,11 @@ class Accounting(Observer):
             read = [Hold(*each) for each in holds]
             amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
             await self.counters.settle(identifier, read, amounts, at)
+
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        """Give back what dead processes hold for calls that are in no journal. What fails is tried again later."""
+        with suppress(CountersError):
+            await self.counters.forget_dead(is_finished)
 
     @override
     def ended(self, outcome: Outcome) -> None:
@@ -321,7 +328,7 @@ class Accounting(Observer):
 
     async def _hold_later(self, reservation: CallReservation, scopes: Sequence[Scope]) -> None:
         """Hold for a call in flight what it takes of these limits, even if there is no room. Raises CountersError."""
-        held = reservation.missing_holds(scopes, time.time(), _NO_LIMIT)
+        held = reservation.missing_holds(scopes, _NO_LIMIT)
         if self.policy.divided:
             held = held.without_money()
         if not held.holds:
@@ -335,7 +342,7 @@ class Accounting(Observer):
         if reservation.result is not None:  # it has ended meanwhile: the ledger has what it cost
             await self.settle(identifier, held, [0] * len(held.holds), answer.at)
             return
-        reservation.later = (*reservation.later, LaterHold(identifier, held, answer.at))
+        reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
         later = [(each.id, each.at, *map(tuple, each.held.holds)) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
         self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well

@@ -50,10 +50,14 @@ class Actor:
 
 @dataclass(slots=True)
 class Change:
-    """One change of several entities, all or nothing. What it has put can be read from the directory afterwards."""
+    """One change of several entities, all or nothing. What it has put can be read from the directory afterwards.
+
+    `session` is its transaction, for what is no entity.
+    """
 
     actor: Actor
     now: int
+    session: Session
     _written: dict[tuple[type[Entity], str], Entity | None] = field(default_factory=dict)
     _audited: list[tuple[str, str | None, dict[str, object]]] = field(default_factory=list)
 
@@ -77,6 +81,8 @@ class Directory:
         self.store = store
         self.on_change = on_change
         self.refreshed_at = -math.inf
+        self.default_tools: frozenset[str] = frozenset()
+        """Those that run here for a project until an administrator decides on its tools, by OpenAI's names."""
         self.is_unknown = False
         """Whether the store may have keys that could not be read yet."""
         self._revision = 0
@@ -161,7 +167,7 @@ class Directory:
             # The row of the revision is what writers wait for, each for the one before.
             ((revision,),) = await session.fetch(_NEXT_REVISION)
             await self._read(session, up_to=int(revision or 0) - 1)
-            change = Change(actor, int(time.time()))
+            change = Change(actor, int(time.time()), session)
             yield change
             for (kind, identifier), entity in change._written.items():
                 body = to_json(entity).decode() if entity is not None else None

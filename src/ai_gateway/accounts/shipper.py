@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 import structlog
 
 from ai_gateway.accounts.journal import Batch, Journal, Source
+from ai_gateway.accounts.journal_files import has_journals
 from ai_gateway.accounts.journal_replay import DeadJournal, claim_dead
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY
@@ -26,9 +27,11 @@ _log = structlog.get_logger(__name__)
 type GiveBack = Callable[[Start], Awaitable[None]]
 type Traced = Callable[[Step, Attributes], AbstractContextManager[None]]
 """What makes a span of a step that is no request's."""
+type ForgetDead = Callable[[Callable[[str], bool]], Awaitable[None]]
+"""Gives back what dead processes hold, whose journals are finished: it is told how to know of each."""
 
 
-async def _nothing_held(_: Start) -> None:
+async def _nothing_held(_: object) -> None:
     """Where nothing is held for calls."""
 
 
@@ -41,14 +44,16 @@ class Shipper:
     """Ships the journal of this worker, and those of dead ones.
 
     `give_back` gets each call that was lost, once it is in the ledger; perhaps again, if the process dies meanwhile.
-    `keep_days` says how long records stay, None for ever; `most` how many there may be.
+    `forget_dead` is called after that, now and then. `keep_days` says how long records stay, None for ever; `most` how
+    many there may be.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs of others
         self,
         journal: Journal,
         ledger: Ledger,
         give_back: GiveBack = _nothing_held,
+        forget_dead: ForgetDead = _nothing_held,
         *,
         keep_days: int | None = None,
         most: int | None = None,
@@ -59,6 +64,7 @@ class Shipper:
         self.refused = 0
         self.traced: Traced = untraced
         self._give_back = give_back
+        self._forget_dead = forget_dead
         self._most = most
         self._dead: list[DeadJournal] = []
         self._looked_at = self._kept_at = -float("inf")
@@ -114,11 +120,15 @@ class Shipper:
         began = time.monotonic()
         try:
             await self._drain(self.journal)
-            if self.journal.root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S:
-                self._dead += claim_dead(self.journal.root)
+            root = self.journal.root
+            looks = root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S
+            if root is not None and looks:
+                self._dead += claim_dead(root)
                 self._looked_at = time.monotonic()
             while self._dead and await self._drain(self._dead[0]):
                 self._dead.pop(0)
+            if root is not None and looks:
+                await self._forget_dead(lambda owner: not has_journals(root, owner))
         except StoreError as error:
             if not self._away:
                 self._away_since = began

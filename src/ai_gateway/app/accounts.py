@@ -1,6 +1,7 @@
 """The accounts of one process: the store that it uses, and what counts and keeps what is called here."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -127,16 +128,19 @@ class Accounts:
                 advice="set VALKEY_URL",
             )
         accounting.start()
-        accounting.counters = await self._counters(where)
+        owner = secrets.token_hex(8)
+        accounting.counters = await self._counters(where, owner)
         accounting.log = journal = Journal(
             where / "journal" if where is not None else None,
             max_size=self._settings.journal_max_size,
             when_full=self._settings.journal_full,
+            owner=owner,
         )
         most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
         ledger = self._alerts.ledger = Ledger(directory.store)
+        give_back, forget_dead = accounting.give_back, accounting.forget_dead
         self._shipper = Shipper(
-            journal, ledger, accounting.give_back, keep_days=self._settings.records_keep_days, most=most
+            journal, ledger, give_back, forget_dead, keep_days=self._settings.records_keep_days, most=most
         )
         self._shipper.traced = self.traced
         self._shipper.start()
@@ -175,9 +179,10 @@ class Accounts:
         directory.is_unknown = True
         _log.error("store cannot be used", store=directory.store.name, problem=problem)
 
-    async def _counters(self, where: Path | None) -> Counters:
+    async def _counters(self, where: Path | None, owner: str) -> Counters:
+        """`owner` names this process among those that share them."""
         if self._valkey is None:
-            return FileCounters(where / "counters") if where is not None else MemoryCounters()
+            return FileCounters(where / "counters", owner=owner) if where is not None else MemoryCounters()
         from ai_gateway.accounts.counters.valkey import ValkeyCounters  # noqa: PLC0415 - an extra
 
         counters = ValkeyCounters(self._valkey)

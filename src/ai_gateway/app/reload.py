@@ -6,7 +6,7 @@ built into the server or the application keeps the value it started with: it has
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
 from ai_gateway.app.accounts import Accounts
 from ai_gateway.app.configuration import Configuration, ProxyFor
+from ai_gateway.app.tools import ToolShop
 from ai_gateway.app.watchers import Watchers
 from ai_gateway.config.marks import RESTART
 from ai_gateway.config.problems import SettingsError, attempt
@@ -43,6 +44,7 @@ from ai_gateway.routing.model_list.store import ListStore, default_path
 from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
+from ai_gateway.tools.tool import Tool
 
 type Loaded = dict[str, tuple[Upstream, Provider]]
 _log = structlog.get_logger(__name__)
@@ -71,6 +73,7 @@ class Reloadable:
         self._providers = _load(configuration.upstreams, {})
         self._next: tuple[Configuration, Loaded] | None = None
         self._retired = _Retired()
+        self._tools = ToolShop(lambda: self.accounts.directory)
         self.accounts = Accounts(self.settings, self._forget_keys)
         self.watchers = Watchers(self.settings, self.accounts)
         self.watchers.check(self.settings)
@@ -81,6 +84,7 @@ class Reloadable:
         accounting = self.accounts.accounting
         if accounting is not None:
             self.access.wrong_keys.counters = lambda: accounting.counters
+        self._longest_call_s = 0.0
         self.model_list = self._feed(self._list_source)
         self.contract: dict[str, Any] = {}
         self._apply(configuration)
@@ -173,7 +177,8 @@ class Reloadable:
         kept = {id(provider) for _, provider in providers.values()}
         removed = {name: provider for name, (_, provider) in self._providers.items() if id(provider) not in kept}
         self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
-        self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
+        self._longest_call_s = _longest_call(before, self._providers)
+        self._retired.add((partial(close_quietly, each) for each in removed.values()), close_in_s=self._longest_call_s)
         self._providers = providers
         await self._make_projects(configuration.keys)
         self._apply(configuration)
@@ -192,6 +197,9 @@ class Reloadable:
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self._keep_limits()
+        self.gateway.tools, gone = self._tools.tools(self.settings, configuration.mcp)
+        if gone:
+            self._retired.add((partial(_close_tool, each) for each in gone), close_in_s=self._longest_call_s)
         self.access.allow_anonymous = settings.allow_anonymous
         self.access.wrong_keys.most = settings.wrong_keys_per_minute
         self._write_contract()
@@ -254,23 +262,23 @@ class Reloadable:
 
 
 class _Retired:
-    """Providers that are no longer configured, each closed once no call can be using it."""
+    """Providers and tools that are no longer configured, each closed once no call can be using it."""
 
     def __init__(self) -> None:
         self._closing: set[asyncio.Task[None]] = set()
-        self._open: list[Provider] = []
+        self._open: list[Callable[[], Awaitable[None]]] = []
 
-    def add(self, providers: Iterable[Provider], *, close_in_s: float) -> None:
-        """Close these after a while."""
+    def add(self, closings: Iterable[Callable[[], Awaitable[None]]], *, close_in_s: float) -> None:
+        """Close these after a while. None of them may raise."""
 
-        async def close_later(provider: Provider) -> None:
+        async def close_later(close: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(close_in_s)
-            self._open.remove(provider)
-            await close_quietly(provider)
+            self._open.remove(close)
+            await close()
 
-        for provider in providers:
-            self._open.append(provider)
-            task = asyncio.create_task(close_later(provider))
+        for close in closings:
+            self._open.append(close)
+            task = asyncio.create_task(close_later(close))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -279,8 +287,8 @@ class _Retired:
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-        for provider in self._open:
-            await close_quietly(provider)
+        for close in self._open:
+            await close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +306,14 @@ def _list_source(settings: Settings, proxy_for: ProxyFor) -> _ListSource | None:
     url = settings.model_list_url
     cache, refresh_s, key = settings.model_list_cache, settings.model_list_refresh_s, settings.model_list_api_key
     return _ListSource(url, refresh_s, cache or default_path(url), key, proxy_for(url)) if url is not None else None
+
+
+async def _close_tool(tool: Tool) -> None:
+    """Close it; one that fails to close must not keep the others open."""
+    try:
+        await tool.close()
+    except Exception as error:  # whatever it is, only the log is left to report it to
+        _log.warning("tool did not close", tool=tool.name, exc_info=error)
 
 
 def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:

@@ -19,8 +19,11 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 # A name of a header (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SERVER_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
+
+_TOOLS = ("web_search", "code_execution", "memory", "mcp")
 
 
 def is_web_address(url: str) -> bool:
@@ -109,11 +112,26 @@ def _usd(value: object) -> object:
     return price
 
 
+def _decimal(value: object) -> object:
+    """A number of TOML as it is written there."""
+    return Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _priced_model(key: str) -> str:
     provider, _, model = key.partition("/")
+    if provider.startswith("gateway:"):
+        if provider.removeprefix("gateway:") not in _TOOLS or model:
+            raise ValueError(f"is no tool of the gateway: {', '.join(f'gateway:{name}' for name in _TOOLS)}")
+        return key
     if not provider or not model:
         raise ValueError('has to name a provider and a model, as in [prices."openai/gpt-5"]')
     return key
+
+
+def _server_name(name: str) -> str:
+    if not _SERVER_NAME.fullmatch(name):
+        raise ValueError("has to have 1 to 32 small letters, digits and dashes")
+    return name
 
 
 def _digest(text: str) -> str:
@@ -193,8 +211,10 @@ MetricsPath = Annotated[str, AfterValidator(_metrics_path)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
+ToolPrice = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1_000, decimal_places=12)]
 UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
 PricedModel = Annotated[str, AfterValidator(_priced_model)]
 Limit = Annotated[int, Field(ge=1, le=2**53)] | None
+ServerName = Annotated[str, AfterValidator(_server_name)]
 Digest = Annotated[str, AfterValidator(_digest)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]

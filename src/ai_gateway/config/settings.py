@@ -1,6 +1,5 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,11 +20,12 @@ from ai_gateway.config.fields import (
     Proxies,
     Refusals,
     Seconds,
+    ServerName,
     SmtpUrl,
     TimeZone,
-    UsdPrice,
 )
 from ai_gateway.config.marks import FILE_ONLY, RESTART, SECRET, Mark
+from ai_gateway.config.tables import McpSettings, PriceSettings
 from ai_gateway.config.telemetry import Telemetry
 
 type UnknownParams = Literal["forward", "drop", "reject"]
@@ -85,48 +85,6 @@ class ProviderSettings(PerProvider):
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
         return {name: getattr(self, name) for name in PerProvider.model_fields if name in self.model_fields_set}
-
-
-class PriceRates(BaseModel):
-    """What a million tokens of each class, and a thousand searches, cost in USD.
-
-    A class that is left out costs what it is a part of.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: UsdPrice
-    output: UsdPrice
-    cache_read: UsdPrice | None = None
-    cache_write: UsdPrice | None = None
-    cache_write_1h: UsdPrice | None = None
-    input_audio: UsdPrice | None = None
-    input_image: UsdPrice | None = None
-    reasoning: UsdPrice | None = None
-    output_audio: UsdPrice | None = None
-    output_image: UsdPrice | None = None
-    searches: UsdPrice | None = None
-
-    def prices(self) -> dict[str, Decimal]:
-        """Those that are stated, by class, of a million."""
-        named = ((name, getattr(self, name)) for name in PriceRates.model_fields)
-        prices = {name: price for name, price in named if price is not None}
-        if self.searches is not None:
-            prices["searches"] = self.searches * 1_000
-        return prices
-
-
-class LongInput(PriceRates):
-    """What they cost in a request with more input than so many tokens."""
-
-    tokens: Annotated[int, Field(gt=0)]
-
-
-class PriceSettings(PriceRates):
-    """One `[prices."PROVIDER/MODEL"]` table of gateway.toml."""
-
-    above: list[LongInput] = []
-    service_tiers: dict[str, PriceRates] = {}
 
 
 class RouteSettings(BaseModel):
@@ -329,6 +287,55 @@ class Settings(Telemetry, PerProvider):
     prices: Annotated[
         dict[PricedModel, PriceSettings],
         Field(description="what models cost, in gateway.toml only"),
+        FILE_ONLY,
+    ] = {}
+    tool_rounds_max: Annotated[
+        int, Field(ge=1, le=100, description="rounds in which a model may call tools that the gateway runs")
+    ] = 8
+    tool_calls_max: Annotated[int, Field(ge=1, le=100, description="such calls in one round")] = 16
+    tool_timeout_s: Annotated[Seconds, Field(description="seconds for one such call")] = 30.0
+    tool_result_max_size: Annotated[
+        int, Field(ge=256, le=2**24, description="bytes of its result; what is longer is cut off, with a mark")
+    ] = 64 * 1024
+    tool_web_search: Annotated[
+        Literal["searxng", "tavily", "brave", "custom"] | None,
+        Field(description="what searches the web: searxng, tavily, brave, or custom, which makes results up"),
+        LOWER_CASE,
+    ] = None
+    tool_web_search_url: Annotated[
+        ListAddress | None, Field(description="where it is: needed for searxng, and known of the others")
+    ] = None
+    tool_web_search_api_key: Annotated[HeaderKey | None, Field(description="its key, for tavily and brave"), SECRET] = (
+        None
+    )
+    tool_web_search_results_max: Annotated[int, Field(ge=1, le=20, description="results of one search")] = 5
+    tool_web_fetch: Annotated[
+        bool, Field(description="let models have public pages fetched that they name, beside searching")
+    ] = False
+    tool_code_execution: Annotated[
+        Literal["monty", "process"] | None,
+        Field(description="where code of models runs: monty, an own Python, or process, a real one held by the kernel"),
+        LOWER_CASE,
+    ] = None
+    tool_code_timeout_s: Annotated[Seconds, Field(description="seconds that code may run, within TOOL_TIMEOUT_S")] = 5.0
+    tool_code_memory_size: Annotated[
+        int, Field(ge=2**23, le=2**31, description="bytes of memory that code may have")
+    ] = 64 * 2**20
+    tool_code_processes: Annotated[
+        int, Field(ge=1, le=256, description="processes in which code runs at once, per worker")
+    ] = 4
+    tool_memory: Annotated[
+        bool, Field(description="let models save texts for the key that calls, and find them again")
+    ] = False
+    tool_memory_entries_max: Annotated[
+        int, Field(ge=1, le=1_000_000, description="texts that a key may have saved")
+    ] = 1_000
+    tool_memory_max_size: Annotated[
+        int, Field(ge=1024, le=2**30, description="bytes of all texts of a key together")
+    ] = 2**20
+    mcp: Annotated[
+        dict[ServerName, McpSettings],
+        Field(description="servers of the Model Context Protocol, in gateway.toml only"),
         FILE_ONLY,
     ] = {}
     model_list_url: Annotated[ListAddress | None, Field(description="where a list of models is fetched from")] = None

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -178,6 +178,30 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """A tool that the gateway has run, by its name, and its cost in 1e-12 USD. Times are seconds since the epoch."""
+
+    name: str
+    started: float
+    ended: float
+    failed: bool = False
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Which round of a request this is whose tools run here, from 1.
+
+    `tools_bound` is the most that the tools cost which it may call, in 1e-12 USD, and `earlier` what the rounds before
+    it came to, None where that is not known.
+    """
+
+    number: int
+    tools_bound: int = 0
+    earlier: int | None = 0
+
+
 class Bridge(Protocol):
     """Writes texts that a stream goes on with as events of a caller's own wire."""
 
@@ -192,6 +216,9 @@ class Reservation(Protocol):
     """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
 
     headers: Mapping[str, str]
+
+    def ran(self, run: ToolRun) -> None:
+        """A tool was run for the call."""
 
     def cost(self) -> int | None:
         """What the attempts of the call come to by now, in 1e-12 USD; None where that is not known."""
@@ -224,7 +251,8 @@ class Call:
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
     body in bytes. `reservation` is there from when the call may go on to an upstream. `bridge` is there where the
-    stream goes on to its caller on another wire than that of the operation that answers it. `trace` is there
+    stream goes on to its caller on another wire than that of the operation that answers it. `round` says which call of
+    a model this is where the gateway runs tools between them, and `rounds` are those before the last. `trace` is there
     where spans are made of it.
     """
 
@@ -243,6 +271,8 @@ class Call:
     room: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
     reservation: Reservation | None = None
+    round: Round | None = None
+    rounds: Sequence["Call"] = ()
     bridge: Bridge | None = None
     trace: Trace | None = None
 

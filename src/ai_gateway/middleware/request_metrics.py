@@ -99,6 +99,9 @@ class RequestMetrics(Observer):
             row.interval.add((outcome.ended - outcome.first_byte) / (notes.chunks - 1))
         if notes.tokens is not None:
             row.tokens = row.tokens.plus(notes.tokens)
+        for before in call.rounds:
+            if (tokens := before.notes.tokens) is not None:
+                row.tokens = row.tokens.plus(tokens)
         if call.reservation is not None:
             cost = call.reservation.cost()
             if cost is not None:

@@ -39,6 +39,8 @@ class Event(StrEnum):
     """A record of a call that had no room to wait for the store, or that no store takes."""
     LEDGER_AWAY = "ledger_away"
     """The store could not take records, which wait in the journal."""
+    TOOL_CALL = "tool_call"
+    """tool, what became of it: `completed`, `failed` or `refused`, which is what was not run."""
     LOG_DROPPED = "log_dropped"
     """A record that could not be written: the other end of standard error was full or gone."""
     SPAN_DROPPED = "span_dropped"

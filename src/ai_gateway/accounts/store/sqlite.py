@@ -4,6 +4,7 @@ Statements run in a thread of their own, one after the other: a commit waits for
 """
 
 import asyncio
+import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,15 @@ from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite,
 _BUSY_TIMEOUT_S = 5.0
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PLACEHOLDER = re.compile(r"\$(\d+)")
+_TRIGRAM = 3
+_FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
+    CAST(-bm25(memories_index) * 1000000 AS INTEGER)
+    FROM memories_index JOIN memories ON number = memories_index.rowid
+    WHERE memories_index MATCH $4 AND key_id = $1 AND project_id = $2 AND user_id = $3"""
+# The index knows no word of less than three characters, as there are many in Chinese and Japanese.
+_FIND_MEMORIES_BY_SHORT_WORDS = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content, 0
+    FROM memories WHERE key_id = $1 AND project_id = $2 AND user_id = $3
+    AND EXISTS (SELECT 1 FROM json_each($4) AS word WHERE instr(folded, word.value) > 0)"""
 _NAMES = tuple(f"v{number}" for number in range(1, 100))
 
 type _Values = Row | Mapping[str, Value]
@@ -193,6 +203,13 @@ class SqliteStore(Store):
     @override
     async def drop_day(self, before: int) -> int | None:
         return None
+
+    @override
+    async def find_memories(self, key_id: str, project_id: str, user_id: str, words: Sequence[str]) -> Sequence[Row]:
+        if any(len(word) < _TRIGRAM for word in words):
+            return await self.fetch(_FIND_MEMORIES_BY_SHORT_WORDS, key_id, project_id, user_id, json.dumps(words))
+        quoted = " OR ".join(f'"{word.replace('"', '""')}"' for word in words)
+        return await self.fetch(_FIND_MEMORIES, key_id, project_id, user_id, quoted)
 
     @override
     async def problem(self) -> str | None:

@@ -194,6 +194,8 @@ def shown_call(found: StoredCall) -> dict[str, object]:
         "attempts": [_attempt(each) for each in found.details.get("attempts", ())],
         "repairs": found.details.get("repairs", []),
         "dropped_parameters": found.details.get("dropped", []),
+        "round": found.details.get("round"),
+        "tools": [_tool(each) for each in found.details.get("tools", ())],
     }
 
 
@@ -209,6 +211,17 @@ def _attempt(stored: Mapping[str, Any]) -> dict[str, object]:
         "tokens": {name: tokens.get(name, 0) for name in TOKENS} if tokens is not None else None,
         "web_searches": stored.get("searches", 0),
         "cost_usd": usd(stored.get("cost")),
+    }
+
+
+def _tool(stored: Sequence[Any]) -> dict[str, object]:
+    name, started, ended, failed, cost = stored
+    return {
+        "type": f"gateway:{name}" if name else None,
+        "started_at_ms": started,
+        "ended_at_ms": ended,
+        "failed": failed,
+        "cost_usd": usd(cost),
     }
 
 

@@ -22,7 +22,8 @@ from ai_gateway.providers.http.single import single_request
 MAX_IMAGE = 20 * 1024 * 1024
 TIMEOUT_S = 10.0
 _MAX_HOPS = 3
-_HEADERS = {"accept": "image/*", "accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
+_IMAGES = ("image/",)
+_HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind the network's own translator
 # Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images. The
@@ -37,7 +38,7 @@ type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
 class NotFetched(Exception):
-    """The address is not allowed, or what is there is not an image of an acceptable size. The text is for logs."""
+    """The address is not allowed, or what is there is not of an acceptable kind and size. The text is for logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ async def resolved(host: str, port: int) -> Sequence[Address]:
 
 
 class Egress:
-    """Fetches images. `permits` and `resolve` are what tests need to have a server of their own."""
+    """Fetches images and pages. `permits` and `resolve` are what tests need to have a server of their own."""
 
     def __init__(
         self,
@@ -105,9 +106,17 @@ class Egress:
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
-    async def _follow(self, url: URL, budgets: Sequence[ByteBudget]) -> Fetched:
+    async def page(self, url: str, kinds: Sequence[str], most: int) -> Fetched:
+        """A page of one of these media types, of so many bytes at the most. Raises NotFetched, as above."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._follow(URL(url), [ByteBudget(most)], tuple(kinds))
+        except (*CLIENT_FAILURES, ValueError) as error:
+            raise NotFetched(f"{type(error).__name__}: {error}") from error
+
+    async def _follow(self, url: URL, budgets: Sequence[ByteBudget], kinds: tuple[str, ...] = _IMAGES) -> Fetched:
         for _ in range(_MAX_HOPS):
-            found = await self._hop(url, budgets)
+            found = await self._hop(url, budgets, kinds)
             if isinstance(found, Fetched):
                 return found
             url = url.join(found)
@@ -123,13 +132,14 @@ class Egress:
             raise NotFetched("not a public address")
         return addresses[0]
 
-    async def _hop(self, url: URL, budgets: Sequence[ByteBudget]) -> Fetched | URL:
+    async def _hop(self, url: URL, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched | URL:
         """What is there, or where it says it is."""
         address = await self._checked(url)
-        async with single_request(url, _HEADERS, self._timeout_s, address) as reply:
+        headers = {**_HEADERS, "accept": ", ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)}
+        async with single_request(url, headers, self._timeout_s, address) as reply:
             if reply.status in _REDIRECTS and "location" in reply.headers:
                 return URL(reply.headers["location"])
-            return await _read(reply, budgets)
+            return await _read(reply, budgets, kinds)
 
 
 def _written(host: str) -> Address | None:
@@ -140,10 +150,10 @@ def _written(host: str) -> Address | None:
         return None
 
 
-async def _read(reply: Connection, budgets: Sequence[ByteBudget]) -> Fetched:
+async def _read(reply: Connection, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched:
     media = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if reply.status != 200 or not media.startswith("image/") or "content-encoding" in reply.headers:
-        raise NotFetched(f"no image: status {reply.status}, {media or 'no type'}")
+    if reply.status != 200 or not media.startswith(kinds) or "content-encoding" in reply.headers:
+        raise NotFetched(f"not what was to be fetched: status {reply.status}, {media or 'no type'}")
     data = bytearray()
     while (part := reply.take()) or not reply.is_whole:
         if not part:

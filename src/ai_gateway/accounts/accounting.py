@@ -239,7 +239,7 @@ class Accounting(Observer):
 
     async def _hold_alone(self, identifier: str, held: Held, reason: CountersError) -> tuple[Held, Granted | Refused]:
         """By the policy for an outage."""
-        count(Event.COUNTERS_AWAY)
+        count(Event.UNCOUNTED_CALLS)
         self._log_counters_state(str(reason))
         if held.has_money and self.policy.outage == "closed":
             raise Unavailable(

@@ -152,7 +152,12 @@ def events_of(response: httpx2.Response) -> list[tuple[str, Any]]:
 
 
 def test_a_response_goes_there_and_back_as_it_came(gate: LiveGateway, speaking: Upstream) -> None:
-    own: dict[str, Any] = {"own_param": [1, {"a": None}], "metadata": {"z": "1", "a": "2"}, "store": True, "temperature": 1.0}
+    own: dict[str, Any] = {
+        "own_param": [1, {"a": None}],
+        "metadata": {"z": "1", "a": "2"},
+        "store": True,
+        "temperature": 1.0,
+    }
     response = respond(gate, "good#whole", **own)
     assert response.json() == RESPONSE
     seen = speaking.last("good#whole")

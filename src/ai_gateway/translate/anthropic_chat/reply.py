@@ -84,7 +84,8 @@ def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     words = [each for each in (said.content, said.refusal) if each]
     if not words:
         return []
-    texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=None) for each in words]
+    # An empty list, and not the null that the contract takes as well: the AI SDK reads lists only.
+    texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=[]) for each in words]
     cited = valid_citations(extras.get("citations"))
     if cited:
         texts[0].citations = [*cited]

@@ -67,6 +67,7 @@ def quirk_cells(quirks: Quirks, key_header: str = "authorization") -> Sequence[s
     besides = [] if key_header == "authorization" else [f"takes the key in `{key_header}`"]
     besides += [f"sends `{name}`" for name in quirks.headers]
     besides += [text for name, value, text in _FLAGS if getattr(quirks, name) is value]
+    besides += ["chats with some models go to `/responses`"] if quirks.responses_only else []
     return (
         ", ".join(f"`{ours}` to `{theirs}`" for ours, theirs in quirks.renamed.items()),
         ", ".join(f"`{name}` {json.dumps(value)}" for name, value in quirks.omit_when_default.items()),

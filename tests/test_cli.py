@@ -24,7 +24,9 @@ def test_help_names_the_commands_and_serve_its_options() -> None:
 def test_the_pages_of_the_documentation_are_listed_and_printed() -> None:
     folder = Path(__file__).parents[1] / "docs"
     names = run_command("docs").stdout.split()
-    assert names == sorted(path.stem for path in folder.glob("*.md"))
+    assert names == sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.md"))
+    first = "OpenAI-EndPoint/01-chat-completions"
+    assert run_command("docs", first).stdout == (folder / f"{first}.md").read_text("utf-8")
     assert "ai-gateway docs configuration" in " ".join(run_command("serve", "--help", COLUMNS="200").stdout.split())
     for written in ("errors", "errors.md", "docs/errors.md"):
         assert run_command("docs", written).stdout == (folder / "errors.md").read_text("utf-8")

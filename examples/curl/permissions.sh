@@ -15,4 +15,6 @@ administer POST "$project/data_retention" retention-default
 administer GET /v1/organization/data_retention
 administer POST /v1/organization/data_retention retention
 administer POST /v1/organization/data_retention retention-modified
+administer GET "/v1/gateway/memories?project_id=${project##*/}"
+administer DELETE "/v1/gateway/memories?project_id=${project##*/}"
 administer POST "$project/archive"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The gateway itself: state, version, metrics, and what becomes of each field of a request.
+# The gateway itself: state, version, metrics, tools, and what becomes of each field of a request.
 source "$(dirname "$0")/ask.sh"
 
 for path in / /healthz /health /ready; do
@@ -8,4 +8,5 @@ for path in / /healthz /health /ready; do
 done
 ask GET /v1/version
 ask GET /v1/parameters
+ask GET /v1/gateway/tools
 ask GET /metrics

@@ -11,7 +11,7 @@ def is_refused_by_custom(body: dict[str, Any]) -> bool:
     modalities = body.get("modalities")
     if body.get("model") == "" or (isinstance(modalities, list) and "audio" in modalities):
         return True
-    return _forces_what_is_missing(body)
+    return _forces_what_is_missing(body) or _asks_for_tools_of_the_gateway(body)
 
 
 def _forces_what_is_missing(body: dict[str, Any]) -> bool:
@@ -26,6 +26,15 @@ def _forces_what_is_missing(body: dict[str, Any]) -> bool:
     allowed = choice.get("allowed_tools")
     asked = _objects(allowed.get("tools")) if isinstance(allowed, dict) else [choice]
     return not tools or any(named not in tools for one in asked for named in _names(one))
+
+
+def _asks_for_tools_of_the_gateway(body: dict[str, Any]) -> bool:
+    """Whether it does so in more than the simplest way: without settings, only searches are there, for one choice."""
+    hosted = [tool for tool in _objects(body.get("tools")) if str(tool.get("type")).startswith("gateway:")]
+    if not hosted:
+        return False
+    is_simple = len(hosted) == 1 and hosted[0] == {"type": "gateway:web_search"} and body.get("n") in {None, 1}
+    return not is_simple or isinstance(body.get("tool_choice"), dict)
 
 
 def _objects(value: object) -> list[dict[str, Any]]:

@@ -6,12 +6,14 @@ GatewayError                     500  internal_error                           f
 |   +-- UnsupportedOperation     400  unsupported_operation
 |   +-- UnsupportedParameter     400  unsupported_parameter
 |   +-- UnsupportedValue         400  unsupported_value
+|   +-- ToolNotAvailable         400  tool_not_available
 +-- Unauthorized                 401
 |   +-- MissingApiKey            401  missing_api_key
 |   +-- InvalidApiKey            401  invalid_api_key
 +-- Forbidden                    403  insufficient_permissions
 |   +-- ModelNotAllowed          403  model_not_allowed
 |   +-- ModelNotPriced           403  model_not_priced
+|   +-- ToolNotAllowed           403  tool_not_allowed
 +-- NotFound                     404  not_found
 |   +-- ProviderNotFound         404  provider_not_found
 |   +-- ModelNotFound            404  model_not_found
@@ -49,7 +51,6 @@ a classmethod, so that it is worded once.
 """
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Self, override
 
 RETRY_HINT = "x-should-retry"
@@ -148,6 +149,10 @@ class UnsupportedValue(InvalidRequest):
     code = "unsupported_value"
 
 
+class ToolNotAvailable(InvalidRequest):
+    code = "tool_not_available"
+
+
 class Unauthorized(GatewayError):
     """No access; the challenge header names the scheme, as RFC 9110 demands."""
 
@@ -182,6 +187,10 @@ class ModelNotPriced(Forbidden):
     """Nobody can hold to a limit of money what nobody knows the price of."""
 
     code = "model_not_priced"
+
+
+class ToolNotAllowed(Forbidden):
+    code = "tool_not_allowed"
 
 
 class NotFound(GatewayError):
@@ -472,32 +481,3 @@ class Overloaded(Unavailable):
             f"The gateway has as many {of_what} in flight as it takes: send this one again in a second.",
             headers={"retry-after": "1", **(headers or {})},
         )
-
-
-# Codes that are given where an error is made, and those of vendors that operators look for.
-_FURTHER_CODES = (
-    *("invalid_type", "invalid_value", "unknown_parameter"),
-    "previous_response_not_found",
-    *("default_project", "key_configured", "key_exists", "key_expired", "project_archived"),
-    *("content_filter", "content_policy_violation", "context_length_exceeded", "string_above_max_length"),
-)
-
-
-@cache
-def known_codes() -> frozenset[str]:
-    """Every code that the gateway itself answers with, and the best known ones of upstreams.
-
-    Whatever else an upstream says goes to its caller and into logs, but is no name for a count.
-    """
-    kinds, found = [GatewayError], set(_FURTHER_CODES)
-    while kinds:
-        kind = kinds.pop()
-        kinds += kind.__subclasses__()
-        if (code := vars(kind).get("code")) is not None:
-            found.add(code)
-    return frozenset(found)
-
-
-def counted_code(code: str | None) -> str:
-    """How a code is told where it is counted: empty for none, `other` for one that an upstream made up."""
-    return "" if code is None else code if code in known_codes() else "other"

@@ -1,6 +1,7 @@
 """The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from copy import copy
 from functools import partial
 
@@ -18,7 +19,8 @@ from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Continued, Item, Received, Stream, Verbatim
 from ai_gateway.contract.write import to_json
-from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.errors import ToolNotAllowed, ToolNotAvailable, UpstreamInvalidResponse
+from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import (
     CHAT,
     CHAT_STREAM,
@@ -35,14 +37,17 @@ from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.peek import PendingStream
+from ai_gateway.rounds import ChatOperation, ChatStreaming, GatewayRounds, cost_of
 from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
+from ai_gateway.tools.loop import ToolLoop
+from ai_gateway.tools.offer import asks_for_tools
+from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
 from ai_gateway.translate.carriers import fit
 from gateway_contract.openai import models
 
-_INCLUDE_COST = "x-gateway-include-cost"
 _log = structlog.get_logger(__name__)
 
 type Chat = Item[models.CreateChatCompletionResponse] | Stream[models.CreateChatCompletionStreamResponse]
@@ -61,6 +66,7 @@ class Gateway:
     ) -> None:
         self.routing = routing
         self.accounting = accounting
+        self.tools = Tools()
         self.resilience = resilience or Resilience()
         self._public_models = PublicModels()
 
@@ -73,8 +79,65 @@ class Gateway:
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Chat:
         if body.stream:
-            return Stream(self.stream(call, CHAT_STREAM, body, resolution))
+            return Stream(self.stream_chat(call, body, resolution))
+        if asks_for_tools(body):
+            return await (await self._tool_loop(call, body, resolution, (CHAT, CHAT_STREAM))).reply()
         return await self.run(call, CHAT, body, resolution)
+
+    async def run_chat(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None = None,
+        operation: ChatOperation = CHAT,
+    ) -> Item[models.CreateChatCompletionResponse]:
+        """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
+
+        What was run is in `gateway_tool_calls` of the message.
+        """
+        if asks_for_tools(body):
+            return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM))).reply()
+        return await self.run(call, operation, body, resolution)
+
+    def stream_chat(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None = None,
+        operation: ChatStreaming = CHAT_STREAM,
+    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+        """The same as a stream, whose deltas tell of tools as they start and end."""
+        if not asks_for_tools(body):
+            return self.stream(call, operation, body, resolution)
+
+        async def chunks() -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+            loop = await self._tool_loop(call, body, resolution, (CHAT, operation))
+            async with aclosing(loop.chunks()) as items:
+                async for item in items:
+                    yield item
+
+        return chunks()
+
+    async def _tool_loop(
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None,
+        operations: tuple[ChatOperation, ChatStreaming],
+    ) -> ToolLoop:
+        """For a chat that has to do with tools that run here: each round of the model is an ordinary call."""
+        if resolution is None:
+            _, resolution = await self.resolve(call, body.model)
+        first = resolution.targets[0].provider
+        built_in = not any(target.provider.is_remote for target in resolution.targets)
+        if first.parameters.policies(CHAT.name)["web_search_options"] in {"dropped", "refused"}:
+            with suppress(ToolNotAvailable, ToolNotAllowed):  # then it is what it is without tools
+                self.tools.find(call.caller, WEB_SEARCH, 0, built_in=built_in)
+                body = claimed_search(body)
+        offer = await self.tools.offer(call.caller, body, built_in=built_in)
+        rounds = GatewayRounds(self, resolution, operations)
+        limits = self.tools.limits
+        return ToolLoop(rounds, call, body, offer, limits, seconds=first.deadline_s, provider=first.name)
 
     async def complete(
         self, call: Call, body: models.CreateCompletionRequest, resolution: Resolution | None = None
@@ -96,9 +159,8 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size)
-            await self.accounting.reserve(
-                call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False)
-            )
+            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
+            await reserve(call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False))
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -122,7 +184,8 @@ class Gateway:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
             bound = operation.bound(body, call.size)
-            await self.accounting.reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
+            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
+            await reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
@@ -165,16 +228,21 @@ class Gateway:
         return item.model.model_copy(update={"id": routing.public_id(target.provider.name, item.model.id)})
 
     def _single_attempt(self, call: Call, provider: Provider, upstream_model: str | None = None) -> Attempt:
-        notes = Notes(provider.name, upstream_model)
-        call.attempts.append(notes)
+        notes = call.begin_attempt(Notes(provider.name, upstream_model))
         self.resilience.hold(call, provider.name)
         return Attempt(call, notes)
 
     async def aclose(self) -> None:
-        """Close every provider, whatever the one before it did."""
+        """Close every tool and provider, whatever the one before it did."""
+        await self.tools.close()
         await self.routing.catalogue.aclose()
         for provider in self.registry:
             await close_quietly(provider)
+
+
+async def _reserve_traced(accounting: Accounting, call: Call, wanted: Wanted) -> None:
+    with call.step(Step.RESERVE, {}):
+        await accounting.reserve(call, wanted)
 
 
 async def close_quietly(provider: Provider) -> None:
@@ -219,7 +287,12 @@ def _conformed[Req: Request, Rep: BaseModel](
 
 def _is_relayed(attempt: Attempt, conformer: Conformer) -> bool:
     """Whether a reply that is exact goes to its caller as it came."""
-    return attempt.call.wire.name == "openai" and not conformer.observes
+    return _relays(attempt.call) and not conformer.observes
+
+
+def _relays(call: Call) -> bool:
+    """Whether what comes may go out as bytes: to a caller of the same wire, unless it is one of several rounds."""
+    return call.wire.name == "openai" and call.round is None
 
 
 def _chunks[
@@ -235,7 +308,7 @@ def _chunks[
     state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=include_usage,
-        cost=_cost_of(attempt.call) if include_usage else None,
+        cost=cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
         report=conformer.report,
         request_id=attempt.request_id,
         said=conformer.said,
@@ -248,8 +321,8 @@ def _chunks[
 def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object, ...]) -> Continuations | None:
     """What knows the chunks that only continue a text, where its caller can be told of them without more ado."""
     call, bridge = attempt.call, attempt.call.bridge
-    if bridge is None and call.wire.name != "openai":
-        return None
+    if call.round is not None or (bridge is None and call.wire.name != "openai"):
+        return None  # what one of several rounds says is written anew
     sink = None if conformer.observes else call.sink
     if bridge is None:
         continuations = Continuations(conformer.said, attempt.notes, origin)
@@ -258,13 +331,6 @@ def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object,
         continuations = Continuations(conformer.said, attempt.notes, (*origin, "texts"), only_texts=True)
         attempt.divert = None if sink is None else continuations.translating_to(bridge, sink)
     return continuations
-
-
-def _cost_of(call: Call) -> Callable[[], int | None] | None:
-    """What tells the cost of a stream, where its caller wants to know it beside the usage."""
-    if call.reservation is None or call.headers.get(_INCLUDE_COST, "").lower() != "true":
-        return None
-    return call.reservation.cost
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:

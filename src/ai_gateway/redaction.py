@@ -50,7 +50,9 @@ class Redactor:
     def _add(self, key: bytes, *, beginnings: bool) -> None:
         for form in _forms(key):
             size = min(_WINDOW, len(form))
-            windows = self._windows.setdefault(size, {})
+            if size not in self._windows:  # a thread may be going through those that there were
+                self._windows = {**self._windows, size: {}}
+            windows = self._windows[size]
             for at in range(0, 1 if beginnings else len(form) - size + 1, _STEP):
                 windows.setdefault(form[at : at + size], (form, at))
 

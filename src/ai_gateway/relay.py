@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from ai_gateway.accounts.bounds import relayed_bound
+from ai_gateway.accounts.relayed_bounds import relayed_bound
 from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
@@ -22,6 +22,7 @@ from ai_gateway.contract.native import NativeOperation
 from ai_gateway.contract.stream import Framed, Item, Packet, Stream
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated, UpstreamWrongAddress
 from ai_gateway.gateway import Gateway
+from ai_gateway.observability.trace_names import Step
 from ai_gateway.providers.base import Provider
 from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.resolver import Resolution, Target
@@ -144,7 +145,8 @@ async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) 
     if asked.operation.last and gateway.accounting is not None and call.reservation is None:
         bound = relayed_bound(asked.fields, call.size)
         wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
-        await gateway.accounting.reserve(call, wanted)
+        with call.step(Step.RESERVE, {}):
+            await gateway.accounting.reserve(call, wanted)
 
 
 async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:

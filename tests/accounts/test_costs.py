@@ -13,7 +13,7 @@ import pytest
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import read_configuration
-from ai_gateway.config.settings import PriceSettings
+from ai_gateway.config.tables import PriceSettings
 from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.stream import Stream
 from ai_gateway.gateway import Gateway

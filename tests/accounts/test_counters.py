@@ -58,7 +58,15 @@ def _hold(which: int, amount: int) -> Hold:
 _steps = st.lists(
     st.builds(
         Step,
-        passes=st.one_of(st.just(0.0), st.floats(0, 5), st.floats(0, 200), st.floats(0, 100_000)),
+        # Below nothing is a clock that is set back.
+        passes=st.one_of(
+            st.just(0.0),
+            st.floats(0, 5),
+            st.floats(0, 200),
+            st.floats(0, 100_000),
+            st.floats(-80, 0),
+            st.floats(-1e5, 0),
+        ),
         asks=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=4, unique_by=lambda ask: ask[0]),
         ends=st.one_of(st.none(), st.integers(0, 10)),
         took=st.integers(0, 9),
@@ -113,6 +121,59 @@ async def test_no_minute_has_more_calls_than_the_limit_wherever_it_begins(gaps: 
             later = await counters.reserve(f"{number} again", [Hold("rpm", 1, limit, 1)])
             assert isinstance(later, Granted)
             passed.append(clock.now)
+
+
+@pytest.mark.parametrize("unit_s", [1, 24 * 60])
+async def test_a_clock_that_was_wrong_for_a_while_neither_opens_a_limit_nor_closes_it_for_long(unit_s: int) -> None:
+    hold, step = Hold("rate", 1, 5, unit_s), 10 * 60 * unit_s
+    clock = Clock()
+    async with engines(clock) as made:
+        for counters in made:
+            clock.now = Clock().now
+            await counters.reserve("first", [hold])
+            clock.now += step
+            ahead = [await counters.reserve(f"ahead {number}", [hold]) for number in range(9)]
+            clock.now -= step
+            back = [await counters.reserve(f"back {number}", [hold]) for number in range(99)]
+            for answers in (ahead, back):
+                assert sum(isinstance(answer, Granted) for answer in answers) == 5
+            for number in range(5):  # what was counted ahead takes nothing away
+                await counters.settle(f"ahead {number}", [hold], [0], clock.now + step)
+            assert isinstance(await counters.reserve("one more", [hold]), Refused)
+            clock.now += 61 * unit_s
+            assert isinstance(await counters.reserve("later", [hold]), Granted)
+
+
+async def test_what_is_said_of_a_wait_is_true_after_a_small_step_back() -> None:
+    clock, hold = Clock(), Hold("rate", 1, 2, 1)
+    async with engines(clock) as made:
+        for counters in made:
+            clock.now = Clock().now
+            for number in range(2):
+                await counters.reserve(str(number), [hold])
+            clock.now -= 30
+            refused = await counters.reserve("refused", [hold])
+            assert isinstance(refused, Refused)
+            assert refused.fits_in is not None
+            assert 90 <= refused.fits_in <= 91
+            clock.now += refused.fits_in - 1.1
+            assert isinstance(await counters.reserve("early", [hold]), Refused)
+            clock.now += 1.1
+            assert isinstance(await counters.reserve("in time", [hold]), Granted)
+
+
+async def test_a_clock_that_was_ahead_of_a_window_forgets_nothing_that_is_held() -> None:
+    clock = Clock()
+    hold = Hold("spend", 10, 25, money=True, until=int(clock.now) + 100)
+    async with engines(clock) as made:
+        for counters in made:
+            clock.now = Clock().now
+            await counters.seed("spend", 0, hold.until)
+            assert isinstance(await counters.reserve("a", [hold]), Granted)
+            clock.now += 1_000
+            await counters.seed("next", 0, 0)
+            clock.now -= 1_000
+            assert await counters.read(["spend"]) == {"spend": (0, 10)}
 
 
 async def test_a_refusal_holds_nothing() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,8 +136,7 @@ async def test_a_directory_that_is_removed_leaves_counters_to_those_who_have_the
     directory = tmp_path / "data"
     directory.mkdir()
     workers = await three_workers(directory / "counters")
-    (directory / "counters").unlink()
-    directory.rmdir()
+    shutil.rmtree(directory)
     for worker in workers[:2]:
         answer = await worker.reserve("c", HOLDS)
         assert isinstance(answer, Granted)
@@ -230,3 +230,60 @@ def test_whoever_is_killed_has_counted_all_of_a_call_or_nothing(tmp_path: Path) 
     assert 0 <= used // 4 - settled <= 2 * rounds
     assert requests == used // 4 + held // 10
     assert os.listdir(tmp_path).count("counters") == 1
+
+
+DEAD = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from ai_gateway.accounts.counters.base import Hold
+from ai_gateway.accounts.counters.file import FileCounters
+
+async def main():
+    counters = FileCounters(Path(sys.argv[1]), owner="dead", longest=int(sys.argv[2]))
+    await counters.seed("spend", 100, 2**31)
+    holds = [Hold("rpm", 1, 10, 1), Hold("parallel", 1, 4), Hold("spend", 10, 200, money=True, until=2**31)]
+    for number in range(3):
+        await counters.reserve(f"dead-{number}", holds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("longest", [2**20, 100], ids=["as it was written", "in a file that was replaced"])
+async def test_what_a_dead_process_holds_is_given_back_once_its_journal_is_finished(
+    tmp_path: Path, longest: int
+) -> None:
+    """And only that: what others hold stays, and what is settled for it before has used what it has."""
+    path = tmp_path / "counters"
+    workers = [FileCounters(path, longest=longest) for _ in range(2)]
+    await workers[0].seed("spend", 100, MONEY.until)
+    assert isinstance(await workers[0].reserve("alive", HOLDS), Granted)
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", DEAD, str(path), str(longest)], timeout=60)
+    assert await workers[1].read(["spend", "parallel"]) == {"spend": (100, 40), "parallel": (0, 4)}
+    asked: list[str] = []
+
+    def is_finished(owner: str) -> bool:
+        asked.append(owner)
+        return False
+
+    await workers[1].forget_dead(is_finished)
+    assert asked == ["dead"], "only of the dead it matters whether their journals are finished"
+    await workers[1].settle("dead-1", HOLDS, [1, 0, 10], START)
+    assert await workers[0].read(["spend", "parallel"]) == {"spend": (110, 30), "parallel": (0, 3)}
+    for worker in workers:
+        await worker.forget_dead(lambda _: True)
+        assert await workers[0].read(["spend", "parallel"]) == {"spend": (110, 10), "parallel": (0, 1)}
+    await workers[1].settle("dead-2", HOLDS, [1, 0, 10], START)  # too late: it is not counted twice
+    await workers[1].settle("alive", HOLDS, [1, 0, 5], START)
+    await assert_all_know([*workers, FileCounters(path)], {"spend": (115, 0)})
+
+
+async def test_a_process_whose_lock_was_removed_is_alive_with_its_next_call(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    workers = await three_workers(path)
+    shutil.rmtree(tmp_path / "counters-owners")
+    for number, worker in enumerate(workers):
+        assert isinstance(await worker.reserve(f"next-{number}", HOLDS[:1]), Granted)
+    await workers[2].forget_dead(lambda _: True)
+    await assert_all_know(workers, {"spend": (100, 20), "parallel": (0, 2)})

@@ -36,6 +36,10 @@ output = 0
 input = "0.000003"
 output = "0.1"
 
+[prices."lab/reads"]
+input = 1
+output = 0
+
 [prices."lab/looks-up"]
 input = 0
 output = 0
@@ -442,6 +446,14 @@ def test_a_model_without_a_price_is_refused_where_money_is_limited(live: LiveGat
     assert "x-gateway-cost" not in allowed.headers, "what is not known is not nothing"
 
 
+def _spent_by_metrics(live: LiveGateway, key: str, key_id: str) -> str | None:
+    """What is told of a key's budget for a month."""
+    with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        text = client.get("/metrics", headers={"authorization": f"Bearer {key}"}).text
+    found = [line for line in text.splitlines() if line.startswith("ai_gateway_spend_usd{") and key_id in line]
+    return found[0].rpartition(" ")[2] if found else None
+
+
 @pytest.mark.parametrize("by", ["cli", "api"])
 def test_a_key_that_replaces_another_goes_on_with_its_budget(
     live: LiveGateway, admin: Administrator, data: Path, by: str
@@ -467,6 +479,7 @@ def test_a_key_that_replaces_another_goes_on_with_its_budget(
     assert [_ask(live, keys[2]).status_code for _ in range(2)] == [200, 429]
     assert "Spent $0.06" in _ask(live, keys[1]).json()["error"]["message"]
     _records(data, project, 6)
+    assert _spent_by_metrics(live, keys[2], ids[2]) == "0.06"
     # Another interval is another counter, which begins with what the ledger has: of all of them, deleted ones too.
     admin.post(f"projects/{project}/api_keys/{ids[2]}", {"spend_limit": {**limit, "interval": "total"}})
     assert "Spent $0.06" in _ask(live, keys[2]).json()["error"]["message"]
@@ -501,6 +514,65 @@ def test_searches_of_an_upstream_are_paid_held_and_told(live: LiveGateway, admin
         assert "Spent $0.33" in refused.json()["error"]["message"]
         assert "can cost up to $0.20" in refused.json()["error"]["message"]
     assert _ask(live, key, "looks-up", max_tokens=1).status_code == 200
+
+
+_UNLIMITED: list[tuple[str, dict[str, Any]]] = [
+    (path, {"stream": stream, **fields})
+    for path in ("/lab/v1/chat/completions", "/v1/chat/completions")
+    for stream in (False, True)
+    for fields in (
+        {"max_tokens": -1},
+        {"max_completion_tokens": -(10**7)},
+        {"max_tokens": 1, "max_completion_tokens": -1},
+        {"max_completion_tokens": 1, "max_tokens": 10**9},
+        {"max_tokens": 1, "max_new_tokens": 10**9},
+        {"max_tokens": 10**30},
+        {},
+    )
+]
+_UNLIMITED += [("/lab/v1/completions", {"prompt": "x", "stream": stream}) for stream in (False, True)]
+_UNLIMITED += [
+    ("/api/chat", {"stream": stream, "options": {"num_predict": most}}) for stream in (False, True) for most in (-1, -2)
+]
+
+
+def test_no_request_holds_less_than_an_upstream_may_make_of_it(
+    live: LiveGateway, admin: Administrator, upstream: Upstream
+) -> None:
+    """At every door, whole and streamed: a budget of a cent, of which each of these could cost more."""
+    _, key = _team(admin, cents=1)
+    with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        for number, (path, fields) in enumerate(_UNLIMITED):
+            name = f"unlimited-{number}" if path.startswith("/lab/") else f"lab/unlimited-{number}"
+            body = {"model": name, "messages": [{"role": "user", "content": "Hi"}], **fields}
+            if "prompt" in fields:
+                del body["messages"]
+            reply = client.post(path, headers={"authorization": f"Bearer {key}"}, json=body)
+            assert reply.status_code == 429, (path, fields, reply.text)
+            assert not upstream.seen(f"unlimited-{number}")
+    assert _ask(live, key, "limited").status_code == 200, "none of them has held anything"
+
+
+def test_a_call_that_is_said_to_put_out_less_than_nothing_makes_no_room_for_others(
+    live: LiveGateway, admin: Administrator
+) -> None:
+    project, key = _team(admin)
+    admin.post(f"projects/{project}/rate_limits/rl-*", {"max_tokens_per_1_minute": 1_000})
+    for number, fields in enumerate(({"max_tokens": -(10**7)}, {"max_tokens": 1, "max_new_tokens": -(10**7)})):
+        answered = _ask(live, key, f"below-{number}", **fields)
+        assert answered.status_code == 200
+        assert 0 <= int(answered.headers["x-ratelimit-remaining-tokens"]) < 1_000
+
+
+def test_a_file_holds_what_a_model_can_read(live: LiveGateway, admin: Administrator) -> None:
+    file = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-abc"}}]}]
+    unlisted = [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://a.example/b"}}]}]
+    for messages in (file, unlisted):
+        _, poor = _team(admin, cents=100)
+        _, rich = _team(admin, cents=110)
+        refused = _ask(live, poor, "reads", messages=messages)
+        assert (refused.status_code, "can cost up to $1.0485" in refused.text) == (429, True), refused.text
+        assert _ask(live, rich, "reads", messages=messages).status_code == 200
 
 
 def test_what_has_no_known_cost_takes_all_that_was_held_for_it(

@@ -18,8 +18,8 @@ from ai_gateway.accounts.price_table import PATH, PriceTable
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.app.configuration import read_configuration
 from ai_gateway.config.problems import SettingsError
-from ai_gateway.config.settings import PriceSettings
 from ai_gateway.config.sources import read_settings, read_sources
+from ai_gateway.config.tables import PriceSettings
 from ai_gateway.contract.call import Tokens
 from ai_gateway.routing.model_list.parse import ListedModel
 

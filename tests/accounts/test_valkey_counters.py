@@ -49,7 +49,10 @@ STEPS = st.lists(
     st.one_of(
         HOLDS.map(lambda holds: ("reserve", holds)),
         st.tuples(st.just("settle"), st.integers(0, 10), st.integers(0, 3)),
-        st.tuples(st.just("pass"), st.sampled_from([0.25, 1.0, 7.5, 59.0, 61.0, 1440.0, 50_000.0, 90_000.0])),
+        st.tuples(
+            st.just("pass"),
+            st.sampled_from([0.25, 1.0, 7.5, 59.0, 61.0, 1440.0, 50_000.0, 90_000.0, -7.5, -61.0, -5_000.0]),
+        ),
     ),
     max_size=25,
 )

@@ -12,8 +12,9 @@ import pytest
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import read_configuration
 from ai_gateway.app.meters import Meters
-from ai_gateway.observability.families import BODY_BUDGET, BREAKERS, IN_FLIGHT, Family
+from ai_gateway.observability.families import BODY_BUDGET, BREAKERS, IN_FLIGHT, REQUESTS, Family
 from ai_gateway.observability.metrics import Event
+from tests.support.behaviours import MODELS
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -146,3 +147,16 @@ async def test_bodies_that_do_not_fit_count_apart(bench: Bench, upstream: Upstre
     assert (await bench.ask("good", user="u" * 2500)).status_code == 503
     assert bench.counted(Event.OVERLOAD) == {("bodies",): 1}
     assert (await first).status_code == 200
+
+
+async def test_a_listed_model_has_its_name_though_nobody_has_asked_for_the_list(bench: Bench) -> None:
+    def named() -> float:
+        text = [line for line in bench.meters.own().values[REQUESTS.name].items() if line[0][2] == bench.name]
+        return sum(times for labels, times in text if labels[3] == MODELS[1])
+
+    async with asyncio.timeout(30):
+        while not named():
+            assert (await bench.ask(MODELS[1])).status_code == 200
+    assert (await bench.ask("of-a-caller")).status_code == 200
+    labels = {key[3] for key in bench.meters.own().values[REQUESTS.name] if key[2] == bench.name}
+    assert labels == {MODELS[1], "other"}

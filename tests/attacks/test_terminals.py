@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 
 from ai_gateway.accounts.ledger import Ledger
+from ai_gateway.accounts.memories import Memories, Owner, Quota
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.cli import app
 from tests.accounts.calls import ended, started
@@ -96,7 +97,7 @@ SOME = [ESCAPES[0], "\u202eeslaf", "\r\nforged", "-1", "[red]x[/red]"]
 READING = [
     ("keys", "list"), ("projects", "list"), ("budget", "show"), ("usage", "--by", "key"), ("usage", "--by", "project"),
     ("usage", "--by", "model"), ("usage", "--by", "provider"), ("costs", "--by", "model"), ("store", "export"),
-    ("store", "check"),
+    ("store", "check"), ("memories", "export"),
 ]  # fmt: skip
 AT = 1_790_000_000_000
 SINCE = ("--from", "2026-09-01")
@@ -121,6 +122,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for at, name in enumerate(NAMES)
         ]
         await Ledger(store).append(records)
+        memories = Memories(store, Quota())
+        for name in NAMES:
+            await memories.save(Owner(name, name, name), name)
         await store.aclose()
 
     asyncio.run(fill())
@@ -134,7 +138,7 @@ def commanded(place: Path, *arguments: str) -> Ended:
 def test_every_command_that_shows_names_is_among_these() -> None:
     """`keys show` and others that are given one name are below; the rest makes, changes or deletes."""
     acting = {"create", "rename", "archive", "rotate", "revoke", "import", "set", "clear", "migrate", "prune",
-              "rebuild", "reconcile", "show"}  # fmt: skip
+              "rebuild", "reconcile", "show", "delete"}  # fmt: skip
     commands = get_command(app).commands  # type: ignore[attr-defined] # a group
     # The document of `openapi` has no name but those of providers, which are the operator's own and plain.
     rooms = {name: getattr(room, "commands", {}) for name, room in commands.items() if name != "openapi"}
@@ -146,7 +150,7 @@ def test_every_command_that_shows_names_is_among_these() -> None:
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_what_an_administrator_reads_shows_escapes_as_text(data: Path, command: tuple[str, ...], form: str) -> None:
     is_usage = command[0] in {"usage", "costs"}
-    if (form == "--csv" and not is_usage) or (form and command[0] == "store"):
+    if (form == "--csv" and not is_usage) or (form and command[0] in {"store", "memories"}):
         return
     done = commanded(data, *command, *([form] if form else []), *(SINCE if is_usage else ()))
     assert done.returncode == 0, done.stderr
@@ -161,6 +165,8 @@ def test_what_an_administrator_reads_shows_escapes_as_text(data: Path, command: 
         assert len(done.stdout.splitlines()) == len(rows) + 1
     elif command == ("store", "export"):
         assert {json.loads(line)["upstream_model"] for line in done.stdout.splitlines()} == set(NAMES)
+    elif command == ("memories", "export"):
+        assert [json.loads(line)["content"] for line in done.stdout.splitlines()] == NAMES
     elif command == ("keys", "list"):
         assert len(done.stdout.splitlines()) == len(NAMES) + 1
         assert all(text in done.stdout for text in MARKUP)

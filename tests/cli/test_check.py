@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.config.settings import FILE_ONLY, Settings, marked
+from ai_gateway.config.marks import FILE_ONLY
+from ai_gateway.config.settings import Settings, marked
 from tests.support.command import run_command
 from tests.support.gateway import HOST, closed_port
 from tests.support.upstream import Upstream

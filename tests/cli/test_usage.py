@@ -72,6 +72,7 @@ def test_usage_is_the_same_from_the_store_and_through_a_gateway(data: Path, live
         ("usage", "--by", "key", "--by", "day", *RANGE),
         ("usage", "--by", "project", "--csv", *RANGE),
         ("usage", "--by", "provider", "--json", *RANGE),
+        ("usage", "--by", "model", "--latency", *RANGE),
         ("costs", *RANGE),
         ("costs", "--by", "model", "--json", *RANGE),
     ):
@@ -91,6 +92,20 @@ def test_tables_have_counts_and_exact_costs(data: Path) -> None:
     assert [row["num_requests"] for row in rows] == ["20", "20", "20"]
     assert Decimal(rows[0]["cost_usd"]) == Decimal("0.028500000171")
     assert "Nothing was used" in cli(data, "usage", "--from", "2020-01-01", "--to", "2020-01-02").stdout
+
+
+def test_how_long_requests_took_is_in_the_json_and_in_tables_that_are_asked_for_it(data: Path) -> None:
+    (bucket,) = json.loads(cli(data, "usage", "--json", *RANGE).stdout)["data"]
+    sums = {each["model"]: each for each in bucket["results"]}
+    for each in sums.values():
+        assert each["total_ms_p50"] <= each["total_ms_p95"]
+        assert {"first_byte_ms_p50", "first_byte_ms_p95"} <= each.keys()
+    lines = [line.split() for line in cli(data, "usage", "--latency", *RANGE).stdout.splitlines()]
+    assert lines[0][-8:] == ["P50", "(MS)", "P95", "(MS)", "FIRST", "BYTE", "P50", "P95"]
+    shown = {line[0]: line[-4:] for line in lines[1:]}
+    for model, took in sums.items():
+        assert shown[model][:2] == [str(took["total_ms_p50"]), str(took["total_ms_p95"])]
+    assert "P50" not in cli(data, "usage", *RANGE).stdout
 
 
 def test_a_time_that_is_none_is_refused(data: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from ai_gateway.config.marks import SECRET
 from ai_gateway.config.problems import SettingsError
-from ai_gateway.config.settings import SECRET, PerProvider, ProviderSettings, Settings, marked
+from ai_gateway.config.settings import PerProvider, ProviderSettings, Settings, marked
 from ai_gateway.config.sources import ALIASES, read_settings, read_sources
 
 
@@ -176,7 +177,8 @@ def test_an_empty_list_of_keys_in_the_file_says_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name.upper() for name in marked(SECRET)])
 def test_every_secret_setting_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    (tmp_path / "secret").write_text("smtp://me:sk-in-a-file@mail\n" if name == "SMTP_URL" else "sk-in-a-file\n")
+    forms = {"SMTP_URL": "smtp://me:sk-in-a-file@mail\n", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=sk-in-a-file\n"}
+    (tmp_path / "secret").write_text(forms.get(name, "sk-in-a-file\n"))
     monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
     assert "sk-in-a-file" in str(shown_secrets(getattr(load(), name.lower())))
     monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "none"))

@@ -28,7 +28,7 @@ TASK = "Read a.txt and b.txt, replace alpha by omega in a.txt, and write gamma i
 
 @pytest.fixture(scope="module")
 def claude() -> Path:
-    """The program, installed once per machine. No package's scripts are run, so the one for this machine is looked up."""
+    """The program, installed once per machine; the one for this machine, since no package's scripts are run."""
     if os.environ.get("CI") != "true" and os.environ.get("CLAUDE_CODE_TESTS", "1") == "0":
         pytest.skip("CLAUDE_CODE_TESTS=0: Claude Code is not wanted here")
     place = ROOT / ".clients" / PACKAGE.replace("/", "-")
@@ -36,7 +36,7 @@ def claude() -> Path:
         npm = shutil.which("npm") or pytest.skip("npm is not installed")
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        command = [npm, "install", "--prefix", place, "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+        command = [npm, "install", "--prefix", str(place), "--no-fund", "--ignore-scripts", "--loglevel=error"]
         done = subprocess.run([*command, PACKAGE], cwd=place, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             pytest.skip(f"{PACKAGE} cannot be installed here: {done.stderr[-300:]}")

@@ -34,7 +34,7 @@ def judge() -> Path:
 @pytest.mark.parametrize(("form", "tests"), [("open-responses", 13), ("openai-chat", 9)])
 def test_nothing_is_found_wrong(judge: Path, gateway: LiveGateway, form: str, tests: int) -> None:
     url = f"{gateway.base_url}/custom/v1"
-    command = [judge, "-u", url, "-k", TEST_KEY, "-m", "custom-chat", "--format", form, "--json"]
+    command: list[str | Path] = [judge, "-u", url, "-k", TEST_KEY, "-m", "custom-chat", "--format", form, "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     report = json.loads(ran.stdout)
     found = {each.get("id") or each.get("name"): each["status"] for each in report["results"]}

@@ -194,7 +194,7 @@ def test_wrong_keys_and_wrong_bodies(live: LiveGateway, sdk: Anthropic) -> None:
         assert caught.value.type == "authentication_error"
         client.close()
     with pytest.raises(anthropic.BadRequestError) as wrong:
-        sdk.messages.create(model=CUSTOM.model, max_tokens=9, messages=[{"role": "nobody", "content": "x"}])  # type: ignore[typeddict-item]
+        sdk.messages.create(model=CUSTOM.model, max_tokens=9, messages=[{"role": "nobody", "content": "x"}])  # type: ignore[list-item, misc]
     assert wrong.value.message.count("messages.0.role: ")
     with Anthropic(base_url=live.base_url, auth_token=TEST_KEY) as bearer:
         assert bearer.messages.create(model=CUSTOM.model, max_tokens=9, messages=ASK).content

@@ -31,6 +31,8 @@ def names(script: str) -> list[str]:
 OPENAI = names("checks.mjs")
 OLLAMA = names("ollama.mjs")
 ADMIN = names("admin.mjs")
+TOOLS = names("tools.mjs")
+RESPONSES = names("responses.mjs")
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
 
@@ -80,6 +82,11 @@ def openai_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def responses_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    return _run(node, "responses.mjs", gateway, CUSTOM)
+
+
+@pytest.fixture(scope="module")
 def ollama_results(node: Path, gateway: LiveGateway, beside_ollama: LiveGateway) -> dict[str, dict[str, str]]:
     """The same for each target of Ollama's wire, one process after the other."""
     return {
@@ -91,6 +98,11 @@ def ollama_results(node: Path, gateway: LiveGateway, beside_ollama: LiveGateway)
 @pytest.fixture(scope="module")
 def admin_results(node: Path, gateway_for: SharedGateways) -> dict[str, str]:
     return _run(node, "admin.mjs", gateway_for(**ADMINISTERED), CUSTOM)
+
+
+@pytest.fixture(scope="module")
+def tools_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    return _run(node, "tools.mjs", gateway, CUSTOM)
 
 
 def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[str, str]:
@@ -115,7 +127,8 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    assert len({*OPENAI, *OLLAMA, *ADMIN}) == len([*OPENAI, *OLLAMA, *ADMIN]) >= 48
+    every = [*OPENAI, *OLLAMA, *ADMIN, *RESPONSES, *TOOLS]
+    assert len(set(every)) == len(every) >= 59
 
 
 @pytest.mark.parametrize("name", OPENAI)
@@ -123,9 +136,19 @@ def test_the_node_sdk_finds_that(openai_results: dict[str, str], name: str) -> N
     assert openai_results.get(name, "the script ended before it") == f"ok {name}"
 
 
+@pytest.mark.parametrize("name", RESPONSES)
+def test_the_node_sdk_finds_of_responses_that(responses_results: dict[str, str], name: str) -> None:
+    assert responses_results.get(name, "the script ended before it") == f"ok {name}"
+
+
 @pytest.mark.parametrize("name", ADMIN)
 def test_the_node_sdk_of_an_administrator_finds_that(admin_results: dict[str, str], name: str) -> None:
     assert admin_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_node_sdks_have_tools_run(tools_results: dict[str, str], name: str) -> None:
+    assert tools_results.get(name, "the script ended before it") == f"ok {name}"
 
 
 @pytest.mark.parametrize("target", TARGETS)

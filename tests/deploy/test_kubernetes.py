@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_gateway.config.settings import SECRET, Settings, marked
+from ai_gateway.config.marks import SECRET
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.observability.families import IN_FLIGHT, PREFIX
 from scripts.release_check import version
 from tests.deploy.manifests import CHART, FOREIGN, KUSTOMIZE, Manifest, built, kubectl, rendered, sources, values
@@ -291,6 +292,8 @@ def test_the_overlays_are_what_they_say() -> None:
         {"settings": {"OPENAI_API_KEY": 5}},
         {"settings": {"STORE_URL": "postgresql://user:password@db/gateway"}},
         {"settings": {"GRACE_PERIOD_S": "60"}},
+        {"settings": {"SERVICE_PORT": "8000"}},  # which the service and the probes do not know
+        {"settings": {"SSL_CERTFILE": "/run/tls.crt"}},
         {"imagee": {}},
         {"image": {"digest": "latest"}},
         {"replicaCount": 0},

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,6 +23,7 @@ from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.providers.custom.faults import FAULTS
 from tests.support.behaviours import TABLE, behave
 from tests.support.client import BODIES, NO_CERTIFICATES
+from tests.support.collector import Collector, running_collector
 from tests.support.command import run_command
 from tests.support.gateway import IMPATIENT, ONE_ATTEMPT, LiveGateway, running_gateway
 from tests.support.upstream import Exchange, Hangup, Upstream, running_upstream
@@ -181,21 +183,52 @@ def gateway(upstream: Upstream) -> Iterator[LiveGateway]:
         yield live
 
 
+def in_front_on_every_wire(upstream: Upstream) -> dict[str, str]:
+    """The environment of a gateway that has this upstream as each kind of provider."""
+    root = upstream.url.removesuffix("/v1")
+    return {
+        "ALLOWED_API_KEYS": CLIENT,
+        "LOG_LEVEL": "debug",
+        "GRACE_PERIOD_S": "1",
+        **{f"{name.upper()}_API_KEY": PROVIDER for name in WIRES},
+        "OPENAI_BASE_URL": upstream.url,
+        "ANTHROPIC_BASE_URL": upstream.url,
+        "CEREBRAS_BASE_URL": root,
+        "OLLAMA_HOST": root,
+        **ONE_ATTEMPT,
+        **IMPATIENT,
+    }
+
+
+@dataclass(frozen=True)
+class WrittenDown:
+    """Where all that is said goes beside the log: the file of bodies, and a collector of traces with messages."""
+
+    bodies: Path
+    collector: Collector
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What has a gateway write it down."""
+        told = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true", **self.collector.env}
+        return {"LOG_BODIES": "all", "LOG_BODIES_FILE": str(self.bodies), **told}
+
+    def assert_clean(self) -> None:
+        """Of a gateway that has ended, and so has written all of it."""
+        assert_clean(self.bodies.read_text("utf-8"), "the file of bodies")
+        assert_clean(b"".join(self.collector.bodies).decode("latin-1"), "a trace")
+
+
+@pytest.fixture(scope="module")
+def written_down(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WrittenDown]:
+    with running_collector() as collector:
+        yield WrittenDown(tmp_path_factory.mktemp("bodies") / "bodies.jsonl", collector)
+
+
 @pytest.fixture(scope="module")
 def every_wire(upstream: Upstream) -> Iterator[LiveGateway]:
     """In front of the same upstream as each kind of provider."""
-    with running_gateway(
-        ALLOWED_API_KEYS=CLIENT,
-        LOG_LEVEL="debug",
-        GRACE_PERIOD_S="1",
-        **{f"{name.upper()}_API_KEY": PROVIDER for name in WIRES},
-        OPENAI_BASE_URL=upstream.url,
-        ANTHROPIC_BASE_URL=upstream.url,
-        CEREBRAS_BASE_URL=upstream.url.removesuffix("/v1"),
-        OLLAMA_HOST=upstream.url.removesuffix("/v1"),
-        **ONE_ATTEMPT,
-        **IMPATIENT,
-    ) as live:
+    with running_gateway(**in_front_on_every_wire(upstream)) as live:
         yield live
 
 
@@ -285,6 +318,38 @@ async def test_no_byte_of_an_upstream_carries_a_key_out(
     assert all(PROVIDER in str(request.headers) for request in asked)
     assert_clean("\n".join(seen.parts), "a reply")
     assert_clean(every_wire.log(), "the log")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_is_written_down_on_request_shows_no_key(
+    upstream: Upstream, written_down: WrittenDown, wire: str
+) -> None:
+    """The file of bodies and the messages in traces: with the keys that callers say, and what upstreams send."""
+    content = f"my key is {CLIENT}, or {base64.b64encode(CLIENT.encode()).decode()}, yours {PROVIDER}"
+    messages = [{"role": "system", "content": CLIENT}, {"role": "user", "content": [{"type": "text", "text": content}]}]
+    env = in_front_on_every_wire(upstream) | written_down.env
+    few = asyncio.Semaphore(6)
+
+    async def ask(http: httpx2.AsyncClient, door: str, model: str, *, stream: bool) -> None:
+        told = messages if door == "v1/chat/completions" else [{"role": "user", "content": content}]
+        path, named = (f"/{wire}/{door}", model) if door.startswith("v1") else (f"/{door}", f"{wire}/{model}")
+        async with few:
+            await http.post(path, json={"model": named, "messages": told, "stream": stream}, headers=KEY)
+
+    models = [*(f"place/{place}/raw/{wire}" for place in PLACES), "good", "stream-cut"]
+    with running_gateway(**env) as live:
+        async with httpx2.AsyncClient(
+            base_url=live.base_url, timeout=60, trust_env=False, verify=NO_CERTIFICATES
+        ) as http, asyncio.TaskGroup() as group:  # fmt: skip
+            for door in ("v1/chat/completions", "api/chat"):
+                for model in models:
+                    for stream in (False, True):
+                        group.create_task(ask(http, door, model, stream=stream))
+        assert_clean(live.log(), "the log")
+    records = [json.loads(line) for line in written_down.bodies.read_text("utf-8").splitlines()]
+    assert len([each for each in records if wire in (each["provider"] or "")]) > len(models)
+    assert written_down.collector.bodies
+    written_down.assert_clean()
 
 
 # The operations beside chat, by path below a provider or Ollama's API, with what they need beside the model.

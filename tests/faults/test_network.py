@@ -12,9 +12,10 @@ import pytest
 
 from tests.support.behaviours import behave
 from tests.support.certificate import Authority
-from tests.support.client import ask, get
+from tests.support.client import ask, eventually, get
 from tests.support.forward_proxy import ForwardProxy, running_proxy
 from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, run_cli, running_gateway
+from tests.support.list_host import ListHost, item
 from tests.support.upstream import Upstream, running_upstream
 
 NAME = "up.test"  # which no name server knows
@@ -139,7 +140,10 @@ def test_the_proxys_password_is_in_no_log(site: Site) -> None:
 
 REFUSALS = {
     "told": (b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", "status 407"),
-    "page": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "no reply to CONNECT"),
+    "page": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "status 502"),
+    "said": (b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 5\r\n\r\nlogin", "status 407"),
+    "long": (b"HTTP/1.0 403 Forbidden\r\n\r\n" + b"<p>" * 10_000, "status 403"),
+    "more": (b"HTTP/1.1 200 Connection established\r\n\r\nHello", "no reply to CONNECT"),
     "mail": (b"220 mail.example.com ESMTP\r\n\r\n", "no reply to CONNECT"),
     "endless": (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 40_000, "more than a reply's head"),
     "nothing": (b"", "closed the connection"),
@@ -257,3 +261,44 @@ def _reload(live: LiveGateway) -> None:
     deadline = time.monotonic() + 30
     while len(live.records("configuration reloaded")) == before:
         assert time.monotonic() < deadline, live.log()
+
+
+def test_a_reload_trusts_what_the_system_trusts_now(tmp_path: Path) -> None:
+    authorities = [Authority(tmp_path / name) for name in ("former", "present")]
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(authorities[0].certificate.read_bytes())
+    with running_upstream(behave, authorities[1].server("upstream", ["IP:127.0.0.1"])) as upstream:
+        text = f"[providers.up]\nbase_url = '{upstream.url}'\n"
+        with _configured(tmp_path, text, SSL_CERT_FILE=str(trusted)) as live:
+            assert ask(live, "good", provider="up").status_code == 502
+            trusted.write_bytes(authorities[1].certificate.read_bytes())
+            live.process.send_signal(signal.SIGHUP)
+            eventually(lambda: len(live.records("configuration reloaded")) == 1)
+            assert ask(live, "good", provider="up").status_code == 200
+
+
+# -- what is no provider --
+
+
+def test_the_model_list_is_fetched_through_the_proxy(proxy: ForwardProxy, tmp_path: Path) -> None:
+    host = ListHost([item("listed", "/openai")])
+    with running_upstream(host.behave) as running:
+        url = f"http://lists.test:{running.port}/models.json"
+        address = f"http://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{proxy.port}"
+        cache = {"MODEL_LIST_CACHE": str(tmp_path / "list.json")}
+        with _configured(tmp_path, "", HTTP_PROXY=address, MODEL_LIST_URL=url, **cache) as live:
+            eventually(lambda: bool(running.requests))
+            assert PASSWORD not in live.log()
+        with _configured(tmp_path, "", HTTP_PROXY=address, MODEL_LIST_URL=url, NO_PROXY="lists.test", **cache):
+            pass
+    asked = [each for each in proxy.asked if "lists.test" in each.target]
+    assert {(each.method, each.target) for each in asked} == {("GET", url)}
+    assert all(each.headers["proxy-authorization"] == _basic() for each in asked)
+
+
+def test_a_proxy_that_is_none_stops_the_start_where_the_model_list_needs_it() -> None:
+    refused = run_cli("serve", MODEL_LIST_URL="http://lists.test/models.json", HTTP_PROXY="socks5://secret-proxy:1")
+    assert refused.returncode == 2
+    assert "HTTP_PROXY: must look like" in refused.stderr
+    assert "MODEL_LIST_URL" in refused.stderr
+    assert "secret-proxy" not in refused.stderr

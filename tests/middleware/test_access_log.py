@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from zlib import crc32
 
 import httpx2
 import pytest
@@ -111,6 +112,75 @@ def test_a_record_has_all_that_an_incident_asks_for(
     assert 0 <= record["upstream_ms"] <= record["first_byte_ms"] <= record["duration_ms"]
     assert record["tokens_in"] > 0
     assert record["tokens_out"] > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "streams"),
+    [
+        ("/lab/v1/chat/completions", {}, False),
+        ("/lab/v1/chat/completions", {"stream": None}, False),
+        ("/lab/v1/chat/completions", {"model": "status-500", "stream": True}, True),
+        ("/api/chat", {"model": "lab/good"}, True),
+        ("/api/chat", {"model": "lab/good", "stream": None}, True),
+        ("/api/chat", {"model": "lab/good", "stream": False}, False),
+        ("/api/chat", {"model": "lab/good", "messages": []}, False),
+        ("/api/chat", {"model": "lab/status-500"}, True),
+        ("/api/generate", {"model": "lab/good", "messages": None, "prompt": "hello"}, True),
+        ("/api/generate", {"model": "lab/good", "messages": None}, False),
+        ("/api/show", {"model": "lab/good", "messages": None}, False),
+    ],
+)
+def test_a_record_says_whether_the_reply_was_a_stream(
+    relay: LiveGateway, path: str, fields: dict[str, Any], *, streams: bool
+) -> None:
+    request_id = f"streams-{crc32(repr((path, fields)).encode())}"
+    body = {name: value for name, value in {**CHAT, "model": "good", **fields}.items() if name != "messages" or value}
+    if fields.get("messages") == []:
+        body["messages"] = []
+    before = counted(relay, streams=streams)
+    reply = post(relay, path, body, headers={"x-request-id": request_id})
+    assert record_of(relay, request_id)["stream"] is streams
+    if reply.status_code == 200:
+        assert (b"\n" in reply.content.strip()) is streams
+    assert counted(relay, streams=streams) == before + 1
+
+
+def counted(live: LiveGateway, *, streams: bool) -> int:
+    """Requests of the metric for durations that have this label."""
+    label = f'stream="{str(streams).lower()}"'
+    lines = [line for line in get(live, "/metrics").text.splitlines() if label in line and 'operation="get' not in line]
+    return sum(
+        int(float(line.split()[-1])) for line in lines if line.startswith("ai_gateway_request_duration_seconds_count")
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [("/v1/nothing", 404, "not_found"), ("/api/nothing", 404, "not_found"), ("/nothing", 404, "not_found")],
+)
+def test_a_path_of_no_operation_has_its_code(relay: LiveGateway, path: str, status: int, code: str) -> None:
+    request_id = f"nowhere{path.replace('/', '-')}"
+    with client_of(relay) as client:
+        assert client.get(path, headers={"x-request-id": request_id}).status_code == status
+        assert record_of(relay, request_id)["code"] == code
+        request_id = f"method-{request_id}"
+        assert client.delete("/v1/chat/completions", headers={"x-request-id": request_id}).status_code == 405
+        assert record_of(relay, request_id)["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"), [("/lab/v1/chat/completions", {}), ("/api/chat", {"model": "lab/paced#gone"})]
+)
+def test_a_client_that_leaves_is_no_error(relay: LiveGateway, path: str, fields: dict[str, Any]) -> None:
+    request_id = f"gone{path.replace('/', '-')}"
+    body = {**CHAT, "model": "paced#gone", "stream": True, **fields}
+    with (
+        client_of(relay) as client,
+        client.stream("POST", path, json=body, headers={"x-request-id": request_id}) as reply,
+    ):
+        next(reply.iter_bytes())
+    record = record_of(relay, request_id)
+    assert (record["end"], record.get("code")) == ("left", None)
 
 
 def test_how_a_request_ended_is_told(relay: LiveGateway, upstream: Upstream) -> None:

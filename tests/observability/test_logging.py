@@ -292,3 +292,13 @@ loop.run_until_complete(main())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert '"event":"last"' in done.stderr
+
+
+def test_a_level_that_is_set_later_holds_for_loggers_that_were_used(terminal: Terminal) -> None:
+    logger = structlog.get_logger("used")
+    for level in ("info", "error", "debug"):
+        configure_logging(level)
+        logger.debug("debug", at=level)
+        logger.info("info", at=level)
+    written = [(record["event"], record["at"]) for record in terminal.records()]
+    assert written == [("info", "info"), ("debug", "debug"), ("info", "debug")]

@@ -100,11 +100,12 @@ def test_the_wheel_holds_the_contract_and_every_page(dist: Path) -> None:
     with zipfile.ZipFile(dist / WHEEL) as wheel:
         names = set(wheel.namelist())
         metadata = Parser().parsestr(wheel.read(f"{WHEEL.rpartition('-py3')[0]}.dist-info/METADATA").decode())
-    pages = {f"ai_gateway/documentation/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    docs = ROOT / "docs"
+    pages = {f"ai_gateway/documentation/{path.relative_to(docs)}" for path in docs.rglob("*.md")}
     assert {"gateway_contract/openapi.json", "ai_gateway/py.typed", *pages} <= names
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.12"
-    assert set(metadata.get_all("Provides-Extra") or []) >= {"postgres", "valkey"}
+    assert set(metadata.get_all("Provides-Extra") or []) >= {"postgres", "valkey", "otel"}
 
 
 # --- an installation of it -------------------------------------------------------------------------------------------

@@ -98,6 +98,34 @@ async def test_a_provider_that_hangs_costs_one_caller_the_timeout_and_the_next_o
         assert (hanging.calls, quick.calls) == (1, 1)
 
 
+async def test_a_check_waits_as_long_as_it_may_for_a_fetch_that_runs_already() -> None:
+    hanging = Listing("hanging")
+    hanging.hold()
+    async with catalogue(hanging, fetch_timeout_s=30.0) as made:
+        made.refresh()
+        await hanging.called.wait()
+        with anyio.fail_after(10):
+            await made.check(0.1)
+        (cached,) = made.cached
+        assert (cached.state, hanging.calls) == ("unreachable", 1)
+        hanging.released.set()  # what it was fetched for is not lost
+        await made.ensure_loaded(renew=True)
+        assert listed(made) == [["m1"]]
+
+
+async def test_one_list_is_renewed_by_its_providers_name_when_it_is_stale() -> None:
+    one, other = Listing("one"), Listing("other")
+    async with catalogue(one, other) as made:
+        made.renew("one")
+        made.renew("one")
+        made.renew("nobody")
+        await one.called.wait()
+        await anyio.wait_all_tasks_blocked()
+        made.renew("one")
+        await anyio.wait_all_tasks_blocked()
+        assert (one.calls, other.calls, listed(made)) == (1, 0, [["m1"], None])
+
+
 async def test_a_list_is_fetched_again_when_it_is_as_old_as_is_allowed_and_not_before() -> None:
     provider, clock = Listing("p"), Clock()
     async with catalogue(provider, clock=clock) as made:

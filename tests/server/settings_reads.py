@@ -19,8 +19,14 @@ from typing import Any, override
 from ai_gateway.app.application import Application
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import Configuration, configure
-from ai_gateway.config.settings import KeySettings, PriceSettings, ProviderSettings, RouteSettings, Settings
+from ai_gateway.config.settings import (
+    KeySettings,
+    ProviderSettings,
+    RouteSettings,
+    Settings,
+)
 from ai_gateway.config.sources import Sources
+from ai_gateway.config.tables import McpSettings, PriceSettings
 from ai_gateway.server.certificate import certificate_of
 from ai_gateway.server.run import bind, run
 
@@ -68,11 +74,29 @@ def changed(home: Path) -> dict[str, Any]:
         "sealing_key": "s",
         "responses_keep_days": 32,
         "responses_max_size": 2**22,
+        "tool_rounds_max": 3,
+        "tool_calls_max": 4,
+        "tool_timeout_s": 5,
+        "tool_result_max_size": 1_000,
+        "tool_web_search": "tavily",
+        "tool_web_search_url": "http://127.0.0.1:9/search",
+        "tool_web_search_api_key": "tvly-key",
+        "tool_web_search_results_max": 3,
+        "tool_web_fetch": True,
+        "tool_code_execution": "monty",
+        "tool_code_timeout_s": 2,
+        "tool_code_memory_size": 2**24,
+        "tool_code_processes": 2,
+        "tool_memory": True,
+        "tool_memory_entries_max": 7,
+        "tool_memory_max_size": 2_000,
+        "mcp": {"lab": McpSettings(url="http://127.0.0.1:9/mcp")},
         "unpriced": "flag",
         "wrong_keys_per_minute": 7,
         "limits_outage": "open",
         "replicas": 3,
         "output_tokens_bound": 4_000,
+        "input_tokens_bound": 40_000,
         "smtp_url": "smtp://user:password@127.0.0.1:9",
         "smtp_from": "gateway@example.com",
         "allow_anonymous": True,
@@ -103,6 +127,17 @@ def changed(home: Path) -> dict[str, Any]:
         "enable_docs": False,
         "docs_require_key": True,
         "log_format": "json",
+        "log_bodies": "errors",
+        "webhook_addresses": "public",
+        "log_bodies_file": home / "bodies.jsonl",
+        "log_bodies_max_size": 26_000,
+        "otel_exporter_otlp_endpoint": "http://127.0.0.1:9",
+        "otel_exporter_otlp_headers": "x-tenant=a",
+        "otel_service_name": "another",
+        "otel_traces_sampler": "traceidratio",
+        "otel_traces_sampler_arg": 0.5,
+        "otel_bsp_schedule_delay": 27,
+        "otel_instrumentation_genai_capture_message_content": True,
         "health_check_timeout_s": 1.5,
         "trusted_proxies": "10.0.0.0/8",
         "enable_metrics": False,

@@ -21,6 +21,7 @@ import pytest
 
 from ai_gateway.app.configuration import read_configuration
 from ai_gateway.server.last_configuration import LastConfiguration
+from ai_gateway.server.pid_file import Address, Reload, pid_file, record_reload_outcome, reloads_since, running
 from tests.support.behaviours import TEXT, behave
 from tests.support.client import CHAT, ask, body_of, client_of, eventually, get, post
 from tests.support.command import run_command
@@ -60,8 +61,8 @@ class Reloading:
         return post(self.live, f"{path}/chat/completions", body_of(CHAT, model), key=key).status_code
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reloading]:
+@pytest.fixture(scope="module", name="running")
+def reloading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reloading]:
     """One for all tests that need no start of their own: each begins with a reload."""
     path = tmp_path_factory.mktemp("reload") / "gateway.toml"
     with configured(path, "") as live:
@@ -336,6 +337,65 @@ def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upst
         worker.wait(STARTUP_S)
         done = run_command("reload", "--port", str(live.port), XDG_CACHE_HOME=str(tmp_path), GATEWAY_CONFIG=str(path))
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_gateways_on_one_port_of_two_addresses_are_told_apart(tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    with (
+        running_gateway(**env) as one,
+        running_gateway(**env, SERVICE_HOST="127.0.0.2", SERVICE_PORT=str(one.port)) as other,
+    ):
+        refused = run_command("reload", "--port", str(one.port), **env)
+        assert refused.returncode == 1
+        assert f"on 127.0.0.1:{one.port}, 127.0.0.2:{one.port}: name one with --host" in refused.stderr
+        done = run_command("reload", "--host", "127.0.0.2", **env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"(process {other.process.pid}, port {one.port} of 127.0.0.2)" in done.stdout
+        assert [len(live.records("configuration reloaded")) for live in (one, other)] == [0, 1]
+        nobody = run_command("reload", "--host", "127.0.0.3", **env)
+        assert (nobody.returncode, "of 127.0.0.3: start one" in nobody.stderr) == (1, True)
+
+
+def test_gateways_on_two_sockets_are_told_apart(tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    paths = [str(tmp_path / f"{name}.sock") for name in ("one", "other")]
+    with running_gateway(**env, SERVICE_SOCKET=paths[0]), running_gateway(**env, SERVICE_SOCKET=paths[1]) as other:
+        done = run_command("reload", "--host", paths[1], **env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"(process {other.process.pid}, port 0 of {paths[1]})" in done.stdout
+
+
+def test_containers_that_share_the_folder_see_their_own_gateways_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    address = Address("::", 9000)
+    with contextlib.ExitStack() as stack:
+        files = []
+        for name in ("first", "second"):
+            monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
+            files.append(stack.enter_context(pid_file(address, 1)))
+        (found,) = running()
+        assert found.reloads == files[1] != files[0]
+        monkeypatch.setattr(socket, "gethostname", lambda: "third")
+        assert running() == []
+        folder = tmp_path / "ai-gateway"
+        (folder / "gateway-killed.pid").touch()
+        os.utime(folder / "gateway-killed.pid", (0, 0))
+        for held in folder.glob("*.pid"):
+            os.utime(held, (0, 0))
+        stack.enter_context(pid_file(address, 1))
+        assert len(list(folder.glob("*.pid"))) == 3  # and not that of one that was killed
+
+
+def test_a_command_learns_of_a_reload_however_many_there_were_before(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.reloads"
+    outcome = Reload(["a problem"], ["SERVICE_PORT"] * 100, [])
+    while not path.exists() or path.stat().st_size < 300_000:
+        record_reload_outcome(path, outcome)
+    before = path.stat().st_size
+    record_reload_outcome(path, outcome)
+    assert reloads_since(path, before) == [outcome]
 
 
 def replace_workers(live: LiveGateway) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.config.settings import RESTART, marked
+from ai_gateway.config.marks import RESTART
+from ai_gateway.config.settings import marked
 
 ROOT = Path(__file__).parents[2]
 

@@ -34,8 +34,8 @@ CUSTOM = Target(
     "custom/fault-model-not-found",
     "custom/fault-truncate",
 )
-OPENAI = Target("openai", "Welt", f"lab/{ABLE}", f"lab/{ABLE}", f"lab/{ABLE}", "lab/status-429", "lab/status-404-string",
-                "lab/stream-error")  # fmt: skip
+OPENAI = Target("openai", "Welt", f"lab/{ABLE}", f"lab/{ABLE}", f"lab/{ABLE}", "lab/status-429",
+                "lab/status-404-string", "lab/stream-error")  # fmt: skip
 OLLAMA = Target("ollama", "Welt", f"ollama/{ABLE}", f"ollama/{ABLE}", f"ollama/{ABLE}", "ollama/status-429",
                 "ollama/status-404", "ollama/stream-error")  # fmt: skip
 ANTHROPIC = Target("anthropic", "Welt", "anthropic/good", "anthropic/tool-call", "anthropic/thinking",

@@ -29,7 +29,7 @@ ONE_ATTEMPT = {"MAX_RETRIES": "0", "BREAKER_THRESHOLD": "0"}  # what one answer 
 IMPATIENT = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
 STARTUP_S = 60.0
 SHUTDOWN_S = 20.0
-_BANNER = re.compile(r"^  listening  https?://(?:127\.0\.0\.1:(\d+)|localhost) ", re.MULTILINE)  # or a Unix socket
+_BANNER = re.compile(r"^  listening  https?://(?:127\.0\.0\.[12]:(\d+)|localhost) ", re.MULTILINE)  # or a Unix socket
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A chat-only upstream that works through a task with a client's tools: what to do next follows from what was done.
 
-The first word of the model's name, up to a `-`, chooses what goes wrong on the way: `works`, `busy` (503 once), `cut` (a
-stream that ends in the middle once), `picky` (no effort to think with). What follows tells one test from another.
+The model's name chooses what goes wrong on the way: `works`, `busy` (503 once), `cut` (a stream that ends in the middle
+once), `picky` (no effort to think with). What follows a `-` tells one test from another.
 """
 
 import json
@@ -18,38 +18,42 @@ def scripted(folder: Path) -> Behaviour:
     """The behaviour for a task on the files of this folder: read two, edit one and write another, then say so."""
     failed: Counter[str] = Counter()
 
+    def fails_first(exchange: Exchange, trouble: str) -> bool:
+        """Whether the request is to fail in this way, which happens once."""
+        model = exchange.seen.model
+        if model.partition("-")[0] != trouble or failed[model]:
+            return False
+        failed[model] += 1
+        return True
+
     async def behave(exchange: Exchange) -> None:
         if exchange.seen.method == "GET":
             await exchange.json({"object": "list", "data": []})
             return
         body = exchange.seen.json
-        trouble, model = exchange.seen.model.partition("-")[0], exchange.seen.model
-        if trouble == "picky" and "reasoning_effort" in body:
+        if exchange.seen.model.startswith("picky") and "reasoning_effort" in body:
             error = {"message": "Unsupported parameter: 'reasoning_effort'.", "type": "invalid_request_error"}
             await exchange.json({"error": {**error, "param": "reasoning_effort", "code": None}}, status=400)
-            return
-        first = not failed[model]
-        if trouble == "busy" and first:
-            failed[model] += 1
+        elif fails_first(exchange, "busy"):
             await exchange.json({"error": {"message": "Overloaded.", "type": "overloaded"}}, status=503)
-            return
-        words, calls = _next(body, folder)
-        if not body.get("stream"):
-            await exchange.json(_whole(body, words, calls))
-            return
-        await exchange.open_stream()
-        chunks = _chunks(body, words, calls)
-        if trouble == "cut" and first and not calls:
-            failed[model] += 1
-            for chunk in chunks[:2]:
-                await exchange.chunk(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-            raise Hangup
-        for chunk in chunks:
-            await exchange.chunk(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-        await exchange.chunk(b"data: [DONE]\n\n")
-        await exchange.end_stream()
+        else:
+            words, calls = _next(body, folder)
+            if body.get("stream"):
+                await _stream(exchange, _chunks(body, words, calls), cut=not calls and fails_first(exchange, "cut"))
+            else:
+                await exchange.json(_whole(body, words, calls))
 
     return behave
+
+
+async def _stream(exchange: Exchange, chunks: list[Json], *, cut: bool) -> None:
+    await exchange.open_stream()
+    for chunk in chunks[:2] if cut else chunks:
+        await exchange.event(chunk)
+    if cut:
+        raise Hangup
+    await exchange.chunk(b"data: [DONE]\n\n")
+    await exchange.end_stream()
 
 
 def _next(body: Json, folder: Path) -> tuple[str, list[tuple[str, Json]]]:

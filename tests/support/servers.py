@@ -93,7 +93,7 @@ def running_valkey(*options: str) -> Iterator[Server]:
 
 @contextmanager
 def running_postgres() -> Iterator[Server]:
-    """A PostgreSQL, for its user `gateway` without a password."""
+    """A PostgreSQL, for its user `gateway` without a password. It sorts text as people do, as many installations do."""
     directories = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     with _home() as home:
         environment: dict[str, str] = {}
@@ -107,6 +107,8 @@ def running_postgres() -> Iterator[Server]:
             "--auth=trust",
             "--encoding=UTF8",
             "--locale=C",
+            "--locale-provider=icu",
+            "--icu-locale=en-US",
             "--no-sync",
             "-D",
             home / "data",

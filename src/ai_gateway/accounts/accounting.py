@@ -9,20 +9,20 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal, Protocol, cast, override
+from typing import Protocol, cast, override
 
 import structlog
 
+from ai_gateway.accounts.bounds import Bound, whole_bound
 from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
-from ai_gateway.accounts.price import MOST_SEARCHES
+from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
-from ai_gateway.accounts.reservation import CallReservation, LaterHold, estimated_tokens
+from ai_gateway.accounts.reservation import CallReservation, CountedHold, estimated_tokens
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.accounts.windows import Window
@@ -30,9 +30,8 @@ from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, Timing, count, timed
+from ai_gateway.observability.trace_names import Step
 
-type Unpriced = Literal["refuse", "flag", "allow"]
-type Outage = Literal["closed", "open"]
 type Spent = Callable[[Scope, Window], Awaitable[int]]
 """What the ledger has of an entity's costs in a window, in 1e-12 USD."""
 
@@ -62,23 +61,6 @@ class CurrentLimits(Protocol):
         """What limits a caller who may have been let in before a change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What holds where something is not known or out of reach.
-
-    `unpriced` is for models without a price under a limit of money. `outage` is for money while the counters cannot be
-    reached: other limits are then counted here, each replica its share. `output_tokens` is the most that a model is
-    taken to put out, where neither the request nor anybody else limits it. `divided` says that replicas share a store
-    but no counters: each counts its share of a limit, and nobody could count money.
-    """
-
-    unpriced: Unpriced = "refuse"
-    outage: Outage = "closed"
-    replicas: int = 1
-    output_tokens: int = 131_072
-    divided: bool = False
-
-
 class Accounting(Observer):
     """Stands between the gateway and its accounts.
 
@@ -92,7 +74,7 @@ class Accounting(Observer):
         prices: Prices,
         log: CallLog,
         spent: Spent,
-        policy: Policy = Policy(),
+        policy: Policy = Policy(),  # noqa: B008 - frozen
     ) -> None:
         self.prices = prices
         self.policy = policy
@@ -111,7 +93,6 @@ class Accounting(Observer):
         self._catching: set[asyncio.Task[None]] = set()
         self._catching_up = asyncio.Lock()
         self._away = False
-
         self.start()
 
     def start(self) -> None:
@@ -134,21 +115,19 @@ class Accounting(Observer):
                 "The gateway cannot keep records of calls at the moment: send the request again in a while.",
                 headers={"retry-after": "5"},
             )
-        bound, first = wanted.bound, wanted.targets[0]
+        bound, first = whole_bound(wanted.bound, call.unknown, self.policy.input_tokens), wanted.targets[0]
         now = time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
         price = self.prices.find(first.provider.name, first.model, now)
-        searches = bound.searches
-        if call.unknown is not None and call.unknown.tools:  # which may be an upstream's own search
-            searches = MOST_SEARCHES
-        cost = price.bound(bound.input, output, bound.service_tier, searches) if price is not None else None
+        cost = price.bound(bound.input, output, bound.service_tier, bound.searches) if price is not None else None
         if len(wanted.targets) > 1:
-            cost = self._dearest(wanted, output, searches, now)
+            cost = self._dearest(wanted, bound, output, now)
+        if (turn := call.round) is not None and cost is not None:
+            cost += turn.tools_bound
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
-        headers: dict[str, str] = {}
-        at = now
+        headers, at = dict[str, str](), now
         scopes, limits = cast("tuple[Scope, ...]", caller.scopes), self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
@@ -172,9 +151,10 @@ class Accounting(Observer):
             bound.input,
             output,
             (at, *map(tuple, held.holds)) if held is not None else (),
+            round=turn.number if turn is not None else 0,
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
-        self.log.started(start)
+        _journal(call, self.log.started, start)
         if limits is not None and state != limits.state:
             self.limits_changed(limits)
 
@@ -188,6 +168,11 @@ class Accounting(Observer):
             amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
             await self.counters.settle(identifier, read, amounts, at)
 
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        """Give back what dead processes hold for calls that are in no journal. What fails is tried again later."""
+        with suppress(CountersError):
+            await self.counters.forget_dead(is_finished)
+
     @override
     def ended(self, outcome: Outcome) -> None:
         call = outcome.call
@@ -195,7 +180,7 @@ class Accounting(Observer):
         if call is None or not isinstance(reservation, CallReservation):
             return
         self._open.pop(reservation.start.id, None)
-        self.log.ended(reservation.record(outcome))
+        _journal(call, self.log.ended, reservation.record(outcome))
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
@@ -238,9 +223,9 @@ class Accounting(Observer):
         try:
             answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
-                answer = await self._begun(identifier, held, answer)
+                answer = await self._seed_and_reserve(identifier, held, answer)
             timed(Timing.COUNTERS, time.perf_counter() - began, "hold")
-            self._note(None)
+            self._log_counters_state(None)
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
         if isinstance(answer, Refused):
@@ -255,7 +240,7 @@ class Accounting(Observer):
     async def _hold_alone(self, identifier: str, held: Held, reason: CountersError) -> tuple[Held, Granted | Refused]:
         """By the policy for an outage."""
         count(Event.COUNTERS_AWAY)
-        self._note(str(reason))
+        self._log_counters_state(str(reason))
         if held.has_money and self.policy.outage == "closed":
             raise Unavailable(
                 "The gateway cannot count what may be spent at the moment: send the request again in a while.",
@@ -264,7 +249,7 @@ class Accounting(Observer):
         held = held.share_of(self.policy.replicas)
         return held, cast("Granted | Refused", await self._own.reserve(identifier, held.holds))
 
-    async def _begun(self, identifier: str, held: Held, answer: Answer) -> Granted | Refused:
+    async def _seed_and_reserve(self, identifier: str, held: Held, answer: Answer) -> Granted | Refused:
         """Begin counters of money with what the ledger has, and hold."""
         counters = self.counters
         while isinstance(answer, Unknown):
@@ -292,7 +277,7 @@ class Accounting(Observer):
         """Whether the last call that was to be counted could not be."""
         return self._away
 
-    def _note(self, problem: str | None) -> None:
+    def _log_counters_state(self, problem: str | None) -> None:
         """Say once that counters are away, and that they are back."""
         if problem is not None and not self._away:
             _log.error("counters away", error=problem)
@@ -300,14 +285,14 @@ class Accounting(Observer):
             _log.warning("counters are back")
         self._away = problem is not None
 
-    def _dearest(self, wanted: Wanted, output: int, searches: int, now: float) -> int | None:
+    def _dearest(self, wanted: Wanted, bound: Bound, output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
-        most, bound = 0, wanted.bound
+        most = 0
         for target in wanted.targets:
             price = self.prices.find(target.provider.name, target.model, now)
             if price is None:
                 return None
-            most = max(most, price.bound(bound.input, output, bound.service_tier, searches))
+            most = max(most, price.bound(bound.input, output, bound.service_tier, bound.searches))
         return most
 
     # -- while it runs --
@@ -331,7 +316,7 @@ class Accounting(Observer):
                     try:
                         await self._hold_later(reservation, known[of])
                     except CountersError as error:
-                        self._note(str(error))
+                        self._log_counters_state(str(error))
                         failed = True
         if failed:
             self._in_background(self._catch_up_again(limits), self._following)
@@ -343,7 +328,7 @@ class Accounting(Observer):
 
     async def _hold_later(self, reservation: CallReservation, scopes: Sequence[Scope]) -> None:
         """Hold for a call in flight what it takes of these limits, even if there is no room. Raises CountersError."""
-        held = reservation.lacks(scopes, time.time(), _NO_LIMIT)
+        held = reservation.missing_holds(scopes, _NO_LIMIT)
         if self.policy.divided:
             held = held.without_money()
         if not held.holds:
@@ -351,13 +336,13 @@ class Accounting(Observer):
         identifier = f"{reservation.start.id}.{next(self._numbers):x}"
         answer = await self.counters.reserve(identifier, held.holds)
         if isinstance(answer, Unknown):
-            answer = await self._begun(identifier, held, answer)
+            answer = await self._seed_and_reserve(identifier, held, answer)
         if not isinstance(answer, Granted):
             return
         if reservation.result is not None:  # it has ended meanwhile: the ledger has what it cost
             await self.settle(identifier, held, [0] * len(held.holds), answer.at)
             return
-        reservation.later = (*reservation.later, LaterHold(identifier, held, answer.at))
+        reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
         later = [(each.id, each.at, *map(tuple, each.held.holds)) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
         self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
@@ -398,3 +383,11 @@ class Accounting(Observer):
                     return
 
         self.soon(again())
+
+
+def _journal[Line](call: Call, write: Callable[[Line], None], line: Line) -> None:
+    if call.trace is None:
+        write(line)
+    else:
+        with call.trace.step(Step.JOURNAL, {}):
+            write(line)

@@ -26,7 +26,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.refusals import usd
 from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.accounts.webhook import post
+from ai_gateway.accounts.webhook import Reach, post
 from ai_gateway.accounts.windows import Window, window_at
 from ai_gateway.observability.metrics import Event, count
 
@@ -75,12 +75,16 @@ class _Notice:
 
 
 class Alerts:
-    """The alerts of one worker. `mailing` is None where no mail server is known, and may be changed at any time."""
+    """The alerts of one worker. `mailing` is None where no mail server is known, `reach` says how webhooks are called.
+
+    Both may be changed at any time.
+    """
 
     def __init__(
         self, directory: Directory, ledger: Ledger, pace: Pace = Pace(), clock: Callable[[], float] = time.time
     ) -> None:
         self.mailing: Mailing | None = None
+        self.reach = Reach()
         self._clock = clock
         self.ledger = ledger
         self._directory, self._pace = directory, pace
@@ -216,7 +220,7 @@ class Alerts:
         if notice.attempts > len(self._pace.pauses_s) + 1:
             raise NotDelivered("whoever made the last attempt has died", is_final=True)
         if alert.webhook_url is not None:
-            await post(alert.webhook_url, alert.webhook_secret or "", notice.id, notice.body)
+            await post(alert.webhook_url, alert.webhook_secret or "", notice.id, notice.body, self.reach)
             return
         if self.mailing is None:
             raise NotDelivered("there is no mail server: set SMTP_URL and SMTP_FROM", is_final=True)

@@ -4,35 +4,44 @@ A token of the vocabularies in use stands for at least one byte of UTF-8, so a t
 a model is told beside the texts is declared here, as are images and sounds, whose tokens nobody can count in advance.
 """
 
-from collections.abc import Iterable, Mapping
+from base64 import b64decode
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ai_gateway.accounts.price import MOST_SEARCHES
 from ai_gateway.conform.stream import prompt_count
+from ai_gateway.contract.open_lists import UnknownKinds
 from gateway_contract.openai import models
 
 # Roles, separators and what a chat template puts around a message or a tool.
-_PER_MESSAGE = 64
+PER_MESSAGE = 64
 # The instructions that vendors add where there are tools; Anthropic's are the longest known, some 700
 # (https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview#pricing, looked up in 2026-11).
-_FOR_TOOLS = 2_048
+FOR_TOOLS = 2_048
 # The most that a vendor counts for one image: gpt-4o-mini's 2,833 and 5,667 for each of 8 tiles, since it scales images
 # to 2,048 x 768 at most (https://platform.openai.com/docs/guides/images-vision).
 PER_IMAGE = 50_000
 # Compressed sound has at least 1,000 bytes a second, and vendors count up to 32 tokens for it.
+_SOUND_BYTES_A_SECOND = 1_000
 _SOUND_BYTES_PER_TOKEN = 32
+# Of a WAV: the bytes up to what is needed of its format, and the formats that are plain samples (PCM and floats).
+_WAV_HEAD = 36
+_SAMPLES = frozenset({1, 3})
 _SEARCHES = ("search", "plugins")  # parts of the names of fields with which other vendors' requests ask for it
-# Where a response's or a message's parts stand, which of them are no text, and where such a one has its bytes.
-_CONTENTS = ("content", "output", "source", "input_audio")
-_MEDIA = ("image", "file", "audio", "document", "base64")
-_DATA = ("data", "image_url", "file_data")
-_DEFAULT_COMPLETION = 16  # what OpenAI's completions give where `max_tokens` is missing
+# Parts of the names of fields beyond the contract that some upstream takes: for more output, and for input that is not
+# in the body, such as what it has kept.
+_OUTPUT = ("tokens", "predict", "budget", "max_length", "max_gen")
+_INPUT = ("prompt", "input", "context", "ctx")
+_ELSEWHERE = ("cached", "file_id", "files", "previous_", "conversation")
+_CHOICES = frozenset({"best_of", "candidate_count", "candidateCount", "num_return_sequences"})
+_DEEPEST = 3
 
 
 class Bound(NamedTuple):
     """Tokens of a request. `output` is None where only the model limits it; it counts all choices together.
 
-    `service_tier` is the one that it asks for, `searches` how often the web may be searched for it.
+    `service_tier` is the one that it asks for, `searches` how often the web may be searched for it. `is_open` says that
+    something of its input is not in its bytes, or packed in them: only the model limits how much.
     """
 
     input: int
@@ -40,72 +49,143 @@ class Bound(NamedTuple):
     choices: int = 1
     service_tier: str | None = None
     searches: int = 0
+    is_open: bool = False
 
 
 def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
     """For a chat, whose body has so many bytes."""
-    tokens = size + _PER_MESSAGE * len(body.messages)
+    tokens = size + PER_MESSAGE * len(body.messages)
     if body.tools or body.functions:
-        tokens += _FOR_TOOLS + _PER_MESSAGE * len(body.tools or body.functions or ())
+        tokens += FOR_TOOLS + PER_MESSAGE * len(body.tools or body.functions or ())
+    is_open = False
     for message in body.messages:
         content = message.content
         if isinstance(content, list):
-            tokens += sum(_beyond_text(content))
-    choices = body.n or 1
-    each = body.max_completion_tokens or body.max_tokens
-    searches = MOST_SEARCHES if body.web_search_options is not None or _asks_to_search(body.model_extra) else 0
-    return Bound(tokens, each * choices if each else None, choices, body.service_tier, searches)
+            for part in content:
+                beyond = _beyond_text(part)
+                is_open = is_open or beyond is None
+                tokens += beyond or 0
+        if message.role == "assistant" and message.audio is not None:  # the id of a reply that the upstream has kept
+            is_open = True
+    choices, output = body.n or 1, _limit(body.max_completion_tokens, body.max_tokens)
+    searches = 0 if body.web_search_options is None else MOST_SEARCHES
+    if body.model_extra:
+        more = _more(body.model_extra)
+        choices, is_open = max(choices, more.choices), is_open or more.is_open
+        output = output + more.output if output is not None and more.output is not None else None
+        searches = max(searches, more.searches)
+    return Bound(
+        tokens,
+        output * choices if output is not None else None,
+        choices,
+        body.service_tier,
+        searches,
+        is_open or searches > 0,  # what is found counts as input
+    )
 
 
 def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:
-    """For a completion, of which the best are chosen among as many as `best_of`."""
+    """For a completion, of which the best are chosen among as many as `best_of`.
+
+    Without `max_tokens` OpenAI gives 16, but other upstreams what fits into the model's context.
+    """
     prompts = prompt_count(body)
-    choices = prompts * max(body.n or 1, body.best_of or 1)
-    each = _DEFAULT_COMPLETION if body.max_tokens is None else body.max_tokens
-    return Bound((size + _PER_MESSAGE * prompts) * max(body.n or 1, body.best_of or 1), each * choices, choices)
+    each, output, is_open, searches = max(body.n or 1, body.best_of or 1), body.max_tokens, False, 0
+    if body.model_extra:
+        more = _more(body.model_extra)
+        each, is_open, searches = max(each, more.choices), more.is_open, more.searches
+        output = output + more.output if output is not None and more.output is not None else None
+    choices = prompts * each
+    return Bound(
+        (size + PER_MESSAGE * prompts) * each,
+        output * choices if output is not None else None,
+        choices,
+        searches=searches,
+        is_open=is_open or searches > 0,
+    )
 
 
 def embedding_bound(_: models.CreateEmbeddingRequest, size: int) -> Bound:
     """For embeddings, which have no output."""
-    return Bound(size + _PER_MESSAGE, 0)
+    return Bound(size + PER_MESSAGE, 0)
 
 
-def _asks_to_search(more: Mapping[str, object] | None) -> bool:
-    return any(part in name for name in more or () for part in _SEARCHES)
+def whole_bound(bound: Bound, unknown: UnknownKinds | None, input_tokens: int) -> Bound:
+    """With what the contract does not list: tools that may be an upstream's own search, and parts of any kind.
+
+    Where only the model limits the input, it is at the most so many tokens.
+    """
+    if unknown is not None and unknown.tools:
+        bound = bound._replace(searches=MOST_SEARCHES, is_open=True)
+    elif unknown is not None and unknown.others:
+        bound = bound._replace(is_open=True)
+    return bound._replace(input=max(bound.input, input_tokens)) if bound.is_open else bound
 
 
-def _beyond_text(parts: Iterable[object]) -> Iterable[int]:
-    """For parts that are no text: what they count in place of the bytes that they have."""
-    for part in parts:
-        if isinstance(part, models.ChatCompletionRequestMessageContentPartImage):
-            url = part.image_url.url
-            yield PER_IMAGE - (len(url) if url.startswith("data:") else 0)
-        elif isinstance(part, models.ChatCompletionRequestMessageContentPartAudio):
-            length = len(part.input_audio.data)
-            yield length // _SOUND_BYTES_PER_TOKEN - length
+def _limit(*limits: int | None) -> int | None:
+    """The largest, since who takes which is not known; None for no limit, which some say by -1 or 0."""
+    stated = [limit for limit in limits if limit is not None]
+    return max(stated) if stated and min(stated) > 0 else None
 
 
-def relayed_bound(fields: Mapping[str, object], size: int) -> Bound:
-    """For a request of another wire, whose body has so many bytes: a response of OpenAI's, a message of Anthropic's."""
-    tokens = size + _FOR_TOOLS
-    searches = 0
-    pending: list[object] = [fields.get("input"), fields.get("messages"), fields.get("system")]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, list):
-            pending.extend(value)
-            tokens += _PER_MESSAGE * len(value)
-        elif isinstance(value, dict):
-            kind = str(value.get("type"))
-            pending.extend(value[name] for name in _CONTENTS if name in value)
-            if any(part in kind for part in _MEDIA):
-                tokens += PER_IMAGE - sum(len(data) for name in _DATA if isinstance(data := value.get(name), str))
-    tools = fields.get("tools")
-    if isinstance(tools, list):
-        tokens += _PER_MESSAGE * len(tools)
-        kinds = [str(tool.get("type")) for tool in tools if isinstance(tool, dict)]
-        searches = MOST_SEARCHES if any("search" in kind for kind in kinds) else 0
-    limits = [fields.get(name) for name in ("max_output_tokens", "max_tokens")]
-    output = next((limit for limit in limits if type(limit) is int and limit >= 0), None)
-    tier = fields.get("service_tier")
-    return Bound(max(tokens, 0), output, service_tier=tier if isinstance(tier, str) else None, searches=searches)
+class _More(NamedTuple):
+    """What fields beyond the contract may add: output is None for no limit of it."""
+
+    output: int | None = 0
+    choices: int = 1
+    searches: int = 0
+    is_open: bool = False
+
+    def plus(self, other: "_More") -> "_More":
+        output = self.output + other.output if self.output is not None and other.output is not None else None
+        choices, searches = max(self.choices, other.choices), max(self.searches, other.searches)
+        return _More(output, choices, searches, self.is_open or other.is_open)
+
+
+def _more(fields: Mapping[str, object], depth: int = 0) -> _More:
+    """By their names alone: an upstream may take them in place of, or beside, those of the contract, or not at all."""
+    total = _More()
+    for name, value in fields.items():
+        if any(part in name for part in _SEARCHES):
+            total = total.plus(_More(searches=MOST_SEARCHES))
+        if any(part in name for part in _ELSEWHERE):
+            total = total.plus(_More(is_open=True))
+        if isinstance(value, dict) and depth < _DEEPEST:
+            total = total.plus(_more(value, depth + 1))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            total = total.plus(_counted(name, int(value)))
+    return total
+
+
+def _counted(name: str, value: int) -> _More:
+    if name in _CHOICES:
+        return _More(choices=max(1, value))
+    lower = name.lower()
+    if any(part in lower for part in _OUTPUT) and not any(part in lower for part in _INPUT):
+        return _More(output=value if value >= 0 else None)
+    return _More()
+
+
+def _beyond_text(part: object) -> int | None:
+    """What a part counts in place of the bytes that it has, None where only the model limits that; 0 for a text."""
+    if isinstance(part, models.ChatCompletionRequestMessageContentPartImage):
+        url = part.image_url.url
+        if not url.startswith("data:"):
+            return PER_IMAGE
+        return PER_IMAGE - len(url) if url.startswith("data:image/") else None
+    if isinstance(part, models.ChatCompletionRequestMessageContentPartAudio):
+        data = part.input_audio.data
+        return len(data) // _SOUND_BYTES_PER_TOKEN - len(data) if _has_its_bytes(data) else None
+    return None if isinstance(part, models.ChatCompletionRequestMessageContentPartFile) else 0
+
+
+def _has_its_bytes(data: str) -> bool:
+    """Whether base64 is sound of at least so many bytes a second: MP3, or a WAV of samples that are not compressed."""
+    try:
+        head = b64decode(data[:48])
+    except ValueError:
+        return False
+    if head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and len(head) == _WAV_HEAD:
+        form, rate, block = (int.from_bytes(head[at:end], "little") for at, end in ((20, 22), (24, 28), (32, 34)))
+        return form in _SAMPLES and rate * block >= _SOUND_BYTES_A_SECOND
+    return head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)

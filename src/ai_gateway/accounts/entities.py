@@ -118,7 +118,10 @@ class ModelPermissions(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedToolPermissions(Entity):
-    """Which of the tools that run here a project has. `id` is the project's. What is not named is off."""
+    """Which of the tools that run here a project has. `id` is the project's. What is not named is off.
+
+    A project without them has what the gateway's configuration switches on.
+    """
 
     enabled: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ What has ended waits here for the ledger. What a killed process leaves behind is
 power cut may take what the kernel had not written yet; a killed process takes nothing.
 """
 
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,10 +44,10 @@ class Source(Protocol):
 class Journal(Source):
     """The journal of this worker. What is called for a call never raises, and waits for nobody.
 
-    `root` is where journals are, None for memory only. `max_size` bounds the files in bytes. Beyond it, and where
-    they cannot be written, records wait in memory; what has no room there either is `dropped` and counted. `problem`
-    says why nothing is written now. `refuses` says that no call may begin, since nothing could keep its record: that
-    is what `when_full` is for.
+    `root` is where journals are, None for memory only, and `owner` names this process among them. `max_size` bounds the
+    files in bytes. Beyond it, and where they cannot be written, records wait in memory; what has no room there either
+    is `dropped` and counted. `problem` says why nothing is written now. `refuses` says that no call may begin, since
+    nothing could keep its record: that is what `when_full` is for.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Journal(Source):
         max_size: int = 2**30,
         segment_size: int = 8 * 2**20,
         when_full: Literal["drop", "refuse"] = "drop",
+        owner: str | None = None,
     ) -> None:
+        self._owner = owner or secrets.token_hex(8)
         self.refuses = False
         self._when_full = when_full
         self.root = root
@@ -168,7 +171,7 @@ class Journal(Source):
         kept = [ended_line(started_line(record.start), record) for record in self._unwritten]
         try:
             if self._directory is None or not self._directory.is_there:
-                directory = LockedDirectory.make(self.root)
+                directory = LockedDirectory.make(self.root, self._owner)
                 if self._directory is not None:
                     self._directory.leave(remove=False)
                 self._directory = directory

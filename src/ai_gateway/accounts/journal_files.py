@@ -27,10 +27,10 @@ class LockedDirectory:
     _lock: int
 
     @classmethod
-    def make(cls, root: Path) -> Self:
-        """A new one. Raises OSError."""
+    def make(cls, root: Path, owner: str = "") -> Self:
+        """A new one of the process that is called so. Raises OSError."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = secrets.token_hex(8)
+        name = f"{owner}-{secrets.token_hex(8)}"
         path = root / f"{_BEING_MADE}{name}"
         path.mkdir(mode=0o700)
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -79,6 +79,11 @@ def directories(root: Path) -> list[Path]:
     with suppress(OSError):
         return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     return []
+
+
+def has_journals(root: Path, owner: str) -> bool:
+    """Whether there is one of the process that is called so, which may be dead."""
+    return any(path.name.startswith(f"{owner}-") for path in directories(root))
 
 
 @dataclass(slots=True, eq=False)

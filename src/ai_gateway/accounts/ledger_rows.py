@@ -47,7 +47,8 @@ def row_of(record: Record) -> Row:
         tokens = tuple([min(count, MOST_TOKENS) for count in tokens])
     if cost is not None and cost > MOST_COST:
         record = record._replace(cost=MOST_COST)
-    details = _details(record) if record.attempts or record.repairs or record.dropped else None
+    has_details = record.attempts or record.repairs or record.dropped or record.start.round
+    details = _details(record) if has_details else None
     return (
         *_of_start(record.start),
         *_of_record(record),
@@ -118,6 +119,9 @@ def _details(record: Record) -> str:
         details["repairs"] = record.repairs
     if record.dropped:
         details["dropped"] = record.dropped
+    if record.start.round:
+        details["round"] = record.start.round
+        details["tools"] = record.tools
     return orjson.dumps(details).decode()
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ai_gateway.accounts.price import INPUT, OUTPUT, SEARCHES, Price, Rates, rate, rates_of, whole_per
 from ai_gateway.accounts.price_table import ALWAYS, Dated, PriceTable
-from ai_gateway.config.settings import PriceRates, PriceSettings
+from ai_gateway.config.tables import PriceRates, PriceSettings
 
 _MOST_KNOWN = 4_096  # names of models come from callers: what is remembered of them must not grow without end
 _LONGEST_ID = 256
@@ -39,7 +39,7 @@ class Prices:
     """
 
     def __init__(self, stated: Mapping[str, PriceSettings] | None = None) -> None:
-        found = [_stated(key, settings) for key, settings in (stated or {}).items()]
+        found = [_stated(key, settings) for key, settings in (stated or {}).items() if "/" in key]
         self._stated = {(price.provider, price.model.lower()): price for price in found}
         self._listed: dict[tuple[str, str], Price] = {}
         self._known: dict[tuple[str, str], Dated] = {}

@@ -16,6 +16,9 @@ nobody knows, since the process that served it is gone."""
 type Basis = Literal["reported", "estimated", "incomplete"]
 """Where the tokens are from: the upstream; our own count of what went through; or the bound, for a lost call."""
 
+type ToolRecord = tuple[str, int, int, bool, int]
+"""A tool that was run here: its name, when it started and ended, whether it failed, and its cost."""
+
 MOST_TOKENS = 10**12
 MOST_COST = 10**16
 """What an upstream says is added to other numbers, in 64 bits: no single call may take them all."""
@@ -41,6 +44,7 @@ class Start(NamedTuple):
     `id` is unique, where callers may repeat a request id, and begins with the second of `at` (`second_of`). `bound` is
     what it can cost at the most, for so many tokens. `holds` is when counters began to hold something for it, and what
     (`accounts/counters`), to be given back. `later_holds` are those for limits that were set since, with their ids.
+    `round` is the number of the call of a model in a request whose tools run here, else 0.
     """
 
     at: int
@@ -59,12 +63,14 @@ class Start(NamedTuple):
     bound_output: int
     holds: Sequence[Any] = ()
     later_holds: Sequence[Any] = ()
+    round: int = 0
 
 
 class Record(NamedTuple):
     """A call that is over.
 
     `price` names the basis of its cost: table, version and hash. `search_cost` is what of it is for searches.
+    `tools` are those that were run after it, whose cost is a part of its own.
     `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
     """
 
@@ -83,8 +89,9 @@ class Record(NamedTuple):
     price: str | None
     repairs: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    attempts: tuple[AttemptRecord, ...] = ()
     search_cost: int = 0
+    tools: tuple[ToolRecord, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
 
 
 def second_of(identifier: str) -> int | None:

@@ -9,11 +9,12 @@ from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
-from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start
+from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start, ToolRecord
 from ai_gateway.accounts.wanted import Wanted
-from ai_gateway.contract.call import Call, Notes, Reservation, Tokens
+from ai_gateway.contract.call import Call, Notes, Reservation, Tokens, ToolRun
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.errors import UpstreamError
+from ai_gateway.observability.trace_names import Step
 
 _BYTES_PER_TOKEN = 4  # of English text
 
@@ -30,8 +31,8 @@ class Settling(Protocol):
         """Have something done that nobody waits for."""
 
 
-class LaterHold(NamedTuple):
-    """What is held for a call of limits that were set while it ran, under an id of its own."""
+class CountedHold(NamedTuple):
+    """What is held for a call, under an id of its own, and when it was counted."""
 
     id: str
     held: Held
@@ -53,12 +54,13 @@ class CallReservation(Reservation):
             "_held",
             "_price",
             "_size",
+            "_trace",
             "caller",
             "headers",
             "later",
             "left",
         ),
-        *("result", "start"),
+        *("result", "start", "_earlier", "_tools"),
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - made at one place
@@ -79,41 +81,66 @@ class CallReservation(Reservation):
         # Not the call itself, which has this reservation: requests leave no cycles for the collector.
         self._attempts = call.attempts
         self._size = call.size
+        self._trace = call.trace
         self._wanted = wanted
         self.caller = call.caller
         self.start = start
-        self.later: tuple[LaterHold, ...] = ()
+        self.later: tuple[CountedHold, ...] = ()
         self._price = price
         self._held = held
         self._at = at
+        self._tools: tuple[ToolRun, ...] = ()
+        self._earlier = call.round.earlier if call.round is not None else 0
 
     @override
     def cost(self) -> int | None:
-        return (self.result or self._worked_out()).cost
+        cost = (self.result or self._worked_out()).cost
+        return None if cost is None or self._earlier is None else cost + self._earlier
+
+    @override
+    def ran(self, run: ToolRun) -> None:
+        self._tools = (*self._tools, run)
 
     @override
     async def settle(self) -> None:
         if self.result is not None:
             return
         result = self.result = self._worked_out()
-        if result.cost is not None and not self.start.stream:
-            self.headers["x-gateway-cost"] = _usd(result.cost)
-        held = self._held
-        if held is not None:
-            amounts = held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
-            await self._accounting.settle(self.start.id, held, amounts, self._at)
-        for each in self.later:
-            amounts = each.held.true_amounts(result.tokens.whole_input + result.tokens.whole_output, result.cost)
-            await self._accounting.settle(each.id, each.held, amounts, each.at)
+        if not self.start.stream and (cost := self.cost()) is not None:
+            self.headers["x-gateway-cost"] = _usd(cost)
+        own = [CountedHold(self.start.id, self._held, self._at)] if self._held is not None else []
+        if self._trace is not None:
+            with self._trace.step(Step.SETTLE, {}):
+                await self._settle([*own, *self.later], result)
+        elif own or self.later:
+            await self._settle([*own, *self.later], result)
 
-    def lacks(self, scopes: Sequence[Scope], now: float, limit: int) -> Held:
-        """What the call takes of the limits of these scopes, and is not held yet."""
+    async def _settle(self, holds: list[CountedHold], result: "Result") -> None:
+        """All of them, also where it is cancelled: then the others in the background."""
+        tokens = result.tokens.whole_input + result.tokens.whole_output
+        try:
+            while holds:
+                identifier, held, at = holds.pop(0)
+                await self._accounting.settle(identifier, held, held.true_amounts(tokens, result.cost), at)
+        finally:
+            if holds:
+                self._accounting.soon(self._settle(holds, result))
+
+    def missing_holds(self, scopes: Sequence[Scope], limit: int) -> Held:
+        """What the call takes of the limits of these scopes, and is not held yet.
+
+        Money is of the windows in which it began, as it is in the ledger.
+        """
         names = {self._wanted.model}.union(*self._wanted.names())
         tokens = estimated_tokens(self._size) + self.start.bound_output
         counted = {
             hold.counter for held in (self._held, *(each.held for each in self.later)) if held for hold in held.holds
         }
-        return Plan(scopes, names, now).held(tokens, self.start.bound or 0).beside(counted, limit)
+        return (
+            Plan(scopes, names, self.start.at / 1000)
+            .held(tokens, self.start.bound or 0)
+            .without_counters(counted, limit)
+        )
 
     @override
     def abandon(self) -> None:
@@ -142,8 +169,9 @@ class CallReservation(Reservation):
             result.price,
             tuple(sorted(notes.repairs)) if notes.repairs else (),
             tuple(sorted(notes.dropped)) if notes.dropped else (),
-            result.attempts,
             result.search_cost,
+            tuple([_tool(run) for run in self._tools]) if self._tools else (),
+            result.attempts,
         )
 
     def _end(self, outcome: Outcome) -> End:
@@ -154,6 +182,13 @@ class CallReservation(Reservation):
         return "broken" if outcome.status < 400 else "failed"
 
     def _worked_out(self) -> "Result":
+        """What the attempts come to, with the tools that were run after them."""
+        result = self._asked()
+        if self._tools and result.cost is not None:
+            result.cost += sum(tool.cost for tool in self._tools)
+        return result
+
+    def _asked(self) -> "Result":
         """What the attempts come to: what upstreams have told, and an estimate where one has not."""
         attempts = self._attempts
         if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].tokens) is not None:
@@ -226,6 +261,10 @@ def _attempt(notes: Notes, tokens: Tokens | None, cost: int | None) -> AttemptRe
         tokens=tokens,
         cost=cost,
     )
+
+
+def _tool(run: ToolRun) -> ToolRecord:
+    return run.name, int(run.started * 1000), int(run.ended * 1000), run.failed, run.cost
 
 
 def _may_have_worked(failure: Exception) -> bool:

@@ -3,17 +3,19 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import structlog
 
 from ai_gateway.accounts.journal import Batch, Journal, Source
+from ai_gateway.accounts.journal_files import has_journals
 from ai_gateway.accounts.journal_replay import DeadJournal, claim_dead
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY
 from ai_gateway.accounts.records import Start
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.observability.metrics import Event, Timing, count, timed
+from ai_gateway.observability.trace_names import Attributes, Name, Step
 
 _INTERVAL_S = 0.5
 _BATCH = 500
@@ -23,24 +25,35 @@ _LAST_S = 5.0
 _log = structlog.get_logger(__name__)
 
 type GiveBack = Callable[[Start], Awaitable[None]]
+type Traced = Callable[[Step, Attributes], AbstractContextManager[None]]
+"""What makes a span of a step that is no request's."""
+type ForgetDead = Callable[[Callable[[str], bool]], Awaitable[None]]
+"""Gives back what dead processes hold, whose journals are finished: it is told how to know of each."""
 
 
-async def _nothing_held(_: Start) -> None:
+async def _nothing_held(_: object) -> None:
     """Where nothing is held for calls."""
+
+
+def untraced(_: Step, _attributes: Attributes) -> AbstractContextManager[None]:
+    """Where no spans are made."""
+    return nullcontext()
 
 
 class Shipper:
     """Ships the journal of this worker, and those of dead ones.
 
     `give_back` gets each call that was lost, once it is in the ledger; perhaps again, if the process dies meanwhile.
-    `keep_days` says how long records stay, None for ever; `most` how many there may be.
+    `forget_dead` is called after that, now and then. `keep_days` says how long records stay, None for ever; `most` how
+    many there may be.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs of others
         self,
         journal: Journal,
         ledger: Ledger,
         give_back: GiveBack = _nothing_held,
+        forget_dead: ForgetDead = _nothing_held,
         *,
         keep_days: int | None = None,
         most: int | None = None,
@@ -49,7 +62,9 @@ class Shipper:
         self.keep_days = keep_days
         self.lost = 0
         self.refused = 0
+        self.traced: Traced = untraced
         self._give_back = give_back
+        self._forget_dead = forget_dead
         self._most = most
         self._dead: list[DeadJournal] = []
         self._looked_at = self._kept_at = -float("inf")
@@ -57,6 +72,7 @@ class Shipper:
         self._away_since = 0.0
         self._shipping = asyncio.Lock()  # a batch is read and done by one only
         self._task: asyncio.Task[None] | None = None
+        self._passes: set[asyncio.Task[None]] = set()
 
     @property
     def away_s(self) -> float:
@@ -77,27 +93,45 @@ class Shipper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_S):
                     await self.ship()
+            if passes := list(self._passes):
+                for each in passes:
+                    each.cancel()
+                await asyncio.wait(passes)
         for dead in self._dead:
             dead.close()
         self._dead.clear()
         self.journal.close()
 
     async def ship(self) -> None:
-        """Take everything to the ledger that is there by now. While the store is away, leave it where it is."""
-        async with self._shipping:
-            await self._ship()
+        """Take everything to the ledger that is there by now. While the store is away, leave it where it is.
+
+        It goes on where the caller is cancelled: others wait for the same, and to begin again would take as long.
+        """
+        task = asyncio.ensure_future(self._ship())
+        self._passes.add(task)
+        task.add_done_callback(self._passes.discard)
+        await asyncio.shield(task)
 
     async def _ship(self) -> None:
+        async with self._shipping:
+            await self._ship_all()
+
+    async def _ship_all(self) -> None:
+        began = time.monotonic()
         try:
             await self._drain(self.journal)
-            if self.journal.root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S:
-                self._dead += claim_dead(self.journal.root)
+            root = self.journal.root
+            looks = root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S
+            if root is not None and looks:
+                self._dead += claim_dead(root)
                 self._looked_at = time.monotonic()
             while self._dead and await self._drain(self._dead[0]):
                 self._dead.pop(0)
+            if root is not None and looks:
+                await self._forget_dead(lambda owner: not has_journals(root, owner))
         except StoreError as error:
             if not self._away:
-                self._away_since = time.monotonic()
+                self._away_since = began
                 _log.error("ledger away: records wait in the journal", store=self.ledger.store.name, error=str(error))
                 count(Event.LEDGER_AWAY)
             self._away = True
@@ -142,6 +176,10 @@ class Shipper:
         return True
 
     async def _append(self, batch: Batch) -> None:
+        with self.traced(Step.SHIP, {Name.RECORDS: len(batch.records)}):
+            await self._append_all(batch)
+
+    async def _append_all(self, batch: Batch) -> None:
         began = time.perf_counter()
         try:
             await self.ledger.append(batch.records)

@@ -1,21 +1,34 @@
 """Webhooks as Standard Webhooks describes them, which OpenAI's SDKs verify: https://www.standardwebhooks.com."""
 
+import asyncio
 import base64
 import binascii
 import hmac
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal
 
 from yarl import URL
 
 from ai_gateway.accounts.delivery import PATIENCE_S, NotDelivered
 from ai_gateway.config.constants import VERSION
+from ai_gateway.providers.http.egress import Address, NotFetched, embedded, is_public, resolved
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
+from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.single import opened
+from ai_gateway.providers.upstream import Proxy
+
+type Addresses = Literal["public", "private", "any"]
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
 # Of the reply only the status counts; so much of an error is read for the log.
 _READ = 4 * 1024
 _QUOTED = 200
+# Where machines of clouds ask for their own credentials, beside the link-local addresses that most have: of Amazon by
+# IPv6, Alibaba and Azure.
+_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
 
 
 def signing_key(secret: str) -> bytes:
@@ -37,7 +50,58 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(hmac.digest(signing_key(secret), signed, 'sha256')).decode()}"
 
 
-async def post(url: str, secret: str, identifier: str, body: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which addresses webhooks may have, and through which proxy each is called.
+
+    What `proxy_for` raises is ValueError. A proxy looks names up by itself, and has rules of its own: then only an
+    address that stands in the URL is looked at.
+    """
+
+    addresses: Addresses = "private"
+    proxy_for: Callable[[str], Proxy | None] = lambda _: None
+
+    async def to(self, url: URL) -> tuple[Sequence[Address | None], Proxy | None]:
+        """The addresses to connect to, which were looked at, or None and the proxy. Raises NotDelivered, ValueError."""
+        host = url.raw_host or ""
+        proxy = self.proxy_for(str(url))
+        try:
+            found: Sequence[Address] = [ip_address(host)]
+        except ValueError:
+            if proxy is not None:
+                return [None], proxy
+            found = await self._looked_up(host, url.port or 443)
+        if not all(map(self.permits, found)):
+            raise NotDelivered("has an address that WEBHOOK_ADDRESSES does not allow", is_final=True)
+        return ([None] if proxy is not None else found), proxy
+
+    def permits(self, address: Address) -> bool:
+        """Whether a webhook may have this address, in whatever form it is written."""
+        if self.addresses == "any":
+            return True
+        if self.addresses == "public":
+            return is_public(address)
+        return not _is_of_the_machine_room(address)
+
+    async def _looked_up(self, host: str, port: int) -> Sequence[Address]:
+        try:
+            found = await resolved(host, port)
+        except NotFetched as error:
+            raise NotDelivered(f"cannot be called: {error}") from error
+        if not found:
+            raise NotDelivered("cannot be called: its name has no address")
+        return found
+
+
+def _is_of_the_machine_room(address: Address) -> bool:
+    """Whether it is where clouds tell their machines' secrets, or nobody's: link-local, and those listed above."""
+    inner = embedded(address)
+    if inner is not None:
+        return _is_of_the_machine_room(inner)
+    return address.is_link_local or address.is_unspecified or address.is_multicast or address in _METADATA
+
+
+async def post(url: str, secret: str, identifier: str, body: bytes, reach: Reach = Reach()) -> None:
     """Deliver an event: any 2xx is its receipt, and redirects are not followed. Raises NotDelivered."""
     timestamp = int(time.time())
     headers = {
@@ -49,14 +113,26 @@ async def post(url: str, secret: str, identifier: str, body: bytes) -> None:
     }
     try:
         headers["webhook-signature"] = signature(secret, identifier, timestamp, body)
-        async with opened(URL(url), headers, PATIENCE_S, body=body) as reply:
-            if 200 <= reply.status < 300:
-                return
-            if 300 <= reply.status < 400:
-                raise NotDelivered(f"answered with a redirect ({reply.status}), which is not followed")
-            said = (await reply.whole(_READ) or b"")[:_QUOTED].decode("utf-8", "replace")
-            raise NotDelivered(f"answered with status {reply.status}{': ' if said else ''}{said}")
+        async with asyncio.timeout(PATIENCE_S):
+            addresses, proxy = await reach.to(URL(url))
+            for left, address in enumerate(addresses, 1 - len(addresses)):
+                try:
+                    async with opened(URL(url), headers, PATIENCE_S, address, body=body, proxy=proxy) as reply:
+                        await _check(reply)
+                        return
+                except OSError as error:
+                    if left == 0 or isinstance(error, TimeoutError):
+                        raise
     except TimeoutError as error:
         raise NotDelivered("did not answer in time") from error
     except (*CLIENT_FAILURES, ValueError) as error:
         raise NotDelivered(f"cannot be called: {type(error).__name__}: {error}") from error
+
+
+async def _check(reply: Connection) -> None:
+    if 200 <= reply.status < 300:
+        return
+    if 300 <= reply.status < 400:
+        raise NotDelivered(f"answered with a redirect ({reply.status}), which is not followed")
+    said = (await reply.whole(_READ) or b"")[:_QUOTED].decode("utf-8", "replace")
+    raise NotDelivered(f"answered with status {reply.status}{': ' if said else ''}{said}")

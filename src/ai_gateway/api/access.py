@@ -24,9 +24,10 @@ _PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "tru
 def is_loopback(host: str) -> bool:
     """Whether a listening address can only be reached from this machine."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return host == "localhost"
+    return ((address.version == 6 and address.ipv4_mapped) or address).is_loopback
 
 
 LOCAL = Caller(name="local", trusted=True)
@@ -179,14 +180,18 @@ def _too_many(wait_s: float) -> RateLimited:
     )
 
 
-def address_of(scope: Scope) -> str:
-    """Where a request came from. Of IPv6 it is the network: whoever has one address there has 2**64 (RFC 6177)."""
+def client_of(scope: Scope) -> str:
+    """The address that a request came from; behind a trusted proxy, that of whom the proxy has seen."""
     outcome = scope.get("outcome")
     if outcome is not None:
-        host = str(outcome.client)  # behind a trusted proxy, that of whom the proxy has seen
-    else:
-        client = scope.get("client")
-        host = str(client[0]) if client else ""
+        return str(outcome.client)
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request came from. Of IPv6 it is the network: whoever has one address there has 2**64 (RFC 6177)."""
+    host = client_of(scope)
     if ":" not in host:
         return host
     try:
@@ -215,9 +220,10 @@ def _listens_privately(scope: Scope) -> bool:
     if not server or server[1] is None:  # a Unix socket, or no socket at all
         return True
     try:
-        return ip_address(server[0]).is_loopback
+        ip_address(server[0])
     except ValueError:  # a name and no address: called in process, not through a socket
         return True
+    return is_loopback(server[0])
 
 
 def _names_this_machine(headers: Mapping[str, str]) -> bool:

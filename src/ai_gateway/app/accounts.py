@@ -1,6 +1,7 @@
 """The accounts of one process: the store that it uses, and what counts and keeps what is called here."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import SecretStr
 
-from ai_gateway.accounts.accounting import Accounting, Policy
+from ai_gateway.accounts.accounting import Accounting
 from ai_gateway.accounts.alerts import Alerts, Mailing
 from ai_gateway.accounts.counters.base import Counters, CountersError
 from ai_gateway.accounts.counters.file import FileCounters
@@ -20,14 +21,17 @@ from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Listed, Prices
-from ai_gateway.accounts.shipper import Shipper
+from ai_gateway.accounts.shipper import Shipper, Traced, untraced
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.accounts.webhook import Reach
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.redaction import remember
 
 if TYPE_CHECKING:
@@ -69,6 +73,7 @@ class Accounts:
         self.accounting: Accounting | None = None
         self.problem: str | None = None
         """Why the store has never been used, or cannot be used as it is; None while all is well or it is only away."""
+        self.traced: Traced = untraced
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
         self._shipper: Shipper | None = None
@@ -90,11 +95,17 @@ class Accounts:
                 settings.limits_outage,
                 settings.replicas,
                 settings.output_tokens_bound,
+                settings.input_tokens_bound,
                 divided=self.place is not None and self.place.url is not None and self._valkey is None,
             )
             self.accounting.prices = Prices(settings.prices)
             self.accounting.prices.take_list(self._listed)
             self._alerts.mailing = _mailing(settings)
+
+    def apply_reach(self, settings: Settings, proxy_for: Callable[[str], Proxy | None]) -> None:
+        """Reach webhooks like this from now on."""
+        if self.accounting is not None:
+            self._alerts.reach = Reach(settings.webhook_addresses, proxy_for)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Use the prices of this list of models from now on."""
@@ -117,17 +128,21 @@ class Accounts:
                 advice="set VALKEY_URL",
             )
         accounting.start()
-        accounting.counters = await self._counters(where)
+        owner = secrets.token_hex(8)
+        accounting.counters = await self._counters(where, owner)
         accounting.log = journal = Journal(
             where / "journal" if where is not None else None,
             max_size=self._settings.journal_max_size,
             when_full=self._settings.journal_full,
+            owner=owner,
         )
         most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
         ledger = self._alerts.ledger = Ledger(directory.store)
+        give_back, forget_dead = accounting.give_back, accounting.forget_dead
         self._shipper = Shipper(
-            journal, ledger, accounting.give_back, keep_days=self._settings.records_keep_days, most=most
+            journal, ledger, give_back, forget_dead, keep_days=self._settings.records_keep_days, most=most
         )
+        self._shipper.traced = self.traced
         self._shipper.start()
         if self.place.url is not None:
             await self._start_shared(directory)
@@ -164,9 +179,10 @@ class Accounts:
         directory.is_unknown = True
         _log.error("store cannot be used", store=directory.store.name, problem=problem)
 
-    async def _counters(self, where: Path | None) -> Counters:
+    async def _counters(self, where: Path | None, owner: str) -> Counters:
+        """`owner` names this process among those that share them."""
         if self._valkey is None:
-            return FileCounters(where / "counters") if where is not None else MemoryCounters()
+            return FileCounters(where / "counters", owner=owner) if where is not None else MemoryCounters()
         from ai_gateway.accounts.counters.valkey import ValkeyCounters  # noqa: PLC0415 - an extra
 
         counters = ValkeyCounters(self._valkey)
@@ -247,8 +263,8 @@ class Accounts:
             return 0
         await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
         ledger = self._shipper.ledger
-        spenders = scope.spenders or (scope.entity,)
-        return sum([await ledger.spent(scope.what, each, window.start, window.end) for each in spenders])
+        budget_keys = scope.budget_keys or (scope.entity,)
+        return sum([await ledger.spent(scope.what, each, window.start, window.end) for each in budget_keys])
 
 
 def _mailing(settings: Settings) -> Mailing | None:

@@ -34,7 +34,7 @@ from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
-from ai_gateway.contract.outcome import Observer
+from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners
 from ai_gateway.contract.write import LateHeads
@@ -43,6 +43,7 @@ from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.front import Front
 from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.middleware.watching import Watching
 
 _NO_WEBSOCKETS = UpgradeRequired(
     "The gateway has no WebSockets: send the request over HTTP, by POST.", headers={"upgrade": "HTTP/1.1"}
@@ -75,13 +76,18 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         owners.add(wire, paths)
     hints = PathHints([*of_openai, *of_ollama, *responses, *messages, *administered])
     accounting = parts.accounts.accounting
-    meters = Meters(gateway, parts.accounts, admission, bodies)
+    meters = Meters(gateway, parts.accounts, admission, bodies, lambda: parts.access.keys)
     observers = [
         AccessLog(),
         *([meters.requests] if settings.enable_metrics else []),
         *([accounting] if accounting is not None else []),
     ]
-    asgi = _asgi(settings, owners, observers, lambda request: _nothing_at(request, hints, gateway.registry.names))
+    asgi = _asgi(
+        (settings, parts.watchers.watching),
+        owners,
+        observers,
+        lambda request: _nothing_at(request, hints, gateway.registry.names),
+    )
     asgi.router.routes += openai.behind(admission)
     asgi.router.routes += ollama.behind(admission)
 
@@ -209,7 +215,7 @@ class _App(FastAPI):
 
 
 def _asgi(
-    settings: Settings,
+    how: tuple[Settings, Watching],
     owners: PathOwners,
     observers: Sequence[Observer],
     nothing_at: Callable[[Request], GatewayError],
@@ -218,6 +224,8 @@ def _asgi(
 
     def rendered(request: Request, error: GatewayError) -> Response:
         scope = request.scope
+        outcome: Outcome = scope["outcome"]
+        outcome.code = error.code
         status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""))
         return Response(body, status, own, "application/json")
 
@@ -243,9 +251,10 @@ def _asgi(
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
     asgi.doors = []
+    settings, watching = how
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
     address = ClientAddress(settings.trusted_proxies)
-    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers, address=address)
+    asgi.add_middleware(Front, owners=owners, headers=headers, observers=observers, address=address, watching=watching)
     return asgi
 
 

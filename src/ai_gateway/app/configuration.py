@@ -1,17 +1,21 @@
 """Settings and what they configure: read from every source and checked together, once a start and once a reload."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from ai_gateway.accounts.configured import configured_keys
 from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.app.accounts import place_at
+from ai_gateway.app.mcp_servers import mcp_servers
 from ai_gateway.app.own_address import is_own_address
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
 from ai_gateway.config.secrets import FILE_SUFFIX
-from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import (
     ALIASES,
     CONFIG_VARIABLE,
@@ -21,15 +25,26 @@ from ai_gateway.config.sources import (
     read_sources,
 )
 from ai_gateway.config.validation import closest
+from ai_gateway.providers.config.network import proxy_for
 from ai_gateway.providers.config.upstreams import (
     configured_upstreams,
     known_providers,
     known_variables,
     network_variables,
 )
-from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Upstream
+from ai_gateway.providers.upstream import OPENAI_COMPATIBLE, Proxy, Upstream
 from ai_gateway.routing.registry import BUILT_IN
 from ai_gateway.routing.rules import Rules, read_rules
+from ai_gateway.tools.mcp.server import McpServer
+from ai_gateway.tools.process_sandbox import unsupported
+
+type ProxyFor = Callable[[str], Proxy | None]
+"""The proxy on the way to a URL, if there is one. Raises ValueError where what names it is no proxy's address."""
+
+
+def no_proxy(_: str) -> Proxy | None:
+    """Where everything is called directly."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,7 @@ class Configuration:
     """Settings, and what they and the environment configure: valid together.
 
     `missing` has what to set for providers that gateway.toml names and that lack a key here. `warnings` are for the
-    operator: what was ignored, and what will not work.
+    operator: what was ignored, and what will not work. `proxy_for` tells the proxy on the way to what is no provider.
     """
 
     settings: Settings
@@ -46,6 +61,8 @@ class Configuration:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
+    proxy_for: ProxyFor = no_proxy
+    mcp: Sequence[McpServer] = ()
 
 
 def read_configuration(**options: object) -> Configuration:
@@ -76,20 +93,60 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     keys = configured_keys(settings, sources.environment)
     if (settings.smtp_url is None) is not (settings.smtp_from is None):
         raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
+    if problems := [*_half_a_search(settings), *_half_a_tool(settings)]:
+        raise SettingsError(problems)
+    if settings.tool_code_execution == "process":
+        warnings.append(
+            "TOOL_CODE_EXECUTION is process: CODE OF STRANGERS RUNS IN A REAL PYTHON on this machine, held by nothing "
+            "but the kernel (namespaces, limits, a filter of calls): a fault of the kernel is a way out. Prefer monty"
+        )
+    servers = mcp_servers(settings, sources.environment)
     place = place_at(settings.store_url, settings.gateway_data_dir)
     if place is not None and not place.is_kept and settings.workers > 1:
         warnings.append(
             f"nothing is kept but in memory, and WORKERS is {settings.workers}: each worker has keys, limits and usage "
             "of its own"
         )
-    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys)
+    found = partial(proxy_for, dict(sources.environment))
+    if settings.model_list_url is not None:
+        try:
+            found(settings.model_list_url)
+        except ValueError as error:
+            raise SettingsError(
+                [f"{error} (for MODEL_LIST_URL; to call it directly, name its host in NO_PROXY)"]
+            ) from None
+    return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, found, servers)
+
+
+def _half_a_search(settings: Settings) -> Iterator[str]:
+    """What TOOL_WEB_SEARCH lacks."""
+    fetches = settings.tool_web_fetch
+    if settings.tool_web_search == "searxng" and settings.tool_web_search_url is None:
+        yield "TOOL_WEB_SEARCH_URL: searxng needs the address of a server, such as http://127.0.0.1:8080"
+    if settings.tool_web_search in {"tavily", "brave"} and settings.tool_web_search_api_key is None:
+        yield f"TOOL_WEB_SEARCH_API_KEY: {settings.tool_web_search} needs a key"
+    if settings.tool_web_search is None and fetches:
+        yield "TOOL_WEB_FETCH: pages are fetched beside a search, so it needs TOOL_WEB_SEARCH"
+    if fetches and find_spec("selectolax") is None:
+        yield "TOOL_WEB_FETCH takes an extra: pip install 'universal-ai-gateway[web]'"
+
+
+def _half_a_tool(settings: Settings) -> Iterator[str]:
+    """What other tools lack."""
+    if settings.tool_code_execution == "monty" and find_spec("pydantic_monty") is None:
+        yield "TOOL_CODE_EXECUTION takes an extra: pip install 'universal-ai-gateway[code]'"
+    if settings.tool_code_execution == "process" and (why := unsupported()) is not None:
+        yield f"TOOL_CODE_EXECUTION: process cannot be used here: {why}"
+    if settings.tool_memory and place_at(settings.store_url, settings.gateway_data_dir) is None:
+        yield "TOOL_MEMORY: memories need a store, and STORE_URL is off"
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
     """Settings for single providers that no provider has the name of."""
     for setting, named in (("provider_conformance", settings.provider_conformance), ("prices", settings.prices)):
         for key in named:
-            if (name := key.partition("/")[0]) not in providers:
+            name = key.partition("/")[0]
+            if name not in providers and not name.startswith("gateway:"):
                 yield f"{setting}.{key}: there is no such provider{closest(name, sorted(providers))}"
 
 
@@ -125,6 +182,7 @@ def _misspelt(settings: Settings, variables: Mapping[str, str]) -> Iterator[str]
     known = {name.upper() for name in Settings.model_fields} - {name.upper() for name in marked(FILE_ONLY)}
     secrets = {name.upper() for name in marked(SECRET)} | known_variables()
     secrets |= {table.api_key_env for table in settings.providers.values() if table.api_key_env}
+    secrets |= {table.api_key_env for table in settings.mcp.values() if table.api_key_env}
     known |= {
         *ALIASES.values(),
         CONFIG_VARIABLE,

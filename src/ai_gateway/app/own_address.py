@@ -23,7 +23,12 @@ def is_own_address(url: str, host: str, port: int) -> bool:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback or ip_address(host).is_unspecified
+        address = ip_address(host)
+        return (
+            address.is_loopback
+            or address.is_unspecified
+            or bool(address.version == 6 and address.ipv4_mapped and address.ipv4_mapped.is_loopback)
+        )
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
 

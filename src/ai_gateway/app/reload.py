@@ -6,7 +6,7 @@ built into the server or the application keeps the value it started with: it has
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,19 @@ from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
 from ai_gateway.app.accounts import Accounts
-from ai_gateway.app.configuration import Configuration
+from ai_gateway.app.configuration import Configuration, ProxyFor
+from ai_gateway.app.tools import ToolShop
+from ai_gateway.app.watchers import Watchers
+from ai_gateway.config.marks import RESTART
 from ai_gateway.config.problems import SettingsError, attempt
-from ai_gateway.config.settings import RESTART, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.gateway import Gateway, close_quietly
 from ai_gateway.middleware.cors import Cors
 from ai_gateway.observability.logging import configure_logging
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.load import load_provider
 from ai_gateway.providers.custom import CustomProvider
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.providers.upstream import Proxy, Upstream
 from ai_gateway.redaction import remember
 from ai_gateway.resilience.attempts import Resilience
 from ai_gateway.resilience.breaker import BreakerPolicy
@@ -41,6 +44,7 @@ from ai_gateway.routing.model_list.store import ListStore, default_path
 from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Routing
+from ai_gateway.tools.tool import Tool
 
 type Loaded = dict[str, tuple[Upstream, Provider]]
 _log = structlog.get_logger(__name__)
@@ -69,14 +73,18 @@ class Reloadable:
         self._providers = _load(configuration.upstreams, {})
         self._next: tuple[Configuration, Loaded] | None = None
         self._retired = _Retired()
+        self._tools = ToolShop(lambda: self.accounts.directory)
         self.accounts = Accounts(self.settings, self._forget_keys)
+        self.watchers = Watchers(self.settings, self.accounts)
+        self.watchers.check(self.settings)
         routing, resilience = _routing(configuration, self._providers), _resilience(self.settings)
         self.gateway = Gateway(routing, resilience, self.accounts.accounting)
         self.access = Access(KeyRing(), allow_anonymous=False, allows=Cors(self.settings.cors_origins).allows)
-        self._list_source = _list_source(self.settings)
+        self._list_source = _list_source(self.settings, configuration.proxy_for)
         accounting = self.accounts.accounting
         if accounting is not None:
             self.access.wrong_keys.counters = lambda: accounting.counters
+        self._longest_call_s = 0.0
         self.model_list = self._feed(self._list_source)
         self.contract: dict[str, Any] = {}
         self._apply(configuration)
@@ -100,6 +108,7 @@ class Reloadable:
 
     async def start(self) -> None:
         """Start background tasks."""
+        self.watchers.start()
         await self.accounts.start()
         self._keep_contract()
         await self._make_projects(self.configured_keys)
@@ -125,6 +134,7 @@ class Reloadable:
         await self._retired.aclose()
         await self.gateway.aclose()
         await self.accounts.aclose()
+        await self.watchers.aclose()
 
     async def reload(self) -> Reloaded:
         """Read the configuration again and take it over, unless there are problems."""
@@ -132,6 +142,7 @@ class Reloadable:
             try:
                 configuration = self._read()
                 self._check_keys(configuration)
+                self.watchers.check(configuration.settings)
                 providers = _load(configuration.upstreams, self._providers)
             except SettingsError as error:
                 _log.error("configuration not reloaded", problems=error.problems)
@@ -153,7 +164,7 @@ class Reloadable:
         """Replace what has changed. Returns the names of changed settings that take a restart."""
         before, new = self.settings, configuration.settings
         running = {name: getattr(before, name) for name in marked(RESTART)}
-        source, former_source = _list_source(new), self._list_source
+        source, former_source = _list_source(new, configuration.proxy_for), self._list_source
         if source != former_source and self.model_list is not None:
             await self.model_list.aclose()  # or it would go on changing what is replaced
         self.settings = new.model_copy(update=running)
@@ -166,7 +177,8 @@ class Reloadable:
         kept = {id(provider) for _, provider in providers.values()}
         removed = {name: provider for name, (_, provider) in self._providers.items() if id(provider) not in kept}
         self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
-        self._retired.add(removed.values(), close_in_s=_longest_call(before, self._providers))
+        self._longest_call_s = _longest_call(before, self._providers)
+        self._retired.add((partial(close_quietly, each) for each in removed.values()), close_in_s=self._longest_call_s)
         self._providers = providers
         await self._make_projects(configuration.keys)
         self._apply(configuration)
@@ -178,11 +190,16 @@ class Reloadable:
         settings = configuration.settings
         configure_logging(settings.log_level, settings.log_format)
         self.accounts.apply(self.settings)
+        self.accounts.apply_reach(self.settings, configuration.proxy_for)
+        self.watchers.apply(self.settings)
         self._seal = settings.sealing_key.get_secret_value() if settings.sealing_key is not None else ""
         self._seals = {} if self._seal else {each.name: each.secret for each in configuration.upstreams}
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self._keep_limits()
+        self.gateway.tools, gone = self._tools.tools(self.settings, configuration.mcp)
+        if gone:
+            self._retired.add((partial(_close_tool, each) for each in gone), close_in_s=self._longest_call_s)
         self.access.allow_anonymous = settings.allow_anonymous
         self.access.wrong_keys.most = settings.wrong_keys_per_minute
         self._write_contract()
@@ -241,27 +258,27 @@ class Reloadable:
             self.gateway.routing = self.gateway.routing.with_list(models)
             self.accounts.take_list(models.entries)
 
-        return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key)
+        return ListFeed(source.url, adopt, refresh_s=source.refresh_s, store=store, api_key=key, proxy=source.proxy)
 
 
 class _Retired:
-    """Providers that are no longer configured, each closed once no call can be using it."""
+    """Providers and tools that are no longer configured, each closed once no call can be using it."""
 
     def __init__(self) -> None:
         self._closing: set[asyncio.Task[None]] = set()
-        self._open: list[Provider] = []
+        self._open: list[Callable[[], Awaitable[None]]] = []
 
-    def add(self, providers: Iterable[Provider], *, close_in_s: float) -> None:
-        """Close these after a while."""
+    def add(self, closings: Iterable[Callable[[], Awaitable[None]]], *, close_in_s: float) -> None:
+        """Close these after a while. None of them may raise."""
 
-        async def close_later(provider: Provider) -> None:
+        async def close_later(close: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(close_in_s)
-            self._open.remove(provider)
-            await close_quietly(provider)
+            self._open.remove(close)
+            await close()
 
-        for provider in providers:
-            self._open.append(provider)
-            task = asyncio.create_task(close_later(provider))
+        for close in closings:
+            self._open.append(close)
+            task = asyncio.create_task(close_later(close))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -270,8 +287,8 @@ class _Retired:
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-        for provider in self._open:
-            await close_quietly(provider)
+        for close in self._open:
+            await close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,12 +299,21 @@ class _ListSource:
     refresh_s: float
     cache: Path | None
     api_key: SecretStr | None
+    proxy: Proxy | None
 
 
-def _list_source(settings: Settings) -> _ListSource | None:
+def _list_source(settings: Settings, proxy_for: ProxyFor) -> _ListSource | None:
     url = settings.model_list_url
     cache, refresh_s, key = settings.model_list_cache, settings.model_list_refresh_s, settings.model_list_api_key
-    return _ListSource(url, refresh_s, cache or default_path(url), key) if url is not None else None
+    return _ListSource(url, refresh_s, cache or default_path(url), key, proxy_for(url)) if url is not None else None
+
+
+async def _close_tool(tool: Tool) -> None:
+    """Close it; one that fails to close must not keep the others open."""
+    try:
+        await tool.close()
+    except Exception as error:  # whatever it is, only the log is left to report it to
+        _log.warning("tool did not close", tool=tool.name, exc_info=error)
 
 
 def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:

@@ -11,6 +11,7 @@ from ai_gateway.cli.docs import docs
 from ai_gateway.cli.init import init
 from ai_gateway.cli.keys import keys
 from ai_gateway.cli.limits import budget, limits
+from ai_gateway.cli.memories import memories
 from ai_gateway.cli.models import models
 from ai_gateway.cli.openapi import openapi
 from ai_gateway.cli.probe import probe
@@ -40,6 +41,7 @@ for _name, _commands in (
     ("budget", budget),
     ("usage", usage),
     ("store", store),
+    ("memories", memories),
     ("openapi", openapi),
 ):
     app.add_typer(_commands, name=_name)

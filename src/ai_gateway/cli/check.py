@@ -11,8 +11,9 @@ from pydantic import BaseModel, SecretStr
 from ai_gateway.app.application import Application
 from ai_gateway.cli.problems import print_problems
 from ai_gateway.cli.starting import Host, Loaded, LogLevel, Port, Workers, load, require_keys
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.problems import attempt, shown
-from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import Sources, origin_of
 from ai_gateway.errors import GatewayError
 from ai_gateway.observability.logging import configure_logging

@@ -1,6 +1,7 @@
 """`docs`: the pages of the documentation, which every installation has."""
 
 import difflib
+from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -30,5 +31,12 @@ def _pages() -> dict[str, Traversable]:
     packaged = files("ai_gateway") / "documentation"
     # A working tree has them where people read and write them.
     folder = packaged if packaged.is_dir() else Path(__file__).parents[3] / "docs"
-    found = {path.name.removesuffix(".md"): path for path in folder.iterdir() if path.name.endswith(".md")}
-    return dict(sorted(found.items()))
+    return dict(sorted(_below(folder, "")))
+
+
+def _below(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _below(path, f"{prefix}{path.name}/")
+        elif path.name.endswith(".md"):
+            yield prefix + path.name.removesuffix(".md"), path

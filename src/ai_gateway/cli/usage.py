@@ -54,6 +54,9 @@ def show_usage(  # noqa: PLR0913 - a command has as many parameters as options
     by: _By = None,
     start: From = None,
     end: To = None,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Show how long half of them, and 95 of 100, took; JSON always has it.")
+    ] = False,
     as_csv: _AsCsv = False,
     as_json: _AsJson = False,
     url: Url = None,
@@ -62,7 +65,8 @@ def show_usage(  # noqa: PLR0913 - a command has as many parameters as options
     """Show what was used."""
     if context.invoked_subcommand is not None:
         return
-    _show(by or [By.model], start, end, "csv" if as_csv else "json" if as_json else "usage", url, admin_key)
+    form = "csv" if as_csv else "json" if as_json else "usage"
+    _show(by or [By.model], start, end, form, url, admin_key, latency=latency or form == "json")
 
 
 @usage.command()
@@ -105,10 +109,17 @@ def costs(  # noqa: PLR0913 - a command has as many parameters as options
 
 
 def _show(  # noqa: PLR0913, PLR0917 - what a command was given
-    by: list[By], start: int | None, end: int | None, form: str, url: str | None, admin_key: str | None
+    by: list[By],
+    start: int | None,
+    end: int | None,
+    form: str,
+    url: str | None,
+    admin_key: str | None,
+    *,
+    latency: bool = False,
 ) -> None:
     from ai_gateway.cli.administration import usage as work  # noqa: PLC0415 - `serve` must not pay for it
     from ai_gateway.cli.administration.show import run  # noqa: PLC0415
 
     first = start if start is not None else moment("30d")
-    run(url, admin_key, lambda api: work.show(api, [str(each) for each in by], first, end, form))
+    run(url, admin_key, lambda api: work.show(api, [str(each) for each in by], first, end, form, latency=latency))

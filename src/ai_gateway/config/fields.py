@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -16,9 +16,14 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+# A name of a header (RFC 9110, section 5.6.2).
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SERVER_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
+
+_TOOLS = ("web_search", "code_execution", "memory", "mcp")
 
 
 def is_web_address(url: str) -> bool:
@@ -107,11 +112,26 @@ def _usd(value: object) -> object:
     return price
 
 
+def _decimal(value: object) -> object:
+    """A number of TOML as it is written there."""
+    return Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _priced_model(key: str) -> str:
     provider, _, model = key.partition("/")
+    if provider.startswith("gateway:"):
+        if provider.removeprefix("gateway:") not in _TOOLS or model:
+            raise ValueError(f"is no tool of the gateway: {', '.join(f'gateway:{name}' for name in _TOOLS)}")
+        return key
     if not provider or not model:
         raise ValueError('has to name a provider and a model, as in [prices."openai/gpt-5"]')
     return key
+
+
+def _server_name(name: str) -> str:
+    if not _SERVER_NAME.fullmatch(name):
+        raise ValueError("has to have 1 to 32 small letters, digits and dashes")
+    return name
 
 
 def _digest(text: str) -> str:
@@ -120,11 +140,22 @@ def _digest(text: str) -> str:
     return text
 
 
-def _time_zone(name: str) -> str:
+# Files beside those of the zones: the machine's own zone, which differs from one replica to the next, and other forms.
+_NO_ZONES = ("localtime", "posixrules", "Factory", "posix/", "right/")
+
+
+def is_time_zone(name: str) -> bool:
+    """Whether the IANA has a zone of this name, such as Europe/Berlin."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("has to be a time zone of the IANA's, such as Europe/Berlin") from None
+        return False
+    return not name.startswith(_NO_ZONES)
+
+
+def _time_zone(name: str) -> str:
+    if not is_time_zone(name):
+        raise ValueError("has to be a time zone of the IANA's, such as Europe/Berlin")
     return name
 
 
@@ -153,6 +184,30 @@ def _mailbox(value: str) -> str:
     return value
 
 
+def _collector_url(value: str) -> str:
+    if not is_web_address(value) or "@" in urlsplit(value).netloc or "#" in value or "?" in value:
+        raise ValueError("must look like http://collector:4318, without credentials: they go into headers")
+    return value.rstrip("/")
+
+
+def _collector_headers(value: SecretStr) -> SecretStr:
+    try:
+        read = header_pairs(value.get_secret_value())
+    except ValueError:
+        read = {}
+    if not read or not all(
+        _TOKEN.fullmatch(name) and each.isascii() and each.isprintable() for name, each in read.items()
+    ):
+        raise ValueError("must look like authorization=Bearer%20abc,x-tenant=a: names and values, percent-encoded")
+    return value
+
+
+def header_pairs(text: str) -> dict[str, str]:
+    """Headers as OpenTelemetry writes them: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
+    pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
+    return {name.strip().lower(): unquote(value.strip()) for name, value in pairs}
+
+
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
 LOWER_CASE = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -161,12 +216,16 @@ Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_or
 Refusals = Annotated[tuple[Literal[408, 409, 429], ...], BeforeValidator(_split_statuses)]
 ListAddress = Annotated[str, AfterValidator(_list_address)]
 Proxies = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
+CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
+CollectorHeaders = Annotated[SecretStr, AfterValidator(_collector_headers)]
 MetricsPath = Annotated[str, AfterValidator(_metrics_path)]
 HeaderKey = Annotated[SecretStr, AfterValidator(_header_key)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
+ToolPrice = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=1_000, decimal_places=12)]
 UsdPrice = Annotated[Decimal, BeforeValidator(_usd)]
 PricedModel = Annotated[str, AfterValidator(_priced_model)]
 Limit = Annotated[int, Field(ge=1, le=2**53)] | None
+ServerName = Annotated[str, AfterValidator(_server_name)]
 Digest = Annotated[str, AfterValidator(_digest)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]

@@ -1,7 +1,5 @@
 """Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
 
-from decimal import Decimal
-from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,27 +20,16 @@ from ai_gateway.config.fields import (
     Proxies,
     Refusals,
     Seconds,
+    ServerName,
     SmtpUrl,
     TimeZone,
-    UsdPrice,
 )
+from ai_gateway.config.marks import FILE_ONLY, RESTART, SECRET, Mark
+from ai_gateway.config.tables import McpSettings, PriceSettings
+from ai_gateway.config.telemetry import Telemetry
 
 type UnknownParams = Literal["forward", "drop", "reject"]
 type Conformance = Literal["repair", "enforce", "observe"]
-
-
-class Mark(Enum):
-    """What a field says about its setting beside its type."""
-
-    RESTART = auto()
-    """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
-    FILE_ONLY = auto()
-    """A table, which has no form in the environment that anybody could read."""
-    SECRET = auto()
-    """Never shown; `<NAME>_FILE` may name a file that contains it."""
-
-
-RESTART, FILE_ONLY, SECRET = Mark.RESTART, Mark.FILE_ONLY, Mark.SECRET
 
 
 class PerProvider(BaseModel):
@@ -93,52 +80,11 @@ class ProviderSettings(PerProvider):
     token_arrays: bool | None = None
     wires: list[Literal["openai", "responses", "anthropic"]] | None = None
     messages_url: str | None = None
+    responses_only: str | None = None
 
     def overrides(self) -> dict[str, object]:
         """The values of `PerProvider` that the table contains itself."""
         return {name: getattr(self, name) for name in PerProvider.model_fields if name in self.model_fields_set}
-
-
-class PriceRates(BaseModel):
-    """What a million tokens of each class, and a thousand searches, cost in USD.
-
-    A class that is left out costs what it is a part of.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: UsdPrice
-    output: UsdPrice
-    cache_read: UsdPrice | None = None
-    cache_write: UsdPrice | None = None
-    cache_write_1h: UsdPrice | None = None
-    input_audio: UsdPrice | None = None
-    input_image: UsdPrice | None = None
-    reasoning: UsdPrice | None = None
-    output_audio: UsdPrice | None = None
-    output_image: UsdPrice | None = None
-    searches: UsdPrice | None = None
-
-    def prices(self) -> dict[str, Decimal]:
-        """Those that are stated, by class, of a million."""
-        named = ((name, getattr(self, name)) for name in PriceRates.model_fields)
-        prices = {name: price for name, price in named if price is not None}
-        if self.searches is not None:
-            prices["searches"] = self.searches * 1_000
-        return prices
-
-
-class LongInput(PriceRates):
-    """What they cost in a request with more input than so many tokens."""
-
-    tokens: Annotated[int, Field(gt=0)]
-
-
-class PriceSettings(PriceRates):
-    """One `[prices."PROVIDER/MODEL"]` table of gateway.toml."""
-
-    above: list[LongInput] = []
-    service_tiers: dict[str, PriceRates] = {}
 
 
 class RouteSettings(BaseModel):
@@ -169,7 +115,7 @@ class KeySettings(BaseModel):
     models: list[str] | None = None
 
 
-class Settings(PerProvider):
+class Settings(Telemetry, PerProvider):
     """What an operator can set. Environment variables have these names in upper case, gateway.toml as they are."""
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"
@@ -237,6 +183,9 @@ class Settings(PerProvider):
     output_tokens_bound: Annotated[
         int, Field(ge=1, le=10_000_000, description="tokens that a reply is taken to have at the most by itself")
     ] = 131_072
+    input_tokens_bound: Annotated[
+        int, Field(ge=1, le=10_000_000, description="tokens that files and the like are taken to have at the most")
+    ] = 1_048_576
     journal_max_size: Annotated[
         int, Field(ge=2**20, description="bytes of records that wait for the store, per worker"), RESTART
     ] = 2**30
@@ -261,6 +210,11 @@ class Settings(PerProvider):
         SECRET,
     ] = None
     smtp_from: Annotated[Mailbox | None, Field(description="address that spend alerts are sent from")] = None
+    webhook_addresses: Annotated[
+        Literal["public", "private", "any"],
+        Field(description="where webhooks may be: public, private (all but link-local and metadata), or any"),
+        LOWER_CASE,
+    ] = "private"
     wrong_keys_per_minute: Annotated[
         int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is told to stop; 0 for no bound")
     ] = 30
@@ -333,6 +287,55 @@ class Settings(PerProvider):
     prices: Annotated[
         dict[PricedModel, PriceSettings],
         Field(description="what models cost, in gateway.toml only"),
+        FILE_ONLY,
+    ] = {}
+    tool_rounds_max: Annotated[
+        int, Field(ge=1, le=100, description="rounds in which a model may call tools that the gateway runs")
+    ] = 8
+    tool_calls_max: Annotated[int, Field(ge=1, le=100, description="such calls in one round")] = 16
+    tool_timeout_s: Annotated[Seconds, Field(description="seconds for one such call")] = 30.0
+    tool_result_max_size: Annotated[
+        int, Field(ge=256, le=2**24, description="bytes of its result; what is longer is cut off, with a mark")
+    ] = 64 * 1024
+    tool_web_search: Annotated[
+        Literal["searxng", "tavily", "brave", "custom"] | None,
+        Field(description="what searches the web: searxng, tavily, brave, or custom, which makes results up"),
+        LOWER_CASE,
+    ] = None
+    tool_web_search_url: Annotated[
+        ListAddress | None, Field(description="where it is: needed for searxng, and known of the others")
+    ] = None
+    tool_web_search_api_key: Annotated[HeaderKey | None, Field(description="its key, for tavily and brave"), SECRET] = (
+        None
+    )
+    tool_web_search_results_max: Annotated[int, Field(ge=1, le=20, description="results of one search")] = 5
+    tool_web_fetch: Annotated[
+        bool, Field(description="let models have public pages fetched that they name, beside searching")
+    ] = False
+    tool_code_execution: Annotated[
+        Literal["monty", "process"] | None,
+        Field(description="where code of models runs: monty, an own Python, or process, a real one held by the kernel"),
+        LOWER_CASE,
+    ] = None
+    tool_code_timeout_s: Annotated[Seconds, Field(description="seconds that code may run, within TOOL_TIMEOUT_S")] = 5.0
+    tool_code_memory_size: Annotated[
+        int, Field(ge=2**23, le=2**31, description="bytes of memory that code may have")
+    ] = 64 * 2**20
+    tool_code_processes: Annotated[
+        int, Field(ge=1, le=256, description="processes in which code runs at once, per worker")
+    ] = 4
+    tool_memory: Annotated[
+        bool, Field(description="let models save texts for the key that calls, and find them again")
+    ] = False
+    tool_memory_entries_max: Annotated[
+        int, Field(ge=1, le=1_000_000, description="texts that a key may have saved")
+    ] = 1_000
+    tool_memory_max_size: Annotated[
+        int, Field(ge=1024, le=2**30, description="bytes of all texts of a key together")
+    ] = 2**20
+    mcp: Annotated[
+        dict[ServerName, McpSettings],
+        Field(description="servers of the Model Context Protocol, in gateway.toml only"),
         FILE_ONLY,
     ] = {}
     model_list_url: Annotated[ListAddress | None, Field(description="where a list of models is fetched from")] = None

@@ -10,9 +10,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.problems import SettingsError, shown
 from ai_gateway.config.secrets import FILE_SUFFIX, read_secret
-from ai_gateway.config.settings import FILE_ONLY, SECRET, Settings, marked
+from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.validation import closest, invalid_values
 
 CONFIG_FILE = "gateway.toml"

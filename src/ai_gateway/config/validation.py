@@ -7,21 +7,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.problems import shown
 from ai_gateway.config.settings import (
-    FILE_ONLY,
-    SECRET,
     KeySettings,
-    PriceSettings,
     ProviderSettings,
     RouteSettings,
     marked,
 )
+from ai_gateway.config.tables import McpSettings, PriceSettings
 
 _SECRETS = frozenset(marked(SECRET))
 _SECRET_PARTS = frozenset({"api_key", "headers", "proxy"})
 _TABLES: Mapping[str, type[BaseModel]] = {
     "keys": KeySettings,
+    "mcp": McpSettings,
     "providers": ProviderSettings,
     "prices": PriceSettings,
     "routes": RouteSettings,

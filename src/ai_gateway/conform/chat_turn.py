@@ -121,11 +121,18 @@ class ChatTurn:
         if delta.refusal:
             written.append(self._turn.say(REFUSAL, (inside(delta.refusal),)))
         written += self._beside(extra, ("annotations", "citations", "other_blocks"))
-        if delta.tool_calls is not MISSING:
-            written += [self._call(call) for call in delta.tool_calls]
-        if delta.function_call is not MISSING and delta.function_call is not None:
-            written.append(self._function(_DEPRECATED_CALL, "call_0", delta.function_call))
+        written += self._calls(delta)
         return b"".join(written)
+
+    def _calls(self, delta: models.ChatCompletionStreamResponseDelta) -> Iterable[bytes]:
+        if delta.gateway_tool_calls is not MISSING and "gateway_tool_calls" in self._parts.tells:
+            ran: list[JsonValue] = [call.model_dump(exclude_unset=True) for call in delta.gateway_tool_calls]
+            yield self._turn.beside(OTHER, partial(self._parts.told, "gateway_tool_calls", ran))
+        if delta.tool_calls is not MISSING:
+            for call in delta.tool_calls:
+                yield self._call(call)
+        if delta.function_call is not MISSING and delta.function_call is not None:
+            yield self._function(_DEPRECATED_CALL, "call_0", delta.function_call)
 
     def _text(self, text: str, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
         logprobs = choice.logprobs.content if choice.logprobs else None

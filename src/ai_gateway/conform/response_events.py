@@ -17,8 +17,9 @@ from typing import Final, Protocol, override
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json, to_json
 
-from ai_gateway.conform.turn import REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
+from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
 from ai_gateway.contract.write import to_fields
+from ai_gateway.translate.responses_chat.hosted import EVENTS, ITEMS, item_of_call
 
 type Fields = dict[str, JsonValue]
 
@@ -98,7 +99,7 @@ class ResponseEvents(Parts):
         now: Callable[[], float] = time.time,
     ) -> None:
         self.texts: list[bytes] = []
-        self.tells = frozenset({"annotations", "thinking_blocks"})
+        self.tells = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
         self.final = b""
         self._head, self._calls, self._seal, self._now = head, calls, seal, now
         self._echo = to_json(dict(head.echo))[1:-1]
@@ -113,6 +114,7 @@ class ResponseEvents(Parts):
         self._logprobs: list[dict[str, object]] = []
         self._blocks: list[JsonValue] = []
         self._summary: list[str] = []
+        self._running: dict[str, Fields] = {}  # calls that are run here, by their index
         self._earlier = 0  # characters of text in parts before this one
         self._previewed: Sequence[bytes] = ()
 
@@ -131,6 +133,8 @@ class ResponseEvents(Parts):
         if key in {TEXT, REFUSAL}:
             return self._open_content(str(key))
         written = self._close()
+        if key == OTHER:
+            return written
         if head is None:
             item = self._begun("reasoning")
             self._summary, self._blocks = [], []
@@ -177,6 +181,8 @@ class ResponseEvents(Parts):
 
     @override
     def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+        if field == "gateway_tool_calls":
+            return b"".join([self._ran(value) for value in values if isinstance(value, dict)])
         if field == "thinking_blocks":  # signed: what follows is another part
             return b"".join([self._signed(value) for value in values])
         return b"".join([self._annotated(_flat(value)) for value in values if isinstance(value, dict)])
@@ -197,6 +203,24 @@ class ResponseEvents(Parts):
         fields = b'%b,"annotation_index":%d,"annotation":%b' % (self._place, len(self._annotations), encoded)
         self._annotations.append(encoded)
         return self._event(b"response.output_text.annotation.added", fields)
+
+    def _ran(self, call: Fields) -> bytes:
+        """A call that is run here: told once it is over, with the states that it went through."""
+        index = str(call.get("index"))
+        call = self._running[index] = {**self._running.get(index, {}), **call}
+        if "status" not in call or call.get("tool") not in ITEMS:
+            return b""
+        item = item_of_call(call, self._id)
+        return self.whole(item, EVENTS[str(item["type"])] if item["status"] == "completed" else ())
+
+    def whole(self, item: Fields, states: Sequence[str] = ()) -> bytes:
+        """An item that is told at once."""
+        begun = {**item, "status": "in_progress"} if "status" in item else item
+        written = self._close() + self._added(begun)
+        place = b'"item_id":%b,"output_index":%d' % (to_json(item["id"]), len(self._output))
+        for state in states:
+            written += self._event(f"response.{item['type']}.{state}".encode(), place)
+        return written + self._close_item(to_json(item))
 
     def completed(self, usage: Fields | None, **changed: JsonValue) -> bytes:
         """The end of a whole response. `changed` are fields that turned out to be others than was asked."""

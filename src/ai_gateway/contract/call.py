@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.stream import Continued
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
+from ai_gateway.observability.trace_names import Attributes, Step
 
 DROPPED_HEADER = "x-gateway-dropped-params"
 _OWN_ID = re.compile("req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
@@ -23,6 +25,7 @@ _LONGEST_NAME = 256
 _LIMITS = "x-ratelimit-"
 UPSTREAMS_LIMITS = "x-gateway-upstream-"
 """Before the names of an upstream's own headers: what they say is not the gateway's own."""
+_UNTRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})  # which may be entered any number of times
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
@@ -125,7 +128,8 @@ class Notes:
 
     `model` is the one that was called, and `failure` is there if no reply came of it. `started`, `answered` (the
     whole reply, or the first item of a stream, is there) and `ended` are seconds since the epoch. `chunks` and
-    `text_bytes` count what a stream has brought, for when nobody says what it took.
+    `text_bytes` count what a stream has brought, for when nobody says what it took. `trace` is what the upstream is to
+    get in place of the caller's own headers about its trace, where the gateway makes spans of it.
     """
 
     provider: str = ""
@@ -144,6 +148,7 @@ class Notes:
     failure: GatewayError | None = None
     chunks: int = 0
     text_bytes: int = 0
+    trace: Mapping[str, str] | None = None
 
     def headers(self) -> dict[str, str]:
         """The reply's headers that tell of it, errors included."""
@@ -173,6 +178,30 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """A tool that the gateway has run, by its name, and its cost in 1e-12 USD. Times are seconds since the epoch."""
+
+    name: str
+    started: float
+    ended: float
+    failed: bool = False
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Which round of a request this is whose tools run here, from 1.
+
+    `tools_bound` is the most that the tools cost which it may call, in 1e-12 USD, and `earlier` what the rounds before
+    it came to, None where that is not known.
+    """
+
+    number: int
+    tools_bound: int = 0
+    earlier: int | None = 0
+
+
 class Bridge(Protocol):
     """Writes texts that a stream goes on with as events of a caller's own wire."""
 
@@ -188,6 +217,9 @@ class Reservation(Protocol):
 
     headers: Mapping[str, str]
 
+    def ran(self, run: ToolRun) -> None:
+        """A tool was run for the call."""
+
     def cost(self) -> int | None:
         """What the attempts of the call come to by now, in 1e-12 USD; None where that is not known."""
 
@@ -196,6 +228,16 @@ class Reservation(Protocol):
 
     def abandon(self) -> None:
         """The same for a call whose client has left: must not wait."""
+
+
+class Trace(Protocol):
+    """The trace that a request is part of, where the gateway makes spans of it. Nothing of it waits or raises."""
+
+    def attempted(self, notes: Notes) -> Mapping[str, str]:
+        """An attempt begins, of which these are the notes. Returns the headers about the trace for its upstream."""
+
+    def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
+        """A span for what is done in the block, which is given the headers for a request that it makes."""
 
 
 @dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
@@ -209,7 +251,9 @@ class Call:
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
     body in bytes. `reservation` is there from when the call may go on to an upstream. `bridge` is there where the
-    stream goes on to its caller on another wire than that of the operation that answers it.
+    stream goes on to its caller on another wire than that of the operation that answers it. `round` says which call of
+    a model this is where the gateway runs tools between them, and `rounds` are those before the last. `trace` is there
+    where spans are made of it.
     """
 
     operation: str
@@ -227,7 +271,27 @@ class Call:
     room: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
     reservation: Reservation | None = None
+    round: Round | None = None
+    rounds: Sequence["Call"] = ()
     bridge: Bridge | None = None
+    trace: Trace | None = None
+
+    def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
+        """Do something for the call as a span of its trace. The block is given the headers for a request it makes."""
+        return self.trace.step(step, attributes) if self.trace is not None else _UNTRACED
+
+    def begin_attempt(self, notes: Notes) -> Notes:
+        """Add the notes of another attempt."""
+        self.attempts.append(notes)
+        if self.trace is not None:
+            notes.trace = self.trace.attempted(notes)
+        return notes
+
+    @property
+    def asks_for_stream(self) -> bool:
+        """Whether the reply should be a stream: because the body says so, or where its wire has that by default."""
+        asked = self.parsed.get("stream") if self.parsed is not None else None
+        return bool(asked) if asked is not None else self.operation in self.wire.streams
 
     async def settle(self) -> None:
         """Settle what is held for it, if anything is."""

@@ -15,9 +15,11 @@ from ai_gateway.errors import InvalidRequest
 
 type Object = dict[str, Any]
 
-_TOOLS = frozenset({"function", "custom"})
+# Beside OpenAI's, the gateway's own.
+_HOSTED = frozenset({"gateway:web_search", "gateway:code_execution", "gateway:memory", "gateway:mcp"})
+_TOOLS = frozenset({"function", "custom"}) | _HOSTED
 _CHOICES = frozenset({"none", "auto", "required"})
-_CHOICE_KINDS = frozenset({"function", "custom", "allowed_tools"})
+_CHOICE_KINDS = frozenset({"function", "custom", "allowed_tools"}) | _HOSTED
 _FORMATS = frozenset({"text", "json_object", "json_schema"})
 _USER_PARTS = frozenset({"text", "image_url", "input_audio", "file"})
 _PARTS: Mapping[object, frozenset[str]] = {"user": _USER_PARTS, "assistant": frozenset({"text", "refusal"})}

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ai_gateway.contract.call import Call, Notes
+from ai_gateway.contract.call import Call, Caller, Notes, Trace
+from ai_gateway.contract.captured import Captured
 
 type End = Literal["whole", "left", "broken", "refused"]
 
@@ -18,7 +19,9 @@ class Outcome:
     `operation` is the contract's operationId, empty where the path is none's, and `wire` the door it came through.
     `call` is there once the request has passed authorisation and validation. `code` is the error's that was answered,
     or that ended a stream whose status was out already. `status` and `first_byte` are None where nothing was answered.
-    `left` says that the client did not stay for all of it.
+    `left` says that the client did not stay for all of it, `streamed` whether the reply is a stream, once there is one.
+    `caller` is there for one that was let in and not served, `trace` where spans are made, and `captured` where bodies
+    are looked at.
     """
 
     request_id: str
@@ -33,8 +36,12 @@ class Outcome:
     operation: str = ""
     wire: str = ""
     left: bool = False
+    streamed: bool | None = None
     client: str = ""
     trace_id: str | None = None
+    caller: Caller | None = None
+    trace: Trace | None = None
+    captured: Captured | None = None
 
     @property
     def end(self) -> End:
@@ -44,6 +51,13 @@ class Outcome:
         if self.code is None and self.status < 400:
             return "whole"
         return "broken" if self.status < 400 else "refused"
+
+    @property
+    def stream(self) -> bool:
+        """Whether the reply is a stream or, where there is none, one was asked for."""
+        if self.streamed is not None:
+            return self.streamed
+        return self.call is not None and self.call.asks_for_stream
 
     @property
     def upstream_s(self) -> float | None:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
 from ai_gateway.contract.budget import Admission, Allocation
-from ai_gateway.contract.call import ANONYMOUS, Call, Caller
+from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.dispatch import Operation
 from ai_gateway.contract.framing import Framing
@@ -89,6 +89,9 @@ _NAMES = {
 }
 
 
+_NOBODY = Caller(name="nobody")  # until somebody was let in
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its reply, from the first look at the headers to the last byte."""
@@ -99,7 +102,7 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
-    caller: Caller = ANONYMOUS
+    caller: Caller = _NOBODY
     headers: Mapping[str, str] = field(default_factory=dict)
     parsed: Mapping[str, object] | None = None
     unknown: UnknownKinds | None = None
@@ -123,6 +126,9 @@ class Exchange:
         """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
         if self.made is None:
             self.allocation = self.allocation or Allocation(self.boundary.body_limits.budget)
+            connection, outcome = self.scope.get("connection"), self._outcome
+            if outcome is not None and outcome.captured is not None:
+                connection = None  # what is sent past ASGI is not seen
             self.made = Call(
                 self.operation,
                 self.scope.get("request_id", ""),
@@ -132,11 +138,12 @@ class Exchange:
                 self.boundary.wire,
                 self.parsed,
                 unknown=self.unknown,
-                sink=connection.write if (connection := self.scope.get("connection")) is not None else None,
+                sink=connection.write if connection is not None else None,
                 room=self.allocation,
                 size=self.size,
+                trace=outcome.trace if outcome is not None else None,
             )
-            if (outcome := self._outcome) is not None:
+            if outcome is not None:
                 outcome.call = self.made
         return self.made
 
@@ -221,6 +228,8 @@ class Exchange:
             work.close()  # it never ran if the client had left already
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
+        if (outcome := self._outcome) is not None:
+            outcome.streamed = isinstance(reply, Stream)
         if isinstance(reply, Stream):
             await send_stream(self._send, reply, self.call, framing, self._rendered, late=self.boundary.late_heads)
         elif isinstance(reply, Content):
@@ -242,8 +251,8 @@ class Exchange:
             return
         if not isinstance(error, Overloaded):  # of which the record of the request is all that the log needs
             self._log_failure(error)
+        known = self._noted(error)
         if not self.started:
-            known = self._noted(error)
             headers = known.headers
             if self.made is not None:
                 await self.made.settle()
@@ -267,9 +276,11 @@ class Exchange:
             self.made.leaving.clear()
 
     def _rendered(self, error: Exception) -> bytes:
-        if error is not STOPPING:  # that is said when the client may just have left: `answer` knows which it was
-            self._log_failure(error)
-        return self.boundary.wire.render(self._noted(error), self.scope.get("request_id", ""))
+        request_id = self.scope.get("request_id", "")
+        if error is STOPPING:  # that is said when the client may just have left: `fail` learns which it was
+            return self.boundary.wire.render(error, request_id)
+        self._log_failure(error)
+        return self.boundary.wire.render(self._noted(error), request_id)
 
     def _noted(self, error: Exception) -> GatewayError:
         known = as_gateway_error(error)
@@ -277,6 +288,7 @@ class Exchange:
             known = known_as(known)
         if (outcome := self._outcome) is not None:
             outcome.code = known.code
+            outcome.caller = self.caller if self.caller is not _NOBODY else None
         return known
 
     def _log_failure(self, error: Exception) -> None:

@@ -44,7 +44,10 @@ type Reply[Model: BaseModel] = Model | Item[Model]
 
 @dataclass(slots=True, frozen=True)
 class Verbatim:
-    """Chunks that go out as they came, one after the other: the JSON of each, without line ends."""
+    """Chunks that go out as they came, one after the other: the JSON of each, without line ends.
+
+    None of them is a sign of life.
+    """
 
     items: Sequence[bytes]
 

@@ -1,10 +1,11 @@
 """The trace that a caller's request belongs to, handed on to upstreams: https://www.w3.org/TR/trace-context/."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 # Later versions may add more behind the flags (section 3.2.2); ids of noughts alone are none (section 3.2.2.3).
-_PARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[ -~]*)?")
+_PARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-[ -~]*)?")
 _STATE = re.compile("[ -~]{1,512}")
 
 
@@ -12,6 +13,32 @@ def read_trace_id(traceparent: str) -> str | None:
     """The id of the trace; None where the header is not as it should be, which is to be ignored."""
     found = _PARENT.fullmatch(traceparent)
     return found[1] if found else None
+
+
+class Parent(NamedTuple):
+    """The span of the caller that a request belongs to: ids in hex, whether its trace is kept, and its `tracestate`."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+    state: str
+
+
+def read_parent(fields: Iterable[tuple[bytes, bytes]]) -> Parent | None:
+    """The parent that a request names, None if it names none; of several headers of a name, as in HTTP, all count."""
+    parents: list[str] = []
+    states: list[str] = []
+    for name, value in fields:
+        if name == b"traceparent":
+            parents.append(value.decode("latin-1"))
+        elif name == b"tracestate":
+            states.append(value.decode("latin-1"))
+    found = _PARENT.fullmatch(parents[0]) if len(parents) == 1 else None  # of two, nobody knows the right one
+    if found is None:
+        return None
+    state = ",".join(states)
+    sampled = bool(int(found[3], 16) & 1)
+    return Parent(found[1], found[2], sampled, state if _STATE.fullmatch(state) else "")
 
 
 def trace_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -15,10 +15,11 @@ _LONGEST = 4_000  # characters; model names of callers and upstreams can be mega
 class Wire:
     """One API as its clients know it. `envelope` makes the JSON body of an error, `framing` the form of its streams.
 
-    `any_content_type` says that its own server takes JSON bodies that do not call themselves so. `known_as` is an error
-    as its own server would have it, with a status that its clients know. `own_headers` are headers of a reply to the
-    request of this id under the wire's own names, given what it has by now. `carries`: its chats hold what OpenAI's
-    contract has no word for, and which provider gets how much of it is still to be seen (translate/carriers.py).
+    `any_content_type` says that its own server takes JSON bodies that do not call themselves so. `streams` are the
+    operations whose replies are streams unless a request says otherwise. `known_as` is an error as its own server would
+    have it, with a status that its clients know. `own_headers` are headers of a reply to the request of this id under
+    the wire's own names, given what it has by now. `carries`: its chats hold what OpenAI's contract has no word for,
+    and which provider gets how much of it is still to be seen (translate/carriers.py).
     """
 
     name: str
@@ -28,6 +29,7 @@ class Wire:
     carries: bool = False
     known_as: Callable[[GatewayError], GatewayError] | None = None
     own_headers: Callable[[Mapping[str, str], str], Mapping[str, str]] | None = None
+    streams: frozenset[str] = frozenset()
 
     def headers(self, headers: Mapping[str, str], request_id: str) -> Mapping[str, str]:
         """The reply's headers with those that only this wire has."""
@@ -58,7 +60,10 @@ def ollama_error(error: GatewayError, _request_id: str = "") -> bytes:
 
 OPENAI = Wire("openai", openai_error, SSE)
 RESPONSES = Wire("responses", openai_error, EVENTS_DONE, carries=True)
-OLLAMA = Wire("ollama", ollama_error, NDJSON, any_content_type=True)
+# See https://github.com/ollama/ollama/blob/main/docs/api.md#conventions.
+OLLAMA = Wire(
+    "ollama", ollama_error, NDJSON, any_content_type=True, streams=frozenset({"ollamaChat", "ollamaGenerate"})
+)
 
 
 def _shown(words: str) -> str:

@@ -314,7 +314,8 @@ def _message(
     if isinstance(item, Framed):
         return {"type": "http.response.body", "body": item.data, "more_body": True}
     if isinstance(item, Verbatim):
-        return {"type": "http.response.body", "body": framing.all_framed(item.items), "more_body": True}
+        body = framing.all_framed(item.items) if item.items else framing.keep_alive
+        return {"type": "http.response.body", "body": body, "more_body": True}
     if isinstance(item, Item):
         model, data = item
         # Neither an event's data nor a line may hold line ends.

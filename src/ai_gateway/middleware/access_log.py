@@ -58,9 +58,11 @@ def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
     if call.parsed is not None:
         model = call.parsed.get("model")
         record["model"] = model[:_LONGEST] if isinstance(model, str) else None
-        record["stream"] = bool(call.parsed.get("stream"))
+        record["stream"] = outcome.stream
     if outcome.notes.provider:
         _add_upstream(record, outcome.notes)
+        if call.rounds:
+            _add_rounds(record, call)
         if (upstream_s := outcome.upstream_s) is not None:
             record["upstream_ms"] = _ms(upstream_s)
         if call.reservation is not None and (cost := call.reservation.cost()) is not None:
@@ -82,6 +84,14 @@ def _add_upstream(record: dict[str, object], notes: Notes) -> None:
         record["repairs"] = sorted(notes.repairs)
     if notes.dropped:
         record["dropped"] = sorted(notes.dropped)
+
+
+def _add_rounds(record: dict[str, object], call: Call) -> None:
+    """How often the model was asked, and what all of that took."""
+    tokens = [notes.tokens for notes in call.attempts if notes.tokens is not None]
+    record["rounds"] = len(call.rounds) + 1
+    record["tokens_in"] = sum(each.whole_input for each in tokens)
+    record["tokens_out"] = sum(each.whole_output for each in tokens)
 
 
 def _ms(seconds: float) -> float:

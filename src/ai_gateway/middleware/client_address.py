@@ -1,34 +1,55 @@
 """Where a request comes from: its connection, or what a proxy that is trusted says of it."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.types import Scope
 
 type Network = IPv4Network | IPv6Network
 
 _FORWARDED = b"x-forwarded-for"
-_MOST = 32
+_MAX_HOPS = 32
+_MAPPED = 96  # bits of a network that has nothing but IPv4 addresses in it (RFC 4291, section 2.5.5.2)
+
+
+def unmapped(host: str) -> str:
+    """An address as it is written, but for `::ffff:10.0.0.1`: so a socket of both families calls IPv4 addresses."""
+    if not host.startswith("::ffff:"):
+        return host
+    return str(_parsed(host) or host)
+
+
+def _parsed(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def _unmapped_network(network: Network) -> Network:
+    inner = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if inner is None or network.prefixlen < _MAPPED else ip_network((inner, network.prefixlen - _MAPPED))
 
 
 class ClientAddress:
     """Reads X-Forwarded-For of the proxies in `trusted`, and of nobody else: anybody can write there what they like."""
 
     def __init__(self, trusted: Sequence[Network] = ()) -> None:
-        self._trusted = tuple(trusted)
+        self._trusted = tuple(_unmapped_network(network) for network in trusted)
 
     def of(self, scope: Scope) -> str:
         """The address of the client; empty where there is none, as on a Unix socket."""
         client = scope.get("client")
-        peer: str = client[0] if client else ""
-        return self._behind(peer, scope) if self._trusted else peer
+        peer = unmapped(client[0]) if client else ""
+        return self._from_forwarded(peer, scope) if self._trusted else peer
 
-    def _behind(self, peer: str, scope: Scope) -> str:
-        """Each proxy adds on the right whom it saw: the last one that is no proxy of ours is the client."""
+    def _from_forwarded(self, peer: str, scope: Scope) -> str:
+        """Walk X-Forwarded-For from the right; the first hop that is not a trusted proxy is the client."""
         if peer and not self._is_trusted(peer):
             return peer
         lines = [value.decode("latin-1") for name, value in scope["headers"] if name == _FORWARDED]
-        for hop in reversed(",".join(lines).split(",")[-_MOST:]):
+        for hop in reversed(",".join(lines).split(",")[-_MAX_HOPS:]):
             address = _address(hop.strip())
             if address is None:
                 break
@@ -38,11 +59,8 @@ class ClientAddress:
         return peer
 
     def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in network for network in self._trusted)
 
 
 def _address(text: str) -> str | None:
@@ -51,7 +69,5 @@ def _address(text: str) -> str | None:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return None
+    parsed = _parsed(text)
+    return str(parsed) if parsed is not None else None

@@ -7,7 +7,7 @@ from typing import override
 
 from ai_gateway.contract.call import Call, Notes, Tokens
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.errors import counted_code
+from ai_gateway.observability.error_codes import counted_code
 from ai_gateway.observability.families import (
     BODY,
     COST,
@@ -65,7 +65,6 @@ class RequestMetrics(Observer):
     def ended(self, outcome: Outcome) -> None:
         call, notes = outcome.call, outcome.notes
         provider, status = notes.provider, outcome.status or 0
-        stream = call is not None and call.parsed is not None and bool(call.parsed.get("stream"))
         key = (
             outcome.operation,
             outcome.wire,
@@ -74,7 +73,7 @@ class RequestMetrics(Observer):
             status // 100,
             counted_code(outcome.code) if outcome.code else "",
             outcome.end,
-            stream,
+            outcome.stream,
         )
         row = self._rows.get(key)
         if row is None:
@@ -100,6 +99,9 @@ class RequestMetrics(Observer):
             row.interval.add((outcome.ended - outcome.first_byte) / (notes.chunks - 1))
         if notes.tokens is not None:
             row.tokens = row.tokens.plus(notes.tokens)
+        for before in call.rounds:
+            if (tokens := before.notes.tokens) is not None:
+                row.tokens = row.tokens.plus(tokens)
         if call.reservation is not None:
             cost = call.reservation.cost()
             if cost is not None:

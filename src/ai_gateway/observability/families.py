@@ -103,7 +103,12 @@ EVENTS: dict[Event, Family] = {
     Event.LOST_CALL: Family("lost_calls", "counter", "Calls whose process was killed: charged by their bound"),
     Event.RECORD_DROPPED: Family("dropped_records", "counter", "Usage records that are lost"),
     Event.LEDGER_AWAY: Family("ledger_away", "counter", "Times that the store could not take usage records"),
+    Event.TOOL_CALL: Family(
+        "tool_calls", "counter", "Calls of tools that run here, by what became of them", ("tool", "outcome")
+    ),
     Event.LOG_DROPPED: Family("dropped_log_records", "counter", "Log records that could not be written"),
+    Event.SPAN_DROPPED: Family("dropped_spans", "counter", "Spans of traces that no collector got"),
+    Event.BODY_DROPPED: Family("dropped_body_records", "counter", "Records of LOG_BODIES that could not be written"),
 }
 
 TIMINGS: dict[Timing, Family] = {

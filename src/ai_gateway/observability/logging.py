@@ -188,7 +188,7 @@ def configure_logging(level: str, form: LogFormat = "json") -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(_Sink()),  # type: ignore[arg-type] # it only writes and flushes
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a logger that has been used would keep the level of its first record
     )
 
 

@@ -39,8 +39,14 @@ class Event(StrEnum):
     """A record of a call that had no room to wait for the store, or that no store takes."""
     LEDGER_AWAY = "ledger_away"
     """The store could not take records, which wait in the journal."""
+    TOOL_CALL = "tool_call"
+    """tool, what became of it: `completed`, `failed` or `refused`, which is what was not run."""
     LOG_DROPPED = "log_dropped"
     """A record that could not be written: the other end of standard error was full or gone."""
+    SPAN_DROPPED = "span_dropped"
+    """A span of a trace that no collector got: it was away, or did not keep up."""
+    BODY_DROPPED = "body_dropped"
+    """A record of bodies that was not written: the disk did not keep up, or had no room."""
 
 
 _COUNTS: dict[Event, Counter[tuple[str, ...]]] = {event: Counter() for event in Event}

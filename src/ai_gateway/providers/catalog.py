@@ -17,8 +17,16 @@ from ai_gateway.providers.upstream import ProviderRow
 _RESPONSES = frozenset({"openai", RESPONSES})
 _MESSAGES = frozenset({"openai", MESSAGES})
 # platform.openai.com "Create chat completion": `max_tokens` is deprecated, and o-series models reject it.
-# A message with a field that OpenAI's document does not name is a 400 there.
-_OPENAI = Quirks(max_completion_tokens_only=True, takes_reasoning=False)
+# developers.openai.com/api/docs/models: each model's page lists the endpoints that it answers at. From GPT-5.4 on, chat
+# completions refuse function tools beside reasoning (openai/openai-openapi#541). A message with a field that OpenAI's
+# document does not name is a 400 there.
+_OPENAI = Quirks(
+    max_completion_tokens_only=True,
+    takes_reasoning=False,
+    responses_only=r"(o1|o3|gpt-5(\.\d+)?)-pro(-.*)?|gpt-5(\.\d+)?-codex(-.*)?|codex-mini.*"
+    r"|o[34](-mini)?-deep-research(-.*)?|computer-use-preview(-.*)?",
+    responses_for_tools=r"gpt-(5\.([4-9]|\d{2,})|[6-9]|\d{2,})(?!.*-chat).*",
+)
 # openrouter.ai/docs "App Attribution": public rankings use these headers; operators may set another name, or none.
 _OPENROUTER = Quirks(
     headers={"X-Title": "Universal AI Gateway"},

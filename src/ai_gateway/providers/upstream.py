@@ -103,7 +103,8 @@ class Sizes:
 class Tls:
     """Whose certificate an upstream may show, and which one it is shown.
 
-    `ca_file` counts instead of what the system trusts. `digest` is of the files' contents: a reload takes new ones.
+    `ca_file` counts instead of what the system trusts. `digest` is of what the files contain, those of the system
+    included where they count: a reload takes new ones.
     """
 
     ca_file: Path | None = None

@@ -192,7 +192,8 @@ class _Attempts[T: Target]:
                 self._permit = self._resilience.breaker(target.provider.name, target.model).admit()
                 break
             except (Overloaded, UpstreamUnavailable) as error:
-                self._note(target)
+                notes = self._note(target)
+                notes.failure, notes.ended = error, notes.started  # so that nobody takes it for one that was sent
                 self._move_on(error)
         self._made += 1
         if self._made > 1:
@@ -215,6 +216,8 @@ class _Attempts[T: Target]:
     def _note(self, target: T) -> Notes:
         self._notes = Notes(target.provider.name, attempts=self._made, model=target.model, started=time.time())
         self._call.attempts.append(self._notes)
+        if self._call.trace is not None:
+            self._notes.trace = self._call.trace.attempted(self._notes)
         return self._notes
 
     @property

@@ -120,12 +120,25 @@ class Catalogue:
 
     async def check(self, timeout_s: float) -> None:
         """Ask every provider for its list now, for so long at the most, and wait for what comes of it."""
+        # Those that run already are shared, as above, and may take longer than may be waited here.
+        joined = {cached.refreshing: cached for cached in self._cache.values() if cached.refreshing is not None}
+        started = []
         for cached in self._cache.values():
             if cached.refreshing is None:
                 cached.refreshing = asyncio.create_task(self._refresh(cached, timeout_s))
-        tasks = [cached.refreshing for cached in self._cache.values() if cached.refreshing is not None]
-        if tasks:  # shared, as above: who asks at the same time gets the same answers
-            await asyncio.wait(tasks)
+                started.append(cached.refreshing)
+        if joined:
+            _, late = await asyncio.wait(joined, timeout=timeout_s)
+            for task in late:
+                joined[task].failed(UpstreamTimeout.of(joined[task].provider.name))
+        if started:
+            await asyncio.wait(started)
+
+    def renew(self, provider: str) -> None:
+        """Start to refresh one provider's list in the background, if it is stale and there is such a provider."""
+        cached = self._cache.get(provider)
+        if cached is not None and cached.refreshing is None and cached.refresh_at <= self._clock():
+            cached.refreshing = asyncio.create_task(self._refresh(cached, self._fetch_timeout_s))
 
     async def aclose(self) -> None:
         """Cancel the refreshes."""

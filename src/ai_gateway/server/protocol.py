@@ -21,6 +21,7 @@ from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
 from ai_gateway.contract.disconnect import Connection
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
+from ai_gateway.middleware.client_address import unmapped
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cycle import Cycle, RequestBody
@@ -107,6 +108,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._corked = CorkedTransport(transport, self.loop)
         self._connection.abort = self._corked.abort
         super().connection_made(self._corked)
+        if self.client is not None:
+            self.client = unmapped(self.client[0]), self.client[1]
+        if self.server is not None:
+            self.server = unmapped(self.server[0]), self.server[1]
         self._start_head_clock()
 
     @override

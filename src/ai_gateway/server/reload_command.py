@@ -15,9 +15,9 @@ _PATIENCE_S = 30.0
 _POLL_S = 0.05
 
 
-def reload(port: int | None) -> int:
+def reload(port: int | None, host: str | None) -> int:
     """The exit code: 0 if every worker took its configuration over, 2 if one cannot use it, 1 for anything else."""
-    gateway = _chosen(port)
+    gateway = _chosen(port, host)
     if gateway is None:
         return 1
     before = gateway.reloads.stat().st_size if gateway.reloads.exists() else 0
@@ -37,21 +37,23 @@ def reload(port: int | None) -> int:
         typer.echo(f"ai-gateway: warning: {warning}", err=True)
     restart = ", ".join(done[-1].takes_a_restart)
     rest = f"; not before a restart: {restart}" if restart else ""
-    typer.echo(f"reloaded (process {gateway.pid}, port {gateway.port}){rest}")
+    typer.echo(f"reloaded (process {gateway.pid}, port {gateway.address.port} of {gateway.address.host}){rest}")
     return 0
 
 
-def _chosen(port: int | None) -> Running | None:
-    """The gateway on this port, or the only one; None, with what to do printed, if there is no such one."""
-    found = running()
-    match = [gateway for gateway in found if port in {None, gateway.port}]
+def _chosen(port: int | None, host: str | None) -> Running | None:
+    """The gateway that listens there, or the only one; None, with what to do printed, if there is no such one."""
+    found = [gateway for gateway in running() if port in {None, gateway.address.port}]
+    match = [gateway for gateway in found if host in {None, gateway.address.host}]
     if len(match) == 1:
         return match[0]
     if match:
-        ports = ", ".join(str(gateway.port) for gateway in match)
-        typer.echo(f"ai-gateway: several gateways run, on the ports {ports}: name one with --port", err=True)
+        addresses = ", ".join(str(gateway.address) for gateway in match)
+        option = "--host" if len({gateway.address.port for gateway in match}) == 1 else "--port"
+        typer.echo(f"ai-gateway: several gateways run, on {addresses}: name one with {option}", err=True)
         return None
     where = "" if port is None else f" on port {port}"
+    where += "" if host is None else f" of {host}"
     typer.echo(
         f"ai-gateway: no gateway of this user runs{where}: start one with `ai-gateway serve`, run this where it runs, "
         "such as in its container, or send SIGHUP to it yourself",

@@ -28,7 +28,7 @@ from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.observability.worker_memory import WorkerMemory
 from ai_gateway.server.certificate import Certificate
 from ai_gateway.server.last_configuration import LastConfiguration
-from ai_gateway.server.pid_file import Reload, pid_file, record_reload_outcome
+from ai_gateway.server.pid_file import Reload, address_of, pid_file, record_reload_outcome
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, take_pending_reload, terminal_is_gone
 from ai_gateway.server.unix_socket import bind_unix, socket_file
@@ -280,7 +280,8 @@ def run(
     """
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
     _log.info("starting", version=VERSION, commit=BUILD.commit, workers=application.settings.workers)
-    with pid_file(_port(sock), application.settings.workers) as reloads, socket_file(sock):
+    held = pid_file(address_of(sock), application.settings.workers, tls=certificate is not None)
+    with held as reloads, socket_file(sock):
         _run(application, sock, announce, Files(reloads, certificate))
 
 

@@ -1,13 +1,32 @@
 """The audit log: every administrative act, with who did it, what was there before and what there is now."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.support.administration import Administrator
+from ai_gateway.accounts.store.postgres import PostgresStore
+from tests.support.administration import ADMINISTERED, Administrator
+from tests.support.gateway import SharedGateways
+from tests.support.servers import Server, new_database
 
 MONTH: dict[str, Any] = {"threshold_amount": 5, "currency": "USD", "interval": "month"}
 MAIL: dict[str, Any] = {"type": "email", "recipients": ["a@b.example"]}
+
+
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+def admin(request: pytest.FixtureRequest, gateway_for: SharedGateways) -> Administrator:
+    """With the store in its memory, and with one that sorts text otherwise."""
+    if request.param == "memory":
+        return Administrator(gateway_for(**ADMINISTERED))
+    url = asyncio.run(_migrated(request.getfixturevalue("postgres")))
+    return Administrator(gateway_for(**{**ADMINISTERED, "STORE_URL": url}))
+
+
+async def _migrated(server: Server) -> str:
+    url = await new_database(server)
+    await PostgresStore(url).migrate()
+    return url
 
 
 def acts(admin: Administrator, **query: Any) -> list[dict[str, Any]]:
@@ -51,6 +70,18 @@ def test_every_act_is_recorded_in_the_order_in_which_it_happened(admin: Administ
     assert unlimited["before"] == limited["after"]
     assert unlimited["after"] == {"spend_limit": None}
     assert found[5]["after"]["rate_limits"] == {"max_requests_per_1_minute": 1}
+
+
+@pytest.mark.parametrize("of", ["organization", "project"])
+def test_a_webhooks_password_is_not_in_it(admin: Administrator, of: str) -> None:
+    project = admin.project("Hooked")
+    path = "spend_alerts" if of == "organization" else f"projects/{project}/spend_alerts"
+    channel = {"type": "webhook", "url": "https://user:pass-canary@hooks.example/a?token=token-canary"}
+    alert = admin.post(path, {**MONTH, "notification_channel": channel})["id"]
+    admin.delete(f"{path}/{alert}")
+    told = str(admin.get("audit_logs", limit=10))
+    assert "https://hooks.example/a" in told
+    assert "canary" not in told
 
 
 def test_what_changes_nothing_and_what_is_refused_is_no_act(admin: Administrator) -> None:

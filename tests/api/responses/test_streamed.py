@@ -78,6 +78,45 @@ def test_a_mere_call_opens_and_closes_no_message(chat: Chatting) -> None:
     assert [event["item"]["type"] for event in events if "item" in event] == ["function_call", "function_call"]
 
 
+def test_two_calls_in_one_delta_are_two_items(chat: Chatting) -> None:
+    both = {"tool_calls": [*begun(0, "read", "{}")["tool_calls"], *begun(1, "read", '{"a":1}')["tool_calls"]]}
+    events = chat.stream(both, {"finish": "tool_calls"}, tools=[FUNCTION])
+    output = events[-1]["response"]["output"]
+    assert [(item["call_id"], item["arguments"]) for item in output] == [("call_0", "{}"), ("call_1", '{"a":1}')]
+
+
+def test_calls_that_are_told_in_turns_are_whole_items_one_after_the_other(chat: Chatting) -> None:
+    events = chat.stream(
+        begun(0, "read", '{"a"'),
+        begun(1, "read", '{"b"'),
+        more(0, ":1}"),
+        more(1, ":2}"),
+        {"finish": "tool_calls"},
+        tools=[FUNCTION],
+    )
+    output = events[-1]["response"]["output"]
+    assert [item["arguments"] for item in output] == ['{"a":1}', '{"b":2}']
+    opened: set[str] = set()
+    for event in events:
+        if event["type"] == "response.output_item.added":
+            opened.add(event["item"]["id"])
+        elif "item_id" in event:
+            assert event["item_id"] in opened, "a delta comes behind its item"
+        elif event["type"] == "response.output_item.done":
+            opened.remove(event["item"]["id"])
+
+
+def test_text_before_a_call_is_closed_before_the_call_begins(chat: Chatting) -> None:
+    events = chat.stream({"content": "I look."}, begun(0, "read", "{}"), {"finish": "tool_calls"}, tools=[FUNCTION])
+    items = [(event["type"], event["item"]["type"]) for event in events if "item" in event]
+    assert items == [
+        ("response.output_item.added", "message"),
+        ("response.output_item.done", "message"),
+        ("response.output_item.added", "function_call"),
+        ("response.output_item.done", "function_call"),
+    ]
+
+
 def test_a_stream_that_is_cut_off_fails(chat: Chatting) -> None:
     events = chat.stream({"content": "half"}, done=False)
     assert events[-1]["type"] == "response.failed"

@@ -6,8 +6,8 @@ import httpx2
 import pytest
 
 from tests.support.client import KEY, get, post
-from tests.support.gateway import LiveGateway
-from tests.support.responses import USAGE, Chatting, called, valid
+from tests.support.gateway import LiveGateway, SharedGateways
+from tests.support.responses import USAGE, Chatting, called, events_of, valid
 from tests.support.upstream import Upstream
 
 FUNCTION = {"type": "function", "name": "read", "description": "Reads.", "parameters": {"type": "object"}}
@@ -142,6 +142,37 @@ def test_images_of_outputs_follow_all_results_where_results_hold_texts_only(chat
     assert asked["messages"][3]["content"][-1]["image_url"]["url"] == image["image_url"]
 
 
+@pytest.mark.parametrize(
+    ("provider", "sent"), [("deepseek", True), ("moonshot", True), ("openai", False), ("groq", False)]
+)
+def test_reasoning_goes_back_to_providers_that_take_it_and_to_no_other(
+    gateway_for: SharedGateways, upstream: Upstream, provider: str, sent: bool
+) -> None:
+    name = provider.upper()
+    live = gateway_for(**{f"{name}_API_KEY": "k", f"{name}_BASE_URL": upstream.url})
+    summary = [{"type": "summary_text", "text": "hm"}]
+    items = [
+        {"role": "user", "content": "a"},
+        {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": "foreign"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    reply = post(live, f"/{provider}/v1/responses", {"model": f"good#{provider}", "input": items})
+    assert reply.status_code == 200, reply.text
+    if upstream.last(f"good#{provider}").path.endswith("/chat/completions"):
+        message = upstream.last(f"good#{provider}").json["messages"][1]
+        assert (message.get("reasoning_content") == "hm") is sent
+        dropped = reply.headers.get("x-gateway-dropped-params", "").split(",")
+        assert ("input.reasoning" in dropped) is not sent
+
+
+def test_a_search_for_tools_keeps_the_description_that_it_has(chat: Chatting) -> None:
+    schema = {"type": "object", "properties": {"query": {"type": "string"}}}
+    tool = {"type": "tool_search", "execution": "client", "parameters": schema}
+    _, asked = chat.ask({"content": "x"}, tools=[tool])
+    assert asked["tools"] == [{"type": "function", "function": {"name": "tool_search", "parameters": schema}}]
+
+
 def refused(live: LiveGateway, body: dict[str, Any], status: int = 400) -> dict[str, Any]:
     reply = post(live, "/lab/v1/responses", {"model": "good", "input": "x", **body})
     assert reply.status_code == status, reply.text
@@ -234,6 +265,21 @@ def test_a_compaction_stands_for_what_was_said(gateway: LiveGateway) -> None:
     )
     assert went_on.status_code == 200, went_on.text
     assert went_on.json()["usage"]["input_tokens"] > 30
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_trigger_at_the_end_asks_for_a_compaction(gateway: LiveGateway, stream: bool) -> None:
+    items = [{"role": "user", "content": "a"}, {"type": "compaction_trigger"}]
+    body = {"model": "custom-chat", "input": items, "stream": stream, "tools": [FUNCTION], "tool_choice": "auto"}
+    reply = post(gateway, "/v1/responses", body)
+    assert reply.status_code == 200, reply.text
+    response = events_of(reply.text)[-1]["response"] if stream else reply.json()
+    valid("Response").validate(response)
+    assert [item["type"] for item in response["output"]] == ["compaction"]
+    assert response["status"] == "completed"
+    assert get(gateway, f"/v1/responses/{response['id']}").json() == response
+    went_on = {"model": "custom-chat", "input": [*response["output"], {"role": "user", "content": "c"}]}
+    assert post(gateway, "/v1/responses", went_on).status_code == 200
 
 
 def test_a_stored_response_of_nobody_is_not_found(gateway: LiveGateway) -> None:

@@ -11,7 +11,7 @@ from ai_gateway.conform.rules import FILL_CREATED
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat, usage
 from ai_gateway.translate.chat_anthropic.stream import MessagesStreamTranslator
-from ai_gateway.translate.wires.anthropic import Message, ModelInfo, Usage, parsed, read, read_event
+from ai_gateway.translate.wires.anthropic import Event, Message, ModelInfo, Usage, parsed, read, read_event
 from gateway_contract.openai import models
 from tests.support.anthropic_types import accepted
 from tests.support.behaviours import CALLS, TEXT, THOUGHT
@@ -276,6 +276,15 @@ def test_the_role_comes_first_and_the_head_is_one() -> None:
 )
 def test_events_that_nobody_knows_say_nothing(event: dict[str, Any]) -> None:
     assert read_event("anthropic", event) is None
+
+
+def test_what_a_ping_says_before_the_head_is_in_the_first_chunk() -> None:
+    head = {"type": "message_start", "message": message("claude-x", [], None)}
+    writer = MessagesStreamTranslator(NOW)
+    found: list[dict[str, Any]] = []
+    for event in ({"type": "ping", "retry": 3}, head, {"type": "ping", "retry": 4}):
+        found += writer.feed(read("anthropic", Event, event))
+    assert [chunk["retry"] for chunk in found] == [3, 4]
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,15 @@ class Rolling:
         self._parts = [0] * (UNITS + 1)
 
     def advance(self, unit: int) -> None:
-        """Forget what is over by now."""
+        """Forget what is over by now.
+
+        Of a clock that was set back by less than all units, the counts of its future stay, and `last` with them. If it
+        was set back further, all of them are its mistake: they would never be over, and nothing could be counted.
+        """
         passed = unit - self.last
+        if passed < -UNITS:
+            self._parts = [0] * (UNITS + 1)
+            self.sum, self.last = 0, unit
         if passed > 0:
             parts = self._parts
             for step in range(min(passed, UNITS + 1)):
@@ -86,31 +93,33 @@ class Rolling:
 
     def has(self, unit: int) -> bool:
         """Whether what was counted in a unit is still there."""
-        return self.last - unit <= UNITS
+        return 0 <= self.last - unit <= UNITS
 
     def at(self, unit: int) -> int:
         """What was counted in a unit that is still there."""
         return self._parts[unit % (UNITS + 1)]
 
     def add(self, unit: int, amount: int) -> None:
-        """Count something in a unit, if it is not over yet. A correction may be negative."""
+        """Count something in a unit, if it is not over yet. A correction that is negative takes no more than all."""
         if self.has(unit):
-            self._parts[unit % (UNITS + 1)] += amount
+            place = unit % (UNITS + 1)
+            amount = max(amount, -self._parts[place])
+            self._parts[place] += amount
             self.sum += amount
 
     def fits_in(self, room: int, unit: int) -> int:
         """Units until so much has left."""
-        for ahead in range(UNITS + 1):
-            room -= self._parts[(unit + 1 + ahead) % (UNITS + 1)]
+        for ahead in range(1, UNITS + 2):
+            room -= self._parts[(self.last + ahead) % (UNITS + 1)]
             if room <= 0:
-                return ahead + 1
-        return UNITS + 1
+                return self.last - unit + ahead
+        return self.last - unit + UNITS + 1
 
     def empty_in(self, unit: int) -> int:
         """Units until nothing is counted any more."""
         for back in range(UNITS + 1):
-            if self._parts[(unit - back) % (UNITS + 1)]:
-                return UNITS + 1 - back
+            if self._parts[(self.last - back) % (UNITS + 1)]:
+                return self.last - unit + UNITS + 1 - back
         return 0
 
 
@@ -146,6 +155,13 @@ class Counters(Protocol):
     @abstractmethod
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
         """What is used and held in those that have begun."""
+
+    @abstractmethod
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        """Give back what processes hold that are gone, once their journals are finished: nothing else will settle it.
+
+        Does nothing where counters end with their process, or what it holds with a lease.
+        """
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -196,7 +212,7 @@ def settle(hold: Hold, state: State, amount: int, at: float) -> None:
         state.used += amount
 
 
-def fresh(hold: Hold) -> State | None:
+def new_state(hold: Hold) -> State | None:
     """The state of a counter that was never used; None where that has to be asked of the ledger."""
     if hold.unit_s:
         return State(units=Rolling())

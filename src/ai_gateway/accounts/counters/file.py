@@ -5,6 +5,9 @@ looked, and appends the new values: 3 us of system calls, where a transaction of
 values is one write(2), so whoever is killed has counted all of a call or nothing. While another worker has the lock,
 the event loop goes on, and tries again.
 
+What a process holds that is gone is given back by another one, once that one's journal is settled: a call may have held
+something and not be in the journal yet. For as long as it lives, each has a lock on a file of its own.
+
 Nothing is flushed to the disk: a power cut may take what the kernel had not written yet. Where it leaves a file with
 holes, money is counted anew from the ledger.
 """
@@ -13,6 +16,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,10 +27,10 @@ import orjson
 import structlog
 
 from ai_gateway.accounts.counters.base import UNITS, Answer, CountersError, Granted, Hold, Rolling, State
-from ai_gateway.accounts.counters.memory import MemoryCounters
+from ai_gateway.accounts.counters.memory import Holder, MemoryCounters
 
-_HEADER = b'"ai-gateway counters 1"'
-_OVER = b"null"
+_HEADER = b'"ai-gateway counters 2"'
+_REPLACED = b"null"
 _LOOK_S = 1.0
 _LONGEST_FILE = 2**20
 _TIMES_ITS_BEGINNING = 4
@@ -47,16 +51,19 @@ class FileCounters(MemoryCounters):
         path: Path,
         clock: Callable[[], float] = time.time,
         *,
+        owner: str | None = None,
         longest: int = _LONGEST_FILE,
         look_s: float = _LOOK_S,
     ) -> None:
-        super().__init__(clock)
+        super().__init__(clock, owner=owner or secrets.token_hex(8))
         self._path = path
+        self._owners = path.with_name(f"{path.name}-owners")
+        self._alive: int | None = None  # the lock that says so
         self._look_s = look_s
         self._longest = self._turn_at = longest
         self._fd: int | None = None
         self._end = 0  # of what was read
-        self._is_over = False  # it says that it is replaced: the last line of whoever does that
+        self._is_replaced = False  # it says that it is replaced: the last line of whoever does that
         self._look_at = 0.0
 
     @override
@@ -64,9 +71,11 @@ class FileCounters(MemoryCounters):
         if not self._lock():
             await self._wait_for_lock()
         try:
+            if self._alive is None:
+                self._say_alive()
             answer = self._reserve(call, holds)
             if isinstance(answer, Granted):
-                self._append(holds, answer.at, held=(call,))
+                self._append(holds, answer.at, held=call)
         except BaseException:
             self._leave()
             raise
@@ -105,8 +114,71 @@ class FileCounters(MemoryCounters):
         return await super().read(counters)
 
     @override
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        if not self._lock():
+            await self._wait_for_lock()
+        try:
+            owners = {holder.owner for holder in self._holders.values()} - {self._owner}
+            gone = {owner for owner in owners if self._is_dead(owner) and is_finished(owner)}
+            calls = [call for call, holder in self._holders.items() if holder.owner in gone]
+            if calls:
+                self._give_back(calls)
+                _log.warning("what dead processes held and never began is given back", calls=len(calls))
+        except OSError as error:
+            self._leave()
+            raise self._away(str(error)) from error
+        except BaseException:
+            self._leave()
+            raise
+        self._unlock()
+
+    @override
     async def aclose(self) -> None:
         self._leave()
+        alive, self._alive = self._alive, None
+        if alive is not None:
+            with suppress(OSError):
+                (self._owners / self._owner).unlink()
+            os.close(alive)
+
+    # -- whose holds they are --
+
+    def _say_alive(self) -> None:
+        """Others look under the same lock as this is done under. Raises CountersError."""
+        former = self._alive
+        try:
+            self._owners.mkdir(mode=0o700, exist_ok=True)
+            self._alive = os.open(self._owners / self._owner, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise self._away(str(error)) from error
+        if former is not None:
+            os.close(former)
+
+    def _is_dead(self, owner: str) -> bool:
+        path = self._owners / owner
+        try:
+            lock = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        return True
+
+    def _give_back(self, calls: Sequence[str]) -> None:
+        changed: dict[str, Hold] = {}
+        for call in calls:
+            for name, amount in self._holders.pop(call).holds:
+                state = self._states.get(name)
+                if state is not None:
+                    state.held = max(0, state.held - amount)
+                    changed[name] = Hold(name, 0, 0)
+        self._append(list(changed.values()), 0.0, settled=calls)
 
     # -- the lock --
 
@@ -122,7 +194,7 @@ class FileCounters(MemoryCounters):
                 size = os.lseek(fd, 0, os.SEEK_END)
                 if size != self._end or not size:
                     self._catch_up(fd, size)
-                if (not self._is_over and time.monotonic() < self._look_at) or self._is_current(fd):
+                if (not self._is_replaced and time.monotonic() < self._look_at) or self._is_current(fd):
                     return True
                 self._leave()
         except BlockingIOError:
@@ -146,13 +218,16 @@ class FileCounters(MemoryCounters):
     def _is_current(self, fd: int) -> bool:
         """Whether it is the file that others find. If it is to be replaced, or somebody has removed it, we do so."""
         self._look_at = time.monotonic() + self._look_s
+        if self._alive is not None and not (self._owners / self._owner).exists():  # somebody has removed it
+            with suppress(CountersError):
+                self._say_alive()
         try:
             if not os.path.samestat(os.fstat(fd), self._path.stat()):
                 return False
         except FileNotFoundError:
-            self._is_over = True
-        if self._is_over:
-            self._is_over = False
+            self._is_replaced = True
+        if self._is_replaced:
+            self._is_replaced = False
             with suppress(OSError):  # then this one goes on
                 self._begin_file()
         return True
@@ -163,7 +238,7 @@ class FileCounters(MemoryCounters):
 
     def _leave(self) -> None:
         """Unlock it, and forget what it says: it is read again from its beginning."""
-        fd, self._fd, self._end, self._is_over = self._fd, None, 0, False
+        fd, self._fd, self._end, self._is_replaced = self._fd, None, 0, False
         self._clear()
         if fd is not None:
             os.close(fd)
@@ -190,8 +265,8 @@ class FileCounters(MemoryCounters):
             os.ftruncate(fd, size)
         for line in lines:
             try:
-                if line == _OVER:
-                    self._is_over = True
+                if line == _REPLACED:
+                    self._is_replaced = True
                 else:
                     self._take(line)
             except (ValueError, TypeError) as error:
@@ -215,10 +290,12 @@ class FileCounters(MemoryCounters):
                 units.advance(last)
                 for unit, amount in zip(parts[::2], parts[1::2], strict=True):
                     units.add(unit, amount - units.at(unit))
-        self._holders.update(held)
-        self._holders.difference_update(settled)
+        for call, owner, holds in held:
+            self._holders[call] = Holder(owner, holds)
+        for call in settled:
+            self._holders.pop(call, None)
 
-    def _append(self, holds: Sequence[Hold], at: float, held: Sequence[str] = (), settled: Sequence[str] = ()) -> None:
+    def _append(self, holds: Sequence[Hold], at: float, held: str | None = None, settled: Sequence[str] = ()) -> None:
         """Tell the others of these counters. Raises CountersError, and then none of it has happened."""
         sums: list[tuple[object, ...]] = []
         rolling: list[tuple[object, ...]] = []
@@ -235,7 +312,8 @@ class FileCounters(MemoryCounters):
             state.until = (units.last + UNITS + 2) * unit_s
             if units.has(unit):
                 rolling.append((name, state.until, units.last, unit, units.at(unit)))
-        line = orjson.dumps((sums, rolling, held, settled), option=orjson.OPT_APPEND_NEWLINE)
+        held_by = ((held, *self._holders[held]),) if held is not None else ()
+        line = orjson.dumps((sums, rolling, held_by, settled), option=orjson.OPT_APPEND_NEWLINE)
         fd = self._fd
         assert fd is not None  # noqa: S101 - it is locked
         try:
@@ -254,14 +332,14 @@ class FileCounters(MemoryCounters):
     def _begin_file(self) -> None:
         """Put a new file in its place, which is ours already when others find it. Raises OSError."""
         self._forget_what_is_over()
-        content = _HEADER + b"\n" + orjson.dumps((*self._all(), list(self._holders), ())) + b"\n"
+        content = _HEADER + b"\n" + orjson.dumps((*self._all(), self._all_holders(), ())) + b"\n"
         path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write(fd, content)
             if self._fd is not None:
-                _write(self._fd, _OVER + b"\n")
+                _write(self._fd, _REPLACED + b"\n")
             path.rename(self._path)
         except OSError:
             os.close(fd)
@@ -270,7 +348,7 @@ class FileCounters(MemoryCounters):
             raise
         if self._fd is not None:
             os.close(self._fd)
-        self._fd, self._end, self._is_over = fd, len(content), False
+        self._fd, self._end, self._is_replaced = fd, len(content), False
         self._turn_at = max(self._longest, _TIMES_ITS_BEGINNING * self._end)
 
     def _all(self) -> tuple[Sequence[object], Sequence[object]]:
@@ -282,6 +360,9 @@ class FileCounters(MemoryCounters):
             else:
                 rolling.append((name, state.until, state.units.last, *_flat(state.units)))
         return sums, rolling
+
+    def _all_holders(self) -> Sequence[object]:
+        return [(call, *holder) for call, holder in self._holders.items()]
 
     def _forget_sums(self) -> None:
         for name in [name for name, state in self._states.items() if state.units is None]:

@@ -2,16 +2,26 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import override
+from typing import NamedTuple, override
 
-from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, fresh, reserve, settle
+from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, new_state, reserve, settle
+
+
+class Holder(NamedTuple):
+    """A call that holds something: its process, and of each counter that time does not free, its name and how much."""
+
+    owner: str
+    holds: Sequence[tuple[str, int]]
 
 
 class MemoryCounters(Counters):
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    """`owner` names the process."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, *, owner: str = "") -> None:
         self._clock = clock
+        self._owner = owner
         self._states: dict[str, State] = {}
-        self._holders: set[str] = set()
+        self._holders: dict[str, Holder] = {}
 
     @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
@@ -31,20 +41,24 @@ class MemoryCounters(Counters):
         return {name: (state.used, state.held) for name, state in found.items() if state is not None}
 
     @override
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        pass
+
+    @override
     async def aclose(self) -> None:
         self._clear()
 
     def _reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
         answer = reserve(holds, self._state, self._clock())
         if isinstance(answer, Granted):
-            self._holders.add(call)
+            lasting = [(hold.counter, hold.amount) for hold in holds if not hold.unit_s]
+            self._holders[call] = Holder(self._owner, lasting)
         return answer
 
     def _settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
         """Returns whether the call held anything."""
-        if call not in self._holders:
+        if self._holders.pop(call, None) is None:
             return False
-        self._holders.discard(call)
         for hold, amount in zip(holds, amounts, strict=True):
             state = self._states.get(hold.counter)
             if state is not None:  # or its window is over, and nobody asks for it any more
@@ -58,13 +72,14 @@ class MemoryCounters(Counters):
 
     def _state(self, hold: Hold) -> State | None:
         state = self._states.get(hold.counter)
-        if state is None and (state := fresh(hold)) is not None:
+        if state is None and (state := new_state(hold)) is not None:
             self._states[hold.counter] = state
         return state
 
     def _forget_what_is_over(self) -> None:
+        """But nothing that calls still hold: a clock may have been wrong."""
         now = self._clock()
-        for name in [name for name, state in self._states.items() if 0 < state.until < now]:
+        for name in [name for name, state in self._states.items() if 0 < state.until < now and not state.held]:
             del self._states[name]
 
     def _clear(self) -> None:

@@ -54,7 +54,8 @@ end
 
 local function is_rebuilding()
   local unseeded = redis.call('GET', UNSEEDED)
-  return now - born < REBUILD_S or (unseeded and now - unseeded < REBUILD_S)
+  local age = now - born  -- negative where the clock was set back since: then it began long ago
+  return (age >= 0 and age < REBUILD_S) or (unseeded and now - unseeded < REBUILD_S)
 end
 
 local function minus(amount) return amount == '0' and amount or '-' .. amount end
@@ -72,13 +73,14 @@ local function use(key, amount)
   end
 end
 
--- Forget what is over. Returns the sum of the rest.
+-- Forget what is over. Returns the sum of the rest, and its last unit: the counts of a clock that was set back since
+-- stay, unless it was by all units or more. Then they would never be over, and nothing could be counted.
 local function advance(key, unit)
   local found = redis.call('HMGET', key, 'last', 'sum')
   local last, sum = tonumber(found[1] or 0), tonumber(found[2] or 0)
   local passed = unit - last
-  if passed <= 0 then return sum end
-  if passed >= PARTS then
+  if passed <= 0 and passed > -PARTS then return sum, last end
+  if passed >= PARTS or passed <= -PARTS then
     redis.call('DEL', key)
     sum = 0
   else
@@ -88,7 +90,7 @@ local function advance(key, unit)
     redis.call('HDEL', key, unpack(over))
   end
   redis.call('HSET', key, 'last', unit, 'sum', sum)
-  return sum
+  return sum, unit
 end
 
 local function parts_of(key)
@@ -103,18 +105,18 @@ local function add(key, unit, amount)
 end
 
 -- Units until so much has left.
-local function fits_in(parts, room, unit)
+local function fits_in(parts, room, unit, last)
   for ahead = 0, PARTS - 1 do
-    room = room - (parts[tostring((unit + 1 + ahead) % PARTS)] or 0)
-    if room <= 0 then return ahead + 1 end
+    room = room - (parts[tostring((last + 1 + ahead) % PARTS)] or 0)
+    if room <= 0 then return last - unit + ahead + 1 end
   end
-  return PARTS
+  return last - unit + PARTS
 end
 
 -- Units until nothing is counted any more.
-local function empty_in(parts, unit)
+local function empty_in(parts, unit, last)
   for back = 0, PARTS - 1 do
-    if (parts[tostring((unit - back) % PARTS)] or 0) ~= 0 then return PARTS - back end
+    if (parts[tostring((last - back) % PARTS)] or 0) ~= 0 then return last - unit + PARTS - back end
   end
   return 0
 end
@@ -165,13 +167,13 @@ function operations.reserve()
     local fit
     if kind == 'rolling' then
       local key, unit = rolling_key(ARGV[at]), math.floor(now / unit_s)
-      local sum = advance(key, unit)
+      local sum, last = advance(key, unit)
       fit = sum + amount <= tonumber(limit)
       answer[#answer + 1] = sum
       if not fit or amount == '0' then
         local parts = parts_of(key)
-        answer[#answer + 1] = fits_in(parts, amount - (limit - sum), unit)
-        answer[#answer + 1] = empty_in(parts, unit)
+        answer[#answer + 1] = fits_in(parts, amount - (limit - sum), unit, last)
+        answer[#answer + 1] = empty_in(parts, unit, last)
       else
         answer[#answer + 1] = 0
         answer[#answer + 1] = 0
@@ -220,7 +222,11 @@ function operations.settle()
     elseif kind == 'rolling' then
       local rolling, unit = rolling_key(ARGV[at]), hold[4]
       local last = unit and redis.call('HGET', rolling, 'last')
-      if last and last - unit < PARTS then add(rolling, unit, amount - hold[3]) end
+      if last and last - unit >= 0 and last - unit < PARTS then
+        local more = amount - hold[3]
+        if more < 0 then more = math.max(more, -(redis.call('HGET', rolling, unit % PARTS) or 0)) end
+        add(rolling, unit, more)
+      end
     else
       if not record.spent then
         give_back(key, hold[3])

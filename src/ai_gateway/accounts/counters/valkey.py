@@ -103,6 +103,10 @@ class ValkeyCounters(Counters):
         }
 
     @override
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        pass
+
+    @override
     async def aclose(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST_WORDS_S)

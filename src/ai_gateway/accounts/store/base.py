@@ -67,5 +67,12 @@ class Store(Session, Protocol):
         """Drop the place of the oldest day, with its records, if it ends by then. Returns that day, or None."""
 
     @abstractmethod
+    async def find_memories(self, key_id: str, project_id: str, user_id: str, words: Sequence[str]) -> Sequence[Row]:
+        """The memories of one owner that contain one of the words, with how relevant the engine finds them.
+
+        Words are folded, without blanks, and at least one. Rows are `accounts.memories.Memory` and a number.
+        """
+
+    @abstractmethod
     async def problem(self) -> str | None:
         """Why the schema that is there cannot be used; None if it can."""

@@ -5,6 +5,7 @@ does not answer is disconnected, and connected again by whoever asks next, after
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import asyncpg  # type: ignore[import-untyped]
 
 from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, StoreError, Value
-from ai_gateway.accounts.store.schema import STEPS, VERSION, schema_problem
+from ai_gateway.accounts.store.schema import STEPS, VERSION, in_postgres, schema_problem
 
 _TIMEOUT_S = 5.0
 _CLOSE_S = 0.5
@@ -33,6 +34,12 @@ _SET_VERSION = """INSERT INTO meta (name, value) VALUES ('schema', $1)
 _COLUMNS = """SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
     AND attnum > 0 AND NOT attisdropped"""
+# The memories of one key are few: its index leads to them, and each is looked into for the words.
+_FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
+    (ts_rank(to_tsvector('simple', folded), replace(plainto_tsquery('simple', $5)::text, '&', '|')::tsquery)
+        * 1000000)::BIGINT
+    FROM memories WHERE key_id = $1 AND project_id = $2 AND user_id = $3
+    AND EXISTS (SELECT FROM json_array_elements_text($4::text::json) AS word WHERE strpos(folded, word) > 0)"""
 _ADD_DAY, _DROP_DAY = "SELECT add_day_of_records($1)", "SELECT drop_day_of_records($1)"
 
 type _Connection = Any  # asyncpg tells no types
@@ -203,7 +210,7 @@ class PostgresStore(Store):
             async with link.connection() as connection, connection.transaction():
                 await connection.execute(_LOCK)
                 for number in range(await _version(connection), VERSION):
-                    for statement in STEPS[number]:
+                    for statement in in_postgres(STEPS[number]):
                         await connection.execute(str(statement))  # it takes no class of strings
                     await connection.execute(_SET_VERSION, number + 1)
                     reached.append(number + 1)
@@ -221,6 +228,10 @@ class PostgresStore(Store):
         async with self.transaction() as session:
             ((day,),) = await session.fetch(_DROP_DAY, before)
         return int(day) if day is not None else None
+
+    @override
+    async def find_memories(self, key_id: str, project_id: str, user_id: str, words: Sequence[str]) -> Sequence[Row]:
+        return await self.fetch(_FIND_MEMORIES, key_id, project_id, user_id, json.dumps(words), " ".join(words))
 
     @override
     async def problem(self) -> str | None:

@@ -14,6 +14,12 @@ class OnPostgres(str):
     __slots__ = ()
 
 
+class OnSqlite(str):
+    """A statement that only SQLite runs: PostgreSQL numbers rows and finds words in other ways."""
+
+    __slots__ = ()
+
+
 STEPS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
@@ -164,14 +170,52 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX responses_by_time ON responses (at, id)",
         "CREATE INDEX responses_by_end ON responses (until)",
     ),
+    (
+        # What models have saved for a key, and for an end user of it; empty for no key, and for no user. Times are
+        # milliseconds, `size` is bytes of `content`, and `folded` is what is searched.
+        OnSqlite("""CREATE TABLE memories (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL, project_id TEXT NOT NULL, key_id TEXT NOT NULL,
+            user_id TEXT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, size BIGINT NOT NULL,
+            content TEXT NOT NULL, folded TEXT NOT NULL
+        )"""),
+        OnPostgres("""CREATE TABLE memories (
+            number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id TEXT NOT NULL, project_id TEXT NOT NULL,
+            key_id TEXT NOT NULL, user_id TEXT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
+            size BIGINT NOT NULL, content TEXT NOT NULL, folded TEXT NOT NULL
+        )"""),
+        "CREATE UNIQUE INDEX memories_by_id ON memories (id)",
+        "CREATE INDEX memories_by_key ON memories (key_id, project_id, user_id)",
+        "CREATE INDEX memories_by_project ON memories (project_id)",
+        "CREATE INDEX memories_by_user ON memories (user_id)",
+        # Any three characters in a row are found, of every script; PostgreSQL reads the memories of one key instead.
+        OnSqlite("""CREATE VIRTUAL TABLE memories_index USING fts5(
+            folded, content='memories', content_rowid='number', tokenize="trigram case_sensitive 1"
+        )"""),
+        OnSqlite("""CREATE TRIGGER memories_added AFTER INSERT ON memories BEGIN
+            INSERT INTO memories_index (rowid, folded) VALUES (new.number, new.folded);
+        END"""),
+        OnSqlite("""CREATE TRIGGER memories_deleted AFTER DELETE ON memories BEGIN
+            INSERT INTO memories_index (memories_index, rowid, folded) VALUES ('delete', old.number, old.folded);
+        END"""),
+        OnSqlite("""CREATE TRIGGER memories_changed AFTER UPDATE OF folded ON memories BEGIN
+            INSERT INTO memories_index (memories_index, rowid, folded) VALUES ('delete', old.number, old.folded);
+            INSERT INTO memories_index (rowid, folded) VALUES (new.number, new.folded);
+        END"""),
+    ),
 )
 """The statements that lead from each version to the next one; the first from nothing to version 1."""
 
 VERSION = len(STEPS)
 
 
-COLUMNS = "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
-"""All columns of an SQLite database, with their tables."""
+COLUMNS = """SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
+    WHERE m.type = 'table' AND m.name NOT LIKE 'memories_index%'"""
+"""All columns of an SQLite database, with their tables; without what its index of texts is made of."""
+
+
+def in_postgres(step: Iterable[str]) -> Iterator[str]:
+    """The statements of a step that PostgreSQL runs."""
+    return (statement for statement in step if not isinstance(statement, OnSqlite))
 
 
 def in_sqlite(step: Iterable[str]) -> Iterator[str]:

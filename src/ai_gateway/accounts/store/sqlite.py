@@ -4,11 +4,12 @@ Statements run in a thread of their own, one after the other: a commit waits for
 """
 
 import asyncio
+import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import override
@@ -19,6 +20,15 @@ from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite,
 _BUSY_TIMEOUT_S = 5.0
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PLACEHOLDER = re.compile(r"\$(\d+)")
+_TRIGRAM = 3
+_FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
+    CAST(-bm25(memories_index) * 1000000 AS INTEGER)
+    FROM memories_index JOIN memories ON number = memories_index.rowid
+    WHERE memories_index MATCH $4 AND key_id = $1 AND project_id = $2 AND user_id = $3"""
+# The index knows no word of less than three characters, as there are many in Chinese and Japanese.
+_FIND_MEMORIES_BY_SHORT_WORDS = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content, 0
+    FROM memories WHERE key_id = $1 AND project_id = $2 AND user_id = $3
+    AND EXISTS (SELECT 1 FROM json_each($4) AS word WHERE instr(folded, word.value) > 0)"""
 _NAMES = tuple(f"v{number}" for number in range(1, 100))
 
 type _Values = Row | Mapping[str, Value]
@@ -52,21 +62,25 @@ class _Runner:
         self._thread: ThreadPoolExecutor | None = None
         self._db: sqlite3.Connection | None = None
 
-    async def __call__[Result](self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Run this in the thread. Raises StoreError or ValueError; a cancelled caller does not stop it half-way."""
-        if self._thread is None:
-            raise StoreError("the store is closed")
+    async def __call__[Result](self, work: Callable[[sqlite3.Connection], Result], *, surely: bool = False) -> Result:
+        """Run this in the thread. Raises StoreError or ValueError; a cancelled caller does not stop it half-way.
 
-        def working() -> Result:
-            return work(self._connected())
-
+        Where the caller is cancelled before it has begun, it is left out, unless it is to be done `surely`.
+        """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, working)
+            submitted = self.submit(work)
+            return await (asyncio.shield(submitted) if surely else submitted)
         except sqlite3.IntegrityError as error:
             refused = AlreadyThere if error.sqlite_errorcode in _ALREADY_THERE else ValueError
             raise refused(f"SQLite ({self._path}): {error}") from error
         except sqlite3.Error as error:
             raise StoreError(f"SQLite ({self._path}): {error}") from error
+
+    def submit[Result](self, work: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
+        """Have this run after all that was submitted before. Raises StoreError; what it gives may be SQLite's error."""
+        if self._thread is None:
+            raise StoreError("the store is closed")
+        return asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._connected()))
 
     def open(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -166,14 +180,17 @@ class SqliteStore(Store):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         async with self._writing:
-            session = _Session(self._writer)
-            await session.execute("BEGIN IMMEDIATE")
             try:
-                yield session
+                # Whoever is cancelled while this waits for another process leaves it to the thread, which gets the lock
+                # all the same: so it has to be rolled back as well.
+                await self._writer(_begin)
+                yield _Session(self._writer)
             except BaseException:
-                await asyncio.shield(session.execute("ROLLBACK"))
+                with suppress(StoreError):  # closed meanwhile, which undoes it as well
+                    # Not waited for: the thread does it before anything that others ask of it.
+                    self._writer.submit(_roll_back)
                 raise
-            await asyncio.shield(session.execute("COMMIT"))
+            await self._writer(_commit, surely=True)
 
     @override
     async def migrate(self) -> list[int]:
@@ -188,6 +205,13 @@ class SqliteStore(Store):
         return None
 
     @override
+    async def find_memories(self, key_id: str, project_id: str, user_id: str, words: Sequence[str]) -> Sequence[Row]:
+        if any(len(word) < _TRIGRAM for word in words):
+            return await self.fetch(_FIND_MEMORIES_BY_SHORT_WORDS, key_id, project_id, user_id, json.dumps(words))
+        quoted = " OR ".join(f'"{word.replace('"', '""')}"' for word in words)
+        return await self.fetch(_FIND_MEMORIES, key_id, project_id, user_id, quoted)
+
+    @override
     async def problem(self) -> str | None:
         def look(db: sqlite3.Connection) -> str | None:
             (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -196,10 +220,30 @@ class SqliteStore(Store):
         return await (self._reader or self._writer)(look)
 
 
+def _begin(db: sqlite3.Connection) -> None:
+    _roll_back(db)  # what could not be undone when it was to be
+    db.execute("BEGIN IMMEDIATE")
+
+
+def _commit(db: sqlite3.Connection) -> None:
+    """Commit, or leave no transaction behind: a commit that fails may be still under way."""
+    try:
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        _roll_back(db)
+        raise
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    """Undo what is under way, if anything is: a full disk has SQLite do so by itself."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
 def _migrate(db: sqlite3.Connection) -> list[int]:
     """The version stands in the file's own header, so that a step and its version are one transaction."""
     reached: list[int] = []
-    db.execute("BEGIN IMMEDIATE")
+    _begin(db)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         for number in range(version, VERSION):
@@ -209,6 +253,6 @@ def _migrate(db: sqlite3.Connection) -> list[int]:
             reached.append(number + 1)
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        _roll_back(db)
         raise
     return reached

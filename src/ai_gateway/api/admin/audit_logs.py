@@ -12,12 +12,14 @@ from gateway_contract.openai_admin import models
 
 _BATCH = 500
 _BEGINNING, _END = 0, 2**53
-_LAST_ID: Final = "audit_log_~"
-"""After every id: they sort in the order of what happened."""
+# The ids are in the order of what happened, since any collation has hexadecimal digits in theirs. Where no id bounds
+# them, none is made up: whether a text sorts behind all ids is the database's collation's to say.
 _OLDER: Final = """SELECT id, at, type, project_id, actor, body FROM audit
-    WHERE id < $1 AND id > $2 AND at >= $3 AND at <= $4 ORDER BY id DESC LIMIT $5"""
+    WHERE (CAST($1 AS TEXT) IS NULL OR id < $1) AND (CAST($2 AS TEXT) IS NULL OR id > $2)
+    AND at >= $3 AND at <= $4 ORDER BY id DESC LIMIT $5"""
 _NEWER: Final = """SELECT id, at, type, project_id, actor, body FROM audit
-    WHERE id < $1 AND id > $2 AND at >= $3 AND at <= $4 ORDER BY id LIMIT $5"""
+    WHERE (CAST($1 AS TEXT) IS NULL OR id < $1) AND (CAST($2 AS TEXT) IS NULL OR id > $2)
+    AND at >= $3 AND at <= $4 ORDER BY id LIMIT $5"""
 
 type _Wanted = Callable[[str, str | None, dict[str, Any], dict[str, Any]], bool]
 
@@ -45,7 +47,7 @@ class AuditLogs(Administration):
         first, last = _range(query.effective_at)
         wanted = _wanted(query)
         backward = bool(query.before) and not query.after
-        below, above = query.after or _LAST_ID, query.before or ""
+        below, above = query.after or None, query.before or None
         count = 0
         while count <= query.limit:
             statement = _NEWER if backward else _OLDER

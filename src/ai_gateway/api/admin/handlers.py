@@ -2,6 +2,7 @@
 
 from ai_gateway.api.admin.admin_keys import AdminKeys
 from ai_gateway.api.admin.audit_logs import AuditLogs
+from ai_gateway.api.admin.memories import KeptMemories
 from ai_gateway.api.admin.permissions import Permissions, Retention
 from ai_gateway.api.admin.projects import Projects
 from ai_gateway.api.admin.rate_limits import RateLimits
@@ -23,5 +24,6 @@ class AdminHandlers(
     AuditLogs,
     Usage,
     Records,
+    KeptMemories,
 ):
     """Every operation, each group of them in a module of its own."""

@@ -1,5 +1,6 @@
 """What a project may use and what may be kept of it: models, tools that run here, data retention."""
 
+from collections.abc import Collection
 from typing import Final, override
 
 from ai_gateway.accounts.directory import Change
@@ -54,7 +55,7 @@ class Permissions(Administration):
         self, call: Call, project_id: str
     ) -> models.ProjectHostedToolPermissions:
         directory = await self.fresh()
-        return _tools(directory.get(HostedToolPermissions, self.project(project_id).id))
+        return _tools(self._enabled(directory.get(HostedToolPermissions, self.project(project_id).id)))
 
     @override
     async def update_project_hosted_tool_permissions(
@@ -63,7 +64,7 @@ class Permissions(Administration):
         async with self.change(call) as change:
             project = self.active_project(project_id)
             former = self.directory.get(HostedToolPermissions, project.id)
-            enabled = set(former.enabled if former else ())
+            enabled = set(self._enabled(former))
             for tool in _TOOLS:
                 said: models.HostedToolPermissionUpdate | None = getattr(body, tool)
                 if said is not None:
@@ -72,7 +73,11 @@ class Permissions(Administration):
             if permissions != former:
                 change.put(permissions)
                 audit_change(change, project.id, "hosted_tool_permissions", former, permissions)
-        return _tools(permissions)
+        return _tools(permissions.enabled)
+
+    def _enabled(self, permissions: HostedToolPermissions | None) -> Collection[str]:
+        """What a project has: what the gateway's configuration switches on, until somebody decides for the project."""
+        return permissions.enabled if permissions is not None else self.directory.default_tools
 
 
 class Retention(Administration):
@@ -131,7 +136,6 @@ def _model_permissions(allowed: ModelPermissions | None) -> models.ProjectModelP
     )
 
 
-def _tools(permissions: HostedToolPermissions | None) -> models.ProjectHostedToolPermissions:
-    enabled = permissions.enabled if permissions else ()
+def _tools(enabled: Collection[str]) -> models.ProjectHostedToolPermissions:
     values = {tool: {"enabled": tool in enabled} for tool in _TOOLS}
     return models.ProjectHostedToolPermissions.model_validate(values)

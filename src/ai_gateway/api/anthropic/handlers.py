@@ -71,14 +71,14 @@ class AnthropicHandlers(WireBoundary, Handlers):
         if body.stream:
             return await self._streamed(call, body, model, resolution)
         asked = _asked(call, body, model)
-        reply = (await self.gateway.run(call, MESSAGE, asked.request, resolution)).model
+        reply = (await self.gateway.run_chat(call, asked.request, resolution, MESSAGE)).model
         return whole(call, body, asked, reply, _WORDS)
 
     async def _streamed(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> Stream[models.AnthropicMessageStreamEvent]:
         asked = _asked(call, body, model)
-        chunks = self.gateway.stream(call, MESSAGE_STREAM, asked.request, resolution)
+        chunks = self.gateway.stream_chat(call, asked.request, resolution, MESSAGE_STREAM)
         return await streamed(call, body, asked, chunks, _WORDS)
 
     @override
@@ -115,6 +115,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
 
 
 def _asked(call: Call, body: models.AnthropicCreateMessageParams, model: str) -> TranslatedRequest:
+    """The message as a chat."""
     call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
     return chat(body, model)
 

@@ -15,6 +15,7 @@ from ai_gateway.api.access import Access
 from ai_gateway.contract.as_yaml import as_yaml
 from ai_gateway.contract.budget import Admission
 from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.route import header_fields
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.contract.write import send_error, send_whole
@@ -186,6 +187,7 @@ class _Document:
         self._guard = guard
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        outcome: Outcome = scope["outcome"]
         try:
             if self._guard is not None:
                 self._guard.authorize(scope, header_fields(scope), "required")
@@ -193,8 +195,10 @@ class _Document:
                 body, media, headers = self._current()
                 await send_whole(send, 200, media.encode(), body, headers)
         except GatewayError as error:
+            outcome.code = error.code
             await send_error(send, error.status, OPENAI.render(error), error.headers)
         except ClientGone:
+            outcome.left = True
             if (connection := scope.get("connection")) is not None:
                 connection.abort()
 

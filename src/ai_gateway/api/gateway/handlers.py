@@ -17,6 +17,8 @@ from ai_gateway.errors import MissingApiKey, NotFound, Unavailable
 from ai_gateway.gateway import Gateway
 from ai_gateway.providers.base import Provider
 from ai_gateway.routing.model_list.feed import ListFeed
+from ai_gateway.tools.offer import PREFIX, TYPES
+from ai_gateway.tools.registry import Listed
 from gateway_contract.gateway import models
 from gateway_contract.gateway.routes import Handlers
 
@@ -156,8 +158,32 @@ class StatusHandlers(WireBoundary, Handlers):
         return await self._metrics.read(call.headers.get("accept", ""))
 
     @override
+    async def list_tools(self, call: Call) -> models.ToolList:
+        listed = await self.gateway.tools.listed(call.caller)
+        return models.ToolList(object="list", data=[_tool(each) for each in listed])
+
+    @override
     async def list_parameters(self, call: Call) -> models.ParameterLedger:
         return models.ParameterLedger(providers=[_ledger_of(provider) for provider in self.gateway.registry])
+
+
+def _tool(listed: Listed) -> models.HostedTool:
+    tool = models.HostedTool(
+        object="gateway.tool",
+        type=f"{TYPES}{listed.name}",
+        functions=[
+            models.HostedFunction(
+                name=f"{PREFIX}{each.name}", description=each.description, parameters=dict(each.parameters)
+            )
+            for each in listed.functions
+        ],
+        price_usd=listed.price / 10**12,
+    )
+    if listed.provider is not None:
+        tool.provider = listed.provider
+    if listed.problem is not None:
+        tool.problem = listed.problem
+    return tool
 
 
 def _ledger_of(provider: Provider) -> models.ProviderParameters:

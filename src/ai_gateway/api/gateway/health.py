@@ -1,4 +1,4 @@
-"""What `/health` says of the providers and of the model list."""
+"""What `/health` says of providers, accounts and the model list."""
 
 from collections import Counter
 from typing import Protocol
@@ -26,7 +26,13 @@ class Accounts(Protocol):
     def store_is_away(self) -> bool:
         """Whether what is known of keys and limits may be old."""
 
+    @property
+    def records_wait_s(self) -> float:
+        """For how long the store has not taken the records that wait for it."""
 
+
+# The store was asked to take them several times since, and has not: to be read is not all that it is for.
+_RECORDS_WAIT_S = 5.0
 _MOST_IDS = 10
 _MOST_PROVIDERS = 100
 
@@ -76,6 +82,8 @@ def accounts_health(accounts: Accounts) -> models.AccountsHealth | None:
         counters=models.CountersHealth(state="away" if accounting.counters_away else "ready"),
         journal=models.JournalHealth(state="ready", bytes=0, dropped=0),
     )
+    if report.store.state == "ready" and accounts.records_wait_s > _RECORDS_WAIT_S:
+        report.store.state, report.store.problem = "away", "it can be read, but takes no records"
     if accounts.problem is not None:
         report.store.state, report.store.problem = "unusable", accounts.problem
     if directory.is_loaded:

@@ -1,18 +1,23 @@
 """A conversation summed up by its model, and sealed: what a client sends from then on in place of the items."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
+
+from pydantic_core import from_json
 
 from ai_gateway.api.responses.dropped import note_dropped
-from ai_gateway.api.responses.making import Maker
+from ai_gateway.api.responses.making import Maker, written
+from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.stream import Framed, Item as Written, Stream
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import CHAT
+from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
 from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import Whom, conversed
+from ai_gateway.translate.responses_chat.request import Asked, Whom, conversed
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
@@ -32,6 +37,9 @@ _NO_USAGE: Final[Fields] = {
 }
 
 
+_OF_AN_ANSWER: Final = ("tools", "tool_choice", "parallel_tool_calls", "response_format", "verbosity", "stream")
+
+
 async def compacted(
     maker: Maker, call: Call, body: models.CompactResponseMethodPublicBody
 ) -> tuple[Sequence[Fields], Fields]:
@@ -40,14 +48,49 @@ async def compacted(
     if body.previous_response_id:
         history = await maker.state.history(call.caller, body.previous_response_id)
     model, resolution = await maker.gateway.resolve(call, body.model)
-    sealer = maker.sealer(call)
-    asked = conversed(body, Whom(model, resolution.targets[0].provider.name, sealer), history)
+    asked = conversed(body, Whom(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
+    item, usage = await _summed_up(maker, call, asked, resolution)
+    return [item], usage or _NO_USAGE
+
+
+def is_compaction(body: models.CreateResponse) -> bool:
+    """Whether a request only asks for a compaction of what it holds: its last item says so."""
+    items = body.input if isinstance(body.input, list) else []
+    return bool(items) and isinstance(items[-1], models.CompactionTriggerItemParam)
+
+
+async def compaction_response(
+    maker: Maker, call: Call, body: models.CreateResponse
+) -> Written[models.Response] | Stream[models.ResponseStreamEvent]:
+    """The response to such a request: its output is the compaction."""
+    kept = body.input[:-1] if isinstance(body.input, list) else []
+    request = await maker.prepared(call, body.model_copy(update={"input": kept}))
+    for name in _OF_AN_ANSWER:
+        setattr(request.asked.request, name, None)
+        request.asked.request.model_fields_set.discard(name)
+    request.asked.request.stream_options = None
+    item, usage = await _summed_up(maker, call, request.asked, request.resolution)
+    events = ResponseEvents(
+        ResponseHead(request.id, request.created_at, body.model, request.echo), request.asked.offered.names
+    )
+    told = events.begin() + events.whole(item) + events.completed(usage)
+    if request.stored:
+        await maker.keep(call, request, from_json(events.final))
+    return Stream(_told(told)) if body.stream else Written(written(models.Response, {}).model, events.final)
+
+
+async def _told(data: bytes) -> AsyncGenerator[Any]:
+    yield Framed(data)
+
+
+async def _summed_up(maker: Maker, call: Call, asked: Asked, resolution: Resolution) -> tuple[Fields, Fields | None]:
+    """The sealed summary of a conversation as an item, and what it took."""
     asked.request.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=SUM_UP))
     reply = (await maker.gateway.run(call, COMPACTION, asked.request, resolution)).model
     note_dropped(call, asked.dropped)
     summary = reply.choices[0].message.content if reply.choices else None
     if not summary:
         raise UpstreamInvalidResponse("The provider's reply holds no summary.")
-    sealed = sealer.seal(call.notes.provider, {"summary": summary})
+    sealed = maker.sealer(call).seal(call.notes.provider, {"summary": summary})
     item: Fields = {"type": "compaction", "id": f"cmp_{secrets.token_hex(24)}", "encrypted_content": sealed}
-    return [item], outline.usage(reply.usage) or _NO_USAGE
+    return item, outline.usage(reply.usage)

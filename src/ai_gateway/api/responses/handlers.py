@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary, with_default_model
 from ai_gateway.api.responses import items
-from ai_gateway.api.responses.compaction import compacted
+from ai_gateway.api.responses.compaction import compacted, compaction_response, is_compaction
 from ai_gateway.api.responses.counting import counted_tokens
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
 from ai_gateway.api.responses.making import Maker, written
@@ -40,6 +40,8 @@ class ResponsesHandlers(WireBoundary, Handlers):
         with in_terms_of_responses():
             if (answer := await relayed(self._maker, call, body)) is not None:
                 return answer
+            if is_compaction(body):
+                return await compaction_response(self._maker, call, body)
             request = await self._maker.prepared(call, body)
             if body.background:
                 return await self._maker.queued(call, request)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,7 +22,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.stream import Item as Written, Stream
 from ai_gateway.contract.wire import as_gateway_error
-from ai_gateway.errors import GatewayError, Unavailable, UnsupportedParameter
+from ai_gateway.errors import GatewayError, ToolNotAllowed, ToolNotAvailable, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.routing.resolver import Resolution
@@ -80,7 +81,7 @@ class Maker:
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
         sealer = self.sealer(call)
-        made = asked(body, Whom(model, provider.name, sealer), history)
+        made = asked(body, Whom(model, provider.name, sealer), history, partial(self._has, call, resolution))
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")
@@ -89,6 +90,15 @@ class Maker:
         )
         echo = outline.echo(body, stored=stored, background=bool(body.background))
         return Prepared(body, made, resolution, seal, stored, echo)
+
+    def _has(self, call: Call, resolution: Resolution, tool: str) -> bool:
+        """Whether the gateway runs this tool for the caller."""
+        built_in = not any(target.provider.is_remote for target in resolution.targets)
+        try:
+            self.gateway.tools.find(call.caller, tool, 0, built_in=built_in)
+        except (ToolNotAvailable, ToolNotAllowed):
+            return False
+        return True
 
     def sealer(self, call: Call) -> Sealer:
         """What seals for the call's project."""
@@ -99,14 +109,14 @@ class Maker:
         fields = await self._made(call, request)
         if request.stored:
             try:
-                await self._keep(call, request, fields)
+                await self.keep(call, request, fields)
             except Unavailable:  # the answer is there, and has been paid for
                 fields["store"] = False
                 note_dropped(call, ["store"])
         return written(models.Response, fields)
 
     async def _made(self, call: Call, request: Prepared) -> Fields:
-        chat = (await self.gateway.run(call, RESPONSE, request.asked.request, request.resolution)).model
+        chat = (await self.gateway.run_chat(call, request.asked.request, request.resolution, RESPONSE)).model
         note_dropped(call, request.asked.dropped)
         return reply.response(
             chat,
@@ -118,7 +128,8 @@ class Maker:
             seal=request.seal,
         )
 
-    async def _keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+    async def keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+        """Store a response of this request. Raises Unavailable."""
         given, previous = items_of(request.body.input), request.body.previous_response_id or None
         await self.state.put(call.caller, fields, given, previous, status=str(fields["status"]))
 
@@ -129,7 +140,7 @@ class Maker:
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
         events = ResponseEvents(head, request.asked.offered.names, request.seal)
         call.bridge = bridge = ResponseBridge(call, events)
-        chunks = self.gateway.stream(call, RESPONSE_STREAM, request.asked.request, request.resolution)
+        chunks = self.gateway.stream_chat(call, request.asked.request, request.resolution, RESPONSE_STREAM)
         stream: Stream[models.ResponseStreamEvent] = bridged(
             chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
         )
@@ -145,7 +156,7 @@ class Maker:
             async for piece in pieces:
                 if events.final:
                     try:
-                        await self._keep(call, request, from_json(events.final))
+                        await self.keep(call, request, from_json(events.final))
                     except Unavailable as error:
                         _log.error("response of a stream not stored", response=request.id, reason=error.message)
                 yield piece
@@ -156,7 +167,7 @@ class Maker:
         """The response before anything of it is made, which goes on without its client."""
         self.background.check()
         fields = self._outline(request, "queued")
-        await self._keep(call, request, fields)
+        await self.keep(call, request, fields)
         own = Call(
             call.operation,
             call.request_id,

@@ -14,18 +14,23 @@ from gateway_contract.openai_admin import models
 _COLUMNS = {"key": "api_key_id", "model": "model", "provider": "provider", "project": "project_id"}
 _NOBODY = {"api_key_id": "(no key)", "project_id": "(no project)"}
 _CENT = Decimal("0.01")
+type Query = dict[str, str | int | Sequence[str]]
 
 
-async def show(api: Api, by: Sequence[str], start: int, end: int | None, form: str) -> None:
-    """Print the sums by these, from one instant to another."""
+async def show(  # noqa: PLR0913 - what a command was given
+    api: Api, by: Sequence[str], start: int, end: int | None, form: str, *, latency: bool = False
+) -> None:
+    """Print the sums by these, from one instant to another; with `latency`, how long the requests took."""
     width = "1d" if "day" in by else "all"
-    query: dict[str, str | int | Sequence[str]] = {
+    query: Query = {
         "start_time": start,
         "bucket_width": width,
         "group_by": [_COLUMNS[each] for each in by if each in _COLUMNS],
     }
     if end is not None:
         query["end_time"] = end
+    if latency:
+        query["latency"] = "true"
     if form == "csv":
         text = await _csv(api, query)
         typer.echo("\r\n".join(map(printable_text, text.split("\r\n"))), nl=False)
@@ -35,10 +40,10 @@ async def show(api: Api, by: Sequence[str], start: int, end: int | None, form: s
         data = [bucket.model_dump(mode="json", exclude_unset=True) for bucket in buckets if bucket.results]
         as_json({"object": "list", "data": data})
         return
-    await _table(api, by, buckets, costs_only=form == "costs")
+    await _table(api, by, buckets, _COSTS if form == "costs" else [*_MEASURES, *(_TIMES if latency else [])])
 
 
-async def sums(api: Api, query: dict[str, str | int | Sequence[str]]) -> list[models.RecordedBucket]:
+async def sums(api: Api, query: Query) -> list[models.RecordedBucket]:
     """Every bucket, page by page."""
     found: list[models.RecordedBucket] = []
     asked = dict(query)
@@ -50,7 +55,7 @@ async def sums(api: Api, query: dict[str, str | int | Sequence[str]]) -> list[mo
         asked["page"] = page.next_page
 
 
-async def _csv(api: Api, query: dict[str, str | int | Sequence[str]]) -> str:
+async def _csv(api: Api, query: Query) -> str:
     """All pages under one head. The pages are those of the JSON, which has the cursors."""
     text, asked = "", dict(query)
     while True:
@@ -62,38 +67,49 @@ async def _csv(api: Api, query: dict[str, str | int | Sequence[str]]) -> str:
         asked["page"] = page.next_page
 
 
-async def _table(api: Api, by: Sequence[str], buckets: Sequence[models.RecordedBucket], *, costs_only: bool) -> None:
+async def _table(
+    api: Api, by: Sequence[str], buckets: Sequence[models.RecordedBucket], measures: Sequence[str]
+) -> None:
     names = await _names(api) if {"key", "project"} & set(by) else {}
-    rows = list(_rows(by, buckets, names, costs_only=costs_only))
+    rows = list(_rows(by, buckets, names, measures))
     if not rows:
         lines("Nothing was used in this time.")
         return
-    measures = ("REQUESTS", "COST (USD)") if costs_only else _MEASURES
     table((*(each.upper() for each in by), *measures), rows)
     unpriced = sum(result.num_unpriced for bucket in buckets for result in bucket.results)
     if unpriced:
         note(f"{unpriced} requests have no known price: [prices] in gateway.toml gives one to a model.")
 
 
+_COSTS = ("REQUESTS", "COST (USD)")
 _MEASURES = ("REQUESTS", "ERRORS", "INPUT", "CACHED", "OUTPUT", "COST (USD)", "UNPRICED")
+_TIMES = ("P50 (MS)", "P95 (MS)", "FIRST BYTE P50", "P95")
 
 
 def _rows(
-    by: Sequence[str], buckets: Sequence[models.RecordedBucket], names: dict[str, str], *, costs_only: bool
+    by: Sequence[str], buckets: Sequence[models.RecordedBucket], names: dict[str, str], measures: Sequence[str]
 ) -> Iterator[Sequence[str]]:
     for bucket in buckets:
         for result in sorted(bucket.results, key=lambda each: -each.cost_usd):
             of = [_value(each, bucket, result, names) for each in by]
-            tokens = result.tokens
-            cost = usd(result.cost_usd)
-            if costs_only:
-                yield *of, str(result.num_requests), cost
-                continue
-            fresh = tokens.input + tokens.input_audio + tokens.input_image
-            cached = tokens.cache_read + tokens.cache_write + tokens.cache_write_1h
-            output = tokens.output + tokens.reasoning + tokens.output_audio + tokens.output_image
-            counts = (result.num_requests, result.num_errors, fresh, cached, output)
-            yield *of, *map(str, counts), cost, str(result.num_unpriced)
+            told = _told(result)
+            yield *of, *(told[measure] for measure in measures)
+
+
+def _told(result: models.RecordedSum) -> dict[str, str]:
+    """Every measure of a sum, by the head of its column."""
+    tokens = result.tokens
+    times = (result.total_ms_p50, result.total_ms_p95, result.first_byte_ms_p50, result.first_byte_ms_p95)
+    return {
+        "REQUESTS": str(result.num_requests),
+        "ERRORS": str(result.num_errors),
+        "INPUT": str(tokens.input + tokens.input_audio + tokens.input_image),
+        "CACHED": str(tokens.cache_read + tokens.cache_write + tokens.cache_write_1h),
+        "OUTPUT": str(tokens.output + tokens.reasoning + tokens.output_audio + tokens.output_image),
+        "COST (USD)": usd(result.cost_usd),
+        "UNPRICED": str(result.num_unpriced),
+        **{name: "-" if time is None else str(time) for name, time in zip(_TIMES, times, strict=True)},
+    }
 
 
 def _value(by: str, bucket: models.RecordedBucket, result: models.RecordedSum, names: dict[str, str]) -> str:

@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from ai_gateway.config.settings import PerProvider, ProviderSettings
-from ai_gateway.providers.http.tls import tls_context
+from ai_gateway.providers.http.tls import system_trust, tls_context
 from ai_gateway.providers.upstream import Network, Proxy, Tls
+from ai_gateway.redaction import remember
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """What programs agree on, in either case of letters."""
@@ -31,7 +32,7 @@ def network_of(  # noqa: PLR0913, PLR0917 - what a network is made of
     problems: list[str],
 ) -> Network:
     """How a provider of this name at this base URL is reached; what cannot be used is reported in `problems`."""
-    tls = Tls(verify=not effective.disable_ssl_verification)
+    tls = Tls(verify=not effective.disable_ssl_verification, digest=system_trust())
     if table is not None:
         tls = _own_tls(name, table, effective, problems)
     return Network(tls, _proxy(name, url, table, env, problems))
@@ -56,7 +57,8 @@ def _proxy(
 def _own_tls(name: str, table: ProviderSettings, effective: PerProvider, problems: list[str]) -> Tls:
     files = [path for path in (table.ca_file, table.client_certfile, table.client_keyfile) if path is not None]
     verify = not effective.disable_ssl_verification
-    tls = Tls(table.ca_file, table.client_certfile, table.client_keyfile, verify, _digest(files))
+    digest = _digest(files) if table.ca_file is not None else f"{_digest(files)} {system_trust()}"
+    tls = Tls(table.ca_file, table.client_certfile, table.client_keyfile, verify, digest)
     if table.client_keyfile is not None and table.client_certfile is None:
         problems.append(f"providers.{name}.client_keyfile: client_certfile is missing: set both")
         return tls
@@ -94,6 +96,20 @@ def read_proxy(text: str) -> Proxy:
         if not credentials.get_secret_value().isprintable():
             raise ValueError("holds characters that no header can carry")
     return Proxy(host, port or 3128, credentials)
+
+
+def proxy_for(env: Mapping[str, str], url: str) -> Proxy | None:
+    """The proxy on the way to what is no provider. Raises ValueError where its address is none of a proxy."""
+    variable = proxy_variable(url, env)
+    if variable is None:
+        return None
+    try:
+        proxy = read_proxy(env[variable])
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
+    if proxy.credentials is not None:
+        remember(proxy.credentials.get_secret_value().partition(":")[2])
+    return proxy
 
 
 def proxy_variable(url: str, env: Mapping[str, str]) -> str | None:

@@ -51,11 +51,20 @@ def override_quirks(row: ProviderRow, name: str, table: ProviderSettings, proble
 
 def override_wires(row: ProviderRow, name: str, table: ProviderSettings, problems: list[str]) -> ProviderRow:
     """The row with the wires that the provider's table says its upstream speaks; `openai` need not be named."""
-    if table.wires is None and table.messages_url is None:
+    if table.wires is None and table.messages_url is None and table.responses_only is None:
         return row
     if row.adapter != OPENAI_COMPATIBLE:
-        problems.append(f"providers.{name}: wires and messages_url are for OpenAI's wire: leave them out")
+        problems.append(
+            f"providers.{name}: wires, messages_url and responses_only are for OpenAI's wire: leave them out"
+        )
         return row
+    if table.responses_only is not None:
+        try:
+            re.compile(table.responses_only)
+        except re.error as error:
+            problems.append(f"providers.{name}.responses_only: {shown(table.responses_only)} is no pattern: {error}")
+            return row
+        row = replace(row, quirks=replace(row.quirks, responses_only=table.responses_only))
     url = row.messages_url if table.messages_url is None else table.messages_url.strip()
     if url and not is_web_address(url):
         problems.append(f"providers.{name}.messages_url: {shown(url)} must look like https://host/v1")

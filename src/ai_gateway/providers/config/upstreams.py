@@ -231,7 +231,7 @@ def _at(base_url: str, row: ProviderRow) -> ProviderRow:
     """The row for a base URL: quirks of the provider's newer models do not apply to another server."""
     if base_url.rstrip("/") == row.base_url.rstrip("/"):
         return row
-    quirks = replace(row.quirks, max_completion_tokens_only=False)
+    quirks = replace(row.quirks, max_completion_tokens_only=False, responses_only="", responses_for_tools="")
     # The other address is another server's as well, whose wires nobody has told of.
     wires = row.wires - {ANTHROPIC} if row.messages_url else row.wires
     return replace(row, quirks=quirks, wires=wires, messages_url="")

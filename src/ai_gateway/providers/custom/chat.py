@@ -182,7 +182,8 @@ def _content(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, w
             schema = cast("dict[str, JsonValue]", wanted.schema_.model_extra or {}) if wanted.schema_ else {}
             return tools.as_json(sample.object_instance(schema, seed, work))
         case _:
-            return words
+            source = prompt.last_source(body.messages)
+            return f"{words} So says {source}." if source else words
 
 
 def _reply_choice(

@@ -1,5 +1,6 @@
 """Reads messages and prompts, and estimates their tokens."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +17,8 @@ MESSAGE_TOKENS = 3
 PART_TOKENS = 85
 """For an image, audio or file part of any size: its content is ignored."""
 
+_SOURCE = re.compile(r"^(\[\d{1,3}\]) .*\nhttps?://", re.MULTILINE)
+"""How results of a search begin a source: its number and title, and its address on the next line."""
 _DEFAULT_PROMPT = "<|endoftext|>"
 
 type Content = str | Sequence[BaseModel] | None
@@ -32,6 +35,32 @@ def last_user_text(messages: Sequence[Message]) -> str:
 def final_user_text(messages: Sequence[Message]) -> str:
     """The last message if it is a user's; empty after a tool message, so that agent loops end."""
     return last_user_text(messages[-1:])
+
+
+def rounds_since_user(messages: Sequence[Message]) -> int | None:
+    """How many times tools were called, and answered, since the last user message; None if something else followed."""
+    rounds = 0
+    for message in reversed(messages):
+        if isinstance(message, models.ChatCompletionRequestUserMessage):
+            return rounds
+        if isinstance(message, models.ChatCompletionRequestAssistantMessage):
+            if not message.tool_calls:
+                return None
+            rounds += 1
+        elif not isinstance(message, models.ChatCompletionRequestToolMessage):
+            return None
+    return None
+
+
+def last_source(messages: Sequence[Message]) -> str:
+    """The number in brackets of the first source that the last results name; empty where they name none."""
+    for message in reversed(messages):
+        if not isinstance(message, models.ChatCompletionRequestToolMessage):
+            break
+        for text_of_it in _texts(message.content):
+            if (source := _SOURCE.search(text_of_it)) is not None:
+                return source[1]
+    return ""
 
 
 def is_begun(messages: Sequence[Message]) -> bool:

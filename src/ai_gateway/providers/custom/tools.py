@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from pydantic import JsonValue
@@ -22,15 +22,21 @@ _SEARCHED_EACH = 500  # characters that are searched for a name in one step of w
 _SHOWN = 64
 _CALLING = 20  # the work of one call without its arguments
 
+# A tool that the gateway runs may also be called by its type, as in `gateway:web_search`.
+_HOSTED = "gateway_"
+_AFTERWARDS = re.compile(r"\bafterwards\b")
+_decoder = json.JSONDecoder()
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An offered function or custom tool, with the constraints on its input."""
+    """An offered function or custom tool, with the constraints on its input, and what the prompt says it is to be."""
 
     name: str
     kind: _Kind = "function"
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
     expression: str | None = None
+    given: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,13 @@ class ToolCall:
     input: str
 
 
+# The gateway's tools have become functions by the time that a provider gets a request.
+_OWN = (models.ChatCompletionTool, models.CustomToolChatCompletions)
+
+
 def called_tools(body: models.CreateChatCompletionRequest, work: Work) -> list[Tool]:
     """The tools to call for this request; none if the answer is text. Raises InvalidRequest for one that is missing."""
-    offered = [_tool(tool) for tool in body.tools or ()]
+    offered = [_tool(tool) for tool in body.tools or () if isinstance(tool, _OWN)]
     chosen = _chosen(body, offered, work)
     return chosen[:1] if body.parallel_tool_calls is False else chosen
 
@@ -66,7 +76,11 @@ def call(tool: Tool, seed: str, work: Work) -> ToolCall:
     """A call of the tool with a valid input."""
     work.subject = "tools"
     work.spend(_CALLING)
-    tool_input = _custom_input(tool, seed, work) if tool.kind == "custom" else _arguments(tool, seed, work)
+    tool_input = tool.given
+    if tool.kind == "custom":
+        tool_input = _custom_input(tool, seed, work)
+    elif tool_input is None:
+        tool_input = _arguments(tool, seed, work)
     return ToolCall(f"call_{fingerprint(seed, tool.name)[:24]}", tool.name, tool.kind, tool_input)
 
 
@@ -149,17 +163,50 @@ def _is_named(entry: Mapping[str, object], kind: str) -> bool:
 
 
 def _mentioned(offered: Sequence[Tool], body: models.CreateChatCompletionRequest, work: Work) -> list[Tool]:
-    """The tools whose names occur as words in a final user message, in the order of `tools`."""
+    """The tools whose names occur as words in the part of a user message that is due, in the order of `tools`."""
     if not offered:
         return []
     work.subject = "tools"
-    message = prompt.final_user_text(body.messages)
+    message = _due(body, offered)
     words = set(_WORD.findall(message))
     return [
-        tool
+        replace(tool, given=_given(tool.name, message, work))
         for tool in offered
         if (tool.name in words if _WORD.fullmatch(tool.name) else _is_in(tool.name, message, work))
+        or (tool.name.startswith(_HOSTED) and f"gateway:{tool.name.removeprefix(_HOSTED)}" in message)
     ]
+
+
+def _due(body: models.CreateChatCompletionRequest, offered: Sequence[Tool]) -> str:
+    """The part of the last user message that is for this call of the model.
+
+    What follows `afterwards` is for the next one, once there are results of the tools that were named before it. So
+    after results there is nothing left of a message without the word, and agent loops end.
+    """
+    parts = _AFTERWARDS.split(prompt.last_user_text(body.messages))
+    if len(parts) == 1:
+        return prompt.final_user_text(body.messages)
+    names = {tool.name for tool in offered}
+    named = [part for part in parts if not names.isdisjoint(_WORD.findall(part))]
+    rounds = prompt.rounds_since_user(body.messages)
+    if rounds is None:
+        return ""
+    if len(named) <= 1:
+        return prompt.final_user_text(body.messages)
+    return named[rounds] if rounds < len(named) else ""
+
+
+def _given(name: str, message: str, work: Work) -> str | None:
+    """The JSON object that stands right behind the name, which are the arguments of the call then."""
+    work.spend(1 + len(message) // _SEARCHED_EACH)
+    behind = message.partition(name)[2].lstrip(" :(")
+    if not behind.startswith("{"):
+        return None
+    try:
+        value, end = _decoder.raw_decode(behind)
+    except (ValueError, RecursionError):
+        return None
+    return behind[:end] if isinstance(value, dict) else None
 
 
 def _is_in(name: str, message: str, work: Work) -> bool:

@@ -22,18 +22,23 @@ from ai_gateway.providers.http.single import opened
 MAX_IMAGE = 20 * 1024 * 1024
 TIMEOUT_S = 10.0
 _MAX_HOPS = 3
-_HEADERS = {"accept": "image/*", "accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
+_IMAGES = ("image/",)
+_HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind the network's own translator
-# Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images.
-_NOT_THE_INTERNET = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
+# Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images. The
+# last one is what machines of Azure ask about themselves.
+_NOT_THE_INTERNET = (
+    *(IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20")),
+    IPv4Network("168.63.129.16/32"),
+)
 
 type Address = IPv4Address | IPv6Address
 type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
 class NotFetched(Exception):
-    """The address is not allowed, or what is there is not an image of an acceptable size. The text is for logs."""
+    """The address is not allowed, or what is there is not of an acceptable kind and size. The text is for logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +49,21 @@ class Fetched:
     data: bytes
 
 
+def embedded(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for, None if it stands for none."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in _TRANSLATED:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
 def is_public(address: Address) -> bool:
     """Whether the address is one that anybody on the internet can reach, whatever form it is written in."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if address in _TRANSLATED:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.is_site_local:
-            return False
+    if (inner := embedded(address)) is not None:
+        return is_public(inner)
+    if isinstance(address, IPv6Address) and address.is_site_local:
+        return False
     if any(address in network for network in _NOT_THE_INTERNET):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
@@ -72,7 +82,7 @@ async def resolved(host: str, port: int) -> Sequence[Address]:
 
 
 class Egress:
-    """Fetches images. `permits` and `resolve` are what tests need to have a server of their own."""
+    """Fetches images and pages. `permits` and `resolve` are what tests need to have a server of their own."""
 
     def __init__(
         self,
@@ -96,9 +106,17 @@ class Egress:
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
-    async def _follow(self, url: URL, budgets: Sequence[ByteBudget]) -> Fetched:
+    async def page(self, url: str, kinds: Sequence[str], most: int) -> Fetched:
+        """A page of one of these media types, of so many bytes at the most. Raises NotFetched, as above."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._follow(URL(url), [ByteBudget(most)], tuple(kinds))
+        except (*CLIENT_FAILURES, ValueError) as error:
+            raise NotFetched(f"{type(error).__name__}: {error}") from error
+
+    async def _follow(self, url: URL, budgets: Sequence[ByteBudget], kinds: tuple[str, ...] = _IMAGES) -> Fetched:
         for _ in range(_MAX_HOPS):
-            found = await self._hop(url, budgets)
+            found = await self._hop(url, budgets, kinds)
             if isinstance(found, Fetched):
                 return found
             url = url.join(found)
@@ -114,13 +132,14 @@ class Egress:
             raise NotFetched("not a public address")
         return addresses[0]
 
-    async def _hop(self, url: URL, budgets: Sequence[ByteBudget]) -> Fetched | URL:
+    async def _hop(self, url: URL, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched | URL:
         """What is there, or where it says it is."""
         address = await self._checked(url)
-        async with opened(url, _HEADERS, self._timeout_s, address) as reply:
+        headers = {**_HEADERS, "accept": ", ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)}
+        async with opened(url, headers, self._timeout_s, address) as reply:
             if reply.status in _REDIRECTS and "location" in reply.headers:
                 return URL(reply.headers["location"])
-            return await _read(reply, budgets)
+            return await _read(reply, budgets, kinds)
 
 
 def _written(host: str) -> Address | None:
@@ -131,10 +150,10 @@ def _written(host: str) -> Address | None:
         return None
 
 
-async def _read(reply: Connection, budgets: Sequence[ByteBudget]) -> Fetched:
+async def _read(reply: Connection, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched:
     media = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if reply.status != 200 or not media.startswith("image/") or "content-encoding" in reply.headers:
-        raise NotFetched(f"no image: status {reply.status}, {media or 'no type'}")
+    if reply.status != 200 or not media.startswith(kinds) or "content-encoding" in reply.headers:
+        raise NotFetched(f"not what was to be fetched: status {reply.status}, {media or 'no type'}")
     data = bytearray()
     while (part := reply.take()) or not reply.is_whole:
         if not part:

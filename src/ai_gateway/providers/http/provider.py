@@ -102,9 +102,8 @@ class HttpProvider(Provider):
     def _relayed_headers(self, attempt: Attempt, operation: NativeOperation, accept: str) -> dict[str, str]:
         passed = operation.passed(attempt.headers)
         key = {operation.key_header: self._key} if operation.key_header and self._key else {}
-        trace = trace_headers(attempt.headers) if "traceparent" in attempt.headers else {}
         own = {"accept": accept, "content-type": JSON, "x-request-id": attempt.upstream_request_id}
-        return {**own, **key, **passed, **trace}
+        return {**own, **key, **passed}
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
@@ -129,8 +128,8 @@ class HttpProvider(Provider):
         spent_s: float = 0,
     ) -> bytes:
         """The body of a good reply. Raises the error that any other one is."""
-        if "traceparent" in attempt.headers:
-            headers = {**headers, **trace_headers(attempt.headers)}
+        if attempt.notes.trace is not None or "traceparent" in attempt.headers:
+            headers = _traced(attempt, headers)
         reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s, room=attempt.call.room)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
@@ -148,8 +147,8 @@ class HttpProvider(Provider):
         relayed: NativeOperation | None = None,
     ) -> AsyncIterator[OpenStream]:
         """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
-        if "traceparent" in attempt.headers:
-            headers = {**headers, **trace_headers(attempt.headers)}
+        if attempt.notes.trace is not None or "traceparent" in attempt.headers:
+            headers = _traced(attempt, headers)
         caller = caller or self._caller
         async with caller.stream(path, headers, body, spent_s=spent_s, room=attempt.call.room) as stream:
             if stream.status == 200 or _has_reply(stream.status):
@@ -190,6 +189,12 @@ class HttpProvider(Provider):
             if _is_web_page(raw):
                 raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
             raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+
+
+def _traced(attempt: Attempt, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with those about the trace: the attempt's own span where there is one, else what the caller sent."""
+    own = attempt.notes.trace
+    return {**headers, **(own if own is not None else trace_headers(attempt.headers))}
 
 
 @contextmanager

@@ -10,29 +10,35 @@ from ai_gateway.providers.http.client import request_head
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Origin, Pool
 from ai_gateway.providers.http.tls import default_tls
+from ai_gateway.providers.upstream import Proxy
 
 
 @asynccontextmanager
-async def opened(
+async def opened(  # noqa: PLR0913 - what a request is made of, and which way it goes
     url: URL,
     headers: Mapping[str, str],
     timeout_s: float,
     address: IPv4Address | IPv6Address | None = None,
     *,
     body: bytes | None = None,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[Connection]:
     """The head of the reply, and its body to be read; no redirect is followed.
 
-    A GET or, with a `body`, a POST. The connection goes to `address` where one is given, whatever the name in the URL.
+    A GET or, with a `body`, a POST. The connection goes to `address` where one is given, whatever the name in the URL;
+    through the `proxy`, if there is one, which else looks the name up.
     Raises one of CLIENT_FAILURES, or ValueError for what cannot be asked.
     """
     name = url.raw_host or ""
     tls = default_tls() if url.scheme == "https" else None
-    origin = Origin(str(address or name), url.port or 80, tls, name)
+    origin = Origin(str(address or name), url.port or 80, tls, name, proxy)
     pool = Pool(origin, limit=1, connect_s=timeout_s)
     deadline = pool.time() + timeout_s
     method, length = ("GET", None) if body is None else ("POST", len(body))
-    head = request_head(method, url.raw_path_qs, "", {"Host": url.host_port_subcomponent or "", **headers}, length)
+    host, target = url.host_port_subcomponent or "", url.raw_path_qs
+    if proxy is not None and tls is None:  # which reads the request (RFC 9112, section 3.2.2)
+        target, headers = f"http://{host}{target}", {**headers, **proxy.headers}
+    head = request_head(method, target, "", {"Host": host, **headers}, length)
     try:
         connection = await pool.connect(deadline)
         try:

@@ -1,22 +1,44 @@
 """TLS towards upstreams: whom to trust, and who we say that we are."""
 
+import os
 import ssl
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from ai_gateway.providers.upstream import Tls
 
 
-@cache
 def default_tls() -> ssl.SSLContext:
-    """What the system trusts, for HTTP/1.1; made once, because reading it takes as long as many requests."""
+    """What the system trusts, for HTTP/1.1: read again where it has changed, since that takes as long as many calls."""
+    return _system_tls(system_trust())
+
+
+@lru_cache(1)
+def _system_tls(_trust: str) -> ssl.SSLContext:
     return _for_http(ssl.create_default_context())
+
+
+def system_trust() -> str:
+    """Another text after each change of the files that OpenSSL reads: SSL_CERT_FILE and SSL_CERT_DIR, or its own."""
+    paths = ssl.get_default_verify_paths()
+    file = os.environ.get(paths.openssl_cafile_env) or paths.openssl_cafile
+    folder = os.environ.get(paths.openssl_capath_env) or paths.openssl_capath
+    return f"{_state(file)} {_state(folder)}"
+
+
+def _state(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return path
+    return f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
 
 @lru_cache(256)
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """How to connect by these settings. Raises ValueError, which names the setting and what is wrong with its file."""
-    if tls == Tls():
+    if replace(tls, digest="") == Tls():
         return default_tls()
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)

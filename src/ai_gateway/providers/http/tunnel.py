@@ -34,7 +34,7 @@ async def _open(loop: asyncio.AbstractEventLoop, sock: socket.socket, proxy: Pro
             raise ProxyRefused("the proxy closed the connection")
         head += piece
     status = _STATUS.match(head)
+    if status is not None and not status[1].startswith(b"2"):  # whose body may have come along
+        raise ProxyRefused(f"the proxy refused to connect: status {status[1].decode()}")
     if status is None or not head.endswith(b"\r\n\r\n"):  # the upstream speaks only when it is spoken to
         raise ProxyRefused("what the proxy says is no reply to CONNECT")
-    if not status[1].startswith(b"2"):
-        raise ProxyRefused(f"the proxy refused to connect: status {status[1].decode()}")

@@ -106,8 +106,8 @@ class Ollama(HttpProvider):
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream, _OllamaTransport(upstream))
-        self._efforts = RefusedEfforts()
         self._relay = transport(upstream, "/".join((upstream.base_url.rstrip("/"), "v1")))
+        self._efforts = RefusedEfforts()
         self._fetch_s = upstream.timeouts.request
         self._egress = egress or (Egress() if upstream.fetch_images else None)
 

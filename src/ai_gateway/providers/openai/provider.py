@@ -17,8 +17,11 @@ from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.http.rotating_key import KeyedCaller
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
+from ai_gateway.providers.openai import responses
+from ai_gateway.providers.openai.responses import PATH, goes_by_response
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.translate.chat_responses.request import to_response
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import OPERATION_OF
 
@@ -82,14 +85,42 @@ class OpenAICompatible(HttpProvider):
     @override
     def create_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
-    ) -> Coroutine[None, None, bytes]:
+    ) -> Coroutine[None, None, bytes | dict[str, object]]:
+        if goes_by_response(self._quirks, body):
+            return self._by_response(attempt, body)
         return self._post(attempt, body)
 
     @override
     def stream_chat_completion(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[Arrived[models.CreateChatCompletionStreamResponse]]:
+        if goes_by_response(self._quirks, body):
+            return self._stream_by_response(attempt, body)
         return self._events(attempt, body)
+
+    def read(self, raw: bytes) -> object:
+        """The JSON value in a reply or event. Raises UpstreamInvalidResponse."""
+        return self._json(raw)
+
+    async def _by_response(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> dict[str, object]:
+        sent = self._as_response(attempt, body)
+        return responses.whole(self, await self._fetch(attempt, "POST", PATH, self._headers(attempt, JSON), sent))
+
+    async def _stream_by_response(
+        self, attempt: Attempt, body: models.CreateChatCompletionRequest
+    ) -> AsyncGenerator[dict[str, object] | Done]:
+        sent = self._as_response(attempt, body)
+        async with (
+            self._stream(attempt, PATH, self._headers(attempt, EVENTS), sent) as stream,
+            aclosing(responses.chunks(self, stream)) as chunks,
+        ):
+            async for chunk in chunks:
+                yield chunk
+
+    def _as_response(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> bytes:
+        fields, dropped = to_response(self._fields(attempt, body))
+        note_dropped(attempt, dropped)
+        return to_wire(fields)
 
     @override
     def create_completion(self, attempt: Attempt, body: models.CreateCompletionRequest) -> Coroutine[None, None, bytes]:

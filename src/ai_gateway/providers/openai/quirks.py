@@ -80,6 +80,13 @@ class Quirks:
     """Whether it knows no role `developer`. Its messages are then sent as `system`, as the role was called before. The
     policy of `messages` is mapped."""
 
+    responses_only: str = ""
+    """A pattern of the models that answer by the Responses API alone. Chats with them are translated to it. Neither it
+    nor the next one applies to another base URL configured for the provider."""
+
+    responses_for_tools: str = ""
+    """The same of those that refuse tools in a chat unless they are told not to reason."""
+
     @property
     def carriers(self) -> frozenset[Carrier]:
         """What it takes beyond the contract."""

@@ -15,6 +15,7 @@ from yarl import URL
 from ai_gateway.config.constants import VERSION
 from ai_gateway.providers.http.http1 import BrokenReply
 from ai_gateway.providers.http.single import opened
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.routing.model_list.parse import InvalidList, ModelList, parse_list
 from ai_gateway.routing.model_list.store import MAX_LIST_BYTES, ListStore
 
@@ -53,6 +54,7 @@ class ListFeed:
         refresh_s: float,
         store: ListStore | None = None,
         api_key: str | None = None,
+        proxy: Proxy | None = None,
         fetch_timeout_s: float = _FETCH_TIMEOUT_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -62,6 +64,7 @@ class ListFeed:
         self._store = store
         self._fetch_timeout_s = fetch_timeout_s
         self._clock = clock
+        self._proxy = proxy
         self._headers = {"accept": "application/json", "accept-encoding": "identity"}
         self._headers["user-agent"] = f"ai-gateway/{VERSION}"
         if api_key:
@@ -143,7 +146,7 @@ class ListFeed:
 
     async def _fetch(self) -> bytes:
         """The document, up to the size limit. No redirects, no decompression, no cookies."""
-        async with opened(URL(self._url), self._headers, self._fetch_timeout_s) as reply:
+        async with opened(URL(self._url), self._headers, self._fetch_timeout_s, proxy=self._proxy) as reply:
             if 300 <= reply.status < 400:
                 raise InvalidList("its host answered with a redirect, which is not followed")
             if reply.status != 200:

@@ -67,6 +67,7 @@ class MessagesStreamTranslator:
         self.complete = False
         self._now = now
         self._head: Object = {}
+        self._early: Object = {}
         self._usage = Usage()
         self._blocks: dict[int, _OpenBlock] = {}
         self._calls = 0
@@ -82,7 +83,13 @@ class MessagesStreamTranslator:
         return chunks if not event.model_extra else self._with_extras(list(chunks), extra_fields(event))
 
     def _with_extras(self, chunks: list[Object], extras: Object) -> Iterator[Object]:
-        """The chunks with an event's extra fields, in the last one that every client gets."""
+        """The chunks with an event's extra fields, in the last one that every client gets.
+
+        Those of a ping may come before there is one: the first has them.
+        """
+        if not self._head:
+            self._early |= extras
+            return
         last = next((chunk for chunk in reversed(chunks) if chunk["choices"]), None)
         if last is None:
             last = self._chunk({})
@@ -120,7 +127,7 @@ class MessagesStreamTranslator:
         }
         self._container = event.message.container
         chunk = self._chunk({"role": "assistant", "content": "", "refusal": None})
-        place(extra_fields(event.message), chunk, _CHUNK)
+        place(self._early | extra_fields(event.message), chunk, _CHUNK)
         yield chunk
 
     def _open(self, event: Event) -> Iterator[Object]:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from pydantic import BaseModel
+
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.chat_anthropic.content import Block
 from ai_gateway.translate.chat_request import chosen_names, drop_unknown
@@ -45,7 +47,7 @@ def is_forced(fields: Mapping[str, object]) -> bool:
     return isinstance(choice, dict) and choice.get("type") in ("any", "tool")
 
 
-def _tool(tool: models.ChatCompletionTool | models.CustomToolChatCompletions, path: str, dropped: set[str]) -> Block:
+def _tool(tool: BaseModel, path: str, dropped: set[str]) -> Block:
     if not isinstance(tool, models.ChatCompletionTool):
         raise UnsupportedValue("This provider has no custom tools: use functions.", param=f"{path}.type")
     function, path = tool.function, f"{path}.function"

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import BaseModel, JsonValue
 
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.responses_chat.hosted import items_of_calls
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.tools import ID_PREFIXES, Fields, ToolNames
 from gateway_contract.openai import models as openai
@@ -53,6 +54,10 @@ def response(  # noqa: PLR0913 - what a response is made of
     reason = INCOMPLETE.get(choice.finish_reason)
     items = Items(response_id)
     _add_reasoning(items, choice.message, seal)
+    ran = choice.message.gateway_tool_calls
+    if isinstance(ran, list):
+        for call in ran:
+            items.all += items_of_calls([call.model_dump(exclude_unset=True)], items.next_id)
     _add_message(items, choice, cut=reason is not None)
     _add_calls(items, choice.message, names, cut=reason is not None)
     return {

@@ -1,6 +1,6 @@
 """A Responses request in chat's format: every field is mapped, or dropped and named, or refused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
 from ai_gateway.translate.responses_chat.conversation import Conversation, Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
+from ai_gateway.translate.responses_chat.hosted import Hosted, claim
 from ai_gateway.translate.responses_chat.offered import Offered
 from ai_gateway.translate.responses_chat.policies import apply_policies
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind
@@ -55,13 +56,21 @@ class Whom:
     sealer: Sealer
 
 
-def asked(body: responses.CreateResponse, whom: Whom, history: Sequence[Item] = ()) -> Asked:
+def asked(
+    body: responses.CreateResponse,
+    whom: Whom,
+    history: Sequence[Item] = (),
+    has: Callable[[str], bool] = lambda _tool: False,
+) -> Asked:
     """For createResponse. `history` are the items of responses before this one, and of their answers.
+
+    `has` says which tools the gateway runs for the caller.
 
     Raises InvalidRequest, UnsupportedParameter or UnsupportedValue.
     """
     result = conversed(body, whom, history)
-    fields = _answer_fields(body, result.dropped) | _tool_fields(body, result.offered)
+    claimed = claim(result.offered, has)
+    fields = _answer_fields(body, result.dropped) | _tool_fields(body, result.offered, claimed)
     if body.stream:
         options = openai.ChatCompletionStreamOptionsObject(include_usage=True)
         fields |= {"stream": True, "stream_options": options}
@@ -146,22 +155,37 @@ def _dump(model: BaseModel) -> dict[str, object]:
     return model.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
 
 
-def _tool_fields(body: responses.CreateResponse, offered: Offered) -> Fields:
-    """The tools, and the choice among them. Tools of a server's are left out where the choice is the model's."""
+def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Mapping[str, Hosted]) -> Fields:
+    """The tools, and the choice among them. Tools of a server's are left out where the choice is the model's.
+
+    What is `claimed` the gateway runs.
+    """
+    if claimed and (named := _claimed_choice(body.tool_choice, claimed)) is not None:
+        return {"tools": [*offered.functions.values(), *claimed.values()], "tool_choice": named}
     names: set[str] = {tool.type for _, tool in offered.hosted}
-    _refuse_hosted(body.tool_choice, names, only_hosted=not offered.functions)
+    _refuse_hosted(body.tool_choice, names, only_hosted=not offered.functions and not claimed)
     offered.dropped |= {f"tools.{name}" for name in names}
-    functions, fields = offered.functions, _Choice(body.tool_choice, offered).fields()
-    if not functions:
+    functions, fields = offered.functions, _Choice(body.tool_choice, offered, bool(claimed)).fields()
+    if not functions and not claimed:
         return {}
     chosen = fields.pop("functions", None)
     kept = [function for name, function in functions.items() if chosen is None or name in chosen]  # type: ignore[operator] # names
-    if not kept:
+    allowed = [*kept, *(claimed.values() if chosen is None else ())]
+    if not allowed:
         return {}
-    fields["tools"] = kept
+    fields["tools"] = allowed
     if body.parallel_tool_calls is not None:
         fields["parallel_tool_calls"] = body.parallel_tool_calls
     return fields
+
+
+def _claimed_choice(choice: object, claimed: Mapping[str, Hosted]) -> object | None:
+    """The choice of a tool that the gateway runs."""
+    kind = getattr(choice, "type", "")
+    wanted = "gateway:web_search" if kind.startswith("web_search") else "gateway:code_execution"
+    if not isinstance(choice, responses.ToolChoiceTypes) or wanted not in claimed:
+        return None
+    return openai.GatewayToolChoice(type=claimed[wanted].type)
 
 
 def _refuse_hosted(choice: object, hosted: set[str], *, only_hosted: bool) -> None:
@@ -179,6 +203,7 @@ class _Choice:
 
     choice: object
     offered: Offered
+    has_others: bool = False
 
     def fields(self) -> Fields:
         """`tool_choice`, and in `functions` the names that alone may be called. Raises InvalidRequest."""
@@ -186,7 +211,7 @@ class _Choice:
             case None:
                 return {}
             case str():
-                if self.choice == "required" and not self.offered.functions:
+                if self.choice == "required" and not self.offered.functions and not self.has_others:
                     raise InvalidRequest("`tool_choice` needs `tools`.", param="tool_choice", code="invalid_value")
                 return {"tool_choice": self.choice}
             case responses.ToolChoiceAllowed(mode=mode, tools=tools):

@@ -52,6 +52,8 @@ ID_PREFIXES: Final[Mapping[str, str]] = {
     "local_shell_call": "lsh_",
     "shell_call": "sh_",
     "apply_patch_call": "apc_",
+    "web_search_call": "ws_",
+    "code_interpreter_call": "ci_",
 }
 """What the id of an item begins with, by the item's type."""
 

@@ -1,0 +1,196 @@
+"""The file of bodies: a thread strikes the keys and writes, and no request waits for it.
+
+Two files at the most: at its largest size the file gets the suffix `.1`, and the one that had it is gone.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+import structlog
+
+from ai_gateway.observability.messages import events_of
+from ai_gateway.observability.metrics import Event, count
+from ai_gateway.observability.printable import printable
+from ai_gateway.redaction import strike, strike_all
+
+LARGEST = 100 * 2**20
+_MOST_WAITING = 8 * 2**20
+_WITHHELD = "[withheld: a key is spread over it]"
+_TEXT = ("json", "text/", "event-stream", "ndjson", "xml", "urlencoded")
+_log = structlog.get_logger(__name__)
+
+
+class Body:
+    """A body to be written: what is kept of `size` bytes, its media type, and whether there was more."""
+
+    __slots__ = ("content", "is_cut", "media", "size")
+
+    def __init__(self, content: bytes, media: str, size: int, *, is_cut: bool) -> None:
+        self.content, self.media, self.size, self.is_cut = content, media, size, is_cut
+
+    def fields(self) -> dict[str, object]:
+        """What is written of it. Of what is no text, such as speech or a form with files, only what it was."""
+        found: dict[str, object] = {"media": strike(self.media[:256]), "size": self.size}
+        if self.is_cut:
+            found["cut"] = True
+        kind = self.media.lower()
+        if self.size and (not kind or any(each in kind for each in _TEXT)):
+            found["body"] = _without_keys(self)
+        return found
+
+
+def _without_keys(body: Body) -> str:
+    if body.media and any(strike(text) != text for text in spread_texts(body.media, body.content)):
+        return _WITHHELD
+    return strike(body.content.decode("utf-8", "backslashreplace"))
+
+
+def spread_texts(media: str, content: bytes) -> list[str]:
+    """What the events of a stream say together: the texts at each place in them, joined. None of a whole body.
+
+    A model that repeats a key says it token by token, and no token alone is a key.
+    """
+    places: dict[tuple[object, ...], list[str]] = {}
+    count_events = 0
+    for event in events_of(media, content):
+        count_events += 1
+        _gather(event, (), places)
+    return ["".join(texts) for texts in places.values() if len(texts) > 1] if count_events > 1 else []
+
+
+def _gather(value: object, place: tuple[object, ...], places: dict[tuple[object, ...], list[str]]) -> None:
+    if isinstance(value, str):
+        places.setdefault(place, []).append(value)
+    elif isinstance(value, dict):
+        own = (*place, value.get("index")) if isinstance(value.get("index"), int) else place
+        for name, inner in value.items():
+            _gather(inner, (*own, name), places)
+    elif isinstance(value, list) and len(place) < 40:  # as deep as anybody reads
+        for inner in value:
+            _gather(inner, (*place, "*"), places)
+
+
+class BodyFile:
+    """Appends a line for each record. What does not fit into the memory for those that wait is dropped, and counted.
+
+    Workers share the file: each line is one write, at its end.
+    """
+
+    def __init__(self, path: Path, largest: int = LARGEST, most_waiting: int = _MOST_WAITING) -> None:
+        self.path = path
+        self._largest = largest
+        self._most_waiting = most_waiting
+        self._waiting: deque[tuple[Mapping[str, object], Body, Body]] = deque()
+        self._held = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = self._failing = False
+        self._fd: int | None = None
+
+    def add(self, record: Mapping[str, object], request: Body, reply: Body) -> None:
+        """Have this written."""
+        size = len(request.content) + len(reply.content) + 1024
+        with self._changed:
+            if self._held + size > self._most_waiting:
+                count(Event.BODY_DROPPED)
+                return
+            self._waiting.append((record, request, reply))
+            self._held += size
+            if self._thread is None:
+                self._start()
+            self._changed.notify_all()
+
+    def close(self, within_s: float) -> None:
+        """Write what waits, but no longer than this."""
+        with self._changed:
+            self._closing, thread = True, self._thread
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join(within_s)
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="writer of bodies", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no thread left: the next record tries again
+            self._thread = None
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for who can act on them
+        while (taken := self._next()) is not None:
+            record, request, reply = taken
+            try:
+                self._write(_line(record, request, reply))
+            except Exception as error:  # no room, no right, or whatever it is: the thread must live
+                self._lose(error)
+            else:
+                self._failing = False
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def _next(self) -> tuple[Mapping[str, object], Body, Body] | None:
+        with self._changed:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            taken = self._waiting.popleft()
+            self._held -= len(taken[1].content) + len(taken[2].content) + 1024
+        return taken
+
+    def _lose(self, error: Exception) -> None:
+        with self._changed:  # counted by several threads
+            count(Event.BODY_DROPPED)
+        if not self._failing:
+            _log.error("bodies are not written", file=str(self.path), error=str(error))
+        self._failing = True
+
+    def _write(self, line: bytes) -> None:
+        fd = self._opened()
+        written = os.write(fd, line)
+        if written != len(line):  # the disk is full: half a line would spoil the next one as well
+            with suppress(OSError):
+                os.write(fd, b"\n")
+            raise OSError("no space left")
+
+    def _opened(self) -> int:
+        """The file that lines go to now: another one where it was moved away, or has become too large."""
+        if self._fd is not None and _is_at(self._fd, self.path):
+            if os.fstat(self._fd).st_size < self._largest:
+                return self._fd
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # of two workers one moves it; the lock goes with the descriptor
+            if _is_at(self._fd, self.path):
+                os.replace(self.path, f"{self.path}.1")
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._fd
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    own = os.fstat(fd)
+    return (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _line(record: Mapping[str, object], request: Body, reply: Body) -> bytes:
+    fields = strike_all(record)
+    assert isinstance(fields, dict)  # noqa: S101 - as it was
+    line = {**fields, "request": request.fields(), "reply": reply.fields()}
+    try:
+        return printable(orjson.dumps(line)) + b"\n"
+    except orjson.JSONEncodeError:  # a half of a character, from a media type
+        return printable(json.dumps(line).encode()) + b"\n"

@@ -1,0 +1,78 @@
+"""Chats with models that their upstream answers by the Responses API alone."""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from ai_gateway.contract.stream import DONE, Done
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated
+from ai_gateway.providers.http.stream import OpenStream, WholeReply
+from ai_gateway.providers.openai.quirks import Quirks
+from ai_gateway.translate.chat_responses.reply import to_chat
+from ai_gateway.translate.chat_responses.stream import ResponseStreamTranslator
+from gateway_contract.openai import models
+
+PATH = "/responses"
+
+type Fields = dict[str, object]
+
+
+class Answers(Protocol):
+    """The provider, as far as it reads what its upstream has answered."""
+
+    name: str
+
+    def error_in(self, value: object) -> GatewayError | None: ...
+    def read(self, raw: bytes) -> object:
+        """The JSON value. Raises UpstreamInvalidResponse."""
+
+
+def goes_by_response(quirks: Quirks, body: models.CreateChatCompletionRequest) -> bool:
+    """Whether the model does not answer this as a chat."""
+    if quirks.responses_only and re.fullmatch(quirks.responses_only, body.model):
+        return True
+    if not quirks.responses_for_tools or not (body.tools or body.functions) or body.reasoning_effort == "none":
+        return False
+    return re.fullmatch(quirks.responses_for_tools, body.model) is not None
+
+
+def whole(provider: Answers, raw: bytes) -> Fields:
+    """The completion in a whole reply. Raises the error that it may be instead."""
+    return to_chat(_response(provider, provider.read(raw)))
+
+
+async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields | Done]:
+    """The chunks of a streamed one. Raises the error that the stream may tell, and UpstreamStreamTruncated."""
+    translator = ResponseStreamTranslator()
+    try:
+        async with aclosing(stream.events()) as events:
+            async for data in events:
+                if data == b"[DONE]":
+                    break
+                event = provider.read(data)
+                for chunk in translator.feed(event if isinstance(event, dict) else {}):
+                    yield chunk
+                if translator.failure is not None:
+                    raise _failure(provider, translator.failure)
+                if translator.complete:
+                    await stream.drain()
+                    yield DONE
+                    return
+    except WholeReply as reply:
+        yield to_chat(_response(provider, provider.read(reply.body)))
+        yield DONE
+        return
+    raise UpstreamStreamTruncated.ended(provider.name)
+
+
+def _response(provider: Answers, value: object) -> Mapping[str, Any]:
+    if isinstance(value, dict) and value.get("object") == "response":
+        if value.get("status") == "failed":
+            raise _failure(provider, value)
+        return value
+    raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a response nor an error")
+
+
+def _failure(provider: Answers, value: Mapping[str, Any]) -> GatewayError:
+    return provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="a failed response without a reason")

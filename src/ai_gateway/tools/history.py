@@ -1,0 +1,93 @@
+"""Calls that were run here, as entries of `gateway_tool_calls` and as messages of a model's history."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ai_gateway.tools.tool import Result
+from ai_gateway.translate.chat_request import Message
+from gateway_contract.openai import models
+
+type Fields = dict[str, Any]
+
+_messages: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
+# What a model has said beside its text that its upstream wants to have back before the results of its calls:
+# Anthropic's signed thinking ("Extended thinking with tool use"), DeepSeek's and Moonshot's ("Thinking mode, tool
+# calls"), OpenRouter's ("Preserving reasoning").
+CARRIED = ("thinking_blocks", "reasoning_content", "reasoning_details")
+
+
+@dataclass(slots=True)
+class Called:
+    """One call of a function by a model. `tool` names ours that it is of, empty for what nobody has offered."""
+
+    id: str
+    name: str
+    arguments: str
+    tool: str = ""
+    round: int = 1
+
+    def as_call(self) -> Fields:
+        """The entry of `tool_calls`."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+    def started(self, index: int) -> models.GatewayToolCallChunk:
+        """What a stream says when it begins."""
+        return models.GatewayToolCallChunk.model_validate(
+            {"index": index, **self.as_call(), "tool": f"gateway:{self.tool}", "round": self.round}
+        )
+
+    def ended(self, index: int, result: Result) -> models.GatewayToolCallChunk:
+        """What a stream says when it is over: what adds up with its beginning to the entry of a whole reply."""
+        return models.GatewayToolCallChunk.model_validate({"index": index, **self._answer(result)})
+
+    def entry(self, index: int, result: Result) -> models.GatewayToolCall:
+        """The entry of `gateway_tool_calls`."""
+        fields = {"index": index, **self.as_call(), "tool": f"gateway:{self.tool}", "round": self.round}
+        return models.GatewayToolCall.model_validate({**fields, **self._answer(result)})
+
+    def _answer(self, result: Result) -> Fields:
+        return {"status": "failed" if result.failed else "completed", "result": self.answer(result)}
+
+    def answer(self, result: Result) -> Fields:
+        """The message with its result."""
+        return {"role": "tool", "tool_call_id": self.id, "content": result.text}
+
+
+def round_messages(said: Fields, ran: Sequence[tuple[Called, Result]]) -> list[Fields]:
+    """A round as history: the model's message with its calls, and a message with the result of each."""
+    message: Fields = {"role": "assistant", "content": said.get("content") or None}
+    message |= {name: said[name] for name in CARRIED if said.get(name)}
+    message["tool_calls"] = [called.as_call() for called, _ in ran]
+    return [message, *(called.answer(result) for called, result in ran)]
+
+
+def replayed(messages: Iterable[Any]) -> list[Any]:
+    """The history with the calls that its messages say were run here, before the message that they led to.
+
+    Takes the messages of a request as fields, and leaves all others as they are.
+    """
+    found: list[Any] = []
+    for message in messages:
+        entries = message.get("gateway_tool_calls") if isinstance(message, dict) else None
+        if not entries:
+            found.append(message)
+            continue
+        rounds: dict[Any, list[Any]] = {}
+        for entry in entries:
+            rounds.setdefault(entry.get("round"), []).append(entry)
+        for together in rounds.values():
+            calls = [{name: entry[name] for name in ("id", "type", "function")} for entry in together]
+            found.append({"role": "assistant", "content": None, "tool_calls": calls})
+            found += [entry["result"] for entry in together]
+        rest = {name: value for name, value in message.items() if name != "gateway_tool_calls"}
+        if any(value for name, value in rest.items() if name != "role"):
+            found.append(rest)
+    return found
+
+
+def as_models(messages: Sequence[Any]) -> list[Message]:
+    """Messages as models of the contract."""
+    return _messages.validate_python(list(messages), strict=True)

@@ -1,0 +1,301 @@
+"""The loop: a model is asked, the tools of ours that it calls are run, and it is asked again with their results.
+
+It stands above the gateway's own way for a call (`Rounds`): each round is an ordinary call, with its routing, its
+limits, its failover and its record. What it sees and makes is the hub's: a front of any wire learns what tools do from
+`gateway_tool_calls`, of a whole message or of the deltas of a stream, where an entry without `status` has started and
+one with `completed` or `failed` is over, and has the message with the result.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.stream import Continued, Item, Verbatim
+from ai_gateway.contract.write import to_fields
+from ai_gateway.errors import UpstreamTimeout
+from ai_gateway.tools.history import Called
+from ai_gateway.tools.offer import Offer
+from ai_gateway.tools.run import Limits, Ran, run_all
+from ai_gateway.tools.turn import Said, Turn
+from gateway_contract.openai import models
+
+type Body = models.CreateChatCompletionRequest
+type Reply = models.CreateChatCompletionResponse
+type Chunk = models.CreateChatCompletionStreamResponse
+type Fields = dict[str, Any]
+
+_LONGEST_S = 3600.0
+_ALIVE = Verbatim(())  # nothing but a sign of life
+_OF_A_CHUNK = ("id", "object", "created", "model")
+
+
+class Rounds(Protocol):
+    """How a round is sent, and what becomes of it."""
+
+    async def reply(self, call: Call, body: Body) -> Item[Reply]:
+        """Its whole reply."""
+        ...
+
+    def chunks(self, call: Call, body: Body) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+        """Its stream, of items alone: `call.round` says that none of it is relayed."""
+        ...
+
+    def cost(self, call: Call) -> int | None:
+        """What the call has cost by now with the rounds before it, where the caller wants it in the usage."""
+        ...
+
+    async def over(self, call: Call, started: float, *, stream: bool) -> None:
+        """It is over and another one follows: it is settled and recorded. `started` is of `time.perf_counter`."""
+        ...
+
+
+class ToolLoop:
+    """One request of a caller. `seconds` is how long all of its rounds may take, `provider` who is asked first."""
+
+    def __init__(  # noqa: PLR0913 - what one request is made of
+        self, rounds: Rounds, call: Call, body: Body, offer: Offer, limits: Limits, *, seconds: float, provider: str
+    ) -> None:
+        self._rounds = rounds
+        self._call = call
+        self._body = body
+        self._limits = limits
+        self._provider = provider
+        self._turn = Turn(call, body, offer, limits, seconds if math.isfinite(seconds) else _LONGEST_S)
+        self._head: Fields = {}
+        self._others: dict[int, int] = {}  # the caller's own calls of the round, by the model's index
+
+    # -- whole --
+
+    async def reply(self) -> Item[Reply]:
+        """The one reply that the rounds come to."""
+        turn, merged = self._turn, Said()
+        try:
+            while True:
+                call, body = turn.begin()
+                try:
+                    item = await self._in_time(self._rounds.reply(call, body))
+                finally:
+                    turn.show()
+                said = _said_by(item.model)
+                if isinstance(item.model.usage, models.CompletionUsage):
+                    turn.add_usage(item.model.usage)
+                ours = turn.calls_of(said)
+                merged.add({name: value for name, value in said.fields.items() if name not in _NOT_MERGED})
+                turn.texts = [str(merged.fields.get("content") or "")]
+                if not ours and turn.number == 1:
+                    return item
+                if ours and not turn.is_last:
+                    ran = [turn.take(each) async for each in self._run(ours) if each is not None]
+                    turn.add(said, ran)
+                if not ours or turn.is_last or len(ours) < len(said.calls) or said.custom:
+                    return Item(self._whole(item.model, said, merged))
+                await self._next(stream=False)
+        finally:
+            turn.leave()
+
+    async def _in_time[Value](self, work: Awaitable[Value]) -> Value:
+        clock = asyncio.timeout(max(0.0, self._turn.deadline - time.monotonic()))
+        try:
+            async with clock:
+                return await work
+        except TimeoutError:
+            if clock.expired():
+                raise UpstreamTimeout.of(self._provider) from None
+            raise
+
+    def _whole(self, last: Reply, said: Said, merged: Said) -> Reply:
+        """The last round's reply, with what all rounds have said, run and used."""
+        turn = self._turn
+        fields: Fields = to_fields(last)
+        choice: Fields = dict(fields["choices"][0])
+        message: Fields = {"role": "assistant", "content": None, "refusal": None, **choice["message"], **merged.fields}
+        theirs = [each for each in message.pop("tool_calls", ()) if not turn.is_ours(_name_of(each))]
+        if theirs:
+            message["tool_calls"] = theirs
+        if turn.ran:
+            message["gateway_tool_calls"] = [to_fields(entry) for entry in turn.entries()]
+        if links := turn.annotations():
+            message["annotations"] = [*(message.get("annotations") or ()), *links]
+        choice["message"] = message
+        choice["finish_reason"] = _finish(choice["finish_reason"], said, is_calling=bool(theirs))
+        fields["choices"] = [choice]
+        if turn.usage:
+            fields["usage"] = turn.usage
+        try:
+            return models.CreateChatCompletionResponse.model_validate(fields, strict=True)
+        except ValidationError:  # of an upstream whose replies are only observed
+            return last
+
+    # -- streamed --
+
+    async def chunks(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+        """The one stream that the rounds come to: one id, one reason to end, and the usage of all."""
+        turn = self._turn
+        try:
+            while True:
+                said = Said()
+                self._others.clear()
+                async with aclosing(self._round(said)) as items:
+                    async for item in items:
+                        yield item
+                ours = turn.calls_of(said)
+                if ours and not turn.is_last:
+                    async with aclosing(self._progress(ours, said)) as items:
+                        async for item in items:
+                            yield item
+                if not ours or turn.is_last or self._others or said.custom:
+                    for item in self._end(said):
+                        yield item
+                    return
+                await self._next(stream=True)
+        finally:
+            turn.leave()
+
+    async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+        """Run calls of ours, and tell when each starts and when it is over."""
+        turn = self._turn
+        first = len(turn.ran)
+        for at, called in enumerate(ours):
+            yield self._chunk({"gateway_tool_calls": [to_fields(called.started(first + at))]})
+        ran: list[Ran] = []
+        async with aclosing(self._run(ours)) as results:
+            async for each in results:
+                if each is None:
+                    yield self._alive()
+                    continue
+                taken = turn.take(each)
+                ran.append(taken)
+                ended = each.called.ended(first + each.place, taken.result)
+                yield self._chunk({"gateway_tool_calls": [to_fields(ended)]})
+        turn.add(said, ran)
+
+    async def _round(self, said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+        """What of a round goes on to the caller at once: all but calls of ours, its usage and its end."""
+        turn = self._turn
+        call, body = turn.begin()
+        try:
+            async with aclosing(self._rounds.chunks(call, body)) as items:
+                shown = False
+                async for item in items:
+                    if not shown:
+                        turn.show()  # before the head of the reply goes out
+                        shown = True
+                    if not isinstance(item, Item) or "id" not in item.model.model_fields_set:
+                        yield item  # an event of an upstream that is only observed
+                    elif (passed := self._passed_on(item, said)) is not None:
+                        yield passed
+        finally:
+            turn.show()
+
+    def _passed_on(self, item: Item[Chunk], said: Said) -> Item[Chunk] | None:
+        turn = self._turn
+        fields: Fields = to_fields(item.model)
+        is_first = not self._head
+        if is_first:
+            self._head = {name: fields[name] for name in _OF_A_CHUNK if name in fields}
+        if isinstance(item.model.usage, models.CompletionUsage):
+            turn.add_usage(item.model.usage)
+        fields.pop("usage", None)
+        fields |= self._head
+        if not fields.get("choices"):
+            return None
+        choice: Fields = dict(fields["choices"][0])
+        delta: Fields = dict(choice.get("delta") or {})
+        if not is_first:
+            delta.pop("role", None)
+        calls = delta.pop("tool_calls", None)
+        said.add(delta)
+        turn.texts.append(delta.get("content") or "")
+        said.finish = choice.get("finish_reason") or said.finish
+        if theirs := self._theirs(calls or (), said):
+            delta["tool_calls"] = theirs
+        if not is_first and not any(delta.values()) and not choice.get("logprobs"):
+            return None
+        fields["choices"] = [{**choice, "delta": delta, "finish_reason": None}]
+        try:
+            return Item(models.CreateChatCompletionStreamResponse.model_validate(fields, strict=True))
+        except ValidationError:
+            return item
+
+    def _theirs(self, pieces: Sequence[Fields], said: Said) -> list[Fields]:
+        """The pieces of the caller's own calls, numbered as if there were no others."""
+        found = []
+        for piece in pieces:
+            called = said.add_call(piece)
+            if not self._turn.is_ours(called.name):
+                index = self._others.setdefault(piece["index"], len(self._others))
+                found.append({**piece, "index": index})
+        return found
+
+    def _chunk(self, delta: Fields, finish: str | None = None) -> Item[Chunk]:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        fields = {**self._head, "choices": [choice]}
+        return Item(models.CreateChatCompletionStreamResponse.model_validate(fields, strict=True))
+
+    def _alive(self) -> Item[Chunk] | Verbatim:
+        """A sign that the request is still worked at, which a wire of its own has no comment for."""
+        return _ALIVE if self._call.wire.name == "openai" else self._chunk({})
+
+    def _end(self, said: Said) -> list[Item[Chunk]]:
+        links = self._turn.annotations()
+        finish = _finish(said.finish or "stop", said, is_calling=bool(self._others))
+        ends = [self._chunk({"annotations": links} if links else {}, finish)]
+        options = self._body.stream_options
+        if options is not None and options.include_usage and self._turn.usage:
+            cost = self._rounds.cost(self._call)
+            usage = self._turn.usage if cost is None else {**self._turn.usage, "cost": cost / 10**12}
+            fields = {**self._head, "choices": [], "usage": usage}
+            ends.append(Item(models.CreateChatCompletionStreamResponse.model_validate(fields, strict=True)))
+        return ends
+
+    # -- both --
+
+    async def _run(self, calls: Sequence[Called]) -> AsyncGenerator[Ran | None]:
+        """Run them; None now and then while nothing ends."""
+        turn = self._turn
+        seconds = max(0.1, turn.deadline - time.monotonic())
+        async with aclosing(run_all(self._call, turn.offer, calls, self._limits, seconds)) as results:
+            async for each in results:
+                yield each
+
+    async def _next(self, *, stream: bool) -> None:
+        self._turn.leave()
+        if (over := self._turn.over()) is not None:
+            await self._rounds.over(*over, stream=stream)
+
+
+_NOT_MERGED = ("role", "refusal", "annotations", "function_call", "audio")
+
+
+def _said_by(reply: Reply) -> Said:
+    """What a whole reply says, as a stream would have said it."""
+    said = Said()
+    choice = reply.choices[0] if reply.choices else None
+    if choice is None:
+        return said
+    said.finish = choice.finish_reason
+    message: Fields = to_fields(choice.message)
+    for index, call in enumerate(message.pop("tool_calls", ())):
+        if call.get("type") == "custom":
+            said.custom = True
+        else:
+            said.add_call({**call, "index": index})
+    said.add(message)
+    return said
+
+
+def _name_of(call: Fields) -> str:
+    return str((call.get("function") or {}).get("name") or "")
+
+
+def _finish(reason: str, said: Said, *, is_calling: bool) -> str:
+    """Why the whole of it ends: a model that would go on calling ours, and may not, was cut off."""
+    if is_calling or said.custom:
+        return "tool_calls"
+    return "length" if reason == "tool_calls" else reason

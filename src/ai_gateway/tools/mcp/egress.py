@@ -1,0 +1,68 @@
+"""HTTP to a server of the Model Context Protocol: in bounds of time and size, and to no other origin."""
+
+from collections.abc import AsyncIterator
+from typing import override
+
+import httpx2
+
+from ai_gateway.tools.mcp.server import McpServer
+
+_CONNECT_S = 10.0
+_CONNECTIONS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
+
+
+class TooLarge(httpx2.ReadError):
+    """A reply has more bytes than its server may send."""
+
+
+class _Counted(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
+        self._stream = stream
+        self._most = self._left = most
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise TooLarge(f"more than {self._most} bytes.")
+            yield chunk
+
+    @override
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Bounded(httpx2.AsyncHTTPTransport):
+    """Replies that are too large end in an error; the SDK itself bounds single events of streams only."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(limits=_CONNECTIONS)
+        self._most = most
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        encoding = response.headers.get("content-encoding", "identity").lower()
+        if encoding != "identity":  # which was not asked for: a few bytes of it may be very many
+            await response.aclose()
+            raise TooLarge(f"what is compressed ({encoding[:20]}), which was not asked for.")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - it is what the transport makes
+        return httpx2.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=_Counted(response.stream, self._most),
+            extensions=response.extensions,
+        )
+
+
+def client_for(server: McpServer) -> httpx2.AsyncClient:
+    """A client for all sessions with a server: to read certificates takes a while.
+
+    Redirects are followed by the SDK, within the server's own origin only.
+    """
+    headers = {"accept-encoding": "identity"}
+    if server.token is not None:
+        headers["authorization"] = f"Bearer {server.token}"
+    timeout = httpx2.Timeout(server.seconds, connect=min(_CONNECT_S, server.seconds))
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, transport=_Bounded(server.size))

@@ -1,0 +1,24 @@
+"""A server of the Model Context Protocol as the operator has listed it."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """`tools` are those of its tools that may be used, None for all; `projects` are names or ids, None for all.
+
+    `token` is sent as a bearer. `size` bounds each of its replies, in bytes.
+    """
+
+    name: str
+    url: str
+    token: str | None = field(default=None, repr=False)
+    tools: AbstractSet[str] | None = None
+    projects: AbstractSet[str] | None = None
+    seconds: float = 30.0
+    size: int = 2**20
+
+
+class McpFailure(Exception):
+    """A server did not do what it was asked for. The text may be shown to a model."""

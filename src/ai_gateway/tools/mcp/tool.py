@@ -1,0 +1,229 @@
+"""The tool `mcp`: what the listed servers offer, as functions of a model."""
+
+import asyncio
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, override
+
+import structlog
+from pydantic import JsonValue
+
+from ai_gateway.contract.call import Caller
+from ai_gateway.errors import Unavailable, UnsupportedParameter, UnsupportedValue
+from ai_gateway.tools.mcp.server import McpFailure, McpServer
+from ai_gateway.tools.tool import Function, Result, Tool, Use
+
+if TYPE_CHECKING:
+    from mcp_types import Tool as Offered
+
+    from ai_gateway.tools.mcp.session import McpSession
+
+_SESSION, _EGRESS = "ai_gateway.tools.mcp.session", "ai_gateway.tools.mcp.egress"
+_OPTIONS = ("servers", "allowed_tools")
+_LIST_S = 60.0  # for which a list of tools is taken for the right one
+_LONGEST_LIST_S = 10.0
+_IDLE_S = 120.0
+_MOST_SESSIONS = 256
+# With the gateway's prefix, OpenAI's bound for names of functions (64).
+_LONGEST_NAME = 56
+_LONGEST_DESCRIPTION = 2_000
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
+_log = structlog.get_logger(__name__)
+
+type _Key = tuple[str, str | None, str, str]
+
+
+@dataclass(slots=True)
+class _Listed:
+    """The tools of a server, and until when they are taken for right; one asks at a time."""
+
+    tools: Sequence["Offered"] = ()
+    until: float = 0.0
+    known: bool = False
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True)
+class _Made:
+    """What all sessions with a server have in common: its connections. To load the SDK takes a second."""
+
+    session: Any = None
+    http: Any = None
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+def _load(server: McpServer) -> tuple[Any, Any]:
+    """The class of sessions, and a client for them. Not for the event loop: it takes a while."""
+    return import_module(_SESSION).McpSession, import_module(_EGRESS).client_for(server)
+
+
+class McpTool(Tool):
+    """`is_in` says whether a caller's project is one of these names or ids."""
+
+    name = "mcp"
+
+    def __init__(self, servers: Sequence[McpServer], is_in: Callable[[Caller, frozenset[str]], bool]) -> None:
+        self._servers = {server.name: server for server in servers}
+        self._is_in = is_in
+        self._lists = {name: _Listed() for name in self._servers}
+        self._made = {name: _Made() for name in self._servers}
+        self._sessions: OrderedDict[_Key, McpSession] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @override
+    async def functions(self, caller: Caller, options: Mapping[str, JsonValue]) -> Sequence[Function]:
+        servers = self._chosen(caller, options)
+        wanted = _names(options, "allowed_tools")
+        listed = await asyncio.gather(*(self._listed(server) for server in servers), return_exceptions=True)
+        functions: list[Function] = []
+        failures: list[BaseException] = []
+        for server, tools in zip(servers, listed, strict=True):
+            if isinstance(tools, BaseException):
+                failures.append(tools)
+                continue
+            functions += [
+                self._function(server, tool)
+                for tool in {each.name: each for each in tools}.values()
+                if (server.tools is None or tool.name in server.tools) and (wanted is None or tool.name in wanted)
+            ]
+        for failure in failures:
+            if not isinstance(failure, McpFailure):
+                raise failure
+        if failures and len(failures) == len(servers):  # some of them are better than none
+            raise Unavailable(str(failures[0]), headers={"retry-after": "5"})
+        return functions
+
+    def _chosen(self, caller: Caller, options: Mapping[str, JsonValue]) -> list[McpServer]:
+        """The servers that a request means. Raises InvalidRequest."""
+        for name in options:
+            if name not in _OPTIONS:
+                raise UnsupportedParameter(f"gateway:mcp has no option {name}. It has: {', '.join(_OPTIONS)}.")
+        may = {
+            name: server
+            for name, server in self._servers.items()
+            if server.projects is None or self._is_in(caller, frozenset(server.projects))
+        }
+        wanted = _names(options, "servers")
+        if wanted is None:
+            return list(may.values())
+        if unknown := [name for name in wanted if name not in may]:
+            known = ", ".join(may) or "none"
+            raise UnsupportedValue(f"There is no MCP server '{unknown[0]}' for this key. There is: {known}.")
+        return [may[name] for name in wanted]
+
+    async def _listed(self, server: McpServer) -> Sequence["Offered"]:
+        """The tools of a server; those that it last had, if it cannot be asked now. Raises McpFailure."""
+        listed = self._lists[server.name]
+        async with listed.asking:
+            if time.monotonic() < listed.until:
+                return listed.tools
+            try:
+                session = await self._session((server.name, None, "", ""))
+                listed.tools = await session.tools(min(_LONGEST_LIST_S, server.seconds))
+            except McpFailure as failure:
+                _log.warning("MCP tools not listed", server=server.name, problem=str(failure))
+                if not listed.known:
+                    raise
+                return listed.tools
+            listed.known = True
+            listed.until = time.monotonic() + _LIST_S
+            return listed.tools
+
+    def expire_lists(self) -> None:
+        """Ask every server again when its tools are next needed."""
+        for listed in self._lists.values():
+            listed.until = 0.0
+
+    def _function(self, server: McpServer, tool: "Offered") -> Function:
+        async def run(use: Use) -> Result:
+            return await self._run(server, tool.name, use)
+
+        said = tool.description or tool.title or tool.name
+        if len(said) > _LONGEST_DESCRIPTION:
+            said = f"{said[:_LONGEST_DESCRIPTION]} ..."
+        return Function(function_name(server.name, tool.name), said, tool.input_schema, run)
+
+    async def _run(self, server: McpServer, tool: str, use: Use) -> Result:
+        key = (server.name, use.caller.key_id, use.caller.project_id, use.session or use.call_id)
+        try:
+            session = await self._session(key)
+            return await session.call(tool, use.arguments, use.seconds)
+        except McpFailure as failure:
+            # It may have other tools by now, or be another process that knows nothing of this session.
+            self._lists[server.name].until = 0.0
+            if (former := self._sessions.get(key)) is not None and not former.busy:
+                del self._sessions[key]
+                self._close_later(former)
+            return Result(str(failure), failed=True)
+
+    async def _session(self, key: _Key) -> "McpSession":
+        """The session with this server of this caller in this conversation. Raises McpFailure."""
+        made = self._made[key[0]]
+        async with made.making:
+            if made.http is None:
+                made.session, made.http = await asyncio.to_thread(_load, self._servers[key[0]])
+        self._forget()
+        session = self._sessions.get(key)
+        if self._closed:
+            raise McpFailure("The gateway is stopping.")
+        if session is None or session.is_over:
+            if len(self._sessions) >= _MOST_SESSIONS:
+                raise McpFailure("There are too many sessions with MCP servers: try later.")
+            session = self._sessions[key] = made.session(self._servers[key[0]], made.http)
+        self._sessions.move_to_end(key)
+        return session
+
+    def _forget(self) -> None:
+        """Close sessions that nobody has used for long and, where there are many, the one that is idle longest."""
+        now = time.monotonic()
+        for key in [*self._sessions]:
+            session = self._sessions[key]
+            crowded = len(self._sessions) >= _MOST_SESSIONS
+            if not session.busy and (session.is_over or crowded or now - session.used > _IDLE_S):
+                del self._sessions[key]
+                self._close_later(session)
+
+    def _close_later(self, session: "McpSession") -> None:
+        task = asyncio.create_task(session.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    @override
+    async def close(self) -> None:
+        self._closed = True
+        closing: list[Awaitable[None]] = [session.close() for session in self._sessions.values()]
+        self._sessions.clear()
+        await asyncio.gather(*closing, *self._closing, return_exceptions=True)
+        for made in self._made.values():
+            http, made.http = made.http, None
+            if http is not None:
+                await http.aclose()
+
+
+def function_name(server: str, tool: str) -> str:
+    """What a model calls a tool of a server: no two of them the same, whatever their names are.
+
+    Servers have names without underscores.
+    """
+    plain = f"mcp_{server}_{tool}"
+    name = _NO_NAME.sub("_", plain)
+    if name == plain and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(f"{server}\0{tool}".encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9]}_{digest}"
+
+
+def _names(options: Mapping[str, JsonValue], option: str) -> list[str] | None:
+    """The names of an option, None if it is not there. Raises UnsupportedValue."""
+    names = options.get(option)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UnsupportedValue(f"{option} of gateway:mcp has to be a list of names.")
+    return list(dict.fromkeys(str(name) for name in names))

@@ -1,0 +1,194 @@
+"""What a request offers a model of the gateway's tools: as functions with reserved names, beside the caller's own."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, JsonValue
+
+from ai_gateway.contract.write import to_fields
+from ai_gateway.errors import InvalidRequest
+from ai_gateway.tools.tool import Function
+from gateway_contract.openai import models
+
+PREFIX = "gateway_"
+"""Before the name of every function of ours: no caller's may be called so in the same request."""
+TYPES = "gateway:"
+_LONGEST_NAME = 64  # https://platform.openai.com/docs/api-reference/chat/create, `tools.function.name`
+
+type Fields = dict[str, Any]
+type Hosted = (
+    models.GatewayWebSearchTool | models.GatewayCodeExecutionTool | models.GatewayMemoryTool | models.GatewayMcpTool
+)
+HOSTED = (
+    models.GatewayWebSearchTool,
+    models.GatewayCodeExecutionTool,
+    models.GatewayMemoryTool,
+    models.GatewayMcpTool,
+)
+_OURS = frozenset(HOSTED)
+_ASSISTANT = models.ChatCompletionRequestAssistantMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """One function that the model may call, of the tool with the name `tool`."""
+
+    name: str
+    tool: str
+    function: Function
+    options: Mapping[str, JsonValue]
+    price: int = 0
+
+    def described(self) -> Fields:
+        """It as an entry of `tools`."""
+        function = self.function
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": function.description,
+                "parameters": dict(function.parameters),
+            },
+        }
+
+
+@dataclass(slots=True)
+class Offer:
+    """All of them, by their names on the wire, and where in `tools` each stands."""
+
+    functions: dict[str, Offered] = field(default_factory=dict)
+    places: dict[int, list[str]] = field(default_factory=dict)
+
+    def add(
+        self, place: int, tool: str, options: Mapping[str, JsonValue], price: int, made: Sequence[Function]
+    ) -> None:
+        """Add a tool's functions. Raises InvalidRequest for a tool that is there twice."""
+        for function in made:
+            name = f"{PREFIX}{function.name}"[:_LONGEST_NAME]
+            if name in self.functions:
+                raise InvalidRequest(
+                    f"The tool '{TYPES}{tool}' is there twice: leave one out.", param=f"tools[{place}]"
+                )
+            self.functions[name] = Offered(name, tool, function, options, price)
+            self.places.setdefault(place, []).append(name)
+
+    @property
+    def dearest(self) -> int:
+        """What a call of the dearest costs, in 1e-12 USD."""
+        return max((offered.price for offered in self.functions.values()), default=0)
+
+    def names_of(self, kind: str, param: str) -> list[str]:
+        """The functions of the tool with this type. Raises InvalidRequest if it is not in `tools`."""
+        names = [name for name, offered in self.functions.items() if f"{TYPES}{offered.tool}" == kind]
+        if not names:
+            raise InvalidRequest(f"'tool_choice' names '{kind}', which is not in 'tools': add it there.", param=param)
+        return names
+
+
+def is_hosted(tool: object) -> bool:
+    """Whether an entry of `tools` is one of the gateway's own."""
+    return type(tool) in _OURS
+
+
+def options_of(tool: Hosted) -> dict[str, JsonValue]:
+    """The fields beside `type`."""
+    options: dict[str, JsonValue] = tool.model_dump(exclude={"type"}, exclude_unset=True, exclude_none=True)
+    return options
+
+
+def asks_for_tools(body: models.CreateChatCompletionRequest) -> bool:
+    """Whether a request has to do with tools of the gateway; asked of every chat, so it has to be cheap."""
+    fields = body.__dict__
+    if fields["web_search_options"] is not None:
+        return True
+    # Loops, not generators, which cost several times as much.
+    for tool in fields["tools"] or ():
+        if type(tool) in _OURS:
+            return True
+    for message in fields["messages"]:  # noqa: SIM110 - as above
+        if type(message) is _ASSISTANT and message.gateway_tool_calls:
+            return True
+    return False
+
+
+def check_names(body: models.CreateChatCompletionRequest, offer: Offer) -> None:
+    """Raise InvalidRequest where a function of the caller's has the name of one of ours."""
+    for place, tool in enumerate(body.tools or ()):
+        name = tool.function.name if isinstance(tool, models.ChatCompletionTool) else ""
+        if isinstance(tool, models.CustomToolChatCompletions):
+            name = tool.custom.name
+        if name in offer.functions:
+            raise InvalidRequest(
+                f"The name '{name}' is that of a tool of the gateway in the same request: give your function another.",
+                param=f"tools[{place}].function.name",
+                code="invalid_value",
+            )
+
+
+def offered_tools(tools: Iterable[object], offer: Offer, names: Iterable[str]) -> list[Any]:
+    """`tools` with those of our functions that have these names in place of the typed tools."""
+    kept = frozenset(names)
+    found: list[Any] = []
+    for place, tool in enumerate(tools):
+        kind = tool.get("type") if isinstance(tool, dict) else getattr(tool, "type", None)
+        if not (isinstance(kind, str) and kind.startswith(TYPES)):
+            found.append(tool)
+        else:
+            found += [offer.functions[name].described() for name in offer.places.get(place, ()) if name in kept]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`tool_choice` of one round, and which of our functions are offered in it."""
+
+    value: object
+    names: Sequence[str]
+
+
+def first_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choice:
+    """That of the first round: what the request says, in the terms of functions."""
+    every = list(offer.functions)
+    match body.tool_choice:
+        case models.GatewayToolChoice(type=kind):
+            names = offer.names_of(kind, "tool_choice.type")
+            if len(names) == 1:
+                return Choice({"type": "function", "function": {"name": names[0]}}, every)
+            return Choice("required", names)
+        case models.ChatCompletionAllowedToolsChoice() as choice:
+            return Choice(_allowed(choice, offer), every)
+        case other:
+            return Choice(_plain(other), every)
+
+
+def later_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choice:
+    """That of the rounds after it: what was forced has been called, and would be called without end."""
+    every = list(offer.functions)
+    match body.tool_choice:
+        case models.ChatCompletionAllowedToolsChoice() as choice:
+            fields = _allowed(choice, offer)
+            fields["allowed_tools"]["mode"] = "auto"
+            return Choice(fields, every)
+        case None | "auto" | "none":
+            return Choice(body.tool_choice, every)
+        case _:
+            return Choice("auto", every)
+
+
+def _plain(choice: object) -> object:
+    return to_fields(choice) if isinstance(choice, BaseModel) else choice
+
+
+def _allowed(choice: models.ChatCompletionAllowedToolsChoice, offer: Offer) -> Fields:
+    fields: Fields = to_fields(choice)
+    listed: list[object] = []
+    for place, entry in enumerate(fields["allowed_tools"]["tools"]):
+        kind = entry.get("type")
+        if isinstance(kind, str) and kind.startswith(TYPES):
+            names = offer.names_of(kind, f"tool_choice.allowed_tools.tools[{place}]")
+            listed += [{"type": "function", "function": {"name": name}} for name in names]
+        else:
+            listed.append(entry)
+    fields["allowed_tools"] = {**fields["allowed_tools"], "tools": listed}
+    return fields

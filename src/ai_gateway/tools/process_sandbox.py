@@ -1,0 +1,101 @@
+"""Code in a Python of its own process, which the kernel alone holds: namespaces, limits and a filter of system calls.
+
+Only an operator's choice: a fault of the kernel or of these few lines is a way out, where Monty has no way at all.
+"""
+
+import asyncio
+import json
+import platform
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import override
+
+import structlog
+
+from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
+
+_CHILD = Path(__file__).with_name("sandbox_child.py")
+_MACHINES = frozenset({"x86_64", "aarch64"})
+_START_S = 15.0
+_GRACE_S = 0.15
+_MORE = 16 * 2**10  # of a reply beside what was printed and the value
+_AT_MOST_ESCAPED = 6  # `\u0000` for a character
+_log = structlog.get_logger(__name__)
+
+
+def unsupported() -> str | None:
+    """Why this machine cannot have it; None if it may."""
+    if sys.platform != "linux" or platform.machine() not in _MACHINES:
+        return f"it is for Linux on {' and '.join(sorted(_MACHINES))}"
+    return None
+
+
+class ProcessSandbox(Sandbox):
+    keeps_state = False
+
+    def __init__(self, limits: CodeLimits) -> None:
+        self._limits = limits
+        self._free = asyncio.Semaphore(limits.workers)
+
+    @override
+    async def run(self, code: str, state: bytes | None, seconds: float) -> Ran:
+        seconds = min(seconds, self._limits.seconds)
+        asked = {"code": code, "seconds": seconds, "memory": self._limits.memory, "output": self._limits.output}
+        async with self._free:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-I", "-S", "-B", str(_CHILD)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+            try:
+                return await self._ran(process, json.dumps(asked).encode(), seconds)
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()  # and what it has started dies with it
+                await asyncio.shield(process.wait())
+
+    async def _ran(self, process: asyncio.subprocess.Process, asked: bytes, seconds: float) -> Ran:
+        assert process.stdin is not None  # noqa: S101 - asked for
+        assert process.stdout is not None  # noqa: S101 - asked for
+        with suppress(OSError):
+            process.stdin.write(asked)
+            await process.stdin.drain()
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(_START_S):
+                first = await process.stdout.read(1)
+        except TimeoutError:
+            return Ran(problem="The sandbox did not start in time.")
+        most = 2 * _AT_MOST_ESCAPED * self._limits.output + _MORE
+        said = b"" if first == b"\n" else first
+        try:
+            async with asyncio.timeout(seconds + _GRACE_S):
+                while len(said) <= most and (more := await process.stdout.read(most)):
+                    said += more
+        except TimeoutError:
+            return Ran(problem=f"The code was stopped: it ran for more than {seconds:g} s.")
+        return self._read(said, begun=first == b"\n")
+
+    def _read(self, said: bytes, *, begun: bool) -> Ran:
+        """What the process has said: the code may have written anything in its place."""
+        try:
+            ended = json.loads(said)
+            if not begun:
+                _log.error("sandbox cannot be used", problem=str(ended["sandbox"]))
+                return Ran(problem="The sandbox cannot be used on this machine: its operator has to see to that.")
+            printed, value, problem = (
+                str(ended[name])[: self._limits.output] for name in ("printed", "value", "problem")
+            )
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return Ran(problem="The code was stopped: its process has ended.")
+        return Ran(printed, value, problem)
+
+    @override
+    async def close(self) -> None:
+        """Nothing: each process ends with its run."""

@@ -1,0 +1,138 @@
+"""Runs what a model has called: in parallel, each within its time and size. What goes wrong is a result."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from pydantic import JsonValue
+
+from ai_gateway.contract.call import Call, ToolRun
+from ai_gateway.errors import GatewayError
+from ai_gateway.observability.metrics import Event, count
+from ai_gateway.tools.history import Called
+from ai_gateway.tools.offer import Offer, Offered
+from ai_gateway.tools.tool import Result, Use
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the tools of one request.
+
+    A model may call tools in so many `rounds`, and so many at once, each for so many `seconds`. `result_size` and
+    `arguments_size` are bytes. While none ends there is a sign of life every `alive_s` seconds.
+    """
+
+    rounds: int = 8
+    calls: int = 16
+    seconds: float = 30.0
+    result_size: int = 64 * 1024
+    arguments_size: int = 256 * 1024
+    alive_s: float = 10.0  # proxies' limits of what says nothing begin at 30
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A call that is over."""
+
+    place: int
+    called: Called
+    result: Result
+    run: ToolRun
+
+
+async def run_all(
+    call: Call, offer: Offer, calls: Sequence[Called], limits: Limits, seconds: float
+) -> AsyncGenerator[Ran | None]:
+    """Every call at once, and each as soon as it is over; None now and then while none is.
+
+    Closing it stops what still runs.
+    """
+    done: asyncio.Queue[Ran] = asyncio.Queue()
+
+    async def one(place: int, called: Called) -> None:
+        done.put_nowait(await _run(call, offer, (place, called), limits, seconds))
+
+    tasks = [asyncio.create_task(one(place, called)) for place, called in enumerate(calls)]
+    left = len(tasks)
+    try:
+        while left:
+            try:
+                async with asyncio.timeout(limits.alive_s):
+                    ran = await done.get()
+            except TimeoutError:
+                yield None
+                continue
+            left -= 1
+            yield ran
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _run(call: Call, offer: Offer, which: tuple[int, Called], limits: Limits, seconds: float) -> Ran:
+    place, called = which
+    began = time.time()
+    offered = offer.functions.get(called.name)
+    if offered is None:
+        return Ran(place, called, Result(f"There is no tool '{called.name}'.", failed=True), _noted(called, began))
+    if place >= limits.calls:
+        refused = Result(f"Not run: no more than {limits.calls} tools may be called at once.", failed=True)
+        return Ran(place, called, refused, _noted(called, began))
+    result = _cut(await _result(call, offered, called, limits, min(limits.seconds, seconds)), limits.result_size)
+    count(Event.TOOL_CALL, offered.tool, "failed" if result.failed else "completed")
+    return Ran(place, called, result, ToolRun(offered.tool, began, time.time(), result.failed, offered.price))
+
+
+def _noted(called: Called, began: float) -> ToolRun:
+    count(Event.TOOL_CALL, called.tool or "other", "refused")
+    return ToolRun(called.tool, began, time.time(), failed=True)
+
+
+async def _result(call: Call, offered: Offered, called: Called, limits: Limits, seconds: float) -> Result:
+    try:
+        arguments = _arguments(called.arguments, limits.arguments_size)
+    except ValueError as error:
+        return Result(f"Not run: {error}", failed=True)
+    use = Use(call.caller, called.id, call.request_id, arguments, offered.options, seconds)
+    clock = asyncio.timeout(seconds)
+    try:
+        async with clock:
+            return await offered.function.run(use)
+    except TimeoutError:
+        if clock.expired():
+            return Result(f"'{offered.name}' was stopped: it took longer than {seconds:g} seconds.", failed=True)
+        return Result(f"'{offered.name}' failed: it waited for something for too long.", failed=True)
+    except GatewayError as error:
+        return Result(f"'{offered.name}' failed: {error.message}", failed=True)
+    except Exception as error:  # whatever a tool does, the model is told of it and the request goes on
+        _log.error("tool failed", request_id=call.request_id, tool=offered.tool, exc_info=error)
+        return Result(f"'{offered.name}' failed.", failed=True)
+
+
+def _arguments(text: str, most: int) -> Mapping[str, JsonValue]:
+    """Raises ValueError for what is no JSON object."""
+    if len(text.encode("utf-8", "surrogatepass")) > most:
+        raise ValueError(f"the arguments have more than {most} bytes.")
+    try:
+        arguments = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        raise ValueError("the arguments are not JSON.") from None
+    if not isinstance(arguments, dict):
+        raise ValueError("the arguments are not a JSON object.")  # noqa: TRY004 - a model's mistake, told in words
+    return arguments
+
+
+def _cut(result: Result, most: int) -> Result:
+    """The result within so many bytes, with a mark where it was cut off."""
+    raw = result.text.encode("utf-8", "replace")
+    if len(raw) <= most:
+        return result if raw.decode() == result.text else Result(raw.decode(), result.failed, result.citations)
+    kept = raw[:most].decode("utf-8", "ignore")
+    text = f"{kept}\n[cut off here: these are the first {most} of {len(raw)} bytes]"
+    return Result(text, result.failed, result.citations)

@@ -1,0 +1,270 @@
+"""One request whose tools run here, between its rounds: what was said, called and used so far."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from ai_gateway.contract.call import Call, Round
+from ai_gateway.contract.write import to_fields, to_json
+from ai_gateway.tools.citations import Cited, annotations, renumbered
+from ai_gateway.tools.history import Called, as_models, replayed, round_messages
+from ai_gateway.tools.offer import PREFIX, Choice, Offer, first_choice, later_choice, offered_tools
+from ai_gateway.tools.run import Limits, Ran
+from ai_gateway.tools.tool import Result
+from ai_gateway.translate.chat_request import Message
+from gateway_contract.openai import models
+
+type Fields = dict[str, Any]
+type Body = models.CreateChatCompletionRequest
+
+# Of the whole time this much is kept for the last answer.
+_FOR_THE_LAST = 0.25
+# Without tools these mean nothing, and some upstreams refuse them then.
+_ABOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+
+
+class Said:
+    """What the model has said in one round: its message, its calls, and why it ended.
+
+    Texts are joined when they are asked for: to add each piece to those before would copy them all every time.
+    """
+
+    def __init__(self) -> None:
+        self.custom = False
+        self.finish: str | None = None
+        self._fields: Fields = {}
+        self._pieces: dict[str, list[str]] = {}
+        self._calls: dict[int, Called] = {}
+        self._arguments: dict[int, list[str]] = {}
+
+    @property
+    def fields(self) -> Fields:
+        """The message without its calls."""
+        return {**self._fields, **{name: "".join(pieces) for name, pieces in self._pieces.items()}}
+
+    @property
+    def calls(self) -> dict[int, Called]:
+        """The calls by their index."""
+        for index, pieces in self._arguments.items():
+            self._calls[index].arguments = "".join(pieces)
+        return self._calls
+
+    def add(self, delta: Mapping[str, Any]) -> None:
+        """A piece of the message, without its calls."""
+        for name, value in delta.items():
+            if isinstance(value, str) and name != "role":
+                self._fields.pop(name, None)
+                self._pieces.setdefault(name, []).append(value)
+            elif isinstance(value, list) and isinstance(self._fields.get(name), list):
+                self._fields[name].extend(value)
+            elif value is not None or name not in self._fields.keys() | self._pieces.keys():
+                self._pieces.pop(name, None)
+                self._fields[name] = list(value) if isinstance(value, list) else value
+
+    def add_call(self, piece: Mapping[str, Any]) -> Called:
+        """A piece of a call, at its index. Its arguments are there once `calls` is asked for."""
+        function, index = piece.get("function") or {}, piece["index"]
+        called = self._calls.get(index)
+        if called is None:
+            called = self._calls[index] = Called("", "", "")
+        called.id = piece.get("id") or called.id
+        called.name += function.get("name") or ""
+        self._arguments.setdefault(index, []).append(function.get("arguments") or "")
+        return called
+
+
+class Turn:
+    """Makes the requests of the rounds, and keeps what came of them. `call` is the caller's, and tells of the last."""
+
+    def __init__(self, call: Call, body: Body, offer: Offer, limits: Limits, seconds: float) -> None:
+        self.call = call
+        self.offer = offer
+        self.limits = limits
+        self.number = 0
+        self.is_last = False
+        self.ran: list[tuple[Called, Result]] = []
+        self.cited: list[Cited] = []
+        self.texts: list[str] = []
+        self.usage: Fields = {}
+        self.deadline = time.monotonic() + seconds
+        self._kept_s = seconds * _FOR_THE_LAST
+        self._body = body
+        self._client_names = _names_of(body)
+        self._ids: set[str] = set()
+        self._earlier_attempts = list(call.attempts)
+        self._round: Call | None = None
+        self._started = 0.0
+        self._spent: int | None = 0
+        self._added = 0
+        self._messages: list[Message] = []
+        for message in body.messages:
+            is_replayed = bool(getattr(message, "gateway_tool_calls", None))
+            self._messages += as_models(replayed([to_fields(message)])) if is_replayed else [message]
+        said = call.parsed.get("messages") if call.parsed is not None and call.wire.name == "openai" else None
+        self._parsed: list[Any] | None = said if isinstance(said, list) else None
+        if self._parsed is not None and len(self._messages) != len(body.messages):
+            self._parsed = replayed(self._parsed)
+
+    # -- the next round --
+
+    def begin(self) -> tuple[Call, Body]:
+        """The call and the body of the next round."""
+        self.number += 1
+        left = self.deadline - time.monotonic()
+        self.is_last = self.number > self.limits.rounds or (self.number > 1 and left < self._kept_s)
+        choice = (first_choice if self.number == 1 else later_choice)(self._body, self.offer)
+        if self.is_last:
+            choice = Choice(choice.value, ())
+        body, parsed = self._request(choice)
+        self._round = replace(
+            self.call,
+            attempts=[],
+            leaving=[],
+            reservation=None,
+            sink=None,
+            native=None,
+            bridge=None,
+            parsed=parsed,
+            size=self.call.size + self._added,
+            round=Round(self.number, 0 if self.is_last else self.offer.dearest * self.limits.calls, self._spent),
+            rounds=(),
+        )
+        self._started = time.perf_counter()
+        return self._round, body
+
+    def _request(self, choice: Choice) -> tuple[Body, Mapping[str, object] | None]:
+        changes: Fields = {"messages": self._messages}
+        tools = offered_tools([to_fields(tool) for tool in self._body.tools or ()], self.offer, choice.names)
+        if tools:
+            changes |= {"tools": tools}
+            if choice.value is not None:
+                changes |= {"tool_choice": choice.value}
+        if self._body.stream:
+            options = to_fields(self._body.stream_options) if self._body.stream_options is not None else {}
+            changes |= {"stream_options": {**options, "include_usage": True}}
+        unset = {name for name in _ABOUT_TOOLS if name not in changes and (not tools or name == "tool_choice")}
+        body = _changed(self._body, changes, unset)
+        parsed = self.call.parsed
+        if self._parsed is None or parsed is None:
+            return body, parsed
+        known = {name: value for name, value in parsed.items() if name not in unset}
+        sent = parsed.get("tools")
+        if isinstance(sent, list) and (kept := offered_tools(sent, self.offer, choice.names)):
+            known["tools"] = kept
+        else:
+            known.pop("tools", None)
+        if "tool_choice" in changes:
+            known["tool_choice"] = changes["tool_choice"]
+        if "stream_options" in changes:
+            known["stream_options"] = changes["stream_options"]
+        return body, {**known, "messages": self._parsed}
+
+    def show(self) -> None:
+        """Have the caller's call tell of the round that runs: its attempts, and what is held for it."""
+        if self._round is None:
+            return
+        self.call.attempts[:] = [*self._earlier_attempts, *self._round.attempts]
+        self.call.reservation = self._round.reservation
+
+    def leave(self) -> None:
+        """Give back what the round held at its provider."""
+        if self._round is not None:
+            for leave in self._round.leaving:
+                leave()
+            self._round.leaving.clear()
+
+    def over(self) -> tuple[Call, float] | None:
+        """The round that is over, and when it began; it is no longer the caller's to settle."""
+        if self._round is None:
+            return None
+        over, self._round = self._round, None
+        self._earlier_attempts += over.attempts
+        cost = over.reservation.cost() if over.reservation is not None else None
+        self._spent = cost  # which has what the rounds before it came to
+        self.call.reservation = None
+        self.call.rounds = (*self.call.rounds, over)
+        return over, self._started
+
+    # -- what it said --
+
+    def is_ours(self, name: str) -> bool:
+        """Whether a call of this function is for the gateway: of a tool on offer, or made up like one."""
+        return name in self.offer.functions or (name.startswith(PREFIX) and name not in self._client_names)
+
+    def calls_of(self, said: Said) -> list[Called]:
+        """The calls of ours, each with an id of its own."""
+        ours = [called for called in said.calls.values() if self.is_ours(called.name)]
+        for called in ours:
+            offered = self.offer.functions.get(called.name)
+            called.tool, called.round = offered.tool if offered is not None else "", self.number
+            if not called.id or called.id in self._ids:
+                called.id = f"call_{self.call.request_id[-16:]}_{len(self._ids)}"
+            self._ids.add(called.id)
+        return ours
+
+    def take(self, ran: Ran) -> Ran:
+        """A call that is over, with its sources numbered after those of the calls that were over before."""
+        if self._round is not None and self._round.reservation is not None:
+            self._round.reservation.ran(ran.run)
+        result = ran.result
+        first = len(self.cited)
+        self.cited += [Cited(first + at, one) for at, one in enumerate(result.citations, 1)]
+        return replace(ran, result=renumbered(result, first)) if first and result.citations else ran
+
+    def add(self, said: Said, ran: Sequence[Ran]) -> None:
+        """The results of a round, in the order of its calls."""
+        results = [(each.called, each.result) for each in sorted(ran, key=lambda each: each.place)]
+        self.ran += results
+        more = round_messages(said.fields, results)
+        self._messages = [*self._messages, *as_models(more)]
+        if self._parsed is not None:
+            self._parsed = [*self._parsed, *more]
+        self._added += sum(len(to_json(message)) for message in self._messages[-len(more) :])
+
+    def add_usage(self, usage: BaseModel) -> None:
+        """What a round has used."""
+        self.usage = _sum(self.usage, to_fields(usage))
+
+    def annotations(self) -> list[Fields]:
+        """What of the text cites a source."""
+        return annotations("".join(self.texts), self.cited)
+
+    def entries(self) -> list[models.GatewayToolCall]:
+        """`gateway_tool_calls` of a whole reply."""
+        return [called.entry(index, result) for index, (called, result) in enumerate(self.ran)]
+
+
+def _names_of(body: Body) -> Collection[str]:
+    return {tool.function.name for tool in body.tools or () if isinstance(tool, models.ChatCompletionTool)}
+
+
+def _changed(body: Body, changes: Fields, unset: Collection[str]) -> Body:
+    """The body with these fields, which may be plain, and without those."""
+    copied = body.model_copy()
+    fields: Fields = {**changes}
+    for name in ("tools", "tool_choice", "stream_options"):
+        if name in fields:
+            copied.__pydantic_validator__.validate_assignment(copied, name, fields.pop(name), strict=True)
+    for name, value in fields.items():
+        setattr(copied, name, value)
+    for name in unset:
+        setattr(copied, name, None)
+        copied.model_fields_set.discard(name)
+    return copied
+
+
+def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> Fields:
+    """Counts added up, at whatever depth; of anything else, what was said last."""
+    total: Fields = dict(one)
+    for name, value in other.items():
+        before = total.get(name)
+        if isinstance(value, dict):
+            total[name] = _sum(before if isinstance(before, dict) else {}, value)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and isinstance(before, int | float):
+            total[name] = before + value
+        else:
+            total[name] = value if value is not None else before
+    return total

@@ -1,0 +1,135 @@
+"""A response in the words of chat completions.
+
+Beside OpenAI's fields a message may have `reasoning_content`, the summaries as text; `reasoning_items`, to be sent
+back; and `other_items`, of kinds without a counterpart in a chat, such as an upstream's own searches.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ai_gateway.translate.chat_responses.request import REASONING
+from ai_gateway.translate.chat_responses.tools import call
+
+type Fields = Mapping[str, Any]
+
+
+def to_chat(response: Fields) -> dict[str, Any]:
+    """The completion, not yet conforming: what the upstream left out is missing."""
+    message = _message(response.get("output") or ())
+    ended: dict[str, Any] = {
+        "index": 0,
+        "message": message,
+        "logprobs": logprobs(_texts(response.get("output") or ())),
+        "finish_reason": finish(response, calls=bool(message.get("tool_calls"))),
+    }
+    chat: dict[str, Any] = {**head(response), "object": "chat.completion", "choices": [ended]}
+    counts = usage(response.get("usage"))
+    return chat if counts is None else chat | {"usage": counts}
+
+
+def head(response: Fields) -> dict[str, Any]:
+    """What a completion and each of its chunks begin with."""
+    made: dict[str, Any] = {"id": response.get("id"), "created": int(response.get("created_at") or 0)}
+    made["model"] = response.get("model")
+    if response.get("service_tier") is not None:
+        made["service_tier"] = response["service_tier"]
+    return made
+
+
+def finish(response: Fields, *, calls: bool) -> str | None:
+    """Why it ended, by chat's words: an incomplete one ends for the reason that it names."""
+    if response.get("status") == "incomplete":
+        reason = (response.get("incomplete_details") or {}).get("reason")
+        return "length" if reason == "max_output_tokens" else reason
+    return "tool_calls" if calls else "stop"
+
+
+def usage(counts: object) -> dict[str, Any] | None:
+    """The counts, whose parts have the same meaning."""
+    if not isinstance(counts, dict):
+        return None
+    given, made = counts.get("input_tokens"), counts.get("output_tokens")
+    named: dict[str, Any] = {"prompt_tokens": given, "completion_tokens": made}
+    total = counts.get("total_tokens")
+    named["total_tokens"] = (given or 0) + (made or 0) if total is None else total
+    for name, theirs in (("prompt_tokens_details", "input"), ("completion_tokens_details", "output")):
+        if isinstance(details := counts.get(f"{theirs}_tokens_details"), dict):
+            named[name] = {part: count for part, count in details.items() if count is not None}
+    return named
+
+
+def annotation(told: Fields) -> dict[str, Any]:
+    """A citation as a chat's message has it."""
+    if told.get("type") != "url_citation":
+        return dict(told)
+    return {"type": "url_citation", "url_citation": {name: value for name, value in told.items() if name != "type"}}
+
+
+def logprobs(texts: Iterable[Fields]) -> dict[str, Any] | None:
+    """Those of all texts together; None without any."""
+    found = [each for text in texts for each in text.get("logprobs") or ()]
+    return {"content": found, "refusal": None} if found else None
+
+
+def _texts(output: Iterable[Any]) -> list[Fields]:
+    return [
+        part
+        for item in output
+        if isinstance(item, dict) and item.get("type") == "message"
+        for part in item.get("content") or ()
+        if isinstance(part, dict) and part.get("type") == "output_text"
+    ]
+
+
+def _message(output: Iterable[Any]) -> dict[str, Any]:
+    items = [item for item in output if isinstance(item, dict)]
+    parts = [part for item in items if item.get("type") == "message" for part in item.get("content") or ()]
+    texts = [str(part.get("text") or "") for part in parts if part.get("type") == "output_text"]
+    refusals = [str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal"]
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(texts) if texts else None,
+        "refusal": "".join(refusals) if refusals else None,
+    }
+    if cited := _cited(parts):
+        message["annotations"] = cited
+    if calls := [made for item in items if (made := call(item)) is not None]:
+        message["tool_calls"] = calls
+    thoughts = [item for item in items if item.get("type") == "reasoning"]
+    if told := "\n\n".join(text for item in thoughts if (text := summary(item))):
+        message["reasoning_content"] = told
+    if thoughts:
+        message[REASONING] = thoughts
+    if others := [item for item in items if item.get("type") not in {"message", "reasoning"} and call(item) is None]:
+        message["other_items"] = others
+    return message
+
+
+def summary(item: Fields) -> str:
+    """The text of a reasoning item: its summary or, from open models, the reasoning itself."""
+    for name in ("summary", "content"):
+        texts = [str(part.get("text") or "") for part in item.get(name) or () if isinstance(part, dict)]
+        if any(texts):
+            return "\n\n".join(texts)
+    return ""
+
+
+def _cited(parts: Iterable[Fields]) -> list[dict[str, Any]]:
+    """The annotations of all texts, whose places are in the text that they make together."""
+    found: list[dict[str, Any]] = []
+    start = 0
+    for part in parts:
+        if part.get("type") == "output_text":
+            found += [
+                annotation(moved(each, start)) for each in part.get("annotations") or () if isinstance(each, dict)
+            ]
+            start += len(str(part.get("text") or ""))
+    return found
+
+
+def moved(told: Fields, start: int) -> dict[str, Any]:
+    """A citation whose text begins so far behind where it says."""
+    places = {
+        name: told[name] + start for name in ("start_index", "end_index", "index") if isinstance(told.get(name), int)
+    }
+    return {**told, **places}

@@ -1,0 +1,158 @@
+"""OpenAI's chat request as one of the Responses API: platform.openai.com "Migrate to the Responses API".
+
+Reasoning goes back and forth sealed: `reasoning_items` of an assistant's message are those that its reply came with.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ai_gateway.errors import UnsupportedValue
+from ai_gateway.translate.chat_responses.tools import choice, tool
+
+type Fields = Mapping[str, Any]
+
+REASONING: Final = "reasoning_items"
+ENCRYPTED: Final = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+# Under the same name and with the same meaning there.
+_SAME = (
+    *("model", "temperature", "top_p", "parallel_tool_calls", "metadata", "service_tier", "user", "safety_identifier"),
+    *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "top_logprobs", "moderation", "stream"),
+)
+_READ = {
+    *_SAME,
+    *("messages", "tools", "tool_choice", "functions", "function_call", "response_format", "verbosity", "store"),
+    *("reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs", "n", "modalities", "audio"),
+    *("stream_options", "web_search_options"),
+}
+# What there is no field for, and which does not change what the answer means.
+_DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias"})
+_IMAGE_DETAIL = "auto"
+
+
+def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
+    """The body to send, and the fields of the chat that it has no place for. Raises UnsupportedValue.
+
+    Fields that the contract does not name, which are here only where they are to be forwarded, go on as they came.
+    """
+    _refuse(chat)
+    sent: dict[str, Any] = {name: chat[name] for name in _SAME if chat.get(name) is not None}
+    sent["input"] = [item for message in chat["messages"] for item in _items(message)]
+    sent["store"] = chat.get("store") is True  # it is the default there, and not here
+    include = [ENCRYPTED]
+    limits = [chat[name] for name in ("max_completion_tokens", "max_tokens") if chat.get(name) is not None]
+    if limits:
+        sent["max_output_tokens"] = min(limits)
+    effort = chat.get("reasoning_effort")
+    if effort is not None and effort != "default":
+        sent["reasoning"] = {"effort": effort}
+    text = _text(chat)
+    if text:
+        sent["text"] = text
+    if chat.get("logprobs"):
+        include.append(_LOGPROBS)
+    sent["include"] = include
+    functions = [{"type": "function", "function": each} for each in chat.get("functions") or ()]
+    tools = [tool(each) for each in [*(chat.get("tools") or ()), *functions]]
+    if chat.get("web_search_options") is not None:
+        tools.append({"type": "web_search", **chat["web_search_options"]})
+    if tools:
+        sent["tools"] = tools
+    chosen = chat.get("tool_choice", chat.get("function_call"))
+    if chosen is not None:
+        sent["tool_choice"] = choice(chosen)
+    dropped = [name for name in _DROPPED if chat.get(name) not in (None, 0, {})]
+    unknown = {name: value for name, value in chat.items() if name not in _READ | _DROPPED | {"stop"}}
+    return sent | unknown, sorted(dropped)
+
+
+def _refuse(chat: Fields) -> None:
+    if (chat.get("n") or 1) > 1:
+        raise UnsupportedValue("This model gives one choice: leave `n` out.", param="n")
+    if "audio" in (chat.get("modalities") or ()):
+        raise UnsupportedValue("This model answers in text only.", param="modalities")
+    if chat.get("stop"):
+        raise UnsupportedValue("This model takes no stop sequences: leave `stop` out.", param="stop")
+
+
+def _text(chat: Fields) -> dict[str, Any]:
+    text: dict[str, Any] = {}
+    wanted = chat.get("response_format")
+    if wanted is not None:
+        schema = wanted.get("json_schema")
+        text["format"] = {"type": wanted["type"], **(schema or {})}
+    if chat.get("verbosity") is not None:
+        text["verbosity"] = chat["verbosity"]
+    return text
+
+
+def _items(message: Fields) -> Iterator[dict[str, Any]]:
+    """The items that a message is."""
+    role, content = message["role"], message.get("content")
+    if role == "tool":
+        yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": _output(content)}
+    elif role == "function":
+        yield {"type": "function_call_output", "call_id": message["name"], "output": content or ""}
+    elif role == "assistant":
+        yield from _assistant(message)
+    else:
+        yield {"type": "message", "role": role, "content": [_part(part) for part in _parts(content)]}
+
+
+def _assistant(message: Fields) -> Iterator[dict[str, Any]]:
+    for item in message.get(REASONING) or ():
+        if isinstance(item, dict):
+            yield {**item, "type": "reasoning"}
+    said = [_said(part) for part in _parts(message.get("content"))]
+    if message.get("refusal"):
+        said.append({"type": "refusal", "refusal": message["refusal"]})
+    if said:
+        yield {"type": "message", "role": "assistant", "content": said}
+    for call in message.get("tool_calls") or ():
+        custom = call.get("custom") if call.get("type") == "custom" else None
+        if custom is not None:
+            yield {"type": "custom_tool_call", "call_id": call["id"], "name": custom["name"], "input": custom["input"]}
+        else:
+            yield _call(call["id"], call["function"])
+    if (function := message.get("function_call")) is not None:
+        yield _call(function["name"], function)  # the only name that its result has as well
+
+
+def _call(call_id: str, function: Fields) -> dict[str, Any]:
+    return {
+        "type": "function_call", "call_id": call_id, "name": function["name"], "arguments": function["arguments"],
+    }  # fmt: skip
+
+
+def _parts(content: object) -> list[Fields]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return content if isinstance(content, list) else []
+
+
+def _said(part: Fields) -> dict[str, Any]:
+    """A part of what the model has said."""
+    if part["type"] == "refusal":
+        return {"type": "refusal", "refusal": part["refusal"]}
+    return {"type": "output_text", "text": part.get("text", "")}
+
+
+def _part(part: Fields) -> dict[str, Any]:
+    """A part of what the model is told. Raises UnsupportedValue for sound."""
+    match part["type"]:
+        case "text":
+            return {"type": "input_text", "text": part["text"]}
+        case "image_url":
+            image = part["image_url"]
+            return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail") or _IMAGE_DETAIL}
+        case "file":
+            return {"type": "input_file", **part["file"]}
+        case "input_audio":
+            raise UnsupportedValue("This model takes no sound: leave such parts out.", param="messages")
+        case _:
+            return dict(part)  # of a kind that is to be forwarded
+
+
+def _output(content: object) -> str | list[dict[str, Any]]:
+    """The result of a tool."""
+    return content if isinstance(content, str) else [_part(part) for part in _parts(content)]

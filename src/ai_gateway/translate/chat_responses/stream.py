@@ -1,0 +1,153 @@
+"""The events of a response as chunks of a chat completion."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ai_gateway.translate.chat_responses.reply import annotation, finish, head, moved, summary, usage
+from ai_gateway.translate.chat_responses.request import REASONING
+from ai_gateway.translate.chat_responses.tools import call
+
+type Fields = Mapping[str, Any]
+
+
+class ResponseStreamTranslator:
+    """Translates the events of one stream; `complete` after the one that ends a whole response.
+
+    Why it ended and what it took come with that one, so that a stream that breaks off never looks finished. What has
+    failed is for its reader to find: see `failure`.
+    """
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.failure: Fields | None = None
+        self._head: dict[str, Any] = {}
+        self._calls: dict[object, int] = {}
+        self._told: set[object] = set()
+        self._length = 0
+        self._begins: dict[object, int] = {}
+        self._thought = False
+        self._read: dict[str, Callable[[Fields], Iterator[dict[str, Any]]]] = {
+            "response.created": self._begin,
+            "response.output_text.delta": self._text,
+            "response.output_text.annotation.added": self._cite,
+            "response.refusal.delta": self._refuse,
+            "response.reasoning_summary_text.delta": self._think,
+            "response.reasoning_text.delta": self._think,
+            "response.output_item.added": self._open,
+            "response.function_call_arguments.delta": self._argue,
+            "response.custom_tool_call_input.delta": self._argue,
+            "response.output_item.done": self._close,
+            "response.completed": self._end,
+            "response.incomplete": self._end,
+            "response.failed": self._fail,
+            "error": self._fail,
+        }
+
+    def feed(self, event: Fields) -> Iterator[dict[str, Any]]:
+        """The chunks of one event; none for types without a counterpart and for unknown ones."""
+        read = self._read.get(str(event.get("type")))
+        return iter(()) if read is None else read(event)
+
+    def _begin(self, event: Fields) -> Iterator[dict[str, Any]]:
+        self._head = head(event.get("response") or {})
+        yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+
+    def _text(self, event: Fields) -> Iterator[dict[str, Any]]:
+        text = str(event.get("delta") or "")
+        self._begins.setdefault((event.get("output_index"), event.get("content_index")), self._length)
+        self._length += len(text)
+        self._told.add(event.get("output_index"))
+        chunk = self._chunk({"content": text})
+        if event.get("logprobs"):
+            chunk["choices"][0]["logprobs"] = {"content": event["logprobs"], "refusal": None}
+        yield chunk
+
+    def _cite(self, event: Fields) -> Iterator[dict[str, Any]]:
+        told = event.get("annotation")
+        if isinstance(told, dict):
+            start = self._begins.get((event.get("output_index"), event.get("content_index")), 0)
+            yield self._chunk({"annotations": [annotation(moved(told, start))]})
+
+    def _refuse(self, event: Fields) -> Iterator[dict[str, Any]]:
+        self._told.add(event.get("output_index"))
+        yield self._chunk({"refusal": str(event.get("delta") or "")})
+
+    def _think(self, event: Fields) -> Iterator[dict[str, Any]]:
+        place = event.get("output_index"), event.get("summary_index", event.get("content_index"))
+        apart = "\n\n" if self._thought and place not in self._begins else ""
+        self._thought = True
+        self._begins.setdefault(place, self._length)
+        self._told.add(event.get("output_index"))
+        yield self._chunk({"reasoning_content": apart + str(event.get("delta") or "")})
+
+    def _open(self, event: Fields) -> Iterator[dict[str, Any]]:
+        item = event.get("item") or {}
+        made = call(item)
+        if made is not None:
+            index = self._calls[event.get("output_index")] = len(self._calls)
+            if made[made["type"]].get("arguments") or made[made["type"]].get("input"):
+                self._told.add(event.get("output_index"))
+            if made["type"] == "custom":  # the contract's chunks know this kind of call by its field alone
+                del made["type"]
+            yield self._chunk({"tool_calls": [{"index": index, **made}]})
+
+    def _argue(self, event: Fields) -> Iterator[dict[str, Any]]:
+        place = event.get("output_index")
+        index = self._calls.get(place)
+        if index is not None:
+            self._told.add(place)
+            custom = event.get("type") == "response.custom_tool_call_input.delta"
+            kind, name = ("custom", "input") if custom else ("function", "arguments")
+            yield self._chunk({"tool_calls": [{"index": index, kind: {name: str(event.get("delta") or "")}}]})
+
+    def _close(self, event: Fields) -> Iterator[dict[str, Any]]:
+        """What an item turns out to be that was not told piece by piece."""
+        item, place = event.get("item") or {}, event.get("output_index")
+        made = call(item)
+        if made is not None:
+            if place not in self._calls:
+                yield from self._open(event)
+            elif place not in self._told:
+                yield self._chunk({"tool_calls": [{"index": self._calls[place], made["type"]: _said(made)}]})
+        elif item.get("type") == "reasoning":
+            told = {} if place in self._told or not (text := summary(item)) else {"reasoning_content": text}
+            yield self._chunk({**told, REASONING: [item]})
+        elif item.get("type") == "message":
+            if place not in self._told:
+                yield from self._whole(item)
+        elif item:
+            yield self._chunk({"other_items": [item]})
+
+    def _whole(self, item: Fields) -> Iterator[dict[str, Any]]:
+        for part in item.get("content") or ():
+            name = "text" if part.get("type") == "output_text" else "refusal"
+            if text := part.get(name):
+                self._length += len(text)
+                yield self._chunk({"content" if name == "text" else name: text})
+
+    def _end(self, event: Fields) -> Iterator[dict[str, Any]]:
+        response = event.get("response") or {}
+        self.complete = True
+        self._head |= head(response)
+        last = self._chunk({})
+        last["choices"][0]["finish_reason"] = finish(response, calls=bool(self._calls))
+        yield last
+        counts = usage(response.get("usage"))
+        if counts is not None:
+            yield {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": counts}
+
+    def _fail(self, event: Fields) -> Iterator[dict[str, Any]]:
+        failed = event.get("response") or event
+        self.failure = {
+            "error": failed.get("error") or {name: failed.get(name) for name in ("code", "message", "param")}
+        }
+        yield from ()
+
+    def _chunk(self, delta: dict[str, Any]) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+
+
+def _said(made: Fields) -> dict[str, Any]:
+    """What a call passes, without the name that was told before."""
+    return {name: text for name, text in made[made["type"]].items() if name != "name"}

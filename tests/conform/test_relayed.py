@@ -1,0 +1,109 @@
+"""What a relayed reply says of tokens, and how one that breaks off is told, event by event."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ai_gateway.conform.relayed import RelayedMessage, RelayedResponse, message_tokens, relayed, response_tokens
+from ai_gateway.contract.call import Notes, Tokens
+from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, event_type
+from ai_gateway.errors import UpstreamInvalidResponse
+
+ERROR = b'{"error":{"message":"It broke.","code":"upstream_stream_truncated"}}'
+
+
+def response_usage(given: Any = 30, made: Any = 7, **details: dict[str, Any]) -> dict[str, Any]:
+    return {"input_tokens": given, "output_tokens": made, **details}
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (response_usage(), Tokens(30, 7)),
+        (response_usage(input_tokens_details={"cached_tokens": 10, "cache_write_tokens": 5}),
+         Tokens(15, 7, cache_read=10, cache_write=5)),
+        (response_usage(output_tokens_details={"reasoning_tokens": 3}), Tokens(30, 4, reasoning=3)),
+        (response_usage(output_tokens_details={"reasoning_tokens": 9}), Tokens(30, 0, reasoning=7)),
+        (response_usage(5, input_tokens_details={"cached_tokens": 10}), Tokens(5, 7, cache_read=10)),
+        (response_usage(None), Tokens(0, 7)),
+        (response_usage(None, None), None), (response_usage(-1), None), (response_usage(True), None),
+        (response_usage(2**60), None), (response_usage("5"), None), (None, None), ([], None),
+    ],
+)  # fmt: skip
+def test_the_tokens_of_a_response(usage: object, tokens: Tokens | None) -> None:
+    assert response_tokens(usage) == tokens
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"input_tokens": 5, "output_tokens": 2}, Tokens(5, 2)),
+        ({"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 9,
+          "cache_creation": {"ephemeral_1h_input_tokens": 4}, "output_tokens_details": {"thinking_tokens": 1},
+          "server_tool_use": {"web_search_requests": 2}},
+         Tokens(5, 1, cache_read=3, cache_write=5, cache_write_1h=4, reasoning=1, searches=2)),
+        ({"output_tokens": 2, "cache_read_input_tokens": None}, Tokens(0, 2)),
+        ({}, None), ({"input_tokens": -5}, None), (3, None),
+    ],
+)  # fmt: skip
+def test_the_tokens_of_a_message(usage: object, tokens: Tokens | None) -> None:
+    assert message_tokens(usage) == tokens
+
+
+def test_the_counts_of_a_stream_are_the_last_ones() -> None:
+    notes = Notes()
+    reader = relayed(CREATE_MESSAGE, notes)
+    for event in (
+        {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hé"}},
+        {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 9}},
+    ):
+        reader.feed(json.dumps(event).encode())
+    assert (notes.tokens, notes.chunks) == (Tokens(5, 9), 3)
+    assert not reader.is_over
+    assert reader.feed(b'{"type":"message_stop"}') == "message_stop"
+    assert reader.is_over
+
+
+def test_a_response_that_breaks_off_has_failed_with_what_was_done() -> None:
+    reader = RelayedResponse(Notes())
+    head = {"id": "resp_1", "object": "response", "status": "in_progress", "output": [], "own": 1}
+    for event in (
+        {"type": "response.created", "sequence_number": 7, "response": head},
+        {"type": "response.output_item.done", "sequence_number": 8, "output_index": 1, "item": {"id": "b"}},
+        {"type": "response.output_item.done", "sequence_number": 9, "output_index": 0, "item": {"id": "a"}},
+    ):
+        reader.feed(json.dumps(event).encode())
+    name, data, done = reader.broken(ERROR).decode().strip().replace("\n\n", "\n").split("\n")
+    told = json.loads(data.removeprefix("data: "))
+    assert (name, done, told["sequence_number"]) == ("event: response.failed", "data: [DONE]", 10)
+    assert told["response"] == {
+        **head, "status": "failed", "output": [{"id": "a"}, {"id": "b"}],
+        "error": {"code": "server_error", "message": "It broke."},
+    }  # fmt: skip
+
+
+def test_a_broken_message_ends_in_the_error_of_its_wire() -> None:
+    assert RelayedMessage(Notes()).broken(ERROR) == b"event: error\ndata: " + ERROR + b"\n\n"
+
+
+@pytest.mark.parametrize("event", [b"{", b"[]", b"{}", b'{"type":1}', b"\xff"])
+def test_what_is_no_event_breaks_a_stream(event: bytes) -> None:
+    with pytest.raises(UpstreamInvalidResponse):
+        relayed(CREATE_RESPONSE, Notes()).feed(event)
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (b'{"type":"message_stop"}', "message_stop"),
+        (b' {\n "type" : "ping"}', "ping"),
+        (b'{"a":1,"type":"x"}', "x"),
+        (b"{", ""),
+        (b"[]", ""),
+        (b'{"type":3}', ""),
+    ],
+)
+def test_the_type_of_an_event_is_read_wherever_it_stands(event: bytes, name: str) -> None:
+    assert event_type(event) == name

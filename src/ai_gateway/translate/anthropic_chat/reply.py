@@ -16,6 +16,7 @@ from gateway_contract.openai import models as openai
 
 type Block = BaseModel
 
+
 _REASONING = ("reasoning_content", "reasoning")
 _TOLD = frozenset({*_REASONING, *KEPT, "thinking_blocks", "citations", "other_blocks"})
 _STOPPED = ("stop_sequence", "stop_reason", "stop_details")
@@ -84,7 +85,7 @@ def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     words = [each for each in (said.content, said.refusal) if each]
     if not words:
         return []
-    # An empty list, and not the null that the contract takes as well: the AI SDK reads lists only.
+    # Not null, which the contract allows and the AI SDK's provider refuses.
     texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=[]) for each in words]
     cited = valid_citations(extras.get("citations"))
     if cited:

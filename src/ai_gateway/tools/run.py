@@ -103,8 +103,8 @@ async def _result(call: Call, offered: Offered, called: Called, limits: Limits, 
     use = Use(call.caller, called.id, call.request_id, arguments, offered.options, seconds)
     clock = asyncio.timeout(seconds)
     try:
-        async with clock:
-            with tool_span(call, offered.name, called.id):
+        with tool_span(call, offered.name, called.id):
+            async with clock:
                 return await offered.function.run(use)
     except TimeoutError:
         if clock.expired():

@@ -44,7 +44,7 @@ def test_it_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
             assert proxied.status_code == 401  # without keys it is for this machine
         program = "from ai_gateway.server.health_check import answers; raise SystemExit(not answers('/healthz'))"
         check = [sys.executable, "-c", program]
-        for env, code in (
+        for env, status in (
             ({"XDG_CACHE_HOME": str(live.output.parent / ".cache")}, 0),
             ({"SERVICE_SOCKET": str(path)}, 0),
             ({"SERVICE_PORT": str(free_port())}, 1),

@@ -1,8 +1,10 @@
 # The gateway as an image: docker build -t ai-gateway .
-# Two stages on the same base, pinned by the digest of its index for all platforms: to take a newer one, see
-# `docker buildx imagetools inspect python:3.12-slim-trixie`. Only the finished environment moves to the second.
-ARG BASE=python:3.12-slim-trixie@sha256:57cd7c3a7a273101a6485ba99423ee568157882804b1124b4dd04266317710de
-FROM ${BASE} AS build
+# Two stages on the same base, pinned by the digest of its index for all platforms; what renews it reads no variables, so
+# that it stands here as it is. By hand: `docker buildx imagetools inspect python:3.12-slim-trixie`. Only the finished
+# environment moves to the second stage.
+FROM python:3.12-slim-trixie@sha256:57cd7c3a7a273101a6485ba99423ee568157882804b1124b4dd04266317710de AS base
+
+FROM base AS build
 
 # Set either to install through a mirror. They stay in the build's history: no credentials here.
 ARG PIP_INDEX_URL
@@ -29,7 +31,7 @@ COPY docs docs
 RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
  && uv pip install --quiet --python /opt/gateway --no-deps dist/*.whl
 
-FROM ${BASE}
+FROM base
 
 # `make image` fills these in. /v1/version tells the commit and the date.
 ARG BUILD_COMMIT
@@ -66,7 +68,7 @@ USER 10001:10001
 EXPOSE 9000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["/opt/gateway/bin/python", "-c", "import http.client, os, ssl; e = os.environ; tls = {'context': ssl._create_unverified_context()} if e.get('SSL_CERTFILE') else {}; kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection; c = kind('127.0.0.1', int(e.get('SERVICE_PORT') or e.get('PROXY_PORT') or 9000), timeout=4, **tls); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+  CMD ["/opt/gateway/bin/python", "-c", "from ai_gateway.server.health_check import answers; raise SystemExit(not answers('/healthz'))"]
 
 ENTRYPOINT ["/opt/gateway/bin/ai-gateway"]
 CMD ["serve"]

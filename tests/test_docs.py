@@ -27,6 +27,7 @@ from ai_gateway.config.settings import ProviderSettings, Settings, marked
 from ai_gateway.config.sources import ALIASES, read_settings, read_sources
 from ai_gateway.conform import rules
 from ai_gateway.conform.rules import RULES, Rule
+from ai_gateway.observability.error_codes import known_codes
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.config.upstreams import configured_upstreams
 from ai_gateway.providers.custom.faults import FAULTS
@@ -237,7 +238,7 @@ def test_every_error_code_is_documented_with_its_status(code: str, status: int) 
 
 
 def test_every_error_code_is_one_that_metrics_know() -> None:
-    assert errors.known_codes() >= set(_codes())
+    assert known_codes() >= set(_codes())
 
 
 def test_the_errors_page_names_no_code_that_does_not_exist() -> None:

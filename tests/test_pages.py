@@ -7,8 +7,8 @@ import httpx2
 import openai
 import pytest
 
-from ai_gateway import errors
 from ai_gateway.config.settings import ProviderSettings, Settings
+from ai_gateway.observability.error_codes import known_codes
 from tests.contract.schemas import CONTRACT
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def test_every_setting_metric_and_code_that_a_guide_names_exists(path: Path) -> 
     metrics = _text(DOCS / "metrics.md")
     assert [name for name in re.findall(r"`(ai_gateway_\w+)`", text) if f"`{name}`" not in metrics] == []
     for code in re.findall(r"\b[45]\d\d `(\w+)`", text):
-        assert code in errors.known_codes(), code
+        assert code in known_codes(), code
 
 
 def _number(text: str) -> float:

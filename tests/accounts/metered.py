@@ -177,3 +177,18 @@ async def shared(postgres: Server, valkey: Server) -> dict[str, str]:
     url = database_url(postgres)
     await PostgresStore(url).migrate()
     return {"STORE_URL": url, "VALKEY_URL": f"redis://{HOST}:{valkey.port}"}
+
+
+async def calling_all(
+    sites: Sequence[Site], pause_s: float
+) -> tuple[list[Load], asyncio.Event, list[asyncio.Task[None]]]:
+    """Two callers of each site, once it is ready, until the event says that it is over."""
+    await asyncio.gather(*(site.ready() for site in sites))
+    loads = [Load(site.live.port, site.name) for site in sites]
+    over = asyncio.Event()
+    calling = [
+        asyncio.create_task(load.keep_calling(site.keys, over, pause_s))
+        for site, load in zip(sites, loads, strict=True)
+        for _ in range(2)
+    ]
+    return loads, over, calling

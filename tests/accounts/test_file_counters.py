@@ -262,7 +262,12 @@ async def test_what_a_dead_process_holds_is_given_back_once_its_journal_is_finis
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", DEAD, str(path), str(longest)], timeout=60)
     assert await workers[1].read(["spend", "parallel"]) == {"spend": (100, 40), "parallel": (0, 4)}
     asked: list[str] = []
-    await workers[1].forget_dead(lambda owner: bool(asked.append(owner)))
+
+    def is_finished(owner: str) -> bool:
+        asked.append(owner)
+        return False
+
+    await workers[1].forget_dead(is_finished)
     assert asked == ["dead"], "only of the dead it matters whether their journals are finished"
     await workers[1].settle("dead-1", HOLDS, [1, 0, 10], START)
     assert await workers[0].read(["spend", "parallel"]) == {"spend": (110, 30), "parallel": (0, 3)}

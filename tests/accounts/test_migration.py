@@ -15,7 +15,7 @@ from ai_gateway.accounts.store.base import Store
 from ai_gateway.accounts.store.postgres import PostgresStore
 from ai_gateway.accounts.store.schema import STEPS, VERSION, OnPostgres
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from tests.accounts.metered import CENT, Load, Site, all_recorded_once, environment, shared
+from tests.accounts.metered import CENT, Site, all_recorded_once, calling_all, environment, shared
 from tests.support.client import NO_CERTIFICATES, TIMEOUT_S
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.servers import running_postgres, running_valkey
@@ -53,14 +53,7 @@ async def test_a_migration_under_load_fails_no_call_and_the_version_before_goes_
             Site.of(name, stack.enter_context(running_gateway(**env)), env.get("STORE_URL", embedded(tmp_path)))
             for name, env in environments.items()
         ]
-        await asyncio.gather(*(site.ready() for site in sites))
-        loads = [Load(site.live.port, site.name) for site in sites]
-        over = asyncio.Event()
-        calling = [
-            asyncio.create_task(load.keep_calling(site.keys, over, 0.03))
-            for site, load in zip(sites, loads, strict=True)
-            for _ in range(2)
-        ]
+        loads, over, calling = await calling_all(sites, pause_s=0.03)
         await asyncio.sleep(1)
         for module in (postgres_module, sqlite_module):
             monkeypatch.setattr(module, "STEPS", (*STEPS, NEXT_STEP))

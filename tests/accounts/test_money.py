@@ -446,6 +446,14 @@ def test_a_model_without_a_price_is_refused_where_money_is_limited(live: LiveGat
     assert "x-gateway-cost" not in allowed.headers, "what is not known is not nothing"
 
 
+def _spent_by_metrics(live: LiveGateway, key: str, key_id: str) -> str | None:
+    """What is told of a key's budget for a month."""
+    with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        text = client.get("/metrics", headers={"authorization": f"Bearer {key}"}).text
+    found = [line for line in text.splitlines() if line.startswith("ai_gateway_spend_usd{") and key_id in line]
+    return found[0].rpartition(" ")[2] if found else None
+
+
 @pytest.mark.parametrize("by", ["cli", "api"])
 def test_a_key_that_replaces_another_goes_on_with_its_budget(
     live: LiveGateway, admin: Administrator, data: Path, by: str
@@ -471,6 +479,7 @@ def test_a_key_that_replaces_another_goes_on_with_its_budget(
     assert [_ask(live, keys[2]).status_code for _ in range(2)] == [200, 429]
     assert "Spent $0.06" in _ask(live, keys[1]).json()["error"]["message"]
     _records(data, project, 6)
+    assert _spent_by_metrics(live, keys[2], ids[2]) == "0.06"
     # Another interval is another counter, which begins with what the ledger has: of all of them, deleted ones too.
     admin.post(f"projects/{project}/api_keys/{ids[2]}", {"spend_limit": {**limit, "interval": "total"}})
     assert "Spent $0.06" in _ask(live, keys[2]).json()["error"]["message"]

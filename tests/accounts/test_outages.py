@@ -16,7 +16,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.accounts.metered import CENT, Load, Site, all_recorded_once, environment, request, shared
+from tests.accounts.metered import CENT, Load, Site, all_recorded_once, calling_all, environment, request, shared
 from tests.support import bare_sockets
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import NO_CERTIFICATES, TIMEOUT_S
@@ -87,14 +87,7 @@ async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles
             env = environment(shared_upstream, home, LIMITS_OUTAGE="open", **more)
             live = stack.enter_context(running_gateway(**env))
             sites.append(Site.of(name, live, more.get("STORE_URL", home / "data" / "gateway.db")))
-        await asyncio.gather(*(site.ready() for site in sites))
-        loads = [Load(site.live.port, site.name) for site in sites]
-        over = asyncio.Event()
-        calling = [
-            asyncio.create_task(load.keep_calling(site.keys, over, 0.15))
-            for site, load in zip(sites, loads, strict=True)
-            for _ in range(2)
-        ]
+        loads, over, calling = await calling_all(sites, pause_s=0.15)
         with ExitStack() as faults:
             faults.enter_context(locked(tmp_path / "locked" / "data", "counters"))
             faults.enter_context(no_space(sites[1].live))

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import cast, override
 
 import pytest
 
@@ -32,18 +32,20 @@ class Slow(Settling):
     prices: Prices = field(default_factory=Prices)
     tasks: list[asyncio.Future[None]] = field(default_factory=list)
 
+    @override
     async def settle(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> None:
         try:
             await asyncio.sleep(0.01)
         finally:
             await self.counters.settle(identifier, held.holds, amounts, at)
 
+    @override
     def soon(self, work: Awaitable[None]) -> None:
         self.tasks.append(asyncio.ensure_future(work))
 
 
 def scope(name: str) -> Scope:
-    return Scope("project", name, SpendLimit(id=name, threshold_amount=100, interval="day"), spenders=(name,))
+    return Scope("project", name, SpendLimit(id=name, threshold_amount=100, interval="day"), budget_keys=(name,))
 
 
 def reservation(accounting: Settling, at_s: float, held: Held | None = None) -> CallReservation:

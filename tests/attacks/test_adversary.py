@@ -9,7 +9,7 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -29,11 +29,11 @@ from tests.attacks.harness import (
     rich_ollama_chat,
     upstream_reply,
 )
-from tests.attacks.wires import WIRES, in_front_of_all
+from tests.attacks.wires import WIRES, live_in_front_of_all, upstream_that
 from tests.support import bare_sockets
 from tests.support.client import ask, get
-from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways
-from tests.support.upstream import Exchange, Upstream, running_upstream
+from tests.support.gateway import HOST, TEST_KEY, LiveGateway
+from tests.support.upstream import Exchange
 
 SEED = int(os.environ.get("ATTACK_SEED", "20261126"))
 SHORT, LONG = 400, 20_000
@@ -67,16 +67,8 @@ async def answer_well(exchange: Exchange) -> None:
     await exchange.reply(wire.stream("Hi") if stream else wire.whole("Hi"), content_type=wire.media if stream else JSON)
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture
-def live(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
-    limits = {"BODY_TIMEOUT_S": "2", "REQUEST_TIMEOUT_S": "2", "STREAM_IDLE_TIMEOUT_S": "2", "LOG_LEVEL": "error"}
-    return in_front_of_all(gateway_for, upstream, **limits)
+upstream = upstream_that(behave)
+live = live_in_front_of_all(BODY_TIMEOUT_S="2", REQUEST_TIMEOUT_S="2", STREAM_IDLE_TIMEOUT_S="2", LOG_LEVEL="error")
 
 
 async def sent_and_received(port: int, data: bytes, *, whole: bool) -> bytes:

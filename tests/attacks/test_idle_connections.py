@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from tests.attacks.wires import WIRES, Wire, in_front_of_all
+from tests.attacks.wires import WIRES, Wire, in_front_of_all, live_in_front_of_all, upstream_that
 from tests.support.client import ask, events_of
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Exchange, Upstream, running_upstream
@@ -38,15 +37,7 @@ async def behave(exchange: Exchange) -> None:
         await exchange.raw(poison)
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture
-def live(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
-    return in_front_of_all(gateway_for, upstream)
+upstream, live = upstream_that(behave), live_in_front_of_all()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

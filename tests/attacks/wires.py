@@ -1,10 +1,13 @@
 """One upstream behind every transport of the gateway, each with a good reply of its own wire."""
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pytest
+
 from tests.support.gateway import HOST, ONE_ATTEMPT, LiveGateway, SharedGateways
-from tests.support.upstream import Upstream
+from tests.support.upstream import Behaviour, Upstream, running_upstream
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,24 @@ def in_front_of_all(gateway_for: SharedGateways, upstream: Upstream, **env: str)
         **ONE_ATTEMPT,
         **env,
     )
+
+
+def upstream_that(behave: Behaviour) -> Callable[[], Iterator[Upstream]]:
+    """A fixture of a module: an upstream that behaves so. To be kept under the name `upstream`."""
+
+    @pytest.fixture(scope="module")
+    def upstream() -> Iterator[Upstream]:
+        with running_upstream(behave) as running:
+            yield running
+
+    return upstream
+
+
+def live_in_front_of_all(**env: str) -> Callable[[SharedGateways, Upstream], LiveGateway]:
+    """A fixture: the gateway in front of the module's `upstream`, with this environment."""
+
+    @pytest.fixture
+    def live(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
+        return in_front_of_all(gateway_for, upstream, **env)
+
+    return live

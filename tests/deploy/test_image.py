@@ -116,6 +116,18 @@ def test_the_gateway_answers_and_warns_of_nothing(container: LiveGateway) -> Non
     assert [record for record in container.records() if record["level"] in {"warning", "error"}] == []
 
 
+def test_the_health_check_knows_where_the_gateway_listens(
+    container: LiveGateway, command: list[str], environment: dict[str, str], volume: Path
+) -> None:
+    """By whichever setting: not a word of it is in the environment of the check."""
+    check = json.loads(_instruction("HEALTHCHECK").partition(" CMD ")[2])
+    assert check[0] == "/opt/gateway/bin/python"
+    command = [*command[: command.index(sys.executable) + 1], *check[1:]]
+    assert _run(command, environment).returncode == 0
+    assert container.process.poll() is None
+    assert _run(command, {**environment, "XDG_CACHE_HOME": str(volume / "none")}).returncode == 1
+
+
 def test_keys_are_made_and_kept_in_the_volume(
     container: LiveGateway, command: list[str], environment: dict[str, str], volume: Path
 ) -> None:

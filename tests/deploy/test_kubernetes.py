@@ -292,6 +292,8 @@ def test_the_overlays_are_what_they_say() -> None:
         {"settings": {"OPENAI_API_KEY": 5}},
         {"settings": {"STORE_URL": "postgresql://user:password@db/gateway"}},
         {"settings": {"GRACE_PERIOD_S": "60"}},
+        {"settings": {"SERVICE_PORT": "8000"}},  # which the service and the probes do not know
+        {"settings": {"SSL_CERTFILE": "/run/tls.crt"}},
         {"imagee": {}},
         {"image": {"digest": "latest"}},
         {"replicaCount": 0},

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.attacks.wires import WIRES, Wire, in_front_of_all
+from tests.attacks.wires import WIRES, Wire, live_in_front_of_all, upstream_that
 from tests.support.client import CHAT, ask, events_of, eventually, post
-from tests.support.gateway import LiveGateway, SharedGateways
-from tests.support.upstream import Exchange, Hangup, Upstream, head, running_upstream
+from tests.support.gateway import LiveGateway
+from tests.support.upstream import Exchange, Hangup, head
 
 PIECES = ("Hel", "lo", "!")
 PAUSE_S = 0.1  # between the pieces of a stream: longer than is waited for the end of a body
@@ -27,15 +26,7 @@ async def behave(exchange: Exchange) -> None:
     raise Hangup
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture
-def live(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
-    return in_front_of_all(gateway_for, upstream)
+upstream, live = upstream_that(behave), live_in_front_of_all()
 
 
 def told(live: LiveGateway, wire: Wire, model: str, door: str, *, stream: bool) -> Any:

@@ -13,10 +13,10 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tests.attacks.wires import in_front_of_all
+from tests.attacks.wires import live_in_front_of_all, upstream_that
 from tests.support.client import post
-from tests.support.gateway import LiveGateway, SharedGateways
-from tests.support.upstream import Exchange, Upstream, running_upstream
+from tests.support.gateway import LiveGateway
+from tests.support.upstream import Exchange, Upstream
 
 type Json = dict[str, Any]
 
@@ -165,15 +165,7 @@ async def behave(exchange: Exchange) -> None:
     await exchange.end_stream()
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
-        yield running
-
-
-@pytest.fixture
-def live(gateway_for: SharedGateways, upstream: Upstream) -> LiveGateway:
-    return in_front_of_all(gateway_for, upstream)
+upstream, live = upstream_that(behave), live_in_front_of_all()
 
 
 def objects(value: Any) -> Iterator[Json]:

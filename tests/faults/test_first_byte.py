@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
-from tests.attacks.wires import WIRES, Wire, in_front_of_all
+from tests.attacks.wires import WIRES, Wire, in_front_of_all, upstream_that
 from tests.support.client import CHAT, ask, body_of, client_of
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
-from tests.support.upstream import Exchange, Hangup, Upstream, head, running_upstream
+from tests.support.upstream import Exchange, Hangup, Upstream, head
 
 PIECE = {
     "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
@@ -44,10 +44,7 @@ async def late(exchange: Exchange) -> None:
     await exchange.end_stream()
 
 
-@pytest.fixture(scope="module")
-def slow() -> Iterator[Upstream]:
-    with running_upstream(late) as running:
-        yield running
+slow = upstream_that(late)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +124,7 @@ async def late_on_any_wire(exchange: Exchange) -> None:
     raise Hangup
 
 
-@pytest.fixture(scope="module")
-def any_wire() -> Iterator[Upstream]:
-    with running_upstream(late_on_any_wire) as running:
-        yield running
+any_wire = upstream_that(late_on_any_wire)
 
 
 def opened(wire: Wire) -> bytes:

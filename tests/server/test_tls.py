@@ -113,10 +113,12 @@ def test_the_health_check_of_the_image_knows_that_it_speaks_tls(site: Site) -> N
     command = [sys.executable, *json.loads(check)[1:]]
 
     def healthy(**env: str) -> bool:
-        return subprocess.run(command, env={"SERVICE_PORT": str(site.live.port), **env}, check=False).returncode == 0
+        return subprocess.run(command, env={"HOME": "/nonexistent", **env}, check=False).returncode == 0
 
-    assert healthy(SSL_CERTFILE=str(site.certificate))
-    assert not healthy()
+    port = str(site.live.port)
+    assert healthy(XDG_CACHE_HOME=str(site.live.output.parent / ".cache"))  # where the gateway itself says so
+    assert healthy(SERVICE_PORT=port, SSL_CERTFILE=str(site.certificate))
+    assert not healthy(SERVICE_PORT=port)
 
 
 def test_a_client_that_leaves_ends_the_call(site: Site, shared_upstream: Upstream) -> None:

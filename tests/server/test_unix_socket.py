@@ -3,6 +3,8 @@
 import re
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.server.unix_socket import bind_unix
 from tests.support.client import KEY, TIMEOUT_S
-from tests.support.gateway import TEST_KEY, run_cli, running_gateway
+from tests.support.gateway import TEST_KEY, free_port, run_cli, running_gateway
 
 CHAT = {"model": "custom-chat", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -40,6 +42,14 @@ def test_it_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
             assert streamed.text.endswith("data: [DONE]\n\n")
             proxied = client.post("/custom/v1/chat/completions", json=CHAT, headers={"x-forwarded-for": "203.0.113.9"})
             assert proxied.status_code == 401  # without keys it is for this machine
+        code = "from ai_gateway.server.health_check import answers; raise SystemExit(not answers('/healthz'))"
+        check = [sys.executable, "-c", code]
+        for env, status in (
+            ({"XDG_CACHE_HOME": str(live.output.parent / ".cache")}, 0),
+            ({"SERVICE_SOCKET": str(path)}, 0),
+            ({"SERVICE_PORT": str(free_port())}, 1),
+        ):
+            assert subprocess.run(check, env={"HOME": "/nonexistent", **env}, check=False).returncode == status
         second = run_cli("serve", SERVICE_SOCKET=str(path))
         assert second.returncode == 2
         assert f"SERVICE_SOCKET: cannot listen on '{path}': somebody listens there" in second.stderr

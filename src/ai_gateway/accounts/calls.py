@@ -32,7 +32,7 @@ class CallFilter:
     request_id: str | None = None
 
     @property
-    def is_without_index(self) -> bool:
+    def needs_scan(self) -> bool:
         """Whether calls may have to be looked at one by one."""
         if self.request_id is not None:
             return False
@@ -79,7 +79,7 @@ async def _parts(store: Store, wanted: CallFilter, before: Place) -> AsyncIterat
 
     Else it may be rare, and to look at each call takes seconds: the sums tell the hours that have some of it.
     """
-    if not wanted.is_without_index:
+    if not wanted.needs_scan:
         yield wanted.start, before
         return
     ((newest,),) = await store.fetch(statements.NEWEST, wanted.start, before[0])

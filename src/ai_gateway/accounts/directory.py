@@ -169,16 +169,22 @@ class Directory:
             await self._read(session, up_to=int(revision or 0) - 1)
             change = Change(actor, int(time.time()), session)
             yield change
+            written: list[tuple[str, str, str | None]] = []
             for (kind, identifier), entity in change._written.items():
                 body = to_json(entity).decode() if entity is not None else None
                 await session.execute(_PUT, _NAMES[kind], identifier, revision, body)
+                written.append((_NAMES[kind], identifier, body))
             for number, (event, project_id, payload) in enumerate(change._audited):
                 facts = to_json({"payload": payload}).decode()
                 who = to_json(actor).decode()
                 # The ids are in the order of what happened, whatever a clock says.
                 identifier = f"audit_log_{revision:016x}{number:08x}"
                 await session.execute(_AUDIT, identifier, change.now, event, project_id, who, facts)
-        await self.refresh()
+        try:
+            await self.refresh()
+        except StoreError:  # it is stored, so that nobody may be told that it has failed
+            if self._revision == int(revision or 0) - 1:
+                self._take_over(written, self._revision + 1)
 
     async def _read(self, session: Session, up_to: int | None = None) -> None:
         if up_to is None:
@@ -187,13 +193,17 @@ class Directory:
         if up_to > self._revision:
             newer = await session.fetch(_NEWER, self._revision)
             if up_to > self._revision:  # or another task has read as much in the meantime
-                for kind, identifier, _, body in newer:
-                    self._adopt(str(kind), str(identifier), body)
-                self._revision = up_to
-                self.refreshed_at = time.monotonic()  # which who is told of the change may ask for
-                self.on_change()
+                self._take_over([(str(kind), str(identifier), body) for kind, identifier, _, body in newer], up_to)
         self.refreshed_at = time.monotonic()
         self.is_unknown = False
+
+    def _take_over(self, newer: Iterable[tuple[str, str, object]], revision: int) -> None:
+        """Know these entities, each with its kind, id and body, which are all that is newer up to this revision."""
+        for kind, identifier, body in newer:
+            self._adopt(kind, identifier, body)
+        self._revision = revision
+        self.refreshed_at = time.monotonic()  # which who is told of the change may ask for
+        self.on_change()
 
     def _adopt(self, name: str, identifier: str, body: object) -> None:
         kind = KINDS.get(name)

@@ -76,13 +76,13 @@ class Held:
         ]
 
 
-def spend_counter(spend: SpendLimit, now: float, spender: str | None = None) -> tuple[str, Window]:
+def spend_counter(spend: SpendLimit, now: float, budget_key: str | None = None) -> tuple[str, Window]:
     """The counter of what is spent in the window that a limit has now, and that window.
 
-    `spender` is whose counter it is, if it is not the one that the limit is of.
+    `budget_key` is whose counter it is, if it is not the one that the limit is of.
     """
     window = window_at(spend.interval, spend.time_zone, now)
-    return f"spend/{spender or spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
+    return f"spend/{budget_key or spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
 
 
 class Plan:
@@ -132,7 +132,7 @@ class Plan:
                 )
 
     def _add_money(self, scope: Scope, spend: SpendLimit, now: float) -> None:
-        name, window = spend_counter(spend, now, scope.spenders[0] if scope.spenders else None)
+        name, window = spend_counter(spend, now, scope.budget_keys[0] if scope.budget_keys else None)
         self._windows[name] = scope, window
         self._since, self._until = max(self._since, window.start), min(self._until, window.end or math.inf)
         hold = Hold(name, 0, spend.threshold_amount * PICO_PER_CENT, money=True, until=window.end or 0)

@@ -13,6 +13,7 @@ _PREFIXES = {"caller": "sk-gw-", "administrator": "sk-gw-admin-"}
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BITS = 256
 _SECRET, _CHECKSUM = 43, 6
+_LEAST_SHOWN = 20  # of which seven characters are shown
 _SHAPE = re.compile(rf"(sk-gw-(?:admin-)?[0-9A-Za-z]{{{_SECRET}}})([0-9A-Za-z]{{{_CHECKSUM}}})")
 
 
@@ -28,7 +29,12 @@ def digest(key: str) -> str:
 
 
 def redacted(key: str) -> str:
-    """What of a key may be shown: enough to tell it from others, too little to help anybody guess it."""
+    """What of a key may be shown: enough to tell it from others, too little to help anybody guess it.
+
+    Of a short one that is nothing.
+    """
+    if len(key) < _LEAST_SHOWN:
+        return "..."
     prefix = next((prefix for prefix in reversed(_PREFIXES.values()) if key.startswith(prefix)), key[:3])
     return f"{prefix}...{key[-4:]}"
 

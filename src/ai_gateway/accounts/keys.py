@@ -1,7 +1,7 @@
 """Who calls: the keys that a caller can present, those of the configuration and those that administrators made."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import count
@@ -10,6 +10,7 @@ from typing import cast
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import (
     DEFAULT_PROJECT,
+    ORGANIZATION,
     ApiKey,
     ModelPermissions,
     Project,
@@ -17,7 +18,7 @@ from ai_gateway.accounts.entities import (
     SpendLimit,
 )
 from ai_gateway.accounts.key_format import redacted, redacted_digest
-from ai_gateway.accounts.limits import Scope, scopes_of
+from ai_gateway.accounts.limits import Scope, What, budget_key, scopes_of
 from ai_gateway.accounts.projects import project_called
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.contract.call import Caller
@@ -94,6 +95,10 @@ class KeyRing:
         directory = self._directory
         return bool(self._configured) or (directory is not None and (directory.has_keys or directory.is_unknown))
 
+    def is_configured(self, digest: str) -> bool:
+        """Whether a key of the configuration has this SHA-256, in hex: it counts for more than a stored one."""
+        return bytes.fromhex(digest) in self._configured
+
     def forget(self) -> None:
         """Look again at whatever keys may do: something of it has changed."""
         self._callers.clear()
@@ -145,6 +150,20 @@ class KeyRing:
             return scopes_of(self._directory, caller.key_id, caller.project_id)
         found = self._configured_caller(own)
         return cast("tuple[Scope, ...]", found.scopes) if found is not None else ()
+
+    def spend_limits(self) -> Iterator[tuple[What, SpendLimit, str]]:
+        """Every one that there is, what it is of, and whose counter it goes by."""
+        for configured in self.configured.values():
+            if configured.spend is not None:
+                yield "key", configured.spend, configured.id
+        directory = self._directory
+        for limit in directory.all(SpendLimit) if directory is not None else ():
+            if limit.id == ORGANIZATION:
+                yield "organization", limit, limit.id
+            elif directory is not None and directory.get(ApiKey, limit.id) is not None:
+                yield "key", limit, budget_key(directory, limit.id)
+            else:
+                yield "project", limit, limit.id
 
     def anonymous(self, caller: Caller) -> Caller:
         """A caller without a key, held to the limits of the project that it belongs to."""

@@ -21,7 +21,7 @@ type What = Literal["key", "project", "organization"]
 class Scope:
     """One entity that limits its calls. `rates` are by model; those of `*` count the calls of all models together.
 
-    `spenders` are the entities whose spending counts together, the first one of which names the counter: an entity
+    `budget_keys` are the entities whose spending counts together, the first one of which names the counter: an entity
     alone or, of keys, those that have replaced each other.
     """
 
@@ -30,7 +30,7 @@ class Scope:
     spend: SpendLimit | None = None
     rates: Mapping[str, RateLimit] = field(default_factory=dict)
     permissions: ModelPermissions | None = None
-    spenders: tuple[str, ...] = ()
+    budget_keys: tuple[str, ...] = ()
 
     @property
     def limits(self) -> bool:
@@ -66,11 +66,16 @@ def scopes_of(directory: Directory, key_id: str | None, project_id: str) -> tupl
 def _scope(directory: Directory, what: What, entity: str) -> Scope:
     rates = {rate.model: rate for rate in directory.all(RateLimit) if rate.entity == entity}
     spend = directory.get(SpendLimit, entity)
-    spenders = _spenders(directory, entity) if what == "key" and spend is not None else (entity,)
-    return Scope(what, entity, spend, rates, directory.get(ModelPermissions, entity), spenders)
+    budget_keys = _budget_keys(directory, entity) if what == "key" and spend is not None else (entity,)
+    return Scope(what, entity, spend, rates, directory.get(ModelPermissions, entity), budget_keys)
 
 
-def _spenders(directory: Directory, key_id: str) -> tuple[str, ...]:
+def budget_key(directory: Directory, key_id: str) -> str:
+    """The key whose counter counts what this one spends: itself, or the first of those that it has replaced."""
     key = directory.get(ApiKey, key_id)
-    first = key.budget_of if key is not None and key.budget_of is not None else key_id
+    return key.budget_of if key is not None and key.budget_of is not None else key_id
+
+
+def _budget_keys(directory: Directory, key_id: str) -> tuple[str, ...]:
+    first = budget_key(directory, key_id)
     return (first, *sorted(each.id for each in directory.all(ApiKey) if each.budget_of == first))

@@ -1,7 +1,7 @@
 """What was used, summed up: in buckets of time, by what a reader wants to tell apart."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, Self, cast
 
@@ -115,13 +115,22 @@ async def usage(store: Store, question: Question, most: int | None = None) -> li
 
     After `most` sums or a few more the rest is left out. They are asked for in slices, between which others are served.
     """
+    return await _sliced(store, question, _usage, most)
+
+
+async def _sliced[Summed](
+    store: Store,
+    question: Question,
+    answer: Callable[[Store, Question], Awaitable[list[Bucket[Summed]]]],
+    most: int | None = None,
+) -> list[Bucket[Summed]]:
     if question.width == WHOLE:
-        return await _usage(store, question)
-    found: list[Bucket[Sum]] = []
+        return await answer(store, question)
+    found: list[Bucket[Summed]] = []
     sums, step, start = 0, 1, question.start
     while start < question.end and (most is None or sums < most):
         end = min(start + step * question.width, question.end)
-        some = await _usage(store, replace(question, start=start, end=end))
+        some = await answer(store, replace(question, start=start, end=end))
         found += some
         sums += sum(len(bucket.sums) for bucket in some)
         step = max(1, min(4 * step, _SLICE * len(found) // max(sums, 1)))
@@ -137,7 +146,11 @@ async def _usage(store: Store, question: Question) -> list[Bucket[Sum]]:
 
 
 async def latencies(store: Store, question: Question) -> list[Bucket[Latency]]:
-    """How long these calls took, in buckets as those of their usage. Raises StoreError."""
+    """How long these calls took, in buckets and slices as those of their usage. Raises StoreError."""
+    return await _sliced(store, question, _latencies)
+
+
+async def _latencies(store: Store, question: Question) -> list[Bucket[Latency]]:
     rows = await _rows(store, question, latency_statements.SUMS_OF_ROLLUPS)
     if question.width == MINUTE:
         rows = await by_minute(store, question.start, _end(question))

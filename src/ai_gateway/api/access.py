@@ -180,14 +180,18 @@ def _too_many(wait_s: float) -> RateLimited:
     )
 
 
-def address_of(scope: Scope) -> str:
-    """Where a request came from. Of IPv6 it is the network: whoever has one address there has 2**64 (RFC 6177)."""
+def client_of(scope: Scope) -> str:
+    """The address that a request came from; behind a trusted proxy, that of whom the proxy has seen."""
     outcome = scope.get("outcome")
     if outcome is not None:
-        host = str(outcome.client)  # behind a trusted proxy, that of whom the proxy has seen
-    else:
-        client = scope.get("client")
-        host = str(client[0]) if client else ""
+        return str(outcome.client)
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request came from. Of IPv6 it is the network: whoever has one address there has 2**64 (RFC 6177)."""
+    host = client_of(scope)
     if ":" not in host:
         return host
     try:

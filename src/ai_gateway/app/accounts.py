@@ -263,8 +263,8 @@ class Accounts:
             return 0
         await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
         ledger = self._shipper.ledger
-        spenders = scope.spenders or (scope.entity,)
-        return sum([await ledger.spent(scope.what, each, window.start, window.end) for each in spenders])
+        budget_keys = scope.budget_keys or (scope.entity,)
+        return sum([await ledger.spent(scope.what, each, window.start, window.end) for each in budget_keys])
 
 
 def _mailing(settings: Settings) -> Mailing | None:

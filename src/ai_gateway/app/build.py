@@ -76,7 +76,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         owners.add(wire, paths)
     hints = PathHints([*of_openai, *of_ollama, *responses, *messages, *administered])
     accounting = parts.accounts.accounting
-    meters = Meters(gateway, parts.accounts, admission, bodies)
+    meters = Meters(gateway, parts.accounts, admission, bodies, lambda: parts.access.keys)
     observers = [
         AccessLog(),
         *([meters.requests] if settings.enable_metrics else []),

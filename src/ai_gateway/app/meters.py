@@ -6,12 +6,14 @@ import os
 import resource
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from ai_gateway.accounts.counters.base import CountersError
-from ai_gateway.accounts.entities import ORGANIZATION, ApiKey, SpendLimit
 from ai_gateway.accounts.holds import PICO_PER_CENT, spend_counter
+from ai_gateway.accounts.keys import KeyRing
 from ai_gateway.api.gateway.handlers import MetricsContent
 from ai_gateway.app.accounts import Accounts
 from ai_gateway.config.constants import BUILD, VERSION
@@ -42,7 +44,14 @@ class Meters:
     With several workers, each writes what it has counted into `shared` once a second, under its number `worker`.
     """
 
-    def __init__(self, gateway: Gateway, accounts: Accounts, admission: Admission, bodies: ByteBudget) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        accounts: Accounts,
+        admission: Admission,
+        bodies: ByteBudget,
+        keys: Callable[[], KeyRing],
+    ) -> None:
         self.requests = RequestMetrics(self._knows)
         self.shared: WorkerMemory | None = None
         self.worker = 0
@@ -50,6 +59,7 @@ class Meters:
         self._accounts = accounts
         self._admission = admission
         self._bodies = bodies
+        self._keys = keys
         self._before = Samples()
         self._started = time.time()
         self._ticking: asyncio.Task[None] | None = None
@@ -199,23 +209,18 @@ class Meters:
         accounts, now = self._accounts, time.time()
         if accounts.directory is None or accounts.accounting is None:
             return
-        limits = list(accounts.directory.all(SpendLimit))[:_MOST_SPEND_LIMITS]
-        names = {spend_counter(limit, now)[0]: limit for limit in limits}
-        if not names:
+        limits = list(islice(self._keys().spend_limits(), _MOST_SPEND_LIMITS))
+        if not limits:
             return
+        counters = [spend_counter(limit, now, budget_key)[0] for _, limit, budget_key in limits]
         with suppress(CountersError, TimeoutError):
             async with asyncio.timeout(_SPEND_S):
-                found = await accounts.accounting.counters.read(list(names))
-            for name, (used, held) in found.items():
-                labels = self._of(names[name])
-                samples.add(families.SPEND, used / _PICO, labels)
-                samples.add(families.RESERVED, held / _PICO, labels)
-        for limit in limits:
-            samples.add(families.SPEND_LIMIT, limit.threshold_amount * PICO_PER_CENT / _PICO, self._of(limit))
-
-    def _of(self, limit: SpendLimit) -> tuple[str, str, str]:
-        if limit.id == ORGANIZATION:
-            return "organization", limit.id, limit.interval
-        directory = self._accounts.directory
-        is_key = directory is not None and directory.get(ApiKey, limit.id) is not None
-        return "key" if is_key else "project", limit.id, limit.interval
+                found = await accounts.accounting.counters.read(counters)
+            for (what, limit, _), counter in zip(limits, counters, strict=True):
+                if counter in found:
+                    used, held = found[counter]
+                    samples.add(families.SPEND, used / _PICO, (what, limit.id, limit.interval))
+                    samples.add(families.RESERVED, held / _PICO, (what, limit.id, limit.interval))
+        for what, limit, _ in limits:
+            amount = limit.threshold_amount * PICO_PER_CENT / _PICO
+            samples.add(families.SPEND_LIMIT, amount, (what, limit.id, limit.interval))

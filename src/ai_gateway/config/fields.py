@@ -140,11 +140,22 @@ def _digest(text: str) -> str:
     return text
 
 
-def _time_zone(name: str) -> str:
+# Files beside those of the zones: the machine's own zone, which differs from one replica to the next, and other forms.
+_NO_ZONES = ("localtime", "posixrules", "Factory", "posix/", "right/")
+
+
+def is_time_zone(name: str) -> bool:
+    """Whether the IANA has a zone of this name, such as Europe/Berlin."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("has to be a time zone of the IANA's, such as Europe/Berlin") from None
+        return False
+    return not name.startswith(_NO_ZONES)
+
+
+def _time_zone(name: str) -> str:
+    if not is_time_zone(name):
+        raise ValueError("has to be a time zone of the IANA's, such as Europe/Berlin")
     return name
 
 

@@ -41,13 +41,14 @@ def shown(value: object) -> str:
         return ""
     text = value
     if "://" in text or "@" in text:
-        text = _without_credentials(text)
+        text = without_credentials(text)
     if len(text) > _LONGEST_SHOWN:
         text = f"{text[:_LONGEST_SHOWN]}..."
     return "" if _KEY_LIKE.fullmatch(text.strip()) else repr(text)
 
 
-def _without_credentials(url: str) -> str:
+def without_credentials(url: str) -> str:
+    """Scheme, host and path of a URL: what else it has may be a secret."""
     try:
         parts = urlsplit(url)
     except ValueError:

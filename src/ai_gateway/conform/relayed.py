@@ -11,11 +11,13 @@ from typing import Any, override
 import orjson
 from pydantic_core import to_json
 
+from ai_gateway.contract.budget import parsed_size
 from ai_gateway.contract.call import Notes, Tokens
 from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
 from ai_gateway.errors import UpstreamInvalidResponse
 
+_MOST_KEPT = 16 * 2**20  # bytes in memory of what a stream has said, for the event that tells of its failure
 _MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
 # What Codex and the SDKs act on, in `error.code` of a failed response; all else is a server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
@@ -82,6 +84,7 @@ class RelayedResponse(Relayed):
     def __init__(self, notes: Notes) -> None:
         super().__init__(notes)
         self._items: dict[int, object] = {}
+        self._kept = 0
         self._number = -1
         self._error: _Fields | None = None
 
@@ -105,7 +108,10 @@ class RelayedResponse(Relayed):
             self.reply = response
             self._read(response)
         if name == "response.output_item.done" and isinstance(index := value.get("output_index"), int):
-            self._items[index] = value.get("item")
+            item = to_json(value.get("item"), inf_nan_mode="null")
+            self._kept += len(item) + parsed_size(item)
+            if self._kept <= _MOST_KEPT:
+                self._items[index] = value.get("item")
         if name in CREATE_RESPONSE.last:
             self.is_over = True
             if name == "response.failed":

@@ -7,7 +7,7 @@ from typing import override
 
 from ai_gateway.contract.call import Call, Notes, Tokens
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.errors import counted_code
+from ai_gateway.observability.error_codes import counted_code
 from ai_gateway.observability.families import (
     BODY,
     COST,

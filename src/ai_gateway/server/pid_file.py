@@ -41,7 +41,9 @@ class Address:
 def address_of(sock: socket.socket) -> Address:
     """Where this socket is bound."""
     name = sock.getsockname()
-    return Address(str(name), 0) if sock.family == socket.AF_UNIX else Address(str(name[0]), int(name[1]))
+    if sock.family == socket.AF_UNIX:
+        return Address(str(Path(name).absolute()), 0)
+    return Address(str(name[0]), int(name[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Running:
     """A gateway that runs: its process, how many workers it has, and the file of what came of its reloads."""
 
     address: Address
+    tls: bool
     pid: int
     workers: int
     reloads: Path
@@ -75,13 +78,13 @@ def places() -> list[Path]:
 
 
 @contextmanager
-def pid_file(address: Address, workers: int) -> Iterator[Path | None]:
+def pid_file(address: Address, workers: int, *, tls: bool = False) -> Iterator[Path | None]:
     """Hold the file while the block runs, which gets the file for `record_reload_outcome`.
 
     Where none can be written, signals still work: it is only a convenience.
     """
     name = f"{_prefix()}{sha256(str(address).encode()).hexdigest()[:12]}.pid"
-    content = json.dumps({"pid": os.getpid(), "workers": workers, **asdict(address)}).encode()
+    content = json.dumps({"pid": os.getpid(), "workers": workers, "tls": tls, **asdict(address)}).encode()
     paths = (place / name for place in places())
     path, held = next(((path, fd) for path in paths if (fd := _take(path, content)) is not None), (None, 0))
     taker = os.getpid()
@@ -154,7 +157,8 @@ def _running(path: Path) -> Running | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             found = json.loads(file.read(_LONGEST))
-            return Running(Address(found["host"], found["port"]), found["pid"], found["workers"], _reloads(path))
+            address = Address(found["host"], found["port"])
+            return Running(address, found["tls"], found["pid"], found["workers"], _reloads(path))
     return None
 
 

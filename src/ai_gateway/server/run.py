@@ -280,7 +280,8 @@ def run(
     """
     signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
     _log.info("starting", version=VERSION, commit=BUILD.commit, workers=application.settings.workers)
-    with pid_file(address_of(sock), application.settings.workers) as reloads, socket_file(sock):
+    held = pid_file(address_of(sock), application.settings.workers, tls=certificate is not None)
+    with held as reloads, socket_file(sock):
         _run(application, sock, announce, Files(reloads, certificate))
 
 

@@ -87,7 +87,7 @@ class ToolLoop:
                     turn.add_usage(item.model.usage)
                 ours = turn.calls_of(said)
                 merged.add({name: value for name, value in said.fields.items() if name not in _NOT_MERGED})
-                turn.text = str(merged.fields.get("content") or "")
+                turn.texts = [str(merged.fields.get("content") or "")]
                 if not ours and turn.number == 1:
                     return item
                 if ours and not turn.is_last:
@@ -211,7 +211,7 @@ class ToolLoop:
             delta.pop("role", None)
         calls = delta.pop("tool_calls", None)
         said.add(delta)
-        turn.text += delta.get("content") or ""
+        turn.texts.append(delta.get("content") or "")
         said.finish = choice.get("finish_reason") or said.finish
         if theirs := self._theirs(calls or (), said):
             delta["tool_calls"] = theirs

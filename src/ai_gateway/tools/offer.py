@@ -27,6 +27,7 @@ HOSTED = (
     models.GatewayMcpTool,
 )
 _OURS = frozenset(HOSTED)
+_ASSISTANT = models.ChatCompletionRequestAssistantMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,15 @@ def options_of(tool: Hosted) -> dict[str, JsonValue]:
 
 def asks_for_tools(body: models.CreateChatCompletionRequest) -> bool:
     """Whether a request has to do with tools of the gateway; asked of every chat, so it has to be cheap."""
-    if body.tools:
-        for tool in body.tools:
-            if type(tool) in _OURS:
-                return True
-    if body.web_search_options is not None:
+    fields = body.__dict__
+    if fields["web_search_options"] is not None:
         return True
-    for message in body.messages:
-        if type(message) is models.ChatCompletionRequestAssistantMessage and message.gateway_tool_calls:
+    # Loops, not generators, which cost several times as much.
+    for tool in fields["tools"] or ():
+        if type(tool) in _OURS:
+            return True
+    for message in fields["messages"]:  # noqa: SIM110 - as above
+        if type(message) is _ASSISTANT and message.gateway_tool_calls:
             return True
     return False
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,33 +26,53 @@ _FOR_THE_LAST = 0.25
 _ABOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 
-@dataclass(slots=True)
 class Said:
-    """What the model has said in one round: its message as fields, its calls, and why it ended."""
+    """What the model has said in one round: its message, its calls, and why it ended.
 
-    fields: Fields = field(default_factory=dict)
-    calls: dict[int, Called] = field(default_factory=dict)
-    custom: bool = False
-    finish: str | None = None
+    Texts are joined when they are asked for: to add each piece to those before would copy them all every time.
+    """
+
+    def __init__(self) -> None:
+        self.custom = False
+        self.finish: str | None = None
+        self._fields: Fields = {}
+        self._pieces: dict[str, list[str]] = {}
+        self._calls: dict[int, Called] = {}
+        self._arguments: dict[int, list[str]] = {}
+
+    @property
+    def fields(self) -> Fields:
+        """The message without its calls."""
+        return {**self._fields, **{name: "".join(pieces) for name, pieces in self._pieces.items()}}
+
+    @property
+    def calls(self) -> dict[int, Called]:
+        """The calls by their index."""
+        for index, pieces in self._arguments.items():
+            self._calls[index].arguments = "".join(pieces)
+        return self._calls
 
     def add(self, delta: Mapping[str, Any]) -> None:
         """A piece of the message, without its calls."""
         for name, value in delta.items():
-            before = self.fields.get(name)
-            if value is None and before is not None:
-                continue
-            joins = isinstance(value, str | list) and type(before) is type(value) and name != "role"
-            self.fields[name] = before + value if joins else value
+            if isinstance(value, str) and name != "role":
+                self._fields.pop(name, None)
+                self._pieces.setdefault(name, []).append(value)
+            elif isinstance(value, list) and isinstance(self._fields.get(name), list):
+                self._fields[name].extend(value)
+            elif value is not None or name not in self._fields.keys() | self._pieces.keys():
+                self._pieces.pop(name, None)
+                self._fields[name] = list(value) if isinstance(value, list) else value
 
     def add_call(self, piece: Mapping[str, Any]) -> Called:
-        """A piece of a call, at its index."""
-        function = piece.get("function") or {}
-        called = self.calls.get(piece["index"])
+        """A piece of a call, at its index. Its arguments are there once `calls` is asked for."""
+        function, index = piece.get("function") or {}, piece["index"]
+        called = self._calls.get(index)
         if called is None:
-            called = self.calls[piece["index"]] = Called("", "", "")
+            called = self._calls[index] = Called("", "", "")
         called.id = piece.get("id") or called.id
         called.name += function.get("name") or ""
-        called.arguments += function.get("arguments") or ""
+        self._arguments.setdefault(index, []).append(function.get("arguments") or "")
         return called
 
 
@@ -67,7 +87,7 @@ class Turn:
         self.is_last = False
         self.ran: list[tuple[Called, Result]] = []
         self.cited: list[Cited] = []
-        self.text = ""
+        self.texts: list[str] = []
         self.usage: Fields = {}
         self.deadline = time.monotonic() + seconds
         self._kept_s = seconds * _FOR_THE_LAST
@@ -210,7 +230,7 @@ class Turn:
 
     def annotations(self) -> list[Fields]:
         """What of the text cites a source."""
-        return annotations(self.text, self.cited)
+        return annotations("".join(self.texts), self.cited)
 
     def entries(self) -> list[models.GatewayToolCall]:
         """`gateway_tool_calls` of a whole reply."""

@@ -72,6 +72,18 @@ def test_every_act_is_recorded_in_the_order_in_which_it_happened(admin: Administ
     assert found[5]["after"]["rate_limits"] == {"max_requests_per_1_minute": 1}
 
 
+@pytest.mark.parametrize("of", ["organization", "project"])
+def test_a_webhooks_password_is_not_in_it(admin: Administrator, of: str) -> None:
+    project = admin.project("Hooked")
+    path = "spend_alerts" if of == "organization" else f"projects/{project}/spend_alerts"
+    channel = {"type": "webhook", "url": "https://user:pass-canary@hooks.example/a?token=token-canary"}
+    alert = admin.post(path, {**MONTH, "notification_channel": channel})["id"]
+    admin.delete(f"{path}/{alert}")
+    told = str(admin.get("audit_logs", limit=10))
+    assert "https://hooks.example/a" in told
+    assert "canary" not in told
+
+
 def test_what_changes_nothing_and_what_is_refused_is_no_act(admin: Administrator) -> None:
     project = admin.project("Still")
     admin.post(f"projects/{project}", {"name": "Still"})

@@ -5,15 +5,18 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
+import httpx2
 import pytest
 from openai import OpenAI
 
+from ai_gateway.accounts.key_format import redacted
 from tests.support.administration import ADMIN_KEY, Administrator
-from tests.support.client import eventually
+from tests.support.client import NO_CERTIFICATES, TIMEOUT_S, eventually
 from tests.support.gateway import LiveGateway, run_cli, running_gateway
 
 PLAIN, HASHED, NAMED = "sk-plain-0123456789abcd", "sk-hashed-0123456789efgh", "sk-named-0123456789ijkl"
 DIGEST = sha256(HASHED.encode()).hexdigest()
+SHORT = "hunter2"
 CONFIGURATION = f"""
 [keys.alice]
 digest = "{DIGEST}"
@@ -79,6 +82,36 @@ def test_they_are_in_the_lists_of_their_projects_without_their_values(admin: Adm
     assert admin.get(f"projects/{research}/api_keys/{alice['id']}") == alice
     admin.refused(404, "GET", f"projects/default/api_keys/{alice['id']}")
     assert not [key for key in (PLAIN, HASHED, NAMED) if key in json.dumps([listed, alice])]
+
+
+def metrics(live: LiveGateway) -> str:
+    with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        return client.get("/metrics", headers={"authorization": f"Bearer {PLAIN}"}).text
+
+
+def test_their_budgets_are_in_the_metrics(admin: Administrator) -> None:
+    (alice,) = keys_of(admin, project_of(admin, "research")).values()
+    labels = f'id="{alice["id"]}",interval="week",of="key"'
+    told = [line for line in metrics(admin.live).splitlines() if alice["id"] in line and not line.startswith("#")]
+    assert any(line.startswith("ai_gateway_spend_limit_usd{") and line.endswith(" 5.0") for line in told), (
+        labels,
+        told,
+    )
+
+
+@pytest.mark.parametrize("key", [PLAIN, HASHED, NAMED, ADMIN_KEY])
+def test_no_other_key_is_made_of_one(admin: Administrator, key: str) -> None:
+    """Its limits would never hold: the configuration counts for more."""
+    digest = sha256(key.encode()).hexdigest()
+    error = admin.refused(
+        400, "POST", "projects/default/service_accounts", {"name": "twice", "digest": digest, "rate_limits": {}}
+    )
+    assert (error["param"], error["code"]) == ("digest", "key_exists")
+
+
+def test_of_a_short_one_nothing_is_shown() -> None:
+    assert redacted(SHORT) == redacted("s3cret") == "..."
+    assert redacted(PLAIN) == "sk-...abcd"
 
 
 def test_their_last_use_is_told_by_the_id_that_records_have(admin: Administrator) -> None:

@@ -72,6 +72,9 @@ def test_a_spend_limit_is_set_shown_replaced_and_removed(admin: Administrator, w
         ({"currency": "EUR"}, "currency"),
         ({"interval": "year"}, "interval"),
         ({"time_zone": "Europe"}, "time_zone"),
+        ({"time_zone": "localtime"}, "time_zone"),
+        ({"time_zone": "posix/Europe/Berlin"}, "time_zone"),
+        ({"time_zone": "Factory"}, "time_zone"),
         ({"hard": True}, "hard"),
     ],
 )

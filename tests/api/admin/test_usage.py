@@ -7,10 +7,10 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 import httpx2
 import orjson
@@ -20,7 +20,9 @@ from openai import OpenAI
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.records import AttemptRecord, Record
+from ai_gateway.accounts.store.base import Row, Value
 from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.accounts.usage import Question, latencies
 from ai_gateway.contract.call import Tokens
 from tests.accounts.calls import ended, started
 from tests.support.administration import ADMIN_KEY, Administrator
@@ -285,6 +287,18 @@ def test_a_wrong_question_is_refused_by_name(admin: Administrator, wrong: dict[s
     assert str(error["param"]).startswith(param)
 
 
+@pytest.mark.parametrize("path", ["usage/completions", "usage/embeddings", "costs"])
+def test_a_page_of_no_buckets_leads_nowhere(admin: Administrator, path: str) -> None:
+    """A client that goes from page to page would never end."""
+    page = admin.get(path, start_time=MIDNIGHT, limit=0)
+    assert (page["data"], page["has_more"], page["next_page"]) == ([], False, None)
+
+
+def test_a_page_of_no_requests_leads_nowhere(live: LiveGateway) -> None:
+    page = exact(asked(live, "requests", limit=0))
+    assert (page["data"], page["has_more"], page["next_page"]) == ([], False, None)
+
+
 def test_the_official_client_reads_usage_and_costs(live: LiveGateway) -> None:
     with OpenAI(base_url=f"{live.base_url}/v1", api_key="unused", admin_api_key=ADMIN_KEY) as client:
         usage = client.admin.organization.usage.completions(
@@ -478,3 +492,38 @@ def test_a_page_with_very_many_sums_ends_early_and_the_next_one_goes_on(tmp_path
             url, headers = f"{live.base_url}/v1/gateway/usage.csv", {"authorization": f"Bearer {ADMIN_KEY}"}
             table = client.get(url, params=query, headers=headers).text
         assert len(table.splitlines()) == 1 + MANY_KEYS * MANY_HOURS, "a table has no cursor, and is whole"
+
+
+class Watched(SqliteStore):
+    """Which remembers how many rows it has given at once."""
+
+    gave: list[int]
+
+    @override
+    async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
+        rows = await super().fetch(statement, *values)
+        self.gave.append(len(rows))
+        return rows
+
+
+_MANY_DURATIONS = """WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
+    INSERT INTO latencies (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier,
+    total_3) SELECT 86400, $2 + n / $3 * 86400, 'default', 'key_' || (n % $3), 'fast', 'gpt-fast', 'openai',
+    'createChatCompletion', '', 1 FROM numbers"""
+
+
+def test_durations_are_read_in_slices_between_which_others_are_served(tmp_path: Path) -> None:
+    keys, days = 2_000, 12
+
+    async def read_all() -> None:
+        store = Watched(tmp_path / "gateway.db")
+        store.gave = []
+        await store.open()
+        await store.execute(_MANY_DURATIONS, keys * days, MIDNIGHT, keys)
+        found = await latencies(store, Question(MIDNIGHT, MIDNIGHT + days * DAY, DAY, by=("key_id",)))
+        await store.aclose()
+        assert [len(bucket.sums) for bucket in found] == [keys] * days
+        assert sum(store.gave) == keys * days
+        assert max(store.gave) < 10_000
+
+    asyncio.run(read_all())

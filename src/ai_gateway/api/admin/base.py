@@ -9,15 +9,16 @@ from typing import override
 from starlette.types import Scope
 
 from ai_gateway.accounts.directory import Actor, Change, Directory
-from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendLimit
+from ai_gateway.accounts.entities import ORGANIZATION, Entity, Project, SpendAlert, SpendLimit
 from ai_gateway.accounts.holds import PICO_PER_CENT
 from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.windows import window_at
-from ai_gateway.api.access import Access
+from ai_gateway.api.access import Access, client_of
 from ai_gateway.api.boundary import WireBoundary
+from ai_gateway.config.problems import without_credentials
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.route import Security
@@ -45,7 +46,7 @@ class Administration(WireBoundary, Handlers):
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         caller = self.access.authorize_administrator(scope, headers)
-        address = str(scope["outcome"].client) or None if "outcome" in scope else None
+        address = client_of(scope) or None
         return Administrator(caller.key_id, caller.name, trusted=True, administers=True, address=address)
 
     async def fresh(self) -> Directory:
@@ -107,6 +108,8 @@ def shown(entity: Entity | None) -> dict[str, object] | None:
     if entity is None:
         return None
     fields = {name: value for name, value in asdict(entity).items() if name not in _SECRETS}
+    if isinstance(entity, SpendAlert) and entity.webhook_url is not None:
+        fields["webhook_url"] = without_credentials(entity.webhook_url)
     return {name: value for name, value in fields.items() if value not in (None, ())}
 
 

@@ -57,7 +57,8 @@ def part_of_time(  # noqa: PLR0913 - what every such query has
     stop = last if size == WHOLE else min(last, first + count * size)
     if size == WHOLE and not count:
         stop = first
-    return Part(first, max(stop, first), size, cursor(stop) if first <= stop < last else None)
+    has_more = first < stop < last  # of a page without a bucket, the next one would be the same
+    return Part(first, max(stop, first), size, cursor(stop) if has_more else None)
 
 
 def cursor(*place: int | str) -> str:

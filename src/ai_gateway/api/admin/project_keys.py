@@ -49,7 +49,7 @@ class ProjectKeys(Administration):
         if known is None:
             value = new_key()
             remember(value, beginnings=True)
-        elif self.directory.key(bytes.fromhex(known)) is not None:
+        elif self.directory.key(bytes.fromhex(known)) is not None or self.access.keys.is_configured(known):
             raise InvalidRequest("There is, or was, a key with this digest.", param="digest", code="key_exists")
         lifetime = body.expires_in_seconds
         key = ApiKey(

@@ -23,7 +23,6 @@ from gateway_contract.openai_admin import models
 
 type _Table = Content[Literal["text/csv"]]
 _MEDIA: Literal["text/csv"] = "text/csv"
-# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
 _CALL_COLUMNS = (
     *("id", "request_id", "started_at", "ended_at", "first_byte_ms", "project_id", "api_key_id", "wire", "operation"),
     *("model", "stream", "provider", "upstream_model", "service_tier", "end", "basis", "status", "code"),
@@ -131,7 +130,7 @@ class Records(Summaries):
         except StoreError as error:
             raise away(error) from error
         after = calls[-1].place if calls else before
-        return calls, cursor(*after) if more else None
+        return calls, cursor(*after) if more and calls else None
 
     async def _sums_as_csv(
         self, query: models.SummarizeRecordedRequestsQuery | models.SummarizeRecordedRequestsAsCsvQuery
@@ -276,5 +275,5 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> _Table:
 
 
 def _harmless(cell: object) -> object:
-    """No formula: a model's name, say, is whatever a caller has made up."""
+    """No formula (OWASP, CSV injection): a model's name, say, is whatever a caller has made up."""
     return cell_text(cell) if isinstance(cell, str) else cell

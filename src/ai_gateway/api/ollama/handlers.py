@@ -203,6 +203,7 @@ class OllamaHandlers(WireBoundary, Handlers):
         """Who answers the call. Raises ModelNotFound, or InvalidRequest for fields that nobody knows."""
         model, resolution = await self.gateway.resolve(call, name or body.model or "")
         native = all("ollama" in target.provider.wires for target in resolution.targets)
+        native = native and not request.has_gateway_tools(body)
         if native:
             call = replace(call, native=Native("ollama", request.native_body(body)))
         elif name is None:

@@ -7,6 +7,7 @@ from typing import cast
 from pydantic import MISSING, BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from ai_gateway.contract.strict_json import read_json
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
 from ai_gateway.translate.ollama_chat.piece import End, Extras, Piece
@@ -60,14 +61,16 @@ def chat_extras(
     """The extra fields of a chat's reply or chunk but what is told as thinking, images or durations; None for none."""
     counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
     tokens = choice.logprobs if choice is not None else None
-    if not counted and not _any_extra(reply, choice, tokens, message):
+    ran = message.gateway_tool_calls if message is not None else MISSING
+    if not counted and ran is MISSING and not _any_extra(reply, choice, tokens, message):
         return None
     read = message.model_extra if message is not None else None
     told: Fields = {**dict.fromkeys(_THINKING, thinking(read)), "images": images(read)}
     beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **counted}
     chosen = _untold(choice)
     place(_untold(tokens), chosen)
-    return _extras(beside, chosen, _untold(message, told))
+    own: Fields = {"gateway_tool_calls": [to_fields(call) for call in ran]} if ran is not MISSING else {}
+    return _extras(beside, chosen, {**_untold(message, told), **own})
 
 
 def _detailed(logprobs: openai.CreateCompletionResponseChoiceLogprobs) -> list[openai.ChatCompletionTokenLogprob]:

@@ -4,10 +4,11 @@ An Ollama server gets the caller's original body as well (`native`), so for it n
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
-from ai_gateway.errors import UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, UnsupportedParameter
 from ai_gateway.translate.ollama_chat.messages import conversation, user_message
 from ai_gateway.translate.ollama_chat.policies import OPTIONS, apply_policies
 from gateway_contract.ollama import models as ollama
@@ -17,8 +18,15 @@ from gateway_contract.openai import models as openai
 _PART_BYTES = 2_500
 
 type Fields = dict[str, object]
+type Hosted = Annotated[
+    openai.GatewayWebSearchTool | openai.GatewayCodeExecutionTool | openai.GatewayMemoryTool | openai.GatewayMcpTool,
+    Field(discriminator="type"),
+]
 type ChatRequest = openai.CreateChatCompletionRequest
 type CompletionRequest = openai.CreateCompletionRequest
+
+
+_hosted: TypeAdapter[BaseModel] = TypeAdapter(Hosted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ def chat(body: ollama.OllamaChatRequest, model: str, *, native: bool) -> Transla
     messages, dropped = conversation(body.messages or [])
     fields: Fields = {"model": model, "messages": messages, **_stream_fields(stream=body.stream)}
     if body.tools:
-        fields["tools"] = [_tool(tool) for tool in body.tools]
+        fields["tools"] = [_tool(tool, at) for at, tool in enumerate(body.tools)]
     if not native:
         dropped += apply_policies(body)
     fields |= _answer_fields(body, dropped)
@@ -156,7 +164,22 @@ def _schema(schema: dict[str, JsonValue]) -> openai.ResponseFormatJsonSchema:
     return openai.ResponseFormatJsonSchema(type="json_schema", json_schema=wanted)
 
 
-def _tool(tool: ollama.OllamaToolDefinition) -> openai.ChatCompletionTool:
+def has_gateway_tools(body: BaseModel) -> bool:
+    """Whether it asks for tools that the gateway runs, which no Ollama server would understand."""
+    tools = body.tools if isinstance(body, ollama.OllamaChatRequest) else None
+    return any(isinstance(tool, ollama.OllamaGatewayTool) for tool in tools or ())
+
+
+def _tool(tool: ollama.OllamaToolDefinition | ollama.OllamaGatewayTool, at: int) -> BaseModel:
+    if isinstance(tool, ollama.OllamaGatewayTool):
+        try:
+            return _hosted.validate_python(tool.model_dump(exclude_unset=True), strict=True)
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in reason["loc"][1:])
+            raise InvalidRequest(
+                f"An option of '{tool.type}' is wrong: {reason['msg']}.", param=f"tools[{at}].{place}"
+            ) from None
     fields = tool.model_dump(exclude_unset=True, exclude_none=True)
     return openai.ChatCompletionTool.model_validate({**fields, "type": "function"})
 

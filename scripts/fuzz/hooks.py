@@ -14,7 +14,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from scripts.fuzz.refusals import is_refused_by_custom
 
 _ADMINISTRATION = ("/v1/organization/", "/v1/gateway/")
-_RESPONSES = "/v1/responses"
+_RESPONSES, _MESSAGES = "/v1/responses", "/v1/messages"
 _BEYOND_CHAT = {
     "invalid_value",
     "missing_required_parameter",
@@ -72,6 +72,8 @@ def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any])
         return not _is_refused_by_administration(case)
     if not isinstance(case.body, dict):
         return True
+    if _MESSAGES in case.path:
+        return True
     if case.path == "/api/generate":
         return not _has_ollama_only_fields(case.body)
     if case.path == "/api/show":
@@ -126,6 +128,18 @@ def only_what_chat_cannot_say_is_refused(
     valid = case.meta is not None and case.meta.generation.mode.is_positive
     if valid and response.status_code == 400 and _RESPONSES in case.path:
         assert response.json()["error"]["code"] in _BEYOND_CHAT, response.text  # noqa: S101 - how checks fail
+
+
+@schemathesis.check
+def only_what_no_schema_says_is_refused_of_messages(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
+) -> None:
+    """What is valid for the Messages API and refused is a document or a tool that is not where it should be."""
+    valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if valid and response.status_code == 400 and _MESSAGES in case.path:
+        said = response.json()["error"]["message"]
+        places = ("messages", "tool_choice", "tools", "max_tokens")
+        assert said.startswith(places), response.text  # noqa: S101 - how checks fail
 
 
 def _has_ollama_only_fields(body: dict[str, Any]) -> bool:

@@ -36,7 +36,7 @@ def test_a_text_is_one_block_between_a_start_and_an_end() -> None:
         *("content_block_stop", "message_delta", "message_stop"),
     ]
     told = message(answer(said(content="Hel"), said(content="lo")))
-    assert told["content"] == [{"type": "text", "text": "Hello", "citations": None}]
+    assert told["content"] == [{"type": "text", "text": "Hello", "citations": []}]
     assert (told["stop_reason"], told["model"]) == ("end_turn", "asked")
     assert told["id"] == "chatcmpl-12345678", "as of a whole message"
     counts = {name: told["usage"][name] for name in ("input_tokens", "cache_read_input_tokens", "output_tokens")}

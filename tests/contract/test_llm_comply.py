@@ -1,4 +1,4 @@
-"""`llm-comply`, which has the requests and the document of Open Responses, finds nothing wrong."""
+"""`llm-comply`, which has requests and documents of three wires, finds nothing wrong."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def judge() -> Path:
     return command
 
 
-@pytest.mark.parametrize(("form", "tests"), [("open-responses", 13), ("openai-chat", 9)])
+@pytest.mark.parametrize(("form", "tests"), [("open-responses", 13), ("openai-chat", 9), ("anthropic", 9)])
 def test_nothing_is_found_wrong(judge: Path, gateway: LiveGateway, form: str, tests: int) -> None:
     url = f"{gateway.base_url}/custom/v1"
     command: list[str | Path] = [judge, "-u", url, "-k", TEST_KEY, "-m", "custom-chat", "--format", form, "--json"]

@@ -40,13 +40,12 @@ def said(message: anthropic.types.Message) -> str:
 
 
 @each_target
-def test_a_message(sdk: Anthropic, target: Target) -> None:
+def test_a_message_is_answered_whole(sdk: Anthropic, target: Target) -> None:
     message = sdk.messages.create(model=target.model, max_tokens=1024, messages=ASK)
     assert target.said in said(message)
-    assert (message.type, message.role, message.model, message.stop_sequence) == (
-        *("message", "assistant", target.model),
-        None,
-    )
+    # What is relayed says what the upstream calls its model.
+    name = target.model.removeprefix("anthropic/")
+    assert (message.type, message.role, message.model, message.stop_sequence) == ("message", "assistant", name, None)
     assert message.stop_reason == "end_turn"
     assert message.usage.input_tokens > 0
     assert message.usage.output_tokens > 0
@@ -74,7 +73,9 @@ def test_a_call_of_a_tool_and_its_result(sdk: Anthropic, target: Target) -> None
     )
     call = first.content[-1]
     assert call.type == "tool_use"
-    assert (call.caller, first.stop_reason) == (anthropic.types.DirectCaller(type="direct"), "tool_use")
+    assert first.stop_reason == "tool_use"
+    if target is not ANTHROPIC:  # whose replies are relayed, and are the service's own affair
+        assert call.caller == anthropic.types.DirectCaller(type="direct")
     assert isinstance(call.input, dict)
     result: Any = {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}
     second = sdk.messages.create(
@@ -126,24 +127,22 @@ def test_a_parsed_message(sdk: Anthropic) -> None:
 
 
 @pytest.mark.parametrize("target", [t for t in TARGETS.values() if t.thinks], ids=lambda t: t.name)
-def test_thinking(sdk: Anthropic, target: Target) -> None:
-    message = sdk.messages.create(
-        model=target.thinks, max_tokens=4096, messages=ASK, thinking={"type": "enabled", "budget_tokens": 2048}
-    )
+def test_thinking_comes_as_blocks(sdk: Anthropic, target: Target) -> None:
+    budget: Any = {"type": "enabled", "budget_tokens": 2048}
+    thinking: Any = {"type": "adaptive"} if target is ANTHROPIC else budget
+    message = sdk.messages.create(model=target.thinks, max_tokens=4096, messages=ASK, thinking=thinking)
     thought = message.content[0]
     assert thought.type == "thinking"
     assert thought.thinking
     assert bool(thought.signature) == (target is ANTHROPIC)
-    with sdk.messages.stream(
-        model=target.thinks, max_tokens=4096, messages=ASK, thinking={"type": "enabled", "budget_tokens": 2048}
-    ) as stream:
+    with sdk.messages.stream(model=target.thinks, max_tokens=4096, messages=ASK, thinking=thinking) as stream:
         again = stream.get_final_message()
     assert again.content[0].type == "thinking"
     assert again.content[0].thinking == thought.thinking
 
 
 @each_target
-def test_counted_tokens(sdk: Anthropic, target: Target) -> None:
+def test_tokens_of_a_request_are_counted(sdk: Anthropic, target: Target) -> None:
     few = sdk.messages.count_tokens(model=target.model, messages=ASK).input_tokens
     more = sdk.messages.count_tokens(model=target.model, messages=ASK, tools=[WEATHER], system="Be brief.").input_tokens
     assert 5 < few < more
@@ -181,7 +180,7 @@ def test_overloaded_has_the_status_by_which_clients_wait(sdk: Anthropic) -> None
         sdk.messages.create(model="anthropic/status-529", max_tokens=9, messages=ASK)
     assert caught.value.status_code == 529
     assert caught.value.body["error"]["type"] == "overloaded_error"  # type: ignore[index] # JSON
-    assert caught.value.request_id == caught.value.body["request_id"]  # type: ignore[index]
+    assert caught.value.request_id
 
 
 def test_wrong_keys_and_wrong_bodies(live: LiveGateway, sdk: Anthropic) -> None:
@@ -193,9 +192,11 @@ def test_wrong_keys_and_wrong_bodies(live: LiveGateway, sdk: Anthropic) -> None:
             client.messages.create(model=CUSTOM.model, max_tokens=9, messages=ASK)
         assert caught.value.type == "authentication_error"
         client.close()
+    nobody: Any = [{"role": "nobody", "content": "x"}]
     with pytest.raises(anthropic.BadRequestError) as wrong:
-        sdk.messages.create(model=CUSTOM.model, max_tokens=9, messages=[{"role": "nobody", "content": "x"}])  # type: ignore[list-item, misc]
-    assert wrong.value.message.count("messages.0.role: ")
+        sdk.messages.create(model=CUSTOM.model, max_tokens=9, messages=nobody)
+    assert "messages.0.role: " in wrong.value.message
+    assert wrong.value.request_id == wrong.value.body["request_id"]  # type: ignore[index] # JSON
     with Anthropic(base_url=live.base_url, auth_token=TEST_KEY) as bearer:
         assert bearer.messages.create(model=CUSTOM.model, max_tokens=9, messages=ASK).content
 

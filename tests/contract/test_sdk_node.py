@@ -1,4 +1,4 @@
-"""OpenAI's and Ollama's own Node SDKs against the live gateway; `node/*.mjs` say what is checked, one test for each."""
+"""OpenAI's, Anthropic's and Ollama's own Node SDKs against the live gateway: `node/*.mjs` say what is checked."""
 
 import fcntl
 import json
@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.administration import ADMIN_KEY, ADMINISTERED
+from tests.support.anthropic_targets import TARGETS as ANTHROPICS, Target as AnthropicTarget, in_front_of_all
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
 from tests.support.ollama_targets import CUSTOM, TARGETS, Target
+from tests.support.upstream import Upstream
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -25,11 +27,12 @@ HERE = Path(__file__).parent / "node"
 
 def names(script: str) -> list[str]:
     """The checks of a script."""
-    return re.findall(r"^  async '([^']+)'\(\) \{$", (HERE / script).read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"""^  async ['"](.+)['"]\(\) \{$""", (HERE / script).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 OPENAI = names("checks.mjs")
 OLLAMA = names("ollama.mjs")
+MESSAGES = names("anthropic.mjs")
 ADMIN = names("admin.mjs")
 TOOLS = names("tools.mjs")
 RESPONSES = names("responses.mjs")
@@ -96,6 +99,15 @@ def ollama_results(node: Path, gateway: LiveGateway, beside_ollama: LiveGateway)
 
 
 @pytest.fixture(scope="module")
+def messages_results(
+    node: Path, gateway_for: SharedGateways, upstream: Upstream, ollama_upstream: Upstream
+) -> dict[str, dict[str, str]]:
+    """The same for each target of Anthropic's wire."""
+    with in_front_of_all(gateway_for, upstream, ollama_upstream) as live:
+        return {name: _run(node, "anthropic.mjs", live, target) for name, target in ANTHROPICS.items()}
+
+
+@pytest.fixture(scope="module")
 def admin_results(node: Path, gateway_for: SharedGateways) -> dict[str, str]:
     return _run(node, "admin.mjs", gateway_for(**ADMINISTERED), CUSTOM)
 
@@ -105,7 +117,7 @@ def tools_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
     return _run(node, "tools.mjs", gateway, CUSTOM)
 
 
-def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[str, str]:
+def _run(node: Path, script: str, gateway: LiveGateway, target: Target | AnthropicTarget) -> dict[str, str]:
     done = subprocess.run(
         [node, HERE / script],
         env={
@@ -127,8 +139,8 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target) -> dict[
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    every = [*OPENAI, *OLLAMA, *ADMIN, *RESPONSES, *TOOLS]
-    assert len(set(every)) == len(every) >= 59
+    every = [*OPENAI, *OLLAMA, *MESSAGES, *ADMIN, *RESPONSES, *TOOLS]
+    assert len(set(every)) == len(every) >= 67
 
 
 @pytest.mark.parametrize("name", OPENAI)
@@ -139,6 +151,14 @@ def test_the_node_sdk_finds_that(openai_results: dict[str, str], name: str) -> N
 @pytest.mark.parametrize("name", RESPONSES)
 def test_the_node_sdk_finds_of_responses_that(responses_results: dict[str, str], name: str) -> None:
     assert responses_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("target", ANTHROPICS)
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_node_sdk_of_anthropic_finds_that(
+    messages_results: dict[str, dict[str, str]], target: str, name: str
+) -> None:
+    assert messages_results[target].get(name, "the script ended before it") == f"ok {name}"
 
 
 @pytest.mark.parametrize("name", ADMIN)

@@ -49,6 +49,8 @@ def behaviour(name: str) -> Callable[[Behaviour], Behaviour]:
 async def behave(exchange: Exchange) -> None:
     """The behaviour that the request's model names, once the request itself is one that Ollama takes."""
     name = exchange.seen.model.partition("#")[0]
+    if exchange.seen.path.startswith("/v1/"):  # what a server has that is older than Messages
+        return await exchange.json({"error": "404 page not found"}, status=404)
     problem = complaint(exchange)
     if problem:
         return await exchange.json({"error": problem}, status=400)

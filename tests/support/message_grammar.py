@@ -114,7 +114,7 @@ class Checker:
             case "text_delta":
                 block["text"] += delta["text"]
             case "citations_delta":
-                block["citations"] = [*(block["citations"] or []), delta["citation"]]
+                block["citations"] = [*(block.get("citations") or []), delta["citation"]]
             case "thinking_delta":
                 block["thinking"] += delta["thinking"]
             case "signature_delta":

@@ -109,7 +109,7 @@ ENDS = st.sampled_from(["end_turn", "max_tokens", "tool_use", "refusal", "stop_s
 
 @given(
     thoughts=THOUGHTS,
-    words=st.one_of(st.just([]), WORDS.map(lambda each: [{**text(each), "citations": None}])),
+    words=st.one_of(st.just([]), WORDS.map(lambda each: [text(each, citations=[])])),
     values=st.lists(JSON, max_size=3),
     end=ENDS,
 )

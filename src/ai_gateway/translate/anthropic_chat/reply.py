@@ -16,6 +16,7 @@ from gateway_contract.openai import models as openai
 
 type Block = BaseModel
 
+
 _REASONING = ("reasoning_content", "reasoning")
 _TOLD = frozenset({*_REASONING, *KEPT, "thinking_blocks", "citations", "other_blocks"})
 _STOPPED = ("stop_sequence", "stop_reason", "stop_details")
@@ -84,7 +85,8 @@ def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     words = [each for each in (said.content, said.refusal) if each]
     if not words:
         return []
-    texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=None) for each in words]
+    # Not null, which the contract allows and the AI SDK's provider refuses.
+    texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=[]) for each in words]
     cited = valid_citations(extras.get("citations"))
     if cited:
         texts[0].citations = [*cited]

@@ -14,8 +14,9 @@ PROFILE = ROOT / "scripts" / "fuzz" / "profile.toml"
 ADMIN_KEY = "fuzz-administrators-key"
 SETTINGS = {"ALLOWED_API_KEYS": KEY, "ADMIN_API_KEY": ADMIN_KEY, "STORE_URL": "memory", "LOG_LEVEL": "warning"}
 PARTS = {
-    "inference": ("--exclude-path-regex", "^/v1/(organization|gateway)/|/v1/responses"),
+    "inference": ("--exclude-path-regex", "^/v1/(organization|gateway)/|/v1/responses|/v1/messages"),
     "responses": ("--include-path-regex", "/v1/responses"),
+    "messages": ("--include-path-regex", "/v1/messages"),
     "administration": ("--include-path-regex", "^/v1/(organization|gateway)/"),
 }
 """Each against a gateway of its own: administration sets limits, and those would hold for all other requests."""

@@ -15,7 +15,7 @@ from scripts.fuzz import message_grammar, response_grammar
 from scripts.fuzz.refusals import is_refused_by_custom
 
 _ADMINISTRATION = ("/v1/organization/", "/v1/gateway/")
-_RESPONSES = "/v1/responses"
+_RESPONSES, _MESSAGES = "/v1/responses", "/v1/messages"
 _BEYOND_CHAT = {
     "invalid_value",
     "missing_required_parameter",
@@ -72,6 +72,8 @@ def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any])
     if case.path.startswith(_ADMINISTRATION):
         return not _is_refused_by_administration(case)
     if not isinstance(case.body, dict):
+        return True
+    if _MESSAGES in case.path:
         return True
     if case.path == "/api/generate":
         return not _has_ollama_only_fields(case.body)
@@ -140,6 +142,18 @@ def streams_keep_to_their_grammar(
     for end, grammar in (("/responses", response_grammar), ("/messages", message_grammar)):
         if case.path.endswith(end):
             grammar.check(response.content)
+
+
+@schemathesis.check
+def only_what_no_schema_says_is_refused_of_messages(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
+) -> None:
+    """What is valid for the Messages API and refused is a document or a tool that is not where it should be."""
+    valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if valid and response.status_code == 400 and _MESSAGES in case.path:
+        said = response.json()["error"]["message"]
+        places = ("messages", "tool_choice", "tools", "max_tokens")
+        assert said.startswith(places), response.text  # noqa: S101 - how checks fail
 
 
 def _has_ollama_only_fields(body: dict[str, Any]) -> bool:

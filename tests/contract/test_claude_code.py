@@ -36,16 +36,7 @@ def claude() -> Path:
         npm = shutil.which("npm") or pytest.skip("npm is not installed")
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        command = [
-            npm,
-            "install",
-            "--prefix",
-            str(place),
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--loglevel=error",
-        ]
+        command = [npm, "install", "--prefix", str(place), "--no-fund", "--ignore-scripts", "--loglevel=error"]
         done = subprocess.run([*command, PACKAGE], cwd=place, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             pytest.skip(f"{PACKAGE} cannot be installed here: {done.stderr[-300:]}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.test_agents import PACKAGES as AGENTS
 from tests.contract.test_error_classes import LITELLM
 from tests.contract.test_sdk_node import HERE as NODE_PROGRAMS, node
 from tests.support.gateway import LiveGateway, SharedGateways
@@ -63,12 +64,12 @@ def test_a_quick_start_in_node_answers(live: LiveGateway, node: Path, code: str)
 
 
 def _locked() -> set[tuple[str, str]]:
-    """Name and version of every package in the lock files, and of LiteLLM, which is in none."""
+    """Name and version of every package in the lock files, and of those that have an environment of their own."""
     python = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
     packages = json.loads((NODE_PROGRAMS / "package-lock.json").read_text("utf-8"))["packages"]
-    name, _, version = LITELLM.partition("==")
+    alone = [package.partition("==") for package in (LITELLM, *AGENTS)]
     return {
-        (name, version),
+        *((name.partition("[")[0], version) for name, _, version in alone),
         *((package["name"], package["version"]) for package in python if "version" in package),
         *((path.removeprefix("node_modules/"), package["version"]) for path, package in packages.items() if path),
     }

@@ -158,7 +158,7 @@ class Gateway:
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
-            bound = operation.bound(body, call.size)
+            bound = operation.bound(body, call.size + call.recalled)
             reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
             await reserve(call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False))
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
@@ -183,7 +183,7 @@ class Gateway:
     ) -> tuple[Item[Piece] | Verbatim | Continued | None, AsyncGenerator[Item[Piece] | Verbatim | Continued]]:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
-            bound = operation.bound(body, call.size)
+            bound = operation.bound(body, call.size + call.recalled)
             reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
             await reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))

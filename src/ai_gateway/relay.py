@@ -143,7 +143,7 @@ class _Relaying:
 async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:
     # What makes no answer costs nothing.
     if asked.operation.last and gateway.accounting is not None and call.reservation is None:
-        bound = relayed_bound(asked.fields, call.size)
+        bound = relayed_bound(asked.fields, call.size + call.recalled)
         wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
         with call.step(Step.RESERVE, {}):
             await gateway.accounting.reserve(call, wanted)

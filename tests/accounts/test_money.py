@@ -575,6 +575,24 @@ def test_a_file_holds_what_a_model_can_read(live: LiveGateway, admin: Administra
         assert _ask(live, rich, "reads", messages=messages).status_code == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_response_goes_on_with_is_held_as_well(live: LiveGateway, admin: Administrator, stream: bool) -> None:
+    """Its bytes are not in the request, and the upstream gets them: earlier responses, which are kept here."""
+    project, key = _team(admin)
+    headers = {"authorization": f"Bearer {key}"}
+    with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
+        first = {"model": "lab/reads", "input": "x" * 300_000, "max_output_tokens": 16}
+        reply = client.post("/v1/responses", headers=headers, json=first)
+        assert reply.status_code == 200, reply.text
+        _limit(admin, project, "project", {"threshold_amount": 20, "currency": "USD", "interval": "month"})
+        short = {**first, "input": "Go on", "stream": stream}
+        fits = client.post("/v1/responses", headers=headers, json=short)
+        assert fits.status_code == 200, fits.text
+        further = {**short, "previous_response_id": reply.json()["id"]}
+        refused = client.post("/v1/responses", headers=headers, json=further)
+        assert (refused.status_code, "can cost up to $0.3" in refused.text) == (429, True), refused.text
+
+
 def test_what_has_no_known_cost_takes_all_that_was_held_for_it(
     live: LiveGateway, admin: Administrator, data: Path
 ) -> None:

@@ -40,7 +40,7 @@ def said(message: anthropic.types.Message) -> str:
 
 
 @each_target
-def test_a_message(sdk: Anthropic, target: Target) -> None:
+def test_a_message_is_answered_whole(sdk: Anthropic, target: Target) -> None:
     message = sdk.messages.create(model=target.model, max_tokens=1024, messages=ASK)
     assert target.said in said(message)
     # What is relayed says what the upstream calls its model.
@@ -127,7 +127,7 @@ def test_a_parsed_message(sdk: Anthropic) -> None:
 
 
 @pytest.mark.parametrize("target", [t for t in TARGETS.values() if t.thinks], ids=lambda t: t.name)
-def test_thinking(sdk: Anthropic, target: Target) -> None:
+def test_thinking_comes_as_blocks(sdk: Anthropic, target: Target) -> None:
     budget: Any = {"type": "enabled", "budget_tokens": 2048}
     thinking: Any = {"type": "adaptive"} if target is ANTHROPIC else budget
     message = sdk.messages.create(model=target.thinks, max_tokens=4096, messages=ASK, thinking=thinking)
@@ -142,7 +142,7 @@ def test_thinking(sdk: Anthropic, target: Target) -> None:
 
 
 @each_target
-def test_counted_tokens(sdk: Anthropic, target: Target) -> None:
+def test_tokens_of_a_request_are_counted(sdk: Anthropic, target: Target) -> None:
     few = sdk.messages.count_tokens(model=target.model, messages=ASK).input_tokens
     more = sdk.messages.count_tokens(model=target.model, messages=ASK, tools=[WEATHER], system="Be brief.").input_tokens
     assert 5 < few < more

@@ -128,6 +128,10 @@ def test_a_record_has_all_that_an_incident_asks_for(
         ("/api/generate", {"model": "lab/good", "messages": None, "prompt": "hello"}, True),
         ("/api/generate", {"model": "lab/good", "messages": None}, False),
         ("/api/show", {"model": "lab/good", "messages": None}, False),
+        ("/v1/messages", {"model": "lab/good", "max_tokens": 50}, False),
+        ("/v1/messages", {"model": "lab/good", "max_tokens": 50, "stream": True}, True),
+        ("/v1/responses", {"model": "lab/good", "messages": None, "input": "hello"}, False),
+        ("/v1/responses", {"model": "lab/good", "messages": None, "input": "hello", "stream": True}, True),
     ],
 )
 def test_a_record_says_whether_the_reply_was_a_stream(
@@ -169,11 +173,18 @@ def test_a_path_of_no_operation_has_its_code(relay: LiveGateway, path: str, stat
 
 
 @pytest.mark.parametrize(
-    ("path", "fields"), [("/lab/v1/chat/completions", {}), ("/api/chat", {"model": "lab/paced#gone"})]
+    ("path", "fields"),
+    [
+        ("/lab/v1/chat/completions", {}),
+        ("/api/chat", {"model": "lab/paced#gone"}),
+        ("/v1/messages", {"model": "lab/paced#gone", "max_tokens": 50}),
+        ("/v1/responses", {"model": "lab/paced#gone", "messages": None, "input": "hello"}),
+    ],
 )
 def test_a_client_that_leaves_is_no_error(relay: LiveGateway, path: str, fields: dict[str, Any]) -> None:
     request_id = f"gone{path.replace('/', '-')}"
     body = {**CHAT, "model": "paced#gone", "stream": True, **fields}
+    body = {name: value for name, value in body.items() if value is not None}
     with (
         client_of(relay) as client,
         client.stream("POST", path, json=body, headers={"x-request-id": request_id}) as reply,

@@ -80,7 +80,8 @@ def test_providers_and_aliases_come_and_go(running: Reloading, upstream: Upstrea
     assert record["providers"] == ["second", "custom"]
     assert (running.status("first"), running.status("second"), running.status("", "nick")) == (404, 200, 200)
     contract = get(running.live, "/openapi.json").json()
-    (parameter,) = contract["paths"]["/{provider}/v1/models"]["get"]["parameters"]
+    parameters = contract["paths"]["/{provider}/v1/models"]["get"]["parameters"]
+    (parameter,) = (each for each in parameters if each["name"] == "provider")
     assert parameter["schema"]["enum"] == ["custom", "second"]
 
 

@@ -42,8 +42,8 @@ def test_it_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
             assert streamed.text.endswith("data: [DONE]\n\n")
             proxied = client.post("/custom/v1/chat/completions", json=CHAT, headers={"x-forwarded-for": "203.0.113.9"})
             assert proxied.status_code == 401  # without keys it is for this machine
-        code = "from ai_gateway.server.health_check import answers; raise SystemExit(not answers('/healthz'))"
-        check = [sys.executable, "-c", code]
+        program = "from ai_gateway.server.health_check import answers; raise SystemExit(not answers('/healthz'))"
+        check = [sys.executable, "-c", program]
         for env, status in (
             ({"XDG_CACHE_HOME": str(live.output.parent / ".cache")}, 0),
             ({"SERVICE_SOCKET": str(path)}, 0),

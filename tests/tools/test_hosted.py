@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.support.administration import ADMIN_KEY, Administrator
-from tests.support.client import events_of, eventually, get, post
+from tests.support.client import eventually, get, post
 from tests.support.command import run_command
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.tools.asking import added_up, message_of
@@ -60,13 +60,20 @@ def call_of(function: str, **arguments: Any) -> str:
     return f"gateway_{function} {json.dumps(arguments)}"
 
 
+def chunks_of(text: str) -> list[dict[str, Any]]:
+    """The chunks of a whole stream. A slow machine has signs of life between them."""
+    payloads = [frame.removeprefix("data: ") for frame in text.split("\n\n") if frame.startswith("data: ")]
+    assert payloads[-1] == "[DONE]"
+    return [json.loads(payload) for payload in payloads[:-1]]
+
+
 def results(
     live: LiveGateway, prompt: str, *tools: dict[str, Any], key: str = TEST_KEY, stream: bool = False
 ) -> list[str]:
     """What the tools have answered that the prompt has the model call."""
     response = post(live, PATH, body_of(prompt, *tools, stream=stream), key=key)
     assert response.status_code == 200, response.text
-    reply = added_up(events_of(response).chunks) if stream else response.json()
+    reply = added_up(chunks_of(response.text)) if stream else response.json()
     return [each["result"]["content"] for each in message_of(reply).get("gateway_tool_calls", ())]
 
 

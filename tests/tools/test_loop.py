@@ -283,3 +283,17 @@ def test_a_stream_tells_when_a_tool_starts_and_when_it_is_over(tooled: LiveGatew
             for delta in deltas if delta.get("content") or "gateway_tool_calls" in delta]  # fmt: skip
     assert told == ["text", "text", "started", "completed", "text"]
     assert not any("usage" in chunk and chunk["usage"] for chunk in chunks), "it was not asked for"
+
+
+@BOTH
+def test_kinds_of_tools_that_only_an_upstream_knows_go_on_to_it(
+    tooled: LiveGateway, model: Upstream, stream: bool
+) -> None:
+    name, own = f"kinds-{stream}", {"type": "openrouter:datetime", "timezone": "UTC"}
+    message = message_of(
+        asked(tooled, name, Says(calls=(search(),)), Says("Done."), tools=(own, WEATHER, SEARCH), stream=stream)
+    )
+    assert len(message["gateway_tool_calls"]) == 1
+    for body in requests_for(model, name):
+        assert body["tools"][:2] == [own, WEATHER]
+        assert [tool["function"]["name"] for tool in body["tools"][2:]] == ["gateway_web_search"]

@@ -2,11 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
 from ai_gateway.contract.call import Call
+from ai_gateway.observability.trace_names import Name, Step
 from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer
 from ai_gateway.tools.run import Limits, Ran, run_all
@@ -145,3 +149,26 @@ async def test_while_nothing_ends_there_are_signs_of_life() -> None:
         else:
             assert ran.result.text == "done"
     assert signs >= 3
+
+
+@dataclass
+class Steps:
+    """A trace that keeps what was done under which name."""
+
+    done: list[tuple[str, object]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, step: Step, attributes: Mapping[Any, Any]) -> Iterator[Mapping[str, str]]:
+        self.done.append((step, attributes.get(Name.TOOL_NAME)))
+        yield {}
+
+
+async def test_a_tool_is_a_span_of_its_requests_trace() -> None:
+    async def good(_: Use) -> Result:
+        return Result("done")
+
+    call, steps = Call("chat", "req_9"), Steps()
+    call.trace = cast("Any", steps)
+    called = [Called("c", "gateway_good", "{}"), Called("d", "gateway_unknown", "{}")]
+    assert len([ran async for ran in run_all(call, offer(good=good), called, LIMITS, 60)]) == 2
+    assert steps.done == [(Step.TOOL, "gateway_good")]

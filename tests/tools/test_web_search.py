@@ -1,6 +1,7 @@
 """gateway:web_search in front of each backend: what is asked there, what the model sees, and what is cited."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,3 +209,20 @@ def test_chats_web_search_goes_on_to_a_provider_that_has_its_own(tooled: LiveGat
     sent = model.last("own-search").json
     assert sent["web_search_options"] == {}
     assert "tools" not in sent
+
+
+def test_a_claimed_search_reaches_a_provider_of_the_same_wire(
+    gateway_for: SharedGateways, model: Upstream, tmp_path: Path
+) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(f'[providers.bare]\nbase_url = "{model.url}"\ndropped = ["web_search_options"]\n')
+    live = gateway_for(GATEWAY_CONFIG=str(config), TOOL_WEB_SEARCH="custom", **ONE_ATTEMPT)
+    SCRIPTS["claimed"] = [Says(calls=(search("tea"),)), Says("Done.")]
+    body = {"model": "claimed", "messages": [{"role": "user", "content": "a"}], "web_search_options": {}}
+    reply = post(live, "/bare/v1/chat/completions", body)
+    assert reply.status_code == 200, reply.text
+    assert len(reply.json()["choices"][0]["message"]["gateway_tool_calls"]) == 1
+    sent = model.last("claimed").json
+    assert "web_search_options" not in sent
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["gateway_web_search"]
+    assert "x-gateway-dropped-params" not in reply.headers

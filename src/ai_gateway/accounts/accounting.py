@@ -212,7 +212,7 @@ class Accounting(Observer):
         plan = self._plan(wanted, scopes, now)
         if cost is None and plan.money_of is not None and self.policy.unpriced == "refuse":
             raise unpriced(plan.money_of, wanted.model)
-        held = plan.held(estimated_tokens(call.size) + (wanted.bound.output or 0), cost or 0)
+        held = plan.held(estimated_tokens(call.size + call.recalled) + (wanted.bound.output or 0), cost or 0)
         if not held.holds:
             return held, Granted(now, (), ())
         if self._catching:  # calls that began before a limit was set count before this one
@@ -239,7 +239,7 @@ class Accounting(Observer):
 
     async def _hold_alone(self, identifier: str, held: Held, reason: CountersError) -> tuple[Held, Granted | Refused]:
         """By the policy for an outage."""
-        count(Event.COUNTERS_AWAY)
+        count(Event.UNCOUNTED_CALLS)
         self._log_counters_state(str(reason))
         if held.has_money and self.policy.outage == "closed":
             raise Unavailable(

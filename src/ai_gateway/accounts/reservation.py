@@ -80,7 +80,7 @@ class CallReservation(Reservation):
         self._accounting = accounting
         # Not the call itself, which has this reservation: requests leave no cycles for the collector.
         self._attempts = call.attempts
-        self._size = call.size
+        self._size = call.size + call.recalled
         self._trace = call.trace
         self._wanted = wanted
         self.caller = call.caller

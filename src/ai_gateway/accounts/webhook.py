@@ -17,7 +17,7 @@ from ai_gateway.config.constants import VERSION
 from ai_gateway.providers.http.egress import Address, NotFetched, embedded, is_public, resolved
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
-from ai_gateway.providers.http.single import opened
+from ai_gateway.providers.http.single import single_request
 from ai_gateway.providers.upstream import Proxy
 
 type Addresses = Literal["public", "private", "any"]
@@ -117,7 +117,7 @@ async def post(url: str, secret: str, identifier: str, body: bytes, reach: Reach
             addresses, proxy = await reach.to(URL(url))
             for left, address in enumerate(addresses, 1 - len(addresses)):
                 try:
-                    async with opened(URL(url), headers, PATIENCE_S, address, body=body, proxy=proxy) as reply:
+                    async with single_request(URL(url), headers, PATIENCE_S, address, body=body, proxy=proxy) as reply:
                         await _check(reply)
                         return
                 except OSError as error:

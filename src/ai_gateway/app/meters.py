@@ -23,7 +23,7 @@ from ai_gateway.gateway import Gateway
 from ai_gateway.middleware.request_metrics import RequestMetrics
 from ai_gateway.observability import families
 from ai_gateway.observability.families import EVENTS, TIMINGS
-from ai_gateway.observability.metrics import Distribution, Event, Timing, counted, timed, times
+from ai_gateway.observability.metrics import Distribution, Timing, counted, timed, times
 from ai_gateway.observability.samples import Samples
 from ai_gateway.observability.worker_memory import WorkerMemory
 from ai_gateway.providers.custom.provider import MODELS
@@ -131,10 +131,6 @@ class Meters:
         self._add_process(samples)
         return samples
 
-    def counts(self) -> dict[Event, dict[tuple[str, ...], int]]:
-        """Each event's counts by its labels, which `Event` names."""
-        return {event: counted(event) for event in Event}
-
     def _write(self) -> None:
         if self.shared is not None:
             self.shared.write(self.worker, self.own().to_bytes())
@@ -180,8 +176,8 @@ class Meters:
         accounts = self._accounts
         if accounts.accounting is None or accounts.place is None:
             return
-        samples.add(families.STORE_AWAY, accounts.problem is not None or accounts.store_is_away)
-        samples.add(families.COUNTERS_GONE, accounts.accounting.counters_away)
+        samples.add(families.STORE_UNREACHABLE, accounts.problem is not None or accounts.store_is_away)
+        samples.add(families.COUNTERS_UNREACHABLE, accounts.accounting.counters_away)
         samples.add(families.JOURNAL_BYTES, accounts.accounting.log.size)
         samples.add(families.JOURNAL_WAITING, accounts.accounting.log.waiting or 0)
         samples.add(families.JOURNAL_AGE, accounts.records_wait_s)
@@ -201,7 +197,7 @@ class Meters:
             samples.add(families.OPEN_FILES, len(os.listdir("/proc/self/fd")), worker)
         for generation, stats in enumerate(gc.get_stats()):
             samples.add(families.COLLECTIONS, stats["collections"], (*worker, str(generation)))
-        samples.add(families.UP, 1)
+        samples.add(families.WORKERS, 1)
         samples.add(families.BUILD_INFO, 1, (VERSION, BUILD.commit or ""))
 
     async def _add_spending(self, samples: Samples) -> None:

@@ -250,9 +250,10 @@ class Call:
     `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
     the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
     when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
-    body in bytes. `reservation` is there from when the call may go on to an upstream. `bridge` is there where the
-    stream goes on to its caller on another wire than that of the operation that answers it. `round` says which call of
-    a model this is where the gateway runs tools between them, and `rounds` are those before the last. `trace` is there
+    body in bytes, `recalled` that of what is kept here and goes on with it. `reservation` is there from when the call
+    may go on to an upstream. `bridge` is there where the stream goes on to its caller on another wire than that of the
+    operation that answers it. `round` says which call of a model this is where the gateway runs tools between them, and
+    `rounds` are those before the last. `trace` is there
     where spans are made of it.
     """
 
@@ -270,6 +271,7 @@ class Call:
     leaving: list[Callable[[], None]] = field(default_factory=list)
     room: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
+    recalled: int = 0
     reservation: Reservation | None = None
     round: Round | None = None
     rounds: Sequence["Call"] = ()

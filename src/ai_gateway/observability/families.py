@@ -96,7 +96,7 @@ EVENTS: dict[Event, Family] = {
         "Requests over a limit, by what was limited and whose limit it was",
         ("what", "of"),
     ),
-    Event.COUNTERS_AWAY: Family(
+    Event.UNCOUNTED_CALLS: Family(
         "counters_away", "counter", "Calls whose limits could not be counted: LIMITS_OUTAGE decided"
     ),
     Event.SPEND_ALERT: Family("spend_alerts", "counter", "Spend alerts by what became of them", ("outcome", "channel")),
@@ -133,8 +133,8 @@ JOURNAL_WAITING = Family("journal_waiting_records", "gauge", "Usage records in m
 JOURNAL_AGE = Family(
     "journal_age_seconds", "gauge", "How long the store has not taken usage records that wait", over="max"
 )
-STORE_AWAY = Family("store_away", "gauge", "1 while the store cannot be used", over="max")
-COUNTERS_GONE = Family("counters_unreachable", "gauge", "1 while limits cannot be counted", over="max")
+STORE_UNREACHABLE = Family("store_away", "gauge", "1 while the store cannot be used", over="max")
+COUNTERS_UNREACHABLE = Family("counters_unreachable", "gauge", "1 while limits cannot be counted", over="max")
 DISK_FREE = Family("data_directory_free_bytes", "gauge", "Room left where GATEWAY_DATA_DIR is", over="max")
 SPEND = Family(
     "spend_usd", "gauge", "Spent in the current window of a spend limit", ("of", "id", "interval"), over="max"
@@ -149,7 +149,7 @@ OPEN_FILES = Family("process_open_fds", "gauge", "Open file descriptors", ("work
 MOST_FILES = Family("process_max_fds", "gauge", "The limit of open file descriptors", ("worker",), over="each")
 STARTED = Family("process_start_time_seconds", "gauge", "Start of the worker since the epoch", ("worker",), over="each")
 COLLECTIONS = Family("gc_collections", "counter", "Garbage collections", ("worker", "generation"), over="each")
-UP = Family("workers", "gauge", "Workers that report")
+WORKERS = Family("workers", "gauge", "Workers that report")
 BUILD_INFO = Family("build_info", "gauge", "The version that runs; its value is 1", ("version", "commit"), over="max")
 
 FAMILIES: tuple[Family, ...] = (
@@ -157,7 +157,17 @@ FAMILIES: tuple[Family, ...] = (
     *EVENTS.values(),
     *TIMINGS.values(),
     *(IN_FLIGHT, BODY_BUDGET, UPSTREAM_IN_FLIGHT, BREAKERS, CONNECTIONS),
-    *(JOURNAL_BYTES, JOURNAL_WAITING, JOURNAL_AGE, STORE_AWAY, COUNTERS_GONE, DISK_FREE, SPEND, RESERVED, SPEND_LIMIT),
-    *(CPU, MEMORY, OPEN_FILES, MOST_FILES, STARTED, COLLECTIONS, UP, BUILD_INFO),
+    *(
+        JOURNAL_BYTES,
+        JOURNAL_WAITING,
+        JOURNAL_AGE,
+        STORE_UNREACHABLE,
+        COUNTERS_UNREACHABLE,
+        DISK_FREE,
+        SPEND,
+        RESERVED,
+        SPEND_LIMIT,
+    ),
+    *(CPU, MEMORY, OPEN_FILES, MOST_FILES, STARTED, COLLECTIONS, WORKERS, BUILD_INFO),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -29,7 +29,7 @@ class Event(StrEnum):
     LIMITED = "limited"
     """what there was no room in, `requests`, `tokens`, `parallel` or `money`, of whom, `key`, `project` or
     `organization`: a request turned away."""
-    COUNTERS_AWAY = "counters_away"
+    UNCOUNTED_CALLS = "counters_away"
     """Limits that could not be counted: the stated policy decided."""
     SPEND_ALERT = "spend_alert"
     """what became of it, `reached`, `delivered` or `undeliverable`, and of which channel, `webhook` or `email`."""

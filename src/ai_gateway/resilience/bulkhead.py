@@ -8,7 +8,8 @@ from ai_gateway.observability.metrics import Event, count
 class Bulkhead:
     """One provider's share. A request holds its place until its end, a stream until its last byte.
 
-    `answered` and `failed` are the last attempts that were: what is known of a provider from its calls.
+    `answered` and `failed` are the notes of the last attempt that succeeded, and of the last that failed: what is known
+    of a provider from its calls.
     """
 
     def __init__(self, provider: str, most: int) -> None:

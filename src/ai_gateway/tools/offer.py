@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -55,15 +56,16 @@ class Offered:
 
 @dataclass(slots=True)
 class Offer:
-    """All of them, by their names on the wire, and where in `tools` each stands."""
+    """All of them by their names on the wire, and `typed`: the names that each typed tool of `tools` comes to."""
 
     functions: dict[str, Offered] = field(default_factory=dict)
-    places: dict[int, list[str]] = field(default_factory=dict)
+    typed: list[list[str]] = field(default_factory=list)
 
     def add(
         self, place: int, tool: str, options: Mapping[str, JsonValue], price: int, made: Sequence[Function]
     ) -> None:
-        """Add a tool's functions. Raises InvalidRequest for a tool that is there twice."""
+        """Add the functions of the next tool, at this place. Raises InvalidRequest for a tool that is there twice."""
+        names: list[str] = []
         for function in made:
             name = f"{PREFIX}{function.name}"[:_LONGEST_NAME]
             if name in self.functions:
@@ -71,7 +73,8 @@ class Offer:
                     f"The tool '{TYPES}{tool}' is there twice: leave one out.", param=f"tools[{place}]"
                 )
             self.functions[name] = Offered(name, tool, function, options, price)
-            self.places.setdefault(place, []).append(name)
+            names.append(name)
+        self.typed.append(names)
 
     @property
     def dearest(self) -> int:
@@ -127,16 +130,20 @@ def check_names(body: models.CreateChatCompletionRequest, offer: Offer) -> None:
 
 
 def offered_tools(tools: Iterable[object], offer: Offer, names: Iterable[str]) -> list[Any]:
-    """`tools` with those of our functions that have these names in place of the typed tools."""
+    """`tools` with those of our functions that have these names in place of the typed tools, and the rest behind.
+
+    They are told by their order: `tools` may be what a caller has sent, with kinds that no model has.
+    """
     kept = frozenset(names)
+    described = [[offer.functions[name].described() for name in each if name in kept] for each in offer.typed]
     found: list[Any] = []
-    for place, tool in enumerate(tools):
+    for tool in tools:
         kind = tool.get("type") if isinstance(tool, dict) else getattr(tool, "type", None)
         if not (isinstance(kind, str) and kind.startswith(TYPES)):
             found.append(tool)
         else:
-            found += [offer.functions[name].described() for name in offer.places.get(place, ()) if name in kept]
-    return found
+            found += described.pop(0)
+    return [*found, *chain.from_iterable(described)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ai_gateway.errors import GatewayError
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer, Offered
+from ai_gateway.tools.spans import tool_span
 from ai_gateway.tools.tool import Result, Use
 
 _log = structlog.get_logger(__name__)
@@ -102,8 +103,9 @@ async def _result(call: Call, offered: Offered, called: Called, limits: Limits, 
     use = Use(call.caller, called.id, call.request_id, arguments, offered.options, seconds)
     clock = asyncio.timeout(seconds)
     try:
-        async with clock:
-            return await offered.function.run(use)
+        with tool_span(call, offered.name, called.id):
+            async with clock:
+                return await offered.function.run(use)
     except TimeoutError:
         if clock.expired():
             return Result(f"'{offered.name}' was stopped: it took longer than {seconds:g} seconds.", failed=True)

@@ -152,7 +152,7 @@ class Turn:
             return body, parsed
         known = {name: value for name, value in parsed.items() if name not in unset}
         sent = parsed.get("tools")
-        if isinstance(sent, list) and (kept := offered_tools(sent, self.offer, choice.names)):
+        if kept := offered_tools(sent if isinstance(sent, list) else (), self.offer, choice.names):
             known["tools"] = kept
         else:
             known.pop("tools", None)

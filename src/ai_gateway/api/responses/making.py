@@ -76,7 +76,7 @@ class Maker:
             )
         history: list[Item] = []
         if body.previous_response_id:
-            history = await self.state.history(call.caller, body.previous_response_id)
+            history = await self.state.history(call, body.previous_response_id)
         model, resolution = await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
@@ -177,6 +177,7 @@ class Maker:
             call.wire,
             call.parsed,
             size=call.size,
+            recalled=call.recalled,
         )
 
         async def work() -> tuple[str, str]:

@@ -65,7 +65,7 @@ class _Keeper:
         if not self._may_keep:
             fields["store"] = False
         if self._body.previous_response_id:
-            before = await self._state.history(self._call.caller, self._body.previous_response_id)
+            before = await self._state.history(self._call, self._body.previous_response_id)
             del fields["previous_response_id"]
             fields["input"] = [*items.listed(before), *items.listed(items_of(self._body.input))]
         return fields

@@ -14,7 +14,7 @@ from ai_gateway.accounts.responses import StoredResponse, StoredResponses
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import STOPPED, failed
-from ai_gateway.contract.call import Caller
+from ai_gateway.contract.call import Call, Caller
 from ai_gateway.errors import InvalidRequest, NotFound, Unavailable
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.tools import Fields
@@ -39,9 +39,12 @@ class State:
             kept = self.directory.get(DataRetention, ORGANIZATION)
         return kept is None or _NOTHING_MAY_BE_KEPT not in kept.type
 
-    async def history(self, caller: Caller, response_id: str) -> list[Item]:
-        """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
-        chain = await self._chain(caller, response_id)
+    async def history(self, call: Call, response_id: str) -> list[Item]:
+        """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller.
+
+        From now on the call counts for their bytes as well.
+        """
+        chain = await self._chain(call.caller, response_id)
         if not chain:
             _unknown_previous(response_id)
         if chain[-1].runs:
@@ -50,6 +53,7 @@ class State:
                 param="previous_response_id",
                 code="invalid_value",
             )
+        call.recalled = sum(len(each.input.encode()) + len(each.body.encode()) for each in chain)
         return items.read([item for each in chain for item in _said(each)])
 
     async def get(self, caller: Caller, response_id: str) -> StoredResponse:

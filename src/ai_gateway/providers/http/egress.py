@@ -17,7 +17,7 @@ from ai_gateway.contract.budget import BudgetExceeded, ByteBudget
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.lookup import AddressLookups
-from ai_gateway.providers.http.single import opened
+from ai_gateway.providers.http.single import single_request
 
 MAX_IMAGE = 20 * 1024 * 1024
 TIMEOUT_S = 10.0
@@ -136,7 +136,7 @@ class Egress:
         """What is there, or where it says it is."""
         address = await self._checked(url)
         headers = {**_HEADERS, "accept": ", ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)}
-        async with opened(url, headers, self._timeout_s, address) as reply:
+        async with single_request(url, headers, self._timeout_s, address) as reply:
             if reply.status in _REDIRECTS and "location" in reply.headers:
                 return URL(reply.headers["location"])
             return await _read(reply, budgets, kinds)

@@ -14,7 +14,7 @@ from ai_gateway.providers.upstream import Proxy
 
 
 @asynccontextmanager
-async def opened(  # noqa: PLR0913 - what a request is made of, and which way it goes
+async def single_request(  # noqa: PLR0913 - what a request is made of, and which way it goes
     url: URL,
     headers: Mapping[str, str],
     timeout_s: float,

@@ -14,7 +14,7 @@ from yarl import URL
 
 from ai_gateway.config.constants import VERSION
 from ai_gateway.providers.http.http1 import BrokenReply
-from ai_gateway.providers.http.single import opened
+from ai_gateway.providers.http.single import single_request
 from ai_gateway.providers.upstream import Proxy
 from ai_gateway.routing.model_list.parse import InvalidList, ModelList, parse_list
 from ai_gateway.routing.model_list.store import MAX_LIST_BYTES, ListStore
@@ -146,7 +146,7 @@ class ListFeed:
 
     async def _fetch(self) -> bytes:
         """The document, up to the size limit. No redirects, no decompression, no cookies."""
-        async with opened(URL(self._url), self._headers, self._fetch_timeout_s, proxy=self._proxy) as reply:
+        async with single_request(URL(self._url), self._headers, self._fetch_timeout_s, proxy=self._proxy) as reply:
             if 300 <= reply.status < 400:
                 raise InvalidList("its host answered with a redirect, which is not followed")
             if reply.status != 200:

@@ -28,6 +28,7 @@ _TYPES: Final[Mapping[int, str]] = {
 }
 _OVERLOADED = 529
 _TOO_LONG = "prompt is too long"
+_REFUSALS = frozenset({400, 413, 422})
 # How upstreams name the size of a prompt and what they take: OpenAI and vLLM, llama.cpp, Anthropic.
 _SIZES = (
     re.compile(r"maximum context length is (?P<most>\d+) tokens\D+(?P<size>\d+) tokens"),
@@ -75,8 +76,8 @@ def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
 
 
 def _words(error: GatewayError) -> str:
-    if error.code == "context_length_exceeded" or _TOO_LONG in error.message[:_LONGEST_LOOKED_AT]:
-        return _too_long(error.message)
+    if error.status in _REFUSALS and (too_long := _too_long(error)) is not None:
+        return too_long
     if error.status != 400 or not error.param:
         return error.message
     # As the official service says it, and as clients look for it: the place with dots, then what is wrong there.
@@ -86,12 +87,15 @@ def _words(error: GatewayError) -> str:
     return error.message if error.message.startswith(place) else f"{place}: {error.message}"
 
 
-def _too_long(message: str) -> str:
+def _too_long(error: GatewayError) -> str | None:
     """That a prompt is too long, with the numbers where there are any: agents compact their history by them."""
+    message = error.message
     for sizes in _SIZES:
         if found := sizes.search(message[:_LONGEST_LOOKED_AT]):
             return f"{_TOO_LONG}: {found['size']} tokens > {found['most']} maximum"
-    return message if message.startswith(_TOO_LONG) else f"{_TOO_LONG}: {message}"
+    if message.startswith(_TOO_LONG):
+        return message
+    return f"{_TOO_LONG}: {message}" if error.code == "context_length_exceeded" else None
 
 
 def _whole_seconds(wait: str) -> int:

@@ -61,6 +61,8 @@ STAY = {
     "Forbidden",
     "ModelNotAllowed",
     "ModelNotPriced",
+    "ToolNotAllowed",
+    "ToolNotAvailable",
     "NotFound",
     "ProviderNotFound",
     "ModelNotFound",

@@ -11,6 +11,7 @@ import schemathesis
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
+from scripts.fuzz import message_grammar, response_grammar
 from scripts.fuzz.refusals import is_refused_by_custom
 
 _ADMINISTRATION = ("/v1/organization/", "/v1/gateway/")
@@ -128,6 +129,19 @@ def only_what_chat_cannot_say_is_refused(
     valid = case.meta is not None and case.meta.generation.mode.is_positive
     if valid and response.status_code == 400 and _RESPONSES in case.path:
         assert response.json()["error"]["code"] in _BEYOND_CHAT, response.text  # noqa: S101 - how checks fail
+
+
+@schemathesis.check
+def streams_keep_to_their_grammar(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
+) -> None:
+    """The events of responses and messages come in a legal order, with an end."""
+    is_stream = any("event-stream" in each for each in response.headers.get("content-type", ()))
+    if not is_stream or response.stream_cut_short:
+        return
+    for end, grammar in (("/responses", response_grammar), ("/messages", message_grammar)):
+        if case.path.endswith(end):
+            grammar.check(response.content)
 
 
 @schemathesis.check

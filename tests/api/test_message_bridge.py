@@ -12,9 +12,9 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.seal import unsealed
+from scripts.fuzz.message_grammar import check, events_of
+from scripts.fuzz.response_grammar import Illegal
 from tests.support.chat_streams import FIRST, Packets, answer, any_stream, call, chunk, said, translated
-from tests.support.message_grammar import check, events_of
-from tests.support.response_grammar import Illegal
 
 
 def bridge(call_: Call) -> MessageBridge:

@@ -13,8 +13,8 @@ from ai_gateway.contract.framing import EVENTS_DONE
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, RateLimited, UpstreamRefused, UpstreamStreamTruncated
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind, ToolNames
+from scripts.fuzz.response_grammar import Illegal, check, events_of
 from tests.support.chat_streams import FIRST, Packets, answer, any_stream, call, chunk, said, translated
-from tests.support.response_grammar import Illegal, check, events_of
 
 ECHO = {"tools": [{"type": "function", "name": "look"}], "instructions": "be brief", "service_tier": "auto"}
 

@@ -83,12 +83,39 @@ def envelope_of_the_other_wire(reply: Reply, body: bytes) -> Reply:
     return (reply[0], reply[1], b'{"error":{"message":"no"}}') if reply[0] >= 400 else reply
 
 
+def wrong_output_index(reply: Reply, body: bytes) -> Reply:
+    return reply[0], reply[1], reply[2].replace(b'"output_index":0', b'"output_index":1', 1)
+
+
+def missing_item_done(reply: Reply, body: bytes) -> Reply:
+    return reply[0], reply[1], _without(reply[2], b"response.output_item.done")
+
+
+def repeated_sequence_number(reply: Reply, body: bytes) -> Reply:
+    return reply[0], reply[1], reply[2].replace(b'"sequence_number":3}', b'"sequence_number":2}')
+
+
+def unclosed_block(reply: Reply, body: bytes) -> Reply:
+    return reply[0], reply[1], _without(reply[2], b"content_block_stop")
+
+
+def wrong_block_index(reply: Reply, body: bytes) -> Reply:
+    return reply[0], reply[1], reply[2].replace(b'"index":0,"content_block"', b'"index":1,"content_block"')
+
+
+def _without(stream: bytes, event: bytes) -> bytes:
+    return b"\n\n".join(frame for frame in stream.split(b"\n\n") if not frame.startswith(b"event: " + event))
+
+
+RESPONSE_FAULTS = (wrong_output_index, missing_item_done, repeated_sequence_number)
+MESSAGE_FAULTS = (unclosed_block, wrong_block_index)
 LINE_FAULTS = (drops_line_field, spoils_a_line, envelope_of_the_other_wire)
 FAULTS: dict[str, Spoil] = {
     spoil.__name__: spoil
     for spoil in (
         lax, wrong_error_shape, missing_request_id, missing_challenge, missing_allow, crash_on_null, refuses_valid,
         undocumented_status, drops_required_field, drops_chunk_field, wrong_content_type, *LINE_FAULTS,
+        *RESPONSE_FAULTS, *MESSAGE_FAULTS,
     )
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support import message_grammar, response_grammar
+from scripts.fuzz import message_grammar, response_grammar
 from tests.support.behaviours import TABLE
 from tests.support.client import client_of, post
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of

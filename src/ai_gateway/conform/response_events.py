@@ -12,16 +12,14 @@ bytes, and its text goes from one JSON string into the other without being read.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, override
+from typing import Final, override
 
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json, to_json
 
+from ai_gateway.conform.response_fields import Calls, Fields, Seal, flat_annotation, shown_tokens
 from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
 from ai_gateway.contract.write import to_fields
-from ai_gateway.translate.responses_chat.hosted import EVENTS, ITEMS, item_of_call
-
-type Fields = dict[str, JsonValue]
 
 _NAMES: Final = {
     TEXT: b"response.output_text",
@@ -46,20 +44,6 @@ _ARGUMENTS: Final = {
     "function_call": (b"response.function_call_arguments", "arguments"),
     "custom_tool_call": (b"response.custom_tool_call_input", "input"),
 }
-
-
-class Calls(Protocol):
-    """What knows how a client calls its tools, which chat completions know as functions only."""
-
-    def opened(self, function: str, item_id: str, call_id: str) -> Fields | None:
-        """The item of a call before its arguments are there; None for one that can only be told whole."""
-
-    def restored(self, function: str, arguments: str, item_id: str, call_id: str, *, cut: bool = False) -> Fields:
-        """The item of a whole call. `cut` says that the arguments end where the answer was cut off."""
-
-
-type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
-"""What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +160,7 @@ class ResponseEvents(Parts):
         tokens = [to_fields(each) for each in logprobs]
         self._logprobs += tokens
         self.texts.append(inside(text))
-        fields = b'%b,"logprobs":%b,"delta":%b' % (self._place, to_json(_shown(tokens)), to_json(text))
+        fields = b'%b,"logprobs":%b,"delta":%b' % (self._place, to_json(shown_tokens(tokens)), to_json(text))
         return self._event(b"response.output_text.delta", fields)
 
     @override
@@ -185,7 +169,7 @@ class ResponseEvents(Parts):
             return b"".join([self._ran(value) for value in values if isinstance(value, dict)])
         if field == "thinking_blocks":  # signed: what follows is another part
             return b"".join([self._signed(value) for value in values])
-        return b"".join([self._annotated(_flat(value)) for value in values if isinstance(value, dict)])
+        return b"".join([self._annotated(flat_annotation(value)) for value in values if isinstance(value, dict)])
 
     def _signed(self, block: JsonValue) -> bytes:
         """A block of the reasoning that is open, whose text has been told as a rule."""
@@ -208,10 +192,8 @@ class ResponseEvents(Parts):
         """A call that is run here: told once it is over, with the states that it went through."""
         index = str(call.get("index"))
         call = self._running[index] = {**self._running.get(index, {}), **call}
-        if "status" not in call or call.get("tool") not in ITEMS:
-            return b""
-        item = item_of_call(call, self._id)
-        return self.whole(item, EVENTS[str(item["type"])] if item["status"] == "completed" else ())
+        told = self._calls.ran(call, self._id) if "status" in call else None
+        return b"" if told is None else self.whole(*told)
 
     def whole(self, item: Fields, states: Sequence[str] = ()) -> bytes:
         """An item that is told at once."""
@@ -362,7 +344,7 @@ class ResponseEvents(Parts):
 
     def _close_text(self, place: bytes, text: bytes, told: list[bytes]) -> bytes:
         self._earlier += len(from_json(text))
-        shown = to_json(_shown(self._logprobs))
+        shown = to_json(shown_tokens(self._logprobs))
         form = b'{"type":"output_text","text":%b,"annotations":[%b],"logprobs":%b}'
         part = form % (text, b",".join(self._annotations), to_json(self._logprobs))
         told.append(part)
@@ -403,20 +385,3 @@ class ResponseEvents(Parts):
             written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))
         name = b',"name":' + to_json(restored["name"]) if restored["type"] == _FUNCTION else b""
         return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), told))
-
-
-def _shown(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-    """Tokens as events tell them: without their bytes."""
-    shown = []
-    for token in tokens:
-        tops = token.get("top_logprobs")
-        bare = {name: value for name, value in token.items() if name in {"token", "logprob"}}
-        shown.append({**bare, "top_logprobs": _shown(tops)} if isinstance(tops, list) else bare)
-    return shown
-
-
-def _flat(annotation: Fields) -> Fields:
-    """An annotation of chat completions, whose facts are in an object of their own, as one of a response."""
-    kind = annotation.get("type")
-    facts = annotation.get(kind) if isinstance(kind, str) else None
-    return {"type": kind, **facts} if isinstance(facts, dict) else dict(annotation)

@@ -1,34 +1,20 @@
-"""Tools that a server runs: those of the gateway's that stand for them, and what they did as items of a response.
+"""Tools that a server runs, and those of the gateway's that stand for them.
 
 A request's `web_search` and `code_interpreter` are run here where the gateway has such tools for the caller. A search
 that may not leave the provider's own index (`external_web_access: false`) is none of the gateway's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, cast
-
-from pydantic import JsonValue
-from pydantic_core import from_json
+from collections.abc import Callable
+from typing import Final
 
 from ai_gateway.translate.responses_chat.offered import Offered, Tool
-from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
 
 type Hosted = openai.GatewayWebSearchTool | openai.GatewayCodeExecutionTool
 
-_SEARCH, _CODE = "gateway:web_search", "gateway:code_execution"
-_FETCH: Final = "fetch"
-_CONTAINER: Final = "gateway"
-
-ITEMS: Final[Mapping[str, str]] = {_SEARCH: "web_search_call", _CODE: "code_interpreter_call"}
-"""The type of the item that a call of such a tool is."""
-
-EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "web_search_call": ("in_progress", "searching", "completed"),
-    "code_interpreter_call": ("in_progress", "interpreting", "completed"),
-}
-"""What a stream tells of such an item between its beginning and its end."""
+_SEARCH: Final = "gateway:web_search"
+_CODE: Final = "gateway:code_execution"
 
 
 def claim(offered: Offered, has: Callable[[str], bool]) -> dict[str, Hosted]:
@@ -61,41 +47,3 @@ def _claimed(tool: Tool) -> Hosted | None:
             return openai.GatewayCodeExecutionTool(type=_CODE)
         case _:
             return None
-
-
-def items_of_calls(calls: Iterable[Mapping[str, JsonValue]], next_id: Callable[[str], str]) -> list[Fields]:
-    """The items of calls that were run here, as `gateway_tool_calls` tells them; `next_id` makes ids by their type."""
-    return [item_of_call(call, next_id) for call in calls if call.get("tool") in ITEMS]
-
-
-def item_of_call(call: Mapping[str, JsonValue], next_id: Callable[[str], str]) -> Fields:
-    """The item of one of them."""
-    kind = ITEMS[str(call["tool"])]
-    function = cast("Fields", call.get("function") or {})
-    said = _object(function.get("arguments"))
-    item: Fields = {"type": kind, "id": next_id(kind), "status": call.get("status") or "failed"}
-    if kind == "web_search_call":
-        return {**item, "action": _action(str(function.get("name")), said)}
-    result = cast("Fields", call.get("result") or {})
-    logs: list[JsonValue] = [{"type": "logs", "logs": str(result.get("content") or "")}]
-    code = said.get("code")
-    return {**item, "code": code if isinstance(code, str) else None, "container_id": _CONTAINER, "outputs": logs}
-
-
-def _action(function: str, said: Fields) -> Fields:
-    if function.endswith(_FETCH):
-        return {"type": "open_page", "url": _text(said.get("url"))}
-    query = _text(said.get("query"))
-    return {"type": "search", "query": query, "queries": [query]}
-
-
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _object(arguments: JsonValue) -> Fields:
-    try:
-        value = from_json(arguments) if isinstance(arguments, str) and arguments else {}
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -8,8 +8,8 @@ from typing import Final
 from pydantic import BaseModel, JsonValue
 
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.translate.responses_chat.hosted import items_of_calls
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
+from ai_gateway.translate.responses_chat.ran import items_of_calls
 from ai_gateway.translate.responses_chat.tools import ID_PREFIXES, Fields, ToolNames
 from gateway_contract.openai import models as openai
 

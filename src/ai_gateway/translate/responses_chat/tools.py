@@ -6,7 +6,7 @@ reply's translation, whole or streamed, restores each call to the item that its 
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, cast
@@ -14,6 +14,7 @@ from typing import Final, cast
 from pydantic import JsonValue
 
 from ai_gateway.contract.strict_json import read_json
+from ai_gateway.translate.responses_chat.ran import EVENTS, ITEMS, item_of_call
 
 _LONGEST_NAME = 64  # of a function in chat completions
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
@@ -140,6 +141,14 @@ class ToolNames:
         if action is None:
             return _function_call(tool, item_id, call_id, arguments, status)
         return {"type": tool.item_type, "id": item_id, "call_id": call_id, "status": status, **action}
+
+    @staticmethod
+    def ran(call: Fields, next_id: Callable[[str], str]) -> tuple[Fields, Sequence[str]] | None:
+        """The item of a call that was run here, and the states that a stream tells of it; None for one without."""
+        if call.get("tool") not in ITEMS:
+            return None
+        item = item_of_call(call, next_id)
+        return item, EVENTS[str(item["type"])] if item["status"] == "completed" else ()
 
 
 def custom_input(arguments: str) -> str:

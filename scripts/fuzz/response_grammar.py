@@ -61,6 +61,7 @@ class Checker:
         self._response_id = ""
 
     def feed(self, event: dict[str, Any]) -> None:  # noqa: C901 - a state's rules, one after the other
+        """The next event. Raises Illegal."""
         kind = event["type"]
         if event["sequence_number"] != self._next:
             raise Illegal(f"{kind} is number {event['sequence_number']}, due is {self._next}")

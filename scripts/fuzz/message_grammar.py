@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.support.response_grammar import Illegal
+from scripts.fuzz.response_grammar import Illegal
 
 _DELTAS = {
     "text": {"text_delta", "citations_delta"},
@@ -42,6 +42,7 @@ class Checker:
         self._over = False
 
     def feed(self, event: dict[str, Any]) -> None:  # noqa: C901 - a state's rules, one after the other
+        """The next event. Raises Illegal."""
         kind = event["type"]
         if self._over:
             raise Illegal(f"{kind} after the end")

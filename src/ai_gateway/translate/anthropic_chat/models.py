@@ -22,6 +22,7 @@ def shown(model: Model) -> anthropic.AnthropicModelInfo:
         max_input_tokens=_number(model, _CONTEXT),
         max_tokens=_number(model, _OUTPUT),
         capabilities=None,
+        lifecycle="active",  # it answers: whoever lists a model offers it
     )
 
 

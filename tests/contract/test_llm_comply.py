@@ -12,6 +12,7 @@ from tests.support.uv import ROOT, find_uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 JUDGE = "llm-comply==0.5.0"
+MODEL = "custom-o3-claude-4"  # of such names it expects reasoning
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def judge() -> Path:
 @pytest.mark.parametrize(("form", "tests"), [("open-responses", 13), ("openai-chat", 9), ("anthropic", 9)])
 def test_nothing_is_found_wrong(judge: Path, gateway: LiveGateway, form: str, tests: int) -> None:
     url = f"{gateway.base_url}/custom/v1"
-    command: list[str | Path] = [judge, "-u", url, "-k", TEST_KEY, "-m", "custom-chat", "--format", form, "--json"]
+    command: list[str | Path] = [judge, "-u", url, "-k", TEST_KEY, "-m", MODEL, "--format", form, "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     report = json.loads(ran.stdout)
     found = {each.get("id") or each.get("name"): each["status"] for each in report["results"]}
     assert len(found) == tests, found
-    assert [name for name, status in found.items() if status not in {"passed", "skipped"}] == [], ran.stdout[-4000:]
+    assert [name for name, status in found.items() if status != "passed"] == [], ran.stdout[-4000:]

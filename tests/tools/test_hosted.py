@@ -191,6 +191,7 @@ def test_the_metrics_count_calls_by_tool_and_end(live: LiveGateway) -> None:
     results(live, call_of("code_execution", code="1/0"), CODE)
     text = get(live, "/metrics").text
     assert 'ai_gateway_tool_calls_total{outcome="failed",tool="code_execution"}' in text
+    assert 'ai_gateway_tool_seconds_count{tool="code_execution"}' in text
 
 
 def sandboxes(live: LiveGateway) -> list[psutil.Process]:

@@ -276,9 +276,11 @@ def _nothing_at(request: Request, hints: PathHints, providers: list[str]) -> Not
 
 
 def _methods_of(request: Request) -> list[str]:
-    """Every method of the path; one route knows only its own."""
-    methods: set[str] = set()
-    for route in request.app.router.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return sorted(methods)
+    """Every method of the path; one route knows only its own. A path that is written out is not also an id's."""
+    found = [
+        route
+        for route in request.app.router.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    least = min((route.path.count("{") for route in found), default=0)
+    return sorted({method for route in found if route.path.count("{") == least for method in route.methods or ()})

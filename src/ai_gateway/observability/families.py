@@ -121,6 +121,7 @@ TIMINGS: dict[Timing, Family] = {
     Timing.LEDGER: Family(
         "ledger_seconds", "histogram", "Time to take a batch of usage records to the store", (), SHORT
     ),
+    Timing.TOOL: Family("tool_seconds", "histogram", "Time that calls of tools take that run here", ("tool",), SHORT),
 }
 
 IN_FLIGHT = Family("requests_in_flight", "gauge", "Requests that are being answered")

@@ -71,6 +71,8 @@ class Timing(StrEnum):
     """step, `hold` or `settle`: of the counters that limits are counted in."""
     LEDGER = "ledger"
     """A batch of usage records on its way to the store."""
+    TOOL = "tool"
+    """tool: a call of one that runs here."""
 
 
 class Distribution:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from ai_gateway.contract.call import Call, ToolRun
 from ai_gateway.errors import GatewayError
-from ai_gateway.observability.metrics import Event, count
+from ai_gateway.observability.metrics import Event, Timing, count, timed
 from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer, Offered
 from ai_gateway.tools.spans import tool_span
@@ -87,6 +87,7 @@ async def _run(call: Call, offer: Offer, which: tuple[int, Called], limits: Limi
         return Ran(place, called, refused, _noted(called, began))
     result = _cut(await _result(call, offered, called, limits, min(limits.seconds, seconds)), limits.result_size)
     count(Event.TOOL_CALL, offered.tool, "failed" if result.failed else "completed")
+    timed(Timing.TOOL, time.time() - began, offered.tool)
     return Ran(place, called, result, ToolRun(offered.tool, began, time.time(), result.failed, offered.price))
 
 

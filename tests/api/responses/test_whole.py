@@ -237,6 +237,16 @@ def test_a_websocket_is_refused_at_once(gateway: LiveGateway) -> None:
         assert client.head(f"{gateway.base_url}/v1/responses", headers=KEY).status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("input_tokens", "POST"), ("compact", "POST"), ("resp_1", "DELETE, GET")]
+)
+def test_a_path_that_is_written_out_has_its_own_methods_alone(gateway: LiveGateway, path: str, allowed: str) -> None:
+    with httpx2.Client(trust_env=False) as client:
+        for base in ("/v1", "/custom/v1"):
+            reply = client.put(f"{gateway.base_url}{base}/responses/{path}", headers=KEY)
+            assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
+
+
 def test_tokens_are_counted_of_everything(gateway: LiveGateway) -> None:
     def count(**body: Any) -> int:
         reply = post(gateway, "/v1/responses/input_tokens", {"model": "custom-chat", **body})

@@ -1,6 +1,6 @@
 """Ollama's operations, in front of whatever the gateway leads to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn, override
 
 from ai_gateway.api.access import Access
@@ -205,7 +205,8 @@ class OllamaHandlers(WireBoundary, Handlers):
         native = all("ollama" in target.provider.wires for target in resolution.targets)
         native = native and not request.has_gateway_tools(body)
         if native:
-            call = replace(call, native=Native("ollama", request.native_body(body)))
+            # On the call itself: what is held for a copy of it would never be settled.
+            call.native = Native("ollama", request.native_body(body))
         elif name is None:
             refuse_unknown(resolution.targets[0].provider, body)
         return _Resolved(call, model, resolution, native)

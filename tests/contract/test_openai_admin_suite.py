@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.administration import ADMINISTERED, Administrator
 from tests.support.gateway import SharedGateways
-from tests.support.openai_sdk import sdk_sources
 from tests.support.placeholders import named_objects
+from tests.support.sdk_sources import sdk_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

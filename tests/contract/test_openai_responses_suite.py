@@ -16,8 +16,8 @@ import pytest
 
 from tests.support.client import post
 from tests.support.gateway import LiveGateway, SharedGateways
-from tests.support.openai_sdk import sdk_sources
 from tests.support.placeholders import Asked, renamed
+from tests.support.sdk_sources import sdk_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract.test_agents import PACKAGES as AGENTS
+from tests.contract.test_claude_code import PACKAGE as CLAUDE_CODE
+from tests.contract.test_codex import PACKAGE as CODEX
 from tests.contract.test_error_classes import LITELLM
 from tests.contract.test_sdk_node import HERE as NODE_PROGRAMS, node
 from tests.support.gateway import LiveGateway, SharedGateways
@@ -68,8 +70,9 @@ def _locked() -> set[tuple[str, str]]:
     python = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
     packages = json.loads((NODE_PROGRAMS / "package-lock.json").read_text("utf-8"))["packages"]
     alone = [package.partition("==") for package in (LITELLM, *AGENTS)]
+    programs = [package.rpartition("@") for package in (CLAUDE_CODE, CODEX)]
     return {
-        *((name.partition("[")[0], version) for name, _, version in alone),
+        *((name.partition("[")[0], version) for name, _, version in [*alone, *programs]),
         *((package["name"], package["version"]) for package in python if "version" in package),
         *((path.removeprefix("node_modules/"), package["version"]) for path, package in packages.items() if path),
     }

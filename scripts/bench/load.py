@@ -35,18 +35,23 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How an API is asked. Its streams have `more` events than the chat that they are made of, and `end` so."""
+    """How an API is asked. Its streams have `more` events than the chat that they are made of, and `end` so.
+
+    `provider` answers it where that is another one than for chats.
+    """
 
     path: str
     more: int
     end: bytes = _DONE
     headers: str = ""
+    provider: str = ""
 
 
 _WAYS: Final[Mapping[Door, _Way]] = {
     "chat": _Way("/chat/completions", 0),
     "responses": _Way("/responses", 6),
     "messages": _Way("/messages", 3, b'{"type":"message_stop"}', "anthropic-version: 2023-06-01\r\n"),
+    "relayed": _Way("/responses", 0, provider="openai"),
 }
 
 
@@ -65,8 +70,9 @@ def chat_job(
     asked: dict[str, object] = {"model": model, **_conversation(door, system, question), "temperature": 0.7}
     sent = json.dumps({**asked, **({} if events is None else {"stream": True})}, separators=(",", ":")).encode()
     way = _WAYS[door]
+    path = f"/{way.provider}/v1{way.path}" if way.provider else program.path.replace(_WAYS["chat"].path, way.path)
     head = (
-        f"POST {program.path.replace(_WAYS['chat'].path, way.path)} HTTP/1.1\r\nhost: {HOST}:{program.port}\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: {HOST}:{program.port}\r\n"
         f"authorization: Bearer {KEY}\r\n{way.headers}"
         "user-agent: bench\r\naccept: application/json\r\ncontent-type: application/json\r\n"
         f"content-length: {len(sent)}\r\n\r\n"
@@ -76,7 +82,7 @@ def chat_job(
 
 def _conversation(door: Door, system: str, question: str) -> dict[str, object]:
     asked = {"role": "user", "content": question}
-    if door == "responses":
+    if door in {"responses", "relayed"}:
         return {"instructions": system, "input": [asked], "max_output_tokens": 256, "store": False}
     if door == "messages":
         return {"system": system, "messages": [asked], "max_tokens": 256}

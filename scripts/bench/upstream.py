@@ -1,4 +1,4 @@
-"""A mock upstream that answers chat requests as cheaply as Python can: `python -m scripts.bench.upstream --port N`.
+"""A mock upstream that answers as cheaply as Python can: `python -m scripts.bench.upstream --port N`.
 
 The model of a request says how to stream: `burst-50` sends fifty events as fast as they go, `paced-25` sends
 twenty-five, one each 200 ms, and `paced-25-40` one each 40 ms. Every event is a write of its own, as a model that
@@ -59,6 +59,21 @@ EVENTS = (_chunk({"role": "assistant", "content": ""}), _chunk({"content": " fox
 _DONE = b"data: [DONE]\n\n"
 
 
+def _event(kind: str, **fields: object) -> bytes:
+    """An event of a response."""
+    data = json.dumps({"type": kind, "sequence_number": 7, **fields}, separators=(",", ":"))
+    return f"event: {kind}\ndata: {data}\n\n".encode()
+
+
+_USAGE = {"input_tokens": 40, "output_tokens": 36, "total_tokens": 76}
+_RESPONSE = {"id": "resp_1", "object": "response", "created_at": _CREATED, "model": _MODEL_NAME, "output": []}
+RESPONSE_EVENTS = (
+    _event("response.created", response={**_RESPONSE, "status": "in_progress"}),
+    _event("response.output_text.delta", item_id="msg_1", output_index=0, content_index=0, delta=" fox", logprobs=[]),
+    _event("response.completed", response={**_RESPONSE, "status": "completed", "usage": _USAGE}),
+)
+
+
 def _http_chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
@@ -67,6 +82,8 @@ _WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _FIRST, _MIDDLE, _LAST = (_http_chunk(event) for event in EVENTS)
 _END = _http_chunk(_DONE) + b"0\r\n\r\n"
+_OF_CHAT = (_FIRST, _MIDDLE, _LAST)
+_OF_RESPONSE = tuple(_http_chunk(event) for event in RESPONSE_EVENTS)
 
 
 class Upstream(asyncio.Protocol):
@@ -79,6 +96,7 @@ class Upstream(asyncio.Protocol):
         self._buffer = bytearray()
         self._needed = 0
         self._next: asyncio.Handle | None = None
+        self._events: tuple[bytes, ...] = _OF_CHAT
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,8 +124,9 @@ class Upstream(asyncio.Protocol):
             return
         model = _MODEL.search(request)
         kind, events, gap_ms = (model[1], int(model[2]), model[3]) if model else (b"burst", 50, None)
+        self._events = _OF_RESPONSE if b"/responses HTTP" in request[:64] else _OF_CHAT
         pace = int(gap_ms) / 1e3 if gap_ms else PACE_S
-        self._send(_HEAD + _FIRST, events - 2, pace if kind == b"paced" else 0)
+        self._send(_HEAD + self._events[0], events - 2, pace if kind == b"paced" else 0)
 
     def _send(self, data: bytes, left: int, pause: float) -> None:
         """Write an event and plan the next one; `left` counts those before the last."""
@@ -116,7 +135,7 @@ class Upstream(asyncio.Protocol):
             self._next = None
             return
         # Through the loop even without a pause: what one iteration writes would go out as one packet.
-        data = _MIDDLE if left else _LAST + _END
+        data = self._events[1] if left else self._events[2] + _END
         if pause:
             self._next = self._loop.call_later(pause, self._send, data, left - 1, pause)
         else:

@@ -18,7 +18,7 @@ from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.framing import EVENTS
-from ai_gateway.contract.native import NativeOperation
+from ai_gateway.contract.native import NativeOperation, event_type
 from ai_gateway.contract.stream import Framed, Item, Packet, Stream
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated, UpstreamWrongAddress
 from ai_gateway.gateway import Gateway
@@ -117,6 +117,7 @@ class _Relaying:
         provider, asked = target.provider, self._asked
         reader = self._reader = relayed(asked.operation, attempt.notes)
         has_begun = False
+        attempt.divert = None if attempt.call.sink is None else reader.diverting_to(attempt.call.sink)
         async with aclosing(
             provider.relay_stream(attempt, asked.operation, _fields(attempt, asked, target))
         ) as arrived:
@@ -124,13 +125,14 @@ class _Relaying:
                 async for packet in arrived:
                     if not isinstance(packet, Packet):
                         break
-                    events = [(reader.feed(event), event) for event in packet.events]
-                    if not has_begun and events[0][0] == "error":  # no reply: another attempt may give one
-                        raise _error_in(provider, from_json(events[0][1]))
+                    events = packet.events
+                    if not has_begun and event_type(events[0]) == "error":  # no reply: another attempt may give one
+                        raise _error_in(provider, from_json(events[0]))
                     has_begun = True
+                    written = reader.framed(events)
                     if reader.is_over and asked.keep is not None and reader.failure is None:
                         await asked.keep(reader.reply)
-                    yield Framed(b"".join(_framed(name, event) for name, event in events))
+                    yield Framed(written)
             except UpstreamWrongAddress:
                 provider.unlearn(asked.operation)
                 raise
@@ -181,8 +183,3 @@ def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, obje
 def _error_in(provider: Provider, value: object) -> GatewayError:
     """What an upstream says where it has failed."""
     return provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="an error without words")
-
-
-def _framed(name: str, event: bytes) -> bytes:
-    # Blanks are all that line ends in JSON can be, which an event's data may not hold.
-    return EVENTS.framed(event.replace(b"\r", b" ").replace(b"\n", b" "), name)

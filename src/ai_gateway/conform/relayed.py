@@ -4,8 +4,9 @@ What may be mended is little, because the client knows what its own upstream sen
 event gets the one that says so (`response.failed`, or `error`), since clients take its silence for a whole answer.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, override
 
 import orjson
@@ -14,13 +15,24 @@ from pydantic_core import to_json
 from ai_gateway.contract.budget import parsed_size
 from ai_gateway.contract.call import Notes, Tokens
 from ai_gateway.contract.framing import EVENTS, SSE
-from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
+from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
 from ai_gateway.errors import UpstreamInvalidResponse
 
 _MOST_KEPT = 16 * 2**20  # bytes in memory of what a stream has said, for the event that tells of its failure
 _MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
 # What Codex and the SDKs act on, in `error.code` of a failed response; all else is a server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
+
+# An event that only goes on with a text: nothing of it has to be read but how much it is. Quotes inside of texts are
+# escaped, so that these cannot be.
+_DELTAS = {
+    RESPONSES: re.compile(
+        rb'\{"type": ?"(response\.[a-z_.]+\.delta)",[^\r\n]*"sequence_number": ?(\d{1,15})[,}][^\r\n]*'
+    ),
+    ANTHROPIC: re.compile(rb'\{"type": ?"(content_block_delta)",[^\r\n]*()\}'),
+}
+_TEXT = re.compile(rb'"(?:delta|text|thinking|partial_json|signature)": ?"((?:[^"\\]|\\.)*)"')
+_NAME, _DATA, _BETWEEN = b"event: ", b"\ndata: ", b"\n\n"
 
 type _Fields = Mapping[str, Any]
 
@@ -34,6 +46,8 @@ class Relayed(ABC):
         self._notes = notes
         self.is_over = False
         """Whether its last event was there."""
+        self.number = -1
+        """That of the event before, on a wire that numbers them."""
         self.reply: dict[str, Any] = {}
         """The whole reply, as far as an event has told it."""
         self.failure: _Fields | None = None
@@ -53,6 +67,50 @@ class Relayed(ABC):
         That is nothing where the upstream has said so itself.
         """
         return b"" if self.failure is not None else EVENTS.framed(error, "error")
+
+    def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """What sends a packet to the sink if all of it goes on with texts, and says whether it did."""
+        delta, notes = _DELTAS[self.operation.wire], self._notes
+
+        def divert(packet: bytes) -> bool:
+            if not packet.endswith(_BETWEEN):
+                return False
+            chunks = size = 0
+            last = b""
+            for event in packet[:-2].split(_BETWEEN):
+                name, _, data = event.partition(_DATA)
+                match = delta.fullmatch(data)
+                text = _TEXT.search(data) if match is not None and name == b"event: " + match[1] else None
+                if match is None or text is None:
+                    return False
+                chunks, size, last = chunks + 1, size + len(text[1]), match[2]
+            if not sink(packet):
+                return False
+            notes.chunks += chunks
+            notes.text_bytes += size
+            self.number = int(last or 0)
+            return True
+
+        return divert
+
+    def framed(self, events: Sequence[bytes]) -> bytes:
+        """Events that came together, under their names. Raises UpstreamInvalidResponse for what is none."""
+        delta, notes = _DELTAS[self.operation.wire], self._notes
+        written: list[bytes] = []
+        for event in events:
+            match = delta.fullmatch(event)
+            text = _TEXT.search(event) if match is not None else None
+            if match is not None and text is not None:
+                notes.chunks += 1
+                notes.text_bytes += len(text[1])
+                self.number = int(match[2] or 0)
+                written += (_NAME, match[1], _DATA, event, _BETWEEN)
+            else:
+                name = self.feed(event).encode()
+                # Blanks are all that line ends in JSON can be, which an event's data may not hold.
+                data = event.replace(b"\r", b" ").replace(b"\n", b" ")
+                written += (_NAME, b" ".join(name.split()), _DATA, data, _BETWEEN)
+        return b"".join(written)
 
     def feed(self, event: bytes) -> str:
         """Note what an event of a stream says. Returns its name; raises UpstreamInvalidResponse for what is none."""
@@ -85,7 +143,6 @@ class RelayedResponse(Relayed):
         super().__init__(notes)
         self._items: dict[int, object] = {}
         self._kept = 0
-        self._number = -1
         self._error: _Fields | None = None
 
     @override
@@ -98,7 +155,7 @@ class RelayedResponse(Relayed):
     @override
     def event(self, name: str, value: _Fields) -> None:
         number = value.get("sequence_number")
-        self._number = number if isinstance(number, int) else self._number + 1
+        self.number = number if isinstance(number, int) else self.number + 1
         delta = value.get("delta")
         if isinstance(delta, str):
             self._notes.text_bytes += len(delta.encode(errors="replace"))
@@ -138,7 +195,7 @@ class RelayedResponse(Relayed):
             },
             "output": [self._items[index] for index in sorted(self._items)],
         }
-        event = {"type": "response.failed", "sequence_number": self._number + 1, "response": failed}
+        event = {"type": "response.failed", "sequence_number": self.number + 1, "response": failed}
         return EVENTS.framed(to_json(event, inf_nan_mode="null"), "response.failed") + SSE.end
 
 

@@ -79,7 +79,7 @@ class HttpProvider(Provider):
             relayed=operation,
         ) as stream:
             try:
-                async with aclosing(stream.batches()) as batches:
+                async with aclosing(stream.batches(attempt.divert)) as batches:
                     async for events in batches:
                         said = [event for event in events if event != _DONE_MARK]
                         if said:

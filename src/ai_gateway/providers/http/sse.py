@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 from ai_gateway.errors import UpstreamInvalidResponse
 
 _DATA, _END = b"data: ", b"\n\n"
+_NAME, _NAMED_DATA, _ERROR = b"event: ", b"\ndata: ", b"event: error"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error)?:")
 
@@ -53,8 +54,11 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The data of each event that is complete now."""
-        if self._line or self._data or not chunk.startswith(_DATA) or len(chunk) > self._max_event or self._is_error:
+        if self._line or self._data or len(chunk) > self._max_event or self._is_error:
             return self._read(chunk)
+        if not chunk.startswith(_DATA):
+            events = self._named(chunk) if chunk.startswith(_NAME) else []
+            return events or self._read(chunk)
         # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
         events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
         # To join and search costs a fraction of what counting line ends does.
@@ -63,6 +67,25 @@ class EventParser:
             return self._read(chunk)
         self._begun = True
         self.lines += 2 * len(events)
+        return events
+
+    def _named(self, chunk: bytes) -> list[bytes]:
+        """The same of whole events of two lines each, a name and data; nothing if it is anything else."""
+        if not chunk.endswith(_END) or chunk.find(b"\r") >= 0:
+            return []
+        events: list[bytes] = []
+        for event in chunk[: -len(_END)].split(_END):
+            name, _, data = event.partition(_NAMED_DATA)
+            if (
+                not (data and name.startswith(_NAME))
+                or name == _ERROR
+                or data.find(b"\n") >= 0
+                or name.find(b"\n") >= 0
+            ):
+                return []
+            events.append(data)
+        self._begun = True
+        self.lines += 3 * len(events)
         return events
 
     def _read(self, chunk: bytes) -> Iterator[bytes]:

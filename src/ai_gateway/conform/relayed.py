@@ -23,15 +23,13 @@ _MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps ex
 # What Codex and the SDKs act on, in `error.code` of a failed response; all else is a server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
-# An event that only goes on with a text: nothing of it has to be read but how much it is. Quotes inside of texts are
-# escaped, so that these cannot be.
-_DELTAS = {
-    RESPONSES: re.compile(
-        rb'\{"type": ?"(response\.[a-z_.]+\.delta)",[^\r\n]*"sequence_number": ?(\d{1,15})[,}][^\r\n]*'
-    ),
-    ANTHROPIC: re.compile(rb'\{"type": ?"(content_block_delta)",[^\r\n]*()\}'),
+# How an event begins that only goes on with a text, of which nothing has to be read but how much it is.
+_DELTA = {
+    RESPONSES: re.compile(rb'\{"type": ?"(response\.[a-z_.]+\.delta)",'),
+    ANTHROPIC: re.compile(rb'\{"type": ?"(content_block_delta)",'),
 }
-_TEXT = re.compile(rb'"(?:delta|text|thinking|partial_json|signature)": ?"((?:[^"\\]|\\.)*)"')
+_TEXT = re.compile(rb'"(?:delta|text|thinking|partial_json|signature)": ?"')
+_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,15})')
 _NAME, _DATA, _BETWEEN = b"event: ", b"\ndata: ", b"\n\n"
 
 type _Fields = Mapping[str, Any]
@@ -44,6 +42,7 @@ class Relayed(ABC):
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
+        self._delta = _DELTA[self.operation.wire]
         self.is_over = False
         """Whether its last event was there."""
         self.number = -1
@@ -70,47 +69,46 @@ class Relayed(ABC):
 
     def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """What sends a packet to the sink if all of it goes on with texts, and says whether it did."""
-        delta, notes = _DELTAS[self.operation.wire], self._notes
 
         def divert(packet: bytes) -> bool:
-            if not packet.endswith(_BETWEEN):
+            if not packet.endswith(_BETWEEN) or packet.find(b"\r") >= 0:
                 return False
-            chunks = size = 0
-            last = b""
-            for event in packet[:-2].split(_BETWEEN):
+            size = 0
+            data = b""
+            events = packet[:-2].split(_BETWEEN)
+            for event in events:
                 name, _, data = event.partition(_DATA)
-                match = delta.fullmatch(data)
-                text = _TEXT.search(data) if match is not None and name == b"event: " + match[1] else None
-                if match is None or text is None:
+                match = self._delta.match(data)
+                if match is None or name != _NAME + match[1] or data.find(b"\n") >= 0:
                     return False
-                chunks, size, last = chunks + 1, size + len(text[1]), match[2]
+                size += _text_size(data)
             if not sink(packet):
                 return False
-            notes.chunks += chunks
-            notes.text_bytes += size
-            self.number = int(last or 0)
+            self._note(len(events), size, data)
             return True
 
         return divert
 
     def framed(self, events: Sequence[bytes]) -> bytes:
         """Events that came together, under their names. Raises UpstreamInvalidResponse for what is none."""
-        delta, notes = _DELTAS[self.operation.wire], self._notes
         written: list[bytes] = []
         for event in events:
-            match = delta.fullmatch(event)
-            text = _TEXT.search(event) if match is not None else None
-            if match is not None and text is not None:
-                notes.chunks += 1
-                notes.text_bytes += len(text[1])
-                self.number = int(match[2] or 0)
-                written += (_NAME, match[1], _DATA, event, _BETWEEN)
+            match = self._delta.match(event)
+            if match is not None and event.endswith(b"}"):
+                self._note(1, _text_size(event), event)
+                name = match[1]
             else:
-                name = self.feed(event).encode()
-                # Blanks are all that line ends in JSON can be, which an event's data may not hold.
-                data = event.replace(b"\r", b" ").replace(b"\n", b" ")
-                written += (_NAME, b" ".join(name.split()), _DATA, data, _BETWEEN)
+                name = b" ".join(self.feed(event).encode().split())
+            is_one_line = event.find(b"\n") < 0 and event.find(b"\r") < 0  # they are blanks in JSON
+            data = event if is_one_line else event.replace(b"\r", b" ").replace(b"\n", b" ")
+            written += (_NAME, name, _DATA, data, _BETWEEN)
         return b"".join(written)
+
+    def _note(self, chunks: int, size: int, last: bytes) -> None:
+        self._notes.chunks += chunks
+        self._notes.text_bytes += size
+        if (number := _NUMBER.search(last)) is not None:
+            self.number = int(number[1])
 
     def feed(self, event: bytes) -> str:
         """Note what an event of a stream says. Returns its name; raises UpstreamInvalidResponse for what is none."""
@@ -286,6 +284,12 @@ def message_tokens(usage: object) -> Tokens | None:
         reasoning=thought,
         searches=searches,
     )
+
+
+def _text_size(event: bytes) -> int:
+    """About how many bytes the text of an event has: up to the first quote, escaped or not."""
+    begins = _TEXT.search(event)
+    return event.find(b'"', begins.end()) - begins.end() if begins is not None else 0
 
 
 def _counts(values: Sequence[object]) -> list[int] | None:

@@ -29,6 +29,9 @@ from ai_gateway.redaction import Redactor
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.ollama_chat.messages import conversation
+from ai_gateway.translate.responses_chat.envelope import Sealer
+from ai_gateway.translate.responses_chat.reply import sealed_by
+from ai_gateway.translate.responses_chat.request import Whom
 from ai_gateway.translate.wires import anthropic, ollama
 from gateway_contract.ollama.models import OllamaChatMessage
 from gateway_contract.openai import models
@@ -49,9 +52,16 @@ FILLED: dict[str, Callable[[], Any]] = {
     "at": lambda: 0,
     "details": lambda: None,
     "request": lambda: RequestContext("r", "m", 1),
+    "took": lambda: models.CompletionUsage(prompt_tokens=1, completion_tokens=1, total_tokens=2),
+    "provider": lambda: "p",
+    "response_id": lambda: "resp_1",
+    "created_at": lambda: 1,
+    "echo": dict,
+    "seal": lambda: sealed_by(lambda payload: payload, wanted=True),
+    "whom": lambda: Whom("m", "p", Sealer(b"k" * 32, "project")),
 }
 # Whose size is bounded where they are read, or that look at one fact only.
-SMALL = {"ModelInfo", "Usage", "StopDetails", "Timed", "Shown", "Model", "Delta"}
+SMALL = {"ModelInfo", "Usage", "CompletionUsage", "StopDetails", "Timed", "Shown", "Model", "Delta"}
 
 
 @cache
@@ -74,7 +84,10 @@ def translators() -> Iterator[tuple[str, Callable[..., Any], type[BaseModel], li
         if not (inspect.isfunction(thing) and inspect.signature(thing).parameters):
             continue
         hints = get_type_hints(thing)
-        first, *others = inspect.signature(thing).parameters
+        taken = inspect.signature(thing).parameters
+        first, *others = (
+            name for at, name in enumerate(taken) if not at or taken[name].default is inspect.Parameter.empty
+        )
         model = hints.get(first) if first in hints else None
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             continue
@@ -90,6 +103,7 @@ STREAMED: dict[str, Callable[[Any, int], Iterator[Any]]] = {
         ollama.Reply.model_validate({"response": "ab ", "done": False}) for _ in range(size)
     ),
     "ForcedContent": lambda _, size: iter(['{"name": "n", ', *['"arguments": {'] * size]),
+    "ResponseStreamTranslator": lambda _, size: response_events(size),
     "ChunkTranslator": lambda _, size: (chunk(at, at % 7, '{"a":') for at in range(size)),
 }
 PARSED: dict[str, Callable[[int], list[bytes]]] = {
@@ -118,6 +132,17 @@ def messages_events(size: int) -> Iterator[Any]:
         yield anthropic.Event.model_validate({"type": "content_block_delta", "index": at % 2, "delta": delta})
 
 
+def response_events(size: int) -> Iterator[dict[str, Any]]:
+    yield {"type": "response.created", "response": {"id": "r", "created_at": 1, "model": "m"}}
+    for at in range(size):
+        call = {"type": "function_call", "call_id": f"c{at}", "name": "n", "arguments": ""}
+        yield {"type": "response.output_item.added", "output_index": at, "item": call}
+        yield {"type": "response.function_call_arguments.delta", "output_index": at, "delta": '{"a":'}
+        yield {"type": "response.output_text.delta", "output_index": at, "content_index": at, "delta": "ab "}
+        yield {"type": "response.reasoning_summary_text.delta", "output_index": at, "summary_index": at, "delta": "x"}
+        yield {"type": "response.output_item.done", "output_index": at, "item": call}
+
+
 def ollama_line(message: dict[str, Any]) -> ollama.Reply:
     fields = {"model": "m", "message": {"role": "assistant", **message}, "done": False}
     return ollama.Reply.model_validate(fields)
@@ -137,7 +162,7 @@ def chunk(at: int, call: int, arguments: str) -> models.CreateChatCompletionStre
 def test_every_translator_is_found() -> None:
     assert len(TRANSLATORS) > 12
     assert {"chat_anthropic.request.to_messages", "ollama_chat.request.chat"} <= TRANSLATORS.keys()
-    unfilled = {name: set(others) - FILLED.keys() for name, (_, _, others) in TRANSLATORS.items()}
+    unfilled = {name: set(others) - FILLED.keys() - {"names"} for name, (_, _, others) in TRANSLATORS.items()}
     assert {name: missing for name, missing in unfilled.items() if missing} == {}, "give a value for it in FILLED"
     fed = {thing.__name__ for thing in own(ai_gateway.translate) if inspect.isclass(thing) and hasattr(thing, "feed")}
     assert fed == STREAMED.keys(), "say in STREAMED what a new translator of streams is fed with"
@@ -147,13 +172,14 @@ def test_every_translator_is_found() -> None:
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_a_translator_takes_twice_as_long_for_twice_as_much(name: str, deepest: int) -> None:
     function, model, others = TRANSLATORS[name]
+    hints = get_type_hints(function)
     found = growths_of(model, deepest)
     assert found, f"nothing of {model.__name__} grows"
     for growth in found:
 
         def prepare(size: int, growth: Growth = growth) -> Work:
             value = fitting(model, growth, size)
-            keywords = {other: FILLED[other]() for other in others}
+            keywords = {other: FILLED[other]() if other in FILLED else hints[other]() for other in others}
             return lambda: function(value, **keywords) if value is not None else None
 
         assert_linear(prepare, f"{name}, {growth.place}")

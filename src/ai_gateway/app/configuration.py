@@ -61,7 +61,7 @@ class Configuration:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
-    proxy_for: ProxyFor = no_proxy
+    proxy_for: ProxyFor = field(default=no_proxy, repr=False)  # it knows all variables, whose values may be keys
     mcp: Sequence[McpServer] = ()
 
 

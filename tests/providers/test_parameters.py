@@ -77,7 +77,7 @@ def test_the_closed_bodies_are_those_whose_models_take_nothing_further() -> None
 def test_an_upstream_of_the_same_wire_without_quirks_gets_everything() -> None:
     same = [row for row in ROWS if row.adapter == OPENAI_COMPATIBLE]
     # These are for other wires, and for some models alone.
-    others = {
+    others: dict[str, Any] = {
         "max_completion_tokens_only": False,
         "takes_reasoning": True,
         "responses_only": "",

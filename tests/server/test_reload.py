@@ -22,6 +22,7 @@ import pytest
 from ai_gateway.app.configuration import read_configuration
 from ai_gateway.server.last_configuration import LastConfiguration
 from ai_gateway.server.pid_file import Address, Reload, pid_file, record_reload_outcome, reloads_since, running
+from ai_gateway.server.reload_command import reload
 from tests.support.behaviours import TEXT, behave
 from tests.support.client import CHAT, ask, body_of, client_of, eventually, get, post
 from tests.support.command import run_command
@@ -340,21 +341,18 @@ def test_a_worker_that_ends_takes_nothing_with_it(tmp_path: Path, upstream: Upst
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_gateways_on_one_port_of_two_addresses_are_told_apart(tmp_path: Path) -> None:
-    env = {"XDG_CACHE_HOME": str(tmp_path)}
-    with (
-        running_gateway(**env) as one,
-        running_gateway(**env, SERVICE_HOST="127.0.0.2", SERVICE_PORT=str(one.port)) as other,
-    ):
-        refused = run_command("reload", "--port", str(one.port), **env)
-        assert refused.returncode == 1
-        assert f"on 127.0.0.1:{one.port}, 127.0.0.2:{one.port}: name one with --host" in refused.stderr
-        done = run_command("reload", "--host", "127.0.0.2", **env)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert f"(process {other.process.pid}, port {one.port} of 127.0.0.2)" in done.stdout
-        assert [len(live.records("configuration reloaded")) for live in (one, other)] == [0, 1]
-        nobody = run_command("reload", "--host", "127.0.0.3", **env)
-        assert (nobody.returncode, "of 127.0.0.3: start one" in nobody.stderr) == (1, True)
+def test_gateways_on_one_port_of_two_addresses_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    addresses = [Address("192.0.2.2", 9000), Address("192.0.2.1", 9000)]
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            stack.enter_context(pid_file(address, 1))
+        assert reload(9000, None) == 1
+        assert "on 192.0.2.1:9000, 192.0.2.2:9000: name one with --host" in capsys.readouterr().err
+        assert reload(9000, "192.0.2.3") == 1
+        assert "of 192.0.2.3: start one" in capsys.readouterr().err
 
 
 def test_gateways_on_two_sockets_are_told_apart(tmp_path: Path) -> None:

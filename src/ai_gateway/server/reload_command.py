@@ -48,7 +48,7 @@ def _chosen(port: int | None, host: str | None) -> Running | None:
     if len(match) == 1:
         return match[0]
     if match:
-        addresses = ", ".join(str(gateway.address) for gateway in match)
+        addresses = ", ".join(sorted(str(gateway.address) for gateway in match))
         option = "--host" if len({gateway.address.port for gateway in match}) == 1 else "--port"
         typer.echo(f"ai-gateway: several gateways run, on {addresses}: name one with {option}", err=True)
         return None

@@ -297,3 +297,28 @@ def test_kinds_of_tools_that_only_an_upstream_knows_go_on_to_it(
     for body in requests_for(model, name):
         assert body["tools"][:2] == [own, WEATHER]
         assert [tool["function"]["name"] for tool in body["tools"][2:]] == ["gateway_web_search"]
+
+
+def test_several_choices_beside_earlier_rounds_or_a_search_that_is_not_claimed_are_all_told(
+    gateway: LiveGateway,
+) -> None:
+    body = {"model": "custom-chat", "messages": [{"role": "user", "content": "gateway_web_search"}], "tools": [SEARCH]}
+    ran = message_of(post(gateway, "/custom/v1/chat/completions", body).json())["gateway_tool_calls"]
+    cases: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": "Hi"}], "web_search_options": {}},
+        {"messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello", "gateway_tool_calls": ran},
+            {"role": "user", "content": "And?"},
+        ]},
+    ]  # fmt: skip
+    for fields in cases:
+        for stream in (False, True):
+            body = {"model": "custom-chat", "n": 3, "stream": stream, **fields}
+            reply = post(gateway, "/custom/v1/chat/completions", body)
+            assert reply.status_code == 200, reply.text
+            events = [event.removeprefix("data: ") for event in reply.text.split("\n\n") if event] if stream else []
+            chunks = [json.loads(event) for event in events if event != "[DONE]"] or [reply.json()]
+            choices = [choice for chunk in chunks for choice in chunk["choices"]]
+            assert sorted(each["index"] for each in choices if each["finish_reason"]) == [0, 1, 2]
+            assert all("usage" not in chunk for chunk in chunks) or not stream

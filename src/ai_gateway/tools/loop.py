@@ -134,8 +134,12 @@ class ToolLoop:
 
     # -- streamed --
 
-    async def chunks(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+    def chunks(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         """The one stream that the rounds come to: one id, one reason to end, and the usage of all."""
+        # Several choices are there only beside earlier rounds: nothing of ours is offered then.
+        return self._one_round() if (self._body.n or 1) > 1 else self._all_rounds()
+
+    async def _all_rounds(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         turn = self._turn
         try:
             while True:
@@ -156,6 +160,17 @@ class ToolLoop:
                 await self._next(stream=True)
         finally:
             turn.leave()
+
+    async def _one_round(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+        call, body = self._turn.begin()
+        try:
+            async with aclosing(self._rounds.chunks(call, body)) as items:
+                async for item in items:
+                    self._turn.show()
+                    yield item
+        finally:
+            self._turn.show()
+            self._turn.leave()
 
     async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         """Run calls of ours, and tell when each starts and when it is over."""

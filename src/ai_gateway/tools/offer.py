@@ -103,7 +103,7 @@ def options_of(tool: Hosted) -> dict[str, JsonValue]:
 def asks_for_tools(body: models.CreateChatCompletionRequest) -> bool:
     """Whether a request has to do with tools of the gateway; asked of every chat, so it has to be cheap."""
     fields = body.__dict__
-    if fields["web_search_options"] is not None:
+    if fields["web_search_options"] is not None and (fields["n"] or 1) == 1:
         return True
     # Loops, not generators, which cost several times as much.
     for tool in fields["tools"] or ():

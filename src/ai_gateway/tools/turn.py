@@ -142,7 +142,7 @@ class Turn:
             changes |= {"tools": tools}
             if choice.value is not None:
                 changes |= {"tool_choice": choice.value}
-        if self._body.stream:
+        if self._body.stream and (self._body.n or 1) == 1:
             options = to_fields(self._body.stream_options) if self._body.stream_options is not None else {}
             changes |= {"stream_options": {**options, "include_usage": True}}
         unset = {name for name in _ABOUT_TOOLS if name not in changes and (not tools or name == "tool_choice")}

@@ -123,8 +123,8 @@ async def test_a_store_that_was_locked_while_a_budget_began_is_written_again_as_
 
     env = environment(shared_upstream, tmp_path / "home")
     with running_gateway(**env) as live:
-        site = Site.of("locked", live, tmp_path / "home" / "data" / "gateway.db")
-        load = Load(live.port, "locked")
+        site = Site.of("locked-at-first", live, tmp_path / "home" / "data" / "gateway.db")
+        load = Load(live.port, "locked-at-first")
         with locked(tmp_path / "home" / "data"):
             assert await load.call(site.keys[0]) == 200, "a call that nothing limits waits for no store"
             assert await load.call(site.keys[1]) == 503

@@ -314,8 +314,8 @@ def test_several_choices_beside_earlier_rounds_or_a_search_that_is_not_claimed_a
     ]  # fmt: skip
     for fields in cases:
         for stream in (False, True):
-            body = {"model": "custom-chat", "n": 3, "stream": stream, **fields}
-            reply = post(gateway, "/custom/v1/chat/completions", body)
+            more: dict[str, Any] = {"model": "custom-chat", "n": 3, "stream": stream, **fields}
+            reply = post(gateway, "/custom/v1/chat/completions", more)
             assert reply.status_code == 200, reply.text
             events = [event.removeprefix("data: ") for event in reply.text.split("\n\n") if event] if stream else []
             chunks = [json.loads(event) for event in events if event != "[DONE]"] or [reply.json()]

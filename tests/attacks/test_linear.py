@@ -57,8 +57,8 @@ FILLED: dict[str, Callable[[], Any]] = {
     "response_id": lambda: "resp_1",
     "created_at": lambda: 1,
     "echo": dict,
-    "seal": lambda: sealed_by(lambda payload: payload, wanted=True),
-    "whom": lambda: Whom("m", "p", Sealer(b"k" * 32, "project")),
+    "seal": lambda: sealed_by(lambda _: "sealed", wanted=True),
+    "whom": lambda: Whom("m", "p", Sealer(lambda _: b"k" * 32, "project")),
 }
 # Whose size is bounded where they are read, or that look at one fact only.
 SMALL = {"ModelInfo", "Usage", "CompletionUsage", "StopDetails", "Timed", "Shown", "Model", "Delta"}

@@ -27,7 +27,7 @@ CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_te
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("part", "operations", "examples"),
-    [("inference", 39, 25), ("responses", 14, 25), ("messages", 4, 3), ("administration", 64, 5)],
+    [("inference", 39, 25), ("responses", 14, 5), ("messages", 4, 3), ("administration", 64, 5)],
 )
 def test_schemathesis_finds_nothing(part: str, operations: int, examples: int) -> None:
     with running_gateway(**SETTINGS) as gateway:

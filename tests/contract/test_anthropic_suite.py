@@ -5,9 +5,6 @@ nothing has are left out.
 """
 
 import json
-import os
-import re
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 
 from tests.support.gateway import SharedGateways
 from tests.support.placeholders import Asked, renamed
-from tests.support.sdk_sources import ANTHROPIC, sdk_sources
+from tests.support.sdk_sources import ANTHROPIC, passed_by, sdk_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -41,19 +38,5 @@ def base_url(gateway_for: SharedGateways) -> Iterator[str]:
 
 def test_the_sdks_own_tests_of_messages_pass(base_url: str) -> None:
     suite = sdk_sources(ANTHROPIC)
-    ran = subprocess.run(
-        [
-            *(suite.parent / "venv" / "bin" / "python", "-m", "pytest", "-q", "-o", "addopts="),
-            *("-k", "strict and not Async and not batches", *FILES),
-        ],
-        cwd=suite,
-        env={"PATH": os.environ["PATH"], "HOME": str(suite.parent), "TEST_API_BASE_URL": base_url},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout[-8000:]
-    passed = re.search(r"(\d+) passed", ran.stdout)
-    assert passed, ran.stdout[-2000:]
-    assert int(passed[1]) >= 20, "too few to prove anything"
+    chosen = "strict and not Async and not batches"
+    assert passed_by(suite, base_url, "-k", chosen, *FILES) >= 20, "too few to prove anything"

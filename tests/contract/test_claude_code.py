@@ -7,7 +7,6 @@ the test itself; where it cannot be, the test says so.
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
+from tests.support.npm_program import npm_program
 from tests.support.scripted_agent import scripted
 from tests.support.upstream import Upstream, running_upstream
-from tests.support.uv import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -31,19 +30,8 @@ def claude() -> Path:
     """The program, installed once per machine; the one for this machine, since no package's scripts are run."""
     if os.environ.get("CI") != "true" and os.environ.get("CLAUDE_CODE_TESTS", "1") == "0":
         pytest.skip("CLAUDE_CODE_TESTS=0: Claude Code is not wanted here")
-    place = ROOT / ".clients" / PACKAGE.replace("/", "-")
-    if not (place / "complete").exists():
-        npm = shutil.which("npm") or pytest.skip("npm is not installed")
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        command = [npm, "install", "--prefix", str(place), "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        done = subprocess.run([*command, PACKAGE], cwd=place, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            pytest.skip(f"{PACKAGE} cannot be installed here: {done.stderr[-300:]}")
-        (place / "complete").touch()
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    program = place / "node_modules" / "@anthropic-ai" / f"claude-code-linux-{machine}" / "claude"
-    return program if program.exists() else pytest.skip(f"{PACKAGE} has no program for {machine}")
+    return npm_program(PACKAGE, f"@anthropic-ai/claude-code-linux-{machine}/claude")
 
 
 @dataclass(frozen=True)

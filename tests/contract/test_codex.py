@@ -7,7 +7,6 @@ the test itself; where it cannot be, the test says so.
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from typing import Any
 import pytest
 
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
+from tests.support.npm_program import npm_program
 from tests.support.scripted_codex import PATCH, scripted
 from tests.support.upstream import Upstream, running_upstream
-from tests.support.uv import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -31,20 +30,8 @@ _TRIPLES = {"x86_64": ("x64", "x86_64"), "aarch64": ("arm64", "aarch64")}
 @pytest.fixture(scope="module")
 def codex() -> Path:
     """The program, installed once per machine; no package's scripts are run, so it is looked up."""
-    place = ROOT / ".clients" / PACKAGE.replace("/", "-")
-    if not (place / "complete").exists():
-        npm = shutil.which("npm") or pytest.skip("npm is not installed")
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        command = [npm, "install", "--prefix", str(place), "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        done = subprocess.run([*command, PACKAGE], cwd=place, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            pytest.skip(f"{PACKAGE} cannot be installed here: {done.stderr[-300:]}")
-        (place / "complete").touch()
     short, long = _TRIPLES.get(platform.machine(), (platform.machine(), platform.machine()))
-    folder = place / "node_modules" / "@openai" / f"codex-linux-{short}" / "vendor" / f"{long}-unknown-linux-musl"
-    program = folder / "bin" / "codex"
-    return program if program.exists() else pytest.skip(f"{PACKAGE} has no program for {short}")
+    return npm_program(PACKAGE, f"@openai/codex-linux-{short}/vendor/{long}-unknown-linux-musl/bin/codex")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,6 @@ They come with the SDK's source distribution and get an environment of their own
 there (tests/support/placeholders.py); all else of a request and its reply is as they have it.
 """
 
-import os
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import pytest
 from tests.support.administration import ADMINISTERED, Administrator
 from tests.support.gateway import SharedGateways
 from tests.support.placeholders import named_objects
-from tests.support.sdk_sources import sdk_sources
+from tests.support.sdk_sources import passed_by, sdk_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -57,20 +54,5 @@ def test_the_sdks_own_tests_of_administration_pass(suite: Path, base_url: str) -
         for name in ("TestServiceAccounts", "TestAsyncServiceAccounts")
         for argument in ("--deselect", f"{FOLDER}/projects/{CONTRADICTION.format(name)}")
     ]
-    ran = subprocess.run(
-        [
-            *(suite.parent / "venv" / "bin" / "python", "-m", "pytest", "-q", "-o", "addopts=", "-k", CHOSEN),
-            *contradictions,
-            *(f"{FOLDER}/{name}.py" for name in SERVED),
-        ],
-        cwd=suite,
-        env={"PATH": os.environ["PATH"], "HOME": str(suite.parent), "TEST_API_BASE_URL": base_url},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout[-8000:]
-    passed = re.search(r"(\d+) passed", ran.stdout)
-    assert passed, ran.stdout[-2000:]
-    assert int(passed[1]) > 150, "too few to prove anything"
+    files = [f"{FOLDER}/{name}.py" for name in SERVED]
+    assert passed_by(suite, base_url, "-k", CHOSEN, *contradictions, *files) > 150, "too few to prove anything"

@@ -5,9 +5,7 @@ become the built-in provider's, and the id of a response that of one that was ju
 """
 
 import json
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pytest
 from tests.support.client import post
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.placeholders import Asked, renamed
-from tests.support.sdk_sources import sdk_sources
+from tests.support.sdk_sources import passed_by, sdk_sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -74,19 +72,5 @@ def suite() -> Path:
 
 def test_the_sdks_own_tests_of_responses_pass(suite: Path, base_url: str) -> None:
     chosen = "strict and not Async and " + " and ".join(f"not {name}" for name in NOT_SERVED)
-    ran = subprocess.run(
-        [
-            *(suite.parent / "venv" / "bin" / "python", "-m", "pytest", "-q", "-o", "addopts=", "-k", chosen),
-            *(f"{FOLDER}/{name}" for name in FILES),
-        ],
-        cwd=suite,
-        env={"PATH": os.environ["PATH"], "HOME": str(suite.parent), "TEST_API_BASE_URL": base_url},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout[-8000:]
-    passed = re.search(r"(\d+) passed", ran.stdout)
-    assert passed, ran.stdout[-2000:]
-    assert int(passed[1]) > 25, "too few to prove anything"
+    files = [f"{FOLDER}/{name}" for name in FILES]
+    assert passed_by(suite, base_url, "-k", chosen, *files) > 25, "too few to prove anything"

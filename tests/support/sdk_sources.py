@@ -1,5 +1,7 @@
 """Vendors' own tests of their SDKs: they come with the source distribution, and get an environment of their own."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,3 +47,20 @@ def sdk_sources(sdk: str = OPENAI) -> Path:
             sources.extractall(place, filter="data")
         (place / "complete").touch()
     return place / sdk.replace("==", "-")
+
+
+def passed_by(suite: Path, base_url: str, *arguments: str) -> int:
+    """Run tests of the suite against this address, and say how many passed: a failed one fails the caller."""
+    ran = subprocess.run(
+        [suite.parent / "venv" / "bin" / "python", "-m", "pytest", "-q", "-o", "addopts=", *arguments],
+        cwd=suite,
+        env={"PATH": os.environ["PATH"], "HOME": str(suite.parent), "TEST_API_BASE_URL": base_url},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-8000:]
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    assert passed, ran.stdout[-2000:]
+    return int(passed[1])

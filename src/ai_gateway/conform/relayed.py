@@ -243,10 +243,8 @@ def relayed(operation: NativeOperation, notes: Notes) -> Relayed:
 
 def response_tokens(usage: object) -> Tokens | None:
     """The tokens by class of a response's `usage`; None where it has none, or counts that cannot be any."""
-    if not isinstance(usage, dict):
-        return None
-    counts = _counts([usage.get("input_tokens"), usage.get("output_tokens")])
-    if counts is None:
+    counts = _counts(usage)
+    if counts is None or not isinstance(usage, dict):
         return None
     given, made = counts
     read, written = _part(usage, "input_tokens_details", "cached_tokens", "cache_write_tokens")
@@ -264,10 +262,8 @@ def response_tokens(usage: object) -> Tokens | None:
 
 def message_tokens(usage: object) -> Tokens | None:
     """The same of a message's `usage`, whose `input_tokens` are without those of the cache."""
-    if not isinstance(usage, dict):
-        return None
-    counts = _counts([usage.get("input_tokens"), usage.get("output_tokens")])
-    if counts is None:
+    counts = _counts(usage)
+    if counts is None or not isinstance(usage, dict):
         return None
     given, made = counts
     read, written = (_count(usage.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
@@ -292,14 +288,19 @@ def _text_size(event: bytes) -> int:
     return event.find(b'"', begins.end()) - begins.end() if begins is not None else 0
 
 
-def _counts(values: Sequence[object]) -> list[int] | None:
-    """Counts that can be any; None where there are none at all, or where one of them cannot be."""
-    if all(value is None for value in values):
+def _counts(usage: object) -> tuple[int, int] | None:
+    """How much was read and written; None where neither is told, or where one of them cannot be."""
+    if not isinstance(usage, dict):
         return None
-    counts = [0 if value is None else value for value in values]
-    if any(type(count) is not int or not 0 <= count <= _MOST for count in counts):
+    told = [usage.get("input_tokens"), usage.get("output_tokens")]
+    given, made = (0 if value is None else value for value in told)
+    if told == [None, None] or not (_is_count(given) and _is_count(made)):
         return None
-    return [int(count) for count in counts if isinstance(count, int)]
+    return given, made
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MOST
 
 
 def _part(usage: _Fields, name: str, *parts: str) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Final, override
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.anthropic.answer import streamed, whole
-from ai_gateway.api.boundary import WireBoundary
+from ai_gateway.api.boundary import WireBoundary, with_default_model
 from ai_gateway.api.dropped import Words
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.body import BodyLimits
@@ -45,11 +45,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
 
     @override
     def complete(self, provider: str | None, value: object) -> object:
-        """Where the model decides who answers, a request without one gets the default, if the operator has set one."""
-        default = self.gateway.routing.rules.default_model
-        if default and provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
-            return {**value, "model": default}
-        return value
+        return with_default_model(self.gateway.routing.rules.default_model, provider, value)
 
     @override
     async def create_message(

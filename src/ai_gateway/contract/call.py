@@ -253,8 +253,7 @@ class Call:
     body in bytes, `recalled` that of what is kept here and goes on with it. `reservation` is there from when the call
     may go on to an upstream. `bridge` is there where the stream goes on to its caller on another wire than that of the
     operation that answers it. `round` says which call of a model this is where the gateway runs tools between them, and
-    `rounds` are those before the last. `trace` is there
-    where spans are made of it.
+    `rounds` are those before the last. `trace` is there where spans are made of it.
     """
 
     operation: str

@@ -30,7 +30,7 @@ LEVELS = (
     {"contract"},
     {"observability"},
     {"config"},
-    {"errors", "redaction"},
+    {"errors", "redaction", "programs"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 VAGUE = {

@@ -188,6 +188,7 @@ def test_a_file_is_read_again_after_a_while_and_what_is_no_key_is_told(tmp_path:
         (("/nowhere/gcloud",), "No such file"),
         ((sys.executable, "-c", "raise SystemExit(3)"), "ended with 3"),
         ((sys.executable, "-c", ""), "printed nothing"),
+        ((sys.executable, "-c", "while True: print('token')"), "prints more than 64 KiB"),
     ],
 )
 def test_a_command_that_fails_is_told_to_the_operator_alone(command: tuple[str, ...], detail: str) -> None:

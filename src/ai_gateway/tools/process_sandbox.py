@@ -13,6 +13,7 @@ from typing import override
 
 import structlog
 
+from ai_gateway.programs import end_program
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 
 _CHILD = Path(__file__).with_name("sandbox_child.py")
@@ -56,9 +57,7 @@ class ProcessSandbox(Sandbox):
             try:
                 return await self._ran(process, json.dumps(asked).encode(), seconds)
             finally:
-                with suppress(ProcessLookupError):
-                    process.kill()  # and what it has started dies with it
-                await asyncio.shield(process.wait())
+                await asyncio.shield(end_program(process))
 
     async def _ran(self, process: asyncio.subprocess.Process, asked: bytes, seconds: float) -> Ran:
         assert process.stdin is not None  # noqa: S101 - asked for

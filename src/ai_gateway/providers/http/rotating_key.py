@@ -3,13 +3,14 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from time import monotonic
 
 from ai_gateway.config.fields import is_header_value
 from ai_gateway.config.secrets import secret_in
 from ai_gateway.contract.budget import Allocation
 from ai_gateway.errors import UpstreamAuthError
+from ai_gateway.programs import end_program
 from ai_gateway.providers.http.client import Caller, UpstreamReply
 from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.http.stream import OpenStream
@@ -114,19 +115,26 @@ class KeyedCaller:
 async def _printed(command: tuple[str, ...]) -> str:
     """What the command prints. Raises ValueError or OSError if it fails."""
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
+    assert process.stdout is not None  # noqa: S101 - asked for
+    output = b""
     try:
         async with asyncio.timeout(_COMMAND_S):
-            output, _ = await process.communicate()
+            while len(output) <= _LARGEST and (more := await process.stdout.read(_LARGEST)):
+                output += more
+            if len(output) > _LARGEST:
+                raise ValueError(f"the command prints more than {_LARGEST // 1024} KiB")
+            await process.wait()
     except TimeoutError:
         raise ValueError(f"the command takes longer than {_COMMAND_S:.0f} s") from None
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    text = output[:_LARGEST].decode("utf-8", "replace").strip()
+        await asyncio.shield(end_program(process))
+    text = output.strip().decode("utf-8", "replace")
     if process.returncode or not text:
         raise ValueError(f"the command ended with {process.returncode}" if process.returncode else "it printed nothing")
     return text

@@ -1,0 +1,26 @@
+"""How a program that the gateway has started is ended: with whatever it has started itself."""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+_LAST_WORDS_S = 5.0
+_READ_BYTES = 2**16
+
+
+async def end_program(process: asyncio.subprocess.Process) -> None:
+    """Kill the process and its group, of which it must be the leader (`start_new_session`), and wait for its end.
+
+    `Process.wait` returns once the process has ended and its output has been read up to the end. It would wait forever
+    for output that nobody reads any more, or that another process of the group holds open.
+    """
+    output = process.stdout
+    if process.returncode is None or (output is not None and not output.at_eof()):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):  # a process that has left the group may hold the output open
+        async with asyncio.timeout(_LAST_WORDS_S):
+            while output is not None and await output.read(_READ_BYTES):
+                pass
+            await process.wait()

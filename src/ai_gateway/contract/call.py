@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -233,11 +233,18 @@ class Reservation(Protocol):
 class Trace(Protocol):
     """The trace that a request is part of, where the gateway makes spans of it. Nothing of it waits or raises."""
 
+    @property
+    def trace_id(self) -> str:
+        """In hex."""
+
     def attempted(self, notes: Notes) -> Mapping[str, str]:
         """An attempt begins, of which these are the notes. Returns the headers about the trace for its upstream."""
 
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
         """A span for what is done in the block, which is given the headers for a request that it makes."""
+
+    def afterwards(self) -> "Trace":
+        """That of work which begins now and goes on when the request is over: a span inside of the request's."""
 
 
 @dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
@@ -280,6 +287,31 @@ class Call:
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
         """Do something for the call as a span of its trace. The block is given the headers for a request it makes."""
         return self.trace.step(step, attributes) if self.trace is not None else _UNTRACED
+
+    def afterwards(self) -> "Call":
+        """The same for work that goes on when the request is over. Who does it calls `leave` at its end.
+
+        What the request uses of the memory that all share is from now on used by that.
+        """
+        return replace(
+            self,
+            attempts=[],
+            sink=None,
+            leaving=[],
+            room=self.room.handed_over(),
+            reservation=None,
+            bridge=None,
+            trace=self.trace.afterwards() if self.trace is not None else None,
+        )
+
+    def leave(self) -> None:
+        """Give back what it holds."""
+        self.room.release()
+        if self.reservation is not None:
+            self.reservation.abandon()
+        for leave in self.leaving:
+            leave()
+        self.leaving.clear()
 
     def begin_attempt(self, notes: Notes) -> Notes:
         """Add the notes of another attempt."""

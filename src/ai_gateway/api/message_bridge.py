@@ -13,9 +13,10 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.write import to_fields
 from ai_gateway.translate.anthropic_chat.ids import ToolNames, call_id
 from ai_gateway.translate.anthropic_chat.reply import call_block, refusal_details, valid_blocks, valid_citations
-from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
+from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.tokens import counted, of_text
 from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
+from ai_gateway.translate.carriers import KEPT
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 

@@ -122,6 +122,7 @@ VECTORS_OPENAI = {
 }  # fmt: skip
 VECTORS_OLLAMA = {"model": "m", "embeddings": [[0.5], [1.0]], "total_duration": 5, "prompt_eval_count": 1}
 ASKED: Json = {"messages": [{"role": "user", "content": "a"}]}
+MESSAGE: Json = {**ASKED, "max_tokens": 64}
 COUNTED: Json = {"stream_options": {"include_usage": True}}
 # Provider, path, what else is asked, and the answer: an object, or the pieces of a stream.
 CASES: dict[str, tuple[str, str, Json, Any]] = {
@@ -145,6 +146,10 @@ CASES: dict[str, tuple[str, str, Json, Any]] = {
     "ollama vectors at api": ("ollama", "/api/embed", {"input": ["a", "b"]}, VECTORS_OLLAMA),
     "anthropic whole at v1": ("anthropic", "/v1/chat/completions", ASKED, ANTHROPIC_WHOLE),
     "anthropic stream at v1": ("anthropic", "/v1/chat/completions", {**ASKED, **COUNTED}, ANTHROPIC_EVENTS),
+    "openai whole at messages": ("lab", "/v1/messages", MESSAGE, OPENAI_WHOLE),
+    "openai stream at messages": ("lab", "/v1/messages", MESSAGE, OPENAI_CHUNKS),
+    "ollama whole at messages": ("ollama", "/v1/messages", MESSAGE, OLLAMA_WHOLE),
+    "ollama stream at messages": ("ollama", "/v1/messages", MESSAGE, OLLAMA_LINES),
     "anthropic whole at api": ("anthropic", "/api/chat", ASKED, ANTHROPIC_WHOLE),
     "anthropic stream at api": ("anthropic", "/api/chat", ASKED, ANTHROPIC_EVENTS),
 }

@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, JsonValue
 
+from ai_gateway.contract.reasoning import thought_in
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.ran import items_of_calls
@@ -16,7 +17,6 @@ from gateway_contract.openai import models as openai
 type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 """What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
 
-_THINKING = ("reasoning_content", "reasoning")
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why a response is incomplete, by chat's finish reason."""
 
@@ -82,7 +82,7 @@ def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, 
     blocks = extra.get("thinking_blocks")
     blocks = blocks if isinstance(blocks, list) else []
     texts = [text for block in blocks if isinstance(block, dict) and (text := block.get("thinking"))]
-    told = next((text for name in _THINKING if isinstance(text := extra.get(name), str) and text), None)
+    told = thought_in(extra) or None
     if not texts and told is not None:
         texts = [told]
     texts = [text for text in texts if isinstance(text, str)]

@@ -20,6 +20,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 type Fields = dict[str, JsonValue]
 
 _START, _DELTA, _STOP = b"content_block_start", b"content_block_delta", b"content_block_stop"
+_SERVED: Final = "server_tool_use"
 _THINKING, _REDACTED = "thinking", "redacted_thinking"
 _FIRST_TEXT = ("text", b'{"type":"text","text":"","citations":[]}')  # null is refused by the AI SDK's provider
 _FIRST_THINKING = (_THINKING, b'{"type":"thinking","thinking":"","signature":""}')
@@ -141,7 +142,15 @@ class MessageEvents(Parts):
             )
         if field == "thinking_blocks":
             return b"".join([self._signed_block(each) for each in values if isinstance(each, dict)])
-        return b"".join([self.close() + self._started("other", to_json(each)) + self.close() for each in values])
+        return b"".join([self._block(each) for each in values if isinstance(each, dict)])
+
+    def _block(self, block: Fields) -> bytes:
+        """A block that is told at once. Clients put the input of a call of a server's together from deltas."""
+        if block.get("type") != _SERVED:
+            return self.close() + self._started("other", to_json(block)) + self.close()
+        given = to_json(to_json(block["input"]).decode())
+        written = self.close() + self._started("other", to_json({**block, "input": {}}))
+        return written + self._told(b'{"type":"input_json_delta","partial_json":%b}' % given) + self.close()
 
     def _signed_block(self, block: Fields) -> bytes:
         """A block of the reasoning that is open, as its provider has signed it: its text has been told as a rule."""

@@ -11,7 +11,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
 from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
 from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
-from ai_gateway.translate.extra_fields import Fields, carry, extra_fields
+from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -57,8 +57,15 @@ def message(
         usage=usage(took, reply.service_tier),
         container=None,
     )
-    beside = {**extra_fields(choice, *STOPPED), **extra_of(said), **extra_fields(reply)}
-    return carry(beside, made)
+    return carry(together(extra_fields(reply), extra_fields(choice, *STOPPED), extra_of(said)), made)
+
+
+def together(*every: Fields) -> Fields:
+    """The extra fields of several objects in one."""
+    found: Fields = {}
+    for each in every:
+        place(each, found)
+    return found
 
 
 def extra_of(said: BaseModel) -> Fields:
@@ -177,7 +184,7 @@ def _no_object() -> UpstreamInvalidResponse:
 
 def _call(call: openai.ChatCompletionMessageToolCall, ident: str, name: str, value: Mapping[str, object]) -> Block:
     made = call_block(ident, name, value, (call.model_extra or {}).get("caller"))
-    return carry({**extra_fields(call.function), **extra_of_call(call)}, made)
+    return carry(together(extra_of_call(call), extra_fields(call.function)), made)
 
 
 def extra_of_call(call: BaseModel) -> Fields:

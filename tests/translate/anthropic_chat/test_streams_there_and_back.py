@@ -36,7 +36,7 @@ BLOCKS = st.lists(
     ),
     max_size=6,
 )  # fmt: skip
-STARTS = {
+STARTS: dict[str, Block] = {
     "text": {"text": "", "citations": []},
     "thinking": {"thinking": "", "signature": ""},
     "tool_use": {"input": {}},
@@ -76,7 +76,8 @@ def streams(draw: st.DrawFn) -> tuple[Block, list[Block]]:
     started = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
     events: list[Block] = [{"type": "message_start", "message": started}]
     for index, block in enumerate(message["content"]):
-        first = {**block, **STARTS.get(block["type"], {"input": {}} if "input" in block else {})}
+        bare: Block = {"input": {}} if "input" in block else {}
+        first = {**block, **STARTS.get(block["type"], bare)}
         events.append({"type": "content_block_start", "index": index, "content_block": first})
         for delta in deltas(draw, block):
             events.append({"type": "content_block_delta", "index": index, "delta": delta})

@@ -74,8 +74,9 @@ def extra_of(said: BaseModel) -> Fields:
     if not extras:
         return {}
     found = extra_fields(said, *KEPT, *LISTS)
-    if thought_in(extras):
-        found = {name: value for name, value in found.items() if name not in REASONING_NAMES or type(value) is not str}
+    for name in REASONING_NAMES:
+        if name in found and (found[name] is None or type(found[name]) is str):
+            del found[name]
     for name in LISTS:
         if (rest := unknown_in(name, extras.get(name))) not in (None, []):
             found[name] = rest

@@ -62,11 +62,11 @@ def test_a_fault_is_told_with_its_place_as_the_service_writes_it() -> None:
         "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
         "the request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
         "prompt is too long: 9000 tokens > 8192 maximum",
-        "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens (9 of it text).",
-        "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of 9000 "
-        "tokens: 8900 tokens from the input messages and 100 tokens for the completion.",
-        "'max_tokens' or 'max_completion_tokens' is too large: 5. This model's maximum context length is 8192 tokens and "
-        "your request has 9000 input tokens (5 > 8192 - 9000).",
+        "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens.",
+        "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of "
+        "9000 tokens: 8900 tokens from the input messages and 100 tokens for the completion.",
+        "'max_tokens' or 'max_completion_tokens' is too large: 5. This model's maximum context length is 8192 "
+        "tokens and your request has 9000 input tokens (5 > 8192 - 9000).",
         "Input length 9000 exceeds the maximum context length 8192",
         "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
         "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
@@ -103,8 +103,8 @@ def test_words_without_numbers_are_told_so_too(words: str) -> None:
     "words",
     [
         "max_tokens is too large: 9000. This model supports at most 8192 completion tokens.",
-        "'max_tokens' is too large: 9000. This model's maximum context length is 8192 tokens and your request has 7 input "
-        "tokens (9000 > 8192 - 7).",
+        "'max_tokens' is too large: 9000. This model's maximum context length is 8192 tokens and your request has 7 "
+        "input tokens (9000 > 8192 - 7).",
         "The context window of the editor is not a number.",
     ],
 )

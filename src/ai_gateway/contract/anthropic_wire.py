@@ -40,7 +40,8 @@ _SIZES = tuple(
         rf"context (?:length|window)(?: is| of|:)? (?P<most>\d+) tokens\D+?(?P<size>\d+) {_TOKENS}",
         r"request \((?P<size>\d+) tokens\) exceeds the available context size \((?P<most>\d+) tokens\)",
         r"prompt is too long: (?P<size>\d+) tokens > (?P<most>\d+)",
-        r"(?:input|prompt)[^.\d]{0,40}?(?P<size>\d+)(?: tokens)?\)? (?:exceeds|is longer than) the \D{0,60}?(?P<most>\d+)",
+        r"(?:input|prompt)[^.\d]{0,40}?(?P<size>\d+)(?: tokens)?\)? "
+        r"(?:exceeds|is longer than) the \D{0,60}?(?P<most>\d+)",
         r"current length is (?P<size>\d+) while limit is (?P<most>\d+)",
     )
 )

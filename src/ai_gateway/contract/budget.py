@@ -120,6 +120,25 @@ class Allocation:
         self.size = 0
 
 
+class Growth:
+    """Charges for what grows piece by piece, with so many bytes for each of it: ahead, and seldom."""
+
+    __slots__ = ("_paid", "_per_byte", "_room", "_size")
+
+    def __init__(self, room: Allocation, per_byte: int) -> None:
+        self._room = room
+        self._per_byte = per_byte
+        self._size = 0
+        self._paid = UNWEIGHED
+
+    def add(self, size: int) -> None:
+        """There is so much more. Raises Overloaded if there is no room for it."""
+        self._size += size
+        while self._size > self._paid:
+            self._room.charge(self._paid * self._per_byte, "replies")
+            self._paid *= 2
+
+
 def parsed_size(raw: bytes) -> int:
     """About how much is made of a reply's JSON, beside its bytes."""
     return raw.count(b"{") * _OBJECT_BYTES + raw.count(b",") * _VALUE_BYTES

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.rounds import Round, ToolRun
 from ai_gateway.contract.stream import Continued
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
@@ -176,30 +177,6 @@ def header_list(names: Iterable[str]) -> str:
     harmless = sorted(filter(_HARMLESS.fullmatch, names))[:_MOST_NAMES]
     more = len(names) - len(harmless)
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
-
-
-@dataclass(frozen=True, slots=True)
-class ToolRun:
-    """A tool that the gateway has run, by its name, and its cost in 1e-12 USD. Times are seconds since the epoch."""
-
-    name: str
-    started: float
-    ended: float
-    failed: bool = False
-    cost: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """Which round of a request this is whose tools run here, from 1.
-
-    `tools_bound` is the most that the tools cost which it may call, in 1e-12 USD, and `earlier` what the rounds before
-    it came to, None where that is not known.
-    """
-
-    number: int
-    tools_bound: int = 0
-    earlier: int | None = 0
 
 
 class Bridge(Protocol):

@@ -90,7 +90,7 @@ class ResponseEvents(Parts):
         self._echo = to_json(dict(head.echo))[1:-1]
         self._model = head.model
         self._number = 0
-        self._began = False
+        self.has_begun = False
         self._output: list[bytes] = []
         self._item: _Item | None = None
         self._part: Key | None = None
@@ -105,10 +105,6 @@ class ResponseEvents(Parts):
         self._previewed: Sequence[bytes] = ()
 
     @property
-    def has_begun(self) -> bool:
-        return self._began
-
-    @property
     def number(self) -> int:
         """How many events there have been: the number of the next one."""
         return self._number
@@ -120,7 +116,7 @@ class ResponseEvents(Parts):
 
     def begin(self, model: str | None = None) -> bytes:
         """It begins, and is created now if it was not before. `model` is the one that answers, if it is known."""
-        self._began = True
+        self.has_begun = True
         self._model = model or self._model
         response = b'"response":' + self._response("in_progress")
         created = b"" if self._number else self._event(_CREATED, response)

@@ -334,6 +334,8 @@ def _size(piece: Fields) -> int:
                 size += _size(value)
             case list():
                 size += sum(_size(each) for each in value if isinstance(each, dict)) + _A_PIECE
+            case _:
+                pass  # numbers and nulls
     return size
 
 

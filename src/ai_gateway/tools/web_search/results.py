@@ -62,13 +62,16 @@ def kept(found: Sequence[Found], query: Query) -> list[Found]:
 
 
 def is_allowed(url: str, allowed: Sequence[str], blocked: Sequence[str]) -> bool:
-    """Whether this is the address of a page on the web, and on a domain that may be used."""
+    """Whether this is the address of a page on the web, and on a domain that may be used.
+
+    One with spaces or line breaks would not stand apart from the text around it.
+    """
     try:
         split = urlsplit(url)
         host = (split.hostname or "").rstrip(".").lower()
     except ValueError:
         return False
-    if split.scheme not in {"http", "https"} or not host:
+    if split.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
         return False
     if any(_is_below(host, domain) for domain in blocked):
         return False

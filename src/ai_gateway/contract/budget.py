@@ -75,6 +75,10 @@ class Loan:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give everything back."""
         self._budget.release(self.size)
         self.size = 0
 

@@ -67,7 +67,7 @@ class WebSearch(Tool):
             found = await self._backend.search(query, use.seconds)
         except NotSearched as error:
             return Result(str(error), failed=True)
-        return shown(kept(found, query), query)
+        return shown(kept(found, query), query, self._backend.unmet(query))
 
     async def _fetch(self, use: Use) -> Result:
         url = use.arguments.get("url")

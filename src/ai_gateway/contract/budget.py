@@ -134,6 +134,12 @@ class Allocation:
         if size > UNWEIGHED:
             self.charge_at_most(size)
 
+    def handed_over(self) -> "Allocation":
+        """What is used here, as the use of somebody else, who gives it back."""
+        other = Allocation(self._budget)
+        other.size, self.size = self.size, 0
+        return other
+
     def release(self) -> None:
         """Give everything back."""
         self._budget.release(self.size)

@@ -327,15 +327,12 @@ def _size(piece: Fields) -> int:
     """About how much is kept of a piece of a stream."""
     size = 0
     for value in piece.values():
-        match value:
-            case str():
-                size += len(value) + _A_PIECE
-            case dict():
-                size += _size(value)
-            case list():
-                size += sum(_size(each) for each in value if isinstance(each, dict)) + _A_PIECE
-            case _:
-                pass  # numbers and nulls
+        if isinstance(value, str):
+            size += len(value) + _A_PIECE
+        elif isinstance(value, dict):
+            size += _size(value)
+        elif isinstance(value, list):
+            size += sum(_size(each) for each in value if isinstance(each, dict)) + _A_PIECE
     return size
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import structlog
 from pydantic import JsonValue
 
-from ai_gateway.contract.call import Call, ToolRun
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.rounds import ToolRun
 from ai_gateway.errors import GatewayError
 from ai_gateway.observability.metrics import Event, Timing, count, timed
 from ai_gateway.tools.history import Called

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.call import Call, Round
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.rounds import Round
 from ai_gateway.contract.write import to_fields, to_json
 from ai_gateway.tools.citations import Cited, annotations, renumbered, shifted
 from ai_gateway.tools.history import Called, as_models, replayed, round_messages

@@ -153,7 +153,8 @@ def test_long_queries_with_many_domains_stay_within_what_a_backend_takes(
 ) -> None:
     names = [f"{'a' * 60}.number-{at}.example.org" for at in range(domains - 1)]
     names.append("tea.example.org" if kind == "allowed_domains" else "coffee.example.com")
-    (ran,) = run(searching, "words and more " * 40, **{kind: names})["gateway_tool_calls"]
+    narrowed: dict[str, Any] = {kind: names}
+    (ran,) = run(searching, "words and more " * 40, **narrowed)["gateway_tool_calls"]
     assert ran["status"] == "completed", ran
     assert "https://tea.example.org/leaves" in ran["result"]["content"]
     assert "https://coffee.example.com/beans" not in ran["result"]["content"]

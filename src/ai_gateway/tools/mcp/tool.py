@@ -84,23 +84,23 @@ class McpTool(Tool):
         servers = self._chosen(caller, options)
         wanted = _names(options, "allowed_tools")
         listed = await asyncio.gather(*(self._listed(server) for server in servers), return_exceptions=True)
-        functions: list[Function] = []
+        functions: dict[str, Function] = {}
         failures: list[BaseException] = []
         for server, tools in zip(servers, listed, strict=True):
             if isinstance(tools, BaseException):
                 failures.append(tools)
                 continue
-            functions += [
-                self._function(server, tool)
-                for tool in {each.name: each for each in tools}.values()
-                if (server.tools is None or tool.name in server.tools) and (wanted is None or tool.name in wanted)
-            ]
+            for tool in tools:
+                is_allowed = server.tools is None or tool.name in server.tools
+                if is_allowed and (wanted is None or tool.name in wanted):
+                    made = self._function(server, tool)
+                    functions.setdefault(made.name, made)  # a server may list a name twice
         for failure in failures:
             if not isinstance(failure, McpFailure):
                 raise failure
         if failures and len(failures) == len(servers):  # some of them are better than none
             raise Unavailable(str(failures[0]), headers={"retry-after": "5"})
-        return functions
+        return list(functions.values())
 
     def _chosen(self, caller: Caller, options: Mapping[str, JsonValue]) -> list[McpServer]:
         """The servers that a request means. Raises InvalidRequest."""
@@ -150,7 +150,9 @@ class McpTool(Tool):
         said = tool.description or tool.title or tool.name
         if len(said) > _LONGEST_DESCRIPTION:
             said = f"{said[:_LONGEST_DESCRIPTION]} ..."
-        return Function(function_name(server.name, tool.name), said, tool.input_schema, run)
+        # OpenAI refuses a request in which a function takes anything but an object, or one without `properties`.
+        parameters = {"properties": {}, **tool.input_schema, "type": "object"}
+        return Function(function_name(server.name, tool.name), said, parameters, run)
 
     async def _run(self, server: McpServer, tool: str, use: Use) -> Result:
         key = (server.name, use.caller.key_id, use.caller.project_id, use.session or use.call_id)

@@ -26,8 +26,8 @@ class Call:
 class Says:
     """One round: a text, calls, and what is beside them in the message. `pause_s` is before it, `status` an error.
 
-    With `logprobs`, a whole reply tells those of its text as one token. `deltas` are a stream's in place of those that it
-    would have.
+    With `logprobs`, a whole reply tells those of its text as one token. `deltas` are a stream's, in place of its
+    own.
     """
 
     text: str = ""

@@ -1,4 +1,4 @@
-"""What a model may get wrong, or an upstream on purpose: it is a result, an error, or nothing; never somebody else's."""
+"""What a model may get wrong, or an upstream on purpose: it is a result or nothing, and never somebody else's."""
 
 import json
 from typing import Any
@@ -151,7 +151,8 @@ def test_ids_that_repeat_between_rounds_and_calls_are_made_different(
 
 
 NAMES = (
-    "gateway_web_search ", " gateway_web_search", "gateway_web_search\n", "Gateway_Web_Search", "gateway_", "gateway:web_search",
+    "gateway_web_search ", " gateway_web_search", "gateway_web_search\n", "Gateway_Web_Search", "gateway_",
+    "gateway:web_search",
     "gateway_web-search", "functions.gateway_web_search", "gateway_wéb_search", "gateway_" + "x" * 5_000,
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, override
+from typing import Final, get_args, override
 
 from ai_gateway.api.chat_bridge import ChatBridge
 from ai_gateway.conform.response_events import ResponseEvents
@@ -15,16 +15,27 @@ from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.reply import INCOMPLETE, TOLD, Keep, carried
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models
+from gateway_contract.openai_responses import models as responses
 
-# What agents act on, by waiting and by shortening what they ask (openai/codex, codex-rs, "sse/responses.rs"), and what
-# upstreams call it.
+# What a response may say of its failure. Agents act on it, by waiting, by shortening what they ask, or by giving up
+# (openai/codex, codex-rs, "sse/responses.rs").
+_KNOWN: Final = frozenset(get_args(responses.ResponseErrorObject.model_fields["code"].annotation))
+# What upstreams, and the gateway itself, call it.
 _CODES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "requests", "tokens", "429"), "rate_limit_exceeded"),
-    **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), "context_length_exceeded"),
+    **dict.fromkeys(("rate_limit_error", "requests", "tokens", "429"), "rate_limit_exceeded"),
+    **dict.fromkeys(("exceed_context_size_error",), "context_length_exceeded"),
+    **dict.fromkeys(("billing_hard_limit_reached", "billing_error", "402"), "insufficient_quota"),
+    **dict.fromkeys(("content_policy_violation", "content_filter"), "invalid_prompt"),
 }
 _TOO_LONG: Final = re.compile(
     "prompt is too long|maximum context length|context (?:size|window|length) of|input is too long"
 )
+# By the status that there would have been, where no word says more: what is wrong with the request stays wrong.
+_BY_STATUS: Final[Mapping[int, str]] = {
+    402: "insufficient_quota",
+    429: "rate_limit_exceeded",
+    **dict.fromkeys((400, 413, 422), "invalid_prompt"),
+}
 
 
 # Random texts that hide how long others are: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
@@ -52,7 +63,7 @@ class ResponseBridge(ChatBridge):
 
     def __init__(self, call: Call, events: ResponseEvents, keep: Keep = lambda _message, _calls: None) -> None:
         super().__init__(call, events, KEPT)
-        self._response = events
+        self.events = events
         self._keep = keep
         self._carried: dict[str, object] = {}
         self._pieces: dict[str, list[object]] = {}
@@ -77,23 +88,35 @@ class ResponseBridge(ChatBridge):
 
     @override
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
-        return self._response.begin(chunk.model)
+        return self.events.begin(chunk.model)
 
     @override
     def _ended(self, finish: str) -> bytes:
         turn, reason = self.turn, INCOMPLETE.get(finish)
-        self._response.kept = self._keep(turn.kept, turn.kept_of_calls)
+        self.events.kept = self._keep(turn.kept, turn.kept_of_calls)
         beyond = {**self._carried, **{name: _joined(pieces) for name, pieces in self._pieces.items()}}
-        more: Fields = {**served_tier(turn.tier), **carried(beyond, turn.kept_of_calls, self._response.unread)}
+        more: Fields = {**served_tier(turn.tier), **carried(beyond, turn.kept_of_calls, self.events.unread)}
         if reason is None:
-            return self._response.completed(usage(turn.usage), **more)
-        return self._response.incomplete(reason, usage(turn.usage), **more)
+            return self.events.completed(usage(turn.usage), **more)
+        return self.events.incomplete(reason, usage(turn.usage), **more)
 
     @override
     def broken(self, error: bytes) -> bytes:
-        told = json.loads(error)["error"]
-        names = [told.get("code"), told.get("type")]
-        code = next((_CODES[name] for name in names if isinstance(name, str) and name in _CODES), "server_error")
-        if code == "server_error" and _TOO_LONG.search(told["message"]):
-            code = "context_length_exceeded"
-        return self._response.failed(code, told["message"]) + EVENTS_DONE.end
+        failure = self.call.notes.failure
+        return self.failed(error, failure.status if failure is not None else 500) + EVENTS_DONE.end
+
+    def failed(self, error: bytes, status: int) -> bytes:
+        """The events that end a response that fails, given the JSON of the wire's error and its status."""
+        return self.events.failed(**told_error(error, status))
+
+
+def told_error(error: bytes, status: int) -> dict[str, str]:
+    """The error of a response that has failed, given the JSON of the wire's error and what its status would be."""
+    told = json.loads(error)["error"]
+    names = [_CODES.get(name, name) for name in (told.get("code"), told.get("type")) if isinstance(name, str)]
+    code = next((name for name in names if name in _KNOWN), "server_error")
+    if code in {"server_error", "invalid_prompt"} and _TOO_LONG.search(told["message"]):
+        code = "context_length_exceeded"
+    if code == "server_error":
+        code = _BY_STATUS.get(status, code)
+    return {"code": code, "message": told["message"]}

@@ -7,14 +7,12 @@ from typing import Final
 from pydantic import MISSING, JsonValue
 
 from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, Turn, inside
+from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.stream import Continued
 from gateway_contract.openai import models
 
 _ARGUMENTS: Final = "arguments"
-# Names of one thing: an upstream that sends two says the same in each.
-_REASONING: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
-_DETAILS: Final = "reasoning_details"
-_KEYS: Final[Mapping[str, Key]] = {"content": TEXT, "refusal": REFUSAL, **dict.fromkeys(_REASONING, REASONING)}
+_KEYS: Final[Mapping[str, Key]] = {"content": TEXT, "refusal": REFUSAL, **dict.fromkeys(REASONING_NAMES, REASONING)}
 _PARTS: Final[Mapping[str, Key]] = {
     "thinking_blocks": REASONING,
     "annotations": TEXT,
@@ -113,10 +111,7 @@ class ChatTurn:
             if isinstance(more := extra.get(name), list):
                 _join(more, self.kept.setdefault(name, []))
         written = []
-        thought: str = next((text for name in _REASONING if isinstance(text := extra.get(name), str) and text), "")
-        if not thought and _DETAILS in extra:
-            thought = _detailed(extra[_DETAILS])
-        if thought:
+        if extra and (thought := thought_in(extra)):
             written.append(self._turn.say(REASONING, (inside(thought),)))
         written += self._beside(extra, ("thinking_blocks",))
         if delta.content:
@@ -180,12 +175,6 @@ class ChatTurn:
         if isinstance(text, str) and text:
             written += self._turn.say(call.index, (inside(text),))
         return written
-
-
-def _detailed(details: object) -> str:
-    """The text of `reasoning_details`, for upstreams that tell it nowhere else."""
-    parts = [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
-    return "".join(str(part.get("text") or part.get("summary") or "") for part in parts)
 
 
 def _join(more: Sequence[JsonValue], told: list[JsonValue]) -> None:

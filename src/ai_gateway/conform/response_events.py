@@ -1,9 +1,10 @@
 """The events of a streamed response, written so that no order of calls makes an illegal one.
 
-Legal: `response.created` and `response.in_progress`; then item after item, each added, told part by part and done; then
-exactly one of `response.completed`, `response.incomplete` and `response.failed`. One `sequence_number` counts all
-events from 0, one `output_index` all items; the id of an item is the same everywhere, and what `output_item.done` says
-of it is what the response has in the end (OpenAI's "Streaming events", openresponses.org "Specification").
+Legal: `response.created` and `response.in_progress`, with `response.queued` between them where it has to wait; then
+item after item, each added, told part by part and done; then exactly one of `response.completed`,
+`response.incomplete` and `response.failed`. One `sequence_number` counts all events from 0, one `output_index` all
+items; the id of an item is the same everywhere, and what `output_item.done` says of it is what the response has in the
+end (OpenAI's "Streaming events", openresponses.org "Specification").
 
 Nearly every event is a delta of which only the text and the number differ from the one before: it is put together from
 bytes, and its text goes from one JSON string into the other without being read.
@@ -35,7 +36,7 @@ _NAMES: Final = {
     REFUSAL: b"response.refusal",
     REASONING: b"response.reasoning_summary_text",
 }
-_CREATED, _IN_PROGRESS = b"response.created", b"response.in_progress"
+_CREATED, _QUEUED, _IN_PROGRESS = b"response.created", b"response.queued", b"response.in_progress"
 _ADDED, _DONE = b"response.output_item.added", b"response.output_item.done"
 _FUNCTION: Final = "function_call"
 _ARGUMENTS: Final = {
@@ -87,6 +88,7 @@ class ResponseEvents(Parts):
         self._echo = to_json(dict(head.echo))[1:-1]
         self._model = head.model
         self._number = 0
+        self.has_begun = False
         self._output: list[bytes] = []
         self._item: _Item | None = None
         self._part: Key | None = None
@@ -104,14 +106,22 @@ class ResponseEvents(Parts):
         self._previewed: Sequence[bytes] = ()
 
     @property
-    def has_begun(self) -> bool:
-        return self._number > 0
+    def number(self) -> int:
+        """How many events there have been: the number of the next one."""
+        return self._number
+
+    def queued(self) -> bytes:
+        """The first two events of a response that begins later."""
+        response = b'"response":' + self._response("queued")
+        return self._event(_CREATED, response) + self._event(_QUEUED, response)
 
     def begin(self, model: str | None = None) -> bytes:
-        """The first two events. `model` is the one that answers, where that is known by now."""
+        """It begins, and is created now if it was not before. `model` is the one that answers, if it is known."""
+        self.has_begun = True
         self._model = model or self._model
-        response = self._response("in_progress")
-        return self._event(_CREATED, b'"response":' + response) + self._event(_IN_PROGRESS, b'"response":' + response)
+        response = b'"response":' + self._response("in_progress")
+        created = b"" if self._number else self._event(_CREATED, response)
+        return created + self._event(_IN_PROGRESS, response)
 
     @override
     def open(self, key: Key, head: CallHead | None) -> bytes:

@@ -7,6 +7,7 @@ from typing import Final, cast
 
 from pydantic import BaseModel, JsonValue
 
+from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.carriers import KEPT, SEALED_FIELDS, kept
@@ -23,8 +24,7 @@ type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 type Keep = Callable[[Mapping[str, object], Mapping[str, Mapping[str, object]]], str | None]
 """Seals what the provider wants back of a message, and of its calls by their ids; None for nothing."""
 
-_THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
-TOLD: Final = frozenset({*_THINKING, *KEPT, "thinking_blocks", "annotations", "gateway_tool_calls", "index"})
+TOLD: Final = frozenset({*REASONING_NAMES, *KEPT, "thinking_blocks", "annotations", "gateway_tool_calls", "index"})
 """What of a message is told in items; whatever else the contract does not name goes along as it is."""
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why a response is incomplete, by chat's finish reason."""
@@ -102,22 +102,13 @@ def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, 
     blocks = extra.get("thinking_blocks")
     blocks = blocks if isinstance(blocks, list) else []
     texts = [text for block in blocks if isinstance(block, dict) and (text := block.get("thinking"))]
-    if not texts:
-        told = [text for name in _THINKING if isinstance(text := extra.get(name), str) and text]
-        texts = told[:1] or [_detailed(extra.get("reasoning_details"))]
-    texts = [text for text in texts if isinstance(text, str) and text]
+    texts = [text for text in texts or [thought_in(extra)] if isinstance(text, str) and text]
     if not texts and not blocks:
         return
     summary: list[JsonValue] = [{"type": "summary_text", "text": text} for text in texts]
     sealed = seal(texts, blocks)
     secret: Fields = {} if sealed is None else {"encrypted_content": sealed}
     items.add("reasoning", summary=summary, **secret, status="completed")
-
-
-def _detailed(details: object) -> str:
-    """The text of `reasoning_details`, for upstreams that tell it nowhere else."""
-    parts = [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
-    return "".join(str(part.get("text") or part.get("summary") or "") for part in parts)
 
 
 def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, *, is_cut: bool) -> None:

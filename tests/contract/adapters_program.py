@@ -64,7 +64,7 @@ async def langchain(model: str) -> str:
     said: list[Any] = [HumanMessage(ASK)]
     for _ in range(3):
         pieces = [piece async for piece in tools.astream(said)]
-        whole = pieces[0]
+        whole: Any = pieces[0]
         for piece in pieces[1:]:
             whole += piece
         said.append(whole)

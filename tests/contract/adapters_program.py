@@ -31,9 +31,9 @@ URL, KEY = os.environ["GATEWAY_URL"] + "/v1", os.environ["GATEWAY_KEY"]
 ASK = "How is the weather in Oslo?"
 
 
-def get_weather(city: str) -> str:
-    """The weather in a city."""
-    CALLED.append(city)
+def zebra(z: str, n: int) -> str:
+    """The weather in a city, under the name that the fakes' models call a tool by."""
+    CALLED.append(f"{z} {n}")
     return "rain"
 
 
@@ -47,7 +47,7 @@ async def agents(model: str) -> str:
         reasoning=Reasoning(effort="low", summary="auto"), response_include=["reasoning.encrypted_content"]
     )
     agent = Agent(
-        "tester", model=OpenAIResponsesModel(model, client), tools=[function_tool(get_weather)], model_settings=settings
+        "tester", model=OpenAIResponsesModel(model, client), tools=[function_tool(zebra)], model_settings=settings
     )
     run = Runner.run_streamed(agent, ASK)
     async for _ in run.stream_events():
@@ -60,7 +60,7 @@ async def langchain(model: str) -> str:
     tools = ChatOpenAI(
         model=model, base_url=URL, api_key=KEY, use_responses_api=True, include=["reasoning.encrypted_content"],
         reasoning={"effort": "low", "summary": "auto"},
-    ).bind_tools([get_weather])  # fmt: skip
+    ).bind_tools([zebra])  # fmt: skip
     said: list[Any] = [HumanMessage(ASK)]
     for _ in range(3):
         pieces = [piece async for piece in tools.astream(said)]
@@ -70,7 +70,7 @@ async def langchain(model: str) -> str:
         said.append(whole)
         if not whole.tool_calls:
             return str(whole.text)
-        said += [ToolMessage(get_weather(call["args"]["city"]), tool_call_id=call["id"]) for call in whole.tool_calls]
+        said += [ToolMessage(zebra(**call["args"]), tool_call_id=call["id"]) for call in whole.tool_calls]
     return "endless"
 
 
@@ -78,7 +78,7 @@ async def pydantic(model: str) -> str:
     """pydantic-ai."""
     made = PydanticResponses(model, provider=OpenAIProvider(base_url=URL, api_key=KEY))
     settings = {"openai_reasoning_effort": "low", "openai_reasoning_summary": "auto"}
-    async with PydanticAgent(made, tools=[get_weather], model_settings=settings).run_stream(ASK) as run:
+    async with PydanticAgent(made, tools=[zebra], model_settings=settings).run_stream(ASK) as run:
         return str(await run.get_output())
 
 

@@ -9,7 +9,7 @@ import { z } from 'zod';
 const { GATEWAY_URL, GATEWAY_KEY, MODELS } = process.env;
 const baseURL = `${GATEWAY_URL}/v1`;
 const prompt = 'How is the weather in Oslo?';
-const inputSchema = z.object({ city: z.string() });
+const inputSchema = z.object({ z: z.string(), n: z.number() });
 const description = 'The weather in a city.';
 let called = 0;
 const execute = async () => {
@@ -20,7 +20,7 @@ const execute = async () => {
 async function sdk(name) {
   const model = createOpenAI({ baseURL, apiKey: GATEWAY_KEY }).responses(name);
   const openai = { store: false, include: ['reasoning.encrypted_content'], reasoningEffort: 'low', forceReasoning: true };
-  const tools = { get_weather: tool({ description, inputSchema, execute }) };
+  const tools = { zebra: tool({ description, inputSchema, execute }) };
   const streamed = streamText({ model, prompt, tools, stopWhen: stepCountIs(4), providerOptions: { openai }, onError() {} });
   for await (const part of streamed.fullStream) if (part.type === 'error') throw part.error;
   return streamed.text;
@@ -29,7 +29,7 @@ async function sdk(name) {
 async function agents(name) {
   const model = new OpenAIResponsesModel(new OpenAI({ baseURL, apiKey: GATEWAY_KEY, maxRetries: 0 }), name);
   const modelSettings = { reasoning: { effort: 'low' }, providerData: { include: ['reasoning.encrypted_content'] } };
-  const tools = [agentTool({ name: 'get_weather', description, parameters: inputSchema, execute })];
+  const tools = [agentTool({ name: 'zebra', description, parameters: inputSchema, execute })];
   const streamed = await run(new Agent({ name: 'tester', model, tools, modelSettings }), prompt, { stream: true });
   for await (const event of streamed) void event;
   await streamed.completed;

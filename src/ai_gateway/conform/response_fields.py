@@ -1,6 +1,7 @@
 """What the events of a response are made with: fields of chat in their form, and what knows a client's tools."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pydantic import JsonValue
@@ -51,6 +52,22 @@ class Calls(Protocol):
 
     def ran(self, call: Fields, next_id: Callable[[str], str]) -> tuple[Fields, Sequence[str]] | None:
         """The item of a call that was run here, and the states that a stream tells of it; None for one without."""
+
+
+@dataclass(slots=True)
+class OpenItem:
+    """The item that is open. `function` is what its tool is called in chat completions; `told` its finished parts."""
+
+    kind: str
+    id: str
+    index: int
+    function: str = ""
+    call_id: str = ""
+    told: list[bytes] = field(default_factory=list)
+
+    @property
+    def place(self) -> bytes:
+        return b'"item_id":"%b","output_index":%d' % (self.id.encode(), self.index)
 
 
 def shown_tokens(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

@@ -145,7 +145,8 @@ def test_no_field_of_the_contract_is_left_out_here() -> None:
     "wrong",
     [
         {"temperature": 1.1}, {"temperature": -1}, {"top_p": 2}, {"top_k": -1}, {"max_tokens": -1},
-        {"max_tokens": None}, {"max_tokens": 1.5}, {"messages": []}, {"messages": None}, {"messages": "Hi"}, {"stop_sequences": "END"},
+        {"max_tokens": None}, {"max_tokens": 1.5},
+        {"messages": []}, {"messages": None}, {"messages": "Hi"}, {"stop_sequences": "END"},
         {"system": [{"type": "image"}]}, {"system": 5}, {"stream": "yes"}, {"metadata": {"user_id": 5}},
         {"metadata": {"user_id": "x" * 513}}, {"tools": {}}, {"tools": [{"name": "a b", "input_schema": {}}]},
         {"tools": [{"name": "a" * 129, "input_schema": {"type": "object"}}]}, {"tools": [{"name": "a"}]},

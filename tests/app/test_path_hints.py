@@ -65,7 +65,8 @@ async def test_clients_that_add_v1_themselves_are_not_told_to_add_it(
     assert reply.status_code == 404
     assert f"The likely path is {likely}: clients that add /v1 themselves" in reply.text
     assert f"base_url {HERE}{base_url}." in reply.text
-    twice = await http.post("/v1/v1/messages", json={})
+    asked = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+    twice = await http.post("/v1/v1/messages", json=asked)
     assert "before it where the client adds /v1 itself" in twice.text
 
 

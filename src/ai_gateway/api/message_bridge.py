@@ -20,9 +20,10 @@ from ai_gateway.translate.anthropic_chat.reply import (
     valid_blocks,
     valid_citations,
 )
-from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
+from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.tokens import counted, of_text
 from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
+from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import (
     Fields as ExtraFields,
     carry,

@@ -9,8 +9,9 @@ from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
-from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
+from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
+from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai

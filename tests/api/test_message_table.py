@@ -245,7 +245,7 @@ COUNTS: dict[str, tuple[Json, Json]] = {
 
 
 @pytest.mark.parametrize("case", COUNTS)
-def test_every_count(live: LiveGateway, case: str) -> None:
+def test_every_count_of_tokens(live: LiveGateway, case: str) -> None:
     told, counted = COUNTS[case]
     message = both(live, f"count {case}", answer({"content": "a"}, usage={**USAGE, **told}))
     assert message["usage"] == {**NOTHING, **counted}

@@ -7,7 +7,7 @@ from pydantic import MISSING
 from pydantic_core import to_json
 
 from ai_gateway.translate.anthropic_chat.reply import STOPPED, extra_of, extra_of_call
-from ai_gateway.translate.anthropic_chat.seal import KEPT
+from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import Fields, extra_fields, is_same, merge, names_of, place
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai

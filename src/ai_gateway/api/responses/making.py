@@ -20,7 +20,7 @@ from ai_gateway.api.responses.state import State
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item as Written, Stream
-from ai_gateway.errors import ToolNotAllowed, ToolNotAvailable, Unavailable, UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, ToolNotAllowed, ToolNotAvailable, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import CHAT, CHAT_STREAM
@@ -69,6 +69,8 @@ class Maker:
                 "A response in the background is stored, and nothing is here for this request: leave `background` out.",
                 param="background",
             )
+        if body.max_tool_calls is not None and body.max_tool_calls < 0:
+            raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
         history: list[Item] = []
         if body.previous_response_id:
             history = await self.history(call, body.previous_response_id)
@@ -117,7 +119,11 @@ class Maker:
 
     async def made(self, call: Call, request: Prepared) -> Fields:
         """The response as JSON, which is not stored yet."""
-        chat = (await self.gateway.run_chat(call, request.asked.request, request.resolution, RESPONSE)).model
+        chat = (
+            await self.gateway.run_chat(
+                call, request.asked.request, request.resolution, RESPONSE, most_calls=request.body.max_tool_calls
+            )
+        ).model
         note_dropped(call, request.asked.dropped)
         return reply.response(
             chat,
@@ -162,7 +168,9 @@ class Maker:
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
         events = ResponseEvents(head, request.asked.offered.names, request.seal)
         call.bridge = bridge = ResponseBridge(call, events)
-        chunks = self.gateway.stream_chat(call, request.asked.request, request.resolution, RESPONSE_STREAM)
+        chunks = self.gateway.stream_chat(
+            call, request.asked.request, request.resolution, RESPONSE_STREAM, most_calls=request.body.max_tool_calls
+        )
         stream: Stream[models.ResponseStreamEvent] = bridged(
             chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
         )

@@ -34,6 +34,7 @@ from gateway_contract.openai_responses import models
 
 RESPONSE = replace(CHAT, name="createResponse")
 RESPONSE_STREAM = replace(CHAT_STREAM, name="createResponse")
+_MOST_PAIRS, _LONGEST_NAME, _LONGEST_VALUE = 16, 64, 512
 _ENCRYPTED = "reasoning.encrypted_content"
 _log = structlog.get_logger(__name__)
 
@@ -69,6 +70,7 @@ class Maker:
                 "A response in the background is stored, and nothing is here for this request: leave `background` out.",
                 param="background",
             )
+        _check_metadata(body.metadata or {})
         if body.max_tool_calls is not None and body.max_tool_calls < 0:
             raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
         history: list[Item] = []
@@ -180,3 +182,18 @@ class Maker:
 def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Written[Model]:
     """A reply that is JSON already: nobody reads its model."""
     return Written(model.model_construct(), to_json(fields))
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    """Raise InvalidRequest for more than OpenAI keeps: platform.openai.com "Create a model response", `metadata`."""
+    if len(metadata) > _MOST_PAIRS:
+        raise InvalidRequest(
+            f"Invalid value for 'metadata': at most {_MOST_PAIRS} pairs.", param="metadata", code="invalid_value"
+        )
+    for name, value in metadata.items():
+        if len(name) > _LONGEST_NAME or len(value) > _LONGEST_VALUE:
+            raise InvalidRequest(
+                f"Invalid value for 'metadata': at most {_LONGEST_NAME} characters a name, {_LONGEST_VALUE} a value.",
+                param="metadata",
+                code="invalid_value",
+            )

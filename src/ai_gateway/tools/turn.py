@@ -91,6 +91,7 @@ class Turn:
         self.limits = limits
         self.number = 0
         self.is_last = False
+        self.callable: Collection[str] = ()  # of our functions, in this round
         self.ran: list[tuple[Called, Result]] = []
         self.cited: list[Cited] = []
         self._texts: list[str] = []
@@ -119,6 +120,11 @@ class Turn:
 
     # -- the next round --
 
+    @property
+    def seconds_for_tools(self) -> float:
+        """How long tools may run now, so that there is time for an answer after them."""
+        return max(0.1, self.deadline - self._kept_s - time.monotonic())
+
     def begin(self) -> tuple[Call, Body]:
         """The call and the body of the next round."""
         self.number += 1
@@ -129,7 +135,8 @@ class Turn:
         is_later = self.number > 1 or (not calls and isinstance(self._body.tool_choice, models.GatewayToolChoice))
         choice = (later_choice if is_later else first_choice)(self._body, self.offer)
         if self.is_last:
-            choice = Choice(choice.value, ())
+            choice = Choice(choice.value, (), ())
+        self.callable = choice.callable
         body, parsed = self._request(choice)
         self._round = replace(
             self.call,

@@ -47,6 +47,7 @@ class Prepared:
     asked: Asked
     resolution: Resolution
     seal: reply.Seal
+    keep: reply.Keep
     stored: bool
     echo: Fields
     id: str = field(default_factory=lambda: f"resp_{secrets.token_hex(24)}")
@@ -84,11 +85,13 @@ class Maker:
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")
-        seal = reply.sealed_by(
-            lambda payload: sealer.seal(call.notes.provider, payload), wanted=_ENCRYPTED in (body.include or ())
-        )
+
+        def sealed(payload: Fields) -> str:
+            return sealer.seal(call.notes.provider, payload)
+
+        seal = reply.sealed_by(sealed, wanted=_ENCRYPTED in (body.include or ()))
         echo = outline.echo(body, stored=stored, background=bool(body.background))
-        return Prepared(body, made, resolution, seal, stored, echo)
+        return Prepared(body, made, resolution, seal, reply.kept_by(sealed), stored, echo)
 
     async def history(self, call: Call, response_id: str) -> list[Item]:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
@@ -135,6 +138,7 @@ class Maker:
             echo=request.echo,
             names=request.asked.offered.names,
             seal=request.seal,
+            keep=request.keep,
         )
 
     async def keep(self, call: Call, request: Prepared, fields: Fields) -> None:
@@ -169,7 +173,7 @@ class Maker:
         """The events of a chat that answers the request, and what makes them."""
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
         events = ResponseEvents(head, request.asked.offered.names, request.seal)
-        call.bridge = bridge = ResponseBridge(call, events)
+        call.bridge = bridge = ResponseBridge(call, events, request.keep)
         chunks = self.gateway.stream_chat(
             call, request.asked.request, request.resolution, RESPONSE_STREAM, most_calls=request.body.max_tool_calls
         )

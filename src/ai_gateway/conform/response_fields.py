@@ -41,6 +41,23 @@ type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 """What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
 
 
+@dataclass(slots=True)
+class OpenItem:
+    """The item that is open. `function` is what its tool is called in chat completions; `told` its finished parts."""
+
+    kind: str
+    id: str
+    index: int
+    function: str = ""
+    call_id: str = ""
+    told: list[bytes] = field(default_factory=list)
+
+    @property
+    def place(self) -> bytes:
+        """Where it is, as fields of an event."""
+        return b'"item_id":"%b","output_index":%d' % (self.id.encode(), self.index)
+
+
 class Calls(Protocol):
     """What knows how a client calls its tools, which chat completions know as functions only."""
 

@@ -30,7 +30,7 @@ from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.ollama_chat.messages import conversation
 from ai_gateway.translate.responses_chat.envelope import Sealer
-from ai_gateway.translate.responses_chat.reply import sealed_by
+from ai_gateway.translate.responses_chat.reply import kept_by, sealed_by
 from ai_gateway.translate.responses_chat.request import Whom
 from ai_gateway.translate.wires import anthropic, ollama
 from gateway_contract.ollama.models import OllamaChatMessage
@@ -58,6 +58,7 @@ FILLED: dict[str, Callable[[], Any]] = {
     "created_at": lambda: 1,
     "echo": dict,
     "seal": lambda: sealed_by(lambda _: "sealed", wanted=True),
+    "keep": lambda: kept_by(lambda _: "sealed"),
     "whom": lambda: Whom("m", "p", Sealer(lambda _: b"k" * 32, "project")),
 }
 # Whose size is bounded where they are read, or that look at one fact only.

@@ -7,8 +7,8 @@ messages"). What breaks is ended by an `error` event instead, which is the wire'
 As with `response_events`, nearly every event is put together from bytes.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, override
 
 from pydantic import JsonValue
@@ -20,6 +20,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 type Fields = dict[str, JsonValue]
 
 _START, _DELTA, _STOP = b"content_block_start", b"content_block_delta", b"content_block_stop"
+_SERVED: Final = "server_tool_use"
 _THINKING, _REDACTED = "thinking", "redacted_thinking"
 _FIRST_TEXT = ("text", b'{"type":"text","text":"","citations":[]}')  # null is refused by the AI SDK's provider
 _FIRST_THINKING = (_THINKING, b'{"type":"thinking","thinking":"","signature":""}')
@@ -38,11 +39,15 @@ type Called = Callable[[CallHead], Fields]
 
 @dataclass(slots=True)
 class MessageHead:
-    """What is known of a message before it begins. `usage` has all fields of the contract, as far as they are known."""
+    """What is known of a message before it begins. `usage` has all fields of the contract, as far as they are known.
+
+    `more` are fields that the contract does not name.
+    """
 
     id: str
     model: str
     usage: Fields
+    more: dict[str, object] = field(default_factory=dict)
 
 
 def _called(head: CallHead) -> Fields:
@@ -90,7 +95,7 @@ class MessageEvents(Parts):
             "container": None,
             "usage": self._head.usage,
         }
-        return _event(b"message_start", b'"message":' + to_json(message))
+        return _event(b"message_start", b'"message":' + to_json({**self._head.more, **message}))
 
     @override
     def open(self, key: Key, head: CallHead | None) -> bytes:
@@ -137,7 +142,15 @@ class MessageEvents(Parts):
             )
         if field == "thinking_blocks":
             return b"".join([self._signed_block(each) for each in values if isinstance(each, dict)])
-        return b"".join([self.close() + self._started("other", to_json(each)) + self.close() for each in values])
+        return b"".join([self._block(each) for each in values if isinstance(each, dict)])
+
+    def _block(self, block: Fields) -> bytes:
+        """A block that is told at once. Clients put the input of a call of a server's together from deltas."""
+        if block.get("type") != _SERVED:
+            return self.close() + self._started("other", to_json(block)) + self.close()
+        given = to_json(to_json(block["input"]).decode())
+        written = self.close() + self._started("other", to_json({**block, "input": {}}))
+        return written + self._told(b'{"type":"input_json_delta","partial_json":%b}' % given) + self.close()
 
     def _signed_block(self, block: Fields) -> bytes:
         """A block of the reasoning that is open, as its provider has signed it: its text has been told as a rule."""
@@ -156,8 +169,8 @@ class MessageEvents(Parts):
         """A block that only the gateway can read again."""
         return self.close() + self._started(_REDACTED, to_json({"type": _REDACTED, "data": data})) + self.close()
 
-    def stopped(self, reason: str, usage: Fields, **more: JsonValue) -> bytes:
-        """The end of a message, with the usage of all of it."""
+    def stopped(self, reason: str, usage: Fields, more: Mapping[str, JsonValue]) -> bytes:
+        """The end of a message, with the usage of all of it, and what `more` is to be told of why it ended."""
         written = b"" if self.has_begun else self.begin()
         written += self.close()
         self.is_over = True

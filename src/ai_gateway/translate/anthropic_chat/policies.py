@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from ai_gateway.translate.anthropic_chat.open_kinds import UnknownBlock, UnknownTool
 from gateway_contract.anthropic.models import AnthropicInputSchema
 from gateway_contract.anthropic.parameters import OPERATION_OF, Policies, by_field
 
@@ -65,6 +66,8 @@ METRIC_LABELS: Final = frozenset(field for policies in by_field(POLICIES).values
 """The contract's names, each a metric label of its own; all others are chosen by callers, and share one."""
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
+# A schema's names are its own, and what is not known is named as a whole.
+_NAMED_OTHERWISE = (AnthropicInputSchema, UnknownBlock, UnknownTool)
 
 
 def dropped_fields(body: BaseModel) -> list[str]:
@@ -87,5 +90,5 @@ def _unknown(model: BaseModel, path: str, names: Collection[str]) -> Iterator[st
     for name in names:
         value = model.__dict__.get(name)
         for each in value if isinstance(value, list) else (value,):
-            if isinstance(each, BaseModel) and not isinstance(each, AnthropicInputSchema):  # whose names are a schema's
+            if isinstance(each, BaseModel) and not isinstance(each, _NAMED_OTHERWISE):
                 yield from _unknown(each, f"{path}{name}.", each.model_fields_set)

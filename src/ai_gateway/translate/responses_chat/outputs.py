@@ -29,7 +29,8 @@ def output_parts(output: Output, at: str) -> list[parts.UserPart]:
         case responses.FunctionShellCallOutputItemParam():
             return [parts.text_part(_shell(output))]
         case responses.ApplyPatchToolCallOutputItemParam():
-            return [parts.text_part(output.output or output.status)]
+            failed = f"{output.status}: {output.output}" if output.output and output.status != "completed" else ""
+            return [parts.text_part(failed or output.output or output.status)]
         case responses.ToolSearchOutputItemParam():
             found = [tool.model_dump(exclude_unset=True, exclude_none=True) for tool in output.tools]
             return [parts.text_part(orjson.dumps({"tools": found}).decode())]

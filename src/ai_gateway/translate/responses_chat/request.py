@@ -33,6 +33,8 @@ _HOSTED_CHOICES = (
     responses.ToolChoiceMCP,
     responses.SpecificProgrammaticToolCallingParam,
 )
+# What a choice of a server's tool comes to where the gateway has one of the kind.
+_CHOSEN = {"code_interpreter": "gateway:code_execution"}
 _LOGPROBS = "message.output_text.logprobs"
 # What reasoning says beside how hard to think, and whether it is shown: it is, wherever there is some.
 _REASONING_DROPPED = ("mode", "context")
@@ -97,7 +99,7 @@ def conversed(body: Body, whom: Whom, history: Sequence[Item] = ()) -> Asked:
     fields: Fields = {"model": whom.model, "messages": conversation.messages}
     fields |= {name: value for name in _SAME if (value := getattr(body, name, None)) is not None}
     if (options := getattr(body, "prompt_cache_options", None)) is not None:
-        fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(options.model_dump())
+        fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(_dump(options))
     request = _built(openai.CreateChatCompletionRequest, fields)
     return Asked(request, offered, dropped | conversation.dropped)
 
@@ -160,11 +162,14 @@ def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Mapp
 
     What is `claimed` the gateway runs.
     """
-    if claimed and (named := _claimed_choice(body.tool_choice, claimed)) is not None:
-        return {"tools": [*offered.functions.values(), *claimed.values()], "tool_choice": named}
     names: set[str] = {tool.type for _, tool in offered.hosted}
-    _refuse_hosted(body.tool_choice, names, only_hosted=not offered.functions and not claimed)
     offered.dropped |= {f"tools.{name}" for name in names}
+    beside: Fields = {}
+    if body.parallel_tool_calls is not None:
+        beside["parallel_tool_calls"] = body.parallel_tool_calls
+    if claimed and (named := _claimed_choice(body.tool_choice, claimed)) is not None:
+        return {"tools": [*offered.functions.values(), *claimed.values()], "tool_choice": named, **beside}
+    _refuse_hosted(body.tool_choice, names, only_hosted=not offered.functions and not claimed)
     functions, fields = offered.functions, _Choice(body.tool_choice, offered, bool(claimed)).fields()
     if not functions and not claimed:
         return {}
@@ -173,16 +178,13 @@ def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Mapp
     allowed = [*kept, *(claimed.values() if chosen is None else ())]
     if not allowed:
         return {}
-    fields["tools"] = allowed
-    if body.parallel_tool_calls is not None:
-        fields["parallel_tool_calls"] = body.parallel_tool_calls
-    return fields
+    return {**fields, "tools": allowed, **beside}
 
 
 def _claimed_choice(choice: object, claimed: Mapping[str, Hosted]) -> object | None:
     """The choice of a tool that the gateway runs."""
     kind = getattr(choice, "type", "")
-    wanted = "gateway:web_search" if kind.startswith("web_search") else "gateway:code_execution"
+    wanted = "gateway:web_search" if kind.startswith("web_search") else _CHOSEN.get(kind, "")
     if not isinstance(choice, responses.ToolChoiceTypes) or wanted not in claimed:
         return None
     return openai.GatewayToolChoice(type=claimed[wanted].type)

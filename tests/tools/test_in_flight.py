@@ -171,7 +171,7 @@ def test_tools_leave_time_for_an_answer(gateway_for: SharedGateways, model: Upst
     assert message["content"] == "So be it."
 
 
-DOORS = {
+DOORS: dict[str, dict[str, Any]] = {
     "/lab/v1/chat/completions": {"messages": [{"role": "user", "content": "a"}], "tools": [SEARCH]},
     "/api/chat": {"messages": [{"role": "user", "content": "a"}], "tools": [SEARCH]},
     "/lab/v1/responses": {"input": "a", "tools": [{"type": "web_search"}]},

@@ -71,22 +71,6 @@ class Calls(Protocol):
         """The item of a call that was run here, and the states that a stream tells of it; None for one without."""
 
 
-@dataclass(slots=True)
-class OpenItem:
-    """The item that is open. `function` is what its tool is called in chat completions; `told` its finished parts."""
-
-    kind: str
-    id: str
-    index: int
-    function: str = ""
-    call_id: str = ""
-    told: list[bytes] = field(default_factory=list)
-
-    @property
-    def place(self) -> bytes:
-        return b'"item_id":"%b","output_index":%d' % (self.id.encode(), self.index)
-
-
 def shown_tokens(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     """Tokens as events tell them: without their bytes."""
     shown = []

@@ -145,6 +145,7 @@ DELETE: Fields = {
 }
 SEARCH: Fields = {"type": "tool_search_call", "call_id": "c1", "execution": "client", "arguments": {"query": "x"}}
 FOUND: Fields = {"type": "tool_search_output", "call_id": "c1", "execution": "client", "tools": [FUNCTION]}
+SEARCHES = call("tool_search", '{"query":"x"}', "c1_2")["tool_calls"]
 SHOWN = "(See the next message: what the call c1 returned is no text.)"
 # Items behind a message of the user, and what they come to: messages of chat behind that one, or as above.
 ITEMS: list[tuple[str, list[Fields], Any]] = [
@@ -164,6 +165,16 @@ ITEMS: list[tuple[str, list[Fields], Any]] = [
         gone("input.odd", messages=[{"role": "user", "content": "x"}]),
     ),
     ("", [{"id": "msg_1"}], "input[1].id"),
+    ("", [{"role": "tool", "content": "x"}], "input[1].role"),
+    ("", [{"role": "user"}], "input[1].content"),
+    (
+        "tool_search_output",  # which names no call, and is not that of another tool
+        [CALL, SEARCH, {**FOUND, "call_id": None}],
+        [
+            {**call("look"), "tool_calls": [*call("look")["tool_calls"], *SEARCHES]},
+            result('{"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}]}', "c1_2"),
+        ],
+    ),
     ("message", [SAID], [{"role": "assistant", "content": "t"}]),
     ("item_reference", [{"type": "item_reference", "id": "msg_1"}], "input[1].id"),
     ("function_call", [CALL, OUTPUT], [call("look"), result("r")]),

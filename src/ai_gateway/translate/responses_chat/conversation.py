@@ -139,6 +139,8 @@ class Conversation:
         name = self._offered.names.add(tool)
         call_id: str = getattr(item, "call_id", None) or f"call_{len(self._ids)}"
         output = self._outputs.take(call_id, getattr(item, "id", None) or call_id)
+        if output is None and tool.kind is ToolKind.TOOL_SEARCH:  # what was found need not say by which search
+            output = self._outputs.take("", "")
         called = openai.ChatCompletionMessageToolCallFunction(name=name, arguments=arguments)
         call = openai.ChatCompletionMessageToolCall(id=self._unique(call_id), type="function", function=called)
         if output is not None:
@@ -205,8 +207,8 @@ class _Outputs:
         self._waiting[call_id or ""].append((output, at))
 
     def take(self, call_id: str, item_id: str) -> tuple[Output, str] | None:
-        """The first one for a call; one that names no call is for the first that has none of its own."""
-        waiting = self._waiting.get(call_id) or self._waiting.get(item_id) or self._waiting.get("")
+        """The first one for a call."""
+        waiting = self._waiting.get(call_id) or self._waiting.get(item_id)
         return waiting.popleft() if waiting else None
 
     def answer(self, call: openai.ChatCompletionMessageToolCall, output: tuple[Output, str]) -> None:

@@ -42,7 +42,10 @@ _DEFAULTS: Mapping[str, Fields] = {
     "tool_search_output": {**_DONE, "call_id": None, "execution": "client"},
     "shell_call": {**_DONE, "environment": None},
     "shell_call_output": {**_DONE, "max_output_length": None},
+    "code_interpreter_call": {"code": None, "outputs": None},
 }
+# The same of their actions.
+_ACTION: Mapping[str, Fields] = {"shell_call": {"timeout_ms": None, "max_output_length": None}}
 
 
 def listed(items: Sequence[Item]) -> list[Fields]:
@@ -81,6 +84,10 @@ def _listed(item: Item) -> Fields:
     if not fields.get("id"):
         fields["id"] = f"{_PREFIXES.get(kind, 'item_')}{secrets.token_hex(16)}"
     if kind != "message":
+        if isinstance(action := fields.get("action"), dict) and kind in _ACTION:
+            fields["action"] = {**_ACTION[kind], **action}
+        if kind == "local_shell_call_output":  # whose document requires what it does not describe
+            fields.setdefault("call_id", fields["id"])
         return {**_DEFAULTS.get(kind, {}), **fields}
     said = fields["role"] == "assistant"
     content = fields["content"]

@@ -203,8 +203,10 @@ class _Outputs:
         self._answers: dict[str, tuple[Output, str]] = {}
 
     def add(self, output: Output, at: str) -> None:
-        call_id = output.id if isinstance(output, responses.LocalShellToolCallOutput) else output.call_id
-        self._waiting[call_id or ""].append((output, at))
+        call_id: object = getattr(output, "call_id", None)
+        if isinstance(output, responses.LocalShellToolCallOutput) and not isinstance(call_id, str):
+            call_id = output.id  # its document requires `call_id` and describes `id` alone, as that of the call
+        self._waiting[call_id if isinstance(call_id, str) else ""].append((output, at))
 
     def take(self, call_id: str, item_id: str) -> tuple[Output, str] | None:
         """The first one for a call."""

@@ -3,11 +3,11 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ai_gateway.contract.write import to_fields
-from ai_gateway.errors import InvalidRequest
+from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
@@ -58,9 +58,17 @@ def encoded(items: Sequence[Mapping[str, JsonValue]]) -> str:
     return to_json(items).decode()
 
 
-def read(items: object) -> list[Item]:
-    """Items that are JSON, as a request has them."""
-    return [*_READ.validate_python(items)]
+def read(items: Sequence[Fields]) -> list[Item]:
+    """Stored items as a request has them. Raises UnsupportedValue for those that an upstream alone can read."""
+    try:
+        return [*_READ.validate_python(items)]
+    except ValidationError as error:
+        at = next((step for step in error.errors(include_url=False)[0]["loc"] if isinstance(step, int)), 0)
+        raise UnsupportedValue(
+            f"A response before this one holds an item, {items[at].get('type')!s:.64}, that only its own provider can "
+            "read: go on there, or send the items of the conversation in `input`.",
+            param="previous_response_id",
+        ) from None
 
 
 def page(items: Sequence[Fields], *, limit: int, order: str, after: str | None) -> Fields:

@@ -41,19 +41,6 @@ type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 """What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
 
 
-class Calls(Protocol):
-    """What knows how a client calls its tools, which chat completions know as functions only."""
-
-    def opened(self, function: str, item_id: str, call_id: str) -> Fields | None:
-        """The item of a call before its arguments are there; None for one that can only be told whole."""
-
-    def restored(self, function: str, arguments: str, item_id: str, call_id: str, *, cut: bool = False) -> Fields:
-        """The item of a whole call. `cut` says that the arguments end where the answer was cut off."""
-
-    def ran(self, call: Fields, next_id: Callable[[str], str]) -> tuple[Fields, Sequence[str]] | None:
-        """The item of a call that was run here, and the states that a stream tells of it; None for one without."""
-
-
 @dataclass(slots=True)
 class OpenItem:
     """The item that is open. `function` is what its tool is called in chat completions; `told` its finished parts."""
@@ -67,7 +54,21 @@ class OpenItem:
 
     @property
     def place(self) -> bytes:
+        """Where it is, as fields of an event."""
         return b'"item_id":"%b","output_index":%d' % (self.id.encode(), self.index)
+
+
+class Calls(Protocol):
+    """What knows how a client calls its tools, which chat completions know as functions only."""
+
+    def opened(self, function: str, item_id: str, call_id: str) -> Fields | None:
+        """The item of a call before its arguments are there; None for one that can only be told whole."""
+
+    def restored(self, function: str, arguments: str, item_id: str, call_id: str, *, cut: bool = False) -> Fields:
+        """The item of a whole call. `cut` says that the arguments end where the answer was cut off."""
+
+    def ran(self, call: Fields, next_id: Callable[[str], str]) -> tuple[Fields, Sequence[str]] | None:
+        """The item of a call that was run here, and the states that a stream tells of it; None for one without."""
 
 
 def shown_tokens(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

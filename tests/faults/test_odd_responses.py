@@ -262,3 +262,11 @@ def test_an_output_that_is_none_is_no_history(gate: LiveGateway, odd: Upstream, 
     after = ask(gate, response(SAID), "/own/v1/responses", previous_response_id=told["id"])
     assert after.status_code == 200, after.text
     assert [item["role"] for item in asked(odd)["input"]] == ["user", "user"]
+
+
+def test_a_refusal_of_what_was_said_before_names_the_field_that_its_caller_has_sent(gate: LiveGateway) -> None:
+    call = {"type": "computer_call", "id": "c", "call_id": "c", "status": "completed", "pending_safety_checks": []}
+    told = response({**call, "actions": [{"type": "wait"}]}, id=f"resp_odd{next(_labels)}")
+    ask(gate, told, "/own/v1/responses")
+    body = {"model": "custom-chat", "input": "go on", "previous_response_id": told["id"]}
+    assert post(gate, "/custom/v1/responses", body).json()["error"]["param"] == "previous_response_id"

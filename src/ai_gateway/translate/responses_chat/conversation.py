@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, JsonValue
 
-from ai_gateway.errors import InvalidRequest, UnsupportedValue
+from ai_gateway.errors import GatewayError, InvalidRequest, UnsupportedValue
 from ai_gateway.translate.carriers import SEALED_FIELDS
 from ai_gateway.translate.chat_request import Message
 from ai_gateway.translate.responses_chat import parts
@@ -32,6 +32,7 @@ _RAN_ELSEWHERE: Final = frozenset(
     {"web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call", "mcp_call"}
     | {"mcp_list_tools", "mcp_approval_request"}
 )
+_BEFORE = "previous_response_id"
 _SUMMARY = "What was said before, in summary:\n"
 
 
@@ -63,9 +64,15 @@ class Conversation:
 
     def add_all(self, items: Sequence[Item], *, skipped: int = 0) -> None:
         """All items; each output has to have its call among them. The first `skipped` are not the request's own."""
-        placed = [
-            (f"input[{at}]" if at >= 0 else "previous_response_id", item) for at, item in enumerate(items, -skipped)
-        ]
+        placed = [(f"input[{at}]" if at >= 0 else _BEFORE, item) for at, item in enumerate(items, -skipped)]
+        try:
+            self._add_placed(placed)
+        except GatewayError as error:
+            if error.param is None or not error.param.startswith(f"{_BEFORE}."):
+                raise
+            raise error.changed(param=_BEFORE) from None  # where in it is nothing that its caller has written
+
+    def _add_placed(self, placed: Sequence[tuple[str, Item]]) -> None:
         for at, item in placed:
             if isinstance(item, OUTPUTS):
                 self._outputs.add(item, at)

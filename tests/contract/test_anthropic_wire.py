@@ -13,6 +13,7 @@ from ai_gateway.errors import (
     ModelNotFound,
     PayloadTooLarge,
     RateLimited,
+    UpstreamError,
     UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
@@ -47,6 +48,8 @@ def test_an_overloaded_upstream_has_a_status_of_its_own_and_nothing_else_changes
     assert ANTHROPIC.known_as is not None
     assert ANTHROPIC.known_as(UpstreamOverloaded("no")).status == 529
     assert ANTHROPIC.known_as(RateLimited("no")).status == 429
+    assert ANTHROPIC.known_as(UpstreamError("no").answered(529)).status == 529, "routers pass it on"
+    assert ANTHROPIC.known_as(UpstreamError("no").answered(503)).status == 502
 
 
 def test_a_fault_is_told_with_its_place_as_the_service_writes_it() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ai_gateway.contract.framing import EVENTS_PING
 from ai_gateway.contract.wire import Wire
-from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamOverloaded, UpstreamRefused
+from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamOverloaded, UpstreamRefused
 
 VERSION_HEADER: Final = "anthropic-version"
 """What clients of this API send with every request, and clients of others never."""
@@ -79,8 +79,14 @@ def anthropic_error(error: GatewayError, request_id: str) -> bytes:
 
 
 def known_as(error: GatewayError) -> GatewayError:
-    """An upstream that has too much to do has a status of its own here, after which clients wait."""
-    return error.changed(status=_OVERLOADED) if isinstance(error, UpstreamOverloaded) else error
+    """An upstream that has too much to do has a status of its own here, after which clients wait.
+
+    Many routers pass that status on.
+    """
+    is_overloaded = isinstance(error, UpstreamOverloaded) or (
+        isinstance(error, UpstreamError) and error.upstream_status == _OVERLOADED
+    )
+    return error.changed(status=_OVERLOADED) if is_overloaded else error
 
 
 def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:

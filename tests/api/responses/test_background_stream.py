@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from openai import NotFoundError, OpenAI
 
+from scripts.fuzz.response_grammar import check
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
 from tests.support.background import WORDS, Tap, begin, follow, id_of, is_whole, kinds, numbers
 from tests.support.client import client_of, eventually, get, post
@@ -181,6 +182,34 @@ def test_what_fails_upstream_ends_in_a_failed_response(upstream: Upstream) -> No
             stored = get(live, f"/v1/responses/{events[0]['response']['id']}").json()
             assert stored == events[-1]["response"]
             assert follow(live, stored["id"]).end() == events
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("custom-chat", None),
+        ("fault-truncate", "server_error"),
+        ("fault-midstream-context", "context_length_exceeded"),
+        ("fault-midstream-429", "rate_limit_exceeded"),
+        ("fault-400", "invalid_prompt"),
+        ("fault-quota", "insufficient_quota"),
+    ],
+)
+def test_its_events_are_legal_and_its_failures_told_alike_whole_and_streamed(
+    live: LiveGateway, model: str, code: str | None
+) -> None:
+    body = {"model": model, "input": "x", "background": True}
+    final = check(post(live, "/v1/responses", {**body, "stream": True}).content)
+    assert (final["error"] or {}).get("code") == code
+    response_id = post(live, "/v1/responses", body).json()["id"]
+    ended: list[dict[str, Any]] = []
+
+    def is_over() -> bool:
+        ended[:] = [get(live, f"/v1/responses/{response_id}").json()]
+        return ended[0]["status"] not in {"queued", "in_progress"}
+
+    eventually(is_over)
+    assert "midstream" in model or (ended[0]["status"], ended[0]["error"]) == (final["status"], final["error"])
 
 
 @contextmanager

@@ -199,9 +199,9 @@ def test_its_events_are_legal_and_its_failures_told_alike_whole_and_streamed(
     live: LiveGateway, model: str, code: str | None
 ) -> None:
     body = {"model": model, "input": "x", "background": True}
-    final = check(post(live, "/v1/responses", {**body, "stream": True}).content)
+    final = check(post(live, "/custom/v1/responses", {**body, "stream": True}).content)
     assert (final["error"] or {}).get("code") == code
-    response_id = post(live, "/v1/responses", body).json()["id"]
+    response_id = post(live, "/custom/v1/responses", body).json()["id"]
     ended: list[dict[str, Any]] = []
 
     def is_over() -> bool:

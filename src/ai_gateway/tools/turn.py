@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.rounds import Round
+from ai_gateway.contract.rounds import Round, ToolRun
 from ai_gateway.contract.write import to_fields, to_json
 from ai_gateway.tools.citations import Cited, annotations, renumbered, shifted
 from ai_gateway.tools.history import Called, as_models, replayed, round_messages
@@ -242,10 +242,14 @@ class Turn:
             self._ids.add(called.id)
         return ours
 
+    def note(self, called: Called, run: ToolRun) -> None:
+        """A call begins, or is over. It costs what it costs from its beginning: whoever it asks has been asked."""
+        if self._round is not None and self._round.reservation is not None:
+            self._round.reservation.ran(called.id, run)
+
     def take(self, ran: Ran) -> Ran:
         """A call that is over, with its sources numbered after those of the calls that were over before."""
-        if self._round is not None and self._round.reservation is not None:
-            self._round.reservation.ran(ran.run)
+        self.note(ran.called, ran.run)
         result = ran.result
         first = len(self.cited)
         self.cited += [Cited(first + at, one) for at, one in enumerate(result.citations, 1)]

@@ -33,7 +33,7 @@ _TOO_LONG: Final = re.compile(
 _BY_STATUS: Final[Mapping[int, str]] = {
     402: "insufficient_quota",
     429: "rate_limit_exceeded",
-    **dict.fromkeys((400, 413, 422), "invalid_prompt"),
+    **dict.fromkeys((400, 403, 404, 413, 422), "invalid_prompt"),
 }
 
 

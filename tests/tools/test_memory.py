@@ -196,7 +196,7 @@ async def test_quotas_hold_when_replicas_save_at_once(
     try:
         saved = await asyncio.gather(*(save(number) for number in range(60)))
         assert sum(saved) == 20
-        rows, _ = await page_of_memories(stores[0], Subject(key_id="key_alice"), "", 100)
+        rows, _ = await page_of_memories(stores[0], Subject(key_id=ALICE.key_id or ""), "", 100)
         assert len(rows) == 20
     finally:
         for each in stores:

@@ -28,12 +28,14 @@ _log = structlog.get_logger(__name__)
 class Limits:
     """What bounds the tools of one request.
 
-    A model may call tools in so many `rounds`, and so many at once, each for so many `seconds`. `result_size` and
-    `arguments_size` are bytes. While none ends there is a sign of life every `alive_s` seconds.
+    A model may call tools in so many `rounds`, so many at once, and so many `in_all`, where the caller wants that; each
+    for so many `seconds`. `result_size` and `arguments_size` are bytes. While none ends there is a sign of life every
+    `alive_s` seconds.
     """
 
     rounds: int = 8
     calls: int = 16
+    in_all: int | None = None
     seconds: float = 30.0
     result_size: int = 64 * 1024
     arguments_size: int = 256 * 1024

@@ -127,8 +127,6 @@ def _answer_fields(body: responses.CreateResponse, dropped: set[str]) -> Fields:
         fields |= {"logprobs": True, "top_logprobs": body.top_logprobs or 0}
     if body.truncation == "auto":
         dropped.add("truncation")
-    if body.max_tool_calls is not None:
-        dropped.add("max_tool_calls")
     if body.reasoning is not None:
         if body.reasoning.effort is not None:
             fields["reasoning_effort"] = body.reasoning.effort

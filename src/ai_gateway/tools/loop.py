@@ -257,7 +257,7 @@ class ToolLoop:
             return
         for entry in entries:
             place = len(self._turn.ran) + len(self._theirs_run)
-            entry["index"] = self._theirs_run.setdefault((self._turn.number, entry["index"]), place)
+            entry["index"] = self._theirs_run.setdefault((self._turn.number, entry.get("index", 0)), place)
 
     def _theirs(self, pieces: Sequence[Fields], said: Said) -> list[Fields]:
         """The pieces of the caller's own calls, numbered as if there were no others."""

@@ -67,6 +67,21 @@ def test_results_are_numbered_quoted_and_behind_a_notice(searching: LiveGateway)
     assert "ftp://" not in text
 
 
+def test_nothing_that_others_wrote_passes_for_ours(searching: LiveGateway, backend: str) -> None:
+    if backend != "searxng":
+        return  # which all show results in one way
+    message = run(searching, "hostile", "So [1], [2], [9].")
+    lines = result_of(message).splitlines()
+    foreign = [line for line in lines[3:] if line and not line.startswith("> ")]
+    assert [line[:20] for line in foreign] == [
+        "[1] A [9] System Sys", "https://a.example/1", "[2] system Obeysyste", "https://a.example/5",
+    ]  # fmt: skip
+    assert max(map(len, foreign)) < 250
+    assert not any(line.startswith(("System", "[9]")) for line in lines)
+    cited = [one["url_citation"]["url"] for one in message["annotations"]]
+    assert cited == ["https://a.example/1", "https://a.example/5"]
+
+
 @pytest.mark.parametrize(
     ("options", "hosts"),
     [

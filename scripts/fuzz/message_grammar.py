@@ -9,6 +9,7 @@ _DELTAS = {
     "text": {"text_delta", "citations_delta"},
     "thinking": {"thinking_delta", "signature_delta"},
     "tool_use": {"input_json_delta"},
+    "server_tool_use": {"input_json_delta"},
 }
 
 
@@ -80,7 +81,8 @@ class Checker:
             if event["index"] != len(message["content"]):
                 raise Illegal(f"block {event['index']}, due is {len(message['content'])}")
             self._open, self._input, self._signed = event["content_block"], "", False
-            if self._open.get("text") or self._open.get("thinking") or self._open.get("input"):
+            has_input = self._open["type"] in {"tool_use", "server_tool_use"} and self._open["input"]
+            if self._open.get("text") or self._open.get("thinking") or has_input:
                 raise Illegal("a block starts with content")
         elif kind == "message_delta":
             if self._open is not None:
@@ -101,6 +103,8 @@ class Checker:
         elif kind == "content_block_stop":
             if self._open["type"] == "tool_use":
                 self._open["input_json"] = self._input
+            elif self._open["type"] == "server_tool_use":
+                self._open["input"] = json.loads(self._input or "{}")
             message["content"].append(self._open)
             self._open = None
         else:

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, override
 
 from ai_gateway.api.chat_bridge import ChatBridge
 from ai_gateway.conform.response_events import ResponseEvents
+from ai_gateway.conform.response_fields import Fields
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
@@ -25,15 +26,16 @@ _TOO_LONG: Final = re.compile(
 
 
 class ResponseBridge(ChatBridge):
-    """One chat on its way to a client of the Responses API."""
+    """One chat on its way to a client of the Responses API. `lists` tell what servers of tools have."""
 
-    def __init__(self, call: Call, events: ResponseEvents) -> None:
+    def __init__(self, call: Call, events: ResponseEvents, lists: Sequence[Fields] = ()) -> None:
         super().__init__(call, events)
         self._response = events
+        self._lists = lists
 
     @override
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
-        return self._response.begin(chunk.model)
+        return self._response.begin(chunk.model) + b"".join([self._response.listed(each) for each in self._lists])
 
     @override
     def _ended(self, finish: str) -> bytes:

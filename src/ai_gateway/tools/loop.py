@@ -85,9 +85,9 @@ class ToolLoop:
                 said = _said_by(item.model)
                 if isinstance(item.model.usage, models.CompletionUsage):
                     turn.add_usage(item.model.usage)
-                ours = turn.calls_of(said)
                 merged.add({name: value for name, value in said.fields.items() if name not in _NOT_MERGED})
                 turn.texts = [str(merged.fields.get("content") or "")]
+                ours = turn.calls_of(said)
                 if not ours and turn.number == 1:
                     return item
                 if ours and not turn.is_last:

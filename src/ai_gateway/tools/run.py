@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from pydantic import JsonValue
@@ -18,6 +18,7 @@ from ai_gateway.tools.spans import tool_span
 from ai_gateway.tools.tool import Result, Use
 
 _log = structlog.get_logger(__name__)
+_OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer with what there is."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,9 @@ async def _run(call: Call, offer: Offer, which: tuple[int, Called], limits: Limi
     if place >= limits.calls:
         refused = Result(f"Not run: no more than {limits.calls} tools may be called at once.", failed=True)
         return Ran(place, called, refused, _noted(called, began))
+    if called.is_over_limit:
+        refused = Result(_OVER_LIMIT, failed=True, error="max_uses_exceeded")
+        return Ran(place, called, refused, _noted(called, began))
     result = _cut(await _result(call, offered, called, limits, min(limits.seconds, seconds)), limits.result_size)
     count(Event.TOOL_CALL, offered.tool, "failed" if result.failed else "completed")
     timed(Timing.TOOL, time.time() - began, offered.tool)
@@ -100,7 +104,7 @@ async def _result(call: Call, offered: Offered, called: Called, limits: Limits, 
     try:
         arguments = _arguments(called.arguments, limits.arguments_size)
     except ValueError as error:
-        return Result(f"Not run: {error}", failed=True)
+        return Result(f"Not run: {error}", failed=True, error="invalid_arguments")
     use = Use(call.caller, called.id, call.request_id, arguments, offered.options, seconds)
     clock = asyncio.timeout(seconds)
     try:
@@ -109,8 +113,10 @@ async def _result(call: Call, offered: Offered, called: Called, limits: Limits, 
                 return await offered.function.run(use)
     except TimeoutError:
         if clock.expired():
-            return Result(f"'{offered.name}' was stopped: it took longer than {seconds:g} seconds.", failed=True)
-        return Result(f"'{offered.name}' failed: it waited for something for too long.", failed=True)
+            stopped = f"'{offered.name}' was stopped: it took longer than {seconds:g} seconds."
+            return Result(stopped, failed=True, error="timed_out")
+        stopped = f"'{offered.name}' failed: it waited for something for too long."
+        return Result(stopped, failed=True, error="timed_out")
     except GatewayError as error:
         return Result(f"'{offered.name}' failed: {error.message}", failed=True)
     except Exception as error:  # whatever a tool does, the model is told of it and the request goes on
@@ -135,7 +141,7 @@ def _cut(result: Result, most: int) -> Result:
     """The result within so many bytes, with a mark where it was cut off."""
     raw = result.text.encode("utf-8", "replace")
     if len(raw) <= most:
-        return result if raw.decode() == result.text else Result(raw.decode(), result.failed, result.citations)
+        return result if raw.decode() == result.text else replace(result, text=raw.decode())
     kept = raw[:most].decode("utf-8", "ignore")
     text = f"{kept}\n[cut off here: these are the first {most} of {len(raw)} bytes]"
-    return Result(text, result.failed, result.citations)
+    return replace(result, text=text)

@@ -1,6 +1,7 @@
 """One request whose tools run here, between its rounds: what was said, called and used so far."""
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -94,6 +95,7 @@ class Turn:
         self._body = body
         self._client_names = _names_of(body)
         self._ids: set[str] = set()
+        self._uses: Counter[str] = Counter()
         self._earlier_attempts = list(call.attempts)
         self._round: Call | None = None
         self._started = 0.0
@@ -197,12 +199,17 @@ class Turn:
     def calls_of(self, said: Said) -> list[Called]:
         """The calls of ours, each with an id of its own."""
         ours = [called for called in said.calls.values() if self.is_ours(called.name)]
+        position = sum(len(text) for text in self.texts)
         for called in ours:
             offered = self.offer.functions.get(called.name)
             called.tool, called.round = offered.tool if offered is not None else "", self.number
+            called.position = position
             if not called.id or called.id in self._ids:
                 called.id = f"call_{self.call.request_id[-16:]}_{len(self._ids)}"
             self._ids.add(called.id)
+            self._uses[called.name] += 1
+            most = offered.options.get("max_uses") if offered is not None else None
+            called.is_over_limit = isinstance(most, int) and self._uses[called.name] > most
         return ours
 
     def take(self, ran: Ran) -> Ran:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from gateway_contract.anthropic.models import AnthropicInputSchema
+from gateway_contract.anthropic.models import AnthropicGatewayTool, AnthropicInputSchema
 from gateway_contract.anthropic.parameters import OPERATION_OF, Policies, by_field
 
 POLICIES: Final[Policies] = {
@@ -32,6 +32,7 @@ POLICIES: Final[Policies] = {
         "top_k": "dropped",
         "top_p": "mapped",
         "context_management": "dropped",
+        "mcp_servers": "mapped",
     },
     "countMessageTokens": {
         "cache_control": "dropped",
@@ -43,6 +44,7 @@ POLICIES: Final[Policies] = {
         "tool_choice": "mapped",
         "tools": "mapped",
         "context_management": "dropped",
+        "mcp_servers": "dropped",
     },
 }
 
@@ -87,5 +89,6 @@ def _unknown(model: BaseModel, path: str, names: Collection[str]) -> Iterator[st
     for name in names:
         value = model.__dict__.get(name)
         for each in value if isinstance(value, list) else (value,):
-            if isinstance(each, BaseModel) and not isinstance(each, AnthropicInputSchema):  # whose names are a schema's
+            # The names in a schema are its own, and the options of a tool of the gateway's are checked with the tool.
+            if isinstance(each, BaseModel) and not isinstance(each, AnthropicInputSchema | AnthropicGatewayTool):
                 yield from _unknown(each, f"{path}{name}.", each.model_fields_set)

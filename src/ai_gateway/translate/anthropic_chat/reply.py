@@ -1,6 +1,7 @@
 """OpenAI's complete replies to chats as messages of Anthropic's API."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -8,9 +9,11 @@ from pydantic import BaseModel, ValidationError
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import ToolNames, call_id
+from ai_gateway.translate.anthropic_chat.ran import Fields, RanCalls, in_order
 from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
 from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
 from ai_gateway.translate.extra_fields import carry, extra_fields
+from ai_gateway.translate.gateway_tools import McpName
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -19,18 +22,20 @@ type Block = BaseModel
 
 _REASONING = ("reasoning_content", "reasoning")
 _TOLD = frozenset({*_REASONING, *KEPT, "thinking_blocks", "citations", "other_blocks"})
+_NONE: Mapping[str, McpName] = {}
 _STOPPED = ("stop_sequence", "stop_reason", "stop_details")
 
 
-def message(
+def message(  # noqa: PLR0913 - what a message is made of
     reply: openai.CreateChatCompletionResponse,
     took: openai.CompletionUsage,
     names: ToolNames,
     *,
     provider: str,
     stop_sequences: Collection[str] = (),
+    mcp: Mapping[str, McpName] = _NONE,
 ) -> anthropic.AnthropicMessage:
-    """The first choice as a message; `took` is its usage, counted or estimated.
+    """The first choice as a message; `took` is its usage, counted or estimated. `mcp` names tools of servers.
 
     Raises UpstreamInvalidResponse for calls that are no calls.
     """
@@ -40,6 +45,8 @@ def message(
     said = choice.message
     calls = _calls(said, names, cut=choice.finish_reason == "length")
     refused = bool(said.refusal)
+    ran = RanCalls(mcp)
+    texts = _texts(said, ran)
     ended_by = stopped_by(choice, stop_sequences)
     reason = stop_reason(choice.finish_reason, called=bool(calls), refused=refused)
     made = anthropic.AnthropicMessage(
@@ -47,11 +54,11 @@ def message(
         type="message",
         role="assistant",
         model=reply.model,
-        content=[*_thoughts(said), *_kept(said, provider), *_others(said), *_texts(said), *calls],
+        content=[*_thoughts(said), *_kept(said, provider), *_others(said), *texts, *calls],
         stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
         stop_sequence=ended_by if reason == "end_turn" else None,
         stop_details=refusal_details(said.refusal, choice) if reason == "refusal" else None,
-        usage=usage(took, reply.service_tier),
+        usage=usage(took, reply.service_tier, ran.usage()),
         container=None,
     )
     beside = {**extra_fields(choice, *_STOPPED), **extra_fields(said, *_TOLD), **extra_fields(reply)}
@@ -80,8 +87,15 @@ def _others(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     return valid_blocks((said.model_extra or {}).get("other_blocks"))
 
 
-def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
+def _texts(said: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Block]:
+    """What is said, with what was run here in between."""
     extras = said.model_extra or {}
+    links = [each.model_dump(exclude_unset=True) for each in _annotations(said)]
+    calls = _ran_here(said)
+    if calls:
+        blocks = in_order(said.content or "", calls, ran, partial(_named, links))
+        blocks += [{"type": "text", "text": said.refusal, "citations": []}] if said.refusal else []
+        return valid_blocks(blocks)
     words = [each for each in (said.content, said.refusal) if each]
     if not words:
         return []
@@ -90,9 +104,27 @@ def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     cited = valid_citations(extras.get("citations"))
     if cited:
         texts[0].citations = [*cited]
-    elif isinstance(said.annotations, list) and said.annotations:
-        carry({"annotations": [each.model_dump(exclude_unset=True) for each in said.annotations]}, texts[0])
+    elif links:
+        carry({"annotations": links}, texts[0])
     return list(texts)
+
+
+def _annotations(said: openai.ChatCompletionResponseMessage) -> Sequence[BaseModel]:
+    return said.annotations if isinstance(said.annotations, list) else []
+
+
+def _ran_here(said: openai.ChatCompletionResponseMessage) -> list[Fields]:
+    calls = said.gateway_tool_calls
+    return [call.model_dump(exclude_unset=True) for call in calls] if isinstance(calls, list) else []
+
+
+def _named(links: Sequence[Fields], start: int, end: int) -> Iterator[str]:
+    """The addresses that are cited between two places."""
+    for link in links:
+        cited = link.get("url_citation")
+        at = cited.get("start_index") if isinstance(cited, dict) else None
+        if isinstance(cited, dict) and isinstance(at, int) and start <= at < end:
+            yield str(cited["url"])
 
 
 def _read(model: type[BaseModel], name: str, value: object) -> Any:  # noqa: ANN401 - whatever the field holds

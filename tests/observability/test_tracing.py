@@ -207,6 +207,93 @@ def test_a_client_that_leaves_ends_its_trace_and_settles(
     assert {"chat paced", "settle"} <= {span.name for span in others}
 
 
+# Of a response in the background: the request's, its own, the attempt, reserve, settle, and twice journal and store.
+IN_BACKGROUND = 9
+
+
+def queued(live: LiveGateway, model: str, request_id: str, **more: Any) -> str:
+    body = {"model": model, "input": "hello", "background": True, **more}
+    reply = post(live, "/v1/responses", body, headers={"x-request-id": request_id})
+    assert (reply.status_code, reply.json()["status"]) == (200, "queued")
+    response_id: str = reply.json()["id"]
+    return response_id
+
+
+@pytest.mark.parametrize(
+    ("model", "ended"), [("good", (200, None)), ("status-500", (502, "upstream_error"))], ids=["good", "failing"]
+)
+def test_a_response_in_the_background_is_inside_of_the_request_that_queued_it(
+    traced: LiveGateway, collector: Collector, upstream: Upstream, model: str, ended: tuple[int, str | None]
+) -> None:
+    (status, code), request_id = ended, f"queued-{model}"
+    queued(traced, f"lab/{model}", request_id)
+    spans = collector.trace(request_id, IN_BACKGROUND)
+    assert len(spans) == IN_BACKGROUND
+    assert len({span.trace_id for span in spans}) == 1
+    named = by_name(spans)
+    own, work, attempt = (
+        named["POST createResponse"],
+        named["background makeBackgroundResponse"],
+        named[f"chat {model}"],
+    )
+    assert (own.parent_id, work.parent_id, work.kind) == ("", own.span_id, "internal")
+    assert attempt.parent_id == work.span_id
+    inside = [span for span in spans if span.parent_id == work.span_id]
+    assert sorted(span.name for span in inside) == [f"chat {model}", "journal", "journal", "reserve", "settle", "store"]
+    assert all(work.start - 0.001 <= span.start <= span.end <= work.end + 0.001 for span in inside)
+    told = {
+        Name.STATUS: status,
+        Name.ERROR: code,
+        Name.OPERATION: "chat",
+        Name.PROVIDER: "lab",
+        Name.PROJECT: "default",
+        Name.WIRE: "responses",
+        Name.REQUEST_ID: request_id,
+        Name.METHOD: None,
+    }
+    assert {name: work.attributes.get(name) for name in told} == told
+    assert (work.failed, attempt.failed) == (code is not None, code is not None)
+    assert own.attributes[Name.STATUS] == 200
+    assert onward(upstream.last(model)) == (own.trace_id, attempt.span_id, True)
+
+    def recorded() -> list[Any]:
+        return [each for each in traced.records("request") if each["request_id"] == request_id]
+
+    eventually(lambda: len(recorded()) == 2)
+    record = next(each for each in recorded() if each["operation"] == "makeBackgroundResponse")
+    assert (record["trace_id"], record["provider"], record.get("code")) == (own.trace_id, "lab", code)
+    assert not {"method", "path", "client"} & {name for name, value in record.items() if value is not None}
+
+
+def test_one_that_is_cancelled_or_cut_off_has_its_spans_too(
+    collector: Collector, upstream: Upstream, traced: LiveGateway
+) -> None:
+    response_id = queued(traced, "lab/hang-before-headers#cancelled-trace", "queued-cancelled")
+    upstream.last("hang-before-headers#cancelled-trace")
+    assert post(traced, f"/v1/responses/{response_id}/cancel", None).json()["status"] == "cancelled"
+    named = by_name(collector.trace("queued-cancelled", IN_BACKGROUND - 1))
+    work = named["background makeBackgroundResponse"]
+    assert (work.attributes[Name.END], work.failed) == ("left", False)
+    assert named["chat hang-before-headers#cancelled-trace"].attributes[Name.END] == "left"
+    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, **in_front_of(upstream), **collector.env) as live:
+        queued(live, "lab/hang-before-headers#cut-trace", "queued-cut")
+        upstream.last("hang-before-headers#cut-trace")
+        live.process.send_signal(signal.SIGTERM)
+        assert live.process.wait(30) == 0
+    assert "background makeBackgroundResponse" in by_name(collector.trace("queued-cut", IN_BACKGROUND))
+
+
+def test_a_response_in_the_background_keeps_its_callers_decision_not_to_be_traced(
+    traced: LiveGateway, upstream: Upstream
+) -> None:
+    upstream.forget()
+    headers = {"traceparent": PARENT.replace(TRACE, "b" * 32)[:-1] + "0"}
+    body = {"model": "lab/good", "input": "hello", "background": True}
+    assert post(traced, "/v1/responses", body, headers=headers).status_code == 200
+    trace_id, _, kept = onward(upstream.last("good"))
+    assert (trace_id, kept) == ("b" * 32, False)
+
+
 def test_records_that_go_to_the_store_are_a_trace_of_their_own(traced: LiveGateway, collector: Collector) -> None:
     assert asked(traced, "openai", "lab/good", "shipped") == 200
     eventually(lambda: any(span.name == "ship" for span in collector.spans))

@@ -24,13 +24,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Says:
-    """One round: a text, calls, and what is beside them in the message. `pause_s` is before it, `status` an error."""
+    """One round: a text, calls, and what is beside them in the message. `pause_s` is before it, `status` an error.
+
+    With `logprobs`, a whole reply tells those of its text as one token.
+    """
 
     text: str = ""
     calls: tuple[Call, ...] = ()
     extras: dict[str, Any] = field(default_factory=dict)
     pause_s: float = 0.0
     status: int = 200
+    logprobs: bool = False
 
     @property
     def finish(self) -> str:
@@ -83,7 +87,9 @@ def _whole(said: Says, calls: list[dict[str, Any]]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": said.text or None, "refusal": None, **said.extras}
     if calls:
         message["tool_calls"] = calls
-    choice = {"index": 0, "message": message, "finish_reason": said.finish, "logprobs": None}
+    token = {"token": said.text, "logprob": -0.5, "bytes": None, "top_logprobs": []}
+    logprobs = {"content": [token], "refusal": None} if said.logprobs else None
+    choice = {"index": 0, "message": message, "finish_reason": said.finish, "logprobs": logprobs}
     head = {"id": "chatcmpl-s", "object": "chat.completion", "created": 1, "model": "m"}
     return {**head, "choices": [choice], "usage": USAGE}
 

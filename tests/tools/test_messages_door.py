@@ -32,7 +32,7 @@ def asked(live: LiveGateway, body: dict[str, Any], path: str = "/v1/messages", *
     """The message, and what the reply names as dropped."""
     reply = post(live, path, {**body, "stream": stream})
     assert reply.status_code == 200, reply.text
-    message = check(reply.content).message if stream else reply.json()
+    message: Any = check(reply.content).message if stream else reply.json()
     for event in events_of(reply.content) if stream else ():
         valid("AnthropicMessageStreamEvent").validate(event)
     for block in message["content"]:

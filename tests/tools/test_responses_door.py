@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from scripts.fuzz.response_grammar import check
-from tests.support.client import post
-from tests.support.gateway import ONE_ATTEMPT, LiveGateway, running_gateway
+from tests.support.client import eventually, post
+from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, running_gateway
 from tests.support.responses import events_of, valid
 from tests.support.upstream import Upstream
 from tests.tools.scripted import SCRIPTS, Call, Says, search
@@ -54,6 +55,7 @@ def asked(
     else:
         response = reply.json()
     valid("Response").validate(response)
+    assert response["status"] == "completed"
     return response, reply.headers.get("x-gateway-dropped-params", "")
 
 
@@ -139,7 +141,7 @@ def test_a_servers_tool_can_be_chosen(live: LiveGateway, model: Upstream, stream
     name = f"chosen-{stream}"
     SCRIPTS[name] = [Says(calls=(Call("gateway_mcp_lab_echo", '{"text": "a"}'),)), Says("Done.")]
     choice = {"type": "mcp", "server_label": "lab", "name": "echo"}
-    body = {"model": name, "tool_choice": choice, "path": "/lab/v1/responses", "stream": stream}
+    body: Any = {"model": name, "tool_choice": choice, "path": "/lab/v1/responses", "stream": stream}
     response, _ = asked(live, "Hi", MCP, **body)
     assert of_kind(response, "mcp_call")[0]["output"] == "a"
     choices = [seen.json["tool_choice"] for seen in model.seen(name)]
@@ -166,15 +168,15 @@ def test_the_history_of_a_stored_response_is_shown_to_the_model(
     both = Says("I do.", (Call("gateway_mcp_lab_echo", '{"text": "hello"}'), code))
     SCRIPTS[name] = [both, Says("Done.")]
     tools = MCP, {"type": "code_interpreter", "container": {"type": "auto"}}
-    body = {"model": name, "path": "/lab/v1/responses", "stream": stream, "store": True}
+    body: Any = {"model": name, "path": "/lab/v1/responses", "stream": stream, "store": True}
     first, _ = asked(live, "Hi", *tools, **body)
     kinds = [item["type"] for item in first["output"]]
     assert kinds == ["mcp_list_tools", "message", "mcp_call", "code_interpreter_call", "message"]
     again = {**body, "previous_response_id": first["id"]}
     SCRIPTS[name] = [Says("And on.")]
-    for given in (again, {**body, "input": None}):
-        items = "And?" if given is again else [*first["output"], {"role": "user", "content": "And?"}]
-        response, dropped = asked(live, items, *tools, **{key: value for key, value in given.items() if key != "input"})
+    asks: Any = [("And?", again), ([*first["output"], {"role": "user", "content": "And?"}], body)]
+    for items, fields in asks:
+        response, dropped = asked(live, items, *tools, **fields)
         assert dropped == ""
         assert [item["type"] for item in response["output"]] == ["message"], "what a server has is told once"
         told = [each for each in model.last(name).json["messages"] if each["role"] != "user"]
@@ -196,7 +198,7 @@ def test_types_of_the_gateways_own_work_as_in_chat(live: LiveGateway, stream: bo
         assert dropped == ""
         (item,) = of_kind(response, kind)
         assert item["status"] == "completed"
-    assert (item["server_label"], item["name"]) == ("lab", "add")
+        assert item.get("server_label") == {"gateway:mcp": "lab", "gateway:memory": "gateway"}.get(tool["type"])
     chosen, _ = asked(
         live, "Hi", {"type": "gateway:web_search"}, stream=stream, tool_choice={"type": "gateway:web_search"}
     )
@@ -243,15 +245,12 @@ def test_items_of_calls_at_once_are_open_beside_each_other(live: LiveGateway) ->
     check(reply.content)
     events = events_of(reply.text)
     told = [
-        (event["type"].rpartition(".")[2], event["item"]["type"])
+        event["type"].removeprefix("response.")
         for event in events
-        if event["type"].startswith("response.output_item")
+        if event["type"].endswith(("call.in_progress", "call.completed"))
     ]
-    assert told[2:6] == [
-        ("added", "mcp_call"),
-        ("added", "web_search_call"),
-        ("done", "web_search_call"),
-        ("done", "mcp_call"),
+    assert told == [
+        *("mcp_call.in_progress", "web_search_call.in_progress", "web_search_call.completed", "mcp_call.completed")
     ]
     assert [item["type"] for item in events[-1]["response"]["output"]][1:3] == ["mcp_call", "web_search_call"]
     annotations = events[-1]["response"]["output"][-1]["content"][0]["annotations"]
@@ -276,6 +275,31 @@ def test_sources_are_told_where_they_are_asked_for(live: LiveGateway) -> None:
     response, _ = asked(live, prompt, {"type": "web_search"}, include=["web_search_call.action.sources"])
     (call,) = of_kind(response, "web_search_call")
     assert len(call["action"]["sources"]) == 5
+
+
+def test_a_round_that_breaks_after_a_tool_ends_as_failed(live: LiveGateway) -> None:
+    SCRIPTS["broken"] = [Says(calls=(search("a"),)), Says(status=500)]
+    body = {"model": "broken", "input": "Hi", "tools": [{"type": "web_search"}], "stream": True}
+    reply = post(live, "/lab/v1/responses", body)
+    response = check(reply.content)
+    assert response["status"] == "failed"
+    assert [item["type"] for item in response["output"]] == ["web_search_call"]
+
+
+def test_a_client_that_leaves_while_a_tool_runs_ends_it(live: LiveGateway, model: Upstream) -> None:
+    SCRIPTS["left"] = [Says(calls=(Call("gateway_mcp_lab_slow", '{"seconds": 60}'),)), Says("Never.")]
+    body = {"model": "left", "input": "Hi", "tools": [MCP], "stream": True}
+    head = {"Authorization": f"Bearer {TEST_KEY}"}
+    with httpx2.stream("POST", f"{live.base_url}/lab/v1/responses", json=body, headers=head, timeout=30) as reply:
+        for line in reply.iter_lines():
+            if "mcp_call.in_progress" in line:
+                break  # it is told as soon as the tool has begun
+
+    def is_over() -> bool:
+        return any(record.get("model") == "left" and record["end"] == "left" for record in live.records("request"))
+
+    eventually(is_over)
+    assert len(model.seen("left")) == 1
 
 
 def test_what_a_client_may_call_beside_it_is_left(live: LiveGateway, model: Upstream) -> None:

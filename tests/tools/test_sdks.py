@@ -1,15 +1,10 @@
-"""OpenAI's Python SDK and LangChain with tools that the gateway runs, on the built-in provider, without a network."""
+"""OpenAI's Python SDK with tools that the gateway runs, on the built-in provider, without a network."""
 
-import os
 from collections.abc import Iterator
 from typing import Any, cast
 
 import openai
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
 
 from tests.support.gateway import TEST_KEY, LiveGateway
 
@@ -65,55 +60,3 @@ def test_the_python_sdk_sends_back_what_was_run(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(model="custom-chat", messages=again, tools=tools)
     assert reply.choices[0].finish_reason == "stop"
     assert reply.choices[0].message.content
-
-
-@tool
-def get_weather(city: str) -> str:
-    """The weather in a city."""
-    return f"Rain in {city}."
-
-
-def agent(gateway: LiveGateway) -> Any:
-    """LangChain's model with a tool of its own and one of the gateway's; a tool that is no function means another API
-    to it, unless it is told."""
-    model = ChatOpenAI(
-        base_url=f"{gateway.base_url}/v1",
-        api_key=SecretStr(TEST_KEY),
-        model="custom-chat",
-        max_retries=0,
-        use_responses_api=False,
-    )
-    own = model.bind_tools([get_weather]).kwargs["tools"]  # type: ignore[attr-defined]
-    return model.bind(tools=[*own, SEARCH])
-
-
-def run(model: Any, asked: str, *, stream: bool) -> list[BaseMessage]:
-    """An agent's loop: the model is called until it calls no tool any more."""
-    history: list[BaseMessage] = [HumanMessage(asked)]
-    for _ in range(5):
-        if stream:
-            pieces = list(model.stream(history))
-            answer = pieces[0]
-            for piece in pieces[1:]:
-                answer += piece
-        else:
-            answer = model.invoke(history)
-        assert isinstance(answer, AIMessage)
-        history.append(answer)
-        if not answer.tool_calls:
-            return history
-        history += [
-            ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in answer.tool_calls
-        ]
-    raise AssertionError("the agent did not end")
-
-
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_an_agent_of_langchain_gets_its_own_calls_and_no_others(gateway: LiveGateway, stream: bool) -> None:
-    os.environ.setdefault("LANGSMITH_TRACING", "false")
-    model = agent(gateway)
-    history = run(model, 'Use gateway_web_search and get_weather {"city": "Oslo"}.', stream=stream)
-    called = [call["name"] for message in history if isinstance(message, AIMessage) for call in message.tool_calls]
-    assert called == ["get_weather"]
-    assert [message.content for message in history if isinstance(message, ToolMessage)] == ["Rain in Oslo."]
-    assert history[-1].content

@@ -99,7 +99,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         return routes
 
     directory = parts.accounts.directory
-    background = Background(_stored_responses(settings, directory))
+    background = Background(_stored_responses(settings, directory), [*observers, parts.watchers.watching])
     late_heads = LateHeads(settings.first_byte_s)
     served = {
         "late_heads": late_heads,

@@ -24,6 +24,7 @@ class Output:
         self._suffix = response_id.rpartition("_")[2]
         self._here = ran
         self._running: dict[str, tuple[Fields, str, int]] = {}  # calls by their index: their item's id, and its place
+        self._untold: list[int] = []  # places of items that wait for those before them
 
     def _event(self, name: bytes, fields: bytes) -> bytes:
         number, self._number = self._number, self._number + 1
@@ -64,11 +65,19 @@ class Output:
 
     def _break_off(self) -> bytes:
         """The end of what still runs."""
-        running, self._running = self._running, {}
-        return b"".join([self._over(*each) for each in running.values()])
+        written = b""
+        while self._running:
+            written += self._over(*self._running.pop(next(iter(self._running))))
+        return written
 
     def _over(self, call: Fields, item_id: str, place: int) -> bytes:
+        """The end of one, which is told at once. Items are done in their order, as clients expect of a list."""
         item, events = self._here.ended(call, item_id)
         self._output[place] = to_json(item)
+        self._untold.append(place)
         written = self._told_of(item_id, place, events)
-        return written + self._event(DONE, b'"output_index":%d,"item":%b' % (place, self._output[place]))
+        first = min((place for _, _, place in self._running.values()), default=len(self._output))
+        while self._untold and (done := min(self._untold)) < first:
+            self._untold.remove(done)
+            written += self._event(DONE, b'"output_index":%d,"item":%b' % (done, self._output[done]))
+        return written

@@ -108,10 +108,35 @@ class Allocation:
         if size > UNWEIGHED:
             self.charge_at_most(size)
 
+    def handed_over(self) -> "Allocation":
+        """What is used here, as the use of somebody else, who gives it back."""
+        other = Allocation(self._budget)
+        other.size, self.size = self.size, 0
+        return other
+
     def release(self) -> None:
         """Give everything back."""
         self._budget.release(self.size)
         self.size = 0
+
+
+class Growth:
+    """Charges for what grows piece by piece, with so many bytes for each of it: ahead, and seldom."""
+
+    __slots__ = ("_paid", "_per_byte", "_room", "_size")
+
+    def __init__(self, room: Allocation, per_byte: int) -> None:
+        self._room = room
+        self._per_byte = per_byte
+        self._size = 0
+        self._paid = UNWEIGHED
+
+    def add(self, size: int) -> None:
+        """There is so much more. Raises Overloaded if there is no room for it."""
+        self._size += size
+        while self._size > self._paid:
+            self._room.charge(self._paid * self._per_byte, "replies")
+            self._paid *= 2
 
 
 def parsed_size(raw: bytes) -> int:

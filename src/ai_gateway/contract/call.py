@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.rounds import Round, ToolRun
 from ai_gateway.contract.stream import Continued
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
@@ -178,30 +179,6 @@ def header_list(names: Iterable[str]) -> str:
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
 
-@dataclass(frozen=True, slots=True)
-class ToolRun:
-    """A tool that the gateway has run, by its name, and its cost in 1e-12 USD. Times are seconds since the epoch."""
-
-    name: str
-    started: float
-    ended: float
-    failed: bool = False
-    cost: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """Which round of a request this is whose tools run here, from 1.
-
-    `tools_bound` is the most that the tools cost which it may call, in 1e-12 USD, and `earlier` what the rounds before
-    it came to, None where that is not known.
-    """
-
-    number: int
-    tools_bound: int = 0
-    earlier: int | None = 0
-
-
 class Bridge(Protocol):
     """Writes texts that a stream goes on with as events of a caller's own wire."""
 
@@ -233,11 +210,18 @@ class Reservation(Protocol):
 class Trace(Protocol):
     """The trace that a request is part of, where the gateway makes spans of it. Nothing of it waits or raises."""
 
+    @property
+    def trace_id(self) -> str:
+        """In hex."""
+
     def attempted(self, notes: Notes) -> Mapping[str, str]:
         """An attempt begins, of which these are the notes. Returns the headers about the trace for its upstream."""
 
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
         """A span for what is done in the block, which is given the headers for a request that it makes."""
+
+    def afterwards(self) -> "Trace":
+        """That of work which begins now and goes on when the request is over: a span inside of the request's."""
 
 
 @dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
@@ -280,6 +264,31 @@ class Call:
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
         """Do something for the call as a span of its trace. The block is given the headers for a request it makes."""
         return self.trace.step(step, attributes) if self.trace is not None else _UNTRACED
+
+    def afterwards(self) -> "Call":
+        """The same for work that goes on when the request is over. Who does it calls `leave` at its end.
+
+        What the request uses of the memory that all share is from now on used by that.
+        """
+        return replace(
+            self,
+            attempts=[],
+            sink=None,
+            leaving=[],
+            room=self.room.handed_over(),
+            reservation=None,
+            bridge=None,
+            trace=self.trace.afterwards() if self.trace is not None else None,
+        )
+
+    def leave(self) -> None:
+        """Give back what it holds."""
+        self.room.release()
+        if self.reservation is not None:
+            self.reservation.abandon()
+        for leave in self.leaving:
+            leave()
+        self.leaving.clear()
 
     def begin_attempt(self, notes: Notes) -> Notes:
         """Add the notes of another attempt."""

@@ -269,11 +269,7 @@ class Exchange:
         if self.allocation is not None:
             self.allocation.release()
         if self.made is not None:
-            if self.made.reservation is not None:
-                self.made.reservation.abandon()
-            for leave in self.made.leaving:
-                leave()
-            self.made.leaving.clear()
+            self.made.leave()
 
     def _rendered(self, error: Exception) -> bytes:
         request_id = self.scope.get("request_id", "")

@@ -32,10 +32,10 @@ class AccessLog(Observer):
             return
         record: dict[str, object] = {
             "request_id": outcome.request_id,
-            "method": outcome.method,
-            "path": outcome.path,
+            "method": outcome.method or None,
+            "path": outcome.path or None,
             "operation": outcome.operation or None,
-            "client": outcome.client,
+            "client": outcome.client or None,
             "status_code": outcome.status,
             "end": outcome.end,
             "duration_ms": _ms(outcome.ended - outcome.started),

@@ -37,7 +37,16 @@ from ai_gateway.errors import GatewayError, UpstreamError
 from ai_gateway.observability.collector import Collector
 from ai_gateway.observability.messages import events_of, input_messages, output_messages
 from ai_gateway.observability.otlp import SpanQueue, exporter_to, provider_for
-from ai_gateway.observability.trace_names import OPERATIONS, PARAMETERS, PROVIDERS, Attributes, Name, Step, Value
+from ai_gateway.observability.trace_names import (
+    BACKGROUND,
+    OPERATIONS,
+    PARAMETERS,
+    PROVIDERS,
+    Attributes,
+    Name,
+    Step,
+    Value,
+)
 from ai_gateway.redaction import strike, strike_all
 
 _LONGEST = 256
@@ -150,8 +159,8 @@ class RequestTrace(Trace):
     steps: int = 0
 
     @property
+    @override
     def trace_id(self) -> str:
-        """In hex."""
         return format_trace_id(self.span.get_span_context().trace_id)
 
     @override
@@ -173,6 +182,11 @@ class RequestTrace(Trace):
         _set(span, attributes)
         with _ending(span):
             yield self._headers(span)
+
+    @override
+    def afterwards(self) -> "RequestTrace":
+        parent = set_span_in_context(self.span, Context())
+        return RequestTrace(self.tracer, self.tracer.start_span(BACKGROUND, parent), self.state)
 
     def _child(self, name: str, kind: SpanKind) -> Span | None:
         """A span inside of the request's; None where nobody would see it."""
@@ -228,9 +242,10 @@ def _set(span: Span, attributes: Attributes) -> None:
 
 
 def _of_request(outcome: Outcome) -> Iterator[tuple[Name, Value]]:
-    yield Name.METHOD, outcome.method
-    yield Name.PATH, outcome.path
-    yield Name.CLIENT, outcome.client
+    if outcome.method:
+        yield Name.METHOD, outcome.method
+        yield Name.PATH, outcome.path
+        yield Name.CLIENT, outcome.client
     yield Name.REQUEST_ID, outcome.request_id
     yield Name.END, outcome.end
     if outcome.status is not None:
@@ -295,9 +310,9 @@ def _told(trace: RequestTrace, ended: _Ended, most: int) -> None:
     """Put in what is known of a request that has ended, and end its spans."""
     for attempt in trace.attempts:
         _tell_attempt(attempt, ended, last=attempt is trace.attempts[-1])
-    span, operation = trace.span, ended.about.get(Name.CONTRACT_OPERATION)
-    method = str(ended.about[Name.METHOD])
-    span.update_name(f"{method} {operation}" if operation else method)
+    span = trace.span
+    named = ended.about.get(Name.METHOD, BACKGROUND), ended.about.get(Name.CONTRACT_OPERATION)
+    span.update_name(" ".join(str(each) for each in named if each))
     request, media, reply = ended.said
     if request or reply:
         asked = next((input_messages(body, most) for body in events_of("", request) if isinstance(body, dict)), None)

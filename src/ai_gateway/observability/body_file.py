@@ -6,7 +6,6 @@ Two files at the most: at its largest size the file gets the suffix `.1`, and th
 import fcntl
 import json
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from ai_gateway.observability.background_thread import start_thread
 from ai_gateway.observability.messages import events_of
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.printable import printable
@@ -105,7 +105,7 @@ class BodyFile:
             self._waiting.append((record, request, reply))
             self._held += size
             if self._thread is None:
-                self._start()
+                self._thread = start_thread(self._run, "writer of bodies")
             self._changed.notify_all()
 
     def close(self, within_s: float) -> None:
@@ -116,15 +116,7 @@ class BodyFile:
         if thread is not None:
             thread.join(within_s)
 
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="writer of bodies", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the system has no thread left: the next record tries again
-            self._thread = None
-
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for who can act on them
         while (taken := self._next()) is not None:
             record, request, reply = taken
             try:

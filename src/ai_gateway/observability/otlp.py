@@ -4,7 +4,6 @@ The only module beside `middleware/tracing.py` that imports OpenTelemetry's SDK,
 megabytes: it is imported where traces are switched on.
 """
 
-import signal
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 
+from ai_gateway.observability.background_thread import start_thread
 from ai_gateway.observability.collector import Collector
 from ai_gateway.observability.metrics import Event, count
 
@@ -92,20 +92,13 @@ class SpanQueue(SpanProcessor):
             self._waiting.append(item)
             self._held += size
             if self._thread is None:
-                self._start()
+                self._thread = start_thread(self._run, "exporter of spans")
             elif len(self._waiting) in {1, _BATCH}:
                 self._changed.notify_all()
 
     def _lose(self, spans: int) -> None:
         with self._changed:  # counted by several threads
             count(Event.SPAN_DROPPED, times=spans)
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="exporter of spans", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the system has no thread left: the next span tries again
-            self._thread = None
 
     def close(self, within_s: float) -> None:
         """Send what waits, but no longer than this: what is left then is lost, and counted."""
@@ -123,7 +116,6 @@ class SpanQueue(SpanProcessor):
         self._exporter.shutdown()
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for who can act on them
         while (spans := self._next()) is not None:
             if spans:
                 self._send(spans)

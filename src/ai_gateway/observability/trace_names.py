@@ -24,6 +24,8 @@ class Step(StrEnum):
     """A batch of ended calls goes to the store: a trace of its own."""
     TOOL = "execute_tool"
     """A tool of the gateway runs."""
+    STORE = "store"
+    """What is kept for callers is read or written."""
 
 
 class Name(StrEnum):
@@ -87,10 +89,14 @@ PROVIDERS = {
 }
 """Providers that the conventions call otherwise than we do; all others have one name."""
 
+BACKGROUND = "background"
+"""What spans of work begin with that no HTTP request waits for, in place of its method."""
+
 CHAT, COMPLETION, EMBEDDINGS, EXECUTE_TOOL = "chat", "text_completion", "embeddings", "execute_tool"
 OPERATIONS = {
     "createChatCompletion": CHAT,
     "createResponse": CHAT,
+    "makeBackgroundResponse": CHAT,
     "createMessage": CHAT,
     "ollamaChat": CHAT,
     "createCompletion": COMPLETION,

@@ -41,6 +41,21 @@ def annotations(text: str, cited: Sequence[Cited]) -> list[dict[str, Any]]:
     return [_annotation(start, *found[start]) for start in sorted(found)[:_MOST]]
 
 
+def shifted(notes: Sequence[dict[str, Any]], by: int) -> list[dict[str, Any]]:
+    """Annotations of a text as those of a longer one, in which so many characters stand before it."""
+    return [_shifted(note, by) for note in notes]
+
+
+def _shifted(note: dict[str, Any], by: int) -> dict[str, Any]:
+    cited = note.get("url_citation")
+    if not by or not isinstance(cited, dict):
+        return note
+    moved = {
+        name: value + by for name, value in cited.items() if name in {"start_index", "end_index"} and type(value) is int
+    }
+    return {**note, "url_citation": {**cited, **moved}}
+
+
 def renumbered(result: Result, before: int) -> Result:
     """The result with its sources, which begin a line each with their number in brackets, after so many others."""
     most = len(result.citations)

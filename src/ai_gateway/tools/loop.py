@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from ai_gateway.contract.budget import Growth
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Continued, Item, Verbatim
 from ai_gateway.contract.write import to_fields
@@ -31,6 +32,8 @@ type Chunk = models.CreateChatCompletionStreamResponse
 type Fields = dict[str, Any]
 
 _LONGEST_S = 3600.0
+_PER_BYTE = 3  # as a piece, joined, and in the request of the next round
+_A_PIECE = 80  # beside its text: the object and its place
 _ALIVE = Verbatim(())  # nothing but a sign of life
 _OF_A_CHUNK = ("id", "object", "created", "model")
 
@@ -69,11 +72,13 @@ class ToolLoop:
         self._turn = Turn(call, body, offer, limits, seconds if math.isfinite(seconds) else _LONGEST_S)
         self._head: Fields = {}
         self._others: dict[int, int] = {}  # the caller's own calls of the round, by the model's index
+        self._kept = Growth(call.room, _PER_BYTE)  # what is kept of a stream, for the rounds that follow
 
     # -- whole --
 
     async def reply(self) -> Item[Reply]:
         """The one reply that the rounds come to."""
+        logprobs: Fields = {}
         turn, merged = self._turn, Said()
         try:
             while True:
@@ -85,8 +90,10 @@ class ToolLoop:
                 said = _said_by(item.model)
                 if isinstance(item.model.usage, models.CompletionUsage):
                     turn.add_usage(item.model.usage)
-                merged.add({name: value for name, value in said.fields.items() if name not in _NOT_MERGED})
-                turn.texts = [str(merged.fields.get("content") or "")]
+                fields = {name: value for name, value in said.fields.items() if name not in _NOT_MERGED}
+                turn.say(fields)
+                merged.add(fields)
+                logprobs = _joined(logprobs, item.model)
                 ours = turn.calls_of(said)
                 if not ours and turn.number == 1:
                     return item
@@ -94,7 +101,7 @@ class ToolLoop:
                     ran = [turn.take(each) async for each in self._run(ours) if each is not None]
                     turn.add(said, ran)
                 if not ours or turn.is_last or len(ours) < len(said.calls) or said.custom:
-                    return Item(self._whole(item.model, said, merged))
+                    return Item(self._whole(item.model, said, merged, logprobs))
                 await self._next(stream=False)
         finally:
             turn.leave()
@@ -109,7 +116,7 @@ class ToolLoop:
                 raise UpstreamTimeout.of(self._provider) from None
             raise
 
-    def _whole(self, last: Reply, said: Said, merged: Said) -> Reply:
+    def _whole(self, last: Reply, said: Said, merged: Said, logprobs: Fields) -> Reply:
         """The last round's reply, with what all rounds have said, run and used."""
         turn = self._turn
         fields: Fields = to_fields(last)
@@ -120,9 +127,11 @@ class ToolLoop:
             message["tool_calls"] = theirs
         if turn.ran:
             message["gateway_tool_calls"] = [to_fields(entry) for entry in turn.entries()]
-        if links := turn.annotations():
-            message["annotations"] = [*(message.get("annotations") or ()), *links]
+        if notes := turn.annotations():
+            message["annotations"] = notes
         choice["message"] = message
+        if logprobs:
+            choice["logprobs"] = {**(choice.get("logprobs") or {}), **logprobs}
         choice["finish_reason"] = _finish(choice["finish_reason"], said, is_calling=bool(theirs))
         fields["choices"] = [choice]
         if turn.usage:
@@ -225,8 +234,10 @@ class ToolLoop:
         if not is_first:
             delta.pop("role", None)
         calls = delta.pop("tool_calls", None)
+        self._kept.add(_size(delta) + sum(map(_size, calls or ())))
+        # Events of other wires belong to the text that is open, which is over in the end.
+        turn.say(delta, at_once=self._call.wire.name != "openai")
         said.add(delta)
-        turn.texts.append(delta.get("content") or "")
         said.finish = choice.get("finish_reason") or said.finish
         if theirs := self._theirs(calls or (), said):
             delta["tool_calls"] = theirs
@@ -258,9 +269,9 @@ class ToolLoop:
         return _ALIVE if self._call.wire.name == "openai" else self._chunk({})
 
     def _end(self, said: Said) -> list[Item[Chunk]]:
-        links = self._turn.annotations()
+        notes = self._turn.annotations()
         finish = _finish(said.finish or "stop", said, is_calling=bool(self._others))
-        ends = [self._chunk({"annotations": links} if links else {}, finish)]
+        ends = [self._chunk({"annotations": notes} if notes else {}, finish)]
         options = self._body.stream_options
         if options is not None and options.include_usage and self._turn.usage:
             cost = self._rounds.cost(self._call)
@@ -285,7 +296,15 @@ class ToolLoop:
             await self._rounds.over(*over, stream=stream)
 
 
-_NOT_MERGED = ("role", "refusal", "annotations", "function_call", "audio")
+_NOT_MERGED = ("role", "function_call", "audio")
+
+
+def _joined(logprobs: Fields, reply: Reply) -> Fields:
+    """The log probabilities of the rounds so far with those of another one, whose tokens follow theirs."""
+    said = reply.choices[0].logprobs if reply.choices else None
+    more = to_fields(said) if said is not None else {}
+    lists = {name: [*(logprobs.get(name) or ()), *value] for name, value in more.items() if isinstance(value, list)}
+    return {**logprobs, **lists}
 
 
 def _said_by(reply: Reply) -> Said:
@@ -303,6 +322,19 @@ def _said_by(reply: Reply) -> Said:
             said.add_call({**call, "index": index})
     said.add(message)
     return said
+
+
+def _size(piece: Fields) -> int:
+    """About how much is kept of a piece of a stream."""
+    size = 0
+    for value in piece.values():
+        if isinstance(value, str):
+            size += len(value) + _A_PIECE
+        elif isinstance(value, dict):
+            size += _size(value)
+        elif isinstance(value, list):
+            size += sum(_size(each) for each in value if isinstance(each, dict)) + _A_PIECE
+    return size
 
 
 def _name_of(call: Fields) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import structlog
 from pydantic import JsonValue
 
-from ai_gateway.contract.call import Call, ToolRun
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.rounds import ToolRun
 from ai_gateway.errors import GatewayError
 from ai_gateway.observability.metrics import Event, Timing, count, timed
 from ai_gateway.tools.history import Called
@@ -17,6 +18,8 @@ from ai_gateway.tools.offer import Offer, Offered
 from ai_gateway.tools.spans import tool_span
 from ai_gateway.tools.tool import Result, Use
 
+# A result is kept as such, as a message, and within the bodies that a round sends; its characters take 1 to 4 bytes.
+_PER_CHARACTER = 6
 _log = structlog.get_logger(__name__)
 _OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer with what there is."
 
@@ -89,10 +92,21 @@ async def _run(call: Call, offer: Offer, which: tuple[int, Called], limits: Limi
     if called.is_over_limit:
         refused = Result(_OVER_LIMIT, failed=True, error="max_uses_exceeded")
         return Ran(place, called, refused, _noted(called, began))
-    result = _cut(await _result(call, offered, called, limits, min(limits.seconds, seconds)), limits.result_size)
+    result = await _result(call, offered, called, limits, min(limits.seconds, seconds))
+    result = _kept(call, _cut(result, limits.result_size))
     count(Event.TOOL_CALL, offered.tool, "failed" if result.failed else "completed")
     timed(Timing.TOOL, time.time() - began, offered.tool)
     return Ran(place, called, result, ToolRun(offered.tool, began, time.time(), result.failed, offered.price))
+
+
+def _kept(call: Call, result: Result) -> Result:
+    """The result, for which there is room until the request's end; in place of one that has none, words that say so."""
+    size = len(result.text) * _PER_CHARACTER
+    if not call.room.fits(size):
+        count(Event.OVERLOAD, "tool results")
+        return Result("The result was discarded: the gateway has no memory for it now. Go on without it.", failed=True)
+    call.room.charge(size)
+    return result
 
 
 def _noted(called: Called, began: float) -> ToolRun:

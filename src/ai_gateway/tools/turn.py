@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.call import Call, Round
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.rounds import Round
 from ai_gateway.contract.write import to_fields, to_json
-from ai_gateway.tools.citations import Cited, annotations, renumbered
+from ai_gateway.tools.citations import Cited, annotations, renumbered, shifted
 from ai_gateway.tools.history import Called, as_models, replayed, round_messages
 from ai_gateway.tools.offer import PREFIX, Choice, Offer, first_choice, later_choice, offered_tools
 from ai_gateway.tools.run import Limits, Ran
@@ -88,7 +89,10 @@ class Turn:
         self.is_last = False
         self.ran: list[tuple[Called, Result]] = []
         self.cited: list[Cited] = []
-        self.texts: list[str] = []
+        self._texts: list[str] = []
+        self._noted: list[Fields] = []
+        self._said = 0  # characters of all rounds
+        self._before = 0  # and of those before this one
         self.usage: Fields = {}
         self.deadline = time.monotonic() + seconds
         self._kept_s = seconds * _FOR_THE_LAST
@@ -115,6 +119,7 @@ class Turn:
     def begin(self) -> tuple[Call, Body]:
         """The call and the body of the next round."""
         self.number += 1
+        self._before = self._said
         left = self.deadline - time.monotonic()
         self.is_last = self.number > self.limits.rounds or (self.number > 1 and left < self._kept_s)
         choice = (first_choice if self.number == 1 else later_choice)(self._body, self.offer)
@@ -192,6 +197,21 @@ class Turn:
 
     # -- what it said --
 
+    def say(self, message: Fields, *, at_once: bool = False) -> None:
+        """A message of this round, or a piece of one. Its annotations are taken out of it: they are told in the end.
+
+        OpenAI's own client adds up lists by an index, which annotations have none of: a stream has them in one delta.
+        Where they are told `at_once` they stay in it, with the places that they have in the text of all rounds.
+        """
+        if isinstance(text := message.get("content"), str):
+            self._texts.append(text)
+            self._said += len(text)
+        notes = shifted(message.pop("annotations", None) or (), self._before)
+        if notes and at_once:
+            message["annotations"] = notes
+        else:
+            self._noted += notes
+
     def is_ours(self, name: str) -> bool:
         """Whether a call of this function is for the gateway: of a tool on offer, or made up like one."""
         return name in self.offer.functions or (name.startswith(PREFIX) and name not in self._client_names)
@@ -199,11 +219,10 @@ class Turn:
     def calls_of(self, said: Said) -> list[Called]:
         """The calls of ours, each with an id of its own."""
         ours = [called for called in said.calls.values() if self.is_ours(called.name)]
-        position = sum(len(text) for text in self.texts)
         for called in ours:
             offered = self.offer.functions.get(called.name)
             called.tool, called.round = offered.tool if offered is not None else "", self.number
-            called.position = position
+            called.position = self._said
             if not called.id or called.id in self._ids:
                 called.id = f"call_{self.call.request_id[-16:]}_{len(self._ids)}"
             self._ids.add(called.id)
@@ -236,8 +255,8 @@ class Turn:
         self.usage = _sum(self.usage, to_fields(usage))
 
     def annotations(self) -> list[Fields]:
-        """What of the text cites a source."""
-        return annotations("".join(self.texts), self.cited)
+        """What the model's own provider has noted of the text of all rounds, and what of it cites a source of ours."""
+        return [*self._noted, *annotations("".join(self._texts), self.cited)]
 
     def entries(self) -> list[models.GatewayToolCall]:
         """`gateway_tool_calls` of a whole reply."""

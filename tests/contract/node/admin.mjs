@@ -1,6 +1,7 @@
 // OpenAI's Node SDK as an administrator's program, against a live gateway: one line per check, as in checks.mjs.
 import assert from 'node:assert/strict';
 import OpenAI from 'openai';
+import { told } from './told.mjs';
 
 const { GATEWAY_URL, GATEWAY_KEY, ADMIN_KEY } = process.env;
 const baseURL = `${GATEWAY_URL}/v1`;
@@ -116,12 +117,4 @@ const checks = {
   },
 };
 
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).replaceAll('\n', ' | ')}`);
-  }
-}
-process.exit(0);
+await told(checks);

@@ -7,6 +7,7 @@ import { Agent, OpenAIResponsesModel, run, setTracingDisabled, tool as agentTool
 import { generateObject, generateText, stepCountIs, streamText, tool } from 'ai';
 import OpenAI from 'openai';
 import { z } from 'zod';
+import { told } from './told.mjs';
 
 const { GATEWAY_URL, GATEWAY_KEY } = process.env;
 const baseURL = `${GATEWAY_URL}/custom/v1`;
@@ -146,12 +147,4 @@ const checks = {
 };
 
 setTracingDisabled(true);
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).replaceAll('\n', ' | ')}`);
-  }
-}
-process.exit(0);
+await told(checks);

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import Anthropic from '@anthropic-ai/sdk';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { generateText, streamText } from 'ai';
+import { told } from './told.mjs';
 
 const { GATEWAY_URL, GATEWAY_KEY } = process.env;
 const target = JSON.parse(process.env.TARGET);
@@ -99,12 +100,4 @@ const checks = {
   },
 };
 
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).replaceAll('\n', ' | ')}`);
-  }
-}
-process.exit(0);
+await told(checks);

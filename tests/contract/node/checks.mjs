@@ -2,6 +2,7 @@
 // The base URL and the key come from the environment.
 import assert from 'node:assert/strict';
 import OpenAI from 'openai';
+import { told } from './told.mjs';
 
 const { GATEWAY_URL, GATEWAY_KEY } = process.env;
 const model = 'custom-model';
@@ -287,12 +288,4 @@ const checks = {
   },
 };
 
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).replaceAll('\n', ' | ')}`);
-  }
-}
-process.exit(0);
+await told(checks);

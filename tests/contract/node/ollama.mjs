@@ -2,6 +2,7 @@
 // The base URL, the key and what the target's models are called come from the environment.
 import assert from 'node:assert/strict';
 import { Ollama } from 'ollama';
+import { told } from './told.mjs';
 
 const { GATEWAY_URL, GATEWAY_KEY } = process.env;
 const target = JSON.parse(process.env.TARGET);
@@ -154,12 +155,4 @@ const checks = {
   },
 };
 
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).replaceAll('\n', ' | ')}`);
-  }
-}
-process.exit(0);
+await told(checks);

@@ -1,6 +1,7 @@
 // What OpenAI's Node SDK does with the Responses API, one check for each name given.
 import assert from 'node:assert/strict';
 import OpenAI from 'openai';
+import { told } from './told.mjs';
 
 const client = new OpenAI({ baseURL: `${process.env.GATEWAY_URL}/custom/v1`, apiKey: process.env.GATEWAY_KEY, maxRetries: 0 });
 const model = 'custom-chat';
@@ -60,12 +61,4 @@ const checks = {
   },
 };
 
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).replaceAll('\n', ' | ')}`);
-  }
-}
-process.exit(0);
+await told(checks);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import OpenAI from 'openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
+import { told } from './told.mjs';
 
 const { GATEWAY_URL, GATEWAY_KEY } = process.env;
 const baseURL = `${GATEWAY_URL}/v1`;
@@ -114,12 +115,4 @@ const checks = {
   },
 };
 
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).replaceAll('\n', ' | ')}`);
-  }
-}
-process.exit(0);
+await told(checks);

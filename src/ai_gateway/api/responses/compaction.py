@@ -46,7 +46,7 @@ async def compacted(
     """The items to go on with, and what it took."""
     history: list[Item] = []
     if body.previous_response_id:
-        history = await maker.state.history(call, body.previous_response_id)
+        history = await maker.history(call, body.previous_response_id)
     model, resolution = await maker.gateway.resolve(call, body.model)
     asked = conversed(body, Whom(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
     item, usage = await _summed_up(maker, call, asked, resolution)

@@ -23,7 +23,7 @@ async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody)
     """The tokens, and what of the request was left out."""
     history: list[Item] = []
     if body.previous_response_id:
-        history = await maker.state.history(call, body.previous_response_id)
+        history = await maker.history(call, body.previous_response_id)
     model, resolution = await maker.gateway.resolve(call, body.model)
     whom = Whom(model, resolution.targets[0].provider.name, maker.sealer(call))
     asked = conversed(body, whom, history)

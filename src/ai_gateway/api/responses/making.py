@@ -24,6 +24,7 @@ from ai_gateway.contract.stream import Item as Written, Stream
 from ai_gateway.contract.wire import as_gateway_error
 from ai_gateway.errors import GatewayError, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
+from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.tools.citations import Cited, annotations
@@ -80,7 +81,7 @@ class Maker:
             )
         history: list[Item] = []
         if body.previous_response_id:
-            history = await self.state.history(call, body.previous_response_id)
+            history = await self.history(call, body.previous_response_id)
         model, resolution = await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
@@ -98,6 +99,11 @@ class Maker:
         )
         echo = outline.echo(body, stored=stored, background=bool(body.background))
         return Prepared(body, made, resolution, seal, stored, echo)
+
+    async def history(self, call: Call, response_id: str) -> list[Item]:
+        """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
+        with call.step(Step.STORE, {}):
+            return await self.state.history(call, response_id)
 
     def sealer(self, call: Call) -> Sealer:
         """What seals for the call's project."""
@@ -130,7 +136,8 @@ class Maker:
     async def keep(self, call: Call, request: Prepared, fields: Fields) -> None:
         """Store a response of this request. Raises Unavailable."""
         given, previous = items_of(request.body.input), request.body.previous_response_id or None
-        await self.state.put(call.caller, fields, given, previous, status=str(fields["status"]))
+        with call.step(Step.STORE, {}):
+            await self.state.put(call.caller, fields, given, previous, status=str(fields["status"]))
 
     # -- streamed --
 
@@ -168,30 +175,17 @@ class Maker:
         self.background.check()
         fields = self._outline(request, "queued")
         await self.keep(call, request, fields)
-        own = Call(
-            call.operation,
-            call.request_id,
-            call.caller,
-            call.headers,
-            call.provider,
-            call.wire,
-            call.parsed,
-            size=call.size,
-            recalled=call.recalled,
-        )
+        own = call.afterwards()
 
-        async def work() -> tuple[str, str]:
-            made = await self._worked(own, request)
+        async def work(outcome: Outcome) -> tuple[str, str]:
+            made = await self._worked(own, request, outcome)
             return str(made["status"]), to_json(made).decode()
 
-        self.background.start(request.id, to_json(fields).decode(), work)
+        self.background.start(request.id, to_json(fields).decode(), own, work)
         return written(models.Response, fields)
 
-    async def _worked(self, call: Call, request: Prepared) -> Fields:
-        """The response, or the one that says why there is none; with one record, whatever became of it."""
-        outcome = Outcome(
-            call.request_id, "POST", "", time.perf_counter(), call, operation=call.operation, wire=call.wire.name
-        )
+    async def _worked(self, call: Call, request: Prepared, outcome: Outcome) -> Fields:
+        """The response, or the one that says why there is none."""
         try:
             with in_terms_of_responses():
                 fields = await self._made(call, request)
@@ -202,13 +196,7 @@ class Maker:
                 _log.error("response in the background failed", response=request.id, exc_info=error)
             outcome.status, outcome.code = known.status, known.code
             fields = self._outline(request, "failed", error=_told(known))
-        finally:
-            for leave in call.leaving:
-                leave()
-            await call.settle()
-            outcome.ended = time.perf_counter()
-            if self.gateway.accounting is not None:
-                self.gateway.accounting.ended(outcome)
+        outcome.first_byte = time.perf_counter()
         return fields
 
     @staticmethod

@@ -16,6 +16,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import Unavailable
+from ai_gateway.observability.trace_names import Step
 from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
 from ai_gateway.translate.responses_chat.request import items_of
 from gateway_contract.openai_responses import models
@@ -53,7 +54,7 @@ class _Keeper:
     """What the upstream is told of earlier responses, and what is kept of this one."""
 
     def __init__(self, maker: Maker, call: Call, body: models.CreateResponse) -> None:
-        self._state = maker.state
+        self._maker = maker
         self._call = call
         self._body = body
         self._may_keep = maker.state.may_keep(call.caller)
@@ -65,7 +66,7 @@ class _Keeper:
         if not self._may_keep:
             fields["store"] = False
         if self._body.previous_response_id:
-            before = await self._state.history(self._call, self._body.previous_response_id)
+            before = await self._maker.history(self._call, self._body.previous_response_id)
             del fields["previous_response_id"]
             fields["input"] = [*items.listed(before), *items.listed(items_of(self._body.input))]
         return fields
@@ -74,9 +75,10 @@ class _Keeper:
         """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""
         given, previous = items_of(self._body.input), self._body.previous_response_id or None
         try:
-            await self._state.put(
-                self._call.caller, dict(response), given, previous, status=str(response.get("status"))
-            )
+            with self._call.step(Step.STORE, {}):
+                await self._maker.state.put(
+                    self._call.caller, dict(response), given, previous, status=str(response.get("status"))
+                )
         except Unavailable as error:
             _log.error("relayed response not stored", response=response.get("id"), reason=error.message)
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from copy import copy
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -91,13 +92,14 @@ class Gateway:
         body: models.CreateChatCompletionRequest,
         resolution: Resolution | None = None,
         operation: ChatOperation = CHAT,
+        most_calls: int | None = None,
     ) -> Item[models.CreateChatCompletionResponse]:
         """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
 
-        What was run is in `gateway_tool_calls` of the message.
+        What was run is in `gateway_tool_calls` of the message. Not more than `most_calls` are.
         """
         if asks_for_tools(body):
-            return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM))).reply()
+            return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)).reply()
         return await self.run(call, operation, body, resolution)
 
     def stream_chat(
@@ -106,13 +108,14 @@ class Gateway:
         body: models.CreateChatCompletionRequest,
         resolution: Resolution | None = None,
         operation: ChatStreaming = CHAT_STREAM,
+        most_calls: int | None = None,
     ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
         """The same as a stream, whose deltas tell of tools as they start and end."""
         if not asks_for_tools(body):
             return self.stream(call, operation, body, resolution)
 
         async def chunks() -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
-            loop = await self._tool_loop(call, body, resolution, (CHAT, operation))
+            loop = await self._tool_loop(call, body, resolution, (CHAT, operation), most_calls)
             async with aclosing(loop.chunks()) as items:
                 async for item in items:
                     yield item
@@ -130,6 +133,7 @@ class Gateway:
         body: models.CreateChatCompletionRequest,
         resolution: Resolution | None,
         operations: tuple[ChatOperation, ChatStreaming],
+        most_calls: int | None = None,
     ) -> ToolLoop:
         """For a chat that has to do with tools that run here: each round of the model is an ordinary call."""
         if resolution is None:
@@ -142,7 +146,7 @@ class Gateway:
                 body = claimed_search(body)
         offer = await self.tools.offer(call.caller, body, built_in=built_in)
         rounds = GatewayRounds(self, resolution, operations)
-        limits = self.tools.limits
+        limits = self.tools.limits if most_calls is None else replace(self.tools.limits, in_all=most_calls)
         return ToolLoop(rounds, call, body, offer, limits, seconds=first.deadline_s, provider=first.name)
 
     async def complete(

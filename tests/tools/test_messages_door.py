@@ -177,6 +177,8 @@ def test_a_tool_that_the_gateway_has_not_is_dropped_by_name(tooled: LiveGateway,
         ([CODE], {"type": "tool", "name": "code_execution"}),
         ([CODE, WEATHER], {"type": "tool", "name": "code_execution"}),
         ([CODE, SEARCH], {"type": "tool", "name": "code_execution"}),
+        ([SEARCH], {"type": "tool", "name": "nothing"}),
+        ([SEARCH], {"type": "tool", "name": "gateway:memory"}),
         ([{"type": "gateway:code_execution"}], {"type": "auto"}),
         ([{"type": "gateway:web_search", "max_results": 0}], {"type": "auto"}),
         ([{"type": "gateway:web_search", "nothing": 1}], {"type": "auto"}),
@@ -200,6 +202,12 @@ def test_a_search_can_be_forced_once(tooled: LiveGateway, model: Upstream, strea
     scripted(tooled, name, Says(calls=(search(),)), Says("Yes."), tool_choice=choice, stream=stream)
     choices = [seen.json["tool_choice"] for seen in model.seen(name)]
     assert choices == [{"type": "function", "function": {"name": "gateway_web_search"}}, "auto"]
+
+
+def test_a_tool_without_a_name_can_be_forced_by_its_type(gateway: LiveGateway) -> None:
+    choice = {"type": "tool", "name": "gateway:web_search"}
+    message, _ = asked(gateway, body_of("Hello.", {"type": "gateway:web_search"}, tool_choice=choice))
+    assert message["content"][0]["type"] == "server_tool_use"
 
 
 @STREAM

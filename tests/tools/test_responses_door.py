@@ -2,7 +2,6 @@
 own types, and what a stream tells while they run."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,23 @@ import pytest
 
 from scripts.fuzz.response_grammar import check
 from tests.support.client import eventually, post
-from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, running_gateway
+from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.responses import events_of, valid
 from tests.support.upstream import Upstream
 from tests.tools.scripted import SCRIPTS, Call, Says, search
 from tests.tools.test_hosted import OTHER_KEY, call_of, environment
-from tests.tools.test_mcp import running_server
 
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 MCP = {"type": "mcp", "server_label": "lab", "require_approval": "never"}
 ADD = call_of("mcp_lab_add", a=1, b=2)
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[str]:
-    with running_server() as (url, _):
-        yield url
-
-
-@pytest.fixture(scope="module")
-def live(lab: str, model: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
-    config = tmp_path_factory.mktemp("doors") / "gateway.toml"
-    dead = '[mcp.dead]\nurl = "http://127.0.0.1:9/mcp"\n'
-    config.write_text(f'[mcp.lab]\nurl = "{lab}"\nallowed_tools = ["add", "echo", "slow"]\n{dead}')
-    more = {"PROVIDER_LAB_BASE_URL": model.url, "TOOL_WEB_SEARCH": "custom", "TOOL_TIMEOUT_S": "3", **ONE_ATTEMPT}
-    with running_gateway(**environment(config, **more), CUSTOM_PACE_MS="0") as running:
-        yield running
-
-
 def asked(
-    live: LiveGateway, given: Any, *tools: Any, path: str = "/v1/responses", stream: bool = False, **body: Any
+    doors: LiveGateway, given: Any, *tools: Any, path: str = "/v1/responses", stream: bool = False, **body: Any
 ) -> Any:
     """The response, and what the reply names as dropped; a stream is checked event by event."""
     fields = {"model": "custom-chat", "input": given, "tools": list(tools), "stream": stream, **body}
-    reply = post(live, path, fields)
+    reply = post(doors, path, fields)
     assert reply.status_code == 200, reply.text
     if stream:
         check(reply.content)
@@ -64,8 +46,8 @@ def of_kind(response: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 @STREAM
-def test_a_listed_server_is_listed_and_called(live: LiveGateway, stream: bool) -> None:
-    response, dropped = asked(live, f"Use {ADD}.", MCP, stream=stream)
+def test_a_listed_server_is_listed_and_called(doors: LiveGateway, stream: bool) -> None:
+    response, dropped = asked(doors, f"Use {ADD}.", MCP, stream=stream)
     assert dropped == ""
     listing, call, message = response["output"]
     assert listing["type"] == "mcp_list_tools"
@@ -75,9 +57,9 @@ def test_a_listed_server_is_listed_and_called(live: LiveGateway, stream: bool) -
     assert message["type"] == "message"
 
 
-def test_a_stream_tells_what_a_server_does_when_it_does_it(live: LiveGateway) -> None:
+def test_a_stream_tells_what_a_server_does_when_it_does_it(doors: LiveGateway) -> None:
     fields = {"model": "custom-chat", "input": f"Use {ADD}.", "tools": [MCP], "stream": True}
-    kinds = [event["type"].removeprefix("response.") for event in events_of(post(live, "/v1/responses", fields).text)]
+    kinds = [event["type"].removeprefix("response.") for event in events_of(post(doors, "/v1/responses", fields).text)]
     assert kinds[2:6] == [
         *("output_item.added", "mcp_list_tools.in_progress", "mcp_list_tools.completed", "output_item.done")
     ]
@@ -88,9 +70,9 @@ def test_a_stream_tells_what_a_server_does_when_it_does_it(live: LiveGateway) ->
 
 
 @STREAM
-def test_a_server_is_found_by_its_address_under_any_label(live: LiveGateway, lab: str, stream: bool) -> None:
-    tool = {**MCP, "server_label": "mine", "server_url": lab, "authorization": "secret-token"}
-    response, dropped = asked(live, f"Use {ADD}.", tool, stream=stream)
+def test_a_server_is_found_by_its_address_under_any_label(doors: LiveGateway, mcp_address: str, stream: bool) -> None:
+    tool = {**MCP, "server_label": "mine", "server_url": mcp_address, "authorization": "secret-token"}
+    response, dropped = asked(doors, f"Use {ADD}.", tool, stream=stream)
     assert dropped == "tools.mcp.authorization"
     assert of_kind(response, "mcp_call")[0]["server_label"] == "mine"
     assert "secret-token" not in json.dumps(response)
@@ -107,29 +89,29 @@ def test_a_server_is_found_by_its_address_under_any_label(live: LiveGateway, lab
         {**MCP, "allowed_tools": ["nothing"]},
     ],
 )
-def test_what_cannot_be_called_is_dropped_by_name_or_refused_where_it_is_chosen(live: LiveGateway, tool: Any) -> None:
-    response, dropped = asked(live, "Hello.", tool)
+def test_what_cannot_be_called_is_dropped_by_name_or_refused_where_it_is_chosen(doors: LiveGateway, tool: Any) -> None:
+    response, dropped = asked(doors, "Hello.", tool)
     assert dropped == "tools.mcp"
     assert [item["type"] for item in response["output"]] == ["message"]
     body = {"model": "custom-chat", "input": "Hello.", "tools": [tool]}
     for choice in ("required", {"type": "mcp", "server_label": tool["server_label"]}):
-        refused = post(live, "/v1/responses", {**body, "tool_choice": choice})
+        refused = post(doors, "/v1/responses", {**body, "tool_choice": choice})
         assert refused.status_code == 400, refused.text
 
 
 @STREAM
-def test_a_request_narrows_what_a_server_has(live: LiveGateway, stream: bool) -> None:
-    response, _ = asked(live, "Hello.", {**MCP, "allowed_tools": ["echo", "secret"]}, stream=stream)
+def test_a_request_narrows_what_a_server_has(doors: LiveGateway, stream: bool) -> None:
+    response, _ = asked(doors, "Hello.", {**MCP, "allowed_tools": ["echo", "secret"]}, stream=stream)
     assert [tool["name"] for tool in response["output"][0]["tools"]] == ["echo"]
     approved = {**MCP, "require_approval": {"never": {"tool_names": ["add"]}}}
-    response, dropped = asked(live, "Hello.", approved, stream=stream)
+    response, dropped = asked(doors, "Hello.", approved, stream=stream)
     assert [tool["name"] for tool in response["output"][0]["tools"]] == ["add"]
     assert dropped == "tools.mcp.require_approval"
 
 
 @STREAM
-def test_a_server_that_does_not_answer_is_told_and_the_answer_comes(live: LiveGateway, stream: bool) -> None:
-    response, _ = asked(live, "Hello.", {**MCP, "server_label": "dead"}, stream=stream)
+def test_a_server_that_does_not_answer_is_told_and_the_answer_comes(doors: LiveGateway, stream: bool) -> None:
+    response, _ = asked(doors, "Hello.", {**MCP, "server_label": "dead"}, stream=stream)
     listing, message = response["output"]
     assert (listing["type"], listing["tools"]) == ("mcp_list_tools", [])
     assert listing["error"]
@@ -137,22 +119,22 @@ def test_a_server_that_does_not_answer_is_told_and_the_answer_comes(live: LiveGa
 
 
 @STREAM
-def test_a_servers_tool_can_be_chosen(live: LiveGateway, model: Upstream, stream: bool) -> None:
+def test_a_servers_tool_can_be_chosen(doors: LiveGateway, model: Upstream, stream: bool) -> None:
     name = f"chosen-{stream}"
     SCRIPTS[name] = [Says(calls=(Call("gateway_mcp_lab_echo", '{"text": "a"}'),)), Says("Done.")]
     choice = {"type": "mcp", "server_label": "lab", "name": "echo"}
     body: Any = {"model": name, "tool_choice": choice, "path": "/lab/v1/responses", "stream": stream}
-    response, _ = asked(live, "Hi", MCP, **body)
+    response, _ = asked(doors, "Hi", MCP, **body)
     assert of_kind(response, "mcp_call")[0]["output"] == "a"
     choices = [seen.json["tool_choice"] for seen in model.seen(name)]
     assert choices == [{"type": "function", "function": {"name": "gateway_mcp_lab_echo"}}, "auto"]
 
 
 @STREAM
-def test_a_slow_tool_fails_and_the_answer_comes(live: LiveGateway, stream: bool) -> None:
+def test_a_slow_tool_fails_and_the_answer_comes(doors: LiveGateway, stream: bool) -> None:
     name = f"slow-{stream}"
     SCRIPTS[name] = [Says(calls=(Call("gateway_mcp_lab_slow", '{"seconds": 60}'),)), Says("Too slow.")]
-    response, _ = asked(live, "Hi", MCP, model=name, path="/lab/v1/responses", stream=stream)
+    response, _ = asked(doors, "Hi", MCP, model=name, path="/lab/v1/responses", stream=stream)
     (call,) = of_kind(response, "mcp_call")
     assert (call["status"], call["output"]) == ("failed", None)
     assert call["error"]["type"] == "mcp_tool_execution_error"
@@ -161,7 +143,7 @@ def test_a_slow_tool_fails_and_the_answer_comes(live: LiveGateway, stream: bool)
 
 @STREAM
 def test_the_history_of_a_stored_response_is_shown_to_the_model(
-    live: LiveGateway, model: Upstream, stream: bool
+    doors: LiveGateway, model: Upstream, stream: bool
 ) -> None:
     name = f"stored-{stream}"
     code = Call("gateway_code_execution", '{"code": "6 * 7"}')
@@ -169,14 +151,14 @@ def test_the_history_of_a_stored_response_is_shown_to_the_model(
     SCRIPTS[name] = [both, Says("Done.")]
     tools = MCP, {"type": "code_interpreter", "container": {"type": "auto"}}
     body: Any = {"model": name, "path": "/lab/v1/responses", "stream": stream, "store": True}
-    first, _ = asked(live, "Hi", *tools, **body)
+    first, _ = asked(doors, "Hi", *tools, **body)
     kinds = [item["type"] for item in first["output"]]
     assert kinds == ["mcp_list_tools", "message", "mcp_call", "code_interpreter_call", "message"]
     again = {**body, "previous_response_id": first["id"]}
     SCRIPTS[name] = [Says("And on.")]
     asks: Any = [("And?", again), ([*first["output"], {"role": "user", "content": "And?"}], body)]
     for items, fields in asks:
-        response, dropped = asked(live, items, *tools, **fields)
+        response, dropped = asked(doors, items, *tools, **fields)
         assert dropped == ""
         assert [item["type"] for item in response["output"]] == ["message"], "what a server has is told once"
         told = [each for each in model.last(name).json["messages"] if each["role"] != "user"]
@@ -187,20 +169,20 @@ def test_the_history_of_a_stored_response_is_shown_to_the_model(
 
 
 @STREAM
-def test_types_of_the_gateways_own_work_as_in_chat(live: LiveGateway, stream: bool) -> None:
+def test_types_of_the_gateways_own_work_as_in_chat(doors: LiveGateway, stream: bool) -> None:
     for tool, prompt, kind in (
         ({"type": "gateway:web_search", "max_results": 2}, call_of("web_search", query="a"), "web_search_call"),
         ({"type": "gateway:code_execution"}, call_of("code_execution", code="1 + 1"), "code_interpreter_call"),
         ({"type": "gateway:memory"}, call_of("memory_save", content="x"), "mcp_call"),
         ({"type": "gateway:mcp", "servers": ["lab"]}, ADD, "mcp_call"),
     ):
-        response, dropped = asked(live, f"Use {prompt}.", tool, stream=stream)
+        response, dropped = asked(doors, f"Use {prompt}.", tool, stream=stream)
         assert dropped == ""
         (item,) = of_kind(response, kind)
         assert item["status"] == "completed"
-        assert item.get("server_label") == {"gateway:mcp": "lab", "gateway:memory": "gateway"}.get(tool["type"])
+        assert item.get("server_label") == {"gateway:mcp": "lab", "gateway:memory": "gateway"}.get(str(tool["type"]))
     chosen, _ = asked(
-        live, "Hi", {"type": "gateway:web_search"}, stream=stream, tool_choice={"type": "gateway:web_search"}
+        doors, "Hi", {"type": "gateway:web_search"}, stream=stream, tool_choice={"type": "gateway:web_search"}
     )
     assert chosen["output"][0]["type"] == "web_search_call"
 
@@ -214,16 +196,16 @@ def test_types_of_the_gateways_own_work_as_in_chat(live: LiveGateway, stream: bo
         ({"type": "gateway:mcp", "server_url": "http://127.0.0.1:1/"}, "tools[0].server_url"),
     ],
 )
-def test_wrong_types_and_options_are_a_400(live: LiveGateway, tool: dict[str, Any], param: str) -> None:
-    refused = post(live, "/v1/responses", {"model": "custom-chat", "input": "Hi", "tools": [tool]})
+def test_wrong_types_and_options_are_a_400(doors: LiveGateway, tool: dict[str, Any], param: str) -> None:
+    refused = post(doors, "/v1/responses", {"model": "custom-chat", "input": "Hi", "tools": [tool]})
     assert refused.status_code == 400, refused.text
     assert refused.json()["error"]["param"] == param
 
 
-def test_code_is_told_while_it_runs(live: LiveGateway) -> None:
+def test_code_is_told_while_it_runs(doors: LiveGateway) -> None:
     tool = {"type": "code_interpreter", "container": {"type": "auto"}}
     fields = {"model": "custom-chat", "input": call_of("code_execution", code="1 + 1"), "tools": [tool], "stream": True}
-    events = events_of(post(live, "/v1/responses", fields).text)
+    events = events_of(post(doors, "/v1/responses", fields).text)
     kinds = [event["type"].removeprefix("response.") for event in events]
     at = kinds.index("output_item.added")
     assert kinds[at : at + 7] == [
@@ -235,13 +217,13 @@ def test_code_is_told_while_it_runs(live: LiveGateway) -> None:
     assert events[at + 6]["item"]["code"] == "1 + 1"
 
 
-def test_items_of_calls_at_once_are_open_beside_each_other(live: LiveGateway) -> None:
+def test_items_of_calls_at_once_are_open_beside_each_other(doors: LiveGateway) -> None:
     SCRIPTS["beside"] = [
         Says(calls=(Call("gateway_mcp_lab_slow", '{"seconds": 0.5}'), search("a"))),
         Says("Done [1]."),
     ]
     fields = {"model": "beside", "input": "Hi", "tools": [MCP, {"type": "web_search"}], "stream": True}
-    reply = post(live, "/lab/v1/responses", fields)
+    reply = post(doors, "/lab/v1/responses", fields)
     check(reply.content)
     events = events_of(reply.text)
     told = [
@@ -258,10 +240,10 @@ def test_items_of_calls_at_once_are_open_beside_each_other(live: LiveGateway) ->
 
 
 @STREAM
-def test_texts_around_searches_have_their_own_references(live: LiveGateway, stream: bool) -> None:
+def test_texts_around_searches_have_their_own_references(doors: LiveGateway, stream: bool) -> None:
     name = f"around-{stream}"
     SCRIPTS[name] = [Says("I look.", (search("a"),)), Says("See [1].", (search("b"),)), Says("And [6].")]
-    response, _ = asked(live, "Hi", {"type": "web_search"}, model=name, path="/lab/v1/responses", stream=stream)
+    response, _ = asked(doors, "Hi", {"type": "web_search"}, model=name, path="/lab/v1/responses", stream=stream)
     messages = of_kind(response, "message")
     assert [each["content"][0]["text"] for each in messages] == ["I look.", "See [1].", "And [6]."]
     assert [
@@ -270,52 +252,93 @@ def test_texts_around_searches_have_their_own_references(live: LiveGateway, stre
     ] == [[], [(4, 7)], [(4, 7)]]
 
 
-def test_sources_are_told_where_they_are_asked_for(live: LiveGateway) -> None:
+def test_sources_are_told_where_they_are_asked_for(doors: LiveGateway) -> None:
     prompt = call_of("web_search", query="a")
-    response, _ = asked(live, prompt, {"type": "web_search"}, include=["web_search_call.action.sources"])
+    response, _ = asked(doors, prompt, {"type": "web_search"}, include=["web_search_call.action.sources"])
     (call,) = of_kind(response, "web_search_call")
     assert len(call["action"]["sources"]) == 5
 
 
-def test_a_round_that_breaks_after_a_tool_ends_as_failed(live: LiveGateway) -> None:
+def test_a_round_that_breaks_after_a_tool_ends_as_failed(doors: LiveGateway) -> None:
     SCRIPTS["broken"] = [Says(calls=(search("a"),)), Says(status=500)]
     body = {"model": "broken", "input": "Hi", "tools": [{"type": "web_search"}], "stream": True}
-    reply = post(live, "/lab/v1/responses", body)
+    reply = post(doors, "/lab/v1/responses", body)
     response = check(reply.content)
     assert response["status"] == "failed"
     assert [item["type"] for item in response["output"]] == ["web_search_call"]
 
 
-def test_a_client_that_leaves_while_a_tool_runs_ends_it(live: LiveGateway, model: Upstream) -> None:
+def test_a_client_that_leaves_while_a_tool_runs_ends_it(doors: LiveGateway, model: Upstream) -> None:
     SCRIPTS["left"] = [Says(calls=(Call("gateway_mcp_lab_slow", '{"seconds": 60}'),)), Says("Never.")]
     body = {"model": "left", "input": "Hi", "tools": [MCP], "stream": True}
     head = {"Authorization": f"Bearer {TEST_KEY}"}
-    with httpx2.stream("POST", f"{live.base_url}/lab/v1/responses", json=body, headers=head, timeout=30) as reply:
+    with httpx2.stream("POST", f"{doors.base_url}/lab/v1/responses", json=body, headers=head, timeout=30) as reply:
         for line in reply.iter_lines():
             if "mcp_call.in_progress" in line:
                 break  # it is told as soon as the tool has begun
 
     def is_over() -> bool:
-        return any(record.get("model") == "left" and record["end"] == "left" for record in live.records("request"))
+        return any(record.get("model") == "left" and record["end"] == "left" for record in doors.records("request"))
 
     eventually(is_over)
     assert len(model.seen("left")) == 1
 
 
-def test_what_a_client_may_call_beside_it_is_left(live: LiveGateway, model: Upstream) -> None:
+def test_what_a_client_may_call_beside_it_is_left(doors: LiveGateway, model: Upstream) -> None:
     own = {"type": "function", "name": "own", "parameters": {"type": "object", "properties": {}}}
     SCRIPTS["allowed"] = [Says("Hi.")]
     allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp", "server_label": "lab"}]}
-    asked(live, "Hi", MCP, own, {"type": "web_search"}, model="allowed", path="/lab/v1/responses", tool_choice=allowed)
+    asked(doors, "Hi", MCP, own, {"type": "web_search"}, model="allowed", path="/lab/v1/responses", tool_choice=allowed)
     names = {tool["function"]["name"] for tool in model.last("allowed").json["tools"]}
     assert names == {f"gateway_mcp_lab_{name}" for name in ("add", "echo", "slow")}
 
 
-def test_servers_of_a_project_are_none_of_anothers(lab: str, tmp_path: Path) -> None:
+def test_servers_of_a_project_are_none_of_anothers(mcp_address: str, tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
-    config.write_text(f'[mcp.lab]\nurl = "{lab}"\nprojects = ["elsewhere"]\n')
+    config.write_text(f'[mcp.lab]\nurl = "{mcp_address}"\nprojects = ["elsewhere"]\n')
     with running_gateway(**environment(config)) as other:
-        body = {"model": "custom-chat", "input": "Hi", "tools": [{**MCP, "server_url": lab}]}
+        body = {"model": "custom-chat", "input": "Hi", "tools": [{**MCP, "server_url": mcp_address}]}
         reply = post(other, "/v1/responses", body, key=OTHER_KEY)
         assert reply.status_code == 200, reply.text
         assert reply.headers["x-gateway-dropped-params"] == "tools.mcp"
+
+
+@STREAM
+def test_a_response_bounds_the_calls_of_all_tools(doors: LiveGateway, stream: bool) -> None:
+    name = f"bounded-{stream}"
+    code = Call("gateway_code_execution", '{"code": "1"}')
+    SCRIPTS[name] = [Says(calls=(search("a"), code)), Says(calls=(search("b"),)), Says("Done.")]
+    tools = {"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}}
+    fields: Any = {"model": name, "path": "/lab/v1/responses", "max_tool_calls": 1, "stream": stream}
+    response, dropped = asked(doors, "Hi", *tools, **fields)
+    assert dropped == ""
+    assert [item["status"] for item in response["output"]] == ["completed", "failed", "failed", "completed"]
+    assert response["max_tool_calls"] == 1
+
+
+@STREAM
+def test_a_clients_own_calls_end_the_turn_beside_those_that_run_here(
+    doors: LiveGateway, model: Upstream, stream: bool
+) -> None:
+    name = f"mixed-{stream}"
+    own = {"type": "function", "name": "own", "parameters": {"type": "object", "properties": {}}}
+    patch = {"type": "custom", "name": "patch"}
+    calls = Call("own"), Call("gateway_mcp_lab_add", '{"a": 1, "b": 1}'), Call("patch", '{"input": "x"}')
+    SCRIPTS[name] = [Says("I call.", calls)]
+    fields: Any = {"model": name, "path": "/lab/v1/responses", "stream": stream}
+    response, _ = asked(doors, "Hi", MCP, own, patch, **fields)
+    kinds = [item["type"] for item in response["output"]]
+    assert kinds[:2] == ["mcp_list_tools", "message"]
+    assert sorted(kinds[2:]) == ["custom_tool_call", "function_call", "mcp_call"]
+    SCRIPTS[name] = [Says("Done.")]
+    outputs = [
+        {"type": f"{item['type']}_output", "call_id": item["call_id"], "output": "ok"}
+        for item in response["output"]
+        if "call_id" in item
+    ]
+    again, _ = asked(doors, outputs, MCP, own, patch, previous_response_id=response["id"], **fields)
+    assert again["output"][-1]["content"][0]["text"] == "Done."
+    told = model.last(name).json["messages"]
+    called = {call["id"] for message in told for call in message.get("tool_calls", ())}
+    assert {message["tool_call_id"] for message in told if message["role"] == "tool"} == called
+    assert len(called) == 3

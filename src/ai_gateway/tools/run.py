@@ -28,8 +28,8 @@ _OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer wi
 class Limits:
     """What bounds the tools of one request.
 
-    A model may call tools in so many `rounds`, and so many at once, each for so many `seconds`. `result_size` and
-    `arguments_size` are bytes. While none ends there is a sign of life every `alive_s` seconds.
+    A model may call tools in so many `rounds`, so many at once (`calls`) and `in_all`, each for so many `seconds`.
+    `result_size` and `arguments_size` are bytes. While none ends there is a sign of life every `alive_s` seconds.
     """
 
     rounds: int = 8
@@ -37,6 +37,7 @@ class Limits:
     seconds: float = 30.0
     result_size: int = 64 * 1024
     arguments_size: int = 256 * 1024
+    in_all: int | None = None
     alive_s: float = 10.0  # proxies' limits of what says nothing begin at 30
 
 

@@ -13,7 +13,7 @@ from ai_gateway.contract.rounds import Round
 from ai_gateway.contract.write import to_fields, to_json
 from ai_gateway.tools.citations import Cited, annotations, renumbered, shifted
 from ai_gateway.tools.history import Called, as_models, replayed, round_messages
-from ai_gateway.tools.offer import PREFIX, Choice, Offer, first_choice, later_choice, offered_tools
+from ai_gateway.tools.offer import PREFIX, Choice, Offer, Offered, first_choice, later_choice, offered_tools
 from ai_gateway.tools.run import Limits, Ran
 from ai_gateway.tools.tool import Result
 from ai_gateway.translate.chat_request import Message
@@ -227,9 +227,14 @@ class Turn:
                 called.id = f"call_{self.call.request_id[-16:]}_{len(self._ids)}"
             self._ids.add(called.id)
             self._uses[called.name] += 1
-            most = offered.options.get("max_uses") if offered is not None else None
-            called.is_over_limit = isinstance(most, int) and self._uses[called.name] > most
+            called.is_over_limit = self._is_over_limit(called.name, offered)
         return ours
+
+    def _is_over_limit(self, name: str, offered: Offered | None) -> bool:
+        """Whether this call is one more than the request allows, of its function or of all."""
+        most = offered.options.get("max_uses") if offered is not None else None
+        in_all = self.limits.in_all
+        return (isinstance(most, int) and self._uses[name] > most) or (in_all is not None and len(self._ids) > in_all)
 
     def take(self, ran: Ran) -> Ran:
         """A call that is over, with its sources numbered after those of the calls that were over before."""

@@ -121,7 +121,8 @@ class Maker:
         return written(models.Response, fields)
 
     async def _made(self, call: Call, request: Prepared) -> Fields:
-        chat = (await self.gateway.run_chat(call, request.asked.request, request.resolution, RESPONSE)).model
+        asked, most = request.asked.request, request.body.max_tool_calls
+        chat = (await self.gateway.run_chat(call, asked, request.resolution, RESPONSE, most)).model
         note_dropped(call, request.asked.dropped)
         return reply.response(
             chat,
@@ -147,7 +148,8 @@ class Maker:
         names = request.asked.offered.names
         events = ResponseEvents(head, names, request.seal, cites=partial(_cited, names.ran))
         call.bridge = bridge = ResponseBridge(call, events, names.ran.lists)
-        chunks = self.gateway.stream_chat(call, request.asked.request, request.resolution, RESPONSE_STREAM)
+        chat, most = request.asked.request, request.body.max_tool_calls
+        chunks = self.gateway.stream_chat(call, chat, request.resolution, RESPONSE_STREAM, most)
         stream: Stream[models.ResponseStreamEvent] = bridged(
             chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
         )

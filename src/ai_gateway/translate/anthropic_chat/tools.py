@@ -10,7 +10,7 @@ from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.anthropic_chat.content import cache_control
 from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS, claimed, claimed_toolset
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
-from ai_gateway.translate.gateway_tools import MCP, Hosted, McpName, Runs
+from ai_gateway.translate.gateway_tools import MCP, TYPES, Hosted, McpName, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -175,8 +175,11 @@ def tool_fields(
     """
     choice = body.tool_choice
     tools = offered.all
-    if isinstance(choice, anthropic.AnthropicToolChoiceTool) and choice.name in offered.left:
-        raise _not_run("tool_choice.name")
+    if isinstance(choice, anthropic.AnthropicToolChoiceTool):
+        if choice.name in offered.left:
+            raise _not_run("tool_choice.name")
+        if choice.name not in {*TYPES, *(getattr(tool, "name", None) for tool in body.tools or ())}:
+            raise InvalidRequest(f"Tool '{choice.name}' not found in provided tools.", param="tool_choice.name")
     if not tools:
         if isinstance(choice, anthropic.AnthropicToolChoiceAny) and offered.left:
             raise _not_run("tool_choice.type")
@@ -227,11 +230,13 @@ def _choice(choice: BaseModel | None, names: ToolNames) -> Fields:
             return {}
         case anthropic.AnthropicToolChoiceNone():
             return {"tool_choice": "none"}
+        case anthropic.AnthropicToolChoiceTool(name=str(kind)) if kind in TYPES:
+            fields: Fields = {"tool_choice": openai.GatewayToolChoice.model_validate({"type": kind})}
         case anthropic.AnthropicToolChoiceTool():
             chosen = openai.ChatCompletionNamedToolChoice.model_validate(
                 {"type": "function", "function": {"name": names.there(names.served(choice.name))}}
             )
-            fields: Fields = {"tool_choice": chosen}
+            fields = {"tool_choice": chosen}
         case anthropic.AnthropicToolChoiceAny():
             fields = {"tool_choice": "required"}
         case _:

@@ -79,6 +79,8 @@ def asked(
     claimed = claim(offered, runs, failures)
     offered.names.ran = _ran(body, history, claimed)
     result = conversed(body, whom, history, offered)
+    if body.max_tool_calls is not None and not claimed:
+        result.dropped.add("max_tool_calls")
     fields = _answer_fields(body, result.dropped) | _tool_fields(body, result.offered, claimed)
     if body.stream:
         options = openai.ChatCompletionStreamOptionsObject(include_usage=True)
@@ -147,8 +149,6 @@ def _answer_fields(body: responses.CreateResponse, dropped: set[str]) -> Fields:
         fields |= {"logprobs": True, "top_logprobs": body.top_logprobs or 0}
     if body.truncation == "auto":
         dropped.add("truncation")
-    if body.max_tool_calls is not None:
-        dropped.add("max_tool_calls")
     if body.reasoning is not None:
         if body.reasoning.effort is not None:
             fields["reasoning_effort"] = body.reasoning.effort

@@ -5,7 +5,7 @@ Which there are is not for a translation to know: it is told by what it asks (`R
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Protocol
+from typing import Annotated, ClassVar, Final, Protocol
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
@@ -73,7 +73,7 @@ class Runs(Protocol):
 class NoTools:
     """Where the gateway runs none."""
 
-    server_tools: Mapping[str, ServerTool] = {}
+    server_tools: ClassVar[Mapping[str, ServerTool]] = {}
 
     def has(self, tool: str) -> bool:  # noqa: ARG002 - there is none
         return False

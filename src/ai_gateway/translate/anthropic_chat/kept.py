@@ -20,7 +20,7 @@ def opened(data: str) -> str | None:
     if not data.startswith(_KEPT):
         return None
     try:
-        return base64.urlsafe_b64decode(data.removeprefix(_KEPT)).decode()
+        return base64.b64decode(data.removeprefix(_KEPT), b"-_", validate=True).decode()
     except ValueError:
         return None
 

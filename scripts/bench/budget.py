@@ -151,6 +151,7 @@ BUDGETS: Final = (
     Budget("event of a response", "x chat's", 1.5, 1.25, _beside_chat("responses-16")),
     Budget("event of a message", "x chat's", 1.5, 1.25, _beside_chat("messages-16")),
     Budget("event of a response that is relayed", "x chat's", 1.1, 1, _beside_chat("relayed-16")),
+    Budget("event of a message that is relayed", "x chat's", 1.1, 1, _beside_chat("relayed-messages-16")),
     Budget("unreachable objects after requests", "", 0, 0, _unreachable),
     Budget("idle memory", "MB", 80, 75, _idle_mb),
     Budget("memory gained in 20,000 requests of 100 KB", "MB", 40, 20, _grown_mb),

@@ -11,14 +11,14 @@ ACCOUNTS, UNCOUNTED = "accounts", "uncounted"
 NGINX, VLLM_ROUTER, LITELLM = "nginx", "vllm-router", "litellm"
 
 
-type Door = Literal["chat", "responses", "messages", "relayed"]
+type Door = Literal["chat", "responses", "messages", "relayed", "relayed messages"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One kind of load. `events` makes it a stream of so many, with `gap_ms` between two; `body` is a size in bytes.
 
-    `door` is the API that is asked; `relayed` are responses of an upstream that speaks them itself. `extra` are targets
+    `door` is the API that is asked; what is `relayed` comes from an upstream that speaks it itself. `extra` are targets
     that are measured in this cell alone, and `only` names all of them. The ratios of a `kept` cell belong in the
     baseline; that to the relay is much the same on all machines if it is `portable`.
     """
@@ -56,6 +56,7 @@ CELLS: Final = (
     Cell("responses-16", "the same as a response's events", 16, EVENTS, door="responses", only=(GATEWAY,)),
     Cell("messages-16", "the same as a message's events", 16, EVENTS, door="messages", only=(GATEWAY,)),
     Cell("relayed-16", "a response's events, relayed", 16, EVENTS, door="relayed", only=(GATEWAY,)),
+    Cell("relayed-messages-16", "a message's events, relayed", 16, EVENTS, door="relayed messages", only=(GATEWAY,)),
     Cell("paced-64", f"64 streams, an event each {GAP_MS} ms", 64, EVENTS, GAP_MS, kept=True, portable=True),
     Cell("body-100k", "100 KB body, c=16", 16, body=100_000, kept=True),
     Cell("body-5m", "5 MB body, c=1", 1, body=5_000_000),

@@ -19,7 +19,7 @@ from scripts.bench.processes import Program, Running, Skipped, running, wait_unt
 # Each cell with the requests that are counted. A process under callgrind is some fifty times slower.
 COUNTED: Final = {"whole-16": 160, "burst-16": 48, "body-100k": 48}
 # The same of those that only the gateway serves.
-COUNTED_HERE: Final = {"responses-16": 48, "messages-16": 48, "relayed-16": 48}
+COUNTED_HERE: Final = {"responses-16": 48, "messages-16": 48, "relayed-16": 48, "relayed-messages-16": 48}
 _START_S = 300.0
 _WITHIN_S = 300.0
 _OUTPUT = "callgrind.out"

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final, cast, override
 
@@ -47,11 +47,13 @@ class _Way:
     provider: str = ""
 
 
+_MESSAGES = _Way("/messages", 3, b'{"type":"message_stop"}', "anthropic-version: 2023-06-01\r\n")
 _WAYS: Final[Mapping[Door, _Way]] = {
     "chat": _Way("/chat/completions", 0),
     "responses": _Way("/responses", 6),
-    "messages": _Way("/messages", 3, b'{"type":"message_stop"}', "anthropic-version: 2023-06-01\r\n"),
+    "messages": _MESSAGES,
     "relayed": _Way("/responses", 0, provider="openai"),
+    "relayed messages": replace(_MESSAGES, more=0, provider="anthropic"),
 }
 
 
@@ -84,7 +86,7 @@ def _conversation(door: Door, system: str, question: str) -> dict[str, object]:
     asked = {"role": "user", "content": question}
     if door in {"responses", "relayed"}:
         return {"instructions": system, "input": [asked], "max_output_tokens": 256, "store": False}
-    if door == "messages":
+    if door in {"messages", "relayed messages"}:
         return {"system": system, "messages": [asked], "max_tokens": 256}
     return {"messages": [{"role": "system", "content": system}, asked], "max_completion_tokens": 256}
 

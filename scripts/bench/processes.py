@@ -105,8 +105,10 @@ def gateway_program(upstream: Program, name: str = "gateway", module: str = "ai_
         *(module, "serve", "--port", str(port)),
         ALLOWED_API_KEYS=KEY,
         PROVIDER_BENCH_BASE_URL=f"http://{HOST}:{upstream.port}/v1",
-        OPENAI_BASE_URL=f"http://{HOST}:{upstream.port}/v1",  # which speaks the Responses API as well
+        OPENAI_BASE_URL=f"http://{HOST}:{upstream.port}/v1",  # which speaks the other APIs as well
         OPENAI_API_KEY=KEY,
+        ANTHROPIC_BASE_URL=f"http://{HOST}:{upstream.port}/v1",
+        ANTHROPIC_API_KEY=KEY,
         LOG_LEVEL="info",
         GRACE_PERIOD_S="1",
     )

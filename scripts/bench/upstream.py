@@ -60,17 +60,30 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def _event(kind: str, **fields: object) -> bytes:
-    """An event of a response."""
-    data = json.dumps({"type": kind, "sequence_number": 7, **fields}, separators=(",", ":"))
+    """An event that has a name."""
+    data = json.dumps({"type": kind, **fields}, separators=(",", ":"))
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
 _USAGE = {"input_tokens": 40, "output_tokens": 36, "total_tokens": 76}
 _RESPONSE = {"id": "resp_1", "object": "response", "created_at": _CREATED, "model": _MODEL_NAME, "output": []}
 RESPONSE_EVENTS = (
-    _event("response.created", response={**_RESPONSE, "status": "in_progress"}),
-    _event("response.output_text.delta", item_id="msg_1", output_index=0, content_index=0, delta=" fox", logprobs=[]),
-    _event("response.completed", response={**_RESPONSE, "status": "completed", "usage": _USAGE}),
+    _event("response.created", sequence_number=0, response={**_RESPONSE, "status": "in_progress"}),
+    _event(
+        "response.output_text.delta",
+        sequence_number=7,
+        item_id="msg_1",
+        output_index=0,
+        content_index=0,
+        delta=" fox",
+        logprobs=[],
+    ),
+    _event("response.completed", sequence_number=9, response={**_RESPONSE, "status": "completed", "usage": _USAGE}),
+)
+MESSAGE_EVENTS = (
+    _event("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "usage": _USAGE}),
+    _event("content_block_delta", index=0, delta={"type": "text_delta", "text": " fox"}),
+    _event("message_stop"),
 )
 
 
@@ -83,7 +96,10 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encodin
 _FIRST, _MIDDLE, _LAST = (_http_chunk(event) for event in EVENTS)
 _END = _http_chunk(_DONE) + b"0\r\n\r\n"
 _OF_CHAT = (_FIRST, _MIDDLE, _LAST)
-_OF_RESPONSE = tuple(_http_chunk(event) for event in RESPONSE_EVENTS)
+_OF_OTHERS = {
+    b"/responses HTTP": tuple(_http_chunk(event) for event in RESPONSE_EVENTS),
+    b"/messages HTTP": tuple(_http_chunk(event) for event in MESSAGE_EVENTS),
+}
 
 
 class Upstream(asyncio.Protocol):
@@ -124,7 +140,7 @@ class Upstream(asyncio.Protocol):
             return
         model = _MODEL.search(request)
         kind, events, gap_ms = (model[1], int(model[2]), model[3]) if model else (b"burst", 50, None)
-        self._events = _OF_RESPONSE if b"/responses HTTP" in request[:64] else _OF_CHAT
+        self._events = next((events for path, events in _OF_OTHERS.items() if path in request[:64]), _OF_CHAT)
         pace = int(gap_ms) / 1e3 if gap_ms else PACE_S
         self._send(_HEAD + self._events[0], events - 2, pace if kind == b"paced" else 0)
 

@@ -88,7 +88,7 @@ class Checker:
             if self._open is not None:
                 raise Illegal("message_delta while a block is open")
             self._delta = event["delta"]
-            message |= {"stop_reason": self._delta["stop_reason"], "stop_sequence": self._delta["stop_sequence"]}
+            message |= self._delta
             if not message["stop_reason"]:
                 raise Illegal("no stop_reason")
             message["usage"] = message["usage"] | event["usage"]

@@ -349,7 +349,8 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
     if attempt.call.unknown is not None:
         if not target.provider.is_remote:  # there is no upstream that may know more than the contract
             raise attempt.call.unknown.error
-        target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
+        if not attempt.call.wire.carries:  # what of another wire is not known was dropped or refused on the way here
+            target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
     if attempt.call.wire.carries:
         body = _fitted(attempt, target, body)
     if target.model == body.model and target.provider.parameters.pass_on(body):

@@ -125,14 +125,14 @@ class _Relaying:
                 async for packet in arrived:
                     if not isinstance(packet, Packet):
                         break
-                    events = packet.events
-                    if not has_begun and event_type(events[0]) == "error":  # no reply: another attempt may give one
-                        raise _error_in(provider, from_json(events[0]))
-                    has_begun = True
-                    written = reader.framed(events)
-                    if reader.is_over and asked.keep is not None and reader.failure is None:
-                        await asked.keep(reader.reply)
-                    yield Framed(written)
+                    has_begun = has_begun or _begins(provider, packet.events[0])
+                    written: list[bytes] = []
+                    try:
+                        written.extend(reader.framed(packet.events))
+                    finally:  # what came before something unreadable still counts
+                        await _keep(asked, reader)
+                        if written:
+                            yield Framed(b"".join(written))
             except UpstreamWrongAddress:
                 provider.unlearn(asked.operation)
                 raise
@@ -140,6 +140,18 @@ class _Relaying:
             raise UpstreamStreamTruncated.ended(provider.name)
         if reader.failure is not None:  # which its client has seen: for the log, the metrics and the record
             raise _error_in(provider, reader.failure)
+
+
+def _begins(provider: Provider, event: bytes) -> bool:
+    """Whether a reply begins with the event. Raises the error that it is: another attempt may give a reply."""
+    if event_type(event) == "error":
+        raise _error_in(provider, from_json(event))
+    return True
+
+
+async def _keep(asked: Relay, reader: Relayed) -> None:
+    if asked.keep is not None and reader.is_over and reader.failure is None:
+        await asked.keep(reader.reply)
 
 
 async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.api.response_bridge import ResponseBridge
+from ai_gateway.api.response_bridge import ResponseBridge, told_error
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
@@ -15,6 +15,7 @@ from ai_gateway.errors import GatewayError, RateLimited, UpstreamRefused, Upstre
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind, ToolNames
 from scripts.fuzz.response_grammar import Illegal, check, events_of
 from tests.support.chat_streams import FIRST, Packets, answer, any_stream, call, chunk, said, translated
+from tests.support.responses import valid
 
 ECHO = {"tools": [{"type": "function", "name": "look"}], "instructions": "be brief", "service_tier": "auto"}
 
@@ -297,3 +298,34 @@ def test_the_checker_misses_no_second_end() -> None:
     events = _events()
     with pytest.raises(Illegal):
         check(_framed(_renumbered([*events, events[-1]])))
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        ({"code": "insufficient_quota", "type": "insufficient_quota"}, 429, "insufficient_quota"),
+        ({"code": None, "type": "billing_error"}, 502, "insufficient_quota"),
+        ({"code": "rate_limit_exceeded", "type": "requests"}, 429, "rate_limit_exceeded"),
+        ({"code": "upstream_code", "type": "upstream_type"}, 429, "rate_limit_exceeded"),
+        ({"code": None, "type": "server_error"}, 402, "insufficient_quota"),
+        ({"code": "context_length_exceeded", "type": "invalid_request_error"}, 400, "context_length_exceeded"),
+        ({"code": "server_is_overloaded", "type": "server_error"}, 503, "server_is_overloaded"),
+        ({"code": "slow_down", "type": "server_error"}, 503, "slow_down"),
+        ({"code": "usage_not_included", "type": "usage_not_included"}, 429, "usage_not_included"),
+        ({"code": "invalid_image_url", "type": "invalid_request_error"}, 400, "invalid_image_url"),
+        ({"code": "content_filter", "type": "invalid_request_error"}, 400, "invalid_prompt"),
+        ({"code": "unsupported_value", "type": "invalid_request_error"}, 400, "invalid_prompt"),
+        ({"code": "upstream_overloaded", "type": "server_error"}, 503, "server_error"),
+        ({"code": "model_not_found", "type": "invalid_request_error"}, 404, "server_error"),
+        ({"code": 7, "type": None}, 500, "server_error"),
+    ],
+)
+def test_a_failed_response_has_a_code_that_clients_act_on(said: Any, status: int, code: str) -> None:
+    error = json.dumps({"error": {"message": "what went wrong", "param": None, **said}}).encode()
+    assert told_error(error, status) == {"code": code, "message": "what went wrong"}
+    valid("ResponseError").validate(told_error(error, status))
+
+
+def test_what_is_too_long_is_told_so_by_its_words_alone() -> None:
+    error = b'{"error":{"message":"the prompt is too long: 9 tokens","type":"invalid_request_error","code":null}}'
+    assert told_error(error, 400)["code"] == told_error(error, 500)["code"] == "context_length_exceeded"

@@ -32,7 +32,7 @@ from ai_gateway.translate.chat_ollama.reply import RequestContext
 from ai_gateway.translate.gateway_tools import Runs, ServerTool
 from ai_gateway.translate.ollama_chat.messages import conversation
 from ai_gateway.translate.responses_chat.envelope import Sealer
-from ai_gateway.translate.responses_chat.reply import sealed_by
+from ai_gateway.translate.responses_chat.reply import kept_by, sealed_by
 from ai_gateway.translate.responses_chat.request import Whom
 from ai_gateway.translate.wires import anthropic, ollama
 from gateway_contract.anthropic.models import AnthropicCreateMessageParams
@@ -86,6 +86,7 @@ FILLED: dict[str, Callable[[], Any]] = {
     "runs": EveryTool,
     "offered": OfferedTools,
     "body": lambda: AnthropicCreateMessageParams.model_construct(model="m", messages=[], max_tokens=1),
+    "keep": lambda: kept_by(lambda _: "sealed"),
     "whom": lambda: Whom("m", "p", Sealer(lambda _: b"k" * 32, "project")),
 }
 # Whose size is bounded where they are read, or that look at one fact only.

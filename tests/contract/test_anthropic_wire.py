@@ -62,6 +62,16 @@ def test_a_fault_is_told_with_its_place_as_the_service_writes_it() -> None:
         "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
         "the request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
         "prompt is too long: 9000 tokens > 8192 maximum",
+        "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens.",
+        "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of "
+        "9000 tokens: 8900 tokens from the input messages and 100 tokens for the completion.",
+        "'max_tokens' or 'max_completion_tokens' is too large: 5. This model's maximum context length is 8192 "
+        "tokens and your request has 9000 input tokens (5 > 8192 - 9000).",
+        "Input length 9000 exceeds the maximum context length 8192",
+        "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+        "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+        "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
+        "Please reduce the length of the messages or completion. Current length is 9000 while limit is 8192",
     ],
 )
 def test_a_prompt_that_is_too_long_is_told_in_the_words_that_agents_compact_by(words: str) -> None:
@@ -74,6 +84,58 @@ def test_a_prompt_that_is_too_long_by_nobody_knows_how_much_is_told_so_too() -> 
         "Too much.", status=400, type="invalid_request_error", code="context_length_exceeded", param=None
     )
     assert shown(error)["message"] == "prompt is too long: Too much."
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prompt too long; exceeded max context length by 808 tokens",
+        "the request exceeds the available context size. try increasing it",
+        "The input is longer than the context window.",
+    ],
+)
+def test_words_without_numbers_are_told_so_too(words: str) -> None:
+    error = UpstreamRefused(words, status=400, type="invalid_request_error", code=None, param=None)
+    assert shown(error)["message"] == f"prompt is too long: {words}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_tokens is too large: 9000. This model supports at most 8192 completion tokens.",
+        "'max_tokens' is too large: 9000. This model's maximum context length is 8192 tokens and your request has 7 "
+        "input tokens (9000 > 8192 - 7).",
+        "The context window of the editor is not a number.",
+    ],
+)
+def test_an_answer_that_would_be_too_long_is_no_prompt_that_is(words: str) -> None:
+    error = UpstreamRefused(words, status=400, type="invalid_request_error", code=None, param=None)
+    assert shown(error)["message"] == words
+
+
+def test_numbers_beside_the_words_count_as_well() -> None:
+    error = UpstreamRefused("Too much.", status=400, type="exceed_context_size_error", code=None, param=None)
+    error.extras = {"n_prompt_tokens": 9000, "n_ctx": 8192}
+    assert shown(error)["message"] == "prompt is too long: 9000 tokens > 8192 maximum"
+
+
+@pytest.mark.parametrize(
+    ("param", "code", "words", "told"),
+    [
+        ("reasoning_effort", "unknown_parameter", "No.", "output_config.effort: Extra inputs are not permitted"),
+        (None, None, "Unrecognized request argument supplied: reasoning_effort",
+         "output_config.effort: Extra inputs are not permitted"),
+        (None, None, "Unknown parameter: 'top_p'.", "top_p: Extra inputs are not permitted"),
+        ("stop", None, "Too many.", "stop_sequences: Too many."),
+        ("messages[3].content", None, "This model takes no images.", "This model takes no images."),
+        (None, None, "No.", "No."),
+    ],
+)  # fmt: skip
+def test_places_in_what_an_upstream_got_are_told_by_the_callers_names(
+    param: str | None, code: str | None, words: str, told: str
+) -> None:
+    error = UpstreamRefused(words, status=400, type="invalid_request_error", code=code, param=param)
+    assert shown(error)["message"] == told
 
 
 def test_what_an_upstream_says_beside_its_words_is_kept() -> None:

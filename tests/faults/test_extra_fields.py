@@ -121,7 +121,19 @@ VECTORS_OPENAI = {
     "data": [{"object": "embedding", "index": at, "embedding": [0.5, 1.0]} for at in range(2)],
 }  # fmt: skip
 VECTORS_OLLAMA = {"model": "m", "embeddings": [[0.5], [1.0]], "total_duration": 5, "prompt_eval_count": 1}
+
+
+def unlikely(plan: Any) -> Any:
+    """The plan without how likely each token was, which nobody can ask for at every door."""
+    if isinstance(plan, list):
+        return [unlikely(each) for each in plan]
+    if not isinstance(plan, dict):
+        return plan
+    return {name: unlikely(each) for name, each in plan.items() if name != "logprobs"}
+
+
 ASKED: Json = {"messages": [{"role": "user", "content": "a"}]}
+MESSAGE: Json = {**ASKED, "max_tokens": 64}
 COUNTED: Json = {"stream_options": {"include_usage": True}}
 # Provider, path, what else is asked, and the answer: an object, or the pieces of a stream.
 CASES: dict[str, tuple[str, str, Json, Any]] = {
@@ -145,6 +157,10 @@ CASES: dict[str, tuple[str, str, Json, Any]] = {
     "ollama vectors at api": ("ollama", "/api/embed", {"input": ["a", "b"]}, VECTORS_OLLAMA),
     "anthropic whole at v1": ("anthropic", "/v1/chat/completions", ASKED, ANTHROPIC_WHOLE),
     "anthropic stream at v1": ("anthropic", "/v1/chat/completions", {**ASKED, **COUNTED}, ANTHROPIC_EVENTS),
+    "openai whole at messages": ("lab", "/v1/messages", MESSAGE, unlikely(OPENAI_WHOLE)),
+    "openai stream at messages": ("lab", "/v1/messages", MESSAGE, unlikely(OPENAI_CHUNKS)),
+    "ollama whole at messages": ("ollama", "/v1/messages", MESSAGE, unlikely(OLLAMA_WHOLE)),
+    "ollama stream at messages": ("ollama", "/v1/messages", MESSAGE, unlikely(OLLAMA_LINES)),
     "anthropic whole at api": ("anthropic", "/api/chat", ASKED, ANTHROPIC_WHOLE),
     "anthropic stream at api": ("anthropic", "/api/chat", ASKED, ANTHROPIC_EVENTS),
 }
@@ -153,6 +169,9 @@ CASES: dict[str, tuple[str, str, Json, Any]] = {
 async def behave(exchange: Exchange) -> None:
     """The answer that is planned for the model: an object, or the pieces of a stream on the wire of this path."""
     plan = PLANS[exchange.seen.model]
+    if exchange.seen.path.endswith("/messages") and not exchange.seen.model.startswith("anthropic"):
+        await exchange.json({"error": {"message": "Not Found"}}, status=404)  # so that messages are translated
+        return
     if not isinstance(plan, list):
         await exchange.json(plan)
         return
@@ -194,9 +213,11 @@ def answered(live: LiveGateway, case: str, plan: Any) -> tuple[httpx2.Response, 
     PLANS[case] = plan
     reply = post(live, path, {"model": model, "stream": isinstance(plan, list), **asked})
     assert reply.status_code == 200, reply.text
-    frames = [text.removeprefix("data: ") for text in reply.text.split("\n") if text and text != "data: [DONE]"]
-    found = [json.loads(frame) for frame in frames]
-    if path.startswith("/api/") and isinstance(plan, list):
+    lines = [text for text in reply.text.split("\n") if text and not text.startswith("event: ")]
+    found = [json.loads(line.removeprefix("data: ")) for line in lines if line != "data: [DONE]"]
+    if path == "/v1/messages" and isinstance(plan, list):
+        assert found[-1] == {"type": "message_stop"}
+    elif path.startswith("/api/") and isinstance(plan, list):
         assert found[-1]["done"] is True
     elif isinstance(plan, list):
         assert reply.text.endswith("data: [DONE]\n\n")

@@ -83,6 +83,7 @@ def changed(home: Path) -> dict[str, Any]:
         "tool_web_search_api_key": "tvly-key",
         "tool_web_search_results_max": 3,
         "tool_web_fetch": True,
+        "tool_web_fetch_networks": "10.20.0.0/16",
         "tool_code_execution": "monty",
         "tool_code_timeout_s": 2,
         "tool_code_memory_size": 2**24,

@@ -81,6 +81,8 @@ def _chunk(said: dict[str, Any]) -> dict[str, Any]:
     chunk = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "told"}
     if "usage" in said:
         return {**chunk, "choices": [], "usage": said["usage"]}
+    if "choices" in said:
+        return {**chunk, **said}
     return {**chunk, "choices": [choice]}
 
 

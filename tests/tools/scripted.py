@@ -26,7 +26,8 @@ class Call:
 class Says:
     """One round: a text, calls, and what is beside them in the message. `pause_s` is before it, `status` an error.
 
-    With `logprobs`, a whole reply tells those of its text as one token.
+    With `logprobs`, a whole reply tells those of its text as one token. `deltas` are a stream's, in place of its
+    own.
     """
 
     text: str = ""
@@ -35,10 +36,11 @@ class Says:
     pause_s: float = 0.0
     status: int = 200
     logprobs: bool = False
+    deltas: tuple[dict[str, Any], ...] | None = None
 
     @property
     def finish(self) -> str:
-        return "tool_calls" if self.calls else "stop"
+        return "tool_calls" if self.calls or self.deltas else "stop"
 
 
 SCRIPTS: dict[str, list[Says]] = {}
@@ -69,7 +71,7 @@ async def behave(exchange: Exchange) -> None:
         await exchange.json(_whole(said, calls))
         return
     await exchange.open_stream()
-    for delta in _deltas(said, calls):
+    for delta in _deltas(said, calls) if said.deltas is None else said.deltas:
         await exchange.event(_chunk(delta))
     await exchange.event(_chunk({}, said.finish))
     await exchange.event({**_chunk({}), "choices": [], "usage": USAGE})

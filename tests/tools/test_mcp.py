@@ -158,6 +158,19 @@ async def test_a_reply_that_is_too_large_is_a_failed_result_and_the_next_call_wo
         assert await called(tool, "echo", text="on") == Result("on")
 
 
+async def test_replies_have_no_more_memory_together_than_there_is(url: str) -> None:
+    async with tool_of(lab(url)) as tool:
+        assert await called(tool, "echo", text="on") == Result("on")
+        tool._replies.limit = 70_000  # a text is there twice in such a reply
+        assert (await called(tool, "huge", size=40_000)).text == (
+            "The server 'lab' sent too much: more than there is memory for now."
+        )
+        texts = await asyncio.gather(*(called(tool, "huge", size=30_000, session=f"s{at}") for at in range(4)))
+        assert {len(result.text) for result in texts if not result.failed} <= {30_000}
+        assert len((await called(tool, "huge", size=30_000)).text) == 30_000
+        assert tool._replies.used == 0
+
+
 async def test_a_bearer_is_sent_and_never_shown() -> None:
     with running_server(TOKEN) as (url, _):
         async with tool_of(lab(url, token=TOKEN)) as tool:

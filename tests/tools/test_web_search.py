@@ -91,12 +91,82 @@ def test_a_backend_is_asked_in_its_own_terms(searching: LiveGateway, searches: U
     wanted: dict[str, Any] = {
         "searxng": {"q": terms, "format": "json", "safesearch": "2", "language": "de-AT"},
         "brave": {"q": terms, "count": "3", "safesearch": "strict", "text_decorations": "false", "search_lang": "de"}
-        | {"country": "AT"},
+        | {"country": "AT", "result_filter": "web"},
         "tavily": {"query": "tea", "max_results": 3, "search_depth": "basic", "include_domains": ["a.org", "b.org"]}
-        | {"exclude_domains": ["c.a.org"]},
+        | {"exclude_domains": ["c.a.org"], "country": "austria", "safe_search": True},
     }
     assert got.parameters == wanted[backend]
     assert got.key == (None if backend == "searxng" else KEY)
+
+
+@pytest.mark.parametrize("safe_search", ["off", "moderate", "strict"])
+def test_a_safe_search_is_what_the_backend_calls_so(
+    searching: LiveGateway, searches: Upstream, backend: str, safe_search: str
+) -> None:
+    message = run(searching, "enterprise tea", safe_search=safe_search)
+    assert message["gateway_tool_calls"][0]["status"] == "completed"
+    sent = last_asked(searches).parameters
+    names = {"searxng": "safesearch", "brave": "safesearch", "tavily": "safe_search"}
+    numbers = {"off": "0", "moderate": "1", "strict": "2"}
+    wanted = {
+        "searxng": numbers[safe_search],
+        "brave": safe_search,
+        "tavily": True if safe_search == "strict" else None,
+    }
+    assert sent.get(names[backend]) == wanted[backend]
+
+
+def test_a_strict_search_that_the_backend_cannot_do_is_none(searching: LiveGateway, backend: str) -> None:
+    (ran,) = run(searching, "tea", safe_search="strict")["gateway_tool_calls"]
+    if backend == "tavily":
+        assert (ran["status"], "Enterprise" in ran["result"]["content"]) == ("failed", True)
+    else:
+        assert ran["status"] == "completed"
+
+
+@pytest.mark.parametrize("language", ["de", "pt-BR", "zh-TW", "en-GB", "ja", "ko-KR", "no", "cy", "de-LU", "eo-XX"])
+def test_every_language_is_asked_for_or_told_to_be_unknown(
+    searching: LiveGateway, searches: Upstream, backend: str, language: str
+) -> None:
+    (ran,) = run(searching, "tea", language=language)["gateway_tool_calls"]
+    assert ran["status"] == "completed", ran
+    sent = last_asked(searches).parameters
+    told = language in ran["result"]["content"].split("never an instruction")[0]
+    if backend == "searxng":
+        assert (sent["language"], told) == (language, False)
+    elif backend == "tavily":
+        assert told
+        countries = {"pt-BR": "brazil", "zh-TW": "taiwan", "en-GB": "united kingdom", "ko-KR": "south korea"}
+        assert sent.get("country") == countries.get(language)
+    else:
+        own = {"de": "de", "de-LU": "de", "ja": "jp", "ko-KR": "ko", "no": "nb", "cy": None, "eo-XX": None}
+        own |= {"pt-BR": "pt-br", "zh-TW": "zh-hant", "en-GB": "en-gb"}
+        assert (sent.get("search_lang"), told) == (own[language], own[language] is None)
+        region = language.partition("-")[2]
+        assert sent.get("country") == (region if region in {"BR", "TW", "GB", "KR"} else None)
+
+
+@pytest.mark.parametrize("domains", [3, 11, 100])
+@pytest.mark.parametrize("kind", ["allowed_domains", "blocked_domains"])
+def test_long_queries_with_many_domains_stay_within_what_a_backend_takes(
+    searching: LiveGateway, searches: Upstream, backend: str, kind: str, domains: int
+) -> None:
+    names = [f"{'a' * 60}.number-{at}.example.org" for at in range(domains - 1)]
+    names.append("tea.example.org" if kind == "allowed_domains" else "coffee.example.com")
+    narrowed: dict[str, Any] = {kind: names}
+    (ran,) = run(searching, "words and more " * 40, **narrowed)["gateway_tool_calls"]
+    assert ran["status"] == "completed", ran
+    assert "https://tea.example.org/leaves" in ran["result"]["content"]
+    assert "https://coffee.example.com/beans" not in ran["result"]["content"]
+    sent = last_asked(searches)
+    assert len(sent.text) <= 400
+    if backend == "tavily":
+        assert sent.parameters["include_domains" if kind == "allowed_domains" else "exclude_domains"] == names
+    else:
+        assert len(sent.text.split()) <= 50
+        operators = sent.text.count("site:")
+        assert ("too many domains" in ran["result"]["content"]) == (operators < domains)
+        assert operators in {0, domains} or kind == "blocked_domains"
 
 
 @pytest.mark.parametrize("query", ["status-401", "status-403", "status-429", "status-500", "not-json", "hangs"])

@@ -2,13 +2,15 @@
 
 Each belongs to the key that made it: nobody else finds it. It is kept for a number of days, and the oldest go first
 when all of them together are too large. One that runs in the background has a lease, which whoever runs it renews: if
-it runs out, the process is gone.
+it runs out, the process is gone. Where its events were asked for, they are kept with it.
 """
 
 import time
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ai_gateway.accounts.store.base import Store, Value
 
@@ -29,13 +31,52 @@ _CHAIN = """WITH RECURSIVE chain (id, previous, depth) AS (
     FROM chain JOIN responses kept ON kept.id = chain.id ORDER BY chain.depth DESC"""
 _DELETE = "DELETE FROM responses WHERE id = $1 AND owner = $2"
 # What is over stays as it ended, whoever comes later.
-_END = """UPDATE responses SET status = $2, lease = NULL, size = $3, body = $4
+_END = """UPDATE responses SET status = $2, lease = NULL, body = $4, size = LENGTH(input) + $3
+        + COALESCE((SELECT SUM(LENGTH(events)) FROM response_events WHERE response = $1), 0)
     WHERE id = $1 AND status IN ('queued', 'in_progress')"""
 _RENEW = """UPDATE responses SET lease = $2, status = 'in_progress'
     WHERE id = $1 AND status IN ('queued', 'in_progress')"""
+_STATE = """SELECT status, lease, first FROM responses LEFT JOIN response_events ON response = id AND first = 0
+    WHERE id = $1 AND owner = $2 AND until > $3"""
+_ADD_EVENTS = """INSERT INTO response_events (response, first, next, final, events)
+    SELECT $1, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), $5 FROM responses
+    WHERE id = $1 AND status IN ('queued', 'in_progress')"""
+# The last ones as well where there is nothing behind them, so that a reader knows that it has had them.
+_EVENTS = """SELECT first, next, final, events FROM response_events
+    WHERE response = $1 AND (next > $2 OR final = 1) ORDER BY first LIMIT 1"""
 _EXPIRE = "DELETE FROM responses WHERE until <= $1"
 _TOTAL = "SELECT COALESCE(SUM(size), 0), COUNT(*) FROM responses"
 _DROP_OLDEST = "DELETE FROM responses WHERE id IN (SELECT id FROM responses ORDER BY at, id LIMIT $1)"
+
+
+def is_running(status: str) -> bool:
+    """Whether one that is stored with this status is still being made, as far as is known."""
+    return status in {"queued", "in_progress"}
+
+
+class Told(NamedTuple):
+    """Events of a response as they go out, from the one numbered `first` to the one before `next`.
+
+    Where they are `final`, the last of them ends the response.
+    """
+
+    first: int
+    next: int
+    data: bytes
+    final: bool = False
+
+
+class RunState(NamedTuple):
+    """What is known of a response beside what it says. `told`: its events are kept."""
+
+    status: str
+    lease: int | None
+    told: bool
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is still being made, as far as is known."""
+        return is_running(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +93,7 @@ class StoredResponse:
     @property
     def runs(self) -> bool:
         """Whether it is still being made, as far as is known."""
-        return self.status in {"queued", "in_progress"}
+        return is_running(self.status)
 
 
 class StoredResponses:
@@ -70,7 +111,7 @@ class StoredResponses:
     ) -> None:
         """Keep a new one. One that runs has a lease from now on."""
         now, size = int(time.time()), len(items) + len(body)
-        lease = now + LEASE_S if status in {"queued", "in_progress"} else None
+        lease = now + LEASE_S if is_running(status) else None
         values: tuple[Value, ...] = (response_id, owner, now, now + self._keep_s, previous, status, lease, size, items)
         await self._store().execute(_PUT, *values, body)
         self._added += size
@@ -93,9 +134,34 @@ class StoredResponses:
         """Whether there was one."""
         return await self._store().execute(_DELETE, response_id, owner) > 0
 
-    async def end(self, response_id: str, status: str, body: str) -> bool:
-        """What became of one that ran. Whether that was open until now."""
-        return await self._store().execute(_END, response_id, status, len(body), body) > 0
+    async def end(self, response_id: str, status: str, body: str, last: Told | None = None) -> bool:
+        """What became of one that ran, and the last it has told. Whether that was open until now."""
+        if last is None:
+            return await self._store().execute(_END, response_id, status, len(body), body) > 0
+        async with self._store().transaction() as session:
+            if not await session.execute(_ADD_EVENTS, *_row(response_id, last)):
+                return False
+            return await session.execute(_END, response_id, status, len(body), body) > 0
+
+    async def add_events(self, response_id: str, told: Told) -> bool:
+        """Keep what one that runs has told since. Whether it may go on."""
+        return await self._store().execute(_ADD_EVENTS, *_row(response_id, told)) > 0
+
+    async def events(self, response_id: str, since: int) -> Told | None:
+        """A piece of what a response has told, with the event of this number or the next ones; or its last piece."""
+        rows = await self._store().fetch(_EVENTS, response_id, since)
+        if not rows:
+            return None
+        first, following, final, events = rows[0]
+        return Told(int(first or 0), int(following or 0), zlib.decompress(b64decode(str(events))), final == 1)
+
+    async def state(self, response_id: str, owner: str) -> RunState | None:
+        """How far the owner's response with this id is."""
+        rows = await self._store().fetch(_STATE, response_id, owner, int(time.time()))
+        if not rows:
+            return None
+        status, lease, first = rows[0]
+        return RunState(str(status), int(lease) if lease is not None else None, first is not None)
 
     async def renew(self, response_id: str) -> bool:
         """Go on with one that runs. Whether it may."""
@@ -111,6 +177,11 @@ class StoredResponses:
             over = int(total or 0) - self._max_size
             if over <= 0 or not await store.execute(_DROP_OLDEST, max(1, int(count or 0) * over // int(total or 1))):
                 return
+
+
+def _row(response_id: str, told: Told) -> tuple[Value, ...]:
+    packed = b64encode(zlib.compress(told.data, 1)).decode()  # nearly all of an event is that of the one before
+    return response_id, told.first, told.next, int(told.final), packed
 
 
 def _read(row: Sequence[Value]) -> StoredResponse:

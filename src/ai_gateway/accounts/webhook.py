@@ -14,7 +14,7 @@ from yarl import URL
 
 from ai_gateway.accounts.delivery import PATIENCE_S, NotDelivered
 from ai_gateway.config.constants import VERSION
-from ai_gateway.providers.http.egress import Address, NotFetched, embedded, is_public, resolved
+from ai_gateway.providers.http.egress import Address, NotFetched, is_of_the_machine_room, is_public, resolved
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.single import single_request
@@ -26,9 +26,6 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
 # Of the reply only the status counts; so much of an error is read for the log.
 _READ = 4 * 1024
 _QUOTED = 200
-# Where machines of clouds ask for their own credentials, beside the link-local addresses that most have: of Amazon by
-# IPv6, Alibaba and Azure.
-_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
 
 
 def signing_key(secret: str) -> bytes:
@@ -81,7 +78,7 @@ class Reach:
             return True
         if self.addresses == "public":
             return is_public(address)
-        return not _is_of_the_machine_room(address)
+        return not is_of_the_machine_room(address)
 
     async def _looked_up(self, host: str, port: int) -> Sequence[Address]:
         try:
@@ -91,14 +88,6 @@ class Reach:
         if not found:
             raise NotDelivered("cannot be called: its name has no address")
         return found
-
-
-def _is_of_the_machine_room(address: Address) -> bool:
-    """Whether it is where clouds tell their machines' secrets, or nobody's: link-local, and those listed above."""
-    inner = embedded(address)
-    if inner is not None:
-        return _is_of_the_machine_room(inner)
-    return address.is_link_local or address.is_unspecified or address.is_multicast or address in _METADATA
 
 
 async def post(url: str, secret: str, identifier: str, body: bytes, reach: Reach = Reach()) -> None:

@@ -3,52 +3,127 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, override
+from typing import Final, get_args, override
 
 from ai_gateway.api.chat_bridge import ChatBridge
 from ai_gateway.conform.response_events import ResponseEvents
-from ai_gateway.conform.response_fields import Fields
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
+from ai_gateway.contract.stream import Continued, Item
+from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
-from ai_gateway.translate.responses_chat.reply import INCOMPLETE
+from ai_gateway.translate.responses_chat.reply import INCOMPLETE, TOLD, Keep, carried
+from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models
+from gateway_contract.openai_responses import models as responses
 
-# What agents act on, by waiting and by shortening what they ask (openai/codex, codex-rs, "sse/responses.rs"), and what
-# upstreams call it.
+# What a response may say of its failure. Agents act on it, by waiting, by shortening what they ask, or by giving up
+# (openai/codex, codex-rs, "sse/responses.rs").
+_KNOWN: Final = frozenset(get_args(responses.ResponseErrorObject.model_fields["code"].annotation))
+# What upstreams, and the gateway itself, call it.
 _CODES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "requests", "tokens", "429"), "rate_limit_exceeded"),
-    **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), "context_length_exceeded"),
+    **dict.fromkeys(("rate_limit_error", "requests", "tokens", "429"), "rate_limit_exceeded"),
+    **dict.fromkeys(("exceed_context_size_error",), "context_length_exceeded"),
+    **dict.fromkeys(("billing_hard_limit_reached", "billing_error", "402"), "insufficient_quota"),
+    **dict.fromkeys(("content_policy_violation", "content_filter"), "invalid_prompt"),
 }
 _TOO_LONG: Final = re.compile(
     "prompt is too long|maximum context length|context (?:size|window|length) of|input is too long"
 )
+# By the status that there would have been, where no word says more: what is wrong with the request stays wrong.
+_BY_STATUS: Final[Mapping[int, str]] = {
+    402: "insufficient_quota",
+    429: "rate_limit_exceeded",
+    **dict.fromkeys((400, 413, 422), "invalid_prompt"),
+}
+
+
+# Random texts that hide how long others are: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
+_PADDING: Final = frozenset({"obfuscation", "p"})
+
+
+def _joined(pieces: Sequence[object]) -> object:
+    """A field of which deltas have brought one piece after the other."""
+    said = [piece for piece in pieces if piece is not None]
+    if all(isinstance(piece, str) for piece in said):
+        return "".join(map(str, said))
+    if all(isinstance(piece, list) for piece in said):
+        return [each for piece in said if isinstance(piece, list) for each in piece]
+    if not all(isinstance(piece, dict) for piece in said):
+        return said[-1]
+    fields: dict[object, list[object]] = {}
+    for piece in said:
+        for name, each in piece.items() if isinstance(piece, dict) else ():
+            fields.setdefault(name, []).append(each)
+    return {name: _joined(each) for name, each in fields.items()}
 
 
 class ResponseBridge(ChatBridge):
     """One chat on its way to a client of the Responses API. `lists` tell what servers of tools have."""
 
-    def __init__(self, call: Call, events: ResponseEvents, lists: Sequence[Fields] = ()) -> None:
-        super().__init__(call, events)
-        self._response = events
+    def __init__(
+        self,
+        call: Call,
+        events: ResponseEvents,
+        keep: Keep = lambda _message, _calls: None,
+        lists: Sequence[Fields] = (),
+    ) -> None:
+        super().__init__(call, events, KEPT)
+        self.events = events
+        self._keep = keep
         self._lists = lists
+        self._carried: dict[str, object] = {}
+        self._pieces: dict[str, list[object]] = {}
+
+    @override
+    def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
+        if not isinstance(item, Continued):
+            self._carry(item.model)
+        return super().feed(item)
+
+    def _carry(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
+        """Keep what a chunk holds beyond the contract for the end: nothing else of the stream has a place for it."""
+        carried = self._carried
+        if chunk.model_extra:
+            carried.update({name: each for name, each in chunk.model_extra.items() if name not in _PADDING})
+        for choice in chunk.choices:
+            if choice.index == 0 and (choice.model_extra or choice.delta.model_extra):
+                carried.update(choice.model_extra or {})
+                for name, each in (choice.delta.model_extra or {}).items():
+                    if name not in TOLD:
+                        self._pieces.setdefault(name, []).append(each)
 
     @override
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
-        return self._response.begin(chunk.model) + b"".join([self._response.listed(each) for each in self._lists])
+        return self.events.begin(chunk.model) + b"".join([self.events.listed(each) for each in self._lists])
 
     @override
     def _ended(self, finish: str) -> bytes:
-        taken, served, reason = usage(self.turn.usage), served_tier(self.turn.tier), INCOMPLETE.get(finish)
+        turn, reason = self.turn, INCOMPLETE.get(finish)
+        self.events.kept = self._keep(turn.kept, turn.kept_of_calls)
+        beyond = {**self._carried, **{name: _joined(pieces) for name, pieces in self._pieces.items()}}
+        more: Fields = {**served_tier(turn.tier), **carried(beyond, turn.kept_of_calls, self.events.unread)}
         if reason is None:
-            return self._response.completed(taken, **served)
-        return self._response.incomplete(reason, taken, **served)
+            return self.events.completed(usage(turn.usage), **more)
+        return self.events.incomplete(reason, usage(turn.usage), **more)
 
     @override
     def broken(self, error: bytes) -> bytes:
-        told = json.loads(error)["error"]
-        names = [told.get("code"), told.get("type")]
-        code = next((_CODES[name] for name in names if isinstance(name, str) and name in _CODES), "server_error")
-        if code == "server_error" and _TOO_LONG.search(told["message"]):
-            code = "context_length_exceeded"
-        return self._response.failed(code, told["message"]) + EVENTS_DONE.end
+        failure = self.call.notes.failure
+        return self.failed(error, failure.status if failure is not None else 500) + EVENTS_DONE.end
+
+    def failed(self, error: bytes, status: int) -> bytes:
+        """The events that end a response that fails, given the JSON of the wire's error and its status."""
+        return self.events.failed(**told_error(error, status))
+
+
+def told_error(error: bytes, status: int) -> dict[str, str]:
+    """The error of a response that has failed, given the JSON of the wire's error and what its status would be."""
+    told = json.loads(error)["error"]
+    names = [_CODES.get(name, name) for name in (told.get("code"), told.get("type")) if isinstance(name, str)]
+    code = next((name for name in names if name in _KNOWN), "server_error")
+    if code in {"server_error", "invalid_prompt"} and _TOO_LONG.search(told["message"]):
+        code = "context_length_exceeded"
+    if code == "server_error":
+        code = _BY_STATUS.get(status, code)
+    return {"code": code, "message": told["message"]}

@@ -127,6 +127,8 @@ def _half_a_search(settings: Settings) -> Iterator[str]:
         yield f"TOOL_WEB_SEARCH_API_KEY: {settings.tool_web_search} needs a key"
     if settings.tool_web_search is None and fetches:
         yield "TOOL_WEB_FETCH: pages are fetched beside a search, so it needs TOOL_WEB_SEARCH"
+    if settings.tool_web_fetch_networks and not fetches:
+        yield "TOOL_WEB_FETCH_NETWORKS: no pages are fetched without TOOL_WEB_FETCH"
     if fetches and find_spec("selectolax") is None:
         yield "TOOL_WEB_FETCH takes an extra: pip install 'universal-ai-gateway[web]'"
 

@@ -7,6 +7,7 @@ from ai_gateway.accounts.entities import ORGANIZATION, DataRetention, HostedTool
 from ai_gateway.accounts.memories import Memories, Quota
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.call import Caller
+from ai_gateway.providers.http.egress import Egress, public_or_in
 from ai_gateway.redaction import remember
 from ai_gateway.tools.code_execution import CodeExecution
 from ai_gateway.tools.mcp.server import McpServer
@@ -143,7 +144,7 @@ def _values(name: str, settings: Settings, servers: Sequence[McpServer]) -> obje
 
 
 def _web_search(settings: Settings) -> Tool:
-    pages = Pages() if settings.tool_web_fetch else None
+    pages = Pages(Egress(public_or_in(settings.tool_web_fetch_networks))) if settings.tool_web_fetch else None
     return WebSearch(_backend(settings), settings.tool_web_search_results_max, pages)
 
 

@@ -15,9 +15,9 @@ from ai_gateway.config.fields import (
     ListAddress,
     Mailbox,
     MetricsPath,
+    Networks,
     Origins,
     PricedModel,
-    Proxies,
     Refusals,
     Seconds,
     ServerName,
@@ -136,7 +136,7 @@ class Settings(Telemetry, PerProvider):
         LOWER_CASE,
     ] = "auto"
     trusted_proxies: Annotated[
-        Proxies,
+        Networks,
         Field(description="addresses or networks whose X-Forwarded-For is believed, comma-separated"),
         RESTART,
     ] = ()
@@ -312,6 +312,9 @@ class Settings(Telemetry, PerProvider):
     tool_web_fetch: Annotated[
         bool, Field(description="let models have public pages fetched that they name, beside searching")
     ] = False
+    tool_web_fetch_networks: Annotated[
+        Networks, Field(description="networks whose pages may be fetched although they are private, comma-separated")
+    ] = ()
     tool_code_execution: Annotated[
         Literal["monty", "process"] | None,
         Field(description="where code of models runs: monty, an own Python, or process, a real one held by the kernel"),

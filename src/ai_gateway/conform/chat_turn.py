@@ -7,13 +7,12 @@ from typing import Final
 from pydantic import MISSING, JsonValue
 
 from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, Turn, inside
+from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.stream import Continued
 from gateway_contract.openai import models
 
 _ARGUMENTS: Final = "arguments"
-# Two names of one thing: an upstream that sends both says the same in each.
-_REASONING: Final = ("reasoning_content", "reasoning")
-_KEYS: Final[Mapping[str, Key]] = {"content": TEXT, "refusal": REFUSAL, **dict.fromkeys(_REASONING, REASONING)}
+_KEYS: Final[Mapping[str, Key]] = {"content": TEXT, "refusal": REFUSAL, **dict.fromkeys(REASONING_NAMES, REASONING)}
 _PARTS: Final[Mapping[str, Key]] = {
     "thinking_blocks": REASONING,
     "annotations": TEXT,
@@ -112,8 +111,7 @@ class ChatTurn:
             if isinstance(more := extra.get(name), list):
                 _join(more, self.kept.setdefault(name, []))
         written = []
-        thought = next((text for name in _REASONING if isinstance(text := extra.get(name), str) and text), "")
-        if thought:
+        if extra and (thought := thought_in(extra)):
             written.append(self._turn.say(REASONING, (inside(thought),)))
         written += self._beside(extra, ("thinking_blocks",))
         if delta.content:

@@ -153,6 +153,14 @@ def fill_call_type(choice: Object, _at: int) -> bool:
     return bool(missing)
 
 
+def drop_call_type(choice: Object, _at: int) -> bool:
+    """A streamed call of another type than the contract's: a custom one is known by its `custom`."""
+    others = [call for call in _calls(choice) if call.get("type", "function") != "function"]
+    for call in others:
+        del call["type"]
+    return bool(others)
+
+
 def spell_arguments(choice: Object, _at: int) -> bool:
     """Arguments that come as a value, where the JSON text of one is due."""
     functions = [call["function"] for call in _calls(choice) if isinstance(call.get("function"), dict)]

@@ -7,8 +7,8 @@ messages"). What breaks is ended by an `error` event instead, which is the wire'
 As with `response_events`, nearly every event is put together from bytes.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, override
 
 from pydantic import JsonValue
@@ -45,11 +45,15 @@ type Called = Callable[[CallHead], Fields]
 
 @dataclass(slots=True)
 class MessageHead:
-    """What is known of a message before it begins. `usage` has all fields of the contract, as far as they are known."""
+    """What is known of a message before it begins. `usage` has all fields of the contract, as far as they are known.
+
+    `more` are fields that the contract does not name.
+    """
 
     id: str
     model: str
     usage: Fields
+    more: dict[str, object] = field(default_factory=dict)
 
 
 def _called(head: CallHead) -> Fields:
@@ -103,7 +107,7 @@ class MessageEvents(Parts):
             "container": None,
             "usage": self._head.usage,
         }
-        return _event(b"message_start", b'"message":' + to_json(message))
+        return _event(b"message_start", b'"message":' + to_json({**self._head.more, **message}))
 
     @override
     def open(self, key: Key, head: CallHead | None) -> bytes:
@@ -180,8 +184,8 @@ class MessageEvents(Parts):
         """A block that only the gateway can read again."""
         return self.close() + self._started(_REDACTED, to_json({"type": _REDACTED, "data": data})) + self.close()
 
-    def stopped(self, reason: str, usage: Fields, **more: JsonValue) -> bytes:
-        """The end of a message, with the usage of all of it."""
+    def stopped(self, reason: str, usage: Fields, more: Mapping[str, JsonValue]) -> bytes:
+        """The end of a message, with the usage of all of it, and what `more` is to be told of why it ended."""
         written = b"" if self.has_begun else self.begin()
         written += self.close()
         self.is_over = True

@@ -221,6 +221,7 @@ _PIECE: dict[Rule, Repair] = {
     rules.MESSAGE_AS_DELTA: _each("choices", choices.message_as_delta),
     rules.FILL_DELTA: _each("choices", choices.fill_delta),
     rules.FILL_CALL_INDEX: _each("choices", choices.fill_call_index),
+    rules.FILL_CALL_TYPE: _each("choices", choices.drop_call_type),
 }
 
 # By the model that the reply is to be.

@@ -6,7 +6,7 @@ event gets the one that says so (`response.failed`, or `error`), since clients t
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, override
 
 import orjson
@@ -16,6 +16,7 @@ from ai_gateway.contract.budget import parsed_size
 from ai_gateway.contract.call import Notes, Tokens
 from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
+from ai_gateway.contract.stream import Run
 from ai_gateway.errors import UpstreamInvalidResponse
 
 _MOST_KEPT = 16 * 2**20  # bytes in memory of what a stream has said, for the event that tells of its failure
@@ -23,14 +24,19 @@ _MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps ex
 # What Codex and the SDKs act on, in `error.code` of a failed response; all else is a server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
-# How an event begins that only goes on with a text, of which nothing has to be read but how much it is.
-_DELTA = {
-    RESPONSES: re.compile(rb'\{"type": ?"(response\.[a-z_.]+\.delta)",'),
-    ANTHROPIC: re.compile(rb'\{"type": ?"(content_block_delta)",'),
+# Where an event that only goes on with a text has it, up to the quote that ends it. Of all else nothing has to be read.
+_TEXTS = {
+    RESPONSES: ("delta",),
+    ANTHROPIC: ("text", "thinking", "partial_json", "signature", "content"),
 }
-_TEXT = re.compile(rb'"(?:delta|text|thinking|partial_json|signature)": ?"')
-_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,15})')
-_NAME, _DATA, _BETWEEN = b"event: ", b"\ndata: ", b"\n\n"
+_TEXT = {
+    wire: re.compile(rb'"(?:%b)": ?"([^"\\]*+(?:\\.[^"\\]*+)*+)"' % "|".join(names).encode())
+    for wire, names in _TEXTS.items()
+}
+_NUMBER = b'"sequence_number":'
+_NUMBERED = re.compile(rb"%b\s*(\d{1,15})\s*[,}]" % _NUMBER)
+_MOST_NUMBERED = 10**15
+_BETWEEN = b"\n\n"
 
 type _Fields = Mapping[str, Any]
 
@@ -42,11 +48,8 @@ class Relayed(ABC):
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
-        self._delta = _DELTA[self.operation.wire]
         self.is_over = False
         """Whether its last event was there."""
-        self.number = -1
-        """That of the event before, on a wire that numbers them."""
         self.reply: dict[str, Any] = {}
         """The whole reply, as far as an event has told it."""
         self.failure: _Fields | None = None
@@ -69,46 +72,37 @@ class Relayed(ABC):
 
     def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """What sends a packet to the sink if all of it goes on with texts, and says whether it did."""
+        run = self.operation.run
 
         def divert(packet: bytes) -> bool:
-            if not packet.endswith(_BETWEEN) or packet.find(b"\r") >= 0:
+            if packet.find(b"\r") >= 0 or run.fullmatch(packet) is None or not sink(packet):
                 return False
-            size = 0
-            data = b""
-            events = packet[:-2].split(_BETWEEN)
-            for event in events:
-                name, _, data = event.partition(_DATA)
-                match = self._delta.match(data)
-                if match is None or name != _NAME + match[1] or data.find(b"\n") >= 0:
-                    return False
-                size += _text_size(data)
-            if not sink(packet):
-                return False
-            self._note(len(events), size, data)
+            self._note(packet.count(_BETWEEN), packet)
             return True
 
         return divert
 
-    def framed(self, events: Sequence[bytes]) -> bytes:
-        """Events that came together, under their names. Raises UpstreamInvalidResponse for what is none."""
-        written: list[bytes] = []
+    def framed(self, events: Iterable[bytes]) -> Iterator[bytes]:
+        """Events under their names. Raises UpstreamInvalidResponse for what is none, behind those before it."""
         for event in events:
-            match = self._delta.match(event)
-            if match is not None and event.endswith(b"}"):
-                self._note(1, _text_size(event), event)
-                name = match[1]
+            if isinstance(event, Run):
+                self._note(event.count(_BETWEEN), event)
+                yield event
+                continue
+            delta = self.operation.delta.fullmatch(event)
+            if delta is not None:
+                self._note(1, event)
+                name = delta[1]
             else:
                 name = b" ".join(self.feed(event).encode().split())
             is_one_line = event.find(b"\n") < 0 and event.find(b"\r") < 0  # they are blanks in JSON
             data = event if is_one_line else event.replace(b"\r", b" ").replace(b"\n", b" ")
-            written += (_NAME, name, _DATA, data, _BETWEEN)
-        return b"".join(written)
+            yield b"event: %b\ndata: %b\n\n" % (name, data)
 
-    def _note(self, chunks: int, size: int, last: bytes) -> None:
+    def _note(self, chunks: int, deltas: bytes) -> None:
+        """Note what so many events say that only go on with a text."""
         self._notes.chunks += chunks
-        self._notes.text_bytes += size
-        if (number := _NUMBER.search(last)) is not None:
-            self.number = int(number[1])
+        self._notes.text_bytes += sum(map(_size, _TEXT[self.operation.wire].findall(deltas)))
 
     def feed(self, event: bytes) -> str:
         """Note what an event of a stream says. Returns its name; raises UpstreamInvalidResponse for what is none."""
@@ -139,6 +133,8 @@ class RelayedResponse(Relayed):
 
     def __init__(self, notes: Notes) -> None:
         super().__init__(notes)
+        self.number = -1
+        """That of the last event which has one."""
         self._items: dict[int, object] = {}
         self._kept = 0
         self._error: _Fields | None = None
@@ -151,9 +147,17 @@ class RelayedResponse(Relayed):
         return True
 
     @override
+    def _note(self, chunks: int, deltas: bytes) -> None:
+        super()._note(chunks, deltas)
+        at = len(deltas)
+        while (at := deltas.rfind(_NUMBER, 0, at)) >= 0:
+            if (number := _NUMBERED.match(deltas, at)) is not None:
+                self.number = int(number[1])
+                return
+
+    @override
     def event(self, name: str, value: _Fields) -> None:
-        number = value.get("sequence_number")
-        self.number = number if isinstance(number, int) else self.number + 1
+        self.number = _number(value.get("sequence_number"), self.number)
         delta = value.get("delta")
         if isinstance(delta, str):
             self._notes.text_bytes += len(delta.encode(errors="replace"))
@@ -217,7 +221,7 @@ class RelayedMessage(Relayed):
     def event(self, name: str, value: _Fields) -> None:
         if name == "content_block_delta":
             delta = value.get("delta")
-            texts = delta.values() if isinstance(delta, dict) else ()
+            texts = [delta.get(name) for name in _TEXTS[ANTHROPIC]] if isinstance(delta, dict) else []
             self._notes.text_bytes += sum(len(text.encode(errors="replace")) for text in texts if isinstance(text, str))
         elif name == "message_start":
             message = value.get("message")
@@ -282,10 +286,19 @@ def message_tokens(usage: object) -> Tokens | None:
     )
 
 
-def _text_size(event: bytes) -> int:
-    """About how many bytes the text of an event has: up to the first quote, escaped or not."""
-    begins = _TEXT.search(event)
-    return event.find(b'"', begins.end()) - begins.end() if begins is not None else 0
+def _number(told: object, before: int) -> int:
+    """That of an event, or of the one before where it has none."""
+    return told if type(told) is int and 0 <= told < _MOST_NUMBERED else before
+
+
+def _size(text: bytes) -> int:
+    """How many bytes a text has, of which this is the inside of its JSON string."""
+    if text.find(b"\\") < 0:
+        return len(text)
+    try:
+        return len(orjson.loads(b'"%b"' % text).encode())
+    except ValueError:
+        return len(text)
 
 
 def _counts(usage: object) -> tuple[int, int] | None:

@@ -1,9 +1,10 @@
 """The events of a streamed response, written so that no order of calls makes an illegal one.
 
-Legal: `response.created` and `response.in_progress`; then item after item, each added, told part by part and done; then
-exactly one of `response.completed`, `response.incomplete` and `response.failed`. One `sequence_number` counts all
-events from 0, one `output_index` all items; the id of an item is the same everywhere, and what `output_item.done` says
-of it is what the response has in the end (OpenAI's "Streaming events", openresponses.org "Specification").
+Legal: `response.created` and `response.in_progress`, with `response.queued` between them where it has to wait; then
+item after item, each added, told part by part and done; then exactly one of `response.completed`,
+`response.incomplete` and `response.failed`. One `sequence_number` counts all events from 0, one `output_index` all
+items; the id of an item is the same everywhere, and what `output_item.done` says of it is what the response has in the
+end (OpenAI's "Streaming events", openresponses.org "Specification").
 
 Nearly every event is a delta of which only the text and the number differ from the one before: it is put together from
 bytes, and its text goes from one JSON string into the other without being read.
@@ -25,13 +26,15 @@ from ai_gateway.conform.response_fields import (
     Fields,
     Seal,
     flat_annotation,
+    kept_item,
     shown_tokens,
+    with_bytes,
 )
 from ai_gateway.conform.response_output import DONE, Output
 from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
 from ai_gateway.contract.write import to_fields
 
-_CREATED, _IN_PROGRESS = b"response.created", b"response.in_progress"
+_CREATED, _QUEUED, _IN_PROGRESS = b"response.created", b"response.queued", b"response.in_progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class ResponseEvents(Output, Parts):
         self._echo = to_json(dict(head.echo))[1:-1]
         self._cites = cites
         self._model = head.model
+        self.has_begun = False
         self._item: _Item | None = None
         self._part: Key | None = None
         self._place = b""
@@ -88,17 +92,28 @@ class ResponseEvents(Output, Parts):
         self._blocks: list[JsonValue] = []
         self._summary: list[str] = []
         self._earlier = 0  # characters of text in parts before this one
+        self._has_answered = False  # in words or with calls
+        self.unread: list[JsonValue] = []  # annotations that a response has no form for
+        self.kept: str | None = None  # what the provider wants back, sealed
         self._previewed: Sequence[bytes] = ()
 
     @property
-    def has_begun(self) -> bool:
-        return self._number > 0
+    def number(self) -> int:
+        """How many events there have been: the number of the next one."""
+        return self._number
+
+    def queued(self) -> bytes:
+        """The first two events of a response that begins later."""
+        response = b'"response":' + self._response("queued")
+        return self._event(_CREATED, response) + self._event(_QUEUED, response)
 
     def begin(self, model: str | None = None) -> bytes:
-        """The first two events. `model` is the one that answers, where that is known by now."""
+        """It begins, and is created now if it was not before. `model` is the one that answers, if it is known."""
+        self.has_begun = True
         self._model = model or self._model
-        response = self._response("in_progress")
-        return self._event(_CREATED, b'"response":' + response) + self._event(_IN_PROGRESS, b'"response":' + response)
+        response = b'"response":' + self._response("in_progress")
+        created = b"" if self._number else self._event(_CREATED, response)
+        return created + self._event(_IN_PROGRESS, response)
 
     @override
     def open(self, key: Key, head: CallHead | None) -> bytes:
@@ -145,7 +160,7 @@ class ResponseEvents(Output, Parts):
 
     @override
     def likely(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:
-        tokens = [to_fields(each) for each in logprobs]
+        tokens = [with_bytes(to_fields(each)) for each in logprobs]
         self._logprobs += tokens
         self.texts.append(inside(text))
         fields = b'%b,"logprobs":%b,"delta":%b' % (self._place, to_json(shown_tokens(tokens)), to_json(text))
@@ -157,7 +172,7 @@ class ResponseEvents(Output, Parts):
             return b"".join([self._close() + self._ran(value) for value in values if isinstance(value, dict)])
         if field == "thinking_blocks":  # signed: what follows is another part
             return b"".join([self._signed(value) for value in values])
-        return b"".join([self._annotated(flat_annotation(value)) for value in values if isinstance(value, dict)])
+        return b"".join([self._annotated(value) for value in values if isinstance(value, dict)])
 
     def _signed(self, block: JsonValue) -> bytes:
         """A block of the reasoning that is open, whose text has been told as a rule."""
@@ -166,8 +181,12 @@ class ResponseEvents(Output, Parts):
         self._blocks.append(block)
         return written + self._close_part()
 
-    def _annotated(self, annotation: Fields) -> bytes:
+    def _annotated(self, told: Fields) -> bytes:
         """A reference of the text that is open. Chat's indices count from where the whole turn's text begins."""
+        annotation = flat_annotation(told)
+        if annotation is None:
+            self.unread.append(told)
+            return b""
         if self._has_run and type(start := annotation.get("start_index")) is int and start < self._earlier:
             return b""  # it has been told with its text
         for name in ("start_index", "end_index"):
@@ -184,10 +203,14 @@ class ResponseEvents(Output, Parts):
     def listed(self, told: Fields) -> bytes:
         """What a server of tools has, which is known by now."""
         item = {**told, "id": self._id(str(told["type"]))}
-        return self.whole(item, ("in_progress", "completed" if told["error"] is None else "failed"))
+        answered = self._has_answered
+        written = self.whole(item, ("in_progress", "completed" if told["error"] is None else "failed"))
+        self._has_answered = answered  # it is no answer yet
+        return written
 
     def whole(self, item: Fields, states: Sequence[str] = ()) -> bytes:
         """An item that is told at once."""
+        self._has_answered = True
         begun = {**item, "status": "in_progress"} if "status" in item else item
         written = self._close() + self._added(begun)
         written += self._told_of(
@@ -195,11 +218,11 @@ class ResponseEvents(Output, Parts):
         )
         return written + self._close_item(to_json(item))
 
-    def completed(self, usage: Fields | None, **changed: JsonValue) -> bytes:
+    def completed(self, usage: Fields | None, /, **changed: JsonValue) -> bytes:
         """The end of a whole response. `changed` are fields that turned out to be others than was asked."""
         return self._ended("completed", usage, None, changed)
 
-    def incomplete(self, reason: str, usage: Fields | None, **changed: JsonValue) -> bytes:
+    def incomplete(self, reason: str, usage: Fields | None, /, **changed: JsonValue) -> bytes:
         """The end of one that was cut off, or stopped, for this reason."""
         return self._ended("incomplete", usage, reason, changed)
 
@@ -213,14 +236,17 @@ class ResponseEvents(Output, Parts):
 
     def _ended(self, status: str, usage: Fields | None, reason: str | None, changed: Mapping[str, JsonValue]) -> bytes:
         written = b"" if self.has_begun else self.begin()
-        if self._item is None and not self._output:  # agents take an empty output for a turn that goes on
+        is_empty = self._item is None and not self._output
+        if is_empty or (reason is None and not self._has_answered):  # agents take that for a turn that goes on
             written += self._open_content(TEXT)
         written += self._close(cut=reason is not None) + self._break_off()
+        if self.kept is not None:
+            written += self.whole(kept_item(self._id("reasoning"), self.kept))
         details = None if reason is None else {"reason": reason}
         self.final = self._response(status, usage=usage, incomplete_details=details, **changed)
         return written + self._event(b"response." + status.encode(), b'"response":' + self.final)
 
-    def _response(self, status: str, **changed: object) -> bytes:
+    def _response(self, status: str, /, **changed: object) -> bytes:
         completed = int(self._now()) if status == "completed" else None
         fields = {
             "id": self._head.id,
@@ -273,6 +299,7 @@ class ResponseEvents(Output, Parts):
     # Parts of messages and of reasoning.
 
     def _open_content(self, key: str) -> bytes:
+        self._has_answered = True
         if self._item is not None and self._item.kind == "message":
             written, item = self._close_part(), self._item
         else:
@@ -339,6 +366,7 @@ class ResponseEvents(Output, Parts):
     # Calls.
 
     def _open_call(self, head: CallHead) -> bytes:
+        self._has_answered = True
         opened = self._calls.opened(head.name, "", head.id)
         kind = "" if opened is None else str(opened["type"])
         item = self._begun(kind)
@@ -366,7 +394,7 @@ class ResponseEvents(Output, Parts):
     def _close_arguments(self, item: _Item, restored: Fields, event: bytes, field: str) -> bytes:
         """What a call was given, in a delta of its own unless it went out as it came."""
         told, written = to_json(restored[field]), b""
-        if restored[field] and item.kind != FUNCTION:
+        if restored[field] and (item.kind != FUNCTION or not self.texts):
             written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))
         name = b',"name":' + to_json(restored["name"]) if restored["type"] == FUNCTION else b""
         return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), told))

@@ -13,7 +13,16 @@ NAMES: Final = {
     REASONING: b"response.reasoning_summary_text",
 }
 """What the events of a part's texts begin with."""
-PREFIXES: Final = {
+FUNCTION: Final = "function_call"
+ARGUMENTS: Final = {
+    "function_call": (b"response.function_call_arguments", "arguments"),
+    "custom_tool_call": (b"response.custom_tool_call_input", "input"),
+}
+"""What the events of a call's arguments begin with, and where its item has them."""
+
+type Fields = dict[str, JsonValue]
+
+ID_PREFIXES: Final[Mapping[str, str]] = {
     "message": "msg_",
     "reasoning": "rs_",
     "function_call": "fc_",
@@ -27,15 +36,22 @@ PREFIXES: Final = {
     "mcp_call": "mcp_",
     "mcp_list_tools": "mcpl_",
 }
-"""What OpenAI's own ids begin with."""
-FUNCTION: Final = "function_call"
-ARGUMENTS: Final = {
-    "function_call": (b"response.function_call_arguments", "arguments"),
-    "custom_tool_call": (b"response.custom_tool_call_input", "input"),
-}
-"""What the events of a call's arguments begin with, and where its item has them."""
+"""What OpenAI's own ids begin with, by the type of the item."""
 
-type Fields = dict[str, JsonValue]
+# What an annotation has to say, by its type, and what of it can be filled in where an upstream leaves it out.
+_NEEDED: Final[Mapping[str, Mapping[str, type]]] = {
+    "url_citation": {"url": str, "title": str, "start_index": int, "end_index": int},
+    "file_citation": {"file_id": str, "index": int, "filename": str},
+    "file_path": {"file_id": str, "index": int},
+    "container_file_citation": {
+        "container_id": str,
+        "file_id": str,
+        "start_index": int,
+        "end_index": int,
+        "filename": str,
+    },
+}
+_FILLED: Final[Fields] = {"title": "", "start_index": 0, "end_index": 0, "index": 0, "filename": ""}
 
 type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 """What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
@@ -82,8 +98,31 @@ def shown_tokens(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, objec
     return shown
 
 
-def flat_annotation(annotation: Fields) -> Fields:
-    """An annotation of chat completions, whose facts are in an object of their own, as one of a response."""
+def with_bytes(token: dict[str, object]) -> dict[str, object]:
+    """A token as parts have it: its bytes are a list, also where nobody has told them."""
+    tops = token.get("top_logprobs")
+    more = {"top_logprobs": [with_bytes(each) for each in tops]} if isinstance(tops, list) else {}
+    return {**token, "bytes": token.get("bytes") or [], **more}
+
+
+def flat_annotation(annotation: Fields) -> Fields | None:
+    """An annotation of chat completions, whose facts are in an object of their own, as one of a response.
+
+    None for one that a response has no form for.
+    """
     kind = annotation.get("type")
-    facts = annotation.get(kind) if isinstance(kind, str) else None
-    return {"type": kind, **facts} if isinstance(facts, dict) else dict(annotation)
+    if not isinstance(kind, str) or kind not in _NEEDED:
+        return None
+    facts = annotation.get(kind)
+    flat: Fields = {"type": kind, **facts} if isinstance(facts, dict) else dict(annotation)
+    for name, form in _NEEDED[kind].items():
+        if flat.get(name) is None and name in _FILLED:
+            flat[name] = _FILLED[name]
+        if type(flat.get(name)) is not form:
+            return None
+    return flat
+
+
+def kept_item(item_id: str, sealed: str) -> Fields:
+    """The item that holds what a provider wants back: clients send reasoning as it came, and nothing else unread."""
+    return {"type": "reasoning", "id": item_id, "summary": [], "encrypted_content": sealed, "status": "completed"}

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from ai_gateway.conform.response_fields import PREFIXES, Fields, RanHere
+from ai_gateway.conform.response_fields import ID_PREFIXES, Fields, RanHere
 
 ADDED: Final = b"response.output_item.added"
 DONE: Final = b"response.output_item.done"
@@ -32,7 +32,7 @@ class Output:
 
     def _id(self, kind: str) -> str:
         """The id of the next item: another one for each item of each response."""
-        return f"{PREFIXES.get(kind, 'item_')}{self._suffix}{len(self._output):04x}"
+        return f"{ID_PREFIXES.get(kind, 'item_')}{self._suffix}{len(self._output):04x}"
 
     def _added(self, item: Fields) -> bytes:
         index = len(self._output)

@@ -90,7 +90,10 @@ JOIN_EVENTS = _rule("join-events", "a stream where a complete response was reque
 FILL_LOGPROBS = _rule("fill-logprobs", "a token without its list of alternatives")
 LIST_CALLS = _rule("list-tool-calls", "one tool call by itself where a list is required")
 FILL_CALL_ID = _rule("fill-tool-call-id", "a tool call without id")
-FILL_CALL_TYPE = _rule("fill-tool-call-type", "a tool call without type")
+FILL_CALL_TYPE = _rule(
+    "fill-tool-call-type",
+    "a tool call without type, or with another than that of what it holds; a streamed custom one has none",
+)
 FILL_CALL_INDEX = _rule("fill-tool-call-index", "a streamed tool call without index: its position")
 FILL_ARGUMENTS = _rule(
     "fill-arguments",

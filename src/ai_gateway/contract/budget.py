@@ -57,6 +57,32 @@ class ByteBudget:
         self.used -= size
 
 
+class Loan:
+    """What is used of a budget for a while: given back at the end of the block."""
+
+    __slots__ = ("_budget", "size")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def charge(self, size: int) -> None:
+        """Use so much more. Raises BudgetExceeded."""
+        self._budget.charge(size)
+        self.size += size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._budget.release(self.size)
+        self.size = 0
+
+
 type Held = Literal["request bodies", "replies"]
 
 # What is smaller is not weighed, beside a body's own bytes: as many as may be in flight at once have room anyway.

@@ -3,19 +3,20 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from pydantic_core import from_json
 
 _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NativeOperation:
     """An operation as its own upstreams serve it: the wire they speak, and its path behind their base URL.
 
-    `last` are the types of the events after which its streams have nothing to say. `headers` are those of a caller
-    that mean something to the upstream, in lower case. `key_header` carries the upstream's key beside its own, which
-    such an upstream may not read on this wire.
+    `last` are the types of the events after which its streams have nothing to say, `deltas` a pattern of those that
+    only go on with a text. `headers` are those of a caller that mean something to the upstream, in lower case.
+    `key_header` carries the upstream's key beside its own, which such an upstream may not read on this wire.
     """
 
     wire: str
@@ -23,6 +24,18 @@ class NativeOperation:
     last: frozenset[str]
     headers: tuple[str, ...] = ()
     key_header: str = ""
+    deltas: bytes = b"(?!)"
+
+    @cached_property
+    def delta(self) -> re.Pattern[bytes]:
+        """The data of one of these events. Its group is the type."""
+        return re.compile(rb'\{"type": ?"(%b)",.*\}' % self.deltas, re.DOTALL)
+
+    @cached_property
+    def run(self) -> re.Pattern[bytes]:
+        """As many of them as follow one another, framed as they go out, in what holds no carriage return."""
+        # A dot, which stops at line feeds alone, takes a tenth of the time of a class.
+        return re.compile(rb'(?:event: (%b)\ndata: \{"type": ?"\1",.*\}\n\n)++' % self.deltas)
 
     def passed(self, headers: Mapping[str, str]) -> dict[str, str]:
         """What of a caller's headers the upstream gets."""
@@ -48,11 +61,19 @@ WIRES = frozenset({"openai", RESPONSES, ANTHROPIC})
 _MESSAGES_HEADERS = ("anthropic-version", "anthropic-beta")
 _NO_STREAM: frozenset[str] = frozenset()
 CREATE_RESPONSE = NativeOperation(
-    RESPONSES, "/responses", frozenset({"response.completed", "response.incomplete", "response.failed"})
+    RESPONSES,
+    "/responses",
+    frozenset({"response.completed", "response.incomplete", "response.failed"}),
+    deltas=rb"response\.[a-z_.]+\.delta",
 )
 COUNT_INPUT = NativeOperation(RESPONSES, "/responses/input_tokens", _NO_STREAM)
 COMPACT_RESPONSE = NativeOperation(RESPONSES, "/responses/compact", _NO_STREAM)
 CREATE_MESSAGE = NativeOperation(
-    ANTHROPIC, "/messages", frozenset({"message_stop", "error"}), _MESSAGES_HEADERS, "x-api-key"
+    ANTHROPIC,
+    "/messages",
+    frozenset({"message_stop", "error"}),
+    _MESSAGES_HEADERS,
+    "x-api-key",
+    deltas=rb"content_block_delta",
 )
 COUNT_TOKENS = NativeOperation(ANTHROPIC, "/messages/count_tokens", _NO_STREAM, _MESSAGES_HEADERS, "x-api-key")

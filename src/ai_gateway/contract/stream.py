@@ -20,9 +20,13 @@ class Done(Enum):
 DONE: Final = Done.DONE
 
 
+class Run(bytes):
+    """Events that arrived together and may go on as they are, with all that stands around them."""
+
+
 @dataclass(slots=True, frozen=True)
 class Packet:
-    """Events that arrived together: the JSON of each."""
+    """Events that arrived together: the JSON of each, or runs of them."""
 
     events: Sequence[bytes]
 

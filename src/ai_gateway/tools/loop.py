@@ -285,8 +285,8 @@ class ToolLoop:
     async def _run(self, calls: Sequence[Called]) -> AsyncGenerator[Ran | None]:
         """Run them; None now and then while nothing ends."""
         turn = self._turn
-        seconds = max(0.1, turn.deadline - time.monotonic())
-        async with aclosing(run_all(self._call, turn.offer, calls, self._limits, seconds)) as results:
+        offer = turn.offer.narrowed(turn.callable)
+        async with aclosing(run_all(self._call, offer, calls, self._limits, turn.seconds_for_tools)) as results:
             async for each in results:
                 yield each
 

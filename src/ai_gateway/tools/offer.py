@@ -1,6 +1,6 @@
 """What a request offers a model of the gateway's tools: as functions with reserved names, beside the caller's own."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -56,10 +56,14 @@ class Offered:
 
 @dataclass(slots=True)
 class Offer:
-    """All of them by their names on the wire, and `typed`: the names that each typed tool of `tools` comes to."""
+    """All of them by their names on the wire, and `typed`: the names that each typed tool of `tools` comes to.
+
+    `allows` says whether a tool may still be used: what an administrator takes from a project holds at once.
+    """
 
     functions: dict[str, Offered] = field(default_factory=dict)
     typed: list[list[str]] = field(default_factory=list)
+    allows: Callable[[str], bool] = lambda _: True
 
     def add(
         self, place: int, tool: str, options: Mapping[str, JsonValue], price: int, made: Sequence[Function]
@@ -75,6 +79,11 @@ class Offer:
             self.functions[name] = Offered(name, tool, function, options, price)
             names.append(name)
         self.typed.append(names)
+
+    def narrowed(self, names: Collection[str]) -> "Offer":
+        """The same with those of its functions that have these names."""
+        kept = {name: offered for name, offered in self.functions.items() if name in names}
+        return Offer(kept, self.typed, self.allows)
 
     @property
     def dearest(self) -> int:
@@ -117,16 +126,20 @@ def asks_for_tools(body: models.CreateChatCompletionRequest) -> bool:
 
 def check_names(body: models.CreateChatCompletionRequest, offer: Offer) -> None:
     """Raise InvalidRequest where a function of the caller's has the name of one of ours."""
+    for place, function in enumerate(body.functions or ()):
+        if function.name in offer.functions:
+            raise _taken(function.name, f"functions[{place}].name")
     for place, tool in enumerate(body.tools or ()):
         name = tool.function.name if isinstance(tool, models.ChatCompletionTool) else ""
         if isinstance(tool, models.CustomToolChatCompletions):
             name = tool.custom.name
         if name in offer.functions:
-            raise InvalidRequest(
-                f"The name '{name}' is that of a tool of the gateway in the same request: give your function another.",
-                param=f"tools[{place}].function.name",
-                code="invalid_value",
-            )
+            raise _taken(name, f"tools[{place}].function.name")
+
+
+def _taken(name: str, param: str) -> InvalidRequest:
+    problem = f"The name '{name}' is that of a tool of the gateway in the same request: give your function another."
+    return InvalidRequest(problem, param=param, code="invalid_value")
 
 
 def offered_tools(tools: Iterable[object], offer: Offer, names: Iterable[str]) -> list[Any]:
@@ -148,10 +161,14 @@ def offered_tools(tools: Iterable[object], offer: Offer, names: Iterable[str]) -
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`tool_choice` of one round, and which of our functions are offered in it."""
+    """`tool_choice` of one round, which of our functions are offered in it, and which of them may be called.
+
+    A model may call what it was told not to call.
+    """
 
     value: object
     names: Sequence[str]
+    callable: Collection[str]
 
 
 def first_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choice:
@@ -161,12 +178,13 @@ def first_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choi
         case models.GatewayToolChoice(type=kind):
             names = offer.names_of(kind, "tool_choice.type")
             if len(names) == 1:
-                return Choice({"type": "function", "function": {"name": names[0]}}, every)
-            return Choice("required", names)
+                return Choice({"type": "function", "function": {"name": names[0]}}, every, every)
+            return Choice("required", names, every)
         case models.ChatCompletionAllowedToolsChoice() as choice:
-            return Choice(_allowed(choice, offer), every)
+            fields = _allowed(choice, offer)
+            return Choice(fields, every, _names_in(fields))
         case other:
-            return Choice(_plain(other), every)
+            return Choice(_plain(other), every, () if other == "none" else every)
 
 
 def later_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choice:
@@ -176,15 +194,21 @@ def later_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choi
         case models.ChatCompletionAllowedToolsChoice() as choice:
             fields = _allowed(choice, offer)
             fields["allowed_tools"]["mode"] = "auto"
-            return Choice(fields, every)
+            return Choice(fields, every, _names_in(fields))
         case None | "auto" | "none":
-            return Choice(body.tool_choice, every)
+            return Choice(body.tool_choice, every, () if body.tool_choice == "none" else every)
         case _:
-            return Choice("auto", every)
+            return Choice("auto", every, every)
 
 
 def _plain(choice: object) -> object:
     return to_fields(choice) if isinstance(choice, BaseModel) else choice
+
+
+def _names_in(choice: Fields) -> frozenset[str]:
+    """The functions that a choice of allowed tools lists."""
+    listed = choice["allowed_tools"]["tools"]
+    return frozenset(str(each["function"].get("name")) for each in listed if isinstance(each.get("function"), dict))
 
 
 def _allowed(choice: models.ChatCompletionAllowedToolsChoice, offer: Offer) -> Fields:

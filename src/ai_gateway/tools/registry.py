@@ -72,7 +72,7 @@ class Tools:
         Raises ToolNotAvailable, ToolNotAllowed, UnsupportedValue for several choices, or InvalidRequest for options
         that are wrong and for a name that is there twice.
         """
-        offer = Offer()
+        offer = Offer(allows=lambda name: name not in self.tools or self.allows(caller, name))
         for place, tool in enumerate(body.tools or ()):
             if not is_hosted(tool):
                 continue

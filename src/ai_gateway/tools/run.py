@@ -20,6 +20,7 @@ from ai_gateway.tools.tool import Result, Use
 
 # A result is kept as such, as a message, and within the bodies that a round sends; its characters take 1 to 4 bytes.
 _PER_CHARACTER = 6
+_LONGEST_NAME = 64
 _log = structlog.get_logger(__name__)
 _OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer with what there is."
 
@@ -85,19 +86,27 @@ async def _run(call: Call, offer: Offer, which: tuple[int, Called], limits: Limi
     place, called = which
     began = time.time()
     offered = offer.functions.get(called.name)
-    if offered is None:
-        return Ran(place, called, Result(f"There is no tool '{called.name}'.", failed=True), _noted(called, began))
-    if place >= limits.calls:
-        refused = Result(f"Not run: no more than {limits.calls} tools may be called at once.", failed=True)
-        return Ran(place, called, refused, _noted(called, began))
-    if called.is_over_limit:
-        refused = Result(_OVER_LIMIT, failed=True, error="max_uses_exceeded")
-        return Ran(place, called, refused, _noted(called, began))
+    if (refusal := _refusal(offered, offer, which, limits)) is not None or offered is None:
+        return Ran(place, called, refusal or Result("", failed=True), _noted(called, began))
     result = await _result(call, offered, called, limits, min(limits.seconds, seconds))
     result = _kept(call, _cut(result, limits.result_size))
     count(Event.TOOL_CALL, offered.tool, "failed" if result.failed else "completed")
     timed(Timing.TOOL, time.time() - began, offered.tool)
     return Ran(place, called, result, ToolRun(offered.tool, began, time.time(), result.failed, offered.price))
+
+
+def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], limits: Limits) -> Result | None:
+    """Why a call is not run, if it is not."""
+    place, called = which
+    if offered is None:
+        return Result(f"There is no tool '{called.name[:_LONGEST_NAME]}'.", failed=True)
+    if not offer.allows(offered.tool):
+        return Result(f"Not run: '{offered.name}' has been switched off for this project.", failed=True)
+    if called.is_over_limit:
+        return Result(_OVER_LIMIT, failed=True, error="max_uses_exceeded")
+    if place >= limits.calls:
+        return Result(f"Not run: no more than {limits.calls} tools may be called at once.", failed=True)
+    return None
 
 
 def _kept(call: Call, result: Result) -> Result:
@@ -154,7 +163,7 @@ def _arguments(text: str, most: int) -> Mapping[str, JsonValue]:
 
 def _cut(result: Result, most: int) -> Result:
     """The result within so many bytes, with a mark where it was cut off."""
-    raw = result.text.encode("utf-8", "replace")
+    raw = result.text.replace("\0", "\ufffd").encode("utf-8", "replace")  # some upstreams keep texts in PostgreSQL
     if len(raw) <= most:
         return result if raw.decode() == result.text else replace(result, text=raw.decode())
     kept = raw[:most].decode("utf-8", "ignore")

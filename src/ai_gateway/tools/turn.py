@@ -87,6 +87,7 @@ class Turn:
         self.limits = limits
         self.number = 0
         self.is_last = False
+        self.callable: Collection[str] = ()  # of our functions, in this round
         self.ran: list[tuple[Called, Result]] = []
         self.cited: list[Cited] = []
         self._texts: list[str] = []
@@ -116,6 +117,11 @@ class Turn:
 
     # -- the next round --
 
+    @property
+    def seconds_for_tools(self) -> float:
+        """How long tools may run now, so that there is time for an answer after them."""
+        return max(0.1, self.deadline - self._kept_s - time.monotonic())
+
     def begin(self) -> tuple[Call, Body]:
         """The call and the body of the next round."""
         self.number += 1
@@ -124,7 +130,8 @@ class Turn:
         self.is_last = self.number > self.limits.rounds or (self.number > 1 and left < self._kept_s)
         choice = (first_choice if self.number == 1 else later_choice)(self._body, self.offer)
         if self.is_last:
-            choice = Choice(choice.value, ())
+            choice = Choice(choice.value, (), ())
+        self.callable = choice.callable
         body, parsed = self._request(choice)
         self._round = replace(
             self.call,

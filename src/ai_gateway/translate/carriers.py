@@ -6,7 +6,7 @@ tool messages, `caller` of calls. Each provider says which of them it takes (`Pr
 request says the same in other words, or the carrier is dropped and named.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel
@@ -26,8 +26,26 @@ SEALED: Final = "gateway."
 SEALED_FIELDS: Final = "sealed_fields"
 """Where an assistant's message holds them once they are read: `provider`, `message` and `calls` of each."""
 
+KEPT: Final = frozenset({"reasoning_details", "extra_content", "reasoning_items"})
+"""Fields of messages and calls that their upstream needs again.
+
+Gemini signs calls in `extra_content` (https://ai.google.dev/gemini-api/docs/thought-signatures), OpenRouter has
+`reasoning_details` (https://openrouter.ai/docs/use-cases/reasoning-tokens).
+"""
+
 _TEXT = models.ChatCompletionRequestMessageContentPartText
 _THOUGHTS = "messages.thinking"
+
+
+def kept(message: Mapping[str, object], calls: Mapping[str, Mapping[str, object]]) -> dict[str, object] | None:
+    """These fields of a `message` of the provider's, and those of its `calls` by their ids; None for none."""
+    of_calls = {call: fields for call, each in calls.items() if (fields := _kept(each))}
+    of_message = _kept(message)
+    return {"message": of_message, "calls": of_calls} if of_message or of_calls else None
+
+
+def _kept(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if name in KEPT and value not in (None, "", [], {})}
 
 
 def fit[Body: models.CreateChatCompletionRequest](

@@ -59,6 +59,23 @@ const checks = {
     await client.responses.delete(first.id);
     await assert.rejects(client.responses.retrieve(first.id), OpenAI.NotFoundError);
   },
+
+  async 'a response in the background is read again from a number on'() {
+    const input = 'Tell me about the tides.';
+    const events = [];
+    for await (const event of await client.responses.create({ model, input, background: true, stream: true })) {
+      events.push(event);
+      if (event.sequence_number === 10) break;
+    }
+    const id = events[0].response.id;
+    for await (const event of await client.responses.retrieve(id, { stream: true, starting_after: 10 })) events.push(event);
+    assert.deepEqual(events.map((event) => event.sequence_number), [...events.keys()]);
+    assert.equal(events.at(-1).type, 'response.completed');
+    const text = events.filter((event) => event.type === 'response.output_text.delta').map((event) => event.delta).join('');
+    assert.equal(text, events.at(-1).response.output[0].content[0].text);
+    const stream = client.responses.stream({ response_id: id, starting_after: 20 });
+    assert.equal((await stream.finalResponse()).output_text, text);
+  },
 };
 
 await told(checks);

@@ -249,8 +249,9 @@ def test_documents_are_files_or_texts_and_those_elsewhere_are_refused_by_name() 
         with pytest.raises(UnsupportedValue) as caught:
             as_sent(user(text("a"), {"type": "document", "source": source}))
         assert caught.value.param == f"messages[0].content[1]{place}"
-    with pytest.raises(UnsupportedValue):
-        as_sent(user({"type": "container_upload", "file_id": "f"}))
+    sent, lost = as_sent(user({"type": "container_upload", "file_id": "f_1"}))
+    assert "f_1" in sent["messages"][0]["content"][0]["text"], "a model is told what it cannot see"
+    assert lost == {"messages.content.container_upload"}
 
 
 def test_tools_that_a_server_has_run_are_calls_with_results() -> None:

@@ -176,7 +176,7 @@ def test_each_kind_of_call_is_one_of_a_function(item: dict[str, Any], name: str,
                 "operation": {"type": "delete_file", "path": "f"},
             },
             {"type": "apply_patch_call_output", "call_id": "a", "status": "failed", "output": "no such file"},
-            "no such file",
+            "failed: no such file",
         ),
         (
             {"type": "shell_call", "call_id": "a", "action": {"commands": ["ls"]}},

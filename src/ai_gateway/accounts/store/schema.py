@@ -202,6 +202,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
             INSERT INTO memories_index (rowid, folded) VALUES (new.number, new.folded);
         END"""),
     ),
+    (
+        # What a response in the background has told: events from the one numbered `first` to the one before `next`,
+        # compressed and in Base64. In the row that is `final` the last of them ends the response.
+        """CREATE TABLE response_events (
+            response TEXT NOT NULL REFERENCES responses (id) ON DELETE CASCADE, first BIGINT NOT NULL,
+            next BIGINT NOT NULL, final BIGINT NOT NULL, events TEXT NOT NULL, PRIMARY KEY (response, first)
+        )""",
+    ),
 )
 """The statements that lead from each version to the next one; the first from nothing to version 1."""
 

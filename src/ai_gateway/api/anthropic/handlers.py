@@ -4,6 +4,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, override
 
+from pydantic import BaseModel
+
 from ai_gateway.api.access import Access
 from ai_gateway.api.anthropic.answer import streamed, whole
 from ai_gateway.api.boundary import WireBoundary, with_default_model
@@ -13,6 +15,7 @@ from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import COUNT_TOKENS, CREATE_MESSAGE
+from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Gateway
@@ -22,6 +25,7 @@ from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.anthropic_chat import models as listed
 from ai_gateway.translate.anthropic_chat.hosted import servers_asked
+from ai_gateway.translate.anthropic_chat.open_kinds import read_open
 from ai_gateway.translate.anthropic_chat.policies import (
     ADDED_FIELDS,
     ANTHROPIC_NAMES,
@@ -50,11 +54,17 @@ class AnthropicHandlers(WireBoundary, Handlers):
         return with_default_model(self.gateway.routing.rules.default_model, provider, value)
 
     @override
+    def read_open[Model: BaseModel](
+        self, model: type[Model], value: object, error: InvalidRequest
+    ) -> tuple[Model, UnknownKinds] | None:
+        return read_open(model, value, error)
+
+    @override
     async def create_message(
         self, call: Call, header: models.CreateMessageHeaders, body: models.AnthropicCreateMessageParams
     ) -> Item[models.AnthropicMessage] | models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         model, resolution = await self.gateway.resolve(call, body.model)
-        _refuse_unknown(resolution.targets[0].provider, body)
+        _refuse_unknown(call, resolution.targets[0].provider, body)
         if has_own(body.tools) or not is_shared(CREATE_MESSAGE, resolution):
             return await self._translated(call, body, model, resolution)
         asked = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
@@ -83,24 +93,28 @@ class AnthropicHandlers(WireBoundary, Handlers):
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> TranslatedRequest:
         """The message as a chat."""
+        if call.unknown is not None and call.unknown.others:
+            raise call.unknown.error
         call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
-        if not body.tools and not body.mcp_servers:
-            return chat(body, model)
         runs = self.gateway.tools_for(call, resolution)
-        servers = servers_asked(body, runs)
+        servers = servers_asked(body, runs) if body.tools or body.mcp_servers else []
         if servers is None or servers:
             await runs.ask(servers)
-        return chat(body, model, runs)
+        asked = chat(body, model, runs)
+        if call.unknown is not None:
+            asked.dropped.extend(call.unknown.fields)
+        return asked
 
     @override
     async def count_message_tokens(
         self, call: Call, header: models.CountMessageTokensHeaders, body: models.AnthropicCountMessageTokensParams
     ) -> models.AnthropicCountMessageTokensResponse | Item[models.AnthropicCountMessageTokensResponse]:
         model, resolution = await self.gateway.resolve(call, body.model)
-        _refuse_unknown(resolution.targets[0].provider, body)
+        _refuse_unknown(call, resolution.targets[0].provider, body)
 
         async def estimated() -> models.AnthropicCountMessageTokensResponse:
-            _WORDS.note(call, [*dropped_fields(body), *unknown_fields(body)])
+            lacking = call.unknown.fields if call.unknown is not None else ()
+            _WORDS.note(call, [*dropped_fields(body), *unknown_fields(body), *lacking])
             return models.AnthropicCountMessageTokensResponse(input_tokens=await estimate(body, call.size))
 
         if not is_shared(COUNT_TOKENS, resolution):
@@ -126,11 +140,20 @@ class AnthropicHandlers(WireBoundary, Handlers):
 
 
 def _refuse_unknown(
-    provider: Provider, body: models.AnthropicCreateMessageParams | models.AnthropicCountMessageTokensParams
+    call: Call,
+    provider: Provider,
+    body: models.AnthropicCreateMessageParams | models.AnthropicCountMessageTokensParams,
 ) -> None:
-    """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
+    """Where the operator wants unknown fields refused, what the contract does not name is InvalidRequest.
+
+    The built-in provider knows what the contract knows, and has no upstream that may know more kinds of things.
+    """
+    if call.unknown is not None and not provider.is_remote:
+        raise call.unknown.error
     if provider.parameters.unknown("createChatCompletion") != "reject":
         return
+    if call.unknown is not None:
+        raise call.unknown.error
     if unknown := unknown_fields(body):
         raise InvalidRequest(
             "The gateway is set to refuse fields that the contract does not name.",

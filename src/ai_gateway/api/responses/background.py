@@ -4,12 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from pydantic_core import from_json, to_json
 
 from ai_gateway.accounts.responses import LEASE_S, StoredResponses
 from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.api.responses.events import Events
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.trace_context import read_trace_id
@@ -19,11 +22,36 @@ from ai_gateway.observability.trace_names import Step
 _OPERATION = "makeBackgroundResponse"  # no request has this one
 _MOST = 256  # at once, per worker
 _RENEW_S = 2.0
+_SAVE_S = 0.5  # between two times that events are stored, or how late others learn of them
 _LAST_WORDS_S = 5.0
 _log = structlog.get_logger(__name__)
 
-type Work = Callable[[Outcome], Coroutine[None, None, tuple[str, str]]]
-"""Makes a response. Returns its status and its JSON, and notes how it went; raises nothing but CancelledError."""
+
+class Made(NamedTuple):
+    """What became of a response: its status, its JSON, and the events that end it where it tells some.
+
+    `number` is that of the event after these.
+    """
+
+    status: str
+    body: str
+    events: bytes = b""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A response that is to be made by a call which is for that alone.
+
+    `make` notes how it went, and raises nothing but CancelledError; after that, `cut` gives what became of it.
+    """
+
+    response_id: str
+    call: Call
+    make: Callable[[Outcome], Coroutine[None, None, Made]]
+    cut: Callable[[], Made]
+    events: Events | None = None
+
 
 STOPPED = {"code": "server_error", "message": "The gateway that made this response has stopped: ask again."}
 
@@ -35,6 +63,7 @@ class Background:
         self.stored = stored
         self._observers = observers
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._told: dict[str, Events] = {}
 
     def check(self) -> None:
         """Raise Overloaded where there is no room for one more."""
@@ -44,11 +73,22 @@ class Background:
                 headers={"retry-after": "5"},
             )
 
-    def start(self, response_id: str, body: str, call: Call, work: Work) -> None:
-        """Begin to make a response that is stored as queued, with this JSON. The call is for that alone."""
-        task = asyncio.create_task(self._run(response_id, body, call, work))
+    def start(self, work: Work) -> None:
+        """Begin to make a response that is stored as queued."""
+        response_id = work.response_id
+        task = asyncio.create_task(self._run(work))
         self._running[response_id] = task
-        task.add_done_callback(lambda _: self._running.pop(response_id, None))
+        if work.events is not None:
+            self._told[response_id] = work.events
+        task.add_done_callback(lambda _: self._forget(response_id))
+
+    def events(self, response_id: str) -> Events | None:
+        """What it tells, if it is made here and tells something."""
+        return self._told.get(response_id)
+
+    def _forget(self, response_id: str) -> None:
+        self._running.pop(response_id, None)
+        self._told.pop(response_id, None)
 
     def cancel(self, response_id: str) -> None:
         """Stop to make it, if it is made here."""
@@ -63,10 +103,10 @@ class Background:
         if running:
             await asyncio.wait(running, timeout=_LAST_WORDS_S)
 
-    async def _run(self, response_id: str, body: str, call: Call, work: Work) -> None:
-        outcome = _begun(call)
+    async def _run(self, work: Work) -> None:
+        call, outcome = work.call, _begun(work.call, streamed=work.events is not None)
         try:
-            await self._made(response_id, body, call, work(outcome))
+            await self._made(work, outcome)
         finally:
             await call.settle()
             call.leave()
@@ -74,31 +114,67 @@ class Background:
             for observer in self._observers:
                 observer.ended(outcome)
 
-    async def _made(
-        self, response_id: str, body: str, call: Call, work: Coroutine[None, None, tuple[str, str]]
-    ) -> None:
-        stored = self.stored
-        working = asyncio.ensure_future(work)
+    async def _made(self, work: Work, outcome: Outcome) -> None:
+        working = asyncio.ensure_future(work.make(outcome))
         try:
-            while True:
-                done, _ = await asyncio.wait({working}, timeout=_RENEW_S)
-                if done:
-                    break
-                if stored is None or not await _still_wanted(stored, response_id):
-                    return
-            await call.settle()  # before anybody can have the response, and ask for the next one
-            await _ended(stored, call, response_id, *working.result())
+            if await self._waited_for(work, working):
+                await work.call.settle()  # before anybody can have the response, and ask for the next one
+                await self._end(work, working.result())
         except asyncio.CancelledError:
+            await _stopped(working)
             # Whoever cancelled has stored that by now; else the gateway stops.
-            await _ended(stored, call, response_id, "failed", failed(body, STOPPED))
+            await self._end(work, work.cut())
             raise
         finally:
-            working.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await working
+            await _stopped(working)
+            if work.events is not None:
+                work.events.close()
+
+    async def _waited_for(self, work: Work, working: asyncio.Future[Made]) -> bool:
+        """Whether the work is done; else nobody wants it any more."""
+        events = work.events
+        renewed = time.monotonic()
+        while True:
+            done, _ = await asyncio.wait({working}, timeout=_RENEW_S if events is None else _SAVE_S)
+            if done:
+                return True
+            if events is not None and not await events.save():
+                return False
+            if time.monotonic() - renewed >= _RENEW_S:
+                renewed = time.monotonic()
+                if not await self._renewed(work.response_id):
+                    return False
+
+    async def _renewed(self, response_id: str) -> bool:
+        try:
+            return self.stored is not None and await self.stored.renew(response_id)
+        except StoreError as error:
+            _log.warning("lease of a response not renewed", lease_s=LEASE_S, error=str(error))
+            return True
+
+    async def _end(self, work: Work, made: Made) -> None:
+        """Store what became of it, unless that is known already, and tell it."""
+        if self.stored is None:
+            return
+        events = work.events
+        last = await events.last(made.events, made.number) if events is not None else None
+        try:
+            with work.call.step(Step.STORE, {}):
+                ended = await asyncio.shield(self.stored.end(work.response_id, made.status, made.body, last))
+        except StoreError as error:
+            _log.error("response not stored", response=work.response_id, error=str(error))
+            ended = True
+        if ended and events is not None:
+            events.close(made.events, made.number)
 
 
-def _begun(call: Call) -> Outcome:
+async def _stopped(working: asyncio.Future[Made]) -> None:
+    working.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await working
+
+
+def _begun(call: Call, *, streamed: bool) -> Outcome:
     """What will become of a call that no request waits for."""
     trace_id = call.trace.trace_id if call.trace is not None else read_trace_id(call.headers.get("traceparent", ""))
     return Outcome(
@@ -109,28 +185,10 @@ def _begun(call: Call) -> Outcome:
         call,
         operation=_OPERATION,
         wire=call.wire.name,
-        streamed=False,
+        streamed=streamed,
         trace_id=trace_id,
         trace=call.trace,
     )
-
-
-async def _still_wanted(stored: StoredResponses, response_id: str) -> bool:
-    try:
-        return await stored.renew(response_id)
-    except StoreError as error:
-        _log.warning("lease of a response not renewed", lease_s=LEASE_S, error=str(error))
-        return True
-
-
-async def _ended(stored: StoredResponses | None, call: Call, response_id: str, status: str, body: str) -> None:
-    if stored is None:
-        return
-    try:
-        with call.step(Step.STORE, {}):
-            await asyncio.shield(stored.end(response_id, status, body))
-    except StoreError as error:
-        _log.error("response not stored", response=response_id, error=str(error))
 
 
 def failed(body: str, error: dict[str, str]) -> str:

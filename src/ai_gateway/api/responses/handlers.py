@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from typing import override
+from typing import Final, override
 
 from pydantic_core import from_json, to_json
 
@@ -12,16 +12,20 @@ from ai_gateway.api.responses import items
 from ai_gateway.api.responses.compaction import compacted, compaction_response, is_compaction
 from ai_gateway.api.responses.counting import counted_tokens
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
+from ai_gateway.api.responses.following import Follower
 from ai_gateway.api.responses.making import Maker, written
+from ai_gateway.api.responses.queueing import queued
 from ai_gateway.api.responses.relayed import relayed
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item, Reply, Stream
 from ai_gateway.contract.wire import RESPONSES
-from ai_gateway.errors import InvalidRequest, UnsupportedParameter
+from ai_gateway.errors import InvalidRequest
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
 from gateway_contract.openai_responses.routes import Handlers
+
+_LAST_NUMBER: Final = 2**53  # of events, which no response has so many of
 
 
 class ResponsesHandlers(WireBoundary, Handlers):
@@ -44,7 +48,7 @@ class ResponsesHandlers(WireBoundary, Handlers):
                 return await compaction_response(self._maker, call, body)
             request = await self._maker.prepared(call, body)
             if body.background:
-                return await self._maker.queued(call, request)
+                return await queued(self._maker, call, request)
             if body.stream:
                 return self._maker.streamed(call, request)
             return await self._maker.whole(call, request)
@@ -74,11 +78,24 @@ class ResponsesHandlers(WireBoundary, Handlers):
     @override
     async def get_response(
         self, call: Call, response_id: str, query: models.GetResponseQuery
-    ) -> Reply[models.Response]:
+    ) -> Reply[models.Response] | Stream[models.ResponseStreamEvent]:
         if query.stream:
-            raise UnsupportedParameter("A stored response comes whole: leave `stream` out.", param="stream")
+            return await self._followed(call, response_id, query.starting_after)
         found = await self._maker.state.get(call.caller, response_id)
         return Item(written(models.Response, {}).model, found.body.encode())
+
+    async def _followed(self, call: Call, response_id: str, after: int | None) -> Stream[models.ResponseStreamEvent]:
+        known = await self._maker.state.run_state(call.caller, response_id)
+        if not known.told:
+            raise InvalidRequest(
+                "Only a response that was created with `background` and `stream` has events: leave `stream` out.",
+                param="stream",
+                code="invalid_value",
+            )
+        number = 0 if after is None else min(max(after, -1), _LAST_NUMBER) + 1
+        events = self._maker.background.events(response_id)
+        follower = Follower(self._maker.state, call, response_id, events, number)
+        return Stream(follower.told(), broken=follower.broken)
 
     @override
     async def delete_response(self, call: Call, response_id: str) -> Reply[models.DeletedResponse]:

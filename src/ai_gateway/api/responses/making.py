@@ -19,10 +19,8 @@ from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
 from ai_gateway.api.responses.state import State
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.stream import Item as Written, Stream
-from ai_gateway.contract.wire import as_gateway_error
-from ai_gateway.errors import GatewayError, Unavailable, UnsupportedParameter
+from ai_gateway.errors import Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import CHAT, CHAT_STREAM
@@ -52,6 +50,7 @@ class Prepared:
     asked: Asked
     resolution: Resolution
     seal: reply.Seal
+    keep: reply.Keep
     stored: bool
     echo: Fields
     id: str = field(default_factory=lambda: f"resp_{secrets.token_hex(24)}")
@@ -75,10 +74,6 @@ class Maker:
                 "A response in the background is stored, and nothing is here for this request: leave `background` out.",
                 param="background",
             )
-        if body.background and body.stream:
-            raise UnsupportedParameter(
-                "A response in the background has no stream here: ask for it by its id.", param="stream"
-            )
         history: list[Item] = []
         if body.previous_response_id:
             history = await self.history(call, body.previous_response_id)
@@ -94,11 +89,13 @@ class Maker:
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")
-        seal = reply.sealed_by(
-            lambda payload: sealer.seal(call.notes.provider, payload), wanted=_ENCRYPTED in (body.include or ())
-        )
+
+        def sealed(payload: Fields) -> str:
+            return sealer.seal(call.notes.provider, payload)
+
+        seal = reply.sealed_by(sealed, wanted=_ENCRYPTED in (body.include or ()))
         echo = outline.echo(body, stored=stored, background=bool(body.background))
-        return Prepared(body, made, resolution, seal, stored, echo)
+        return Prepared(body, made, resolution, seal, reply.kept_by(sealed), stored, echo)
 
     async def history(self, call: Call, response_id: str) -> list[Item]:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
@@ -111,7 +108,7 @@ class Maker:
 
     async def whole(self, call: Call, request: Prepared) -> Written[models.Response]:
         """The response, when it is there."""
-        fields = await self._made(call, request)
+        fields = await self.made(call, request)
         if request.stored:
             try:
                 await self.keep(call, request, fields)
@@ -120,7 +117,8 @@ class Maker:
                 note_dropped(call, ["store"])
         return written(models.Response, fields)
 
-    async def _made(self, call: Call, request: Prepared) -> Fields:
+    async def made(self, call: Call, request: Prepared) -> Fields:
+        """The response as JSON, which is not stored yet."""
         asked, most = request.asked.request, request.body.max_tool_calls
         chat = (await self.gateway.run_chat(call, asked, request.resolution, RESPONSE, most)).model
         note_dropped(call, request.asked.dropped)
@@ -132,6 +130,7 @@ class Maker:
             echo=request.echo,
             names=request.asked.offered.names,
             seal=request.seal,
+            keep=request.keep,
         )
 
     async def keep(self, call: Call, request: Prepared, fields: Fields) -> None:
@@ -144,18 +143,10 @@ class Maker:
 
     def streamed(self, call: Call, request: Prepared) -> Stream[models.ResponseStreamEvent]:
         """The response as it is made."""
-        head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
-        names = request.asked.offered.names
-        events = ResponseEvents(head, names, request.seal, cites=partial(_cited, names.ran))
-        call.bridge = bridge = ResponseBridge(call, events, names.ran.lists)
-        chat, most = request.asked.request, request.body.max_tool_calls
-        chunks = self.gateway.stream_chat(call, chat, request.resolution, RESPONSE_STREAM, most)
-        stream: Stream[models.ResponseStreamEvent] = bridged(
-            chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
-        )
+        stream, bridge = self.bridged(call, request)
         if not request.stored:
             return stream
-        return Stream(self._keeping(call, request, stream.items, events), broken=stream.broken)
+        return Stream(self._keeping(call, request, stream.items, bridge.events), broken=stream.broken)
 
     async def _keeping(
         self, call: Call, request: Prepared, told: AsyncGenerator[Any], events: ResponseEvents
@@ -170,53 +161,18 @@ class Maker:
                         _log.error("response of a stream not stored", response=request.id, reason=error.message)
                 yield piece
 
-    # -- in the background --
-
-    async def queued(self, call: Call, request: Prepared) -> Written[models.Response]:
-        """The response before anything of it is made, which goes on without its client."""
-        self.background.check()
-        fields = self._outline(request, "queued")
-        await self.keep(call, request, fields)
-        own = call.afterwards()
-
-        async def work(outcome: Outcome) -> tuple[str, str]:
-            made = await self._worked(own, request, outcome)
-            return str(made["status"]), to_json(made).decode()
-
-        self.background.start(request.id, to_json(fields).decode(), own, work)
-        return written(models.Response, fields)
-
-    async def _worked(self, call: Call, request: Prepared, outcome: Outcome) -> Fields:
-        """The response, or the one that says why there is none."""
-        try:
-            with in_terms_of_responses():
-                fields = await self._made(call, request)
-            outcome.status = 200
-        except Exception as error:  # whatever it is, the client learns it from the response
-            known = as_gateway_error(error)
-            if known is not error:
-                _log.error("response in the background failed", response=request.id, exc_info=error)
-            outcome.status, outcome.code = known.status, known.code
-            fields = self._outline(request, "failed", error=_told(known))
-        outcome.first_byte = time.perf_counter()
-        return fields
-
-    @staticmethod
-    def _outline(request: Prepared, status: str, *, error: Fields | None = None) -> Fields:
-        """A response without an output."""
-        return {
-            "id": request.id,
-            "object": "response",
-            "created_at": request.created_at,
-            "completed_at": None,
-            "status": status,
-            "error": error,
-            "incomplete_details": None,
-            "model": request.body.model,
-            "usage": None,
-            **request.echo,
-            "output": [],
-        }
+    def bridged(self, call: Call, request: Prepared) -> tuple[Stream[models.ResponseStreamEvent], ResponseBridge]:
+        """The events of a chat that answers the request, and what makes them."""
+        head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
+        names = request.asked.offered.names
+        events = ResponseEvents(head, names, request.seal, cites=partial(_cited, names.ran))
+        call.bridge = bridge = ResponseBridge(call, events, request.keep, names.ran.lists)
+        chat, most = request.asked.request, request.body.max_tool_calls
+        chunks = self.gateway.stream_chat(call, chat, request.resolution, RESPONSE_STREAM, most)
+        stream: Stream[models.ResponseStreamEvent] = bridged(
+            chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
+        )
+        return stream, bridge
 
 
 def _cited(ran: RanItems, text: str) -> list[Fields]:
@@ -228,8 +184,3 @@ def _cited(ran: RanItems, text: str) -> list[Fields]:
 def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Written[Model]:
     """A reply that is JSON already: nobody reads its model."""
     return Written(model.model_construct(), to_json(fields))
-
-
-def _told(error: GatewayError) -> Fields:
-    code = "rate_limit_exceeded" if error.status == 429 else "server_error"
-    return {"code": code, "message": error.message}

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import ORGANIZATION, DataRetention
-from ai_gateway.accounts.responses import StoredResponse, StoredResponses
+from ai_gateway.accounts.responses import RunState, StoredResponse, StoredResponses, Told
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import STOPPED, failed
@@ -63,6 +63,30 @@ class State:
             await self.end(response_id, "failed", failed(found.body, STOPPED))
             found = await self._get(caller, response_id)
         return found
+
+    async def run_state(self, caller: Caller, response_id: str) -> RunState:
+        """How far the caller's response is. One that ran in a process that is gone has failed. Raises NotFound."""
+        found = None
+        if self.stored is not None:
+            try:
+                found = await self.stored.state(response_id, _owner(caller))
+            except StoreError as error:
+                raise _away() from error
+            except ValueError:
+                found = None
+        if found is None:
+            _not_found(response_id)
+        if found.runs and (found.lease or 0) < time.time():
+            ended = await self.get(caller, response_id)
+            return found._replace(status=ended.status, lease=ended.lease)
+        return found
+
+    async def events(self, response_id: str, since: int) -> Told | None:
+        """A piece of what a response has told, with the event of this number or the next ones; or its last piece."""
+        try:
+            return None if self.stored is None else await self.stored.events(response_id, since)
+        except StoreError as error:
+            raise _away() from error
 
     async def delete(self, caller: Caller, response_id: str) -> None:
         """Forget it. Raises NotFound."""

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from yarl import URL
 
 from ai_gateway.config.constants import VERSION
-from ai_gateway.contract.budget import BudgetExceeded, ByteBudget
+from ai_gateway.contract.budget import BudgetExceeded, ByteBudget, Loan
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.lookup import AddressLookups
@@ -33,7 +33,13 @@ _NOT_THE_INTERNET = (
     IPv4Network("168.63.129.16/32"),
 )
 
+# Where machines of clouds ask for their own credentials, beside the link-local addresses that most have: of Amazon and
+# Google by IPv6, Alibaba and Azure.
+_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
+
 type Address = IPv4Address | IPv6Address
+type Network = IPv4Network | IPv6Network
+type Share = ByteBudget | Loan
 type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
@@ -69,6 +75,25 @@ def is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
+def is_of_the_machine_room(address: Address) -> bool:
+    """Whether it is where clouds tell their machines' secrets, or nobody's: link-local, and those listed above."""
+    if (inner := embedded(address)) is not None:
+        return is_of_the_machine_room(inner)
+    return address.is_link_local or address.is_unspecified or address.is_multicast or address in _METADATA
+
+
+def public_or_in(networks: Sequence[Network]) -> Callable[[Address], bool]:
+    """Whether an address is public, or in one of these networks, which are the operator's own."""
+
+    def permits(address: Address) -> bool:
+        if is_public(address):
+            return True
+        inner = embedded(address) or address
+        return not is_of_the_machine_room(address) and any(inner in network for network in networks)
+
+    return permits
+
+
 _lookups = AddressLookups()
 
 
@@ -99,27 +124,40 @@ class Egress:
 
         `shared` is the budget for this image and others together.
         """
-        budgets = [ByteBudget(MAX_IMAGE), *([shared] if shared else [])]
+        budgets: list[Share] = [ByteBudget(MAX_IMAGE), *([shared] if shared else [])]
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._follow(URL(url), budgets)
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
-    async def page(self, url: str, kinds: Sequence[str], most: int) -> Fetched:
-        """A page of one of these media types, of so many bytes at the most. Raises NotFetched, as above."""
+    async def page(
+        self, url: str, kinds: Sequence[str], most: int, shared: Share, allows: Callable[[str], bool]
+    ) -> Fetched:
+        """A page of one of these media types, of so many bytes at the most. Raises NotFetched, as above.
+
+        `allows` judges the address of every redirect.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._follow(URL(url), [ByteBudget(most)], tuple(kinds))
+                return await self._follow(URL(url), [ByteBudget(most), shared], tuple(kinds), allows)
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
-    async def _follow(self, url: URL, budgets: Sequence[ByteBudget], kinds: tuple[str, ...] = _IMAGES) -> Fetched:
+    async def _follow(
+        self,
+        url: URL,
+        budgets: Sequence[Share],
+        kinds: tuple[str, ...] = _IMAGES,
+        allows: Callable[[str], bool] = lambda _: True,
+    ) -> Fetched:
         for _ in range(_MAX_HOPS):
             found = await self._hop(url, budgets, kinds)
             if isinstance(found, Fetched):
                 return found
             url = url.join(found)
+            if not allows(str(url)):
+                raise NotFetched("redirected to an address that is not wanted")
         raise NotFetched("too many redirects")
 
     async def _checked(self, url: URL) -> Address:
@@ -132,7 +170,7 @@ class Egress:
             raise NotFetched("not a public address")
         return addresses[0]
 
-    async def _hop(self, url: URL, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched | URL:
+    async def _hop(self, url: URL, budgets: Sequence[Share], kinds: tuple[str, ...]) -> Fetched | URL:
         """What is there, or where it says it is."""
         address = await self._checked(url)
         headers = {**_HEADERS, "accept": ", ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)}
@@ -150,7 +188,7 @@ def _written(host: str) -> Address | None:
         return None
 
 
-async def _read(reply: Connection, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched:
+async def _read(reply: Connection, budgets: Sequence[Share], kinds: tuple[str, ...]) -> Fetched:
     media = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
     if reply.status != 200 or not media.startswith(kinds) or "content-encoding" in reply.headers:
         raise NotFetched(f"not what was to be fetched: status {reply.status}, {media or 'no type'}")

@@ -7,7 +7,7 @@ from typing import override
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
 from ai_gateway.contract.native import NativeOperation, event_type
-from ai_gateway.contract.stream import DONE, Done, Packet
+from ai_gateway.contract.stream import DONE, Done, Packet, Run
 from ai_gateway.contract.trace_context import trace_headers
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import (
@@ -79,21 +79,21 @@ class HttpProvider(Provider):
             relayed=operation,
         ) as stream:
             try:
-                async with aclosing(stream.batches(attempt.divert)) as batches:
+                async with aclosing(stream.batches(attempt.divert, operation.run)) as batches:
                     async for events in batches:
-                        said = [event for event in events if event != _DONE_MARK]
+                        said, is_last = _until_end(events, operation)
                         if said:
                             yield Packet(said)
-                        if len(said) < len(events) or event_type(said[-1]) in operation.last:
+                        if is_last:
                             await stream.drain()
                             yield DONE
                             return
             except WholeReply as reply:
-                events = [event for event in events_in(reply.body) if event != _DONE_MARK]
-                if not events:
+                said, _ = _until_end(events_in(reply.body), operation)
+                if not said:
                     whole = self._json(reply.body)
                     raise self.error_in(whole) or UpstreamInvalidResponse.not_a_stream(self.name) from None
-                yield Packet(events)
+                yield Packet(said)
 
     def _relaying(self, _: NativeOperation) -> Caller:
         """Who calls the upstream for an operation that is relayed."""
@@ -189,6 +189,16 @@ class HttpProvider(Provider):
             if _is_web_page(raw):
                 raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
             raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+
+
+def _until_end(events: list[bytes], operation: NativeOperation) -> tuple[list[bytes], bool]:
+    """The events up to the one that ends their stream, and whether there is one: behind it nothing is meant."""
+    for at, event in enumerate(events):
+        if event.strip() == _DONE_MARK:
+            return events[:at], True
+        if not isinstance(event, Run) and event_type(event) in operation.last:
+            return events[: at + 1], True
+    return events, False
 
 
 def _traced(attempt: Attempt, headers: Mapping[str, str]) -> dict[str, str]:

@@ -3,13 +3,16 @@
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from pydantic_core import from_json, to_json
 
+from ai_gateway.contract.stream import Run
 from ai_gateway.errors import UpstreamInvalidResponse
 
 _DATA, _END = b"data: ", b"\n\n"
-_NAME, _NAMED_DATA, _ERROR = b"event: ", b"\ndata: ", b"event: error"
+_NAME = b"event: "
+_NAMED_EVENT = re.compile(rb"event: (?!\s*error\s*\n).*\ndata: (.+)\n\n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error)?:")
 
@@ -34,10 +37,12 @@ class EventParser:
     what it does not know, events without the blank line between them, where each is an object on a line of its own.
     What an upstream marks as an error, by the name of the event or by a line `error:` as llama.cpp's server does,
     comes out as an object with the key `error`. An event larger than `max_event` bytes raises UpstreamInvalidResponse.
+    What matches `run` among whole events of two lines each, a name and data, comes out in one piece, as a Run.
     """
 
-    def __init__(self, max_event: int) -> None:
+    def __init__(self, max_event: int, run: re.Pattern[bytes] | None = None) -> None:
         self._max_event = max_event
+        self._run = run
         self._line: list[bytes] = []
         self._waiting = 0
         self._begun = False
@@ -56,9 +61,10 @@ class EventParser:
         """The data of each event that is complete now."""
         if self._line or self._data or len(chunk) > self._max_event or self._is_error:
             return self._read(chunk)
+        if chunk.startswith(_NAME) and chunk.find(b"\r") < 0:
+            return self._named(chunk)
         if not chunk.startswith(_DATA):
-            events = self._named(chunk) if chunk.startswith(_NAME) else []
-            return events or self._read(chunk)
+            return self._read(chunk)
         # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
         events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
         # To join and search costs a fraction of what counting line ends does.
@@ -69,23 +75,22 @@ class EventParser:
         self.lines += 2 * len(events)
         return events
 
-    def _named(self, chunk: bytes) -> list[bytes]:
-        """The same of whole events of two lines each, a name and data; nothing if it is anything else."""
-        if not chunk.endswith(_END) or chunk.find(b"\r") >= 0:
-            return []
-        events: list[bytes] = []
-        for event in chunk[: -len(_END)].split(_END):
-            name, _, data = event.partition(_NAMED_DATA)
-            if (
-                not (data and name.startswith(_NAME))
-                or name == _ERROR
-                or data.find(b"\n") >= 0
-                or name.find(b"\n") >= 0
-            ):
-                return []
-            events.append(data)
+    def _named(self, chunk: bytes) -> Iterable[bytes]:
+        """The same where events of two lines each, a name and data, come first, and no line ends with a CR."""
         self._begun = True
-        self.lines += 3 * len(events)
+        events: list[bytes] = []
+        at = 0
+        while at < len(chunk):
+            if self._run is not None and (run := self._run.match(chunk, at)) is not None:
+                events.append(Run(run[0]))
+                at = run.end()
+            elif (event := _NAMED_EVENT.match(chunk, at)) is not None:
+                events.append(event[1])
+                at = event.end()
+            else:
+                self.lines += chunk.count(b"\n", 0, at)
+                return chain(events, self._read(chunk[at:]))
+        self.lines += chunk.count(b"\n")
         return events
 
     def _read(self, chunk: bytes) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -89,9 +90,14 @@ class OpenStream(ABC):
         """The data of each server-sent event. Raises WholeReply for a body that is no events, as `batches` does."""
         return self._items(EventParser(self._sizes.event), are_events=True)
 
-    def batches(self, divert: Callable[[bytes], bool] | None = None) -> AsyncGenerator[list[bytes]]:
-        """The same, those together that arrived together; without packets of whole events that `divert` takes."""
-        parser = EventParser(self._sizes.event)
+    def batches(
+        self, divert: Callable[[bytes], bool] | None = None, run: re.Pattern[bytes] | None = None
+    ) -> AsyncGenerator[list[bytes]]:
+        """The same, those together that arrived together; without packets of whole events that `divert` takes.
+
+        What matches `run` comes as a Run: see EventParser.
+        """
+        parser = EventParser(self._sizes.event, run)
         if divert is not None:
             self._divert_events(parser, divert)
         return self._batches(parser, are_events=True)

@@ -5,6 +5,7 @@ from typing import override
 
 import httpx2
 
+from ai_gateway.contract.budget import BudgetExceeded, ByteBudget, Loan
 from ai_gateway.tools.mcp.server import McpServer
 
 _CONNECT_S = 10.0
@@ -16,9 +17,12 @@ class TooLarge(httpx2.ReadError):
 
 
 class _Counted(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
+    """`loan` is charged until the stream is closed; without one, what comes is read and forgotten."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, most: int, loan: Loan | None) -> None:
         self._stream = stream
         self._most = self._left = most
+        self._loan = loan
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -26,19 +30,27 @@ class _Counted(httpx2.AsyncByteStream):
             self._left -= len(chunk)
             if self._left < 0:
                 raise TooLarge(f"more than {self._most} bytes.")
+            if self._loan is not None:
+                try:
+                    self._loan.charge(len(chunk))
+                except BudgetExceeded:
+                    raise TooLarge("more than there is memory for now.") from None
             yield chunk
 
     @override
     async def aclose(self) -> None:
+        if self._loan is not None:
+            self._loan.release()
         await self._stream.aclose()
 
 
 class _Bounded(httpx2.AsyncHTTPTransport):
     """Replies that are too large end in an error; the SDK itself bounds single events of streams only."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, shared: ByteBudget) -> None:
         super().__init__(limits=_CONNECTIONS)
         self._most = most
+        self._shared = shared
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -51,13 +63,13 @@ class _Bounded(httpx2.AsyncHTTPTransport):
         return httpx2.Response(
             response.status_code,
             headers=response.headers,
-            stream=_Counted(response.stream, self._most),
+            stream=_Counted(response.stream, self._most, Loan(self._shared) if request.method == "POST" else None),
             extensions=response.extensions,
         )
 
 
-def client_for(server: McpServer) -> httpx2.AsyncClient:
-    """A client for all sessions with a server: to read certificates takes a while.
+def client_for(server: McpServer, shared: ByteBudget) -> httpx2.AsyncClient:
+    """A client for all sessions with a server: to read certificates takes a while. `shared` is for all of its replies.
 
     Redirects are followed by the SDK, within the server's own origin only.
     """
@@ -65,4 +77,4 @@ def client_for(server: McpServer) -> httpx2.AsyncClient:
     if server.token is not None:
         headers["authorization"] = f"Bearer {server.token}"
     timeout = httpx2.Timeout(server.seconds, connect=min(_CONNECT_S, server.seconds))
-    return httpx2.AsyncClient(headers=headers, timeout=timeout, transport=_Bounded(server.size))
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, transport=_Bounded(server.size, shared))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, override
 import structlog
 from pydantic import JsonValue
 
+from ai_gateway.contract.budget import ByteBudget
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import Unavailable, UnsupportedParameter, UnsupportedValue
 from ai_gateway.tools.mcp.server import McpFailure, McpServer
@@ -29,6 +30,7 @@ _LIST_S = 60.0  # for which a list of tools is taken for the right one
 _LONGEST_LIST_S = 10.0
 _IDLE_S = 120.0
 _MOST_SESSIONS = 256
+_MOST_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker
 # With the gateway's prefix, OpenAI's bound for names of functions (64).
 _LONGEST_NAME = 56
 _LONGEST_DESCRIPTION = 2_000
@@ -57,9 +59,9 @@ class _Made:
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-def _load(server: McpServer) -> tuple[Any, Any]:
+def _load(server: McpServer, shared: ByteBudget) -> tuple[Any, Any]:
     """The class of sessions, and a client for them. Not for the event loop: it takes a while."""
-    return import_module(_SESSION).McpSession, import_module(_EGRESS).client_for(server)
+    return import_module(_SESSION).McpSession, import_module(_EGRESS).client_for(server, shared)
 
 
 class McpTool(Tool):
@@ -75,29 +77,30 @@ class McpTool(Tool):
         self._sessions: OrderedDict[_Key, McpSession] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._replies = ByteBudget(_MOST_REPLIES)
 
     @override
     async def functions(self, caller: Caller, options: Mapping[str, JsonValue]) -> Sequence[Function]:
         servers = self._chosen(caller, options)
         wanted = _names(options, "allowed_tools")
         listed = await asyncio.gather(*(self._listed(server) for server in servers), return_exceptions=True)
-        functions: list[Function] = []
+        functions: dict[str, Function] = {}
         failures: list[BaseException] = []
         for server, tools in zip(servers, listed, strict=True):
             if isinstance(tools, BaseException):
                 failures.append(tools)
                 continue
-            functions += [
-                self._function(server, tool)
-                for tool in {each.name: each for each in tools}.values()
-                if (server.tools is None or tool.name in server.tools) and (wanted is None or tool.name in wanted)
-            ]
+            for tool in tools:
+                is_allowed = server.tools is None or tool.name in server.tools
+                if is_allowed and (wanted is None or tool.name in wanted):
+                    made = self._function(server, tool)
+                    functions.setdefault(made.name, made)  # a server may list a name twice
         for failure in failures:
             if not isinstance(failure, McpFailure):
                 raise failure
         if failures and len(failures) == len(servers):  # some of them are better than none
             raise Unavailable(str(failures[0]), headers={"retry-after": "5"})
-        return functions
+        return list(functions.values())
 
     def names(self, caller: Caller) -> list[str]:
         """The servers that this caller may use."""
@@ -160,7 +163,9 @@ class McpTool(Tool):
             said = f"{said[:_LONGEST_DESCRIPTION]} ..."
         hints = tool.annotations
         origin = Origin(server.name, tool.name, read_only=bool(hints is not None and hints.read_only_hint))
-        return Function(function_name(server.name, tool.name), said, tool.input_schema, run, origin)
+        # OpenAI refuses a request in which a function takes anything but an object, or one without `properties`.
+        parameters = {"properties": {}, **tool.input_schema, "type": "object"}
+        return Function(function_name(server.name, tool.name), said, parameters, run, origin)
 
     async def _run(self, server: McpServer, tool: str, use: Use) -> Result:
         key = (server.name, use.caller.key_id, use.caller.project_id, use.session or use.call_id)
@@ -180,7 +185,7 @@ class McpTool(Tool):
         made = self._made[key[0]]
         async with made.making:
             if made.http is None:
-                made.session, made.http = await asyncio.to_thread(_load, self._servers[key[0]])
+                made.session, made.http = await asyncio.to_thread(_load, self._servers[key[0]], self._replies)
         self._forget()
         session = self._sessions.get(key)
         if self._closed:

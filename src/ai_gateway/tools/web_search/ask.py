@@ -34,7 +34,7 @@ async def ask(url: URL, headers: Mapping[str, str], seconds: float, body: object
     except (*CLIENT_FAILURES, TimeoutError, ValueError) as error:
         raise NotSearched("The search does not answer.") from error
     if status != 200:
-        raise NotSearched(_REFUSALS.get(status, f"The search failed with status {status}."))
+        raise NotSearched(_REFUSALS.get(status, f"The search failed with status {status}."), status)
     if raw is None:
         raise NotSearched("The search answered with too much.")
     try:

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import override
 
 from yarl import URL
@@ -14,11 +14,113 @@ _TAVILY = "https://api.tavily.com/search"
 _BRAVE = "https://api.search.brave.com/res/v1/web/search"
 _SAFE = {"off": "0", "moderate": "1", "strict": "2"}  # SearXNG's
 _TAG = re.compile(r"<[^<>]{0,200}>")
-# SearXNG has no parameter for domains: engines know the operators, as far as they do.
+# What SearXNG's engines are asked for together, and Brave takes: "Maximum of 400 characters and 50 words in the query".
+_LONGEST_QUERY = 400
+_MOST_WORDS = 50
 _MOST_OPERATORS = 10
-# Brave's names of languages, where they are not those of ISO 639-1: api-dashboard.search.brave.com, "Language codes".
-_BRAVES_LANGUAGES = {"ja": "jp", "zh": "zh-hans", "pt": "pt-pt"}
-_BRAVES_REGIONS = {"pt-BR": "pt-br", "zh-TW": "zh-hant", "zh-HK": "zh-hant", "en-GB": "en-gb"}
+# Brave's `search_lang` for each of ISO 639-1 that it has, and for what it tells apart by a region: "Language codes" of
+# api-dashboard.search.brave.com. Any other value is a 422 there.
+_BRAVES_LANGUAGES = {
+    **{
+        each: each
+        for each in [
+            "ar",
+            "bg",
+            "bn",
+            "ca",
+            "cs",
+            "da",
+            "de",
+            "en",
+            "es",
+            "et",
+            "eu",
+            "fi",
+            "fr",
+            "gl",
+            "gu",
+            "he",
+            "hi",
+            "hr",
+            "hu",
+            "is",
+            "it",
+            "kn",
+            "ko",
+            "lt",
+            "lv",
+            "ml",
+            "mr",
+            "ms",
+            "nb",
+            "nl",
+            "pa",
+            "pl",
+            "ro",
+            "ru",
+            "sk",
+            "sl",
+            "sr",
+            "sv",
+            "ta",
+            "te",
+            "th",
+            "tr",
+            "uk",
+            "vi",
+        ]
+    },
+    "ja": "jp",
+    "no": "nb",
+    "nn": "nb",
+    "pt": "pt-pt",
+    "zh": "zh-hans",
+    "en-GB": "en-gb",
+    "pt-BR": "pt-br",
+    "zh-HK": "zh-hant",
+    "zh-MO": "zh-hant",
+    "zh-TW": "zh-hant",
+}
+# Its `country`, with Tavily's name for each that both have: "Country codes" there, and `country` of docs.tavily.com.
+_COUNTRIES: Mapping[str, str | None] = {
+    "AR": "argentina",
+    "AT": "austria",
+    "AU": "australia",
+    "BE": "belgium",
+    "BR": "brazil",
+    "CA": "canada",
+    "CH": "switzerland",
+    "CL": "chile",
+    "CN": "china",
+    "DE": "germany",
+    "DK": "denmark",
+    "ES": "spain",
+    "FI": "finland",
+    "FR": "france",
+    "GB": "united kingdom",
+    "HK": None,
+    "ID": "indonesia",
+    "IN": "india",
+    "IT": "italy",
+    "JP": "japan",
+    "KR": "south korea",
+    "MX": "mexico",
+    "MY": "malaysia",
+    "NL": "netherlands",
+    "NO": "norway",
+    "NZ": "new zealand",
+    "PH": "philippines",
+    "PL": "poland",
+    "PT": "portugal",
+    "RU": "russia",
+    "SA": "saudi arabia",
+    "SE": "sweden",
+    "TR": "turkey",
+    "TW": "taiwan",
+    "US": "united states",
+    "ZA": "south africa",
+}
+_TAVILYS_PLAN = "The search cannot be a strict one: Tavily has `safe_search` in its Enterprise plan only."
 
 
 class SearXNG(Backend):
@@ -36,14 +138,18 @@ class SearXNG(Backend):
         try:
             reply = await ask(url.with_query(asked), {}, seconds)
         except NotSearched as error:
-            if "refused the gateway" in str(error):  # 403: what it says where JSON is not among its formats
+            if error.status == 403:  # what it says where JSON is not among its formats
                 raise NotSearched("The search server does not answer in JSON: its `search.formats` lack it.") from error
             raise
         return list(_found(reply.get("results"), "content"))
 
+    @override
+    def unmet(self, query: Query) -> Sequence[str]:
+        return _unasked(query)
+
 
 class Tavily(Backend):
-    """Tavily's API: docs.tavily.com "Search". It knows no languages, and is safe as it is."""
+    """Tavily's API: docs.tavily.com "Search"."""
 
     def __init__(self, key: str, url: str | None = None) -> None:
         self._key = key
@@ -56,8 +162,24 @@ class Tavily(Backend):
             body["include_domains"] = list(query.allowed)
         if query.blocked:
             body["exclude_domains"] = list(query.blocked)
-        reply = await ask(self._url, {"authorization": f"Bearer {self._key}"}, seconds, body)
+        if country := _COUNTRIES.get(query.region):
+            body["country"] = country
+        is_strict = query.safe_search == "strict"
+        if is_strict:
+            body["safe_search"] = True
+        try:
+            reply = await ask(self._url, {"authorization": f"Bearer {self._key}"}, seconds, body)
+        except NotSearched as error:
+            if is_strict and error.status in {400, 403, 422}:
+                raise NotSearched(_TAVILYS_PLAN) from error
+            raise
         return list(_found(reply.get("results"), "content"))
+
+    @override
+    def unmet(self, query: Query) -> Sequence[str]:
+        if query.language is None:
+            return ()
+        return [f"This search cannot be told a language ({query.language}): the words of the query decide it."]
 
 
 class Brave(Backend):
@@ -74,22 +196,66 @@ class Brave(Backend):
             "count": str(query.most),
             "safesearch": query.safe_search,
             "text_decorations": "false",
+            "result_filter": "web",
         }
-        if query.language:
-            language, _, country = query.language.partition("-")
-            asked["search_lang"] = _BRAVES_REGIONS.get(query.language) or _BRAVES_LANGUAGES.get(language, language)
-            asked |= {"country": country} if country else {}
+        if language := _braves_language(query):
+            asked["search_lang"] = language
+        if query.region in _COUNTRIES:
+            asked["country"] = query.region
         reply = await ask(self._url.with_query(asked), {"x-subscription-token": self._key}, seconds)
         web = reply.get("web")
         return list(_found(web.get("results") if isinstance(web, dict) else None, "description"))
 
+    @override
+    def unmet(self, query: Query) -> Sequence[str]:
+        unmet = list(_unasked(query))
+        if query.language is not None and _braves_language(query) is None:
+            unmet.append(f"This search does not know the language {query.language}: the words of the query decide it.")
+        return unmet
+
+
+def _braves_language(query: Query) -> str | None:
+    language = query.language or ""
+    return _BRAVES_LANGUAGES.get(language) or _BRAVES_LANGUAGES.get(language.partition("-")[0])
+
 
 def with_operators(query: Query) -> str:
-    """The query with operators for its domains. What engines make of them is checked when they have answered."""
-    allowed = [f"site:{domain}" for domain in query.allowed[:_MOST_OPERATORS]]
-    blocked = [f"-site:{domain}" for domain in query.blocked[:_MOST_OPERATORS]]
+    """The query with operators for its domains. What engines make of them is checked when they have answered.
+
+    Operators that there is no room for are left out: all of those for domains that are allowed, for half of them would
+    forbid the others.
+    """
+    allowed, blocked, text = _asked(query)
     only = [f"({' OR '.join(allowed)})"] if len(allowed) > 1 else allowed
-    return " ".join([query.text, *only, *blocked])
+    return " ".join([text, *only, *blocked])
+
+
+def _unasked(query: Query) -> Sequence[str]:
+    """What `with_operators` has left out."""
+    allowed, blocked, text = _asked(query)
+    unmet = []
+    if len(allowed) < len(query.allowed) or len(blocked) < len(query.blocked):
+        unmet.append("There were too many domains to search for them: results of others were left out.")
+    if len(text) < len(" ".join(query.text.split())):
+        unmet.append("The query was too long: only its first words were searched for.")
+    return unmet
+
+
+def _asked(query: Query) -> tuple[list[str], list[str], str]:
+    """The operators for domains that are allowed, those for blocked ones, and the words."""
+    allowed = [f"site:{domain}" for domain in query.allowed]
+    blocked = [f"-site:{domain}" for domain in query.blocked]
+    if len(allowed) > _MOST_OPERATORS or len(" OR ".join(allowed)) > _LONGEST_QUERY // 2:
+        allowed = []
+    kept: list[str] = []
+    for operator in blocked[:_MOST_OPERATORS]:
+        if len(" ".join([*kept, operator])) > _LONGEST_QUERY // 4:
+            break
+        kept.append(operator)
+    operators = " ".join([*allowed, *kept])
+    words = _MOST_WORDS - 2 * len(allowed) - len(kept)
+    length = _LONGEST_QUERY - len(operators) - 4 * len(allowed) - 4
+    return allowed, kept, " ".join(query.text.split()[:words])[:length].rstrip()
 
 
 def _found(results: object, text: str) -> Iterator[Found]:

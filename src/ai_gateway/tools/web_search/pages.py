@@ -1,27 +1,27 @@
-"""Pages of the web as text: fetched from public addresses, and stripped of what is not to be read."""
+"""Pages of the web as text: fetched from addresses that may be reached, and stripped of what is not to be read."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
+from ai_gateway.contract.budget import ByteBudget, Loan
+from ai_gateway.programs import end_program
 from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched
 from ai_gateway.tools.tool import Citation, Result
 from ai_gateway.tools.web_search.results import NOTICE, quoted
 
-if TYPE_CHECKING:
-    from selectolax.lexbor import LexborHTMLParser, LexborNode
-
 MOST = 2 * 2**20
 """Bytes of a page."""
 KINDS = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
-_UNREAD = "script, style, noscript, template, svg, iframe, nav, footer, aside, form, [hidden], [aria-hidden=true]"
-_BLOCKS = frozenset(
-    {
-        *("address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure"),
-        *("h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p", "pre", "section", "table"),
-        *("td", "th", "tr", "ul"),
-    }
-)
+_PLAIN = ("text/plain", "text/markdown")
+_READER = Path(__file__).with_name("page_text.py")
+_READERS = 2  # at once: each may take a good part of a core
+_AT_ONCE = 32 * 2**20  # bytes of pages that are being read, per worker
+_MOST_READ = 8 * MOST  # what its text may come to as JSON
+_LONGEST_TITLE = 200
 
 
 class NotRead(Exception):
@@ -33,48 +33,57 @@ class Pages:
 
     def __init__(self, egress: Egress | None = None) -> None:
         self._egress = egress or Egress()
+        self._free = asyncio.Semaphore(_READERS)
+        self._pages = ByteBudget(_AT_ONCE)
 
-    async def read(self, url: str, seconds: float) -> Result:
-        """The text of a page. Raises NotRead."""
+    async def read(self, url: str, seconds: float, allows: Callable[[str], bool] = lambda _: True) -> Result:
+        """The text of a page. `allows` judges where it redirects to. Raises NotRead."""
         try:
-            async with asyncio.timeout(seconds):
-                fetched = await self._egress.page(url, KINDS, MOST)
+            with Loan(self._pages) as share:
+                async with asyncio.timeout(seconds):
+                    fetched = await self._egress.page(url, KINDS, MOST, share, allows)
+                    title, text = await self._text(fetched)
         except (NotFetched, TimeoutError) as error:
             raise NotRead("The page could not be fetched, or is no text.") from error
-        title, text = await asyncio.to_thread(text_of, fetched)
         if not text.strip():
             raise NotRead("The page has no text.")
-        title = title or url
+        title = title[:_LONGEST_TITLE] or url
         return Result(f"{NOTICE}\n\n[1] {title}\n{url}\n{quoted(text)}", citations=(Citation(url, title),))
 
-
-def text_of(fetched: Fetched) -> tuple[str, str]:
-    """Title and text of a page."""
-    if fetched.media_type.startswith("text/") and fetched.media_type != "text/html":
-        return "", fetched.data.decode("utf-8", "replace")
-    from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415 - an extra, for those who fetch pages
-
-    page = LexborHTMLParser(fetched.data)
-    title = page.css_first("title")
-    name = " ".join(title.text().split()) if title is not None else ""
-    for node in page.css(_UNREAD):
-        node.decompose()
-    return name, _text(page)
+    async def _text(self, fetched: Fetched) -> tuple[str, str]:
+        """Title and text of a page. Raises NotRead."""
+        if fetched.media_type in _PLAIN:
+            return "", fetched.data.decode("utf-8", "replace")
+        async with self._free:
+            return await _read_apart(fetched.data)
 
 
-def _text(page: "LexborHTMLParser") -> str:
-    """The text in lines: one for each block."""
-    root = page.css_first("main") or page.css_first("article") or page.body
-    if root is None:
-        return ""
-    lines = "".join(_pieces(root)).split("\n")
-    kept = [" ".join(line.split()) for line in lines]
-    return "\n".join(line for line in kept if line)
-
-
-def _pieces(root: "LexborNode") -> Iterator[str]:
-    for node in root.traverse(include_text=True):
-        if node.tag == "-text":
-            yield (node.text(deep=False) or "").replace("\n", " ")
-        elif node.tag in _BLOCKS:
-            yield "\n"
+async def _read_apart(page: bytes) -> tuple[str, str]:
+    """Title and text of an HTML page, by a process of its own. Raises NotRead where that comes to its limits."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-B", str(_READER)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        start_new_session=True,
+    )
+    said = b""
+    try:
+        assert process.stdin is not None  # noqa: S101 - asked for
+        assert process.stdout is not None  # noqa: S101 - asked for
+        with suppress(OSError):
+            process.stdin.write(page)
+            await process.stdin.drain()
+        process.stdin.close()
+        while len(said) <= _MOST_READ and (more := await process.stdout.read(_MOST_READ)):
+            said += more
+    finally:
+        await asyncio.shield(end_program(process))
+    try:
+        read = json.loads(said)
+    except ValueError:
+        raise NotRead("The page is too complicated to be read.") from None
+    return read["title"], read["text"]

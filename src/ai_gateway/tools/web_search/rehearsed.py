@@ -27,3 +27,7 @@ class Rehearsed(Backend):
             text = f"A page that was made up for the query: {query.text[:100]}. It tells of the {topic}."
             found.append(Found(url, f"About the {topic}", text))
         return found
+
+    @override
+    def unmet(self, query: Query) -> Sequence[str]:
+        return ()

@@ -27,6 +27,11 @@ class Query:
     safe_search: SafeSearch = "moderate"
     language: str | None = None
 
+    @property
+    def region(self) -> str:
+        """The region of its language, as in `AT`; empty without one."""
+        return (self.language or "").partition("-")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -44,9 +49,20 @@ class Backend(Protocol):
         """The results, best first. Raises NotSearched."""
         ...
 
+    def unmet(self, query: Query) -> Sequence[str]:
+        """What of the query it cannot do, each in words for a model, which can go about it in another way."""
+        ...
+
 
 class NotSearched(Exception):
-    """A search that failed. The text is for a model to read, without addresses and keys."""
+    """A search that failed. The text is for a model to read, without addresses and keys.
+
+    `status` is what the backend answered with, if it was that.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def kept(found: Sequence[Found], query: Query) -> list[Found]:
@@ -62,13 +78,16 @@ def kept(found: Sequence[Found], query: Query) -> list[Found]:
 
 
 def is_allowed(url: str, allowed: Sequence[str], blocked: Sequence[str]) -> bool:
-    """Whether this is the address of a page on the web, and on a domain that may be used."""
+    """Whether this is the address of a page on the web, and on a domain that may be used.
+
+    One with spaces or line breaks would not stand apart from the text around it.
+    """
     try:
         split = urlsplit(url)
         host = (split.hostname or "").rstrip(".").lower()
     except ValueError:
         return False
-    if split.scheme not in {"http", "https"} or not host:
+    if split.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
         return False
     if any(_is_below(host, domain) for domain in blocked):
         return False
@@ -80,11 +99,12 @@ def _is_below(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
 
 
-def shown(found: Sequence[Found], query: Query) -> Result:
-    """The results as a model reads them."""
+def shown(found: Sequence[Found], query: Query, unmet: Sequence[str] = ()) -> Result:
+    """The results as a model reads them, behind what of the query could not be done."""
+    told = [f"{'Results' if found else 'No results'} for: {_line(query.text)}", *unmet]
     if not found:
-        return Result(f"No results for: {_line(query.text)}")
-    parts = [f"Results for: {_line(query.text)}", NOTICE]
+        return Result("\n".join(told))
+    parts = ["\n".join(told), NOTICE]
     sources = []
     for number, one in enumerate(found, 1):
         title = _line(one.title)[:_LONGEST_TITLE] or one.url

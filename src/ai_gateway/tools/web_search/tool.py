@@ -77,17 +77,22 @@ class WebSearch(Tool):
             found = await self._backend.search(query, use.seconds)
         except NotSearched as error:
             return Result(str(error), failed=True)
-        return shown(kept(found, query), query)
+        return shown(kept(found, query), query, self._backend.unmet(query))
 
     async def _fetch(self, use: Use) -> Result:
         url = use.arguments.get("url")
         if not isinstance(url, str):
             return Result("'url' has to be a text.", failed=True, error="invalid_arguments")
-        if not is_allowed(url, _domains(use.options, "allowed_domains"), _domains(use.options, "blocked_domains")):
+        allowed, blocked = _domains(use.options, "allowed_domains"), _domains(use.options, "blocked_domains")
+
+        def allows(address: str) -> bool:
+            return is_allowed(address, allowed, blocked)
+
+        if not allows(url):
             return Result("This address may not be fetched.", failed=True)
         assert self._pages is not None  # noqa: S101 - or the function is not offered
         try:
-            return await self._pages.read(url, use.seconds)
+            return await self._pages.read(url, use.seconds, allows)
         except NotRead as error:
             return Result(str(error), failed=True)
 

@@ -8,6 +8,8 @@ from pydantic_core import to_json
 
 from ai_gateway.errors import UnsupportedValue
 from ai_gateway.translate.anthropic_chat.kept import is_ours, read_again
+from ai_gateway.translate.anthropic_chat.open_kinds import KNOWN_BLOCKS, UnknownBlock
+from ai_gateway.translate.carriers import ERROR_PREFIX
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -19,6 +21,9 @@ type Part = (
 _PDF = "document.pdf"  # a file needs a name, and a document need not have a title
 # What only the service that wrote it can read.
 _OPAQUE = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout"})
+# Blocks of betas that say nothing to a model: which tools come and go, and who has answered.
+_ABOUT_TOOLS = frozenset({"tool_addition", "tool_removal", "mcp_tool_listing", "fallback"})
+_SOURCED = frozenset({"image", "document"})
 
 
 def parts_of(blocks: str | Sequence[BaseModel], path: str, dropped: set[str]) -> list[Part]:
@@ -45,13 +50,43 @@ def block_parts(block: BaseModel, path: str, dropped: set[str]) -> list[Part]:
         case anthropic.AnthropicRequestDocumentBlock():
             parts = _document(block, path, dropped)
         case anthropic.AnthropicRequestContainerUploadBlock():
-            raise UnsupportedValue(
-                "Another provider than Anthropic answers this model, and has no container: send the file's content.",
-                param=path,
-            )
+            dropped.add("messages.content.container_upload")
+            parts = [text(f"(A file, {block.file_id}, is in a container that cannot be reached from here.)")]
+        case UnknownBlock():
+            parts = _unknown(block, path, dropped)
         case _:
             parts = [text(_told(block, dropped))]
     return _cached(parts, block)
+
+
+def _unknown(block: UnknownBlock, path: str, dropped: set[str]) -> list[Part]:
+    """A block that the contract does not list. Raises UnsupportedValue where the question is another one without it."""
+    told = summary(block)
+    if told or block.type in _ABOUT_TOOLS or block.type == "compaction":
+        if not told:
+            dropped.add(f"messages.content.{block.type}")
+        return [text(told)] if told else []
+    if block.type == "browser_state":
+        return [text(to_json(block.model_extra).decode())]
+    source = block.said("source")
+    if block.type in _SOURCED and isinstance(source, dict) and source.get("type") == "file":
+        raise UnsupportedValue(
+            "Another provider than Anthropic answers this model, and has none of its files: send it as base64.",
+            param=f"{path}.source",
+        )
+    if block.type in KNOWN_BLOCKS:
+        raise block.fault
+    raise UnsupportedValue(
+        f"Another provider than Anthropic answers this model, and knows no blocks of type '{block.type[:64]}': "
+        "leave the block out, or say as text what it says.",
+        param=path,
+    )
+
+
+def summary(block: UnknownBlock) -> str:
+    """What a conversation was before it was cut, where a block tells that."""
+    told = block.said("content") if block.type == "compaction" else None
+    return told if isinstance(told, str) else ""
 
 
 def _told(block: BaseModel, dropped: set[str]) -> str:
@@ -76,16 +111,29 @@ def reminder(words: str) -> str:
 
 
 def result_text(block: BaseModel, dropped: set[str]) -> str:
-    """What a server's own tool has returned: as a model has read it here, or as JSON without what only it can read."""
+    """What a server's own tool has returned: as a model has read it here, texts as they are, or JSON to be read."""
     told = getattr(block, "content", None)
     if isinstance(block, anthropic.AnthropicRequestMcpToolResultBlock):
-        return told if isinstance(told, str) else "".join(each.text for each in told or ())
+        text_of = told if isinstance(told, str) else "".join(each.text for each in told or ())
+        return f"{ERROR_PREFIX}{text_of}" if block.is_error else text_of
     if isinstance(block, anthropic.AnthropicRequestWebSearchToolResultBlock) and isinstance(told, list):
         again = read_again(told)
         if again is not None:
             return again
     content = block.model_dump(by_alias=True, exclude_unset=True).get("content")
+    if isinstance(block, UnknownBlock):  # as those of MCP servers
+        words = _words(content)
+        if words is not None:
+            return f"{ERROR_PREFIX}{words}" if block.said("is_error") is True else words
     return to_json(_readable(content, dropped)).decode()
+
+
+def _words(content: object) -> str | None:
+    if isinstance(content, str):
+        return content
+    texts = [each.get("text") for each in content if isinstance(each, dict)] if isinstance(content, list) else [None]
+    known = [each for each in texts if isinstance(each, str)]
+    return "\n\n".join(known) if len(known) == len(texts) else None
 
 
 def _readable(value: Any, dropped: set[str]) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out

@@ -22,10 +22,34 @@ def call_id(given: str) -> str:
     return given if _ID.fullmatch(given) else f"toolu_{hashlib.sha256(given.encode()).hexdigest()[:24]}"
 
 
-class ToolNames:
-    """The names of one request's tools with OpenAI, where long ones are shortened, and back."""
+class CallIds:
+    """Ids for the calls of one message: such as Anthropic's clients take, and each once in the conversation.
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    Some upstreams number the calls of each turn from 0, and clients tell results apart by the ids alone.
+    """
+
+    def __init__(self, used: Iterable[str] = ()) -> None:
+        self._used = set(used)
+
+    def of(self, given: str) -> str:
+        """The id of the next call, which its upstream calls so."""
+        valid = unique = call_id(given)
+        number = 1
+        while unique in self._used:
+            number += 1
+            unique = f"{valid}_{number}"
+        self._used.add(unique)
+        return unique
+
+
+class ToolNames:
+    """The names of one request's tools with OpenAI, where long ones are shortened, and back.
+
+    `called` are the ids of the calls that the conversation has already.
+    """
+
+    def __init__(self, names: Iterable[str] = (), called: Iterable[str] = ()) -> None:
+        self.called = frozenset(called)
         self._short: dict[str, str] = {}
         self._served: dict[str, str] = {}
         for name in names:

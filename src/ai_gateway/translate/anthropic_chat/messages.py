@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from ai_gateway.translate.anthropic_chat.content import block_parts, cache_control, parts_of, result_text, text
+from ai_gateway.translate.anthropic_chat.content import block_parts, cache_control, parts_of, result_text, summary, text
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
+from ai_gateway.translate.anthropic_chat.open_kinds import UnknownBlock
 from ai_gateway.translate.anthropic_chat.seal import unsealed
 from ai_gateway.translate.carriers import SEALED_FIELDS
 from ai_gateway.translate.chat_request import Message
@@ -126,7 +127,9 @@ class _Turns:
             return
         said, answered = _Said(), set[str]()
         for at, block in enumerate(content):
-            served = getattr(block, "tool_use_id", None)
+            served = (
+                block.said("tool_use_id") if isinstance(block, UnknownBlock) else getattr(block, "tool_use_id", None)
+            )
             if isinstance(served, str):
                 self._served(said, block, served, answered)
                 said = _Said()
@@ -146,8 +149,22 @@ class _Turns:
                 self._waiting[block.id] = len(self._waiting)
             case anthropic.AnthropicRequestServerToolUseBlock() | anthropic.AnthropicRequestMcpToolUseBlock():
                 said.calls.append(self._server_call(block))
+            case UnknownBlock() if not summary(block):
+                self._say_unknown(said, block)
+            case anthropic.AnthropicRequestContainerUploadBlock():  # which a server has made
+                self._dropped.add("messages.content.container_upload")
             case _:
                 said.parts += block_parts(block, path, self._dropped)
+
+    def _say_unknown(self, said: "_Said", block: UnknownBlock) -> None:
+        """A block of a kind that is not known, in what an upstream once said: a call of its own tool, or nothing."""
+        ident, name, value, words = (block.said(each) for each in ("id", "name", "input", "text"))
+        if isinstance(ident, str) and isinstance(name, str) and isinstance(value, dict):
+            said.calls.append(self._called(ident, name, value, {}))
+        else:
+            if isinstance(words, str) and words:
+                said.parts.append(text(words))
+            self._dropped.add(f"messages.content.{block.type}")
 
     def _call(self, block: anthropic.AnthropicRequestToolUseBlock) -> openai.ChatCompletionMessageToolCall:
         carried: Fields = {"cache_control": own} if (own := cache_control(block)) else {}

@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from ai_gateway.translate.anthropic_chat.open_kinds import UnknownBlock, UnknownTool
 from gateway_contract.anthropic.models import AnthropicGatewayTool, AnthropicInputSchema
 from gateway_contract.anthropic.parameters import OPERATION_OF, Policies, by_field
 
@@ -67,6 +68,8 @@ METRIC_LABELS: Final = frozenset(field for policies in by_field(POLICIES).values
 """The contract's names, each a metric label of its own; all others are chosen by callers, and share one."""
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
+# A schema's names are its own, what is not known is named as a whole, and options of the gateway's tools are checked.
+_NAMED_OTHERWISE = (AnthropicInputSchema, AnthropicGatewayTool, UnknownBlock, UnknownTool)
 
 
 def dropped_fields(body: BaseModel) -> list[str]:
@@ -89,6 +92,5 @@ def _unknown(model: BaseModel, path: str, names: Collection[str]) -> Iterator[st
     for name in names:
         value = model.__dict__.get(name)
         for each in value if isinstance(value, list) else (value,):
-            # The names in a schema are its own, and the options of a tool of the gateway's are checked with the tool.
-            if isinstance(each, BaseModel) and not isinstance(each, AnthropicInputSchema | AnthropicGatewayTool):
+            if isinstance(each, BaseModel) and not isinstance(each, _NAMED_OTHERWISE):
                 yield from _unknown(each, f"{path}{name}.", each.model_fields_set)

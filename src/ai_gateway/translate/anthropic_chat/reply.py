@@ -4,15 +4,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
+from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.translate.anthropic_chat.ids import ToolNames, call_id
-from ai_gateway.translate.anthropic_chat.ran import Fields, RanCalls, in_order
-from ai_gateway.translate.anthropic_chat.seal import KEPT, sealed
+from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
+from ai_gateway.translate.anthropic_chat.ran import RanCalls, in_order
+from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
-from ai_gateway.translate.extra_fields import carry, extra_fields
+from ai_gateway.translate.carriers import KEPT
+from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
 from ai_gateway.translate.gateway_tools import McpName
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
@@ -20,10 +22,11 @@ from gateway_contract.openai import models as openai
 type Block = BaseModel
 
 
-_REASONING = ("reasoning_content", "reasoning")
-_TOLD = frozenset({*_REASONING, *KEPT, "thinking_blocks", "citations", "other_blocks"})
 _NONE: Mapping[str, McpName] = {}
-_STOPPED = ("stop_sequence", "stop_reason", "stop_details")
+LISTS = ("thinking_blocks", "other_blocks", "citations")
+"""Extra fields of what a model says that are lists of what this wire has forms for."""
+
+STOPPED = ("stop_sequence", "stop_reason", "stop_details")
 
 
 def message(  # noqa: PLR0913 - what a message is made of
@@ -43,7 +46,8 @@ def message(  # noqa: PLR0913 - what a message is made of
         raise UpstreamInvalidResponse("The provider's reply holds no answer.")
     choice = reply.choices[0]
     said = choice.message
-    calls = _calls(said, names, cut=choice.finish_reason == "length")
+    ids = CallIds(names.called)
+    calls = _calls(said, names, ids, cut=choice.finish_reason == "length")
     refused = bool(said.refusal)
     ran = RanCalls(mcp)
     texts = _texts(said, ran)
@@ -54,15 +58,46 @@ def message(  # noqa: PLR0913 - what a message is made of
         type="message",
         role="assistant",
         model=reply.model,
-        content=[*_thoughts(said), *_kept(said, provider), *_others(said), *texts, *calls],
+        content=[*_thoughts(said), *_kept(said, provider, names), *_others(said), *texts, *calls],
         stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
         stop_sequence=ended_by if reason == "end_turn" else None,
         stop_details=refusal_details(said.refusal, choice) if reason == "refusal" else None,
         usage=usage(took, reply.service_tier, ran.usage()),
         container=None,
     )
-    beside = {**extra_fields(choice, *_STOPPED), **extra_fields(said, *_TOLD), **extra_fields(reply)}
-    return carry(beside, made)
+    return carry(together(extra_fields(reply), extra_fields(choice, *STOPPED), extra_of(said)), made)
+
+
+def together(*every: Fields) -> Fields:
+    """The extra fields of several objects in one."""
+    found: Fields = {}
+    for each in every:
+        place(each, found)
+    return found
+
+
+def extra_of(said: BaseModel) -> Fields:
+    """The extra fields of a message, or of a delta, without what has a form of its own here."""
+    extras = said.model_extra
+    if not extras:
+        return {}
+    found = extra_fields(said, *KEPT, *LISTS)
+    for name in REASONING_NAMES:
+        if name in found and (found[name] is None or type(found[name]) is str):
+            del found[name]
+    for name in LISTS:
+        if (rest := unknown_in(name, extras.get(name))) not in (None, []):
+            found[name] = rest
+    return found
+
+
+def unknown_in(name: str, value: object) -> object:
+    """What of one of the LISTS this wire has no form for."""
+    if not isinstance(value, list):
+        return value
+    if name == "citations":
+        return [] if valid_citations(value) is not None else value
+    return [block for block in value if not valid_blocks([block])]
 
 
 def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
@@ -71,15 +106,16 @@ def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     blocks = valid_blocks(extras.get("thinking_blocks"))
     if blocks:
         return blocks
-    words = [each for name in _REASONING if isinstance(each := extras.get(name), str) and each]
-    return [
-        anthropic.AnthropicResponseThinkingBlock(type="thinking", thinking=each, signature="") for each in words[:1]
-    ]
+    thought = thought_in(extras)
+    return (
+        [anthropic.AnthropicResponseThinkingBlock(type="thinking", thinking=thought, signature="")] if thought else []
+    )
 
 
-def _kept(said: openai.ChatCompletionResponseMessage, provider: str) -> list[Block]:
+def _kept(said: openai.ChatCompletionResponseMessage, provider: str, names: ToolNames) -> list[Block]:
     calls = said.tool_calls if isinstance(said.tool_calls, list) else []
-    data = sealed(provider, said.model_extra or {}, {call_id(call.id): call.model_extra or {} for call in calls})
+    ids = CallIds(names.called)
+    data = sealed(provider, said.model_extra or {}, {ids.of(call.id): call.model_extra or {} for call in calls})
     return [anthropic.AnthropicResponseRedactedThinkingBlock(type="redacted_thinking", data=data)] if data else []
 
 
@@ -97,6 +133,9 @@ def _texts(said: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Bl
         blocks += [{"type": "text", "text": said.refusal, "citations": []}] if said.refusal else []
         return valid_blocks(blocks)
     words = [each for each in (said.content, said.refusal) if each]
+    heard = said.audio if isinstance(said.audio, BaseModel) else None
+    if heard is not None and not words:
+        words = [heard.transcript]
     if not words:
         return []
     # Not null, which the contract allows and the AI SDK's provider refuses.
@@ -106,6 +145,8 @@ def _texts(said: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Bl
         texts[0].citations = [*cited]
     elif links:
         carry({"annotations": links}, texts[0])
+    if heard is not None:
+        carry({"audio": heard.model_dump(exclude_unset=True)}, texts[0])
     return list(texts)
 
 
@@ -113,7 +154,7 @@ def _annotations(said: openai.ChatCompletionResponseMessage) -> Sequence[BaseMod
     return said.annotations if isinstance(said.annotations, list) else []
 
 
-def _ran_here(said: openai.ChatCompletionResponseMessage) -> list[Fields]:
+def _ran_here(said: openai.ChatCompletionResponseMessage) -> list[dict[str, JsonValue]]:
     calls = said.gateway_tool_calls
     return [call.model_dump(exclude_unset=True) for call in calls] if isinstance(calls, list) else []
 
@@ -151,8 +192,13 @@ def valid_citations(citations: object) -> list[Any] | None:
     return found
 
 
-def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, *, cut: bool) -> list[Block]:
+def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, ids: CallIds, *, cut: bool) -> list[Block]:
     calls = said.tool_calls if isinstance(said.tool_calls, list) else []
+    if not calls and isinstance(said.function_call, BaseModel):  # the field before tool_calls, and without an id
+        value = _input(said.function_call.arguments)
+        if value is None:
+            raise _no_object()
+        return [call_block(ids.of("call_0"), names.here(said.function_call.name), value)]
     made: list[Block] = []
     for at, call in enumerate(calls):
         if not isinstance(call, openai.ChatCompletionMessageToolCall):
@@ -161,21 +207,30 @@ def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, *, cut:
         if value is None:
             if cut and at == len(calls) - 1:  # it ended in the middle of the call, and says so
                 break
-            raise UpstreamInvalidResponse("The provider called a tool with arguments that are no object.")
-        made.append(_call(call, names.here(call.function.name), value))
+            raise _no_object()
+        made.append(_call(call, ids.of(call.id), names.here(call.function.name), value))
     return made
 
 
-def _call(call: openai.ChatCompletionMessageToolCall, name: str, value: Mapping[str, object]) -> Block:
-    made = call_block(call.id, name, value, (call.model_extra or {}).get("caller"))
-    return carry(extra_fields(call, "caller", "index", *KEPT), made)
+def _no_object() -> UpstreamInvalidResponse:
+    return UpstreamInvalidResponse("The provider called a tool with arguments that are no object.")
+
+
+def _call(call: openai.ChatCompletionMessageToolCall, ident: str, name: str, value: Mapping[str, object]) -> Block:
+    made = call_block(ident, name, value, (call.model_extra or {}).get("caller"))
+    return carry(together(extra_of_call(call), extra_fields(call.function)), made)
+
+
+def extra_of_call(call: BaseModel) -> Fields:
+    """The extra fields of a call, or of a piece of one, without what has a form of its own here."""
+    return extra_fields(call, "caller", "index", *KEPT) if call.model_extra else {}
 
 
 def call_block(
     ident: str, name: str, value: Mapping[str, object], caller: object = None
 ) -> anthropic.AnthropicResponseToolUseBlock:
     """The block of a call. Raises UpstreamInvalidResponse for one of nothing."""
-    block = {"type": "tool_use", "id": call_id(ident), "name": name, "input": value}
+    block = {"type": "tool_use", "id": ident, "name": name, "input": value}
     for each in (caller, {"type": "direct"}):
         try:
             return anthropic.AnthropicResponseToolUseBlock.model_validate({**block, "caller": each}, strict=True)
@@ -185,11 +240,13 @@ def call_block(
 
 
 def _input(arguments: str) -> dict[str, object] | None:
-    """The object in the text; a blank text means an empty one."""
+    """The object in the text; a blank text means an empty one, and so does null, as some models say."""
     try:
         value = read_json(arguments.encode("utf-8", "surrogatepass")) if arguments.strip() else {}
     except ValueError:
         return None
+    if value is None:
+        return {}
     return value if isinstance(value, dict) else None
 
 

@@ -1,8 +1,6 @@
 """What an upstream wants back with its next request and Anthropic's wire has no field for, sealed in a block.
 
-Gemini signs calls in `extra_content` (https://ai.google.dev/gemini-api/docs/thought-signatures), OpenRouter has
-`reasoning_details` (https://openrouter.ai/docs/use-cases/reasoning-tokens). Clients of Anthropic's API send
-`redacted_thinking` back as it came, and nothing else of what they do not know.
+Clients of Anthropic's API send `redacted_thinking` back as it came, and nothing else of what they do not know.
 """
 
 import base64
@@ -11,21 +9,17 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
-from ai_gateway.translate.carriers import SEALED
+from ai_gateway.translate.carriers import SEALED, kept
 
 type Fields = Mapping[str, object]
-
-KEPT = frozenset({"reasoning_details", "extra_content", "reasoning_items"})
-"""Fields of messages and calls that their upstream needs again."""
 
 
 def sealed(provider: str, message: Fields, calls: Mapping[str, Fields]) -> str | None:
     """The data of a block that holds these fields of a message, and of its calls by their ids; None for none."""
-    held = {call: fields for call, each in calls.items() if (fields := _kept(each))}
-    fields = _kept(message)
-    if not fields and not held:
+    fields = kept(message, calls)
+    if fields is None:
         return None
-    content = to_json({"provider": provider, "message": fields, "calls": held})
+    content = to_json({"provider": provider, **fields})
     return SEALED + base64.urlsafe_b64encode(content).decode()
 
 
@@ -40,7 +34,3 @@ def unsealed(data: str) -> dict[str, JsonValue] | None:
     if not isinstance(value, dict) or not isinstance(value.get("provider"), str):
         return None
     return value if all(isinstance(value.get(name), dict) for name in ("message", "calls")) else None
-
-
-def _kept(fields: Fields) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if name in KEPT and value not in (None, "", [], {})}

@@ -1,5 +1,6 @@
 """Tools of the Messages API as functions and as tools of the gateway's, and the choice among them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +11,7 @@ from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.anthropic_chat.content import cache_control
 from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS, claimed, claimed_toolset
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
+from ai_gateway.translate.anthropic_chat.open_kinds import UnknownTool
 from ai_gateway.translate.gateway_tools import MCP, TYPES, Hosted, McpName, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
@@ -74,16 +76,44 @@ _CLIENTS: Final[Mapping[type[BaseModel], tuple[str, Fields]]] = {
 }
 
 
+_ACTED: Fields = {
+    "action": {
+        "type": "string",
+        "enum": [
+            *("key", "type", "mouse_move", "left_click", "left_click_drag", "right_click", "middle_click"),
+            *("double_click", "triple_click", "left_mouse_down", "left_mouse_up", "screenshot", "cursor_position"),
+            *("scroll", "hold_key", "wait", "zoom"),
+        ],
+    },
+    "coordinate": _RANGE,
+    "start_coordinate": _RANGE,
+    "text": _STRING,
+    "duration": {"type": "number"},
+    "scroll_direction": {"type": "string", "enum": ["up", "down", "left", "right"]},
+    "scroll_amount": _INTEGER,
+    "region": {"type": "array", "items": _INTEGER, "minItems": 4, "maxItems": 4},
+}
+# The same of betas, whose types end in a date: docs.claude.com, "Computer use tool" among them.
+_FAMILIES: Final[Mapping[str, tuple[str, Fields]]] = {
+    "bash": _CLIENTS[anthropic.AnthropicBashTool20250124],
+    "text_editor": _CLIENTS[anthropic.AnthropicTextEditor20250124],
+    "memory": _CLIENTS[anthropic.AnthropicMemoryTool20250818],
+    "computer": ("Sees a screen and acts on it with mouse and keyboard.", _schema(_ACTED, ["action"])),
+}
+_DATED: Final = re.compile(r"([a-z_]+)_(20[0-9]{6})")
+
+
 def tool_names(body: anthropic.AnthropicCreateMessageParams) -> ToolNames:
     """The names of the tools that the request offers or has called."""
-    called = (
-        block.name
+    called = [
+        block
         for message in body.messages
         if not isinstance(message.content, str)
         for block in message.content
         if isinstance(block, anthropic.AnthropicRequestToolUseBlock)
-    )
-    return ToolNames([*(str(getattr(tool, "name", "")) for tool in body.tools or ()), *called])
+    ]
+    offered = [str(getattr(tool, "name", "")) for tool in body.tools or ()]
+    return ToolNames([*offered, *(block.name for block in called)], (block.id for block in called))
 
 
 @dataclass(slots=True)
@@ -197,7 +227,7 @@ def _not_run(param: str) -> UnsupportedValue:
 
 
 def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCompletionTool | None:
-    known = _CLIENTS.get(type(tool))
+    known = _CLIENTS.get(type(tool)) or _of_family(tool)
     if isinstance(tool, anthropic.AnthropicTool):
         fields: Fields = {"name": names.there(tool.name)}
         if tool.description:
@@ -208,6 +238,8 @@ def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCo
         _drop_hints(tool, dropped)
     elif known is not None:
         description, schema = known
+        if screen := _screen(tool):
+            description = f"{description} {screen}"
         fields = {"name": getattr(tool, "name", ""), "description": description, "parameters": schema}
     else:
         return None
@@ -215,6 +247,17 @@ def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCo
     if (own := cache_control(tool)) and made.__pydantic_extra__ is not None:
         made.__pydantic_extra__["cache_control"] = own
     return made
+
+
+def _of_family(tool: BaseModel) -> tuple[str, Fields] | None:
+    """What is known of a client's tool by the type of other dates."""
+    found = _DATED.fullmatch(tool.type) if isinstance(tool, UnknownTool) else None
+    return _FAMILIES.get(found[1]) if found is not None and isinstance(getattr(tool, "name", None), str) else None
+
+
+def _screen(tool: BaseModel) -> str:
+    width, height = (getattr(tool, f"display_{side}_px", None) for side in ("width", "height"))
+    return f"It is {width} pixels wide and {height} high." if type(width) is int and type(height) is int else ""
 
 
 def _drop_hints(tool: anthropic.AnthropicTool, dropped: set[str]) -> None:

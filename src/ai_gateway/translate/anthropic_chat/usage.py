@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 from pydantic import MISSING, BaseModel, ValidationError
 
+from ai_gateway.translate.extra_fields import carry, extra_fields
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -19,6 +20,8 @@ STOP_REASONS: Final[Mapping[str, StopReason]] = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
+# Where it is told apart from OpenAI's details: api-docs.deepseek.com "Context Caching", platform.moonshot.ai "Chat".
+_CACHED: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 _TIERS: Final = {"default": "standard", "priority": "priority"}
 
 
@@ -27,14 +30,16 @@ def usage(counted: openai.CompletionUsage, tier: object = None, served: object =
 
     `served` is what the gateway's own tools have been used for, where the provider does not count any.
     """
-    details = counted.prompt_tokens_details
-    read, written = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
-    thought = _count(counted.completion_tokens_details, "reasoning_tokens", None)
+    details, purposes = counted.prompt_tokens_details, counted.completion_tokens_details
     extras = counted.model_extra or {}
+    read, written = _count(details, "cached_tokens", None), _count(details, "cache_write_tokens")
+    if read is None:
+        read = next((value for name in _CACHED if type(value := extras.get(name)) is int and value > 0), 0)
+    thought = _count(purposes, "reasoning_tokens", None)
     creation = _as(anthropic.AnthropicCacheCreation, extras.get("cache_creation"))
     if creation is None and written:
         creation = anthropic.AnthropicCacheCreation(ephemeral_5m_input_tokens=written, ephemeral_1h_input_tokens=0)
-    return anthropic.AnthropicUsage(
+    used = anthropic.AnthropicUsage(
         input_tokens=max(0, counted.prompt_tokens - read - written),
         output_tokens=counted.completion_tokens,
         cache_creation=creation,
@@ -47,6 +52,9 @@ def usage(counted: openai.CompletionUsage, tier: object = None, served: object =
         server_tool_use=_as(anthropic.AnthropicServerToolUsage, extras.get("server_tool_use") or served),
         service_tier=_TIERS.get(tier) if isinstance(tier, str) else None,
     )
+    if used.output_tokens_details is not None and isinstance(purposes, BaseModel):
+        carry(extra_fields(purposes), used.output_tokens_details)
+    return carry(extra_fields(counted, "cache_creation", "server_tool_use", *_CACHED), used)
 
 
 def stop_reason(finish: str, *, called: bool, refused: bool) -> StopReason:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic_core import to_json
 
+from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.chat_anthropic.reply import (
     THOUGHTS,
@@ -51,7 +52,7 @@ class _OpenBlock:
             added["thinking"] = self.block.thinking + "".join(self.thinking)
             added["signature"] = self.block.signature + "".join(self.signature)
         if self.json:
-            added["input_json"] = "".join(self.json)
+            added |= _input("".join(self.json))
         if self.unread:
             added["deltas"] = self.unread
         return plain(self.block) | added
@@ -251,6 +252,15 @@ class MessagesStreamTranslator:
             raise _out_of_order("message_start")
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
         return {**self._head, "choices": [choice]}
+
+
+def _input(json: str) -> Object:
+    """What was said in pieces: the input, as a whole block has it, or what came of it."""
+    try:
+        value = read_json(json.encode())
+    except ValueError:
+        return {"input_json": json}
+    return {"input": value} if isinstance(value, dict) else {"input_json": json}
 
 
 def _out_of_order(kind: str) -> UpstreamInvalidResponse:

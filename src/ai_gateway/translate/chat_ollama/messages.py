@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 
+from ai_gateway.contract.reasoning import REASONING_NAMES
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.chat_request import Message, drop_unknown
@@ -19,7 +20,6 @@ type Content = str | Sequence[BaseModel] | None
 type Object = dict[str, object]
 
 # The names under which clients send the reasoning of an earlier answer back.
-_REASONING = ("reasoning_content", "reasoning", "thinking")
 _IMAGE_TYPES = ("image/", "application/octet-stream")
 # What Ollama's server reads of a message, a call and its function: ollama's api/types.go.
 _MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"})
@@ -80,7 +80,7 @@ def _assistant(
         )
     texts = [_content(message.content, path, {}, dropped)["content"], message.refusal]
     extra = message.model_extra or {}
-    thinking = [extra[name] for name in _REASONING if isinstance(extra.get(name), str) and extra[name]]
+    thinking = [extra[name] for name in REASONING_NAMES if isinstance(extra.get(name), str) and extra[name]]
     calls = list(_calls(message, path, names, dropped))
     translated: Object = {
         "role": "assistant",
@@ -88,7 +88,7 @@ def _assistant(
         **({"thinking": thinking[0]} if thinking else {}),
         **({"tool_calls": calls} if calls else {}),
     }
-    lost = send_back(message, translated, *_REASONING, known=_MESSAGE)
+    lost = send_back(message, translated, *REASONING_NAMES, known=_MESSAGE)
     dropped.update(f"messages.{name}" for name in lost)
     return translated
 

@@ -6,6 +6,7 @@ from typing import cast
 
 from pydantic import MISSING, BaseModel, JsonValue, TypeAdapter, ValidationError
 
+from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -18,7 +19,6 @@ from gateway_contract.openai import models as openai
 _NO_ANSWER = "The provider's reply holds no answer."
 _CALLING = ("tool_calls", "function_call")
 _TOKENS = TypeAdapter(list[openai.ChatCompletionTokenLogprob])
-_THINKING = ("reasoning_content", "reasoning")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
@@ -41,7 +41,7 @@ def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
     message = choice.message
     piece = Piece(
         content=message.content or message.refusal or "",
-        thinking=thinking(message.model_extra),
+        thinking=thought_in(message.model_extra),
         calls=tool_calls(_functions(message), cut=choice.finish_reason == "length"),
         logprobs=chat_logprobs(choice.logprobs.content if choice.logprobs else None),
         images=images(message.model_extra),
@@ -65,7 +65,7 @@ def chat_extras(
     if not counted and ran is MISSING and not _any_extra(reply, choice, tokens, message):
         return None
     read = message.model_extra if message is not None else None
-    told: Fields = {**dict.fromkeys(_THINKING, thinking(read)), "images": images(read)}
+    told: Fields = {**dict.fromkeys(REASONING_NAMES, thought_in(read)), "images": images(read)}
     beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **counted}
     chosen = _untold(choice)
     place(_untold(tokens), chosen)
@@ -91,8 +91,8 @@ def text_extras(
     if not counted and not _any_extra(reply, choice, tokens):
         return None
     read = reply.model_extra
-    thought = (thinking(choice.model_extra) if choice is not None else "") or thinking(read)
-    told: Fields = dict.fromkeys(_THINKING, thought)
+    thought = (thought_in(choice.model_extra) if choice is not None else "") or thought_in(read)
+    told: Fields = dict.fromkeys(REASONING_NAMES, thought)
     beside: Fields = {**told, "durations": durations(read), "context": context(read)}
     chosen = _untold(choice, told)
     if tokens is not None:
@@ -126,7 +126,7 @@ def _untold(holder: BaseModel | None, told: Mapping[str, object] | None = None) 
     read = [
         name
         for name, value in (told or {}).items()
-        if name in held and (held[name] == value if value else name in _THINKING and not held[name])
+        if name in held and (held[name] == value if value else name in REASONING_NAMES and not held[name])
     ]
     return extra_fields(holder, *read)
 
@@ -170,7 +170,7 @@ def completion(reply: openai.CreateCompletionResponse) -> tuple[Piece, End]:
     choice = reply.choices[0]
     piece = Piece(
         content=choice.text,
-        thinking=thinking(choice.model_extra) or thinking(reply.model_extra),
+        thinking=thought_in(choice.model_extra) or thought_in(reply.model_extra),
         logprobs=text_logprobs(choice.logprobs),
         extras=text_extras(reply, choice),
     )
@@ -189,15 +189,6 @@ def embeddings(reply: openai.CreateEmbeddingResponse) -> list[list[float]]:
 def reason(finish: str) -> str:
     """Ollama's `done_reason`, which is `stop` after tool calls too."""
     return "stop" if finish in _CALLING else finish
-
-
-def thinking(fields: Mapping[str, object] | None) -> str:
-    """The model's reasoning, from the two fields outside the contract that upstreams use."""
-    for name in _THINKING:
-        value = (fields or {}).get(name)
-        if isinstance(value, str) and value:
-            return value
-    return ""
 
 
 def images(fields: Mapping[str, object] | None) -> list[str]:

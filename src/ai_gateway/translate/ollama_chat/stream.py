@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import MISSING, BaseModel
 from pydantic_core import to_json
 
+from ai_gateway.contract.reasoning import thought_in
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from ai_gateway.translate.extra_fields import Fields, extra_fields, merge
 from ai_gateway.translate.ollama_chat import reply
@@ -113,7 +114,7 @@ class ChunkTranslator:
         if choice is None:
             return Piece(extras=extras)
         self._finish = choice.finish_reason or self._finish
-        thinking = reply.thinking(choice.model_extra) or reply.thinking(chunk.model_extra)
+        thinking = thought_in(choice.model_extra) or thought_in(chunk.model_extra)
         logprobs = reply.text_logprobs(choice.logprobs)
         return Piece(content=choice.text, thinking=thinking, logprobs=logprobs, extras=extras)
 
@@ -127,7 +128,7 @@ class ChunkTranslator:
         finished = choice.finish_reason is not None
         piece = Piece(
             content=delta.content or delta.refusal or "",
-            thinking=reply.thinking(delta.model_extra),
+            thinking=thought_in(delta.model_extra),
             calls=[*whole, *self._complete_calls(cut=choice.finish_reason == "length")] if finished else whole,
             logprobs=reply.chat_logprobs(choice.logprobs.content if choice.logprobs else None),
             images=reply.images(delta.model_extra),

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, JsonValue
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
+from ai_gateway.translate.carriers import SEALED_FIELDS
 from ai_gateway.translate.chat_request import Message
 from ai_gateway.translate.responses_chat import parts
 from ai_gateway.translate.responses_chat.envelope import Sealer
@@ -131,15 +132,9 @@ class Conversation:
         opened = self._sealer.open(item.encrypted_content)
         if opened is not None and opened[0] == self._provider:
             carried |= opened[1]
-        replayed = self._turn.replayed
-        for name, value in carried.items():
-            before = replayed.get(name)
-            if isinstance(before, list) and isinstance(value, list):
-                replayed[name] = before + value
-            elif isinstance(before, str) and isinstance(value, str):
-                replayed[name] = f"{before}\n\n{value}"
-            else:
-                replayed[name] = value
+        if opened is not None and isinstance(kept := opened[1].get(SEALED_FIELDS), dict):
+            carried[SEALED_FIELDS] = [{"provider": opened[0], **kept}]
+        _add_carried(carried, self._turn.replayed)
 
     def _take_replayed(self) -> dict[str, JsonValue]:
         replayed, self._turn.replayed = self._turn.replayed, {}
@@ -207,14 +202,21 @@ class Conversation:
         """The assistant's message or messages, and the results of its calls."""
         turn, self._turn = self._turn, _Turn()
         if not turn.calls:
-            for said, replayed in turn.said:
-                self.messages.append(_answer(said, [], replayed))
+            if turn.said and SEALED_FIELDS in turn.replayed:  # it stands behind what it belongs to
+                _add_carried({SEALED_FIELDS: turn.replayed.pop(SEALED_FIELDS)}, turn.said[-1][1])
+            for said, carried in turn.said:
+                self.messages.append(_answer(said, [], carried))
             if turn.replayed:  # reasoning that led to nothing: an answer cut short
                 self.dropped.add("input.reasoning")
             return
         said = [part for parts_of, _ in turn.said for part in parts_of]
-        replayed = {name: value for _, each in turn.said for name, value in each.items()} | turn.replayed
+        replayed: dict[str, JsonValue] = {}
+        for carried in (*(each for _, each in turn.said), turn.replayed):
+            _add_carried(carried, replayed)
         self.messages.append(_answer(said, turn.calls, replayed))
+        self._add_results(turn)
+
+    def _add_results(self, turn: _Turn) -> None:
         for call in turn.calls:
             if (told := turn.results.get(call.id)) is not None:
                 message = openai.ChatCompletionRequestToolMessage(role="tool", content=told, tool_call_id=call.id)
@@ -258,6 +260,18 @@ class _Outputs:
                 )
 
 
+def _add_carried(more: Mapping[str, JsonValue], carried: dict[str, JsonValue]) -> None:
+    """More of what belongs to one message: a list goes on, and so does a text."""
+    for name, value in more.items():
+        before = carried.get(name)
+        if isinstance(before, list) and isinstance(value, list):
+            carried[name] = before + value
+        elif isinstance(before, str) and isinstance(value, str):
+            carried[name] = f"{before}\n\n{value}"
+        else:
+            carried[name] = value
+
+
 def _input_text(text: str) -> responses.InputTextContent:
     return responses.InputTextContent(type="input_text", text=text)
 
@@ -285,7 +299,8 @@ def _called(item: Item) -> tuple[ClientTool, str]:
     """The tool of a call, and its arguments as a function's."""
     match item:
         case responses.FunctionToolCall():
-            return ClientTool(ToolKind.FUNCTION, item.name, item.namespace), item.arguments
+            # Servers read arguments as JSON, which an empty text is not.
+            return ClientTool(ToolKind.FUNCTION, item.name, item.namespace), item.arguments or "{}"
         case responses.CustomToolCall():
             return ClientTool(ToolKind.CUSTOM, item.name, item.namespace), _json({"input": item.input})
         case responses.ToolSearchCallItemParam():

@@ -114,9 +114,8 @@ def _fields_of(tool: Tool) -> dict[str, object] | None:
         case responses.WebSearchTool() | responses.WebSearchPreviewTool():
             fields: dict[str, object] = {"type": SEARCH}
             filters = tool.filters if isinstance(tool, responses.WebSearchTool) else None
-            if filters is not None:
-                told = {"allowed_domains": filters.allowed_domains, **(filters.model_extra or {})}
-                fields |= {name: value for name in ("allowed_domains", "blocked_domains") if (value := told.get(name))}
+            if filters is not None and filters.allowed_domains:
+                fields["allowed_domains"] = filters.allowed_domains
             if tool.search_context_size is not None:
                 fields["max_results"] = _CONTEXT[tool.search_context_size]
             if tool.user_location is not None:

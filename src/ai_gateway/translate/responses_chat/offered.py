@@ -68,8 +68,7 @@ class Offered:
             case responses.FunctionTool() | responses.CustomToolParam():
                 self._offer_named(tool, None)
             case responses.NamespaceToolParam():
-                for inner in tool.tools:
-                    self._offer_named(inner, tool.name)
+                self._offer_space(tool)
             case responses.ToolSearchToolParam(execution="client"):
                 schema = to_plain(tool.parameters) if tool.parameters is not None else None
                 self._offer(ClientTool(ToolKind.TOOL_SEARCH, "tool_search"), tool.description, schema or _SEARCH)
@@ -83,31 +82,39 @@ class Offered:
             case _:
                 self.dropped.add(f"tools.{tool.type}")
 
+    def _offer_space(self, space: responses.NamespaceToolParam) -> None:
+        """The tools of a namespace. What it is for stands with the first: chat has no other place for it."""
+        offered = [name for tool in space.tools if (name := self._offer_named(tool, space.name)) is not None]
+        if offered and space.description:
+            first, told = self.functions[offered[0]].function, f"{space.name}: {space.description}"
+            first.description = f"{told}\n\n{first.description}" if first.description else told
+
     def _offer_named(
         self, tool: responses.FunctionTool | responses.FunctionToolParam | responses.CustomToolParam, space: str | None
-    ) -> None:
+    ) -> str | None:
+        """The name of its function; None for one that waits."""
         if self._waits and tool.defer_loading:
-            return
+            return None
         for name in ("allowed_callers", "output_schema"):
             if getattr(tool, name, None):
                 self.dropped.add(f"tools.{name}")
         if isinstance(tool, responses.CustomToolParam):
-            self._offer_custom(tool, space)
-        else:
-            self._offer_function(tool, space)
+            return self._offer_custom(tool, space)
+        return self._offer_function(tool, space)
 
-    def _offer_function(self, tool: responses.FunctionTool | responses.FunctionToolParam, space: str | None) -> None:
+    def _offer_function(self, tool: responses.FunctionTool | responses.FunctionToolParam, space: str | None) -> str:
         schema = to_plain(tool.parameters) if tool.parameters is not None else None
         name = self._offer(ClientTool(ToolKind.FUNCTION, tool.name, space), tool.description, schema)
         if tool.strict is not None:
             self.functions[name].function.strict = tool.strict
+        return name
 
-    def _offer_custom(self, tool: responses.CustomToolParam, space: str | None) -> None:
+    def _offer_custom(self, tool: responses.CustomToolParam, space: str | None) -> str:
         described = tool.description or ""
         if isinstance(tool.format, responses.CustomGrammarFormatParam):
             grammar = f"The input follows this grammar ({tool.format.syntax}):\n{tool.format.definition}"
             described = f"{described}\n\n{grammar}" if described else grammar
-        self._offer(ClientTool(ToolKind.CUSTOM, tool.name, space), described or None, _CUSTOM)
+        return self._offer(ClientTool(ToolKind.CUSTOM, tool.name, space), described or None, _CUSTOM)
 
     def _offer(self, tool: ClientTool, description: str | None, parameters: Fields | None) -> str:
         name = self.names.add(tool)

@@ -5,9 +5,11 @@ asked for has the value that holds then.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 from pydantic import BaseModel, JsonValue
 
+from ai_gateway.translate.extra_fields import names_of, place
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
@@ -29,6 +31,7 @@ _ECHOED: Mapping[str, JsonValue] = {
 }
 _SECRET = frozenset({"authorization", "headers"})  # of a server, which is none of the response's readers' business
 _ECHOED_IF_SENT = ("user", "prompt_cache_retention")
+_COUNTS = names_of(responses.ResponseUsage)
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 
 
@@ -70,7 +73,15 @@ def counted(counted: openai.CompletionUsage) -> Fields:
         "output_tokens": counted.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": _count(written.get("reasoning_tokens"))},
         "total_tokens": counted.total_tokens,
+        **_beyond(counted),
     }
+
+
+def _beyond(counted: openai.CompletionUsage) -> Fields:
+    """What a provider counts beyond the contract, such as what it costs."""
+    placed: dict[str, object] = {}
+    place(counted.model_extra or {}, placed, _COUNTS)
+    return cast("Fields", placed)
 
 
 def plain(model: BaseModel) -> Fields:

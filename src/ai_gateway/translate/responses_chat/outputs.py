@@ -32,7 +32,8 @@ def output_parts(output: Output, at: str) -> list[parts.UserPart]:
         case responses.FunctionShellCallOutputItemParam():
             return [parts.text_part(_shell(output))]
         case responses.ApplyPatchToolCallOutputItemParam():
-            return [parts.text_part(output.output or output.status)]
+            failed = f"{output.status}: {output.output}" if output.output and output.status != "completed" else ""
+            return [parts.text_part(failed or output.output or output.status)]
         case responses.ToolSearchOutputItemParam():
             found = [tool.model_dump(exclude_unset=True, exclude_none=True) for tool in output.tools]
             return [parts.text_part(orjson.dumps({"tools": found}).decode())]
@@ -52,10 +53,10 @@ def _shell(output: responses.FunctionShellCallOutputItemParam) -> str:
 def ran_before(item: BaseModel, ran: RanItems) -> tuple[str, str, str, str] | None:
     """The id, the function, the arguments and the result of a call that a server has run; None without a result."""
     match item:
-        case responses.MCPToolCall():
+        case responses.MCPToolCall() if item.output is not None or item.error is not None:
             told = item.output if item.output is not None else _error(item)
             return item.id, ran.function_of(item.server_label, item.name), item.arguments or "{}", told
-        case responses.CodeInterpreterToolCall():
+        case responses.CodeInterpreterToolCall() if item.outputs:
             logs = [each.logs for each in item.outputs or () if isinstance(each, responses.CodeInterpreterOutputLogs)]
             arguments = orjson.dumps({"code": item.code or ""}).decode()
             return item.id, CODE_FUNCTION, arguments, "\n".join(logs) or "(no output)"
@@ -68,6 +69,5 @@ def ran_before(item: BaseModel, ran: RanItems) -> tuple[str, str, str, str] | No
 
 
 def _error(item: responses.MCPToolCall) -> str:
-    if item.error is None:
-        return "(no output)"
+    assert item.error is not None  # noqa: S101 - or it is no call with a result
     return orjson.dumps(item.error.model_dump(exclude_unset=True)).decode()

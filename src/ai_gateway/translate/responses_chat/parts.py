@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ai_gateway.errors import UnsupportedValue
+from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
 
@@ -81,11 +81,7 @@ def _text(
     | responses.SaidTextContent
     | responses.OutputTextContent,
 ) -> TextPart:
-    made = text_part(part.text)
-    mark = getattr(part, "prompt_cache_breakpoint", None)
-    if mark is not None:
-        made.prompt_cache_breakpoint = openai.PromptCacheBreakpointParam.model_validate(mark.model_dump())
-    return made
+    return _marked(text_part(part.text), part)
 
 
 def _user_part(part: Part, path: str) -> UserPart:
@@ -109,7 +105,8 @@ def _image(
     image = openai.ChatCompletionRequestMessageContentPartImageImageUrl(url=part.image_url)
     if part.detail is not None:
         image.detail = "high" if part.detail == "original" else part.detail  # the most that chat has a word for
-    return openai.ChatCompletionRequestMessageContentPartImage(type="image_url", image_url=image)
+    made = openai.ChatCompletionRequestMessageContentPartImage(type="image_url", image_url=image)
+    return _marked(made, part)
 
 
 def _file(
@@ -117,8 +114,28 @@ def _file(
 ) -> openai.ChatCompletionRequestMessageContentPartFile:
     if part.file_url:
         raise UnsupportedValue("This provider fetches no files: send `file_data`.", param=f"{path}.file_url")
+    if not part.file_data and not part.file_id:
+        raise InvalidRequest(
+            "There is no file here: send `file_data`.", param=f"{path}.file_data", code="missing_required_parameter"
+        )
     named = {name: getattr(part, name) for name in ("filename", "file_data", "file_id")}
     file = openai.ChatCompletionRequestMessageContentPartFileFile(
         **{name: value for name, value in named.items() if value is not None}
     )
-    return openai.ChatCompletionRequestMessageContentPartFile(type="file", file=file)
+    return _marked(openai.ChatCompletionRequestMessageContentPartFile(type="file", file=file), part)
+
+
+def _marked[
+    Made: (
+        TextPart,
+        openai.ChatCompletionRequestMessageContentPartImage,
+        openai.ChatCompletionRequestMessageContentPartFile,
+    )
+](made: Made, part: Part) -> Made:
+    """The part with the place that its original is for a cache of prompts."""
+    mark = getattr(part, "prompt_cache_breakpoint", None)
+    if mark is not None:
+        made.prompt_cache_breakpoint = openai.PromptCacheBreakpointParam.model_validate(
+            mark.model_dump(exclude_unset=True)
+        )
+    return made

@@ -4,12 +4,13 @@ As for providers: *mapped* to chat's format, *dropped* and named in the response
 out would change the answer's meaning. What is mapped and has no word in chat is echoed, or kept in the store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from pydantic import BaseModel
 
 from ai_gateway.errors import UnsupportedParameter
+from gateway_contract.openai_responses import models
 from gateway_contract.openai_responses.parameters import OPERATION_OF, Policies, by_field
 
 POLICIES: Final[Policies] = {
@@ -88,6 +89,15 @@ RESPONSES_NAMES: Final[Mapping[str, str]] = {
 ADDED_FIELDS: Final = frozenset({"stream_options"})
 """Chat's fields that the gateway adds and no caller of the Responses API means."""
 
+# What the contract names below the fields of a request, and chat has no word for.
+_LOST: Final[Mapping[type[BaseModel], tuple[str, ...]]] = {
+    models.EasyInputMessage: ("phase",),
+    models.OutputMessage: ("phase",),
+    models.InputFileContent: ("detail",),
+    models.InputFileContentParam: ("detail",),
+    models.LocalEnvironmentParam: ("skills",),
+}
+
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
@@ -104,4 +114,27 @@ def apply_policies(body: BaseModel) -> list[str]:
                 f"The gateway cannot honour '{name}': leave it out, and send what it stands for in the request itself.",
                 param=name,
             )
-    return sorted(name for name in sent if policies.get(name, "dropped") == "dropped")
+    dropped = {name for name in sent if policies.get(name, "dropped") == "dropped"}
+    return sorted(dropped | set(lost_fields(body, {name for name in sent if name not in dropped})))
+
+
+def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
+    """The fields that are set and that chat has no word for, in whatever these fields of the body hold."""
+    for name in names:
+        value = body.__dict__.get(name)
+        for each in value if isinstance(value, list) else (value,):
+            # An object without a field of its own is a schema, or arguments: its names are its caller's.
+            if isinstance(each, BaseModel) and type(each).model_fields:
+                yield from _lost(each, f"{name}.")
+                for inner in lost_fields(each, each.model_fields_set):
+                    yield f"{name}.{inner}"
+
+
+def _lost(model: BaseModel, path: str) -> Iterator[str]:
+    """What is lost of an object, but for what is said in other words."""
+    for name, value in (model.model_extra or {}).items() if not isinstance(model, models.GatewayTool) else ():
+        if value not in _EMPTY:
+            yield f"{path}{name}"
+    for name in _LOST.get(type(model), ()):
+        if getattr(model, name, None):
+            yield f"{path}{name}"

@@ -4,20 +4,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from typing import Final, cast
 
 from pydantic import BaseModel, JsonValue
 
+from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.translate.carriers import KEPT, SEALED_FIELDS, kept
+from ai_gateway.translate.extra_fields import extra_fields, names_of, place
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.ran import RanItems
 from ai_gateway.translate.responses_chat.tools import ID_PREFIXES, Fields, ToolNames
 from gateway_contract.openai import models as openai
+from gateway_contract.openai_responses import models as responses
 
 type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 """What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
 
-_THINKING = ("reasoning_content", "reasoning")
+type Keep = Callable[[Mapping[str, object], Mapping[str, Mapping[str, object]]], str | None]
+"""Seals what the provider wants back of a message, and of its calls by their ids; None for nothing."""
+
+TOLD: Final = frozenset({*REASONING_NAMES, *KEPT, "thinking_blocks", "annotations", "gateway_tool_calls", "index"})
+"""What of a message is told in items; whatever else the contract does not name goes along as it is."""
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why a response is incomplete, by chat's finish reason."""
 
@@ -31,6 +40,11 @@ class Items:
 
     def add(self, kind: str, **fields: JsonValue) -> None:
         self.all.append({"type": kind, "id": self.next_id(kind), **fields})
+
+    def cut(self) -> None:
+        """Where the last one ends, the answer was cut off."""
+        if self.all and "status" in self.all[-1]:
+            self.all[-1]["status"] = "incomplete"
 
     def next_id(self, kind: str) -> str:
         """The id of the next item: another one for each item of each response."""
@@ -46,20 +60,25 @@ def response(  # noqa: PLR0913 - what a response is made of
     echo: Fields,
     names: ToolNames,
     seal: Seal,
+    keep: Keep,
     now: Callable[[], float] = time.time,
 ) -> Fields:
     """The response as JSON. `model` is the one that answered. Raises UpstreamInvalidResponse for a reply of nothing."""
     if not reply.choices:
         raise UpstreamInvalidResponse("The provider's reply holds no answer.")
-    choice = reply.choices[0]
+    choice = next((each for each in reply.choices if each.index == 0), reply.choices[0])
     reason = INCOMPLETE.get(choice.finish_reason)
     items = Items(response_id)
     for told in names.ran.lists:
         items.all.append({**told, "id": items.next_id(str(told["type"]))})
     _add_reasoning(items, choice.message, seal)
     said = _add_ran(items, choice, names.ran)
-    _add_message(items, choice, said, cut=reason is not None)
+    _add_message(items, choice, said, is_cut=reason is not None)
     _add_calls(items, choice.message, names, cut=reason is not None)
+    if reason is not None:
+        items.cut()
+    if (sealed := keep(choice.message.model_extra or {}, _extras_of_calls(choice.message))) is not None:
+        items.add("reasoning", summary=[], encrypted_content=sealed, status="completed")
     return {
         "id": response_id,
         "object": "response",
@@ -72,6 +91,7 @@ def response(  # noqa: PLR0913 - what a response is made of
         "usage": usage(reply.usage),
         **echo,
         **served_tier(reply.service_tier),
+        **carried(_beyond(reply, choice), _extras_of_calls(choice.message)),
         "output": [*items.all],
     }
 
@@ -82,10 +102,7 @@ def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, 
     blocks = extra.get("thinking_blocks")
     blocks = blocks if isinstance(blocks, list) else []
     texts = [text for block in blocks if isinstance(block, dict) and (text := block.get("thinking"))]
-    told = next((text for name in _THINKING if isinstance(text := extra.get(name), str) and text), None)
-    if not texts and told is not None:
-        texts = [told]
-    texts = [text for text in texts if isinstance(text, str)]
+    texts = [text for text in texts or [thought_in(extra)] if isinstance(text, str) and text]
     if not texts and not blocks:
         return
     summary: list[JsonValue] = [{"type": "summary_text", "text": text} for text in texts]
@@ -111,20 +128,21 @@ def _add_ran(items: Items, choice: openai.CreateChatCompletionResponseChoice, ra
     return done
 
 
-def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, said: int, *, cut: bool) -> None:
+def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, said: int, *, is_cut: bool) -> None:
     """The message, without what has been `said` before."""
     message = choice.message
     content: list[JsonValue] = []
-    if message.content and message.content[said:]:
-        content.append(_text_part(choice, said, len(message.content)))
+    part = _text_part(choice, said, len(message.content or ""))
+    if part["text"] or part["annotations"]:
+        content.append(part)
     if message.refusal:
         content.append({"type": "refusal", "refusal": message.refusal})
     if not content:
-        if _calls(message) or items.all:
+        if _calls(message) or (is_cut and items.all):
             return
         # Agents take an empty output for a turn that goes on.
         content.append({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
-    items.add("message", status="incomplete" if cut else "completed", role="assistant", content=content)
+    items.add("message", status="completed", role="assistant", content=content)
 
 
 def _text_part(choice: openai.CreateChatCompletionResponseChoice, start: int, end: int) -> Fields:
@@ -173,6 +191,43 @@ def _token(token: openai.ChatCompletionTokenLogprob | openai.ChatCompletionToken
     return {"token": token.token, "logprob": token.logprob, "bytes": [*(token.bytes or ())]}
 
 
+def _extras_of_calls(message: openai.ChatCompletionResponseMessage) -> dict[str, dict[str, object]]:
+    """What the calls hold that the contract does not name, by their ids."""
+    calls = message.tool_calls if isinstance(message.tool_calls, list) else []
+    return {call.id: call.model_extra for call in calls if call.model_extra}
+
+
+def _beyond(
+    reply: openai.CreateChatCompletionResponse, choice: openai.CreateChatCompletionResponseChoice
+) -> dict[str, object]:
+    """What a reply holds beyond the contract."""
+    beyond = dict(reply.model_extra or {})
+    for each in (choice, choice.message):
+        place(extra_fields(each, *TOLD), beyond)
+    if isinstance(choice.message.audio, BaseModel):
+        beyond["audio"] = to_fields(choice.message.audio)
+    return beyond
+
+
+def carried(
+    beyond: Mapping[str, object], calls: Mapping[str, Mapping[str, object]], unread: Sequence[JsonValue] = ()
+) -> Fields:
+    """What a reply, its `calls` by their ids, and its annotations hold that a response has no form for.
+
+    All of it stands in one place, beside what a response has.
+    """
+    placed: dict[str, object] = {}
+    place(beyond, placed, names_of(responses.Response))
+    of_calls = []
+    for call_id, each in calls.items():
+        if rest := {name: value for name, value in each.items() if name not in TOLD and value is not None}:
+            of_calls.append({"id": call_id, **rest})
+    for name, more in (("tool_calls", of_calls), ("annotations", [*unread])):
+        if more:
+            place({name: more}, placed)
+    return cast("Fields", placed)
+
+
 def _calls(message: openai.ChatCompletionResponseMessage) -> list[tuple[str, str, str]]:
     """Id, function and arguments of every call."""
     found = []
@@ -190,9 +245,20 @@ def _calls(message: openai.ChatCompletionResponseMessage) -> list[tuple[str, str
 def _add_calls(items: Items, message: openai.ChatCompletionResponseMessage, names: ToolNames, *, cut: bool) -> None:
     calls = _calls(message)
     for at, (call_id, function, arguments) in enumerate(calls, 1):
-        item = names.restored(function, arguments, "", call_id, cut=cut and at == len(calls))
+        known = call_id or f"call_{items.response_id.rpartition('_')[2][:24]}_{at}"
+        item = names.restored(function, arguments, "", known, cut=cut and at == len(calls))
         item["id"] = items.next_id(str(item["type"]))
         items.all.append(item)
+
+
+def kept_by(seal: Callable[[dict[str, JsonValue]], str]) -> Keep:
+    """Seals what a provider wants back beside its reasoning."""
+
+    def sealed(message: Mapping[str, object], calls: Mapping[str, Mapping[str, object]]) -> str | None:
+        fields = kept(message, calls)
+        return None if fields is None else seal({SEALED_FIELDS: cast("Fields", fields)})
+
+    return sealed
 
 
 def sealed_by(seal: Callable[[dict[str, JsonValue]], str], *, wanted: bool) -> Seal:

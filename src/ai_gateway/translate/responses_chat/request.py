@@ -121,7 +121,7 @@ def conversed(body: Body, whom: Whom, history: Sequence[Item] = (), offered: Off
     fields: Fields = {"model": whom.model, "messages": conversation.messages}
     fields |= {name: value for name in _SAME if (value := getattr(body, name, None)) is not None}
     if (options := getattr(body, "prompt_cache_options", None)) is not None:
-        fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(options.model_dump())
+        fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(_dump(options))
     request = _built(openai.CreateChatCompletionRequest, fields)
     return Asked(request, offered, dropped | conversation.dropped)
 

@@ -133,9 +133,12 @@ class ToolNames:
         """The item of a whole call. `cut` says that the arguments end where the answer was cut off.
 
         Arguments that are not of the form of the tool's action leave the call that of a function: nothing is run that
-        the model did not say, and its words are kept.
+        the model did not say, and its words are kept. Of a call without any they are an empty object, which clients
+        can read.
         """
         tool = self.called(function)
+        if not arguments and tool.kind is not ToolKind.CUSTOM and not cut:
+            arguments = "{}"
         status = "incomplete" if cut else "completed"
         if tool.kind is ToolKind.CUSTOM:
             return _custom_call(tool, item_id, call_id, custom_input(arguments))

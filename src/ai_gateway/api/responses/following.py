@@ -1,0 +1,113 @@
+"""What a response in the background has told, to those who ask for it: what there is, and then what follows."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from pydantic_core import from_json, to_json
+
+from ai_gateway.accounts.responses import RunState, Told
+from ai_gateway.api.responses.events import Events, since
+from ai_gateway.api.responses.state import State
+from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.call import Call
+from ai_gateway.contract.framing import EVENTS
+from ai_gateway.contract.stream import Framed
+from ai_gateway.errors import InvalidRequest
+
+_LOOK_S: Final = 0.5  # between two looks at what another worker makes
+_COPIES: Final = 2  # of a piece: as it is stored, and as it goes out
+_SLOWEST_S: Final = 60.0  # for one piece; whoever is slower can come back for the next one
+
+
+class Follower:
+    """One who reads the events of a response, which is the caller's, from a number on.
+
+    `events` are there where the response is made by this worker. What this raises is about the reading alone: the
+    response goes on, and so can the reader, from where it was.
+    """
+
+    def __init__(self, state: State, call: Call, response_id: str, events: Events | None, number: int = 0) -> None:
+        self._state = state
+        self._call = call
+        self._id = response_id
+        self._events = events
+        self._number = number  # of the event that it needs next
+        self._weighed = UNWEIGHED
+
+    async def told(self) -> AsyncGenerator[Framed]:
+        """The events, up to the one that ends the response."""
+        loop = asyncio.get_running_loop()
+        # A client that has stopped to read is let go: nobody else's clock runs for it.
+        async with asyncio.timeout(None) as reading:
+            while (piece := await self._next()) is not None:
+                self._weigh(len(piece.data))
+                self._number = piece.next
+                self._call.notes.chunks += 1
+                reading.reschedule(loop.time() + _SLOWEST_S)
+                yield Framed(piece.data)
+                reading.reschedule(None)
+                if piece.final:
+                    return
+
+    def _weigh(self, size: int) -> None:
+        """Have room for a piece that is larger than those before it. Raises Overloaded."""
+        if size > self._weighed:
+            self._call.room.charge_at_most(_COPIES * (size - self._weighed), "replies")
+            self._weighed = size
+
+    def broken(self, error: bytes) -> bytes:
+        """What ends a stream that fails, given the JSON of the wire's error.
+
+        It has the number of the last event, and is none of the response's: whoever goes on after it misses nothing.
+        """
+        known = from_json(error)["error"]
+        told = {name: known.get(name) for name in ("code", "message", "param")}
+        event = {"type": "error", **told, "sequence_number": max(0, self._number - 1)}
+        return EVENTS.framed(to_json(event), "error")
+
+    async def _next(self) -> Told | None:
+        """What follows; None where the last event has been told."""
+        events = self._events
+        while events is not None:
+            if (piece := events.read(self._number)) is not None:
+                return piece
+            if events.is_over or self._number < events.oldest:
+                break
+            await events.change()
+        return await self._stored()
+
+    async def _stored(self) -> Told | None:
+        """The same from the store."""
+        state, response_id = self._state, self._id
+        while True:
+            known = await state.run_state(self._call.caller, response_id)  # before its events: none comes after the end
+            piece = await state.events(response_id, self._number)
+            if piece is not None:
+                if piece.next <= self._number:
+                    return None
+                if piece.first > self._number:
+                    raise _gone()
+                return since(piece, self._number)
+            if not known.runs:
+                return await self._end(known)
+            if self._events is not None and not self._events.is_over and self._number < self._events.oldest:
+                raise _gone()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _end(self, known: RunState) -> Told:
+        """The end of a response that could not tell it itself: it was cancelled, or its gateway is gone."""
+        if known.status not in {"failed", "cancelled"}:
+            raise _gone()
+        found = await self._state.get(self._call.caller, self._id)
+        event = {"type": "response.failed", "response": from_json(found.body), "sequence_number": self._number}
+        data = EVENTS.framed(to_json(event), "response.failed")
+        return Told(self._number, self._number + 1, data, final=True)
+
+
+def _gone() -> InvalidRequest:
+    return InvalidRequest(
+        "The events that come next are not kept any more: ask for the response without `stream`.",
+        param="starting_after",
+        code="invalid_value",
+    )

@@ -28,13 +28,13 @@ def tooled(gateway_for: SharedGateways, model: Upstream) -> LiveGateway:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mcp_address() -> Iterator[str]:
     with running_server() as (url, _):
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def doors(mcp_address: str, model: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     """One with every tool, a server of the Model Context Protocol that is there and one that is not."""
     config = tmp_path_factory.mktemp("doors") / "gateway.toml"

@@ -92,11 +92,12 @@ class Gateway:
         body: models.CreateChatCompletionRequest,
         resolution: Resolution | None = None,
         operation: ChatOperation = CHAT,
+        *,
         most_calls: int | None = None,
     ) -> Item[models.CreateChatCompletionResponse]:
         """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
 
-        What was run is in `gateway_tool_calls` of the message. Not more than `most_calls` are.
+        What was run is in `gateway_tool_calls` of the message, and no more than `most_calls` in all.
         """
         if asks_for_tools(body):
             return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)).reply()
@@ -108,6 +109,7 @@ class Gateway:
         body: models.CreateChatCompletionRequest,
         resolution: Resolution | None = None,
         operation: ChatStreaming = CHAT_STREAM,
+        *,
         most_calls: int | None = None,
     ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
         """The same as a stream, whose deltas tell of tools as they start and end."""

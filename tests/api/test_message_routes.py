@@ -40,7 +40,7 @@ OPENAIS = "This model's maximum context length is 8192 tokens. However, your mes
 # What each upstream says of a prompt that is too long, on its own wire.
 COMPLAINTS: dict[str, Json] = {
     "lab": {"error": {"message": OPENAIS, "type": "invalid_request_error", "code": "context_length_exceeded"}},
-    "llama.cpp": {"error": {"code": 400, "message": "the request exceeds the available context size, try increasing it",
+    "llama.cpp": {"error": {"code": 400, "message": "the request exceeds the available context size, make it larger",
                             "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 8192}},
     "ollama": {
         "error": "the request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it"

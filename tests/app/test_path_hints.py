@@ -51,6 +51,25 @@ async def test_the_likely_path_and_the_base_url_to_set(
         assert "the model to the name after 'deployments'." in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "likely", "base_url"),
+    [
+        ("/messages", "/v1/messages", ""),
+        ("/custom/v1/v1/messages/count_tokens", "/custom/v1/messages/count_tokens", "/custom"),
+    ],
+)
+async def test_clients_that_add_v1_themselves_are_not_told_to_add_it(
+    http: httpx2.AsyncClient, path: str, likely: str, base_url: str
+) -> None:
+    reply = await http.post(path, json={})
+    assert reply.status_code == 404
+    assert f"The likely path is {likely}: clients that add /v1 themselves" in reply.text
+    assert f"base_url {HERE}{base_url}." in reply.text
+    asked = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+    twice = await http.post("/v1/v1/messages", json=asked)
+    assert "before it where the client adds /v1 itself" in twice.text
+
+
 @pytest.mark.parametrize("path", ["/models", "/custom/models", "/models/custom-chat", "/openai/models"])
 async def test_models_are_asked_for_below_v1_too(http: httpx2.AsyncClient, path: str) -> None:
     door = "/custom/v1" if path.startswith("/custom") else "/v1"

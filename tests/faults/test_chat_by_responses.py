@@ -218,8 +218,6 @@ def test_a_streamed_answer_says_what_the_whole_one_does(gate: LiveGateway, model
     assert [{"type": "custom" if "custom" in call else "function", **call} for call in calls] == expected.pop(
         "tool_calls"
     )
-    if model == "pro-coarse":  # citations come with the pieces of a text alone
-        expected.pop("annotations")
     assert {name: value for name, value in message.items() if value not in (None, "")} == {
         name: value for name, value in expected.items() if value is not None
     }

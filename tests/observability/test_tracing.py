@@ -275,7 +275,9 @@ def test_one_that_is_cancelled_or_cut_off_has_its_spans_too(
     work = named["background makeBackgroundResponse"]
     assert (work.attributes[Name.END], work.failed) == ("left", False)
     assert named["chat hang-before-headers#cancelled-trace"].attributes[Name.END] == "left"
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, **in_front_of(upstream), **collector.env) as live:
+    with running_gateway(
+        ALLOWED_API_KEYS=TEST_KEY, GRACE_PERIOD_S="1", **in_front_of(upstream), **collector.env
+    ) as live:
         queued(live, "lab/hang-before-headers#cut-trace", "queued-cut")
         upstream.last("hang-before-headers#cut-trace")
         live.process.send_signal(signal.SIGTERM)

@@ -174,6 +174,35 @@ async def test_quotas_hold_when_many_save_at_once(tool: MemoryTool) -> None:
     assert len(await contents(tool, limit=50)) == 20
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_quotas_hold_when_replicas_save_at_once(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if engine == "postgres":
+        url = await new_database(request.getfixturevalue("postgres"))
+        stores: list[Store] = [PostgresStore(url) for _ in range(3)]
+        await stores[0].migrate()
+    else:
+        stores = [SqliteStore(tmp_path / "gateway.db") for _ in range(3)]
+    for each in stores:
+        await each.open()
+    replicas = [Memories(each, QUOTA) for each in stores]
+
+    async def save(number: int) -> bool:
+        tool = MemoryTool(lambda: replicas[number % 3], lambda _: True)
+        user = {"subject": f"u{number % 4}"}
+        return not (await called(tool, "memory_save", ALICE, user, content=f"fact {number}")).failed
+
+    try:
+        saved = await asyncio.gather(*(save(number) for number in range(60)))
+        assert sum(saved) == 20
+        rows, _ = await page_of_memories(stores[0], Subject(key_id=ALICE.key_id or ""), "", 100)
+        assert len(rows) == 20
+    finally:
+        for each in stores:
+            await each.aclose()
+
+
 @pytest.mark.parametrize("content", ["a\0b", "half \ud800 of", "\0", "\ud83d\ude00"])
 async def test_texts_that_no_store_can_keep_are_kept_without_what_is_wrong(tool: MemoryTool, content: str) -> None:
     assert not (await called(tool, "memory_save", content=content)).failed

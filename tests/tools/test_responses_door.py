@@ -304,19 +304,6 @@ def test_servers_of_a_project_are_none_of_anothers(mcp_address: str, tmp_path: P
 
 
 @STREAM
-def test_a_response_bounds_the_calls_of_all_tools(doors: LiveGateway, stream: bool) -> None:
-    name = f"bounded-{stream}"
-    code = Call("gateway_code_execution", '{"code": "1"}')
-    SCRIPTS[name] = [Says(calls=(search("a"), code)), Says(calls=(search("b"),)), Says("Done.")]
-    tools = {"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}}
-    fields: Any = {"model": name, "path": "/lab/v1/responses", "max_tool_calls": 1, "stream": stream}
-    response, dropped = asked(doors, "Hi", *tools, **fields)
-    assert dropped == ""
-    assert [item["status"] for item in response["output"]] == ["completed", "failed", "failed", "completed"]
-    assert response["max_tool_calls"] == 1
-
-
-@STREAM
 def test_a_clients_own_calls_end_the_turn_beside_those_that_run_here(
     doors: LiveGateway, model: Upstream, stream: bool
 ) -> None:

@@ -90,7 +90,7 @@ class CallReservation(Reservation):
         self._price = price
         self._held = held
         self._at = at
-        self._tools: tuple[ToolRun, ...] = ()
+        self._tools: dict[str, ToolRun] = {}
         self._earlier = call.round.earlier if call.round is not None else 0
 
     @override
@@ -99,8 +99,8 @@ class CallReservation(Reservation):
         return None if cost is None or self._earlier is None else cost + self._earlier
 
     @override
-    def ran(self, run: ToolRun) -> None:
-        self._tools = (*self._tools, run)
+    def ran(self, call_id: str, run: ToolRun) -> None:
+        self._tools[call_id] = run
 
     @override
     async def settle(self) -> None:
@@ -171,7 +171,7 @@ class CallReservation(Reservation):
             tuple(sorted(notes.repairs)) if notes.repairs else (),
             tuple(sorted(notes.dropped)) if notes.dropped else (),
             result.search_cost,
-            tuple([_tool(run) for run in self._tools]) if self._tools else (),
+            tuple([_tool(run) for run in self._tools.values()]) if self._tools else (),
             result.attempts,
         )
 
@@ -186,7 +186,7 @@ class CallReservation(Reservation):
         """What the attempts come to, with the tools that were run after them."""
         result = self._asked()
         if self._tools and result.cost is not None:
-            result.cost += sum(tool.cost for tool in self._tools)
+            result.cost += sum(tool.cost for tool in self._tools.values())
         return result
 
     def _asked(self) -> "Result":

@@ -1,8 +1,9 @@
 """Responses that are kept for their callers, so that a conversation can go on from one and be read again.
 
-Each belongs to the key that made it: nobody else finds it. It is kept for a number of days, and the oldest go first
-when all of them together are too large. One that runs in the background has a lease, which whoever runs it renews: if
-it runs out, the process is gone. Where its events were asked for, they are kept with it.
+Each belongs to the key that made it: nobody else finds it. It is kept for a number of days, and when all of them
+together are too large, the oldest go first of the key that has the most. One that runs in the background has a lease,
+which whoever runs it renews: if it runs out, the process is gone. Where its events were asked for, they are kept with
+it.
 """
 
 import time
@@ -29,6 +30,12 @@ _CHAIN = """WITH RECURSIVE chain (id, previous, depth) AS (
             ON earlier.id = chain.previous WHERE earlier.owner = $2 AND chain.depth < $4
     ) SELECT kept.id, kept.status, kept.lease, kept.previous, kept.input, kept.body
     FROM chain JOIN responses kept ON kept.id = chain.id ORDER BY chain.depth DESC"""
+_CHAIN_SIZE = """WITH RECURSIVE chain (id, previous, size, depth) AS (
+        SELECT id, previous, size, 0 FROM responses WHERE id = $1 AND owner = $2 AND until > $3
+        UNION ALL
+        SELECT earlier.id, earlier.previous, earlier.size, chain.depth + 1 FROM responses earlier JOIN chain
+            ON earlier.id = chain.previous WHERE earlier.owner = $2 AND chain.depth < $4
+    ) SELECT COALESCE(SUM(size), 0) FROM chain"""
 _DELETE = "DELETE FROM responses WHERE id = $1 AND owner = $2"
 # What is over stays as it ended, whoever comes later.
 _END = """UPDATE responses SET status = $2, lease = NULL, body = $4, size = LENGTH(input) + $3
@@ -45,8 +52,10 @@ _ADD_EVENTS = """INSERT INTO response_events (response, first, next, final, even
 _EVENTS = """SELECT first, next, final, events FROM response_events
     WHERE response = $1 AND (next > $2 OR final = 1) ORDER BY first LIMIT 1"""
 _EXPIRE = "DELETE FROM responses WHERE until <= $1"
-_TOTAL = "SELECT COALESCE(SUM(size), 0), COUNT(*) FROM responses"
-_DROP_OLDEST = "DELETE FROM responses WHERE id IN (SELECT id FROM responses ORDER BY at, id LIMIT $1)"
+_TOTAL = "SELECT COALESCE(SUM(size), 0) FROM responses"
+_LARGEST = "SELECT owner, SUM(size) AS total, COUNT(*) FROM responses GROUP BY owner ORDER BY total DESC LIMIT 1"
+_DROP_OLDEST = """DELETE FROM responses WHERE id IN
+    (SELECT id FROM responses WHERE owner = $1 ORDER BY at, id LIMIT $2)"""
 
 
 def is_running(status: str) -> bool:
@@ -112,7 +121,8 @@ class StoredResponses:
         """Keep a new one. One that runs has a lease from now on."""
         now, size = int(time.time()), len(items) + len(body)
         lease = now + LEASE_S if is_running(status) else None
-        values: tuple[Value, ...] = (response_id, owner, now, now + self._keep_s, previous, status, lease, size, items)
+        at, until = time.time_ns() // 1_000_000, now + self._keep_s  # in milliseconds: of two, the first one is older
+        values: tuple[Value, ...] = (response_id, owner, at, until, previous, status, lease, size, items)
         await self._store().execute(_PUT, *values, body)
         self._added += size
         if self._added > self._max_size // 16 or time.monotonic() - self._tidied > _TIDY_S:
@@ -123,12 +133,16 @@ class StoredResponses:
         rows = await self._store().fetch(_GET, response_id, owner, int(time.time()))
         return _read(rows[0]) if rows else None
 
+    async def chain_size(self, response_id: str, owner: str) -> int:
+        """About how large this response is with all those that led to it, in bytes."""
+        rows = await self._store().fetch(_CHAIN_SIZE, response_id, owner, int(time.time()), _LONGEST_CHAIN)
+        return int(rows[0][0] or 0)
+
     async def chain(self, response_id: str, owner: str) -> list[StoredResponse]:
-        """This response behind all those that led to it; empty if one of them is not there."""
+        """This response behind those that led to it. Where one is not there, what came before it is not either."""
         now = int(time.time())
         rows = await self._store().fetch(_CHAIN, response_id, owner, now, _LONGEST_CHAIN)
-        found = [_read(row) for row in rows]
-        return found if found and found[0].previous is None else []
+        return [_read(row) for row in rows]
 
     async def delete(self, response_id: str, owner: str) -> bool:
         """Whether there was one."""
@@ -168,14 +182,18 @@ class StoredResponses:
         return await self._store().execute(_RENEW, response_id, int(time.time()) + LEASE_S) > 0
 
     async def _tidy(self, now: int) -> None:
-        """Delete what has been kept long enough, and the oldest of too much."""
+        """Delete what has been kept long enough and, of too much, the oldest of whoever has the most."""
         self._tidied, self._added = time.monotonic(), 0
         store = self._store()
         await store.execute(_EXPIRE, now)
         while True:
-            ((total, count),) = await store.fetch(_TOTAL)
+            ((total,),) = await store.fetch(_TOTAL)
             over = int(total or 0) - self._max_size
-            if over <= 0 or not await store.execute(_DROP_OLDEST, max(1, int(count or 0) * over // int(total or 1))):
+            largest = await store.fetch(_LARGEST) if over > 0 else ()
+            if not largest:
+                return
+            ((owner, held, count),) = largest  # nobody can push out what is somebody else's
+            if not await store.execute(_DROP_OLDEST, owner, max(1, int(count or 0) * over // int(held or 1))):
                 return
 
 

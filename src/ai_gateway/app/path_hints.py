@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
+_MESSAGES = "messages"  # Anthropic's own clients have a base_url without /v1
 _NOTHING = "See / for what there is."
 _ORGANIZATION, _PROJECTS = "organization", "projects"
 _NOBODYS = frozenset(
@@ -50,6 +51,11 @@ class PathHints:
         tail = self._tail(rest, self._openai)
         if tail is None:
             return _NOTHING
+        if tail[0] == _MESSAGES:
+            own = f"{origin}/{provider}" if provider else origin
+            return (
+                f"The likely path is {base}/{'/'.join(tail)}: clients that add /v1 themselves have the base_url {own}."
+            )
         hint = f"The likely path is {base}/{'/'.join(tail)}: set the client's base_url to {origin}{base}"
         # Azure's older API has /openai/deployments/{model}/...
         return f"{hint}, and the model to the name after 'deployments'." if "deployments" in steps else f"{hint}."

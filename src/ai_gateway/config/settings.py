@@ -202,7 +202,9 @@ class Settings(Telemetry, PerProvider):
         int, Field(ge=0, le=36_500, description="days that stored responses are kept; 0 stores none"), RESTART
     ] = 30
     responses_max_size: Annotated[
-        int, Field(ge=2**20, description="bytes of all stored responses, of which the oldest go first"), RESTART
+        int,
+        Field(ge=2**20, description="bytes of all stored responses; beyond it the oldest of the largest key go first"),
+        RESTART,
     ] = 2**30
     smtp_url: Annotated[
         SmtpUrl | None,

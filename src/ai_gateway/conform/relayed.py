@@ -184,8 +184,13 @@ class RelayedResponse(Relayed):
 
     @override
     def broken(self, error: bytes) -> bytes:
-        if not self.reply or self.failure is not None:
-            return super().broken(error) + SSE.end
+        if self.failure is not None:
+            return SSE.end
+        if not self.reply:  # of a response that has not begun nothing can be told but the error
+            told = orjson.loads(error).get("error") or {}
+            named = {"code": told.get("code"), "message": told.get("message"), "param": told.get("param")}
+            event = {"type": "error", **named, "sequence_number": self.number + 1, "error": told}
+            return EVENTS.framed(to_json(event, inf_nan_mode="null"), "error") + SSE.end
         said = self._error or orjson.loads(error).get("error") or {}
         code, message = said.get("code"), said.get("message")
         failed = {

@@ -12,7 +12,7 @@ bytes, and its text goes from one JSON string into the other without being read.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import override
 
 from pydantic import BaseModel, JsonValue
@@ -24,6 +24,7 @@ from ai_gateway.conform.response_fields import (
     NAMES,
     Calls,
     Fields,
+    OpenItem,
     Seal,
     flat_annotation,
     kept_item,
@@ -47,22 +48,6 @@ class ResponseHead:
     echo: Mapping[str, object]
 
 
-@dataclass(slots=True)
-class _Item:
-    """The item that is open. `function` is what its tool is called in chat completions; `told` its finished parts."""
-
-    kind: str
-    id: str
-    index: int
-    function: str = ""
-    call_id: str = ""
-    told: list[bytes] = field(default_factory=list)
-
-    @property
-    def place(self) -> bytes:
-        return b'"item_id":"%b","output_index":%d' % (self.id.encode(), self.index)
-
-
 class ResponseEvents(Output, Parts):
     """The events of one response. What each method returns is to be sent; `final` is the response once it is over."""
 
@@ -83,7 +68,7 @@ class ResponseEvents(Output, Parts):
         self._cites = cites
         self._model = head.model
         self.has_begun = False
-        self._item: _Item | None = None
+        self._item: OpenItem | None = None
         self._part: Key | None = None
         self._place = b""
         self._delta = b""  # what stands before the text of a delta of the part that is open
@@ -265,9 +250,9 @@ class ResponseEvents(Output, Parts):
             echo = to_json({name: value for name, value in self._head.echo.items() if name not in changed})[1:-1]
         return b'%b,"output":[%b]%b}' % (to_json(fields)[:-1], b",".join(self._output), b"," + echo if echo else b"")
 
-    def _begun(self, kind: str) -> _Item:
+    def _begun(self, kind: str) -> OpenItem:
         """An item that is open from now on."""
-        self._item = _Item(kind, self._id(kind), len(self._output))
+        self._item = OpenItem(kind, self._id(kind), len(self._output))
         self.texts = []
         return self._item
 
@@ -379,7 +364,7 @@ class ResponseEvents(Output, Parts):
             self._delta = b'event: %b\ndata: {"type":"%b",%b,"delta":"' % (name, name, item.place)
         return self._added({**opened, "id": item.id})
 
-    def _close_call(self, item: _Item, *, cut: bool) -> bytes:
+    def _close_call(self, item: OpenItem, *, cut: bool) -> bytes:
         arguments = outside(self.texts)
         restored = self._calls.restored(item.function, arguments, item.id, item.call_id, cut=cut)
         kind, written = str(restored["type"]), b""
@@ -391,7 +376,7 @@ class ResponseEvents(Output, Parts):
             written += self._close_arguments(item, restored, *ARGUMENTS[kind])
         return written + self._close_item(to_json(restored))
 
-    def _close_arguments(self, item: _Item, restored: Fields, event: bytes, field: str) -> bytes:
+    def _close_arguments(self, item: OpenItem, restored: Fields, event: bytes, field: str) -> bytes:
         """What a call was given, in a delta of its own unless it went out as it came."""
         told, written = to_json(restored[field]), b""
         if restored[field] and (item.kind != FUNCTION or not self.texts):

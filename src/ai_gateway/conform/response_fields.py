@@ -1,6 +1,7 @@
 """What the events of a response are made with: fields of chat in their form, and what knows a client's tools."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pydantic import JsonValue
@@ -55,6 +56,23 @@ _FILLED: Final[Fields] = {"title": "", "start_index": 0, "end_index": 0, "index"
 
 type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 """What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
+
+
+@dataclass(slots=True)
+class OpenItem:
+    """The item that is open. `function` is what its tool is called in chat completions; `told` its finished parts."""
+
+    kind: str
+    id: str
+    index: int
+    function: str = ""
+    call_id: str = ""
+    told: list[bytes] = field(default_factory=list)
+
+    @property
+    def place(self) -> bytes:
+        """Where it is, as fields of an event."""
+        return b'"item_id":"%b","output_index":%d' % (self.id.encode(), self.index)
 
 
 class Calls(Protocol):

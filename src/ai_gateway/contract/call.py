@@ -194,8 +194,8 @@ class Reservation(Protocol):
 
     headers: Mapping[str, str]
 
-    def ran(self, run: ToolRun) -> None:
-        """A tool was run for the call."""
+    def ran(self, call_id: str, run: ToolRun) -> None:
+        """A tool is run for the call, under this id of the model's: as it began, and again when it is over."""
 
     def cost(self) -> int | None:
         """What the attempts of the call come to by now, in 1e-12 USD; None where that is not known."""

@@ -57,6 +57,7 @@ class Registry:
             return f"Provider '{name}' is not configured: {hint}. {known}"
         if name in RESERVED_NAMES:
             likely = "The likely path begins with one /v1, such as /v1/chat/completions"
-            return f"'{name}' is no provider. {likely}: set the client's base_url to end in that. {known}"
+            ends = "set the client's base_url to end in that, or before it where the client adds /v1 itself"
+            return f"'{name}' is no provider. {likely}: {ends}. {known}"
         near = difflib.get_close_matches(name, self.names, n=1) if len(name) <= _LONGEST_COMPARED else []
         return f"There is no such provider{f'; did you mean {near[0]!r}?' if near else '.'} {known}"

@@ -188,6 +188,7 @@ class GatewayServer(uvicorn.Server):
         _log.info("stopping", worker=self._context.number, in_flight=len(self.server_state.tasks))
         now = asyncio.get_running_loop().time
         began = now()
+        self._application.background.stops_at = time.monotonic() + settings.grace_period_s
         until = began + min(settings.drain_delay_s, settings.grace_period_s / 2)
         while self.server_state.tasks and now() < until and not self.force_exit:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(_TICK_S)
@@ -202,6 +203,8 @@ class GatewayServer(uvicorn.Server):
         self.force_exit |= sig == signal.SIGQUIT or (self._interrupted and sig == signal.SIGINT)
         self._interrupted |= sig == signal.SIGINT
         self.should_exit = True
+        if self.force_exit:
+            self._application.background.stops_at = 0.0
 
     @override
     @contextmanager

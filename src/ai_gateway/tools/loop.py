@@ -286,7 +286,8 @@ class ToolLoop:
         """Run them; None now and then while nothing ends."""
         turn = self._turn
         offer = turn.offer.narrowed(turn.callable)
-        async with aclosing(run_all(self._call, offer, calls, self._limits, turn.seconds_for_tools)) as results:
+        running = run_all(self._call, offer, calls, self._limits, turn.seconds_for_tools, turn.note)
+        async with aclosing(running) as results:
             async for each in results:
                 yield each
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -29,8 +29,9 @@ _OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer wi
 class Limits:
     """What bounds the tools of one request.
 
-    A model may call tools in so many `rounds`, so many at once (`calls`) and `in_all`, each for so many `seconds`.
-    `result_size` and `arguments_size` are bytes. While none ends there is a sign of life every `alive_s` seconds.
+    A model may call tools in so many `rounds`, so many at once, and so many `in_all`, where the caller wants that; each
+    for so many `seconds`. `result_size` and `arguments_size` are bytes. While none ends there is a sign of life every
+    `alive_s` seconds.
     """
 
     rounds: int = 8
@@ -52,17 +53,22 @@ class Ran:
     run: ToolRun
 
 
-async def run_all(
-    call: Call, offer: Offer, calls: Sequence[Called], limits: Limits, seconds: float
+async def run_all(  # noqa: PLR0913, PLR0917 - what a round of calls is made of
+    call: Call,
+    offer: Offer,
+    calls: Sequence[Called],
+    limits: Limits,
+    seconds: float,
+    starts: Callable[[Called, ToolRun], None] = lambda _called, _run: None,
 ) -> AsyncGenerator[Ran | None]:
     """Every call at once, and each as soon as it is over; None now and then while none is.
 
-    Closing it stops what still runs.
+    `starts` is told of each that is run, as one that has failed: until it is over. Closing it stops what still runs.
     """
     done: asyncio.Queue[Ran] = asyncio.Queue()
 
     async def one(place: int, called: Called) -> None:
-        done.put_nowait(await _run(call, offer, (place, called), limits, seconds))
+        done.put_nowait(await _run(call, offer, (place, called), limits, seconds, starts))
 
     tasks = [asyncio.create_task(one(place, called)) for place, called in enumerate(calls)]
     left = len(tasks)
@@ -82,12 +88,20 @@ async def run_all(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _run(call: Call, offer: Offer, which: tuple[int, Called], limits: Limits, seconds: float) -> Ran:
+async def _run(  # noqa: PLR0913, PLR0917 - as above
+    call: Call,
+    offer: Offer,
+    which: tuple[int, Called],
+    limits: Limits,
+    seconds: float,
+    starts: Callable[[Called, ToolRun], None],
+) -> Ran:
     place, called = which
     began = time.time()
     offered = offer.functions.get(called.name)
     if (refusal := _refusal(offered, offer, which, limits)) is not None or offered is None:
         return Ran(place, called, refusal or Result("", failed=True), _noted(called, began))
+    starts(called, ToolRun(offered.tool, began, began, failed=True, cost=offered.price))
     result = await _result(call, offered, called, limits, min(limits.seconds, seconds))
     result = _kept(call, _cut(result, limits.result_size))
     count(Event.TOOL_CALL, offered.tool, "failed" if result.failed else "completed")

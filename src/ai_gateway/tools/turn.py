@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
 
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.rounds import Round
+from ai_gateway.contract.rounds import Round, ToolRun
 from ai_gateway.contract.write import to_fields, to_json
 from ai_gateway.tools.citations import Cited, annotations, renumbered, shifted
 from ai_gateway.tools.history import Called, as_models, replayed, round_messages
@@ -65,6 +65,11 @@ class Said:
             elif value is not None or name not in self._fields.keys() | self._pieces.keys():
                 self._pieces.pop(name, None)
                 self._fields[name] = list(value) if isinstance(value, list) else value
+
+    def forget(self, places: Iterable[int]) -> None:
+        """The calls with these indices were not made."""
+        for place in places:
+            del self._calls[place], self._arguments[place]
 
     def add_call(self, piece: Mapping[str, Any]) -> Called:
         """A piece of a call, at its index. Its arguments are there once `calls` is asked for."""
@@ -127,8 +132,10 @@ class Turn:
         self.number += 1
         self._before = self._said
         left = self.deadline - time.monotonic()
-        self.is_last = self.number > self.limits.rounds or (self.number > 1 and left < self._kept_s)
-        choice = (first_choice if self.number == 1 else later_choice)(self._body, self.offer)
+        calls = self._calls_left()
+        self.is_last = self.number > self.limits.rounds or (self.number > 1 and left < self._kept_s) or not calls
+        is_later = self.number > 1 or (not calls and isinstance(self._body.tool_choice, models.GatewayToolChoice))
+        choice = (later_choice if is_later else first_choice)(self._body, self.offer)
         if self.is_last:
             choice = Choice(choice.value, (), ())
         self.callable = choice.callable
@@ -143,11 +150,16 @@ class Turn:
             bridge=None,
             parsed=parsed,
             size=self.call.size + self._added,
-            round=Round(self.number, 0 if self.is_last else self.offer.dearest * self.limits.calls, self._spent),
+            round=Round(self.number, 0 if self.is_last else self.offer.dearest * calls, self._spent),
             rounds=(),
         )
         self._started = time.perf_counter()
         return self._round, body
+
+    def _calls_left(self) -> int:
+        """How many calls of ours may be run in the next round."""
+        in_all, at_once = self.limits.in_all, self.limits.calls
+        return at_once if in_all is None else max(0, min(at_once, in_all - len(self.ran)))
 
     def _request(self, choice: Choice) -> tuple[Body, Mapping[str, object] | None]:
         changes: Fields = {"messages": self._messages}
@@ -224,7 +236,10 @@ class Turn:
         return name in self.offer.functions or (name.startswith(PREFIX) and name not in self._client_names)
 
     def calls_of(self, said: Said) -> list[Called]:
-        """The calls of ours, each with an id of its own."""
+        """The calls of ours, each with an id of its own. Those beyond what the caller wants in all are ignored."""
+        if self.limits.in_all is not None and not self.is_last:
+            places = [place for place, called in said.calls.items() if self.is_ours(called.name)]
+            said.forget(places[self.limits.in_all - len(self.ran) :])
         ours = [called for called in said.calls.values() if self.is_ours(called.name)]
         for called in ours:
             offered = self.offer.functions.get(called.name)
@@ -238,15 +253,18 @@ class Turn:
         return ours
 
     def _is_over_limit(self, name: str, offered: Offered | None) -> bool:
-        """Whether this call is one more than the request allows, of its function or of all."""
+        """Whether this call is one more than the request allows of its function."""
         most = offered.options.get("max_uses") if offered is not None else None
-        in_all = self.limits.in_all
-        return (isinstance(most, int) and self._uses[name] > most) or (in_all is not None and len(self._ids) > in_all)
+        return isinstance(most, int) and self._uses[name] > most
+
+    def note(self, called: Called, run: ToolRun) -> None:
+        """A call begins, or is over. It costs what it costs from its beginning: whoever it asks has been asked."""
+        if self._round is not None and self._round.reservation is not None:
+            self._round.reservation.ran(called.id, run)
 
     def take(self, ran: Ran) -> Ran:
         """A call that is over, with its sources numbered after those of the calls that were over before."""
-        if self._round is not None and self._round.reservation is not None:
-            self._round.reservation.ran(ran.run)
+        self.note(ran.called, ran.run)
         result = ran.result
         first = len(self.cited)
         self.cited += [Cited(first + at, one) for at, one in enumerate(result.citations, 1)]

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from openai import NotFoundError, OpenAI
 
-from tests.support.administration import ADMIN_KEY, ADMINISTERED
+from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
 from tests.support.behaviours import piece
 from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
@@ -191,6 +191,20 @@ def test_a_client_that_leaves_does_not_end_it_and_goes_on_without_a_gap_or_doubl
     assert is_whole(had)
 
 
+def test_it_is_billed_once_however_many_read_it(live: LiveGateway, tap: Tap) -> None:
+    tap.words["billed"] = WORDS + 1
+    response_id = id_of(begin(live, "billed"))
+    assert all(follow(live, response_id).end() for _ in range(5))
+
+    def records() -> list[Any]:
+        found = Administrator(live, ADMIN_KEY).get("../gateway/requests")["data"]
+        return [each for each in found if each["model"] == "lab/billed"]
+
+    eventually(lambda: len(records()) > 0)
+    (record,) = records()
+    assert (record["operation"], record["stream"], record["status"]) == ("createResponse", True, 200)
+
+
 def test_readers_on_either_worker_have_the_same(two_workers: LiveGateway, tap: Tap) -> None:
     tap.words["either"] = 5
     first = begin(two_workers, "either")
@@ -299,6 +313,18 @@ def test_one_whose_gateway_is_gone_is_told_to_have_failed(
         if ending is signal.SIGTERM:
             items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
             assert items == failed["output"] != []
+
+
+def test_a_gateway_that_is_stopped_lets_it_end(lab: Upstream, tap: Tap, tmp_path: Path) -> None:
+    tap.words["stopping"] = 8
+    with on_disk(tmp_path, lab, GRACE_PERIOD_S="20") as live:
+        had = begin(live, "stopping", until=9).end()
+        live.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        tap.words["stopping"] = WORDS + 1
+        assert live.process.wait(15) == 0
+    with on_disk(tmp_path, lab) as live:
+        assert is_whole(had + follow(live, had[0]["response"]["id"], after=had[-1]["sequence_number"]).end())
 
 
 def test_readers_that_do_not_read_take_little_memory(live: LiveGateway, tap: Tap) -> None:

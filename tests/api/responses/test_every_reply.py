@@ -106,6 +106,13 @@ ROWS: list[tuple[str, Fields, str, list[Fields], list[Fields]]] = [
         [{"annotations": [CITATION]}, begun("{}")],
         [text("", annotations=[CITED]), ran()],
     ),
+    (
+        "a call that is written into the text",  # what a server has not read as a call nobody here guesses at
+        {"content": '<tool_call>{"name":"look"}</tool_call>'},
+        "stop",
+        [{"content": "<tool_call>"}, {"content": '{"name":"look"}</tool_call>'}],
+        [text('<tool_call>{"name":"look"}</tool_call>')],
+    ),
     ("a filter", {"content": "ab"}, "content_filter", [{"content": "ab"}], [text("ab", "incomplete")]),
     ("a reason that nobody knows", {"content": "ab"}, "odd", [{"content": "ab"}], [text("ab", "incomplete")]),
 ]

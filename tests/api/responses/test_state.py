@@ -134,3 +134,46 @@ def test_without_a_store_nothing_is_kept_and_no_history_is_lost() -> None:
         assert refused(live, previous_response_id="resp_1")["code"] == "previous_response_not_found"
         assert refused(live, background=True)["code"] == "unsupported_parameter"
         assert get(live, "/v1/responses/resp_1").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "metadata", [{f"k{at}": "v" for at in range(17)}, {"k" * 65: "v"}, {"k": "v" * 513}], ids=["pairs", "name", "value"]
+)
+def test_metadata_is_bounded(live: LiveGateway, metadata: dict[str, str]) -> None:
+    assert refused(live, metadata=metadata)["param"] == "metadata"
+    most = {f"{'k' * 62}{at:02}": "v" * 512 for at in range(16)}
+    assert create(live, metadata=most)["metadata"] == most
+
+
+def test_items_are_listed_where_an_earlier_response_is_gone(live: LiveGateway) -> None:
+    first = create(live, input="one")
+    second = create(live, input="two", previous_response_id=first["id"])
+    third = create(live, input="three", previous_response_id=second["id"])
+    assert delete(live, first["id"])[0] == 200
+    listed = get(live, f"/v1/responses/{third['id']}/input_items?order=asc").json()["data"]
+    assert [item["content"][0]["text"] for item in listed if item["role"] == "user"] == ["two", "three"]
+    assert refused(live, previous_response_id=third["id"])["code"] == "previous_response_not_found"
+
+
+def test_a_conversation_that_is_too_large_for_the_memory_is_refused() -> None:
+    bounds = {"REQUEST_MAX_SIZE": "200000", "BODIES_MAX_SIZE": "1000000"}
+    with running_gateway(**ADMINISTERED, ALLOWED_API_KEYS=TEST_KEY, **bounds) as small:
+        last = create(small, input="x" * 100_000)
+        for _ in range(2):
+            last = create(small, input="x" * 100_000, previous_response_id=last["id"])
+        body = {"model": "custom-chat", "input": "x" * 100_000, "previous_response_id": last["id"]}
+        reply = post(small, "/v1/responses", body)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
+        assert get(small, f"/v1/responses/{last['id']}").json() == last
+
+
+def test_nobody_pushes_out_what_is_anothers() -> None:
+    settings = {**ADMINISTERED, "ALLOWED_API_KEYS": f"{TEST_KEY},{OTHER}", "RESPONSES_MAX_SIZE": "1048576"}
+    with running_gateway(**settings) as small:
+        kept = create(small, OTHER)
+        made = [create(small, input="x" * 70_000)["id"] for _ in range(30)]
+        assert get(small, f"/v1/responses/{kept['id']}", key=OTHER).json() == kept
+        found = [get(small, f"/v1/responses/{each}").status_code for each in made]
+        assert found[-1] == 200
+        assert found[0] == 404
+        assert found == sorted(found, reverse=True)

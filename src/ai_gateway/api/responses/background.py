@@ -21,6 +21,8 @@ from ai_gateway.observability.trace_names import Step
 
 _OPERATION = "makeBackgroundResponse"  # no request has this one
 _MOST = 256  # at once, per worker
+_MOST_OF_ONE = 192  # so that one caller leaves room for others
+_TICK_S = 0.1
 _RENEW_S = 2.0
 _SAVE_S = 0.5  # between two times that events are stored, or how late others learn of them
 _LAST_WORDS_S = 5.0
@@ -41,12 +43,13 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A response that is to be made by a call which is for that alone.
+    """A response that is to be made for its owner, by a call which is for that alone.
 
     `make` notes how it went, and raises nothing but CancelledError; after that, `cut` gives what became of it.
     """
 
     response_id: str
+    owner: str
     call: Call
     make: Callable[[Outcome], Coroutine[None, None, Made]]
     cut: Callable[[], Made]
@@ -62,12 +65,14 @@ class Background:
     def __init__(self, stored: StoredResponses | None, observers: Sequence[Observer] = ()) -> None:
         self.stored = stored
         self._observers = observers
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._told: dict[str, Events] = {}
+        self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self.stops_at = 0.0
+        """Until when those that run may go on once the gateway is closed, by `time.monotonic`."""
 
-    def check(self) -> None:
-        """Raise Overloaded where there is no room for one more."""
-        if len(self._running) >= _MOST:
+    def check(self, owner: str) -> None:
+        """Raise Overloaded where there is no room for one more of this owner's."""
+        own = sum(work.owner == owner for work, _ in self._running.values())
+        if len(self._running) >= _MOST or own >= _MOST_OF_ONE:
             raise Overloaded(
                 "Too many responses are being made in the background: send the request again in a while.",
                 headers={"retry-after": "5"},
@@ -77,31 +82,29 @@ class Background:
         """Begin to make a response that is stored as queued."""
         response_id = work.response_id
         task = asyncio.create_task(self._run(work))
-        self._running[response_id] = task
-        if work.events is not None:
-            self._told[response_id] = work.events
-        task.add_done_callback(lambda _: self._forget(response_id))
+        self._running[response_id] = work, task
+        task.add_done_callback(lambda _: self._running.pop(response_id, None))
 
     def events(self, response_id: str) -> Events | None:
         """What it tells, if it is made here and tells something."""
-        return self._told.get(response_id)
-
-    def _forget(self, response_id: str) -> None:
-        self._running.pop(response_id, None)
-        self._told.pop(response_id, None)
+        return self._running[response_id][0].events if response_id in self._running else None
 
     def cancel(self, response_id: str) -> None:
         """Stop to make it, if it is made here."""
-        if (task := self._running.get(response_id)) is not None:
-            task.cancel()
+        if response_id in self._running:
+            self._running[response_id][1].cancel()
 
     async def aclose(self) -> None:
-        """Stop all of them: those that are cut off have failed."""
-        running = list(self._running.values())
-        for task in running:
+        """Wait for them as long as they may go on, and stop those that are left: these have failed."""
+        while (tasks := self._tasks()) and time.monotonic() < self.stops_at:
+            await asyncio.wait(tasks, timeout=_TICK_S)
+        for task in self._tasks():
             task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=_LAST_WORDS_S)
+        if tasks := self._tasks():
+            await asyncio.wait(tasks, timeout=_LAST_WORDS_S)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [task for _, task in self._running.values()]
 
     async def _run(self, work: Work) -> None:
         call, outcome = work.call, _begun(work.call, streamed=work.events is not None)

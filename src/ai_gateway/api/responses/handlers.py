@@ -123,6 +123,6 @@ class ResponsesHandlers(WireBoundary, Handlers):
     async def list_input_items(
         self, call: Call, response_id: str, query: models.ListInputItemsQuery
     ) -> Reply[models.ResponseItemList]:
-        found = await self._maker.state.input_items(call.caller, response_id)
+        found = await self._maker.state.input_items(call, response_id)
         page = items.page(found, limit=query.limit, order=query.order or "desc", after=query.after)
         return written(models.ResponseItemList, page)

@@ -20,7 +20,7 @@ from ai_gateway.api.responses.state import State
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item as Written, Stream
-from ai_gateway.errors import Unavailable, UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import CHAT, CHAT_STREAM
@@ -38,6 +38,7 @@ from gateway_contract.openai_responses import models
 
 RESPONSE = replace(CHAT, name="createResponse")
 RESPONSE_STREAM = replace(CHAT_STREAM, name="createResponse")
+_MOST_PAIRS, _LONGEST_NAME, _LONGEST_VALUE = 16, 64, 512
 _ENCRYPTED = "reasoning.encrypted_content"
 _log = structlog.get_logger(__name__)
 
@@ -74,6 +75,9 @@ class Maker:
                 "A response in the background is stored, and nothing is here for this request: leave `background` out.",
                 param="background",
             )
+        _check_metadata(body.metadata or {})
+        if body.max_tool_calls is not None and body.max_tool_calls < 0:
+            raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
         history: list[Item] = []
         if body.previous_response_id:
             history = await self.history(call, body.previous_response_id)
@@ -119,8 +123,11 @@ class Maker:
 
     async def made(self, call: Call, request: Prepared) -> Fields:
         """The response as JSON, which is not stored yet."""
-        asked, most = request.asked.request, request.body.max_tool_calls
-        chat = (await self.gateway.run_chat(call, asked, request.resolution, RESPONSE, most)).model
+        chat = (
+            await self.gateway.run_chat(
+                call, request.asked.request, request.resolution, RESPONSE, most_calls=request.body.max_tool_calls
+            )
+        ).model
         note_dropped(call, request.asked.dropped)
         return reply.response(
             chat,
@@ -167,8 +174,9 @@ class Maker:
         names = request.asked.offered.names
         events = ResponseEvents(head, names, request.seal, cites=partial(_cited, names.ran))
         call.bridge = bridge = ResponseBridge(call, events, request.keep, names.ran.lists)
-        chat, most = request.asked.request, request.body.max_tool_calls
-        chunks = self.gateway.stream_chat(call, chat, request.resolution, RESPONSE_STREAM, most)
+        chunks = self.gateway.stream_chat(
+            call, request.asked.request, request.resolution, RESPONSE_STREAM, most_calls=request.body.max_tool_calls
+        )
         stream: Stream[models.ResponseStreamEvent] = bridged(
             chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
         )
@@ -184,3 +192,18 @@ def _cited(ran: RanItems, text: str) -> list[Fields]:
 def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Written[Model]:
     """A reply that is JSON already: nobody reads its model."""
     return Written(model.model_construct(), to_json(fields))
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    """Raise InvalidRequest for more than OpenAI keeps: platform.openai.com "Create a model response", `metadata`."""
+    if len(metadata) > _MOST_PAIRS:
+        raise InvalidRequest(
+            f"Invalid value for 'metadata': at most {_MOST_PAIRS} pairs.", param="metadata", code="invalid_value"
+        )
+    for name, value in metadata.items():
+        if len(name) > _LONGEST_NAME or len(value) > _LONGEST_VALUE:
+            raise InvalidRequest(
+                f"Invalid value for 'metadata': at most {_LONGEST_NAME} characters a name, {_LONGEST_VALUE} a value.",
+                param="metadata",
+                code="invalid_value",
+            )

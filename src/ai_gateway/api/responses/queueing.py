@@ -14,6 +14,7 @@ from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
 from ai_gateway.api.responses.events import Events
 from ai_gateway.api.responses.following import Follower
 from ai_gateway.api.responses.making import Maker, Prepared, written
+from ai_gateway.api.responses.state import owner_of
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.stream import Item, Stream
@@ -29,7 +30,7 @@ async def queued(
     maker: Maker, call: Call, request: Prepared
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
     """The response before anything of it is made; or its events, which others can read as well."""
-    maker.background.check()
+    maker.background.check(owner_of(call.caller))
     stored = maker.background.stored
     if stored is None:
         raise Unavailable("Nothing is stored here.")
@@ -54,7 +55,7 @@ class _Whole:
 
     @property
     def work(self) -> Work:
-        return Work(self._request.id, self._call, self._make, self._cut)
+        return Work(self._request.id, owner_of(self._call.caller), self._call, self._make, self._cut)
 
     async def _make(self, outcome: Outcome) -> Made:
         try:
@@ -85,7 +86,7 @@ class _Streamed:
         automaton = self._bridge.events
         await self._events.add(automaton.queued(), automaton.number)
         await self._events.save()
-        return Work(self._request.id, self._call, self._make, self._cut, self._events)
+        return Work(self._request.id, owner_of(self._call.caller), self._call, self._make, self._cut, self._events)
 
     async def _make(self, outcome: Outcome) -> Made:
         try:

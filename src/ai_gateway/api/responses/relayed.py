@@ -18,6 +18,7 @@ from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import Unavailable
 from ai_gateway.observability.trace_names import Step
 from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
+from ai_gateway.translate.responses_chat.conversation import is_sealed, unsealed
 from ai_gateway.translate.responses_chat.request import items_of
 from gateway_contract.openai_responses import models
 
@@ -65,15 +66,22 @@ class _Keeper:
         fields = dict(self._call.parsed or {})
         if not self._may_keep:
             fields["store"] = False
+        sealer = self._maker.sealer(self._call)
+        if isinstance(given := fields.get("input"), list) and any(map(is_sealed, given)):
+            fields["input"] = [each for item in given for each in unsealed(item, sealer)]
         if self._body.previous_response_id:
             before = await self._maker.history(self._call, self._body.previous_response_id)
             del fields["previous_response_id"]
-            fields["input"] = [*items.listed(before), *items.listed(items_of(self._body.input))]
+            said = [*items.listed(before), *items.listed(items_of(self._body.input))]
+            fields["input"] = [each for item in said for each in unsealed(item, sealer)]
         return fields
 
     async def keep(self, response: Mapping[str, Any]) -> None:
         """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""
         given, previous = items_of(self._body.input), self._body.previous_response_id or None
+        if not isinstance(response.get("id"), str):
+            _log.error("relayed response not stored", response=None, reason="it has no id")
+            return
         try:
             with self._call.step(Step.STORE, {}):
                 await self._maker.state.put(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, cast
 
 import structlog
@@ -14,12 +14,14 @@ from ai_gateway.accounts.responses import RunState, StoredResponse, StoredRespon
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import STOPPED, failed
+from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.errors import InvalidRequest, NotFound, Unavailable
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.tools import Fields
 
 _NOTHING_MAY_BE_KEPT = "zero_data_retention"
+_PER_BYTE = 4  # as it is stored, as it is read, and as messages
 _log = structlog.get_logger(__name__)
 
 
@@ -44,8 +46,8 @@ class State:
 
         From now on the call counts for their bytes as well.
         """
-        chain = await self._chain(call.caller, response_id)
-        if not chain:
+        chain = await self._chain(call, response_id)
+        if not chain or chain[0].previous is not None:
             _unknown_previous(response_id)
         if chain[-1].runs:
             raise InvalidRequest(
@@ -62,6 +64,8 @@ class State:
         if found.runs and (found.lease or 0) < time.time():
             await self.end(response_id, "failed", failed(found.body, STOPPED))
             found = await self._get(caller, response_id)
+        if found.runs:
+            found = replace(found, body=to_json({**from_json(found.body), "status": found.status}).decode())
         return found
 
     async def run_state(self, caller: Caller, response_id: str) -> RunState:
@@ -69,7 +73,7 @@ class State:
         found = None
         if self.stored is not None:
             try:
-                found = await self.stored.state(response_id, _owner(caller))
+                found = await self.stored.state(response_id, owner_of(caller))
             except StoreError as error:
                 raise _away() from error
             except ValueError:
@@ -91,15 +95,15 @@ class State:
     async def delete(self, caller: Caller, response_id: str) -> None:
         """Forget it. Raises NotFound."""
         try:
-            deleted = self.stored is not None and await self.stored.delete(response_id, _owner(caller))
+            deleted = self.stored is not None and await self.stored.delete(response_id, owner_of(caller))
         except StoreError as error:
             raise _away() from error
         if not deleted:
             _not_found(response_id)
 
-    async def input_items(self, caller: Caller, response_id: str) -> list[Fields]:
-        """Everything that the response was made from, oldest first. Raises NotFound."""
-        chain = await self._chain(caller, response_id)
+    async def input_items(self, call: Call, response_id: str) -> list[Fields]:
+        """Everything that the response was made from and that is still there, oldest first. Raises NotFound."""
+        chain = await self._chain(call, response_id)
         if not chain:
             _not_found(response_id)
         before = [item for each in chain[:-1] for item in _said(each)]
@@ -115,7 +119,7 @@ class State:
         body = to_json(fields).decode()
         try:
             await self.stored.put(
-                str(fields["id"]), _owner(caller), previous=previous, status=status, items=kept, body=body
+                str(fields["id"]), owner_of(caller), previous=previous, status=status, items=kept, body=body
             )
         except (StoreError, ValueError) as error:
             _log.error("response not stored", error=str(error))
@@ -130,23 +134,31 @@ class State:
 
     async def _get(self, caller: Caller, response_id: str) -> StoredResponse:
         try:
-            found = None if self.stored is None else await self.stored.get(response_id, _owner(caller))
+            found = None if self.stored is None else await self.stored.get(response_id, owner_of(caller))
         except StoreError as error:
             raise _away() from error
         except ValueError:  # an id that no database takes
             found = None
         return found if found is not None else _not_found(response_id)
 
-    async def _chain(self, caller: Caller, response_id: str) -> list[StoredResponse]:
+    async def _chain(self, call: Call, response_id: str) -> list[StoredResponse]:
+        """A response behind those that led to it, with room for all of them until the end of the request."""
+        if self.stored is None:
+            return []
+        owner = owner_of(call.caller)
         try:
-            return [] if self.stored is None else await self.stored.chain(response_id, _owner(caller))
+            size = _PER_BYTE * await self.stored.chain_size(response_id, owner)
+            call.room.check_possible(size, "The conversation before this is too large to be read: begin a new one.")
+            if size > UNWEIGHED:
+                call.room.charge(size)
+            return await self.stored.chain(response_id, owner)
         except StoreError as error:
             raise _away() from error
         except ValueError:
             return []
 
 
-def _owner(caller: Caller) -> str:
+def owner_of(caller: Caller) -> str:
     """Whose a response is: the key's that made it."""
     return caller.key_id or f"{caller.project_id}:{caller.name}"
 

@@ -1,8 +1,8 @@
 """Chats with models that their upstream answers by the Responses API alone."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any, Protocol
 
 from ai_gateway.contract.stream import DONE, Done
@@ -39,7 +39,22 @@ def goes_by_response(quirks: Quirks, body: models.CreateChatCompletionRequest) -
 
 def whole(provider: Answers, raw: bytes) -> Fields:
     """The completion in a whole reply. Raises the error that it may be instead."""
-    return to_chat(_response(provider, provider.read(raw)))
+    return _completion(provider, raw)
+
+
+def _completion(provider: Answers, raw: bytes) -> Fields:
+    response = _response(provider, provider.read(raw))
+    with _as_it_should_be():
+        return to_chat(response)
+
+
+@contextmanager
+def _as_it_should_be() -> Iterator[None]:
+    """What is not of the form that is read is the upstream's fault, wherever in its answer it is."""
+    try:
+        yield
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UpstreamInvalidResponse.off_contract(detail=f"not the form of a response: {error}") from error
 
 
 async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields | Done]:
@@ -51,7 +66,9 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
                 if data == b"[DONE]":
                     break
                 event = provider.read(data)
-                for chunk in translator.feed(event if isinstance(event, dict) else {}):
+                with _as_it_should_be():
+                    told = [*translator.feed(event if isinstance(event, dict) else {})]
+                for chunk in told:
                     yield chunk
                 if translator.failure is not None:
                     raise _failure(provider, translator.failure)
@@ -60,7 +77,7 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
                     yield DONE
                     return
     except WholeReply as reply:
-        yield to_chat(_response(provider, provider.read(reply.body)))
+        yield _completion(provider, reply.body)
         yield DONE
         return
     raise UpstreamStreamTruncated.ended(provider.name)
@@ -68,8 +85,10 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
 
 def _response(provider: Answers, value: object) -> Mapping[str, Any]:
     if isinstance(value, dict) and value.get("object") == "response":
-        if value.get("status") == "failed":
+        if value.get("status") in {"failed", "cancelled"}:
             raise _failure(provider, value)
+        if value.get("status") in {"queued", "in_progress"}:
+            raise UpstreamInvalidResponse.off_contract(detail="a response that has no end yet")
         return value
     raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a response nor an error")
 

@@ -29,16 +29,15 @@ class CallIds:
     """
 
     def __init__(self, used: Iterable[str] = ()) -> None:
-        self._used = set(used)
+        self._used = dict.fromkeys(used, 1)
 
     def of(self, given: str) -> str:
         """The id of the next call, which its upstream calls so."""
         valid = unique = call_id(given)
-        number = 1
         while unique in self._used:
-            number += 1
-            unique = f"{valid}_{number}"
-        self._used.add(unique)
+            self._used[valid] += 1
+            unique = f"{valid}_{self._used[valid]}"
+        self._used[unique] = 1
         return unique
 
 

@@ -1,16 +1,22 @@
 """A response in the words of chat completions.
 
 Beside OpenAI's fields a message may have `reasoning_content`, the summaries as text; `reasoning_items`, to be sent
-back; and `other_items`, of kinds without a counterpart in a chat, such as an upstream's own searches.
+back; and `other_items` and `other_annotations`, of kinds without a counterpart in a chat, such as an upstream's own
+searches.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ai_gateway.translate.chat_responses.request import REASONING
 from ai_gateway.translate.chat_responses.tools import call
 
 type Fields = Mapping[str, Any]
+
+OTHERS: Final = "other_annotations"
+_COUNTS: Final = frozenset(
+    {"input_tokens", "output_tokens", "total_tokens", "input_tokens_details", "output_tokens_details"}
+)
 
 
 def to_chat(response: Fields) -> dict[str, Any]:
@@ -29,8 +35,9 @@ def to_chat(response: Fields) -> dict[str, Any]:
 
 def head(response: Fields) -> dict[str, Any]:
     """What a completion and each of its chunks begin with."""
-    made: dict[str, Any] = {"id": response.get("id"), "created": int(response.get("created_at") or 0)}
-    made["model"] = response.get("model")
+    made: dict[str, Any] = {"id": response.get("id"), "model": response.get("model")}
+    if response.get("created_at"):
+        made["created"] = int(response["created_at"])
     if response.get("service_tier") is not None:
         made["service_tier"] = response["service_tier"]
     return made
@@ -40,7 +47,7 @@ def finish(response: Fields, *, calls: bool) -> str | None:
     """Why it ended, by chat's words: an incomplete one ends for the reason that it names."""
     if response.get("status") == "incomplete":
         reason = (response.get("incomplete_details") or {}).get("reason")
-        return "length" if reason == "max_output_tokens" else reason
+        return "length" if reason in (None, "", "max_output_tokens") else reason
     return "tool_calls" if calls else "stop"
 
 
@@ -49,7 +56,8 @@ def usage(counts: object) -> dict[str, Any] | None:
     if not isinstance(counts, dict):
         return None
     given, made = counts.get("input_tokens"), counts.get("output_tokens")
-    named: dict[str, Any] = {"prompt_tokens": given, "completion_tokens": made}
+    named: dict[str, Any] = {name: value for name, value in counts.items() if name not in _COUNTS}
+    named |= {"prompt_tokens": given, "completion_tokens": made}
     total = counts.get("total_tokens")
     named["total_tokens"] = (given or 0) + (made or 0) if total is None else total
     for name, theirs in (("prompt_tokens_details", "input"), ("completion_tokens_details", "output")):
@@ -76,14 +84,21 @@ def _texts(output: Iterable[Any]) -> list[Fields]:
         part
         for item in output
         if isinstance(item, dict) and item.get("type") == "message"
-        for part in item.get("content") or ()
-        if isinstance(part, dict) and part.get("type") == "output_text"
+        for part in said(item)
+        if part.get("type") == "output_text"
     ]
+
+
+def said(message: Fields) -> list[Fields]:
+    """The parts of a message; a text alone is one."""
+    content = message.get("content")
+    parts = [content] if isinstance(content, str) else content or ()
+    return [{"type": "output_text", "text": part} if isinstance(part, str) else part for part in parts]
 
 
 def _message(output: Iterable[Any]) -> dict[str, Any]:
     items = [item for item in output if isinstance(item, dict)]
-    parts = [part for item in items if item.get("type") == "message" for part in item.get("content") or ()]
+    parts = [part for item in items if item.get("type") == "message" for part in said(item)]
     texts = [str(part.get("text") or "") for part in parts if part.get("type") == "output_text"]
     refusals = [str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal"]
     message: dict[str, Any] = {
@@ -91,8 +106,7 @@ def _message(output: Iterable[Any]) -> dict[str, Any]:
         "content": "".join(texts) if texts else None,
         "refusal": "".join(refusals) if refusals else None,
     }
-    if cited := _cited(parts):
-        message["annotations"] = cited
+    message |= apart(_cited(parts))
     if calls := [made for item in items if (made := call(item)) is not None]:
         message["tool_calls"] = calls
     thoughts = [item for item in items if item.get("type") == "reasoning"]
@@ -124,6 +138,14 @@ def _cited(parts: Iterable[Fields]) -> list[dict[str, Any]]:
                 annotation(moved(each, start)) for each in part.get("annotations") or () if isinstance(each, dict)
             ]
             start += len(str(part.get("text") or ""))
+    return found
+
+
+def apart(cited: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Citations by their field of a message: the contract knows those of pages alone."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in cited:
+        found.setdefault("annotations" if each.get("type") == "url_citation" else OTHERS, []).append(each)
     return found
 
 

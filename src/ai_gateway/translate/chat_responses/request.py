@@ -27,7 +27,9 @@ _READ = {
 }
 # What there is no field for, and which does not change what the answer means.
 _DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias"})
+_UNSAID = ("name", "audio", "reasoning_content")  # of messages
 _IMAGE_DETAIL = "auto"
+_MARK = "prompt_cache_breakpoint"
 
 
 def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
@@ -55,15 +57,26 @@ def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
     functions = [{"type": "function", "function": each} for each in chat.get("functions") or ()]
     tools = [tool(each) for each in [*(chat.get("tools") or ()), *functions]]
     if chat.get("web_search_options") is not None:
-        tools.append({"type": "web_search", **chat["web_search_options"]})
+        tools.append({"type": "web_search", **_search(chat["web_search_options"])})
     if tools:
         sent["tools"] = tools
     chosen = chat.get("tool_choice", chat.get("function_call"))
     if chosen is not None:
         sent["tool_choice"] = choice(chosen)
     dropped = [name for name in _DROPPED if chat.get(name) not in (None, 0, {})]
+    dropped += {f"messages.{name}" for message in chat["messages"] for name in _UNSAID if _is_lost(message, name)}
     unknown = {name: value for name, value in chat.items() if name not in _READ | _DROPPED | {"stop"}}
     return sent | unknown, sorted(dropped)
+
+
+def _is_lost(message: Fields, name: str) -> bool:
+    """Whether a message has this, which no item has.
+
+    The name of a function's result is that of its call, and what was thought is in the items of it.
+    """
+    if name == "reasoning_content" and message.get(REASONING):
+        return False
+    return bool(message.get(name)) and message["role"] != "function"
 
 
 def _refuse(chat: Fields) -> None:
@@ -73,6 +86,14 @@ def _refuse(chat: Fields) -> None:
         raise UnsupportedValue("This model answers in text only.", param="modalities")
     if chat.get("stop"):
         raise UnsupportedValue("This model takes no stop sequences: leave `stop` out.", param="stop")
+
+
+def _search(options: Fields) -> dict[str, Any]:
+    """How to search. Where from stands in an object of its own in a chat."""
+    where = options.get("user_location")
+    if not isinstance(where, dict) or not isinstance(place := where.get(str(where.get("type"))), dict):
+        return dict(options)
+    return {**options, "user_location": {"type": where["type"], **place}}
 
 
 def _text(chat: Fields) -> dict[str, Any]:
@@ -139,14 +160,16 @@ def _said(part: Fields) -> dict[str, Any]:
 
 def _part(part: Fields) -> dict[str, Any]:
     """A part of what the model is told. Raises UnsupportedValue for sound."""
+    mark = {_MARK: part[_MARK]} if part.get(_MARK) is not None else {}
     match part["type"]:
         case "text":
-            return {"type": "input_text", "text": part["text"]}
+            return {"type": "input_text", "text": part["text"], **mark}
         case "image_url":
             image = part["image_url"]
-            return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail") or _IMAGE_DETAIL}
+            shown = {"image_url": image["url"], "detail": image.get("detail") or _IMAGE_DETAIL}
+            return {"type": "input_image", **shown, **mark}
         case "file":
-            return {"type": "input_file", **part["file"]}
+            return {"type": "input_file", **part["file"], **mark}
         case "input_audio":
             raise UnsupportedValue("This model takes no sound: leave such parts out.", param="messages")
         case _:

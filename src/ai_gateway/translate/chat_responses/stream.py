@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ai_gateway.translate.chat_responses.reply import annotation, finish, head, moved, summary, usage
+from ai_gateway.translate.chat_responses.reply import annotation, apart, finish, head, moved, said, summary, usage
 from ai_gateway.translate.chat_responses.request import REASONING
 from ai_gateway.translate.chat_responses.tools import call
 
@@ -23,6 +23,8 @@ class ResponseStreamTranslator:
         self._head: dict[str, Any] = {}
         self._calls: dict[object, int] = {}
         self._told: set[object] = set()
+        self._cited: set[object] = set()
+        self._closed: set[object] = set()
         self._length = 0
         self._begins: dict[object, int] = {}
         self._thought = False
@@ -65,8 +67,9 @@ class ResponseStreamTranslator:
     def _cite(self, event: Fields) -> Iterator[dict[str, Any]]:
         told = event.get("annotation")
         if isinstance(told, dict):
+            self._cited.add(event.get("output_index"))
             start = self._begins.get((event.get("output_index"), event.get("content_index")), 0)
-            yield self._chunk({"annotations": [annotation(moved(told, start))]})
+            yield self._chunk(apart([annotation(moved(told, start))]))
 
     def _refuse(self, event: Fields) -> Iterator[dict[str, Any]]:
         self._told.add(event.get("output_index"))
@@ -103,6 +106,7 @@ class ResponseStreamTranslator:
     def _close(self, event: Fields) -> Iterator[dict[str, Any]]:
         """What an item turns out to be that was not told piece by piece."""
         item, place = event.get("item") or {}, event.get("output_index")
+        self._closed.add(place)
         made = call(item)
         if made is not None:
             if place not in self._calls:
@@ -113,20 +117,32 @@ class ResponseStreamTranslator:
             told = {} if place in self._told or not (text := summary(item)) else {"reasoning_content": text}
             yield self._chunk({**told, REASONING: [item]})
         elif item.get("type") == "message":
-            if place not in self._told:
-                yield from self._whole(item)
+            yield from self._whole(item, place)
         elif item:
             yield self._chunk({"other_items": [item]})
 
-    def _whole(self, item: Fields) -> Iterator[dict[str, Any]]:
-        for part in item.get("content") or ():
+    def _whole(self, item: Fields, place: object) -> Iterator[dict[str, Any]]:
+        """A message's texts, and its citations, as far as they were not told before."""
+        for at, part in enumerate(said(item)):
             name = "text" if part.get("type") == "output_text" else "refusal"
-            if text := part.get(name):
-                self._length += len(text)
-                yield self._chunk({"content" if name == "text" else name: text})
+            if (text := part.get(name)) and place not in self._told:
+                self._begins[place, at] = self._length
+                self._length += len(text) if name == "text" else 0
+                chunk = self._chunk({"content" if name == "text" else name: text})
+                if part.get("logprobs"):
+                    chunk["choices"][0]["logprobs"] = {"content": part["logprobs"], "refusal": None}
+                yield chunk
+            if part.get("annotations") and place not in self._cited:
+                start = self._begins.get((place, at), 0)
+                cited = [annotation(moved(each, start)) for each in part["annotations"] if isinstance(each, dict)]
+                yield self._chunk(apart(cited))
 
     def _end(self, event: Fields) -> Iterator[dict[str, Any]]:
         response = event.get("response") or {}
+        if None not in self._told | self._closed | self._calls.keys():  # else nobody knows which items were told
+            for place, item in enumerate(response.get("output") or ()):
+                if place not in self._closed:
+                    yield from self._close({"output_index": place, "item": item})
         self.complete = True
         self._head |= head(response)
         last = self._chunk({})

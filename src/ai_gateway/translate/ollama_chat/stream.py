@@ -39,6 +39,14 @@ class _Call:
         return reply.Called(self.call_id, self.name, "".join(self.arguments), self.extras, self.named)
 
 
+def _is_sign_of_life(chunk: Chunk) -> bool:
+    """Whether it is there to say that nothing has ended: lines have no comments, so it is a line without a text."""
+    choice = chunk.choices[0] if len(chunk.choices) == 1 else None
+    if not isinstance(choice, openai.CreateChatCompletionStreamResponseChoice):
+        return False
+    return choice.finish_reason is None and not choice.delta.model_fields_set and not choice.delta.model_extra
+
+
 class ChunkTranslator:
     """One stream of either operation.
 
@@ -72,8 +80,8 @@ class ChunkTranslator:
             piece = self._completion_piece(chunk)
         else:
             piece = self._chat_piece(chunk)
-        if piece.extras is None and self._held is None:
-            if not piece.empty:
+        if piece.extras is None and (self._held is None or _is_sign_of_life(chunk)):
+            if not piece.empty or _is_sign_of_life(chunk):
                 yield piece
         else:
             yield from self._with_extras(piece)

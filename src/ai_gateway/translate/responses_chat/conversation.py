@@ -17,7 +17,7 @@ from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.carriers import SEALED_FIELDS
 from ai_gateway.translate.chat_request import Message
 from ai_gateway.translate.responses_chat import parts
-from ai_gateway.translate.responses_chat.envelope import Sealer
+from ai_gateway.translate.responses_chat.envelope import SEALED, Sealer
 from ai_gateway.translate.responses_chat.offered import Offered
 from ai_gateway.translate.responses_chat.outputs import OUTPUTS, Output, output_parts, ran_before
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind
@@ -157,16 +157,15 @@ class Conversation:
         return call_id if count == 1 else self._unique(f"{call_id}_{count}")
 
     def _add_summary(self, item: responses.CompactionSummaryItemParam, at: str) -> None:
-        opened = self._sealer.open(item.encrypted_content)
-        summary = opened[1].get("summary") if opened is not None else None
-        if not isinstance(summary, str):
+        summary = _summary(item.encrypted_content, self._sealer)
+        if summary is None:
             raise InvalidRequest(
                 "This compaction was not made here, or for another project: nobody here can read it. Send the items.",
                 param=f"{at}.encrypted_content",
                 code="invalid_value",
             )
         self._end_turn()
-        self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=_SUMMARY + summary))
+        self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=summary))
 
     def _add_other(self, item: Item, at: str) -> None:
         if (ran := ran_before(item, self._offered.names.ran)) is not None:
@@ -258,6 +257,33 @@ class _Outputs:
                     param=f"{at}.call_id",
                     code="invalid_value",
                 )
+
+
+def _summary(sealed: str | None, sealer: Sealer) -> str | None:
+    """What a compaction tells the model; None for one that was not made here."""
+    opened = sealer.open(sealed)
+    summary = opened[1].get("summary") if opened is not None else None
+    return _SUMMARY + summary if isinstance(summary, str) else None
+
+
+def is_sealed(item: object) -> bool:
+    """Whether an item holds what only the gateway can read, for upstreams that speak of items themselves."""
+    return isinstance(item, dict) and str(item.get("encrypted_content") or "").startswith(SEALED)
+
+
+def unsealed(item: JsonValue, sealer: Sealer) -> list[JsonValue]:
+    """The item in words that any upstream knows: a compaction as its summary, and reasoning not at all.
+
+    Who gets it has not thought it. One that cannot be opened stays as it is, for the upstream to refuse.
+    """
+    if not is_sealed(item) or not isinstance(item, dict):
+        return [item]
+    sealed = str(item["encrypted_content"])
+    if item.get("type") == "reasoning":
+        return []
+    if item.get("type") == "compaction" and (summary := _summary(sealed, sealer)) is not None:
+        return [{"type": "message", "role": "user", "content": summary}]
+    return [item]
 
 
 def _add_carried(more: Mapping[str, JsonValue], carried: dict[str, JsonValue]) -> None:

@@ -16,6 +16,9 @@ import orjson
 from pydantic import JsonValue
 
 _VERSION = "gw1"
+SEALED = f"{_VERSION}."
+"""How all of it begins."""
+
 _MOST_BYTES = 8 * 1024 * 1024  # of a payload, unpacked
 
 
@@ -41,7 +44,10 @@ class Sealer:
             return None
         if not hmac.compare_digest(self._mac(provider, head), mac):
             return None
-        payload = orjson.loads(zlib.decompressobj().decompress(_bytes(packed), _MOST_BYTES))
+        try:
+            payload = orjson.loads(zlib.decompressobj().decompress(_bytes(packed), _MOST_BYTES))
+        except ValueError:  # more than is unpacked
+            return None
         return provider, cast("dict[str, JsonValue]", payload)
 
     def _mac(self, provider: str, head: str) -> str:

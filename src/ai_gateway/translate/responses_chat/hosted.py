@@ -14,10 +14,8 @@ from pydantic import JsonValue
 from ai_gateway.errors import UnsupportedValue
 from ai_gateway.translate.gateway_tools import (
     CODE,
-    CODE_FUNCTION,
     MCP,
     SEARCH,
-    SEARCH_FUNCTION,
     Hosted,
     McpName,
     Runs,
@@ -211,7 +209,7 @@ def chosen(choice: object, claimed: Claimed) -> object | None:
         return openai.GatewayToolChoice(type=MCP) if claimed.of("mcp", choice.server_label) else None
     if not isinstance(choice, responses.ToolChoiceTypes) or not claimed.of(choice.type):
         return None
-    return _named(SEARCH_FUNCTION if choice.type.startswith("web_search") else CODE_FUNCTION)
+    return openai.GatewayToolChoice(type=SEARCH if choice.type.startswith("web_search") else CODE)
 
 
 def _named(function: str) -> openai.ChatCompletionNamedToolChoice:

@@ -79,8 +79,6 @@ def asked(
     claimed = claim(offered, runs, failures)
     offered.names.ran = _ran(body, history, claimed)
     result = conversed(body, whom, history, offered)
-    if body.max_tool_calls is not None and not claimed:
-        result.dropped.add("max_tool_calls")
     fields = _answer_fields(body, result.dropped) | _tool_fields(body, result.offered, claimed)
     if body.stream:
         options = openai.ChatCompletionStreamOptionsObject(include_usage=True)

@@ -1,0 +1,99 @@
+"""What a stream's chunks have that no document names, and Anthropic's wire no event for: its last event tells it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from pydantic import MISSING
+from pydantic_core import to_json
+
+from ai_gateway.translate.anthropic_chat.reply import STOPPED, extra_of, extra_of_call
+from ai_gateway.translate.carriers import KEPT
+from ai_gateway.translate.extra_fields import Fields, extra_fields, is_same, merge, names_of, place
+from gateway_contract.anthropic import models as anthropic
+from gateway_contract.openai import models as openai
+
+_HEAD: Final = names_of(anthropic.AnthropicMessage)
+_DELTA: Final = names_of(anthropic.AnthropicMessageDelta)
+_LISTS: Final = frozenset({"annotations", "images"})  # of which each chunk has more
+_PADDING: Final = "p"  # hides how long the texts are: docs.mistral.ai/resources/changelogs
+_FEW: Final = 64 * 1024
+
+
+class Beside:
+    """Gathers it, chunk by chunk.
+
+    `head` is what the first one has, which the first event tells; `kept` are objects that the upstream needs again.
+    `charge` is asked for room, in bytes, once there is more than a little. It may raise Overloaded.
+    """
+
+    def __init__(self, charge: Callable[[int], None]) -> None:
+        self.head: Fields = {}
+        self.kept: Fields = {}
+        self._later: Fields = {}
+        self._charge = charge
+        self._size, self._paid = 0, _FEW
+
+    def begin(self, chunk: openai.CreateChatCompletionStreamResponse) -> None:
+        """The first chunk."""
+        if chunk.model_extra:
+            place(_of_chunk(chunk), self.head, _HEAD)
+
+    def note(self, chunk: openai.CreateChatCompletionStreamResponse) -> None:
+        """Any chunk, the first among them."""
+        if chunk.model_extra:
+            self._add(_of_chunk(chunk))
+        for choice in chunk.choices:
+            if choice.index != 0:
+                continue
+            if choice.model_extra:
+                self._add(extra_fields(choice, *STOPPED))
+            if choice.delta.model_extra:
+                self._note_delta(choice.delta)
+            if choice.delta.tool_calls is not MISSING:
+                for call in choice.delta.tool_calls:
+                    self._note_call(call)
+
+    def told(self) -> Fields:
+        """All of it, as fields of the event that says why the message ended."""
+        fields: Fields = {}
+        place(self._later, fields, _DELTA)
+        return fields
+
+    def _note_delta(self, delta: openai.ChatCompletionStreamResponseDelta) -> None:
+        extra = delta.model_extra or {}
+        for name in KEPT & extra.keys():
+            if isinstance(extra[name], dict):
+                merge({name: extra[name]}, self.kept)
+        said = extra_of(delta)
+        for name in _LISTS & said.keys():
+            if isinstance(more := said[name], list) and isinstance(told := self._later.setdefault(name, []), list):
+                self._weigh({name: said.pop(name)})
+                told += more
+        self._add(said)
+
+    def _note_call(self, call: openai.ChatCompletionMessageToolCallChunk) -> None:
+        if call.model_extra and call.id is MISSING:  # else its block has them
+            self._add(extra_of_call(call))
+        if call.function is not MISSING and call.function.model_extra:
+            self._add(extra_fields(call.function))
+
+    def _add(self, fields: Fields) -> None:
+        said = (self.head, self._later)
+        new = {
+            name: value
+            for name, value in fields.items()
+            if not any(name in told and is_same(told[name], value) for told in said)
+        }
+        if new:
+            self._weigh(new)
+            merge(new, self._later)
+
+    def _weigh(self, fields: Fields) -> None:
+        self._size += len(to_json(fields))
+        while self._size > self._paid:
+            self._charge(self._paid)
+            self._paid *= 2
+
+
+def _of_chunk(chunk: openai.CreateChatCompletionStreamResponse) -> Fields:
+    return {name: value for name, value in extra_fields(chunk).items() if name != _PADDING}

@@ -108,6 +108,7 @@ FIELDS: list[tuple[Json, Json, set[str]]] = [
     ({"container": "c"}, {}, {"container"}),
     ({"container": {"id": "c", "skills": []}}, {}, {"container"}),
     ({"cache_control": {"type": "ephemeral"}}, {}, {"cache_control"}),
+    ({"mcp_servers": [{"type": "url", "name": "a", "url": "http://127.0.0.1:9/mcp"}]}, {}, {"mcp_servers"}),
     ({"context_management": {"edits": []}}, {}, {"context_management"}),
     ({"thinking": {"type": "enabled", "budget_tokens": 9000}}, {"reasoning_effort": "medium"}, set()),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "summarized"}}, {"reasoning_effort": "low"},

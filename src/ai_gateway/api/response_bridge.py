@@ -33,7 +33,7 @@ _TOO_LONG: Final = re.compile(
 _BY_STATUS: Final[Mapping[int, str]] = {
     402: "insufficient_quota",
     429: "rate_limit_exceeded",
-    **dict.fromkeys((400, 413, 422), "invalid_prompt"),
+    **dict.fromkeys((400, 403, 404, 413, 422), "invalid_prompt"),
 }
 
 
@@ -58,12 +58,19 @@ def _joined(pieces: Sequence[object]) -> object:
 
 
 class ResponseBridge(ChatBridge):
-    """One chat on its way to a client of the Responses API."""
+    """One chat on its way to a client of the Responses API. `lists` tell what servers of tools have."""
 
-    def __init__(self, call: Call, events: ResponseEvents, keep: Keep = lambda _message, _calls: None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        events: ResponseEvents,
+        keep: Keep = lambda _message, _calls: None,
+        lists: Sequence[Fields] = (),
+    ) -> None:
         super().__init__(call, events, KEPT)
         self.events = events
         self._keep = keep
+        self._lists = lists
         self._carried: dict[str, object] = {}
         self._pieces: dict[str, list[object]] = {}
 
@@ -82,7 +89,7 @@ class ResponseBridge(ChatBridge):
 
     @override
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
-        return self.events.begin(chunk.model)
+        return self.events.begin(chunk.model) + b"".join([self.events.listed(each) for each in self._lists])
 
     @override
     def _ended(self, finish: str) -> bytes:

@@ -328,7 +328,12 @@ ITEMS: list[tuple[str, list[Fields], Any]] = [
     (
         "mcp_call",
         [{"type": "mcp_call", "id": "m", "server_label": "l", "name": "n", "arguments": "{}", "output": "o"}],
-        ...,
+        [call("gateway_mcp_l_n", call_id="m"), result("o", "m")],
+    ),
+    (
+        "mcp_call",
+        [{"type": "mcp_call", "id": "m", "server_label": "l", "name": "n", "arguments": "{}"}],
+        gone("input.mcp_call", messages=[]),
     ),
     ("program", [{"type": "program", "id": "p", "call_id": "c1", "code": "x", "fingerprint": "f"}], "input[1].type"),
     (
@@ -446,7 +451,9 @@ def test_every_part_is_in_its_message_or_named(become: Any, part: Fields, expect
 
 def test_the_tables_have_every_name_of_the_contract() -> None:
     assert {name for name, _, _ in FIELDS} >= POLICIES["createResponse"].keys() - {"model"}
-    assert {tool["type"] for tool, _ in TOOLS} >= types_of(models.CreateResponse.model_fields["tools"])
+    assert {tool["type"] for tool, _ in TOOLS} | {"gateway:web_search"} >= types_of(
+        models.CreateResponse.model_fields["tools"]
+    )
     assert {kind for kind, _, _ in ITEMS} >= tags_of(models.InputItem)
 
 

@@ -57,7 +57,7 @@ class Checker:
         self.items: list[dict[str, Any]] = []
         self.response: dict[str, Any] | None = None
         self._next = 0
-        self._begun = 0
+        self._due = [("response.created", "in_progress"), ("response.in_progress", "in_progress")]
         self._ids: set[str] = set()
         self._open: _Open | None = None
         self._hosted: dict[int, HostedItem] = {}  # several may be open at once
@@ -71,12 +71,13 @@ class Checker:
         self._next += 1
         if self.response is not None:
             raise Illegal(f"{kind} after the end")
-        if self._begun < 2:
-            due = ("response.created", "response.in_progress")[self._begun]
+        if self._due:
+            due, status = self._due.pop(0)
+            if kind == due == "response.created" and event["response"]["status"] == "queued":  # in the background
+                status, self._due = "queued", [("response.queued", "queued"), *self._due]
             if kind != due:
                 raise Illegal(f"{kind} instead of {due}")
-            self._begun += 1
-            self._check_response(event["response"], "in_progress", [])
+            self._check_response(event["response"], status, [])
             return
         if kind in TERMINAL:
             self._terminate(event)

@@ -9,7 +9,6 @@ from ai_gateway.api.chat_bridge import ChatBridge
 from ai_gateway.conform.response_events import ResponseEvents
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
-from ai_gateway.contract.stream import Continued, Item
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.reply import INCOMPLETE, TOLD, Keep, carried
@@ -34,7 +33,7 @@ _TOO_LONG: Final = re.compile(
 _BY_STATUS: Final[Mapping[int, str]] = {
     402: "insufficient_quota",
     429: "rate_limit_exceeded",
-    **dict.fromkeys((400, 413, 422), "invalid_prompt"),
+    **dict.fromkeys((400, 403, 404, 413, 422), "invalid_prompt"),
 }
 
 
@@ -76,12 +75,7 @@ class ResponseBridge(ChatBridge):
         self._pieces: dict[str, list[object]] = {}
 
     @override
-    def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
-        if not isinstance(item, Continued):
-            self._carry(item.model)
-        return super().feed(item)
-
-    def _carry(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
+    def _heard(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
         """Keep what a chunk holds beyond the contract for the end: nothing else of the stream has a place for it."""
         carried = self._carried
         if chunk.model_extra:

@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 
 from ai_gateway.api.chat_bridge import bridged
 from ai_gateway.api.response_bridge import ResponseBridge
+from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import Background
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped, refuse_unknown
 from ai_gateway.api.responses.state import State
@@ -103,6 +104,10 @@ class Maker:
 
     async def history(self, call: Call, response_id: str) -> list[Item]:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
+        return items.read(await self.told(call, response_id))
+
+    async def told(self, call: Call, response_id: str) -> list[Fields]:
+        """The same as they were told. Raises InvalidRequest where it is not there for the caller."""
         with call.step(Step.STORE, {}):
             return await self.state.history(call, response_id)
 

@@ -9,6 +9,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _SERVED = "srvtoolu_"
 _LONGEST_NAME = 64  # platform.openai.com/docs/api-reference/chat: names of functions; Anthropic's may have 128
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def served_id(given: str) -> str:
@@ -41,6 +42,12 @@ class CallIds:
         return unique
 
 
+def _fitting(name: str) -> str:
+    """A name for a function that has none that OpenAI takes: too long, or with other letters, as of MCP's tools."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[: _LONGEST_NAME - 9]}_{digest}"
+
+
 class ToolNames:
     """The names of one request's tools with OpenAI, where long ones are shortened, and back.
 
@@ -49,17 +56,13 @@ class ToolNames:
 
     def __init__(self, names: Iterable[str] = (), called: Iterable[str] = ()) -> None:
         self.called = frozenset(called)
-        self._short: dict[str, str] = {}
+        self._short = {name: _fitting(name) for name in names if not _NAME.fullmatch(name)}
         self._served: dict[str, str] = {}
-        for name in names:
-            if len(name) > _LONGEST_NAME:
-                digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-                self._short[name] = f"{name[: _LONGEST_NAME - 9]}_{digest}"
         self._long = {short: name for name, short in self._short.items()}
 
     def there(self, name: str) -> str:
         """The name as the provider gets it."""
-        return self._short.get(name, name)
+        return name if _NAME.fullmatch(name) else self._short.get(name) or _fitting(name)
 
     def here(self, name: str) -> str:
         """The name as the caller has it."""

@@ -126,7 +126,11 @@ class _Turns:
             self.messages.append(openai.ChatCompletionRequestAssistantMessage(role="assistant", content=content))
             return
         said, answered = _Said(), set[str]()
+        results = {getattr(block, "tool_use_id", None): at for at, block in enumerate(content)}
         for at, block in enumerate(content):
+            if _is_server_call(block) and results.get(getattr(block, "id", None), -1) < at:
+                self._dropped.add(f"messages.content.{getattr(block, 'type', 'server_tool_use')}")
+                continue  # it never came to a result, which nobody else can give
             served = (
                 block.said("tool_use_id") if isinstance(block, UnknownBlock) else getattr(block, "tool_use_id", None)
             )
@@ -238,6 +242,13 @@ class _Said:
         if self.sealed:
             carried[SEALED_FIELDS] = self.sealed
         return _built(openai.ChatCompletionRequestAssistantMessage, role="assistant", **fields, carried=carried)
+
+
+def _is_server_call(block: BaseModel) -> bool:
+    """Whether a block is a call of a tool that its upstream runs, of whatever kind."""
+    return isinstance(getattr(block, "input", None), dict) and not isinstance(
+        block, anthropic.AnthropicRequestToolUseBlock
+    )
 
 
 def _system(content: Content, path: str, dropped: set[str]) -> openai.ChatCompletionRequestSystemMessage:

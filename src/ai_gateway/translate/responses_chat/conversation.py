@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, JsonValue
 
-from ai_gateway.errors import InvalidRequest, UnsupportedValue
+from ai_gateway.errors import GatewayError, InvalidRequest, UnsupportedValue
 from ai_gateway.translate.carriers import SEALED_FIELDS
 from ai_gateway.translate.chat_request import Message
 from ai_gateway.translate.responses_chat import parts
@@ -32,6 +32,7 @@ _RAN_ELSEWHERE: Final = frozenset(
     {"web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call", "mcp_call"}
     | {"mcp_list_tools", "mcp_approval_request"}
 )
+_BEFORE = "previous_response_id"
 _SUMMARY = "What was said before, in summary:\n"
 
 
@@ -67,9 +68,15 @@ class Conversation:
 
     def add_all(self, items: Sequence[Item], *, skipped: int = 0) -> None:
         """All items; each output has to have its call among them. The first `skipped` are not the request's own."""
-        placed = [
-            (f"input[{at}]" if at >= 0 else "previous_response_id", item) for at, item in enumerate(items, -skipped)
-        ]
+        placed = [(f"input[{at}]" if at >= 0 else _BEFORE, item) for at, item in enumerate(items, -skipped)]
+        try:
+            self._add_placed(placed)
+        except GatewayError as error:
+            if error.param is None or not error.param.startswith(f"{_BEFORE}."):
+                raise
+            raise error.changed(param=_BEFORE) from None  # where in it is nothing that its caller has written
+
+    def _add_placed(self, placed: Sequence[tuple[str, Item]]) -> None:
         for at, item in placed:
             if isinstance(item, OUTPUTS):
                 self._outputs.add(item, at)
@@ -145,6 +152,8 @@ class Conversation:
         name = self._offered.names.add(tool)
         call_id: str = getattr(item, "call_id", None) or f"call_{len(self._ids)}"
         output = self._outputs.take(call_id, getattr(item, "id", None) or call_id)
+        if output is None and tool.kind is ToolKind.TOOL_SEARCH:  # what was found need not say by which search
+            output = self._outputs.take("", "")
         called = openai.ChatCompletionMessageToolCallFunction(name=name, arguments=arguments)
         call = openai.ChatCompletionMessageToolCall(id=self._unique(call_id), type="function", function=called)
         if output is not None:
@@ -232,12 +241,14 @@ class _Outputs:
         self._answers: dict[str, tuple[Output, str]] = {}
 
     def add(self, output: Output, at: str) -> None:
-        call_id = output.id if isinstance(output, responses.LocalShellToolCallOutput) else output.call_id
-        self._waiting[call_id or ""].append((output, at))
+        call_id: object = getattr(output, "call_id", None)
+        if isinstance(output, responses.LocalShellToolCallOutput) and not isinstance(call_id, str):
+            call_id = output.id  # its document requires `call_id` and describes `id` alone, as that of the call
+        self._waiting[call_id if isinstance(call_id, str) else ""].append((output, at))
 
     def take(self, call_id: str, item_id: str) -> tuple[Output, str] | None:
-        """The first one for a call; one that names no call is for the first that has none of its own."""
-        waiting = self._waiting.get(call_id) or self._waiting.get(item_id) or self._waiting.get("")
+        """The first one for a call."""
+        waiting = self._waiting.get(call_id) or self._waiting.get(item_id)
         return waiting.popleft() if waiting else None
 
     def answer(self, call: openai.ChatCompletionMessageToolCall, output: tuple[Output, str]) -> None:

@@ -222,7 +222,7 @@ class Turn:
         if isinstance(text := message.get("content"), str):
             self._texts.append(text)
             self._said += len(text)
-        self._noted += shifted(message.pop("annotations", None) or (), self._before)
+        self._noted += shifted(_listed(message.pop("annotations", None)), self._before)
 
     def is_ours(self, name: str) -> bool:
         """Whether a call of this function is for the gateway: of a tool on offer, or made up like one."""
@@ -276,6 +276,11 @@ class Turn:
     def entries(self) -> list[models.GatewayToolCall]:
         """`gateway_tool_calls` of a whole reply."""
         return [called.entry(index, result) for index, (called, result) in enumerate(self.ran)]
+
+
+def _listed(value: object) -> list[Fields]:
+    """The objects of a list, of an upstream that is only observed and may say anything."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _names_of(body: Body) -> Collection[str]:

@@ -14,11 +14,12 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from ai_gateway.contract.budget import Growth
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Continued, Item, Verbatim
-from ai_gateway.contract.write import to_fields, to_json
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamTimeout
 from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer

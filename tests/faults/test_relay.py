@@ -1,6 +1,7 @@
 """Callers of Responses and Messages in front of upstreams that speak the same: what goes there, and what comes back."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.support.client import client_of
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
-from tests.support.upstream import Exchange, Upstream, running_upstream
+from tests.support.upstream import Exchange, Upstream, head, running_upstream
 
 USAGE = {
     "input_tokens": 30, "input_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 0},
@@ -290,3 +291,26 @@ def test_an_upstream_without_the_operation_is_asked_once_and_then_translated_for
             paths = [seen.path.rpartition("/v1/")[2] for seen in speaking.seen(model)]
             own = "responses" if ask is respond else "messages"
             assert paths == ([own] if attempt == 0 else []) + ["chat/completions"]
+
+
+@pytest.mark.parametrize("kind", ["good", "cut", "fails"])
+@pytest.mark.parametrize("wire", ["responses", "messages"])
+def test_any_packets_of_the_same_bytes_are_relayed_alike(
+    gate: LiveGateway, speaking: Upstream, wire: str, kind: str
+) -> None:
+    """In one packet, an event in each, and cut in the middle of events and of characters."""
+    texts = ["Grüße 🙂", ' "', "\\", "\n", ""] * 4
+    delta = DELTA if wire == "responses" else MESSAGE_EVENTS[3]
+    said = [{**delta, "delta": text if wire == "responses" else {"type": "text_delta", "text": text}} for text in texts]
+    first, *others = STREAMS[wire, kind]
+    events = [framed(event).replace(b'": ', b'":') for event in (first, *said, *others)]
+    raw = b"".join(events)
+    cut = [raw[at : at + 67] for at in range(0, len(raw), 67)]
+    ask = respond if wire == "responses" else write
+    told = []
+    for name, pieces in (("one", [raw]), ("each", events), ("cut", cut)):
+        model = f"packets-{wire}-{kind}-{name}"
+        speaking.program(model, head(200, {"content-type": "text/event-stream", "connection": "close"}), *pieces)
+        told.append(re.sub(r"req_\w+", "", ask(gate, model, stream=True).text))
+    assert told[0] == told[1] == told[2]
+    assert told[0].startswith(raw.decode() if kind != "fails" else b"".join(events[:-1]).decode())

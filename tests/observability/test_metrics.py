@@ -4,7 +4,11 @@ from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.rules import FILL_ID, FILL_ROLE
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Attempt, Call, Notes
+from ai_gateway.contract.outcome import Outcome
+from ai_gateway.middleware.request_metrics import RequestMetrics
+from ai_gateway.observability.families import REQUESTS
 from ai_gateway.observability.metrics import Event, counted
+from ai_gateway.observability.samples import Samples
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.parameters import Parameters, note_dropped
@@ -44,3 +48,30 @@ def test_what_an_adapter_leaves_out_counts_once_beside_what_its_policies_do() ->
     note_dropped(attempt, ["user", "seed", "messages.own"])
     counts = {field: count for (provider, field), count in counted(Event.DROPPED).items() if provider == "counted-c"}
     assert counts == {"user": 1, "seed": 1, "other": 1}
+
+
+def test_a_model_that_nobody_knows_is_asked_for_once_a_second() -> None:
+    asked: list[tuple[str, str]] = []
+    listed: set[tuple[str, str]] = set()
+
+    def known(provider: str, model: str) -> bool:
+        asked.append((provider, model))
+        return (provider, model) in listed
+
+    metrics = RequestMetrics(known)
+
+    def count(ended: float) -> list[str]:
+        call = Call("createChatCompletion", "r", attempts=[Notes("lab", model="m")])
+        metrics.ended(Outcome("r", "POST", "/", ended - 0.5, call, 200, ended=ended))
+        samples = Samples()
+        metrics.collect(samples)
+        return sorted(labels[3] for labels in samples.values[REQUESTS.name])
+
+    for ended in (100.0, 100.1, 100.9):
+        assert count(ended) == ["other"]
+    assert asked == [("lab", "m")]
+    listed.add(("lab", "m"))
+    assert count(100.95) == ["other"]
+    assert count(101.0) == ["m", "other"]
+    assert count(101.1) == ["m", "other"]
+    assert len(asked) == 2

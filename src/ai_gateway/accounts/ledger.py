@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from ai_gateway.accounts import latency, ledger_statements as statements
-from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, durations_of, keys_used, row_of, sums_of
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, by_hour, durations_of, keys_used, row_of, sums_of
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, Value
@@ -158,9 +158,10 @@ async def _add(session: Session, rows: Sequence[Row]) -> None:
         late = len(rows) - len(kept)
         _log.warning("records of days that are pruned: neither stored nor counted", records=late)
         rows = kept
+    hours = by_hour(rows)
     await session.execute_many(statements.INSERT, rows)
-    await session.execute_many(statements.ADD_TO_ROLLUPS, sums_of(rows))
-    await latency.add(session, durations_of(rows), WIDTHS)
+    await session.execute_many(statements.ADD_TO_ROLLUPS, sums_of(hours))
+    await latency.add(session, durations_of(hours), WIDTHS)
     await session.execute_many(statements.KEYS_USED, keys_used(rows))
 
 

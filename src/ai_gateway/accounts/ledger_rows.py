@@ -1,6 +1,7 @@
 """Records as rows of the ledger, and the sums of rows that are added to those of their hours and days."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import add, attrgetter, itemgetter
 from typing import Any
 
@@ -37,7 +38,10 @@ _SEARCHES, _SEARCH_COST, _TOTAL, _FIRST = map(
 )
 _FIRST_TOKENS = COLUMNS.index(TOKENS[0])
 
+_classes = itemgetter(_TOTAL, _FIRST)
+
 type _Row = Sequence[Any]
+type Hour = tuple[int, tuple[str, ...]]
 
 
 def row_of(record: Record) -> Row:
@@ -60,27 +64,34 @@ def row_of(record: Record) -> Row:
     )
 
 
-def sums_of(rows: Iterable[_Row]) -> Sequence[Row]:
-    """What to add to the sums of each hour and day. In one order for all who add, or they would wait for each other."""
-    by_hour: dict[tuple[int, tuple[str | None, ...]], list[_Row]] = {}
+def by_hour(rows: Iterable[_Row]) -> Mapping[Hour, Sequence[_Row]]:
+    """Those that are summed up together: when their hour begins in seconds, and what they are summed up by."""
+    found: dict[tuple[int, tuple[str | None, ...]], list[_Row]] = {}
     for row in rows:
-        by_hour.setdefault((row[_AT] // _HOUR_MS, _summed_by(row)), []).append(row)
+        found.setdefault((row[_AT] // _HOUR_MS, _summed_by(row)), []).append(row)
+    return {
+        (hour * HOUR, tuple([value or "" for value in values])): members for (hour, values), members in found.items()
+    }
+
+
+def sums_of(hours: Mapping[Hour, Sequence[_Row]]) -> Sequence[Row]:
+    """What to add to the sums of each hour and day. In one order for all who add, or they would wait for each other."""
     sums: dict[tuple[Any, ...], Sequence[int]] = {}
-    for (hour, values), members in by_hour.items():
+    for (start, values), members in hours.items():
         counts = _counts(members)
         for width in WIDTHS:
-            place = (width, hour * HOUR // width * width, *[value or "" for value in values])
+            place = (width, start // width * width, *values)
             known = sums.get(place)
             sums[place] = counts if known is None else [*map(add, known, counts)]
     return [(*place, *counts) for place, counts in sorted(sums.items())]
 
 
-def durations_of(rows: Iterable[_Row]) -> Iterator[Row]:
-    """The hour of each, what it is summed up by, and its classes of durations: see `latency`."""
-    for row in rows:
-        if row[_TOTAL] is not None:
-            values = [value or "" for value in _summed_by(row)]
-            yield row[_AT] // _HOUR_MS * HOUR, *values, row[_TOTAL], row[_FIRST], 1
+def durations_of(hours: Mapping[Hour, Sequence[_Row]]) -> Iterator[Row]:
+    """Each hour, what it is summed up by, two classes of durations, and how often they are there: see `latency`."""
+    for (start, values), members in hours.items():
+        for (total, first), count in Counter(map(_classes, members)).items():
+            if total is not None:
+                yield start, *values, total, first, count
 
 
 def keys_used(rows: Iterable[_Row]) -> Sequence[Row]:

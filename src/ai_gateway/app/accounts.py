@@ -194,9 +194,11 @@ class Accounts:
 
     async def _watch(self, directory: Directory) -> None:
         """Begin to use the store as soon as that is possible, and see whether its schema is still the right one."""
+        pause_s = 0.0 if directory.is_loaded else _TRY_AGAIN_S
         while True:
+            await asyncio.sleep(pause_s)
             began = directory.is_loaded
-            await asyncio.sleep(_CHECK_S if began else _TRY_AGAIN_S)
+            pause_s = _CHECK_S if began else _TRY_AGAIN_S
             try:
                 if not began:
                     await directory.start()

@@ -1,5 +1,6 @@
 """What is decided by a request's head alone: its id, the page it comes from, and whether it can be served at all."""
 
+from itertools import chain
 from typing import NamedTuple
 
 from starlette.types import Scope
@@ -32,10 +33,10 @@ def read_head(scope: Scope) -> RequestHead:
     """One pass over the headers."""
     headers = scope["headers"]
     size = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
+    size += sum(map(len, chain.from_iterable(headers)))
     hosts = 0
     request_id = origin = trace_id = None
     for name, value in headers:
-        size += len(name) + len(value)
         if name == b"host":
             hosts += 1
         elif name == b"origin":

@@ -26,6 +26,7 @@ from ai_gateway.observability.samples import Samples
 _CLASSES = tuple(field.name for field in fields(Tokens) if field.name != "searches")
 _OTHER = "other"
 _MOST_MODELS = 500
+_OTHERS_S = 1.0  # what was no model of a provider may be one after so long
 _LONGEST_ID = 100  # OpenMetrics: the labels of an exemplar are 128 characters at the most
 _PICO = 10**12
 
@@ -59,6 +60,8 @@ class RequestMetrics(Observer):
     def __init__(self, known: Known) -> None:
         self._known = known
         self._models: set[tuple[str, str]] = set()
+        self._others: set[tuple[str, str]] = set()
+        self._others_until = 0.0
         self._rows: dict[tuple[str, str, str, str, int, str, str, bool], _Row] = {}
 
     @override
@@ -69,7 +72,7 @@ class RequestMetrics(Observer):
             outcome.operation,
             outcome.wire,
             provider,
-            self._label(provider, notes.model) if notes.model else "",
+            self._label(provider, notes.model, outcome.ended) if notes.model else "",
             status // 100,
             counted_code(outcome.code) if outcome.code else "",
             outcome.end,
@@ -109,12 +112,19 @@ class RequestMetrics(Observer):
             else:
                 row.unpriced += 1
 
-    def _label(self, provider: str, model: str) -> str:
-        if (provider, model) in self._models:
+    def _label(self, provider: str, model: str, now: float) -> str:
+        named = provider, model
+        if named in self._models:
             return model
+        if now >= self._others_until or len(self._others) >= _MOST_MODELS:
+            self._others.clear()
+            self._others_until = now + _OTHERS_S
+        if named in self._others:
+            return _OTHER
         if len(self._models) < _MOST_MODELS and self._known(provider, model):
-            self._models.add((provider, model))
+            self._models.add(named)
             return model
+        self._others.add(named)
         return _OTHER
 
     def collect(self, samples: Samples) -> None:

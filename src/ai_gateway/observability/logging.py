@@ -25,6 +25,7 @@ type LogFormat = Literal["auto", "json", "console"]
 # Fields whose texts are the gateway's own: an id of ours is new in each record, and one of a caller's is looked at when
 # it comes.
 _OWN = frozenset({"timestamp", "level", "request_id", "operation", "end", "client", "provider", "key_id", "project"})
+_PLAIN = frozenset({int, float, bool, type(None)})
 # A process that ends waits so long for who reads its log.
 _LAST_S = 1.0
 
@@ -101,7 +102,7 @@ def _line(record: Mapping[str, Any], head: Mapping[str, object] = {}) -> bytes:
         if kind is str:
             clean[name] = value if len(value) < SHORTEST or name in _OWN else strike_all(value)
         else:
-            clean[name] = value if kind is int or kind is float or value is None else strike_all(_told(value))
+            clean[name] = value if kind in _PLAIN else strike_all(_told(value))
     try:
         line = orjson.dumps(clean)
     except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large

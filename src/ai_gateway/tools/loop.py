@@ -92,11 +92,11 @@ class ToolLoop:
                 said = _said_by(item.model)
                 if isinstance(item.model.usage, models.CompletionUsage):
                     turn.add_usage(item.model.usage)
-                ours = turn.calls_of(said)
                 fields = {name: value for name, value in said.fields.items() if name not in _NOT_MERGED}
                 turn.say(fields)
                 merged.add(fields)
                 logprobs = _joined(logprobs, item.model)
+                ours = turn.calls_of(said)
                 if not ours and turn.number == 1:
                     return item
                 if ours and not turn.is_last:
@@ -243,7 +243,8 @@ class ToolLoop:
             delta.pop("role", None)
         calls = delta.pop("tool_calls", None)
         self._kept.add(_size(delta) + sum(map(_size, calls or ())))
-        turn.say(delta)
+        # Events of other wires belong to the text that is open, which is over in the end.
+        turn.say(delta, at_once=self._call.wire.name != "openai")
         said.add(delta)
         said.finish = choice.get("finish_reason") or said.finish
         self._number(delta)

@@ -19,6 +19,7 @@ type Body = models.CreateChatCompletionRequest
 
 NAMES: Final = ("web_search", "code_execution", "memory", "mcp")
 WEB_SEARCH: Final = "web_search"
+MCP: Final = "mcp"
 # Results that a search brings for each size of context; the names are OpenAI's.
 _CONTEXT: Mapping[str | None, int] = {"low": 3, "medium": 5, "high": 10}
 _log = structlog.get_logger(__name__)
@@ -126,6 +127,12 @@ def claimed_search(body: Body) -> Body:
         return body
     size = wanted.search_context_size
     tool = models.GatewayWebSearchTool(type="gateway:web_search", max_results=_CONTEXT.get(size, 5))
+    if wanted.user_location is not None:
+        said = wanted.user_location.approximate
+        names = ("city", "region", "country", "timezone")
+        tool.user_location = models.GatewayUserLocation(
+            **{name: (getattr(said, name) or "")[:255] or None for name in names}
+        )
     changed = body.model_copy(update={"tools": [*(body.tools or ()), tool], "web_search_options": None})
     changed.model_fields_set.discard("web_search_options")
     return changed

@@ -145,6 +145,8 @@ class SqliteStore(Store):
         self._reader = _Runner(name) if path is not None else None
         self.name = f"SQLite ({path})" if path is not None else "memory"
         self._writing = asyncio.Lock()
+        self._seen: tuple[int, int] | None = None
+        self._problem: str | None = None
 
     @override
     async def open(self) -> None:
@@ -215,7 +217,11 @@ class SqliteStore(Store):
     async def problem(self) -> str | None:
         def look(db: sqlite3.Connection) -> str | None:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            return schema_problem(version, db.execute(COLUMNS).fetchall())
+            (changes,) = db.execute("PRAGMA schema_version").fetchone()
+            if (version, changes) != self._seen:  # to look at every column takes a hundred times as long
+                self._problem = schema_problem(version, db.execute(COLUMNS).fetchall())
+                self._seen = version, changes
+            return self._problem
 
         return await (self._reader or self._writer)(look)
 

@@ -66,6 +66,9 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._transport: asyncio.Transport | None = None
+        self._parts: list[bytes] = []
+        # See httptools: a part of a packet, or of a chunk. There is one for each event of a stream.
+        self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         # Line ends without CR, folded and odd header values are taken, as other clients take them. None of it changes
         # where a reply ends.
@@ -76,7 +79,6 @@ class Connection(asyncio.Protocol):
         self._state = _IDLE
         self._waiter: asyncio.Future[None] | None = None
         self._buffer: list[bytes] = []
-        self._parts: list[bytes] = []
         self._error: Exception | None = None
         self._paused = self._has_ended = self.is_reused = False
         self.deadline = math.inf
@@ -293,10 +295,6 @@ class Connection(asyncio.Protocol):
             self._check(self.headers)
         self.status = status
         self._state = _BODY
-
-    def on_body(self, part: bytes) -> None:
-        """See httptools: a part of a packet, or of a chunk."""
-        self._parts.append(part)
 
     def on_message_complete(self) -> None:
         """See httptools. An interim reply is complete as well."""

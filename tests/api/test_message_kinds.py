@@ -115,11 +115,11 @@ def test_every_kind_of_tool(live: LiveGateway, chats: Upstream, tool: Json, func
     assert ask(live, "/v1/messages/count_tokens", tools=[tool]).json()["input_tokens"] > 0
 
 
-def test_a_choice_of_a_tool_that_was_dropped_is_dropped_with_it(live: LiveGateway, chats: Upstream) -> None:
+def test_a_choice_of_a_tool_that_nobody_runs_is_refused(live: LiveGateway) -> None:
     search = {"type": "web_search_20250305", "name": "web_search"}
-    sent, lost = translated(live, chats, tools=[search, WEATHER], tool_choice={"type": "tool", "name": "web_search"})
-    assert "tool_choice" not in sent
-    assert lost == {"tools.web_search_20250305", "tool_choice"}
+    reply = ask(live, tools=[search, WEATHER], tool_choice={"type": "tool", "name": "web_search"})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"].startswith("tool_choice")
 
 
 def test_a_screen_is_told_in_the_words_of_its_tool(live: LiveGateway, chats: Upstream) -> None:
@@ -320,9 +320,9 @@ def test_what_is_wrong_beside_an_unknown_kind_is_still_wrong(live: LiveGateway, 
 
 def test_an_operator_may_refuse_what_no_document_names(gateway_for: SharedGateways, chats: Upstream) -> None:
     strict = gateway_for(**in_front_of(chats), UNKNOWN_PARAMS="reject")
-    for fields in ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}, {"service_tier": "flex"}):
+    for fields in ({"tools": [{"type": "of_2099"}]}, {"service_tier": "flex"}):
         assert ask(strict, **fields).status_code == 400
 
 
 def test_the_built_in_provider_knows_what_the_contract_knows(live: LiveGateway) -> None:
-    assert ask(live, model="custom/custom-chat", tools=[{"type": "mcp_toolset"}]).status_code == 400
+    assert ask(live, model="custom/custom-chat", tools=[{"type": "of_2099"}]).status_code == 400

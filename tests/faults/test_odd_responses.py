@@ -36,6 +36,10 @@ def created(**more: Any) -> Fields:
     return {"type": "response.created", "response": {**response(), "status": "in_progress", **more}}
 
 
+def added(item: Any, **more: Any) -> Fields:
+    return {"type": "response.output_item.added", "output_index": 0, "item": item, **more}
+
+
 def ended(*items: Any, status: str = "completed", **more: Any) -> Fields:
     return {"type": f"response.{status}", "response": response(*items, status=status, **more)}
 
@@ -56,6 +60,7 @@ THOUGHT = {
     "type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "e",
 }  # fmt: skip
 SAID = message(text("a"))
+LARGE = {**THOUGHT, "odd": 10**30}
 # What it is, the answer, and what comes of it: fields of the chat's message, with why it ended, or None for an error.
 WHOLE: list[tuple[str, Any, Fields | None]] = [
     ("a text in place of a part", response(message("a", text("b"))), {"content": "ab"}),
@@ -77,11 +82,26 @@ WHOLE: list[tuple[str, Any, Fields | None]] = [
     ("words in place of details", response(status="incomplete", incomplete_details="odd"), None),
     ("words in place of counts", response(usage={"input_tokens": "odd"}), None),
     ("a list", [1], None),
+    ("lists in place of words", response(status=["odd"]), {"content": None}),
+    ("a number that is too large", response(LARGE), {"reasoning_items": [LARGE]}),
 ]  # fmt: skip
 # The same of events: what the chunks say together.
 STREAMED: list[tuple[str, list[Any], Fields | None]] = [
     ("only the end", [created(), ended(message(text("a")), CALL)], {"content": "a", "calls": 1}),
     ("no beginning", [delta("a"), ended(message(text("a")))], {"content": "a"}),
+    (
+        "arguments told twice",
+        [created(), added(CALL), {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{}"},
+         done(CALL), ended(CALL)],
+        {"arguments": "{}"},
+    ),
+    ("arguments told at once", [created(), added(CALL), done(CALL), ended(CALL)], {"arguments": "{}"}),
+    ("arguments told at the end", [created(), added({**CALL, "arguments": ""}), ended(CALL)], {"arguments": "{}"}),
+    (
+        "arguments told at the beginning",
+        [created(), added(CALL), done({**CALL, "arguments": ""}), ended()],
+        {"arguments": "{}"},
+    ),
     ("no items", [created(), delta("a"), delta("b"), ended(message(text("ab")))], {"content": "ab"}),
     ("reasoning at the end", [created(), ended(THOUGHT)], {"reasoning_content": "hm", "reasoning_items": [THOUGHT]}),
     (
@@ -174,11 +194,13 @@ def test_a_stream_tells_what_its_events_say_and_no_more(
         assert reply.status_code == 502 or ("error" in json.loads(data[-1]) and "[DONE]" not in data)
         return
     assert data.pop() == "[DONE]"
-    found: Fields = {"content": "", "calls": 0}
+    found: Fields = {"content": "", "calls": 0, "arguments": ""}
     for choice in [choice for chunk in data for choice in json.loads(chunk)["choices"]]:
         said = choice["delta"]
         found["content"] += said.get("content") or ""
-        found["calls"] += len(said.get("tool_calls", ()))
+        for call in said.get("tool_calls", ()):
+            found["calls"] += "id" in call
+            found["arguments"] += call["function"].get("arguments", "")
         found["finish"] = choice["finish_reason"]
         found |= {name: each for name, each in said.items() if name not in {"content", "role", "refusal"}}
     assert {name: found.get(name) for name in expected} == expected
@@ -270,3 +292,19 @@ def test_a_refusal_of_what_was_said_before_names_the_field_that_its_caller_has_s
     ask(gate, told, "/own/v1/responses")
     body = {"model": "custom-chat", "input": "go on", "previous_response_id": told["id"]}
     assert post(gate, "/custom/v1/responses", body).json()["error"]["param"] == "previous_response_id"
+
+
+def test_numbers_of_any_size_are_sealed_and_come_back(gate: LiveGateway, odd: Upstream) -> None:
+    items = ask(gate, response(LARGE, CALL), "/lab/v1/responses").json()["output"]
+    result = {"type": "function_call_output", "call_id": "c", "output": "r"}
+    said = [{"role": "user", "content": "hi"}, *items, result]
+    assert ask(gate, response(SAID), "/lab/v1/responses", input=said).status_code == 200
+    assert LARGE in asked(odd)["input"]
+
+
+@pytest.mark.parametrize("told", [["odd"], "odd", {"a": []}])
+def test_a_relayed_answer_of_an_odd_form_is_no_fault_of_the_gateways(gate: LiveGateway, told: Any) -> None:
+    assert ask(gate, {**response(), "object": told}, "/own/v1/responses").status_code == 502
+    failed = {"type": "response.failed", "response": told}
+    reply = ask(gate, [created(), failed], "/own/v1/responses", stream=True)
+    assert "The gateway failed" not in reply.text

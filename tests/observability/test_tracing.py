@@ -266,9 +266,7 @@ def test_a_response_in_the_background_is_inside_of_the_request_that_queued_it(
     assert not {"method", "path", "client"} & {name for name, value in record.items() if value is not None}
 
 
-def test_one_that_is_cancelled_or_cut_off_has_its_spans_too(
-    collector: Collector, upstream: Upstream, traced: LiveGateway
-) -> None:
+def test_one_that_is_cancelled_has_its_spans_too(collector: Collector, upstream: Upstream, traced: LiveGateway) -> None:
     response_id = queued(traced, "lab/hang-before-headers#cancelled-trace", "queued-cancelled")
     upstream.last("hang-before-headers#cancelled-trace")
     assert post(traced, f"/v1/responses/{response_id}/cancel", None).json()["status"] == "cancelled"
@@ -276,14 +274,17 @@ def test_one_that_is_cancelled_or_cut_off_has_its_spans_too(
     work = named["background makeBackgroundResponse"]
     assert (work.attributes[Name.END], work.failed) == ("left", False)
     assert named["chat hang-before-headers#cancelled-trace"].attributes[Name.END] == "left"
-    with running_gateway(
-        ALLOWED_API_KEYS=TEST_KEY, GRACE_PERIOD_S="1", **in_front_of(upstream), **collector.env
-    ) as live:
-        queued(live, "lab/hang-before-headers#cut-trace", "queued-cut")
-        upstream.last("hang-before-headers#cut-trace")
-        live.process.send_signal(signal.SIGTERM)
-        assert live.process.wait(30) == 0
-    assert "background makeBackgroundResponse" in by_name(collector.trace("queued-cut", IN_BACKGROUND))
+
+
+def test_one_that_is_cut_off_by_a_stop_has_its_spans_too(upstream: Upstream) -> None:
+    with running_collector() as collector:
+        settings = {"ALLOWED_API_KEYS": TEST_KEY, "GRACE_PERIOD_S": "1", **in_front_of(upstream), **collector.env}
+        with running_gateway(**settings) as live:
+            queued(live, "lab/hang-before-headers#cut-trace", "queued-cut")
+            upstream.last("hang-before-headers#cut-trace")
+            live.process.send_signal(signal.SIGTERM)
+            assert live.process.wait(30) == 0
+        assert "background makeBackgroundResponse" in by_name(collector.trace("queued-cut", IN_BACKGROUND))
 
 
 def test_a_response_in_the_background_keeps_its_callers_decision_not_to_be_traced(

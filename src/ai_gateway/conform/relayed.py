@@ -141,7 +141,7 @@ class RelayedResponse(Relayed):
 
     @override
     def whole(self, value: object) -> bool:
-        if not isinstance(value, dict) or value.get("object") not in {"response", "response.compaction"}:
+        if not isinstance(value, dict) or str(value.get("object")) not in {"response", "response.compaction"}:
             return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
         self._read(value)
         return True
@@ -174,7 +174,8 @@ class RelayedResponse(Relayed):
         if name in CREATE_RESPONSE.last:
             self.is_over = True
             if name == "response.failed":
-                self.failure = {"error": (response or {}).get("error") or {"message": "The response has failed."}}
+                said = response.get("error") if isinstance(response, dict) else None
+                self.failure = {"error": said or {"message": "The response has failed."}}
         elif name == "error":
             self._error = value
 
@@ -197,7 +198,7 @@ class RelayedResponse(Relayed):
             **self.reply,
             "status": "failed",
             "error": {
-                "code": code if code in _CODES else "server_error",
+                "code": code if isinstance(code, str) and code in _CODES else "server_error",
                 "message": message or "The stream broke off.",
             },
             "output": [self._items[index] for index in sorted(self._items)],

@@ -261,7 +261,7 @@ class ResponseEvents(Output, Parts):
         item = self._item
         if item is None:
             return b""
-        if item.function:
+        if item.kind not in {"message", "reasoning"}:
             return self._close_call(item, cut=cut)
         written = self._close_part()
         status = b"incomplete" if cut else b"completed"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
-from tests.support.client import get, post
+from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream
 
@@ -60,6 +60,25 @@ def test_one_that_is_cancelled_ends_its_call_upstream(upstream: Upstream) -> Non
         assert ended(live, response_id) == cancelled
         assert post(live, f"/v1/responses/{response_id}/cancel", None).json() == cancelled
         assert len(records(live)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+def test_its_body_counts_for_the_memory_of_all_requests_until_it_is_over(upstream: Upstream, stream: bool) -> None:
+    def used(live: LiveGateway) -> float:
+        lines = get(live, "/metrics").text.splitlines()
+        return float(next(line for line in lines if line.startswith("ai_gateway_body_budget_bytes ")).split()[1])
+
+    with running_gateway(**SETTINGS, PROVIDER_LAB_BASE_URL=upstream.url) as live:
+        model = f"hang-before-headers#memory-{stream}"
+        body = {"model": model, "input": "x" * 200_000, "background": True, "stream": stream}
+        with client_of(live) as client, client.stream("POST", "/lab/v1/responses", json=body) as reply:
+            first = next(reply.iter_text())
+        response_id = first.partition('"id":"')[2].partition('"')[0]
+        upstream.last(model)
+        assert used(live) >= 200_000
+        assert post(live, f"/v1/responses/{response_id}/cancel", None).json()["status"] == "cancelled"
+        eventually(lambda: used(live) == 0)
 
 
 @pytest.mark.slow

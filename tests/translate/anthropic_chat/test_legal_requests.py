@@ -73,7 +73,7 @@ def bodies(draw: st.DrawFn) -> Json:
         said = draw(st.lists(SAID, max_size=2, unique_by=lambda blocks: str(blocks[0].get("id") or blocks)))
         turns.append(assistant(*(block for blocks in said for block in blocks), *(call(at) for at in waiting)))
     turns.append(user(*(result(at) for at in waiting), text("end")))
-    tools = [WEATHER, {"type": "bash_20250124", "name": "bash"}, {"type": "mcp_toolset", "mcp_server_name": "s"}]
+    tools = [WEATHER, {"type": "bash_20250124", "name": "bash"}, {"type": "of_2099", "name": "x"}]
     return {"model": "claude-opus-4-5", "max_tokens": 4096, "messages": turns, "tools": tools, **draw(OPTIONS)}
 
 

@@ -85,9 +85,10 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
 
 def _response(provider: Answers, value: object) -> Mapping[str, Any]:
     if isinstance(value, dict) and value.get("object") == "response":
-        if value.get("status") in {"failed", "cancelled"}:
+        status = str(value.get("status"))  # which may be anything
+        if status in {"failed", "cancelled"}:
             raise _failure(provider, value)
-        if value.get("status") in {"queued", "in_progress"}:
+        if status in {"queued", "in_progress"}:
             raise UpstreamInvalidResponse.off_contract(detail="a response that has no end yet")
         return value
     raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a response nor an error")

@@ -25,6 +25,7 @@ class ResponseStreamTranslator:
         self._told: set[object] = set()
         self._cited: set[object] = set()
         self._closed: set[object] = set()
+        self._passed: dict[object, dict[str, Any]] = {}
         self._length = 0
         self._begins: dict[object, int] = {}
         self._thought = False
@@ -87,9 +88,11 @@ class ResponseStreamTranslator:
         item = event.get("item") or {}
         made = call(item)
         if made is not None:
-            index = self._calls[event.get("output_index")] = len(self._calls)
-            if made[made["type"]].get("arguments") or made[made["type"]].get("input"):
-                self._told.add(event.get("output_index"))
+            place = event.get("output_index")
+            index = self._calls[place] = len(self._calls)
+            # What it passes is told by what follows, or once it is done: some have all of it here as well.
+            self._passed[place] = {name: text for name, text in made[made["type"]].items() if name != "name" and text}
+            made[made["type"]] |= dict.fromkeys(self._passed[place], "")
             if made["type"] == "custom":  # the contract's chunks know this kind of call by its field alone
                 del made["type"]
             yield self._chunk({"tool_calls": [{"index": index, **made}]})
@@ -111,8 +114,9 @@ class ResponseStreamTranslator:
         if made is not None:
             if place not in self._calls:
                 yield from self._open(event)
-            elif place not in self._told:
-                yield self._chunk({"tool_calls": [{"index": self._calls[place], made["type"]: _said(made)}]})
+            if place not in self._told and (passed := _said(made) or self._passed.get(place)):
+                self._told.add(place)
+                yield self._chunk({"tool_calls": [{"index": self._calls[place], made["type"]: passed}]})
         elif item.get("type") == "reasoning":
             told = {} if place in self._told or not (text := summary(item)) else {"reasoning_content": text}
             yield self._chunk({**told, REASONING: [item]})
@@ -166,4 +170,4 @@ class ResponseStreamTranslator:
 
 def _said(made: Fields) -> dict[str, Any]:
     """What a call passes, without the name that was told before."""
-    return {name: text for name, text in made[made["type"]].items() if name != "name"}
+    return {name: text for name, text in made[made["type"]].items() if name != "name" and text}

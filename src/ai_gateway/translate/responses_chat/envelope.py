@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-import orjson
 from pydantic import JsonValue
+from pydantic_core import from_json, to_json
 
 _VERSION = "gw1"
 SEALED = f"{_VERSION}."
@@ -31,7 +31,7 @@ class Sealer:
 
     def seal(self, provider: str, payload: dict[str, JsonValue]) -> str:
         """The payload of a provider as an opaque text."""
-        packed = _text(zlib.compress(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS), 6))
+        packed = _text(zlib.compress(to_json(payload, inf_nan_mode="null"), 6))
         head = f"{_VERSION}.{_text(provider.encode())}.{packed}"
         return f"{head}.{self._mac(provider, head)}"
 
@@ -45,7 +45,7 @@ class Sealer:
         if not hmac.compare_digest(self._mac(provider, head), mac):
             return None
         try:
-            payload = orjson.loads(zlib.decompressobj().decompress(_bytes(packed), _MOST_BYTES))
+            payload = from_json(zlib.decompressobj().decompress(_bytes(packed), _MOST_BYTES))
         except ValueError:  # more than is unpacked
             return None
         return provider, cast("dict[str, JsonValue]", payload)

@@ -1,12 +1,15 @@
 """What rounds say is one message: texts, the places that annotations name in them, and log probabilities."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.support.gateway import LiveGateway
-from tests.tools.asking import asked, message_of
-from tests.tools.scripted import Says, search
+from tests.support.client import post
+from tests.support.gateway import ONE_ATTEMPT, LiveGateway, SharedGateways
+from tests.support.upstream import Upstream
+from tests.tools.asking import SEARCH, asked, message_of
+from tests.tools.scripted import SCRIPTS, Says, search
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 FIRST, SECOND, LAST = "Größer 🍵 [a]. ", "Then [b]. ", "So [c] and [1]."
@@ -55,8 +58,37 @@ def test_a_refusal_before_a_call_is_kept(tooled: LiveGateway, stream: bool) -> N
     assert (message["refusal"], message["content"]) == ("Not that. Nor that.", "This.")
 
 
-def test_log_probabilities_are_of_the_joined_text(tooled: LiveGateway) -> None:
-    rounds = Says("One ", (search(),), logprobs=True), Says("two.", logprobs=True)
-    reply = asked(tooled, "probable", *rounds, logprobs=True)
+@pytest.mark.parametrize("told", [(True, True), (True, False), (False, True)], ids=["all", "first", "last"])
+def test_log_probabilities_of_every_round_that_tells_them_are_kept(
+    tooled: LiveGateway, told: tuple[bool, bool]
+) -> None:
+    texts = "One ", "two."
+    rounds = Says(texts[0], (search(),), logprobs=told[0]), Says(texts[1], logprobs=told[1])
+    reply = asked(tooled, f"probable-{told}", *rounds, logprobs=True)
     tokens = [one["token"] for one in reply["choices"][0]["logprobs"]["content"]]
-    assert tokens == ["One ", "two."]
+    assert tokens == [text for text, is_told in zip(texts, told, strict=True) if is_told]
+    assert message_of(reply)["content"] == "One two."
+    assert len(message_of(reply)["gateway_tool_calls"]) == 1
+
+
+ODD: tuple[dict[str, Any], ...] = (
+    {"refusal": 3}, {"role": "robot"}, {"annotations": [{"x": 1}]}, {"annotations": 5}, {"content": ["a"]},
+    {"tool_calls": "none"}, {"logprobs": 1},
+)  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("at", [0, 1], ids=["first", "last"])
+def test_an_upstream_that_is_only_observed_may_say_anything_in_any_round(
+    gateway_for: SharedGateways, model: Upstream, odd: dict[str, Any], at: int, stream: bool
+) -> None:
+    live = gateway_for(PROVIDER_LAB_BASE_URL=model.url, TOOL_WEB_SEARCH="custom", CONFORMANCE="observe", **ONE_ATTEMPT)
+    rounds = [Says("a ", (search(),)), Says("b")]
+    rounds[at] = replace(rounds[at], extras=odd)
+    SCRIPTS["observed"] = rounds
+    body = {"model": "observed", "messages": [{"role": "user", "content": "a"}], "tools": [SEARCH], "stream": stream}
+    reply = post(live, "/lab/v1/chat/completions", body)
+    assert reply.status_code == 200, reply.text
+    assert "internal_error" not in reply.text
+    assert reply.text.endswith("data: [DONE]\n\n") or not stream

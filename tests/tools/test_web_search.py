@@ -289,6 +289,21 @@ def test_chats_web_search_is_claimed_where_a_provider_has_none(gateway_for: Shar
     assert message["gateway_tool_calls"][0]["result"]["content"].count("https://") == 3
 
 
+def test_where_the_user_is_goes_with_a_claimed_search(
+    gateway_for: SharedGateways, model: Upstream, tmp_path: Path
+) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(f'[providers.bare]\nbase_url = "{model.url}"\ndropped = ["web_search_options"]\n')
+    live = gateway_for(GATEWAY_CONFIG=str(config), TOOL_WEB_SEARCH="custom", **ONE_ATTEMPT)
+    SCRIPTS["located"] = [Says("Done.")]
+    location = {"type": "approximate", "approximate": {"city": "Oslo", "country": "NO"}}
+    body: dict[str, Any] = {"model": "located", "messages": [{"role": "user", "content": "a"}]}
+    reply = post(live, "/bare/v1/chat/completions", {**body, "web_search_options": {"user_location": location}})
+    assert reply.status_code == 200, reply.text
+    (tool,) = model.last("located").json["tools"]
+    assert tool["function"]["description"].endswith("The user is near: Oslo, NO.")
+
+
 def test_chats_web_search_goes_on_to_a_provider_that_has_its_own(tooled: LiveGateway, model: Upstream) -> None:
     SCRIPTS["own-search"] = [Says("Done.")]
     body = {"model": "own-search", "messages": [{"role": "user", "content": "a"}], "web_search_options": {}}

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from ai_gateway.contract.budget import Growth
 from ai_gateway.contract.call import Call
@@ -102,7 +103,7 @@ class ToolLoop:
                     ran = [turn.take(each) async for each in self._run(ours) if each is not None]
                     turn.add(said, ran)
                 if not ours or turn.is_last or len(ours) < len(said.calls) or said.custom:
-                    return Item(self._whole(item.model, said, merged, logprobs))
+                    return self._whole(item, said, merged, logprobs)
                 await self._next(stream=False)
         finally:
             turn.leave()
@@ -117,10 +118,15 @@ class ToolLoop:
                 raise UpstreamTimeout.of(self._provider) from None
             raise
 
-    def _whole(self, last: Reply, said: Said, merged: Said, logprobs: Fields) -> Reply:
-        """The last round's reply, with what all rounds have said, run and used."""
+    def _whole(self, last: Item[Reply], said: Said, merged: Said, logprobs: Fields) -> Item[Reply]:
+        """The last round's reply, with what all rounds have said, run and used.
+
+        As it came where nobody can read it, which is only let through of an upstream whose replies are observed.
+        """
         turn = self._turn
-        fields: Fields = to_fields(last)
+        fields: Fields = to_fields(last.model)
+        if not fields.get("choices"):
+            return last
         choice: Fields = dict(fields["choices"][0])
         message: Fields = {"role": "assistant", "content": None, "refusal": None, **choice["message"], **merged.fields}
         theirs = [each for each in message.pop("tool_calls", ()) if not turn.is_ours(_name_of(each))]
@@ -133,15 +139,15 @@ class ToolLoop:
             message["annotations"] = notes
         choice["message"] = message
         if logprobs:
-            choice["logprobs"] = {**(choice.get("logprobs") or {}), **logprobs}
+            choice["logprobs"] = {"content": None, "refusal": None, **(choice.get("logprobs") or {}), **logprobs}
         choice["finish_reason"] = _finish(choice["finish_reason"], said, is_calling=bool(theirs))
         fields["choices"] = [choice]
         if turn.usage:
             fields["usage"] = turn.usage
         try:
-            return models.CreateChatCompletionResponse.model_validate(fields, strict=True)
+            return Item(models.CreateChatCompletionResponse.model_validate(fields, strict=True))
         except ValidationError:  # of an upstream whose replies are only observed
-            return last
+            return Item(last.model, to_json(fields))
 
     # -- streamed --
 

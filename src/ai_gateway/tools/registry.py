@@ -127,6 +127,12 @@ def claimed_search(body: Body) -> Body:
         return body
     size = wanted.search_context_size
     tool = models.GatewayWebSearchTool(type="gateway:web_search", max_results=_CONTEXT.get(size, 5))
+    if wanted.user_location is not None:
+        said = wanted.user_location.approximate
+        names = ("city", "region", "country", "timezone")
+        tool.user_location = models.GatewayUserLocation(
+            **{name: (getattr(said, name) or "")[:255] or None for name in names}
+        )
     changed = body.model_copy(update={"tools": [*(body.tools or ()), tool], "web_search_options": None})
     changed.model_fields_set.discard("web_search_options")
     return changed

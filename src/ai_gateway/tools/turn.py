@@ -225,7 +225,7 @@ class Turn:
         if isinstance(text := message.get("content"), str):
             self._texts.append(text)
             self._said += len(text)
-        notes = shifted(message.pop("annotations", None) or (), self._before)
+        notes = shifted(_listed(message.pop("annotations", None)), self._before)
         if notes and at_once:
             message["annotations"] = notes
         else:
@@ -291,6 +291,11 @@ class Turn:
     def entries(self) -> list[models.GatewayToolCall]:
         """`gateway_tool_calls` of a whole reply."""
         return [called.entry(index, result) for index, (called, result) in enumerate(self.ran)]
+
+
+def _listed(value: object) -> list[Fields]:
+    """The objects of a list, of an upstream that is only observed and may say anything."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _names_of(body: Body) -> Collection[str]:

@@ -51,7 +51,7 @@ FIELDS: list[Row] = [
     ("previous_response_id", "resp_unknown", "previous_response_id"),
     ("background", False, {"background": None}),
     ("background", True, {"background": None}),  # the gateway works on it by itself
-    ("max_tool_calls", 3, gone("max_tool_calls")),
+    ("max_tool_calls", 3, {"max_tool_calls": None}),  # it bounds the tools of the gateway alone
     ("text", {"format": {"type": "text"}}, {"response_format": None}),
     ("text", {"format": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}),
     ("text", {"format": FORMAT}, {"response_format": {"type": "json_schema", "json_schema": SCHEMA}}),

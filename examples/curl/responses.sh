@@ -12,6 +12,8 @@ for base in /custom/v1 /v1; do
   ask POST "$base/responses" response-tools
   started=$(ask POST "$base/responses" response-background)
   ask POST "$base/responses/$(id_of "$started")/cancel"
+  followed=$(ask POST "$base/responses" response-background-stream)
+  ask GET "$base/responses/$(id_of "$followed")?stream=true&starting_after=3"
   ask POST "$base/responses/input_tokens" response-tokens
   ask POST "$base/responses/compact" response-compact
 done

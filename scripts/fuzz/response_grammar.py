@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from scripts.fuzz.hosted_grammar import KINDS, HostedItem, Wrong
+
 TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 _PARTS = {"output_text": ("response.output_text", "text"), "refusal": ("response.refusal", "refusal")}
 _CALLS = {
@@ -55,9 +57,10 @@ class Checker:
         self.items: list[dict[str, Any]] = []
         self.response: dict[str, Any] | None = None
         self._next = 0
-        self._begun = 0
+        self._due = [("response.created", "in_progress"), ("response.in_progress", "in_progress")]
         self._ids: set[str] = set()
         self._open: _Open | None = None
+        self._hosted: dict[int, HostedItem] = {}  # several may be open at once
         self._response_id = ""
 
     def feed(self, event: dict[str, Any]) -> None:  # noqa: C901 - a state's rules, one after the other
@@ -68,17 +71,20 @@ class Checker:
         self._next += 1
         if self.response is not None:
             raise Illegal(f"{kind} after the end")
-        if self._begun < 2:
-            due = ("response.created", "response.in_progress")[self._begun]
+        if self._due:
+            due, status = self._due.pop(0)
+            if kind == due == "response.created" and event["response"]["status"] == "queued":  # in the background
+                status, self._due = "queued", [("response.queued", "queued"), *self._due]
             if kind != due:
                 raise Illegal(f"{kind} instead of {due}")
-            self._begun += 1
-            self._check_response(event["response"], "in_progress", [])
+            self._check_response(event["response"], status, [])
             return
         if kind in TERMINAL:
             self._terminate(event)
         elif kind == "response.output_item.added":
             self._add(event)
+        elif (hosted := self._hosted.get(event["output_index"])) is not None:
+            self._feed_hosted(event, hosted)
         elif self._open is None:
             raise Illegal(f"{kind} while no item is open")
         elif kind == "response.output_item.done":
@@ -86,6 +92,17 @@ class Checker:
         else:
             self._check_place(event, self._open)
             self._within(kind, event, self._open)
+
+    def _feed_hosted(self, event: dict[str, Any], hosted: HostedItem) -> None:
+        try:
+            if event["type"] != "response.output_item.done":
+                hosted.feed(event)
+                return
+            hosted.end(event["item"])
+        except Wrong as wrong:
+            raise Illegal(str(wrong)) from wrong
+        self.items[event["output_index"]] = event["item"]
+        del self._hosted[event["output_index"]]
 
     def end(self) -> dict[str, Any]:
         """The final response. Raises Illegal for a stream without one."""
@@ -109,14 +126,14 @@ class Checker:
             raise Illegal("when it was completed is not told of a completed response alone")
 
     def _terminate(self, event: dict[str, Any]) -> None:
-        if self._open is not None:
+        if self._open is not None or self._hosted:
             raise Illegal(f"{event['type']} while an item is open")
         self._check_response(event["response"], event["type"].removeprefix("response."), self.items)
         self.response = event["response"]
 
     def _add(self, event: dict[str, Any]) -> None:
         item = event["item"]
-        if self._open is not None:
+        if self._open is not None or (self._hosted and item["type"] not in KINDS):
             raise Illegal("an item is added while another one is open")
         if event["output_index"] != len(self.items):
             raise Illegal(f"output_index {event['output_index']}, due is {len(self.items)}")
@@ -128,6 +145,10 @@ class Checker:
         if item["type"] in {"message", "reasoning", *_CALLS} and any(said):
             raise Illegal("an item is added with content")
         self._ids.add(item["id"])
+        if item["type"] in KINDS:
+            self._hosted[event["output_index"]] = HostedItem(item)
+            self.items.append(item)
+            return
         self._open = _Open(item, event["output_index"])
 
     def _check_place(self, event: dict[str, Any], opened: _Open) -> None:

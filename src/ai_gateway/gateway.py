@@ -46,6 +46,7 @@ from ai_gateway.routing.resolver import Resolution, Routing, Target
 from ai_gateway.tools.loop import ToolLoop
 from ai_gateway.tools.offer import asks_for_tools
 from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
+from ai_gateway.tools.runs import CallerTools
 from ai_gateway.translate.carriers import fit
 from gateway_contract.openai import models
 
@@ -122,6 +123,11 @@ class Gateway:
                     yield item
 
         return chunks()
+
+    def tools_for(self, call: Call, resolution: Resolution) -> CallerTools:
+        """What runs here for the caller, where these providers answer: for a front that has other names for it."""
+        built_in = not any(target.provider.is_remote for target in resolution.targets)
+        return CallerTools(self.tools, call.caller, built_in)
 
     async def _tool_loop(
         self,

@@ -1,6 +1,7 @@
 """A chat's stream as the events of a message: whatever an upstream sends, they are legal and end."""
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -193,6 +194,35 @@ def test_a_stream_that_is_cut_ends_in_an_error(packets: Packets) -> None:
 def test_any_upstream_gives_a_legal_stream_with_an_end(packets: Packets, done: bool) -> None:
     fast, slow = (check(run(packets, done=done, fast=fast)) for fast in (True, False))
     assert (fast.message, fast.error) == (slow.message, slow.error), "texts that are never parsed say the same"
+
+
+VALUES = st.sampled_from([None, 1, "a", "", {"n": 1}, {"n": 2}, [1]])
+OF_DELTAS = st.sampled_from(["x", "thinking", "annotations", "citations", "other_blocks", "extra_content"])
+
+
+@st.composite
+def with_extras(draw: st.DrawFn) -> Packets:
+    """Any stream, with fields at any place that no document names, or that hold what none would."""
+    packets: list[list[dict[str, Any]]] = deepcopy(draw(any_stream()))  # type: ignore[arg-type] # lists of lists
+    for each in (event for packet in packets for event in packet):
+        if draw(st.booleans()):
+            each[draw(st.sampled_from(["x", "y"]))] = draw(VALUES)
+        for choice in each["choices"]:
+            if draw(st.booleans()):
+                choice["x"] = draw(VALUES)
+            if draw(st.booleans()):
+                choice["delta"][draw(OF_DELTAS)] = draw(VALUES)
+            for piece in choice["delta"].get("tool_calls", []):
+                if draw(st.booleans()):
+                    piece["x"] = draw(VALUES)
+    return packets
+
+
+@settings(max_examples=200, deadline=None)
+@given(with_extras(), st.booleans())
+def test_so_does_one_with_fields_that_no_document_names(packets: Packets, done: bool) -> None:
+    fast, slow = (check(run(packets, done=done, fast=fast)) for fast in (True, False))
+    assert (fast.message, fast.error) == (slow.message, slow.error)
 
 
 def test_texts_that_go_on_are_never_parsed() -> None:

@@ -10,15 +10,22 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import TypeAdapter
 
-from gateway_contract.anthropic.models import AnthropicCreateMessageParams, AnthropicUsage
-from scripts.fuzz.message_grammar import check
+from gateway_contract.anthropic.models import (
+    AnthropicCreateMessageParams,
+    AnthropicMessage,
+    AnthropicMessageStreamEvent,
+    AnthropicUsage,
+)
+from scripts.fuzz.message_grammar import check, events_of
 from tests.support.client import post
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 type Json = dict[str, Any]
 
+EVENT: TypeAdapter[Any] = TypeAdapter(AnthropicMessageStreamEvent)
 PLANS: dict[str, Json] = {}
 USAGE: Json = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 HEAD: Json = {"id": "chatcmpl-1", "created": 1, "model": "m"}
@@ -101,6 +108,7 @@ FIELDS: list[tuple[Json, Json, set[str]]] = [
     ({"container": "c"}, {}, {"container"}),
     ({"container": {"id": "c", "skills": []}}, {}, {"container"}),
     ({"cache_control": {"type": "ephemeral"}}, {}, {"cache_control"}),
+    ({"mcp_servers": [{"type": "url", "name": "a", "url": "http://127.0.0.1:9/mcp"}]}, {}, {"mcp_servers"}),
     ({"context_management": {"edits": []}}, {}, {"context_management"}),
     ({"thinking": {"type": "enabled", "budget_tokens": 9000}}, {"reasoning_effort": "medium"}, set()),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "summarized"}}, {"reasoning_effort": "low"},
@@ -175,6 +183,9 @@ def both(live: LiveGateway, name: str, plan: Json, **fields: Any) -> Json:
     message: Json = whole.json()
     checker = check(streamed.content)
     assert checker.error is None
+    for event in events_of(streamed.content):
+        EVENT.validate_python(event, strict=True)
+    AnthropicMessage.model_validate(message, strict=True)
     told = checker.message or {}
     for block in told["content"]:
         if (given := block.pop("input_json", None)) is not None:

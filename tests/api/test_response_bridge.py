@@ -316,7 +316,8 @@ def test_the_checker_misses_no_second_end() -> None:
         ({"code": "content_filter", "type": "invalid_request_error"}, 400, "invalid_prompt"),
         ({"code": "unsupported_value", "type": "invalid_request_error"}, 400, "invalid_prompt"),
         ({"code": "upstream_overloaded", "type": "server_error"}, 503, "server_error"),
-        ({"code": "model_not_found", "type": "invalid_request_error"}, 404, "server_error"),
+        ({"code": "model_not_found", "type": "invalid_request_error"}, 404, "invalid_prompt"),
+        ({"code": "model_not_allowed", "type": "invalid_request_error"}, 403, "invalid_prompt"),
         ({"code": 7, "type": None}, 500, "server_error"),
     ],
 )

@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, get_type_hints, override
 
 import pytest
 from pydantic import BaseModel
@@ -26,17 +26,42 @@ from ai_gateway.contract.body import parse_json
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.providers.custom import CustomProvider
 from ai_gateway.redaction import Redactor
+from ai_gateway.translate.anthropic_chat.tools import OfferedTools
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.chat_ollama.reply import RequestContext
+from ai_gateway.translate.gateway_tools import Runs, ServerTool
 from ai_gateway.translate.ollama_chat.messages import conversation
 from ai_gateway.translate.responses_chat.envelope import Sealer
 from ai_gateway.translate.responses_chat.reply import kept_by, sealed_by
 from ai_gateway.translate.responses_chat.request import Whom
 from ai_gateway.translate.wires import anthropic, ollama
+from gateway_contract.anthropic.models import AnthropicCreateMessageParams
 from gateway_contract.ollama.models import OllamaChatMessage
 from gateway_contract.openai import models
 from tests.attacks.doubling import Work, assert_linear
 from tests.attacks.growths import Growth, fitting, growths
+
+
+class EveryTool(Runs):
+    """Every tool runs here, and every server is listed."""
+
+    @property
+    @override
+    def server_tools(self) -> dict[str, ServerTool]:
+        return {f"f{at}": ServerTool("s", f"t{at}") for at in range(50)}
+
+    @override
+    def has(self, tool: str) -> bool:
+        return True
+
+    @override
+    def require(self, tool: str, place: int) -> None:
+        pass
+
+    @override
+    def server(self, label: str, url: str | None) -> str | None:
+        return "s"
+
 
 # How deep inside of a value the places are that grow: everywhere takes minutes.
 DEPTHS = [2, pytest.param(3, marks=pytest.mark.soak)]
@@ -58,6 +83,9 @@ FILLED: dict[str, Callable[[], Any]] = {
     "created_at": lambda: 1,
     "echo": dict,
     "seal": lambda: sealed_by(lambda _: "sealed", wanted=True),
+    "runs": EveryTool,
+    "offered": OfferedTools,
+    "body": lambda: AnthropicCreateMessageParams.model_construct(model="m", messages=[], max_tokens=1),
     "keep": lambda: kept_by(lambda _: "sealed"),
     "whom": lambda: Whom("m", "p", Sealer(lambda _: b"k" * 32, "project")),
 }

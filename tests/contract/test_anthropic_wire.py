@@ -13,6 +13,7 @@ from ai_gateway.errors import (
     ModelNotFound,
     PayloadTooLarge,
     RateLimited,
+    UpstreamError,
     UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
@@ -47,6 +48,8 @@ def test_an_overloaded_upstream_has_a_status_of_its_own_and_nothing_else_changes
     assert ANTHROPIC.known_as is not None
     assert ANTHROPIC.known_as(UpstreamOverloaded("no")).status == 529
     assert ANTHROPIC.known_as(RateLimited("no")).status == 429
+    assert ANTHROPIC.known_as(UpstreamError("no").answered(529)).status == 529, "routers pass it on"
+    assert ANTHROPIC.known_as(UpstreamError("no").answered(503)).status == 502
 
 
 def test_a_fault_is_told_with_its_place_as_the_service_writes_it() -> None:
@@ -64,7 +67,7 @@ def test_a_fault_is_told_with_its_place_as_the_service_writes_it() -> None:
         "prompt is too long: 9000 tokens > 8192 maximum",
         "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens.",
         "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of "
-        "9000 tokens: 8900 tokens from the input messages and 100 tokens for the completion.",
+        "9999 tokens: 9000 tokens from the input messages and 999 tokens for the completion.",
         "'max_tokens' or 'max_completion_tokens' is too large: 5. This model's maximum context length is 8192 "
         "tokens and your request has 9000 input tokens (5 > 8192 - 9000).",
         "Input length 9000 exceeds the maximum context length 8192",
@@ -103,14 +106,33 @@ def test_words_without_numbers_are_told_so_too(words: str) -> None:
     "words",
     [
         "max_tokens is too large: 9000. This model supports at most 8192 completion tokens.",
-        "'max_tokens' is too large: 9000. This model's maximum context length is 8192 tokens and your request has 7 "
-        "input tokens (9000 > 8192 - 7).",
         "The context window of the editor is not a number.",
     ],
 )
 def test_an_answer_that_would_be_too_long_is_no_prompt_that_is(words: str) -> None:
     error = UpstreamRefused(words, status=400, type="invalid_request_error", code=None, param=None)
     assert shown(error)["message"] == words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (4000 in the messages, "
+        "5000 in the completion). Please reduce the length of the messages or completion.",
+        "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens (4000 of text "
+        "input, 5000 in the output). Please reduce the length of either one.",
+        "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context length is 8192 "
+        "tokens and your request has 4000 input tokens (5000 > 8192 - 4000).",
+        "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of "
+        "9000 tokens: 4000 tokens from the input messages and 5000 tokens for the completion.",
+    ],
+)
+def test_a_prompt_that_leaves_no_room_for_the_answer_is_told_in_the_words_that_agents_ask_for_less_by(
+    words: str,
+) -> None:
+    error = UpstreamRefused(words, status=400, type="invalid_request_error", code=None, param=None)
+    told = "input length and `max_tokens` exceed context limit: 4000 + 5000 > 8192"
+    assert shown(error)["message"].startswith(told)
 
 
 def test_numbers_beside_the_words_count_as_well() -> None:
@@ -126,6 +148,8 @@ def test_numbers_beside_the_words_count_as_well() -> None:
         (None, None, "Unrecognized request argument supplied: reasoning_effort",
          "output_config.effort: Extra inputs are not permitted"),
         (None, None, "Unknown parameter: 'top_p'.", "top_p: Extra inputs are not permitted"),
+        ("temperature", "unsupported_parameter", "Unsupported parameter: 'temperature' is not supported here.",
+         "temperature: Unsupported parameter: 'temperature' is not supported here."),
         ("stop", None, "Too many.", "stop_sequences: Too many."),
         ("messages[3].content", None, "This model takes no images.", "This model takes no images."),
         (None, None, "No.", "No."),

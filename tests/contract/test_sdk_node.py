@@ -35,6 +35,7 @@ OLLAMA = names("ollama.mjs")
 MESSAGES = names("anthropic.mjs")
 ADMIN = names("admin.mjs")
 TOOLS = names("tools.mjs")
+DOORS = names("doors.mjs")
 RESPONSES = names("responses.mjs")
 NODE_MAJOR = 22  # the oldest that the SDK of package.json runs on
 
@@ -117,6 +118,11 @@ def tools_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
     return _run(node, "tools.mjs", gateway, CUSTOM)
 
 
+@pytest.fixture(scope="module")
+def doors_results(node: Path, gateway: LiveGateway) -> dict[str, str]:
+    return _run(node, "doors.mjs", gateway, CUSTOM)
+
+
 def _run(node: Path, script: str, gateway: LiveGateway, target: Target | AnthropicTarget) -> dict[str, str]:
     done = subprocess.run(
         [node, HERE / script],
@@ -139,7 +145,7 @@ def _run(node: Path, script: str, gateway: LiveGateway, target: Target | Anthrop
 
 
 def test_the_scripts_hold_checks_of_different_names() -> None:
-    every = [*OPENAI, *OLLAMA, *MESSAGES, *ADMIN, *RESPONSES, *TOOLS]
+    every = [*OPENAI, *OLLAMA, *MESSAGES, *ADMIN, *RESPONSES, *TOOLS, *DOORS]
     assert len(set(every)) == len(every) >= 67
 
 
@@ -169,6 +175,11 @@ def test_the_node_sdk_of_an_administrator_finds_that(admin_results: dict[str, st
 @pytest.mark.parametrize("name", TOOLS)
 def test_the_node_sdks_have_tools_run(tools_results: dict[str, str], name: str) -> None:
     assert tools_results.get(name, "the script ended before it") == f"ok {name}"
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_the_node_sdks_have_server_tools_run(doors_results: dict[str, str], name: str) -> None:
+    assert doors_results.get(name, "the script ended before it") == f"ok {name}"
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -237,3 +237,36 @@ def test_a_response_without_id_goes_out_and_is_not_kept(gate: LiveGateway) -> No
     told = {"object": "response", "output": []}
     reply = ask(gate, told, "/own/v1/responses")
     assert (reply.status_code, reply.json()) == (200, told)
+
+
+def test_a_conversation_goes_on_where_its_items_are_known(gate: LiveGateway, odd: Upstream) -> None:
+    """Upstreams have kinds of items that no document has yet: they are theirs to read again, and nobody else's."""
+    own = [{"type": "odd_call", "id": "odd_1", "code": None}, {**SAID, "phase": None, "odd": 1}]
+    told = response(*own, id=f"resp_odd{next(_labels)}")
+    assert ask(gate, told, "/own/v1/responses").json() == told
+    path, before = "/own/v1/responses", {"previous_response_id": told["id"]}
+    said = [{"role": "user", "content": "go on", "odd": None}]
+    assert ask(gate, response(SAID, id="resp_next"), path, input=said, **before).status_code == 200
+    first, *rest = asked(odd)["input"]
+    assert (first["role"], rest) == ("user", [*own, *said])
+    elsewhere = post(gate, "/custom/v1/responses", {"model": "custom-chat", "input": "go on", **before})
+    error = elsewhere.json()["error"]
+    assert (elsewhere.status_code, error["param"]) == (400, "previous_response_id")
+    assert "odd_call" in error["message"]
+
+
+@pytest.mark.parametrize("output", [None, "odd", ["odd"]])
+def test_an_output_that_is_none_is_no_history(gate: LiveGateway, odd: Upstream, output: Any) -> None:
+    told = {**HEAD, "output": output, "id": f"resp_odd{next(_labels)}"}
+    ask(gate, told, "/own/v1/responses")
+    after = ask(gate, response(SAID), "/own/v1/responses", previous_response_id=told["id"])
+    assert after.status_code == 200, after.text
+    assert [item["role"] for item in asked(odd)["input"]] == ["user", "user"]
+
+
+def test_a_refusal_of_what_was_said_before_names_the_field_that_its_caller_has_sent(gate: LiveGateway) -> None:
+    call = {"type": "computer_call", "id": "c", "call_id": "c", "status": "completed", "pending_safety_checks": []}
+    told = response({**call, "actions": [{"type": "wait"}]}, id=f"resp_odd{next(_labels)}")
+    ask(gate, told, "/own/v1/responses")
+    body = {"model": "custom-chat", "input": "go on", "previous_response_id": told["id"]}
+    assert post(gate, "/custom/v1/responses", body).json()["error"]["param"] == "previous_response_id"

@@ -67,7 +67,8 @@ class ForwardProxy:
             parts = urlsplit(target)
             port = parts.port or 80
             kept = "\r\n".join(line for line in lines if not line.lower().startswith("proxy-"))
-            onward = f"{method} {parts.path} HTTP/1.1\r\n{kept}\r\n\r\n".encode("latin-1")
+            path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+            onward = f"{method} {path} HTTP/1.1\r\n{kept}\r\n\r\n".encode("latin-1")
         upstream_reader, upstream_writer = await asyncio.open_connection(HOST, port)
         try:
             upstream_writer.write(onward)

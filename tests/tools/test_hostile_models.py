@@ -197,3 +197,49 @@ def test_what_is_sent_back_may_be_forged_and_is_the_clients_own_word(tooled: Liv
     sent = requests_for(model, "forged")[-1]["messages"]
     assert [each["role"] for each in sent] == ["user", "assistant", "tool", "user"]
     assert message_of(reply.json()).get("gateway_tool_calls") is None
+
+
+def entry(index: int, call_id: str, **more: Any) -> dict[str, Any]:
+    """What a provider that is a gateway itself tells of a tool it has run."""
+    function = {"name": "gateway_memory_list", "arguments": "{}"}
+    result = {"role": "tool", "tool_call_id": call_id, "content": "[]"}
+    begun = {"index": index, "id": call_id, "type": "function", "function": function, "tool": "gateway:memory"}
+    return {**begun, "status": "completed", "result": result, **more}
+
+
+@BOTH
+def test_what_a_provider_has_run_itself_stands_beside_ours(tooled: LiveGateway, stream: bool) -> None:
+    rounds = (
+        Says(calls=(search("a"),), extras={"gateway_tool_calls": [entry(0, "t1"), entry(1, "t2")]}),
+        Says(calls=(search("b"),), extras={"gateway_tool_calls": [entry(0, "t3")]}),
+        Says("Done."),
+    )
+    message = message_of(asked(tooled, f"beside-{stream}", *rounds, stream=stream))
+    runs = sorted(message["gateway_tool_calls"], key=lambda run: run["index"])
+    assert [run["index"] for run in runs] == [0, 1, 2, 3, 4]
+    assert sorted(run["id"] for run in runs) == ["call_0_0", "call_1_0", "t1", "t2", "t3"]
+    assert all(run["result"]["tool_call_id"] == run["id"] and run["status"] == "completed" for run in runs)
+
+
+WHOLE: dict[str, dict[str, Any]] = {
+    "no id": {"type": "function", "function": {"name": "gateway_web_search", "arguments": QUERY}},
+    "an id that is null": {
+        "id": None, "type": "function", "function": {"name": "gateway_web_search", "arguments": QUERY},
+    },
+    "no type": {"id": "c", "function": {"name": "gateway_web_search", "arguments": QUERY}},
+    "arguments as an object": {
+        "id": "c", "type": "function", "function": {"name": "gateway_web_search", "arguments": {"query": "tea"}},
+    },
+    "an index": {
+        "index": 3, "id": "c", "type": "function", "function": {"name": "gateway_web_search", "arguments": QUERY},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_whole_call_that_lacks_something_is_run(tooled: LiveGateway, kind: str) -> None:
+    name = f"whole-{kind.replace(' ', '-')}"
+    message = message_of(asked(tooled, name, Says(extras={"tool_calls": [WHOLE[kind]]}), Says("Done.")))
+    (run,) = message["gateway_tool_calls"]
+    assert (run["status"], message["content"]) == ("completed", "Done.")
+    assert "tool_calls" not in message

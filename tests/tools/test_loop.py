@@ -90,9 +90,12 @@ def test_calls_of_the_callers_own_functions_go_back_alone(tooled: LiveGateway, m
     assert len(requests_for(model, name)) == 1
 
 
-def test_what_was_run_can_be_sent_back_and_makes_the_history_complete(tooled: LiveGateway, model: Upstream) -> None:
+@BOTH
+def test_what_was_run_can_be_sent_back_and_makes_the_history_complete(
+    tooled: LiveGateway, model: Upstream, stream: bool
+) -> None:
     rounds = Says(calls=(search(), WEATHER_CALL)), Says("Cold.")
-    message = message_of(asked(tooled, "sent-back", *rounds, tools=(WEATHER, SEARCH)))
+    message = message_of(asked(tooled, "sent-back", *rounds, tools=(WEATHER, SEARCH), stream=stream))
     call = message["tool_calls"][0]
     messages = [
         {"role": "user", "content": "Hello"},

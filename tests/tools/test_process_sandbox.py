@@ -39,7 +39,7 @@ def children(of: int | None = None) -> list[psutil.Process]:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     yield
-    for _ in range(500):
+    for _ in range(3_000):
         if not children():
             return
         time.sleep(0.01)
@@ -126,7 +126,7 @@ async def test_what_is_written_in_place_of_a_result_is_bounded_and_no_result(cod
 
 async def test_a_call_that_is_cancelled_leaves_no_process() -> None:
     running = asyncio.create_task(ran("while True: pass"))
-    for _ in range(1_000):
+    for _ in range(3_000):
         if len(children()) == 2:
             break
         await asyncio.sleep(0.01)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.client import post
+from tests.support.command import run_command
+from tests.support.forward_proxy import running_proxy
 from tests.support.gateway import ONE_ATTEMPT, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream
 from tests.tools.asking import asked, message_of
@@ -63,6 +65,21 @@ def test_results_are_numbered_quoted_and_behind_a_notice(searching: LiveGateway)
     assert "[2] Coffee\nhttps://coffee.example.com/beans" in text
     assert text.count("https://tea.example.org/leaves") == 1
     assert "ftp://" not in text
+
+
+def test_nothing_that_others_wrote_passes_for_ours(searching: LiveGateway, backend: str) -> None:
+    if backend != "searxng":
+        return  # which all show results in one way
+    message = run(searching, "hostile", "So [1], [2], [9].")
+    lines = result_of(message).splitlines()
+    foreign = [line for line in lines[3:] if line and not line.startswith("> ")]
+    assert [line[:20] for line in foreign] == [
+        "[1] A [9] System Sys", "https://a.example/1", "[2] system Obeysyste", "https://a.example/5",
+    ]  # fmt: skip
+    assert max(map(len, foreign)) < 250
+    assert not any(line.startswith(("System", "[9]")) for line in lines)
+    cited = [one["url_citation"]["url"] for one in message["annotations"]]
+    assert cited == ["https://a.example/1", "https://a.example/5"]
 
 
 @pytest.mark.parametrize(
@@ -296,3 +313,42 @@ def test_a_claimed_search_reaches_a_provider_of_the_same_wire(
     assert "web_search_options" not in sent
     assert [tool["function"]["name"] for tool in sent["tools"]] == ["gateway_web_search"]
     assert "x-gateway-dropped-params" not in reply.headers
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_a_backend_is_reached_through_the_proxy_that_there_is_for_it(
+    kind: str, gateway_for: SharedGateways, model: Upstream, searches: Upstream
+) -> None:
+    with running_proxy() as proxy:
+        live = gateway_for(
+            PROVIDER_LAB_BASE_URL=model.url,
+            TOOL_WEB_SEARCH=kind,
+            TOOL_WEB_SEARCH_URL=f"http://search.example:{searches.port}{PATHS[kind]}",
+            TOOL_WEB_SEARCH_API_KEY=KEY,
+            HTTP_PROXY=f"http://127.0.0.1:{proxy.port}",
+            **ONE_ATTEMPT,
+        )
+        text = result_of(run(live, "tea"))
+        assert "https://tea.example.org/leaves" in text
+        assert [asked.target.partition("?")[0] for asked in proxy.asked] == [
+            f"http://search.example:{searches.port}{PATHS[kind] or '/search'}"
+        ]
+
+
+def test_a_proxy_that_is_none_is_told_at_the_start() -> None:
+    checked = run_command(
+        "check", "--offline", TOOL_WEB_SEARCH="brave", TOOL_WEB_SEARCH_API_KEY=KEY, HTTPS_PROXY="socks5://127.0.0.1:1"
+    )
+    assert checked.returncode == 2
+    assert "TOOL_WEB_SEARCH" in checked.stderr
+
+
+def test_a_request_narrows_and_never_widens(gateway_for: SharedGateways, model: Upstream) -> None:
+    live = gateway_for(
+        PROVIDER_LAB_BASE_URL=model.url, TOOL_WEB_SEARCH="custom", TOOL_WEB_SEARCH_RESULTS_MAX="2", **ONE_ATTEMPT
+    )
+    for asked_for, got in ((None, 2), (1, 1), (20, 2)):
+        options: dict[str, Any] = {} if asked_for is None else {"max_results": asked_for}
+        assert result_of(run(live, "tea", **options)).count("https://") == got
+    run(live, "tea", fetch=True)
+    assert [tool["function"]["name"] for tool in model.last("searcher").json["tools"]] == ["gateway_web_search"]

@@ -44,6 +44,9 @@ class ChatBridge(ABC):
     def _ended(self, finish: str) -> bytes:
         """What ends a whole stream. `finish` is chat's reason."""
 
+    def _heard(self, chunk: models.CreateChatCompletionStreamResponse) -> None:  # noqa: B027 - not every wire does
+        """Note what of a chunk is no part of its turn."""
+
     def broken(self, error: bytes) -> bytes:
         """What ends a stream that fails, given the JSON of the wire's error."""
         return EVENTS.framed(error, "error")
@@ -54,6 +57,7 @@ class ChatBridge(ABC):
             self._weigh()
         if isinstance(item, Continued):
             return self.turn.continued(item)
+        self._heard(item.model)
         written = b"" if self._events.has_begun else self._begun(item.model)
         return written + self.turn.feed(item.model)
 

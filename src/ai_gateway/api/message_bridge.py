@@ -1,7 +1,7 @@
 """A chat's stream as the events of a message on Anthropic's wire: its blocks, why it ended, and what it took."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, cast, override
 
 from pydantic import BaseModel, JsonValue
@@ -12,8 +12,11 @@ from ai_gateway.conform.turn import CallHead, outside
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Continued, Item
 from ai_gateway.contract.write import to_fields
+from ai_gateway.tools.citations import Cited, annotations
+from ai_gateway.tools.tool import Citation
 from ai_gateway.translate.anthropic_chat.beside import Beside
 from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
+from ai_gateway.translate.anthropic_chat.ran import RanCalls
 from ai_gateway.translate.anthropic_chat.reply import (
     call_block,
     refusal_details,
@@ -28,6 +31,7 @@ from ai_gateway.translate.extra_fields import (
     Fields as ExtraFields,
     carry,
 )
+from ai_gateway.translate.gateway_tools import McpName
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -41,6 +45,7 @@ _PER_EXTRA_BYTE: Final = 8  # an object of a few bytes takes hundreds
 class AskedMessage:
     """What a stream needs of its request: the model's name there, its tools' names and its stop sequences.
 
+    `mcp` are the names of what servers of the Model Context Protocol have, by their functions.
     `input_tokens` is an estimate, for clients that want to know at once, and where nobody counts.
     """
 
@@ -48,6 +53,7 @@ class AskedMessage:
     names: ToolNames
     stop_sequences: Collection[str] = ()
     input_tokens: int = 0
+    mcp: Mapping[str, McpName] = field(default_factory=dict)
 
 
 class MessageBridge(ChatBridge):
@@ -57,7 +63,8 @@ class MessageBridge(ChatBridge):
         estimated = usage(counted(asked.input_tokens, 0))
         self._beside = Beside(self._charge)
         self._head = MessageHead(call.request_id, asked.model, json_of(estimated), self._beside.head)
-        self._message = MessageEvents(self._head, self._block, _valid)
+        self._ran = RanCalls(asked.mcp)
+        self._message = MessageEvents(self._head, self._block, _valid, (self._ran.told, self._cited))
         super().__init__(call, self._message, KEPT)
         self._asked = asked
         self._ids = CallIds(asked.names.called)
@@ -76,6 +83,12 @@ class MessageBridge(ChatBridge):
         if not isinstance(item, Continued):
             self._beside.note(item.model)
         return written
+
+    def _cited(self, text: str) -> Sequence[Fields]:
+        sources = [
+            Cited(number, Citation(str(each["url"]), str(each["title"]))) for number, each in self._ran.sources.items()
+        ]
+        return self._ran.citations(link["url_citation"]["url"] for link in annotations(text, sources))
 
     @override
     def _begun(self, chunk: openai.CreateChatCompletionStreamResponse) -> bytes:
@@ -101,7 +114,7 @@ class MessageBridge(ChatBridge):
             more["stop_details"] = json_of(refusal_details(told.refusal, choice))
         if reason == "end_turn" and ended_by is not None:
             reason, more["stop_sequence"] = "stop_sequence", ended_by
-        counts = json_of(usage(took, turn.tier))
+        counts = json_of(usage(took, turn.tier, self._ran.usage()))
         known = {name: value for name, value in counts.items() if value is not None or name in _AT_THE_END}
         return written + told.stopped(reason, known, more)
 

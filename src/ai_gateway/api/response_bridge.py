@@ -9,7 +9,6 @@ from ai_gateway.api.chat_bridge import ChatBridge
 from ai_gateway.conform.response_events import ResponseEvents
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
-from ai_gateway.contract.stream import Continued, Item
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.reply import INCOMPLETE, TOLD, Keep, carried
@@ -34,7 +33,7 @@ _TOO_LONG: Final = re.compile(
 _BY_STATUS: Final[Mapping[int, str]] = {
     402: "insufficient_quota",
     429: "rate_limit_exceeded",
-    **dict.fromkeys((400, 413, 422), "invalid_prompt"),
+    **dict.fromkeys((400, 403, 404, 413, 422), "invalid_prompt"),
 }
 
 
@@ -59,22 +58,24 @@ def _joined(pieces: Sequence[object]) -> object:
 
 
 class ResponseBridge(ChatBridge):
-    """One chat on its way to a client of the Responses API."""
+    """One chat on its way to a client of the Responses API. `lists` tell what servers of tools have."""
 
-    def __init__(self, call: Call, events: ResponseEvents, keep: Keep = lambda _message, _calls: None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        events: ResponseEvents,
+        keep: Keep = lambda _message, _calls: None,
+        lists: Sequence[Fields] = (),
+    ) -> None:
         super().__init__(call, events, KEPT)
         self.events = events
         self._keep = keep
+        self._lists = lists
         self._carried: dict[str, object] = {}
         self._pieces: dict[str, list[object]] = {}
 
     @override
-    def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
-        if not isinstance(item, Continued):
-            self._carry(item.model)
-        return super().feed(item)
-
-    def _carry(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
+    def _heard(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
         """Keep what a chunk holds beyond the contract for the end: nothing else of the stream has a place for it."""
         carried = self._carried
         if chunk.model_extra:
@@ -88,7 +89,7 @@ class ResponseBridge(ChatBridge):
 
     @override
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
-        return self.events.begin(chunk.model)
+        return self.events.begin(chunk.model) + b"".join([self.events.listed(each) for each in self._lists])
 
     @override
     def _ended(self, finish: str) -> bytes:

@@ -11,6 +11,7 @@ from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.app.accounts import place_at
 from ai_gateway.app.mcp_servers import mcp_servers
 from ai_gateway.app.own_address import is_own_address
+from ai_gateway.app.tools import searched_at
 from ai_gateway.config.marks import FILE_ONLY, SECRET
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
@@ -108,14 +109,18 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
             "of its own"
         )
     found = partial(proxy_for, dict(sources.environment))
-    if settings.model_list_url is not None:
-        try:
-            found(settings.model_list_url)
-        except ValueError as error:
-            raise SettingsError(
-                [f"{error} (for MODEL_LIST_URL; to call it directly, name its host in NO_PROXY)"]
-            ) from None
+    _check_proxies(settings, found)
     return Configuration(settings, configured.upstreams, rules, configured.missing, warnings, keys, found, servers)
+
+
+def _check_proxies(settings: Settings, found: ProxyFor) -> None:
+    """Raise SettingsError where the way to what is no provider leads through a proxy that cannot be used."""
+    for name, url in (("MODEL_LIST_URL", settings.model_list_url), ("TOOL_WEB_SEARCH", searched_at(settings))):
+        try:
+            if url is not None:
+                found(url)
+        except ValueError as error:
+            raise SettingsError([f"{error} (for {name}; to call it directly, name its host in NO_PROXY)"]) from None
 
 
 def _half_a_search(settings: Settings) -> Iterator[str]:

@@ -197,7 +197,7 @@ class Reloadable:
         self.configured_keys = configuration.keys
         self.access.keys = KeyRing(configuration.keys, self.accounts.directory)
         self._keep_limits()
-        self.gateway.tools, gone = self._tools.tools(self.settings, configuration.mcp)
+        self.gateway.tools, gone = self._tools.tools(self.settings, configuration.mcp, configuration.proxy_for)
         if gone:
             self._retired.add((partial(_close_tool, each) for each in gone), close_in_s=self._longest_call_s)
         self.access.allow_anonymous = settings.allow_anonymous

@@ -8,6 +8,7 @@ from ai_gateway.accounts.memories import Memories, Quota
 from ai_gateway.config.settings import Settings
 from ai_gateway.contract.call import Caller
 from ai_gateway.providers.http.egress import Egress, public_or_in
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.redaction import remember
 from ai_gateway.tools.code_execution import CodeExecution
 from ai_gateway.tools.mcp.server import McpServer
@@ -18,7 +19,7 @@ from ai_gateway.tools.registry import WEB_SEARCH, Tools
 from ai_gateway.tools.run import Limits
 from ai_gateway.tools.sandbox import CodeLimits
 from ai_gateway.tools.tool import Tool
-from ai_gateway.tools.web_search.backends import Brave, SearXNG, Tavily
+from ai_gateway.tools.web_search.backends import ADDRESSES, Brave, SearXNG, Tavily
 from ai_gateway.tools.web_search.pages import Pages
 from ai_gateway.tools.web_search.rehearsed import Rehearsed
 from ai_gateway.tools.web_search.results import Backend
@@ -29,6 +30,7 @@ _PERMITTED_AS = {"web_search": "web_search", "code_execution": "code_interpreter
 _NOTHING_IS_KEPT = frozenset({"zero_data_retention", "enhanced_zero_data_retention"})
 _PICO = 10**12
 
+type ProxyFor = Callable[[str], Proxy | None]
 type Kept = Mapping[str, tuple[object, Tool]]
 """Each tool, with the values of the settings that it was made of."""
 
@@ -40,10 +42,15 @@ class ToolShop:
         self._directory = directory
         self._kept: dict[str, tuple[object, Tool]] = {}
         self._servers: Sequence[McpServer] = ()
+        self._proxy: Proxy | None = None
 
-    def tools(self, settings: Settings, servers: Sequence[McpServer] = ()) -> tuple[Tools, Sequence[Tool]]:
-        """The tools of these settings, and those that they no longer have."""
+    def tools(
+        self, settings: Settings, servers: Sequence[McpServer] = (), proxy_for: ProxyFor = lambda _: None
+    ) -> tuple[Tools, Sequence[Tool]]:
+        """The tools of these settings, and those that they no longer have. `proxy_for` is of a search's address."""
         self._servers = servers
+        url = searched_at(settings)
+        self._proxy = proxy_for(url) if url is not None else None
         made = {name: self._made(name, settings) for name in _MAKERS}
         kept = {name: each for name, each in made.items() if each is not None}
         still = {id(tool) for _, tool in kept.values()}
@@ -70,10 +77,17 @@ class ToolShop:
         values = _values(name, settings, self._servers)
         if values is None:
             return None
+        if name == WEB_SEARCH:
+            values = values, self._proxy
         former = self._kept.get(name)
         if former is not None and former[0] == values:
             return former
         return values, _MAKERS[name](self, settings)
+
+    def web_search(self, settings: Settings) -> Tool:
+        """The tool of these settings."""
+        pages = Pages(Egress(public_or_in(settings.tool_web_fetch_networks))) if settings.tool_web_fetch else None
+        return WebSearch(_backend(settings, self._proxy), settings.tool_web_search_results_max, pages)
 
     def code_execution(self, settings: Settings) -> Tool:
         """The tool of these settings."""
@@ -143,22 +157,24 @@ def _values(name: str, settings: Settings, servers: Sequence[McpServer]) -> obje
     return tuple(getattr(settings, field) for field in (*fields, *_OTHER_FIELDS.get(name, ())))
 
 
-def _web_search(settings: Settings) -> Tool:
-    pages = Pages(Egress(public_or_in(settings.tool_web_fetch_networks))) if settings.tool_web_fetch else None
-    return WebSearch(_backend(settings), settings.tool_web_search_results_max, pages)
+def searched_at(settings: Settings) -> str | None:
+    """Where what searches the web is, if it is anywhere."""
+    if settings.tool_web_search in {None, "custom"}:
+        return None
+    return settings.tool_web_search_url or ADDRESSES.get(settings.tool_web_search)
 
 
-def _backend(settings: Settings) -> Backend:
+def _backend(settings: Settings, proxy: Proxy | None) -> Backend:
     key = settings.tool_web_search_api_key.get_secret_value() if settings.tool_web_search_api_key else ""
     remember(key)
-    url = settings.tool_web_search_url
+    url = searched_at(settings) or ""
     match settings.tool_web_search:
         case "searxng":
-            return SearXNG(url or "")
+            return SearXNG(url, proxy)
         case "tavily":
-            return Tavily(key, url)
+            return Tavily(key, url, proxy)
         case "brave":
-            return Brave(key, url)
+            return Brave(key, url, proxy)
         case _:
             return Rehearsed()
 
@@ -166,7 +182,7 @@ def _backend(settings: Settings) -> Backend:
 _FIELDS = {WEB_SEARCH: "web_", "code_execution": "code_", "memory": "memory"}
 _OTHER_FIELDS = {"code_execution": ("tool_timeout_s", "tool_result_max_size")}
 _MAKERS: Mapping[str, Callable[[ToolShop, Settings], Tool]] = {
-    WEB_SEARCH: lambda _shop, settings: _web_search(settings),
+    WEB_SEARCH: ToolShop.web_search,
     "code_execution": ToolShop.code_execution,
     "memory": ToolShop.memory,
     "mcp": ToolShop.mcp,

@@ -33,6 +33,12 @@ _FORMS: Final = {
 type Valid = Callable[[str, Sequence[JsonValue]], Sequence[JsonValue]]
 """Those of the values of a field of a delta, such as its `thinking_blocks`, that this wire has a form for."""
 
+type Ran = Callable[[Fields], Sequence[Fields]]
+"""The blocks of what is said of a call that was run here."""
+
+type Cited = Callable[[str], Sequence[Fields]]
+"""The citations of a text, where something has run here that it may cite."""
+
 type Called = Callable[[CallHead], Fields]
 """The block that a tool call is, with an empty input. Raises UpstreamInvalidResponse for what is no call."""
 
@@ -63,16 +69,22 @@ class MessageEvents(Parts):
     """
 
     def __init__(
-        self, head: MessageHead, called: Called = _called, valid: Valid = lambda _field, values: values
+        self,
+        head: MessageHead,
+        called: Called = _called,
+        valid: Valid = lambda _field, values: values,
+        here: tuple[Ran, Cited] = (lambda _call: (), lambda _text: ()),
     ) -> None:
         self.texts: list[bytes] = []
-        self.tells = frozenset({"citations", "thinking_blocks", "other_blocks"})
+        self.tells = frozenset({"citations", "thinking_blocks", "other_blocks", "gateway_tool_calls"})
         self.is_over = False
         self.has_begun = False
         self.calls = 0
         self.said: list[bytes] = []
         self.refusal: str | None = None
         self._head, self._called, self._valid = head, called, valid
+        self._ran, self._cited = here
+        self._has_run = False
         self._index = -1
         self._key: Key = TEXT
         self._kind = ""  # of the block that is open
@@ -135,11 +147,14 @@ class MessageEvents(Parts):
 
     @override
     def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+        if field == "gateway_tool_calls":
+            self._has_run = True
+            return b"".join(
+                [self._block(block) for each in values if isinstance(each, dict) for block in self._ran(each)]
+            )
         values = self._valid(field, values)
         if field == "citations":
-            return b"".join(
-                [self._told(b'{"type":"citations_delta","citation":%b}' % to_json(each)) for each in values]
-            )
+            return b"".join([self._citation(each) for each in values])
         if field == "thinking_blocks":
             return b"".join([self._signed_block(each) for each in values if isinstance(each, dict)])
         return b"".join([self._block(each) for each in values if isinstance(each, dict)])
@@ -198,6 +213,9 @@ class MessageEvents(Parts):
         held, self.texts, self._delta = self.texts, [], self._before(self._kind)
         return self.more(held)
 
+    def _citation(self, citation: JsonValue) -> bytes:
+        return self._told(b'{"type":"citations_delta","citation":%b}' % to_json(citation))
+
     def _told(self, delta: bytes) -> bytes:
         return _event(_DELTA, b'"index":%d,"delta":%b' % (self._index, delta))
 
@@ -212,6 +230,8 @@ class MessageEvents(Parts):
             written = self._told(b'{"type":"signature_delta","signature":%b}' % to_json(self._signature))
         elif kind == "text" and self._key == REFUSAL:
             self.refusal = (self.refusal or "") + outside(self.texts)
+        elif kind == "text" and self._has_run:
+            written = b"".join([self._citation(each) for each in self._cited(outside(self.texts))])
         elif kind == "tool_use":
             written = self._close_input(cut=cut)
         self._delta = b""

@@ -184,8 +184,8 @@ class RelayedResponse(Relayed):
 
     @override
     def broken(self, error: bytes) -> bytes:
-        if self.failure is not None:
-            return SSE.end
+        if self.failure is not None or (self._error is not None and not self.reply):
+            return SSE.end  # the upstream has said so itself
         if not self.reply:  # of a response that has not begun nothing can be told but the error
             told = orjson.loads(error).get("error") or {}
             named = {"code": told.get("code"), "message": told.get("message"), "param": told.get("param")}

@@ -13,13 +13,15 @@ bytes, and its text goes from one JSON string into the other without being read.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, override
+from typing import override
 
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json, to_json
 
 from ai_gateway.conform.response_fields import (
-    ID_PREFIXES,
+    ARGUMENTS,
+    FUNCTION,
+    NAMES,
     Calls,
     Fields,
     OpenItem,
@@ -29,21 +31,11 @@ from ai_gateway.conform.response_fields import (
     shown_tokens,
     with_bytes,
 )
+from ai_gateway.conform.response_output import DONE, Output
 from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
 from ai_gateway.contract.write import to_fields
 
-_NAMES: Final = {
-    TEXT: b"response.output_text",
-    REFUSAL: b"response.refusal",
-    REASONING: b"response.reasoning_summary_text",
-}
 _CREATED, _QUEUED, _IN_PROGRESS = b"response.created", b"response.queued", b"response.in_progress"
-_ADDED, _DONE = b"response.output_item.added", b"response.output_item.done"
-_FUNCTION: Final = "function_call"
-_ARGUMENTS: Final = {
-    "function_call": (b"response.function_call_arguments", "arguments"),
-    "custom_tool_call": (b"response.custom_tool_call_input", "input"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ class ResponseHead:
     echo: Mapping[str, object]
 
 
-class ResponseEvents(Parts):
+class ResponseEvents(Output, Parts):
     """The events of one response. What each method returns is to be sent; `final` is the response once it is over."""
 
     def __init__(
@@ -65,16 +57,17 @@ class ResponseEvents(Parts):
         calls: Calls,
         seal: Seal = lambda _summary, _blocks: None,
         now: Callable[[], float] = time.time,
+        cites: Callable[[str], Sequence[Fields]] = lambda _text: (),
     ) -> None:
+        super().__init__(head.id, calls.ran)
         self.texts: list[bytes] = []
         self.tells = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
         self.final = b""
         self._head, self._calls, self._seal, self._now = head, calls, seal, now
         self._echo = to_json(dict(head.echo))[1:-1]
+        self._cites = cites
         self._model = head.model
-        self._number = 0
         self.has_begun = False
-        self._output: list[bytes] = []
         self._item: OpenItem | None = None
         self._part: Key | None = None
         self._place = b""
@@ -83,7 +76,6 @@ class ResponseEvents(Parts):
         self._logprobs: list[dict[str, object]] = []
         self._blocks: list[JsonValue] = []
         self._summary: list[str] = []
-        self._running: dict[str, Fields] = {}  # calls that are run here, by their index
         self._earlier = 0  # characters of text in parts before this one
         self._has_answered = False  # in words or with calls
         self.unread: list[JsonValue] = []  # annotations that a response has no form for
@@ -162,7 +154,7 @@ class ResponseEvents(Parts):
     @override
     def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
         if field == "gateway_tool_calls":
-            return b"".join([self._ran(value) for value in values if isinstance(value, dict)])
+            return b"".join([self._close() + self._ran(value) for value in values if isinstance(value, dict)])
         if field == "thinking_blocks":  # signed: what follows is another part
             return b"".join([self._signed(value) for value in values])
         return b"".join([self._annotated(value) for value in values if isinstance(value, dict)])
@@ -180,20 +172,24 @@ class ResponseEvents(Parts):
         if annotation is None:
             self.unread.append(told)
             return b""
+        if self._has_run and type(start := annotation.get("start_index")) is int and start < self._earlier:
+            return b""  # it has been told with its text
         for name in ("start_index", "end_index"):
             if type(at := annotation.get(name)) is int:
                 annotation[name] = max(0, at - self._earlier)
+        return self._referred(annotation)
+
+    def _referred(self, annotation: Fields) -> bytes:
         encoded = to_json(annotation)
         fields = b'%b,"annotation_index":%d,"annotation":%b' % (self._place, len(self._annotations), encoded)
         self._annotations.append(encoded)
         return self._event(b"response.output_text.annotation.added", fields)
 
-    def _ran(self, call: Fields) -> bytes:
-        """A call that is run here: told once it is over, with the states that it went through."""
-        index = str(call.get("index"))
-        call = self._running[index] = {**self._running.get(index, {}), **call}
-        told = self._calls.ran(call, self._id) if "status" in call else None
-        answered, written = self._has_answered, b"" if told is None else self.whole(*told)
+    def listed(self, told: Fields) -> bytes:
+        """What a server of tools has, which is known by now."""
+        item = {**told, "id": self._id(str(told["type"]))}
+        answered = self._has_answered
+        written = self.whole(item, ("in_progress", "completed" if told["error"] is None else "failed"))
         self._has_answered = answered  # it is no answer yet
         return written
 
@@ -202,9 +198,9 @@ class ResponseEvents(Parts):
         self._has_answered = True
         begun = {**item, "status": "in_progress"} if "status" in item else item
         written = self._close() + self._added(begun)
-        place = b'"item_id":%b,"output_index":%d' % (to_json(item["id"]), len(self._output))
-        for state in states:
-            written += self._event(f"response.{item['type']}.{state}".encode(), place)
+        written += self._told_of(
+            str(item["id"]), len(self._output), [(f"{item['type']}.{state}", {}) for state in states]
+        )
         return written + self._close_item(to_json(item))
 
     def completed(self, usage: Fields | None, /, **changed: JsonValue) -> bytes:
@@ -219,6 +215,7 @@ class ResponseEvents(Parts):
         """The end of one that cannot go on, whatever it has said so far."""
         written = b"" if self.has_begun else self.begin()
         written += self._close(cut=True)
+        written += self._break_off()
         self.final = self._response("failed", error={"code": code, "message": message})
         return written + self._event(b"response.failed", b'"response":' + self.final)
 
@@ -227,7 +224,7 @@ class ResponseEvents(Parts):
         is_empty = self._item is None and not self._output
         if is_empty or (reason is None and not self._has_answered):  # agents take that for a turn that goes on
             written += self._open_content(TEXT)
-        written += self._close(cut=reason is not None)
+        written += self._close(cut=reason is not None) + self._break_off()
         if self.kept is not None:
             written += self.whole(kept_item(self._id("reasoning"), self.kept))
         details = None if reason is None else {"reason": reason}
@@ -253,23 +250,11 @@ class ResponseEvents(Parts):
             echo = to_json({name: value for name, value in self._head.echo.items() if name not in changed})[1:-1]
         return b'%b,"output":[%b]%b}' % (to_json(fields)[:-1], b",".join(self._output), b"," + echo if echo else b"")
 
-    def _event(self, name: bytes, fields: bytes) -> bytes:
-        number, self._number = self._number, self._number + 1
-        return b'event: %b\ndata: {"type":"%b",%b,"sequence_number":%d}\n\n' % (name, name, fields, number)
-
     def _begun(self, kind: str) -> OpenItem:
         """An item that is open from now on."""
         self._item = OpenItem(kind, self._id(kind), len(self._output))
         self.texts = []
         return self._item
-
-    def _id(self, kind: str) -> str:
-        """The id of the next item: another one for each item of each response."""
-        return f"{ID_PREFIXES.get(kind, 'item_')}{self._head.id.rpartition('_')[2]}{len(self._output):04x}"
-
-    def _added(self, item: Fields) -> bytes:
-        index = len(self._output)
-        return self._event(_ADDED, b'"output_index":%d,"item":%b' % (index, to_json(item)))
 
     def _close(self, *, cut: bool = False) -> bytes:
         """The end of the item that is open, if any is. `cut`: where it ends, the answer was cut off."""
@@ -290,7 +275,7 @@ class ResponseEvents(Parts):
         return written + self._close_item(form % (item.id.encode(), told, secret, status))
 
     def _close_item(self, item: bytes) -> bytes:
-        written = self._event(_DONE, b'"output_index":%d,"item":%b' % (len(self._output), item))
+        written = self._event(DONE, b'"output_index":%d,"item":%b' % (len(self._output), item))
         self._output.append(item)
         self._item = None
         self._delta = b""
@@ -328,7 +313,7 @@ class ResponseEvents(Parts):
 
     def _open_part(self, key: str, place: bytes, beside: bytes) -> None:
         self._part, self._place, self.texts = key, place, []
-        name = _NAMES[key] + b".delta"
+        name = NAMES[key] + b".delta"
         self._delta = b'event: %b\ndata: {"type":"%b",%b%b,"delta":"' % (name, name, place, beside)
 
     def _close_part(self) -> bytes:
@@ -346,17 +331,22 @@ class ResponseEvents(Parts):
             part = b'{"type":"summary_text","text":%b}' % text
             told, name = b'"text":' + text, b"response.reasoning_summary_part.done"
         self._item.told.append(part)
-        done = self._event(_NAMES[str(key)] + b".done", b"%b,%b" % (place, told))
+        done = self._event(NAMES[str(key)] + b".done", b"%b,%b" % (place, told))
         return done + self._event(name, b'%b,"part":%b' % (place, part))
 
     def _close_text(self, place: bytes, text: bytes, told: list[bytes]) -> bytes:
-        self._earlier += len(from_json(text))
+        said = from_json(text)
+        cited = b""
+        for reference in self._cites(said) if self._has_run else ():
+            if to_json(reference) not in self._annotations:
+                cited += self._referred({**reference})
+        self._earlier += len(said)
         shown = to_json(shown_tokens(self._logprobs))
         form = b'{"type":"output_text","text":%b,"annotations":[%b],"logprobs":%b}'
         part = form % (text, b",".join(self._annotations), to_json(self._logprobs))
         told.append(part)
         done = self._event(b"response.output_text.done", b'%b,"text":%b,"logprobs":%b' % (place, text, shown))
-        return done + self._event(b"response.content_part.done", b'%b,"part":%b' % (place, part))
+        return cited + done + self._event(b"response.content_part.done", b'%b,"part":%b' % (place, part))
 
     # Calls.
 
@@ -369,7 +359,7 @@ class ResponseEvents(Parts):
         self._part = None
         if opened is None:
             return b""
-        if kind == _FUNCTION:
+        if kind == FUNCTION:
             name = b"response.function_call_arguments.delta"
             self._delta = b'event: %b\ndata: {"type":"%b",%b,"delta":"' % (name, name, item.place)
         return self._added({**opened, "id": item.id})
@@ -381,15 +371,15 @@ class ResponseEvents(Parts):
         if not item.kind:
             restored["id"] = item.id = self._id(kind)
             begun: Fields = {**restored, "status": "in_progress"}
-            written = self._added({**begun, "arguments": ""} if kind == _FUNCTION else begun)
-        if kind in _ARGUMENTS:
-            written += self._close_arguments(item, restored, *_ARGUMENTS[kind])
+            written = self._added({**begun, "arguments": ""} if kind == FUNCTION else begun)
+        if kind in ARGUMENTS:
+            written += self._close_arguments(item, restored, *ARGUMENTS[kind])
         return written + self._close_item(to_json(restored))
 
     def _close_arguments(self, item: OpenItem, restored: Fields, event: bytes, field: str) -> bytes:
         """What a call was given, in a delta of its own unless it went out as it came."""
         told, written = to_json(restored[field]), b""
-        if restored[field] and (item.kind != _FUNCTION or not self.texts):
+        if restored[field] and (item.kind != FUNCTION or not self.texts):
             written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))
-        name = b',"name":' + to_json(restored["name"]) if restored["type"] == _FUNCTION else b""
+        name = b',"name":' + to_json(restored["name"]) if restored["type"] == FUNCTION else b""
         return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), told))

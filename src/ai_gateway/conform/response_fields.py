@@ -6,6 +6,21 @@ from typing import Final, Protocol
 
 from pydantic import JsonValue
 
+from ai_gateway.conform.turn import REASONING, REFUSAL, TEXT
+
+NAMES: Final = {
+    TEXT: b"response.output_text",
+    REFUSAL: b"response.refusal",
+    REASONING: b"response.reasoning_summary_text",
+}
+"""What the events of a part's texts begin with."""
+FUNCTION: Final = "function_call"
+ARGUMENTS: Final = {
+    "function_call": (b"response.function_call_arguments", "arguments"),
+    "custom_tool_call": (b"response.custom_tool_call_input", "input"),
+}
+"""What the events of a call's arguments begin with, and where its item has them."""
+
 type Fields = dict[str, JsonValue]
 
 ID_PREFIXES: Final[Mapping[str, str]] = {
@@ -19,6 +34,8 @@ ID_PREFIXES: Final[Mapping[str, str]] = {
     "apply_patch_call": "apc_",
     "web_search_call": "ws_",
     "code_interpreter_call": "ci_",
+    "mcp_call": "mcp_",
+    "mcp_list_tools": "mcpl_",
 }
 """What OpenAI's own ids begin with, by the type of the item."""
 
@@ -67,8 +84,26 @@ class Calls(Protocol):
     def restored(self, function: str, arguments: str, item_id: str, call_id: str, *, cut: bool = False) -> Fields:
         """The item of a whole call. `cut` says that the arguments end where the answer was cut off."""
 
-    def ran(self, call: Fields, next_id: Callable[[str], str]) -> tuple[Fields, Sequence[str]] | None:
-        """The item of a call that was run here, and the states that a stream tells of it; None for one without."""
+    @property
+    def ran(self) -> "RanHere":
+        """What knows the calls that are run here."""
+        ...
+
+
+class RanHere(Protocol):
+    """What knows the items of calls that are run here, and what is told of them, by the end of an event's name."""
+
+    def kind(self, call: Fields) -> str:
+        """The type of a call's item."""
+        ...
+
+    def begun(self, call: Fields, item_id: str) -> tuple[Fields, Sequence[tuple[str, Fields]]]:
+        """The item of a call that has started, and what is told of it then."""
+        ...
+
+    def ended(self, call: Fields, item_id: str) -> tuple[Fields, Sequence[tuple[str, Fields]]]:
+        """The item of one that is over, or has broken off, and what is told before it is done."""
+        ...
 
 
 def shown_tokens(tokens: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

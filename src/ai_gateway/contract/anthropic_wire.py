@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ai_gateway.contract.anthropic_limits import LONGEST_LOOKED_AT, too_long
 from ai_gateway.contract.framing import EVENTS_PING
 from ai_gateway.contract.wire import Wire
-from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamOverloaded, UpstreamRefused
+from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamOverloaded, UpstreamRefused
 
 VERSION_HEADER: Final = "anthropic-version"
 """What clients of this API send with every request, and clients of others never."""
@@ -27,27 +28,9 @@ _TYPES: Final[Mapping[int, str]] = {
     529: "overloaded_error",
 }
 _OVERLOADED = 529
-_TOO_LONG = "prompt is too long"
 _EXTRA = "Extra inputs are not permitted"
 _FIELD = re.compile(r"[a-z_]+(?:\.[a-z_]+)*")
 _REFUSALS = frozenset({400, 413, 422})
-_TOKENS = r"(?:(?:input|prompt) )?tokens"
-# How upstreams name the size of a prompt and what they take: OpenAI, vLLM and OpenRouter, llama.cpp, Anthropic,
-# SGLang and Together, Cerebras, Gemini.
-_SIZES = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"context (?:length|window)(?: is| of|:)? (?P<most>\d+) tokens\D+?(?P<size>\d+) {_TOKENS}",
-        r"request \((?P<size>\d+) tokens\) exceeds the available context size \((?P<most>\d+) tokens\)",
-        r"prompt is too long: (?P<size>\d+) tokens > (?P<most>\d+)",
-        r"(?:input|prompt)[^.\d]{0,40}?(?P<size>\d+)(?: tokens)?\)? "
-        r"(?:exceeds|is longer than) the \D{0,60}?(?P<most>\d+)",
-        r"current length is (?P<size>\d+) while limit is (?P<most>\d+)",
-    )
-)
-_ABOUT_SIZE = re.compile(r"context (?:length|window|size)|prompt (?:is )?too long|input token count", re.IGNORECASE)
-_IS_TOO_MUCH = re.compile(r"exceed|too (?:long|large|many)|longer than|reduce the length", re.IGNORECASE)
-_ABOUT_OUTPUT = re.compile(r"max_(?:completion_|output_)?tokens|max_new_tokens|num_predict", re.IGNORECASE)
 # Upstreams' names of fields that callers of this wire have under others.
 _PLACES: Final[Mapping[str, str]] = {
     "stop": "stop_sequences",
@@ -57,10 +40,9 @@ _PLACES: Final[Mapping[str, str]] = {
     "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
 }
 _UNKNOWN_FIELD = re.compile(
-    r"(?:unrecognized request argument supplied|unknown (?:parameter|field)|unsupported parameter):? ['\"]?(\w[\w.]*)",
+    r"(?:unrecognized request argument supplied|unknown (?:parameter|field)):? ['\"]?(\w[\w.]*)",
     re.IGNORECASE,
 )
-_LONGEST_LOOKED_AT = 2_000  # characters of a message, which may be an upstream's page
 _LIMIT = re.compile(r"x-ratelimit-(limit|remaining|reset)-(requests|tokens)")
 _SPAN = re.compile(
     r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?!s))?(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)s)?(?:(?P<ms>\d{1,9})ms)?"
@@ -79,8 +61,14 @@ def anthropic_error(error: GatewayError, request_id: str) -> bytes:
 
 
 def known_as(error: GatewayError) -> GatewayError:
-    """An upstream that has too much to do has a status of its own here, after which clients wait."""
-    return error.changed(status=_OVERLOADED) if isinstance(error, UpstreamOverloaded) else error
+    """An upstream that has too much to do has a status of its own here, after which clients wait.
+
+    Many routers pass that status on.
+    """
+    is_overloaded = isinstance(error, UpstreamOverloaded) or (
+        isinstance(error, UpstreamError) and error.upstream_status == _OVERLOADED
+    )
+    return error.changed(status=_OVERLOADED) if is_overloaded else error
 
 
 def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
@@ -101,8 +89,8 @@ def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
 
 
 def _words(error: GatewayError) -> str:
-    if (too_long := _too_long(error)) is not None:
-        return too_long
+    if (limit := too_long(error, told_as_refusal=error.status in _REFUSALS)) is not None:
+        return limit
     if error.status not in _REFUSALS:
         return error.message
     if isinstance(error, UpstreamRefused):
@@ -118,7 +106,7 @@ def _words(error: GatewayError) -> str:
 
 def _upstreams_words(error: UpstreamRefused) -> str:
     """What an upstream of another wire has said of the request that it got: places in it are none of the caller's."""
-    message = error.message[:_LONGEST_LOOKED_AT]
+    message = error.message[:LONGEST_LOOKED_AT]
     unknown = _UNKNOWN_FIELD.search(message)
     param = error.param or (unknown[1] if unknown is not None else None)
     if not param or not _FIELD.fullmatch(param):
@@ -128,25 +116,6 @@ def _upstreams_words(error: UpstreamRefused) -> str:
     if is_unknown:
         return f"{place}: {_EXTRA}"
     return error.message if error.message.startswith(place) else f"{place}: {error.message}"
-
-
-def _too_long(error: GatewayError) -> str | None:
-    """That a prompt is too long, with the numbers where there are any: agents compact their history by them."""
-    message = error.message[:_LONGEST_LOOKED_AT]
-    size, most = (error.extras.get(name) for name in ("n_prompt_tokens", "n_ctx"))  # llama.cpp's
-    if type(size) is int and type(most) is int and size > most:
-        return f"{_TOO_LONG}: {size} tokens > {most} maximum"
-    for sizes in _SIZES:
-        if found := sizes.search(message):
-            if int(found["size"]) <= int(found["most"]):
-                return None  # with the answer, it is
-            return f"{_TOO_LONG}: {found['size']} tokens > {found['most']} maximum"
-    if message.startswith(_TOO_LONG):
-        return error.message
-    is_told = _ABOUT_SIZE.search(message) and _IS_TOO_MUCH.search(message) and not _ABOUT_OUTPUT.search(message)
-    if error.code == "context_length_exceeded" or (error.status in _REFUSALS and is_told):
-        return f"{_TOO_LONG}: {error.message}"
-    return None
 
 
 def _whole_seconds(wait: str) -> int:

@@ -1,6 +1,7 @@
 """From a validation error to the field to blame and words that never quote the input."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
@@ -35,7 +36,9 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
     """
     errors = _of_meant_branches(error.errors(include_url=False, include_input=False))
     located = [(_path(details, value), details) for details in errors]
-    path, details = max(located, key=lambda pair: (len(pair[0]), pair[1]["type"] == "missing"))
+    times = Counter(_render(path) for path, _ in located)
+    # What several branches complain about is wrong whichever is meant, and only one of them may know what is missing.
+    path, details = max(located, key=lambda pair: (len(pair[0]), times[_render(pair[0])], pair[1]["type"] == "missing"))
     if details["type"] in {"missing", "union_tag_not_found"}:
         name = _render([*path])
         return MissingParameter(f"Missing required parameter: {_quoted(name)}. Add it.", param=name)

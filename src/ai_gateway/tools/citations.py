@@ -64,7 +64,7 @@ def renumbered(result: Result, before: int) -> Result:
         own = int(mark[1])
         return f"[{own + before}]" if 1 <= own <= most else mark[0]
 
-    return replace(result, text=_SOURCE.sub(number, result.text))
+    return replace(result, text=_SOURCE.sub(number, result.text), first=before + 1)
 
 
 def _places(text: str, url: str) -> list[tuple[int, int]]:

@@ -51,7 +51,9 @@ class CodeExecution(Tool):
         """Run the code of one call."""
         code = use.arguments.get("code")
         if not isinstance(code, str) or not code.strip():
-            return Result("The argument `code` is missing: it has to be a text of Python.", failed=True)
+            return Result(
+                "The argument `code` is missing: it has to be a text of Python.", failed=True, error="invalid_arguments"
+            )
         if len(code) > _LONGEST_CODE:
             return Result(f"The code is too long: at most {_LONGEST_CODE} characters are run.", failed=True)
         seconds = min(use.seconds, _timeout(use.options) or self._limits.seconds)

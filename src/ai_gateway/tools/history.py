@@ -21,13 +21,19 @@ CARRIED = ("thinking_blocks", "reasoning_content", "reasoning_details")
 
 @dataclass(slots=True)
 class Called:
-    """One call of a function by a model. `tool` names ours that it is of, empty for what nobody has offered."""
+    """One call of a function by a model. `tool` names ours that it is of, empty for what nobody has offered.
+
+    One that `is_over_limit` comes after as many as the request allows of its function. `position` counts the characters
+    that the answer had before it.
+    """
 
     id: str
     name: str
     arguments: str
     tool: str = ""
     round: int = 1
+    is_over_limit: bool = False
+    position: int = 0
 
     def as_call(self) -> Fields:
         """The entry of `tool_calls`."""
@@ -35,9 +41,7 @@ class Called:
 
     def started(self, index: int) -> models.GatewayToolCallChunk:
         """What a stream says when it begins."""
-        return models.GatewayToolCallChunk.model_validate(
-            {"index": index, **self.as_call(), "tool": f"gateway:{self.tool}", "round": self.round}
-        )
+        return models.GatewayToolCallChunk.model_validate({"index": index, **self._begun()})
 
     def ended(self, index: int, result: Result) -> models.GatewayToolCallChunk:
         """What a stream says when it is over: what adds up with its beginning to the entry of a whole reply."""
@@ -45,11 +49,22 @@ class Called:
 
     def entry(self, index: int, result: Result) -> models.GatewayToolCall:
         """The entry of `gateway_tool_calls`."""
-        fields = {"index": index, **self.as_call(), "tool": f"gateway:{self.tool}", "round": self.round}
-        return models.GatewayToolCall.model_validate({**fields, **self._answer(result)})
+        return models.GatewayToolCall.model_validate({"index": index, **self._begun(), **self._answer(result)})
+
+    def _begun(self) -> Fields:
+        beside = {"tool": f"gateway:{self.tool}", "round": self.round, "position": self.position}
+        return {**self.as_call(), **beside}
 
     def _answer(self, result: Result) -> Fields:
-        return {"status": "failed" if result.failed else "completed", "result": self.answer(result)}
+        fields: Fields = {"status": "failed" if result.failed else "completed", "result": self.answer(result)}
+        if result.failed:
+            fields["error"] = result.error
+        if result.citations:
+            fields["sources"] = [
+                {"number": number, "url": source.url, "title": source.title}
+                for number, source in enumerate(result.citations, result.first)
+            ]
+        return fields
 
     def answer(self, result: Result) -> Fields:
         """The message with its result."""

@@ -71,6 +71,7 @@ class ToolLoop:
         self._provider = provider
         self._turn = Turn(call, body, offer, limits, seconds if math.isfinite(seconds) else _LONGEST_S)
         self._head: Fields = {}
+        self._theirs_run: dict[tuple[int, int], int] = {}  # entries of a provider that is a gateway itself, renumbered
         self._others: dict[int, int] = {}  # the caller's own calls of the round, by the model's index
         self._kept = Growth(call.room, _PER_BYTE)  # what is kept of a stream, for the rounds that follow
 
@@ -90,11 +91,11 @@ class ToolLoop:
                 said = _said_by(item.model)
                 if isinstance(item.model.usage, models.CompletionUsage):
                     turn.add_usage(item.model.usage)
-                ours = turn.calls_of(said)
                 fields = {name: value for name, value in said.fields.items() if name not in _NOT_MERGED}
                 turn.say(fields)
                 merged.add(fields)
                 logprobs = _joined(logprobs, item.model)
+                ours = turn.calls_of(said)
                 if not ours and turn.number == 1:
                     return item
                 if ours and not turn.is_last:
@@ -126,7 +127,8 @@ class ToolLoop:
         if theirs:
             message["tool_calls"] = theirs
         if turn.ran:
-            message["gateway_tool_calls"] = [to_fields(entry) for entry in turn.entries()]
+            entries = [*(message.get("gateway_tool_calls") or ()), *map(to_fields, turn.entries())]
+            message["gateway_tool_calls"] = [{**entry, "index": at} for at, entry in enumerate(entries)]
         if notes := turn.annotations():
             message["annotations"] = notes
         choice["message"] = message
@@ -184,7 +186,7 @@ class ToolLoop:
     async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
         """Run calls of ours, and tell when each starts and when it is over."""
         turn = self._turn
-        first = len(turn.ran)
+        first = len(turn.ran) + len(self._theirs_run)
         for at, called in enumerate(ours):
             yield self._chunk({"gateway_tool_calls": [to_fields(called.started(first + at))]})
         ran: list[Ran] = []
@@ -235,9 +237,11 @@ class ToolLoop:
             delta.pop("role", None)
         calls = delta.pop("tool_calls", None)
         self._kept.add(_size(delta) + sum(map(_size, calls or ())))
-        turn.say(delta)
+        # Events of other wires belong to the text that is open, which is over in the end.
+        turn.say(delta, at_once=self._call.wire.name != "openai")
         said.add(delta)
         said.finish = choice.get("finish_reason") or said.finish
+        self._number(delta)
         if theirs := self._theirs(calls or (), said):
             delta["tool_calls"] = theirs
         if not is_first and not any(delta.values()) and not choice.get("logprobs"):
@@ -247,6 +251,14 @@ class ToolLoop:
             return Item(models.CreateChatCompletionStreamResponse.model_validate(fields, strict=True))
         except ValidationError:
             return item
+
+    def _number(self, delta: Fields) -> None:
+        """Give entries of the provider's own their places among ours."""
+        if (entries := delta.get("gateway_tool_calls")) is None:
+            return
+        for entry in entries:
+            place = len(self._turn.ran) + len(self._theirs_run)
+            entry["index"] = self._theirs_run.setdefault((self._turn.number, entry.get("index", 0)), place)
 
     def _theirs(self, pieces: Sequence[Fields], said: Said) -> list[Fields]:
         """The pieces of the caller's own calls, numbered as if there were no others."""

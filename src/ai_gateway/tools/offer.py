@@ -179,7 +179,7 @@ def first_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choi
             names = offer.names_of(kind, "tool_choice.type")
             if len(names) == 1:
                 return Choice({"type": "function", "function": {"name": names[0]}}, every, every)
-            return Choice("required", names, every)
+            return Choice("required", names, names)
         case models.ChatCompletionAllowedToolsChoice() as choice:
             fields = _allowed(choice, offer)
             return Choice(fields, every, _names_in(fields))

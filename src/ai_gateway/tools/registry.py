@@ -19,6 +19,7 @@ type Body = models.CreateChatCompletionRequest
 
 NAMES: Final = ("web_search", "code_execution", "memory", "mcp")
 WEB_SEARCH: Final = "web_search"
+MCP: Final = "mcp"
 # Results that a search brings for each size of context; the names are OpenAI's.
 _CONTEXT: Mapping[str | None, int] = {"low": 3, "medium": 5, "high": 10}
 _log = structlog.get_logger(__name__)

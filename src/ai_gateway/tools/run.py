@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from pydantic import JsonValue
@@ -22,6 +22,7 @@ from ai_gateway.tools.tool import Result, Use
 _PER_CHARACTER = 6
 _LONGEST_NAME = 64
 _log = structlog.get_logger(__name__)
+_OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer with what there is."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,10 @@ class Limits:
 
     rounds: int = 8
     calls: int = 16
-    in_all: int | None = None
     seconds: float = 30.0
     result_size: int = 64 * 1024
     arguments_size: int = 256 * 1024
+    in_all: int | None = None
     alive_s: float = 10.0  # proxies' limits of what says nothing begin at 30
 
 
@@ -99,7 +100,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - as above
     began = time.time()
     offered = offer.functions.get(called.name)
     if (refusal := _refusal(offered, offer, which, limits)) is not None or offered is None:
-        return Ran(place, called, Result(refusal or "", failed=True), _noted(called, began))
+        return Ran(place, called, refusal or Result("", failed=True), _noted(called, began))
     starts(called, ToolRun(offered.tool, began, began, failed=True, cost=offered.price))
     result = await _result(call, offered, called, limits, min(limits.seconds, seconds))
     result = _kept(call, _cut(result, limits.result_size))
@@ -108,15 +109,17 @@ async def _run(  # noqa: PLR0913, PLR0917 - as above
     return Ran(place, called, result, ToolRun(offered.tool, began, time.time(), result.failed, offered.price))
 
 
-def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], limits: Limits) -> str | None:
+def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], limits: Limits) -> Result | None:
     """Why a call is not run, if it is not."""
     place, called = which
     if offered is None:
-        return f"There is no tool '{called.name[:_LONGEST_NAME]}'."
+        return Result(f"There is no tool '{called.name[:_LONGEST_NAME]}'.", failed=True)
     if not offer.allows(offered.tool):
-        return f"Not run: '{offered.name}' has been switched off for this project."
+        return Result(f"Not run: '{offered.name}' has been switched off for this project.", failed=True)
+    if called.is_over_limit:
+        return Result(_OVER_LIMIT, failed=True, error="max_uses_exceeded")
     if place >= limits.calls:
-        return f"Not run: no more than {limits.calls} tools may be called at once."
+        return Result(f"Not run: no more than {limits.calls} tools may be called at once.", failed=True)
     return None
 
 
@@ -139,7 +142,7 @@ async def _result(call: Call, offered: Offered, called: Called, limits: Limits, 
     try:
         arguments = _arguments(called.arguments, limits.arguments_size)
     except ValueError as error:
-        return Result(f"Not run: {error}", failed=True)
+        return Result(f"Not run: {error}", failed=True, error="invalid_arguments")
     use = Use(call.caller, called.id, call.request_id, arguments, offered.options, seconds)
     clock = asyncio.timeout(seconds)
     try:
@@ -148,8 +151,10 @@ async def _result(call: Call, offered: Offered, called: Called, limits: Limits, 
                 return await offered.function.run(use)
     except TimeoutError:
         if clock.expired():
-            return Result(f"'{offered.name}' was stopped: it took longer than {seconds:g} seconds.", failed=True)
-        return Result(f"'{offered.name}' failed: it waited for something for too long.", failed=True)
+            stopped = f"'{offered.name}' was stopped: it took longer than {seconds:g} seconds."
+            return Result(stopped, failed=True, error="timed_out")
+        stopped = f"'{offered.name}' failed: it waited for something for too long."
+        return Result(stopped, failed=True, error="timed_out")
     except GatewayError as error:
         return Result(f"'{offered.name}' failed: {error.message}", failed=True)
     except Exception as error:  # whatever a tool does, the model is told of it and the request goes on
@@ -174,7 +179,7 @@ def _cut(result: Result, most: int) -> Result:
     """The result within so many bytes, with a mark where it was cut off."""
     raw = result.text.replace("\0", "\ufffd").encode("utf-8", "replace")  # some upstreams keep texts in PostgreSQL
     if len(raw) <= most:
-        return result if raw.decode() == result.text else Result(raw.decode(), result.failed, result.citations)
+        return result if raw.decode() == result.text else replace(result, text=raw.decode())
     kept = raw[:most].decode("utf-8", "ignore")
     text = f"{kept}\n[cut off here: these are the first {most} of {len(raw)} bytes]"
-    return Result(text, result.failed, result.citations)
+    return replace(result, text=text)

@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
 from ai_gateway.contract.call import Caller
+
+type Error = Literal["invalid_arguments", "max_uses_exceeded", "timed_out", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,16 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool came back with: `text` is what the model reads. A `failed` one is a result too, never an error."""
+    """What a tool came back with: `text` is what the model reads. A `failed` one is a result too, never an error.
+
+    `error` says why it failed, if it did. `first` is the number by which its text names the first of `citations`.
+    """
 
     text: str
     failed: bool = False
     citations: tuple[Citation, ...] = ()
+    error: Error = "failed"
+    first: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,15 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A tool of another server's: by its own name there, and whether it says that it only reads."""
+
+    server: str
+    name: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """One function that a model is told of. `parameters` is a JSON schema; `name` is without the gateway's prefix."""
 
@@ -50,6 +66,7 @@ class Function:
     description: str
     parameters: Mapping[str, JsonValue]
     run: Callable[[Use], Awaitable[Result]]
+    origin: Origin | None = None
 
 
 class Tool(Protocol):

@@ -1,6 +1,7 @@
 """One request whose tools run here, between its rounds: what was said, called and used so far."""
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from ai_gateway.contract.rounds import Round, ToolRun
 from ai_gateway.contract.write import to_fields, to_json
 from ai_gateway.tools.citations import Cited, annotations, renumbered, shifted
 from ai_gateway.tools.history import Called, as_models, replayed, round_messages
-from ai_gateway.tools.offer import PREFIX, Choice, Offer, first_choice, later_choice, offered_tools
+from ai_gateway.tools.offer import PREFIX, Choice, Offer, Offered, first_choice, later_choice, offered_tools
 from ai_gateway.tools.run import Limits, Ran
 from ai_gateway.tools.tool import Result
 from ai_gateway.translate.chat_request import Message
@@ -104,6 +105,7 @@ class Turn:
         self._body = body
         self._client_names = _names_of(body)
         self._ids: set[str] = set()
+        self._uses: Counter[str] = Counter()
         self._earlier_attempts = list(call.attempts)
         self._round: Call | None = None
         self._started = 0.0
@@ -214,15 +216,20 @@ class Turn:
 
     # -- what it said --
 
-    def say(self, message: Fields) -> None:
+    def say(self, message: Fields, *, at_once: bool = False) -> None:
         """A message of this round, or a piece of one. Its annotations are taken out of it: they are told in the end.
 
         OpenAI's own client adds up lists by an index, which annotations have none of: a stream has them in one delta.
+        Where they are told `at_once` they stay in it, with the places that they have in the text of all rounds.
         """
         if isinstance(text := message.get("content"), str):
             self._texts.append(text)
             self._said += len(text)
-        self._noted += shifted(message.pop("annotations", None) or (), self._before)
+        notes = shifted(message.pop("annotations", None) or (), self._before)
+        if notes and at_once:
+            message["annotations"] = notes
+        else:
+            self._noted += notes
 
     def is_ours(self, name: str) -> bool:
         """Whether a call of this function is for the gateway: of a tool on offer, or made up like one."""
@@ -237,10 +244,18 @@ class Turn:
         for called in ours:
             offered = self.offer.functions.get(called.name)
             called.tool, called.round = offered.tool if offered is not None else "", self.number
+            called.position = self._said
             if not called.id or called.id in self._ids:
                 called.id = f"call_{self.call.request_id[-16:]}_{len(self._ids)}"
             self._ids.add(called.id)
+            self._uses[called.name] += 1
+            called.is_over_limit = self._is_over_limit(called.name, offered)
         return ours
+
+    def _is_over_limit(self, name: str, offered: Offered | None) -> bool:
+        """Whether this call is one more than the request allows of its function."""
+        most = offered.options.get("max_uses") if offered is not None else None
+        return isinstance(most, int) and self._uses[name] > most
 
     def note(self, called: Called, run: ToolRun) -> None:
         """A call begins, or is over. It costs what it costs from its beginning: whoever it asks has been asked."""

@@ -1,55 +1,27 @@
 """Streams of responses in the background: read at once, again, from a number on, by many, and after what ends them."""
 
-import asyncio
 import json
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from openai import NotFoundError, OpenAI
 
+from scripts.fuzz.response_grammar import check
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
-from tests.support.behaviours import piece
+from tests.support.background import WORDS, Tap, begin, follow, id_of, is_whole, kinds, numbers
 from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.responses import valid
-from tests.support.upstream import Exchange, Upstream, running_upstream
+from tests.support.upstream import Upstream, running_upstream
 
 OTHER = "sk-test-another-0123456789"
 KEYS = {"ALLOWED_API_KEYS": f"{TEST_KEY},{OTHER}"}
-WORDS = 40
-LONG = "0123456789" * 10_000
-
-
-class Tap:
-    """What an upstream may say of each model's answer by now. `words` that are more than all end it."""
-
-    def __init__(self) -> None:
-        self.words: dict[str, int] = {}
-
-    async def behave(self, exchange: Exchange) -> None:
-        await exchange.open_stream()
-        model = exchange.seen.model
-        said = 0
-        much = LONG if model.startswith("long") else ""
-        while said <= WORDS:
-            if said < self.words.get(model, 0):
-                finish = "stop" if said == WORDS else None
-                await exchange.event(
-                    piece(exchange, None if finish else f"word{said} {much}", finish=finish, first=said == 0)
-                )
-                said += 1
-            else:
-                await asyncio.sleep(0.005)
-        await exchange.chunk(b"data: [DONE]\n\n")
-        await exchange.end_stream()
 
 
 @pytest.fixture(scope="module")
@@ -82,76 +54,6 @@ def events_in(text: str) -> list[dict[str, Any]]:
     for event in events:
         valid("ResponseStreamEvent").validate(event)
     return events
-
-
-class Reading:
-    """A client that reads events in a thread of its own, up to a number if it is to leave then."""
-
-    def __init__(self, stream: Callable[[httpx2.Client], Any], live: LiveGateway, until: int | None = None) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.done = False
-        self._stream, self._live, self._until = stream, live, until
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with client_of(self._live) as client, self._stream(client) as reply:
-            assert reply.status_code == 200, reply.read()
-            for line in reply.iter_lines():
-                if line == "data: [DONE]":
-                    self.done = True
-                elif line.startswith("data: "):
-                    self.events.append(json.loads(line.removeprefix("data: ")))
-                    if self._until is not None and self.events[-1]["sequence_number"] >= self._until:
-                        return
-
-    def has(self, number: int) -> None:
-        eventually(lambda: bool(self.events) and self.events[-1]["sequence_number"] >= number)
-
-    def end(self) -> list[dict[str, Any]]:
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-        return self.events
-
-
-def begin(live: LiveGateway, model: str, until: int | None = None) -> Reading:
-    body = {"model": f"lab/{model}", "input": "hello", "background": True, "stream": True}
-    return Reading(lambda client: client.stream("POST", "/v1/responses", json=body), live, until)
-
-
-def follow(live: LiveGateway, response_id: str, after: int | None = None, until: int | None = None) -> Reading:
-    query = {"stream": "true", **({} if after is None else {"starting_after": str(after)})}
-    path = f"/v1/responses/{response_id}"
-    return Reading(lambda client: client.stream("GET", path, params=query), live, until)
-
-
-def id_of(reading: Reading) -> str:
-    reading.has(0)
-    identifier: str = reading.events[0]["response"]["id"]
-    return identifier
-
-
-def kinds(events: list[dict[str, Any]]) -> list[str]:
-    return [event["type"].removeprefix("response.") for event in events]
-
-
-def numbers(events: list[dict[str, Any]]) -> list[int]:
-    return [event["sequence_number"] for event in events]
-
-
-def is_whole(events: list[dict[str, Any]]) -> bool:
-    """From the first to the last without a gap or a double, of the contract, with the answer in the end."""
-    for event in events:
-        valid("ResponseStreamEvent").validate(event)
-    text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
-    assert numbers(events) == list(range(len(events)))
-    assert kinds(events)[:3] == ["created", "queued", "in_progress"]
-    assert [event["response"]["status"] for event in events[:3]] == ["queued", "queued", "in_progress"]
-    assert kinds(events)[-1] == "completed"
-    final = events[-1]["response"]
-    assert [final["status"], final["background"], final["store"]] == ["completed", True, True]
-    assert final["output"][0]["content"][0]["text"] == text
-    return text == "".join(f"word{number} " for number in range(WORDS))
 
 
 def test_events_are_told_as_they_come_and_again_from_any_number_on(live: LiveGateway, tap: Tap) -> None:
@@ -280,6 +182,34 @@ def test_what_fails_upstream_ends_in_a_failed_response(upstream: Upstream) -> No
             stored = get(live, f"/v1/responses/{events[0]['response']['id']}").json()
             assert stored == events[-1]["response"]
             assert follow(live, stored["id"]).end() == events
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("custom-chat", None),
+        ("fault-truncate", "server_error"),
+        ("fault-midstream-context", "context_length_exceeded"),
+        ("fault-midstream-429", "rate_limit_exceeded"),
+        ("fault-400", "invalid_prompt"),
+        ("fault-quota", "insufficient_quota"),
+    ],
+)
+def test_its_events_are_legal_and_its_failures_told_alike_whole_and_streamed(
+    live: LiveGateway, model: str, code: str | None
+) -> None:
+    body = {"model": model, "input": "x", "background": True}
+    final = check(post(live, "/custom/v1/responses", {**body, "stream": True}).content)
+    assert (final["error"] or {}).get("code") == code
+    response_id = post(live, "/custom/v1/responses", body).json()["id"]
+    ended: list[dict[str, Any]] = []
+
+    def is_over() -> bool:
+        ended[:] = [get(live, f"/v1/responses/{response_id}").json()]
+        return ended[0]["status"] not in {"queued", "in_progress"}
+
+    eventually(is_over)
+    assert "midstream" in model or (ended[0]["status"], ended[0]["error"]) == (final["status"], final["error"])
 
 
 @contextmanager

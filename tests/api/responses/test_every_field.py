@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from ai_gateway.translate.responses_chat.policies import POLICIES
 from gateway_contract.openai_responses import models
-from tests.support.client import post
+from tests.support.client import get, post
 from tests.support.gateway import LiveGateway
 from tests.support.responses import valid
 from tests.support.upstream import Upstream
@@ -145,6 +145,7 @@ DELETE: Fields = {
 }
 SEARCH: Fields = {"type": "tool_search_call", "call_id": "c1", "execution": "client", "arguments": {"query": "x"}}
 FOUND: Fields = {"type": "tool_search_output", "call_id": "c1", "execution": "client", "tools": [FUNCTION]}
+SEARCHES = call("tool_search", '{"query":"x"}', "c1_2")["tool_calls"]
 SHOWN = "(See the next message: what the call c1 returned is no text.)"
 # Items behind a message of the user, and what they come to: messages of chat behind that one, or as above.
 ITEMS: list[tuple[str, list[Fields], Any]] = [
@@ -164,6 +165,16 @@ ITEMS: list[tuple[str, list[Fields], Any]] = [
         gone("input.odd", messages=[{"role": "user", "content": "x"}]),
     ),
     ("", [{"id": "msg_1"}], "input[1].id"),
+    ("", [{"role": "tool", "content": "x"}], "input[1].role"),
+    ("", [{"role": "user"}], "input[1].content"),
+    (
+        "tool_search_output",  # which names no call, and is not that of another tool
+        [CALL, SEARCH, {**FOUND, "call_id": None}],
+        [
+            {**call("look"), "tool_calls": [*call("look")["tool_calls"], *SEARCHES]},
+            result('{"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}]}', "c1_2"),
+        ],
+    ),
     ("message", [SAID], [{"role": "assistant", "content": "t"}]),
     ("item_reference", [{"type": "item_reference", "id": "msg_1"}], "input[1].id"),
     ("function_call", [CALL, OUTPUT], [call("look"), result("r")]),
@@ -198,6 +209,17 @@ ITEMS: list[tuple[str, list[Fields], Any]] = [
         [call("local_shell", '{"command":["ls"],"env":{}}'), result("o")],
     ),
     ("local_shell_call_output", [{"type": "local_shell_call_output", "id": "c1", "output": "o"}], "input[1].call_id"),
+    (
+        "local_shell_call_output",
+        [
+            {
+                "type": "local_shell_call", "id": "l", "call_id": "c1", "status": "completed",
+                "action": {"type": "exec", "command": ["ls"], "env": {}},
+            },
+            {"type": "local_shell_call_output", "id": "lo_1", "call_id": "c1", "output": "o"},
+        ],
+        [call("local_shell", '{"command":["ls"],"env":{}}'), result("o")],
+    ),
     (
         "shell_call",
         [
@@ -306,7 +328,12 @@ ITEMS: list[tuple[str, list[Fields], Any]] = [
     (
         "mcp_call",
         [{"type": "mcp_call", "id": "m", "server_label": "l", "name": "n", "arguments": "{}", "output": "o"}],
-        ...,
+        [call("gateway_mcp_l_n", call_id="m"), result("o", "m")],
+    ),
+    (
+        "mcp_call",
+        [{"type": "mcp_call", "id": "m", "server_label": "l", "name": "n", "arguments": "{}"}],
+        gone("input.mcp_call", messages=[]),
     ),
     ("program", [{"type": "program", "id": "p", "call_id": "c1", "code": "x", "fingerprint": "f"}], "input[1].type"),
     (
@@ -396,6 +423,20 @@ def test_every_kind_of_item_is_in_the_conversation_or_named(
     compare(became, expected)
 
 
+KEPT = [row for row in ITEMS if not isinstance(row[2], str) and row[2] is not ...]
+
+
+@pytest.mark.parametrize(("kind", "items", "expected"), KEPT)
+def test_every_kind_of_item_is_listed_as_the_contract_has_it(
+    relay: LiveGateway, kind: str, items: list[Fields], expected: Any
+) -> None:
+    reply = post(relay, "/lab/v1/responses", {"model": f"good#listed{next(_labels)}", "input": [USER, *items]})
+    assert reply.json()["store"], "this gateway keeps what it is asked"
+    listed = get(relay, f"/v1/responses/{reply.json()['id']}/input_items?limit=100&order=asc").json()
+    valid("ResponseItemList").validate(listed)
+    assert [item["type"] for item in listed["data"]] == ["message", *(item.get("type") or "message" for item in items)]
+
+
 @pytest.mark.parametrize(("part", "expected"), PARTS)
 def test_every_part_is_in_its_message_or_named(become: Any, part: Fields, expected: Any) -> None:
     became = become({"input": [{"role": "user", "content": [part]}]})
@@ -410,7 +451,9 @@ def test_every_part_is_in_its_message_or_named(become: Any, part: Fields, expect
 
 def test_the_tables_have_every_name_of_the_contract() -> None:
     assert {name for name, _, _ in FIELDS} >= POLICIES["createResponse"].keys() - {"model"}
-    assert {tool["type"] for tool, _ in TOOLS} >= types_of(models.CreateResponse.model_fields["tools"])
+    assert {tool["type"] for tool, _ in TOOLS} | {"gateway:web_search"} >= types_of(
+        models.CreateResponse.model_fields["tools"]
+    )
     assert {kind for kind, _, _ in ITEMS} >= tags_of(models.InputItem)
 
 

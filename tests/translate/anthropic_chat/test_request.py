@@ -187,9 +187,12 @@ def test_tools_that_a_client_runs_are_told_and_those_that_anthropic_runs_are_dro
         *("bash", "str_replace_based_edit_tool", "memory", "get_weather")
     ]
     assert lost == {"tools.web_search_20250305", "tools.defer_loading", "tools.input_examples"}
-    alone, lost = as_sent(tools=[{"type": "web_search_20250305", "name": "web_search"}], tool_choice={"type": "any"})
-    assert alone.keys().isdisjoint({"tools", "tool_choice"})
+    alone = [{"type": "web_search_20250305", "name": "web_search"}]
+    sent, lost = as_sent(tools=alone, tool_choice={"type": "auto"})
+    assert sent.keys().isdisjoint({"tools", "tool_choice"})
     assert lost == {"tools.web_search_20250305", "tool_choice"}
+    with pytest.raises(UnsupportedValue):
+        as_sent(tools=alone, tool_choice={"type": "any"})
 
 
 @pytest.mark.parametrize(

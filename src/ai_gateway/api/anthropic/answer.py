@@ -24,7 +24,8 @@ async def streamed(
 ) -> Stream[models.AnthropicMessageStreamEvent]:
     """The events of the message as it is made."""
     tokens = await estimate(body, call.size)
-    call.bridge = bridge = MessageBridge(call, AskedMessage(body.model, asked.names, body.stop_sequences or (), tokens))
+    told = AskedMessage(body.model, asked.names, body.stop_sequences or (), tokens, asked.mcp)
+    call.bridge = bridge = MessageBridge(call, told)
     return bridged(chunks, bridge, lambda: words.note(call, asked.dropped))
 
 
@@ -38,7 +39,14 @@ def whole(
     """The message that a whole reply is. Its model is the one that the caller named."""
     words.note(call, asked.dropped)
     took = reply.usage if isinstance(reply.usage, CompletionUsage) else counted(0, 0)
-    made = message(reply, took, asked.names, provider=call.notes.provider, stop_sequences=body.stop_sequences or ())
+    made = message(
+        reply,
+        took,
+        asked.names,
+        provider=call.notes.provider,
+        stop_sequences=body.stop_sequences or (),
+        mcp=asked.mcp,
+    )
     if took is not reply.usage:  # nobody has counted, and the contract wants counts
         made.usage.input_tokens = of_body(body)
         made.usage.output_tokens = of_text(blocks_text(made.content))

@@ -24,6 +24,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.anthropic_chat import models as listed
+from ai_gateway.translate.anthropic_chat.hosted import servers_asked
 from ai_gateway.translate.anthropic_chat.open_kinds import read_open
 from ai_gateway.translate.anthropic_chat.policies import (
     ADDED_FIELDS,
@@ -34,6 +35,7 @@ from ai_gateway.translate.anthropic_chat.policies import (
 )
 from ai_gateway.translate.anthropic_chat.request import TranslatedRequest, chat, translated_size
 from ai_gateway.translate.anthropic_chat.tokens import estimate
+from ai_gateway.translate.gateway_tools import has_own
 from gateway_contract.anthropic import models
 from gateway_contract.anthropic.routes import Handlers
 
@@ -63,7 +65,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> Item[models.AnthropicMessage] | models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(call, resolution.targets[0].provider, body)
-        if not is_shared(CREATE_MESSAGE, resolution):
+        if has_own(body.tools) or not is_shared(CREATE_MESSAGE, resolution):
             return await self._translated(call, body, model, resolution)
         asked = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
         if body.stream:
@@ -76,16 +78,32 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         if body.stream:
             return await self._streamed(call, body, model, resolution)
-        asked = _asked(call, body, model)
+        asked = await self._asked(call, body, model, resolution)
         reply = (await self.gateway.run_chat(call, asked.request, resolution, MESSAGE)).model
         return whole(call, body, asked, reply, _WORDS)
 
     async def _streamed(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> Stream[models.AnthropicMessageStreamEvent]:
-        asked = _asked(call, body, model)
+        asked = await self._asked(call, body, model, resolution)
         chunks = self.gateway.stream_chat(call, asked.request, resolution, MESSAGE_STREAM)
         return await streamed(call, body, asked, chunks, _WORDS)
+
+    async def _asked(
+        self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
+    ) -> TranslatedRequest:
+        """The message as a chat."""
+        if call.unknown is not None and call.unknown.others:
+            raise call.unknown.error
+        call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
+        runs = self.gateway.tools_for(call, resolution)
+        servers = servers_asked(body, runs) if body.tools or body.mcp_servers else []
+        if servers is None or servers:
+            await runs.ask(servers)
+        asked = chat(body, model, runs)
+        if call.unknown is not None:
+            asked.dropped.extend(call.unknown.fields)
+        return asked
 
     @override
     async def count_message_tokens(
@@ -119,17 +137,6 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> models.AnthropicModelInfo:
         described = await self.gateway.retrieve_model(call, model)
         return listed.shown(described.model if isinstance(described, Item) else described)
-
-
-def _asked(call: Call, body: models.AnthropicCreateMessageParams, model: str) -> TranslatedRequest:
-    """The message as a chat."""
-    if call.unknown is not None and call.unknown.others:
-        raise call.unknown.error
-    call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
-    asked = chat(body, model)
-    if call.unknown is not None:
-        asked.dropped.extend(call.unknown.fields)
-    return asked
 
 
 def _refuse_unknown(

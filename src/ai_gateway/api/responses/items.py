@@ -3,11 +3,11 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ai_gateway.contract.write import to_fields
-from ai_gateway.errors import InvalidRequest
+from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
@@ -42,7 +42,10 @@ _DEFAULTS: Mapping[str, Fields] = {
     "tool_search_output": {**_DONE, "call_id": None, "execution": "client"},
     "shell_call": {**_DONE, "environment": None},
     "shell_call_output": {**_DONE, "max_output_length": None},
+    "code_interpreter_call": {"code": None, "outputs": None},
 }
+# The same of their actions.
+_ACTION: Mapping[str, Fields] = {"shell_call": {"timeout_ms": None, "max_output_length": None}}
 
 
 def listed(items: Sequence[Item]) -> list[Fields]:
@@ -55,9 +58,17 @@ def encoded(items: Sequence[Mapping[str, JsonValue]]) -> str:
     return to_json(items).decode()
 
 
-def read(items: object) -> list[Item]:
-    """Items that are JSON, as a request has them."""
-    return [*_READ.validate_python(items)]
+def read(items: Sequence[Fields]) -> list[Item]:
+    """Stored items as a request has them. Raises UnsupportedValue for those that an upstream alone can read."""
+    try:
+        return [*_READ.validate_python(items)]
+    except ValidationError as error:
+        at = next((step for step in error.errors(include_url=False)[0]["loc"] if isinstance(step, int)), 0)
+        raise UnsupportedValue(
+            f"A response before this one holds an item, {items[at].get('type')!s:.64}, that only its own provider can "
+            "read: go on there, or send the items of the conversation in `input`.",
+            param="previous_response_id",
+        ) from None
 
 
 def page(items: Sequence[Fields], *, limit: int, order: str, after: str | None) -> Fields:
@@ -81,6 +92,10 @@ def _listed(item: Item) -> Fields:
     if not fields.get("id"):
         fields["id"] = f"{_PREFIXES.get(kind, 'item_')}{secrets.token_hex(16)}"
     if kind != "message":
+        if isinstance(action := fields.get("action"), dict) and kind in _ACTION:
+            fields["action"] = {**_ACTION[kind], **action}
+        if kind == "local_shell_call_output":  # whose document requires what it does not describe
+            fields.setdefault("call_id", fields["id"])
         return {**_DEFAULTS.get(kind, {}), **fields}
     said = fields["role"] == "assistant"
     content = fields["content"]

@@ -14,20 +14,25 @@ from pydantic_core import from_json, to_json
 
 from ai_gateway.api.chat_bridge import bridged
 from ai_gateway.api.response_bridge import ResponseBridge
+from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import Background
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped, refuse_unknown
 from ai_gateway.api.responses.state import State
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item as Written, Stream
-from ai_gateway.errors import InvalidRequest, ToolNotAllowed, ToolNotAvailable, Unavailable, UnsupportedParameter
+from ai_gateway.errors import InvalidRequest, Unavailable, UnsupportedParameter
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.routing.resolver import Resolution
+from ai_gateway.tools.citations import Cited, annotations
+from ai_gateway.tools.tool import Citation
 from ai_gateway.translate.responses_chat import outline, reply
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
+from ai_gateway.translate.responses_chat.hosted import servers_asked
+from ai_gateway.translate.responses_chat.ran import RanItems
 from ai_gateway.translate.responses_chat.request import Asked, Whom, asked, items_of
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
@@ -81,7 +86,11 @@ class Maker:
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
         sealer = self.sealer(call)
-        made = asked(body, Whom(model, provider.name, sealer), history, partial(self._has, call, resolution))
+        runs = self.gateway.tools_for(call, resolution)
+        servers = servers_asked(body.tools or (), runs)
+        if servers is None or servers:
+            await runs.ask(servers)
+        made = asked(body, Whom(model, provider.name, sealer), history, runs, runs.failures)
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")
@@ -95,17 +104,12 @@ class Maker:
 
     async def history(self, call: Call, response_id: str) -> list[Item]:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
+        return items.read(await self.told(call, response_id))
+
+    async def told(self, call: Call, response_id: str) -> list[Fields]:
+        """The same as they were told. Raises InvalidRequest where it is not there for the caller."""
         with call.step(Step.STORE, {}):
             return await self.state.history(call, response_id)
-
-    def _has(self, call: Call, resolution: Resolution, tool: str) -> bool:
-        """Whether the gateway runs this tool for the caller."""
-        built_in = not any(target.provider.is_remote for target in resolution.targets)
-        try:
-            self.gateway.tools.find(call.caller, tool, 0, built_in=built_in)
-        except (ToolNotAvailable, ToolNotAllowed):
-            return False
-        return True
 
     def sealer(self, call: Call) -> Sealer:
         """What seals for the call's project."""
@@ -172,8 +176,9 @@ class Maker:
     def bridged(self, call: Call, request: Prepared) -> tuple[Stream[models.ResponseStreamEvent], ResponseBridge]:
         """The events of a chat that answers the request, and what makes them."""
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
-        events = ResponseEvents(head, request.asked.offered.names, request.seal)
-        call.bridge = bridge = ResponseBridge(call, events, request.keep)
+        names = request.asked.offered.names
+        events = ResponseEvents(head, names, request.seal, cites=partial(_cited, names.ran))
+        call.bridge = bridge = ResponseBridge(call, events, request.keep, names.ran.lists)
         chunks = self.gateway.stream_chat(
             call, request.asked.request, request.resolution, RESPONSE_STREAM, most_calls=request.body.max_tool_calls
         )
@@ -181,6 +186,12 @@ class Maker:
             chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
         )
         return stream, bridge
+
+
+def _cited(ran: RanItems, text: str) -> list[Fields]:
+    """The references of a text to what has been found for it."""
+    known = [Cited(number, Citation(str(each["url"]), str(each["title"]))) for number, each in ran.sources.items()]
+    return [{"type": "url_citation", **link["url_citation"]} for link in annotations(text, known)]
 
 
 def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Written[Model]:

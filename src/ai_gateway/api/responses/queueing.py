@@ -40,8 +40,13 @@ async def queued(
     if not request.body.stream:
         maker.background.start(_Whole(maker, call.afterwards(), request, fields).work)
         return written(models.Response, fields)
-    events = Events(stored, request.id)
-    maker.background.start(await _Streamed(maker, call.afterwards(), request, events).begun())
+    events, own = Events(stored, request.id), call.afterwards()
+    try:
+        work = await _Streamed(maker, own, request, events).begun()
+    except BaseException:
+        own.leave()
+        raise
+    maker.background.start(work)
     follower = Follower(maker.state, call, request.id, events)
     return Stream(follower.told(), broken=follower.broken)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 
-from ai_gateway.api.responses import items
 from ai_gateway.api.responses.dropped import refuse_unknown
 from ai_gateway.api.responses.making import Maker
 from ai_gateway.contract.call import Call
@@ -70,10 +69,13 @@ class _Keeper:
         if isinstance(given := fields.get("input"), list) and any(map(is_sealed, given)):
             fields["input"] = [each for item in given for each in unsealed(item, sealer)]
         if self._body.previous_response_id:
-            before = await self._maker.history(self._call, self._body.previous_response_id)
+            before = await self._maker.told(self._call, self._body.previous_response_id)
             del fields["previous_response_id"]
-            said = [*items.listed(before), *items.listed(items_of(self._body.input))]
-            fields["input"] = [each for item in said for each in unsealed(item, sealer)]
+            now = fields.get("input")
+            said = (
+                now if isinstance(now, list) else [{"type": "message", "role": "user", "content": now}] if now else []
+            )
+            fields["input"] = [*(each for item in before for each in unsealed(item, sealer)), *said]
         return fields
 
     async def keep(self, response: Mapping[str, Any]) -> None:

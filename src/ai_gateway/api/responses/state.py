@@ -41,7 +41,7 @@ class State:
             kept = self.directory.get(DataRetention, ORGANIZATION)
         return kept is None or _NOTHING_MAY_BE_KEPT not in kept.type
 
-    async def history(self, call: Call, response_id: str) -> list[Item]:
+    async def history(self, call: Call, response_id: str) -> list[Fields]:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller.
 
         From now on the call counts for their bytes as well.
@@ -56,7 +56,7 @@ class State:
                 code="invalid_value",
             )
         call.recalled = sum(len(each.input.encode()) + len(each.body.encode()) for each in chain)
-        return items.read([item for each in chain for item in _said(each)])
+        return [item for each in chain for item in _said(each)]
 
     async def get(self, caller: Caller, response_id: str) -> StoredResponse:
         """The caller's response. One that ran in a process that is gone has failed. Raises NotFound."""
@@ -165,8 +165,9 @@ def owner_of(caller: Caller) -> str:
 
 def _said(response: StoredResponse) -> list[Fields]:
     """The items of a response's own input and of its output."""
-    body = from_json(response.body)
-    return [*from_json(response.input), *body.get("output", [])]
+    output = from_json(response.body).get("output")
+    own = output if isinstance(output, list) else []  # as an upstream has said it
+    return [*from_json(response.input), *(item for item in own if isinstance(item, dict))]
 
 
 def _unknown_previous(response_id: str) -> NoReturn:

@@ -136,7 +136,7 @@ class Egress:
     ) -> Fetched:
         """A page of one of these media types, of so many bytes at the most. Raises NotFetched, as above.
 
-        `allows` judges the address of every redirect.
+        `allows` judges every address on the way, as it is asked for.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -152,12 +152,12 @@ class Egress:
         allows: Callable[[str], bool] = lambda _: True,
     ) -> Fetched:
         for _ in range(_MAX_HOPS):
+            if not allows(str(url)):
+                raise NotFetched("not an address that is wanted")
             found = await self._hop(url, budgets, kinds)
             if isinstance(found, Fetched):
                 return found
             url = url.join(found)
-            if not allows(str(url)):
-                raise NotFetched("redirected to an address that is not wanted")
         raise NotFetched("too many redirects")
 
     async def _checked(self, url: URL) -> Address:

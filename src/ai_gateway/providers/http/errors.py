@@ -142,8 +142,7 @@ def _outage(provider: str, status: int, kept: Mapping[str, str], complaint: Comp
         error = UpstreamTimeout.of(provider, headers=kept).answered(status)
         error.retry = True  # something on its way was too slow; the gateway's own time is not spent
         return error
-    # 529 is Anthropic's status for that, which many routers pass on.
-    kind = UpstreamOverloaded if status == 529 or _is_overload(complaint) else UpstreamError
+    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
     return kind(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
 
 

@@ -17,7 +17,7 @@ from ai_gateway.contract.budget import ByteBudget
 from ai_gateway.contract.call import Caller
 from ai_gateway.errors import Unavailable, UnsupportedParameter, UnsupportedValue
 from ai_gateway.tools.mcp.server import McpFailure, McpServer
-from ai_gateway.tools.tool import Function, Result, Tool, Use
+from ai_gateway.tools.tool import Function, Origin, Result, Tool, Use
 
 if TYPE_CHECKING:
     from mcp_types import Tool as Offered
@@ -102,6 +102,17 @@ class McpTool(Tool):
             raise Unavailable(str(failures[0]), headers={"retry-after": "5"})
         return list(functions.values())
 
+    def names(self, caller: Caller) -> list[str]:
+        """The servers that this caller may use."""
+        return [server.name for server in self._chosen(caller, {})]
+
+    def listed_as(self, caller: Caller, label: str, url: str | None) -> str | None:
+        """The name of the caller's server at this address or, where none is given, of this name; None for no such."""
+        may = self._chosen(caller, {})
+        if url is not None:
+            return next((server.name for server in may if _same(server.url, url)), None)
+        return next((server.name for server in may if server.name == label), None)
+
     def _chosen(self, caller: Caller, options: Mapping[str, JsonValue]) -> list[McpServer]:
         """The servers that a request means. Raises InvalidRequest."""
         for name in options:
@@ -150,9 +161,11 @@ class McpTool(Tool):
         said = tool.description or tool.title or tool.name
         if len(said) > _LONGEST_DESCRIPTION:
             said = f"{said[:_LONGEST_DESCRIPTION]} ..."
+        hints = tool.annotations
+        origin = Origin(server.name, tool.name, read_only=bool(hints is not None and hints.read_only_hint))
         # OpenAI refuses a request in which a function takes anything but an object, or one without `properties`.
         parameters = {"properties": {}, **tool.input_schema, "type": "object"}
-        return Function(function_name(server.name, tool.name), said, parameters, run)
+        return Function(function_name(server.name, tool.name), said, parameters, run, origin)
 
     async def _run(self, server: McpServer, tool: str, use: Use) -> Result:
         key = (server.name, use.caller.key_id, use.caller.project_id, use.session or use.call_id)
@@ -209,6 +222,10 @@ class McpTool(Tool):
             http, made.http = made.http, None
             if http is not None:
                 await http.aclose()
+
+
+def _same(one: str, other: str) -> bool:
+    return one.rstrip("/") == other.rstrip("/")
 
 
 def function_name(server: str, tool: str) -> str:

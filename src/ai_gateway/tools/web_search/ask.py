@@ -9,6 +9,7 @@ from yarl import URL
 from ai_gateway.config.constants import VERSION
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.single import single_request
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.tools.web_search.results import NotSearched
 
 _LARGEST_REPLY = 4 * 2**20
@@ -23,12 +24,14 @@ _REFUSALS = {
 }
 
 
-async def ask(url: URL, headers: Mapping[str, str], seconds: float, body: object = None) -> Mapping[str, Any]:
-    """The reply to a GET or, with a body, a POST. Raises NotSearched."""
+async def ask(
+    url: URL, headers: Mapping[str, str], seconds: float, body: object = None, proxy: Proxy | None = None
+) -> Mapping[str, Any]:
+    """The reply to a GET or, with a body, a POST; through the proxy, if there is one. Raises NotSearched."""
     sent = json.dumps(body).encode() if body is not None else None
     more = {"content-type": "application/json"} if sent is not None else {}
     try:
-        async with single_request(url, {**_HEADERS, **more, **headers}, seconds, body=sent) as reply:
+        async with single_request(url, {**_HEADERS, **more, **headers}, seconds, body=sent, proxy=proxy) as reply:
             raw = await reply.whole(_LARGEST_REPLY)
             status = reply.status
     except (*CLIENT_FAILURES, TimeoutError, ValueError) as error:

@@ -7,11 +7,15 @@ from typing import override
 
 from yarl import URL
 
+from ai_gateway.providers.upstream import Proxy
 from ai_gateway.tools.web_search.ask import ask
 from ai_gateway.tools.web_search.results import Backend, Found, NotSearched, Query
 
-_TAVILY = "https://api.tavily.com/search"
-_BRAVE = "https://api.search.brave.com/res/v1/web/search"
+ADDRESSES: Mapping[str | None, str] = {
+    "tavily": "https://api.tavily.com/search",
+    "brave": "https://api.search.brave.com/res/v1/web/search",
+}
+"""Where a backend is that has an address of its own."""
 _SAFE = {"off": "0", "moderate": "1", "strict": "2"}  # SearXNG's
 _TAG = re.compile(r"<[^<>]{0,200}>")
 # What SearXNG's engines are asked for together, and Brave takes: "Maximum of 400 characters and 50 words in the query".
@@ -126,8 +130,9 @@ _TAVILYS_PLAN = "The search cannot be a strict one: Tavily has `safe_search` in 
 class SearXNG(Backend):
     """A server of SearXNG at `url`: docs.searxng.org "Search API"."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, proxy: Proxy | None = None) -> None:
         self._url = URL(url)
+        self._proxy = proxy
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:
@@ -136,7 +141,7 @@ class SearXNG(Backend):
             asked["language"] = query.language
         url = self._url if self._url.path.endswith("/search") else self._url / "search"
         try:
-            reply = await ask(url.with_query(asked), {}, seconds)
+            reply = await ask(url.with_query(asked), {}, seconds, proxy=self._proxy)
         except NotSearched as error:
             if error.status == 403:  # what it says where JSON is not among its formats
                 raise NotSearched("The search server does not answer in JSON: its `search.formats` lack it.") from error
@@ -151,9 +156,10 @@ class SearXNG(Backend):
 class Tavily(Backend):
     """Tavily's API: docs.tavily.com "Search"."""
 
-    def __init__(self, key: str, url: str | None = None) -> None:
+    def __init__(self, key: str, url: str, proxy: Proxy | None = None) -> None:
         self._key = key
-        self._url = URL(url or _TAVILY)
+        self._url = URL(url)
+        self._proxy = proxy
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:
@@ -168,7 +174,7 @@ class Tavily(Backend):
         if is_strict:
             body["safe_search"] = True
         try:
-            reply = await ask(self._url, {"authorization": f"Bearer {self._key}"}, seconds, body)
+            reply = await ask(self._url, {"authorization": f"Bearer {self._key}"}, seconds, body, self._proxy)
         except NotSearched as error:
             if is_strict and error.status in {400, 403, 422}:
                 raise NotSearched(_TAVILYS_PLAN) from error
@@ -185,9 +191,10 @@ class Tavily(Backend):
 class Brave(Backend):
     """Brave's API: api-dashboard.search.brave.com "Web search"."""
 
-    def __init__(self, key: str, url: str | None = None) -> None:
+    def __init__(self, key: str, url: str, proxy: Proxy | None = None) -> None:
         self._key = key
-        self._url = URL(url or _BRAVE)
+        self._url = URL(url)
+        self._proxy = proxy
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:
@@ -202,7 +209,8 @@ class Brave(Backend):
             asked["search_lang"] = language
         if query.region in _COUNTRIES:
             asked["country"] = query.region
-        reply = await ask(self._url.with_query(asked), {"x-subscription-token": self._key}, seconds)
+        key = {"x-subscription-token": self._key}
+        reply = await ask(self._url.with_query(asked), key, seconds, proxy=self._proxy)
         web = reply.get("web")
         return list(_found(web.get("results") if isinstance(web, dict) else None, "description"))
 

@@ -6,6 +6,7 @@ What that takes of a process with limits is nobody else's. Input is the page, ou
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -58,7 +59,9 @@ def _pieces(root: "LexborNode") -> Iterator[str]:
 
 
 def _limit() -> None:
-    """Take the process what it does not need, where the platform has such limits."""
+    """Take the process what it does not need, where the platform has such limits; the gateway goes before it."""
+    with suppress(AttributeError, OSError):
+        os.nice(10)
     with suppress(ImportError):
         import resource  # noqa: PLC0415 - not on every platform
 

@@ -37,7 +37,7 @@ class Pages:
         self._pages = ByteBudget(_AT_ONCE)
 
     async def read(self, url: str, seconds: float, allows: Callable[[str], bool] = lambda _: True) -> Result:
-        """The text of a page. `allows` judges where it redirects to. Raises NotRead."""
+        """The text of a page. `allows` judges every address on the way. Raises NotRead."""
         try:
             with Loan(self._pages) as share:
                 async with asyncio.timeout(seconds):

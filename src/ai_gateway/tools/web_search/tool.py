@@ -31,6 +31,11 @@ class WebSearch(Tool):
 
     name = "web_search"
 
+    @property
+    def reads_pages(self) -> bool:
+        """Whether it has pages fetched as well."""
+        return self._pages is not None
+
     def __init__(self, backend: Backend, most: int = 5, pages: Pages | None = None) -> None:
         self._backend = backend
         self._most = most
@@ -41,9 +46,14 @@ class WebSearch(Tool):
         allowed, blocked = _domains(options, "allowed_domains"), _domains(options, "blocked_domains")
         if allowed and all(any(_covers(bad, good) for bad in blocked) for good in allowed):
             raise InvalidRequest("'blocked_domains' leaves nothing of 'allowed_domains': leave one of them out.")
-        found = [Function("web_search", "Search the web. Returns numbered sources to cite.", _SEARCH, self._search)]
+        found = []
+        if options.get("search") is not False:
+            described = f"Search the web. Returns numbered sources to cite.{_place(options.get('user_location'))}"
+            found.append(Function("web_search", described, _SEARCH, self._search))
         if self._pages is not None and options.get("fetch") is not False:
             found.append(Function("web_fetch", "Read the text of a public page of the web.", _FETCH, self._fetch))
+        if not found:
+            raise InvalidRequest("'search' and 'fetch' leave nothing of gateway:web_search: leave one of them out.")
         return found
 
     @override
@@ -53,7 +63,7 @@ class WebSearch(Tool):
     async def _search(self, use: Use) -> Result:
         text = use.arguments.get("query")
         if not isinstance(text, str) or not text.strip():
-            return Result("'query' has to be a text that is not empty.", failed=True)
+            return Result("'query' has to be a text that is not empty.", failed=True, error="invalid_arguments")
         asked, options = use.options.get("max_results"), use.options
         query = Query(
             text=text.strip()[:_LONGEST_QUERY],
@@ -72,7 +82,7 @@ class WebSearch(Tool):
     async def _fetch(self, use: Use) -> Result:
         url = use.arguments.get("url")
         if not isinstance(url, str):
-            return Result("'url' has to be a text.", failed=True)
+            return Result("'url' has to be a text.", failed=True, error="invalid_arguments")
         allowed, blocked = _domains(use.options, "allowed_domains"), _domains(use.options, "blocked_domains")
 
         def allows(address: str) -> bool:
@@ -85,6 +95,13 @@ class WebSearch(Tool):
             return await self._pages.read(url, use.seconds, allows)
         except NotRead as error:
             return Result(str(error), failed=True)
+
+
+def _place(location: JsonValue) -> str:
+    """Where the user is, as the model is told: whatever searches, the words of its query are what counts."""
+    known = location if isinstance(location, dict) else {}
+    names = [str(known[name]) for name in ("city", "region", "country", "timezone") if known.get(name)]
+    return f" The user is near: {', '.join(names)}." if names else ""
 
 
 def _domains(options: Mapping[str, JsonValue], name: str) -> tuple[str, ...]:

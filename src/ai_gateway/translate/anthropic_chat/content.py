@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ai_gateway.errors import UnsupportedValue
+from ai_gateway.translate.anthropic_chat.kept import is_ours, read_again
 from ai_gateway.translate.anthropic_chat.open_kinds import KNOWN_BLOCKS, UnknownBlock
 from ai_gateway.translate.carriers import ERROR_PREFIX
 from gateway_contract.anthropic import models as anthropic
@@ -41,7 +42,7 @@ def block_parts(block: BaseModel, path: str, dropped: set[str]) -> list[Part]:
     """The parts of one block. Raises UnsupportedValue for what only Anthropic's own service has."""
     match block:
         case anthropic.AnthropicRequestTextBlock():
-            if block.citations:
+            if any(not is_ours(each) for each in block.citations or ()):
                 dropped.add("messages.content.citations")
             parts: list[Part] = [text(block.text)]
         case anthropic.AnthropicRequestImageBlock():
@@ -110,7 +111,15 @@ def reminder(words: str) -> str:
 
 
 def result_text(block: BaseModel, dropped: set[str]) -> str:
-    """What a server's own tool has returned: texts alone as they are, anything else as JSON that others can read."""
+    """What a server's own tool has returned: as a model has read it here, texts as they are, or JSON to be read."""
+    told = getattr(block, "content", None)
+    if isinstance(block, anthropic.AnthropicRequestMcpToolResultBlock):
+        text_of = told if isinstance(told, str) else "".join(each.text for each in told or ())
+        return f"{ERROR_PREFIX}{text_of}" if block.is_error else text_of
+    if isinstance(block, anthropic.AnthropicRequestWebSearchToolResultBlock) and isinstance(told, list):
+        again = read_again(told)
+        if again is not None:
+            return again
     content = block.model_dump(by_alias=True, exclude_unset=True).get("content")
     if isinstance(block, UnknownBlock):  # as those of MCP servers
         words = _words(content)

@@ -125,13 +125,17 @@ class _Turns:
         if isinstance(content, str):
             self.messages.append(openai.ChatCompletionRequestAssistantMessage(role="assistant", content=content))
             return
-        said = _Said()
+        said, answered = _Said(), set[str]()
+        results = {getattr(block, "tool_use_id", None): at for at, block in enumerate(content)}
         for at, block in enumerate(content):
+            if _is_server_call(block) and results.get(getattr(block, "id", None), -1) < at:
+                self._dropped.add(f"messages.content.{getattr(block, 'type', 'server_tool_use')}")
+                continue  # it never came to a result, which nobody else can give
             served = (
                 block.said("tool_use_id") if isinstance(block, UnknownBlock) else getattr(block, "tool_use_id", None)
             )
             if isinstance(served, str):
-                self._served(said, block, served)
+                self._served(said, block, served, answered)
                 said = _Said()
             else:
                 self._say(said, block, f"{path}[{at}]")
@@ -147,7 +151,7 @@ class _Turns:
             case anthropic.AnthropicRequestToolUseBlock():
                 said.calls.append(self._call(block))
                 self._waiting[block.id] = len(self._waiting)
-            case anthropic.AnthropicRequestServerToolUseBlock():
+            case anthropic.AnthropicRequestServerToolUseBlock() | anthropic.AnthropicRequestMcpToolUseBlock():
                 said.calls.append(self._server_call(block))
             case UnknownBlock() if not summary(block):
                 self._say_unknown(said, block)
@@ -172,8 +176,13 @@ class _Turns:
             carried["caller"] = block.caller.model_dump(exclude_none=True)
         return self._called(block.id, block.name, block.input, carried)
 
-    def _server_call(self, block: anthropic.AnthropicRequestServerToolUseBlock) -> openai.ChatCompletionMessageToolCall:
-        return self._called(block.id, block.name, block.input, {})
+    def _server_call(
+        self, block: anthropic.AnthropicRequestServerToolUseBlock | anthropic.AnthropicRequestMcpToolUseBlock
+    ) -> openai.ChatCompletionMessageToolCall:
+        name = self._names.served(block.name)
+        if isinstance(block, anthropic.AnthropicRequestMcpToolUseBlock):
+            name = self._names.served_by(block.server_name, block.name)
+        return self._called(block.id, name, block.input, {})
 
     def _called(
         self, identifier: str, name: str, value: Mapping[str, object], carried: Fields
@@ -185,10 +194,16 @@ class _Turns:
             openai.ChatCompletionMessageToolCall, id=identifier, type="function", function=function, carried=carried
         )
 
-    def _served(self, said: "_Said", block: BaseModel, call: str) -> None:
-        """What a server's own tool has returned inside of the turn: a result of its call, before the turn goes on."""
-        if any(made.id == call for made in said.calls):
-            self.messages.append(said.message())
+    def _served(self, said: "_Said", block: BaseModel, call: str, answered: set[str]) -> None:
+        """What a server's own tool has returned inside of the turn: a result of its call, before the turn goes on.
+
+        `answered` has the calls of messages that are there already: several that ran at once are all called first.
+        """
+        made = {each.id for each in said.calls}
+        if call in made or (said.is_empty and call in answered):
+            if made:
+                self.messages.append(said.message())
+            answered |= made
             result = result_text(block, self._dropped)
             self.messages.append(
                 openai.ChatCompletionRequestToolMessage(role="tool", content=result, tool_call_id=call)
@@ -227,6 +242,13 @@ class _Said:
         if self.sealed:
             carried[SEALED_FIELDS] = self.sealed
         return _built(openai.ChatCompletionRequestAssistantMessage, role="assistant", **fields, carried=carried)
+
+
+def _is_server_call(block: BaseModel) -> bool:
+    """Whether a block is a call of a tool that its upstream runs, of whatever kind."""
+    return isinstance(getattr(block, "input", None), dict) and not isinstance(
+        block, anthropic.AnthropicRequestToolUseBlock
+    )
 
 
 def _system(content: Content, path: str, dropped: set[str]) -> openai.ChatCompletionRequestSystemMessage:

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownBlock, UnknownTool
-from gateway_contract.anthropic.models import AnthropicInputSchema
+from gateway_contract.anthropic.models import AnthropicGatewayTool, AnthropicInputSchema
 from gateway_contract.anthropic.parameters import OPERATION_OF, Policies, by_field
 
 POLICIES: Final[Policies] = {
@@ -33,6 +33,7 @@ POLICIES: Final[Policies] = {
         "top_k": "dropped",
         "top_p": "mapped",
         "context_management": "dropped",
+        "mcp_servers": "mapped",
     },
     "countMessageTokens": {
         "cache_control": "dropped",
@@ -44,6 +45,7 @@ POLICIES: Final[Policies] = {
         "tool_choice": "mapped",
         "tools": "mapped",
         "context_management": "dropped",
+        "mcp_servers": "dropped",
     },
 }
 
@@ -66,8 +68,8 @@ METRIC_LABELS: Final = frozenset(field for policies in by_field(POLICIES).values
 """The contract's names, each a metric label of its own; all others are chosen by callers, and share one."""
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
-# A schema's names are its own, and what is not known is named as a whole.
-_NAMED_OTHERWISE = (AnthropicInputSchema, UnknownBlock, UnknownTool)
+# A schema's names are its own, what is not known is named as a whole, and options of the gateway's tools are checked.
+_NAMED_OTHERWISE = (AnthropicInputSchema, AnthropicGatewayTool, UnknownBlock, UnknownTool)
 
 
 def dropped_fields(body: BaseModel) -> list[str]:

@@ -1,39 +1,44 @@
 """OpenAI's complete replies to chats as messages of Anthropic's API."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
+from ai_gateway.translate.anthropic_chat.ran import RanCalls, in_order
 from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
+from ai_gateway.translate.gateway_tools import McpName
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
 type Block = BaseModel
 
 
+_NONE: Mapping[str, McpName] = {}
 LISTS = ("thinking_blocks", "other_blocks", "citations")
 """Extra fields of what a model says that are lists of what this wire has forms for."""
 
 STOPPED = ("stop_sequence", "stop_reason", "stop_details")
 
 
-def message(
+def message(  # noqa: PLR0913 - what a message is made of
     reply: openai.CreateChatCompletionResponse,
     took: openai.CompletionUsage,
     names: ToolNames,
     *,
     provider: str,
     stop_sequences: Collection[str] = (),
+    mcp: Mapping[str, McpName] = _NONE,
 ) -> anthropic.AnthropicMessage:
-    """The first choice as a message; `took` is its usage, counted or estimated.
+    """The first choice as a message; `took` is its usage, counted or estimated. `mcp` names tools of servers.
 
     Raises UpstreamInvalidResponse for calls that are no calls.
     """
@@ -44,6 +49,8 @@ def message(
     ids = CallIds(names.called)
     calls = _calls(said, names, ids, cut=choice.finish_reason == "length")
     refused = bool(said.refusal)
+    ran = RanCalls(mcp)
+    texts = _texts(said, ran)
     ended_by = stopped_by(choice, stop_sequences)
     reason = stop_reason(choice.finish_reason, called=bool(calls), refused=refused)
     made = anthropic.AnthropicMessage(
@@ -51,11 +58,11 @@ def message(
         type="message",
         role="assistant",
         model=reply.model,
-        content=[*_thoughts(said), *_kept(said, provider, names), *_others(said), *_texts(said), *calls],
+        content=[*_thoughts(said), *_kept(said, provider, names), *_others(said), *texts, *calls],
         stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
         stop_sequence=ended_by if reason == "end_turn" else None,
         stop_details=refusal_details(said.refusal, choice) if reason == "refusal" else None,
-        usage=usage(took, reply.service_tier),
+        usage=usage(took, reply.service_tier, ran.usage()),
         container=None,
     )
     return carry(together(extra_fields(reply), extra_fields(choice, *STOPPED), extra_of(said)), made)
@@ -116,8 +123,15 @@ def _others(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     return valid_blocks((said.model_extra or {}).get("other_blocks"))
 
 
-def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
+def _texts(said: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Block]:
+    """What is said, with what was run here in between."""
     extras = said.model_extra or {}
+    links = [each.model_dump(exclude_unset=True) for each in _annotations(said)]
+    calls = _ran_here(said)
+    if calls:
+        blocks = in_order(said.content or "", calls, ran, partial(_named, links))
+        blocks += [{"type": "text", "text": said.refusal, "citations": []}] if said.refusal else []
+        return valid_blocks(blocks)
     words = [each for each in (said.content, said.refusal) if each]
     heard = said.audio if isinstance(said.audio, BaseModel) else None
     if heard is not None and not words:
@@ -129,11 +143,29 @@ def _texts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     cited = valid_citations(extras.get("citations"))
     if cited:
         texts[0].citations = [*cited]
-    elif isinstance(said.annotations, list) and said.annotations:
-        carry({"annotations": [each.model_dump(exclude_unset=True) for each in said.annotations]}, texts[0])
+    elif links:
+        carry({"annotations": links}, texts[0])
     if heard is not None:
         carry({"audio": heard.model_dump(exclude_unset=True)}, texts[0])
     return list(texts)
+
+
+def _annotations(said: openai.ChatCompletionResponseMessage) -> Sequence[BaseModel]:
+    return said.annotations if isinstance(said.annotations, list) else []
+
+
+def _ran_here(said: openai.ChatCompletionResponseMessage) -> list[dict[str, JsonValue]]:
+    calls = said.gateway_tool_calls
+    return [call.model_dump(exclude_unset=True) for call in calls] if isinstance(calls, list) else []
+
+
+def _named(links: Sequence[Fields], start: int, end: int) -> Iterator[str]:
+    """The addresses that are cited between two places."""
+    for link in links:
+        cited = link.get("url_citation")
+        at = cited.get("start_index") if isinstance(cited, dict) else None
+        if isinstance(cited, dict) and isinstance(at, int) and start <= at < end:
+            yield str(cited["url"])
 
 
 def _read(model: type[BaseModel], name: str, value: object) -> Any:  # noqa: ANN401 - whatever the field holds

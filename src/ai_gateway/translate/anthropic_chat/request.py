@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.messages import conversation
 from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
-from ai_gateway.translate.anthropic_chat.tools import tool_fields, tool_names
+from ai_gateway.translate.anthropic_chat.tools import offered_tools, tool_fields, tool_names
+from ai_gateway.translate.gateway_tools import McpName, NoTools, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -18,21 +19,27 @@ _PART_BYTES = 2_500
 _LOW_BUDGET, _MEDIUM_BUDGET = 4_096, 16_384
 
 type Fields = dict[str, object]
+_NO_TOOLS = NoTools()
 
 
 @dataclass(frozen=True, slots=True)
 class TranslatedRequest:
-    """A chat, and the fields of the original that it lacks, under Anthropic's names."""
+    """A chat, and the fields of the original that it lacks, under Anthropic's names.
+
+    `names` and `mcp` have what its tools are called there.
+    """
 
     request: openai.CreateChatCompletionRequest
     dropped: list[str] = field(default_factory=list)
     names: ToolNames = field(default_factory=ToolNames)
+    mcp: Mapping[str, McpName] = field(default_factory=dict)
 
 
-def chat(body: anthropic.AnthropicCreateMessageParams, model: str) -> TranslatedRequest:
-    """The request as a chat with the model that the gateway knows by this id."""
+def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = _NO_TOOLS) -> TranslatedRequest:
+    """The request as a chat with the model that the gateway knows by this id. `runs` says which tools run here."""
     dropped: set[str] = set()
     names = tool_names(body)
+    offered = offered_tools(body, names, runs, dropped)
     fields: Fields = {
         "model": model,
         "messages": conversation(body.system, body.messages, names, dropped),
@@ -45,14 +52,14 @@ def chat(body: anthropic.AnthropicCreateMessageParams, model: str) -> Translated
         fields["stop"] = body.stop_sequences
     if body.stream:
         fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
-    fields |= tool_fields(body, names, dropped)
+    fields |= tool_fields(body, names, offered, dropped)
     fields |= _thinking(body.thinking, body.output_config)
     if body.output_config is not None and body.output_config.format is not None:
         fields["response_format"] = _format(body.output_config.format.schema_)
     if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
         dropped.add("thinking.display")
     named = [*dropped_fields(body), *unknown_fields(body), *dropped]
-    return TranslatedRequest(_build(openai.CreateChatCompletionRequest, fields), sorted(set(named)), names)
+    return TranslatedRequest(_build(openai.CreateChatCompletionRequest, fields), sorted(set(named)), names, offered.mcp)
 
 
 def translated_size(body: anthropic.AnthropicCreateMessageParams) -> int:

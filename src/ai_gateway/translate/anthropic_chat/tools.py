@@ -1,14 +1,18 @@
-"""Tools of the Messages API as functions, and the choice among them."""
+"""Tools of the Messages API as functions and as tools of the gateway's, and the choice among them."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import BaseModel
 
+from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.anthropic_chat.content import cache_control
+from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS, claimed, claimed_toolset
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownTool
+from ai_gateway.translate.gateway_tools import MCP, TYPES, Hosted, McpName, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -112,21 +116,114 @@ def tool_names(body: anthropic.AnthropicCreateMessageParams) -> ToolNames:
     return ToolNames([*offered, *(block.name for block in called)], (block.id for block in called))
 
 
-def tool_fields(body: anthropic.AnthropicCreateMessageParams, names: ToolNames, dropped: set[str]) -> Fields:
-    """`tools`, `tool_choice` and `parallel_tool_calls`. Tools that Anthropic runs are dropped, under their type."""
-    tools = [made for tool in body.tools or () if (made := _tool(tool, names, dropped)) is not None]
+@dataclass(slots=True)
+class OfferedTools:
+    """`functions` of the client's and tools that are `hosted` here, and in `left` the names of those that nobody runs.
+
+    `mcp` are the names of what servers of the Model Context Protocol have, by their functions.
+    """
+
+    functions: list[openai.ChatCompletionTool] = field(default_factory=list)
+    hosted: list[Hosted] = field(default_factory=list)
+    left: set[str] = field(default_factory=set)
+    mcp: dict[str, McpName] = field(default_factory=dict)
+
+    @property
+    def all(self) -> list[openai.ChatCompletionTool | Hosted]:
+        return [*self.functions, *self.hosted]
+
+
+def offered_tools(
+    body: anthropic.AnthropicCreateMessageParams, names: ToolNames, runs: Runs, dropped: set[str]
+) -> OfferedTools:
+    """The tools. Those that Anthropic runs are the gateway's where it `runs` them, and else dropped, under their type.
+
+    Raises InvalidRequest for two of one name.
+    """
+    offered = OfferedTools()
+    for at, tool in enumerate(body.tools or ()):
+        if (function := _tool(tool, names, dropped)) is not None:
+            offered.functions.append(function)
+            continue
+        if isinstance(tool, anthropic.AnthropicMcpToolset):
+            found = claimed_toolset(tool, at, body, runs)
+            hosted = found[0] if found is not None else None
+            offered.mcp |= found[1] if found is not None else {}
+        else:
+            hosted = claimed(tool, at, runs, dropped)
+        name = str(getattr(tool, "name", ""))
+        if hosted is None:
+            dropped.add(f"tools.{getattr(tool, 'type', 'unknown')}")
+            offered.left.add(name)
+        else:
+            offered.hosted.append(hosted)
+            if name in FUNCTIONS:
+                names.serve(name, FUNCTIONS[name])
+    _name_servers(body, offered, names, runs, dropped)
+    _check_names(body)
+    return offered
+
+
+def _name_servers(
+    body: anthropic.AnthropicCreateMessageParams,
+    offered: OfferedTools,
+    names: ToolNames,
+    runs: Runs,
+    dropped: set[str],
+) -> None:
+    """What of `mcp_servers` is lost: servers that no toolset uses, and whose tokens are not the gateway's own."""
+    if any(tool.type == MCP for tool in offered.hosted):
+        offered.mcp = {
+            **{function: McpName(tool.server, tool.name) for function, tool in runs.server_tools.items()},
+            **offered.mcp,
+        }
+    for function, name in offered.mcp.items():
+        names.serve(f"{name.server}/{name.tool}", function)
+    used = {name.server for name in offered.mcp.values()}
+    for server in body.mcp_servers or ():
+        if server.name not in used:
+            dropped.add("mcp_servers")
+        elif server.authorization_token:
+            dropped.add("mcp_servers.authorization_token")
+
+
+def _check_names(body: anthropic.AnthropicCreateMessageParams) -> None:
+    seen: set[str] = set()
+    for at, tool in enumerate(body.tools or ()):
+        name = getattr(tool, "name", None)
+        if isinstance(name, str) and name in FUNCTIONS and name in seen:
+            raise InvalidRequest(f"Two tools are called '{name}': give yours another name.", param=f"tools[{at}].name")
+        seen.add(str(name))
+
+
+def tool_fields(
+    body: anthropic.AnthropicCreateMessageParams, names: ToolNames, offered: OfferedTools, dropped: set[str]
+) -> Fields:
+    """`tools`, `tool_choice` and `parallel_tool_calls`.
+
+    Raises UnsupportedValue where the choice leaves nothing but tools that nobody runs.
+    """
+    choice = body.tool_choice
+    tools = offered.all
+    if isinstance(choice, anthropic.AnthropicToolChoiceTool):
+        if choice.name in offered.left:
+            raise _not_run("tool_choice.name")
+        if choice.name not in {*TYPES, *(getattr(tool, "name", None) for tool in body.tools or ())}:
+            raise InvalidRequest(f"Tool '{choice.name}' not found in provided tools.", param="tool_choice.name")
     if not tools:
-        if body.tool_choice is not None:
+        if isinstance(choice, anthropic.AnthropicToolChoiceAny) and offered.left:
+            raise _not_run("tool_choice.type")
+        if choice is not None:
             dropped.add("tool_choice")
         return {}
-    choice = body.tool_choice
-    if isinstance(choice, anthropic.AnthropicToolChoiceTool):
-        offered = {tool.function.name for tool in tools}
-        every = {getattr(tool, "name", "") for tool in body.tools or ()}
-        if choice.name in every and names.there(choice.name) not in offered:  # the tool itself was dropped
-            dropped.add("tool_choice")
-            choice = None
     return {"tools": tools, **_choice(choice, names)}
+
+
+def _not_run(param: str) -> UnsupportedValue:
+    return UnsupportedValue(
+        "Neither the gateway nor this provider runs the tool that is chosen: use tools of your own, or choose `auto`.",
+        param=param,
+    )
 
 
 def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCompletionTool | None:
@@ -145,7 +242,6 @@ def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCo
             description = f"{description} {screen}"
         fields = {"name": getattr(tool, "name", ""), "description": description, "parameters": schema}
     else:
-        dropped.add(f"tools.{getattr(tool, 'type', 'unknown')}")
         return None
     made = openai.ChatCompletionTool(type="function", function=openai.FunctionObject.model_validate(fields))
     if (own := cache_control(tool)) and made.__pydantic_extra__ is not None:
@@ -177,11 +273,13 @@ def _choice(choice: BaseModel | None, names: ToolNames) -> Fields:
             return {}
         case anthropic.AnthropicToolChoiceNone():
             return {"tool_choice": "none"}
+        case anthropic.AnthropicToolChoiceTool(name=str(kind)) if kind in TYPES:
+            fields: Fields = {"tool_choice": openai.GatewayToolChoice.model_validate({"type": kind})}
         case anthropic.AnthropicToolChoiceTool():
             chosen = openai.ChatCompletionNamedToolChoice.model_validate(
-                {"type": "function", "function": {"name": names.there(choice.name)}}
+                {"type": "function", "function": {"name": names.there(names.served(choice.name))}}
             )
-            fields: Fields = {"tool_choice": chosen}
+            fields = {"tool_choice": chosen}
         case anthropic.AnthropicToolChoiceAny():
             fields = {"tool_choice": "required"}
         case _:

@@ -25,8 +25,11 @@ _CACHED: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 _TIERS: Final = {"default": "standard", "priority": "priority"}
 
 
-def usage(counted: openai.CompletionUsage, tier: object = None) -> anthropic.AnthropicUsage:
-    """OpenAI counts what was read from a cache and written to it among the prompt's tokens, Anthropic beside them."""
+def usage(counted: openai.CompletionUsage, tier: object = None, served: object = None) -> anthropic.AnthropicUsage:
+    """OpenAI counts what was read from a cache and written to it among the prompt's tokens, Anthropic beside them.
+
+    `served` is what the gateway's own tools have been used for, where the provider does not count any.
+    """
     details, purposes = counted.prompt_tokens_details, counted.completion_tokens_details
     extras = counted.model_extra or {}
     read, written = _count(details, "cached_tokens", None), _count(details, "cache_write_tokens")
@@ -46,7 +49,7 @@ def usage(counted: openai.CompletionUsage, tier: object = None) -> anthropic.Ant
         output_tokens_details=None
         if thought is None
         else anthropic.AnthropicOutputTokensDetails(thinking_tokens=thought),
-        server_tool_use=_as(anthropic.AnthropicServerToolUsage, extras.get("server_tool_use")),
+        server_tool_use=_as(anthropic.AnthropicServerToolUsage, extras.get("server_tool_use") or served),
         service_tier=_TIERS.get(tier) if isinstance(tier, str) else None,
     )
     if used.output_tokens_details is not None and isinstance(purposes, BaseModel):

@@ -4,11 +4,11 @@ An Ollama server gets the caller's original body as well (`native`), so for it n
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, JsonValue
 
-from ai_gateway.errors import InvalidRequest, UnsupportedParameter
+from ai_gateway.errors import UnsupportedParameter
+from ai_gateway.translate.gateway_tools import typed
 from ai_gateway.translate.ollama_chat.messages import conversation, user_message
 from ai_gateway.translate.ollama_chat.policies import OPTIONS, apply_policies
 from gateway_contract.ollama import models as ollama
@@ -18,15 +18,8 @@ from gateway_contract.openai import models as openai
 _PART_BYTES = 2_500
 
 type Fields = dict[str, object]
-type Hosted = Annotated[
-    openai.GatewayWebSearchTool | openai.GatewayCodeExecutionTool | openai.GatewayMemoryTool | openai.GatewayMcpTool,
-    Field(discriminator="type"),
-]
 type ChatRequest = openai.CreateChatCompletionRequest
 type CompletionRequest = openai.CreateCompletionRequest
-
-
-_hosted: TypeAdapter[BaseModel] = TypeAdapter(Hosted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +165,7 @@ def has_gateway_tools(body: BaseModel) -> bool:
 
 def _tool(tool: ollama.OllamaToolDefinition | ollama.OllamaGatewayTool, at: int) -> BaseModel:
     if isinstance(tool, ollama.OllamaGatewayTool):
-        try:
-            return _hosted.validate_python(tool.model_dump(exclude_unset=True), strict=True)
-        except ValidationError as error:
-            reason = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in reason["loc"][1:])
-            raise InvalidRequest(
-                f"An option of '{tool.type}' is wrong: {reason['msg']}.", param=f"tools[{at}].{place}"
-            ) from None
+        return typed(tool, at)
     fields = tool.model_dump(exclude_unset=True, exclude_none=True)
     return openai.ChatCompletionTool.model_validate({**fields, "type": "function"})
 

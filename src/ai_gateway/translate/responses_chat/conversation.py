@@ -13,13 +13,13 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, JsonValue
 
-from ai_gateway.errors import InvalidRequest, UnsupportedValue
+from ai_gateway.errors import GatewayError, InvalidRequest, UnsupportedValue
 from ai_gateway.translate.carriers import SEALED_FIELDS
 from ai_gateway.translate.chat_request import Message
 from ai_gateway.translate.responses_chat import parts
 from ai_gateway.translate.responses_chat.envelope import SEALED, Sealer
 from ai_gateway.translate.responses_chat.offered import Offered
-from ai_gateway.translate.responses_chat.outputs import OUTPUTS, Output, output_parts
+from ai_gateway.translate.responses_chat.outputs import OUTPUTS, Output, output_parts, ran_before
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
@@ -27,21 +27,26 @@ from gateway_contract.openai_responses import models as responses
 type Item = BaseModel
 """One of the contract's kinds of input items, which has no name for their union."""
 
-# What servers have run. The answer that followed has what it came to.
+# What servers have run, and of which no result is told. The answer that followed has what it came to.
 _RAN_ELSEWHERE: Final = frozenset(
     {"web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call", "mcp_call"}
     | {"mcp_list_tools", "mcp_approval_request"}
 )
+_BEFORE = "previous_response_id"
 _SUMMARY = "What was said before, in summary:\n"
 
 
 @dataclass(slots=True)
 class _Turn:
-    """What the assistant has said without interruption. `replayed` is reasoning that waits for what it led to."""
+    """What the assistant has said without interruption. `replayed` is reasoning that waits for what it led to.
+
+    `results` are of calls that a server has run, by their ids.
+    """
 
     said: list[tuple[list[parts.SaidPart], dict[str, JsonValue]]] = field(default_factory=list)
     calls: list[openai.ChatCompletionMessageToolCall] = field(default_factory=list)
     replayed: dict[str, JsonValue] = field(default_factory=dict)
+    results: dict[str, str] = field(default_factory=dict)
 
 
 class Conversation:
@@ -63,9 +68,15 @@ class Conversation:
 
     def add_all(self, items: Sequence[Item], *, skipped: int = 0) -> None:
         """All items; each output has to have its call among them. The first `skipped` are not the request's own."""
-        placed = [
-            (f"input[{at}]" if at >= 0 else "previous_response_id", item) for at, item in enumerate(items, -skipped)
-        ]
+        placed = [(f"input[{at}]" if at >= 0 else _BEFORE, item) for at, item in enumerate(items, -skipped)]
+        try:
+            self._add_placed(placed)
+        except GatewayError as error:
+            if error.param is None or not error.param.startswith(f"{_BEFORE}."):
+                raise
+            raise error.changed(param=_BEFORE) from None  # where in it is nothing that its caller has written
+
+    def _add_placed(self, placed: Sequence[tuple[str, Item]]) -> None:
         for at, item in placed:
             if isinstance(item, OUTPUTS):
                 self._outputs.add(item, at)
@@ -105,6 +116,7 @@ class Conversation:
         content = [_input_text(item.content)] if isinstance(item.content, str) else item.content
         where = f"{at}.content"
         if item.role == "assistant":
+            self._end_ran()
             said = parts.said_parts(content, where)
             self._turn.said.append((said, self._take_replayed()))
             return
@@ -121,6 +133,7 @@ class Conversation:
 
     def _add_reasoning(self, item: responses.ReasoningItem) -> None:
         """Reasoning goes back where it came from; elsewhere what of it can be read does."""
+        self._end_ran()
         text = "".join(part.text for part in item.content or ()) or "\n\n".join(part.text for part in item.summary)
         carried: dict[str, JsonValue] = {"reasoning_content": text} if text else {}
         opened = self._sealer.open(item.encrypted_content)
@@ -139,6 +152,8 @@ class Conversation:
         name = self._offered.names.add(tool)
         call_id: str = getattr(item, "call_id", None) or f"call_{len(self._ids)}"
         output = self._outputs.take(call_id, getattr(item, "id", None) or call_id)
+        if output is None and tool.kind is ToolKind.TOOL_SEARCH:  # what was found need not say by which search
+            output = self._outputs.take("", "")
         called = openai.ChatCompletionMessageToolCallFunction(name=name, arguments=arguments)
         call = openai.ChatCompletionMessageToolCall(id=self._unique(call_id), type="function", function=called)
         if output is not None:
@@ -162,7 +177,12 @@ class Conversation:
         self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=summary))
 
     def _add_other(self, item: Item, at: str) -> None:
+        if (ran := ran_before(item, self._offered.names.ran)) is not None:
+            self._add_ran(*ran)
+            return
         kind = getattr(item, "type", None) or "item_reference"
+        if isinstance(item, responses.MCPListTools) and item.server_label in self._labels():
+            return  # its tools are offered
         if kind in _RAN_ELSEWHERE:
             self.dropped.add(f"input.{kind}")
             return
@@ -171,6 +191,20 @@ class Conversation:
                 "There is no stored item with this id: send the item itself.", param=f"{at}.id", code="invalid_value"
             )
         raise UnsupportedValue(f"No provider of chat completions knows a {kind}: leave it out.", param=f"{at}.type")
+
+    def _labels(self) -> set[str]:
+        return {name.server for name in self._offered.names.ran.names.values()}
+
+    def _add_ran(self, call_id: str, name: str, arguments: str, result: str) -> None:
+        """A call that a server has run, and its result, which the model has read before it went on."""
+        called = openai.ChatCompletionMessageToolCallFunction(name=name, arguments=arguments)
+        own = self._unique(call_id)
+        self._turn.calls.append(openai.ChatCompletionMessageToolCall(id=own, type="function", function=called))
+        self._turn.results[own] = result
+
+    def _end_ran(self) -> None:
+        if self._turn.results:
+            self._end_turn()
 
     def _end_turn(self) -> None:
         """The assistant's message or messages, and the results of its calls."""
@@ -188,8 +222,14 @@ class Conversation:
         for carried in (*(each for _, each in turn.said), turn.replayed):
             _add_carried(carried, replayed)
         self.messages.append(_answer(said, turn.calls, replayed))
+        self._add_results(turn)
+
+    def _add_results(self, turn: _Turn) -> None:
         for call in turn.calls:
-            if (output := self._outputs.of(call)) is not None:
+            if (told := turn.results.get(call.id)) is not None:
+                message = openai.ChatCompletionRequestToolMessage(role="tool", content=told, tool_call_id=call.id)
+                self.messages.append(message)
+            elif (output := self._outputs.of(call)) is not None:
                 self.messages.append(_result(call.id, output_parts(*output)))
 
 
@@ -201,12 +241,14 @@ class _Outputs:
         self._answers: dict[str, tuple[Output, str]] = {}
 
     def add(self, output: Output, at: str) -> None:
-        call_id = output.id if isinstance(output, responses.LocalShellToolCallOutput) else output.call_id
-        self._waiting[call_id or ""].append((output, at))
+        call_id: object = getattr(output, "call_id", None)
+        if isinstance(output, responses.LocalShellToolCallOutput) and not isinstance(call_id, str):
+            call_id = output.id  # its document requires `call_id` and describes `id` alone, as that of the call
+        self._waiting[call_id if isinstance(call_id, str) else ""].append((output, at))
 
     def take(self, call_id: str, item_id: str) -> tuple[Output, str] | None:
-        """The first one for a call; one that names no call is for the first that has none of its own."""
-        waiting = self._waiting.get(call_id) or self._waiting.get(item_id) or self._waiting.get("")
+        """The first one for a call."""
+        waiting = self._waiting.get(call_id) or self._waiting.get(item_id)
         return waiting.popleft() if waiting else None
 
     def answer(self, call: openai.ChatCompletionMessageToolCall, output: tuple[Output, str]) -> None:

@@ -1,49 +1,228 @@
 """Tools that a server runs, and those of the gateway's that stand for them.
 
-A request's `web_search` and `code_interpreter` are run here where the gateway has such tools for the caller. A search
-that may not leave the provider's own index (`external_web_access: false`) is none of the gateway's.
+A request's `web_search`, `code_interpreter` and `mcp` are run here where the gateway has such tools for the caller. A
+search that may not leave the provider's own index (`external_web_access: false`) is none of the gateway's, and neither
+is a server that its operator has not listed, or whose tools somebody is to approve of first.
 """
 
-from collections.abc import Callable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from pydantic import JsonValue
+
+from ai_gateway.errors import UnsupportedValue
+from ai_gateway.translate.gateway_tools import (
+    CODE,
+    MCP,
+    SEARCH,
+    Hosted,
+    McpName,
+    Runs,
+    ServerTool,
+    made,
+    typed,
+)
 from ai_gateway.translate.responses_chat.offered import Offered, Tool
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
 
-type Hosted = openai.GatewayWebSearchTool | openai.GatewayCodeExecutionTool
+type Fields = dict[str, JsonValue]
 
-_SEARCH: Final = "gateway:web_search"
-_CODE: Final = "gateway:code_execution"
+# Results that a search brings for each size of context.
+_CONTEXT: Final[Mapping[str, int]] = {"low": 3, "medium": 5, "high": 10}
+_PLACE = ("city", "region", "country", "timezone")
 
 
-def claim(offered: Offered, has: Callable[[str], bool]) -> dict[str, Hosted]:
-    """Take the tools that the gateway `has`, by the name that it has for them, out of those that nobody runs."""
-    claimed: dict[str, Hosted] = {}
+@dataclass(slots=True)
+class Claimed:
+    """What of a request's tools the gateway runs.
+
+    `tools` have the kind that they are in the request, and the label of their server if they are one's. `names` are of
+    what servers have, by function, and `lists` those servers by their label, with what there is to tell of them.
+    """
+
+    tools: list[tuple[str, str | None, Hosted]] = field(default_factory=list)
+    names: dict[str, McpName] = field(default_factory=dict)
+    lists: dict[str, list[ServerTool]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.tools)
+
+    @property
+    def all(self) -> list[Hosted]:
+        return [tool for _, _, tool in self.tools]
+
+    def of(self, kind: str, label: object = None) -> list[Hosted]:
+        """Those that are meant by a choice of this kind, at the server of this label."""
+        return [
+            tool
+            for own, server, tool in self.tools
+            if _plain(own) == _plain(kind) and (kind != "mcp" or server == label)
+        ]
+
+    def function_of(self, label: str, tool: str | None) -> str | None:
+        """The function of a server's tool, or its only one."""
+        found = [name for name, own in self.names.items() if own.server == label and tool in (None, own.tool)]
+        return found[0] if len(found) == 1 else None
+
+
+def claim(offered: Offered, runs: Runs, failures: Mapping[str, str]) -> Claimed:
+    """Take the tools that the gateway `runs` out of those that nobody does. `failures` are of servers.
+
+    Raises ToolNotAvailable or ToolNotAllowed for a type of the gateway's own, and InvalidRequest for wrong options.
+    """
+    claimed = Claimed()
     left = []
     for at, tool in offered.hosted:
-        made = _claimed(tool)
-        if made is not None and has(made.type.partition(":")[2]):
-            claimed.setdefault(made.type, made)
-        else:
+        if not _claim(tool, at, (claimed, runs, failures), offered.dropped):
             left.append((at, tool))
     offered.hosted = left
+    if any(own == MCP for own, _, _ in claimed.tools):
+        for function, known in runs.server_tools.items():
+            claimed.names.setdefault(function, McpName(known.server, known.name))
     return claimed
 
 
-def _claimed(tool: Tool) -> Hosted | None:
+def _claim(tool: Tool, at: int, what: tuple[Claimed, Runs, Mapping[str, str]], dropped: set[str]) -> bool:
+    claimed, runs, failures = what
+    if isinstance(tool, responses.GatewayTool):
+        hosted = typed(tool, at)
+        runs.require(hosted.type.partition(":")[2], at)
+        claimed.tools.append((tool.type, None, hosted))
+        return True
+    if isinstance(tool, responses.MCPTool):
+        return _claim_server(tool, at, claimed, (runs, failures), dropped)
+    fields = _fields_of(tool)
+    if fields is None or not runs.has(str(fields["type"]).partition(":")[2]):
+        return False
+    if not claimed.of(tool.type):
+        claimed.tools.append((tool.type, None, made(fields, at)))
+    return True
+
+
+def _fields_of(tool: Tool) -> dict[str, object] | None:
+    """The tool of the gateway's that stands for it, with its options."""
     match tool:
+        case responses.CodeInterpreterTool():
+            return {"type": CODE}
         case responses.WebSearchTool(external_web_access=False):
             return None
-        case responses.WebSearchTool():
-            search = openai.GatewayWebSearchTool(type=_SEARCH)
-            domains = tool.filters.allowed_domains if tool.filters is not None else None
-            if domains:
-                search.allowed_domains = [*domains]
-            return search
-        case responses.WebSearchPreviewTool():
-            return openai.GatewayWebSearchTool(type=_SEARCH)
-        case responses.CodeInterpreterTool():
-            return openai.GatewayCodeExecutionTool(type=_CODE)
+        case responses.WebSearchTool() | responses.WebSearchPreviewTool():
+            fields: dict[str, object] = {"type": SEARCH}
+            filters = tool.filters if isinstance(tool, responses.WebSearchTool) else None
+            if filters is not None and filters.allowed_domains:
+                fields["allowed_domains"] = filters.allowed_domains
+            if tool.search_context_size is not None:
+                fields["max_results"] = _CONTEXT[tool.search_context_size]
+            if tool.user_location is not None:
+                place = {part: value for part in _PLACE if (value := getattr(tool.user_location, part, None))}
+                fields["user_location"] = place
+            return fields
         case _:
             return None
+
+
+def _claim_server(
+    tool: responses.MCPTool, at: int, claimed: Claimed, asks: tuple[Runs, Mapping[str, str]], dropped: set[str]
+) -> bool:
+    """A server that the operator has listed. What it does not ask for is narrowed, and what is lost is named."""
+    runs, failures = asks
+    label = tool.server_label
+    listed = listed_server(tool, runs)
+    if listed is None:
+        return False
+    if label in claimed.lists:
+        raise UnsupportedValue(f"Two servers are called '{label}': leave one out.", param=f"tools[{at}].server_label")
+    if listed in failures:
+        claimed.lists[label], claimed.failures[label] = [], failures[listed]
+        return True
+    functions = {name: own for name, own in runs.server_tools.items() if own.server == listed}
+    wanted = {name: own for name, own in functions.items() if _is_wanted(own, tool.allowed_tools)}
+    run = {name: own for name, own in wanted.items() if not _needs_approval(own, tool.require_approval)}
+    if not run:
+        return False
+    if len(run) < len(wanted):
+        dropped.add("tools.mcp.require_approval")
+    dropped.update(f"tools.mcp.{name}" for name in ("authorization", "headers") if getattr(tool, name))
+    claimed.names |= {name: McpName(label, own.name) for name, own in run.items()}
+    claimed.lists[label] = [*run.values()]
+    names = list(dict.fromkeys(own.name for own in run.values()))
+    claimed.tools.append(("mcp", label, made({"type": MCP, "servers": [listed], "allowed_tools": names}, at)))
+    return True
+
+
+def listed_server(tool: responses.MCPTool, runs: Runs) -> str | None:
+    """The server that is meant, if the operator has listed it. No other is ever called."""
+    callers = tool.allowed_callers
+    if tool.connector_id or tool.tunnel_id or (callers and "direct" not in callers):
+        return None
+    return runs.server(tool.server_label, tool.server_url)
+
+
+def servers_asked(tools: Iterable[object], runs: Runs) -> list[str] | None:
+    """The listed servers whose tools a request has to do with; None for all that there are."""
+    found: list[str] = []
+    for tool in tools:
+        if getattr(tool, "type", None) == MCP:
+            return None
+        if isinstance(tool, responses.MCPTool) and (listed := listed_server(tool, runs)) is not None:
+            found.append(listed)
+    return list(dict.fromkeys(found))
+
+
+def _is_wanted(tool: ServerTool, allowed: list[str] | responses.MCPToolFilter | None) -> bool:
+    if allowed is None:
+        return True
+    return tool.name in allowed if isinstance(allowed, list) else _matches(tool, allowed)
+
+
+def _needs_approval(tool: ServerTool, asked: responses.MCPToolRequireApproval | str | None) -> bool:
+    """Whether somebody is to approve of its calls. Where nothing is said, the operator has, who has listed it."""
+    if asked is None or isinstance(asked, str):
+        return asked == "always"
+    if asked.never is not None:
+        return not _matches(tool, asked.never)
+    return asked.always is not None and _matches(tool, asked.always)
+
+
+def _matches(tool: ServerTool, wanted: responses.MCPToolFilter) -> bool:
+    if wanted.tool_names is not None and tool.name not in wanted.tool_names:
+        return False
+    return wanted.read_only is None or wanted.read_only == tool.read_only
+
+
+def _plain(kind: str) -> str:
+    """A kind without the day that its version is of."""
+    return "web_search" if kind.startswith("web_search") else kind
+
+
+def chosen(choice: object, claimed: Claimed) -> object | None:
+    """The choice of a tool that the gateway runs, in chat's terms; None for another."""
+    if isinstance(choice, responses.GatewayToolChoice):
+        return openai.GatewayToolChoice(type=choice.type)
+    if isinstance(choice, responses.ToolChoiceMCP):
+        function = claimed.function_of(choice.server_label, choice.name)
+        if function is not None:
+            return _named(function)
+        return openai.GatewayToolChoice(type=MCP) if claimed.of("mcp", choice.server_label) else None
+    if not isinstance(choice, responses.ToolChoiceTypes) or not claimed.of(choice.type):
+        return None
+    return openai.GatewayToolChoice(type=SEARCH if choice.type.startswith("web_search") else CODE)
+
+
+def _named(function: str) -> openai.ChatCompletionNamedToolChoice:
+    name = openai.ChatCompletionNamedToolChoiceFunction(name=function)
+    return openai.ChatCompletionNamedToolChoice(type="function", function=name)
+
+
+def kept(claimed: Claimed, allowed: Collection[object] | None) -> list[Hosted]:
+    """Those that `allowed_tools` leaves: its entries, or None for no such choice."""
+    if allowed is None:
+        return claimed.all
+    found: list[Hosted] = []
+    for entry in allowed:
+        if isinstance(entry, Mapping):
+            found += claimed.of(str(entry.get("type")), entry.get("server_label"))
+    return found

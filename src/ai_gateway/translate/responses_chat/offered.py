@@ -27,6 +27,7 @@ type Tool = (
     | responses.ToolSearchToolParam
     | responses.WebSearchPreviewTool
     | responses.ApplyPatchToolParam
+    | responses.GatewayTool
 )
 
 _TEXT: Final[Fields] = {"type": "string"}

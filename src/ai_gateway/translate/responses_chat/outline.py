@@ -29,6 +29,7 @@ _ECHOED: Mapping[str, JsonValue] = {
     "top_p": 1.0,
     "truncation": "disabled",
 }
+_SECRET = frozenset({"authorization", "headers"})  # of a server, which is none of the response's readers' business
 _ECHOED_IF_SENT = ("user", "prompt_cache_retention")
 _COUNTS = names_of(responses.ResponseUsage)
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
@@ -94,6 +95,8 @@ def _or(value: JsonValue, default: JsonValue) -> JsonValue:
 
 def _tool(tool: BaseModel) -> Fields:
     """A tool as it came; of a function also what it leaves open. Without a word about `strict`, it is not."""
+    if isinstance(tool, responses.MCPTool):
+        return {name: value for name, value in plain(tool).items() if name not in _SECRET}
     if not isinstance(tool, responses.FunctionTool):
         return plain(tool)
     return {"description": None, "parameters": None, **plain(tool), "strict": bool(tool.strict)}

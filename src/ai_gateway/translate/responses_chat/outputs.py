@@ -1,8 +1,11 @@
 """What a client's tools came to, as the results of functions."""
 
 import orjson
+from pydantic import BaseModel
 
+from ai_gateway.translate.gateway_tools import CODE_FUNCTION, SEARCH_FUNCTION
 from ai_gateway.translate.responses_chat import parts
+from ai_gateway.translate.responses_chat.ran import RanItems
 from gateway_contract.openai_responses import models as responses
 
 type Output = (
@@ -45,3 +48,26 @@ def _shell(output: responses.FunctionShellCallOutputItemParam) -> str:
     """What the commands printed, and how they ended, as JSON: the model is to see every field."""
     ran = [each.model_dump(exclude_unset=True, exclude_none=True) for each in output.output]
     return orjson.dumps({"output": ran}).decode()
+
+
+def ran_before(item: BaseModel, ran: RanItems) -> tuple[str, str, str, str] | None:
+    """The id, the function, the arguments and the result of a call that a server has run; None without a result."""
+    match item:
+        case responses.MCPToolCall() if item.output is not None or item.error is not None:
+            told = item.output if item.output is not None else _error(item)
+            return item.id, ran.function_of(item.server_label, item.name), item.arguments or "{}", told
+        case responses.CodeInterpreterToolCall() if item.outputs:
+            logs = [each.logs for each in item.outputs or () if isinstance(each, responses.CodeInterpreterOutputLogs)]
+            arguments = orjson.dumps({"code": item.code or ""}).decode()
+            return item.id, CODE_FUNCTION, arguments, "\n".join(logs) or "(no output)"
+        case responses.WebSearchToolCall(action=responses.WebSearchActionSearch() as action) if action.sources:
+            found = "\n".join(str(getattr(source, "url", "")) for source in action.sources)
+            query = action.query or "; ".join(action.queries or ())
+            return item.id, SEARCH_FUNCTION, orjson.dumps({"query": query}).decode(), f"Found:\n{found}"
+        case _:
+            return None
+
+
+def _error(item: responses.MCPToolCall) -> str:
+    assert item.error is not None  # noqa: S101 - or it is no call with a result
+    return orjson.dumps(item.error.model_dump(exclude_unset=True)).decode()

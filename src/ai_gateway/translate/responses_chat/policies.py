@@ -132,8 +132,8 @@ def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
 
 def _lost(model: BaseModel, path: str) -> Iterator[str]:
     """What is lost of an object, but for what is said in other words."""
-    for name, value in (model.model_extra or {}).items():
-        if value not in _EMPTY:
+    for name, value in (model.model_extra or {}).items() if not isinstance(model, models.GatewayTool) else ():
+        if value not in _EMPTY and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
             yield f"{path}{name}"
     for name in _LOST.get(type(model), ()):
         if getattr(model, name, None):

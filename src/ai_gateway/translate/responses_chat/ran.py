@@ -1,51 +1,116 @@
-"""Calls that the gateway has run as items of a response."""
+"""Calls that the gateway has run as items of a response, and what a stream tells of them.
 
-from collections.abc import Callable, Iterable, Mapping
+Calls of tools without an item of their own are told as a server's of the Model Context Protocol, which for those of the
+gateway's own is called `gateway`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from ai_gateway.translate.gateway_tools import CODE_FUNCTION, FETCH_FUNCTION, SEARCH_FUNCTION, McpName, ServerTool
+
 type Fields = dict[str, JsonValue]
+type Event = tuple[str, Fields]
+"""What a stream tells of an item that is open: the end of its name, and its fields beside the item's place."""
 
-_SEARCH, _CODE = "gateway:web_search", "gateway:code_execution"
-_FETCH: Final = "fetch"
-_CONTAINER: Final = "gateway"
-
-ITEMS: Final[Mapping[str, str]] = {_SEARCH: "web_search_call", _CODE: "code_interpreter_call"}
-"""The type of the item that a call of such a tool is."""
-
-EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "web_search_call": ("in_progress", "searching", "completed"),
-    "code_interpreter_call": ("in_progress", "interpreting", "completed"),
-}
-"""What a stream tells of such an item between its beginning and its end."""
+OURS: Final = "gateway"
+"""The server that the gateway's own tools are told of, and the container that their code runs in."""
+_LONGEST_NAME = 64  # of a function in chat completions
+_FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
+_SEARCH, _CODE, _MCP = "web_search_call", "code_interpreter_call", "mcp_call"
+_KINDS: Final[Mapping[str, str]] = {SEARCH_FUNCTION: _SEARCH, FETCH_FUNCTION: _SEARCH, CODE_FUNCTION: _CODE}
 
 
-def items_of_calls(calls: Iterable[Mapping[str, JsonValue]], next_id: Callable[[str], str]) -> list[Fields]:
-    """The items of calls that were run here, as `gateway_tool_calls` tells them; `next_id` makes ids by their type."""
-    return [item_of_call(call, next_id) for call in calls if call.get("tool") in ITEMS]
+@dataclass(slots=True)
+class RanItems:
+    """The items of one response's calls.
+
+    `names` are of what servers have, by function, and `lists` tell of those servers, as items without an id. With
+    `shows_sources`, a search has those that it has found; `sources` are all that any call has named, by their number.
+    """
+
+    names: Mapping[str, McpName] = field(default_factory=dict)
+    lists: Sequence[Fields] = ()
+    shows_sources: bool = False
+    sources: dict[int, Fields] = field(default_factory=dict)
+
+    def function_of(self, server: str, tool: str) -> str:
+        """What a model calls a server's tool, which the request need not offer any more."""
+        known = next((name for name, own in self.names.items() if own == McpName(server, tool)), None)
+        own = f"gateway_{tool}" if server == OURS else f"gateway_mcp_{server}_{tool}"
+        return known or _FOREIGN.sub("_", own)[:_LONGEST_NAME]
+
+    def kind(self, call: Mapping[str, JsonValue]) -> str:
+        """The type of the item that a call is."""
+        return _KINDS.get(_name(call), _MCP)
+
+    def begun(self, call: Mapping[str, JsonValue], item_id: str) -> tuple[Fields, list[Event]]:
+        """The item of a call that has started, and what is told of it then."""
+        item = {**self.item(call, item_id), "status": "in_progress"}
+        kind = str(item["type"])
+        events: list[Event] = [(f"{kind}.in_progress", {})]
+        if kind == _SEARCH:
+            return item, [*events, (f"{kind}.searching", {})]
+        if kind == _CODE:
+            code = cast("str", item["code"] or "")
+            told: list[Event] = [(f"{kind}_code.delta", {"delta": code})] if code else []
+            told += [(f"{kind}_code.done", {"code": code}), (f"{kind}.interpreting", {})]
+            return {**item, "code": ""}, events + told
+        given = item["arguments"]
+        told = [(f"{kind}_arguments.delta", {"delta": given})] if given else []
+        return {**item, "arguments": ""}, [*events, *told, (f"{kind}_arguments.done", {"arguments": given})]
+
+    def ended(self, call: Mapping[str, JsonValue], item_id: str) -> tuple[Fields, list[Event]]:
+        """The item of one that is over, and what is told before it is done. One without a result broke off."""
+        item = self.item(call, item_id)
+        kind = str(item["type"])
+        for source in cast("Sequence[Fields]", call.get("sources") or ()):
+            self.sources[cast("int", source["number"])] = source
+        if kind == _MCP:
+            return item, [(f"{kind}.{'completed' if item['status'] == 'completed' else 'failed'}", {})]
+        return item, [(f"{kind}.completed", {})] if item["status"] == "completed" else []
+
+    def item(self, call: Mapping[str, JsonValue], item_id: str) -> Fields:
+        """The item of a call, as far as is known of it."""
+        kind, name = self.kind(call), _name(call)
+        item: Fields = {"type": kind, "id": item_id, "status": call.get("status") or "failed"}
+        given = cast("Fields", call.get("function") or {}).get("arguments")
+        result = call.get("result")
+        told = str(result["content"]) if isinstance(result, dict) else None
+        if kind == _SEARCH:
+            return {**item, "action": self._action(name, _object(given), call.get("sources"))}
+        if kind == _CODE:
+            code = _object(given).get("code")
+            logs: list[JsonValue] = [] if told is None else [{"type": "logs", "logs": told}]
+            return {**item, "code": code if isinstance(code, str) else None, "container_id": OURS, "outputs": logs}
+        named = self.names.get(name) or McpName(OURS, name.removeprefix("gateway_"))
+        failed = told is not None and item["status"] != "completed"
+        error: JsonValue = {"type": "mcp_tool_execution_error", "content": _texts(told)} if failed else None
+        item |= {"server_label": named.server, "name": named.tool, "arguments": given if isinstance(given, str) else ""}
+        return {**item, "output": None if failed else told, "error": error, "approval_request_id": None}
+
+    def _action(self, function: str, said: Fields, sources: JsonValue) -> Fields:
+        if function == FETCH_FUNCTION:
+            return {"type": "open_page", "url": _text(said.get("url"))}
+        query = _text(said.get("query"))
+        action: Fields = {"type": "search", "query": query, "queries": [query]}
+        if self.shows_sources and isinstance(sources, list):
+            urls = [each["url"] for each in sources if isinstance(each, dict)]
+            action["sources"] = [{"type": "url", "url": url} for url in urls]
+        return action
 
 
-def item_of_call(call: Mapping[str, JsonValue], next_id: Callable[[str], str]) -> Fields:
-    """The item of one of them."""
-    kind = ITEMS[str(call["tool"])]
-    function = cast("Fields", call.get("function") or {})
-    said = _object(function.get("arguments"))
-    item: Fields = {"type": kind, "id": next_id(kind), "status": call.get("status") or "failed"}
-    if kind == "web_search_call":
-        return {**item, "action": _action(str(function.get("name")), said)}
-    result = cast("Fields", call.get("result") or {})
-    logs: list[JsonValue] = [{"type": "logs", "logs": str(result.get("content") or "")}]
-    code = said.get("code")
-    return {**item, "code": code if isinstance(code, str) else None, "container_id": _CONTAINER, "outputs": logs}
+def _texts(told: str | None) -> list[JsonValue]:
+    return [{"type": "text", "text": told or ""}]
 
 
-def _action(function: str, said: Fields) -> Fields:
-    if function.endswith(_FETCH):
-        return {"type": "open_page", "url": _text(said.get("url"))}
-    query = _text(said.get("query"))
-    return {"type": "search", "query": query, "queries": [query]}
+def _name(call: Mapping[str, JsonValue]) -> str:
+    return str(cast("Fields", call.get("function") or {}).get("name"))
 
 
 def _text(value: JsonValue) -> str:
@@ -58,3 +123,17 @@ def _object(arguments: JsonValue) -> Fields:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def list_of(label: str, tools: Sequence[ServerTool], error: str | None) -> Fields:
+    """What a server has, as the item in front of the calls of its tools, without its id."""
+    told: list[JsonValue] = [
+        {
+            "name": tool.name,
+            "description": tool.description,
+            "input_schema": dict(tool.parameters),
+            "annotations": {"readOnlyHint": tool.read_only},
+        }
+        for tool in tools
+    ]
+    return {"type": "mcp_list_tools", "server_label": label, "tools": told, "error": error}

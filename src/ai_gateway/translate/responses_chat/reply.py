@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final, cast
 
 from pydantic import BaseModel, JsonValue
@@ -13,7 +14,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.carriers import KEPT, SEALED_FIELDS, kept
 from ai_gateway.translate.extra_fields import extra_fields, names_of, place
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
-from ai_gateway.translate.responses_chat.ran import items_of_calls
+from ai_gateway.translate.responses_chat.ran import RanItems
 from ai_gateway.translate.responses_chat.tools import ID_PREFIXES, Fields, ToolNames
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
@@ -68,12 +69,11 @@ def response(  # noqa: PLR0913 - what a response is made of
     choice = next((each for each in reply.choices if each.index == 0), reply.choices[0])
     reason = INCOMPLETE.get(choice.finish_reason)
     items = Items(response_id)
+    for told in names.ran.lists:
+        items.all.append({**told, "id": items.next_id(str(told["type"]))})
     _add_reasoning(items, choice.message, seal)
-    ran = choice.message.gateway_tool_calls
-    if isinstance(ran, list):
-        for call in ran:
-            items.all += items_of_calls([call.model_dump(exclude_unset=True)], items.next_id)
-    _add_message(items, choice, is_cut=reason is not None)
+    said = _add_ran(items, choice, names.ran)
+    _add_message(items, choice, said, is_cut=reason is not None)
     _add_calls(items, choice.message, names, cut=reason is not None)
     if reason is not None:
         items.cut()
@@ -111,19 +111,30 @@ def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, 
     items.add("reasoning", summary=summary, **secret, status="completed")
 
 
-def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, *, is_cut: bool) -> None:
+def _add_ran(items: Items, choice: openai.CreateChatCompletionResponseChoice, ran: RanItems) -> int:
+    """What was run here, with what was said before it. Returns how many characters of the text that is."""
+    told = choice.message.gateway_tool_calls
+    calls = [call.model_dump(exclude_unset=True) for call in told] if isinstance(told, list) else []
+    text, done = choice.message.content or "", 0
+    for _, group in groupby(calls, lambda call: call.get("round")):
+        together = [*group]
+        position = together[0].get("position")
+        if isinstance(position, int) and text[done:position]:
+            part = _text_part(choice, done, position)
+            items.add("message", status="completed", role="assistant", content=[part])
+            done = position
+        for call in together:
+            items.all.append(ran.item(call, items.next_id(ran.kind(call))))
+    return done
+
+
+def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, said: int, *, is_cut: bool) -> None:
+    """The message, without what has been `said` before."""
     message = choice.message
     content: list[JsonValue] = []
-    annotations = _annotations(message)
-    if message.content or annotations:
-        content.append(
-            {
-                "type": "output_text",
-                "text": message.content or "",
-                "annotations": annotations,
-                "logprobs": _logprobs(choice.logprobs),
-            }
-        )
+    part = _text_part(choice, said, len(message.content or ""))
+    if part["text"] or part["annotations"]:
+        content.append(part)
     if message.refusal:
         content.append({"type": "refusal", "refusal": message.refusal})
     if not content:
@@ -134,9 +145,33 @@ def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice
     items.add("message", status="completed", role="assistant", content=content)
 
 
-def _annotations(message: openai.ChatCompletionResponseMessage) -> list[JsonValue]:
+def _text_part(choice: openai.CreateChatCompletionResponseChoice, start: int, end: int) -> Fields:
+    """The text between two places, with its sources."""
+    whole = choice.message.content or ""
+    tokens = _logprobs(choice.logprobs) if end - start == len(whole) else []
+    annotations = [each for each in _annotations(choice.message) if _is_within(each, start, end)]
+    return {
+        "type": "output_text",
+        "text": whole[start:end],
+        "annotations": [_moved(each, start) for each in annotations],
+        "logprobs": tokens,
+    }
+
+
+def _is_within(annotation: Fields, start: int, end: int) -> bool:
+    at = annotation.get("start_index")
+    return not isinstance(at, int) or start <= at < max(end, 1)
+
+
+def _moved(annotation: Fields, by: int) -> Fields:
+    """An annotation whose places count from there."""
+    places = {name: at - by for name in ("start_index", "end_index") if isinstance(at := annotation.get(name), int)}
+    return {**annotation, **places}
+
+
+def _annotations(message: openai.ChatCompletionResponseMessage) -> list[Fields]:
     """The sources of a text: chat has what is known of one in an object of its own."""
-    found: list[JsonValue] = []
+    found: list[Fields] = []
     for annotation in message.annotations if isinstance(message.annotations, list) else ():
         facts = annotation.model_dump(exclude_unset=True)
         inner = facts.get(str(facts.get("type")))

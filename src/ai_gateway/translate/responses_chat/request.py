@@ -1,16 +1,18 @@
 """A Responses request in chat's format: every field is mapped, or dropped and named, or refused."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
+from ai_gateway.translate.gateway_tools import NoTools, Runs
 from ai_gateway.translate.responses_chat.conversation import Conversation, Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
-from ai_gateway.translate.responses_chat.hosted import Hosted, claim
+from ai_gateway.translate.responses_chat.hosted import Claimed, chosen, claim, kept
 from ai_gateway.translate.responses_chat.offered import Offered
 from ai_gateway.translate.responses_chat.policies import apply_policies
+from ai_gateway.translate.responses_chat.ran import RanItems, list_of
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
@@ -18,6 +20,8 @@ from gateway_contract.openai_responses import models as responses
 type Fields = dict[str, object]
 type Body = responses.CreateResponse | responses.CompactResponseMethodPublicBody | responses.TokenCountsBody
 
+_NO_TOOLS = NoTools()
+_NONE: Mapping[str, str] = {}
 # Of the same name and meaning in chat.
 _SAME = (
     "temperature",
@@ -33,8 +37,7 @@ _HOSTED_CHOICES = (
     responses.ToolChoiceMCP,
     responses.SpecificProgrammaticToolCallingParam,
 )
-# What a choice of a server's tool comes to where the gateway has one of the kind.
-_CHOSEN = {"code_interpreter": "gateway:code_execution"}
+_SOURCES = "web_search_call.action.sources"
 _LOGPROBS = "message.output_text.logprobs"
 # What reasoning says beside how hard to think, and whether it is shown: it is, wherever there is some.
 _REASONING_DROPPED = ("mode", "context")
@@ -62,16 +65,20 @@ def asked(
     body: responses.CreateResponse,
     whom: Whom,
     history: Sequence[Item] = (),
-    has: Callable[[str], bool] = lambda _tool: False,
+    runs: Runs = _NO_TOOLS,
+    failures: Mapping[str, str] = _NONE,
 ) -> Asked:
     """For createResponse. `history` are the items of responses before this one, and of their answers.
 
-    `has` says which tools the gateway runs for the caller.
+    `runs` says which tools the gateway runs for the caller, and `failures` which servers of theirs cannot be asked.
 
     Raises InvalidRequest, UnsupportedParameter or UnsupportedValue.
     """
-    result = conversed(body, whom, history)
-    claimed = claim(result.offered, has)
+    offered = Offered()
+    offered.add_all(body.tools or [])
+    claimed = claim(offered, runs, failures)
+    offered.names.ran = _ran(body, history, claimed)
+    result = conversed(body, whom, history, offered)
     fields = _answer_fields(body, result.dropped) | _tool_fields(body, result.offered, claimed)
     if body.stream:
         options = openai.ChatCompletionStreamOptionsObject(include_usage=True)
@@ -82,11 +89,24 @@ def asked(
     return result
 
 
-def conversed(body: Body, whom: Whom, history: Sequence[Item] = ()) -> Asked:
-    """The instructions, the items and the tools of any request that has them."""
+def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claimed) -> RanItems:
+    """What the response tells of tools that run here. What servers have is told once in a conversation."""
+    items = [*history, *items_of(body.input)]
+    told = {item.server_label for item in items if isinstance(item, responses.MCPListTools)}
+    lists = [
+        list_of(label, tools, claimed.failures.get(label))
+        for label, tools in claimed.lists.items()
+        if label not in told
+    ]
+    return RanItems(claimed.names, lists, shows_sources=_SOURCES in (body.include or ()))
+
+
+def conversed(body: Body, whom: Whom, history: Sequence[Item] = (), offered: Offered | None = None) -> Asked:
+    """The instructions, the items and the tools of any request that has them, which may be `offered` already."""
     dropped = set(apply_policies(body))
-    offered = Offered()
-    offered.add_all(getattr(body, "tools", None) or [])
+    if offered is None:
+        offered = Offered()
+        offered.add_all(getattr(body, "tools", None) or [])
     conversation = Conversation(offered, whom.sealer, whom.provider)
     if body.instructions:
         system = openai.ChatCompletionRequestSystemMessage(role="system", content=body.instructions)
@@ -155,37 +175,28 @@ def _dump(model: BaseModel) -> dict[str, object]:
     return model.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
 
 
-def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Mapping[str, Hosted]) -> Fields:
+def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Claimed) -> Fields:
     """The tools, and the choice among them. Tools of a server's are left out where the choice is the model's.
 
     What is `claimed` the gateway runs.
     """
     names: set[str] = {tool.type for _, tool in offered.hosted}
     offered.dropped |= {f"tools.{name}" for name in names}
-    beside: Fields = {}
+    fields: Fields
+    if (own := chosen(body.tool_choice, claimed)) is not None:
+        fields = {"tools": [*offered.functions.values(), *claimed.all], "tool_choice": own}
+    else:
+        _refuse_hosted(body.tool_choice, names, only_hosted=not offered.functions and not claimed)
+        fields = _Choice(body.tool_choice, offered, claimed).fields()
+        functions, only = offered.functions, fields.pop("functions", None)
+        listed = body.tool_choice.tools if isinstance(body.tool_choice, responses.ToolChoiceAllowed) else None
+        mine = [function for name, function in functions.items() if only is None or name in only]  # type: ignore[operator] # names
+        if not (allowed := [*mine, *kept(claimed, listed)]):
+            return {}
+        fields["tools"] = allowed
     if body.parallel_tool_calls is not None:
-        beside["parallel_tool_calls"] = body.parallel_tool_calls
-    if claimed and (named := _claimed_choice(body.tool_choice, claimed)) is not None:
-        return {"tools": [*offered.functions.values(), *claimed.values()], "tool_choice": named, **beside}
-    _refuse_hosted(body.tool_choice, names, only_hosted=not offered.functions and not claimed)
-    functions, fields = offered.functions, _Choice(body.tool_choice, offered, bool(claimed)).fields()
-    if not functions and not claimed:
-        return {}
-    chosen = fields.pop("functions", None)
-    kept = [function for name, function in functions.items() if chosen is None or name in chosen]  # type: ignore[operator] # names
-    allowed = [*kept, *(claimed.values() if chosen is None else ())]
-    if not allowed:
-        return {}
-    return {**fields, "tools": allowed, **beside}
-
-
-def _claimed_choice(choice: object, claimed: Mapping[str, Hosted]) -> object | None:
-    """The choice of a tool that the gateway runs."""
-    kind = getattr(choice, "type", "")
-    wanted = "gateway:web_search" if kind.startswith("web_search") else _CHOSEN.get(kind, "")
-    if not isinstance(choice, responses.ToolChoiceTypes) or wanted not in claimed:
-        return None
-    return openai.GatewayToolChoice(type=claimed[wanted].type)
+        fields["parallel_tool_calls"] = body.parallel_tool_calls
+    return fields
 
 
 def _refuse_hosted(choice: object, hosted: set[str], *, only_hosted: bool) -> None:
@@ -203,7 +214,7 @@ class _Choice:
 
     choice: object
     offered: Offered
-    has_others: bool = False
+    claimed: Claimed
 
     def fields(self) -> Fields:
         """`tool_choice`, and in `functions` the names that alone may be called. Raises InvalidRequest."""
@@ -211,12 +222,12 @@ class _Choice:
             case None:
                 return {}
             case str():
-                if self.choice == "required" and not self.offered.functions and not self.has_others:
+                if self.choice == "required" and not self.offered.functions and not self.claimed:
                     raise InvalidRequest("`tool_choice` needs `tools`.", param="tool_choice", code="invalid_value")
                 return {"tool_choice": self.choice}
             case responses.ToolChoiceAllowed(mode=mode, tools=tools):
                 allowed = {self._of(tool, f"tool_choice.tools[{at}]") for at, tool in enumerate(tools)} - {""}
-                if not allowed and mode == "required":
+                if not allowed and not kept(self.claimed, tools) and mode == "required":
                     raise UnsupportedValue("None of these tools can be called here.", param="tool_choice.tools")
                 return {"tool_choice": mode, "functions": allowed}
             case BaseModel():
@@ -229,7 +240,8 @@ class _Choice:
     def _of(self, tool: dict[str, object], path: str) -> str:
         """The function that stands for a tool; "" for one that is left out, as servers run it."""
         kind, name = tool.get("type"), tool.get("name")
-        if kind in {each.type for _, each in self.offered.hosted}:
+        is_claimed = isinstance(kind, str) and bool(self.claimed.of(kind, tool.get("server_label")))
+        if is_claimed or kind in {each.type for _, each in self.offered.hosted}:
             return ""
         if kind == "namespace" and isinstance(name, str):
             raise UnsupportedValue("Name the tools of the namespace one by one.", param=f"{path}.type")

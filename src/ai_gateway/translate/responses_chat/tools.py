@@ -6,7 +6,7 @@ reply's translation, whole or streamed, restores each call to the item that its 
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, cast
@@ -14,7 +14,7 @@ from typing import Final, cast
 from pydantic import JsonValue
 
 from ai_gateway.contract.strict_json import read_json
-from ai_gateway.translate.responses_chat.ran import EVENTS, ITEMS, item_of_call
+from ai_gateway.translate.responses_chat.ran import RanItems
 
 _LONGEST_NAME = 64  # of a function in chat completions
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
@@ -55,6 +55,8 @@ ID_PREFIXES: Final[Mapping[str, str]] = {
     "apply_patch_call": "apc_",
     "web_search_call": "ws_",
     "code_interpreter_call": "ci_",
+    "mcp_call": "mcp_",
+    "mcp_list_tools": "mcpl_",
 }
 """What the id of an item begins with, by the item's type."""
 
@@ -78,9 +80,10 @@ class ClientTool:
 
 
 class ToolNames:
-    """The tools of one request by their function's name in chat completions."""
+    """The tools of one request by their function's name in chat completions. `ran` knows those that are run here."""
 
     def __init__(self) -> None:
+        self.ran = RanItems()
         self._by_function: dict[str, ClientTool] = {}
         self._functions: dict[ClientTool, str] = {}
         self._bare: dict[str, list[ClientTool]] = {}
@@ -144,14 +147,6 @@ class ToolNames:
         if action is None:
             return _function_call(tool, item_id, call_id, arguments, status)
         return {"type": tool.item_type, "id": item_id, "call_id": call_id, "status": status, **action}
-
-    @staticmethod
-    def ran(call: Fields, next_id: Callable[[str], str]) -> tuple[Fields, Sequence[str]] | None:
-        """The item of a call that was run here, and the states that a stream tells of it; None for one without."""
-        if call.get("tool") not in ITEMS:
-            return None
-        item = item_of_call(call, next_id)
-        return item, EVENTS[str(item["type"])] if item["status"] == "completed" else ()
 
 
 def custom_input(arguments: str) -> str:

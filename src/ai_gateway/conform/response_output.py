@@ -1,0 +1,83 @@
+"""The items of one response and the events that tell of them: their numbers, their places, and those that run here.
+
+Items of calls that run here are open beside each other, each at its place, while nothing else is told.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic_core import to_json
+
+from ai_gateway.conform.response_fields import ID_PREFIXES, Fields, RanHere
+
+ADDED: Final = b"response.output_item.added"
+DONE: Final = b"response.output_item.done"
+
+
+class Output:
+    """`ran` knows the items of calls that run here."""
+
+    def __init__(self, response_id: str, ran: RanHere) -> None:
+        self._number = 0
+        self._output: list[bytes] = []  # empty where an item that runs will be
+        self._has_run = False
+        self._suffix = response_id.rpartition("_")[2]
+        self._here = ran
+        self._running: dict[str, tuple[Fields, str, int]] = {}  # calls by their index: their item's id, and its place
+        self._untold: list[int] = []  # places of items that wait for those before them
+
+    def _event(self, name: bytes, fields: bytes) -> bytes:
+        number, self._number = self._number, self._number + 1
+        return b'event: %b\ndata: {"type":"%b",%b,"sequence_number":%d}\n\n' % (name, name, fields, number)
+
+    def _id(self, kind: str) -> str:
+        """The id of the next item: another one for each item of each response."""
+        return f"{ID_PREFIXES.get(kind, 'item_')}{self._suffix}{len(self._output):04x}"
+
+    def _added(self, item: Fields) -> bytes:
+        index = len(self._output)
+        return self._event(ADDED, b'"output_index":%d,"item":%b' % (index, to_json(item)))
+
+    def _told_of(self, item_id: str, place: int, events: Sequence[tuple[str, Fields]]) -> bytes:
+        at = b'"item_id":%b,"output_index":%d' % (to_json(item_id), place)
+        return b"".join(
+            [
+                self._event(f"response.{name}".encode(), b"%b,%b" % (at, to_json(fields)[1:-1]) if fields else at)
+                for name, fields in events
+            ]
+        )
+
+    def _ran(self, call: Fields) -> bytes:
+        """A call that is run here: its item is open while it runs, beside those of others."""
+        self._has_run = True
+        index, written = str(call.get("index")), b""
+        if index not in self._running:
+            item_id = self._id(self._here.kind(call))
+            self._running[index] = call, item_id, len(self._output)
+            item, events = self._here.begun(call, item_id)
+            written = self._added(item) + self._told_of(item_id, len(self._output), events)
+            self._output.append(b"")
+        known, item_id, place = self._running[index]
+        if "status" not in call:
+            return written
+        del self._running[index]
+        return written + self._over({**known, **call}, item_id, place)
+
+    def _break_off(self) -> bytes:
+        """The end of what still runs."""
+        written = b""
+        while self._running:
+            written += self._over(*self._running.pop(next(iter(self._running))))
+        return written
+
+    def _over(self, call: Fields, item_id: str, place: int) -> bytes:
+        """The end of one, which is told at once. Items are done in their order, as clients expect of a list."""
+        item, events = self._here.ended(call, item_id)
+        self._output[place] = to_json(item)
+        self._untold.append(place)
+        written = self._told_of(item_id, place, events)
+        first = min((place for _, _, place in self._running.values()), default=len(self._output))
+        while self._untold and (done := min(self._untold)) < first:
+            self._untold.remove(done)
+            written += self._event(DONE, b'"output_index":%d,"item":%b' % (done, self._output[done]))
+        return written

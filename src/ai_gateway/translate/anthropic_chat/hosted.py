@@ -1,0 +1,144 @@
+"""Tools that a server runs, and those of the gateway's that stand for them.
+
+The two functions of the gateway's web search are two tools here, each with options of its own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from pydantic import BaseModel
+
+from ai_gateway.errors import UnsupportedValue
+from ai_gateway.translate.gateway_tools import (
+    CODE,
+    CODE_FUNCTION,
+    FETCH_FUNCTION,
+    MCP,
+    SEARCH,
+    SEARCH_FUNCTION,
+    Hosted,
+    McpName,
+    Runs,
+    is_gateways,
+    made,
+    typed,
+)
+from gateway_contract.anthropic import models as anthropic
+
+type Fields = dict[str, object]
+type Body = anthropic.AnthropicCreateMessageParams
+
+
+FUNCTIONS: Final[Mapping[str, str]] = {
+    "web_search": SEARCH_FUNCTION,
+    "web_fetch": FETCH_FUNCTION,
+    "code_execution": CODE_FUNCTION,
+}
+"""What a model calls the gateway's tools, by the name that they have on this wire."""
+
+_SEARCHES = (
+    anthropic.AnthropicWebSearchTool20250305,
+    anthropic.AnthropicWebSearchTool20260209,
+    anthropic.AnthropicWebSearchTool20260318,
+)
+_FETCHES = (
+    anthropic.AnthropicWebFetchTool20250910,
+    anthropic.AnthropicWebFetchTool20260209,
+    anthropic.AnthropicWebFetchTool20260309,
+    anthropic.AnthropicWebFetchTool20260318,
+)
+_CODES = (
+    anthropic.AnthropicCodeExecutionTool20250522,
+    anthropic.AnthropicCodeExecutionTool20250825,
+    anthropic.AnthropicCodeExecutionTool20260120,
+    anthropic.AnthropicCodeExecutionTool20260521,
+)
+_SAME = ("allowed_domains", "blocked_domains", "max_uses")
+_PLACE = ("city", "region", "country", "timezone")
+
+
+def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted | None:
+    """The tool of the gateway's that is run for it; None where there is none for the caller.
+
+    Raises ToolNotAvailable or ToolNotAllowed for a type of the gateway's own, and InvalidRequest for wrong options.
+    """
+    if is_gateways(tool):
+        hosted = typed(tool, at)
+        runs.require(hosted.type.partition(":")[2], at)
+        return hosted
+    callers = getattr(tool, "allowed_callers", None)
+    if (callers and "direct" not in callers) or not runs.has(getattr(tool, "name", "")):
+        return None
+    if isinstance(tool, _CODES):
+        return made({"type": CODE}, at)
+    if not isinstance(tool, (*_SEARCHES, *_FETCHES)):
+        return None
+    fields: Fields = {"type": SEARCH, "fetch" if isinstance(tool, _SEARCHES) else "search": False}
+    fields |= {option: value for option in _SAME if (value := getattr(tool, option))}
+    _check_domains(fields, at)
+    if isinstance(tool, _FETCHES):
+        dropped.update(f"tools.{name}" for name in _unheard(tool))
+    elif (place := tool.user_location) is not None:
+        fields["user_location"] = {part: value for part in _PLACE if (value := getattr(place, part))}
+    return made(fields, at)
+
+
+def _unheard(tool: BaseModel) -> Iterator[str]:
+    """What of a fetched page the gateway has no word for."""
+    citations, bound, inclusion = (
+        getattr(tool, name, None) for name in ("citations", "max_content_tokens", "response_inclusion")
+    )
+    if citations is not None and citations.enabled:
+        yield "citations"
+    if bound is not None:
+        yield "max_content_tokens"
+    if inclusion == "excluded":
+        yield "response_inclusion"
+
+
+def claimed_toolset(
+    toolset: anthropic.AnthropicMcpToolset, at: int, body: Body, runs: Runs
+) -> tuple[Hosted, dict[str, McpName]] | None:
+    """The tools of a listed server, and what they are called; None where this is none of the caller's."""
+    label = toolset.mcp_server_name
+    server = next((each for each in body.mcp_servers or () if each.name == label), None)
+    listed = runs.server(label, server.url if server is not None else None)
+    if listed is None:
+        return None
+    default = toolset.default_config
+    told = toolset.configs or {}
+    older = server.tool_configuration if server is not None else None
+    names: dict[str, McpName] = {}
+    for function, tool in runs.server_tools.items():
+        own = told.get(tool.name)
+        enabled = next((each.enabled for each in (own, default) if each is not None and each.enabled is not None), True)
+        if tool.server != listed or not enabled:
+            continue
+        if older is not None and (older.enabled is False or tool.name not in (older.allowed_tools or (tool.name,))):
+            continue
+        names[function] = McpName(label, tool.name)
+    tools = [name.tool for name in names.values()]
+    return (made({"type": MCP, "servers": [listed], "allowed_tools": tools}, at), names) if names else None
+
+
+def servers_asked(body: Body, runs: Runs) -> list[str] | None:
+    """The listed servers whose tools a request has to do with; None for all that there are."""
+    tools = body.tools or ()
+    if any(getattr(tool, "type", None) == MCP for tool in tools):
+        return None
+    urls = {server.name: server.url for server in body.mcp_servers or ()}
+    wanted = [tool.mcp_server_name for tool in tools if isinstance(tool, anthropic.AnthropicMcpToolset)]
+    found = (runs.server(label, urls.get(label)) for label in (*wanted, *urls))
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def _check_domains(fields: Mapping[str, object], at: int) -> None:
+    """Raise UnsupportedValue for a path: to leave it out would allow, or forbid, more than was asked."""
+    for name in _SAME[:2]:
+        domains = fields.get(name)
+        for place, domain in enumerate(domains if isinstance(domains, Sequence) else ()):
+            if "/" in str(domain) or "*" in str(domain):
+                raise UnsupportedValue(
+                    "The gateway's search knows whole domains only, such as example.com: leave the path out.",
+                    param=f"tools[{at}].{name}[{place}]",
+                )

@@ -1,0 +1,200 @@
+"""Calls that the gateway has run as the blocks of a message, and back.
+
+Web search, pages and code have blocks of their own. Every other call is told as one of a server of the Model Context
+Protocol, which for the gateway's own tools is called `gateway`. What a model has read of a search goes along where
+Anthropic's service has what only it can read, so that the next request has the whole history.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import Final, cast
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS
+from ai_gateway.translate.anthropic_chat.ids import call_id, served_id
+from ai_gateway.translate.anthropic_chat.kept import kept
+from ai_gateway.translate.gateway_tools import McpName
+
+type Fields = dict[str, JsonValue]
+
+OURS: Final = "gateway"
+"""The server that the gateway's own tools are told of."""
+_ANSWER: Final = frozenset({"status", "result", "error", "sources"})
+_LONGEST_QUOTE = 150  # docs.claude.com, "Web search tool": `cited_text`
+_LONGEST_TITLE = 512
+_DIRECT: Final[Fields] = {"type": "direct"}
+_NAMES: Final[Mapping[str, str]] = {function: name for name, function in FUNCTIONS.items()}
+_SEARCH_ERRORS: Final[Mapping[str, str]] = {
+    "invalid_arguments": "invalid_tool_input",
+    "max_uses_exceeded": "max_uses_exceeded",
+}
+_CODE_ERRORS: Final[Mapping[str, str]] = {
+    "invalid_arguments": "invalid_tool_input",
+    "timed_out": "execution_time_exceeded",
+}
+
+
+@dataclass(slots=True)
+class RanCalls:
+    """The calls of one message. `names` are of what servers have; `searches` and `fetches` were answered."""
+
+    names: Mapping[str, McpName]
+    searches: int = 0
+    fetches: int = 0
+    sources: dict[int, Fields] = field(default_factory=dict)
+    _started: dict[str, Fields] = field(default_factory=dict)
+
+    def told(self, entry: Mapping[str, JsonValue]) -> list[Fields]:
+        """The blocks of what `gateway_tool_calls` says of a call: that it has started, that it is over, or both."""
+        index = str(entry.get("index"))
+        known = self._started.get(index)
+        call = self._started[index] = {**(known or {}), **entry}
+        blocks = [] if known is not None else [self._use(call)]
+        if "status" in entry:
+            blocks.append(self._result(call))
+        return blocks
+
+    def usage(self) -> Fields | None:
+        """What of them is counted; None where there was none."""
+        if not self._started:
+            return None
+        return {"web_search_requests": self.searches, "web_fetch_requests": self.fetches}
+
+    def _use(self, call: Fields) -> Fields:
+        name, given = _name(call), _object(_function(call).get("arguments"))
+        if (known := _NAMES.get(name)) is not None:
+            own: Fields = {"type": "server_tool_use", "id": served_id(str(call.get("id"))), "name": known}
+            return {**own, "input": given, "caller": {**_DIRECT}}
+        named = self.names.get(name) or McpName(OURS, name.removeprefix("gateway_"))
+        block: Fields = {"type": "mcp_tool_use", "id": call_id(str(call.get("id"))), "name": named.tool}
+        return {**block, "server_name": named.server, "input": given}
+
+    def _result(self, call: Fields) -> Fields:
+        name, result = _name(call), call.get("result")
+        told = str(result.get("content")) if isinstance(result, dict) else ""
+        failed = call["status"] != "completed"
+        kind = _NAMES.get(name)
+        if kind is None:
+            text: Fields = {"type": "text", "text": told or "(no content)", "citations": None}
+            block: Fields = {"type": "mcp_tool_result", "tool_use_id": call_id(str(call.get("id")))}
+            return {**block, "is_error": failed, "content": [text]}
+        served: Fields = {"type": f"{kind}_tool_result", "tool_use_id": served_id(str(call.get("id")))}
+        error = str(call.get("error"))
+        if kind == "code_execution":
+            return {**served, "content": _ran_code(told, error if failed else None)}
+        content = self._found(call, kind, told) if not failed else _not_found(kind, error)
+        return {**served, "content": content, "caller": {**_DIRECT}}
+
+    def _found(self, call: Fields, kind: str, told: str) -> JsonValue:
+        sources = cast("Sequence[Fields]", call.get("sources") or ())
+        pieces = _pieces(told, sources)
+        for source, piece in zip(sources, pieces, strict=True):
+            self.sources[cast("int", source["number"])] = {**source, "text": piece}
+        if kind == "web_search":
+            self.searches += 1
+            return [_search_result(source, piece) for source, piece in zip(sources, pieces, strict=True)]
+        self.fetches += 1
+        return _page(call, sources, told)
+
+    def citations(self, urls: Iterable[str]) -> list[Fields]:
+        """The citations of a text that names the sources at these addresses, each once."""
+        numbers = {str(source["url"]): number for number, source in reversed(self.sources.items())}
+        found = [numbers[url] for url in dict.fromkeys(urls) if url in numbers]
+        return [_citation(self.sources[number]) for number in found]
+
+
+def _search_result(source: Fields, piece: str) -> Fields:
+    found: Fields = {"type": "web_search_result", "url": source["url"], "title": source["title"]}
+    return {**found, "encrypted_content": kept(piece), "page_age": None}
+
+
+def _page(call: Fields, sources: Sequence[Fields], told: str) -> Fields:
+    source = sources[0] if sources else {}
+    asked = _object(_function(call).get("arguments")).get("url")
+    read: Fields = {"type": "text", "media_type": "text/plain", "data": told}
+    document: Fields = {"type": "document", "source": read, "title": source.get("title"), "citations": None}
+    url = source.get("url") or (asked if isinstance(asked, str) else "")
+    return {"type": "web_fetch_result", "url": url, "retrieved_at": None, "content": document}
+
+
+def _citation(source: Fields) -> Fields:
+    lines = [line.removeprefix("> ") for line in str(source["text"]).splitlines() if line.startswith("> ")]
+    quote = " ".join(lines)[:_LONGEST_QUOTE]
+    cited: Fields = {"type": "web_search_result_location", "cited_text": quote, "url": source["url"]}
+    return {**cited, "title": str(source["title"])[:_LONGEST_TITLE], "encrypted_index": kept(str(source["number"]))}
+
+
+def _not_found(kind: str, error: str) -> Fields:
+    code = _SEARCH_ERRORS.get(error, "unavailable")
+    return {"type": f"{kind}_tool_result_error", "error_code": code}
+
+
+def _ran_code(told: str, error: str | None) -> Fields:
+    if error in _CODE_ERRORS:
+        return {"type": "code_execution_tool_result_error", "error_code": _CODE_ERRORS[str(error)]}
+    out: Fields = {"stdout": "" if error else told, "stderr": told if error else "", "return_code": 1 if error else 0}
+    return {"type": "code_execution_result", **out, "content": []}
+
+
+def _pieces(told: str, sources: Sequence[Fields]) -> list[str]:
+    """What a result says of each source: it begins a line with the source's number, and ends where the next begins."""
+    marks: list[int] = []
+    at = 0
+    for source in sources:
+        line = f"[{source['number']}] {source['title']}\n"
+        found = 0 if at == 0 and told.startswith(line) else told.find(f"\n{line}", at) + 1
+        at = found if found > 0 or told.startswith(line) else len(told)
+        marks.append(at)
+    marks = [0, *marks[1:], len(told)] if marks else []
+    return [told[start:end] for start, end in pairwise(marks)]
+
+
+def _function(call: Fields) -> Fields:
+    return cast("Fields", call.get("function") or {})
+
+
+def _name(call: Fields) -> str:
+    return str(_function(call).get("name"))
+
+
+def _object(arguments: JsonValue) -> Fields:
+    """The input of a call; what is no object is kept as a text, which the result says is wrong."""
+    text = arguments if isinstance(arguments, str) else ""
+    try:
+        value = from_json(text) if text.strip() else {}
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"arguments": text}
+
+
+def in_order(
+    text: str, calls: Sequence[Fields], ran: RanCalls, cites: Callable[[int, int], Iterable[str]]
+) -> list[Fields]:
+    """The texts of an answer and the blocks of its calls, as they were said and run.
+
+    `cites` has the addresses that are named between two places of the text.
+    """
+    told: list[Fields] = []
+    done = 0
+    for _, group in groupby(calls, lambda call: call.get("round")):
+        together = [*group]
+        position = together[0].get("position")
+        at = min(position, len(text)) if isinstance(position, int) else 0
+        if text[done:at]:
+            told.append(_text(text[done:at], ran.citations(cites(done, at))))
+            done = at
+        for call in together:
+            told += ran.told({name: value for name, value in call.items() if name not in _ANSWER})
+        for call in together:
+            told += ran.told(call)
+    if text[done:]:
+        told.append(_text(text[done:], ran.citations(cites(done, len(text)))))
+    return told
+
+
+def _text(text: str, citations: Sequence[Fields]) -> Fields:
+    # Not null, which the contract allows and the AI SDK's provider refuses.
+    return {"type": "text", "text": text, "citations": [*citations]}

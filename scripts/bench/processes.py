@@ -105,10 +105,10 @@ def gateway_program(upstream: Program, name: str = "gateway", module: str = "ai_
         *(module, "serve", "--port", str(port)),
         ALLOWED_API_KEYS=KEY,
         PROVIDER_BENCH_BASE_URL=f"http://{HOST}:{upstream.port}/v1",
-        OPENAI_BASE_URL=f"http://{HOST}:{upstream.port}/v1",  # which speaks the other APIs as well
+        # These speak Responses and Messages as well.
+        OPENAI_BASE_URL=f"http://{HOST}:{upstream.port}/v1",
         OPENAI_API_KEY=KEY,
-        ANTHROPIC_BASE_URL=f"http://{HOST}:{upstream.port}/v1",
-        ANTHROPIC_API_KEY=KEY,
+        VLLM_BASE_URL=f"http://{HOST}:{upstream.port}/v1",
         LOG_LEVEL="info",
         GRACE_PERIOD_S="1",
     )

@@ -33,7 +33,7 @@ async def put(kept: StoredResponses, name: str, owner: str = "a", previous: str 
     await kept.put(name, owner, previous=previous, status="completed", items="[]", body="x" * size)
 
 
-async def test_a_chain_is_whole_or_not_there(store: Store) -> None:
+async def test_a_chain_ends_where_one_is_not_there(store: Store) -> None:
     kept = StoredResponses(lambda: store, 1, 2**20)
     await put(kept, "1")
     await put(kept, "2", previous="1")
@@ -42,7 +42,9 @@ async def test_a_chain_is_whole_or_not_there(store: Store) -> None:
     assert await kept.chain("3", "b") == []
     assert await kept.delete("1", "b") is False
     assert await kept.delete("1", "a") is True
-    assert await kept.chain("3", "a") == []
+    rest = await kept.chain("3", "a")
+    assert [each.id for each in rest] == ["2", "3"]
+    assert rest[0].previous == "1"  # which tells that it is not whole
 
 
 async def test_the_oldest_go_first_when_there_is_too_much(store: Store) -> None:

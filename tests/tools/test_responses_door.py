@@ -188,18 +188,21 @@ def test_types_of_the_gateways_own_work_as_in_chat(doors: LiveGateway, stream: b
 
 
 @pytest.mark.parametrize(
-    ("tool", "param"),
+    ("tool", "param", "code"),
     [
-        ({"type": "gateway:web_search", "max_results": 0}, "tools[0].max_results"),
-        ({"type": "gateway:web_search", "nothing": 1}, "tools[0].nothing"),
-        ({"type": "gateway:nothing"}, "tools[0].type"),
-        ({"type": "gateway:mcp", "server_url": "http://127.0.0.1:1/"}, "tools[0].server_url"),
+        ({"type": "gateway:web_search", "max_results": 0}, "max_results", "invalid_value"),
+        ({"type": "gateway:web_search", "allowed_domains": [""]}, "allowed_domains[0]", "invalid_value"),
+        ({"type": "web_search", "filters": {"allowed_domains": [""]}}, "filters.allowed_domains[0]", "invalid_value"),
+        ({"type": "gateway:web_search", "nothing": 1}, "nothing", "unknown_parameter"),
+        ({"type": "gateway:nothing"}, "type", "invalid_value"),
+        ({"type": "gateway:mcp", "server_url": "http://127.0.0.1:1/"}, "server_url", "unknown_parameter"),
     ],
 )
-def test_wrong_types_and_options_are_a_400(doors: LiveGateway, tool: dict[str, Any], param: str) -> None:
+def test_wrong_types_and_options_are_a_400(doors: LiveGateway, tool: dict[str, Any], param: str, code: str) -> None:
     refused = post(doors, "/v1/responses", {"model": "custom-chat", "input": "Hi", "tools": [tool]})
     assert refused.status_code == 400, refused.text
-    assert refused.json()["error"]["param"] == param
+    error = refused.json()["error"]
+    assert (error["param"], error["code"]) == (f"tools[0].{param}", code)
 
 
 def test_code_is_told_while_it_runs(doors: LiveGateway) -> None:

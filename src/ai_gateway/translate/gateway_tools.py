@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Protocol
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
+from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, ToolNotAvailable
 from gateway_contract.openai import models
 
@@ -90,16 +91,16 @@ def typed(tool: BaseModel, place: int) -> Hosted:
     return made(tool.model_dump(exclude_unset=True), place)
 
 
-def made(fields: Mapping[str, object], place: int) -> Hosted:
-    """The same of its fields."""
+def made(fields: Mapping[str, object], place: int, words: Mapping[str, str] = {}) -> Hosted:
+    """The same of its fields. `words` are the caller's names of those that it calls otherwise."""
     try:
         return _hosted.validate_python(fields, strict=True)
     except ValidationError as error:
-        reason = error.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in reason["loc"][1:])
-        raise InvalidRequest(
-            f"An option of '{fields['type']}' is wrong: {reason['msg']}.", param=f"tools[{place}].{path}"
-        ) from None
+        found = explain(error, fields)
+        path = found.param or "type"
+        name = path.partition(".")[0].partition("[")[0]
+        param = f"tools[{place}].{words.get(name, name)}{path[len(name) :]}"
+        raise InvalidRequest(found.message.replace(f"'{path}'", f"'{param}'"), param=param, code=found.code) from None
 
 
 def is_gateways(tool: object) -> bool:

@@ -31,6 +31,7 @@ type Fields = dict[str, JsonValue]
 
 # Results that a search brings for each size of context.
 _CONTEXT: Final[Mapping[str, int]] = {"low": 3, "medium": 5, "high": 10}
+_WORDS: Final[Mapping[str, str]] = {"allowed_domains": "filters.allowed_domains"}
 _PLACE = ("city", "region", "country", "timezone")
 
 
@@ -98,7 +99,7 @@ def _claim(tool: Tool, at: int, what: tuple[Claimed, Runs, Mapping[str, str]], d
     if fields is None or not runs.has(str(fields["type"]).partition(":")[2]):
         return False
     if not claimed.of(tool.type):
-        claimed.tools.append((tool.type, None, made(fields, at)))
+        claimed.tools.append((tool.type, None, made(fields, at, _WORDS)))
     return True
 
 

@@ -137,9 +137,7 @@ class MessageEvents(Parts):
         if not delta:
             return b""
         self._previewed = texts
-        if len(texts) == 1:
-            return b'%b%b"}}\n\n' % (delta, texts[0])
-        return b"".join([b'%b%b"}}\n\n' % (delta, text) for text in texts])
+        return b'%b%b"}}\n\n' % (delta, (b'"}}\n\n' + delta).join(texts))
 
     @override
     def commit(self) -> None:

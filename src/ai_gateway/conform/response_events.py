@@ -26,6 +26,7 @@ from ai_gateway.conform.response_fields import (
     Fields,
     OpenItem,
     Seal,
+    delta_ends,
     flat_annotation,
     kept_item,
     shown_tokens,
@@ -132,11 +133,10 @@ class ResponseEvents(Output, Parts):
         if not delta:
             return b""
         self._previewed = texts
-        if len(texts) == 1:
-            return b'%b%b","sequence_number":%d}\n\n' % (delta, texts[0], self._number)
-        return b"".join(
-            [b'%b%b","sequence_number":%d}\n\n' % (delta, text, at) for at, text in enumerate(texts, self._number)]
-        )
+        pieces = [delta] * (3 * len(texts))
+        pieces[1::3] = texts
+        pieces[2::3] = delta_ends(self._number, self._number + len(texts))
+        return b"".join(pieces)
 
     @override
     def commit(self) -> None:

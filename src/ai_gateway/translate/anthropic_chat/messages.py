@@ -14,7 +14,7 @@ from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownBlock
 from ai_gateway.translate.anthropic_chat.seal import unsealed
 from ai_gateway.translate.carriers import SEALED_FIELDS
-from ai_gateway.translate.chat_request import Message
+from ai_gateway.translate.chat_request import Message, unchecked
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -258,7 +258,7 @@ def _system(content: Content, path: str, dropped: set[str]) -> openai.ChatComple
 
 def _built[Model: BaseModel](model: type[Model], *, carried: Fields | None = None, **fields: object) -> Model:
     """The message without checking what the contract says of parts: a provider says what it takes of carriers."""
-    made = model.model_construct(set(fields), **fields)
+    made = unchecked(model, fields)
     if carried and made.__pydantic_extra__ is not None:
         made.__pydantic_extra__.update(carried)
         made.__pydantic_fields_set__.update(carried)

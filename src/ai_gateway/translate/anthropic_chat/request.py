@@ -9,6 +9,7 @@ from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.messages import conversation
 from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
 from ai_gateway.translate.anthropic_chat.tools import offered_tools, tool_fields, tool_names
+from ai_gateway.translate.chat_request import unchecked
 from ai_gateway.translate.gateway_tools import McpName, NoTools, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
@@ -59,7 +60,9 @@ def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = 
     if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
         dropped.add("thinking.display")
     named = [*dropped_fields(body), *unknown_fields(body), *dropped]
-    return TranslatedRequest(_build(openai.CreateChatCompletionRequest, fields), sorted(set(named)), names, offered.mcp)
+    return TranslatedRequest(
+        unchecked(openai.CreateChatCompletionRequest, fields), sorted(set(named)), names, offered.mcp
+    )
 
 
 def translated_size(body: anthropic.AnthropicCreateMessageParams) -> int:
@@ -79,11 +82,6 @@ def _thinking(thinking: BaseModel | None, config: anthropic.AnthropicOutputConfi
     if effort is None:
         return {}
     return {"reasoning_effort": "high" if effort in {"xhigh", "max"} else effort}
-
-
-def _build[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
-    """The request without checking OpenAI's bounds: the provider may accept more, or rejects it itself."""
-    return model.model_construct(None, **fields)
 
 
 def _format(schema: Mapping[str, object]) -> openai.ResponseFormatJsonSchema:

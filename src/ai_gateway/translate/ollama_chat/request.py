@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, JsonValue
 
 from ai_gateway.errors import UnsupportedParameter
+from ai_gateway.translate.chat_request import unchecked
 from ai_gateway.translate.gateway_tools import typed
 from ai_gateway.translate.ollama_chat.messages import conversation, user_message
 from ai_gateway.translate.ollama_chat.policies import OPTIONS, apply_policies
@@ -39,7 +40,7 @@ def chat(body: ollama.OllamaChatRequest, model: str, *, native: bool) -> Transla
     if not native:
         dropped += apply_policies(body)
     fields |= _answer_fields(body, dropped)
-    return TranslatedRequest(_build(openai.CreateChatCompletionRequest, fields), [] if native else dropped)
+    return TranslatedRequest(unchecked(openai.CreateChatCompletionRequest, fields), [] if native else dropped)
 
 
 def generate(body: ollama.OllamaGenerateRequest, model: str) -> TranslatedRequest[ChatRequest]:
@@ -49,7 +50,7 @@ def generate(body: ollama.OllamaGenerateRequest, model: str) -> TranslatedReques
     messages = [*system, user_message(body.prompt or "", body.images or [])]
     fields: Fields = {"model": model, "messages": messages, **_stream_fields(stream=body.stream)}
     return TranslatedRequest(
-        _build(openai.CreateChatCompletionRequest, fields | _answer_fields(body, dropped)), dropped
+        unchecked(openai.CreateChatCompletionRequest, fields | _answer_fields(body, dropped)), dropped
     )
 
 
@@ -63,7 +64,7 @@ def complete(body: ollama.OllamaGenerateRequest, model: str, *, native: bool) ->
     fields: Fields = {"model": model, "prompt": body.prompt or "", **_stream_fields(stream=body.stream)}
     fields |= {"suffix": body.suffix} if body.suffix else {}
     fields |= {"logprobs": body.top_logprobs or 0} if body.logprobs else {}
-    request = _build(openai.CreateCompletionRequest, fields | _options(body.options))
+    request = unchecked(openai.CreateCompletionRequest, fields | _options(body.options))
     if native:
         return TranslatedRequest(request)
     _refuse_beside_raw(body)
@@ -76,7 +77,7 @@ def complete(body: ollama.OllamaGenerateRequest, model: str, *, native: bool) ->
 def embed(model: str, texts: str | list[str], dimensions: int | None = None) -> openai.CreateEmbeddingRequest:
     """For embeddings; 0 dimensions mean the model's default."""
     fields: Fields = {"model": model, "input": texts}
-    return _build(openai.CreateEmbeddingRequest, fields | ({"dimensions": dimensions} if dimensions else {}))
+    return unchecked(openai.CreateEmbeddingRequest, fields | ({"dimensions": dimensions} if dimensions else {}))
 
 
 def translated_size(body: ollama.OllamaChatRequest | ollama.OllamaGenerateRequest) -> int:
@@ -178,8 +179,3 @@ def _refuse_beside_raw(body: ollama.OllamaGenerateRequest) -> None:
                 f"With 'raw' or 'suffix' the prompt is continued as a bare text: leave '{name}' out.",
                 param=name,
             )
-
-
-def _build[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
-    """The request without checking OpenAI's bounds: the provider may accept more, or rejects it itself."""
-    return model.model_construct(None, **fields)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
+from ai_gateway.translate.chat_request import unchecked
 from ai_gateway.translate.gateway_tools import NoTools, Runs
 from ai_gateway.translate.responses_chat.conversation import Conversation, Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
@@ -120,13 +121,8 @@ def conversed(body: Body, whom: Whom, history: Sequence[Item] = (), offered: Off
     fields |= {name: value for name in _SAME if (value := getattr(body, name, None)) is not None}
     if (options := getattr(body, "prompt_cache_options", None)) is not None:
         fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(_dump(options))
-    request = _built(openai.CreateChatCompletionRequest, fields)
+    request = unchecked(openai.CreateChatCompletionRequest, fields)
     return Asked(request, offered, dropped | conversation.dropped)
-
-
-def _built[Request: BaseModel](model: type[Request], fields: Fields) -> Request:
-    """The request without checking chat's bounds: the provider may accept more, or rejects it itself."""
-    return model.model_construct(None, **fields)
 
 
 def items_of(given: str | Sequence[Item] | None) -> list[Item]:

@@ -125,17 +125,20 @@ class _Turns:
         if isinstance(content, str):
             self.messages.append(openai.ChatCompletionRequestAssistantMessage(role="assistant", content=content))
             return
-        said, answered = _Said(), set[str]()
-        results = {getattr(block, "tool_use_id", None): at for at, block in enumerate(content)}
+        said, waiting = _Said(), set[str]()
+        results = {
+            call: at for at, block in enumerate(content) if isinstance(call := getattr(block, "tool_use_id", None), str)
+        }
         for at, block in enumerate(content):
-            if _is_server_call(block) and results.get(getattr(block, "id", None), -1) < at:
+            ident = getattr(block, "id", None)
+            if _is_server_call(block) and not (isinstance(ident, str) and results.get(ident, -1) > at):
                 self._dropped.add(f"messages.content.{getattr(block, 'type', 'server_tool_use')}")
                 continue  # it never came to a result, which nobody else can give
             served = (
                 block.said("tool_use_id") if isinstance(block, UnknownBlock) else getattr(block, "tool_use_id", None)
             )
             if isinstance(served, str):
-                self._served(said, block, served, answered)
+                self._served(said, block, served, waiting)
                 said = _Said()
             else:
                 self._say(said, block, f"{path}[{at}]")
@@ -194,16 +197,18 @@ class _Turns:
             openai.ChatCompletionMessageToolCall, id=identifier, type="function", function=function, carried=carried
         )
 
-    def _served(self, said: "_Said", block: BaseModel, call: str, answered: set[str]) -> None:
+    def _served(self, said: "_Said", block: BaseModel, call: str, waiting: set[str]) -> None:
         """What a server's own tool has returned inside of the turn: a result of its call, before the turn goes on.
 
-        `answered` has the calls of messages that are there already: several that ran at once are all called first.
+        `waiting` has the calls without a result of messages that are there already: several that ran at once are all
+        called first.
         """
         made = {each.id for each in said.calls}
-        if call in made or (said.is_empty and call in answered):
+        if call in made or (said.is_empty and call in waiting):
             if made:
                 self.messages.append(said.message())
-            answered |= made
+            waiting |= made
+            waiting.discard(call)
             result = result_text(block, self._dropped)
             self.messages.append(
                 openai.ChatCompletionRequestToolMessage(role="tool", content=result, tool_call_id=call)

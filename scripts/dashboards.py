@@ -13,7 +13,10 @@ FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana"
 _WIDTH, _HEIGHT, _COLUMNS = 12, 8, 24
 _SOURCE = {"type": "prometheus", "uid": "${source}"}
 # Leaves out what probes and Prometheus itself ask for.
-_CALLS = 'operation=~"create(ChatCompletion|Completion|Embedding)|ollama(Chat|Generate|Embed|Embeddings)"'
+_CALLS = (
+    'operation=~"create(ChatCompletion|Completion|Embedding|Response|Message)|(compact|makeBackground)Response|'
+    'ollama(Chat|Generate|Embed|Embeddings)"'
+)
 
 
 class Panel(NamedTuple):

@@ -1,9 +1,11 @@
 """Rules and dashboards, on a real Prometheus that scrapes real gateways."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,18 @@ QUIET = ("ai_gateway_lost_calls_total", "ai_gateway_dropped_records_total")
 def test_the_dashboards_are_those_of_the_script() -> None:
     for name, text in dashboards().items():
         assert (FOLDER / name).read_text("utf-8") == text, "run `make docs`"
+
+
+def test_every_call_of_a_model_counts_in_rules_and_dashboards() -> None:
+    paths = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))["paths"]
+    asked = r"/v1/(chat/completions|completions|embeddings|responses(/compact)?|messages)|/api/(chat|generate|embed\w*)"
+    named = {path["post"]["operationId"] for name, path in paths.items() if re.fullmatch(asked, name)}
+    assert len(named) == 10
+    for text in ((RULES / "rules.yaml").read_text("utf-8"), *dashboards().values()):
+        for pattern in set(re.findall(r'operation=~\\?"(create[^"\\]+)', text)):
+            for operation in (*named, "makeBackgroundResponse"):
+                assert re.fullmatch(pattern, operation.removesuffix("Routed")), (operation, pattern)
+            assert not re.fullmatch(pattern, "listModels")
 
 
 def checked(*arguments: str | Path, text: str | None = None) -> str:

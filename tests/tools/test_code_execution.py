@@ -308,6 +308,7 @@ async def test_a_process_that_dies_is_a_failed_result_and_the_next_call_works(to
 
 async def test_a_call_that_is_cancelled_leaves_no_process_and_no_state(tool: CodeExecution) -> None:
     await tool.run(use("x = 1"))
+    await gone()  # or this one's process would be taken for the next one's
     running = asyncio.create_task(tool.run(use("while True:\n    pass")))
     await begun()
     running.cancel()

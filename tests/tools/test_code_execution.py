@@ -53,7 +53,9 @@ async def hasty() -> AsyncIterator[CodeExecution]:
 
 
 def processes(of: int | None = None) -> list[psutil.Process]:
-    return [each for each in psutil.Process(of).children(recursive=True) if "monty" in each.name()]
+    """Those that run code, and none that has ended and was not yet asked how."""
+    children = psutil.Process(of).children(recursive=True)
+    return [each for each in children if "monty" in each.name() and each.status() != psutil.STATUS_ZOMBIE]
 
 
 async def begun(of: int | None = None) -> list[psutil.Process]:

@@ -1,12 +1,28 @@
-"""How a program that the gateway has started is ended: with whatever it has started itself."""
+"""Programs that the gateway starts, and how they are ended: with whatever they have started themselves."""
 
 import asyncio
 import os
 import signal
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 _LAST_WORDS_S = 5.0
 _READ_BYTES = 2**16
+
+
+async def start_apart(program: Path, *options: str) -> asyncio.subprocess.Process:
+    """Start a Python program that has nothing of the gateway's: no environment, no place, and a session of its own."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-B", *options, str(program)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        start_new_session=True,
+    )
 
 
 async def end_program(process: asyncio.subprocess.Process) -> None:

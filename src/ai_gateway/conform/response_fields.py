@@ -23,22 +23,6 @@ ARGUMENTS: Final = {
 
 type Fields = dict[str, JsonValue]
 
-ID_PREFIXES: Final[Mapping[str, str]] = {
-    "message": "msg_",
-    "reasoning": "rs_",
-    "function_call": "fc_",
-    "custom_tool_call": "ctc_",
-    "tool_search_call": "tsc_",
-    "local_shell_call": "lsh_",
-    "shell_call": "sh_",
-    "apply_patch_call": "apc_",
-    "web_search_call": "ws_",
-    "code_interpreter_call": "ci_",
-    "mcp_call": "mcp_",
-    "mcp_list_tools": "mcpl_",
-}
-"""What OpenAI's own ids begin with, by the type of the item."""
-
 # What an annotation has to say, by its type, and what of it can be filled in where an upstream leaves it out.
 _NEEDED: Final[Mapping[str, Mapping[str, type]]] = {
     "url_citation": {"url": str, "title": str, "start_index": int, "end_index": int},

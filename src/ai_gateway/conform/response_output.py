@@ -8,7 +8,8 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from ai_gateway.conform.response_fields import ID_PREFIXES, Fields, RanHere
+from ai_gateway.conform.response_fields import Fields, RanHere
+from ai_gateway.contract.item_ids import item_id
 
 ADDED: Final = b"response.output_item.added"
 DONE: Final = b"response.output_item.done"
@@ -21,7 +22,7 @@ class Output:
         self._number = 0
         self._output: list[bytes] = []  # empty where an item that runs will be
         self._has_run = False
-        self._suffix = response_id.rpartition("_")[2]
+        self._response_id = response_id
         self._here = ran
         self._running: dict[str, tuple[Fields, str, int]] = {}  # calls by their index: their item's id, and its place
         self._untold: list[int] = []  # places of items that wait for those before them
@@ -32,7 +33,7 @@ class Output:
 
     def _id(self, kind: str) -> str:
         """The id of the next item: another one for each item of each response."""
-        return f"{ID_PREFIXES.get(kind, 'item_')}{self._suffix}{len(self._output):04x}"
+        return item_id(kind, self._response_id, len(self._output))
 
     def _added(self, item: Fields) -> bytes:
         index = len(self._output)

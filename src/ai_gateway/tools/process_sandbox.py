@@ -13,7 +13,7 @@ from typing import override
 
 import structlog
 
-from ai_gateway.programs import end_program
+from ai_gateway.programs import end_program, start_apart
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 
 _CHILD = Path(__file__).with_name("sandbox_child.py")
@@ -44,16 +44,7 @@ class ProcessSandbox(Sandbox):
         seconds = min(seconds, self._limits.seconds)
         asked = {"code": code, "seconds": seconds, "memory": self._limits.memory, "output": self._limits.output}
         async with self._free:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-I", "-S", "-B", str(_CHILD)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-            )
+            process = await start_apart(_CHILD, "-S")
             try:
                 return await self._ran(process, json.dumps(asked).encode(), seconds)
             finally:

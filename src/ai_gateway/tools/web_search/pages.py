@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from ai_gateway.contract.budget import ByteBudget, Loan
-from ai_gateway.programs import end_program
+from ai_gateway.programs import end_program, start_apart
 from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched
 from ai_gateway.tools.tool import Citation, Result
 from ai_gateway.tools.web_search.results import NOTICE, quoted
@@ -60,16 +59,7 @@ class Pages:
 
 async def _read_apart(page: bytes) -> tuple[str, str]:
     """Title and text of an HTML page, by a process of its own. Raises NotRead where that comes to its limits."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-I", "-B", str(_READER)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={},
-        cwd="/",
-        start_new_session=True,
-    )
+    process = await start_apart(_READER)
     said = b""
     try:
         assert process.stdin is not None  # noqa: S101 - asked for

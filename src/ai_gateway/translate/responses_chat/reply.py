@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from pydantic import BaseModel, JsonValue
 
+from ai_gateway.contract.item_ids import item_id
 from ai_gateway.contract.reasoning import REASONING_NAMES, thought_in
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -15,7 +16,7 @@ from ai_gateway.translate.carriers import KEPT, SEALED_FIELDS, kept
 from ai_gateway.translate.extra_fields import extra_fields, names_of, place
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
 from ai_gateway.translate.responses_chat.ran import RanItems
-from ai_gateway.translate.responses_chat.tools import ID_PREFIXES, Fields, ToolNames
+from ai_gateway.translate.responses_chat.tools import Fields, ToolNames
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
 
@@ -48,7 +49,7 @@ class Items:
 
     def next_id(self, kind: str) -> str:
         """The id of the next item: another one for each item of each response."""
-        return f"{ID_PREFIXES.get(kind, 'item_')}{self.response_id.rpartition('_')[2]}{len(self.all):04x}"
+        return item_id(kind, self.response_id, len(self.all))
 
 
 def response(  # noqa: PLR0913 - what a response is made of

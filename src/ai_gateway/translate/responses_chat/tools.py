@@ -44,22 +44,6 @@ ITEM_TYPES: Final[Mapping[ToolKind, str]] = {
 }
 """The type of the item that a call of such a tool is."""
 
-ID_PREFIXES: Final[Mapping[str, str]] = {
-    "message": "msg_",
-    "reasoning": "rs_",
-    "function_call": "fc_",
-    "custom_tool_call": "ctc_",
-    "tool_search_call": "tsc_",
-    "local_shell_call": "lsh_",
-    "shell_call": "sh_",
-    "apply_patch_call": "apc_",
-    "web_search_call": "ws_",
-    "code_interpreter_call": "ci_",
-    "mcp_call": "mcp_",
-    "mcp_list_tools": "mcpl_",
-}
-"""What the id of an item begins with, by the item's type."""
-
 
 @dataclass(frozen=True, slots=True)
 class ClientTool:

@@ -25,6 +25,17 @@ async def start_apart(program: Path, *options: str) -> asyncio.subprocess.Proces
     )
 
 
+async def tell_program(process: asyncio.subprocess.Process, said: bytes) -> asyncio.StreamReader:
+    """Give a program that was started apart all of its input. Returns what its output is read from."""
+    assert process.stdin is not None  # noqa: S101 - asked for
+    assert process.stdout is not None  # noqa: S101 - asked for
+    with suppress(OSError):  # it has ended, or reads no more
+        process.stdin.write(said)
+        await process.stdin.drain()
+    process.stdin.close()
+    return process.stdout
+
+
 async def end_program(process: asyncio.subprocess.Process) -> None:
     """Kill the process and its group, of which it must be the leader (`start_new_session`), and wait for its end.
 

@@ -7,13 +7,12 @@ import asyncio
 import json
 import platform
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import override
 
 import structlog
 
-from ai_gateway.programs import end_program, start_apart
+from ai_gateway.programs import end_program, start_apart, tell_program
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 
 _CHILD = Path(__file__).with_name("sandbox_child.py")
@@ -51,22 +50,17 @@ class ProcessSandbox(Sandbox):
                 await asyncio.shield(end_program(process))
 
     async def _ran(self, process: asyncio.subprocess.Process, asked: bytes, seconds: float) -> Ran:
-        assert process.stdin is not None  # noqa: S101 - asked for
-        assert process.stdout is not None  # noqa: S101 - asked for
-        with suppress(OSError):
-            process.stdin.write(asked)
-            await process.stdin.drain()
-        process.stdin.close()
+        output = await tell_program(process, asked)
         try:
             async with asyncio.timeout(_START_S):
-                first = await process.stdout.read(1)
+                first = await output.read(1)
         except TimeoutError:
             return Ran(problem="The sandbox did not start in time.")
         most = 2 * _AT_MOST_ESCAPED * self._limits.output + _MORE
         said = b"" if first == b"\n" else first
         try:
             async with asyncio.timeout(seconds + _GRACE_S):
-                while len(said) <= most and (more := await process.stdout.read(most)):
+                while len(said) <= most and (more := await output.read(most)):
                     said += more
         except TimeoutError:
             return Ran(problem=f"The code was stopped: it ran for more than {seconds:g} s.")

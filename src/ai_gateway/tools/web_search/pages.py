@@ -3,11 +3,10 @@
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from ai_gateway.contract.budget import ByteBudget, Loan
-from ai_gateway.programs import end_program, start_apart
+from ai_gateway.programs import end_program, start_apart, tell_program
 from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched
 from ai_gateway.tools.tool import Citation, Result
 from ai_gateway.tools.web_search.results import NOTICE, quoted
@@ -62,13 +61,8 @@ async def _read_apart(page: bytes) -> tuple[str, str]:
     process = await start_apart(_READER)
     said = b""
     try:
-        assert process.stdin is not None  # noqa: S101 - asked for
-        assert process.stdout is not None  # noqa: S101 - asked for
-        with suppress(OSError):
-            process.stdin.write(page)
-            await process.stdin.drain()
-        process.stdin.close()
-        while len(said) <= _MOST_READ and (more := await process.stdout.read(_MOST_READ)):
+        output = await tell_program(process, page)
+        while len(said) <= _MOST_READ and (more := await output.read(_MOST_READ)):
             said += more
     finally:
         await asyncio.shield(end_program(process))

@@ -24,6 +24,7 @@ from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.dispatch import Operation
 from ai_gateway.contract.framing import Framing
+from ai_gateway.contract.header_fields import header_fields
 from ai_gateway.contract.multipart import is_form, read_form
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.outcome import Outcome
@@ -76,19 +77,6 @@ class Boundary(Protocol):
         return None
 
 
-# What nearly every request has, so that it need not be decoded each time.
-_NAMES = {
-    name.encode(): name
-    for name in (
-        *("host", "user-agent", "accept", "accept-encoding", "accept-language", "connection", "authorization"),
-        *("content-type", "content-length", "x-stainless-lang", "x-stainless-package-version", "x-stainless-os"),
-        *("x-stainless-arch", "x-stainless-runtime", "x-stainless-runtime-version", "x-stainless-async"),
-        *("x-stainless-retry-count", "x-stainless-read-timeout", "x-stainless-timeout"),
-        *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"),
-    )
-}
-
-
 _NOBODY = Caller(name="nobody")  # until somebody was let in
 
 
@@ -118,7 +106,8 @@ class Exchange:
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        self.headers = header_fields(self.scope)
+        fields: Mapping[str, str] | None = self.scope.get("fields")
+        self.headers = header_fields(self.scope) if fields is None else fields
         self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
 
     @property
@@ -298,13 +287,6 @@ class Exchange:
     def _send(self, message: Message) -> Awaitable[None]:  # no frame of its own for each event of a stream
         self.started = True
         return self.send(message)
-
-
-def header_fields(scope: Scope) -> dict[str, str]:
-    """The headers by their names, which are lower case; of several with one name, the first."""
-    # Put in from the last to the first, the first one counts.
-    known, headers = _NAMES.get, reversed(scope["headers"])
-    return {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
 def _is_text(raw_path: bytes) -> bool:

@@ -34,8 +34,9 @@ def conversation(
 ) -> list[Message]:
     """The system prompt and the turns as messages; `dropped` collects what they cannot express.
 
-    A system message that is to be shown until the next turn of the user's is left out behind it. Carriers (translate/carriers.py) keep what only some providers know. Raises UnsupportedValue for what no provider
-    but Anthropic has.
+    A system message that is to be shown until the next turn of the user's is left out behind it. Carriers
+    (translate/carriers.py) keep what only some providers know. Raises UnsupportedValue for what no provider but
+    Anthropic has.
     """
     turns = _Turns(names, dropped)
     turns.add_system(system or [])

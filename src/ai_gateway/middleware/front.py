@@ -61,7 +61,7 @@ class Front:
                 await send({"type": "http.response.body"})
             elif head.refusal is not None:
                 outcome.code = head.refusal.code
-                status, body, own = self._owners.answer(scope["path"], head.refusal, request_id)
+                status, body, own = self._owners.answer(scope["path"], head.refusal, request_id, scope["headers"])
                 await send_error(complete, status, body, own)
             else:
                 await self.app(scope, receive, complete)

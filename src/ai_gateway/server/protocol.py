@@ -18,8 +18,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
+from ai_gateway.contract.anthropic_wire import ANTHROPIC, claims
 from ai_gateway.contract.disconnect import Connection
-from ai_gateway.contract.wire import OPENAI
+from ai_gateway.contract.wire import OPENAI, Wire, path_steps
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.client_address import unmapped
 from ai_gateway.middleware.reply_headers import ReplyHeaders
@@ -373,6 +374,7 @@ class HttpProtocol(HttpToolsProtocol):
         An answer that has begun is only cut: a second one would become part of it. Nor is a request answered twice
         whose body goes on behind its answer.
         """
+        wire = self._asked()
         self._end_head()
         if self.transport.is_closing():
             return
@@ -381,11 +383,22 @@ class HttpProtocol(HttpToolsProtocol):
         if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
             self.transport.close()
             return
-        body = OPENAI.render(error)
+        request_id = request_id or new_request_id()
+        body = wire.render(error, request_id.decode())
         own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        own += [(name.encode(), value.encode()) for name, value in wire.headers({}, request_id.decode()).items()]
         own += self.reply_headers.cors.marks(None, own)
-        own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)
+        own += self.reply_headers.common(dict(own), request_id, 0)
         fields = [*self.default_headers, *own, (b"connection", b"close")]
         head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
         self.transport.write(head + b"\r\n" + body)
         self.transport.close()
+
+    def _asked(self) -> Wire:
+        """Whose client asks, as far as the head has been read."""
+        if self._awaited is Awaited.REQUEST:
+            return OPENAI
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        cycle = self.cycle if self._awaited is Awaited.BODY else None
+        headers = self.headers if cycle is None else cycle.scope["headers"]
+        return ANTHROPIC if claims(path_steps(path), headers) else OPENAI

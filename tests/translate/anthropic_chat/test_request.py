@@ -253,7 +253,7 @@ def test_the_last_message_that_sets_an_effort_decides(turns: Any, fields: dict[s
 
 
 def test_what_an_effort_cannot_change_is_named() -> None:
-    off = {"thinking": {"type": "disabled"}}
+    off: dict[str, Any] = {"thinking": {"type": "disabled"}}
     assert as_sent(user("Hi"), sets("low"), **off)[1] == {"output_config.effort"}
     assert as_sent(output_config={"effort": "high"}, **off)[1] == {"output_config.effort"}
     wanted = {"type": "json_schema", "schema": {"type": "object"}}

@@ -14,19 +14,19 @@ import httptools
 from starlette.types import ASGIApp, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
-from ai_gateway.contract.anthropic_wire import ANTHROPIC, claims
 from ai_gateway.contract.disconnect import Connection
-from ai_gateway.contract.wire import OPENAI, Wire, path_steps
+from ai_gateway.contract.wire import OPENAI
 from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from ai_gateway.middleware.client_address import unmapped
 from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cycle import Cycle, RequestBody
 from ai_gateway.server.lazy_timer import LazyTimer
+from ai_gateway.server.refusal import refusal, wire_of_head
 from ai_gateway.server.transport import CorkedTransport
 
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
@@ -374,7 +374,9 @@ class HttpProtocol(HttpToolsProtocol):
         An answer that has begun is only cut: a second one would become part of it. Nor is a request answered twice
         whose body goes on behind its answer.
         """
-        wire = self._asked()
+        cycle = self.cycle if self._awaited is Awaited.BODY else None
+        headers = self.headers if cycle is None else cycle.scope["headers"]
+        wire = OPENAI if self._awaited is Awaited.REQUEST else wire_of_head(self.url, headers)
         self._end_head()
         if self.transport.is_closing():
             return
@@ -383,22 +385,6 @@ class HttpProtocol(HttpToolsProtocol):
         if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
             self.transport.close()
             return
-        request_id = request_id or new_request_id()
-        body = wire.render(error, request_id.decode())
-        own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        own += [(name.encode(), value.encode()) for name, value in wire.headers({}, request_id.decode()).items()]
-        own += self.reply_headers.cors.marks(None, own)
-        own += self.reply_headers.common(dict(own), request_id, 0)
-        fields = [*self.default_headers, *own, (b"connection", b"close")]
-        head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
-        self.transport.write(head + b"\r\n" + body)
+        answer = refusal(error, wire, request_id or new_request_id(), self.default_headers, self.reply_headers)
+        self.transport.write(answer)
         self.transport.close()
-
-    def _asked(self) -> Wire:
-        """Whose client asks, as far as the head has been read."""
-        if self._awaited is Awaited.REQUEST:
-            return OPENAI
-        path = self.url.partition(b"?")[0].decode("latin-1")
-        cycle = self.cycle if self._awaited is Awaited.BODY else None
-        headers = self.headers if cycle is None else cycle.scope["headers"]
-        return ANTHROPIC if claims(path_steps(path), headers) else OPENAI

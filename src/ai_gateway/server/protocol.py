@@ -14,7 +14,7 @@ import httptools
 from starlette.types import ASGIApp, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
@@ -26,6 +26,7 @@ from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cycle import Cycle, RequestBody
 from ai_gateway.server.lazy_timer import LazyTimer
+from ai_gateway.server.refusal import refusal, wire_of_head
 from ai_gateway.server.transport import CorkedTransport
 
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
@@ -377,6 +378,9 @@ class HttpProtocol(HttpToolsProtocol):
         An answer that has begun is only cut: a second one would become part of it. Nor is a request answered twice
         whose body goes on behind its answer.
         """
+        cycle = self.cycle if self._awaited is Awaited.BODY else None
+        headers = self.headers if cycle is None else cycle.scope["headers"]
+        wire = OPENAI if self._awaited is Awaited.REQUEST else wire_of_head(self.url, headers)
         self._end_head()
         if self.transport.is_closing():
             return
@@ -385,11 +389,6 @@ class HttpProtocol(HttpToolsProtocol):
         if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
             self.transport.close()
             return
-        body = OPENAI.render(error)
-        own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        own += self.reply_headers.cors.marks(None, own)
-        own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)
-        fields = [*self.default_headers, *own, (b"connection", b"close")]
-        head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
-        self.transport.write(head + b"\r\n" + body)
+        answer = refusal(error, wire, request_id or new_request_id(), self.default_headers, self.reply_headers)
+        self.transport.write(answer)
         self.transport.close()

@@ -67,11 +67,20 @@ class _Running:
 
 
 class Background:
-    """What one worker makes in the background, and who learns how it ended. `stored` is None where nothing is kept."""
+    """What one worker makes in the background, and who learns how it ended. `stored` is None where nothing is kept.
 
-    def __init__(self, stored: StoredResponses | None, observers: Sequence[Observer] = ()) -> None:
+    `show` has what a response has become, as JSON, before the observers learn that it has ended.
+    """
+
+    def __init__(
+        self,
+        stored: StoredResponses | None,
+        observers: Sequence[Observer] = (),
+        show: Callable[[Outcome, bytes], None] = lambda _outcome, _reply: None,
+    ) -> None:
         self.stored = stored
         self._observers = observers
+        self._show = show
         self._running: dict[str, _Running] = {}
         self.stops_at = 0.0
         """Until when those that run may go on once the gateway is closed, by `time.monotonic`."""
@@ -133,10 +142,10 @@ class Background:
                 await _stopped(working)
                 made = work.cut(None)
             await work.call.settle()  # before anybody can have the response, and ask for the next one
-            await self._end(work, made)
+            await self._end(work, made, outcome)
         except asyncio.CancelledError:  # the gateway stops
             await _stopped(working)
-            await self._end(work, work.cut(STOPPED))
+            await self._end(work, work.cut(STOPPED), outcome)
             raise
         finally:
             await _stopped(working)
@@ -170,8 +179,9 @@ class Background:
             _log.warning("lease of a response not renewed", lease_s=LEASE_S, error=str(error))
             return True
 
-    async def _end(self, work: Work, made: Made) -> None:
+    async def _end(self, work: Work, made: Made, outcome: Outcome) -> None:
         """Store what became of it, unless that is known already, and tell it."""
+        self._show(outcome, made.body.encode())
         if self.stored is None:
             return
         events = work.events

@@ -133,10 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
         # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
         # are not counted: how many of them are the head's is not known.
         if self._awaited is Awaited.HEAD and not after_body:
-            self._head_bytes += len(data)
-            self._head_parts.append(data)
-            if self._head_bytes > MAX_HEADER_BYTES:
-                self.refuse(_HEADERS_TOO_LARGE)
+            self._count_head(data)
         elif self._awaited is Awaited.HEAD:
             self._head_uncounted = len(data)
         # So must an unfinished trailer, and whatever else stands between the parts of a body.
@@ -144,6 +141,12 @@ class HttpProtocol(HttpToolsProtocol):
             self.refuse(_HEADERS_TOO_LARGE)
         if not self.transport.is_closing():
             self._go_on()
+
+    def _count_head(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        self._head_parts.append(data)
+        if self._head_bytes > MAX_HEADER_BYTES:
+            self.refuse(_HEADERS_TOO_LARGE)
 
     def _go_on(self) -> None:
         """All bytes of a read have been parsed."""

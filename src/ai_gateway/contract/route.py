@@ -17,7 +17,7 @@ import structlog
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, read_upload, validate
+from ai_gateway.contract.body import BodyLimits, parse_json, read_arrived, read_upload, receive_rest, validate
 from ai_gateway.contract.budget import Admission, Allocation
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
@@ -156,7 +156,9 @@ class Exchange:
         """The request body as the exact model."""
         limits = self.boundary.body_limits
         self.allocation = Allocation(limits.budget)
-        raw = await read_bytes(self.headers, self.receive, limits, self.allocation)
+        raw = read_arrived(self.headers, self.receive, limits, self.allocation)
+        if raw is None:
+            raw = await receive_rest(self.receive, limits, self.allocation)
         self.size = len(raw)
         return self._exact(model, parse_json(raw, self.allocation))
 

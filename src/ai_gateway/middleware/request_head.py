@@ -20,7 +20,7 @@ _NO_HOST = InvalidRequest("This is not a valid HTTP request: send one Host heade
 
 
 def refusal(scope: Scope, fields: Mapping[str, str]) -> GatewayError | None:
-    """Why it cannot be served: servers such as uvicorn take heads of any size, without a Host. `fields` are its headers.
+    """Why a request with these headers cannot be served: servers such as uvicorn take any head, even without a Host.
 
     Our own server says in `head_size` how large the head can be at the most.
     """

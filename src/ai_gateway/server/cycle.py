@@ -29,6 +29,9 @@ class Peer(Protocol):
     def on_response_complete(self) -> None:
         """The reply has been written to its end."""
 
+    def on_end(self) -> None:
+        """The application is done, whatever it has come to."""
+
     def refuse(self, error: GatewayError, request_id: bytes) -> None:
         """Answer with the error unless an answer has begun, and close."""
 
@@ -164,6 +167,7 @@ class Cycle:
         if not (self.response_complete or self.disconnected):
             self._peer.refuse(INTERNAL, self.scope.get("request_id", "").encode())
         self.scope = {}  # an idle connection keeps its last cycle, but nothing of what was sent with the request
+        self._peer.on_end()
 
     async def send(self, message: Message) -> None:
         """ASGI's `send`. Raises RuntimeError for what the protocol forbids."""
@@ -190,16 +194,15 @@ class Cycle:
         return True
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]], lines: bytes) -> None:
-        fields = dict(headers)
         own = [STATUS_LINE[status][:-2], *map(b": ".join, headers)]
-        connection = fields.get(b"connection")
+        fields = dict(headers)
+        length, connection = fields.get(b"content-length"), fields.get(b"connection")
         if connection is not None and b"close" in connection.lower():
             self.keep_alive = False
         elif not self.keep_alive:
             own.append(b"connection: close")
         # How the client knows where the body ends: RFC 9112, section 6.3. HTTP/1.0 knows no chunks, and there the end
         # of the connection is its end.
-        length = fields.get(b"content-length")
         if length is not None:
             self._left = int(length)
         elif self._bodiless or status in {204, 304}:

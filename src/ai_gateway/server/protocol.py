@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Coroutine
 from enum import Enum, auto
 from typing import Any, cast, override
-from urllib.parse import unquote
 
 import httptools
 from starlette.types import ASGIApp, Scope
@@ -26,6 +25,7 @@ from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cycle import Cycle, RequestBody
 from ai_gateway.server.lazy_timer import LazyTimer
+from ai_gateway.server.request_target import read_target
 from ai_gateway.server.transport import CorkedTransport
 
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
@@ -33,7 +33,6 @@ _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
 _HALF_AN_UPGRADE = re.compile(rb"\n(u(?:p(?:g(?:r(?:a(?:d(?:e[ \t]{0,64})?)?)?)?)?)?)\Z", re.IGNORECASE)
 # The parser takes them for HTTP/1.0, and does not say that they are not.
 _OTHER_PROTOCOL = re.compile(rb"^[A-Z_]+ +[^ \r\n]+ +(?:RTSP|ICE)/", re.MULTILINE)
-_PLAIN_PATH = re.compile(rb"/[\w.-][\w./-]*", re.ASCII)
 _BAD_REQUEST = InvalidRequest("This is not a valid HTTP request.")
 _HEADERS_TOO_LARGE = HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes: send less.")
 
@@ -129,8 +128,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self._held and self._awaited is Awaited.BODY:  # the blank line was cut in two, and this is no head's
             data, self._held = self._held, b""
             self._parse(data)
-        # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
-        # are not counted: how many of them are the head's is not known.
+        if self._awaited is not Awaited.REQUEST:
+            self._bound_unfinished(data, after_body=after_body)
+        if not self.transport.is_closing():
+            self._go_on()
+
+    def _bound_unfinished(self, data: bytes, *, after_body: bool) -> None:
+        """Refuse a head, a trailer, or what stands between the parts of a body, that has no end.
+
+        The parser keeps an unfinished head in memory. Where a body ended in the same bytes, they are not counted: how
+        many of them are the head's is not known.
+        """
         if self._awaited is Awaited.HEAD and not after_body:
             self._head_bytes += len(data)
             self._head_parts.append(data)
@@ -138,11 +146,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self.refuse(_HEADERS_TOO_LARGE)
         elif self._awaited is Awaited.HEAD:
             self._head_uncounted = len(data)
-        # So must an unfinished trailer, and whatever else stands between the parts of a body.
         elif after_body and self._awaited is Awaited.BODY and self._framing_bytes > MAX_HEADER_BYTES:
             self.refuse(_HEADERS_TOO_LARGE)
-        if not self.transport.is_closing():
-            self._go_on()
 
     def _go_on(self) -> None:
         """All bytes of a read have been parsed."""
@@ -171,7 +176,8 @@ class HttpProtocol(HttpToolsProtocol):
         """
         if not self._held and not self._line_start:
             end_of_head = data.find(b"\r\n\r\n")
-            if end_of_head >= 0 and _UPGRADE.search(data, 0, end_of_head + 4) is None:
+            # A search in lower case takes a third of one for either.
+            if end_of_head >= 0 and data[:end_of_head].lower().find(b"\nupgrade") < 0:
                 return data  # nearly every head: whole, and without that header
         data, self._held = self._held + data, b""
         head, end, rest = (b"\n" * self._line_start + data).partition(b"\r\n\r\n")
@@ -237,11 +243,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._waiting.append(self.cycle)
 
     def _scope_of(self, method: bytes, version: str, head_size: int) -> Scope:
-        raw_path, query = self.url, b""
-        if not _PLAIN_PATH.fullmatch(raw_path):
-            url = httptools.parse_url(raw_path)
-            raw_path, query = url.path, url.query or b""
-        path = raw_path.decode("ascii")
+        path, raw_path, query = read_target(self.url)
+        root = self.root_path
         return {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -250,9 +253,9 @@ class HttpProtocol(HttpToolsProtocol):
             "client": self.client,
             "scheme": self.scheme,
             "method": method.decode("ascii"),
-            "root_path": self.root_path,
-            "path": self.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "root_path": root,
+            "path": root + path if root else path,
+            "raw_path": root.encode("ascii") + raw_path if root else raw_path,
             "query_string": query,
             "headers": self.headers,
             "state": self.app_state.copy(),
@@ -284,16 +287,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._unbegun = None
         task = asyncio.Task(self._run(cycle), loop=self.loop, eager_start=True)
         if not task.done():
-            self._keep(task)
+            self.tasks.add(task)
 
     def _run(self, cycle: Cycle) -> Coroutine[None, None, None]:
         self._answered = cycle
         self._connection.write = cycle.write_at_once
         return cycle.run(self._app)
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+    def on_end(self) -> None:
+        """The application is done with a request."""
+        self.tasks.discard(asyncio.current_task())
 
     @override
     def on_response_complete(self) -> None:
@@ -303,7 +306,9 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._waiting:
             # Not at once: behind a thousand small requests others would wait, and each would run inside of the last.
-            self._keep(self.loop.create_task(self._run(self._waiting.popleft())))
+            task = self.loop.create_task(self._run(self._waiting.popleft()))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)  # which may be cancelled before it runs
         else:
             self._idle_due = self.loop.time() + self.timeout_keep_alive
             self._timer.run_by(self._idle_due)

@@ -45,6 +45,9 @@ class Awaited(Enum):
     BODY = auto()
 
 
+_REQUEST, _HEAD, _BODY = Awaited  # an attribute of an enum takes as long as all else that is done for a header
+
+
 class HttpProtocol(HttpToolsProtocol):
     """Parses requests, calls the application for one after the other, and closes the connection when it has to.
 
@@ -57,7 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     cycle: Cycle | None  # type: ignore[assignment] # the request whose bytes were parsed last; uvicorn has its own kind
     _app: ASGIApp
-    _awaited = Awaited.REQUEST
+    _awaited = _REQUEST
     _head_bytes = 0
     _head_uncounted = 0  # bytes of a packet that a body ended in: some of them may be a head's
     _fields = 0
@@ -120,15 +123,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._corked.drop(len(data))
             return
         self._idle_due = math.inf
-        after_body = self._awaited is Awaited.BODY
+        after_body = self._awaited is _BODY
         self._packet = data
         if after_body:
             self._framing_bytes += len(data)  # until a part of the body is found in it
         self._parse(data if after_body else self._without_upgrade(data))
-        if self._held and self._awaited is Awaited.BODY:  # the blank line was cut in two, and this is no head's
+        if self._held and self._awaited is _BODY:  # the blank line was cut in two, and this is no head's
             data, self._held = self._held, b""
             self._parse(data)
-        if self._awaited is not Awaited.REQUEST:
+        if self._awaited is not _REQUEST:
             self._bound_unfinished(data, after_body=after_body)
         if not self.transport.is_closing():
             self._go_on()
@@ -139,21 +142,21 @@ class HttpProtocol(HttpToolsProtocol):
         The parser keeps an unfinished head in memory. Where a body ended in the same bytes, they are not counted: how
         many of them are the head's is not known.
         """
-        if self._awaited is Awaited.HEAD and not after_body:
+        if self._awaited is _HEAD and not after_body:
             self._head_bytes += len(data)
             self._head_parts.append(data)
             if self._head_bytes > MAX_HEADER_BYTES:
                 self.refuse(_HEADERS_TOO_LARGE)
-        elif self._awaited is Awaited.HEAD:
+        elif self._awaited is _HEAD:
             self._head_uncounted = len(data)
-        elif after_body and self._awaited is Awaited.BODY and self._framing_bytes > MAX_HEADER_BYTES:
+        elif after_body and self._awaited is _BODY and self._framing_bytes > MAX_HEADER_BYTES:
             self.refuse(_HEADERS_TOO_LARGE)
 
     def _go_on(self) -> None:
         """All bytes of a read have been parsed."""
         cycle = self.cycle
         # Neither a head, nor blank lines, nor the body of what was refused may go on for ever.
-        if self._awaited is Awaited.HEAD or cycle is None or cycle.response_complete:
+        if self._awaited is _HEAD or cycle is None or cycle.response_complete:
             self._start_head_clock()
         if cycle is not None and not cycle.body.complete and cycle.body.size > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
@@ -191,14 +194,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def on_message_begin(self) -> None:
-        self._awaited = Awaited.HEAD
+        self._awaited = _HEAD
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._awaited is Awaited.BODY:
+        if self._awaited is _BODY:
             self._on_trailer(name, value)
             return
         name = name.lower()
@@ -233,7 +236,7 @@ class HttpProtocol(HttpToolsProtocol):
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
         before = self.cycle
         self.cycle = Cycle(self._scope_of(method, version, head_size), body, self, keep_alive=keep_alive)
-        self._awaited = Awaited.BODY
+        self._awaited = _BODY
         self._fields, self._trailer_bytes, self._framing_bytes = len(self.headers), 0, 0
         self.headers = []
         if before is None or before.response_complete:
@@ -272,7 +275,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
-        self._awaited = Awaited.REQUEST
+        self._awaited = _REQUEST
         self._corked.peer_sends = False
         if self.transport.is_closing() or self.cycle is None:
             return
@@ -337,17 +340,14 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_reader(self.transport.get_write_buffer_size())
+        self._unread = self.transport.get_write_buffer_size()
+        self._stall_due = self.loop.time() + self.stalled_s
+        self._timer.run_by(self._stall_due)
 
     @override
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stall_due = math.inf
-
-    def _watch_reader(self, unread: int) -> None:
-        self._unread = unread
-        self._stall_due = self.loop.time() + self.stalled_s
-        self._timer.run_by(self._stall_due)
 
     def _start_head_clock(self) -> None:
         if self._head_due == math.inf:
@@ -386,7 +386,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         answered = self._answered
-        rest = self._awaited is Awaited.BODY and self.cycle is answered
+        rest = self._awaited is _BODY and self.cycle is answered
         if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
             self.transport.close()
             return

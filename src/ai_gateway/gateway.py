@@ -43,7 +43,7 @@ from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
-from ai_gateway.tools.loop import ToolLoop
+from ai_gateway.tools.loop import SoFar, ToolLoop
 from ai_gateway.tools.offer import asks_for_tools
 from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
 from ai_gateway.tools.runs import CallerTools
@@ -84,7 +84,7 @@ class Gateway:
             return _made(Stream(self.stream_chat(call, body, resolution)))
         return self.run_chat(call, body, resolution)
 
-    def run_chat(
+    def run_chat(  # noqa: PLR0913 - what a front knows of its request
         self,
         call: Call,
         body: models.CreateChatCompletionRequest,
@@ -92,24 +92,27 @@ class Gateway:
         operation: ChatOperation = CHAT,
         *,
         most_calls: int | None = None,
+        so_far: SoFar = lambda _: None,
     ) -> Coroutine[None, None, Item[models.CreateChatCompletionResponse]]:
         """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
 
         What was run is in `gateway_tool_calls` of the message, and no more than `most_calls` in all.
         """
         if asks_for_tools(body):
-            return self._run_with_tools(call, body, resolution, operation, most_calls)
+            return self._run_with_tools(call, body, resolution, operation, most_calls, so_far)
         return self.run(call, operation, body, resolution)
 
-    async def _run_with_tools(
+    async def _run_with_tools(  # noqa: PLR0913, PLR0917 - as above
         self,
         call: Call,
         body: models.CreateChatCompletionRequest,
         resolution: Resolution | None,
         operation: ChatOperation,
         most_calls: int | None,
+        so_far: SoFar,
     ) -> Item[models.CreateChatCompletionResponse]:
-        return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)).reply()
+        loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
+        return await loop.reply(so_far)
 
     def stream_chat(
         self,

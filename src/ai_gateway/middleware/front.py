@@ -69,7 +69,7 @@ class Front:
                 await send({"type": "http.response.body"})
             elif refused is not None:
                 outcome.code = refused.code
-                status, body, own = self._owners.answer(scope["path"], refused, request_id)
+                status, body, own = self._owners.answer(scope["path"], refused, request_id, scope["headers"])
                 await send_error(complete, status, body, own)
             else:
                 await self.app(scope, receive, complete)

@@ -20,9 +20,9 @@ _NO_HOST = InvalidRequest("This is not a valid HTTP request: send one Host heade
 
 
 def refusal(scope: Scope, fields: Mapping[str, str]) -> GatewayError | None:
-    """Why a request with these headers cannot be served: servers such as uvicorn take any head, even without a Host.
+    """Why it cannot be served: servers such as uvicorn take heads of any size, without a Host.
 
-    Our own server says in `head_size` how large the head can be at the most.
+    `fields` are its headers. Our own server says in `head_size` how large the head can be at the most.
     """
     headers, version = scope["headers"], scope["http_version"]
     if len(headers) > MAX_HEADER_COUNT or (

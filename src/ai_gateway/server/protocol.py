@@ -13,7 +13,7 @@ import httptools
 from starlette.types import ASGIApp, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
@@ -25,6 +25,7 @@ from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cycle import Cycle, RequestBody
 from ai_gateway.server.lazy_timer import LazyTimer
+from ai_gateway.server.refusal import refusal, wire_of_head
 from ai_gateway.server.request_target import read_target
 from ai_gateway.server.transport import CorkedTransport
 
@@ -131,25 +132,22 @@ class HttpProtocol(HttpToolsProtocol):
         if self._held and self._awaited is _BODY:  # the blank line was cut in two, and this is no head's
             data, self._held = self._held, b""
             self._parse(data)
-        if self._awaited is not _REQUEST:
-            self._bound_unfinished(data, after_body=after_body)
+        # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
+        # are not counted: how many of them are the head's is not known.
+        if self._awaited is _HEAD and not after_body:
+            self._count_head(data)
+        elif self._awaited is _HEAD:
+            self._head_uncounted = len(data)
+        # So must an unfinished trailer, and whatever else stands between the parts of a body.
+        elif after_body and self._awaited is _BODY and self._framing_bytes > MAX_HEADER_BYTES:
+            self.refuse(_HEADERS_TOO_LARGE)
         if not self.transport.is_closing():
             self._go_on()
 
-    def _bound_unfinished(self, data: bytes, *, after_body: bool) -> None:
-        """Refuse a head, a trailer, or what stands between the parts of a body, that has no end.
-
-        The parser keeps an unfinished head in memory. Where a body ended in the same bytes, they are not counted: how
-        many of them are the head's is not known.
-        """
-        if self._awaited is _HEAD and not after_body:
-            self._head_bytes += len(data)
-            self._head_parts.append(data)
-            if self._head_bytes > MAX_HEADER_BYTES:
-                self.refuse(_HEADERS_TOO_LARGE)
-        elif self._awaited is _HEAD:
-            self._head_uncounted = len(data)
-        elif after_body and self._awaited is _BODY and self._framing_bytes > MAX_HEADER_BYTES:
+    def _count_head(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        self._head_parts.append(data)
+        if self._head_bytes > MAX_HEADER_BYTES:
             self.refuse(_HEADERS_TOO_LARGE)
 
     def _go_on(self) -> None:
@@ -382,6 +380,9 @@ class HttpProtocol(HttpToolsProtocol):
         An answer that has begun is only cut: a second one would become part of it. Nor is a request answered twice
         whose body goes on behind its answer.
         """
+        cycle = self.cycle if self._awaited is _BODY else None
+        headers = self.headers if cycle is None else cycle.scope["headers"]
+        wire = OPENAI if self._awaited is _REQUEST else wire_of_head(self.url, headers)
         self._end_head()
         if self.transport.is_closing():
             return
@@ -390,11 +391,6 @@ class HttpProtocol(HttpToolsProtocol):
         if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
             self.transport.close()
             return
-        body = OPENAI.render(error)
-        own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        own += self.reply_headers.cors.marks(None, own)
-        own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)
-        fields = [*self.default_headers, *own, (b"connection", b"close")]
-        head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
-        self.transport.write(head + b"\r\n" + body)
+        answer = refusal(error, wire, request_id or new_request_id(), self.default_headers, self.reply_headers)
+        self.transport.write(answer)
         self.transport.close()

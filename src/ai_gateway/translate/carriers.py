@@ -147,10 +147,13 @@ def _assistant(
             changes["thinking_blocks"] = signed
     else:
         gone = _unsigned(extras, taken, dropped)
-    if message.tool_calls and "caller" not in taken:
-        changes["tool_calls"] = [
-            _without(call, {"caller"}, "messages.tool_calls.", set()) for call in message.tool_calls
-        ]
+    calls = message.tool_calls or ()
+    if any(call.model_extra for call in calls):
+        if "caller" not in taken:
+            calls = [_without(call, {"caller"}, "messages.tool_calls.", set()) for call in calls]
+        if "cache_control" not in taken:
+            calls = [_without(call, {"cache_control"}, "messages.content.", dropped) for call in calls]
+        changes["tool_calls"] = calls
     return _changed(message, changes, gone) if gone or changes else message
 
 

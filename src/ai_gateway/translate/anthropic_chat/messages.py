@@ -111,9 +111,7 @@ class _Turns:
         content: object = block.content or ""
         if isinstance(block.content, list):
             content = parts_of(block.content, f"{path}.content", self._dropped) or ""
-        carried: Fields = {"is_error": True} if block.is_error else {}
-        if own := cache_control(block):
-            carried["cache_control"] = own
+        carried: Fields = ({"is_error": True} if block.is_error else {}) | _cached(block)
         return _built(
             openai.ChatCompletionRequestToolMessage,
             role="tool",
@@ -175,7 +173,7 @@ class _Turns:
             self._dropped.add(f"messages.content.{block.type}")
 
     def _call(self, block: anthropic.AnthropicRequestToolUseBlock) -> openai.ChatCompletionMessageToolCall:
-        carried: Fields = {"cache_control": own} if (own := cache_control(block)) else {}
+        carried = _cached(block)
         if isinstance(block.caller, BaseModel) and not isinstance(block.caller, anthropic.AnthropicDirectCaller):
             carried["caller"] = block.caller.model_dump(exclude_none=True)
         return self._called(block.id, block.name, block.input, carried)
@@ -186,7 +184,7 @@ class _Turns:
         name = self._names.served(block.name)
         if isinstance(block, anthropic.AnthropicRequestMcpToolUseBlock):
             name = self._names.served_by(block.server_name, block.name)
-        return self._called(block.id, name, block.input, {})
+        return self._called(block.id, name, block.input, _cached(block))
 
     def _called(
         self, identifier: str, name: str, value: Mapping[str, object], carried: Fields
@@ -212,10 +210,19 @@ class _Turns:
             waiting.discard(call)
             result = result_text(block, self._dropped)
             self.messages.append(
-                openai.ChatCompletionRequestToolMessage(role="tool", content=result, tool_call_id=call)
+                _built(
+                    openai.ChatCompletionRequestToolMessage,
+                    role="tool",
+                    content=result,
+                    tool_call_id=call,
+                    carried=_cached(block),
+                )
             )
         else:
-            said.parts.append(text(result_text(block, self._dropped)))
+            part = text(result_text(block, self._dropped))
+            if part.__pydantic_extra__ is not None:
+                part.__pydantic_extra__.update(_cached(block))
+            said.parts.append(part)
             self.messages.append(said.message())
 
 
@@ -248,6 +255,10 @@ class _Said:
         if self.sealed:
             carried[SEALED_FIELDS] = self.sealed
         return _built(openai.ChatCompletionRequestAssistantMessage, role="assistant", **fields, carried=carried)
+
+
+def _cached(block: BaseModel) -> Fields:
+    return {"cache_control": own} if (own := cache_control(block)) else {}
 
 
 def _is_server_call(block: BaseModel) -> bool:

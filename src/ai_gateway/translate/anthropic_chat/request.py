@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.messages import conversation
 from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
+from ai_gateway.translate.anthropic_chat.tokens import output_format
 from ai_gateway.translate.anthropic_chat.tools import offered_tools, tool_fields, tool_names
 from ai_gateway.translate.chat_request import unchecked
 from ai_gateway.translate.gateway_tools import McpName, NoTools, Runs
@@ -55,8 +56,10 @@ def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = 
         fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
     fields |= tool_fields(body, names, offered, dropped)
     fields |= _thinking(body.thinking, _effort(body, dropped), dropped)
-    if body.output_config is not None and body.output_config.format is not None:
-        fields["response_format"] = _format(body.output_config.format.schema_)
+    if (wanted := output_format(body)) is not None:
+        fields["response_format"] = _format(wanted.schema_)
+        if body.output_format not in (None, wanted):
+            dropped.add("output_format")
     if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
         dropped.add("thinking.display")
     named = [*dropped_fields(body), *unknown_fields(body), *dropped]

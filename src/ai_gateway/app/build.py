@@ -100,8 +100,8 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
             asgi.direct.learn(routes)
         return routes
 
-    directory = parts.accounts.directory
-    background = Background(_stored_responses(settings, directory), [*observers, parts.watchers.watching])
+    directory, watching = parts.accounts.directory, parts.watchers.watching
+    background = Background(_stored_responses(settings, directory), [*observers, watching], watching.made)
     late_heads = LateHeads(settings.first_byte_s)
     served = {
         "late_heads": late_heads,

@@ -52,6 +52,13 @@ def test_the_system_prompt_is_one_message_without_the_line_for_bills() -> None:
     }
     assert lost == {"system.x-anthropic-billing-header"}
     assert messages(system="Be brief.")[0] == {"role": "system", "content": "Be brief."}
+    rest = f"{billing}\n\nBe brief.\nBe kind."
+    for given, told in ((rest, "Be brief.\nBe kind."), ([text(rest)], [text("Be brief.\nBe kind.")])):
+        sent, lost = as_sent(system=given)
+        assert sent["messages"][0] == {"role": "system", "content": told}, "what stands below the line is kept"
+        assert lost == {"system.x-anthropic-billing-header"}
+    for alone in (billing, [text(billing)], f"{billing}\n"):
+        assert [turn["role"] for turn in messages(system=alone)] == ["user"]
     assert messages(system=[])[0]["role"] == "user"
 
 

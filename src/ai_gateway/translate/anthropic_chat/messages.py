@@ -4,7 +4,7 @@ Results of tools stand inside of a user's turn there, in any order, and are mess
 the calls and before anything else that the turn says (https://platform.openai.com/docs/guides/function-calling).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -60,9 +60,23 @@ class _Turns:
 
     def add_system(self, system: Content) -> None:
         """The instructions in front, as one message."""
-        blocks = system if isinstance(system, str) else [block for block in system if not self._is_billing(block)]
+        blocks = self._unbilled(system) if isinstance(system, str) else [*self._unbilled_blocks(system)]
         if blocks:
             self.messages.append(_system(blocks, "system", self._dropped))
+
+    def _unbilled_blocks(self, blocks: Sequence[BaseModel]) -> Iterator[BaseModel]:
+        for block in blocks:
+            if not isinstance(block, anthropic.AnthropicRequestTextBlock) or not block.text.startswith(BILLING):
+                yield block
+            elif rest := self._unbilled(block.text):
+                yield block.model_copy(update={"text": rest})
+
+    def _unbilled(self, words: str) -> str:
+        """The instructions without the line for bills in front of them."""
+        if not words.startswith(BILLING):
+            return words
+        self._dropped.add(f"system.{BILLING.rstrip(':')}")
+        return words.partition("\n")[2].lstrip("\n")
 
     def add(self, message: anthropic.AnthropicInputMessage, path: str) -> None:
         if message.role == "assistant":
@@ -79,12 +93,6 @@ class _Turns:
         """Nothing waits any longer."""
         self.messages += self._late
         self._late, self._waiting = [], {}
-
-    def _is_billing(self, block: BaseModel) -> bool:
-        is_billing = isinstance(block, anthropic.AnthropicRequestTextBlock) and block.text.startswith(BILLING)
-        if is_billing:
-            self._dropped.add(f"system.{BILLING.rstrip(':')}")
-        return is_billing
 
     def _user(self, content: Content, path: str) -> None:
         if isinstance(content, str):

@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from ai_gateway.errors import UnsupportedValue
-from ai_gateway.translate.anthropic_chat.request import is_strict
+from ai_gateway.providers.anthropic.provider import Anthropic
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.custom.provider import CustomProvider
+from ai_gateway.providers.ollama.provider import Ollama
+from ai_gateway.translate.anthropic_chat.request import chat, is_strict
 from ai_gateway.translate.anthropic_chat.seal import sealed
 from tests.translate.anthropic_chat.asking import (
     CACHED,
@@ -14,6 +18,7 @@ from tests.translate.anthropic_chat.asking import (
     PNG,
     WEATHER,
     as_sent,
+    asked,
     assistant,
     call,
     result,
@@ -283,6 +288,15 @@ def test_tools_that_a_client_runs_are_told_and_those_that_anthropic_runs_are_dro
 )
 def test_how_hard_to_think(fields: dict[str, Any], effort: str | None) -> None:
     assert as_sent(**fields)[0].get("reasoning_effort") == effort
+
+
+@pytest.mark.parametrize("effort", ["xhigh", "max"])
+def test_the_highest_efforts_go_to_whom_they_are_known(effort: str) -> None:
+    wanted = asked(output_config={"effort": effort})
+    assert chat(wanted, "m").request.reasoning_effort == "high"
+    assert chat(wanted, "m", knows_efforts=True).request.reasoning_effort == effort
+    assert all("efforts" in provider.carriers for provider in (Anthropic, CustomProvider, Ollama))
+    assert "efforts" not in Provider.carriers, "or a provider that is not asked would be taken to know them"
 
 
 def sets(effort: str | None, content: Any = (), **fields: Any) -> dict[str, Any]:

@@ -24,9 +24,10 @@
 | 20 | praxis 1267, Envoy 2239 | cached tokens: both details are there, nothing counts twice |
 | 21 | Codex 43353, NeMo-Relay 994, coder 26565 | a request to change to a WebSocket: 426 at once |
 
-Row 11 is `tests/tools/test_responses_door.py`, and what is the same of an upstream that speaks this API itself
-`test_background_relayed.py` and `tests/faults/test_relay.py`. Rows 1 to 5, 10 and 12 are the grammar that every stream of these tests is checked with (`check`, `events_of`); the
-property tests of `tests/api/test_response_bridge.py` put every legal and illegal upstream through it.
+Row 11 is in `tests/tools/test_responses_door.py`; what is the same of an upstream that speaks this API itself, in
+`test_background_relayed.py` and `tests/faults/test_relay.py`. Rows 1 to 5, 10 and 12 are the grammar that every stream
+of these tests is checked with (`check`, `events_of`); the property tests of `tests/api/test_response_bridge.py` put
+every legal and illegal upstream through it.
 """
 
 import json

@@ -213,10 +213,17 @@ class ResponseEvents(Output, Parts):
 
     def failed(self, code: str, message: str) -> bytes:
         """The end of one that cannot go on, whatever it has said so far."""
+        return self._cut("failed", {"code": code, "message": message})
+
+    def cancelled(self) -> bytes:
+        """The end of one that nobody wants any more: the contract has no other event for it."""
+        return self._cut("cancelled", None)
+
+    def _cut(self, status: str, error: Fields | None) -> bytes:
         written = b"" if self.has_begun else self.begin()
         written += self._close(cut=True)
         written += self._break_off()
-        self.final = self._response("failed", error={"code": code, "message": message})
+        self.final = self._response(status, error=error)
         return written + self._event(b"response.failed", b'"response":' + self.final)
 
     def _ended(self, status: str, usage: Fields | None, reason: str | None, changed: Mapping[str, JsonValue]) -> bytes:

@@ -208,6 +208,7 @@ async def test_without_room_nothing_is_counted_and_all_goes_on_when_there_is(tmp
     await assert_all_know([*workers, FileCounters(path)], {"spend": (105, 10), "parallel": (0, 1)})
 
 
+@pytest.mark.slow
 def test_whoever_is_killed_has_counted_all_of_a_call_or_nothing(tmp_path: Path) -> None:
     rounds = 20
     subprocess.run(

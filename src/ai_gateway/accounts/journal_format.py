@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ai_gateway.accounts.records import AttemptRecord, Record, Start, counts_of
+from ai_gateway.accounts.records import AttemptRecord, Record, Start
 from ai_gateway.contract.call import Tokens
 
 _INT64 = 2**63 - 1
@@ -64,12 +64,12 @@ def started_line(start: Start) -> bytes:
 def ended_line(started: bytes, record: Record) -> bytes:
     """The line of a call that is over. `started` is the line of its start."""
     attempts = [_attempt(each) for each in record.attempts] if record.attempts else ()
-    values = _json((*_plain_values(record), *counts_of(record.tokens), attempts))
+    values = _json((*_plain_values(record), *record.tokens.counts(), attempts))
     return b"E[%b,%b]\n" % (started[1:-1], values)
 
 
 def _attempt(attempt: AttemptRecord) -> tuple[object, ...]:
-    tokens = counts_of(attempt.tokens) if attempt.tokens is not None else _NO_TOKENS
+    tokens = attempt.tokens.counts() if attempt.tokens is not None else _NO_TOKENS
     return (*_attempt_facts(attempt), *tokens)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from ai_gateway.accounts.latency import classes_of
-from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record, Start, counts_of
+from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record, Start
 from ai_gateway.accounts.store.base import Row
 
 HOUR, DAY = 3600, 86_400
@@ -45,7 +45,7 @@ type Hour = tuple[int, tuple[str, ...]]
 
 def row_of(record: Record) -> Row:
     """The values of its columns."""
-    start, cost, tokens = record.start, record.cost, counts_of(record.tokens)
+    start, cost, tokens = record.start, record.cost, record.tokens.counts()
     if max(tokens) > MOST_TOKENS:
         tokens = tuple([min(count, MOST_TOKENS) for count in tokens])
     if cost is not None and cost > MOST_COST:
@@ -142,7 +142,7 @@ def _attempt(attempt: AttemptRecord) -> Iterator[tuple[str, object]]:
         if (value := getattr(attempt, name)) is not None:
             yield name, value
     if attempt.tokens is not None:
-        counts = zip(TOKENS, counts_of(attempt.tokens)[:-1], strict=True)
+        counts = zip(TOKENS, attempt.tokens.counts()[:-1], strict=True)
         yield "tokens", {name: min(count, MOST_TOKENS) for name, count in counts if count}
         if attempt.tokens.searches:
             yield "searches", min(attempt.tokens.searches, MOST_TOKENS)

@@ -24,23 +24,6 @@ MOST_COST = 10**16
 """What an upstream says is added to other numbers, in 64 bits: no single call may take them all."""
 
 
-def counts_of(tokens: Tokens) -> tuple[int, ...]:
-    """The numbers of every class, in their order, and `searches` at the end."""
-    return (
-        tokens.input,
-        tokens.output,
-        tokens.cache_read,
-        tokens.cache_write,
-        tokens.cache_write_1h,
-        tokens.input_audio,
-        tokens.input_image,
-        tokens.reasoning,
-        tokens.output_audio,
-        tokens.output_image,
-        tokens.searches,
-    )
-
-
 @dataclass(slots=True, kw_only=True)
 class AttemptRecord:
     """One upstream that was asked. `status` and `code` tell of its failure; both are None for what was answered."""

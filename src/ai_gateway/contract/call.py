@@ -102,6 +102,22 @@ class Tokens:
         """What the reply had of every class."""
         return self.output + self.reasoning + self.output_audio + self.output_image
 
+    def counts(self) -> tuple[int, ...]:
+        """The numbers of every class, in their order, and `searches` at the end."""
+        return (
+            self.input,
+            self.output,
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_1h,
+            self.input_audio,
+            self.input_image,
+            self.reasoning,
+            self.output_audio,
+            self.output_image,
+            self.searches,
+        )
+
     def plus(self, other: "Tokens") -> "Tokens":
         """Both together."""
         return Tokens(*map(add, self.counts(), other.counts()))

@@ -102,11 +102,6 @@ class Tokens:
         """What the reply had of every class."""
         return self.output + self.reasoning + self.output_audio + self.output_image
 
-    @property
-    def whole(self) -> int:
-        """All of them."""
-        return self.whole_input + self.whole_output
-
     def counts(self) -> tuple[int, ...]:
         """The numbers of every class, in their order, and `searches` at the end."""
         return (

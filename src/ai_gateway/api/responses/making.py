@@ -68,8 +68,10 @@ class Maker:
     background: Background
     sealing: Callable[[str], bytes]
 
-    async def prepared(self, call: Call, body: models.CreateResponse) -> Prepared:
-        """Everything that can be refused before a provider is called."""
+    async def prepared(
+        self, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution] | None = None
+    ) -> Prepared:
+        """Everything that can be refused before a provider is called. `resolved` is what the model is known to be."""
         keeps = self.state.may_keep(call.caller)
         if body.background and (not keeps or body.store is False):
             raise UnsupportedParameter(
@@ -82,15 +84,19 @@ class Maker:
         history: list[Item] = []
         if body.previous_response_id:
             history = await self.history(call, body.previous_response_id)
-        model, resolution = await self.gateway.resolve(call, body.model)
+        model, resolution = resolved or await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
         sealer = self.sealer(call)
-        runs = self.gateway.tools_for(call, resolution)
-        servers = servers_asked(body.tools or (), runs)
-        if servers is None or servers:
-            await runs.ask(servers)
-        made = asked(body, Whom(model, provider.name, sealer), history, runs, runs.failures)
+        whom = Whom(model, provider.name, sealer)
+        if body.tools:
+            runs = self.gateway.tools_for(call, resolution)
+            servers = servers_asked(body.tools, runs)
+            if servers is None or servers:
+                await runs.ask(servers)
+            made = asked(body, whom, history, runs, runs.failures)
+        else:
+            made = asked(body, whom, history)
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")

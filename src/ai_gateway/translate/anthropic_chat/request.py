@@ -10,7 +10,7 @@ from ai_gateway.translate.anthropic_chat.messages import conversation
 from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
 from ai_gateway.translate.anthropic_chat.tools import offered_tools, tool_fields, tool_names
 from ai_gateway.translate.chat_request import unchecked
-from ai_gateway.translate.gateway_tools import McpName, NoTools, Runs
+from ai_gateway.translate.gateway_tools import NO_TOOLS, McpName, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -20,7 +20,6 @@ _PART_BYTES = 2_500
 _LOW_BUDGET, _MEDIUM_BUDGET = 4_096, 16_384
 
 type Fields = dict[str, object]
-_NO_TOOLS = NoTools()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class TranslatedRequest:
     mcp: Mapping[str, McpName] = field(default_factory=dict)
 
 
-def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = _NO_TOOLS) -> TranslatedRequest:
+def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = NO_TOOLS) -> TranslatedRequest:
     """The request as a chat with the model that the gateway knows by this id. `runs` says which tools run here."""
     dropped: set[str] = set()
     names = tool_names(body)

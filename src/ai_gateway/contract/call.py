@@ -19,7 +19,8 @@ from ai_gateway.errors import GatewayError
 from ai_gateway.observability.trace_names import Attributes, Step
 
 DROPPED_HEADER = "x-gateway-dropped-params"
-_OWN_ID = re.compile("req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
+OWN_ID = re.compile("req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
+"""An id of a request that the gateway has made."""
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
@@ -372,7 +373,7 @@ class Attempt:
         asgi-correlation-id, for one, takes none but those of version 4.
         """
         own = self.call.request_id
-        if not _OWN_ID.fullmatch(own):
+        if not OWN_ID.fullmatch(own):
             return own
         return f"{own[4:12]}-{own[12:16]}-{own[16:20]}-{own[20:24]}-{own[24:]}"
 

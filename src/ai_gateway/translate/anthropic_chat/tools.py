@@ -141,6 +141,8 @@ def offered_tools(
     Raises InvalidRequest for two of one name.
     """
     offered = OfferedTools()
+    if not body.tools and not body.mcp_servers:
+        return offered
     for at, tool in enumerate(body.tools or ()):
         if (function := _tool(tool, names, dropped)) is not None:
             offered.functions.append(function)

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from ai_gateway.programs import end_program
+from tests.support.processes import is_alive
 
 PROGRAMS = {
     "writes without end": "while True: print('x' * 1000, flush=True)",
@@ -45,7 +46,7 @@ async def test_it_ends_with_whatever_it_has_started(name: str) -> None:
     assert process.returncode is not None
     process.stdin.close()
     for _ in range(1_000):
-        if not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in started):
+        if not any(is_alive(each) for each in started):
             return
         await asyncio.sleep(0.01)
     pytest.fail("a process is left")

@@ -128,7 +128,10 @@ class Checker:
     def _terminate(self, event: dict[str, Any]) -> None:
         if self._open is not None or self._hosted:
             raise Illegal(f"{event['type']} while an item is open")
-        self._check_response(event["response"], event["type"].removeprefix("response."), self.items)
+        status = event["type"].removeprefix("response.")
+        if status == "failed" and event["response"]["status"] == "cancelled":  # no event of the contract says so
+            status = "cancelled"
+        self._check_response(event["response"], status, self.items)
         self.response = event["response"]
 
     def _add(self, event: dict[str, Any]) -> None:

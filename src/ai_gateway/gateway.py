@@ -43,7 +43,7 @@ from ai_gateway.routing.model_tags import model_id
 from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
-from ai_gateway.tools.loop import ToolLoop
+from ai_gateway.tools.loop import SoFar, ToolLoop
 from ai_gateway.tools.offer import asks_for_tools
 from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
 from ai_gateway.tools.runs import CallerTools
@@ -86,7 +86,7 @@ class Gateway:
             return await (await self._tool_loop(call, body, resolution, (CHAT, CHAT_STREAM))).reply()
         return await self.run(call, CHAT, body, resolution)
 
-    async def run_chat(
+    async def run_chat(  # noqa: PLR0913 - what a front knows of its request
         self,
         call: Call,
         body: models.CreateChatCompletionRequest,
@@ -94,13 +94,15 @@ class Gateway:
         operation: ChatOperation = CHAT,
         *,
         most_calls: int | None = None,
+        so_far: SoFar = lambda _: None,
     ) -> Item[models.CreateChatCompletionResponse]:
         """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
 
         What was run is in `gateway_tool_calls` of the message, and no more than `most_calls` in all.
         """
         if asks_for_tools(body):
-            return await (await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)).reply()
+            loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
+            return await loop.reply(so_far)
         return await self.run(call, operation, body, resolution)
 
     def stream_chat(

@@ -289,6 +289,15 @@ def test_what_cannot_be_left_out_is_refused_by_name(live: LiveGateway, case: str
         ({"service_tier": "flex"}, {"service_tier"}),
         ({"thinking": {"type": "between_tools"}}, {"thinking"}),
         ({"output_config": {"effort": "utmost"}}, {"output_config.effort"}),
+        ({"messages": [user(text("Hi")), {"role": "system", "output_config": {"effort": "low"}}]}, set()),
+        (
+            {"messages": [user(text("Hi")), {"role": "system", "content": "x", "output_config": {"effort": "utmost"}}]},
+            {"messages.output_config.effort"},
+        ),
+        (
+            {"messages": [{"role": "system", "content": "x", "clear_at": "noon"}, user(text("Hi"))]},
+            {"messages.clear_at"},
+        ),
         ({"cache_control": {"type": "ephemeral", "ttl": "2d"}}, {"cache_control"}),
         ({"tools": [{**WEATHER, "allowed_callers": ["code_execution_20990101"]}]}, {"tools.allowed_callers"}),
         ({"mcp_servers": [{"type": "url", "url": "https://z", "name": "docs"}]}, {"mcp_servers"}),

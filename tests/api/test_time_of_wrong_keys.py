@@ -7,6 +7,7 @@ of bytecode after the other: that is the same wherever it runs.
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,8 +23,10 @@ from tests.support.command import only
 from tests.support.gateway import clean_environment
 
 TOOL = 4
-ROUNDS = 7
-"""So many requests of each kind: the least is what it takes when nothing else happens to run in between."""
+ROUNDS = 12
+"""So many requests of each kind: mostly nothing else runs in between. Now and then there is less to do as well, such as
+nobody to be woken up for what is in a queue: a quarter of the way up is what a request takes.
+"""
 MOST = 1.05
 DOORS = {
     "models": ("GET", "/v1/models", b""),
@@ -68,11 +71,11 @@ async def ask(asgi: FastAPI, method: str, path: str, body: bytes, key: str) -> t
 
 async def work_of(asgi: FastAPI, door: tuple[str, str, bytes], key: str) -> int:
     """How many instructions a request with this key takes, which has to be refused."""
-    counted = 0
+    counted, here = 0, threading.get_ident()
 
     def count(*_: object) -> None:
         nonlocal counted
-        counted += 1
+        counted += threading.get_ident() == here  # what other threads do meanwhile is told as well
 
     monitoring = sys.monitoring
     monitoring.use_tool_id(TOOL, "work")
@@ -129,5 +132,5 @@ async def test_whatever_is_wrong_with_a_key_takes_the_same_work(tmp_path_factory
             for key in keys.values():  # what is done once for all of them is done
                 await ask(asgi, *door, key)
             work = {name: [await work_of(asgi, door, key) for _ in range(ROUNDS)] for name, key in keys.items()}
-            least = {name: min(counts) for name, counts in work.items()}
-            assert max(least.values()) <= MOST * min(least.values()), (name_of_door, least)
+            usual = {name: sorted(counts)[ROUNDS // 4] for name, counts in work.items()}
+            assert max(usual.values()) <= MOST * min(usual.values()), (name_of_door, work)

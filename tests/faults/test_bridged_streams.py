@@ -93,6 +93,8 @@ FAULTS = {
     "fault-content-filter": ("incomplete", "content_filter", "refusal"),
     "fault-refusal": ("completed", None, "refusal"),
     "fault-empty": ("completed", None, "end_turn"),
+    "fault-pause-turn": ("incomplete", "max_output_tokens", "pause_turn"),
+    "fault-context-window": ("incomplete", "max_output_tokens", "model_context_window_exceeded"),
 }
 
 

@@ -12,11 +12,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.known_replies import Forms
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Item
+from ai_gateway.contract.strict_json import may_be_refused, read_json
 from ai_gateway.contract.write import encoded
 from ai_gateway.gateway import _conformed
 from ai_gateway.operations import CHAT, COMPLETION
@@ -132,8 +134,12 @@ def test_what_is_recognised_is_what_would_have_been_relayed() -> None:
                     forms.learn(item.model, item.raw)
                 continue
             recognised += 1
-            item = validated(upstream.chat, raw, plain)
             assert encoded(known) == (b"application/json", raw), f"seed {seed}: {raw!r}"
+            if may_be_refused(raw):  # a text looks like a number too large, so it would have been read anew: it can be
+                assert from_json(raw) == read_json(raw), f"seed {seed}: {raw!r}"
+                assert known.model, f"seed {seed}: {raw!r}"
+                continue
+            item = validated(upstream.chat, raw, plain)
             assert item.raw == raw, f"seed {seed}: {raw!r}"
             assert known.model == item.model, f"seed {seed}: {raw!r}"
             assert asdict(quick) == asdict(plain), f"seed {seed}: {raw!r}"

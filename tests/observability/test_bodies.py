@@ -113,7 +113,7 @@ def test_who_was_not_let_in_administers_or_only_looks_is_left_out(keeping: LiveG
     written_to(path, "the-last")
     records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert {record["status_code"] for record in records}.isdisjoint({401})
-    assert not any("/organization/" in record["path"] or "/models" in record["path"] for record in records)
+    assert not any("/organization/" in path or "/models" in path for path in (str(each["path"]) for each in records))
     assert secret not in path.read_text("utf-8")
 
 
@@ -140,6 +140,50 @@ def test_data_retention_keeps_bodies_out_of_the_file(keeping: LiveGateway, path:
     written_to(path, "after-retention")
     records = [json.loads(line)["request_id"] for line in path.read_text("utf-8").splitlines()]
     assert [each for each in records if each.startswith("retention-")] == kept
+
+
+def of_the_background(path: Path, request_id: str) -> dict[str, Any]:
+    """The record of what went on when its request was answered."""
+    made = [each for each in written_to(path, request_id, 2) if each["operation"] == "makeBackgroundResponse"]
+    (record,) = made
+    return record
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("model", "status"), [("good", "completed"), ("status-500", "failed"), ("paced", "cancelled")])
+def test_what_a_response_in_the_background_has_become_is_written_down(
+    keeping: LiveGateway, path: Path, upstream: Upstream, model: str, status: str, *, stream: bool
+) -> None:
+    request_id = f"background-{model}-{stream}"
+    body = {"model": f"lab/{model}", "input": f"{QUESTION} {TEST_KEY}", "background": True, "stream": stream}
+    with (
+        client_of(keeping) as client,
+        client.stream("POST", "/v1/responses", json=body, headers={"x-request-id": request_id}) as reply,
+    ):
+        response_id = next(reply.iter_text()).partition('"id":"')[2].partition('"')[0]
+    if status == "cancelled":
+        assert post(keeping, f"/v1/responses/{response_id}/cancel", None).json()["status"] == status
+    record = of_the_background(path, request_id)
+    assert json.loads(record["request"]["body"]) == {**body, "input": f"{QUESTION} [key]"}
+    response = json.loads(record["reply"]["body"])
+    assert response["status"] == status
+    assert response == get(keeping, f"/v1/responses/{response_id}").json()
+    assert [record[name] for name in ("path", "wire", "project")] == [None, "responses", "default"]
+    assert (record["code"] is None) is (status != "failed")
+
+
+def test_data_retention_keeps_answers_of_the_background_out_of_the_file(
+    keeping: LiveGateway, path: Path, upstream: Upstream
+) -> None:
+    administrator, own = Administrator(keeping), "projects/default/data_retention"
+    for kind in ("modified_abuse_monitoring", "none"):
+        administrator.post(own, {"retention_type": kind})
+        body = {"model": "lab/good", "input": QUESTION, "background": True}
+        queued = post(keeping, "/v1/responses", body, headers={"x-request-id": f"background-{kind}"})
+        path_of_it = f"/v1/responses/{queued.json()['id']}"
+        eventually(lambda at=path_of_it: get(keeping, at).json()["status"] == "completed")  # type: ignore[misc] # its own
+    of_the_background(path, "background-none")
+    assert "background-modified_abuse_monitoring" not in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

@@ -358,6 +358,28 @@ def test_messages_are_told_where_that_is_switched_on(
     assert (said["role"], said["parts"]) == ("assistant", [{"type": "text", "content": plain}])
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_messages_of_a_response_in_the_background_are_told_by_its_span(
+    telling: LiveGateway, collector: Collector, upstream: Upstream, *, stream: bool
+) -> None:
+    administrator, where = Administrator(telling), "projects/default/data_retention"
+    plain = ask(telling, "good", provider="lab").json()["choices"][0]["message"]["content"]
+    for kind, told in (("modified_abuse_monitoring", False), ("none", True)):
+        administrator.post(where, {"retention_type": kind})
+        request_id = f"telling-background-{stream}-{kind}"
+        body = {"model": "lab/good", "input": f"my key is {TEST_KEY}", "background": True, "stream": stream}
+        assert post(telling, "/v1/responses", body, headers={"x-request-id": request_id}).status_code == 200
+        work = by_name(collector.trace(request_id, IN_BACKGROUND))["background makeBackgroundResponse"]
+        found = [work.attributes.get(name) for name in (Name.INPUT_MESSAGES, Name.OUTPUT_MESSAGES)]
+        if not told:
+            assert found == [None, None]
+            continue
+        (user,), (said,) = (json.loads(str(each)) for each in found)
+        assert user["parts"] == [{"type": "text", "content": "my key is [key]"}]
+        assert (said["parts"], said["finish_reason"]) == ([{"type": "text", "content": plain}], "completed")
+    administrator.post(where, {"retention_type": "organization_default"})
+
+
 def test_data_retention_keeps_messages_out_of_traces(
     telling: LiveGateway, collector: Collector, upstream: Upstream
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.bare_sockets import post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway, started_gateway
+from tests.support.processes import is_alive
 from tests.support.upstream import Upstream
 
 TERM, INT, HUP, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
@@ -109,7 +110,7 @@ def test_everybody_is_told_and_nobody_is_left(
         answers = {stage: everything(client) for stage, client in clients.items()}
         assert live.process.wait(60) == 0
         assert at_once or time.monotonic() - began > 1.5
-        assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        assert not [process for process in family if is_alive(process)]
         assert "Traceback" not in live.log()
     for stage, answer in answers.items():
         status = b"HTTP/1.1 200" if stage == "streams" else b"HTTP/1.1 503"

@@ -136,7 +136,10 @@ class Upstream:
         return f"http{'s' if self._tls else ''}://{HOST}:{self.port}/v1"
 
     def program(self, model: str, *pieces: bytes) -> None:
-        """Answer requests for this model with these exact bytes, then close."""
+        """Answer requests for this model with these exact bytes, then close unless the reply says where it ends.
+
+        A connection that is closed although it could have been kept is met by the next request just as it closes.
+        """
         self._programmed[model] = pieces
 
     def forget(self) -> None:
@@ -207,6 +210,8 @@ class Upstream:
     async def _act(self, exchange: Exchange) -> None:
         if (pieces := self._programmed.get(exchange.seen.model)) is not None:
             await exchange.raw(*pieces)
+            if _ends_by_length(b"".join(pieces)):
+                return
             raise Hangup
         await self._behave(exchange)
 
@@ -232,6 +237,14 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
         body += (await reader.readexactly(size + 2))[:-2]
     await reader.readline()
     return body
+
+
+def _ends_by_length(reply: bytes) -> bool:
+    """Whether all is there, and nothing more, of a reply that tells its length and keeps the connection."""
+    top, _, body = reply.lower().partition(b"\r\n\r\n")
+    fields = dict(line.split(b": ", 1) for line in top.split(b"\r\n")[1:] if b": " in line)
+    kept = top.startswith(b"http/1.1") and fields.get(b"connection") != b"close"
+    return kept and b"transfer-encoding" not in fields and fields.get(b"content-length") == b"%d" % len(body)
 
 
 def head(status: int, headers: Mapping[str, str]) -> bytes:

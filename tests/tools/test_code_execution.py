@@ -21,6 +21,7 @@ from ai_gateway.tools.code_execution import CodeExecution
 from ai_gateway.tools.monty_sandbox import MontySandbox
 from ai_gateway.tools.sandbox import CodeLimits
 from ai_gateway.tools.tool import Result, Use
+from tests.support.processes import children, is_alive
 from tests.tools.hostile_code import BOUNDED, Bait, generated
 
 LIMITS = CodeLimits(seconds=0.4, output=4_000, workers=3)
@@ -53,9 +54,8 @@ async def hasty() -> AsyncIterator[CodeExecution]:
 
 
 def processes(of: int | None = None) -> list[psutil.Process]:
-    """Those that run code, and none that has ended and was not yet asked how."""
-    children = psutil.Process(of).children(recursive=True)
-    return [each for each in children if "monty" in each.name() and each.status() != psutil.STATUS_ZOMBIE]
+    """Those that run code."""
+    return children(of, lambda each: "monty" in each.name())
 
 
 async def begun(of: int | None = None) -> list[psutil.Process]:
@@ -71,7 +71,7 @@ async def gone(those: list[psutil.Process] | None = None) -> None:
     """Wait until the last process has ended, which it does at once."""
     for _ in range(3_000):
         left = those if those is not None else processes()
-        if not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in left):
+        if not any(is_alive(each) for each in left):
             return
         await asyncio.sleep(0.01)
     pytest.fail("a process of the sandbox is left")

@@ -16,6 +16,7 @@ from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import eventually, get, post
 from tests.support.command import run_command
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
+from tests.support.processes import children, is_alive
 from tests.tools.asking import added_up, message_of
 from tests.tools.test_mcp import running_server
 
@@ -195,8 +196,7 @@ def test_the_metrics_count_calls_by_tool_and_end(live: LiveGateway) -> None:
 
 
 def sandboxes(live: LiveGateway) -> list[psutil.Process]:
-    gateway = psutil.Process(live.process.pid)
-    return [each for each in gateway.children(recursive=True) if each.name() == "monty"]
+    return children(live.process.pid, lambda each: each.name() == "monty")
 
 
 def test_a_sandbox_that_is_killed_fails_the_call_and_not_the_request(live: LiveGateway) -> None:
@@ -218,7 +218,7 @@ def test_no_sandbox_outlives_the_gateway(tmp_path: Path, number: signal.Signals)
             found = sandboxes(live)
             psutil.Process(live.process.pid).send_signal(number)
             running.exception()
-        eventually(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in found))
+        eventually(lambda: not any(is_alive(each) for each in found))
         live.process.wait()
 
 

@@ -16,6 +16,7 @@ from ai_gateway.tools.code_execution import CodeExecution
 from ai_gateway.tools.process_sandbox import ProcessSandbox, unsupported
 from ai_gateway.tools.sandbox import CodeLimits
 from ai_gateway.tools.tool import Result, Use
+from tests.support import processes
 from tests.support.command import run_command
 from tests.tools.hostile_code import BOUNDED, Bait, generated
 from tests.tools.test_code_execution import SLOW_MACHINE_S, bait
@@ -33,7 +34,7 @@ async def ran(code: str, limits: CodeLimits = PATIENT) -> Result:
 
 
 def children(of: int | None = None) -> list[psutil.Process]:
-    return [each for each in psutil.Process(of).children(recursive=True) if "sandbox_child.py" in str(each.cmdline())]
+    return processes.children(of, lambda each: "sandbox_child.py" in str(each.cmdline()))
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +158,7 @@ async def test_no_process_outlives_a_gateway_that_is_killed(number: signal.Signa
     gateway.send_signal(number)
     await gateway.wait()
     for _ in range(3_000):
-        if not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in found):
+        if not any(processes.is_alive(each) for each in found):
             return
         await asyncio.sleep(0.01)
     pytest.fail("a process of the sandbox is left")

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from scripts.fuzz.response_grammar import check
-from tests.support.client import eventually, post
+from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.responses import events_of, valid
 from tests.support.upstream import Upstream
@@ -332,3 +332,29 @@ def test_a_clients_own_calls_end_the_turn_beside_those_that_run_here(
     called = {call["id"] for message in told for call in message.get("tool_calls", ())}
     assert {message["tool_call_id"] for message in told if message["role"] == "tool"} == called
     assert len(called) == 3
+
+
+@STREAM
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_one_in_the_background_that_ends_early_keeps_what_was_run(
+    doors: LiveGateway, model: Upstream, stream: bool, end: str
+) -> None:
+    name = f"early-{end}-{stream}"
+    last = Says("Never.", pause_s=60) if end == "cancelled" else Says(status=400)
+    SCRIPTS[name] = [Says("I look.", (Call("gateway_mcp_lab_echo", '{"text": "a"}'),)), last]
+    body = {"model": name, "input": "Hi", "tools": [MCP], "background": True, "stream": stream}
+    with client_of(doors) as client, client.stream("POST", "/lab/v1/responses", json=body) as reply:
+        response_id = next(reply.iter_text()).partition('"id":"')[2].partition('"')[0]
+    eventually(lambda: len(model.seen(name)) == 2)
+    path = f"/v1/responses/{response_id}"
+    if end == "cancelled":
+        assert post(doors, f"{path}/cancel", None).json()["status"] == "cancelled"
+        assert model.last(name).gone.wait(20)
+    eventually(lambda: get(doors, path).json()["status"] == end)
+    response = get(doors, path).json()
+    valid("Response").validate(response)
+    assert [item["type"] for item in response["output"]] == ["mcp_list_tools", "message", "mcp_call"]
+    assert response["output"][1]["content"][0]["text"] == "I look."
+    assert (response["output"][2]["output"], response["output"][2]["status"]) == ("a", "completed")
+    if stream:
+        assert check(get(doors, f"{path}?stream=true").content) == response

@@ -75,6 +75,41 @@ def test_anthropics_sdk_has_a_server_called(claude: Anthropic, mcp_address: str)
     assert claude.beta.messages.create(messages=again, **asked).stop_reason == "end_turn"
 
 
+OLDER_BETA = "mcp-client-2025-04-04"
+
+
+def test_anthropics_sdk_has_a_server_called_by_the_older_beta(claude: Anthropic, mcp_address: str) -> None:
+    """Which has no toolsets: a server says itself which of its tools are on, and without a word all are."""
+    asked: Any = {"model": "custom-chat", "max_tokens": 500, "betas": [OLDER_BETA]}
+    add: Any = [{"role": "user", "content": f"Use {call_of('mcp_lab_add', a=2, b=3)}."}]
+
+    def server(**configuration: Any) -> Any:
+        own = {"tool_configuration": configuration} if configuration else {}
+        return [{"type": "url", "name": "mine", "url": mcp_address, **own}]
+
+    for servers in (server(), server(enabled=True), server(allowed_tools=["add"]), server(allowed_tools=None)):
+        message = claude.beta.messages.create(messages=add, mcp_servers=servers, **asked)
+        use, result, _ = message.content
+        assert use.type == "mcp_tool_use"
+        assert (use.server_name, use.name, use.input) == ("mine", "add", {"a": 2, "b": 3})
+        assert result.type == "mcp_tool_result"
+    with claude.beta.messages.stream(messages=add, mcp_servers=server(), **asked) as stream:
+        assert [block.type for block in stream.get_final_message().content][:2] == ["mcp_tool_use", "mcp_tool_result"]
+    for servers in (server(enabled=False), server(allowed_tools=["echo"]), server(allowed_tools=[])):
+        reply = claude.beta.messages.with_raw_response.create(messages=add, mcp_servers=servers, **asked)
+        assert [block.type for block in reply.parse().content] == ["text"], servers
+        assert "x-gateway-dropped-params" not in reply.headers, "it was switched off, and not lost"
+
+
+def test_a_server_that_nobody_has_listed_is_named(claude: Anthropic) -> None:
+    servers: Any = [{"type": "url", "name": "theirs", "url": "https://example.com/mcp", "authorization_token": "t"}]
+    reply = claude.beta.messages.with_raw_response.create(
+        model="custom-chat", max_tokens=50, messages=[{"role": "user", "content": "Hi"}], mcp_servers=servers,
+        betas=[OLDER_BETA],
+    )  # fmt: skip
+    assert reply.headers["x-gateway-dropped-params"] == "mcp_servers"
+
+
 def test_anthropics_sdk_reads_the_memory_as_a_servers(claude: Anthropic) -> None:
     prompt = f"Use {call_of('memory_save', content='likes tea')}."
     message = claude.messages.create(

@@ -83,12 +83,16 @@ async def rebuild(session: Session, start: int, end: int, widths: Iterable[int])
 
 async def add(session: Session, counted: Iterable[Row], widths: Iterable[int]) -> None:
     """Add counts to the sums: each has its hour, what it is summed up by, both classes, and how many there are."""
+    await session.execute_many(statements.ADD, sums_of(counted, widths))
+
+
+def sums_of(counted: Iterable[Row], widths: Iterable[int]) -> Sequence[Row]:
+    """What `statements.ADD` adds for such counts."""
     sums: dict[Row, list[int]] = {}
     for start, *of, total, first, count in counted:
         for width in widths:
             _count(sums, (width, cast("int", start) // width * width, *of), total, first, count)
-    if sums:
-        await session.execute_many(statements.ADD, [(*of, *counts) for of, counts in sorted(sums.items())])
+    return [(*of, *counts) for of, counts in sorted(sums.items())]
 
 
 async def by_minute(session: Session, start: int, end: int) -> list[Row]:

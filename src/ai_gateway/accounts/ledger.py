@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from ai_gateway.accounts import latency, ledger_statements as statements
+from ai_gateway.accounts import latency, latency_statements, ledger_statements as statements
 from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, by_hour, durations_of, keys_used, row_of, sums_of
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.records import Record
-from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Store, Value
 
 _SLICE = 2_000
 _DAY_MS = DAY * 1000
@@ -36,6 +36,7 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._placed: set[int] = set()
+        self._pruned_before = 0  # when it was last looked
 
     async def append(self, records: Sequence[Record]) -> None:
         """Add those that are not there yet, and them to the sums: all or nothing."""
@@ -43,16 +44,34 @@ class Ledger:
             return
         await self.add_days(each.start.at // _DAY_MS for each in records)
         rows = [row_of(each) for each in records]
+        if not await self._append_at_once(rows):
+            await self._append_new(rows)
+
+    async def _append_at_once(self, rows: Sequence[Row]) -> bool:
+        """As nearly always: none of them is there yet, nor of a time that is pruned. Returns whether it was so."""
+        pruned_before = self._pruned_before
+        if any(int(row[0] or 0) < pruned_before for row in rows):
+            return False
         try:
-            async with self.store.transaction() as session:
-                await _add(session, rows)
+            return await self.store.write(statements.PRUNED_BEFORE, [(pruned_before,)], _changes(rows))
         except AlreadyThere:  # seldom: what a journal had not noted yet to be shipped
-            async with self.store.transaction() as session:
-                new: dict[Row, Row] = {}
-                for row in rows:
-                    if not await session.fetch(statements.IS_THERE, *row[:2]):
-                        new.setdefault(row[:2], row)
-                await _add(session, list(new.values()))
+            return False
+
+    async def _append_new(self, rows: Sequence[Row]) -> None:
+        async with self.store.transaction() as session:
+            ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
+            self._pruned_before = int(pruned_before or 0)
+            # What is older than what is kept was here: a journal is read again after it has been pruned.
+            kept = [row for row in rows if int(row[0] or 0) >= self._pruned_before]
+            if len(kept) < len(rows):
+                late = len(rows) - len(kept)
+                _log.warning("records of days that are pruned: neither stored nor counted", records=late)
+            new: dict[Row, Row] = {}
+            for row in kept:
+                if not await session.fetch(statements.IS_THERE, *row[:2]):
+                    new.setdefault(row[:2], row)
+            for statement, values in _changes(list(new.values())):
+                await session.execute_many(statement, values)
 
     async def last_uses(self) -> dict[str, int]:
         """When each key began its last call, in seconds since the epoch."""
@@ -149,20 +168,15 @@ class Ledger:
             yield start, start + DAY
 
 
-async def _add(session: Session, rows: Sequence[Row]) -> None:
-    """Add rows none of which is there, or raise AlreadyThere."""
-    ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
-    # What is older than what is kept was here: a journal is read again after it has been pruned.
-    kept = [row for row in rows if int(row[0] or 0) >= int(pruned_before or 0)]
-    if len(kept) < len(rows):
-        late = len(rows) - len(kept)
-        _log.warning("records of days that are pruned: neither stored nor counted", records=late)
-        rows = kept
+def _changes(rows: Sequence[Row]) -> Sequence[Change]:
+    """What adds rows none of which is there."""
     hours = by_hour(rows)
-    await session.execute_many(statements.INSERT, rows)
-    await session.execute_many(statements.ADD_TO_ROLLUPS, sums_of(hours))
-    await latency.add(session, durations_of(hours), WIDTHS)
-    await session.execute_many(statements.KEYS_USED, keys_used(rows))
+    return (
+        (statements.INSERT, rows),
+        (statements.ADD_TO_ROLLUPS, sums_of(hours)),
+        (latency_statements.ADD, latency.sums_of(durations_of(hours), WIDTHS)),
+        (statements.KEYS_USED, keys_used(rows)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Each belongs to the key that made it: nobody else finds it. It is kept for a number of days, and when all of them
 together are too large, the oldest go first of the key that has the most. One that runs in the background has a lease,
-which whoever runs it renews: if it runs out, the process is gone. Where its events were asked for, they are kept with
-it.
+which whoever runs it renews: if it runs out, the process is gone. One that is to be cancelled is ended by whoever runs
+it, who alone knows what there is of it by then. Where its events were asked for, they are kept with it.
 """
 
 import time
@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 from ai_gateway.accounts.store.base import Store, Value
 
 LEASE_S: Final = 15
+CANCELLING: Final = "cancelling"
+"""The status of one that somebody has cancelled, until whoever makes it has ended it. No client sees it."""
 _DAY_S = 86_400
 _TIDY_S = 60.0
 _LONGEST_CHAIN = 2_000
@@ -40,14 +42,16 @@ _DELETE = "DELETE FROM responses WHERE id = $1 AND owner = $2"
 # What is over stays as it ended, whoever comes later.
 _END = """UPDATE responses SET status = $2, lease = NULL, body = $4, size = LENGTH(input) + $3
         + COALESCE((SELECT SUM(LENGTH(events)) FROM response_events WHERE response = $1), 0)
-    WHERE id = $1 AND status IN ('queued', 'in_progress')"""
+    WHERE id = $1 AND status IN ('queued', 'in_progress', 'cancelling')"""
+_CANCEL = """UPDATE responses SET status = 'cancelling'
+    WHERE id = $1 AND owner = $2 AND status IN ('queued', 'in_progress')"""
 _RENEW = """UPDATE responses SET lease = $2, status = 'in_progress'
     WHERE id = $1 AND status IN ('queued', 'in_progress')"""
 _STATE = """SELECT status, lease, first FROM responses LEFT JOIN response_events ON response = id AND first = 0
     WHERE id = $1 AND owner = $2 AND until > $3"""
 _ADD_EVENTS = """INSERT INTO response_events (response, first, next, final, events)
     SELECT $1, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), $5 FROM responses
-    WHERE id = $1 AND status IN ('queued', 'in_progress')"""
+    WHERE id = $1 AND (status IN ('queued', 'in_progress') OR (status = 'cancelling' AND CAST($4 AS BIGINT) = 1))"""
 # The last ones as well where there is nothing behind them, so that a reader knows that it has had them.
 _EVENTS = """SELECT first, next, final, events FROM response_events
     WHERE response = $1 AND (next > $2 OR final = 1) ORDER BY first LIMIT 1"""
@@ -60,7 +64,7 @@ _DROP_OLDEST = """DELETE FROM responses WHERE id IN
 
 def is_running(status: str) -> bool:
     """Whether one that is stored with this status is still being made, as far as is known."""
-    return status in {"queued", "in_progress"}
+    return status in {"queued", "in_progress", CANCELLING}
 
 
 class Told(NamedTuple):
@@ -156,6 +160,10 @@ class StoredResponses:
             if not await session.execute(_ADD_EVENTS, *_row(response_id, last)):
                 return False
             return await session.execute(_END, response_id, status, len(body), body) > 0
+
+    async def cancel(self, response_id: str, owner: str) -> bool:
+        """Have one that runs ended by whoever makes it. Whether it ran until now."""
+        return await self._store().execute(_CANCEL, response_id, owner) > 0
 
     async def add_events(self, response_id: str, told: Told) -> bool:
         """Keep what one that runs has told since. Whether it may go on."""

@@ -25,7 +25,7 @@ from ai_gateway.translate.anthropic_chat.reply import (
 )
 from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.tokens import counted, of_text
-from ai_gateway.translate.anthropic_chat.usage import estimated, stop_reason, stopped_by, usage
+from ai_gateway.translate.anthropic_chat.usage import NATIVE, estimated, stop_reason, stopped_by, usage
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import (
     Fields as ExtraFields,
@@ -106,7 +106,8 @@ class MessageBridge(ChatBridge):
         written = told.close(cut=finish in _CUT) + (told.keep(data) if data else b"")
         choice = turn.end_choice
         ended_by = stopped_by(choice, self._asked.stop_sequences) if choice is not None else None
-        reason = stop_reason(finish, called=told.calls > 0, refused=told.refusal is not None)
+        native = (choice.model_extra or {}).get(NATIVE) if choice is not None else None
+        reason = stop_reason(finish, native, called=told.calls > 0, refused=told.refusal is not None)
         more = cast("dict[str, JsonValue]", self._beside.told())
         if reason == "refusal" and choice is not None:
             more["stop_details"] = json_of(refusal_details(told.refusal, choice))

@@ -30,13 +30,13 @@ from ai_gateway.app.reload import Reloadable
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
-from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER
+from ai_gateway.contract.anthropic_wire import ANTHROPIC, VERSION_HEADER, claims
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import Admission, ByteBudget
 from ai_gateway.contract.dispatch import Direct, Operation
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.route import ContractRouter
-from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners
+from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners, path_steps
 from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound, UpgradeRequired
 from ai_gateway.middleware.access_log import AccessLog
@@ -72,7 +72,9 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     responses, messages = (tagged_paths(parts.contract, tag) for tag in ("Responses", "Anthropic"))
     of_openai, of_ollama = ([route.path for route in each.routes] for each in (openai, ollama))
     owned = [(OPENAI, of_openai), (OLLAMA, of_ollama), (OPENAI, administered)]
-    for wire, paths in (*owned, (RESPONSES, responses), (ANTHROPIC, messages)):
+    shared = {"listModels", "retrieveModel"}  # with OpenAI's API, where a header decides
+    both = [route.path for route in openai.routes if route.name in shared]
+    for wire, paths in (*owned, (RESPONSES, responses), (ANTHROPIC, [*messages, *both])):
         owners.add(wire, paths)
     hints = PathHints([*of_openai, *of_ollama, *responses, *messages, *administered])
     accounting = parts.accounts.accounting
@@ -98,8 +100,8 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
             asgi.direct.learn(routes)
         return routes
 
-    directory = parts.accounts.directory
-    background = Background(_stored_responses(settings, directory), [*observers, parts.watchers.watching])
+    directory, watching = parts.accounts.directory, parts.watchers.watching
+    background = Background(_stored_responses(settings, directory), [*observers, watching], watching.made)
     late_heads = LateHeads(settings.first_byte_s)
     served = {
         "late_heads": late_heads,
@@ -123,7 +125,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
             opened,
         )
     )
-    share(openai.routes, VERSION_HEADER, asgi.doors[-1], names={"listModels", "retrieveModel"})
+    share(openai.routes, VERSION_HEADER, asgi.doors[-1], names=shared)
     if directory is not None:
         asgi.doors.append(
             Door(
@@ -226,7 +228,7 @@ def _asgi(
         scope = request.scope
         outcome: Outcome = scope["outcome"]
         outcome.code = error.code
-        status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""))
+        status, body, own = owners.answer(scope["path"], error, scope.get("request_id", ""), scope["headers"])
         return Response(body, status, own, "application/json")
 
     async def http_error(request: Request, error: Exception) -> Response:
@@ -270,9 +272,9 @@ def _no_route(request: Request, error: Exception) -> GatewayError:
 
 def _nothing_at(request: Request, hints: PathHints, providers: list[str]) -> NotFound:
     """The error of an unknown path, with the likely right one."""
-    return NotFound(
-        hints.message(request.scope["path"], origin_of(request.scope["scheme"], request.headers), providers)
-    )
+    path, origin = request.scope["path"], origin_of(request.scope["scheme"], request.headers)
+    is_anthropics = claims(path_steps(path), request.scope["headers"])
+    return NotFound(hints.message(path, origin, providers, is_anthropics=is_anthropics))
 
 
 def _methods_of(request: Request) -> list[str]:

@@ -7,6 +7,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}
 _OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
 _MESSAGES = "messages"  # Anthropic's own clients have a base_url without /v1
 _NOTHING = "See / for what there is."
+_SERVED_OF_ANTHROPICS = "Of Anthropic's API there are /v1/messages, /v1/messages/count_tokens and /v1/models here."
 _ORGANIZATION, _PROJECTS = "organization", "projects"
 _NOBODYS = frozenset(
     {"users", "groups", "roles", "invites", "certificates", "external_keys", "external_storage"}
@@ -30,12 +31,13 @@ class PathHints:
         self._openai = sorted((path[1:] for path in steps if path[0] == _OPENAI_DOOR), key=len, reverse=True)
         self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
 
-    def message(self, path: str, origin: str, providers: Collection[str]) -> str:
+    def message(self, path: str, origin: str, providers: Collection[str], *, is_anthropics: bool = False) -> str:
         """The error's message: with the likely path, and what a client has to be set to, so that it asks there.
 
-        Nothing that only the caller has written comes back in it.
+        Nothing that only the caller has written comes back in it. `is_anthropics`: a client of that API asks.
         """
-        return f"There is nothing at this path. {self._hint(_steps(path), origin, providers)}"
+        hint = self._hint(_steps(path), origin, providers)
+        return f"There is nothing at this path. {_SERVED_OF_ANTHROPICS if is_anthropics and hint == _NOTHING else hint}"
 
     def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str:
         if _OLLAMA_DOOR in steps and (tail := self._tail(steps, self._ollama)) is not None:

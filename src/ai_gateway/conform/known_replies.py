@@ -12,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, override
 
-from pydantic import BaseModel
+from pydantic import MISSING, BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.conform.reply import exact_json
-from ai_gateway.conform.usage import tokens_of
+from ai_gateway.conform.usage import divided, tokens_of
 from ai_gateway.contract.call import Notes
 from ai_gateway.contract.stream import Item
-from ai_gateway.contract.strict_json import may_be_refused
 from gateway_contract.openai import models
 
 KINDS = frozenset({models.CreateChatCompletionResponse, models.CreateCompletionResponse})
@@ -143,8 +142,9 @@ class _Template:
         self._counts = [(at, gap.counts, gap.name) for at, gap in enumerate(gaps) if gap.counts is not None]
         said = vars(reply)
         usage, tier = said.get("usage"), said.get("service_tier")
-        self._usage = usage if isinstance(usage, BaseModel) else None
+        self._usage = usage if isinstance(usage, models.CompletionUsage) else None
         self._tier = tier if type(tier) is str else None
+        self._parts = _parts_of(self._usage)
 
     def matched(self, raw: bytes) -> tuple[bytes, ...] | None:
         """What is in the gaps of a reply that has this form."""
@@ -160,23 +160,45 @@ class _Template:
             return
         for at, counts, name in self._counts:
             counts[name] = int(values[at])
-        notes.tokens = tokens_of(self._usage)
+        if self._parts is None:
+            notes.tokens = tokens_of(self._usage)
+        else:
+            whole, read, made = self._parts
+            prompt, completion, total = whole["prompt_tokens"], whole["completion_tokens"], whole["total_tokens"]
+            notes.tokens = divided(
+                (prompt, completion, total),
+                read if any(read.values()) else {},
+                made if any(made.values()) else {},
+                {},
+            )
         if self._tier is not None:
             notes.service_tier = self._tier
 
 
-def _are_texts(texts: list[bytes]) -> bool:
-    """Whether each is the inside of a JSON string, and none makes `exact_json` leave a reply to the closer look.
+def _parts_of(usage: models.CompletionUsage | None) -> tuple[dict[str, int], dict[str, int], dict[str, int]] | None:
+    """The counts of a usage and of its details; None for one with more in it."""
+    if usage is None or usage.__pydantic_extra__:
+        return None
+    details = [each for each in (usage.prompt_tokens_details, usage.completion_tokens_details) if each is not MISSING]
+    if any(each.__pydantic_extra__ for each in details):
+        return None
+    for each in details:
+        for name in [name for name, value in vars(each).items() if value is MISSING]:
+            del vars(each)[name]
+    read, made = usage.prompt_tokens_details, usage.completion_tokens_details
+    return vars(usage), vars(read) if read is not MISSING else {}, vars(made) if made is not MISSING else {}
 
-    A space can continue neither an escape, nor a surrogate pair, nor a character, nor a number: each is sound if all
-    together are.
+
+def _are_texts(texts: list[bytes]) -> bool:
+    """Whether each is the inside of a JSON string.
+
+    A space can continue neither an escape, nor a surrogate pair, nor a character: each is sound if all together are.
     """
-    together = b'"%b"' % b" ".join(texts)
     try:
-        from_json(together)
+        from_json(b'"%b"' % b" ".join(texts))
     except ValueError:
         return False
-    return not may_be_refused(together)
+    return True
 
 
 def _proven(reply: BaseModel, raw: bytes) -> _Template | None:

@@ -37,20 +37,30 @@ def tokens_of(counts: BaseModel) -> Tokens:
     prompt, completion, total = counts.prompt_tokens, counts.completion_tokens, counts.total_tokens
     if not (0 <= prompt <= _MOST and 0 <= completion <= _MOST and 0 <= total <= _MOST):
         raise ImpossibleCount
+    read, made = counts.prompt_tokens_details, counts.completion_tokens_details
+    return divided(
+        (prompt, completion, total),
+        _parts(read) if read is not MISSING else _NONE,
+        _parts(made) if made is not MISSING else _NONE,
+        counts.__pydantic_extra__ or _NONE,
+    )
+
+
+def divided(
+    whole: tuple[int, int, int], read: Mapping[str, int], made: Mapping[str, int], more: Mapping[str, Any]
+) -> Tokens:
+    """Counts of prompt, completion and both by their classes; `more` is what else the usage says."""
+    prompt, completion, total = whole
     tokens = Tokens(prompt, completion)
-    details, more = counts.prompt_tokens_details, counts.__pydantic_extra__
-    parts = _parts(details) if details is not MISSING else _NONE
-    if parts or more:
-        _divide_input(tokens, parts, more or _NONE)
+    if read or more:
+        _divide_input(tokens, read, more)
     if more:
         tokens.searches = _searches(more)
-    made = counts.completion_tokens_details
     # Reasoning is a part of the output; the replies of x.ai and Gemini count it beside, in the total only
     # (docs.x.ai "Reasoning", ai.google.dev "Thinking").
     beside = total - prompt - completion
-    parts = _parts(made) if made is not MISSING else _NONE
-    if parts or beside > 0:
-        _divide_output(tokens, parts, beside if beside > 0 else 0)
+    if made or beside > 0:
+        _divide_output(tokens, made, beside if beside > 0 else 0)
     return tokens
 
 

@@ -3,17 +3,22 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ai_gateway.contract.anthropic_limits import LONGEST_LOOKED_AT, too_long
 from ai_gateway.contract.framing import EVENTS_PING
-from ai_gateway.contract.wire import Wire
+from ai_gateway.contract.wire import Headers, Wire
 from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamOverloaded, UpstreamRefused
 
 VERSION_HEADER: Final = "anthropic-version"
 """What clients of this API send with every request, and clients of others never."""
+
+_VERSION: Final = VERSION_HEADER.encode()
+# Parts of paths that are this API's alone: of what is served, of what was (/v1/complete), and of its administration.
+_OWN_STEPS: Final = frozenset({"messages", "complete", "organizations"})
+_OPENAIS_STEPS: Final = frozenset({"threads", "uploads"})  # where messages and complete are OpenAI's words
 
 # docs.anthropic.com, "Errors". What is not in it is invalid_request_error below 500, and api_error from there on.
 _TYPES: Final[Mapping[int, str]] = {
@@ -70,6 +75,13 @@ def known_as(error: GatewayError) -> GatewayError:
         isinstance(error, UpstreamError) and error.upstream_status == _OVERLOADED
     )
     return error.changed(status=_OVERLOADED) if is_overloaded else error
+
+
+def claims(steps: Sequence[str], headers: Headers) -> bool:
+    """Whether a client of this API asks: by its header, or for what only this API has, wherever it takes it to be."""
+    if any(name == _VERSION for name, _ in headers):
+        return True
+    return not _OWN_STEPS.isdisjoint(steps) and _OPENAIS_STEPS.isdisjoint(steps)
 
 
 def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
@@ -145,5 +157,11 @@ def _time_after(span: str) -> str | None:
 
 
 ANTHROPIC: Final = Wire(
-    "anthropic", anthropic_error, EVENTS_PING, carries=True, known_as=known_as, own_headers=own_headers
+    "anthropic",
+    anthropic_error,
+    EVENTS_PING,
+    carries=True,
+    known_as=known_as,
+    own_headers=own_headers,
+    claims=claims,
 )

@@ -66,7 +66,8 @@ class Outcome:
         if not attempts or not attempts[0].started:
             return None
         last = attempts[-1]
-        return max(0.0, (last.answered or last.ended or last.started) - attempts[0].started)
+        spent = (last.answered or last.ended or last.started) - attempts[0].started
+        return spent if spent > 0 else 0.0
 
     @property
     def notes(self) -> Notes:

@@ -10,7 +10,6 @@ import re
 import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -24,6 +23,7 @@ from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.disconnect import ClientGone, Presence
 from ai_gateway.contract.dispatch import Operation
 from ai_gateway.contract.framing import Framing
+from ai_gateway.contract.header_fields import header_fields
 from ai_gateway.contract.multipart import is_form, read_form
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.outcome import Outcome
@@ -33,7 +33,16 @@ from ai_gateway.contract.texts import read_fields
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
-from ai_gateway.contract.write import STOPPING, LateHeads, encoded, send_content, send_error, send_stream, send_whole
+from ai_gateway.contract.write import (
+    STOPPING,
+    LateHeads,
+    encoded,
+    send_at_once,
+    send_content,
+    send_error,
+    send_stream,
+    send_whole,
+)
 from ai_gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, NotFound, Overloaded, UpstreamError
 
 type Security = Literal["required", "optional", "none"]
@@ -76,49 +85,45 @@ class Boundary(Protocol):
         return None
 
 
-# What nearly every request has, so that it need not be decoded each time.
-_NAMES = {
-    name.encode(): name
-    for name in (
-        *("host", "user-agent", "accept", "accept-encoding", "accept-language", "connection", "authorization"),
-        *("content-type", "content-length", "x-stainless-lang", "x-stainless-package-version", "x-stainless-os"),
-        *("x-stainless-arch", "x-stainless-runtime", "x-stainless-runtime-version", "x-stainless-async"),
-        *("x-stainless-retry-count", "x-stainless-read-timeout", "x-stainless-timeout"),
-        *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"),
-    )
-}
-
-
 _NOBODY = Caller(name="nobody")  # until somebody was let in
 
 
-@dataclass(slots=True)
 class Exchange:
-    """One request and its reply, from the first look at the headers to the last byte."""
+    """One request and its reply, from the first look at the headers to the last byte.
 
-    boundary: Boundary
-    operation: str
-    security: Security
-    scope: Scope
-    receive: Receive
-    send: Send
-    caller: Caller = _NOBODY
-    headers: Mapping[str, str] = field(default_factory=dict)
-    parsed: Mapping[str, object] | None = None
-    unknown: UnknownKinds | None = None
-    made: Call | None = None
-    allocation: Allocation | None = None
-    started: bool = False
-    size: int = 0
+    `outcome` is where observers read what became of the request; None under a server without our own layer in front.
+    """
 
-    def note(self) -> None:
-        """Tell observers what the request is for, whatever becomes of it."""
-        if (outcome := self._outcome) is not None:
-            outcome.operation, outcome.wire = self.operation, self.boundary.wire.name
+    __slots__ = (
+        "allocation", "boundary", "caller", "headers", "made", "operation", "outcome", "parsed", "receive", "scope",
+        "security", "send", "size", "started", "unknown",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913, PLR0917 - made at one place
+        self, boundary: Boundary, operation: str, security: Security, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self.boundary = boundary
+        self.operation = operation
+        self.security: Security = security
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.caller = _NOBODY
+        self.headers: Mapping[str, str] = {}
+        self.parsed: Mapping[str, object] | None = None
+        self.unknown: UnknownKinds | None = None
+        self.made: Call | None = None
+        self.allocation: Allocation | None = None
+        self.started = False
+        self.size = 0
+        self.outcome: Outcome | None = scope.get("outcome")
+        if self.outcome is not None:  # observers learn what the request is for, whatever becomes of it
+            self.outcome.operation, self.outcome.wire = operation, boundary.wire.name
 
     def open(self) -> None:
         """Authorise the caller. Nothing of the body has been read."""
-        self.headers = header_fields(self.scope)
+        fields: Mapping[str, str] | None = self.scope.get("fields")
+        self.headers = header_fields(self.scope) if fields is None else fields
         self.caller = self.boundary.authorize(self.scope, self.headers, self.security)
 
     @property
@@ -126,7 +131,7 @@ class Exchange:
         """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
         if self.made is None:
             self.allocation = self.allocation or Allocation(self.boundary.body_limits.budget)
-            connection, outcome = self.scope.get("connection"), self._outcome
+            connection, outcome = self.scope.get("connection"), self.outcome
             if outcome is not None and outcome.captured is not None:
                 connection = None  # what is sent past ASGI is not seen
             self.made = Call(
@@ -146,11 +151,6 @@ class Exchange:
             if outcome is not None:
                 outcome.call = self.made
         return self.made
-
-    @property
-    def _outcome(self) -> Outcome | None:
-        """Where observers read what became of the request; None under a server without our own layer in front."""
-        return self.scope.get("outcome")
 
     async def body[Model: BaseModel](self, model: type[Model]) -> Model:
         """The request body as the exact model."""
@@ -228,7 +228,7 @@ class Exchange:
             work.close()  # it never ran if the client had left already
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
-        if (outcome := self._outcome) is not None:
+        if (outcome := self.outcome) is not None:
             outcome.streamed = isinstance(reply, Stream)
         if isinstance(reply, Stream):
             await send_stream(self._send, reply, self.call, framing, self._rendered, late=self.boundary.late_heads)
@@ -237,13 +237,16 @@ class Exchange:
         else:
             media, body = encoded(reply)
             del reply  # a slow reader holds the bytes, and not also the model
-            await self.call.settle()  # before the client can have the reply, and ask for the next one
-            await send_whole(self._send, status, media, body, self.call.reply_headers())
+            call = self.call
+            if call.reservation is not None:
+                await call.reservation.settle()  # before the client can have the reply, and ask for the next one
+            write = send_at_once if "connection" in self.scope else send_whole
+            await write(self._send, status, media, body, call.reply_headers())
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless an answer has begun or nobody is there to read it."""
         if isinstance(error, ClientGone):
-            if (outcome := self._outcome) is not None:
+            if (outcome := self.outcome) is not None:
                 outcome.left = True
             if (connection := self.scope.get("connection")) is not None:
                 connection.abort()  # of a client that is still there, and reads too slowly
@@ -266,10 +269,10 @@ class Exchange:
 
     def leave(self) -> None:
         """Give back what the request held."""
-        if self.allocation is not None:
-            self.allocation.release()
         if self.made is not None:
             self.made.leave()
+        elif self.allocation is not None:
+            self.allocation.release()
 
     def _rendered(self, error: Exception) -> bytes:
         request_id = self.scope.get("request_id", "")
@@ -282,7 +285,7 @@ class Exchange:
         known = as_gateway_error(error)
         if (known_as := self.boundary.wire.known_as) is not None:
             known = known_as(known)
-        if (outcome := self._outcome) is not None:
+        if (outcome := self.outcome) is not None:
             outcome.code = known.code
             outcome.caller = self.caller if self.caller is not _NOBODY else None
         return known
@@ -298,13 +301,6 @@ class Exchange:
     def _send(self, message: Message) -> Awaitable[None]:  # no frame of its own for each event of a stream
         self.started = True
         return self.send(message)
-
-
-def header_fields(scope: Scope) -> dict[str, str]:
-    """The headers by their names, which are lower case; of several with one name, the first."""
-    # Put in from the last to the first, the first one counts.
-    known, headers = _NAMES.get, reversed(scope["headers"])
-    return {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
 def _is_text(raw_path: bytes) -> bool:
@@ -337,7 +333,6 @@ class ContractRouter:
         def register(stub: Stub) -> Stub:
             async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
                 exchange = Exchange(self._boundary, operation, security, scope, receive, send)
-                exchange.note()
                 try:
                     with self._admission:
                         try:

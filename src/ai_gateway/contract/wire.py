@@ -1,12 +1,15 @@
 """A client wire: how one API's callers are answered, wherever in the gateway an answer is made."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ai_gateway.contract.framing import EVENTS_DONE, NDJSON, SSE, Framing
 from ai_gateway.errors import GatewayError, MissingParameter
 from ai_gateway.redaction import strike, strike_all
+
+type Headers = Iterable[tuple[bytes, bytes]]
+"""Those of a request, as ASGI has them: names are in lower case."""
 
 _LONGEST = 4_000  # characters; model names of callers and upstreams can be megabytes
 
@@ -30,6 +33,7 @@ class Wire:
     known_as: Callable[[GatewayError], GatewayError] | None = None
     own_headers: Callable[[Mapping[str, str], str], Mapping[str, str]] | None = None
     streams: frozenset[str] = frozenset()
+    claims: Callable[[Sequence[str], Headers], bool] | None = None
 
     def headers(self, headers: Mapping[str, str], request_id: str) -> Mapping[str, str]:
         """The reply's headers with those that only this wire has."""
@@ -86,11 +90,18 @@ class PathOwners:
 
     def add(self, wire: Wire, paths: Iterable[str]) -> None:
         """Paths of the wire's operations, as the contract writes them."""
-        self._routes += [(wire, path.strip("/").split("/")) for path in paths]
+        self._routes += [(wire, path_steps(path)) for path in paths]
 
-    def wire(self, path: str) -> Wire:
-        """The one with an operation that shares the most of the path from its start; OpenAI's if none does."""
-        steps = path.strip("/").split("/")
+    def wire(self, path: str, headers: Headers = ()) -> Wire:
+        """Whose operation the path is; else who claims it, or shares the most of it from its start; or OpenAI's.
+
+        A path of several wires' operations is that one's which claims it.
+        """
+        steps = path_steps(path)
+        whole = [wire for wire, segments in self._routes if _is_whole(steps, segments)]
+        claiming = self._claiming(steps, headers)
+        if claiming is not None and (not whole or claiming in whole):
+            return claiming
         best, found = (0, 0), OPENAI
         for wire, segments in self._routes:
             shared = _shared(steps, segments)
@@ -98,11 +109,28 @@ class PathOwners:
                 best, found = shared, wire
         return found
 
-    def answer(self, path: str, error: GatewayError, request_id: str) -> tuple[int, bytes, Mapping[str, str]]:
-        """Status, JSON body and headers of the error for a request to `path`."""
-        wire = self.wire(path)
+    def _claiming(self, steps: Sequence[str], headers: Headers) -> Wire | None:
+        wires = {wire.name: wire for wire, _ in self._routes}
+        return next((wire for wire in wires.values() if wire.claims is not None and wire.claims(steps, headers)), None)
+
+    def answer(
+        self, path: str, error: GatewayError, request_id: str, headers: Headers = ()
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, JSON body and headers of the error for a request to `path` with these headers."""
+        wire = self.wire(path, headers)
         known = wire.known_as(error) if wire.known_as is not None else error
         return known.status, wire.render(known, request_id), wire.headers(known.headers, request_id)
+
+
+def path_steps(path: str) -> list[str]:
+    """What is between the slashes of a path."""
+    return path.strip("/").split("/")
+
+
+def _is_whole(steps: Sequence[str], segments: Sequence[str]) -> bool:
+    """Whether the path is an operation's. The last parameter of one may hold slashes, as ids do."""
+    fits = all(segment == step or segment.startswith("{") for step, segment in zip(steps, segments, strict=False))
+    return fits and (len(steps) == len(segments) or (len(steps) > len(segments) and segments[-1].endswith(":path}")))
 
 
 def _shared(steps: list[str], segments: list[str]) -> tuple[int, int]:

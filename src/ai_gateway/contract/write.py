@@ -1,8 +1,9 @@
 """Write replies: JSON, plain text, or a stream's items as they come."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, Self
 
 from pydantic import BaseModel
@@ -90,6 +91,15 @@ async def send_error(send: Send, status: int, body: bytes, headers: Mapping[str,
     await send_whole(send, status, _JSON, body, headers)
 
 
+def send_at_once(
+    send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]
+) -> Awaitable[None]:
+    """The same as `send_whole` on our own server, which takes head and body of a small reply in one message."""
+    if len(body) > _PIECE:
+        return send_whole(send, status, media, body, headers)
+    return send({**_start(status, media, body, headers), "whole": body})
+
+
 async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read
     send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str], grace_s: float = _READ_S
 ) -> None:
@@ -98,10 +108,7 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
     A large body has to be read as fast as one has to be sent: raises ClientGone, for the connection to be ended, where
     it is read a byte now and then, which would hold its memory and a place among the requests without end.
     """
-    fields = _encoded(headers)
-    if media is not None:
-        fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send(_start(status, media, body, headers))
     if len(body) <= _PIECE:
         await send({"type": "http.response.body", "body": body})
         return
@@ -112,6 +119,13 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
                 await send({"type": "http.response.body", "body": piece, "more_body": at + _PIECE < len(body)})
     except TimeoutError:
         raise ClientGone from None
+
+
+def _start(status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> Message:
+    fields = _encoded(headers)
+    if media is not None:
+        fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
+    return {"type": "http.response.start", "status": status, "headers": fields}
 
 
 async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may take to begin
@@ -331,10 +345,15 @@ def _message(
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
-        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        _field(name, value)
         for name, value in headers.items()
         if (name.startswith(_OWN) and not name.startswith(UPSTREAMS_LIMITS)) or _is_clean(name, value)
     ]
+
+
+@lru_cache(512)  # most say which provider has answered
+def _field(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.encode("latin-1"), value.encode("latin-1", "replace")
 
 
 def _is_clean(name: str, value: str) -> bool:

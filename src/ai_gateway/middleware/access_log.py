@@ -9,6 +9,7 @@ from ai_gateway.observability.logging import write_record
 
 _LONGEST = 256
 _PICO = 10**12
+_PER_MS = 100_000  # hundredths of a millisecond in a second: to cut the rest off takes a fraction of what `round` does
 # What is asked every few seconds, and tells nothing as long as it goes well.
 _PROBES = frozenset(
     {
@@ -16,6 +17,8 @@ _PROBES = frozenset(
         *("getServiceInfo", "headServiceInfo", "getMetrics"),
     }
 )
+# What is not the gateway's own of a record, and may hold a key.
+_FOREIGN = ("path", "code", "model", "upstream_model", "dropped")
 _logger = logging.getLogger("ai_gateway.access")
 
 
@@ -38,17 +41,17 @@ class AccessLog(Observer):
             "client": outcome.client or None,
             "status_code": outcome.status,
             "end": outcome.end,
-            "duration_ms": _ms(outcome.ended - outcome.started),
+            "duration_ms": int((outcome.ended - outcome.started) * _PER_MS) / 100,
         }
         if outcome.first_byte is not None:
-            record["first_byte_ms"] = _ms(outcome.first_byte - outcome.started)
+            record["first_byte_ms"] = int((outcome.first_byte - outcome.started) * _PER_MS) / 100
         if outcome.code is not None:
             record["code"] = outcome.code
         if outcome.trace_id is not None:
             record["trace_id"] = outcome.trace_id
         if outcome.call is not None:
             _add_call(record, outcome.call, outcome)
-        write_record("request", record, "debug" if probe else "info")
+        write_record("request", record, "debug" if probe else "info", _FOREIGN)
 
 
 def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
@@ -64,7 +67,7 @@ def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
         if call.rounds:
             _add_rounds(record, call)
         if (upstream_s := outcome.upstream_s) is not None:
-            record["upstream_ms"] = _ms(upstream_s)
+            record["upstream_ms"] = int(upstream_s * _PER_MS) / 100
         if call.reservation is not None and (cost := call.reservation.cost()) is not None:
             record["cost_usd"] = cost / _PICO
 
@@ -92,7 +95,3 @@ def _add_rounds(record: dict[str, object], call: Call) -> None:
     record["rounds"] = len(call.rounds) + 1
     record["tokens_in"] = sum(each.whole_input for each in tokens)
     record["tokens_out"] = sum(each.whole_output for each in tokens)
-
-
-def _ms(seconds: float) -> float:
-    return int(seconds * 100_000) / 100  # a fraction of what `round` takes

@@ -11,6 +11,7 @@ from ai_gateway.observability.body_file import Body, BodyFile
 type Which = Literal["off", "errors", "all"]
 _LAST_S = 2.0
 _LONGEST = 256
+_LOGGED = frozenset({"POST", ""})  # work that no request waits for has no method
 
 
 class BodyLog(Observer):
@@ -28,7 +29,7 @@ class BodyLog(Observer):
     def ended(self, outcome: Outcome) -> None:
         captured = outcome.captured
         caller = outcome.call.caller if outcome.call is not None else outcome.caller
-        if captured is None or caller is None or caller.administers or outcome.method != "POST":
+        if captured is None or caller is None or caller.administers or outcome.method not in _LOGGED:
             return
         failed = outcome.code is not None or (outcome.status or 0) >= 400
         if self.which == "off" or (self.which == "errors" and not failed) or not self._permits(caller.project_id):
@@ -39,7 +40,7 @@ class BodyLog(Observer):
             "event": "bodies",
             "request_id": outcome.request_id,
             "trace_id": outcome.trace_id,
-            "path": outcome.path,
+            "path": outcome.path or None,
             "operation": outcome.operation,
             "wire": outcome.wire,
             "project": caller.project_id,

@@ -8,12 +8,16 @@ from collections.abc import Awaitable, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ai_gateway.contract.header_fields import header_fields
 from ai_gateway.contract.outcome import Observer, Outcome
+from ai_gateway.contract.trace_context import read_trace_id
 from ai_gateway.contract.wire import PathOwners
 from ai_gateway.contract.write import send_error
 from ai_gateway.middleware.client_address import ClientAddress
+from ai_gateway.middleware.cors import Fields
 from ai_gateway.middleware.reply_headers import ReplyHeaders
-from ai_gateway.middleware.request_head import RequestHead, read_head
+from ai_gateway.middleware.request_head import refusal
+from ai_gateway.middleware.request_id import accepted, new_request_id
 from ai_gateway.middleware.watching import NOBODY, Watching
 
 
@@ -40,33 +44,40 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        head = read_head(scope)
-        request_id = scope["request_id"] = head.request_id.decode()
+        fields = scope["fields"] = header_fields(scope)
+        id_bytes = accepted(fields.get("x-request-id")) or new_request_id()
+        request_id = scope["request_id"] = id_bytes.decode()
         outcome = scope["outcome"] = Outcome(request_id, scope["method"], scope["path"], time.perf_counter())
-        outcome.client, outcome.trace_id = self._address.of(scope), head.trace_id
+        outcome.client = self._address.of(scope)
+        if "traceparent" in fields:
+            outcome.trace_id = read_trace_id(fields["traceparent"])
         if self._watching.is_on:
             receive, send = self._watching.begin(outcome, scope, receive, send)
 
         def complete(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                self._complete(message, outcome, head, scope)
+                self._complete(message, outcome, id_bytes, scope)
             return send(message)
 
         try:
-            preflight = self._headers.cors.preflight(scope["method"], head.origin, scope["headers"])
+            refused = refusal(scope, fields)
+            preflight = self._preflight(scope) if outcome.method == "OPTIONS" else None
             if preflight is not None:
                 outcome.status = 200
-                headers = [*preflight, *self._headers.common(dict(preflight), head.request_id, 0)]
+                headers = [*preflight, *self._headers.common(dict(preflight), id_bytes, 0)]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
                 await send({"type": "http.response.body"})
-            elif head.refusal is not None:
-                outcome.code = head.refusal.code
-                status, body, own = self._owners.answer(scope["path"], head.refusal, request_id)
+            elif refused is not None:
+                outcome.code = refused.code
+                status, body, own = self._owners.answer(scope["path"], refused, request_id, scope["headers"])
                 await send_error(complete, status, body, own)
             else:
                 await self.app(scope, receive, complete)
         finally:
             self._end(outcome)
+
+    def _preflight(self, scope: Scope) -> Fields | None:
+        return self._headers.cors.preflight(scope["method"], _origin(scope), scope["headers"])
 
     def _end(self, outcome: Outcome) -> None:
         outcome.ended = time.perf_counter()
@@ -75,16 +86,21 @@ class Front:
         if self._watching.is_on:
             self._watching.ended(outcome)
 
-    def _complete(self, message: Message, outcome: Outcome, head: RequestHead, scope: Scope) -> None:
+    def _complete(self, message: Message, outcome: Outcome, request_id: bytes, scope: Scope) -> None:
         """Note that the reply begins, and put in the headers that all have."""
         outcome.status = message["status"]
-        outcome.first_byte = time.perf_counter()
-        headers = list(message.get("headers", ()))
+        outcome.first_byte = now = time.perf_counter()
+        headers = message["headers"] = list(message.get("headers", ()))
         if self._headers.cors.is_on:
-            headers += self._headers.cors.marks(head.origin, headers)
-        spent_ms = int((outcome.first_byte - outcome.started) * 1000)
-        own = dict(headers)
-        constant = self._headers.constant(own)
-        message["lines"] = constant.lines  # which is what our own server sends
-        more = [] if "connection" in scope else constant.fields
-        message["headers"] = [*headers, *self._headers.varying(own, head.request_id, spent_ms), *more]
+            headers += self._headers.cors.marks(_origin(scope), headers)
+        own, spent_ms = dict(headers), int((now - outcome.started) * 1000)
+        if "connection" in scope:
+            message["lines"] = self._headers.lines(own, request_id, spent_ms)
+        else:
+            headers += self._headers.common(own, request_id, spent_ms)
+
+
+def _origin(scope: Scope) -> bytes | None:
+    """The page that a request comes from, if it says so."""
+    origin: str | None = scope["fields"].get("origin")
+    return origin.encode("latin-1") if origin is not None else None

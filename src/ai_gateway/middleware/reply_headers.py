@@ -38,23 +38,25 @@ class ReplyHeaders:
         guards = _SECURITY if security else []
         self._usual = _constant([_VERSION, *([_NO_STORE] if security else []), *guards])
         self._with_cache_control = _constant([_VERSION, *guards])
-        self._page = _PAGE if security else None
+        pages = [_PAGE] if security else []
+        both = self._usual, self._with_cache_control
+        self._of_pages = {each.lines: _constant([*each.fields, *pages]) for each in both}
 
     def common(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> Fields:
         """The request's id and clock, and headers for browsers where the reply has none of its `own`."""
-        return [*self.varying(own, request_id, spent_ms), *self.constant(own).fields]
+        return [
+            (b"x-request-id", request_id),
+            (b"openai-processing-ms", b"%d" % spent_ms),
+            *self._constant(own).fields,
+        ]
 
-    def varying(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> Fields:
-        """Those of them that are this reply's alone."""
-        varying = [(b"x-request-id", request_id), (b"openai-processing-ms", b"%d" % spent_ms)]
-        if (
-            self._page is not None
-            and own.get(b"content-type", b"").startswith(b"text/html")
-            and b"content-security-policy" not in own
-        ):
-            varying.append(self._page)
-        return varying
+    def lines(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> bytes:
+        """The same as lines of a head."""
+        constant = self._constant(own).lines
+        return b"x-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (request_id, spent_ms, constant)
 
-    def constant(self, own: Mapping[bytes, bytes]) -> Constant:
-        """The others."""
-        return self._with_cache_control if b"cache-control" in own else self._usual
+    def _constant(self, own: Mapping[bytes, bytes]) -> Constant:
+        constant = self._with_cache_control if b"cache-control" in own else self._usual
+        if own.get(b"content-type", b"").startswith(b"text/html") and b"content-security-policy" not in own:
+            return self._of_pages[constant.lines]
+        return constant

@@ -6,7 +6,7 @@ import time
 
 from ai_gateway.redaction import strike
 
-_ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asking the kernel for 12 bytes costs as much as for all of these.
 _POOL_BYTES = 3072
 _RANDOM_BYTES = 12
@@ -35,9 +35,8 @@ def new_request_id() -> bytes:
     return _pool.pop()
 
 
-def accepted(request_id: bytes | None) -> bytes | None:
+def accepted(request_id: str | None) -> bytes | None:
     """The caller's id if it may come back in a header and stand in the log."""
     if request_id is None or not _ACCEPTED.fullmatch(request_id):
         return None
-    text = request_id.decode()
-    return request_id if strike(text) == text else None
+    return request_id.encode() if strike(request_id) == request_id else None

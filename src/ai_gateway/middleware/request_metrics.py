@@ -97,7 +97,8 @@ class RequestMetrics(Observer):
 
     def _add_call(self, row: _Row, call: Call, notes: Notes, outcome: Outcome, first_byte: float) -> None:
         """What is known of a request that a provider was called for."""
-        row.overhead.add(max(first_byte - (outcome.upstream_s or 0.0), 0.0))
+        overhead = first_byte - (outcome.upstream_s or 0.0)
+        row.overhead.add(overhead if overhead > 0 else 0.0)
         if notes.chunks > 1 and outcome.first_byte is not None:
             row.interval.add((outcome.ended - outcome.first_byte) / (notes.chunks - 1))
         if notes.tokens is not None:

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol, override
 
+from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from ai_gateway.contract.call import Trace
 from ai_gateway.contract.captured import Captured, Capturing
 from ai_gateway.contract.outcome import Observer, Outcome
+
+_JSON = "application/json"
 
 
 class Tracer(Protocol):
@@ -43,6 +46,14 @@ class Watching(Observer):
         media = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
         outcome.captured = captured = Captured(self._capturing, media)
         return captured.receiving(receive), captured.sending(send)
+
+    def made(self, outcome: Outcome, reply: bytes) -> None:
+        """Keep what no request of HTTP brings: what was asked for, and the JSON of what became of it."""
+        if self._capturing.wanted and outcome.call is not None:
+            outcome.captured = captured = Captured(self._capturing, _JSON)
+            captured.request.add(to_json(outcome.call.parsed, inf_nan_mode="null"))
+            captured.reply.media = _JSON
+            captured.reply.add(reply)
 
     @override
     def ended(self, outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ import httptools
 from starlette.types import ASGIApp, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
@@ -26,6 +26,7 @@ from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.middleware.request_id import new_request_id
 from ai_gateway.server.cycle import Cycle, RequestBody
 from ai_gateway.server.lazy_timer import LazyTimer
+from ai_gateway.server.refusal import refusal, wire_of_head
 from ai_gateway.server.transport import CorkedTransport
 
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
@@ -60,6 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
     _app: ASGIApp
     _awaited = Awaited.REQUEST
     _head_bytes = 0
+    _head_uncounted = 0  # bytes of a packet that a body ended in: some of them may be a head's
     _fields = 0
     _trailer_bytes = 0
     _framing_bytes = 0
@@ -131,15 +133,20 @@ class HttpProtocol(HttpToolsProtocol):
         # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
         # are not counted: how many of them are the head's is not known.
         if self._awaited is Awaited.HEAD and not after_body:
-            self._head_bytes += len(data)
-            self._head_parts.append(data)
-            if self._head_bytes > MAX_HEADER_BYTES:
-                self.refuse(_HEADERS_TOO_LARGE)
+            self._count_head(data)
+        elif self._awaited is Awaited.HEAD:
+            self._head_uncounted = len(data)
         # So must an unfinished trailer, and whatever else stands between the parts of a body.
         elif after_body and self._awaited is Awaited.BODY and self._framing_bytes > MAX_HEADER_BYTES:
             self.refuse(_HEADERS_TOO_LARGE)
         if not self.transport.is_closing():
             self._go_on()
+
+    def _count_head(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        self._head_parts.append(data)
+        if self._head_bytes > MAX_HEADER_BYTES:
+            self.refuse(_HEADERS_TOO_LARGE)
 
     def _go_on(self) -> None:
         """All bytes of a read have been parsed."""
@@ -207,7 +214,7 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         self._corked.peer_sends = True
-        head_parts = self._head_parts
+        head_parts, head_size = self._head_parts, self._head_bytes + self._head_uncounted + len(self._packet)
         self._end_head()
         self._line_start = False
         parser = self.parser
@@ -223,7 +230,7 @@ class HttpProtocol(HttpToolsProtocol):
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._discard_input and not self.draining()
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
         before = self.cycle
-        self.cycle = Cycle(self._scope_of(method, version), body, self, keep_alive=keep_alive)
+        self.cycle = Cycle(self._scope_of(method, version, head_size), body, self, keep_alive=keep_alive)
         self._awaited = Awaited.BODY
         self._fields, self._trailer_bytes, self._framing_bytes = len(self.headers), 0, 0
         self.headers = []
@@ -233,7 +240,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self._waiting.append(self.cycle)
 
-    def _scope_of(self, method: bytes, version: str) -> Scope:
+    def _scope_of(self, method: bytes, version: str, head_size: int) -> Scope:
         raw_path, query = self.url, b""
         if not _PLAIN_PATH.fullmatch(raw_path):
             url = httptools.parse_url(raw_path)
@@ -253,8 +260,9 @@ class HttpProtocol(HttpToolsProtocol):
             "query_string": query,
             "headers": self.headers,
             "state": self.app_state.copy(),
-            # Not part of ASGI: spares the application a task that waits for the client to leave.
+            # Not part of ASGI: spares the application a task that waits for the client to leave, and a sum.
             "connection": self._connection,
+            "head_size": head_size,
         }
 
     @override
@@ -346,7 +354,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._timer.run_by(self._head_due)
 
     def _end_head(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes = self._head_uncounted = 0
         if self._head_parts:
             self._head_parts = []
         self._head_due = math.inf
@@ -373,6 +381,9 @@ class HttpProtocol(HttpToolsProtocol):
         An answer that has begun is only cut: a second one would become part of it. Nor is a request answered twice
         whose body goes on behind its answer.
         """
+        cycle = self.cycle if self._awaited is Awaited.BODY else None
+        headers = self.headers if cycle is None else cycle.scope["headers"]
+        wire = OPENAI if self._awaited is Awaited.REQUEST else wire_of_head(self.url, headers)
         self._end_head()
         if self.transport.is_closing():
             return
@@ -381,11 +392,6 @@ class HttpProtocol(HttpToolsProtocol):
         if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
             self.transport.close()
             return
-        body = OPENAI.render(error)
-        own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        own += self.reply_headers.cors.marks(None, own)
-        own += self.reply_headers.common(dict(own), request_id or new_request_id(), 0)
-        fields = [*self.default_headers, *own, (b"connection", b"close")]
-        head = STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields])
-        self.transport.write(head + b"\r\n" + body)
+        answer = refusal(error, wire, request_id or new_request_id(), self.default_headers, self.reply_headers)
+        self.transport.write(answer)
         self.transport.close()

@@ -9,8 +9,9 @@ one with `completed` or `failed` is over, and has the message with the result.
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -31,6 +32,8 @@ type Body = models.CreateChatCompletionRequest
 type Reply = models.CreateChatCompletionResponse
 type Chunk = models.CreateChatCompletionStreamResponse
 type Fields = dict[str, Any]
+type SoFar = Callable[[Callable[[], Item[Reply]]], None]
+"""Is told after each round what gives the reply that the rounds have come to by then."""
 
 _LONGEST_S = 3600.0
 _PER_BYTE = 3  # as a piece, joined, and in the request of the next round
@@ -78,8 +81,8 @@ class ToolLoop:
 
     # -- whole --
 
-    async def reply(self) -> Item[Reply]:
-        """The one reply that the rounds come to."""
+    async def reply(self, so_far: SoFar = lambda _: None) -> Item[Reply]:
+        """The one reply that the rounds come to. `so_far` is told what gives those that have been."""
         logprobs: Fields = {}
         turn, merged = self._turn, Said()
         try:
@@ -102,6 +105,7 @@ class ToolLoop:
                 if ours and not turn.is_last:
                     ran = [turn.take(each) async for each in self._run(ours) if each is not None]
                     turn.add(said, ran)
+                    so_far(partial(self._whole, item, said, merged, logprobs))
                 if not ours or turn.is_last or len(ours) < len(said.calls) or said.custom:
                     return self._whole(item, said, merged, logprobs)
                 await self._next(stream=False)

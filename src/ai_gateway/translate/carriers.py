@@ -35,6 +35,11 @@ Gemini signs calls in `extra_content` (https://ai.google.dev/gemini-api/docs/tho
 """
 
 _TEXT = models.ChatCompletionRequestMessageContentPartText
+_TOLD = {
+    models.ChatCompletionRequestDeveloperMessage,
+    models.ChatCompletionRequestSystemMessage,
+    models.ChatCompletionRequestUserMessage,
+}
 _THOUGHTS = "messages.thinking"
 
 
@@ -64,7 +69,8 @@ def fit[Body: models.CreateChatCompletionRequest](
         if not isinstance(message, models.ChatCompletionRequestToolMessage) and moved:
             messages.append(_user(moved))
             moved = []
-        messages.append(_message(_opened(message, provider), taken, moved, dropped))
+        fitted = message if _is_bare(message) else _message(_opened(message, provider), taken, moved, dropped)
+        messages.append(fitted)
     if moved:
         messages.append(_user(moved))
     changes: dict[str, object] = {}
@@ -75,6 +81,11 @@ def fit[Body: models.CreateChatCompletionRequest](
         if not _are_same(tools, body.tools):
             changes["tools"] = tools
     return body.model_copy(update=changes) if changes else body, dropped
+
+
+def _is_bare(message: Message) -> bool:
+    """Whether it is a text, which carries nothing."""
+    return type(message) in _TOLD and type(message.content) is str and not message.__pydantic_extra__
 
 
 def _are_same(fitted: Sequence[BaseModel], given: Sequence[BaseModel]) -> bool:

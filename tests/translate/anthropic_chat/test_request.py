@@ -61,7 +61,20 @@ def test_a_system_message_in_the_middle_stays_there_but_never_between_calls_and_
     assert [message["role"] for message in sent["messages"]] == [
         *("user", "system", "assistant", "tool", "system", "user")
     ]
-    assert lost == {"messages.output_config"}
+    assert not lost
+
+
+def test_a_system_message_may_be_for_the_turn_alone_that_it_follows() -> None:
+    def shown(*turns: dict[str, Any]) -> list[Any]:
+        return [turn["content"] for turn in messages(*turns) if turn["role"] == "system"]
+
+    once = {"role": "system", "content": "Once.", "clear_at": "next_user_message"}
+    always = {"role": "system", "content": "Always.", "clear_at": "never"}
+    assert shown(user("Hi"), once, always) == ["Once.", "Always."]
+    assert shown(user("Hi"), once, assistant(text("Ho"))) == ["Once."], "nothing of the user's is behind it"
+    assert shown(user("Hi"), once, always, assistant(text("Ho")), user("Go on.")) == ["Always."]
+    assert shown(user("Hi"), assistant(call(1)), once, user(result(1))) == [], "a result is the user's as well"
+    assert not as_sent(user("Hi"), once, always, user("Ho"))[1], "nothing of it is lost"
 
 
 def test_results_come_in_the_order_of_the_calls_then_what_the_turn_says_then_images() -> None:
@@ -205,11 +218,46 @@ def test_tools_that_a_client_runs_are_told_and_those_that_anthropic_runs_are_dro
         ({"thinking": {"type": "disabled"}}, "none"),
         ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}}, "medium"),
         ({"output_config": {"effort": "max"}}, "high"),
+        ({"output_config": {}}, None),
         ({}, None),
     ],
 )
 def test_how_hard_to_think(fields: dict[str, Any], effort: str | None) -> None:
     assert as_sent(**fields)[0].get("reasoning_effort") == effort
+
+
+def sets(effort: str | None, content: Any = (), **fields: Any) -> dict[str, Any]:
+    return {"role": "system", "content": [*content], "output_config": {"effort": effort, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("turns", "fields", "effort"),
+    [
+        ([sets("low"), user("Hi")], {}, "low"),
+        ([user("Hi"), sets("low")], {}, "low"),
+        ([user("Hi"), sets("low")], {"output_config": {"effort": "high"}}, "low"),
+        ([user("Hi"), sets("low"), assistant(text("Ho")), sets("medium"), user("Go on.")], {}, "medium"),
+        ([user("Hi"), sets("low"), assistant(text("Ho")), sets(None), user("Go on.")], {}, "low"),
+        ([user("Hi"), sets(None)], {"output_config": {"effort": "medium"}}, "medium"),
+        ([user("Hi"), sets("max")], {"thinking": {"type": "adaptive"}}, "high"),
+        ([user("Hi"), sets("low")], {"thinking": {"type": "enabled", "budget_tokens": 30000}}, "low"),
+        ([user("Hi"), sets("low", [text("Be quick.")])], {}, "low"),
+    ],
+)
+def test_the_last_message_that_sets_an_effort_decides(turns: Any, fields: dict[str, Any], effort: str) -> None:
+    sent, lost = as_sent(*turns, **fields)
+    assert sent["reasoning_effort"] == effort
+    assert not lost
+    assert "" not in [turn["content"] for turn in sent["messages"]]
+    assert [] not in [turn["content"] for turn in sent["messages"]], "a message that only sets it says nothing"
+
+
+def test_what_an_effort_cannot_change_is_named() -> None:
+    off: dict[str, Any] = {"thinking": {"type": "disabled"}}
+    assert as_sent(user("Hi"), sets("low"), **off)[1] == {"output_config.effort"}
+    assert as_sent(output_config={"effort": "high"}, **off)[1] == {"output_config.effort"}
+    wanted = {"type": "json_schema", "schema": {"type": "object"}}
+    assert as_sent(user("Hi"), sets("low", format=wanted))[1] == {"messages.output_config.format"}
 
 
 def test_a_schema_is_promised_strictly_where_openai_can() -> None:

@@ -167,21 +167,26 @@ def test_citations_of_pages_are_annotations_and_none_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "told", "native"),
     [
-        ("end_turn", "stop"),
-        ("stop_sequence", "stop"),
-        ("max_tokens", "length"),
-        ("tool_use", "tool_calls"),
-        ("pause_turn", "length"),
-        ("refusal", "content_filter"),
-        ("model_context_window_exceeded", "length"),
+        ("end_turn", "stop", None),
+        ("stop_sequence", "stop", None),
+        ("max_tokens", "length", None),
+        ("tool_use", "tool_calls", None),
+        ("pause_turn", "length", "pause_turn"),
+        ("refusal", "content_filter", None),
+        ("model_context_window_exceeded", "length", "model_context_window_exceeded"),
     ],
 )
-def test_every_reason_to_end_has_a_name_of_openais(reason: str, told: str) -> None:
+def test_every_reason_to_end_has_a_name_of_openais(reason: str, told: str, native: str | None) -> None:
+    """Where that name says less, the reason itself is beside it."""
     content = [call(0)] if reason == "tool_use" else [text()]
-    assert whole(content, reason)["choices"][0]["finish_reason"] == told
-    assert put_together(chunks(events("claude-x", content, reason)))[1] == told
+    choice = whole(content, reason)["choices"][0]
+    assert (choice["finish_reason"], choice.get("native_finish_reason")) == (told, native)
+    made = chunks(events("claude-x", content, reason))
+    assert put_together(made)[1] == told
+    (last,) = (one for chunk in made for one in chunk["choices"] if one["finish_reason"])
+    assert last.get("native_finish_reason") == native
 
 
 def test_a_refusal_is_told_in_the_models_words() -> None:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 type Value = str | int | None
 type Row = Sequence[Value]
+type Change = tuple[str, Sequence[Row]]
+"""A statement, and the rows of values that it is run for."""
 
 
 class StoreError(Exception):
@@ -53,6 +55,13 @@ class Store(Session, Protocol):
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Session]:
         """All or nothing, and one at a time over every process that uses the database."""
+
+    @abstractmethod
+    async def write(self, statement: str, expected: Sequence[Row], changes: Sequence[Change]) -> bool:
+        """All of these changes in one transaction, if the statement gives what is expected. Returns whether it did.
+
+        It is a transaction that waits for nothing in between. Raises StoreError or AlreadyThere: then it was undone.
+        """
 
     @abstractmethod
     async def migrate(self) -> list[int]:

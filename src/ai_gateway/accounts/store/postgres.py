@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 
-from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value
 from ai_gateway.accounts.store.schema import STEPS, VERSION, in_postgres, schema_problem
 
 _TIMEOUT_S = 5.0
@@ -201,6 +201,15 @@ class PostgresStore(Store):
                     await connection.execute("ROLLBACK")
                 raise
             await connection.execute("COMMIT")
+
+    @override
+    async def write(self, statement: str, expected: Sequence[Row], changes: Sequence[Change]) -> bool:
+        async with self.transaction() as session:
+            if await session.fetch(statement) != expected:
+                return False
+            for change, rows in changes:
+                await session.execute_many(change, rows)
+        return True
 
     @override
     async def migrate(self) -> list[int]:

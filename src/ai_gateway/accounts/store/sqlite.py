@@ -10,16 +10,19 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import override
 
-from ai_gateway.accounts.store.base import AlreadyThere, Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value
 from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite, schema_problem
 
 _BUSY_TIMEOUT_S = 5.0
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PLACEHOLDER = re.compile(r"\$(\d+)")
+_INSERTION = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([?, \n]*\))")
+_MOST_VALUES = 999  # in one statement: what every build of SQLite takes
 _TRIGRAM = 3
 _FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
     CAST(-bm25(memories_index) * 1000000 AS INTEGER)
@@ -44,6 +47,21 @@ def _translated(statement: str) -> tuple[str, Callable[[Row], _Values]]:
     if numbers == list(range(1, len(numbers) + 1)):
         return _PLACEHOLDER.sub("?", statement), _in_order
     return _PLACEHOLDER.sub(r":v\1", statement), _named
+
+
+@cache
+def _of_many(statement: str) -> tuple[str, int]:
+    """The same for as many rows as one statement may have, and how many these are; 1 for what is no mere insertion.
+
+    The thread gives the interpreter away and gets it back for each statement that it runs. While the event loop is
+    busy, that takes several times as long as the insertion of a row.
+    """
+    text, made = _translated(statement)
+    insertion = _INSERTION.fullmatch(text)
+    if insertion is None or made is not _in_order:
+        return text, 1
+    rows = _MOST_VALUES // text.count("?")
+    return insertion[1] + ", ".join([insertion[2]] * rows), rows
 
 
 def _in_order(values: Row) -> Row:
@@ -195,6 +213,11 @@ class SqliteStore(Store):
             await self._writer(_commit, surely=True)
 
     @override
+    async def write(self, statement: str, expected: Sequence[Row], changes: Sequence[Change]) -> bool:
+        async with self._writing:
+            return await self._writer(partial(_write, statement, expected, changes))
+
+    @override
     async def migrate(self) -> list[int]:
         return await self._writer(_migrate)
 
@@ -244,6 +267,31 @@ def _roll_back(db: sqlite3.Connection) -> None:
     """Undo what is under way, if anything is: a full disk has SQLite do so by itself."""
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def _write(statement: str, expected: Sequence[Row], changes: Sequence[Change], db: sqlite3.Connection) -> bool:
+    _begin(db)
+    try:
+        text, _ = _translated(statement)
+        if db.execute(text).fetchall() != expected:
+            _roll_back(db)
+            return False
+        for change, rows in changes:
+            _execute_many(db, change, rows)
+        db.execute("COMMIT")
+    except BaseException:
+        _roll_back(db)
+        raise
+    return True
+
+
+def _execute_many(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
+    many, at_once = _of_many(statement)
+    done = len(rows) // at_once * at_once if at_once > 1 else 0
+    for start in range(0, done, at_once):
+        db.execute(many, list(chain.from_iterable(rows[start : start + at_once])))
+    text, made = _translated(statement)
+    db.executemany(text, map(made, rows[done:]))
 
 
 def _migrate(db: sqlite3.Connection) -> list[int]:

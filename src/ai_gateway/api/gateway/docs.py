@@ -15,8 +15,8 @@ from ai_gateway.api.access import Access
 from ai_gateway.contract.as_yaml import as_yaml
 from ai_gateway.contract.budget import Admission
 from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.header_fields import header_fields
 from ai_gateway.contract.outcome import Outcome
-from ai_gateway.contract.route import header_fields
 from ai_gateway.contract.wire import OPENAI
 from ai_gateway.contract.write import send_error, send_whole
 from ai_gateway.errors import GatewayError

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
-from pydantic_core import from_json, to_json
 
 from ai_gateway.accounts.responses import LEASE_S, StoredResponses
 from ai_gateway.accounts.store.base import StoreError
@@ -45,33 +44,50 @@ class Made(NamedTuple):
 class Work:
     """A response that is to be made for its owner, by a call which is for that alone.
 
-    `make` notes how it went, and raises nothing but CancelledError; after that, `cut` gives what became of it.
+    `make` notes how it went, and raises nothing but CancelledError; after that, `cut` gives what became of it by then:
+    failed for this reason, or cancelled where there is none.
     """
 
     response_id: str
     owner: str
     call: Call
     make: Callable[[Outcome], Coroutine[None, None, Made]]
-    cut: Callable[[], Made]
+    cut: Callable[[Mapping[str, str] | None], Made]
     events: Events | None = None
 
 
 STOPPED = {"code": "server_error", "message": "The gateway that made this response has stopped: ask again."}
 
 
-class Background:
-    """What one worker makes in the background, and who learns how it ended. `stored` is None where nothing is kept."""
+@dataclass(frozen=True, slots=True)
+class _Running:
+    work: Work
+    task: asyncio.Task[None]
+    unwanted: asyncio.Event
 
-    def __init__(self, stored: StoredResponses | None, observers: Sequence[Observer] = ()) -> None:
+
+class Background:
+    """What one worker makes in the background, and who learns how it ended. `stored` is None where nothing is kept.
+
+    `show` has what a response has become, as JSON, before the observers learn that it has ended.
+    """
+
+    def __init__(
+        self,
+        stored: StoredResponses | None,
+        observers: Sequence[Observer] = (),
+        show: Callable[[Outcome, bytes], None] = lambda _outcome, _reply: None,
+    ) -> None:
         self.stored = stored
         self._observers = observers
-        self._running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        self._show = show
+        self._running: dict[str, _Running] = {}
         self.stops_at = 0.0
         """Until when those that run may go on once the gateway is closed, by `time.monotonic`."""
 
     def check(self, owner: str) -> None:
         """Raise Overloaded where there is no room for one more of this owner's."""
-        own = sum(work.owner == owner for work, _ in self._running.values())
+        own = sum(each.work.owner == owner for each in self._running.values())
         if len(self._running) >= _MOST or own >= _MOST_OF_ONE:
             raise Overloaded(
                 "Too many responses are being made in the background: send the request again in a while.",
@@ -80,19 +96,19 @@ class Background:
 
     def start(self, work: Work) -> None:
         """Begin to make a response that is stored as queued."""
-        response_id = work.response_id
-        task = asyncio.create_task(self._run(work))
-        self._running[response_id] = work, task
+        response_id, unwanted = work.response_id, asyncio.Event()
+        task = asyncio.create_task(self._run(work, unwanted))
+        self._running[response_id] = _Running(work, task, unwanted)
         task.add_done_callback(lambda _: self._running.pop(response_id, None))
 
     def events(self, response_id: str) -> Events | None:
         """What it tells, if it is made here and tells something."""
-        return self._running[response_id][0].events if response_id in self._running else None
+        return self._running[response_id].work.events if response_id in self._running else None
 
     def cancel(self, response_id: str) -> None:
-        """Stop to make it, if it is made here."""
+        """Learn at once, if it is made here, that it has been cancelled or deleted: elsewhere that takes seconds."""
         if response_id in self._running:
-            self._running[response_id][1].cancel()
+            self._running[response_id].unwanted.set()
 
     async def aclose(self) -> None:
         """Wait for them as long as they may go on, and stop those that are left: these have failed."""
@@ -104,12 +120,12 @@ class Background:
             await asyncio.wait(tasks, timeout=_LAST_WORDS_S)
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        return [task for _, task in self._running.values()]
+        return [each.task for each in self._running.values()]
 
-    async def _run(self, work: Work) -> None:
+    async def _run(self, work: Work, unwanted: asyncio.Event) -> None:
         call, outcome = work.call, _begun(work.call, streamed=work.events is not None)
         try:
-            await self._made(work, outcome)
+            await self._made(work, outcome, unwanted)
         finally:
             await call.settle()
             call.leave()
@@ -117,36 +133,44 @@ class Background:
             for observer in self._observers:
                 observer.ended(outcome)
 
-    async def _made(self, work: Work, outcome: Outcome) -> None:
+    async def _made(self, work: Work, outcome: Outcome, unwanted: asyncio.Event) -> None:
         working = asyncio.ensure_future(work.make(outcome))
         try:
-            if await self._waited_for(work, working):
-                await work.call.settle()  # before anybody can have the response, and ask for the next one
-                await self._end(work, working.result())
-        except asyncio.CancelledError:
+            if await self._waited_for(work, working, unwanted):
+                made = working.result()
+            else:
+                await _stopped(working)
+                made = work.cut(None)
+            await work.call.settle()  # before anybody can have the response, and ask for the next one
+            await self._end(work, made, outcome)
+        except asyncio.CancelledError:  # the gateway stops
             await _stopped(working)
-            # Whoever cancelled has stored that by now; else the gateway stops.
-            await self._end(work, work.cut())
+            await self._end(work, work.cut(STOPPED), outcome)
             raise
         finally:
             await _stopped(working)
             if work.events is not None:
                 work.events.close()
 
-    async def _waited_for(self, work: Work, working: asyncio.Future[Made]) -> bool:
+    async def _waited_for(self, work: Work, working: asyncio.Future[Any], unwanted: asyncio.Event) -> bool:
         """Whether the work is done; else nobody wants it any more."""
         events = work.events
         renewed = time.monotonic()
-        while True:
-            done, _ = await asyncio.wait({working}, timeout=_RENEW_S if events is None else _SAVE_S)
-            if done:
-                return True
-            if events is not None and not await events.save():
-                return False
-            if time.monotonic() - renewed >= _RENEW_S:
-                renewed = time.monotonic()
-                if not await self._renewed(work.response_id):
+        ending: asyncio.Future[Any] = asyncio.ensure_future(unwanted.wait())
+        try:
+            while True:
+                timeout = _RENEW_S if events is None else _SAVE_S
+                await asyncio.wait((working, ending), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                if working.done():
+                    return True
+                if ending.done() or (events is not None and not await events.save()):
                     return False
+                if time.monotonic() - renewed >= _RENEW_S:
+                    renewed = time.monotonic()
+                    if not await self._renewed(work.response_id):
+                        return False
+        finally:
+            ending.cancel()
 
     async def _renewed(self, response_id: str) -> bool:
         try:
@@ -155,8 +179,9 @@ class Background:
             _log.warning("lease of a response not renewed", lease_s=LEASE_S, error=str(error))
             return True
 
-    async def _end(self, work: Work, made: Made) -> None:
+    async def _end(self, work: Work, made: Made, outcome: Outcome) -> None:
         """Store what became of it, unless that is known already, and tell it."""
+        self._show(outcome, made.body.encode())
         if self.stored is None:
             return
         events = work.events
@@ -192,8 +217,3 @@ def _begun(call: Call, *, streamed: bool) -> Outcome:
         trace_id=trace_id,
         trace=call.trace,
     )
-
-
-def failed(body: str, error: dict[str, str]) -> str:
-    """The JSON of a response that has failed instead of ending."""
-    return to_json({**from_json(body), "status": "failed", "error": error}).decode()

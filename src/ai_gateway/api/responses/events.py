@@ -6,9 +6,11 @@ many there are and however slowly they read: what is not in memory any more, the
 
 import asyncio
 from collections import deque
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import structlog
+from pydantic_core import from_json
 
 from ai_gateway.accounts.responses import StoredResponses, Told
 from ai_gateway.accounts.store.base import StoreError
@@ -18,6 +20,7 @@ _PIECE: Final = 16 * 1024  # bytes that are stored, and sent, together
 _MOST: Final = 64 * 2**20  # bytes of one response that are kept
 _MOST_WAITING: Final = 2**20  # bytes that wait for a store that is away
 _END: Final = b"\n\n"  # of an event; there are no line ends inside of its JSON
+_DATA: Final = b"data:"
 _log = structlog.get_logger(__name__)
 
 
@@ -27,6 +30,17 @@ def since(told: Told, number: int) -> Told:
         return told
     events = told.data.split(_END)
     return told._replace(first=number, data=_END.join(events[number - told.first :]))
+
+
+def events_in(data: bytes) -> Iterator[dict[str, Any]]:
+    """Events as they go out, as JSON. One that cannot be read, which only goes on with a text, is left out."""
+    for line in data.splitlines():
+        try:
+            value = from_json(line[len(_DATA) :]) if line.startswith(_DATA) else None
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
 
 
 class Events:
@@ -73,7 +87,8 @@ class Events:
                 if self._unsaved > _MOST_WAITING:
                     self._give_up()
                 return True
-            self._note_saved(waiting)
+            if wanted:
+                self._note_saved(waiting)
         return wanted
 
     async def last(self, data: bytes, following: int) -> Told | None:

@@ -4,7 +4,7 @@ import secrets
 import time
 from typing import Final, override
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary, with_default_model
@@ -14,8 +14,8 @@ from ai_gateway.api.responses.counting import counted_tokens
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
 from ai_gateway.api.responses.following import Follower
 from ai_gateway.api.responses.making import Maker, written
-from ai_gateway.api.responses.queueing import queued
 from ai_gateway.api.responses.relayed import relayed
+from ai_gateway.api.responses.translated import queued
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import CREATE_RESPONSE
@@ -46,7 +46,7 @@ class ResponsesHandlers(WireBoundary, Handlers):
     ) -> Reply[models.Response] | Stream[models.ResponseStreamEvent]:
         with in_terms_of_responses():
             resolved = None
-            if not body.background and not has_own(body.tools):
+            if not has_own(body.tools):
                 resolved = await self._maker.gateway.resolve(call, body.model)
                 if is_shared(CREATE_RESPONSE, resolved[1]):
                     return await relayed(self._maker, call, body, resolved)
@@ -119,10 +119,9 @@ class ResponsesHandlers(WireBoundary, Handlers):
                 "Only a response in the background can be cancelled.", param="response_id", code="invalid_value"
             )
         if found.runs:
-            body = to_json({**fields, "status": "cancelled"})
-            await state.end(response_id, "cancelled", body.decode())
+            await state.cancel(call.caller, response_id)
             self._maker.background.cancel(response_id)
-            found = await state.get(call.caller, response_id)
+            found = await state.ended(call.caller, response_id)
         return Item(written(models.Response, {}).model, found.body.encode())
 
     @override

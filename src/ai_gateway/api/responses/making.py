@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from pydantic import BaseModel
@@ -27,6 +27,7 @@ from ai_gateway.observability.trace_names import Step
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.tools.citations import Cited, annotations
+from ai_gateway.tools.loop import SoFar
 from ai_gateway.tools.tool import Citation
 from ai_gateway.translate.responses_chat import outline, reply
 from ai_gateway.translate.responses_chat.conversation import Item
@@ -35,6 +36,7 @@ from ai_gateway.translate.responses_chat.hosted import servers_asked
 from ai_gateway.translate.responses_chat.ran import RanItems
 from ai_gateway.translate.responses_chat.request import Asked, Whom, asked, items_of
 from ai_gateway.translate.responses_chat.tools import Fields
+from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
 
 RESPONSE = replace(CHAT, name="createResponse")
@@ -44,19 +46,41 @@ _ENCRYPTED = "reasoning.encrypted_content"
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class Prepared:
-    """A request as it goes on, who is to be called for it, and what its response repeats."""
+@dataclass(slots=True, kw_only=True)
+class Promised:
+    """A response that is to be made of a request, and what it repeats of that."""
 
     body: models.CreateResponse
+    echo: Fields
+    id: str = field(default_factory=lambda: f"resp_{secrets.token_hex(24)}")
+    created_at: int = field(default_factory=lambda: int(time.time()))
+
+    def outline(self, status: str, *, error: Mapping[str, str] | None = None) -> Fields:
+        """The response without an output."""
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "completed_at": None,
+            "status": status,
+            "error": dict(error) if error is not None else None,
+            "incomplete_details": None,
+            "model": self.body.model,
+            "usage": None,
+            **self.echo,
+            "output": [],
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared(Promised):
+    """A request as a chat, and who is to be called for it."""
+
     asked: Asked
     resolution: Resolution
     seal: reply.Seal
     keep: reply.Keep
     stored: bool
-    echo: Fields
-    id: str = field(default_factory=lambda: f"resp_{secrets.token_hex(24)}")
-    created_at: int = field(default_factory=lambda: int(time.time()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +96,7 @@ class Maker:
         self, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution] | None = None
     ) -> Prepared:
         """Everything that can be refused before a provider is called. `resolved` is what the model is known to be."""
-        keeps = self.state.may_keep(call.caller)
-        if body.background and (not keeps or body.store is False):
-            raise UnsupportedParameter(
-                "A response in the background is stored, and nothing is here for this request: leave `background` out.",
-                param="background",
-            )
-        _check_metadata(body.metadata or {})
+        keeps = self.check_kept(call, body)
         if body.max_tool_calls is not None and body.max_tool_calls < 0:
             raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
         history: list[Item] = []
@@ -106,7 +124,26 @@ class Maker:
 
         seal = reply.sealed_by(sealed, wanted=_ENCRYPTED in (body.include or ()))
         echo = outline.echo(body, stored=stored, background=bool(body.background))
-        return Prepared(body, made, resolution, seal, reply.kept_by(sealed), stored, echo)
+        return Prepared(
+            body=body,
+            echo=echo,
+            asked=made,
+            resolution=resolution,
+            seal=seal,
+            keep=reply.kept_by(sealed),
+            stored=stored,
+        )
+
+    def check_kept(self, call: Call, body: models.CreateResponse) -> bool:
+        """Whether responses may be kept for the caller. Raises InvalidRequest for one that would have to be."""
+        keeps = self.state.may_keep(call.caller)
+        if body.background and (not keeps or body.store is False):
+            raise UnsupportedParameter(
+                "A response in the background is stored, and nothing is here for this request: leave `background` out.",
+                param="background",
+            )
+        _check_metadata(body.metadata or {})
+        return keeps
 
     async def history(self, call: Call, response_id: str) -> list[Item]:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
@@ -132,14 +169,30 @@ class Maker:
                 note_dropped(call, ["store"])
         return written(models.Response, fields)
 
-    async def made(self, call: Call, request: Prepared) -> Fields:
-        """The response as JSON, which is not stored yet."""
+    async def made(self, call: Call, request: Prepared, so_far: SoFar = lambda _: None) -> Fields:
+        """The response as JSON, which is not stored yet. `so_far` is told what gives the chat of the rounds by then."""
         chat = (
             await self.gateway.run_chat(
-                call, request.asked.request, request.resolution, RESPONSE, most_calls=request.body.max_tool_calls
+                call,
+                request.asked.request,
+                request.resolution,
+                RESPONSE,
+                most_calls=request.body.max_tool_calls,
+                so_far=so_far,
             )
         ).model
         note_dropped(call, request.asked.dropped)
+        return self._response(chat, request)
+
+    def items(self, chat: openai.CreateChatCompletionResponse, request: Prepared) -> list[Any]:
+        """The items of a chat that has not come to its answer: each of them is done."""
+        for choice in chat.choices:
+            choice.finish_reason = "stop"
+        found = cast("list[Any]", self._response(chat, request)["output"])
+        return [item for item in found if item["type"] != "message" or item["content"][0].get("text")]
+
+    @staticmethod
+    def _response(chat: openai.CreateChatCompletionResponse, request: Prepared) -> Fields:
         return reply.response(
             chat,
             response_id=request.id,
@@ -151,7 +204,7 @@ class Maker:
             keep=request.keep,
         )
 
-    async def keep(self, call: Call, request: Prepared, fields: Fields) -> None:
+    async def keep(self, call: Call, request: Promised, fields: Fields) -> None:
         """Store a response of this request. Raises Unavailable."""
         given, previous = items_of(request.body.input), request.body.previous_response_id or None
         with call.step(Step.STORE, {}):

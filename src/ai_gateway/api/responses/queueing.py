@@ -1,23 +1,23 @@
 """How a response is made in the background: it is queued, and goes on without its client."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from pydantic_core import from_json, to_json
 
 from ai_gateway.api.response_bridge import told_error
-from ai_gateway.api.responses.background import STOPPED, Made, Work, failed
-from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
+from ai_gateway.api.responses.background import Made, Work
+from ai_gateway.api.responses.dropped import in_terms_of_responses
 from ai_gateway.api.responses.events import Events
 from ai_gateway.api.responses.following import Follower
-from ai_gateway.api.responses.making import Maker, Prepared, written
+from ai_gateway.api.responses.making import Maker, Promised, written
 from ai_gateway.api.responses.state import owner_of
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Outcome
-from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.contract.stream import Framed, Item, Stream
 from ai_gateway.contract.wire import RESPONSES, as_gateway_error
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamStreamTruncated
 from ai_gateway.translate.responses_chat.tools import Fields
@@ -26,23 +26,65 @@ from gateway_contract.openai_responses import models
 _log = structlog.get_logger(__name__)
 
 
-async def queued(
-    maker: Maker, call: Call, request: Prepared
-) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
-    """The response before anything of it is made; or its events, which others can read as well."""
-    maker.background.check(owner_of(call.caller))
+class Whole(Protocol):
+    """Makes a response that is told when it is whole."""
+
+    async def made(self) -> Fields:
+        """The response, when it is there."""
+        ...
+
+    def so_far(self) -> list[Any]:
+        """The items of one that is not there yet."""
+        ...
+
+
+class Telling(Protocol):
+    """Tells a response event by event. `number` is that of the next one, `final` the response once it is over."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def final(self) -> bytes: ...
+
+    def queued(self) -> bytes:
+        """The first events, before anybody is asked."""
+        ...
+
+    def told(self) -> AsyncGenerator[Framed]:
+        """Those that follow."""
+        ...
+
+    def failed(self, error: Mapping[str, str]) -> bytes:
+        """Those that end it instead, with what there is of it."""
+        ...
+
+    def cancelled(self) -> bytes:
+        """The same where nobody wants it any more."""
+        ...
+
+
+async def queue_whole(
+    maker: Maker, call: Call, request: Promised, how: Callable[[Call], Whole]
+) -> Item[models.Response]:
+    """The response before anything of it is made. `how` it is made by a call of its own."""
+    fields = await _kept(maker, call, request)
+    own = call.afterwards()
+    maker.background.start(_Whole(own, request, how(own)).work)
+    return written(models.Response, fields)
+
+
+async def queue_stream(
+    maker: Maker, call: Call, request: Promised, how: Callable[[Call], Telling]
+) -> Stream[models.ResponseStreamEvent]:
+    """The same as its events, which others can read as well."""
+    await _kept(maker, call, request)
     stored = maker.background.stored
     if stored is None:
         raise Unavailable("Nothing is stored here.")
-    fields = _outline(request, "queued")
-    await maker.keep(call, request, fields)
-    note_dropped(call, request.asked.dropped)
-    if not request.body.stream:
-        maker.background.start(_Whole(maker, call.afterwards(), request, fields).work)
-        return written(models.Response, fields)
     events, own = Events(stored, request.id), call.afterwards()
     try:
-        work = await _Streamed(maker, own, request, events).begun()
+        work = await _Streamed(own, request, events, how(own)).begun()
     except BaseException:
         own.leave()
         raise
@@ -51,12 +93,21 @@ async def queued(
     return Stream(follower.told(), broken=follower.broken)
 
 
-class _Whole:
-    """A response that is there when it is whole."""
+async def _kept(maker: Maker, call: Call, request: Promised) -> Fields:
+    """The response as it is queued, which is stored. Raises Overloaded or Unavailable."""
+    maker.background.check(owner_of(call.caller))
+    if maker.background.stored is None:
+        raise Unavailable("Nothing is stored here.")
+    fields = request.outline("queued")
+    await maker.keep(call, request, fields)
+    return fields
 
-    def __init__(self, maker: Maker, call: Call, request: Prepared, fields: Fields) -> None:
-        self._maker, self._call, self._request = maker, call, request
-        self._queued = to_json(fields).decode()
+
+class _Whole:
+    """The work of a response that is there when it is whole."""
+
+    def __init__(self, call: Call, request: Promised, making: Whole) -> None:
+        self._call, self._request, self._making = call, request, making
 
     @property
     def work(self) -> Work:
@@ -65,85 +116,77 @@ class _Whole:
     async def _make(self, outcome: Outcome) -> Made:
         try:
             with in_terms_of_responses():
-                fields = await self._maker.made(self._call, self._request)
+                fields = await self._making.made()
             outcome.status = 200
         except Exception as error:  # whatever it is, the client learns it from the response
             known = _known(error, self._request)
             outcome.status, outcome.code = known.status, known.code
-            told = told_error(RESPONSES.render(known, self._call.request_id), known.status)
-            fields = _outline(self._request, "failed", error=told)
+            fields = self._ended(told_error(RESPONSES.render(known, self._call.request_id), known.status))
         outcome.first_byte = time.perf_counter()
-        return Made(str(fields["status"]), to_json(fields).decode())
+        return _made(fields)
 
-    def _cut(self) -> Made:
-        return Made("failed", failed(self._queued, STOPPED))
+    def _cut(self, error: Mapping[str, str] | None) -> Made:
+        return _made(self._ended(error))
+
+    def _ended(self, error: Mapping[str, str] | None) -> Fields:
+        """The response as one that ends with what there is: it has failed, or was cancelled."""
+        fields = self._request.outline("cancelled" if error is None else "failed", error=error)
+        return {**fields, "output": self._making.so_far()}
+
+
+def _made(fields: Fields) -> Made:
+    return Made(str(fields["status"]), to_json(fields, inf_nan_mode="null").decode())
 
 
 class _Streamed:
-    """One whose events are kept as they are told."""
+    """The work of one whose events are kept as they are told."""
 
-    def __init__(self, maker: Maker, call: Call, request: Prepared, events: Events) -> None:
-        self._call, self._request, self._events = call, request, events
-        self._stream, self._bridge = maker.bridged(call, request)
+    def __init__(self, call: Call, request: Promised, events: Events, telling: Telling) -> None:
+        self._call, self._request, self._events, self._telling = call, request, events, telling
 
     async def begun(self) -> Work:
         """The work, whose first events are told."""
-        automaton = self._bridge.events
-        await self._events.add(automaton.queued(), automaton.number)
+        await self._events.add(self._telling.queued(), self._telling.number)
         await self._events.save()
         return Work(self._request.id, owner_of(self._call.caller), self._call, self._make, self._cut, self._events)
 
     async def _make(self, outcome: Outcome) -> Made:
+        last: list[bytes] = []
         try:
-            last = await self._tell(outcome)
+            await self._tell(outcome, last)
             outcome.status = 200
         except Exception as error:  # whatever it is, the client learns it from the last event
             known = _known(error, self._request)
             outcome.status, outcome.code = 200 if outcome.first_byte else known.status, known.code
-            last = self._bridge.failed(RESPONSES.render(known, self._call.request_id), known.status)
+            if not self._telling.final:
+                told = told_error(RESPONSES.render(known, self._call.request_id), known.status)
+                last.append(self._telling.failed(told))
         outcome.first_byte = outcome.first_byte or time.perf_counter()
-        return self._made(last)
+        return self._made(b"".join(last))
 
-    async def _tell(self, outcome: Outcome) -> bytes:
-        """Tell all but the last events, which are those that end the response."""
-        automaton = self._bridge.events
-        items: AsyncGenerator[Any] = self._stream.items
-        async with aclosing(items) as pieces:
+    async def _tell(self, outcome: Outcome, last: list[bytes]) -> None:
+        """Tell all but the `last` events, which are those that end the response."""
+        telling = self._telling
+        async with aclosing(telling.told()) as pieces:
             async for piece in pieces:
                 outcome.first_byte = outcome.first_byte or time.perf_counter()
-                if automaton.final:
-                    last: bytes = piece.data
-                    return last
-                await self._events.add(piece.data, automaton.number)
-        raise UpstreamStreamTruncated.ended()
+                if telling.final:
+                    last.append(piece.data)
+                else:
+                    await self._events.add(piece.data, telling.number)
+        if not telling.final:
+            raise UpstreamStreamTruncated.ended()
 
-    def _cut(self) -> Made:
-        return self._made(self._bridge.events.failed(**STOPPED))
+    def _cut(self, error: Mapping[str, str] | None) -> Made:
+        return self._made(self._telling.cancelled() if error is None else self._telling.failed(error))
 
     def _made(self, events: bytes) -> Made:
-        automaton = self._bridge.events
-        return Made(from_json(automaton.final)["status"], automaton.final.decode(), events, automaton.number)
+        telling = self._telling
+        return Made(from_json(telling.final)["status"], telling.final.decode(), events, telling.number)
 
 
-def _known(error: Exception, request: Prepared) -> GatewayError:
+def _known(error: Exception, request: Promised) -> GatewayError:
     known = as_gateway_error(error)
     if known is not error:
         _log.error("response in the background failed", response=request.id, exc_info=error)
     return known
-
-
-def _outline(request: Prepared, status: str, *, error: Mapping[str, str] | None = None) -> Fields:
-    """A response without an output."""
-    return {
-        "id": request.id,
-        "object": "response",
-        "created_at": request.created_at,
-        "completed_at": None,
-        "status": status,
-        "error": dict(error) if error is not None else None,
-        "incomplete_details": None,
-        "model": request.body.model,
-        "usage": None,
-        **request.echo,
-        "output": [],
-    }

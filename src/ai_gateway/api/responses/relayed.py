@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from pydantic_core import from_json
 
+from ai_gateway.api.responses.adopted import AdoptedEvents, AdoptedWhole
 from ai_gateway.api.responses.dropped import refuse_unknown
-from ai_gateway.api.responses.making import Maker
+from ai_gateway.api.responses.making import Maker, Prepared, Promised
+from ai_gateway.api.responses.queueing import queue_stream, queue_whole
+from ai_gateway.api.responses.translated import TranslatedWhole
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.stream import Item, Stream
@@ -18,8 +22,10 @@ from ai_gateway.errors import Unavailable
 from ai_gateway.observability.trace_names import Step
 from ai_gateway.relay import Relay, as_it_came, relay, relay_stream
 from ai_gateway.routing.resolver import Resolution
+from ai_gateway.translate.responses_chat import outline
 from ai_gateway.translate.responses_chat.conversation import is_sealed, unsealed
 from ai_gateway.translate.responses_chat.request import items_of
+from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +38,8 @@ async def relayed(
     model, resolution = resolved
     refuse_unknown(resolution.targets[0].provider, body)
     keeper = _Keeper(maker, call, body)
+    if body.background:
+        return await _queued(maker, call, body, Relay(CREATE_RESPONSE, model, resolution, await keeper.queued()))
     asked = Relay(CREATE_RESPONSE, model, resolution, await keeper.fields(), keeper.keep if keeper.keeps else None)
     if body.stream:
 
@@ -45,6 +53,44 @@ async def relayed(
 
     reply = await relay(maker.gateway, call, asked, whole)
     return as_it_came(models.Response, reply) if isinstance(reply, bytes) else reply
+
+
+async def _queued(
+    maker: Maker, call: Call, body: models.CreateResponse, asked: Relay
+) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
+    """The same in the background: the upstream is asked in the foreground, and what it says is told as it was promised.
+
+    What an upstream makes in its own background nobody could follow here, or be billed for.
+    """
+    request = Promised(body=body, echo=outline.echo(body, stored=True, background=True))
+
+    async def prepared(own: Call) -> Prepared:
+        made = await maker.prepared(own, body)
+        made.id, made.created_at = request.id, request.created_at
+        return made
+
+    def events(own: Call) -> AdoptedEvents:
+        async def streamed() -> Stream[models.ResponseStreamEvent]:
+            return maker.bridged(own, await prepared(own))[0]
+
+        return AdoptedEvents(request, relay_stream(maker.gateway, own, asked, streamed))
+
+    def whole(own: Call) -> AdoptedWhole:
+        instead: list[TranslatedWhole] = []
+
+        async def translated() -> Fields:
+            instead.append(TranslatedWhole(maker, own, await prepared(own)))
+            return await instead[0].made()
+
+        async def ask() -> Fields:
+            reply = await relay(maker.gateway, own, asked, translated)
+            return from_json(reply) if isinstance(reply, bytes) else reply
+
+        return AdoptedWhole(request, ask, lambda: [item for each in instead for item in each.so_far()])
+
+    if body.stream:
+        return await queue_stream(maker, call, request, events)
+    return await queue_whole(maker, call, request, whole)
 
 
 class _Keeper:
@@ -74,6 +120,11 @@ class _Keeper:
             )
             fields["input"] = [*(each for item in before for each in unsealed(item, sealer)), *said]
         return fields
+
+    async def queued(self) -> Mapping[str, object]:
+        """The same for one that is made in the background here. Raises InvalidRequest where that cannot be kept."""
+        self._maker.check_kept(self._call, self._body)
+        return {name: value for name, value in (await self.fields()).items() if name != "background"}
 
     async def keep(self, response: Mapping[str, Any]) -> None:
         """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""

@@ -1,5 +1,6 @@
 """Responses that are kept: whose they are, what may be kept, and what they are to those who ask for them."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,17 +11,22 @@ from pydantic_core import from_json, to_json
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import ORGANIZATION, DataRetention
-from ai_gateway.accounts.responses import RunState, StoredResponse, StoredResponses, Told
+from ai_gateway.accounts.responses import CANCELLING, RunState, StoredResponse, StoredResponses, Told
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.responses import items
-from ai_gateway.api.responses.background import STOPPED, failed
+from ai_gateway.api.responses.background import STOPPED
+from ai_gateway.api.responses.events import events_in
+from ai_gateway.conform.response_so_far import SoFar
 from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call, Caller
+from ai_gateway.contract.framing import EVENTS
 from ai_gateway.errors import InvalidRequest, NotFound, Unavailable
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.tools import Fields
 
 _NOTHING_MAY_BE_KEPT = "zero_data_retention"
+_CANCEL_S = 5.0  # whoever makes it learns within 2 s that it was cancelled
+_LOOK_S = 0.05
 _PER_BYTE = 4  # as it is stored, as it is read, and as messages
 _log = structlog.get_logger(__name__)
 
@@ -62,11 +68,49 @@ class State:
         """The caller's response. One that ran in a process that is gone has failed. Raises NotFound."""
         found = await self._get(caller, response_id)
         if found.runs and (found.lease or 0) < time.time():
-            await self.end(response_id, "failed", failed(found.body, STOPPED))
-            found = await self._get(caller, response_id)
+            found = await self._cut(caller, found)
         if found.runs:
-            found = replace(found, body=to_json({**from_json(found.body), "status": found.status}).decode())
+            shown = "in_progress" if found.status == CANCELLING else found.status
+            found = replace(found, body=to_json({**from_json(found.body), "status": shown}).decode())
         return found
+
+    async def cancel(self, caller: Caller, response_id: str) -> None:
+        """Have one that runs ended by whoever makes it. Raises Unavailable."""
+        try:
+            if self.stored is not None:
+                await self.stored.cancel(response_id, owner_of(caller))
+        except StoreError as error:
+            raise _away() from error
+
+    async def ended(self, caller: Caller, response_id: str) -> StoredResponse:
+        """One that was cancelled, once it has ended: if nobody does that in time, it is ended here. Raises NotFound."""
+        until = time.monotonic() + _CANCEL_S
+        while True:
+            found = await self.get(caller, response_id)
+            if not found.runs:
+                return found
+            if time.monotonic() > until:
+                return await self._cut(caller, found)
+            await asyncio.sleep(_LOOK_S)
+
+    async def _cut(self, caller: Caller, found: StoredResponse) -> StoredResponse:
+        """End one whose maker is gone with what is stored of it. Raises Unavailable."""
+        so_far, number = SoFar(), 0
+        while (piece := await self.events(found.id, number)) is not None and piece.next > number:
+            for event in events_in(piece.data):
+                so_far.feed(event)
+            number = piece.next
+        cancelled = found.status == CANCELLING
+        response = {**from_json(found.body), **so_far.response, "status": "cancelled" if cancelled else "failed"}
+        response["error"] = None if cancelled else STOPPED
+        closing = so_far.cut()
+        response["output"] = so_far.output
+        last = [*closing, {"type": "response.failed", "response": response}]
+        told = [{**event, "sequence_number": at} for at, event in enumerate(last, number)]
+        data = b"".join([EVENTS.framed(to_json(event), str(event["type"])) for event in told])
+        ending = Told(number, number + len(told), data, final=True) if number else None
+        await self.end(found.id, str(response["status"]), to_json(response).decode(), ending)
+        return await self._get(caller, found.id)
 
     async def run_state(self, caller: Caller, response_id: str) -> RunState:
         """How far the caller's response is. One that ran in a process that is gone has failed. Raises NotFound."""
@@ -125,10 +169,10 @@ class State:
             _log.error("response not stored", error=str(error))
             raise _away() from error
 
-    async def end(self, response_id: str, status: str, body: str) -> bool:
+    async def end(self, response_id: str, status: str, body: str, last: Told | None = None) -> bool:
         """What became of one that ran. Whether that was open until now. Raises Unavailable."""
         try:
-            return self.stored is not None and await self.stored.end(response_id, status, body)
+            return self.stored is not None and await self.stored.end(response_id, status, body, last)
         except StoreError as error:
             raise _away() from error
 

@@ -21,7 +21,14 @@ _WEIGHING, _WEIGHING_EACH = 20, 12
 type FinishReason = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
 
 # Models that end so, whatever they say.
-_ENDINGS: Final[Mapping[str, FinishReason]] = {faults.LENGTH: "length", faults.FILTERED: "content_filter"}
+_ENDINGS: Final[Mapping[str, FinishReason]] = {
+    faults.LENGTH: "length",
+    faults.FILTERED: "content_filter",
+    faults.PAUSED: "length",
+    faults.FULL: "length",
+}
+# Where chat has no word for it, as what the gateway makes of other upstreams has them.
+_NATIVE: Final = {faults.PAUSED: "pause_turn", faults.FULL: "model_context_window_exceeded"}
 _REFUSAL: Final = "This model refuses everything, as its name says."
 
 
@@ -29,7 +36,7 @@ _REFUSAL: Final = "This model refuses everything, as its name says."
 class Choice:
     """One of the answers: text as tokens, or tool calls; behind a thought, and cut at one of the stop strings.
 
-    `is_refusal` says that the text is why there is no answer.
+    `is_refusal` says that the text is why there is no answer, `ended_as` why it ended where chat has no word for that.
     """
 
     index: int
@@ -40,6 +47,7 @@ class Choice:
     function: tools.ToolCall | None = None
     thought: thinking.Thought | None = None
     stopped_by: str | None = None
+    ended_as: str | None = None
     is_refusal: bool = False
 
     @property
@@ -52,7 +60,9 @@ class Choice:
 
     @property
     def more(self) -> dict[str, object]:
-        """What a choice that ended at a stop string says of it, as vLLM's do."""
+        """What a choice says of its end beside its reason: the stop string, as vLLM's do, or another API's word."""
+        if self.ended_as is not None:
+            return {"native_finish_reason": self.ended_as}
         return {} if self.stopped_by is None else {"stop_reason": self.stopped_by}
 
     @property
@@ -165,6 +175,7 @@ def _choice(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, wo
         tokens=cut.tokens,
         thought=thought,
         stopped_by=cut.stopped_by,
+        ended_as=_NATIVE.get(body.model),
         is_refusal=body.model == faults.REFUSAL,
     )
 

@@ -61,6 +61,8 @@ EMPTY: Final = "fault-empty"
 LENGTH: Final = "fault-length"
 FILTERED: Final = "fault-content-filter"
 REFUSAL: Final = "fault-refusal"
+PAUSED: Final = "fault-pause-turn"
+FULL: Final = "fault-context-window"
 NOT_FOUND: Final = "fault-model-not-found"
 
 FAULTS: Final = {
@@ -111,6 +113,8 @@ FAULTS: Final = {
         Fault(LENGTH),
         Fault(FILTERED),
         Fault(REFUSAL),
+        Fault(PAUSED),
+        Fault(FULL),
     )
 }
 

@@ -26,6 +26,7 @@ from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import OpenStream, WholeReply
 from ai_gateway.providers.upstream import Upstream
+from ai_gateway.translate.as_events import as_events
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -90,10 +91,14 @@ class HttpProvider(Provider):
                             return
             except WholeReply as reply:
                 said, _ = _until_end(events_in(reply.body), operation)
-                if not said:
-                    whole = self._json(reply.body)
-                    raise self.error_in(whole) or UpstreamInvalidResponse.not_a_stream(self.name) from None
-                yield Packet(said)
+                yield Packet(said or self._as_events(operation, reply.body))
+
+    def _as_events(self, operation: NativeOperation, body: bytes) -> list[bytes]:
+        """The events that a whole reply would have been. Raises the error that it may be instead."""
+        whole = self._json(body)
+        if events := as_events(operation, whole):
+            return events
+        raise self.error_in(whole) or UpstreamInvalidResponse.not_a_stream(self.name)
 
     def _relaying(self, _: NativeOperation) -> Caller:
         """Who calls the upstream for an operation that is relayed."""

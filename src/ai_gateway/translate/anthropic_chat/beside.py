@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import MISSING
 from pydantic_core import to_json
 
-from ai_gateway.translate.anthropic_chat.reply import STOPPED, extra_of, extra_of_call
+from ai_gateway.translate.anthropic_chat.reply import extra_of, extra_of_call, extra_of_end
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import Fields, extra_fields, is_same, merge, names_of, place
 from gateway_contract.anthropic import models as anthropic
@@ -46,7 +46,7 @@ class Beside:
             if choice.index != 0:
                 continue
             if choice.model_extra:
-                self._add(extra_fields(choice, *STOPPED))
+                self._add(extra_of_end(choice))
             if choice.delta.model_extra:
                 self._note_delta(choice.delta)
             if choice.delta.tool_calls is not MISSING:

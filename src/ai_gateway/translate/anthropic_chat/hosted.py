@@ -108,17 +108,38 @@ def claimed_toolset(
     default = toolset.default_config
     told = toolset.configs or {}
     older = server.tool_configuration if server is not None else None
+    allowed = older.allowed_tools if older is not None else None
     names: dict[str, McpName] = {}
     for function, tool in runs.server_tools.items():
         own = told.get(tool.name)
         enabled = next((each.enabled for each in (own, default) if each is not None and each.enabled is not None), True)
         if tool.server != listed or not enabled:
             continue
-        if older is not None and (older.enabled is False or tool.name not in (older.allowed_tools or (tool.name,))):
+        if is_off(server) or (allowed is not None and tool.name not in allowed):
             continue
         names[function] = McpName(label, tool.name)
     tools = [name.tool for name in names.values()]
     return (made({"type": MCP, "servers": [listed], "allowed_tools": tools}, at), names) if names else None
+
+
+def is_off(server: anthropic.AnthropicMcpServer | None) -> bool:
+    """Whether a server's own configuration leaves none of its tools."""
+    own = server.tool_configuration if server is not None else None
+    return own is not None and (own.enabled is False or own.allowed_tools == [])
+
+
+def implied_toolsets(body: Body) -> list[anthropic.AnthropicMcpToolset]:
+    """The toolsets of servers that no tool names, which is how the older beta switches on what they have.
+
+    All of it, but for what the server's own `tool_configuration` says: platform.claude.com "MCP connector", deprecated
+    version mcp-client-2025-04-04.
+    """
+    tools = body.tools or ()
+    if any(getattr(tool, "type", None) == MCP for tool in tools):
+        return []
+    named = {tool.mcp_server_name for tool in tools if isinstance(tool, anthropic.AnthropicMcpToolset)}
+    labels = dict.fromkeys(server.name for server in body.mcp_servers or () if server.name not in named)
+    return [anthropic.AnthropicMcpToolset(type="mcp_toolset", mcp_server_name=label) for label in labels]
 
 
 def servers_asked(body: Body, runs: Runs) -> list[str] | None:

@@ -34,13 +34,16 @@ def conversation(
 ) -> list[Message]:
     """The system prompt and the turns as messages; `dropped` collects what they cannot express.
 
-    Carriers (translate/carriers.py) keep what only some providers know. Raises UnsupportedValue for what no provider
-    but Anthropic has.
+    A system message that is to be shown until the next turn of the user's is left out behind it. Carriers
+    (translate/carriers.py) keep what only some providers know. Raises UnsupportedValue for what no provider but
+    Anthropic has.
     """
     turns = _Turns(names, dropped)
     turns.add_system(system or [])
+    last = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
     for at, message in enumerate(messages):
-        turns.add(message, f"messages[{at}].content")
+        if not (at < last and message.role == "system" and message.clear_at == "next_user_message"):
+            turns.add(message, f"messages[{at}].content")
     turns.finish()
     return turns.messages
 
@@ -62,8 +65,6 @@ class _Turns:
             self.messages.append(_system(blocks, "system", self._dropped))
 
     def add(self, message: anthropic.AnthropicInputMessage, path: str) -> None:
-        if message.output_config is not None:
-            self._dropped.add("messages.output_config")
         if message.role == "assistant":
             self.finish()
             self._assistant(message.content, path)

@@ -98,7 +98,7 @@ def read_open[Model: BaseModel](
         return None
     found = _Found(error)
     body = found.opened_body(dict(value))
-    if not (found.fields or found.blocks or found.tools or found.others):
+    if not (found.fields or found.blocks or found.tools or found.others or found.filled):
         return None
     try:
         read = model.model_validate(body, strict=True)
@@ -110,13 +110,17 @@ def read_open[Model: BaseModel](
 
 @dataclass(slots=True)
 class _Found:
-    """What the contract does not list: names of fields, blocks by their places, and tools by theirs."""
+    """What the contract does not list: names of fields, blocks by their places, and tools by theirs.
+
+    `filled` says that a message without content has an empty one now.
+    """
 
     error: InvalidRequest
     fields: set[str] = field(default_factory=set)
     blocks: dict[Place, UnknownBlock] = field(default_factory=dict)
     tools: dict[int, UnknownTool] = field(default_factory=dict)
     others: bool = False
+    filled: bool = False
 
     def opened_body(self, body: Object) -> Object:
         if isinstance(tools := body.get("tools"), list):
@@ -172,6 +176,10 @@ class _Found:
             opened["content"] = self._content(content, _BLOCKS, ("messages", at, "content"))
         if isinstance(config := opened.get("output_config"), dict):
             opened["output_config"] = self._config(dict(config), "messages.output_config")
+            if "content" not in opened and opened.get("role") == "system":  # which only sets something
+                opened["content"], self.filled = [], True
+        if "clear_at" in opened and not _fits(anthropic.AnthropicInputMessage, "clear_at", opened["clear_at"]):
+            self._leave_out(opened, "clear_at", "messages.")
         return opened
 
     def _content(self, blocks: list[Any], kinds: Kinds, place: Place) -> list[Any]:

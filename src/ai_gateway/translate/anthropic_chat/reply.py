@@ -12,7 +12,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
 from ai_gateway.translate.anthropic_chat.ran import RanCalls, in_order
 from ai_gateway.translate.anthropic_chat.seal import sealed
-from ai_gateway.translate.anthropic_chat.usage import stop_reason, stopped_by, usage
+from ai_gateway.translate.anthropic_chat.usage import NATIVE, cut_short, stop_reason, stopped_by, usage
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
 from ai_gateway.translate.gateway_tools import McpName
@@ -26,7 +26,7 @@ _NONE: Mapping[str, McpName] = {}
 LISTS = ("thinking_blocks", "other_blocks", "citations")
 """Extra fields of what a model says that are lists of what this wire has forms for."""
 
-STOPPED = ("stop_sequence", "stop_reason", "stop_details")
+_STOPPED = ("stop_sequence", "stop_reason", "stop_details")
 
 
 def message(  # noqa: PLR0913 - what a message is made of
@@ -52,7 +52,8 @@ def message(  # noqa: PLR0913 - what a message is made of
     ran = RanCalls(mcp)
     texts = _texts(said, ran)
     ended_by = stopped_by(choice, stop_sequences)
-    reason = stop_reason(choice.finish_reason, called=bool(calls), refused=refused)
+    native = (choice.model_extra or {}).get(NATIVE)
+    reason = stop_reason(choice.finish_reason, native, called=bool(calls), refused=refused)
     made = anthropic.AnthropicMessage(
         id=reply.id,
         type="message",
@@ -65,7 +66,7 @@ def message(  # noqa: PLR0913 - what a message is made of
         usage=usage(took, reply.service_tier, ran.usage()),
         container=None,
     )
-    return carry(together(extra_fields(reply), extra_fields(choice, *STOPPED), extra_of(said)), made)
+    return carry(together(extra_fields(reply), extra_of_end(choice), extra_of(said)), made)
 
 
 def together(*every: Fields) -> Fields:
@@ -73,6 +74,14 @@ def together(*every: Fields) -> Fields:
     found: Fields = {}
     for each in every:
         place(each, found)
+    return found
+
+
+def extra_of_end(choice: BaseModel) -> Fields:
+    """The extra fields of a choice, without those that tell why it ended in a way that has a form of its own here."""
+    found = extra_fields(choice, *_STOPPED)
+    if cut_short(found.get(NATIVE)) is not None:
+        del found[NATIVE]
     return found
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.messages import conversation
 from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
-from ai_gateway.translate.anthropic_chat.tools import offered_tools, tool_fields, tool_names
+from ai_gateway.translate.anthropic_chat.tools import OfferedTools, offered_tools, tool_fields, tool_names
 from ai_gateway.translate.chat_request import unchecked
 from ai_gateway.translate.gateway_tools import NO_TOOLS, McpName, Runs
 from gateway_contract.anthropic import models as anthropic
@@ -39,7 +39,8 @@ def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = 
     """The request as a chat with the model that the gateway knows by this id. `runs` says which tools run here."""
     dropped: set[str] = set()
     names = tool_names(body)
-    offered = offered_tools(body, names, runs, dropped)
+    has_tools = body.tools or body.mcp_servers
+    offered = offered_tools(body, names, runs, dropped) if has_tools else OfferedTools()
     fields: Fields = {
         "model": model,
         "messages": conversation(body.system, body.messages, names, dropped),
@@ -53,7 +54,7 @@ def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = 
     if body.stream:
         fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
     fields |= tool_fields(body, names, offered, dropped)
-    fields |= _thinking(body.thinking, body.output_config)
+    fields |= _thinking(body.thinking, _effort(body, dropped), dropped)
     if body.output_config is not None and body.output_config.format is not None:
         fields["response_format"] = _format(body.output_config.format.schema_)
     if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
@@ -70,11 +71,28 @@ def translated_size(body: anthropic.AnthropicCreateMessageParams) -> int:
     return (blocks + len(body.tools or ())) * _PART_BYTES
 
 
-def _thinking(thinking: BaseModel | None, config: anthropic.AnthropicOutputConfig | None) -> Fields:
+def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str]) -> str | None:
+    """The effort of the turn that is asked for: a message sets that of all behind it, the last of several counts.
+
+    The format of an answer is no affair of a message's: platform.claude.com "Per-message effort".
+    """
+    effort: str | None = body.output_config.effort if body.output_config is not None else None
+    for message in body.messages:
+        if message.output_config is None:
+            continue
+        if message.output_config.effort is not None:
+            effort = message.output_config.effort
+        if message.output_config.format is not None:
+            dropped.add("messages.output_config.format")
+    return effort
+
+
+def _thinking(thinking: BaseModel | None, effort: str | None, dropped: set[str]) -> Fields:
     """The effort to think with. It is said outright, or follows from a budget; adaptive thinking alone says none."""
     if isinstance(thinking, anthropic.AnthropicThinkingConfigDisabled):
+        if effort is not None:
+            dropped.add("output_config.effort")
         return {"reasoning_effort": "none"}
-    effort: str | None = config.effort if config is not None else None
     if effort is None and isinstance(thinking, anthropic.AnthropicThinkingConfigEnabled):
         budget = thinking.budget_tokens
         effort = "low" if budget < _LOW_BUDGET else "medium" if budget < _MEDIUM_BUDGET else "high"

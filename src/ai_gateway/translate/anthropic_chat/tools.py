@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.anthropic_chat.content import cache_control
-from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS, claimed, claimed_toolset
+from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS, claimed, claimed_toolset, implied_toolsets, is_off
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownTool
 from ai_gateway.translate.gateway_tools import MCP, TYPES, Hosted, McpName, Runs
@@ -141,8 +141,6 @@ def offered_tools(
     Raises InvalidRequest for two of one name.
     """
     offered = OfferedTools()
-    if not body.tools and not body.mcp_servers:
-        return offered
     for at, tool in enumerate(body.tools or ()):
         if (function := _tool(tool, names, dropped)) is not None:
             offered.functions.append(function)
@@ -161,6 +159,10 @@ def offered_tools(
             offered.hosted.append(hosted)
             if name in FUNCTIONS:
                 names.serve(name, FUNCTIONS[name])
+    for at, toolset in enumerate(implied_toolsets(body), len(body.tools or ())):
+        if (found := claimed_toolset(toolset, at, body, runs)) is not None:
+            offered.hosted.append(found[0])
+            offered.mcp |= found[1]
     _name_servers(body, offered, names, runs, dropped)
     _check_names(body)
     return offered
@@ -173,7 +175,7 @@ def _name_servers(
     runs: Runs,
     dropped: set[str],
 ) -> None:
-    """What of `mcp_servers` is lost: servers that no toolset uses, and whose tokens are not the gateway's own."""
+    """What of `mcp_servers` is lost: servers that are not used, and tokens, since the gateway has its own."""
     if any(tool.type == MCP for tool in offered.hosted):
         offered.mcp = {
             **{function: McpName(tool.server, tool.name) for function, tool in runs.server_tools.items()},
@@ -183,9 +185,9 @@ def _name_servers(
         names.serve(f"{name.server}/{name.tool}", function)
     used = {name.server for name in offered.mcp.values()}
     for server in body.mcp_servers or ():
-        if server.name not in used:
+        if server.name not in used and not is_off(server):
             dropped.add("mcp_servers")
-        elif server.authorization_token:
+        elif server.name in used and server.authorization_token:
             dropped.add("mcp_servers.authorization_token")
 
 

@@ -21,6 +21,19 @@ STOP_REASONS: Final[Mapping[str, StopReason]] = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
+# What is behind chat's `length` beside a limit of the request's, by an upstream's own word for it: see
+# conform/finish_reasons.py, and docs.claude.com "Handling stop reasons". A paused turn goes on where it is sent back.
+_CUT_SHORT: Final[Mapping[str, StopReason]] = {
+    "pause_turn": "pause_turn",
+    **dict.fromkeys(
+        (
+            *("model_context_window_exceeded", "context_window_exceeded", "context_length_exceeded"),
+            *("model_length", "error_limit"),
+        ),
+        "model_context_window_exceeded",
+    ),
+}
+NATIVE: Final = "native_finish_reason"
 # Where it is told apart from OpenAI's details: api-docs.deepseek.com "Context Caching", platform.moonshot.ai "Chat".
 _CACHED: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 _TIERS: Final = {"default": "standard", "priority": "priority"}
@@ -68,9 +81,16 @@ def estimated(prompt: int, completion: int) -> Fields:
     return {**_UNKNOWN, "input_tokens": prompt, "output_tokens": completion}
 
 
-def stop_reason(finish: str, *, called: bool, refused: bool) -> StopReason:
+def cut_short(native: object) -> StopReason | None:
+    """Why a turn ended too early, of which this is its upstream's own word; None where that is said by chat's."""
+    return _CUT_SHORT.get(native.strip().lower()) if isinstance(native, str) else None
+
+
+def stop_reason(finish: str, native: object, *, called: bool, refused: bool) -> StopReason:
     """Why a turn ended. One that calls tools waits for their results, whatever its upstream calls that."""
     reason = STOP_REASONS.get(finish, "end_turn")
+    if reason == "max_tokens":
+        return cut_short(native) or reason
     if reason == "end_turn" and called:
         return "tool_use"
     return "refusal" if reason == "end_turn" and refused else reason

@@ -34,6 +34,8 @@ _FINISH = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+# For these OpenAI has no word of its own, so that theirs stands beside it: clients go on in another way.
+_UNSAID = frozenset({"pause_turn", "model_context_window_exceeded"})
 _TIERS = {"standard": "default", "priority": "priority"}
 _RESPONSE = names_of(models.CreateChatCompletionResponse)
 _CALL = names_of(models.ChatCompletionMessageToolCall)
@@ -48,6 +50,7 @@ def to_chat(reply: Message, now: int) -> Object:
         "message": _message(reply),
         "logprobs": None,
         "finish_reason": finish(reply.stop_reason),
+        **native(reply.stop_reason),
         **beside(stop_sequence=reply.stop_sequence, stop_details=details(reply.stop_details)),
     }
     response: Object = {
@@ -67,6 +70,11 @@ def to_chat(reply: Message, now: int) -> Object:
 def finish(reason: str | None) -> str | None:
     """OpenAI's finish reason; an unknown stop reason stays as it is."""
     return _FINISH.get(reason, reason) if reason is not None else None
+
+
+def native(reason: str | None) -> Object:
+    """The stop reason itself, where OpenAI's finish reason means something else as well."""
+    return {"native_finish_reason": reason} if reason in _UNSAID else {}
 
 
 def refusal(reason: str | None, details: StopDetails | None) -> str | None:

@@ -14,6 +14,7 @@ from ai_gateway.translate.chat_anthropic.reply import (
     beside,
     details,
     finish,
+    native,
     plain,
     refusal,
     text_fields,
@@ -229,7 +230,7 @@ class MessagesStreamTranslator:
 
     def _last(self) -> Object:
         """The finish reason, with the API's own fields about it."""
-        more = beside(stop_sequence=self._stopped_by, stop_details=details(self._details))
+        more = native(self._reason) | beside(stop_sequence=self._stopped_by, stop_details=details(self._details))
         last = self._chunk({}, finish(self._reason), **more)
         return last | beside(container=self._container)
 

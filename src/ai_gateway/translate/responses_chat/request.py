@@ -113,7 +113,11 @@ def _conversed(body: Body, whom: Whom, history: Sequence[Item], offered: Offered
     if body.instructions:
         system = openai.ChatCompletionRequestSystemMessage(role="system", content=body.instructions)
         conversation.messages.append(system)
-    conversation.add_all([*history, *items_of(body.input)], skipped=len(history))
+    said = body.input
+    items = [] if isinstance(said, str) else items_of(said)
+    conversation.add_all([*history, *items], skipped=len(history))
+    if said and isinstance(said, str):
+        conversation.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=said))
     if not conversation.messages:
         raise InvalidRequest(
             "There is nothing to answer: send `input`.", param="input", code="missing_required_parameter"

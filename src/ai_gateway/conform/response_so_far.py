@@ -1,0 +1,188 @@
+"""What a response has said so far, read from its events: for one that is ended by somebody who has not made it.
+
+Of an item that is open, what was told of it is kept, as cut off: its texts as far as they came, and the events that
+end its parts. One of a kind that cannot be incomplete, or of which nothing can be known before it is done, is left out.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+type _Fields = dict[str, Any]
+
+# Texts of parts, by what their events begin with: the list and the name of the place in it, and the field of the part.
+_PARTS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "response.output_text": ("content", "content_index", "text"),
+    "response.refusal": ("content", "content_index", "refusal"),
+    "response.reasoning_text": ("content", "content_index", "text"),
+    "response.reasoning_summary_text": ("summary", "summary_index", "text"),
+}
+_PART_EVENTS: Final = {"content": "response.content_part", "summary": "response.reasoning_summary_part"}
+_KINDS_OF_PARTS: Final = {
+    "output_text": "response.output_text",
+    "refusal": "response.refusal",
+    "reasoning_text": "response.reasoning_text",
+    "summary_text": "response.reasoning_summary_text",
+}
+# What calls are given, by what its events begin with.
+_GIVEN: Final[Mapping[str, str]] = {
+    "response.function_call_arguments": "arguments",
+    "response.custom_tool_call_input": "input",
+    "response.mcp_call_arguments": "arguments",
+    "response.code_interpreter_call_code": "code",
+}
+# What the status of an item is whose end never came, by its kind; None where the kind has none (OpenAI's document).
+_CUT: Final[Mapping[str, str | None]] = {
+    **dict.fromkeys(
+        ("message", "reasoning", "function_call", "file_search_call", "code_interpreter_call"), "incomplete"
+    ),
+    **dict.fromkeys(("mcp_call", "computer_call", "local_shell_call", "shell_call"), "incomplete"),
+    **dict.fromkeys(("web_search_call", "image_generation_call"), "failed"),
+    "custom_tool_call": None,
+}
+_DONE: Final = "response.output_item.done"
+
+
+@dataclass(slots=True)
+class _Part:
+    fields: _Fields
+    stem: str
+    texts: list[str] = field(default_factory=list)
+    text_done: bool = False
+    done: bool = False
+
+    @property
+    def told(self) -> _Fields:
+        """The part as far as it came."""
+        if self.done:
+            return self.fields
+        return {**self.fields, _PARTS[self.stem][2]: "".join(self.texts)}
+
+
+@dataclass(slots=True)
+class _Open:
+    """An item that is open: what its own events have told."""
+
+    item: _Fields
+    parts: dict[tuple[str, int], _Part] = field(default_factory=dict)
+    given: dict[str, list[str]] = field(default_factory=dict)
+    given_done: set[str] = field(default_factory=set)
+
+    def event(self, name: str, value: Mapping[str, Any]) -> None:
+        stem, _, what = name.rpartition(".")
+        if stem in _PARTS:
+            self._text(stem, what, value)
+        elif stem in _GIVEN:
+            self._give(stem, what, value)
+        elif (at := next((each for each, own in _PART_EVENTS.items() if own == stem), None)) is not None:
+            self._part(at, what, value)
+        elif name == "response.output_text.annotation.added" and (part := self._known("content", value)) is not None:
+            part.fields["annotations"] = [*(part.fields.get("annotations") or ()), value.get("annotation")]
+
+    def _known(self, at: str, value: Mapping[str, Any]) -> _Part | None:
+        return self.parts.get((at, _place(value, "content_index" if at == "content" else "summary_index")))
+
+    def _text(self, stem: str, what: str, value: Mapping[str, Any]) -> None:
+        at, index, name = _PARTS[stem]
+        part = self.parts.setdefault((at, _place(value, index)), _Part(_empty(stem), stem))
+        if what == "delta" and isinstance(value.get("delta"), str):
+            part.texts.append(value["delta"])
+        elif what == "done" and isinstance(value.get(name), str):
+            part.texts, part.text_done = [value[name]], True
+
+    def _part(self, at: str, what: str, value: Mapping[str, Any]) -> None:
+        told = value.get("part")
+        stem = _KINDS_OF_PARTS.get(str(told.get("type"))) if isinstance(told, dict) else None
+        if not isinstance(told, dict) or stem is None:
+            return
+        key = (at, _place(value, _PARTS[stem][1]))
+        self.parts[key] = _Part(dict(told), stem, done=what == "done")
+
+    def _give(self, stem: str, what: str, value: Mapping[str, Any]) -> None:
+        name = _GIVEN[stem]
+        if what == "delta" and isinstance(value.get("delta"), str):
+            self.given.setdefault(stem, []).append(value["delta"])
+        elif what == "done" and isinstance(value.get(name), str):
+            self.given[stem] = [value[name]]
+            self.given_done.add(stem)
+
+    def cut(self, index: int) -> Iterator[_Fields]:
+        """The events that end it as it is, and make `item` what the last of them tells."""
+        place = {"item_id": self.item.get("id"), "output_index": index}
+        for (at, number), part in sorted(self.parts.items()):
+            told, name = part.told, _PARTS[part.stem][2]
+            if not part.done:
+                where = {**place, _PARTS[part.stem][1]: number}
+                if not part.text_done:
+                    more: _Fields = {"logprobs": []} if part.stem == "response.output_text" else {}
+                    yield {"type": f"{part.stem}.done", **where, name: told[name], **more}
+                yield {"type": f"{_PART_EVENTS[at]}.done", **where, "part": told}
+        for at in {at for at, _ in self.parts}:
+            self.item[at] = [part.told for (where, _), part in sorted(self.parts.items()) if where == at]
+        for stem, texts in self.given.items():
+            self.item[_GIVEN[stem]] = "".join(texts)
+        yield from self._given_end(place)
+        status = _CUT[str(self.item["type"])]
+        if status is not None:
+            self.item["status"] = status
+        yield {"type": _DONE, "output_index": index, "item": self.item}
+
+    def _given_end(self, place: _Fields) -> Iterator[_Fields]:
+        kind = self.item["type"]
+        for stem, name in _GIVEN.items():
+            if not stem.startswith(f"response.{kind}_") or stem in self.given_done:
+                continue
+            named = {"name": self.item.get("name")} if kind == "function_call" else {}
+            yield {"type": f"{stem}.done", **place, **named, name: self.item.get(name) or ""}
+
+
+class SoFar:
+    """Feed it the events of one response. `response` is the last that one of them has told whole."""
+
+    def __init__(self) -> None:
+        self.response: _Fields = {}
+        self._done: dict[int, Any] = {}
+        self._open: dict[int, _Open] = {}
+
+    def feed(self, value: Mapping[str, Any]) -> None:
+        """The next event."""
+        name, response = str(value.get("type")), value.get("response")
+        if isinstance(response, dict):
+            self.response = response
+        if not isinstance(index := value.get("output_index"), int):
+            return
+        item = value.get("item")
+        if name == "response.output_item.added" and isinstance(item, dict):
+            self._open[index] = _Open(dict(item))
+        elif name == _DONE:
+            self._open.pop(index, None)
+            self._done[index] = item
+        elif index in self._open:
+            self._open[index].event(name, value)
+
+    def cut(self) -> list[_Fields]:
+        """The events that end what is open, without their numbers. From now on that is a part of `output`."""
+        events: list[_Fields] = []
+        for index, each in sorted(self._open.items()):
+            if str(each.item.get("type")) in _CUT:
+                events += each.cut(index)
+                self._done[index] = each.item
+        self._open.clear()
+        return events
+
+    @property
+    def output(self) -> list[Any]:
+        """The items that are done."""
+        return [self._done[index] for index in sorted(self._done)]
+
+
+def _place(value: Mapping[str, Any], name: str) -> int:
+    at = value.get(name)
+    return at if isinstance(at, int) else 0
+
+
+def _empty(stem: str) -> _Fields:
+    """A part that nobody has announced."""
+    kind = next(kind for kind, own in _KINDS_OF_PARTS.items() if own == stem)
+    more: _Fields = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
+    return {"type": kind, _PARTS[stem][2]: "", **more}

@@ -1,0 +1,22 @@
+"""The headers of a request as a mapping of texts, made once for all who read them."""
+
+from starlette.types import Scope
+
+# What nearly every request has, so that it need not be decoded each time.
+_NAMES = {
+    name.encode(): name
+    for name in (
+        *("host", "user-agent", "accept", "accept-encoding", "accept-language", "connection", "authorization"),
+        *("content-type", "content-length", "x-stainless-lang", "x-stainless-package-version", "x-stainless-os"),
+        *("x-stainless-arch", "x-stainless-runtime", "x-stainless-runtime-version", "x-stainless-async"),
+        *("x-stainless-retry-count", "x-stainless-read-timeout", "x-stainless-timeout"),
+        *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"),
+    )
+}
+
+
+def header_fields(scope: Scope) -> dict[str, str]:
+    """The headers by their names, which are lower case; of several with one name, the first."""
+    # Put in from the last to the first, the first one counts.
+    known, headers = _NAMES.get, reversed(scope["headers"])
+    return {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}

@@ -1,0 +1,33 @@
+"""What the server answers in the application's place, in the words of whoever asks, before the connection ends."""
+
+from collections.abc import Iterable
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from ai_gateway.contract.anthropic_wire import ANTHROPIC, claims
+from ai_gateway.contract.wire import OPENAI, Headers, Wire, path_steps
+from ai_gateway.errors import GatewayError
+from ai_gateway.middleware.reply_headers import ReplyHeaders
+
+
+def wire_of_head(url: bytes, headers: Headers) -> Wire:
+    """Whose client asks, as far as its head has been read."""
+    return ANTHROPIC if claims(path_steps(url.partition(b"?")[0].decode("latin-1")), headers) else OPENAI
+
+
+def refusal(
+    error: GatewayError,
+    wire: Wire,
+    request_id: bytes,
+    server_headers: Iterable[tuple[bytes, bytes]],
+    reply_headers: ReplyHeaders,
+) -> bytes:
+    """The whole reply. Its connection closes behind it."""
+    told = request_id.decode()
+    body = wire.render(error, told)
+    own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    own += [(name.encode(), value.encode()) for name, value in wire.headers({}, told).items()]
+    own += reply_headers.cors.marks(None, own)
+    own += reply_headers.common(dict(own), request_id, 0)
+    fields = [*server_headers, *own, (b"connection", b"close")]
+    return STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n" + body

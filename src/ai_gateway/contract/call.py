@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from operator import add
 from typing import Protocol
 from urllib.parse import quote
 
@@ -101,21 +102,30 @@ class Tokens:
         """What the reply had of every class."""
         return self.output + self.reasoning + self.output_audio + self.output_image
 
+    @property
+    def whole(self) -> int:
+        """All of them."""
+        return self.whole_input + self.whole_output
+
+    def counts(self) -> tuple[int, ...]:
+        """The numbers of every class, in their order, and `searches` at the end."""
+        return (
+            self.input,
+            self.output,
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_1h,
+            self.input_audio,
+            self.input_image,
+            self.reasoning,
+            self.output_audio,
+            self.output_image,
+            self.searches,
+        )
+
     def plus(self, other: "Tokens") -> "Tokens":
         """Both together."""
-        return Tokens(
-            self.input + other.input,
-            self.output + other.output,
-            self.cache_read + other.cache_read,
-            self.cache_write + other.cache_write,
-            self.cache_write_1h + other.cache_write_1h,
-            self.input_audio + other.input_audio,
-            self.input_image + other.input_image,
-            self.reasoning + other.reasoning,
-            self.output_audio + other.output_audio,
-            self.output_image + other.output_image,
-            self.searches + other.searches,
-        )
+        return Tokens(*map(add, self.counts(), other.counts()))
 
 
 @dataclass(slots=True)

@@ -178,7 +178,9 @@ class Gateway:
         self, call: Call, operation: Operation[Req, Rep], body: Req, resolution: Resolution | None = None
     ) -> Item[Rep]:
         """The whole reply. `resolution` is what the caller of this has resolved already."""
-        if resolution is None:
+        if resolution is None and call.provider is not None:
+            resolution = self.routing.at(call.provider, body.model)
+        elif resolution is None:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)

@@ -99,7 +99,7 @@ def send_at_once(
     """The same as `send_whole` on our own server, which takes a small reply in one message, its head as lines."""
     if media is not _JSON or len(body) > _PIECE:
         return send_whole(send, status, media, body, headers)
-    own = [_line(name, value) for name, value in headers.items() if _is_sent(name, value)]
+    own = [_line(name, value) for name, value in headers.items() if _is_own(name) or _is_clean(name, value)]
     lines = b"".join([b"content-type: application/json\r\n", *own])
     return send({"type": "http.response.start", "status": status, "lines": lines, "whole": body})
 
@@ -347,7 +347,7 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
         (name.encode("latin-1"), value.encode("latin-1", "replace"))
         for name, value in headers.items()
-        if _is_sent(name, value)
+        if _is_own(name) or _is_clean(name, value)
     ]
 
 
@@ -358,8 +358,9 @@ def _line(name: str, value: str) -> bytes:
     return b"%b: %b\r\n" % (name.encode("latin-1"), value.encode("latin-1", "replace"))
 
 
-def _is_sent(name: str, value: str) -> bool:
-    return (name.startswith(_OWN) and not name.startswith(UPSTREAMS_LIMITS)) or _is_clean(name, value)
+@lru_cache(512)
+def _is_own(name: str) -> bool:
+    return name.startswith(_OWN) and not name.startswith(UPSTREAMS_LIMITS)
 
 
 def _is_clean(name: str, value: str) -> bool:

@@ -67,7 +67,7 @@ def chat(
         fields["response_format"] = _format(wanted.schema_)
         if body.output_format not in (None, wanted):
             dropped.add("output_format")
-    if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
+    if getattr(body.thinking, "display", None) == "omitted":
         dropped.add("thinking.display")
     named = [*dropped_fields(body), *unknown_fields(body), *dropped]
     return TranslatedRequest(
@@ -84,7 +84,8 @@ def translated_size(body: anthropic.AnthropicCreateMessageParams) -> int:
 def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str], others: Mapping[str, str]) -> str | None:
     """The effort of the turn that is asked for: a message sets that of all behind it, the last of several counts.
 
-    `others` are those to ask for in the place of some. The format of an answer is no affair of a message's: platform.claude.com "Per-message effort".
+    `others` are those to ask for in the place of some. The format of an answer is no affair of a message's:
+    platform.claude.com "Per-message effort".
     """
     effort: str | None = body.output_config.effort if body.output_config is not None else None
     for message in body.messages:

@@ -67,7 +67,7 @@ def chat(
         fields["response_format"] = _format(wanted.schema_)
         if body.output_format not in (None, wanted):
             dropped.add("output_format")
-    if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
+    if getattr(body.thinking, "display", None) == "omitted":
         dropped.add("thinking.display")
     named = [*dropped_fields(body), *unknown_fields(body), *dropped]
     return TranslatedRequest(

@@ -243,6 +243,20 @@ def test_what_was_said_before_goes_along_and_comes_back(live: LiveGateway, lab: 
     assert [item["type"] for item in sent["input"]] == ["message", *(item["type"] for item in OUTPUT), "message"]
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_an_item_of_another_provider_goes_along_in_place_of_its_name(
+    live: LiveGateway, lab: Upstream, background: bool
+) -> None:
+    made = post(live, "/custom/v1/responses", {"model": "custom-chat", "input": "one"}).json()
+    (item,) = made["output"]
+    model = f"whole#referred-{background}"
+    own = {"type": "item_reference", "id": "msg_of_the_upstream"}
+    given = [{"type": "item_reference", "id": item["id"]}, own, {"role": "user", "content": "two"}]
+    body = {"model": model, "input": given, "background": background}
+    assert post(live, "/lab/v1/responses", body).status_code == 200
+    assert lab.last(model).json["input"] == [item, *given[1:]]
+
+
 @pytest.mark.parametrize(
     ("more", "param"),
     [

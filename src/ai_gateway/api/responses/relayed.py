@@ -16,6 +16,7 @@ from ai_gateway.api.responses.making import Maker, Prepared, Promised
 from ai_gateway.api.responses.queueing import queue_stream, queue_whole
 from ai_gateway.api.responses.translated import TranslatedWhole
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.item_ids import response_of
 from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import Unavailable
@@ -111,11 +112,14 @@ class _Keeper:
         fields = dict(self._call.parsed or {})
         if not self._may_keep:
             fields["store"] = False
-        sealer = self._maker.sealer(self._call)
-        if isinstance(given := fields.get("input"), list) and any(map(is_sealed, given)):
+        sealer, previous, before = self._maker.sealer(self._call), self._body.previous_response_id, None
+        if previous is not None:
+            before = await self._maker.told(self._call, previous)
+        if isinstance(given := fields.get("input"), list):
+            fields["input"] = given = await self._resolved(given)
+        if isinstance(given, list) and any(map(is_sealed, given)):
             fields["input"] = [each for item in given for each in unsealed(item, sealer)]
-        if self._body.previous_response_id:
-            before = await self._maker.told(self._call, self._body.previous_response_id)
+        if before is not None:
             del fields["previous_response_id"]
             now = fields.get("input")
             said = (
@@ -124,6 +128,14 @@ class _Keeper:
             fields["input"] = [*(each for item in before for each in unsealed(item, sealer)), *said]
         return fields
 
+    async def _resolved(self, given: list[Any]) -> list[Any]:
+        """The items with those that the gateway has named itself, in place of what only refers to them."""
+        ids = [item["id"] for item in given if _is_reference(item) and response_of(item["id"]) is not None]
+        if not ids:
+            return given
+        found = await self._maker.state.items(self._call, ids)
+        return [found.get(item["id"], item) if _is_reference(item) else item for item in given]
+
     async def queued(self) -> Mapping[str, object]:
         """The same for one that is made in the background here. Raises InvalidRequest where that cannot be kept."""
         self._maker.check_kept(self._call, self._body)
@@ -131,7 +143,7 @@ class _Keeper:
 
     async def keep(self, response: Mapping[str, Any]) -> None:
         """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""
-        given, previous = items_of(self._body.input), self._body.previous_response_id or None
+        given, previous = items_of(self._body.input), self._body.previous_response_id
         if not isinstance(response.get("id"), str):
             _log.error("relayed response not stored", response=None, reason="it has no id")
             return
@@ -147,3 +159,10 @@ class _Keeper:
 def _has_own_tools(body: models.CreateResponse) -> bool:
     """Whether it asks for tools that the gateway runs."""
     return any(str(getattr(tool, "type", "")).startswith("gateway:") for tool in body.tools or ())
+
+
+def _is_reference(item: object) -> bool:
+    """Whether it stands for a stored item, whose type it may leave out."""
+    if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+        return False
+    return item.get("type") == "item_reference" or (item.get("type") is None and "role" not in item)

@@ -94,6 +94,7 @@ REPLY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [model for model in REPAIRS if "choices" in model.model_fields])
 @settings(max_examples=300, deadline=None)
 @given(value=REPLY)

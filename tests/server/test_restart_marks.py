@@ -37,6 +37,7 @@ def reloaded(tmp_path_factory: pytest.TempPathFactory) -> Reloaded:
     return Reloaded(json.loads(done.stdout), record)
 
 
+@pytest.mark.slow
 def test_what_only_the_start_reads_is_marked_and_nothing_else_is(reloaded: Reloaded) -> None:
     assert reloaded.report["problems"] == []
     built_in = reloaded.report["built_in"]

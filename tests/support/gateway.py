@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,11 +93,20 @@ def in_front_of(upstream: Upstream) -> dict[str, str]:
     return {**addresses, "OPENAI_API_KEY": UPSTREAM_KEY, **ONE_ATTEMPT}
 
 
+# No system gives these out by itself, to connections or to who binds port 0: those begin at 32768, or further up.
+_PORTS = range(12_000, 32_000)
+
+
 def free_port() -> int:
-    """A port on which nobody listens now; for a server of ours rather let it bind port 0."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens, and that nobody will have soon who did not choose it by number.
+
+    For servers that cannot be told to bind port 0. Two that look at once do not find the same one.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 @contextmanager

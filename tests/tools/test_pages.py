@@ -11,6 +11,7 @@ import pytest
 from ai_gateway.providers.http.egress import Address, Egress, public_or_in
 from ai_gateway.tools.web_search.page_text import text_of
 from ai_gateway.tools.web_search.pages import MOST, NotRead, Pages
+from tests.support.processes import children
 from tests.support.upstream import Exchange, Upstream, head, running_upstream
 
 PAGE = b"""<!doctype html><html><head><title>Tea &amp;
@@ -57,7 +58,7 @@ def anywhere(_: Address) -> bool:
 
 def readers() -> list[psutil.Process]:
     """The processes that read pages for this one, which has other children as well."""
-    return [each for each in psutil.Process().children() if "page_text.py" in str(each.cmdline())]
+    return children(None, lambda each: "page_text.py" in str(each.cmdline()))
 
 
 @pytest.mark.anyio

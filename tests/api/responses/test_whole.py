@@ -5,7 +5,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.client import KEY, get, post
+from scripts.fuzz.response_grammar import check
+from tests.support.client import KEY, eventually, get, post
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.responses import USAGE, Chatting, called, events_of, valid
 from tests.support.upstream import Upstream
@@ -329,6 +330,16 @@ def test_a_trigger_at_the_end_asks_for_a_compaction(gateway: LiveGateway, stream
     assert [item["type"] for item in response["output"]] == ["compaction"]
     assert response["status"] == "completed"
     assert get(gateway, f"/v1/responses/{response['id']}").json() == response
+    later = post(gateway, "/v1/responses", {**body, "background": True})
+    if stream:
+        kept = check(later.content)
+        assert check(get(gateway, f"/v1/responses/{kept['id']}?stream=true").content) == kept
+    else:
+        assert later.json()["status"] == "queued"
+        path = f"/v1/responses/{later.json()['id']}"
+        eventually(lambda: get(gateway, path).json()["status"] == "completed")
+        kept = get(gateway, path).json()
+    assert [item["type"] for item in kept["output"]] == ["compaction"]
     went_on = {"model": "custom-chat", "input": [*response["output"], {"role": "user", "content": "c"}]}
     assert post(gateway, "/v1/responses", went_on).status_code == 200
 

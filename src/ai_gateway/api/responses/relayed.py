@@ -11,7 +11,7 @@ import structlog
 from pydantic_core import from_json
 
 from ai_gateway.api.responses.adopted import AdoptedEvents, AdoptedWhole
-from ai_gateway.api.responses.dropped import refuse_unknown
+from ai_gateway.api.responses.dropped import note_dropped, refuse_unknown
 from ai_gateway.api.responses.making import Maker, Prepared, Promised
 from ai_gateway.api.responses.queueing import queue_stream, queue_whole
 from ai_gateway.api.responses.translated import TranslatedWhole
@@ -42,9 +42,12 @@ async def relayed(
         return None
     refuse_unknown(resolution.targets[0].provider, body)
     keeper = _Keeper(maker, call, body)
+    keep = keeper.keep if keeper.keeps and not body.background else None
+    fields = await keeper.fields()
+    asked = Relay(CREATE_RESPONSE, model, resolution, fields, keep, frozenset(keeper.dropped))
     if body.background:
-        return await _queued(maker, call, body, Relay(CREATE_RESPONSE, model, resolution, await keeper.queued()))
-    asked = Relay(CREATE_RESPONSE, model, resolution, await keeper.fields(), keeper.keep if keeper.keeps else None)
+        note_dropped(call, keeper.dropped)
+        return await _queued(maker, call, body, asked)
     if body.stream:
 
         async def streamed() -> Stream[models.ResponseStreamEvent]:
@@ -62,10 +65,7 @@ async def relayed(
 async def _queued(
     maker: Maker, call: Call, body: models.CreateResponse, asked: Relay
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
-    """The same in the background: the upstream is asked in the foreground, and what it says is told as it was promised.
-
-    What an upstream makes in its own background nobody could follow here, or be billed for.
-    """
+    """The same in the background: the upstream is asked in the foreground, and what it says is told as promised."""
     request = Promised(body=body, echo=outline.echo(body, stored=True, background=True))
 
     async def prepared(own: Call) -> Prepared:
@@ -98,7 +98,7 @@ async def _queued(
 
 
 class _Keeper:
-    """What the upstream is told of earlier responses, and what is kept of this one."""
+    """What the upstream is told of earlier responses, and what is kept of this one. `dropped` names what it is not."""
 
     def __init__(self, maker: Maker, call: Call, body: models.CreateResponse) -> None:
         self._maker = maker
@@ -106,27 +106,38 @@ class _Keeper:
         self._body = body
         self._may_keep = maker.state.may_keep(call.caller)
         self.keeps = self._may_keep and body.store is not False
+        self.dropped: set[str] = set()
 
     async def fields(self) -> Mapping[str, object]:
         """The request as it came, but for what the upstream cannot know, and may not keep. Raises InvalidRequest."""
-        fields = dict(self._call.parsed or {})
+        fields, previous = dict(self._call.parsed or {}), self._body.previous_response_id
+        if self._body.background:
+            self._maker.check_kept(self._call, self._body)
+            del fields["background"]  # what an upstream makes in its own nobody could follow here, or be billed for
         if not self._may_keep:
+            if self._body.store:
+                self.dropped.add("store")
             fields["store"] = False
-        sealer, previous, before = self._maker.sealer(self._call), self._body.previous_response_id, None
+        before = [] if previous is None else await self._maker.told(self._call, previous)
+        now = fields.get("input")
+        if isinstance(now, list):
+            fields["input"] = now = self._unsealed(await self._resolved(now))
         if previous is not None:
-            before = await self._maker.told(self._call, previous)
-        if isinstance(given := fields.get("input"), list):
-            fields["input"] = given = await self._resolved(given)
-        if isinstance(given, list) and any(map(is_sealed, given)):
-            fields["input"] = [each for item in given for each in unsealed(item, sealer)]
-        if before is not None:
             del fields["previous_response_id"]
-            now = fields.get("input")
             said = (
                 now if isinstance(now, list) else [{"type": "message", "role": "user", "content": now}] if now else []
             )
-            fields["input"] = [*(each for item in before for each in unsealed(item, sealer)), *said]
+            fields["input"] = [*self._unsealed(before), *said]
         return fields
+
+    def _unsealed(self, items: list[Any]) -> list[Any]:
+        """The items without what only the gateway can read."""
+        if not any(map(is_sealed, items)):
+            return items
+        sealer = self._maker.sealer(self._call)
+        readable = [(item, unsealed(item, sealer)) for item in items]
+        self.dropped |= {f"input.{item['type']}" for item, read in readable if not read}
+        return [each for _, read in readable for each in read]
 
     async def _resolved(self, given: list[Any]) -> list[Any]:
         """The items with those that the gateway has named itself, in place of what only refers to them."""
@@ -135,11 +146,6 @@ class _Keeper:
             return given
         found = await self._maker.state.items(self._call, ids)
         return [found.get(item["id"], item) if _is_reference(item) else item for item in given]
-
-    async def queued(self) -> Mapping[str, object]:
-        """The same for one that is made in the background here. Raises InvalidRequest where that cannot be kept."""
-        self._maker.check_kept(self._call, self._body)
-        return {name: value for name, value in (await self.fields()).items() if name != "background"}
 
     async def keep(self, response: Mapping[str, Any]) -> None:
         """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""

@@ -63,7 +63,7 @@ class State:
                 code="invalid_value",
             )
         call.recalled = sum(len(each.input.encode()) + len(each.body.encode()) for each in chain)
-        return [item for each in chain for item in _said(each)]
+        return [item for each in chain for item in _said(each) if not _is_half_a_call(item)]
 
     async def items(self, call: Call, ids: Iterable[str]) -> dict[str, Fields]:
         """The items with these ids, as far as they are of responses that are kept for the caller. Raises Unavailable.
@@ -232,6 +232,11 @@ def _said(response: StoredResponse) -> list[Fields]:
     output = from_json(response.body).get("output")
     own = output if isinstance(output, list) else []  # as an upstream has said it
     return [*from_json(response.input), *(item for item in own if isinstance(item, dict))]
+
+
+def _is_half_a_call(item: Fields) -> bool:
+    """Whether it is a call whose end the model never told, which nobody can have answered."""
+    return item.get("status") == "incomplete" and str(item.get("type")).endswith("_call")
 
 
 def _unknown_previous(response_id: str) -> NoReturn:

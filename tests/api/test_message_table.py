@@ -122,6 +122,9 @@ FIELDS: list[tuple[Json, Json, set[str]]] = [
     ({"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
      {"response_format": {"type": "json_schema",
                           "json_schema": {"name": "response", "schema": SCHEMA, "strict": True}}}, set()),
+    ({"output_format": {"type": "json_schema", "schema": SCHEMA}},
+     {"response_format": {"type": "json_schema",
+                          "json_schema": {"name": "response", "schema": SCHEMA, "strict": True}}}, set()),
     ({"tools": [WEATHER]}, {"tools": [{"type": "function", "function": FUNCTION}]}, set()),
     ({"tools": [], "tool_choice": {"type": "auto"}}, {}, {"tool_choice"}),
     ({"tools": [WEATHER], "tool_choice": {"type": "any"}}, {"tool_choice": "required"}, set()),
@@ -208,6 +211,10 @@ FINISHES: dict[str, tuple[Json, str, str | None, str | None]] = {
         answer({"content": None, "function_call": {"name": "get_weather", "arguments": "{}"}}, "function_call"),
         "tool_use", None, None,
     ),
+    "tool_calls without a call": (answer({"content": "a", "tool_calls": []}, "tool_calls"), "end_turn", None, None),
+    "tool_calls and no list of them": (answer({"content": "a"}, "tool_calls"), "end_turn", None, None),
+    "function_call without one": (answer({"content": "a"}, "function_call"), "end_turn", None, None),
+    "thought alone": (answer({"content": "", "reasoning": "hm"}, "tool_calls"), "end_turn", None, None),
     "a call that ends with stop": (answer({"content": None, "tool_calls": [call()]}), "tool_use", None, None),
     "content_filter": (answer({"content": "a"}, "content_filter"), "refusal", None, None),
     "refusal": (answer({"content": None, "refusal": "No."}), "refusal", None, "No."),
@@ -228,6 +235,17 @@ def test_every_reason_to_stop(live: LiveGateway, case: str) -> None:
     details = message["stop_details"]
     assert (details is not None) is (reason == "refusal")
     assert explanation is None or details["explanation"] == explanation
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "function_call", "tool_use"])
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_call_of_which_nothing_came_is_an_error_and_no_end(live: LiveGateway, finish: str, content: Any) -> None:
+    name = f"lost {finish} {content is None}"
+    PLANS[name] = answer({"content": content, "tool_calls": []}, finish)
+    whole = ask(live, name, tools=[WEATHER])
+    assert (whole.status_code, whole.json()["error"]["type"]) == (502, "api_error")
+    checker = check(ask(live, name, tools=[WEATHER], stream=True).content)
+    assert checker.error is not None
 
 
 NOTHING: Json = {

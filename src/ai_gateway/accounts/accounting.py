@@ -127,8 +127,10 @@ class Accounting(Observer):
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
-        headers, at = dict[str, str](), now
-        scopes, limits = cast("tuple[Scope, ...]", caller.scopes), self._limits
+        headers: dict[str, str] = {}
+        at = now
+        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # which nobody else looks into
+        limits = self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
             scopes = limits.scopes_now(caller)
@@ -150,7 +152,7 @@ class Accounting(Observer):
             cost,
             bound.input,
             output,
-            (at, *map(tuple, held.holds)) if held is not None else (),
+            (at, *held.rows()) if held is not None else (),
             round=turn.number if turn is not None else 0,
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
@@ -193,7 +195,11 @@ class Accounting(Observer):
 
     def _plan(self, wanted: Wanted, scopes: tuple[Scope, ...], now: float) -> Plan:
         """What the caller has to hold for such a call. Raises ModelNotAllowed."""
-        key = (scopes, wanted.model, *[(target.provider.name, target.model) for target in wanted.targets])
+        targets = wanted.targets
+        if len(targets) == 1:
+            key: tuple[object, ...] = (scopes, wanted.model, targets[0].provider.name, targets[0].model)
+        else:
+            key = (scopes, wanted.model, *[(target.provider.name, target.model) for target in targets])
         plan = self._plans.get(key)
         if plan is not None and plan.is_good(now):
             return plan
@@ -343,7 +349,7 @@ class Accounting(Observer):
             await self.settle(identifier, held, [0] * len(held.holds), answer.at)
             return
         reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
-        later = [(each.id, each.at, *map(tuple, each.held.holds)) for each in reservation.later]
+        later = [(each.id, each.at, *each.held.rows()) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
         self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
 

@@ -5,7 +5,7 @@ from typing import override
 
 from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.observability.logging import write_record
+from ai_gateway.observability.logging import timestamp, write_record
 
 _LONGEST = 256
 _PICO = 10**12
@@ -34,6 +34,9 @@ class AccessLog(Observer):
         if not _logger.isEnabledFor(logging.DEBUG if probe else logging.INFO):
             return
         record: dict[str, object] = {
+            "timestamp": timestamp(),
+            "level": "debug" if probe else "info",
+            "event": "request",
             "request_id": outcome.request_id,
             "method": outcome.method or None,
             "path": outcome.path or None,
@@ -51,7 +54,7 @@ class AccessLog(Observer):
             record["trace_id"] = outcome.trace_id
         if outcome.call is not None:
             _add_call(record, outcome.call, outcome)
-        write_record("request", record, "debug" if probe else "info", _FOREIGN)
+        write_record(record, _FOREIGN)
 
 
 def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:

@@ -44,7 +44,7 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        fields = scope["fields"] = header_fields(scope)
+        fields = header_fields(scope)
         id_bytes = accepted(fields.get("x-request-id")) or new_request_id()
         request_id = scope["request_id"] = id_bytes.decode()
         outcome = scope["outcome"] = Outcome(request_id, scope["method"], scope["path"], time.perf_counter())
@@ -92,15 +92,21 @@ class Front:
         outcome.first_byte = now = time.perf_counter()
         headers = message["headers"] = list(message.get("headers", ()))
         if self._headers.cors.is_on:
-            headers += self._headers.cors.marks(_origin(scope), headers)
+            headers += self._headers.cors.marks(_origin(scope), [*headers, *_fields_of(message.get("lines", b""))])
         own, spent_ms = dict(headers), int((now - outcome.started) * 1000)
         if "connection" in scope:
-            message["lines"] = self._headers.lines(own, request_id, spent_ms)
+            message["lines"] = message.get("lines", b"") + self._headers.lines(own, request_id, spent_ms)
         else:
             headers += self._headers.common(own, request_id, spent_ms)
 
 
+def _fields_of(lines: bytes) -> Fields:
+    """The lines of a head as fields."""
+    parts = (line.partition(b": ") for line in lines.split(b"\r\n") if line)
+    return [(name, value) for name, _, value in parts]
+
+
 def _origin(scope: Scope) -> bytes | None:
     """The page that a request comes from, if it says so."""
-    origin: str | None = scope["fields"].get("origin")
+    origin = header_fields(scope).get("origin")
     return origin.encode("latin-1") if origin is not None else None

@@ -185,11 +185,11 @@ class _Attempts[T: Target]:
         """The next attempt and its target. Raises UpstreamUnavailable if no target may be called."""
         while True:
             target = self._targets[self._at]
+            provider = target.provider
             try:
-                self._enter(target.provider.name)
-                if not target.provider.is_remote:
-                    break
-                self._permit = self._resilience.breaker(target.provider.name, target.model).admit()
+                self._enter(provider.name)
+                if provider.is_remote:
+                    self._permit = self._resilience.breaker(provider.name, target.model).admit()
                 break
             except (Overloaded, UpstreamUnavailable) as error:
                 notes = self._note(target)

@@ -20,7 +20,7 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ai_gateway.providers.http.client import Transport, UpstreamReply, request_head
+from ai_gateway.providers.http.client import Transport, UpstreamReply, request_line
 from ai_gateway.providers.http.http1 import PIECE, Connection
 from ai_gateway.providers.http.pool import Pool
 from ai_gateway.providers.http.stream import OpenStream
@@ -152,7 +152,7 @@ async def test_a_header_that_holds_another_line_is_never_sent(value: str) -> Non
 )
 def test_a_request_that_could_be_misread_is_refused(method: str, target: str) -> None:
     with pytest.raises(ValueError, match=r"line|not for this client"):
-        request_head(method, target, "h", {}, None)
+        request_line(method, target)
 
 
 # -- the reply --

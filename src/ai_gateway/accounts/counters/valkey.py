@@ -216,7 +216,8 @@ def _granted(holds: Sequence[Hold], rest: Sequence[object]) -> Granted:
     left: list[int] = []
     resets: list[float] = []
     at = 1
-    for _, amount, limit, unit_s, _, until in holds:
+    for hold in holds:
+        amount, limit, unit_s, until = hold.amount, hold.limit, hold.unit_s, hold.until
         if unit_s:
             left.append(limit - amount - int(numbers[at]))
             units = int(now // unit_s) + _UNITS + 1

@@ -100,7 +100,8 @@ class AnthropicHandlers(WireBoundary, Handlers):
         servers = servers_asked(body, runs) if body.tools or body.mcp_servers else []
         if servers is None or servers:
             await runs.ask(servers)
-        asked = chat(body, model, runs)
+        knows_efforts = all("efforts" in target.provider.carriers for target in resolution.targets)
+        asked = chat(body, model, runs, knows_efforts=knows_efforts)
         if call.unknown is not None:
             asked.dropped.extend(call.unknown.fields)
         return asked

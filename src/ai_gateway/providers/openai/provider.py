@@ -50,6 +50,7 @@ class OpenAICompatible(HttpProvider):
         self.wires = upstream.row.wires
         self._elsewhere = _elsewhere(upstream)
         self._quirks = upstream.row.quirks
+        self._encodes = self._quirks.changes_bodies
         self._refuses_usage = False
         self._efforts = RefusedEfforts()
         self.carriers = self._quirks.carriers
@@ -138,16 +139,13 @@ class OpenAICompatible(HttpProvider):
         return await self._post(attempt, body)
 
     async def _post(self, attempt: Attempt, body: Request) -> bytes:
+        headers, path = self._headers(attempt, JSON), _PATHS[type(body)]
         try:
-            return await self._sent(attempt, body)
+            return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)))
         except UpstreamRefused as error:
             if not self._refuses_effort(attempt, body, error):
                 raise
-        return await self._sent(attempt, body)
-
-    async def _sent(self, attempt: Attempt, body: Request) -> bytes:
-        sent = to_wire(self._fields(attempt, body))
-        return await self._fetch(attempt, "POST", _PATHS[type(body)], self._headers(attempt, JSON), sent)
+        return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)))
 
     def _refuses_effort(self, attempt: Attempt, body: Request, error: UpstreamRefused) -> bool:
         """Whether the error teaches that the model takes no effort."""
@@ -233,15 +231,20 @@ class OpenAICompatible(HttpProvider):
             fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)
         else:
-            kept = body.model_fields_set | (body.model_extra or {}).keys()
             unknown = attempt.call.unknown
+            if unknown is None and parsed.keys() <= body.__pydantic_fields_set__:  # as of nearly every request
+                return self._encoded({**parsed, "model": body.model})
+            kept = body.model_fields_set | (body.model_extra or {}).keys()
             if unknown is not None and self.parameters.forwarded(unknown):
                 kept |= unknown.fields | ({"tools"} if unknown.tools else set())
             fields = {name: value for name, value in parsed.items() if name in kept}
             if unknown is not None and unknown.tools and "tools" in fields and not self.parameters.forwarded(unknown):
                 fields["tools"] = to_fields(body).get("tools")
             fields["model"] = body.model
-        return self._quirks.encode(self.name, fields)
+        return self._encoded(fields)
+
+    def _encoded(self, fields: Mapping[str, object]) -> Mapping[str, object]:
+        return self._quirks.encode(self.name, fields) if self._encodes else fields
 
     def _headers(self, attempt: Attempt, accept: str) -> dict[str, str]:
         return {"accept": accept, "content-type": JSON, **self._quirks.request_id(attempt.upstream_request_id)}

@@ -221,7 +221,7 @@ async def kill_again_and_again(env: dict[str, str], site: Site, loads: tuple[Loa
                 await asyncio.sleep(0.02)
         await asyncio.sleep(chance.uniform(0.1, 0.6))
         site.live.process.kill()
-        site.live.process.wait(10)
+        site.live.process.wait(60)
         await asyncio.to_thread(stack.close)
 
 

@@ -48,6 +48,7 @@ class _Part:
     fields: _Fields
     stem: str
     texts: list[str] = field(default_factory=list)
+    annotations: list[Any] = field(default_factory=list)
     text_done: bool = False
     done: bool = False
 
@@ -56,7 +57,8 @@ class _Part:
         """The part as far as it came."""
         if self.done:
             return self.fields
-        return {**self.fields, _PARTS[self.stem][2]: "".join(self.texts)}
+        cited = {"annotations": self.annotations} if self.annotations else {}
+        return {**self.fields, _PARTS[self.stem][2]: "".join(self.texts), **cited}
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class _Open:
         elif (at := next((each for each, own in _PART_EVENTS.items() if own == stem), None)) is not None:
             self._part(at, what, value)
         elif name == "response.output_text.annotation.added" and (part := self._known("content", value)) is not None:
-            part.fields["annotations"] = [*(part.fields.get("annotations") or ()), value.get("annotation")]
+            part.annotations.append(value.get("annotation"))
 
     def _known(self, at: str, value: Mapping[str, Any]) -> _Part | None:
         return self.parts.get((at, _place(value, "content_index" if at == "content" else "summary_index")))

@@ -40,6 +40,8 @@ _CUT: Final[Mapping[str, str | None]] = {
     **dict.fromkeys(("web_search_call", "image_generation_call"), "failed"),
     "custom_tool_call": None,
 }
+# What has all it will have once this was told of it.
+_FOUND: Final = frozenset({"response.web_search_call.completed", "response.file_search_call.completed"})
 _DONE: Final = "response.output_item.done"
 
 
@@ -69,9 +71,11 @@ class _Open:
     parts: dict[tuple[str, int], _Part] = field(default_factory=dict)
     given: dict[str, list[str]] = field(default_factory=dict)
     given_done: set[str] = field(default_factory=set)
+    found: bool = False
 
     def event(self, name: str, value: Mapping[str, Any]) -> None:
         stem, _, what = name.rpartition(".")
+        self.found = self.found or name in _FOUND
         if stem in _PARTS:
             self._text(stem, what, value)
         elif stem in _GIVEN:
@@ -126,7 +130,7 @@ class _Open:
         yield from self._given_end(place)
         status = _CUT[str(self.item["type"])]
         if status is not None:
-            self.item["status"] = status
+            self.item["status"] = "completed" if self.found else status
         yield {"type": _DONE, "output_index": index, "item": self.item}
 
     def _given_end(self, place: _Fields) -> Iterator[_Fields]:

@@ -92,8 +92,10 @@ class Maker:
     background: Background
     sealing: Callable[[str], bytes]
 
-    async def prepared(self, call: Call, body: models.CreateResponse) -> Prepared:
-        """Everything that can be refused before a provider is called."""
+    async def prepared(
+        self, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution] | None = None
+    ) -> Prepared:
+        """Everything that can be refused before a provider is called. `resolved` is what the model is known to be."""
         keeps = self.check_kept(call, body)
         if body.max_tool_calls is not None and body.max_tool_calls < 0:
             raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
@@ -101,15 +103,19 @@ class Maker:
         if body.previous_response_id is not None:
             history = await self.history(call, body.previous_response_id)
         body = await self.resolved(call, body)
-        model, resolution = await self.gateway.resolve(call, body.model)
+        model, resolution = resolved or await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
         sealer = self.sealer(call)
-        runs = self.gateway.tools_for(call, resolution)
-        servers = servers_asked(body.tools or (), runs)
-        if servers is None or servers:
-            await runs.ask(servers)
-        made = asked(body, Whom(model, provider.name, sealer), history, runs, runs.failures)
+        whom = Whom(model, provider.name, sealer)
+        if body.tools:
+            runs = self.gateway.tools_for(call, resolution)
+            servers = servers_asked(body.tools, runs)
+            if servers is None or servers:
+                await runs.ask(servers)
+            made = asked(body, whom, history, runs, runs.failures)
+        else:
+            made = asked(body, whom, history)
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")

@@ -21,7 +21,8 @@ from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import Unavailable
 from ai_gateway.observability.trace_names import Step
-from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
+from ai_gateway.relay import Relay, as_it_came, relay, relay_stream
+from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
 from ai_gateway.translate.responses_chat.conversation import is_sealed, unsealed
 from ai_gateway.translate.responses_chat.request import items_of
@@ -32,14 +33,10 @@ _log = structlog.get_logger(__name__)
 
 
 async def relayed(
-    maker: Maker, call: Call, body: models.CreateResponse
-) -> Item[models.Response] | Stream[models.ResponseStreamEvent] | None:
-    """The upstream's own answer; None where it has to be made of a chat."""
-    if _has_own_tools(body):
-        return None
-    model, resolution = await maker.gateway.resolve(call, body.model)
-    if not is_shared(CREATE_RESPONSE, resolution):
-        return None
+    maker: Maker, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution]
+) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
+    """The upstream's own answer, or one that is made of a chat where it turns out that there is none."""
+    model, resolution = resolved
     refuse_unknown(resolution.targets[0].provider, body)
     keeper = _Keeper(maker, call, body)
     keep = keeper.keep if keeper.keeps and not body.background else None
@@ -51,12 +48,12 @@ async def relayed(
     if body.stream:
 
         async def streamed() -> Stream[models.ResponseStreamEvent]:
-            return maker.streamed(call, await maker.prepared(call, body))
+            return maker.streamed(call, await maker.prepared(call, body, resolved))
 
         return relay_stream(maker.gateway, call, asked, streamed)
 
     async def whole() -> Item[models.Response]:
-        return await maker.whole(call, await maker.prepared(call, body))
+        return await maker.whole(call, await maker.prepared(call, body, resolved))
 
     reply = await relay(maker.gateway, call, asked, whole)
     return as_it_came(models.Response, reply) if isinstance(reply, bytes) else reply
@@ -160,11 +157,6 @@ class _Keeper:
                 )
         except Unavailable as error:
             _log.error("relayed response not stored", response=response.get("id"), reason=error.message)
-
-
-def _has_own_tools(body: models.CreateResponse) -> bool:
-    """Whether it asks for tools that the gateway runs."""
-    return any(str(getattr(tool, "type", "")).startswith("gateway:") for tool in body.tools or ())
 
 
 def _is_reference(item: object) -> bool:

@@ -153,7 +153,7 @@ def _begins(provider: Provider, event: bytes) -> bool:
 
 async def _keep(asked: Relay, reader: Relayed) -> None:
     if asked.keep is not None and reader.is_over and reader.failure is None:
-        await asked.keep(reader.reply)
+        await asked.keep(reader.kept)
 
 
 async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:

@@ -55,6 +55,11 @@ class Relayed(ABC):
         self.failure: _Fields | None = None
         """The error that this one is, where there will be no whole reply."""
 
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """The reply as it is to be kept."""
+        return self.reply
+
     @abstractmethod
     def whole(self, value: object) -> bool:
         """Note what a whole reply says. Returns whether it is one at all."""
@@ -146,6 +151,16 @@ class RelayedResponse(Relayed):
         self._read(value)
         return True
 
+    @property
+    @override
+    def kept(self) -> Mapping[str, Any]:
+        """With its items, which some upstreams leave out in the end: whoever reads it again has no other."""
+        return self.reply if self.reply.get("output") else {**self.reply, "output": self._output}
+
+    @property
+    def _output(self) -> list[object]:
+        return [self._items[index] for index in sorted(self._items)]
+
     @override
     def _note(self, chunks: int, deltas: bytes) -> None:
         super()._note(chunks, deltas)
@@ -201,7 +216,7 @@ class RelayedResponse(Relayed):
                 "code": code if isinstance(code, str) and code in _CODES else "server_error",
                 "message": message or "The stream broke off.",
             },
-            "output": [self._items[index] for index in sorted(self._items)],
+            "output": self._output,
         }
         event = {"type": "response.failed", "sequence_number": self.number + 1, "response": failed}
         return EVENTS.framed(to_json(event, inf_nan_mode="null"), "response.failed") + SSE.end

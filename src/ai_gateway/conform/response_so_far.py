@@ -40,6 +40,8 @@ _CUT: Final[Mapping[str, str | None]] = {
     **dict.fromkeys(("web_search_call", "image_generation_call"), "failed"),
     "custom_tool_call": None,
 }
+# What has all it will have once this was told of it.
+_FOUND: Final = frozenset({"response.web_search_call.completed", "response.file_search_call.completed"})
 _DONE: Final = "response.output_item.done"
 
 
@@ -48,6 +50,7 @@ class _Part:
     fields: _Fields
     stem: str
     texts: list[str] = field(default_factory=list)
+    annotations: list[Any] = field(default_factory=list)
     text_done: bool = False
     done: bool = False
 
@@ -56,7 +59,8 @@ class _Part:
         """The part as far as it came."""
         if self.done:
             return self.fields
-        return {**self.fields, _PARTS[self.stem][2]: "".join(self.texts)}
+        cited = {"annotations": self.annotations} if self.annotations else {}
+        return {**self.fields, _PARTS[self.stem][2]: "".join(self.texts), **cited}
 
 
 @dataclass(slots=True)
@@ -67,9 +71,11 @@ class _Open:
     parts: dict[tuple[str, int], _Part] = field(default_factory=dict)
     given: dict[str, list[str]] = field(default_factory=dict)
     given_done: set[str] = field(default_factory=set)
+    found: bool = False
 
     def event(self, name: str, value: Mapping[str, Any]) -> None:
         stem, _, what = name.rpartition(".")
+        self.found = self.found or name in _FOUND
         if stem in _PARTS:
             self._text(stem, what, value)
         elif stem in _GIVEN:
@@ -77,7 +83,7 @@ class _Open:
         elif (at := next((each for each, own in _PART_EVENTS.items() if own == stem), None)) is not None:
             self._part(at, what, value)
         elif name == "response.output_text.annotation.added" and (part := self._known("content", value)) is not None:
-            part.fields["annotations"] = [*(part.fields.get("annotations") or ()), value.get("annotation")]
+            part.annotations.append(value.get("annotation"))
 
     def _known(self, at: str, value: Mapping[str, Any]) -> _Part | None:
         return self.parts.get((at, _place(value, "content_index" if at == "content" else "summary_index")))
@@ -124,7 +130,7 @@ class _Open:
         yield from self._given_end(place)
         status = _CUT[str(self.item["type"])]
         if status is not None:
-            self.item["status"] = status
+            self.item["status"] = "completed" if self.found else status
         yield {"type": _DONE, "output_index": index, "item": self.item}
 
     def _given_end(self, place: _Fields) -> Iterator[_Fields]:

@@ -148,6 +148,12 @@ def test_events_without_numbers_are_numbered_and_an_end_without_items_has_them(l
         assert is_legal(begin(live, model).end())["output"] == OUTPUT
 
 
+def test_one_in_the_foreground_is_kept_with_the_items_that_its_end_left_out(live: LiveGateway) -> None:
+    reply = post(live, "/lab/v1/responses", {"model": "forgets#kept", "input": "x", "stream": True})
+    assert '"output": []' in reply.text.split("\n\n")[-3]
+    assert get(live, f"/v1/responses/{UPSTREAM_ID}").json()["output"] == OUTPUT
+
+
 def test_one_that_is_cancelled_keeps_what_there_is(live: LiveGateway, lab: Upstream, tap: NativeTap) -> None:
     tap.limits["cancelled"] = BEFORE_WORDS + 2
     first = begin(live, "cancelled")

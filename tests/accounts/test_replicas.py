@@ -454,7 +454,7 @@ def test_two_workers_share_limits_and_money_without_any_server(shared_upstream: 
 
         async def ask_both() -> tuple[list[int], list[int]]:
             connections = await connected(live, 300)
-            await asyncio.sleep(1.5)  # until the other worker knows of the limits as well
+            await asyncio.sleep(4)  # until the other worker knows of the limits as well
             both = await ask_over(connections, key, capped), await ask_over(connections, FIFTY, limited)
             await leave_at_random(connections, other_key, leaving)
             return both

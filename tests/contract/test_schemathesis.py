@@ -22,10 +22,13 @@ CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_te
 
 # What is generated is the same in each run. For inference, as many examples an operation find the faults of the
 # self-test, and `make fuzz` has more. Of bodies of messages, and of administration, what can be wrong with them, the
-# phase Coverage goes through one by one; where a path names the provider, `make fuzz` does so, since the bodies are the
-# same.
+# phase Coverage goes through one by one; where a path names the provider, or what is counted or made shorter has the
+# body of what is made, `make fuzz` does so, since the bodies are the same.
 BY_MODEL = ("--exclude-path-regex", r"^/v1/(organization|gateway)/|/v1/responses|/v1/messages|^/\{provider\}/")
 BY_PROVIDER = ("--include-path-regex", r"^/\{provider\}/", "--phases", "examples,fuzzing,stateful")
+
+RESPONSES = ("--include-path-regex", "^/v1/responses", "--exclude-path-regex", "/(input_tokens|compact)$")
+ALIKE = ("--include-path-regex", "^/v1/(responses/(input_tokens|compact)$|messages/)", "--phases", "examples,fuzzing")
 
 
 @pytest.mark.slow
@@ -34,8 +37,9 @@ BY_PROVIDER = ("--include-path-regex", r"^/\{provider\}/", "--phases", "examples
     ("options", "operations", "examples", "least"),
     [
         pytest.param(BY_MODEL, 34, 25, 3_000, id="inference"),
-        pytest.param(("--include-path-regex", "^/v1/responses"), 7, 5, 5_000, id="responses"),
-        pytest.param(("--include-path-regex", "^/v1/messages"), 2, 3, 5_000, id="messages"),
+        pytest.param(RESPONSES, 5, 5, 5_000, id="responses"),
+        pytest.param(("--include-path-regex", "^/v1/messages$"), 1, 3, 5_000, id="messages"),
+        pytest.param(ALIKE, 3, 5, 10, id="like these"),
         pytest.param(BY_PROVIDER, 14, 10, 100, id="by provider"),
         pytest.param(PARTS["administration"], 64, 5, 5_000, id="administration"),
     ],

@@ -42,6 +42,7 @@ def test_every_command_takes_h_for_help() -> None:
         assert (short.returncode, short.stdout) == (0, run_command(*command, "--help").stdout)
 
 
+@pytest.mark.slow
 def test_the_shell_completes_commands_and_options() -> None:
     asked = {"_AI_GATEWAY_COMPLETE": "complete_bash", "COMP_CWORD": "1", "COMP_WORDS": "ai-gateway ch"}
     script = Path(sys.executable).with_name("ai-gateway")
@@ -197,4 +198,4 @@ def test_any_asgi_server_can_run_the_factory() -> None:
                 assert listed.json()["object"] == "list"
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(60)

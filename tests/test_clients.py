@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def test_a_quick_start_in_node_answers(live: LiveGateway, node: Path, code: str)
     assert "Hello" in run([node, "--input-type=module"], code, live, NODE_PROGRAMS)
 
 
+@cache
 def _locked() -> set[tuple[str, str]]:
     """Name and version of every package in the lock files, and of those that have an environment of their own."""
     python = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]

@@ -1,6 +1,6 @@
 """The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, suppress
 from copy import copy
 from dataclasses import replace
@@ -77,16 +77,14 @@ class Gateway:
         """The configured providers."""
         return self.routing.registry
 
-    async def chat(
+    def chat(
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
-    ) -> Chat:
+    ) -> Coroutine[None, None, Chat]:
         if body.stream:
-            return Stream(self.stream_chat(call, body, resolution))
-        if asks_for_tools(body):
-            return await (await self._tool_loop(call, body, resolution, (CHAT, CHAT_STREAM))).reply()
-        return await self.run(call, CHAT, body, resolution)
+            return _made(Stream(self.stream_chat(call, body, resolution)))
+        return self.run_chat(call, body, resolution)
 
-    async def run_chat(  # noqa: PLR0913 - what a front knows of its request
+    def run_chat(  # noqa: PLR0913 - what a front knows of its request
         self,
         call: Call,
         body: models.CreateChatCompletionRequest,
@@ -95,15 +93,26 @@ class Gateway:
         *,
         most_calls: int | None = None,
         so_far: SoFar = lambda _: None,
-    ) -> Item[models.CreateChatCompletionResponse]:
+    ) -> Coroutine[None, None, Item[models.CreateChatCompletionResponse]]:
         """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
 
         What was run is in `gateway_tool_calls` of the message, and no more than `most_calls` in all.
         """
         if asks_for_tools(body):
-            loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
-            return await loop.reply(so_far)
-        return await self.run(call, operation, body, resolution)
+            return self._run_with_tools(call, body, resolution, operation, most_calls, so_far)
+        return self.run(call, operation, body, resolution)
+
+    async def _run_with_tools(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        call: Call,
+        body: models.CreateChatCompletionRequest,
+        resolution: Resolution | None,
+        operation: ChatOperation,
+        most_calls: int | None,
+        so_far: SoFar,
+    ) -> Item[models.CreateChatCompletionResponse]:
+        loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
+        return await loop.reply(so_far)
 
     def stream_chat(
         self,
@@ -169,7 +178,9 @@ class Gateway:
         self, call: Call, operation: Operation[Req, Rep], body: Req, resolution: Resolution | None = None
     ) -> Item[Rep]:
         """The whole reply. `resolution` is what the caller of this has resolved already."""
-        if resolution is None:
+        if resolution is None and call.provider is not None:
+            resolution = self.routing.at(call.provider, body.model)
+        elif resolution is None:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
@@ -252,6 +263,10 @@ class Gateway:
         await self.routing.catalogue.aclose()
         for provider in self.registry:
             await close_quietly(provider)
+
+
+async def _made[Value](value: Value) -> Value:
+    return value
 
 
 async def _reserve_traced(accounting: Accounting, call: Call, wanted: Wanted) -> None:

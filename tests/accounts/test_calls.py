@@ -92,6 +92,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await store.aclose()
 
 
+@pytest.mark.slow
 async def test_pages_of_any_filter_are_what_looking_at_each_call_gives(store: SqliteStore) -> None:
     chance = random.Random(9)
     found_some = 0

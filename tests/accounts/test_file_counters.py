@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -62,7 +63,7 @@ async def test_workers_that_share_a_file_answer_as_one_that_has_it_all(
 
 
 def _holds(amount: int) -> list[Hold]:
-    return [RATE, SLOTS, MONEY._replace(amount=amount)]
+    return [RATE, SLOTS, replace(MONEY, amount=amount)]
 
 
 async def _take(
@@ -170,7 +171,7 @@ async def test_where_a_power_cut_has_left_holes_money_is_asked_of_the_ledger(tmp
         file.write(damage)
     for counters in (FileCounters(path), FileCounters(path)):
         assert await counters.reserve("c", HOLDS) == Unknown(["spend"])
-        granted = await counters.reserve("c", [RATE._replace(amount=0)])
+        granted = await counters.reserve("c", [replace(RATE, amount=0)])
         assert isinstance(granted, Granted)
         assert list(granted.left) == [8]
         await counters.aclose()
@@ -207,6 +208,7 @@ async def test_without_room_nothing_is_counted_and_all_goes_on_when_there_is(tmp
     await assert_all_know([*workers, FileCounters(path)], {"spend": (105, 10), "parallel": (0, 1)})
 
 
+@pytest.mark.slow
 def test_whoever_is_killed_has_counted_all_of_a_call_or_nothing(tmp_path: Path) -> None:
     rounds = 20
     subprocess.run(

@@ -248,7 +248,7 @@ async def test_what_one_replica_changes_another_knows_within_seconds(postgres: S
             )
             began = time.monotonic()
             while len(list(one.all(Project))) + len(list(other.all(Project))) < 42:
-                assert time.monotonic() - began < 15, "the other replica did not learn of it"
+                assert time.monotonic() - began < 60, "the other replica did not learn of it"
                 await asyncio.sleep(0.05)
             ((audited,),) = await one.store.fetch("SELECT COUNT(*) FROM audit")
             assert audited == 20
@@ -328,7 +328,7 @@ async def test_two_replicas_may_migrate_at_once(postgres: Server) -> None:
 @pytest.mark.slow
 async def test_a_server_that_is_frozen_or_gone_hangs_nobody_and_is_used_again_when_it_is_back() -> None:
     with running_postgres() as server:
-        async with opened(await new_database(server), timeout_s=0.5) as (store,):
+        async with opened(await new_database(server), timeout_s=1) as (store,):
             with server.frozen():
                 began = time.monotonic()
                 results = await asyncio.gather(
@@ -336,7 +336,7 @@ async def test_a_server_that_is_frozen_or_gone_hangs_nobody_and_is_used_again_wh
                     return_exceptions=True,
                 )  # fmt: skip
                 assert all(isinstance(result, StoreError) for result in results), results
-                assert time.monotonic() - began < 4
+                assert time.monotonic() - began < 10  # one after the other, it would be 11
             await soon(lambda: append(store, 2))
             server.kill()
             with pytest.raises(StoreError):
@@ -346,7 +346,7 @@ async def test_a_server_that_is_frozen_or_gone_hangs_nobody_and_is_used_again_wh
             await soon(lambda: store.fetch("SELECT value FROM meta"))
             with server.frozen():
                 closing = asyncio.create_task(store.aclose())
-                await asyncio.wait_for(closing, 5)
+                await asyncio.wait_for(closing, 30)
 
 
 async def append(store: Store, number: int) -> None:
@@ -355,7 +355,7 @@ async def append(store: Store, number: int) -> None:
 
 async def soon(work: Callable[[], Awaitable[object]]) -> None:
     """Have it done as soon as the store is back."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with suppress(StoreError):
                 await work()

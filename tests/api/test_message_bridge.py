@@ -189,6 +189,7 @@ def test_a_stream_that_is_cut_ends_in_an_error(packets: Packets) -> None:
     assert check(run(packets, done=False)).error is not None
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(any_stream(), st.booleans())
 def test_any_upstream_gives_a_legal_stream_with_an_end(packets: Packets, done: bool) -> None:
@@ -218,6 +219,7 @@ def with_extras(draw: st.DrawFn) -> Packets:
     return packets
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(with_extras(), st.booleans())
 def test_so_does_one_with_fields_that_no_document_names(packets: Packets, done: bool) -> None:

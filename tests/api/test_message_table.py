@@ -113,6 +113,8 @@ FIELDS: list[tuple[Json, Json, set[str]]] = [
     ({"thinking": {"type": "enabled", "budget_tokens": 9000}}, {"reasoning_effort": "medium"}, set()),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "summarized"}}, {"reasoning_effort": "low"},
      set()),
+    ({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}}, {"reasoning_effort": "low"},
+     {"thinking.display"}),
     # Models that do not think know no such effort, unless a provider's row says otherwise.
     ({"thinking": {"type": "disabled"}}, {}, {"output_config.effort"}),
     ({"thinking": {"type": "adaptive"}}, {}, set()),
@@ -120,6 +122,9 @@ FIELDS: list[tuple[Json, Json, set[str]]] = [
     ({"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}, set()),
     ({"output_config": {"effort": "xhigh"}}, {"reasoning_effort": "high"}, set()),
     ({"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+     {"response_format": {"type": "json_schema",
+                          "json_schema": {"name": "response", "schema": SCHEMA, "strict": True}}}, set()),
+    ({"output_format": {"type": "json_schema", "schema": SCHEMA}},
      {"response_format": {"type": "json_schema",
                           "json_schema": {"name": "response", "schema": SCHEMA, "strict": True}}}, set()),
     ({"tools": [WEATHER]}, {"tools": [{"type": "function", "function": FUNCTION}]}, set()),
@@ -208,6 +213,10 @@ FINISHES: dict[str, tuple[Json, str, str | None, str | None]] = {
         answer({"content": None, "function_call": {"name": "get_weather", "arguments": "{}"}}, "function_call"),
         "tool_use", None, None,
     ),
+    "tool_calls without a call": (answer({"content": "a", "tool_calls": []}, "tool_calls"), "end_turn", None, None),
+    "tool_calls and no list of them": (answer({"content": "a"}, "tool_calls"), "end_turn", None, None),
+    "function_call without one": (answer({"content": "a"}, "function_call"), "end_turn", None, None),
+    "thought alone": (answer({"content": "", "reasoning": "hm"}, "tool_calls"), "end_turn", None, None),
     "a call that ends with stop": (answer({"content": None, "tool_calls": [call()]}), "tool_use", None, None),
     "content_filter": (answer({"content": "a"}, "content_filter"), "refusal", None, None),
     "refusal": (answer({"content": None, "refusal": "No."}), "refusal", None, "No."),
@@ -228,6 +237,17 @@ def test_every_reason_to_stop(live: LiveGateway, case: str) -> None:
     details = message["stop_details"]
     assert (details is not None) is (reason == "refusal")
     assert explanation is None or details["explanation"] == explanation
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "function_call", "tool_use"])
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_call_of_which_nothing_came_is_an_error_and_no_end(live: LiveGateway, finish: str, content: Any) -> None:
+    name = f"lost {finish} {content is None}"
+    PLANS[name] = answer({"content": content, "tool_calls": []}, finish)
+    whole = ask(live, name, tools=[WEATHER])
+    assert (whole.status_code, whole.json()["error"]["type"]) == (502, "api_error")
+    checker = check(ask(live, name, tools=[WEATHER], stream=True).content)
+    assert checker.error is not None
 
 
 NOTHING: Json = {

@@ -246,6 +246,7 @@ def test_a_stream_that_is_cut_never_looks_whole(packets: Packets) -> None:
     assert check(run(packets, done=False))["status"] == "failed"
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(any_stream(), st.booleans())
 def test_any_upstream_gives_a_legal_stream_with_an_end(packets: Packets, done: bool) -> None:

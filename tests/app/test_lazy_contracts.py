@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from scripts.contract.build import sources
 from tests.test_architecture import GENERATED, ROOT, imported, modules, shown
 
@@ -15,6 +17,7 @@ print(*{name.split(".")[1] for name in sys.modules if name.startswith("gateway_c
 """
 
 
+@pytest.mark.slow
 def test_building_the_application_imports_the_contracts_that_are_always_served_and_no_other() -> None:
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=100, check=True, cwd=ROOT

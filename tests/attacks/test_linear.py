@@ -64,7 +64,7 @@ class EveryTool(Runs):
 
 
 # How deep inside of a value the places are that grow: everywhere takes minutes.
-DEPTHS = [2, pytest.param(3, marks=pytest.mark.soak)]
+DEPTHS = [pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.soak)]
 # What the parameters behind the first are called, and a value for each.
 FILLED: dict[str, Callable[[], Any]] = {
     "now": lambda: 1,
@@ -337,6 +337,7 @@ OTHERS: dict[str, tuple[Callable[[int], Any], Callable[[Any], object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_else_reads_much_takes_twice_as_long_for_twice_as_much(name: str) -> None:
     make, read = OTHERS[name]

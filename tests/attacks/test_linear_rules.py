@@ -33,7 +33,7 @@ from tests.attacks.doubling import Work, assert_linear
 from tests.attacks.rule_inputs import INPUTS, Streamed, Whole
 
 # Small enough for 130 measurements in seconds, and large enough for what grows with the square to show.
-SIZES = [600, pytest.param(4_000, marks=pytest.mark.soak)]
+SIZES = [pytest.param(600, marks=pytest.mark.slow), pytest.param(4_000, marks=pytest.mark.soak)]
 CHEAP_S = 0.01
 CHUNKS = {CHAT_STREAM.chunk, COMPLETION_STREAM.chunk}
 # Which replies the rules that a module names are applied to, beside those of the table for each model.

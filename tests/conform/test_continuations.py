@@ -415,6 +415,7 @@ def cost(work: Callable[[], object]) -> float:
 BETWEEN = '"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inside",
     ["word", "\\\\" * 500, '\\"' * 500, "\\ud83d\\ude00" * 100, BETWEEN * 10, "\n" * 500, '"' * 500, "\\"],

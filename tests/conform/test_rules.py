@@ -94,6 +94,7 @@ REPLY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [model for model in REPAIRS if "choices" in model.model_fields])
 @settings(max_examples=300, deadline=None)
 @given(value=REPLY)
@@ -107,6 +108,7 @@ def test_a_repaired_reply_has_all_of_its_content(model: type[BaseModel], value: 
     assert not before - after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", REPAIRS)
 @settings(max_examples=100, deadline=None)
 @given(value=REPLY)

@@ -180,6 +180,16 @@ def test_seconds_to_wait_are_whole(told: str, seconds: str) -> None:
 def test_a_date_to_wait_for_becomes_seconds() -> None:
     then = (datetime.now(UTC) + timedelta(seconds=3600)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     assert 3500 <= int(headers(retry_after=then)["retry-after"]) <= 3600
+    assert headers(retry_after="Fri, 27 Nov 2099 13:00:00 GMT")["retry-after"] == "86400"
+    assert headers(retry_after="Fri, 27 Nov 1999 13:00:00 GMT")["retry-after"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("1500", "2"), ("0", "0"), ("1", "1"), ("9" * 400, "86400"), ("soon", None), ("-5", None)]
+)
+def test_milliseconds_to_wait_are_told_in_seconds_too(told: str, seconds: str | None) -> None:
+    assert headers(retry_after_ms=told).get("retry-after") == seconds
+    assert headers(retry_after="7", retry_after_ms=told)["retry-after"] == "7"
 
 
 def test_limits_have_the_names_and_times_of_this_api() -> None:

@@ -53,7 +53,7 @@ WAYS: dict[str, Callable[[], list[Manifest]]] = {
 }
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(scope="module", params=WAYS)
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
     """Nothing of the overlays where there is no kubectl: their resources are among those as they are written."""
     made = WAYS[request.param]()

@@ -5,6 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from ai_gateway.middleware.cors import Cors
 from tests.support.client import client_of, post
 from tests.support.command import run_command
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
@@ -66,6 +67,19 @@ def test_a_page_may_read_replies_and_streams_and_the_gateways_headers(listed: Li
     assert "Origin" in reply.headers["vary"]
     shown = reply.headers["access-control-expose-headers"].split(", ")
     assert {"x-request-id", "x-gateway-provider", "openai-processing-ms"} <= set(shown)
+
+
+@pytest.mark.parametrize("path", ["/custom/v1/messages", "/v1/messages/batches"])
+def test_a_page_may_read_the_headers_that_anthropics_sdk_reads(listed: LiveGateway, path: str) -> None:
+    reply = call(listed, APP, path=path, max_tokens=5)
+    assert "request-id" in reply.headers
+    assert "request-id" in reply.headers["access-control-expose-headers"].split(", ")
+
+
+def test_limits_of_anthropics_wire_are_shown_to_pages() -> None:
+    limit = (b"anthropic-ratelimit-requests-remaining", b"5")
+    (_, shown), *_ = (field for field in Cors([APP]).marks(APP.encode(), [limit]) if b"expose" in field[0])
+    assert limit[0] in shown.split(b", ")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import structlog
 
-from ai_gateway.observability.logging import configure_logging, drain, write_record
+from ai_gateway.observability.logging import configure_logging, drain, timestamp, write_record
 from ai_gateway.observability.output import Output
 from tests.support.client import eventually
 
@@ -57,26 +57,26 @@ def terminal(capfd: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
 
 def test_a_loop_that_ended_loses_no_line(terminal: Terminal) -> None:
     async def turn(event: str) -> None:
-        write_record(event, {})
+        write_record({"event": event}, ())
 
     for event in ("one", "two"):
         asyncio.run(turn(event))
-    write_record("three", {})
+    write_record({"event": "three"}, ())
     assert terminal.events() == ["one", "two", "three"]
 
 
 def test_records_of_every_kind_keep_their_order(terminal: Terminal) -> None:
-    write_record("one", {})
+    write_record({"event": "one"}, ())
     structlog.get_logger("ai_gateway.test").warning("two")
-    write_record("three", {})
+    write_record({"event": "three"}, ())
     logging.getLogger("elsewhere").warning("four")
-    write_record("five", {})
+    write_record({"event": "five"}, ())
     assert terminal.events() == ["one", "two", "three", "four", "five"]
 
 
 def test_a_record_has_the_time_of_day_in_utc(terminal: Terminal) -> None:
     before = datetime.now(UTC)
-    write_record("request", {"duration_ms": float("nan")})
+    write_record({"timestamp": timestamp(), "level": "info", "event": "request", "duration_ms": float("nan")}, ())
     after = datetime.now(UTC)
     (record,) = terminal.records()
     assert before.replace(microsecond=0) <= datetime.fromisoformat(record["timestamp"]) <= after
@@ -99,7 +99,7 @@ around = []
 around.append(around)
 configure_logging("info")
 for value in (Unspeakable(), around, "\\ud800", {1: 2, (3,): 4}, b"\\xff", float("inf"), 10**400, object(), "a\\nb"):
-    write_record("request", {"value": value})
+    write_record({"event": "request", "value": value}, ["value"])
     structlog.get_logger("ai_gateway.test").warning("odd", value=value)
     logging.getLogger("elsewhere").warning("odd %d", value)
     logging.getLogger("elsewhere").warning(value)
@@ -118,7 +118,7 @@ for value in (Unspeakable(), around, "\\ud800", {1: 2, (3,): 4}, b"\\xff", float
     "text", ["\x9b31m", "a\u2028b", "a\u2029b", "\x85", "\x7f", "\x1b[2J", "\u202eabc", "\n{}", "\U000e0041"]
 )
 def test_what_a_terminal_or_a_reader_of_lines_would_obey_is_escaped(terminal: Terminal, text: str) -> None:
-    write_record("request", {"path": text})
+    write_record({"event": "request", "path": text}, ["path"])
     structlog.get_logger("ai_gateway.test").warning(text, value=text)
     logging.getLogger("elsewhere").warning("%s", text)
     written = terminal.text
@@ -127,7 +127,7 @@ def test_what_a_terminal_or_a_reader_of_lines_would_obey_is_escaped(terminal: Te
 
 
 def test_letters_of_any_script_stay_as_they_are(terminal: Terminal) -> None:
-    write_record("request", {"path": "/größe/名前"})
+    write_record({"event": "request", "path": "/größe/名前"}, ["path"])
     assert "/größe/名前" in terminal.text
 
 
@@ -243,12 +243,12 @@ def test_a_forked_process_writes_its_own_lines_and_none_twice_and_no_thread_live
 import os
 from ai_gateway.observability.logging import write_record
 for number in range(3):
-    write_record(f"parent {number}", {})
+    write_record({"event": f"parent {number}"}, ())
     if os.fork() == 0:
-        write_record(f"child {number}", {})
+        write_record({"event": f"child {number}"}, ())
         raise SystemExit
     os.wait()
-write_record("parent again", {})
+write_record({"event": "parent again"}, ())
 """
     done = subprocess.run(  # CPython warns of a fork beside threads
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60, check=False
@@ -285,7 +285,7 @@ def test_what_was_added_last_is_written_when_the_process_ends(end: str) -> None:
 import asyncio, sys
 from ai_gateway.observability.logging import write_record
 async def main():
-    write_record("last", {{}})
+    write_record({{"event": "last"}}, ())
     {end}
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())

@@ -60,6 +60,7 @@ def checked(*arguments: str | Path, text: str | None = None) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_alerts_fire_when_they_should_and_else_not() -> None:
     assert "1 rule files found" in checked("check", "config", "prometheus.yml")
     assert "SUCCESS" in checked("test", "rules", "rules_test.yaml")

@@ -491,6 +491,7 @@ def test_a_tool_is_a_span_inside_of_the_calls_and_fails_as_one() -> None:
         assert headers == {}
 
 
+@pytest.mark.slow
 def test_without_a_collector_nothing_of_it_is_imported() -> None:
     program = (
         "import sys, ai_gateway.cli, ai_gateway.server.run, ai_gateway.app.build as b\n"

@@ -82,6 +82,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestBreaker = Model.TestCase
+pytest.mark.slow(TestBreaker)
 TestBreaker.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 
 

@@ -58,6 +58,7 @@ from scripts.bench.report import as_json, comparison_lines, lines
 from scripts.bench.results import Results
 from scripts.bench.session import Plan, run
 from scripts.bench.upstream import EVENTS, REPLY
+from tests.support.processes import is_alive
 
 _WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(REPLY), REPLY)
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -509,7 +510,7 @@ def test_a_stopped_bench_leaves_no_process(signal_sent: signal.Signals) -> None:
             bench.communicate()
     assert len(started) >= 4  # upstream, relay, gateway and unchecked; nginx, where it is installed
     assert bench.returncode == 130, written.decode()
-    assert not [process for process in started if process.is_running()]
+    assert not [process for process in started if is_alive(process)]
 
 
 @pytest.mark.slow

@@ -37,12 +37,14 @@ def reloaded(tmp_path_factory: pytest.TempPathFactory) -> Reloaded:
     return Reloaded(json.loads(done.stdout), record)
 
 
+@pytest.mark.slow
 def test_what_only_the_start_reads_is_marked_and_nothing_else_is(reloaded: Reloaded) -> None:
     assert reloaded.report["problems"] == []
     built_in = reloaded.report["built_in"]
     assert built_in.keys() == set(marked(RESTART)), built_in
 
 
+@pytest.mark.slow
 def test_nothing_goes_on_reading_the_settings_of_the_start(reloaded: Reloaded) -> None:
     assert not reloaded.report["still_in_use"]
 

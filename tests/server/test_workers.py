@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.client import ask as ask_at, eventually
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
+from tests.support.processes import children, is_alive
 from tests.support.upstream import Upstream
 
 
@@ -44,7 +45,7 @@ def lasting(upstream: Upstream) -> Iterator[LiveGateway]:
 
 
 def workers_of(live: LiveGateway) -> list[psutil.Process]:
-    return psutil.Process(live.process.pid).children()
+    return children(live.process.pid, lambda _: True)
 
 
 def ask(live: LiveGateway) -> int:
@@ -134,7 +135,7 @@ def test_sigterm_lets_streams_end_and_leaves_nobody(gateway: LiveGateway, upstre
         client.join()
     assert gateway.process.wait(60) == 0
     assert [text.endswith("data: [DONE]\n\n") for text in texts] == [True] * 6
-    assert not [worker for worker in workers if worker.is_running()]
+    assert not [worker for worker in workers if is_alive(worker)]
     assert not listening(gateway)
     assert "Traceback" not in gateway.log()
 
@@ -160,7 +161,7 @@ def test_ctrl_c_ends_all_of_them_once(gateway: LiveGateway, supervisor_first: bo
             os.kill(pid, signal.SIGINT)
         time.sleep(0.02)
     assert gateway.process.wait(60) == 0
-    assert not [worker for worker in workers if worker.is_running()]
+    assert not [worker for worker in workers if is_alive(worker)]
     assert "Traceback" not in gateway.log()
 
 

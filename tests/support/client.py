@@ -88,10 +88,13 @@ class Events:
 
 
 def events_of(response: httpx2.Response) -> Events:
-    """Strictly our own frames: `data: ` and a blank line, nothing after the terminator."""
+    """Strictly our own frames: `data: ` and a blank line, nothing after the terminator.
+
+    A machine that stood still for some seconds makes a gateway show signs of life between them.
+    """
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/event-stream")
-    frames = response.text.split("\n\n")
+    frames = response.text.replace(": keep-alive\n\n", "").split("\n\n")
     assert frames.pop() == ""
     assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames), frames
     payloads = [frame.removeprefix("data: ") for frame in frames]

@@ -20,7 +20,7 @@ from tests.support import fake_ollama
 from tests.support.behaviours import behave
 from tests.support.gateway import HOST, IMPATIENT, LiveGateway, SharedGateways, in_front_of, run_cli, running_gateway
 from tests.support.servers import Server, running_postgres, running_valkey
-from tests.support.upstream import Upstream, running_upstream
+from tests.support.upstream import Upstream, running_upstream, shared, shared_upstreams
 
 KINDS = ("unit", "live", "slow", "soak")
 IN_CI = os.environ.get("CI") == "true"
@@ -42,32 +42,35 @@ def own_data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_of_other_modules() -> None:
+    """Each module finds shared upstreams as if they had been asked and told nothing: models have names like others'."""
+    for each in shared_upstreams():
+        each.forget()
+
+
 @pytest.fixture(scope="session")
 def shared_upstream() -> Iterator[Upstream]:
-    with running_upstream(behave) as running:
+    """The fault upstream."""
+    with shared(running_upstream(behave)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
-    """The fault upstream. Each module finds it without requests and programs of others."""
-    shared_upstream.forget()
-    yield shared_upstream
-    shared_upstream.forget()  # what it was told to answer is for nobody else
+def upstream(shared_upstream: Upstream) -> Upstream:
+    return shared_upstream
 
 
 @pytest.fixture(scope="session")
 def shared_ollama() -> Iterator[Upstream]:
-    with running_upstream(fake_ollama.behave) as running:
+    with shared(running_upstream(fake_ollama.behave)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def ollama_upstream(shared_ollama: Upstream) -> Iterator[Upstream]:
-    """A server of Ollama's wire, without requests of other modules."""
-    shared_ollama.forget()
-    yield shared_ollama
-    shared_ollama.forget()  # what it was told to answer is for nobody else
+def ollama_upstream(shared_ollama: Upstream) -> Upstream:
+    """A server of Ollama's wire."""
+    return shared_ollama
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """How tests ask for responses, tell an upstream of chat what to answer, and check what comes back."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -9,7 +10,8 @@ from typing import Any
 
 import jsonschema_rs
 
-from tests.support.client import post
+from scripts.fuzz.response_grammar import check
+from tests.support.client import eventually, get, post
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Upstream
 
@@ -51,13 +53,7 @@ class Chatting:
 
     def ask(self, message: dict[str, Any], *, finish: str = "stop", usage: object = USAGE, **body: Any) -> Any:
         """The response where the upstream answers with this message, and what it was asked."""
-        model = f"told#{next(_labels)}"
-        said = {"role": "assistant", "content": None, "refusal": None, **message}
-        choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": finish}
-        reply = {"id": "c1", "object": "chat.completion", "created": 1, "model": "told", "choices": [choice]}
-        raw = json.dumps({**reply, **({"usage": usage} if usage else {})}).encode()
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(raw)
-        self.upstream.program(model, head + raw)
+        model = self.saying(message, finish, usage)
         answered = post(self.live, "/lab/v1/responses", {"model": model, "input": "hello", **body})
         assert answered.status_code == 200, answered.text
         response = answered.json()
@@ -66,13 +62,46 @@ class Chatting:
 
     def stream(self, *chunks: dict[str, Any], done: bool = True, **body: Any) -> list[dict[str, Any]]:
         """The events where the upstream streams these deltas, each beside its finish reason if it has one."""
+        model = self.streaming(chunks, done=done)
+        answered = post(self.live, "/lab/v1/responses", {"model": model, "input": "hello", "stream": True, **body})
+        assert answered.status_code == 200, answered.text
+        return events_of(answered.text)
+
+    def queue(
+        self, message: dict[str, Any], *chunks: dict[str, Any], finish: str = "stop", usage: object = USAGE, **body: Any
+    ) -> list[dict[str, Any]]:
+        """The response in the background, whole and streamed, where the upstream says the same either way."""
+        asked = {"input": "hello", "background": True, **body}
+        model = self.saying(message, finish, usage)
+        queued = post(self.live, "/lab/v1/responses", {"model": model, **asked})
+        assert queued.status_code == 200, queued.text
+        path = f"/v1/responses/{queued.json()['id']}"
+        eventually(lambda: get(self.live, path).json()["status"] not in {"queued", "in_progress"})
+        whole = get(self.live, path).json()
+        valid("Response").validate(whole)
+        model = self.streaming([*chunks, {"finish": finish}, *([{"usage": usage}] if usage else [])], done=True)
+        answered = post(self.live, "/lab/v1/responses", {"model": model, "stream": True, **asked})
+        assert answered.status_code == 200, answered.text
+        return [whole, check(answered.content)]
+
+    def saying(self, message: dict[str, Any], finish: str, usage: object) -> str:
+        """A model that answers with this message."""
+        model = f"told#{next(_labels)}"
+        said = {"role": "assistant", "content": None, "refusal": None, **message}
+        choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": finish}
+        reply = {"id": "c1", "object": "chat.completion", "created": 1, "model": "told", "choices": [choice]}
+        raw = json.dumps({**reply, **({"usage": usage} if usage else {})}).encode()
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(raw)
+        self.upstream.program(model, head + raw)
+        return model
+
+    def streaming(self, chunks: Sequence[dict[str, Any]], *, done: bool) -> str:
+        """One that streams these deltas."""
         model = f"told#{next(_labels)}"
         raw = b"".join(b"data: %b\n\n" % json.dumps(_chunk(each)).encode() for each in chunks)
         raw += b"data: [DONE]\n\n" if done else b""
         self.upstream.program(model, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + raw)
-        answered = post(self.live, "/lab/v1/responses", {"model": model, "input": "hello", "stream": True, **body})
-        assert answered.status_code == 200, answered.text
-        return events_of(answered.text)
+        return model
 
 
 def _chunk(said: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -210,7 +210,7 @@ class Upstream:
     async def _act(self, exchange: Exchange) -> None:
         if (pieces := self._programmed.get(exchange.seen.model)) is not None:
             await exchange.raw(*pieces)
-            if _ends_by_length(b"".join(pieces)):
+            if keeps_its_connection(b"".join(pieces)):
                 return
             raise Hangup
         await self._behave(exchange)
@@ -239,12 +239,28 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
-def _ends_by_length(reply: bytes) -> bool:
-    """Whether all is there, and nothing more, of a reply that tells its length and keeps the connection."""
-    top, _, body = reply.lower().partition(b"\r\n\r\n")
-    fields = dict(line.split(b": ", 1) for line in top.split(b"\r\n")[1:] if b": " in line)
-    kept = top.startswith(b"http/1.1") and fields.get(b"connection") != b"close"
-    return kept and b"transfer-encoding" not in fields and fields.get(b"content-length") == b"%d" % len(body)
+def keeps_its_connection(reply: bytes) -> bool:
+    """Whether all is there, and nothing more, of a reply that says itself where it ends and keeps the connection."""
+    top, _, body = reply.partition(b"\r\n\r\n")
+    lines = [line.partition(b":") for line in top.lower().split(b"\r\n")[1:]]
+    fields = {name: value.strip() for name, _, value in lines}
+    if not top.startswith(b"HTTP/1.1 ") or fields.get(b"connection") == b"close":
+        return False
+    if fields.get(b"transfer-encoding") == b"chunked":
+        return _ends_with_its_chunks(body)
+    return fields.get(b"content-length") == b"%d" % len(body)
+
+
+def _ends_with_its_chunks(body: bytes) -> bool:
+    """Whether there are chunks, the last one, perhaps trailers, and nothing behind them."""
+    while (line := body.partition(b"\r\n"))[1]:
+        with suppress(ValueError):
+            if size := int(line[0], 16):
+                body = line[2][size + 2 :]
+                continue
+            return (b"\r\n" + line[2]).find(b"\r\n\r\n") == len(line[2]) - 2
+        break
+    return False
 
 
 def head(status: int, headers: Mapping[str, str]) -> bytes:
@@ -260,11 +276,27 @@ def running_upstream(behave: Behaviour, tls: ssl.SSLContext | None = None) -> It
     stop = asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(upstream.serve(ready.set, stop),), daemon=True)
     thread.start()
-    assert ready.wait(5), "the fault upstream did not start"
+    assert ready.wait(60), "the fault upstream did not start"
     try:
         yield upstream
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive(), "the fault upstream did not stop"
         loop.close()
+
+
+_shared: list[Upstream] = []
+
+
+@contextmanager
+def shared(running: AbstractContextManager[Upstream]) -> Iterator[Upstream]:
+    """One that several modules ask: it begins anew with each of them."""
+    with running as upstream:
+        _shared.append(upstream)
+        yield upstream
+        _shared.remove(upstream)
+
+
+def shared_upstreams() -> list[Upstream]:
+    return _shared

@@ -5,28 +5,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways, running_gateway
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, shared
 from tests.tools.scripted import scripted_model
 from tests.tools.test_mcp import running_server
 
 
 @pytest.fixture(scope="session")
-def shared_model() -> Iterator[Upstream]:
-    with scripted_model() as running:
+def model() -> Iterator[Upstream]:
+    with shared(scripted_model()) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def model(shared_model: Upstream) -> Upstream:
-    """As if it had been asked nothing before: other modules' models may have the same names."""
-    shared_model.forget()
-    return shared_model
-
-
 @pytest.fixture(scope="session")
-def tooled(gateway_for: SharedGateways, shared_model: Upstream) -> LiveGateway:
+def tooled(gateway_for: SharedGateways, model: Upstream) -> LiveGateway:
     return gateway_for(
-        PROVIDER_LAB_BASE_URL=shared_model.url,
+        PROVIDER_LAB_BASE_URL=model.url,
         TOOL_WEB_SEARCH="custom",
         TOOL_ROUNDS_MAX="3",
         TOOL_CALLS_MAX="4",

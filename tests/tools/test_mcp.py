@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import psutil
 import pytest
 from pydantic import JsonValue
 
@@ -17,6 +16,7 @@ from ai_gateway.errors import InvalidRequest, Unavailable
 from ai_gateway.tools.mcp.server import McpServer
 from ai_gateway.tools.mcp.tool import McpTool, function_name
 from ai_gateway.tools.tool import Function, Result, Use
+from tests.support.processes import children
 from tests.support.upstream import Exchange, running_upstream
 
 CALLER = Caller(key_id="k")
@@ -120,11 +120,11 @@ async def test_only_what_is_allowed_is_offered_and_a_request_can_only_narrow_it(
     ],
 )
 async def test_options_that_are_wrong_are_refused_and_start_nothing(url: str, options: dict[str, JsonValue]) -> None:
-    before = psutil.Process().children(recursive=True)
+    before = set(children(None, lambda _: True))
     async with tool_of(lab(url)) as tool:
         with pytest.raises(InvalidRequest):
             await functions_of(tool, **options)
-    assert psutil.Process().children(recursive=True) == before
+    assert set(children(None, lambda _: True)) <= before
 
 
 async def test_failures_of_a_tool_are_results(url: str) -> None:

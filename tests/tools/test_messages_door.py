@@ -228,3 +228,11 @@ def test_types_of_the_gateways_own_work_as_in_chat(gateway: LiveGateway, stream:
     message, dropped = asked(gateway, body, stream=stream)
     assert dropped == ""
     assert len(message["content"][1]["content"]) == 2
+
+
+def test_hints_of_a_claimed_tool_are_named(gateway: LiveGateway) -> None:
+    cached = {**SEARCH, "cache_control": {"type": "ephemeral"}}
+    assert asked(gateway, body_of("Hello", cached))[1] == "tools.cache_control"
+    newer = {"type": "web_search_20260318", "name": "web_search", "defer_loading": True, "strict": True}
+    assert asked(gateway, body_of("Hello", newer))[1] == "tools.defer_loading,tools.strict"
+    assert asked(gateway, body_of("Hello", {**newer, "defer_loading": False, "strict": False}))[1] == ""

@@ -11,6 +11,7 @@ import pytest
 from ai_gateway.providers.http.egress import Address, Egress, public_or_in
 from ai_gateway.tools.web_search.page_text import text_of
 from ai_gateway.tools.web_search.pages import MOST, NotRead, Pages
+from tests.support.processes import children
 from tests.support.upstream import Exchange, Upstream, head, running_upstream
 
 PAGE = b"""<!doctype html><html><head><title>Tea &amp;
@@ -57,7 +58,7 @@ def anywhere(_: Address) -> bool:
 
 def readers() -> list[psutil.Process]:
     """The processes that read pages for this one, which has other children as well."""
-    return [each for each in psutil.Process().children() if "page_text.py" in str(each.cmdline())]
+    return children(None, lambda each: "page_text.py" in str(each.cmdline()))
 
 
 @pytest.mark.anyio
@@ -114,6 +115,7 @@ def test_no_bytes_break_the_reader(data: bytes) -> None:
     assert isinstance(text, str)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", range(len(EXPLODING)), ids=list(EXPLODING))
 async def test_a_page_that_explodes_is_given_up_and_costs_the_gateway_nothing(server: Upstream, number: int) -> None:

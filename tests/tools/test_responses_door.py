@@ -335,6 +335,32 @@ def test_a_clients_own_calls_end_the_turn_beside_those_that_run_here(
 
 
 @STREAM
+@pytest.mark.parametrize("background", [False, True])
+def test_a_model_that_calls_without_end_is_stopped_and_its_tools_are_listed_once(
+    doors: LiveGateway, model: Upstream, stream: bool, background: bool
+) -> None:
+    name = f"endless-{stream}-{background}"
+    SCRIPTS[name] = [Says(calls=(Call("gateway_mcp_lab_echo", '{"text": "a"}'),))]
+    body = {"model": name, "input": "Hi", "tools": [MCP], "stream": stream, "background": background}
+    reply = post(doors, "/lab/v1/responses", body)
+    if stream:
+        response = check(reply.content)
+    elif background:
+        path = f"/v1/responses/{reply.json()['id']}"
+        eventually(lambda: get(doors, path).json()["status"] not in {"queued", "in_progress"})
+        response = get(doors, path).json()
+    else:
+        response = reply.json()
+    valid("Response").validate(response)
+    assert response["status"] in {"completed", "incomplete"}
+    assert [item["type"] for item in response["output"]].count("mcp_list_tools") == 1
+    calls = of_kind(response, "mcp_call")
+    assert 1 < len(calls) < 20
+    assert {call["status"] for call in calls} == {"completed"}
+    assert len(model.seen(name)) <= len(calls) + 1
+
+
+@STREAM
 @pytest.mark.parametrize("end", ["cancelled", "failed"])
 def test_one_in_the_background_that_ends_early_keeps_what_was_run(
     doors: LiveGateway, model: Upstream, stream: bool, end: str

@@ -744,6 +744,7 @@ def test_a_line_that_is_no_answer_is_invalid() -> None:
         list(CompletionStreamTranslator(ASKED, include_usage=False).feed(read(Reply, {"message": {"content": "x"}})))
 
 
+@pytest.mark.slow
 def test_a_streamed_completion_counts_where_its_text_is() -> None:
     teller = CompletionStreamTranslator(ASKED, include_usage=True)
     lines = [

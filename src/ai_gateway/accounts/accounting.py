@@ -14,7 +14,7 @@ from typing import Protocol, cast, override
 import structlog
 
 from ai_gateway.accounts.bounds import Bound, whole_bound
-from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
@@ -95,10 +95,13 @@ class Accounting(Observer):
         self._away = False
         self.start()
 
-    def start(self) -> None:
-        """Begin to number calls. To be called in each process, or two workers would give out the same ids."""
+    def start(self, owner: str | None = None) -> None:
+        """Begin to number calls. To be called in each process, or two workers would give out the same ids.
+
+        `owner` names the process, and is part of the ids.
+        """
         # Unique, as a UUID for each call would be at some twenty times the cost.
-        self._prefix, self._second = secrets.token_hex(8), 0
+        self._prefix, self._second = owner or secrets.token_hex(8), 0
 
     def _identifier(self, second: int) -> str:
         if second != self._second:
@@ -127,8 +130,10 @@ class Accounting(Observer):
         at_ms = int(now * 1000)
         identifier = self._identifier(at_ms // 1000)
         held: Held | None = None
-        headers, at = dict[str, str](), now
-        scopes, limits = cast("tuple[Scope, ...]", caller.scopes), self._limits
+        headers: dict[str, str] = {}
+        at = now
+        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # which nobody else looks into
+        limits = self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
             scopes = limits.scopes_now(caller)
@@ -150,28 +155,13 @@ class Accounting(Observer):
             cost,
             bound.input,
             output,
-            (at, *map(tuple, held.holds)) if held is not None else (),
+            (at, *held.rows()) if held is not None else (),
             round=turn.number if turn is not None else 0,
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
         _journal(call, self.log.started, start)
         if limits is not None and state != limits.state:
             self.limits_changed(limits)
-
-    async def give_back(self, start: Start) -> None:
-        """Settle what was held for a call whose process is gone: it costs what it could have cost at the most.
-
-        Raises CountersError.
-        """
-        for identifier, at, *holds in [*([(start.id, *start.holds)] if start.holds else []), *start.later_holds]:
-            read = [Hold(*each) for each in holds]
-            amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
-            await self.counters.settle(identifier, read, amounts, at)
-
-    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
-        """Give back what dead processes hold for calls that are in no journal. What fails is tried again later."""
-        with suppress(CountersError):
-            await self.counters.forget_dead(is_finished)
 
     @override
     def ended(self, outcome: Outcome) -> None:
@@ -193,7 +183,11 @@ class Accounting(Observer):
 
     def _plan(self, wanted: Wanted, scopes: tuple[Scope, ...], now: float) -> Plan:
         """What the caller has to hold for such a call. Raises ModelNotAllowed."""
-        key = (scopes, wanted.model, *[(target.provider.name, target.model) for target in wanted.targets])
+        targets = wanted.targets
+        if len(targets) == 1:
+            key: tuple[object, ...] = (scopes, wanted.model, targets[0].provider.name, targets[0].model)
+        else:
+            key = (scopes, wanted.model, *[(target.provider.name, target.model) for target in targets])
         plan = self._plans.get(key)
         if plan is not None and plan.is_good(now):
             return plan
@@ -343,7 +337,7 @@ class Accounting(Observer):
             await self.settle(identifier, held, [0] * len(held.holds), answer.at)
             return
         reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
-        later = [(each.id, each.at, *map(tuple, each.held.holds)) for each in reservation.later]
+        later = [(each.id, each.at, *each.held.rows()) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
         self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
 

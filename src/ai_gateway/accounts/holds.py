@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from ai_gateway.accounts.counters.base import Hold
 from ai_gateway.accounts.entities import RateLimit, SpendLimit
@@ -17,7 +17,17 @@ _MINUTE_UNIT_S, _DAY_UNIT_S = 1, 24 * 60
 PICO_PER_CENT = 10**10
 
 
-class Reason(NamedTuple):
+TOLD: Mapping[Kind, tuple[str, str, str]] = {
+    "requests": ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    "tokens": ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+}
+"""The headers with the limit, what is left of it and when all of it is there again, of the kinds that have such."""
+type Told = tuple[int, tuple[str, str, str], str]
+"""Of which hold callers are told, in which headers, and its limit."""
+
+
+@dataclass(slots=True)  # never changed
+class Reason:
     """What a hold is for: the limit that a refusal names."""
 
     kind: Kind
@@ -29,26 +39,35 @@ class Reason(NamedTuple):
 
 @dataclass(slots=True)  # never changed, but made for every request that limits hold for
 class Held:
-    """Holds and the reason of each. `windows` are those of money. `is_share` says that this replica counts alone."""
+    """Holds and the reason of each. `windows` are those of money. `is_share` says that this replica counts alone.
+
+    `told` is what callers are told of, None where that takes a look at how much is left of each.
+    """
 
     holds: Sequence[Hold]
     reasons: Sequence[Reason]
     windows: Mapping[str, tuple[Scope, Window]]
     is_share: bool = False
+    told: Sequence[Told] | None = None
 
     @property
     def has_money(self) -> bool:
         return bool(self.windows)
 
+    def rows(self) -> Sequence[Sequence[object]]:
+        """Its holds as a journal has them."""
+        return [hold.row() for hold in self.holds]
+
     def without_counters(self, counted: Collection[str], limit: int) -> "Held":
         """The holds whose counters are not among `counted`, with this limit."""
         kept = [pair for pair in zip(self.holds, self.reasons, strict=True) if pair[0].counter not in counted]
-        holds = [hold._replace(limit=limit) for hold, _ in kept]
-        return replace(self, holds=holds, reasons=[reason for _, reason in kept])
+        holds = [replace(hold, limit=limit) for hold, _ in kept]
+        return replace(self, holds=holds, reasons=[reason for _, reason in kept], told=None)
 
     def divided_by(self, replicas: int) -> "Held":
         """The same for one of so many replicas that cannot ask each other."""
-        return replace(self, holds=[hold._replace(limit=max(1, hold.limit // replicas)) for hold in self.holds])
+        holds = [replace(hold, limit=max(1, hold.limit // replicas)) for hold in self.holds]
+        return replace(self, holds=holds, told=None)
 
     def share_of(self, replicas: int) -> "Held":
         """The same for one of so many replicas while they cannot ask each other; money is not counted then."""
@@ -57,23 +76,26 @@ class Held:
     def without_money(self) -> "Held":
         """The same where nobody could count money."""
         kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
-        return replace(self, holds=[hold for hold, _ in kept], reasons=[reason for _, reason in kept], windows={})
+        holds, reasons = [hold for hold, _ in kept], [reason for _, reason in kept]
+        return replace(self, holds=holds, reasons=reasons, windows={}, told=None)
 
     def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over. The ledger counts no more of it.
 
         A cost that nobody knows is all that was held for it.
         """
-        amounts: Mapping[Kind, int | None] = {
-            "requests": 1,
-            "tokens": min(tokens, MOST_TOKENS),
-            "parallel": 0,
-            "money": min(cost, MOST_COST) if cost is not None else None,
-        }
-        return [
-            amount if (amount := amounts[reason.kind]) is not None else hold.amount
-            for hold, reason in zip(self.holds, self.reasons, strict=True)
-        ]
+        amounts: list[int] = []
+        for hold, reason in zip(self.holds, self.reasons, strict=True):
+            kind = reason.kind
+            if kind == "requests":
+                amounts.append(1)
+            elif kind == "money":
+                amounts.append(hold.amount if cost is None else cost if cost < MOST_COST else MOST_COST)
+            elif kind == "tokens":
+                amounts.append(tokens if tokens < MOST_TOKENS else MOST_TOKENS)
+            else:
+                amounts.append(0)
+        return amounts
 
 
 def spend_counter(spend: SpendLimit, now: float, budget_key: str | None = None) -> tuple[str, Window]:
@@ -104,6 +126,7 @@ class Plan:
                 self._add_rate(scope, rate)
             if scope.spend is not None:
                 self._add_money(scope, scope.spend, now)
+        self._told = self._unambiguous()
 
     def is_good(self, now: float) -> bool:
         """Whether it is good at this time."""
@@ -111,12 +134,25 @@ class Plan:
 
     def held(self, tokens: int, cost: int) -> Held:
         """For a call that takes so many tokens and costs at most so much: as much of it as one call counts."""
-        tokens, cost = max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_COST))
         holds = self._holds.copy()
         for at, is_money in self._varying:
-            name, _, limit, unit_s, money, until = holds[at]
-            holds[at] = Hold(name, cost if is_money else tokens, limit, unit_s, money, until)
-        return Held(holds, self._reasons, self._windows)
+            hold = holds[at]
+            amount, most = (cost, MOST_COST) if is_money else (tokens, MOST_TOKENS)
+            if not 0 <= amount <= most:
+                amount = most if amount > 0 else 0
+            holds[at] = Hold(hold.counter, amount, hold.limit, hold.unit_s, hold.money, hold.until)
+        return Held(holds, self._reasons, self._windows, told=self._told)
+
+    def _unambiguous(self) -> Sequence[Told] | None:
+        """What callers are told of, if there is one limit of each kind at most."""
+        kinds = [reason.kind for reason in self._reasons if reason.kind in TOLD]
+        if len(set(kinds)) < len(kinds):
+            return None
+        return [
+            (at, TOLD[reason.kind], str(self._holds[at].limit))
+            for at, reason in enumerate(self._reasons)
+            if reason.kind in TOLD
+        ]
 
     def _add_rate(self, scope: Scope, rate: RateLimit) -> None:
         limits: tuple[tuple[str, Kind, int | None, int, str], ...] = (

@@ -43,7 +43,6 @@ class _Columns[Made]:
 
 
 _TOKENS = tuple(f"tokens.{token}" for token in _CLASSES)
-_token_values = attrgetter(*_CLASSES)
 _plain_values = itemgetter(slice(Record._fields.index("tokens") + 1, Record._fields.index("attempts")))
 _RECORD_NAMES = (*_plain_values(Record._fields), *_TOKENS)
 _ATTEMPT_FACTS = tuple(each.name for each in fields(AttemptRecord) if each.name != "tokens")
@@ -59,24 +58,24 @@ HEADER = HEAD + orjson.dumps(
 
 def started_line(start: Start) -> bytes:
     """The line of a call that begins."""
-    return STARTED + _json(start[:]) + b"\n"
+    return b"S%b\n" % _json(start)
 
 
 def ended_line(started: bytes, record: Record) -> bytes:
     """The line of a call that is over. `started` is the line of its start."""
     attempts = [_attempt(each) for each in record.attempts] if record.attempts else ()
-    values = _json((*_plain_values(record), *_token_values(record.tokens), attempts))
-    return ENDED + b"[" + started[1:-1] + b"," + values + b"]\n"
+    values = _json((*_plain_values(record), *record.tokens.counts(), attempts))
+    return b"E[%b,%b]\n" % (started[1:-1], values)
 
 
 def _attempt(attempt: AttemptRecord) -> tuple[object, ...]:
-    tokens = _token_values(attempt.tokens) if attempt.tokens is not None else _NO_TOKENS
+    tokens = attempt.tokens.counts() if attempt.tokens is not None else _NO_TOKENS
     return (*_attempt_facts(attempt), *tokens)
 
 
 def _json(values: Sequence[object]) -> bytes:
     try:
-        return orjson.dumps(values)
+        return orjson.dumps(values, default=tuple)  # which those with names are written as
     except TypeError:  # half a surrogate pair in a text, or an integer of more than 64 bits: from who knows where
         return orjson.dumps(_storable(values))
 

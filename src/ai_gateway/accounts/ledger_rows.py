@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import add, attrgetter, itemgetter
+from operator import add, itemgetter
 from typing import Any
 
 import orjson
@@ -25,7 +25,6 @@ COLUMNS = (
     *("price", *TOKENS, "details", "searches", "search_cost", "total_bucket", "first_bucket"),
 )
 _HOUR_MS = HOUR * 1000
-_tokens = attrgetter(*TOKENS)
 # What of a call stands in columns, in their order.
 _of_start = itemgetter(slice(Start._fields.index("stream") + 1))
 _of_record = itemgetter(slice(Record._fields.index("ended_at"), Record._fields.index("price") + 1))
@@ -46,20 +45,22 @@ type Hour = tuple[int, tuple[str, ...]]
 
 def row_of(record: Record) -> Row:
     """The values of its columns."""
-    cost, tokens = record.cost, _tokens(record.tokens)
+    start, cost, tokens = record.start, record.cost, record.tokens.counts()
     if max(tokens) > MOST_TOKENS:
         tokens = tuple([min(count, MOST_TOKENS) for count in tokens])
     if cost is not None and cost > MOST_COST:
         record = record._replace(cost=MOST_COST)
-    has_details = record.attempts or record.repairs or record.dropped or record.start.round
+    has_details = record.attempts or record.repairs or record.dropped or start.round
     details = _details(record) if has_details else None
+    *counts, searches = tokens
+    search_cost = record.search_cost if record.search_cost < MOST_COST else MOST_COST
     return (
-        *_of_start(record.start),
+        *_of_start(start),
         *_of_record(record),
-        *tokens,
+        *counts,
         details,
-        min(record.tokens.searches, MOST_TOKENS),
-        min(record.search_cost, MOST_COST),
+        searches,
+        search_cost,
         *classes_of(record),
     )
 
@@ -141,7 +142,7 @@ def _attempt(attempt: AttemptRecord) -> Iterator[tuple[str, object]]:
         if (value := getattr(attempt, name)) is not None:
             yield name, value
     if attempt.tokens is not None:
-        counts = zip(TOKENS, _tokens(attempt.tokens), strict=True)
+        counts = zip(TOKENS, attempt.tokens.counts()[:-1], strict=True)
         yield "tokens", {name: min(count, MOST_TOKENS) for name, count in counts if count}
         if attempt.tokens.searches:
             yield "searches", min(attempt.tokens.searches, MOST_TOKENS)

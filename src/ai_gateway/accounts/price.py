@@ -88,6 +88,11 @@ class Price:
     above: tuple[tuple[int, Rates], ...] = ()
     service_tiers: Mapping[str, "Price"] = field(default_factory=dict)
     every_tier: bool = False
+    _is_plain: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        searches = self.rates.searches and ("search" in self.model or "sonar" in self.model)
+        object.__setattr__(self, "_is_plain", not (searches or self.above or self.service_tiers))
 
     def cost(self, tokens: Tokens, service_tier: str | None = None) -> int | None:
         """What tokens cost in the tier that served them; None if it is unknown.
@@ -121,10 +126,12 @@ class Price:
         `service_tier` is the one that was requested. Without one, or with "auto", the upstream may choose any, and with
         any the standard one.
         """
+        if self._is_plain:
+            return -(-self.rates.bound(input_tokens, output_tokens, searches) // self.per)
         if not searches and self.rates.searches and ("search" in self.model or "sonar" in self.model):
             searches = MOST_SEARCHES
         most = self._bound(input_tokens, output_tokens, searches)
-        for name, price in self.service_tiers.items() if self.service_tiers else ():
+        for name, price in self.service_tiers.items():
             if service_tier in {None, "auto", name}:
                 most = max(most, price._bound(input_tokens, output_tokens, searches))
         return most

@@ -1,39 +1,38 @@
 """What callers are told of their limits: in headers of every reply, and in place of one where there is no room."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from ai_gateway.accounts.counters.base import Refused
-from ai_gateway.accounts.holds import Held, Kind, Reason
+from ai_gateway.accounts.holds import TOLD, Held, Kind, Reason, Told
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.errors import RETRY_HINT, InsufficientQuota, ModelNotAllowed, ModelNotPriced, RateLimited
 from ai_gateway.observability.metrics import Event, count
 
-_TOLD: Mapping[Kind, tuple[str, str, str]] = {
-    "requests": ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-    "tokens": ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-}
 _UNITS = {"requests": "requests", "tokens": "tokens", "parallel": "parallel requests"}
 
 
 def limit_headers(held: Held, left: Sequence[int], resets: Sequence[float]) -> dict[str, str]:
     """`x-ratelimit-*` as OpenAI has them: of each kind, the limit that is the nearest to being reached."""
-    nearest: dict[Kind, int] = {}
-    holds = held.holds
-    for at, (kind, _, _, _) in enumerate(held.reasons):
-        if kind in _TOLD:
-            known = nearest.get(kind)
-            if known is None or (left[at], holds[at].limit) < (left[known], holds[known].limit):
-                nearest[kind] = at
     headers: dict[str, str] = {}
-    for kind, at in nearest.items():
-        limit, remaining, reset = _TOLD[kind]
-        headers[limit] = str(holds[at].limit)
+    for at, (limit, remaining, reset), text in _nearest(held, left) if held.told is None else held.told:
+        headers[limit] = text
         headers[remaining] = str(left[at])
         headers[reset] = duration(resets[at])
     return headers
+
+
+def _nearest(held: Held, left: Sequence[int]) -> Sequence[Told]:
+    nearest: dict[Kind, tuple[int, int, int]] = {}
+    for at, (hold, reason, rest) in enumerate(zip(held.holds, held.reasons, left, strict=True)):
+        this = rest, hold.limit, at
+        known = nearest.setdefault(reason.kind, this)
+        if this < known:
+            nearest[reason.kind] = this
+    return [(at, TOLD[kind], str(limit)) for kind, (_, limit, at) in nearest.items() if kind in TOLD]
 
 
 def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited:
@@ -49,8 +48,14 @@ def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited
     hold = refused.hold
     per = f" per {reason.per}" if reason.per else ""
     where = f" for {model}" if reason.model != "*" else ""
-    if refused.fits_in is None and reason.kind != "parallel":
+    if hold.amount > hold.limit:  # however long it waits
         headers[RETRY_HINT] = "false"
+        if reason.kind != "tokens":
+            return RateLimited(
+                f"No requests are allowed{where} in {_called(reason.scope)}: it has a limit of {hold.limit} "
+                f"{_UNITS[reason.kind]}{per}. An administrator can raise it.",
+                headers=headers,
+            ).changed(type="requests")
         return RateLimited(
             f"Request too large{where} in {_called(reason.scope)} on {_UNITS[reason.kind]}{per}: Limit {hold.limit}, "
             f"Requested {hold.amount}. Send fewer tokens, or ask for fewer (max_completion_tokens).",
@@ -85,9 +90,12 @@ def unpriced(scope: Scope, model: str) -> ModelNotPriced:
 
 def duration(seconds: float) -> str:
     """As OpenAI writes it: `1s`, `6m0s`, `20ms`, `1h2m3s`."""
-    if seconds < 1:
-        return f"{max(0, math.ceil(seconds * 1000))}ms"
-    minutes, rest = divmod(math.ceil(seconds), 60)
+    return _whole(math.ceil(seconds)) if seconds >= 1 else f"{max(0, math.ceil(seconds * 1000))}ms"
+
+
+@lru_cache
+def _whole(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours}h{minutes}m{rest}s"
@@ -114,12 +122,13 @@ def _no_money(reason: Reason, refused: Refused, now: float, headers: dict[str, s
             headers["retry-after"] = str(max(1, math.ceil(hold.until - now)))
     advice = "Wait for calls in flight to end, or ask for fewer tokens (max_completion_tokens)." if frees else ""
     per = "in total" if reason.per == "total" else f"per {reason.per}"
-    return InsufficientQuota(
-        f"You exceeded your current quota: {_called(reason.scope)} has a spend limit of {usd(hold.limit)} {per}. "
-        f"Spent {usd(refused.used)}, reserved {usd(refused.held)}, this request can cost up to {usd(hold.amount)}. "
-        f"{ends} {advice}".strip(),
-        headers=headers,
+    told = (
+        f"You exceeded your current quota: {_called(reason.scope)} has a spend limit of {usd(hold.limit)} {per}.",
+        f"Spent {usd(refused.used)}, reserved {usd(refused.held)}, this request can cost up to {usd(hold.amount)}.",
+        ends,
+        advice,
     )
+    return InsufficientQuota(" ".join(filter(None, told)), headers=headers)
 
 
 def _called(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, override
 
@@ -18,6 +19,7 @@ from ai_gateway.errors import UpstreamError
 from ai_gateway.observability.trace_names import Step
 
 _BYTES_PER_TOKEN = 4  # of English text
+_USD = 10**12
 
 
 class Settling(Protocol):
@@ -109,16 +111,19 @@ class CallReservation(Reservation):
         result = self.result = self._worked_out()
         if not self.start.stream and (cost := self.cost()) is not None:
             self.headers["x-gateway-cost"] = _usd(cost)
-        own = [CountedHold(self.start.id, self._held, self._at)] if self._held is not None else []
-        if self._trace is not None:
-            with self._trace.step(Step.SETTLE, {}):
-                await self._settle([*own, *self.later], result)
-        elif own or self.later:
+        held = self._held
+        if self._trace is None and not self.later:  # as nearly always
+            if held is not None:
+                amounts = held.true_amounts(_all(result.tokens), result.cost)
+                await self._accounting.settle(self.start.id, held, amounts, self._at)
+            return
+        own = [CountedHold(self.start.id, held, self._at)] if held is not None else []
+        with self._trace.step(Step.SETTLE, {}) if self._trace is not None else nullcontext():
             await self._settle([*own, *self.later], result)
 
     async def _settle(self, holds: list[CountedHold], result: "Result") -> None:
         """All of them, also where it is cancelled: then the others in the background."""
-        tokens = result.tokens.whole_input + result.tokens.whole_output
+        tokens = _all(result.tokens)
         try:
             while holds:
                 identifier, held, at = holds.pop(0)
@@ -278,7 +283,13 @@ def estimated_tokens(size: int) -> int:
     return -(-size // _BYTES_PER_TOKEN)
 
 
+def _all(tokens: Tokens) -> int:
+    return tokens.whole_input + tokens.whole_output
+
+
 def _usd(cost: int) -> str:
     """An amount of 1e-12 USD as a decimal number, without what is nought at its end."""
-    whole, fraction = divmod(cost, 10**12)
+    if 0 < cost < _USD:
+        return f"0.{cost:012}".rstrip("0")
+    whole, fraction = divmod(cost, _USD)
     return f"{whole}.{fraction:012}".rstrip("0").rstrip(".")

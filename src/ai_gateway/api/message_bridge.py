@@ -25,7 +25,14 @@ from ai_gateway.translate.anthropic_chat.reply import (
 )
 from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.tokens import counted, of_text
-from ai_gateway.translate.anthropic_chat.usage import NATIVE, estimated, stop_reason, stopped_by, usage
+from ai_gateway.translate.anthropic_chat.usage import (
+    NATIVE,
+    estimated,
+    require_answer,
+    stop_reason,
+    stopped_by,
+    usage,
+)
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import (
     Fields as ExtraFields,
@@ -104,6 +111,7 @@ class MessageBridge(ChatBridge):
         calls = {self._told_ids[ident]: more for ident, more in turn.kept_of_calls.items() if ident in self._told_ids}
         data = sealed(self.call.notes.provider, {**self._beside.kept, **turn.kept}, calls)
         written = told.close(cut=finish in _CUT) + (told.keep(data) if data else b"")
+        require_answer(finish, is_empty=told.is_empty)
         choice = turn.end_choice
         ended_by = stopped_by(choice, self._asked.stop_sequences) if choice is not None else None
         native = (choice.model_extra or {}).get(NATIVE) if choice is not None else None

@@ -165,12 +165,7 @@ class _Template:
         else:
             whole, read, made = self._parts
             prompt, completion, total = whole["prompt_tokens"], whole["completion_tokens"], whole["total_tokens"]
-            notes.tokens = divided(
-                (prompt, completion, total),
-                read if any(read.values()) else {},
-                made if any(made.values()) else {},
-                {},
-            )
+            notes.tokens = divided((prompt, completion, total), read, made)
         if self._tier is not None:
             notes.service_tier = self._tier
 

@@ -93,6 +93,11 @@ class MessageEvents(Parts):
         self._delta = b""  # what stands before the text of a delta of the block that is open
         self._previewed: Sequence[bytes] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no block by now."""
+        return self._index < 0
+
     def begin(self) -> bytes:
         """The first event."""
         self.has_begun = True

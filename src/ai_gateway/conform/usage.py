@@ -47,19 +47,19 @@ def tokens_of(counts: BaseModel) -> Tokens:
 
 
 def divided(
-    whole: tuple[int, int, int], read: Mapping[str, int], made: Mapping[str, int], more: Mapping[str, Any]
+    whole: tuple[int, int, int], read: Mapping[str, int], made: Mapping[str, int], more: Mapping[str, Any] = _NONE
 ) -> Tokens:
     """Counts of prompt, completion and both by their classes; `more` is what else the usage says."""
     prompt, completion, total = whole
     tokens = Tokens(prompt, completion)
-    if read or more:
+    if more or any(read.values()):
         _divide_input(tokens, read, more)
     if more:
         tokens.searches = _searches(more)
     # Reasoning is a part of the output; the replies of x.ai and Gemini count it beside, in the total only
     # (docs.x.ai "Reasoning", ai.google.dev "Thinking").
     beside = total - prompt - completion
-    if made or beside > 0:
+    if beside > 0 or any(made.values()):
         _divide_output(tokens, made, beside if beside > 0 else 0)
     return tokens
 

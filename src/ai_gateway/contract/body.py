@@ -68,17 +68,30 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
 
     Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
+    raw = read_arrived(headers, receive, limits, allocation)
+    return await receive_rest(receive, limits, allocation) if raw is None else raw
+
+
+def read_arrived(
+    headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation
+) -> bytes | None:
+    """The same, if all of it is there already; None if it has to be awaited."""
     # A program may leave the type out where the wire's own server does not look at it. A web page, which browsers name
     # in Origin, may not: other types are what it can send anywhere without being allowed to.
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
-    _check_announced(headers, limits, allocation)
+    _check_encoding(headers)
     raw = _arrived(receive, limits, allocation)
     if raw is None:
-        parts: list[bytes] = []
-        await _receive_parts(receive, limits, allocation, parts.append)
-        raw = b"".join(parts)
+        _check_announced(headers, limits, allocation)
     return raw
+
+
+async def receive_rest(receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes:
+    """The body that `read_arrived` did not find, once it is there. Raises as `read_bytes` does."""
+    parts: list[bytes] = []
+    await _receive_parts(receive, limits, allocation, parts.append)
+    return b"".join(parts)
 
 
 async def receive_body(
@@ -93,17 +106,17 @@ async def receive_body(
     One that has arrived is not waited for, nor timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded,
     RequestTimeout, ClientGone, or what `take` raises.
     """
-    _check_announced(headers, limits, allocation)
+    _check_encoding(headers)
     raw = _arrived(receive, limits, allocation)
     if raw is None:
+        _check_announced(headers, limits, allocation)
         await _receive_parts(receive, limits, allocation, take)
     else:
         take(raw)
 
 
 def _check_announced(headers: Mapping[str, str], limits: BodyLimits, allocation: Allocation) -> None:
-    """Refuse a body by what its head says of it."""
-    _check_encoding(headers)
+    """Refuse a body that is still to come by the length that its head says it has."""
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
@@ -190,7 +203,7 @@ def _check_type(headers: Mapping[str, str]) -> None:
 
 
 def _check_encoding(headers: Mapping[str, str]) -> None:
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if "content-encoding" in headers and headers["content-encoding"].strip().lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed: leave the header Content-Encoding out.")
 
 

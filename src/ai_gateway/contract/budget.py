@@ -115,8 +115,10 @@ class Allocation:
 
     def charge(self, size: int, of: Held = "request bodies") -> None:
         """Use so much more."""
-        self.reserve(size, of)
-        self._budget.charge(size)
+        budget = self._budget
+        if budget.used + size > budget.limit:
+            self.reserve(size, of)
+        budget.used += size
         self.size += size
 
     def charge_at_most(self, size: int, of: Held = "request bodies") -> None:
@@ -142,7 +144,7 @@ class Allocation:
 
     def release(self) -> None:
         """Give everything back."""
-        self._budget.release(self.size)
+        self._budget.used -= self.size
         self.size = 0
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from operator import add
 from typing import Protocol
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from ai_gateway.errors import GatewayError
 from ai_gateway.observability.trace_names import Attributes, Step
 
 DROPPED_HEADER = "x-gateway-dropped-params"
-OWN_ID = re.compile("req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
+OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
 """An id of a request that the gateway has made."""
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -102,21 +103,25 @@ class Tokens:
         """What the reply had of every class."""
         return self.output + self.reasoning + self.output_audio + self.output_image
 
+    def counts(self) -> tuple[int, ...]:
+        """The numbers of every class, in their order, and `searches` at the end."""
+        return (
+            self.input,
+            self.output,
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_1h,
+            self.input_audio,
+            self.input_image,
+            self.reasoning,
+            self.output_audio,
+            self.output_image,
+            self.searches,
+        )
+
     def plus(self, other: "Tokens") -> "Tokens":
         """Both together."""
-        return Tokens(
-            self.input + other.input,
-            self.output + other.output,
-            self.cache_read + other.cache_read,
-            self.cache_write + other.cache_write,
-            self.cache_write_1h + other.cache_write_1h,
-            self.input_audio + other.input_audio,
-            self.input_image + other.input_image,
-            self.reasoning + other.reasoning,
-            self.output_audio + other.output_audio,
-            self.output_image + other.output_image,
-            self.searches + other.searches,
-        )
+        return Tokens(*map(add, self.counts(), other.counts()))
 
 
 @dataclass(slots=True)
@@ -372,10 +377,8 @@ class Attempt:
 
         asgi-correlation-id, for one, takes none but those of version 4.
         """
-        own = self.call.request_id
-        if not OWN_ID.fullmatch(own):
-            return own
-        return f"{own[4:12]}-{own[12:16]}-{own[16:20]}-{own[20:24]}-{own[24:]}"
+        own = OWN_ID.fullmatch(self.call.request_id)
+        return "-".join(own.groups()) if own is not None else self.call.request_id
 
     @property
     def headers(self) -> Mapping[str, str]:

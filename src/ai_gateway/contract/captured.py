@@ -82,7 +82,6 @@ class Captured:
         def noted(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 self.reply.media = dict(message.get("headers", ())).get(b"content-type", b"").decode("latin-1")
-                self.reply.add(message.get("whole", b""))
             else:
                 self.reply.add(message.get("body", b""))
             return send(message)

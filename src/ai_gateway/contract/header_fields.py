@@ -17,6 +17,10 @@ _NAMES = {
 
 def header_fields(scope: Scope) -> dict[str, str]:
     """The headers by their names, which are lower case; of several with one name, the first."""
-    # Put in from the last to the first, the first one counts.
-    known, headers = _NAMES.get, reversed(scope["headers"])
-    return {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    fields: dict[str, str] | None = scope.get("fields")
+    if fields is None:
+        # Put in from the last to the first, the first one counts.
+        known, headers = _NAMES.get, reversed(scope["headers"])
+        fields = {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        scope["fields"] = fields
+    return fields

@@ -1,6 +1,7 @@
 """Write replies: JSON, plain text, or a stream's items as they come."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import lru_cache
@@ -21,6 +22,7 @@ from ai_gateway.redaction import strike
 
 _JSON = b"application/json"
 _OWN = "x-gateway-"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a line end would begin another header
 _STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     # Proxies such as nginx would else hold the stream back.
@@ -94,10 +96,12 @@ async def send_error(send: Send, status: int, body: bytes, headers: Mapping[str,
 def send_at_once(
     send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]
 ) -> Awaitable[None]:
-    """The same as `send_whole` on our own server, which takes head and body of a small reply in one message."""
-    if len(body) > _PIECE:
+    """The same as `send_whole` on our own server, which takes a small reply in one message, its head as lines."""
+    if media is not _JSON or len(body) > _PIECE:
         return send_whole(send, status, media, body, headers)
-    return send({**_start(status, media, body, headers), "whole": body})
+    own = [_line(name, value) for name, value in headers.items() if _is_own(name) or _is_clean(name, value)]
+    lines = b"".join([b"content-type: application/json\r\n", *own])
+    return send({"type": "http.response.start", "status": status, "lines": lines, "whole": body})
 
 
 async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read
@@ -108,7 +112,10 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
     A large body has to be read as fast as one has to be sent: raises ClientGone, for the connection to be ended, where
     it is read a byte now and then, which would hold its memory and a place among the requests without end.
     """
-    await send(_start(status, media, body, headers))
+    fields = _encoded(headers)
+    if media is not None:
+        fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
     if len(body) <= _PIECE:
         await send({"type": "http.response.body", "body": body})
         return
@@ -119,13 +126,6 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
                 await send({"type": "http.response.body", "body": piece, "more_body": at + _PIECE < len(body)})
     except TimeoutError:
         raise ClientGone from None
-
-
-def _start(status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]) -> Message:
-    fields = _encoded(headers)
-    if media is not None:
-        fields += [(b"content-type", media), (b"content-length", b"%d" % len(body))]
-    return {"type": "http.response.start", "status": status, "headers": fields}
 
 
 async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may take to begin
@@ -345,15 +345,22 @@ def _message(
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
-        _field(name, value)
+        (name.encode("latin-1"), value.encode("latin-1", "replace"))
         for name, value in headers.items()
-        if (name.startswith(_OWN) and not name.startswith(UPSTREAMS_LIMITS)) or _is_clean(name, value)
+        if _is_own(name) or _is_clean(name, value)
     ]
 
 
 @lru_cache(512)  # most say which provider has answered
-def _field(name: str, value: str) -> tuple[bytes, bytes]:
-    return name.encode("latin-1"), value.encode("latin-1", "replace")
+def _line(name: str, value: str) -> bytes:
+    if _CONTROL.search(value):
+        raise ValueError("A reply's header contains a control character.")
+    return b"%b: %b\r\n" % (name.encode("latin-1"), value.encode("latin-1", "replace"))
+
+
+@lru_cache(512)
+def _is_own(name: str) -> bool:
+    return name.startswith(_OWN) and not name.startswith(UPSTREAMS_LIMITS)
 
 
 def _is_clean(name: str, value: str) -> bool:

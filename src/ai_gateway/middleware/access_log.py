@@ -5,7 +5,7 @@ from typing import override
 
 from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.observability.logging import write_record
+from ai_gateway.observability.logging import timestamp, write_record
 
 _LONGEST = 256
 _PICO = 10**12
@@ -34,6 +34,9 @@ class AccessLog(Observer):
         if not _logger.isEnabledFor(logging.DEBUG if probe else logging.INFO):
             return
         record: dict[str, object] = {
+            "timestamp": timestamp(),
+            "level": "debug" if probe else "info",
+            "event": "request",
             "request_id": outcome.request_id,
             "method": outcome.method or None,
             "path": outcome.path or None,
@@ -51,7 +54,7 @@ class AccessLog(Observer):
             record["trace_id"] = outcome.trace_id
         if outcome.call is not None:
             _add_call(record, outcome.call, outcome)
-        write_record("request", record, "debug" if probe else "info", _FOREIGN)
+        write_record(record, _FOREIGN)
 
 
 def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
@@ -62,8 +65,9 @@ def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
         model = call.parsed.get("model")
         record["model"] = model[:_LONGEST] if isinstance(model, str) else None
         record["stream"] = outcome.stream
-    if outcome.notes.provider:
-        _add_upstream(record, outcome.notes)
+    notes = outcome.notes
+    if notes.provider:
+        _add_upstream(record, notes)
         if call.rounds:
             _add_rounds(record, call)
         if (upstream_s := outcome.upstream_s) is not None:

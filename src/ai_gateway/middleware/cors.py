@@ -11,7 +11,9 @@ _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]+")
 _METHOD, _HEADERS = b"access-control-request-method", b"access-control-request-headers"
 # What a page may read of a reply beside what browsers show by themselves: on every one, and where there are any.
 _ALWAYS = {b"x-request-id", b"openai-processing-ms", b"openai-version"}
-_SHOWN = re.compile(rb"x-(?:gateway-.+|ratelimit-.+|should-retry)|retry-after(?:-ms)?|openai-.+")
+_SHOWN = re.compile(
+    rb"x-(?:gateway-.+|ratelimit-.+|should-retry)|retry-after(?:-ms)?|request-id|(?:openai|anthropic)-.+"
+)
 
 
 class Cors:

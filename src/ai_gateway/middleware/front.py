@@ -15,7 +15,7 @@ from ai_gateway.contract.wire import PathOwners
 from ai_gateway.contract.write import send_error
 from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.cors import Fields
-from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.middleware.reply_headers import ReplyHeaders, lines_of
 from ai_gateway.middleware.request_head import refusal
 from ai_gateway.middleware.request_id import accepted, new_request_id
 from ai_gateway.middleware.watching import NOBODY, Watching
@@ -44,7 +44,7 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        fields = scope["fields"] = header_fields(scope)
+        fields = header_fields(scope)
         id_bytes = accepted(fields.get("x-request-id")) or new_request_id()
         request_id = scope["request_id"] = id_bytes.decode()
         outcome = scope["outcome"] = Outcome(request_id, scope["method"], scope["path"], time.perf_counter())
@@ -90,17 +90,29 @@ class Front:
         """Note that the reply begins, and put in the headers that all have."""
         outcome.status = message["status"]
         outcome.first_byte = now = time.perf_counter()
+        spent_ms = int((now - outcome.started) * 1000)
+        if "whole" in message:  # which is JSON
+            lines = message["lines"]
+            if self._headers.cors.is_on:
+                lines += lines_of(self._headers.cors.marks(_origin(scope), _fields_of(lines)))
+            message["lines"] = lines + self._headers.lines({}, request_id, spent_ms)
+            return
         headers = message["headers"] = list(message.get("headers", ()))
         if self._headers.cors.is_on:
             headers += self._headers.cors.marks(_origin(scope), headers)
-        own, spent_ms = dict(headers), int((now - outcome.started) * 1000)
         if "connection" in scope:
-            message["lines"] = self._headers.lines(own, request_id, spent_ms)
+            message["lines"] = self._headers.lines(dict(headers), request_id, spent_ms)
         else:
-            headers += self._headers.common(own, request_id, spent_ms)
+            headers += self._headers.common(dict(headers), request_id, spent_ms)
+
+
+def _fields_of(lines: bytes) -> Fields:
+    """The lines of a head as fields."""
+    parts = (line.partition(b": ") for line in lines.split(b"\r\n") if line)
+    return [(name, value) for name, _, value in parts]
 
 
 def _origin(scope: Scope) -> bytes | None:
     """The page that a request comes from, if it says so."""
-    origin: str | None = scope["fields"].get("origin")
+    origin = header_fields(scope).get("origin")
     return origin.encode("latin-1") if origin is not None else None

@@ -54,6 +54,7 @@ def _recovered(dropped: int) -> None:
 
 _stderr = Output(2, _recovered)
 _clock = _Clock()
+timestamp = _clock.now
 
 
 class _Form:
@@ -193,15 +194,13 @@ def configure_logging(level: str, form: LogFormat = "json") -> None:
     )
 
 
-def write_record(
-    event: str, fields: Mapping[str, object], level: str = "info", foreign: Iterable[str] | None = None
-) -> None:
+def write_record(record: dict[str, object], foreign: Iterable[str]) -> None:
     """One record, past structlog: on every request its pipeline costs more than the request's routing.
 
-    Only the fields that are called `foreign` may hold what others wrote; without it, all of them may.
+    It begins with `timestamp`, `level` and `event`. Only the fields that are called `foreign` may hold what others
+    wrote.
     """
-    record: dict[str, object] = {"timestamp": _clock.now(), "level": level, "event": event, **fields}
-    for name in fields if foreign is None else foreign:
+    for name in foreign:
         value = record.get(name)
         if value is not None:
             record[name] = _clean(value)

@@ -2,8 +2,9 @@
 
 Doors of other wires put it where it belongs, under names that some upstreams know: `thinking_blocks` and
 `reasoning_content` of an assistant's message, `cache_control` of parts, messages and tools, `is_error` and images in
-tool messages, `caller` of calls. Each provider says which of them it takes (`Provider.carriers`); for all others the
-request says the same in other words, or the carrier is dropped and named.
+tool messages, `caller` of calls. `efforts` is no field: the highest of Anthropic's are known, which few have. Each
+provider says which of them it takes (`Provider.carriers`); for all others the request says the same in other words, or
+the carrier is dropped and named.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +16,12 @@ from pydantic import BaseModel
 from ai_gateway.translate.chat_request import Message
 from gateway_contract.openai import models
 
-type Carrier = Literal["reasoning_content", "thinking_blocks", "cache_control", "is_error", "tool_images", "caller"]
+type Carrier = Literal[
+    "reasoning_content", "thinking_blocks", "cache_control", "is_error", "tool_images", "caller", "efforts"
+]
 
 EVERY: Final[frozenset[Carrier]] = frozenset(
-    {"reasoning_content", "thinking_blocks", "cache_control", "is_error", "tool_images", "caller"}
+    {"reasoning_content", "thinking_blocks", "cache_control", "is_error", "tool_images", "caller", "efforts"}
 )
 ERROR_PREFIX: Final = "Error: "
 SEALED: Final = "gateway."
@@ -169,10 +172,13 @@ def _assistant(
             changes["thinking_blocks"] = signed
     else:
         gone = _unsigned(extras, taken, dropped)
-    if message.tool_calls and "caller" not in taken:
-        changes["tool_calls"] = [
-            _without(call, {"caller"}, "messages.tool_calls.", set()) for call in message.tool_calls
-        ]
+    calls = message.tool_calls or ()
+    if any(call.model_extra for call in calls):
+        if "caller" not in taken:
+            calls = [_without(call, {"caller"}, "messages.tool_calls.", set()) for call in calls]
+        if "cache_control" not in taken:
+            calls = [_without(call, {"cache_control"}, "messages.content.", dropped) for call in calls]
+        changes["tool_calls"] = calls
     return _changed(message, changes, gone) if gone or changes else message
 
 

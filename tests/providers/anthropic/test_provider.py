@@ -290,6 +290,8 @@ def test_every_page_of_models_is_listed(client: httpx2.Client, fake: Upstream) -
         "object": "model",
         "created": 1763942400,
         "owned_by": "anthropic",
+        "display_name": MODELS[0],
+        "lifecycle": "active",
     }
     asked = [seen.path for seen in fake.requests if seen.path.startswith("/v1/models?")]
     assert asked[-2:] == ["/v1/models?limit=1000", f"/v1/models?limit=1000&after_id={MODELS[1]}"]

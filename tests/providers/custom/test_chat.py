@@ -244,6 +244,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(OPTIONS)
 async def test_every_valid_combination_of_options_is_answered(options: Json) -> None:

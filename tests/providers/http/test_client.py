@@ -20,6 +20,7 @@ from ai_gateway.providers.http.pool import Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import Timeouts
 from tests.support.clock import StoppedClock
+from tests.support.gateway import closed_port
 from tests.support.raw_server import HOST, Peer, raw_server
 
 PATIENT = Timeouts(connect=10, request=30, stream_idle=30, stream=60)
@@ -69,7 +70,7 @@ def server_thread(*reply: bytes) -> Iterator[int]:
         stopped.set()
         with socket.create_connection(listener.getsockname()):
             pass
-        thread.join(10)
+        thread.join(60)
         listener.close()
         assert not thread.is_alive()
 
@@ -137,15 +138,12 @@ def test_calls_leave_nothing_to_the_collector(loop: str, name: str) -> None:
             gc.enable()
             await transport.aclose()
 
-    with server_thread(reply) as port, asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        assert runner.run(garbage(port if reply else free_port())) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    with (
+        server_thread(reply) as port,
+        closed_port() as nobody,
+        asyncio.Runner(loop_factory=LOOPS[loop]) as runner,
+    ):
+        assert runner.run(garbage(port if reply else nobody)) == 0
 
 
 # -- what a call costs --

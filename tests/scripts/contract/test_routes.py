@@ -389,6 +389,7 @@ def test_two_different_operations_of_one_name_fail_by_name() -> None:
         routes(document)
 
 
+@pytest.mark.slow
 def test_what_is_generated_for_the_real_contract_is_what_the_template_writes_today() -> None:
     root = Path(__file__).resolve().parents[3]
     for source in sources(root / "spec"):

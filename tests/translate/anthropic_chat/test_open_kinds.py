@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
@@ -70,6 +71,7 @@ REST = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(messages=MESSAGES, rest=REST)
 @settings(max_examples=300, deadline=None)
 def test_any_body_is_read_or_refused(messages: Any, rest: Json) -> None:

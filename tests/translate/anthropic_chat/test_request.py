@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from ai_gateway.errors import UnsupportedValue
-from ai_gateway.translate.anthropic_chat.request import is_strict
+from ai_gateway.providers.anthropic.provider import Anthropic
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.custom.provider import CustomProvider
+from ai_gateway.providers.ollama.provider import Ollama
+from ai_gateway.translate.anthropic_chat.request import chat, is_strict
 from ai_gateway.translate.anthropic_chat.seal import sealed
 from tests.translate.anthropic_chat.asking import (
     CACHED,
@@ -14,6 +18,7 @@ from tests.translate.anthropic_chat.asking import (
     PNG,
     WEATHER,
     as_sent,
+    asked,
     assistant,
     call,
     result,
@@ -52,6 +57,13 @@ def test_the_system_prompt_is_one_message_without_the_line_for_bills() -> None:
     }
     assert lost == {"system.x-anthropic-billing-header"}
     assert messages(system="Be brief.")[0] == {"role": "system", "content": "Be brief."}
+    rest = f"{billing}\n\nBe brief.\nBe kind."
+    for given, told in ((rest, "Be brief.\nBe kind."), ([text(rest)], [text("Be brief.\nBe kind.")])):
+        sent, lost = as_sent(system=given)
+        assert sent["messages"][0] == {"role": "system", "content": told}, "what stands below the line is kept"
+        assert lost == {"system.x-anthropic-billing-header"}
+    for alone in (billing, [text(billing)], f"{billing}\n"):
+        assert [turn["role"] for turn in messages(system=alone)] == ["user"]
     assert messages(system=[])[0]["role"] == "user"
 
 
@@ -157,6 +169,58 @@ def test_breakpoints_of_the_cache_are_carried_or_named() -> None:
     assert lost == {"messages.content.cache_control", "cache_control"}
 
 
+SERVED = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "z"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+MCP_CALL = {"type": "mcp_tool_use", "id": "mcptoolu_1", "name": "look", "server_name": "docs", "input": {}}
+MCP_RESULT = {"type": "mcp_tool_result", "tool_use_id": "mcptoolu_1", "content": "x", "is_error": False}
+
+
+def marked(block: Any) -> dict[str, Any]:
+    return {**block, "cache_control": CACHED}
+
+
+@pytest.mark.parametrize(
+    ("turns", "places"),
+    [
+        ([user("Hi"), assistant(marked(call(1))), user(result(1))], 1),
+        ([user("Hi"), assistant(call(1), marked(call(2))), user(result(1), marked(result(2)))], 2),
+        ([user("Hi"), assistant(call(1)), user(result(1, [marked(text("a")), marked(text("b"))]))], 2),
+        ([user("Hi"), assistant(marked(text("a")), marked(SERVED), marked(FOUND), marked(text("b")))], 4),
+        ([user("Hi"), assistant(marked(MCP_CALL), marked(MCP_RESULT))], 2),
+        ([user("Hi"), assistant(text("b"), marked(FOUND))], 1),
+        ([{"role": "system", "content": [marked(text("a"))]}, user(marked(text("b")), marked(IMAGE))], 3),
+        ([user(marked({"type": "search_result", "source": "s", "title": "t", "content": [text("x")]}))], 1),
+    ],
+)
+def test_a_breakpoint_of_any_block_is_carried_or_named(turns: list[Any], places: int) -> None:
+    sent, lost = as_sent(*turns)
+    assert str(sent).count("cache_control") == places
+    assert not lost
+    bare, lost = as_sent(*turns, taken=NOBODYS)
+    assert "cache_control" not in str(bare)
+    assert "messages.content.cache_control" in lost
+
+
+@pytest.mark.parametrize(
+    ("tool", "lost"),
+    [
+        ({**WEATHER, "defer_loading": True, "eager_input_streaming": True, "input_examples": [{}]},
+         {"tools.defer_loading", "tools.eager_input_streaming", "tools.input_examples"}),
+        ({**WEATHER, "defer_loading": False, "input_examples": [], "allowed_callers": ["direct"]}, set()),
+        ({**WEATHER, "allowed_callers": ["code_execution_20250825"]}, {"tools.allowed_callers"}),
+        ({"type": "bash_20250124", "name": "bash", "defer_loading": True, "strict": True},
+         {"tools.defer_loading", "tools.strict"}),
+        ({"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 1000},
+         {"tools.max_characters"}),
+        ({"type": "memory_20250818", "name": "memory", "allowed_callers": ["code_execution_20260120"]},
+         {"tools.allowed_callers"}),
+        ({"type": "bash_20250124", "name": "bash", "allowed_callers": ["direct"]}, set()),
+    ],
+)  # fmt: skip
+def test_hints_of_a_tool_that_only_one_service_knows_are_named(tool: Any, lost: set[str]) -> None:
+    assert as_sent(tools=[tool])[1] == lost
+
+
 @pytest.mark.parametrize(
     ("choice", "fields"),
     [
@@ -226,6 +290,15 @@ def test_how_hard_to_think(fields: dict[str, Any], effort: str | None) -> None:
     assert as_sent(**fields)[0].get("reasoning_effort") == effort
 
 
+@pytest.mark.parametrize("effort", ["xhigh", "max"])
+def test_the_highest_efforts_go_to_whom_they_are_known(effort: str) -> None:
+    wanted = asked(output_config={"effort": effort})
+    assert chat(wanted, "m").request.reasoning_effort == "high"
+    assert chat(wanted, "m", knows_efforts=True).request.reasoning_effort == effort
+    assert all("efforts" in provider.carriers for provider in (Anthropic, CustomProvider, Ollama))
+    assert "efforts" not in Provider.carriers, "or a provider that is not asked would be taken to know them"
+
+
 def sets(effort: str | None, content: Any = (), **fields: Any) -> dict[str, Any]:
     return {"role": "system", "content": [*content], "output_config": {"effort": effort, **fields}}
 
@@ -258,6 +331,18 @@ def test_what_an_effort_cannot_change_is_named() -> None:
     assert as_sent(output_config={"effort": "high"}, **off)[1] == {"output_config.effort"}
     wanted = {"type": "json_schema", "schema": {"type": "object"}}
     assert as_sent(user("Hi"), sets("low", format=wanted))[1] == {"messages.output_config.format"}
+
+
+def test_the_format_has_an_older_place() -> None:
+    wanted = {"type": "json_schema", "schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    newer = {"type": "json_schema", "schema": {"type": "object"}}
+    sent, lost = as_sent(output_format=wanted)
+    assert sent["response_format"]["json_schema"]["schema"] == wanted["schema"]
+    assert not lost
+    assert not as_sent(output_format=newer, output_config={"format": newer})[1], "said twice"
+    both, lost = as_sent(output_format=wanted, output_config={"format": newer})
+    assert both["response_format"]["json_schema"]["schema"] == newer["schema"]
+    assert lost == {"output_format"}
 
 
 def test_a_schema_is_promised_strictly_where_openai_can() -> None:

@@ -267,6 +267,9 @@ def test_a_result_may_carry_what_other_gateways_take() -> None:
         tools=[TOOL],
     )
     assert found[-1]["content"][0]["cache_control"] == {"type": "ephemeral"}
+    marked = {**call("a"), "cache_control": {"type": "ephemeral"}}
+    found = turns(user("go"), assistant(None, marked), result("a"), tools=[TOOL])
+    assert found[1]["content"][0]["cache_control"] == {"type": "ephemeral"}
 
 
 @pytest.mark.parametrize("ident", ["call.1", "ä", "", "a b", "x" * 40 + "!"])

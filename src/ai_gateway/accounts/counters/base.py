@@ -4,7 +4,7 @@ A call holds room in all counters of its caller at once or in none, and gives ea
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -12,7 +12,8 @@ UNITS = 60
 """How many units a rolling count lasts."""
 
 
-class Hold(NamedTuple):
+@dataclass(slots=True)  # never changed, but made for every request that limits hold for
+class Hold:
     """Room for `amount` in a counter that may not go above `limit`.
 
     With `unit_s`, what was used leaves the count after 60 units of so many seconds. Without, it stays: money of a
@@ -26,6 +27,10 @@ class Hold(NamedTuple):
     unit_s: int = 0
     money: bool = False
     until: int = 0
+
+    def row(self) -> tuple[str, int, int, int, bool, int]:
+        """Its values, in their order, as a journal has them."""
+        return self.counter, self.amount, self.limit, self.unit_s, self.money, self.until
 
 
 class Granted(NamedTuple):
@@ -101,11 +106,11 @@ class Rolling:
 
     def add(self, unit: int, amount: int) -> None:
         """Count something in a unit, if it is not over yet. A correction that is negative takes no more than all."""
-        if self.has(unit):
+        if 0 <= self.last - unit <= UNITS:
             place = unit % (UNITS + 1)
-            amount = max(amount, -self._parts[place])
-            self._parts[place] += amount
-            self.sum += amount
+            known = self._parts[place]
+            self._parts[place] = after = max(0, known + amount)
+            self.sum += after - known
 
     def fits_in(self, room: int, unit: int) -> int:
         """Units until so much has left."""
@@ -125,7 +130,10 @@ class Rolling:
 
 @dataclass(slots=True)
 class State:
-    """One counter. `units` is there where what was used leaves the count again; `until` is its window's end, or 0."""
+    """One counter. `until` is its window's end, or 0.
+
+    `units` is there where what was used leaves the count again: they have the sum of it then, and not `used`.
+    """
 
     used: int = 0
     held: int = 0
@@ -160,7 +168,14 @@ class Counters(Protocol):
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
         """Give back what processes hold that are gone, once their journals are finished: nothing else will settle it.
 
-        Does nothing where counters end with their process, or what it holds with a lease.
+        Does nothing where counters end with their process, or do not know whether one of another machine lives.
+        """
+
+    @abstractmethod
+    async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
+        """What calls of this process hold that are not settled, by their ids, in which `owner` is.
+
+        Their limits are not known, nor how long a unit is. There are none where `forget_dead` finds them.
         """
 
     @abstractmethod
@@ -168,39 +183,90 @@ class Counters(Protocol):
         """Close what they are in."""
 
 
-def reserve(holds: Sequence[Hold], state_of: Callable[[Hold], State | None], now: float) -> Answer:
-    """The one rule: what it answers, and in the states what it has held. Nothing is held unless it is granted."""
-    states: list[State] = []
+def reserve(holds: Sequence[Hold], states: MutableMapping[str, State], now: float) -> Answer:
+    """The one rule: what it answers, and in the states what it has held. Nothing is held unless it is granted.
+
+    Written in one go, since each call of a caller with limits pays for it: as if all fitted, which is undone if not.
+    """
+    left: list[int] = []
+    resets: list[float] = []
+    for hold in holds:
+        amount = hold.amount
+        state = states.get(hold.counter)
+        if state is None:
+            break
+        units = state.units
+        if units is None:
+            rest = hold.limit - state.used - state.held - amount
+            if rest < 0:
+                break
+            state.held += amount
+            resets.append(hold.until - now if hold.until > now else 0.0)
+        else:
+            unit_s = hold.unit_s
+            unit = int(now // unit_s)
+            if unit != units.last:
+                units.advance(unit)
+            rest = hold.limit - units.sum - amount
+            if rest < 0:
+                break
+            units.add(unit, amount)
+            # With this call counted, all is there again when its own unit has left.
+            resets.append((unit + UNITS + 1) * unit_s - now if amount else units.empty_in(unit) * unit_s)
+        left.append(rest)
+    else:
+        return Granted(now, left, resets)
+    for hold in holds[: len(left)]:
+        _change_held(hold, states[hold.counter], -hold.amount, now)
+    return _reserve_step_by_step(holds, states, now)
+
+
+def _change_held(hold: Hold, state: State, amount: int, at: float) -> None:
+    if state.units is not None:
+        state.units.add(int(at // hold.unit_s), amount)
+    else:
+        state.held += amount
+
+
+def _reserve_step_by_step(holds: Sequence[Hold], states: MutableMapping[str, State], now: float) -> Answer:
+    """The same where counters begin, or one has no room."""
+    found: list[State] = []
     unknown: list[str] = []
     left: list[int] = []
     resets: list[float] = []
     refusal: tuple[Hold, State, int] | None = None
     for hold in holds:
-        state = state_of(hold)
+        state = states.get(hold.counter) or new_state(hold)
         if state is None:
             unknown.append(hold.counter)
             continue
-        states.append(state)
-        rest, reset = _look(hold, state, now)
-        if rest < 0 and refusal is None:
-            refusal = hold, state, rest + hold.amount
-        left.append(rest if rest >= 0 else max(0, rest + hold.amount))
+        states[hold.counter] = state
+        room, reset = _look(hold, state, now)
+        if hold.amount > room and refusal is None:
+            refusal = hold, state, room
+        left.append(room - hold.amount if hold.amount <= room else max(0, room))
         resets.append(reset)
+        found.append(state)
     if unknown:
         return Unknown(unknown)
     if refusal is not None:
         hold, state, room = refusal
-        return Refused(hold, state.used, state.held, _fits_in(hold, state, now, room), left, resets)
-    _hold(holds, states, now)
+        used = state.used if state.units is None else state.units.sum
+        return Refused(hold, used, state.held, _fits_in(hold, state, now, room), left, resets)
+    for hold, state in zip(holds, found, strict=True):
+        _change_held(hold, state, hold.amount, now)
     return Granted(now, left, resets)
 
 
-def _hold(holds: Sequence[Hold], states: Sequence[State], now: float) -> None:
-    for hold, state in zip(holds, states, strict=True):
-        if state.units is not None:
-            state.units.add(int(now // hold.unit_s), hold.amount)
-        else:
-            state.held += hold.amount
+def _look(hold: Hold, state: State, now: float) -> tuple[int, float]:
+    """What the limit has left without the call; seconds until all of it is there."""
+    units = state.units
+    if units is None:
+        return hold.limit - state.used - state.held, hold.until - now if hold.until > now else 0.0
+    unit_s, unit = hold.unit_s, int(now // hold.unit_s)
+    units.advance(unit)
+    reset = (unit + UNITS + 1) * unit_s - now if hold.amount else units.empty_in(unit) * unit_s
+    return hold.limit - units.sum, reset
 
 
 def settle(hold: Hold, state: State, amount: int, at: float) -> None:
@@ -217,20 +283,6 @@ def new_state(hold: Hold) -> State | None:
     if hold.unit_s:
         return State(units=Rolling())
     return None if hold.money else State()
-
-
-def _look(hold: Hold, state: State, now: float) -> tuple[int, float]:
-    """What the limit has left with the call counted, below 0 if it does not fit; seconds until all of it is there."""
-    _, amount, limit, unit_s, _, until = hold
-    units = state.units
-    if units is None:
-        return limit - state.used - state.held - amount, until - now if until > now else 0.0
-    unit = int(now // unit_s)
-    units.advance(unit)
-    state.used = units.sum
-    # With this call counted, all is there again when its own unit has left.
-    reset = (unit + UNITS + 1) * unit_s - now if amount else units.empty_in(unit) * unit_s
-    return limit - units.sum - amount, reset
 
 
 def _fits_in(hold: Hold, state: State, now: float, room: int) -> float | None:

@@ -14,20 +14,22 @@ holes, money is counted anew from the ledger.
 
 import asyncio
 import errno
-import fcntl
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from os import SEEK_END, lseek, write
 from pathlib import Path
+from time import monotonic
 from typing import override
 
 import orjson
 import structlog
 
 from ai_gateway.accounts.counters.base import UNITS, Answer, CountersError, Granted, Hold, Rolling, State
-from ai_gateway.accounts.counters.memory import Holder, MemoryCounters
+from ai_gateway.accounts.counters.memory import MemoryCounters
 
 _HEADER = b'"ai-gateway counters 2"'
 _REPLACED = b"null"
@@ -37,6 +39,7 @@ _TIMES_ITS_BEGINNING = 4
 _LONGEST_WAIT_S = 0.2
 _PAUSE_S = 0.0005
 _LONGEST_PAUSE_S = 0.01  # what a pause took longer, the event loop was busy: nobody has tried meanwhile
+_EXCLUSIVELY = LOCK_EX | LOCK_NB
 _log = structlog.get_logger(__name__)
 
 
@@ -118,9 +121,9 @@ class FileCounters(MemoryCounters):
         if not self._lock():
             await self._wait_for_lock()
         try:
-            owners = {holder.owner for holder in self._holders.values()} - {self._owner}
+            owners = {owner for owner, _ in self._holders.values()} - {self._owner}
             gone = {owner for owner in owners if self._is_dead(owner) and is_finished(owner)}
-            calls = [call for call, holder in self._holders.items() if holder.owner in gone]
+            calls = [call for call, (owner, _) in self._holders.items() if owner in gone]
             if calls:
                 self._give_back(calls)
                 _log.warning("what dead processes held and never began is given back", calls=len(calls))
@@ -149,7 +152,7 @@ class FileCounters(MemoryCounters):
         try:
             self._owners.mkdir(mode=0o700, exist_ok=True)
             self._alive = os.open(self._owners / self._owner, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._alive, _EXCLUSIVELY)
         except OSError as error:
             raise self._away(str(error)) from error
         if former is not None:
@@ -162,7 +165,7 @@ class FileCounters(MemoryCounters):
         except FileNotFoundError:
             return True
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(lock, _EXCLUSIVELY)
             path.unlink()
         except BlockingIOError:
             return False
@@ -173,7 +176,7 @@ class FileCounters(MemoryCounters):
     def _give_back(self, calls: Sequence[str]) -> None:
         changed: dict[str, Hold] = {}
         for call in calls:
-            for name, amount in self._holders.pop(call).holds:
+            for name, amount in self._holders.pop(call)[1]:
                 state = self._states.get(name)
                 if state is not None:
                     state.held = max(0, state.held - amount)
@@ -189,12 +192,12 @@ class FileCounters(MemoryCounters):
                 fd = self._fd
                 if fd is None:
                     fd = self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                flock(fd, _EXCLUSIVELY)
                 # Not by fstat: whoever asks for times makes the next write set them exactly, at twice its cost.
-                size = os.lseek(fd, 0, os.SEEK_END)
+                size = lseek(fd, 0, SEEK_END)
                 if size != self._end or not size:
                     self._catch_up(fd, size)
-                if (not self._is_replaced and time.monotonic() < self._look_at) or self._is_current(fd):
+                if (not self._is_replaced and monotonic() < self._look_at) or self._is_current(fd):
                     return True
                 self._leave()
         except BlockingIOError:
@@ -217,7 +220,7 @@ class FileCounters(MemoryCounters):
 
     def _is_current(self, fd: int) -> bool:
         """Whether it is the file that others find. If it is to be replaced, or somebody has removed it, we do so."""
-        self._look_at = time.monotonic() + self._look_s
+        self._look_at = monotonic() + self._look_s
         if self._alive is not None and not (self._owners / self._owner).exists():  # somebody has removed it
             with suppress(CountersError):
                 self._say_alive()
@@ -234,7 +237,7 @@ class FileCounters(MemoryCounters):
 
     def _unlock(self) -> None:
         if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            flock(self._fd, LOCK_UN)
 
     def _leave(self) -> None:
         """Unlock it, and forget what it says: it is read again from its beginning."""
@@ -291,7 +294,7 @@ class FileCounters(MemoryCounters):
                 for unit, amount in zip(parts[::2], parts[1::2], strict=True):
                     units.add(unit, amount - units.at(unit))
         for call, owner, holds in held:
-            self._holders[call] = Holder(owner, holds)
+            self._holders[call] = owner, holds
         for call in settled:
             self._holders.pop(call, None)
 
@@ -300,7 +303,8 @@ class FileCounters(MemoryCounters):
         sums: list[tuple[object, ...]] = []
         rolling: list[tuple[object, ...]] = []
         states = self._states
-        for name, _, _, unit_s, _, _ in holds:
+        for hold in holds:
+            name, unit_s = hold.counter, hold.unit_s
             state = states.get(name)
             if state is None:
                 continue
@@ -308,10 +312,10 @@ class FileCounters(MemoryCounters):
             if units is None:
                 sums.append((name, state.used, state.held, state.until))
                 continue
-            unit = int(at // unit_s)
-            state.until = (units.last + UNITS + 2) * unit_s
+            unit, last = int(at // unit_s), units.last
+            state.until = (last + UNITS + 2) * unit_s
             if units.has(unit):
-                rolling.append((name, state.until, units.last, unit, units.at(unit)))
+                rolling.append((name, state.until, last, unit, units.at(unit)))
         held_by = ((held, *self._holders[held]),) if held is not None else ()
         line = orjson.dumps((sums, rolling, held_by, settled), option=orjson.OPT_APPEND_NEWLINE)
         fd = self._fd
@@ -336,7 +340,7 @@ class FileCounters(MemoryCounters):
         path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(fd, _EXCLUSIVELY)
             _write(fd, content)
             if self._fd is not None:
                 _write(self._fd, _REPLACED + b"\n")
@@ -378,7 +382,7 @@ def _flat(units: Rolling) -> Iterator[int]:
 
 def _write(fd: int, content: bytes) -> None:
     """Raises OSError also where there is no room for all of it."""
-    if os.write(fd, content) != len(content):
+    if write(fd, content) != len(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

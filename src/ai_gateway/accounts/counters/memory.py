@@ -2,16 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, override
+from typing import override
 
-from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, new_state, reserve, settle
+from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, reserve, settle
 
-
-class Holder(NamedTuple):
-    """A call that holds something: its process, and of each counter that time does not free, its name and how much."""
-
-    owner: str
-    holds: Sequence[tuple[str, int]]
+type Holder = tuple[str, Sequence[tuple[str, int]]]
+"""Of a call that holds something: its process, and of each counter that time does not free, its name and how much."""
 
 
 class MemoryCounters(Counters):
@@ -38,21 +34,28 @@ class MemoryCounters(Counters):
     @override
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
         found = {name: self._states.get(name) for name in counters}
-        return {name: (state.used, state.held) for name, state in found.items() if state is not None}
+        return {
+            name: (state.used if state.units is None else state.units.sum, state.held)
+            for name, state in found.items()
+            if state is not None
+        }
 
     @override
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
         pass
 
     @override
+    async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
+        return {}
+
+    @override
     async def aclose(self) -> None:
         self._clear()
 
     def _reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
-        answer = reserve(holds, self._state, self._clock())
+        answer = reserve(holds, self._states, self._clock())
         if isinstance(answer, Granted):
-            lasting = [(hold.counter, hold.amount) for hold in holds if not hold.unit_s]
-            self._holders[call] = Holder(self._owner, lasting)
+            self._holders[call] = self._owner, [(hold.counter, hold.amount) for hold in holds if not hold.unit_s]
         return answer
 
     def _settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
@@ -69,12 +72,6 @@ class MemoryCounters(Counters):
         self._forget_what_is_over()  # a new window has just begun
         state = self._states.setdefault(counter, State(used, until=until))
         state.used = max(state.used, used)
-
-    def _state(self, hold: Hold) -> State | None:
-        state = self._states.get(hold.counter)
-        if state is None and (state := new_state(hold)) is not None:
-            self._states[hold.counter] = state
-        return state
 
     def _forget_what_is_over(self) -> None:
         """But nothing that calls still hold: a clock may have been wrong."""

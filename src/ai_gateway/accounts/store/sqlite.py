@@ -50,8 +50,8 @@ def _translated(statement: str) -> tuple[str, Callable[[Row], _Values]]:
 
 
 @cache
-def _of_many(statement: str) -> tuple[str, int]:
-    """The same for as many rows as one statement may have, and how many these are; 1 for what is no mere insertion.
+def _of_many(statement: str) -> Sequence[tuple[int, str]]:
+    """The same for several rows at once, and how many: most first. Nothing for what is no mere insertion.
 
     The thread gives the interpreter away and gets it back for each statement that it runs. While the event loop is
     busy, that takes several times as long as the insertion of a row.
@@ -59,9 +59,9 @@ def _of_many(statement: str) -> tuple[str, int]:
     text, made = _translated(statement)
     insertion = _INSERTION.fullmatch(text)
     if insertion is None or made is not _in_order:
-        return text, 1
-    rows = _MOST_VALUES // text.count("?")
-    return insertion[1] + ", ".join([insertion[2]] * rows), rows
+        return ()
+    most = _MOST_VALUES // text.count("?")
+    return [(rows, insertion[1] + ", ".join([insertion[2]] * rows)) for rows in (most, most // 4, most // 12) if rows]
 
 
 def _in_order(values: Row) -> Row:
@@ -286,12 +286,13 @@ def _write(statement: str, expected: Sequence[Row], changes: Sequence[Change], d
 
 
 def _execute_many(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
-    many, at_once = _of_many(statement)
-    done = len(rows) // at_once * at_once if at_once > 1 else 0
-    for start in range(0, done, at_once):
-        db.execute(many, list(chain.from_iterable(rows[start : start + at_once])))
+    start = 0
+    for at_once, many in _of_many(statement):
+        while len(rows) - start >= at_once:
+            db.execute(many, list(chain.from_iterable(rows[start : start + at_once])))
+            start += at_once
     text, made = _translated(statement)
-    db.executemany(text, map(made, rows[done:]))
+    db.executemany(text, map(made, rows[start:]))
 
 
 def _migrate(db: sqlite3.Connection) -> list[int]:

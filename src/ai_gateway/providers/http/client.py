@@ -24,6 +24,7 @@ from ai_gateway.providers.upstream import Network, Sizes, Timeouts, Upstream
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
 _LONGEST_MODEL = 256
+_MOST_STARTS = 64  # some paths have models in them, which callers choose
 # What may be sent a second time by itself (RFC 9110, 9.2.2): nothing that makes a model work.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
@@ -100,7 +101,7 @@ class Transport:
         self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
         self._check = partial(check_head, provider, sizes)
         self._pool: Pool | None = None
-        self._constant = ""
+        self._starts: dict[tuple[str, str], str] = {}
 
     def url(self, path: str) -> URL:
         """The upstream's address of a path that is already encoded."""
@@ -166,11 +167,16 @@ class Transport:
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
         length = None if body is None and method == "GET" else len(body or b"")
-        if self._names.isdisjoint(headers):  # the usual case: what is the same in every request is checked once
-            self._constant = self._constant or head_lines({"Host": self._host, **self._headers})
-            return request_head(method, self._path + path, self._constant, headers, length)
-        merged = {"Host": self._host, **self._headers, **headers}
-        return request_head(method, self._path + path, "", merged, length)
+        if not self._names.isdisjoint(headers):
+            merged = {"Host": self._host, **self._headers, **headers}
+            return request_head(request_line(method, self._path + path), merged, length)
+        # The usual case: what is the same in every request is checked once.
+        start = self._starts.get((method, path))
+        if start is None:
+            start = request_line(method, self._path + path) + head_lines({"Host": self._host, **self._headers})
+            if len(self._starts) < _MOST_STARTS:
+                self._starts[method, path] = start
+        return request_head(start, headers, length)
 
     def _opened(self) -> Pool:
         # Made at the first call, because connections belong to the running event loop.
@@ -281,18 +287,25 @@ def head_lines(headers: Mapping[str, str]) -> str:
     return text
 
 
-def request_head(method: str, target: str, constant: str, headers: Mapping[str, str], length: int | None) -> bytes:
-    """A request's head: the `constant` lines of `head_lines`, and these headers, which have other names.
+def request_line(method: str, target: str) -> str:
+    """A request's first line, with its end. Raises ValueError for what would be read as more than one.
 
-    Raises ValueError for what would be read as more than one request. Replies to HEAD and CONNECT end where no parser
-    can know without being told, so there are none of these.
+    Replies to HEAD and CONNECT end where no parser can know without being told, so there are none of these.
     """
     if method in {"HEAD", "CONNECT"}:
         raise ValueError(f"{method} requests are not for this client")
     if not target.isprintable() or " " in target:
         raise ValueError("a line of the request would hold another one")
+    return f"{method} {target} HTTP/1.1\r\n"
+
+
+def request_head(start: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    """A request's head: its `start`, which are whole lines, and these headers, which have other names than those.
+
+    Raises ValueError for what would be read as more than one request.
+    """
     own = f"Content-Length: {length}\r\n" if length is not None else ""
-    return f"{method} {target} HTTP/1.1\r\n{constant}{head_lines(headers)}{own}\r\n".encode()
+    return f"{start}{head_lines(headers)}{own}\r\n".encode()
 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:

@@ -57,6 +57,7 @@ _MEANT_BY_TYPE = {
 }
 _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
+_KEPT_WORDS = ("retry", "ratelimit")
 LONGEST_HEADER = 256
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 # What 401 and 403 are about, where it is not the key: openrouter.ai "Errors" (moderation), OpenAI's "Error codes"
@@ -81,7 +82,10 @@ _VAGUE_CODES = frozenset({"error", "server_error", "internal_error", "internal_s
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The upstream's headers that tell a client when to come back, unless they tell it nothing that can be read."""
-    kept = {}
+    kept: dict[str, str] = {}
+    names = "\n".join(headers).lower()
+    if _KEPT_WORDS[0] not in names and _KEPT_WORDS[1] not in names:  # most replies have none
+        return kept
     for field, text in headers.items():
         name = field.lower()
         if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIX):

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from yarl import URL
 
-from ai_gateway.providers.http.client import request_head
+from ai_gateway.providers.http.client import request_head, request_line
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Origin, Pool
 from ai_gateway.providers.http.tls import default_tls
@@ -38,7 +38,7 @@ async def single_request(  # noqa: PLR0913 - what a request is made of, and whic
     host, target = url.host_port_subcomponent or "", url.raw_path_qs
     if proxy is not None and tls is None:  # which reads the request (RFC 9112, section 3.2.2)
         target, headers = f"http://{host}{target}", {**headers, **proxy.headers}
-    head = request_head(method, target, "", {"Host": host, **headers}, length)
+    head = request_head(request_line(method, target), {"Host": host, **headers}, length)
     try:
         connection = await pool.connect(deadline)
         try:

@@ -217,7 +217,7 @@ class TimerDeadline:
 
 def check_head(provider: str, sizes: Sizes, headers: Mapping[str, str]) -> None:
     """Refuse a compressed reply, which was not asked for, and one that says itself that it is too large."""
-    if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+    if "content-encoding" in headers and headers["content-encoding"].strip().lower() not in {"", "identity"}:
         raise UpstreamInvalidResponse.compressed(provider)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > sizes.reply:

@@ -103,6 +103,7 @@ class Ollama(HttpProvider):
     # docs.ollama.com/api/anthropic-compatibility: newer servers answer /v1/messages; what an older one lacks is learned
     # from its 404. Its /v1/responses leaves out what agents send, so that responses are translated.
     wires = frozenset({"ollama", ANTHROPIC})
+    carriers = frozenset({"reasoning_content", "efforts"})
 
     def __init__(self, upstream: Upstream, egress: Egress | None = None) -> None:
         super().__init__(upstream, _OllamaTransport(upstream))

@@ -96,6 +96,12 @@ class Quirks:
         )
         return frozenset(name for name, is_taken in taken if is_taken)
 
+    @property
+    def changes_bodies(self) -> bool:
+        """Whether `encode` may have anything to do."""
+        fields = self.renamed or self.omit_when_default or self.handled_here
+        return self.no_developer_role or not self.nulls or bool(fields)
+
     def policies(self, base: Policies) -> Policies:
         """The policies of `base` with these quirks applied."""
         changes: dict[str, Policy] = dict.fromkeys(

@@ -15,7 +15,7 @@ import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
-from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head
+from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head, request_line
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
@@ -54,7 +54,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         if self._network.proxy is not None and request.url.scheme == "http":  # which reads the request
             target = f"http://{request.url.netloc.decode()}{target}"
             headers |= self._network.proxy.headers
-        head = request_head(request.method, target, "", headers, length)
+        head = request_head(request_line(request.method, target), headers, length)
         pool = self._pool or self._opened(request.url)
         deadline = pool.time() + self._longest_s
         connection = pool.pick() or await pool.connect(deadline)

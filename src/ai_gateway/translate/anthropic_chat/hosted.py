@@ -3,7 +3,7 @@
 The two functions of the gateway's web search are two tools here, each with options of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic import BaseModel
@@ -54,6 +54,9 @@ _CODES = (
     anthropic.AnthropicCodeExecutionTool20260521,
 )
 _SAME = ("allowed_domains", "blocked_domains", "max_uses")
+# What a search or a page is told by, or is named where it is not heard: see `_unheard`.
+_OF_HOSTED = frozenset({*_SAME, "user_location", "citations", "max_content_tokens", "response_inclusion"})
+_ANYBODY = ("allowed_callers", ["direct"])
 _PLACE = ("city", "region", "country", "timezone")
 
 
@@ -69,10 +72,11 @@ def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted |
     callers = getattr(tool, "allowed_callers", None)
     if (callers and "direct" not in callers) or not runs.has(getattr(tool, "name", "")):
         return None
+    if not isinstance(tool, (*_CODES, *_SEARCHES, *_FETCHES)):
+        return None
+    name_unread(tool, _OF_HOSTED, dropped)
     if isinstance(tool, _CODES):
         return made({"type": CODE}, at)
-    if not isinstance(tool, (*_SEARCHES, *_FETCHES)):
-        return None
     fields: Fields = {"type": SEARCH, "fetch" if isinstance(tool, _SEARCHES) else "search": False}
     fields |= {option: value for option in _SAME if (value := getattr(tool, option))}
     _check_domains(fields, at)
@@ -81,6 +85,13 @@ def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted |
     elif (place := tool.user_location) is not None:
         fields["user_location"] = {part: value for part in _PLACE if (value := getattr(place, part))}
     return made(fields, at)
+
+
+def name_unread(tool: BaseModel, read: Collection[str], dropped: set[str]) -> None:
+    """Name what of a tool is neither `read` nor how it is known: hints to Anthropic's own service, mostly."""
+    for name in tool.model_fields_set - {"type", "name", *read}:
+        if getattr(tool, name) not in (None, False, [], {}, "") and (name, getattr(tool, name)) != _ANYBODY:
+            dropped.add(f"tools.{name}")
 
 
 def _unheard(tool: BaseModel) -> Iterator[str]:
@@ -97,7 +108,7 @@ def _unheard(tool: BaseModel) -> Iterator[str]:
 
 
 def claimed_toolset(
-    toolset: anthropic.AnthropicMcpToolset, at: int, body: Body, runs: Runs
+    toolset: anthropic.AnthropicMcpToolset, at: int, body: Body, runs: Runs, dropped: set[str]
 ) -> tuple[Hosted, dict[str, McpName]] | None:
     """The tools of a listed server, and what they are called; None where this is none of the caller's."""
     label = toolset.mcp_server_name
@@ -118,8 +129,14 @@ def claimed_toolset(
         if is_off(server) or (allowed is not None and tool.name not in allowed):
             continue
         names[function] = McpName(label, tool.name)
+    if not names:
+        return None
+    name_unread(toolset, ("mcp_server_name", "default_config", "configs"), dropped)
+    for config, path in ((default, "default_config"), *((each, "configs") for each in told.values())):
+        if config is not None and config.defer_loading:
+            dropped.add(f"tools.{path}.defer_loading")
     tools = [name.tool for name in names.values()]
-    return (made({"type": MCP, "servers": [listed], "allowed_tools": tools}, at), names) if names else None
+    return made({"type": MCP, "servers": [listed], "allowed_tools": tools}, at), names
 
 
 def is_off(server: anthropic.AnthropicMcpServer | None) -> bool:

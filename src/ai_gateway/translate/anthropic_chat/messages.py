@@ -4,7 +4,7 @@ Results of tools stand inside of a user's turn there, in any order, and are mess
 the calls and before anything else that the turn says (https://platform.openai.com/docs/guides/function-calling).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -60,9 +60,23 @@ class _Turns:
 
     def add_system(self, system: Content) -> None:
         """The instructions in front, as one message."""
-        blocks = system if isinstance(system, str) else [block for block in system if not self._is_billing(block)]
+        blocks = self._unbilled(system) if isinstance(system, str) else [*self._unbilled_blocks(system)]
         if blocks:
             self.messages.append(_system(blocks, "system", self._dropped))
+
+    def _unbilled_blocks(self, blocks: Sequence[BaseModel]) -> Iterator[BaseModel]:
+        for block in blocks:
+            if not isinstance(block, anthropic.AnthropicRequestTextBlock) or not block.text.startswith(BILLING):
+                yield block
+            elif rest := self._unbilled(block.text):
+                yield block.model_copy(update={"text": rest})
+
+    def _unbilled(self, words: str) -> str:
+        """The instructions without the line for bills in front of them."""
+        if not words.startswith(BILLING):
+            return words
+        self._dropped.add(f"system.{BILLING.rstrip(':')}")
+        return words.partition("\n")[2].lstrip("\n")
 
     def add(self, message: anthropic.AnthropicInputMessage, path: str) -> None:
         if message.role == "assistant":
@@ -79,12 +93,6 @@ class _Turns:
         """Nothing waits any longer."""
         self.messages += self._late
         self._late, self._waiting = [], {}
-
-    def _is_billing(self, block: BaseModel) -> bool:
-        is_billing = isinstance(block, anthropic.AnthropicRequestTextBlock) and block.text.startswith(BILLING)
-        if is_billing:
-            self._dropped.add(f"system.{BILLING.rstrip(':')}")
-        return is_billing
 
     def _user(self, content: Content, path: str) -> None:
         if isinstance(content, str):
@@ -111,9 +119,7 @@ class _Turns:
         content: object = block.content or ""
         if isinstance(block.content, list):
             content = parts_of(block.content, f"{path}.content", self._dropped) or ""
-        carried: Fields = {"is_error": True} if block.is_error else {}
-        if own := cache_control(block):
-            carried["cache_control"] = own
+        carried: Fields = ({"is_error": True} if block.is_error else {}) | _cached(block)
         return _built(
             openai.ChatCompletionRequestToolMessage,
             role="tool",
@@ -175,7 +181,7 @@ class _Turns:
             self._dropped.add(f"messages.content.{block.type}")
 
     def _call(self, block: anthropic.AnthropicRequestToolUseBlock) -> openai.ChatCompletionMessageToolCall:
-        carried: Fields = {"cache_control": own} if (own := cache_control(block)) else {}
+        carried = _cached(block)
         if isinstance(block.caller, BaseModel) and not isinstance(block.caller, anthropic.AnthropicDirectCaller):
             carried["caller"] = block.caller.model_dump(exclude_none=True)
         return self._called(block.id, block.name, block.input, carried)
@@ -186,7 +192,7 @@ class _Turns:
         name = self._names.served(block.name)
         if isinstance(block, anthropic.AnthropicRequestMcpToolUseBlock):
             name = self._names.served_by(block.server_name, block.name)
-        return self._called(block.id, name, block.input, {})
+        return self._called(block.id, name, block.input, _cached(block))
 
     def _called(
         self, identifier: str, name: str, value: Mapping[str, object], carried: Fields
@@ -212,10 +218,19 @@ class _Turns:
             waiting.discard(call)
             result = result_text(block, self._dropped)
             self.messages.append(
-                openai.ChatCompletionRequestToolMessage(role="tool", content=result, tool_call_id=call)
+                _built(
+                    openai.ChatCompletionRequestToolMessage,
+                    role="tool",
+                    content=result,
+                    tool_call_id=call,
+                    carried=_cached(block),
+                )
             )
         else:
-            said.parts.append(text(result_text(block, self._dropped)))
+            part = text(result_text(block, self._dropped))
+            if part.__pydantic_extra__ is not None:
+                part.__pydantic_extra__.update(_cached(block))
+            said.parts.append(part)
             self.messages.append(said.message())
 
 
@@ -248,6 +263,10 @@ class _Said:
         if self.sealed:
             carried[SEALED_FIELDS] = self.sealed
         return _built(openai.ChatCompletionRequestAssistantMessage, role="assistant", **fields, carried=carried)
+
+
+def _cached(block: BaseModel) -> Fields:
+    return {"cache_control": own} if (own := cache_control(block)) else {}
 
 
 def _is_server_call(block: BaseModel) -> bool:

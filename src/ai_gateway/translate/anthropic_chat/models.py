@@ -1,20 +1,24 @@
 """Models as Anthropic's API lists them. What is not known of a model is null, as its contract allows."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from ai_gateway.errors import InvalidRequest
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai.models import Model
 
-_CONTEXT = ("context_length", "context_window", "max_model_len", "max_context_length")
+_CONTEXT = ("max_input_tokens", "context_length", "context_window", "max_model_len", "max_context_length")
 _OUTPUT = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def shown(model: Model) -> anthropic.AnthropicModelInfo:
-    """One model."""
-    name = (model.model_extra or {}).get("display_name")
-    return anthropic.AnthropicModelInfo(
+    """One model, as its provider describes it where that speaks this wire itself."""
+    extras = model.model_extra or {}
+    name = extras.get("display_name")
+    info = anthropic.AnthropicModelInfo(
         type="model",
         id=model.id,
         display_name=name if isinstance(name, str) and name else model.id,
@@ -24,6 +28,11 @@ def shown(model: Model) -> anthropic.AnthropicModelInfo:
         capabilities=None,
         lifecycle="active",  # it answers: whoever lists a model offers it
     )
+    for own in ("capabilities", "lifecycle"):
+        if own in extras:
+            with suppress(ValidationError):
+                info.__pydantic_validator__.validate_assignment(info, own, extras[own], strict=True)
+    return info
 
 
 def page(

@@ -132,6 +132,9 @@ class _Found:
             self._leave_out(body, "thinking")
         if isinstance(config := body.get("output_config"), dict):
             body["output_config"] = self._config(dict(config), "output_config")
+        if _is_unknown_format(body.get("output_format")):
+            del body["output_format"]
+            self.others = True
         for name in ("service_tier", "cache_control"):
             if name in body and not _fits(anthropic.AnthropicCreateMessageParams, name, body[name]):
                 self._leave_out(body, name)
@@ -151,8 +154,7 @@ class _Found:
     def _config(self, config: Object, path: str) -> Object:
         if "effort" in config and not _fits(anthropic.AnthropicOutputConfig, "effort", config["effort"]):
             self._leave_out(config, "effort", f"{path}.")
-        wanted = config.get("format")
-        if isinstance(wanted, dict) and isinstance(wanted.get("type"), str) and wanted["type"] != "json_schema":
+        if _is_unknown_format(config.get("format")):
             del config["format"]
             self.others = True
         return config
@@ -224,6 +226,10 @@ class _Found:
                 self._leave_out(opened, name, path)
             return opened, False
         return value, False
+
+
+def _is_unknown_format(wanted: object) -> bool:
+    return isinstance(wanted, dict) and isinstance(kind := wanted.get("type"), str) and kind != "json_schema"
 
 
 def _fits(model: type[BaseModel], name: str, value: object) -> bool:

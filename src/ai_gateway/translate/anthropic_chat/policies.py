@@ -24,6 +24,7 @@ POLICIES: Final[Policies] = {
         "max_tokens": "mapped",
         "metadata": "dropped",  # forwarded as a user's name, its JSON is refused by upstreams
         "output_config": "mapped",
+        "output_format": "mapped",
         "service_tier": "dropped",
         "stop_sequences": "mapped",
         "stream": "mapped",
@@ -42,6 +43,7 @@ POLICIES: Final[Policies] = {
         "messages": "mapped",
         "model": "mapped",
         "output_config": "mapped",
+        "output_format": "mapped",
         "system": "mapped",
         "thinking": "mapped",
         "tool_choice": "mapped",

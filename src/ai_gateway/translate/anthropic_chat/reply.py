@@ -12,7 +12,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
 from ai_gateway.translate.anthropic_chat.ran import RanCalls, in_order
 from ai_gateway.translate.anthropic_chat.seal import sealed
-from ai_gateway.translate.anthropic_chat.usage import NATIVE, cut_short, stop_reason, stopped_by, usage
+from ai_gateway.translate.anthropic_chat.usage import NATIVE, cut_short, require_answer, stop_reason, stopped_by, usage
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import Fields, carry, extra_fields, place
 from ai_gateway.translate.gateway_tools import McpName
@@ -54,12 +54,14 @@ def message(  # noqa: PLR0913 - what a message is made of
     ended_by = stopped_by(choice, stop_sequences)
     native = (choice.model_extra or {}).get(NATIVE)
     reason = stop_reason(choice.finish_reason, native, called=bool(calls), refused=refused)
+    content = [*_thoughts(said), *_kept(said, provider, names), *_others(said), *texts, *calls]
+    require_answer(choice.finish_reason, is_empty=not content)
     made = anthropic.AnthropicMessage(
         id=reply.id,
         type="message",
         role="assistant",
         model=reply.model,
-        content=[*_thoughts(said), *_kept(said, provider, names), *_others(said), *texts, *calls],
+        content=content,
         stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
         stop_sequence=ended_by if reason == "end_turn" else None,
         stop_details=refusal_details(said.refusal, choice) if reason == "refusal" else None,

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.messages import conversation
 from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
+from ai_gateway.translate.anthropic_chat.tokens import output_format
 from ai_gateway.translate.anthropic_chat.tools import OfferedTools, offered_tools, tool_fields, tool_names
 from ai_gateway.translate.chat_request import unchecked
 from ai_gateway.translate.gateway_tools import NO_TOOLS, McpName, Runs
@@ -18,6 +19,8 @@ from gateway_contract.openai import models as openai
 _PART_BYTES = 2_500
 # Budgets of thinking by the effort that comes near to them, of models that take one or the other.
 _LOW_BUDGET, _MEDIUM_BUDGET = 4_096, 16_384
+_HIGHEST = {"xhigh": "high", "max": "high"}
+_ALL: Mapping[str, str] = {}
 
 type Fields = dict[str, object]
 
@@ -35,8 +38,13 @@ class TranslatedRequest:
     mcp: Mapping[str, McpName] = field(default_factory=dict)
 
 
-def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = NO_TOOLS) -> TranslatedRequest:
-    """The request as a chat with the model that the gateway knows by this id. `runs` says which tools run here."""
+def chat(
+    body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = NO_TOOLS, *, knows_efforts: bool = False
+) -> TranslatedRequest:
+    """The request as a chat with the model that the gateway knows by this id. `runs` says which tools run here.
+
+    `knows_efforts`: whoever may answer has all of this API's efforts.
+    """
     dropped: set[str] = set()
     names = tool_names(body)
     has_tools = body.tools or body.mcp_servers
@@ -54,10 +62,12 @@ def chat(body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = 
     if body.stream:
         fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
     fields |= tool_fields(body, names, offered, dropped)
-    fields |= _thinking(body.thinking, _effort(body, dropped), dropped)
-    if body.output_config is not None and body.output_config.format is not None:
-        fields["response_format"] = _format(body.output_config.format.schema_)
-    if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
+    fields |= _thinking(body.thinking, _effort(body, dropped, _ALL if knows_efforts else _HIGHEST), dropped)
+    if (wanted := output_format(body)) is not None:
+        fields["response_format"] = _format(wanted.schema_)
+        if body.output_format not in (None, wanted):
+            dropped.add("output_format")
+    if getattr(body.thinking, "display", None) == "omitted":
         dropped.add("thinking.display")
     named = [*dropped_fields(body), *unknown_fields(body), *dropped]
     return TranslatedRequest(
@@ -71,10 +81,11 @@ def translated_size(body: anthropic.AnthropicCreateMessageParams) -> int:
     return (blocks + len(body.tools or ())) * _PART_BYTES
 
 
-def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str]) -> str | None:
+def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str], others: Mapping[str, str]) -> str | None:
     """The effort of the turn that is asked for: a message sets that of all behind it, the last of several counts.
 
-    The format of an answer is no affair of a message's: platform.claude.com "Per-message effort".
+    `others` are those to ask for in the place of some. The format of an answer is no affair of a message's:
+    platform.claude.com "Per-message effort".
     """
     effort: str | None = body.output_config.effort if body.output_config is not None else None
     for message in body.messages:
@@ -84,7 +95,7 @@ def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str]) -> 
             effort = message.output_config.effort
         if message.output_config.format is not None:
             dropped.add("messages.output_config.format")
-    return effort
+    return others.get(effort, effort) if effort is not None else None
 
 
 def _thinking(thinking: BaseModel | None, effort: str | None, dropped: set[str]) -> Fields:
@@ -96,9 +107,7 @@ def _thinking(thinking: BaseModel | None, effort: str | None, dropped: set[str])
     if effort is None and isinstance(thinking, anthropic.AnthropicThinkingConfigEnabled):
         budget = thinking.budget_tokens
         effort = "low" if budget < _LOW_BUDGET else "medium" if budget < _MEDIUM_BUDGET else "high"
-    if effort is None:
-        return {}
-    return {"reasoning_effort": "high" if effort in {"xhigh", "max"} else effort}
+    return {} if effort is None else {"reasoning_effort": effort}
 
 
 def _format(schema: Mapping[str, object]) -> openai.ResponseFormatJsonSchema:

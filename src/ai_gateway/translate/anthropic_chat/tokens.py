@@ -76,8 +76,8 @@ def of_body(body: Body) -> int:
     if body.tools:
         counter.fixed += _FOR_TOOLS + _PER_TOOL * len(body.tools)
         counter.texts += [_json(tool) for tool in body.tools]
-    if body.output_config is not None and body.output_config.format is not None:
-        counter.texts.append(_json(body.output_config.format))
+    if (wanted := output_format(body)) is not None:
+        counter.texts.append(_json(wanted))
     return counter.fixed + of_text("\n".join(counter.texts))
 
 
@@ -150,6 +150,14 @@ class _Counter:
                 self.fixed += max(_LEAST_OF_DOCUMENT, len(source.data) * 3 // 4 // _BYTES_PER_DOCUMENT_TOKEN)
             case _:
                 self.fixed += _LEAST_OF_DOCUMENT
+
+
+def output_format(
+    body: anthropic.AnthropicCreateMessageParams | anthropic.AnthropicCountMessageTokensParams,
+) -> anthropic.AnthropicJsonOutputFormat | None:
+    """The format of the answer, which an older beta has as a field of its own."""
+    newer = body.output_config.format if body.output_config is not None else None
+    return newer if newer is not None else body.output_format
 
 
 def _count(raw: bytes, kind: bytes) -> int:

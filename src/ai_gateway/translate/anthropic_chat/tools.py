@@ -9,7 +9,14 @@ from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.anthropic_chat.content import cache_control
-from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS, claimed, claimed_toolset, implied_toolsets, is_off
+from ai_gateway.translate.anthropic_chat.hosted import (
+    FUNCTIONS,
+    claimed,
+    claimed_toolset,
+    implied_toolsets,
+    is_off,
+    name_unread,
+)
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownTool
 from ai_gateway.translate.gateway_tools import MCP, TYPES, Hosted, McpName, Runs
@@ -100,6 +107,8 @@ _FAMILIES: Final[Mapping[str, tuple[str, Fields]]] = {
     "memory": _CLIENTS[anthropic.AnthropicMemoryTool20250818],
     "computer": ("Sees a screen and acts on it with mouse and keyboard.", _schema(_ACTED, ["action"])),
 }
+_OF_FUNCTIONS: Final = frozenset({"description", "input_schema", "strict", "cache_control"})
+_OF_CLIENTS: Final = frozenset({"cache_control", "display_width_px", "display_height_px"})
 _DATED: Final = re.compile(r"([a-z_]+)_(20[0-9]{6})")
 
 
@@ -146,7 +155,7 @@ def offered_tools(
             offered.functions.append(function)
             continue
         if isinstance(tool, anthropic.AnthropicMcpToolset):
-            found = claimed_toolset(tool, at, body, runs)
+            found = claimed_toolset(tool, at, body, runs, dropped)
             hosted = found[0] if found is not None else None
             offered.mcp |= found[1] if found is not None else {}
         else:
@@ -160,7 +169,7 @@ def offered_tools(
             if name in FUNCTIONS:
                 names.serve(name, FUNCTIONS[name])
     for at, toolset in enumerate(implied_toolsets(body), len(body.tools or ())):
-        if (found := claimed_toolset(toolset, at, body, runs)) is not None:
+        if (found := claimed_toolset(toolset, at, body, runs, dropped)) is not None:
             offered.hosted.append(found[0])
             offered.mcp |= found[1]
     _name_servers(body, offered, names, runs, dropped)
@@ -239,12 +248,13 @@ def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCo
         fields["parameters"] = tool.input_schema.model_dump(by_alias=True, exclude_unset=True)
         if tool.strict is not None:
             fields["strict"] = tool.strict
-        _drop_hints(tool, dropped)
+        name_unread(tool, _OF_FUNCTIONS, dropped)
     elif known is not None:
         description, schema = known
         if screen := _screen(tool):
             description = f"{description} {screen}"
         fields = {"name": getattr(tool, "name", ""), "description": description, "parameters": schema}
+        name_unread(tool, _OF_CLIENTS, dropped)
     else:
         return None
     made = openai.ChatCompletionTool(type="function", function=openai.FunctionObject.model_validate(fields))
@@ -262,13 +272,6 @@ def _of_family(tool: BaseModel) -> tuple[str, Fields] | None:
 def _screen(tool: BaseModel) -> str:
     width, height = (getattr(tool, f"display_{side}_px", None) for side in ("width", "height"))
     return f"It is {width} pixels wide and {height} high." if type(width) is int and type(height) is int else ""
-
-
-def _drop_hints(tool: anthropic.AnthropicTool, dropped: set[str]) -> None:
-    hints = ("defer_loading", "eager_input_streaming", "input_examples")
-    dropped.update(f"tools.{name}" for name in hints if getattr(tool, name))
-    if tool.allowed_callers and tool.allowed_callers != ["direct"]:
-        dropped.add("tools.allowed_callers")
 
 
 def _choice(choice: BaseModel | None, names: ToolNames) -> Fields:

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 from pydantic import MISSING, BaseModel, JsonValue, ValidationError
 
+from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.extra_fields import carry, extra_fields
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
@@ -86,11 +87,22 @@ def cut_short(native: object) -> StopReason | None:
     return _CUT_SHORT.get(native.strip().lower()) if isinstance(native, str) else None
 
 
+def require_answer(finish: str, *, is_empty: bool) -> None:
+    """Raise UpstreamInvalidResponse if an empty answer ends in a tool call, which would be lost silently."""
+    if is_empty and STOP_REASONS.get(finish) == "tool_use":
+        raise UpstreamInvalidResponse("The provider called a tool, and did not say which.")
+
+
 def stop_reason(finish: str, native: object, *, called: bool, refused: bool) -> StopReason:
-    """Why a turn ended. One that calls tools waits for their results, whatever its upstream calls that."""
+    """Why a turn ended. One that calls tools waits for their results, whatever its upstream calls that.
+
+    One that calls none waits for nothing: agents would answer `tool_use` with a turn of no results.
+    """
     reason = STOP_REASONS.get(finish, "end_turn")
     if reason == "max_tokens":
         return cut_short(native) or reason
+    if reason == "tool_use" and not called:
+        reason = "end_turn"
     if reason == "end_turn" and called:
         return "tool_use"
     return "refusal" if reason == "end_turn" and refused else reason

@@ -22,8 +22,8 @@ SystemMessage = models.ChatCompletionRequestSystemMessage | models.ChatCompletio
 # A conversation that begins with the assistant needs a user turn in front.
 OPENING = "(The conversation begins.)"
 _ID = re.compile(r"[A-Za-z0-9_-]+")
-# Extra fields of calls that the API takes back: docs.anthropic.com, "Programmatic tool calling".
-_OF_CALLS = ("caller",)
+# Extra fields of calls that the API takes: docs.anthropic.com, "Programmatic tool calling" and "Prompt caching".
+_OF_CALLS = ("caller", "cache_control")
 _THOUGHTS = {"thinking": {"type", "thinking", "signature"}, "redacted_thinking": {"type", "data"}}
 
 

@@ -40,6 +40,7 @@ _TIERS = {"standard": "default", "priority": "priority"}
 _RESPONSE = names_of(models.CreateChatCompletionResponse)
 _CALL = names_of(models.ChatCompletionMessageToolCall)
 _USAGE = names_of(models.CompletionUsage)
+_MODEL = names_of(models.Model)
 _USAGE_DETAILS = names_of(models.CompletionUsageCompletionTokensDetails)
 
 
@@ -148,10 +149,14 @@ def annotations(citations: list[Object], start: int, end: int) -> list[Object]:
 
 
 def model_object(info: ModelInfo) -> Object:
-    """OpenAI's description of a model; a missing or invalid date is left to the repair rules."""
+    """OpenAI's description of a model; a missing or invalid date is left to the repair rules.
+
+    What the API says beyond that, such as `display_name` and `max_input_tokens`, keeps its names.
+    """
     model: Object = {"id": info.id, "object": "model", "owned_by": "anthropic"}
     with suppress(ValueError, OverflowError):
         model["created"] = max(0, int(datetime.fromisoformat(info.created_at or "").timestamp()))
+    place({name: value for name, value in extra_fields(info, "type").items() if value is not None}, model, _MODEL)
     return model
 
 

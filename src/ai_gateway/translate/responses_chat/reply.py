@@ -28,6 +28,7 @@ type Keep = Callable[[Mapping[str, object], Mapping[str, Mapping[str, object]]],
 
 TOLD: Final = frozenset({*REASONING_NAMES, *KEPT, "thinking_blocks", "annotations", "gateway_tool_calls", "index"})
 """What of a message is told in items; whatever else the contract does not name goes along as it is."""
+_SAID: Final = frozenset({"message", "reasoning", "function_call"})
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why a response is incomplete, by chat's finish reason."""
 
@@ -43,8 +44,8 @@ class Items:
         self.all.append({"type": kind, "id": self.next_id(kind), **fields})
 
     def cut(self) -> None:
-        """Where the last one ends, the answer was cut off."""
-        if self.all and "status" in self.all[-1]:
+        """Where the last one ends, the answer was cut off, unless that is what was run here: it is over by then."""
+        if self.all and self.all[-1]["type"] in _SAID:
             self.all[-1]["status"] = "incomplete"
 
     def next_id(self, kind: str) -> str:

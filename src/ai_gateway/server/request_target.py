@@ -1,0 +1,30 @@
+"""What a request asks for: its path and its query (RFC 9112, section 3.2)."""
+
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+import httptools
+
+_PLAIN_PATH = re.compile(rb"/[\w.-][\w./-]*", re.ASCII)
+_SHORT = 128
+
+type Target = tuple[str, bytes, bytes]
+"""The path, the same as it was sent, and the query."""
+
+
+def read_target(target: bytes) -> Target:
+    """Raises httptools.HttpParserInvalidURLError for what is none."""
+    return _remembered(target) if len(target) <= _SHORT else _read(target)
+
+
+def _read(target: bytes) -> Target:
+    raw_path, query = target, b""
+    if not _PLAIN_PATH.fullmatch(target):
+        url = httptools.parse_url(target)
+        raw_path, query = url.path, url.query or b""
+    path = raw_path.decode("ascii")
+    return unquote(path) if "%" in path else path, raw_path, query
+
+
+_remembered = lru_cache(512)(_read)  # callers ask for the same few again and again

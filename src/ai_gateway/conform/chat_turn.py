@@ -76,9 +76,10 @@ class ChatTurn:
     def preview(self, run: Continued) -> bytes | None:
         """What `continued` would return, without an effect until `commit`; None where it is not that simple."""
         told = self._columns(run)
-        self._previewed = bool(told)
         if not told:
+            self._previewed = False
             return b""
+        self._previewed = True
         key, texts = told[0]
         return (self._parts.preview(texts) or None) if len(told) == 1 and self._turn.is_open(key) else None
 
@@ -91,16 +92,18 @@ class ChatTurn:
         """What still waits to be told."""
         return self._turn.end()
 
-    def _columns(self, run: Continued) -> list[tuple[Key, list[bytes]]]:
+    def _columns(self, run: Continued) -> list[tuple[Key, Sequence[bytes]]]:
         """The texts of each part that are not empty."""
         width = len(run.names)
-        told: list[tuple[Key, list[bytes]]] = []
+        told: list[tuple[Key, Sequence[bytes]]] = []
         for at, name in enumerate(run.names):
             key = run.call if name == _ARGUMENTS else _KEYS.get(name)
             texts = run.texts if width == 1 else run.texts[at::width]
             if key is None or (key == REASONING and any(key == known for known, _ in told)):
                 continue
-            if texts := [text for text in texts if text]:
+            if b"" in texts:
+                texts = [text for text in texts if text]
+            if texts:
                 told.append((key, texts))
         return told
 

@@ -112,15 +112,16 @@ class Continuations:
 
     def translating_to(self, bridge: Bridge, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """The same in the form of another wire."""
+        preview, commit = bridge.preview, bridge.commit
 
         def divert(packet: bytes) -> bool:
             if not self.match_packet(packet):
                 return False
             (run,) = self.matched()
-            written = bridge.preview(run)
+            written = preview(run)
             if written is None or (written and not sink(written)):
                 return False
-            bridge.commit()
+            commit()
             self.relayed()
             return True
 

@@ -143,6 +143,8 @@ class MessageEvents(Parts):
         if not delta:
             return b""
         self._previewed = texts
+        if len(texts) == 1:
+            return delta + texts[0] + b'"}}\n\n'
         return b'%b%b"}}\n\n' % (delta, (b'"}}\n\n' + delta).join(texts))
 
     @override

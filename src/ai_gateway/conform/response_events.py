@@ -26,6 +26,7 @@ from ai_gateway.conform.response_fields import (
     Fields,
     OpenItem,
     Seal,
+    delta_end,
     delta_ends,
     flat_annotation,
     kept_item,
@@ -134,6 +135,8 @@ class ResponseEvents(Output, Parts):
         if not delta:
             return b""
         self._previewed = texts
+        if len(texts) == 1:
+            return delta + texts[0] + delta_end(self._number)
         pieces = [delta] * (3 * len(texts))
         pieces[1::3] = texts
         pieces[2::3] = delta_ends(self._number, self._number + len(texts))

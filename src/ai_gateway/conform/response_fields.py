@@ -95,8 +95,13 @@ _DELTA_END: Final = b'","sequence_number":%d}\n\n'
 _DELTA_ENDS: Final = [_DELTA_END % number for number in range(1024)]
 
 
+def delta_end(number: int) -> bytes:
+    """How the event of this number ends, which goes on with a text."""
+    return _DELTA_ENDS[number] if number < len(_DELTA_ENDS) else _DELTA_END % number
+
+
 def delta_ends(first: int, stop: int) -> list[bytes]:
-    """How the events of these numbers end, which go on with a text."""
+    """The same of several."""
     return _DELTA_ENDS[first:stop] if stop <= len(_DELTA_ENDS) else [_DELTA_END % at for at in range(first, stop)]
 
 

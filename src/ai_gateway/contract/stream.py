@@ -56,7 +56,7 @@ class Verbatim:
     items: Sequence[bytes]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # never changed, but made for every packet of a translated stream: see `Call`
 class Continued:
     """Texts that a choice only goes on with, as the insides of JSON strings.
 

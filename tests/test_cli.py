@@ -198,4 +198,4 @@ def test_any_asgi_server_can_run_the_factory() -> None:
                 assert listed.json()["object"] == "list"
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(60)

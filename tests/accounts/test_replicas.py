@@ -402,7 +402,7 @@ def test_a_replica_ends_in_time_although_its_stores_are_frozen_and_the_next_one_
         with team.postgres.frozen(), team.valkey.frozen():
             assert [ask(third.port, key).status_code for _ in range(5)] == [200] * 5
             third.process.send_signal(signal.SIGTERM)
-            assert third.process.wait(20) == 0
+            assert third.process.wait(60) == 0
     with running_gateway(**environment):
         team.records(project, 6)
 

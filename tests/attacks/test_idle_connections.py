@@ -1,17 +1,17 @@
 """A pooled connection that has said something while nobody had asked: nobody gets what it said."""
 
 import asyncio
-import time
 
 import pytest
 
 from tests.attacks.wires import WIRES, Wire, in_front_of_all, live_in_front_of_all, upstream_that
-from tests.support.client import ask, events_of
+from tests.support.client import ask, events_of, eventually
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 ASKED = 3
 SOON = {"later", "interim"}
+said_all: set[str] = set()
 """What comes when the connection is idle. (Behind the next request it could not be told from that one's reply.)"""
 
 
@@ -35,6 +35,7 @@ async def behave(exchange: Exchange) -> None:
         await exchange.raw(good)
         await asyncio.sleep(0.03)
         await exchange.raw(poison)
+    said_all.add(exchange.seen.model)
 
 
 upstream, live = upstream_that(behave), live_in_front_of_all()
@@ -54,7 +55,9 @@ def test_what_nobody_asked_for_is_nobodys_answer(
         assert "poison" not in reply.text
         said = events_of(reply).text if stream else reply.json()["choices"][0]["message"]["content"]
         assert said == f"for {model}"
-        time.sleep(0.1 if how in SOON else 0)
+        if how in SOON:
+            eventually(lambda model=model: model in said_all)  # type: ignore[misc]
+            live.settle()
     peers = [seen.peer for number in range(ASKED) for seen in upstream.seen(f"{number}/{name}")]
     assert len(peers) == ASKED
     if how.startswith("joined"):

@@ -237,6 +237,7 @@ JUNK = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(JUNK, st.sampled_from(REPLIES))
 def test_whatever_an_upstream_sends_it_comes_out_exact_or_refused(value: object, model: type[BaseModel]) -> None:

@@ -108,6 +108,7 @@ def test_a_repaired_reply_has_all_of_its_content(model: type[BaseModel], value: 
     assert not before - after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", REPAIRS)
 @settings(max_examples=100, deadline=None)
 @given(value=REPLY)

@@ -607,7 +607,7 @@ def test_a_stream_in_flight_is_finished_after_sigterm(upstream: Upstream) -> Non
             first = next(lines)
             live.process.send_signal(signal.SIGTERM)
             rest = [line for line in lines if line]
-        code = live.process.wait(10)
+        code = live.process.wait(60)
         log = live.log()
     assert first.startswith("data: ")
     assert rest[-1] == "data: [DONE]"

@@ -25,7 +25,7 @@ def pacing_upstream() -> Iterator[str]:
         yield f"http://{HOST}:{port}/v1"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture

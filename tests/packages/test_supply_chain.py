@@ -102,7 +102,7 @@ def _database(flawed: str | None) -> Iterator[tuple[str, list[str]]]:
             yield f"http://127.0.0.1:{server.server_port}/", asked
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(60)
 
 
 def test_every_locked_package_is_looked_up() -> None:

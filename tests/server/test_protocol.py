@@ -3,8 +3,8 @@
 import json
 import signal
 import socket
-import threading
-import time
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -31,33 +31,39 @@ def test_a_body_that_speaks_of_upgrades_arrives_unchanged(gateway: LiveGateway) 
     assert json.loads(reply.partition(b"\r\n\r\n")[2])["model"] == "m\r\nUpgrade: x"
 
 
-def stopped(body: bytes, provider: str = "custom", **env: str) -> bytes:
-    """What a client gets whose request is in flight when the grace time is over."""
-    received: list[bytes] = []
-    with running_gateway(ALLOWED_API_KEYS=TEST_KEY, GRACE_PERIOD_S="1", **env) as gateway:
-        request = head(body, provider=provider) + body
-        client = threading.Thread(target=lambda: received.append(exchange(gateway, request)))
-        client.start()
-        time.sleep(0.7)
+def stopped(body: bytes, begun: Callable[[socket.socket], bytes], provider: str = "custom", **env: str) -> bytes:
+    """What a client gets whose request is in flight when the grace time is over; `begun` waits until it is."""
+    with (
+        running_gateway(ALLOWED_API_KEYS=TEST_KEY, GRACE_PERIOD_S="1", **env) as gateway,
+        socket.create_connection((HOST, gateway.port), timeout=60) as client,
+    ):
+        client.sendall(head(body, provider=provider) + body)
+        received = begun(client)
         gateway.process.send_signal(signal.SIGTERM)
-        client.join(60)
+        while part := client.recv(65536):
+            received += part
         assert gateway.process.wait(60) == 0
         assert "Traceback" not in gateway.log()
-    return received[0]
+    return received
 
 
 def test_a_stream_that_outlives_the_grace_time_ends_in_an_error_and_not_in_done() -> None:
     slow = {"model": "fault-slow", "messages": [{"role": "user", "content": "Tell me"}], "stream": True}
-    received = stopped(json.dumps(slow).encode())
+    received = stopped(json.dumps(slow).encode(), lambda client: client.recv(65536))
     assert received.startswith(b"HTTP/1.1 200")
     assert b'"code":"overloaded"' in received
     assert b"[DONE]" not in received
 
 
 def test_a_reply_that_outlives_the_grace_time_is_503_in_the_envelope() -> None:
-    with socket.create_server((HOST, 0)) as silent:  # takes connections and never answers
+    with socket.create_server((HOST, 0)) as silent, ExitStack() as asked:  # takes a request and never answers
+
+        def arrived(_: socket.socket) -> bytes:
+            asked.enter_context(silent.accept()[0])
+            return b""
+
         address = f"http://{HOST}:{silent.getsockname()[1]}/v1"
-        received = stopped(BODY, "openai", OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
+        received = stopped(BODY, arrived, "openai", OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
     assert received.startswith(b"HTTP/1.1 503")
     assert b"retry-after" in received
     assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "overloaded"

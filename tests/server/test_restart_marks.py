@@ -44,6 +44,7 @@ def test_what_only_the_start_reads_is_marked_and_nothing_else_is(reloaded: Reloa
     assert built_in.keys() == set(marked(RESTART)), built_in
 
 
+@pytest.mark.slow
 def test_nothing_goes_on_reading_the_settings_of_the_start(reloaded: Reloaded) -> None:
     assert not reloaded.report["still_in_use"]
 

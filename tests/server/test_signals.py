@@ -59,7 +59,7 @@ def in_flight(live: LiveGateway, upstream: Upstream, stack: ExitStack) -> dict[s
         clients[stage].sendall(request)
     for model in ("drip#signals", "hang-before-headers#signals", "later"):
         upstream.last(model)
-    time.sleep(0.3)
+    live.settle()
     return clients
 
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.background import WORDS, Tap
 from tests.support.client import CHAT, body_of, client_of, eventually, get, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, running_upstream
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def streaming(upstream: Upstream, model: str, **env: str) -> Iterator[tuple[Live
         client = threading.Thread(target=read)
         client.start()
         upstream.last(model)
-        time.sleep(0.3)
+        live.settle()
         yield live, texts
         client.join(60)
 
@@ -38,8 +39,9 @@ def refused(live: LiveGateway) -> bool:
     return False
 
 
-def test_readiness_is_503_at_once_while_the_stream_goes_on_and_new_work_is_still_done(upstream: Upstream) -> None:
-    with streaming(upstream, "paced#ready") as (live, texts):
+def test_readiness_is_503_at_once_while_the_stream_goes_on_and_new_work_is_still_done() -> None:
+    tap = Tap()
+    with running_upstream(tap.behave) as upstream, streaming(upstream, "ready") as (live, texts):
         assert get(live, "/ready").status_code == 200
         live.process.send_signal(signal.SIGTERM)
         eventually(lambda: get(live, "/ready").status_code == 503)
@@ -51,6 +53,7 @@ def test_readiness_is_503_at_once_while_the_stream_goes_on_and_new_work_is_still
         assert get(live, "/healthz").status_code == 200
         last = get(live, "/custom/v1/models")
         assert (last.status_code, last.headers["connection"]) == (200, "close")
+        tap.words["ready"] = WORDS + 1
         assert live.process.wait(60) == 0
         assert "Traceback" not in live.log()
     assert texts[0].endswith("data: [DONE]\n\n")

@@ -92,10 +92,10 @@ def running_proxy(refusal: bytes | None = None) -> Iterator[ForwardProxy]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_until_complete, args=(proxy.serve(ready, stop),), daemon=True)
     thread.start()
-    assert ready.wait(10), "the proxy did not start"
+    assert ready.wait(60), "the proxy did not start"
     try:
         yield proxy
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()

@@ -20,6 +20,7 @@ from typing import Any, Self
 import psutil
 
 from tests.support.fork_server import Forked, can_fork, fork
+from tests.support.processes import is_at_rest
 from tests.support.upstream import Upstream
 
 HOST = "127.0.0.1"
@@ -29,7 +30,8 @@ UPSTREAM_KEY = "sk-upstream-5c1e9f7a2b"
 ONE_ATTEMPT = {"MAX_RETRIES": "0", "BREAKER_THRESHOLD": "0"}  # what one answer of an upstream does, and no more
 IMPATIENT = {"REQUEST_TIMEOUT_S": "1", "STREAM_IDLE_TIMEOUT_S": "1", "CONNECT_TIMEOUT_S": "1"}
 STARTUP_S = 60.0
-SHUTDOWN_S = 20.0
+SHUTDOWN_S = 60.0
+SETTLED_S = 2.0
 _BANNER = re.compile(r"^  listening  https?://(?:127\.0\.0\.[12]:(\d+)|localhost) ", re.MULTILINE)  # or a Unix socket
 
 
@@ -37,7 +39,7 @@ _BANNER = re.compile(r"^  listening  https?://(?:127\.0\.0\.[12]:(\d+)|localhost
 class LiveGateway:
     """A gateway that answers. `log()` is everything it has written so far, both streams.
 
-    Records are written by a thread beside the replies, so `log()` gives the last of them a moment.
+    Records are written by a thread beside the replies, so `log()` waits until it has.
     """
 
     port: int
@@ -48,8 +50,16 @@ class LiveGateway:
     def base_url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
+    def settle(self) -> None:
+        """Wait until it has done all it can do by now; not for long, since it may be amid something."""
+        deadline = time.monotonic() + SETTLED_S
+        rests = 0
+        while rests < 2 and time.monotonic() < deadline:  # the thread that writes sleeps up to 10 ms between two lines
+            time.sleep(0.015)
+            rests = rests + 1 if is_at_rest(self.process.pid) else 0
+
     def log(self) -> str:
-        time.sleep(0.03)
+        self.settle()
         return self.output.read_text(encoding="utf-8", errors="replace")
 
     def records(self, event: str | None = None) -> list[dict[str, Any]]:

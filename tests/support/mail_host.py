@@ -146,12 +146,12 @@ def running_mail_host(**facts: object) -> Iterator[MailHost]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
-    assert ready.wait(5), "the mail server did not start"
+    assert ready.wait(60), "the mail server did not start"
     try:
         yield host
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive(), "the mail server did not stop"
         loop.close()
         loop.close()

@@ -114,4 +114,4 @@ def nginx_with(home: Path, text: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

@@ -23,7 +23,7 @@ import pytest
 
 from tests.support.gateway import HOST, free_port
 
-_START_S = 30.0
+_START_S = 60.0
 # As root, servers are started as somebody else: PostgreSQL insists on it.
 _UNPRIVILEGED = ("postgres", "nobody")
 
@@ -57,7 +57,7 @@ class Server:
         """As a crash would, with all of its processes."""
         if self.process is not None:
             self._signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
     @contextmanager

@@ -154,6 +154,7 @@ async def test_calls_of_one_session_in_parallel_all_count(tool: CodeExecution) -
     assert (await tool.run(use("sorted(seen)"))).text == str(list(range(10)))
 
 
+@pytest.mark.slow
 async def test_two_hundred_sessions_at_once_do_not_see_each_other(tool: CodeExecution) -> None:
     async def conversation(number: int) -> str:
         await tool.run(use(f"mine = {number}", session=f"s{number % 50}", key=f"k{number // 50}"))
@@ -211,6 +212,7 @@ async def test_the_function_tells_its_limits(tool: CodeExecution) -> None:
     assert function.parameters["required"] == ["code"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOUNDED)
 async def test_time_memory_and_output_are_bounded(hasty: CodeExecution, name: str) -> None:
     peak = 0

@@ -245,6 +245,7 @@ CONFIGURATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variables", "table", "missing", "problem"), CONFIGURATIONS)
 def test_what_cannot_work_is_told_at_the_start(
     variables: str, table: str, missing: str, problem: str, tmp_path: Path

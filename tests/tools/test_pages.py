@@ -115,6 +115,7 @@ def test_no_bytes_break_the_reader(data: bytes) -> None:
     assert isinstance(text, str)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", range(len(EXPLODING)), ids=list(EXPLODING))
 async def test_a_page_that_explodes_is_given_up_and_costs_the_gateway_nothing(server: Upstream, number: int) -> None:

@@ -101,6 +101,7 @@ async def test_a_hundred_hostile_programs_reach_nothing(bait: Bait) -> None:
         assert "PATH" not in result.text, code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOUNDED)
 async def test_time_memory_and_output_are_bounded(name: str) -> None:
     began = time.monotonic()

@@ -81,9 +81,9 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     accounting = parts.accounts.accounting
     meters = Meters(gateway, parts.accounts, admission, bodies, lambda: parts.access.keys)
     observers = [
+        *([accounting] if accounting is not None else []),  # first: a fault of another one costs no record
         AccessLog(),
         *([meters.requests] if settings.enable_metrics else []),
-        *([accounting] if accounting is not None else []),
     ]
     asgi = _asgi(
         (settings, parts.watchers.watching),

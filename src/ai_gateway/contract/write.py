@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.types import Message, Send
 
 from ai_gateway.contract.body import SLOWEST_RATE
-from ai_gateway.contract.call import UPSTREAMS_LIMITS, Call
+from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Continued, Framed, Item, Stream, Verbatim
@@ -365,4 +365,4 @@ def _is_own(name: str) -> bool:
 
 def _is_clean(name: str, value: str) -> bool:
     """Whether a header that may be an upstream's gives no key away: without the key it would say nothing."""
-    return strike(name) == name and strike(value) == value
+    return OWN_ID.fullmatch(value) is not None or (strike(name) == name and strike(value) == value)

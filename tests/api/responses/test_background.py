@@ -34,10 +34,18 @@ def ended(live: LiveGateway, response_id: str) -> dict[str, Any]:
 
 
 def records(live: LiveGateway) -> list[dict[str, Any]]:
-    """The calls of createResponse that are on record, once all are there."""
+    """The calls of createResponse that are on record, once there are any and have been all for a while."""
+    found: list[dict[str, Any]] = []
+
+    def look() -> bool:
+        everything = Administrator(live, ADMIN_KEY).send("GET", "../gateway/requests").json()["data"]
+        found[:] = [each for each in everything if each["operation"] == "createResponse"]
+        return bool(found)
+
+    eventually(look)
     time.sleep(1.5)
-    found: list[dict[str, Any]] = Administrator(live, ADMIN_KEY).send("GET", "../gateway/requests").json()["data"]
-    return [each for each in found if each["operation"] == "createResponse"]
+    look()
+    return found
 
 
 @pytest.mark.slow

@@ -163,6 +163,7 @@ async def test_the_empty_fault_says_nothing_and_stops() -> None:
     assert (await completion(model="fault-empty"))["choices"][0]["text"] == ""
 
 
+@pytest.mark.slow
 async def test_the_slow_fault_waits_before_the_first_chunk_and_between_chunks() -> None:
     started = time.monotonic()
     times = [
@@ -173,6 +174,7 @@ async def test_the_slow_fault_waits_before_the_first_chunk_and_between_chunks() 
     assert all(later - earlier > 0.01 for earlier, later in pairwise(times[:10]))
 
 
+@pytest.mark.slow
 async def test_the_slow_fault_delays_other_replies_too() -> None:
     started = time.monotonic()
     await asyncio.gather(ask(model="fault-slow"), completion(model="fault-slow"), embeddings(model="fault-slow"))

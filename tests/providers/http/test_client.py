@@ -70,7 +70,7 @@ def server_thread(*reply: bytes) -> Iterator[int]:
         stopped.set()
         with socket.create_connection(listener.getsockname()):
             pass
-        thread.join(10)
+        thread.join(60)
         listener.close()
         assert not thread.is_alive()
 

@@ -591,10 +591,8 @@ async def test_a_stream_that_was_left_early_has_closed_its_connection() -> None:
         assert len(server.peers) == 2
 
 
-@pytest.mark.parametrize(("late", "connections"), [(0.0, 1), (0.01, 1), (5.0, 2)])
-async def test_a_stream_is_drained_for_a_moment_before_its_connection_is_given_up(
-    late: float, connections: int
-) -> None:
+@pytest.mark.parametrize(("late", "kept"), [(0.0, True), (0.01, True), (30, False)])
+async def test_a_stream_is_drained_for_a_moment_before_its_connection_is_given_up(*, late: float, kept: bool) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.send(CHUNKED, b"4\r\ngood\r\n")
@@ -603,11 +601,13 @@ async def test_a_stream_is_drained_for_a_moment_before_its_connection_is_given_u
             await peer.send(b"0\r\n\r\n")
 
     async with calling(script) as (transport, server):
-        for _ in range(2):
+        for number in range(1, 51 if kept else 3):  # on a busy machine, the end of one or the other comes too late
             async with transport.stream("/chat", {}, b"{}") as stream:
                 assert await stream.next_bytes() == b"good"
                 await stream.drain()
-        assert len(server.peers) == connections
+            if len(server.peers) < number:
+                break
+        assert (len(server.peers) < number) is kept
 
 
 async def test_a_stream_cannot_be_read_after_its_connection_went_to_somebody_else() -> None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.api.message_bridge import AskedMessage, MessageBridge
@@ -132,6 +133,7 @@ def there_and_back(events: list[Block], cuts: list[bool], *, fast: bool) -> Bloc
     return message
 
 
+@pytest.mark.slow
 @given(stream=streams(), cuts=st.lists(st.booleans(), min_size=1, max_size=6), fast=st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_a_stream_comes_back_as_it_was(stream: tuple[Block, list[Block]], cuts: list[bool], *, fast: bool) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from ai_gateway.providers.anthropic.provider import Anthropic
@@ -74,6 +75,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(turns=conversations(), choice=CHOICES, options=OPTIONS)
 @settings(max_examples=150, deadline=None)
 def test_a_request_comes_back_as_it_was(turns: list[dict[str, Any]], choice: Any, options: dict[str, Any]) -> None:

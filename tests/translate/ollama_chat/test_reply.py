@@ -336,6 +336,7 @@ def split(words: str, at: list[int]) -> list[str]:
     return [words[start:end] for start, end in pairwise(places)]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(ANSWER, st.lists(st.integers(0, 99), max_size=4))
 def test_an_answer_is_the_same_whole_and_in_pieces(answer: Json, cuts: list[int]) -> None:

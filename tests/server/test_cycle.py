@@ -66,6 +66,33 @@ async def test_a_whole_reply_is_one_write_that_leaves_before_the_read_returns() 
     assert not wire.is_closing()
 
 
+@pytest.mark.parametrize(
+    ("request_", "written", "closes"),
+    [
+        (GET, b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 5\r\nx-own: a\r\n\r\nhello", False),
+        (
+            GET.replace(b"GET", b"HEAD"),
+            b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 5\r\nx-own: a\r\n\r\n",
+            False,
+        ),
+        (
+            GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+            b"HTTP/1.1 200 OK\r\ndate: today\r\nconnection: close\r\ncontent-length: 5\r\nx-own: a\r\n\r\nhello",
+            True,
+        ),
+    ],
+)
+async def test_a_whole_reply_may_come_in_one_message_with_its_head_as_lines(
+    request_: bytes, written: bytes, closes: bool
+) -> None:
+    message = {"type": "http.response.start", "status": 200, "lines": b"x-own: a\r\n", "whole": b"hello"}
+    connection, wire = connect(replying(message))
+    connection.server_state.default_headers = [(b"date", b"today")]
+    connection.data_received(request_)
+    assert wire.writes == [written]
+    assert wire.is_closing() is closes
+
+
 async def test_a_streams_head_leaves_with_its_first_bytes_and_its_end_with_the_last() -> None:
     wire = await reply_to(GET, replying(start(), body(b"one", more=True), body(b"two")))
     assert wire.writes == [

@@ -178,7 +178,9 @@ class Gateway:
         self, call: Call, operation: Operation[Req, Rep], body: Req, resolution: Resolution | None = None
     ) -> Item[Rep]:
         """The whole reply. `resolution` is what the caller of this has resolved already."""
-        if resolution is None:
+        if resolution is None and call.provider is not None:
+            resolution = self.routing.at(call.provider, body.model)
+        elif resolution is None:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
@@ -335,6 +337,7 @@ def _chunks[
     state: StreamState[Piece] = StreamState(
         operation.choices(request),
         include_usage=include_usage,
+        shows_null=attempt.call.bridge is None,
         cost=cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
         report=conformer.report,
         request_id=attempt.request_id,

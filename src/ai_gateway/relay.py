@@ -42,7 +42,8 @@ def is_shared(operation: NativeOperation, resolution: Resolution) -> bool:
 class Relay:
     """What is relayed: the fields of a request as its caller has sent them, to whoever the model named `model` is at.
 
-    `keep` is told a whole response, or the last event's, before its client is.
+    `keep` is told a whole response, or the last event's, before its client is. `dropped` names what of the request the
+    upstream does not get.
     """
 
     operation: NativeOperation
@@ -50,6 +51,7 @@ class Relay:
     resolution: Resolution
     fields: Mapping[str, object]
     keep: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
+    dropped: frozenset[str] = frozenset()
 
     @property
     def is_shared(self) -> bool:
@@ -188,6 +190,7 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
 def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, object]:
     """What the caller said, with the model as it is called there."""
     said = asked.fields
+    attempt.notes.dropped |= asked.dropped
     attempt.notes.upstream_model = target.model if target.model != said.get("model") else None
     return {**said, "model": target.model}
 

@@ -7,6 +7,7 @@ import pytest
 
 from ai_gateway.accounts.configured import configured_keys
 from ai_gateway.accounts.entities import EVERY_MODEL
+from ai_gateway.accounts.key_format import new_key
 from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
@@ -86,3 +87,23 @@ def test_a_key_does_not_both_call_and_administer() -> None:
 def test_the_same_key_in_a_table_and_in_the_environment_is_a_mistake() -> None:
     (problem,) = problems_of({"alice": {"digest": DIGEST}}, allowed_api_keys="sk-of-alice")
     assert "are the same key" in problem
+
+
+@pytest.mark.parametrize("kind", ["caller", "administrator"])
+def test_a_key_that_was_not_copied_as_it_is_is_named_without_it(kind: Any) -> None:
+    key = new_key(kind)
+    other = "A" if key[-9] != "A" else "B"
+    mistyped = key[:-9] + other + key[-8:]
+    setting = "allowed_api_keys" if kind == "caller" else "admin_api_key"
+    good: dict[str, Any] = {setting: key}
+    bad: dict[str, Any] = {setting: mistyped}
+    assert len(keys_of(**good)) == 1
+    for problem, where in (
+        (problems_of({}, **bad), setting.upper()),
+        (problems_of({"alice": {"key_env": "K"}}, {"K": mistyped}), "[keys.alice]"),
+    ):
+        assert len(problem) == 1
+        assert problem[0].startswith(where)
+        assert "its checksum does not fit" in problem[0]
+        assert mistyped not in problem[0]
+    assert len(keys_of(allowed_api_keys="sk-gw-one-of-mine")) == 1, "what only begins like one is another's"

@@ -299,6 +299,7 @@ def test_a_living_worker_keeps_its_journal_and_a_dead_one_is_claimed_once(tmp_pa
     claimed[0].close()
     (again,) = claim_dead(tmp_path)
     assert drained(again) == calls(1)
+    again.remove()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -358,6 +359,7 @@ def judge_killed(root: Path, said: list[str]) -> None:
     assert len(ends) <= len(noted) + 1
     assert all(ends[each] == "whole" for each in over)
     assert sum(end == "whole" for end in ends.values()) <= len(over) + 1
+    dead.remove()
     assert list(root.iterdir()) == []
 
 
@@ -367,3 +369,18 @@ def test_dead_journals_are_read_without_their_lock_file_being_trusted(tmp_path: 
     assert claim_dead(tmp_path) == []
     assert claim_dead(tmp_path / "missing") == []
     assert DeadJournal(LockedDirectory.make(tmp_path)).read(1) is None
+
+
+def test_the_last_journal_of_a_process_is_known_as_such(tmp_path: Path) -> None:
+    """What it holds that no journal tells of is settled only then."""
+    for number in range(2):
+        with_calls = Journal(tmp_path, owner="one")
+        with_calls.open()
+        with_calls.started(started(f"call-{number}"))
+        with_calls.close()
+    first, second = claim_dead(tmp_path)
+    assert (first.last_of, second.last_of) == (None, None)
+    first.remove()
+    assert (first.last_of, second.last_of) == (None, "one")
+    second.remove()
+    assert list(tmp_path.iterdir()) == []

@@ -4,21 +4,24 @@ import asyncio
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import override
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from ai_gateway.accounts.calls import StoredCall
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.accounts.latency import BOUNDS_MS, CLASSES
 from ai_gateway.accounts.ledger import Ledger, spans
 from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS
-from ai_gateway.accounts.ledger_statements import ROLL_UP_TIME
+from ai_gateway.accounts.ledger_statements import PRUNED_BEFORE, ROLL_UP_TIME
 from ai_gateway.accounts.records import Record, Start
-from ai_gateway.accounts.shipper import Shipper
-from ai_gateway.accounts.store.base import Store
+from ai_gateway.accounts.shipper import Holder, Shipper
+from ai_gateway.accounts.store.base import AlreadyThere, Store
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.contract.call import Tokens
 from tests.accounts.calls import NOW_MS, ended, started
@@ -250,25 +253,50 @@ async def test_what_ended_is_in_the_ledger_soon_and_the_journal_empty(stores: St
         assert list((tmp_path / "journal").iterdir()) == []
 
 
+@dataclass
+class Holding(Holder):
+    """Counts what it is to give back. The first times it cannot: two for a call, and one for the rest."""
+
+    failures: int = 0
+    given_back: list[Start] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+
+    @override
+    async def give_back(self, start: Start) -> None:
+        self.given_back.append(start)
+        self._fail(1)
+
+    @override
+    async def settle_rest(self, owner: str, find: Callable[[str], Awaitable[StoredCall | None]]) -> None:
+        self._fail(0)
+        self.settled.append(owner)
+
+    @override
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        pass
+
+    def _fail(self, at_least: int) -> None:
+        if self.failures > at_least:
+            self.failures -= 1
+            raise ConnectionError("away")
+
+
 async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(stores: Stores, tmp_path: Path) -> None:
-    dead = Journal(tmp_path / "journal")
+    dead = Journal(tmp_path / "journal", owner="gone")
     dead.open()
     done, *lost = calls(4)
     for record in (done, *lost):
         dead.started(record.start)
     dead.ended(done)
     dead.close()
-    given_back: list[Start] = []
-
-    async def give_back(start: Start) -> None:
-        given_back.append(start)
-
+    holder = Holding()
     async with ledger_on(stores()) as ledger:
-        shipper = Shipper(Journal(tmp_path / "journal"), ledger, give_back)
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger, holder)
         shipper.start()
         await until(ledger, 4)
         await shipper.aclose()
-        assert given_back == [each.start for each in lost]
+        assert holder.given_back == [each.start for each in lost]
+        assert holder.settled == ["gone"]
         assert shipper.lost == 3
         rows = await ledger.store.fetch("SELECT cost, basis FROM records WHERE ending = 'lost'")
         assert rows == [(5_000, "incomplete")] * 3
@@ -281,19 +309,14 @@ async def test_counters_that_are_away_hold_up_neither_records_nor_callers(stores
     (lost,) = calls(1)
     dead.started(lost.start)
     dead.close()
-    tries: list[Start] = []
-
-    async def give_back(start: Start) -> None:
-        tries.append(start)
-        if len(tries) < 3:
-            raise ConnectionError("away")
-
+    holder = Holding(failures=3)
     async with ledger_on(stores()) as ledger:
-        shipper = Shipper(Journal(tmp_path / "journal"), ledger, give_back)
+        shipper = Shipper(Journal(tmp_path / "journal"), ledger, holder)
         shipper.journal.open()
-        for _ in range(4):
+        for _ in range(5):
             await shipper.ship()
-        assert tries == [lost.start] * 3
+        assert holder.given_back == [lost.start] * 3
+        assert len(holder.settled) == 1
         assert shipper.lost == 1
         assert await ledger.store.fetch("SELECT COUNT(*) FROM records") == [(1,)]
         await shipper.aclose()
@@ -376,3 +399,29 @@ async def until(ledger: Ledger, count: int) -> None:
     async with asyncio.timeout(60):
         while await ledger.store.fetch("SELECT COUNT(*) FROM records") != [(count,)]:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 27, 28, 29, 28 * 2 + 9])
+async def test_any_number_of_records_is_stored_whole_and_in_order(stores: Stores, count: int) -> None:
+    """SQLite is given many rows in one statement."""
+    async with ledger_on(stores()) as ledger:
+        records = [each._replace(cost=number) for number, each in enumerate(calls(count))]
+        await ledger.append(records)
+        found = await ledger.store.fetch("SELECT at, id, cost, searches FROM records ORDER BY at")
+        assert [tuple(row) for row in found] == [(NOW_MS + each, f"call-{each}", each, 0) for each in range(count)]
+        assert await ledger.check() == []
+
+
+async def test_changes_are_made_all_together_and_only_to_what_is_expected(stores: Stores) -> None:
+    async with ledger_on(stores()) as ledger:
+        store = ledger.store
+        use = "INSERT INTO key_uses (key_id, at) VALUES ($1, $2)"
+        assert not await store.write(PRUNED_BEFORE, [(7,)], [(use, [("a", 1)])])
+        assert await store.write(PRUNED_BEFORE, [(0,)], [(use, [("a", 1)]), (use, [("b", 2), ("c", 3)]), (use, [])])
+        for rows in ([("d", 4), ("b", 5)], [("d", number) for number in range(600)]):
+            with pytest.raises(AlreadyThere):
+                await store.write(PRUNED_BEFORE, [(0,)], [(use, [("e", 6)]), (use, rows)])
+        assert await ledger.last_uses() == {"a": 0, "b": 0, "c": 0}
+        await ledger.prune(NOW_MS // 1000 + DAY)
+        await ledger.append(calls(3))  # which it learns of in time
+        assert await store.fetch("SELECT COUNT(*) FROM records") == [(0,)]

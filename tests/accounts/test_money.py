@@ -402,6 +402,19 @@ def test_tokens_are_held_by_estimate_and_settled_by_what_they_were(live: LiveGat
     assert too_large.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.parametrize("name", ["max_requests_per_1_minute", "max_requests_per_1_day", "max_parallel_requests"])
+def test_a_limit_of_nought_is_told_as_one_that_no_waiting_helps(
+    live: LiveGateway, admin: Administrator, name: str
+) -> None:
+    key = admin.account(_team(admin)[0], rate_limits={name: 0})["api_key"]["value"]
+    refused = _ask(live, key)
+    assert (refused.status_code, refused.headers["x-should-retry"]) == (429, "false")
+    assert "retry-after" not in refused.headers
+    message = refused.json()["error"]["message"]
+    assert message.startswith("No requests are allowed in key")
+    assert "tokens" not in message
+
+
 def test_upstream_limits_are_told_apart_from_the_callers(live: LiveGateway, admin: Administrator) -> None:
     project, key = _team(admin)
     free = _ask(live, key, "status-429")

@@ -168,6 +168,41 @@ async def test_what_a_worker_held_that_was_killed_before_its_journal_said_so_is_
                 await asyncio.sleep(0.2)
 
 
+HELD_IN_VALKEY = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from ai_gateway.accounts.counters.base import Hold
+from ai_gateway.accounts.counters.valkey import ValkeyCounters
+from ai_gateway.accounts.counters.valkey_connection import address_of
+from ai_gateway.accounts.journal import Journal
+async def hold():
+    Journal(Path(sys.argv[1]), owner="0123456789abcdef").open()
+    counters = ValkeyCounters(address_of(sys.argv[2]))
+    print(await counters.reserve("6a6a6a6a0123456789abcdef00000001", [Hold(sys.argv[3], 1, 1)]), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(hold())
+"""
+
+
+async def test_the_same_of_a_replica_that_counts_in_valkey(shared_upstream: Upstream, tmp_path: Path) -> None:
+    """Within seconds: what a dead replica holds and nobody knows of is not given back for a minute."""
+    home = tmp_path / "home"
+    with running_valkey() as valkey:
+        url = f"redis://127.0.0.1:{valkey.port}"
+        with running_gateway(**environment(shared_upstream, home, VALKEY_URL=url)) as live:
+            admin = Administrator(live)
+            key = admin.account(admin.project(), rate_limits={"max_parallel_requests": 1})["api_key"]
+            journal, counter = str(home / "data" / "journal"), f"parallel/{key['id']}/*"
+            load = Load(live.port, "held")
+            assert await load.call(key["value"]) == 200
+            held = [sys.executable, "-c", HELD_IN_VALKEY, journal, url, counter]
+            done = await asyncio.to_thread(subprocess.run, held, timeout=60, capture_output=True, check=False)
+            assert done.stdout.startswith(b"Granted"), done.stderr
+            async with asyncio.timeout(TIMEOUT_S):
+                while await load.call(key["value"]) != 200:  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.2)
+
+
 async def kill_again_and_again(env: dict[str, str], site: Site, loads: tuple[Load, Load], rounds: int) -> None:
     """Kill the gateway as soon as it has served for a moment, and start it again."""
     chance = random.Random(8)

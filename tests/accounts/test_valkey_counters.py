@@ -8,11 +8,13 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from ai_gateway.accounts.calls import StoredCall
 from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Hold, Refused, Unknown
 from ai_gateway.accounts.counters.file import FileCounters
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.counters.valkey import ValkeyCounters
 from ai_gateway.accounts.counters.valkey_connection import Address, address_of
+from ai_gateway.accounts.recovery import Recovery
 from tests.support.certificate import self_signed
 from tests.support.clock import Clock
 from tests.support.gateway import HOST, free_port
@@ -220,6 +222,41 @@ async def test_what_a_dead_replica_holds_is_spent_until_somebody_knows_better(va
         assert await other.read(["parallel", "spend/a"]) == {"parallel": (0, 0), "spend/a": (10 * CENT, 0)}
         await other.settle("lost", holds, [0, 3 * CENT], START)  # its journal was found
         assert await other.read(["parallel", "spend/a"]) == {"parallel": (0, 0), "spend/a": (3 * CENT, 0)}
+    finally:
+        await dead.aclose()
+        await other.aclose()
+
+
+@pytest.mark.parametrize("passed_s", [1, 62])
+async def test_what_a_dead_process_left_is_settled_by_what_the_ledger_has_of_it(valkey: Server, passed_s: int) -> None:
+    """Also once it was taken to be spent."""
+    clock = Clock(START)
+    dead = await a_valkey(valkey, clock)
+    other = ValkeyCounters(address_for(valkey), space=dead._space[1:-2], clock=clock)
+    recovery = Recovery(other)
+    holds = [hold("parallel", 1, 9), hold("spend/a", 10 * CENT, 100 * CENT), hold("rpm", 1, 9)]
+    try:
+        await dead.seed("spend/a", 0, UNTIL)
+        for call in ("0-gone-1", "0-gone-2", "0-gone-2.1", "0-gone-3", "0-lives-1", "0-gone-4"):
+            assert isinstance(await dead.reserve(call, holds), Granted)
+        await dead.settle("0-gone-4", holds, [0, CENT, 1], START)
+        dead._open.clear()  # it is no more: nobody renews what it holds
+        clock.now += passed_s
+        await other.reserve("later", [hold("rpd", 1, 5)])
+
+        async def find(call: str) -> StoredCall | None:
+            costs = {"0-gone-2": 3 * CENT, "0-gone-3": None}  # which ended while the counters were away
+            return StoredCall({"cost": costs[call]}) if call in costs else None
+
+        await recovery.settle_rest("gone", find)
+        await recovery.settle_rest("gone", find)
+        of_the_living = (0, 1) if passed_s == 1 else (0, 0)
+        money_of_the_living = (0, 10 * CENT) if passed_s == 1 else (10 * CENT, 0)
+        used = CENT + 2 * 3 * CENT + 10 * CENT + money_of_the_living[0]
+        assert await other.read(["parallel", "spend/a"]) == {
+            "parallel": of_the_living,
+            "spend/a": (used, money_of_the_living[1]),
+        }
     finally:
         await dead.aclose()
         await other.aclose()

@@ -113,6 +113,8 @@ FIELDS: list[tuple[Json, Json, set[str]]] = [
     ({"thinking": {"type": "enabled", "budget_tokens": 9000}}, {"reasoning_effort": "medium"}, set()),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "summarized"}}, {"reasoning_effort": "low"},
      set()),
+    ({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}}, {"reasoning_effort": "low"},
+     {"thinking.display"}),
     # Models that do not think know no such effort, unless a provider's row says otherwise.
     ({"thinking": {"type": "disabled"}}, {}, {"output_config.effort"}),
     ({"thinking": {"type": "adaptive"}}, {}, set()),

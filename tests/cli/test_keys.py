@@ -212,6 +212,9 @@ def test_a_file_with_mistakes_makes_nothing_and_each_is_named(cli: CommandLine, 
     ):
         assert words in line
     assert "There are no keys yet" in cli("keys", "list").stdout
+    key = new_key()
+    file.write_text(f"name,key\nalice,{key[:-1]}{'A' if key[-1] != 'A' else 'B'}\n", encoding="utf-8")
+    assert "its checksum does not fit" in cli.refused("keys", "import", str(file), code=2)
     file.write_text("name,project\nalice,nowhere\n", encoding="utf-8")
     assert "no project 'nowhere'" in cli.refused("keys", "import", str(file))
 

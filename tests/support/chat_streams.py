@@ -103,7 +103,7 @@ def _conformed(
 ) -> AsyncGenerator[Any]:
     attempt = Attempt(call_, call_.notes)
     conformer = Conformer(Provider("lab", SAME_WIRE), attempt, "m")
-    state = StreamState[Chunk](1, include_usage=True, report=conformer.report, said=conformer.said)
+    state = StreamState[Chunk](1, include_usage=True, shows_null=False, report=conformer.report, said=conformer.said)
     continuations = Continuations(conformer.said, call_.notes, only_texts=True) if fast else None
 
     def sink(data: bytes) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol, cast, override
 import structlog
 
 from ai_gateway.accounts.bounds import Bound, whole_bound
-from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
@@ -95,10 +95,13 @@ class Accounting(Observer):
         self._away = False
         self.start()
 
-    def start(self) -> None:
-        """Begin to number calls. To be called in each process, or two workers would give out the same ids."""
+    def start(self, owner: str | None = None) -> None:
+        """Begin to number calls. To be called in each process, or two workers would give out the same ids.
+
+        `owner` names the process, and is part of the ids.
+        """
         # Unique, as a UUID for each call would be at some twenty times the cost.
-        self._prefix, self._second = secrets.token_hex(8), 0
+        self._prefix, self._second = owner or secrets.token_hex(8), 0
 
     def _identifier(self, second: int) -> str:
         if second != self._second:
@@ -159,21 +162,6 @@ class Accounting(Observer):
         _journal(call, self.log.started, start)
         if limits is not None and state != limits.state:
             self.limits_changed(limits)
-
-    async def give_back(self, start: Start) -> None:
-        """Settle what was held for a call whose process is gone: it costs what it could have cost at the most.
-
-        Raises CountersError.
-        """
-        for identifier, at, *holds in [*([(start.id, *start.holds)] if start.holds else []), *start.later_holds]:
-            read = [Hold(*each) for each in holds]
-            amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
-            await self.counters.settle(identifier, read, amounts, at)
-
-    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
-        """Give back what dead processes hold for calls that are in no journal. What fails is tried again later."""
-        with suppress(CountersError):
-            await self.counters.forget_dead(is_finished)
 
     @override
     def ended(self, outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ai_gateway.accounts.entities import EVERY_MODEL, ModelPermissions, RateLimit, SpendLimit
+from ai_gateway.accounts.key_format import is_mistyped
 from ai_gateway.accounts.keys import ConfiguredKey
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import KeySettings, Settings
@@ -18,6 +19,11 @@ def configured_keys(settings: Settings, environment: Mapping[str, str]) -> tuple
     keys = [*_plain(settings), *_tables(settings, environment, problems)]
     owners: dict[str, ConfiguredKey] = {}
     for key in keys:
+        if key.key is not None and is_mistyped(key.key):
+            problems.append(
+                f"{key.setting}: {key.name} looks like a key that a gateway has made, but its checksum does not fit: "
+                "it was not copied as it is"
+            )
         other = owners.setdefault(key.sha256, key)
         if other.administers != key.administers:
             problems.append("ADMIN_API_KEY: the same key calls models: an administrator's key must be another one")

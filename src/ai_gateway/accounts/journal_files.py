@@ -63,6 +63,17 @@ class LockedDirectory:
         except OSError:
             return False
 
+    @property
+    def owner(self) -> str:
+        """The process that it is of."""
+        return self.path.name.partition("-")[0]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether its owner has no other one, here."""
+        beside = (path for path in directories(self.path.parent) if path != self.path)
+        return not any(path.name.startswith(f"{self.owner}-") for path in beside)
+
     def segments(self) -> list[Path]:
         """The files in it, oldest first."""
         return sorted(self.path.glob(f"*{_SUFFIX}"))

@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class DeadJournal(Source):
-    """The journal of a worker that is no more. It is gone once everything in it is shipped.
+    """The journal of a worker that is no more. It can go once everything in it is shipped.
 
     Nobody knows what became of a call that started and never ended. It may have used all that it was allowed to, and
     is charged for that.
@@ -39,10 +39,19 @@ class DeadJournal(Source):
             self._finish(segment)
         if lost := list(self._lost())[:most]:
             return Batch(lost, lambda: self._forget(lost), lost=True)
+        return None
+
+    @property
+    def last_of(self) -> str | None:
+        """The process that it is of, if that has no other one here."""
+        directory = self._directory
+        return directory.owner if directory is not None and directory.is_last else None
+
+    def remove(self) -> None:
+        """Remove it: nothing of it is needed any more."""
         if self._directory is not None:
             self._directory.leave(remove=True)
             self._directory = None
-        return None
 
     def close(self) -> None:
         """Leave what is not shipped yet to others."""

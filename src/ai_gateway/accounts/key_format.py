@@ -50,6 +50,11 @@ def is_well_formed(key: str) -> bool:
     return match is not None and _checksum(match[1]) == match[2]
 
 
+def is_mistyped(key: str) -> bool:
+    """Whether it has the form of such a key, but not its checksum: somebody has not copied it as it was."""
+    return _SHAPE.fullmatch(key) is not None and not is_well_formed(key)
+
+
 def _checksum(body: str) -> str:
     return _base62(zlib.crc32(body.encode()), _CHECKSUM)
 

@@ -242,7 +242,7 @@ def _without_value(key: ConfiguredKey) -> ConfiguredKey:
 def presented(headers: Mapping[str, str]) -> str | None:
     """The key in the request's headers, wherever a client may put it; empty for a malformed one."""
     usual = headers.get("authorization", "")
-    if usual.startswith("Bearer ") and _BARE_HEADERS.isdisjoint(headers):
+    if usual.startswith("Bearer ") and "x-api-key" not in headers and "api-key" not in headers:
         return usual[7:].strip()
     keys = [key for name in _BARE_HEADERS if (key := headers.get(name, "").strip())]
     authorization = headers.get("authorization")

@@ -48,8 +48,14 @@ def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited
     hold = refused.hold
     per = f" per {reason.per}" if reason.per else ""
     where = f" for {model}" if reason.model != "*" else ""
-    if refused.fits_in is None and reason.kind != "parallel":
+    if hold.amount > hold.limit:  # however long it waits
         headers[RETRY_HINT] = "false"
+        if reason.kind != "tokens":
+            return RateLimited(
+                f"No requests are allowed{where} in {_called(reason.scope)}: it has a limit of {hold.limit} "
+                f"{_UNITS[reason.kind]}{per}. An administrator can raise it.",
+                headers=headers,
+            ).changed(type="requests")
         return RateLimited(
             f"Request too large{where} in {_called(reason.scope)} on {_UNITS[reason.kind]}{per}: Limit {hold.limit}, "
             f"Requested {hold.amount}. Send fewer tokens, or ask for fewer (max_completion_tokens).",
@@ -116,12 +122,13 @@ def _no_money(reason: Reason, refused: Refused, now: float, headers: dict[str, s
             headers["retry-after"] = str(max(1, math.ceil(hold.until - now)))
     advice = "Wait for calls in flight to end, or ask for fewer tokens (max_completion_tokens)." if frees else ""
     per = "in total" if reason.per == "total" else f"per {reason.per}"
-    return InsufficientQuota(
-        f"You exceeded your current quota: {_called(reason.scope)} has a spend limit of {usd(hold.limit)} {per}. "
-        f"Spent {usd(refused.used)}, reserved {usd(refused.held)}, this request can cost up to {usd(hold.amount)}. "
-        f"{ends} {advice}".strip(),
-        headers=headers,
+    told = (
+        f"You exceeded your current quota: {_called(reason.scope)} has a spend limit of {usd(hold.limit)} {per}.",
+        f"Spent {usd(refused.used)}, reserved {usd(refused.held)}, this request can cost up to {usd(hold.amount)}.",
+        ends,
+        advice,
     )
+    return InsufficientQuota(" ".join(filter(None, told)), headers=headers)
 
 
 def _called(scope: Scope) -> str:

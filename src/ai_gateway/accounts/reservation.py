@@ -114,7 +114,7 @@ class CallReservation(Reservation):
         held = self._held
         if self._trace is None and not self.later:  # as nearly always
             if held is not None:
-                amounts = held.true_amounts(result.tokens.whole, result.cost)
+                amounts = held.true_amounts(_all(result.tokens), result.cost)
                 await self._accounting.settle(self.start.id, held, amounts, self._at)
             return
         own = [CountedHold(self.start.id, held, self._at)] if held is not None else []
@@ -123,7 +123,7 @@ class CallReservation(Reservation):
 
     async def _settle(self, holds: list[CountedHold], result: "Result") -> None:
         """All of them, also where it is cancelled: then the others in the background."""
-        tokens = result.tokens.whole
+        tokens = _all(result.tokens)
         try:
             while holds:
                 identifier, held, at = holds.pop(0)
@@ -281,6 +281,10 @@ def _may_have_worked(failure: Exception) -> bool:
 def estimated_tokens(size: int) -> int:
     """Tokens of so many bytes, where nobody has counted them."""
     return -(-size // _BYTES_PER_TOKEN)
+
+
+def _all(tokens: Tokens) -> int:
+    return tokens.whole_input + tokens.whole_output
 
 
 def _usd(cost: int) -> str:

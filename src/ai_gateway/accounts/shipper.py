@@ -4,9 +4,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from typing import Protocol, override
 
 import structlog
 
+from ai_gateway.accounts.calls import StoredCall, find_call
 from ai_gateway.accounts.journal import Batch, Journal, Source
 from ai_gateway.accounts.journal_files import has_journals
 from ai_gateway.accounts.journal_replay import DeadJournal, claim_dead
@@ -24,15 +27,35 @@ _UPKEEP_S = 60.0
 _LAST_S = 5.0
 _log = structlog.get_logger(__name__)
 
-type GiveBack = Callable[[Start], Awaitable[None]]
 type Traced = Callable[[Step, Attributes], AbstractContextManager[None]]
 """What makes a span of a step that is no request's."""
-type ForgetDead = Callable[[Callable[[str], bool]], Awaitable[None]]
-"""Gives back what dead processes hold, whose journals are finished: it is told how to know of each."""
 
 
-async def _nothing_held(_: object) -> None:
-    """Where nothing is held for calls."""
+class Holder(Protocol):
+    """Holds something for calls."""
+
+    async def give_back(self, start: Start) -> None:
+        """Give back what is held for a call that was lost; perhaps again, if this process dies meanwhile."""
+
+    async def settle_rest(self, owner: str, find: Callable[[str], Awaitable[StoredCall | None]]) -> None:
+        """Settle what a dead process still holds, once its journals are in the ledger, where `find` finds a call."""
+
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        """Give back what dead processes hold, whose journals are finished: it is told how to know of each."""
+
+
+class _Nothing(Holder):
+    @override
+    async def give_back(self, start: Start) -> None:
+        pass
+
+    @override
+    async def settle_rest(self, owner: str, find: Callable[[str], Awaitable[StoredCall | None]]) -> None:
+        pass
+
+    @override
+    async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
+        pass
 
 
 def untraced(_: Step, _attributes: Attributes) -> AbstractContextManager[None]:
@@ -43,17 +66,15 @@ def untraced(_: Step, _attributes: Attributes) -> AbstractContextManager[None]:
 class Shipper:
     """Ships the journal of this worker, and those of dead ones.
 
-    `give_back` gets each call that was lost, once it is in the ledger; perhaps again, if the process dies meanwhile.
-    `forget_dead` is called after that, now and then. `keep_days` says how long records stay, None for ever; `most` how
-    many there may be.
+    `holder` gets each call that was lost, once it is in the ledger. `keep_days` says how long records stay, None for
+    ever; `most` how many there may be.
     """
 
-    def __init__(  # noqa: PLR0913 - what it needs of others
+    def __init__(
         self,
         journal: Journal,
         ledger: Ledger,
-        give_back: GiveBack = _nothing_held,
-        forget_dead: ForgetDead = _nothing_held,
+        holder: Holder | None = None,
         *,
         keep_days: int | None = None,
         most: int | None = None,
@@ -63,8 +84,7 @@ class Shipper:
         self.lost = 0
         self.refused = 0
         self.traced: Traced = untraced
-        self._give_back = give_back
-        self._forget_dead = forget_dead
+        self._holder = holder or _Nothing()
         self._most = most
         self._dead: list[DeadJournal] = []
         self._looked_at = self._kept_at = -float("inf")
@@ -125,10 +145,10 @@ class Shipper:
             if root is not None and looks:
                 self._dead += claim_dead(root)
                 self._looked_at = time.monotonic()
-            while self._dead and await self._drain(self._dead[0]):
-                self._dead.pop(0)
+            while self._dead and await self._drain(self._dead[0]) and await self._settle_rest(self._dead[0]):
+                self._dead.pop(0).remove()
             if root is not None and looks:
-                await self._forget_dead(lambda owner: not has_journals(root, owner))
+                await self._holder.forget_dead(lambda owner: not has_journals(root, owner))
         except StoreError as error:
             if not self._away:
                 self._away_since = began
@@ -163,7 +183,7 @@ class Shipper:
         """Give back what is held for calls that nobody ended, or try again later."""
         try:
             for record in batch.records:
-                await self._give_back(record.start)
+                await self._holder.give_back(record.start)
         except Exception as error:  # counters that are away must hold up neither records nor calls
             if not self._held_up:
                 _log.error("what lost calls held is not given back yet", calls=len(batch.records), exc_info=error)
@@ -173,6 +193,23 @@ class Shipper:
         self.lost += len(batch.records)
         count(Event.LOST_CALL, times=len(batch.records))
         _log.warning("calls lost with their process: charged by their bound", calls=len(batch.records))
+        return True
+
+    async def _settle_rest(self, dead: DeadJournal) -> bool:
+        """Settle what its process still holds, or try again later."""
+        owner = dead.last_of
+        if owner is None:
+            return True
+        try:
+            await self._holder.settle_rest(owner, partial(find_call, self.ledger.store))
+        except StoreError:
+            raise
+        except Exception as error:  # counters that are away must hold up neither records nor calls
+            if not self._held_up:
+                _log.error("what a dead process still held is not settled yet", exc_info=error)
+            self._held_up = True
+            return False
+        self._held_up = False
         return True
 
     async def _append(self, batch: Batch) -> None:

@@ -25,7 +25,14 @@ from ai_gateway.translate.anthropic_chat.reply import (
 )
 from ai_gateway.translate.anthropic_chat.seal import sealed
 from ai_gateway.translate.anthropic_chat.tokens import counted, of_text
-from ai_gateway.translate.anthropic_chat.usage import NATIVE, require_answer, stop_reason, stopped_by, usage
+from ai_gateway.translate.anthropic_chat.usage import (
+    NATIVE,
+    estimated,
+    require_answer,
+    stop_reason,
+    stopped_by,
+    usage,
+)
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.extra_fields import (
     Fields as ExtraFields,
@@ -60,9 +67,8 @@ class MessageBridge(ChatBridge):
     """One chat on its way to a client of the Messages API."""
 
     def __init__(self, call: Call, asked: AskedMessage) -> None:
-        estimated = usage(counted(asked.input_tokens, 0))
         self._beside = Beside(self._charge)
-        self._head = MessageHead(call.request_id, asked.model, json_of(estimated), self._beside.head)
+        self._head = MessageHead(call.request_id, asked.model, estimated(asked.input_tokens, 0), self._beside.head)
         self._ran = RanCalls(asked.mcp)
         self._message = MessageEvents(self._head, self._block, _valid, (self._ran.told, self._cited))
         super().__init__(call, self._message, KEPT)
@@ -106,7 +112,6 @@ class MessageBridge(ChatBridge):
         data = sealed(self.call.notes.provider, {**self._beside.kept, **turn.kept}, calls)
         written = told.close(cut=finish in _CUT) + (told.keep(data) if data else b"")
         require_answer(finish, is_empty=told.is_empty)
-        took = turn.usage or counted(self._asked.input_tokens, of_text(outside(told.said)))
         choice = turn.end_choice
         ended_by = stopped_by(choice, self._asked.stop_sequences) if choice is not None else None
         native = (choice.model_extra or {}).get(NATIVE) if choice is not None else None
@@ -116,9 +121,15 @@ class MessageBridge(ChatBridge):
             more["stop_details"] = json_of(refusal_details(told.refusal, choice))
         if reason == "end_turn" and ended_by is not None:
             reason, more["stop_sequence"] = "stop_sequence", ended_by
-        counts = json_of(usage(took, turn.tier, self._ran.usage()))
-        known = {name: value for name, value in counts.items() if value is not None or name in _AT_THE_END}
+        known = {name: value for name, value in self._took().items() if value is not None or name in _AT_THE_END}
         return written + told.stopped(reason, known, more)
+
+    def _took(self) -> Fields:
+        served, turn = self._ran.usage(), self.turn
+        if turn.usage is None and turn.tier is None and served is None:
+            return estimated(self._asked.input_tokens, of_text(outside(self._message.said)))
+        took = turn.usage or counted(self._asked.input_tokens, of_text(outside(self._message.said)))
+        return json_of(usage(took, turn.tier, served))
 
 
 def _valid(field: str, values: Sequence[JsonValue]) -> Sequence[JsonValue]:

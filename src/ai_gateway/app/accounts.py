@@ -23,6 +23,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.policy import Policy
 from ai_gateway.accounts.prices import Listed, Prices
+from ai_gateway.accounts.recovery import Recovery
 from ai_gateway.accounts.shipper import Shipper, Traced, untraced
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
@@ -127,8 +128,8 @@ class Accounts:
                 replicas=accounting.policy.replicas,
                 advice="set VALKEY_URL",
             )
-        accounting.start()
         owner = secrets.token_hex(8)
+        accounting.start(owner)
         accounting.counters = await self._counters(where, owner)
         accounting.log = journal = Journal(
             where / "journal" if where is not None else None,
@@ -138,10 +139,8 @@ class Accounts:
         )
         most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
         ledger = self._alerts.ledger = Ledger(directory.store)
-        give_back, forget_dead = accounting.give_back, accounting.forget_dead
-        self._shipper = Shipper(
-            journal, ledger, give_back, forget_dead, keep_days=self._settings.records_keep_days, most=most
-        )
+        recovery = Recovery(accounting.counters)
+        self._shipper = Shipper(journal, ledger, recovery, keep_days=self._settings.records_keep_days, most=most)
         self._shipper.traced = self.traced
         self._shipper.start()
         if self.place.url is not None:

@@ -1,8 +1,9 @@
 """Configuration in, application out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import override
+from inspect import markcoroutinefunction
+from typing import Any, cast, override
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -80,9 +81,9 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     accounting = parts.accounts.accounting
     meters = Meters(gateway, parts.accounts, admission, bodies, lambda: parts.access.keys)
     observers = [
+        *([accounting] if accounting is not None else []),  # first: a fault of another one costs no record
         AccessLog(),
         *([meters.requests] if settings.enable_metrics else []),
-        *([accounting] if accounting is not None else []),
     ]
     asgi = _asgi(
         (settings, parts.watchers.watching),
@@ -187,13 +188,13 @@ class _App(FastAPI):
         """The door that leads to a path, if one does."""
         return next((door for door in self.doors if door.leads_to(path)), None)
 
+    @markcoroutinefunction  # servers look for one, and it is another step for each request
     @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Requests go straight to our own layers: what FastAPI and Starlette do first is for their kind of endpoint."""
         if scope["type"] == "http" and self.middleware_stack is not None:
-            await self.middleware_stack(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return cast("Coroutine[Any, Any, None]", self.middleware_stack(scope, receive, send))
+        return super().__call__(scope, receive, send)
 
     @override
     def build_middleware_stack(self) -> ASGIApp:

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
 from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
+from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import UpstreamInvalidResponse
 
 type Fields = dict[str, JsonValue]
@@ -112,7 +113,7 @@ class MessageEvents(Parts):
             "container": None,
             "usage": self._head.usage,
         }
-        return _event(b"message_start", b'"message":' + to_json({**self._head.more, **message}))
+        return _event(b"message_start", b'"message":' + to_wire({**self._head.more, **message}))
 
     @override
     def open(self, key: Key, head: CallHead | None) -> bytes:
@@ -193,7 +194,7 @@ class MessageEvents(Parts):
         written += self.close()
         self.is_over = True
         delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": None, "container": None, **more}
-        ended = _event(b"message_delta", b'"delta":%b,"usage":%b' % (to_json(delta), to_json(usage)))
+        ended = _event(b"message_delta", b'"delta":%b,"usage":%b' % (to_wire(delta), to_wire(usage)))
         return written + ended + b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
     def _started(self, kind: str, block: bytes) -> bytes:

@@ -34,6 +34,7 @@ from ai_gateway.conform.response_fields import (
 )
 from ai_gateway.conform.response_output import DONE, Output
 from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, Key, Parts, inside, outside
+from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 
 _CREATED, _QUEUED, _IN_PROGRESS = b"response.created", b"response.queued", b"response.in_progress"
@@ -65,7 +66,7 @@ class ResponseEvents(Output, Parts):
         self.tells = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
         self.final = b""
         self._head, self._calls, self._seal, self._now = head, calls, seal, now
-        self._echo = to_json(dict(head.echo))[1:-1]
+        self._echo = to_wire(head.echo)[1:-1]
         self._cites = cites
         self._model = head.model
         self.has_begun = False
@@ -254,8 +255,8 @@ class ResponseEvents(Output, Parts):
         }
         echo = self._echo
         if changed.keys() & self._head.echo.keys():
-            echo = to_json({name: value for name, value in self._head.echo.items() if name not in changed})[1:-1]
-        return b'%b,"output":[%b]%b}' % (to_json(fields)[:-1], b",".join(self._output), b"," + echo if echo else b"")
+            echo = to_wire({name: value for name, value in self._head.echo.items() if name not in changed})[1:-1]
+        return b'%b,"output":[%b]%b}' % (to_wire(fields)[:-1], b",".join(self._output), b"," + echo if echo else b"")
 
     def _begun(self, kind: str) -> OpenItem:
         """An item that is open from now on."""

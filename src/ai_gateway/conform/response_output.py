@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from ai_gateway.conform.response_fields import Fields, RanHere
 from ai_gateway.contract.item_ids import item_id
+from ai_gateway.contract.wire_form import to_wire
 
 ADDED: Final = b"response.output_item.added"
 DONE: Final = b"response.output_item.done"
@@ -37,7 +38,7 @@ class Output:
 
     def _added(self, item: Fields) -> bytes:
         index = len(self._output)
-        return self._event(ADDED, b'"output_index":%d,"item":%b' % (index, to_json(item)))
+        return self._event(ADDED, b'"output_index":%d,"item":%b' % (index, to_wire(item)))
 
     def _told_of(self, item_id: str, place: int, events: Sequence[tuple[str, Fields]]) -> bytes:
         at = b'"item_id":%b,"output_index":%d' % (to_json(item_id), place)

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
 from ai_gateway.conform import rules
-from ai_gateway.conform.chunks import AnyChunk
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations, hidden_usage
 from ai_gateway.conform.stream_state import StreamState
@@ -111,8 +110,7 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
         return
     cut = hidden_usage(chunk, sent, raw) if continuations is not None and sent is not chunk and raw else b""
     if continuations is not None:
-        is_same = cut or (continuations.only_texts and sent is not chunk and _says_the_same(sent, chunk))
-        continuations.update(chunk, chunk if is_same else sent, raw, cut)
+        continuations.update(chunk, chunk if cut else sent, raw, cut)
     if cut and raw is not None:
         raw = raw.replace(cut, b"", 1)
     legal = Item(sent, raw if cut or sent is chunk else None)
@@ -120,12 +118,6 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
         state.hold(legal)
     else:
         yield legal
-
-
-def _says_the_same(sent: AnyChunk, chunk: AnyChunk) -> bool:
-    """Whether nothing was added to a chunk but that it counts nothing, which another wire does not tell."""
-    same_head = sent.id == chunk.id and sent.model == chunk.model and sent.created == chunk.created
-    return same_head and sent.choices is chunk.choices and not isinstance(chunk.usage, models.CompletionUsage)
 
 
 def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](

@@ -79,7 +79,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
     `terminated` is set once the provider has declared the stream to be over, which it may do with fewer choices than
     were requested. `usage` is what it has counted, whether the caller wants it or not. `request_id` is what made-up
     ids are made from; `cost` tells in the end what the stream has cost, for a caller who wants to know. `said` is kept
-    up to date with the fields that each choice has given content for.
+    up to date with the fields that each choice has given content for. Without `shows_null`, it makes no difference
+    whether a chunk says that it counts nothing: it goes on to a wire whose events do not.
 
     A chunk that ends its choice waits until the stream ends or its usage comes: some upstreams give every chunk a
     reason to end. `is_last` says that what was taken last is such a chunk, which is to be handed to `hold`.
@@ -90,6 +91,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         choices: int,
         *,
         include_usage: bool,
+        shows_null: bool = True,
         report: Report,
         request_id: str = "",
         cost: Callable[[], int | None] | None = None,
@@ -100,6 +102,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self.usage: models.CompletionUsage | None = None
         self._known = choices
         self._include_usage = include_usage
+        self._shows_null = shows_null
         self._report = report
         self._request_id = request_id
         self._cost = cost
@@ -157,7 +160,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         head = self._head
         if head is None or isinstance(chunk.usage, models.CompletionUsage) or len(chunk.choices) != 1:
             return False
-        if self._include_usage is not ("usage" in chunk.model_fields_set):
+        if self._shows_null and self._include_usage is not ("usage" in chunk.model_fields_set):
             return False
         choice = chunk.choices[0]
         state = self._choices.get(choice.index)
@@ -261,6 +264,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})
 
     def _without_usage(self, chunk: Chunk) -> Chunk:
+        if not self._shows_null and not isinstance(chunk.usage, models.CompletionUsage):
+            return chunk
         if self._include_usage:
             if chunk.usage is None and "usage" in chunk.model_fields_set:
                 return chunk

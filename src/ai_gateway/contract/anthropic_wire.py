@@ -49,7 +49,8 @@ _UNKNOWN_FIELD = re.compile(
     r"(?:unrecognized request argument supplied|unknown (?:parameter|field)):? ['\"]?(\w[\w.]*)",
     re.IGNORECASE,
 )
-_LIMIT = re.compile(r"x-ratelimit-(limit|remaining|reset)-(requests|tokens)")
+_LIMITS = "x-ratelimit-"
+_LIMIT = re.compile(_LIMITS + r"(limit|remaining|reset)-(requests|tokens)")
 _SPAN = re.compile(
     r"(?:(?P<h>\d{1,6})h)?(?:(?P<m>\d{1,6})m(?!s))?(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)s)?(?:(?P<ms>\d{1,9})ms)?"
 )
@@ -96,9 +97,8 @@ def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
     elif wait is None and (milliseconds := headers.get("retry-after-ms", "")).isdecimal():
         own["retry-after"] = str(min(math.ceil(int(milliseconds[:12]) / 1000), _LONGEST_WAIT_S))
     for name, value in headers.items():
-        match = _LIMIT.fullmatch(name)
-        told = (_time_after(value) if match[1] == "reset" else value) if match else None
-        if match and told:
+        match = _LIMIT.fullmatch(name) if name.startswith(_LIMITS) else None
+        if match is not None and (told := _time_after(value) if match[1] == "reset" else value):
             own[f"anthropic-ratelimit-{match[2]}-{match[1]}"] = told
     return own
 

@@ -20,7 +20,8 @@ from ai_gateway.errors import GatewayError
 from ai_gateway.observability.trace_names import Attributes, Step
 
 DROPPED_HEADER = "x-gateway-dropped-params"
-_OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
+OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
+"""An id of a request that the gateway has made."""
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
@@ -101,11 +102,6 @@ class Tokens:
     def whole_output(self) -> int:
         """What the reply had of every class."""
         return self.output + self.reasoning + self.output_audio + self.output_image
-
-    @property
-    def whole(self) -> int:
-        """All of them."""
-        return self.whole_input + self.whole_output
 
     def counts(self) -> tuple[int, ...]:
         """The numbers of every class, in their order, and `searches` at the end."""
@@ -381,7 +377,7 @@ class Attempt:
 
         asgi-correlation-id, for one, takes none but those of version 4.
         """
-        own = _OWN_ID.fullmatch(self.call.request_id)
+        own = OWN_ID.fullmatch(self.call.request_id)
         return "-".join(own.groups()) if own is not None else self.call.request_id
 
     @property

@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Iterable
 from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+# What was asked for is remembered, up to so many paths of which callers choose the first part, and that long.
+_MOST, _LONGEST = 512, 64
+
 
 class Operation(Route):
     """The route of an operation, which answers every failure itself."""
@@ -23,10 +26,12 @@ class Direct:
         self._other = other
         self._fixed: dict[tuple[str, str], ASGIApp] = {}
         self._led: dict[tuple[str, str], tuple[str, ASGIApp]] = {}
+        self._found: dict[tuple[str, str], tuple[ASGIApp, dict[str, str]]] = {}
         self.learn(routes)
 
     def learn(self, routes: Iterable[BaseRoute]) -> None:
         """More routes, which come after those that are known."""
+        self._found.clear()
         known = len(self._routes)
         self._routes += [route for route in routes if isinstance(route, Operation)]
         for index, route in enumerate(self._routes[known:], known):
@@ -55,18 +60,30 @@ class Direct:
         return self._other(scope, receive, send)
 
     def _look_up(self, scope: Scope) -> ASGIApp | None:
-        method, path = scope["method"], scope["path"]
-        app = self._fixed.get((method, path))
+        key = scope["method"], scope["path"]
+        found = self._found.get(key) or self._look_closer(key)
+        if found is None:
+            return None
+        app, parameters = found
+        scope["path_params"] = parameters.copy()
+        return app
+
+    def _look_closer(self, key: tuple[str, str]) -> tuple[ASGIApp, dict[str, str]] | None:
+        method, path = key
+        app = self._fixed.get(key)
         if app is not None:
-            scope["path_params"] = {}
-            return app
+            return app, {}
         end = path.find("/", 1)
         led = self._led.get((method, path[end:])) if end > 1 and path[0] == "/" else None
         if led is None:
             return None
         name, app = led
-        scope["path_params"] = {name: path[1:end]}
-        return app
+        found = app, {name: path[1:end]}
+        if end <= _LONGEST:
+            if len(self._found) >= _MOST:
+                self._found.clear()
+            self._found[key] = found
+        return found
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Ids of the items of a response."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -8,18 +9,39 @@ _PREFIXES: Final[Mapping[str, str]] = {
     "message": "msg_",
     "reasoning": "rs_",
     "function_call": "fc_",
+    "function_call_output": "fco_",
     "custom_tool_call": "ctc_",
+    "custom_tool_call_output": "ctco_",
     "tool_search_call": "tsc_",
+    "tool_search_output": "tso_",
     "local_shell_call": "lsh_",
+    "local_shell_call_output": "lsho_",
     "shell_call": "sh_",
+    "shell_call_output": "sho_",
     "apply_patch_call": "apc_",
+    "apply_patch_call_output": "apco_",
+    "compaction": "cmp_",
+    "additional_tools": "at_",
     "web_search_call": "ws_",
     "code_interpreter_call": "ci_",
     "mcp_call": "mcp_",
     "mcp_list_tools": "mcpl_",
 }
+_GIVEN: Final = 0x8000  # the places of what a response was made from, behind those of its output
+_MADE = re.compile("[a-z]+_([0-9a-f]{48})[0-9a-f]{4,8}")
 
 
 def item_id(kind: str, response_id: str, at: int) -> str:
     """The id of a response's item of this type, which is the one at this place: always the same."""
     return f"{_PREFIXES.get(kind, 'item_')}{response_id.rpartition('_')[2]}{at:04x}"
+
+
+def given_id(kind: str, response_id: str, at: int) -> str:
+    """The same of an item that the response was made from, which came without an id."""
+    return item_id(kind, response_id, _GIVEN + at)
+
+
+def response_of(item_id: str) -> str | None:
+    """The id of the response that an item with this id belongs to, if the gateway has given it that id."""
+    found = _MADE.fullmatch(item_id)
+    return None if found is None else f"resp_{found[1]}"

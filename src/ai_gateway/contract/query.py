@@ -1,6 +1,7 @@
 """Read the query and the headers of a request strictly, as the exact models that the contract generates for them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel
@@ -23,12 +24,20 @@ def _pairs(query: bytes) -> Iterator[tuple[str, bytes]]:
 
 def read_headers[Model: BaseModel](headers: Iterable[tuple[bytes, bytes]], model: type[Model]) -> Model:
     """The headers that the model names, whose names come in lower case. Raises InvalidRequest that names the header."""
-    given = list(headers)
+    named = _header_names(model)
+    given: dict[str, list[bytes]] = {}
+    for name, value in headers:
+        if name in named:
+            given.setdefault(named[name], []).append(value)
     pairs: list[tuple[str, bytes]] = []
-    for name, shape in fields_of(model).items():
-        lines = [value for key, value in given if key == name.encode()]
-        if lines and shape.items is not None:
-            pairs += [(name, item.strip(b" \t")) for line in lines for item in line.split(b",")]
-        elif lines:  # several lines of a name mean the same as one with commas (RFC 9110, section 5.3)
-            pairs.append((name, b", ".join(lines)))
+    for field, lines in given.items():
+        if fields_of(model)[field].items is not None:
+            pairs += [(field, item.strip(b" \t")) for line in lines for item in line.split(b",")]
+        else:  # several lines of a name mean the same as one with commas (RFC 9110, section 5.3)
+            pairs.append((field, b", ".join(lines)))
     return validate(model, read_fields(model, pairs))
+
+
+@cache
+def _header_names(model: type[BaseModel]) -> Mapping[bytes, str]:
+    return {name.encode(): name for name in fields_of(model)}

@@ -52,9 +52,9 @@ class Shape:
 
     def inside(self, key: str) -> "Shape":
         """What the objects take under a key."""
-        found = self.values or Shape()
+        found = self.values or _NOTHING
         for model in self.models:
-            found |= fields_of(model).get(key, Shape())
+            found |= fields_of(model).get(key, _NOTHING)
         return found
 
     @property
@@ -63,6 +63,7 @@ class Shape:
         return self.items is not None and not (self.text or self.words or self.number or self.boolean or self.file)
 
 
+_NOTHING = Shape()
 _PLAIN: Mapping[object, Shape] = {
     str: Shape(text=True),
     Any: Shape(text=True),
@@ -92,7 +93,7 @@ def _shape(annotation: object) -> Shape:
         return Shape(items=_shape(arguments[0]))
     if origin is dict:
         return Shape(values=_shape(arguments[1]))
-    found = _PLAIN.get(annotation, Shape())
+    found = _PLAIN.get(annotation, _NOTHING)
     for branch in arguments if origin in {Union, UnionType} else ():
         found |= _shape(branch)
     return found
@@ -113,7 +114,7 @@ def read_fields(
         field, brackets = split.groups() if split and name not in known else (name, "")
         if field in known or others:
             steps = brackets[1:-1].split("][") if brackets else []
-            _Given(field, value).put(found, field, steps, known.get(field, Shape()))
+            _Given(field, value).put(found, field, steps, known.get(field, _NOTHING))
     return found
 
 
@@ -144,7 +145,7 @@ class _Given:
     def _read(self, shape: Shape) -> object:
         raw = self.value
         if isinstance(raw, UploadedFile):
-            if shape.file or (shape == Shape() and raw.name is not None):
+            if shape.file or (shape == _NOTHING and raw.name is not None):
                 return raw
             raw = raw.data
         try:

@@ -23,9 +23,10 @@ _BOUNDS: dict[str, Callable[[Mapping[str, object]], str]] = {
     "too_long": lambda facts: f"an array of at most {facts.get('max_length')}",
     "string_too_short": lambda facts: f"at least {facts.get('min_length')} characters long",
     "string_too_long": lambda facts: f"at most {facts.get('max_length')} characters long",
-    "literal_error": lambda facts: f"one of {facts.get('expected')}",
-    "union_tag_invalid": lambda facts: f"one of {facts.get('expected_tags')}",
 }
+_CHOICES = {"literal_error": "expected", "union_tag_invalid": "expected_tags"}
+_CHOICE = re.compile(r"'[^']*'|[^', ][^',]*")
+_NO_CHOICES = frozenset({"''", "'null'"})  # how a union's branch is told whose tag may be left out
 
 
 def explain(error: ValidationError, value: object) -> InvalidRequest:
@@ -73,10 +74,20 @@ def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:
         return InvalidRequest(
             f"Unknown parameter: {_quoted(name)}. Leave it out.", param=name, code="unknown_parameter"
         )
-    wanted = list(dict.fromkeys(filter(None, map(_expectation, errors))))
+    wanted = [*dict.fromkeys(filter(None, map(_expectation, errors))), *_choices(errors)]
     kind = "invalid_type" if all(error["type"] in _WANTED for error in errors) else "invalid_value"
     words = f": expected {' or '.join(wanted)}" if wanted else ""
     return InvalidRequest(f"Invalid value for {_quoted(name)}{words}.", param=name, code=kind)
+
+
+def _choices(errors: list[ErrorDetails]) -> list[str]:
+    """The values that would do, of all branches together."""
+    told = [str(error.get("ctx", {}).get(_CHOICES[error["type"]])) for error in errors if error["type"] in _CHOICES]
+    each = [choice for text in told for choice in _CHOICE.findall(text.replace(" or ", ", "))]
+    *most, last = [choice for choice in dict.fromkeys(each) if choice not in _NO_CHOICES] or [""]
+    if not last:
+        return []
+    return [f"one of {', '.join(most)} or {last}" if most else f"one of {last}"]
 
 
 def _expectation(error: ErrorDetails) -> str | None:

@@ -65,8 +65,9 @@ def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
         model = call.parsed.get("model")
         record["model"] = model[:_LONGEST] if isinstance(model, str) else None
         record["stream"] = outcome.stream
-    if outcome.notes.provider:
-        _add_upstream(record, outcome.notes)
+    notes = outcome.notes
+    if notes.provider:
+        _add_upstream(record, notes)
         if call.rounds:
             _add_rounds(record, call)
         if (upstream_s := outcome.upstream_s) is not None:

@@ -15,7 +15,7 @@ from ai_gateway.contract.wire import PathOwners
 from ai_gateway.contract.write import send_error
 from ai_gateway.middleware.client_address import ClientAddress
 from ai_gateway.middleware.cors import Fields
-from ai_gateway.middleware.reply_headers import ReplyHeaders
+from ai_gateway.middleware.reply_headers import ReplyHeaders, lines_of
 from ai_gateway.middleware.request_head import refusal
 from ai_gateway.middleware.request_id import accepted, new_request_id
 from ai_gateway.middleware.watching import NOBODY, Watching
@@ -90,14 +90,20 @@ class Front:
         """Note that the reply begins, and put in the headers that all have."""
         outcome.status = message["status"]
         outcome.first_byte = now = time.perf_counter()
+        spent_ms = int((now - outcome.started) * 1000)
+        if "whole" in message:  # which is JSON
+            lines = message["lines"]
+            if self._headers.cors.is_on:
+                lines += lines_of(self._headers.cors.marks(_origin(scope), _fields_of(lines)))
+            message["lines"] = lines + self._headers.lines({}, request_id, spent_ms)
+            return
         headers = message["headers"] = list(message.get("headers", ()))
         if self._headers.cors.is_on:
-            headers += self._headers.cors.marks(_origin(scope), [*headers, *_fields_of(message.get("lines", b""))])
-        own, spent_ms = dict(headers), int((now - outcome.started) * 1000)
+            headers += self._headers.cors.marks(_origin(scope), headers)
         if "connection" in scope:
-            message["lines"] = message.get("lines", b"") + self._headers.lines(own, request_id, spent_ms)
+            message["lines"] = self._headers.lines(dict(headers), request_id, spent_ms)
         else:
-            headers += self._headers.common(own, request_id, spent_ms)
+            headers += self._headers.common(dict(headers), request_id, spent_ms)
 
 
 def _fields_of(lines: bytes) -> Fields:

@@ -26,8 +26,13 @@ class Constant(NamedTuple):
     lines: bytes
 
 
+def lines_of(fields: Fields) -> bytes:
+    """Fields as the lines of a head, each with its end."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
 def _constant(fields: Fields) -> Constant:
-    return Constant(fields, b"".join([b"%b: %b\r\n" % field for field in fields]))
+    return Constant(fields, lines_of(fields))
 
 
 class ReplyHeaders:

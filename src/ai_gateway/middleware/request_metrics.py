@@ -72,7 +72,9 @@ class RequestMetrics(Observer):
             outcome.operation,
             outcome.wire,
             provider,
-            self._label(provider, notes.model, outcome.ended) if notes.model else "",
+            notes.model
+            if (provider, notes.model) in self._models
+            else self._label(provider, notes.model, outcome.ended),
             status // 100,
             counted_code(outcome.code) if outcome.code else "",
             outcome.end,
@@ -114,9 +116,9 @@ class RequestMetrics(Observer):
                 row.unpriced += 1
 
     def _label(self, provider: str, model: str, now: float) -> str:
+        if not model:
+            return ""
         named = provider, model
-        if named in self._models:
-            return model
         if now >= self._others_until or len(self._others) >= _MOST_MODELS:
             self._others.clear()
             self._others_until = now + _OTHERS_S

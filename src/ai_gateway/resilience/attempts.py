@@ -172,6 +172,8 @@ class _Attempts[T: Target]:
         self._at = 0
         self._made = 0
         self._failed = 0
+        self.is_limited = False
+        """Whether this attempt has only what is left of the time; the first is bounded by its provider."""
         self.pause = 0.0
         """Seconds that the last failure takes before the next attempt."""
         self._permit: Permit | None = None
@@ -220,11 +222,6 @@ class _Attempts[T: Target]:
             self._notes.trace = self._call.trace.attempted(self._notes)
         return self._notes
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether this attempt has only what is left of the time; the first is bounded by its provider."""
-        return self._failed > 0
-
     async def in_time[Value](self, work: Awaitable[Value]) -> Value:
         """The work within what is left of the time. Raises UpstreamTimeout."""
         try:
@@ -268,6 +265,7 @@ class _Attempts[T: Target]:
 
     def _pause_after(self, provider: Provider, error: GatewayError) -> float | None:
         self._failed += 1
+        self.is_limited = True
         if not provider.is_remote:
             return None
         left = self._deadline - time.monotonic()

@@ -63,7 +63,7 @@ class Routing:
     async def resolve(self, provider: str | None, model: str) -> Resolution:
         """Raises ProviderNotFound or ModelNotFound, which list the alternatives."""
         if provider is not None:
-            return Resolution((Target(self.registry.get(provider), model),))
+            return self.at(provider, model)
         resolution = self.find(model, _rng)
         if resolution is None:
             await self.catalogue.ensure_loaded()
@@ -74,6 +74,10 @@ class Routing:
         if resolution is None:
             raise ModelNotFound(self._unknown(model), param="model")
         return resolution
+
+    def at(self, provider: str, model: str) -> Resolution:
+        """A provider's own model. Raises ProviderNotFound."""
+        return Resolution((Target(self.registry.get(provider), model),))
 
     def find(self, model: str, rng: random.Random | None = None) -> Resolution | None:
         """The resolution from what is known now. Raises ModelNotFound if that needs an unconfigured provider."""

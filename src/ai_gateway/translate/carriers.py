@@ -8,6 +8,7 @@ the carrier is dropped and named.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_
 from typing import Final, Literal
 
 from pydantic import BaseModel
@@ -37,6 +38,11 @@ Gemini signs calls in `extra_content` (https://ai.google.dev/gemini-api/docs/tho
 """
 
 _TEXT = models.ChatCompletionRequestMessageContentPartText
+_TOLD = {
+    models.ChatCompletionRequestDeveloperMessage,
+    models.ChatCompletionRequestSystemMessage,
+    models.ChatCompletionRequestUserMessage,
+}
 _THOUGHTS = "messages.thinking"
 
 
@@ -56,7 +62,8 @@ def fit[Body: models.CreateChatCompletionRequest](
 ) -> tuple[Body, set[str]]:
     """The request with the carriers that are `taken` and no other, and the names of what is lost by that.
 
-    What was sealed for the `provider` is opened. The request itself is left as it is: other targets may get it as well.
+    What was sealed for the `provider` is opened. The request itself is left as it is, for other targets may get it as
+    well: it is returned if nothing of it has to change.
     """
     dropped: set[str] = set()
     messages: list[Message] = []
@@ -65,13 +72,28 @@ def fit[Body: models.CreateChatCompletionRequest](
         if not isinstance(message, models.ChatCompletionRequestToolMessage) and moved:
             messages.append(_user(moved))
             moved = []
-        messages.append(_message(_opened(message, provider), taken, moved, dropped))
+        fitted = message if _is_bare(message) else _message(_opened(message, provider), taken, moved, dropped)
+        messages.append(fitted)
     if moved:
         messages.append(_user(moved))
-    changes: dict[str, object] = {"messages": messages}
+    changes: dict[str, object] = {}
+    if not _are_same(messages, body.messages):
+        changes["messages"] = messages
     if body.tools and "cache_control" not in taken:
-        changes["tools"] = [_without(tool, {"cache_control"}, "", dropped) for tool in body.tools]
-    return body.model_copy(update=changes), dropped
+        tools = [_without(tool, {"cache_control"}, "", dropped) for tool in body.tools]
+        if not _are_same(tools, body.tools):
+            changes["tools"] = tools
+    return body.model_copy(update=changes) if changes else body, dropped
+
+
+def _is_bare(message: Message) -> bool:
+    """Whether it is a text, which carries nothing."""
+    return type(message) in _TOLD and type(message.content) is str and not message.__pydantic_extra__
+
+
+def _are_same(fitted: Sequence[BaseModel], given: Sequence[BaseModel]) -> bool:
+    """Whether nothing has been left out, added or changed."""
+    return len(fitted) == len(given) and all(map(is_, fitted, given))
 
 
 def _opened(message: Message, provider: str) -> Message:

@@ -18,17 +18,28 @@ type Message = (
     | models.ChatCompletionRequestFunctionMessage
 )
 _EMPTY: tuple[object, ...] = (None, "", [], {})
+_set = object.__setattr__
 
 
 @cache
-def _blank[Model: BaseModel](model: type[Model]) -> Model:
-    return model.model_construct()
+def _blank[Model: BaseModel](model: type[Model]) -> tuple[Model, frozenset[str]]:
+    return model.model_construct(), frozenset(model.model_fields)
 
 
 def unchecked[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Model:
     """A request, or a part of one, without the contract's bounds: the provider may take more, or refuses it itself."""
-    blank: Model = _blank(model)
-    return blank.model_copy(update=fields)  # a fifth of what it costs to construct one with all its defaults
+    blank, names = _blank(model)
+    made: Model
+    if not names >= fields.keys():  # some are beyond the contract
+        made = blank.model_copy(update=fields)
+        return made
+    # A quarter of what it costs to construct one, and half of what copying does, which takes `copy` for everything.
+    made = model.__new__(model)
+    _set(made, "__dict__", {**blank.__dict__, **fields})
+    _set(made, "__pydantic_fields_set__", {*fields})
+    _set(made, "__pydantic_extra__", None if blank.__pydantic_extra__ is None else {})
+    _set(made, "__pydantic_private__", None)
+    return made
 
 
 def drop_unknown(model: BaseModel, place: str, dropped: set[str], *read: str) -> None:

@@ -86,6 +86,9 @@ class NoTools:
         return None
 
 
+NO_TOOLS: Final = NoTools()
+
+
 def typed(tool: BaseModel, place: int) -> Hosted:
     """A tool whose type is the gateway's own, with its options. Raises InvalidRequest for one that is wrong."""
     return made(tool.model_dump(exclude_unset=True), place)

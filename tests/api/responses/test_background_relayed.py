@@ -243,6 +243,38 @@ def test_what_was_said_before_goes_along_and_comes_back(live: LiveGateway, lab: 
     assert [item["type"] for item in sent["input"]] == ["message", *(item["type"] for item in OUTPUT), "message"]
 
 
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_that_only_the_gateway_can_read_is_left_out_and_named(
+    live: LiveGateway, lab: Upstream, background: bool, stream: bool
+) -> None:
+    body = {"model": "custom-chat", "input": "x", "include": ["reasoning.encrypted_content"]}
+    made = post(live, "/custom/v1/responses", {**body, "reasoning": {"effort": "high"}}).json()
+    thought, *rest = made["output"]
+    assert thought["encrypted_content"].startswith("gw1.")
+    model = f"whole#sealed-{background}-{stream}"
+    given = [{"role": "user", "content": "a"}, thought, *rest]
+    asked = {"model": model, "input": given, "background": background, "stream": stream}
+    reply = post(live, "/lab/v1/responses", asked)
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["x-gateway-dropped-params"] == "input.reasoning"
+    assert lab.last(model).json["input"] == [given[0], *rest]
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_an_item_of_another_provider_goes_along_in_place_of_its_name(
+    live: LiveGateway, lab: Upstream, background: bool
+) -> None:
+    made = post(live, "/custom/v1/responses", {"model": "custom-chat", "input": "one"}).json()
+    (item,) = made["output"]
+    model = f"whole#referred-{background}"
+    own = {"type": "item_reference", "id": "msg_of_the_upstream"}
+    given = [{"type": "item_reference", "id": item["id"]}, own, {"role": "user", "content": "two"}]
+    body = {"model": model, "input": given, "background": background}
+    assert post(live, "/lab/v1/responses", body).status_code == 200
+    assert lab.last(model).json["input"] == [item, *given[1:]]
+
+
 @pytest.mark.parametrize(
     ("more", "param"),
     [

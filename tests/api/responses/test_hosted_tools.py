@@ -44,9 +44,10 @@ def test_a_search_that_may_not_leave_an_index_is_none_of_the_gateways(gateway: L
     assert reply.headers["x-gateway-dropped-params"] == "tools.web_search"
 
 
-def test_a_search_can_be_chosen(gateway: LiveGateway) -> None:
-    body = {**SEARCH, "input": "Tides.", "tools": [{"type": "web_search_preview"}]}
-    response = asked(gateway, {**body, "tool_choice": {"type": "web_search_preview"}})
+@pytest.mark.parametrize("kind", ["web_search_preview", "web_search", "web_search_2025_08_26"])
+def test_a_search_can_be_chosen(gateway: LiveGateway, kind: str) -> None:
+    body = {**SEARCH, "input": "Tides.", "tools": [{"type": kind}]}
+    response = asked(gateway, {**body, "tool_choice": {"type": kind}})
     assert response["output"][0]["type"] == "web_search_call"
 
 

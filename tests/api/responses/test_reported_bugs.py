@@ -364,3 +364,13 @@ def test_the_answers_are_the_contracts(chat: Chatting) -> None:
     for response in every_way(chat, {"content": "a"}, {"content": "a"}, store=True):
         assert get(chat.live, f"/v1/responses/{response['id']}").json() == response
         valid("Response").validate(response)
+
+
+def test_a_call_that_was_cut_off_is_no_part_of_what_follows(chat: Chatting) -> None:
+    """Nobody can have answered it, and no provider of chat takes a call without its result."""
+    half: Fields = {"tool_calls": [called("look", '{"a', "c")]}
+    first, _ = chat.ask({"content": "ab", **half}, finish="length", tools=[LOOK])
+    assert kinds(first) == ["message", "function_call"]
+    _, sent = chat.ask({"content": "ok"}, previous_response_id=first["id"], input="go on")
+    assert [each["content"] for each in sent["messages"]] == ["hello", "ab", "go on"]
+    assert not any("tool_calls" in each for each in sent["messages"])

@@ -177,3 +177,32 @@ def test_nobody_pushes_out_what_is_anothers() -> None:
         assert found[-1] == 200
         assert found[0] == 404
         assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("form", [{"type": "item_reference"}, {"type": None}, {}], ids=["named", "null", "bare"])
+def test_an_item_that_is_only_referred_to_is_the_stored_one(live: LiveGateway, form: dict[str, Any]) -> None:
+    first = create(live, input=[{"role": "user", "content": "one"}])
+    (given,) = get(live, f"/v1/responses/{first['id']}/input_items").json()["data"]
+    references = [{**form, "id": item["id"]} for item in (given, *first["output"])]
+    asked = [*references, {"role": "user", "content": "two"}]
+    second = create(live, input=asked)
+    listed = get(live, f"/v1/responses/{second['id']}/input_items?order=asc").json()
+    valid("ResponseItemList").validate(listed)
+    assert listed["data"][:2] == [given, *first["output"]]
+    spelt = create(live, input=[given, *first["output"], asked[-1]])
+    assert second["usage"]["input_tokens"] == spelt["usage"]["input_tokens"]
+    body = {"model": "custom-chat", "input": asked}
+    assert events_of(post(live, "/v1/responses", {**body, "stream": True}).text)[-1]["type"] == "response.completed"
+    assert post(live, "/v1/responses", {**body, "background": True}).json()["status"] == "queued"
+    for path in ("input_tokens", "compact"):
+        assert post(live, f"/v1/responses/{path}", body).status_code == 200
+    nowhere = [{**form, "id": f"{references[0]['id'][:-4]}ffff"}, {**form, "id": "msg_none"}]
+    for key, reference in ((OTHER, references[0]), (TEST_KEY, nowhere[0]), (TEST_KEY, nowhere[1])):
+        assert refused(live, key, input=[asked[-1], reference])["param"] == "input[1].id"
+    assert delete(live, first["id"])[0] == 200
+    assert refused(live, input=asked)["param"] == "input[0].id"
+
+
+def test_no_previous_response_is_none_that_has_no_name(live: LiveGateway) -> None:
+    assert refused(live, previous_response_id="")["code"] == "previous_response_not_found"
+    assert create(live, previous_response_id=None)["previous_response_id"] is None

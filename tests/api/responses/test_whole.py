@@ -5,7 +5,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.client import KEY, get, post
+from scripts.fuzz.response_grammar import check
+from tests.support.client import KEY, eventually, get, post
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.responses import USAGE, Chatting, called, events_of, valid
 from tests.support.upstream import Upstream
@@ -261,6 +262,49 @@ def test_tokens_are_counted_of_everything(gateway: LiveGateway) -> None:
     assert 1_000 < count(input=[{"role": "user", "content": [image]}]) < 5_000
 
 
+def test_files_and_forms_take_tokens_as_well(gateway: LiveGateway) -> None:
+    def counted(content: Any = "x", **more: Any) -> int:
+        body = {"model": "custom-chat", "input": [{"role": "user", "content": content}], **more}
+        reply = post(gateway, "/v1/responses/input_tokens", body)
+        assert reply.status_code == 200, reply.text
+        tokens: int = reply.json()["input_tokens"]
+        return tokens
+
+    file = {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64," + "A" * 400_000}
+    assert counted([file]) > 300_000 / 4
+    image = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 400_000}
+    assert counted([image]) < 10_000
+    form = {"type": "json_schema", "name": "a", "schema": {"type": "object", "description": "d" * 4_000}}
+    assert counted(text={"format": form}) > counted(text={"format": {"type": "text"}}) + 1_000
+
+
+def test_items_that_agents_send_without_their_ids_are_taken(chat: Chatting) -> None:
+    action = {"type": "exec", "command": ["ls"], "env": {}}
+    items: list[dict[str, Any]] = [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "content": None},
+        {"type": "local_shell_call", "call_id": "c", "status": "completed", "action": action},
+        {"type": "function_call_output", "call_id": "c", "output": "r"},
+        {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]},
+        {"type": "reasoning", "id": None, "summary": [], "encrypted_content": None},
+    ]
+    for given in (items, [{"id": None, **item} for item in items]):
+        response, asked = chat.ask({"content": "ok"}, input=[{"role": "user", "content": "x"}, *given])
+        assert response["status"] == "completed"
+        _, call, result, *_ = asked["messages"]
+        assert (call["tool_calls"][0]["id"], call["reasoning_content"], result["content"]) == ("c", "hm", "r")
+
+
+def test_what_would_do_is_told_without_what_only_the_contract_calls_so(gateway: LiveGateway) -> None:
+    for body in ({"input": [{"type": "odd"}]}, {"text": {"format": {"type": "odd"}}}, {"tools": [{"type": "odd"}]}):
+        message = post(gateway, "/v1/responses", {"model": "custom-chat", "input": "x", **body}).json()["error"][
+            "message"
+        ]
+        assert message.count("one of") == 1
+        assert "''" not in message
+        assert "'null'" not in message
+
+
 def test_a_compaction_stands_for_what_was_said(gateway: LiveGateway) -> None:
     asked = {"model": "custom-chat", "input": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     reply = post(gateway, "/v1/responses/compact", asked)
@@ -286,6 +330,16 @@ def test_a_trigger_at_the_end_asks_for_a_compaction(gateway: LiveGateway, stream
     assert [item["type"] for item in response["output"]] == ["compaction"]
     assert response["status"] == "completed"
     assert get(gateway, f"/v1/responses/{response['id']}").json() == response
+    later = post(gateway, "/v1/responses", {**body, "background": True})
+    if stream:
+        kept = check(later.content)
+        assert check(get(gateway, f"/v1/responses/{kept['id']}?stream=true").content) == kept
+    else:
+        assert later.json()["status"] == "queued"
+        path = f"/v1/responses/{later.json()['id']}"
+        eventually(lambda: get(gateway, path).json()["status"] == "completed")
+        kept = get(gateway, path).json()
+    assert [item["type"] for item in kept["output"]] == ["compaction"]
     went_on = {"model": "custom-chat", "input": [*response["output"], {"role": "user", "content": "c"}]}
     assert post(gateway, "/v1/responses", went_on).status_code == 200
 

@@ -168,7 +168,14 @@ class Counters(Protocol):
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
         """Give back what processes hold that are gone, once their journals are finished: nothing else will settle it.
 
-        Does nothing where counters end with their process, or what it holds with a lease.
+        Does nothing where counters end with their process, or do not know whether one of another machine lives.
+        """
+
+    @abstractmethod
+    async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
+        """What calls of this process hold that are not settled, by their ids, in which `owner` is.
+
+        Their limits are not known, nor how long a unit is. There are none where `forget_dead` finds them.
         """
 
     @abstractmethod

@@ -45,6 +45,10 @@ class MemoryCounters(Counters):
         pass
 
     @override
+    async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
+        return {}
+
+    @override
     async def aclose(self) -> None:
         self._clear()
 

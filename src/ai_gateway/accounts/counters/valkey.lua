@@ -29,6 +29,7 @@ if not born then
 end
 
 local OPEN = LIFE .. 'open'
+local SPENT = LIFE .. 'spent'  -- calls whose replica is gone: what they held is spent, until somebody knows better
 local UNSEEDED = LIFE .. 'unseeded'
 
 local function counter_key(counter) return LIFE .. 'counter:' .. counter end
@@ -121,7 +122,6 @@ local function empty_in(parts, unit, last)
   return 0
 end
 
--- The replica of a call is gone: what it held for it is spent, until somebody knows better.
 local function spend(id)
   redis.call('ZREM', OPEN, id)
   local found = redis.call('GET', call_key(id))
@@ -134,6 +134,9 @@ local function spend(id)
   end
   record.spent = true
   redis.call('SET', call_key(id), cmsgpack.pack(record), 'EX', CALL_S)
+  redis.call('ZREMRANGEBYSCORE', SPENT, '-inf', now - CALL_S)
+  redis.call('ZADD', SPENT, now, id)
+  redis.call('EXPIRE', SPENT, CALL_S)
 end
 
 local function note_call(record, lease_s)
@@ -241,8 +244,28 @@ function operations.settle()
     end
   end
   redis.call('ZREM', OPEN, call)
+  redis.call('ZREM', SPENT, call)
   redis.call('SET', call_key(call), 'settled', 'EX', SETTLED_S)
   return {born}
+end
+
+-- ARGV: what is in the ids of all calls of a process. Those that are not settled, each with counter, kind and amount of
+-- what it holds, or held until it was taken to be spent.
+function operations.left()
+  local answer = {born}
+  for _, key in ipairs({OPEN, SPENT}) do
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      local found = string.find(id, ARGV[4], 1, true) and redis.call('GET', call_key(id))
+      if found and found ~= 'settled' then
+        local left = {id}
+        for _, hold in ipairs(cmsgpack.unpack(found).holds) do
+          for at = 1, 3 do left[#left + 1] = hold[at] end
+        end
+        answer[#answer + 1] = left
+      end
+    end
+  end
+  return answer
 end
 
 -- ARGV: lease in seconds; counter, kind and amount of each hold, of a call whose counters were lost. Rates are not

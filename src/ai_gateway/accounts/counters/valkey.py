@@ -2,7 +2,7 @@
 
 A call takes two steps, each one round trip of one script (`valkey.lua`) under the server's clock. What a call holds is
 kept there by its id, so that a settle may be sent twice. A replica renews what its open calls hold; what a dead one
-held is taken to be spent after a minute.
+held is taken to be spent after a minute, until whoever finds its journal knows better.
 
 Nothing there has to survive. Money begins with what the ledger has; when a server was started anew or emptied, every
 replica tells of its open calls again, and only then money begins. Until then it cannot be counted, for 2 s.
@@ -107,6 +107,11 @@ class ValkeyCounters(Counters):
         pass
 
     @override
+    async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
+        _, *found = await self._run("left", "", owner)
+        return {call.decode(): _held(rest) for call, *rest in cast("Sequence[Sequence[bytes]]", found)}
+
+    @override
     async def aclose(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST_WORDS_S)
@@ -182,6 +187,14 @@ class ValkeyCounters(Counters):
 
 def _kind(hold: Hold) -> str:
     return "rolling" if hold.unit_s else "money" if hold.money else "plain"
+
+
+def _held(values: Sequence[bytes]) -> Sequence[Hold]:
+    """From counter, kind and amount of each."""
+    return [
+        Hold(counter.decode(), int(amount), 0, unit_s=kind == b"rolling", money=kind == b"money")
+        for counter, kind, amount in zip(values[::3], values[1::3], values[2::3], strict=True)
+    ]
 
 
 def _why(status: object) -> str:

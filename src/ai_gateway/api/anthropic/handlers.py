@@ -96,12 +96,15 @@ class AnthropicHandlers(WireBoundary, Handlers):
         if call.unknown is not None and call.unknown.others:
             raise call.unknown.error
         call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
-        runs = self.gateway.tools_for(call, resolution)
-        servers = servers_asked(body, runs) if body.tools or body.mcp_servers else []
-        if servers is None or servers:
-            await runs.ask(servers)
         knows_efforts = all("efforts" in target.provider.carriers for target in resolution.targets)
-        asked = chat(body, model, runs, knows_efforts=knows_efforts)
+        if body.tools or body.mcp_servers:
+            runs = self.gateway.tools_for(call, resolution)
+            servers = servers_asked(body, runs)
+            if servers is None or servers:
+                await runs.ask(servers)
+            asked = chat(body, model, runs, knows_efforts=knows_efforts)
+        else:
+            asked = chat(body, model, knows_efforts=knows_efforts)
         if call.unknown is not None:
             asked.dropped.extend(call.unknown.fields)
         return asked

@@ -31,7 +31,7 @@ _UNENDED: Final = {"code": "server_error", "message": "The provider has not ende
 
 def own(request: Promised, response: Mapping[str, Any], status: str) -> Fields:
     """A response of an upstream's as the one that was promised."""
-    kept = {"background": True, "store": True, "previous_response_id": request.body.previous_response_id or None}
+    kept = {"background": True, "store": True, "previous_response_id": request.body.previous_response_id}
     return {**response, "id": request.id, "created_at": request.created_at, "status": status, **kept}
 
 

@@ -3,12 +3,14 @@
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic_core import from_json
 
+from ai_gateway.api.responses.adopted import AdoptedEvents, AdoptedWhole
 from ai_gateway.api.responses.dropped import note_dropped
-from ai_gateway.api.responses.making import Maker, written
+from ai_gateway.api.responses.making import Maker, Prepared, written
+from ai_gateway.api.responses.queueing import queue_stream, queue_whole
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Framed, Item as Written, Stream
@@ -45,8 +47,9 @@ async def compacted(
 ) -> tuple[Sequence[Fields], Fields]:
     """The items to go on with, and what it took."""
     history: list[Item] = []
-    if body.previous_response_id:
+    if body.previous_response_id is not None:
         history = await maker.history(call, body.previous_response_id)
+    body = await maker.resolved(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
     asked = conversed(body, Whom(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
     item, usage = await _summed_up(maker, call, asked, resolution)
@@ -69,18 +72,48 @@ async def compaction_response(
         setattr(request.asked.request, name, None)
         request.asked.request.model_fields_set.discard(name)
     request.asked.request.stream_options = None
-    item, usage = await _summed_up(maker, call, request.asked, request.resolution)
-    events = ResponseEvents(
-        ResponseHead(request.id, request.created_at, body.model, request.echo), request.asked.offered.names
-    )
-    told = events.begin() + events.whole(item) + events.completed(usage)
+    if body.background:
+        return await _queued(maker, call, request)
+    told, final = await _compaction(maker, call, request)
     if request.stored:
-        await maker.keep(call, request, from_json(events.final))
-    return Stream(_told(told)) if body.stream else Written(written(models.Response, {}).model, events.final)
+        await maker.keep(call, request, from_json(final))
+    return Stream(_told(told)) if body.stream else Written(written(models.Response, {}).model, final)
+
+
+async def _queued(
+    maker: Maker, call: Call, request: Prepared
+) -> Written[models.Response] | Stream[models.ResponseStreamEvent]:
+    """The same in the background."""
+
+    def whole(own: Call) -> AdoptedWhole:
+        async def made() -> Fields:
+            _, final = await _compaction(maker, own, request)
+            return cast("Fields", from_json(final))
+
+        return AdoptedWhole(request, made)
+
+    def events(own: Call) -> AdoptedEvents:
+        async def told() -> AsyncGenerator[Any]:
+            data, _ = await _compaction(maker, own, request)
+            yield Framed(data)
+
+        return AdoptedEvents(request, Stream(told()))
+
+    if request.body.stream:
+        return await queue_stream(maker, call, request, events)
+    return await queue_whole(maker, call, request, whole)
 
 
 async def _told(data: bytes) -> AsyncGenerator[Any]:
     yield Framed(data)
+
+
+async def _compaction(maker: Maker, call: Call, request: Prepared) -> tuple[bytes, bytes]:
+    """The events of a response that is a compaction, and the response."""
+    item, usage = await _summed_up(maker, call, request.asked, request.resolution)
+    head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
+    events = ResponseEvents(head, request.asked.offered.names)
+    return events.begin() + events.whole(item) + events.completed(usage), events.final
 
 
 async def _summed_up(maker: Maker, call: Call, asked: Asked, resolution: Resolution) -> tuple[Fields, Fields | None]:

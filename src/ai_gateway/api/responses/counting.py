@@ -1,7 +1,8 @@
 """About how many tokens an input takes, without asking a provider."""
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pydantic_core import to_json
 
@@ -22,25 +23,35 @@ _PER_IMAGE: Final = 1_400
 async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody) -> tuple[int, set[str]]:
     """The tokens, and what of the request was left out."""
     history: list[Item] = []
-    if body.previous_response_id:
+    if body.previous_response_id is not None:
         history = await maker.history(call, body.previous_response_id)
+    body = await maker.resolved(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
     whom = Whom(model, resolution.targets[0].provider.name, maker.sealer(call))
     asked = conversed(body, whom, history)
-    return estimated(asked), asked.dropped | asked.offered.dropped
+    form = getattr(body.text, "format", None)
+    shape = len(to_json(to_fields(form))) if isinstance(form, models.TextResponseFormatJsonSchema) else 0
+    return estimated(asked) + math.ceil(shape / _BYTES_PER_TOKEN), asked.dropped | asked.offered.dropped
 
 
 def estimated(asked: Asked) -> int:
     """About what a chat request takes: its texts, its tools, its images and files, and each message for itself."""
-    counted = media = 0
+    counted = media = files = 0
     for message in asked.request.messages:
         fields = to_fields(message)
         content = fields.get("content")
         if isinstance(content, list):
             texts = [part for part in content if part.get("type") in {"text", "refusal"}]
             media += len(content) - len(texts)
+            files += sum(map(_size_of_file, content))
             fields["content"] = texts
         counted += len(to_json(fields))
     counted += sum(len(to_json(to_fields(tool))) for tool in asked.offered.functions.values())
     each = _PER_MESSAGE * len(asked.request.messages) + _PER_IMAGE * media
-    return math.ceil(counted / _BYTES_PER_TOKEN) + each
+    return math.ceil((counted + files) / _BYTES_PER_TOKEN) + each
+
+
+def _size_of_file(part: Mapping[str, Any]) -> int:
+    """About how many bytes a file has that comes with the request: all of them may be text."""
+    data = (part.get("file") or {}).get("file_data") if part.get("type") == "file" else None
+    return len(data) * 3 // 4 if isinstance(data, str) else 0

@@ -18,9 +18,12 @@ from ai_gateway.api.responses.relayed import relayed
 from ai_gateway.api.responses.translated import queued
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.stream import Item, Reply, Stream
 from ai_gateway.contract.wire import RESPONSES
 from ai_gateway.errors import InvalidRequest
+from ai_gateway.relay import is_shared
+from ai_gateway.translate.gateway_tools import has_own
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
 from gateway_contract.openai_responses.routes import Handlers
@@ -42,11 +45,14 @@ class ResponsesHandlers(WireBoundary, Handlers):
         self, call: Call, body: models.CreateResponse
     ) -> Reply[models.Response] | Stream[models.ResponseStreamEvent]:
         with in_terms_of_responses():
-            if (answer := await relayed(self._maker, call, body)) is not None:
-                return answer
+            resolved = None
+            if not has_own(body.tools):
+                resolved = await self._maker.gateway.resolve(call, body.model)
+                if is_shared(CREATE_RESPONSE, resolved[1]):
+                    return await relayed(self._maker, call, body, resolved)
             if is_compaction(body):
                 return await compaction_response(self._maker, call, body)
-            request = await self._maker.prepared(call, body)
+            request = await self._maker.prepared(call, body, resolved)
             if body.background:
                 return await queued(self._maker, call, request)
             if body.stream:

@@ -1,11 +1,11 @@
 """Items as they are stored and listed: each with an id, and messages in their long form."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from ai_gateway.contract.item_ids import given_id
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from ai_gateway.translate.responses_chat.conversation import Item
@@ -13,24 +13,6 @@ from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
 
 _READ = TypeAdapter(list[models.InputItem])
-_PREFIXES: Mapping[str, str] = {
-    "message": "msg_",
-    "reasoning": "rs_",
-    "function_call": "fc_",
-    "function_call_output": "fco_",
-    "custom_tool_call": "ctc_",
-    "custom_tool_call_output": "ctco_",
-    "tool_search_call": "tsc_",
-    "tool_search_output": "tso_",
-    "local_shell_call": "lsh_",
-    "local_shell_call_output": "lsho_",
-    "shell_call": "sh_",
-    "shell_call_output": "sho_",
-    "apply_patch_call": "apc_",
-    "apply_patch_call_output": "apco_",
-    "compaction": "cmp_",
-    "additional_tools": "at_",
-}
 _DONE: Fields = {"status": "completed"}
 # What items have when they are listed, and may lack when they are sent.
 _DEFAULTS: Mapping[str, Fields] = {
@@ -48,9 +30,9 @@ _DEFAULTS: Mapping[str, Fields] = {
 _ACTION: Mapping[str, Fields] = {"shell_call": {"timeout_ms": None, "max_output_length": None}}
 
 
-def listed(items: Sequence[Item]) -> list[Fields]:
-    """The items of a request as JSON that says all of them."""
-    return [_listed(item) for item in items]
+def listed(items: Sequence[Item], response_id: str) -> list[Fields]:
+    """The items that a response was made from, as JSON that says all of them."""
+    return [_listed(item, response_id, at) for at, item in enumerate(items)]
 
 
 def encoded(items: Sequence[Mapping[str, JsonValue]]) -> str:
@@ -86,11 +68,11 @@ def page(items: Sequence[Fields], *, limit: int, order: str, after: str | None) 
     return {"object": "list", "data": [*shown], "first_id": first, "last_id": last, "has_more": more}
 
 
-def _listed(item: Item) -> Fields:
+def _listed(item: Item, response_id: str, at: int) -> Fields:
     fields: Fields = {name: value for name, value in to_fields(item).items() if value is not None}  # type: ignore[misc] # JSON
     kind = str(fields.setdefault("type", "message"))
     if not fields.get("id"):
-        fields["id"] = f"{_PREFIXES.get(kind, 'item_')}{secrets.token_hex(16)}"
+        fields["id"] = given_id(kind, response_id, at)
     if kind != "message":
         if isinstance(action := fields.get("action"), dict) and kind in _ACTION:
             fields["action"] = {**_ACTION[kind], **action}

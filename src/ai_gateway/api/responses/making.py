@@ -92,23 +92,30 @@ class Maker:
     background: Background
     sealing: Callable[[str], bytes]
 
-    async def prepared(self, call: Call, body: models.CreateResponse) -> Prepared:
-        """Everything that can be refused before a provider is called."""
+    async def prepared(
+        self, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution] | None = None
+    ) -> Prepared:
+        """Everything that can be refused before a provider is called. `resolved` is what the model is known to be."""
         keeps = self.check_kept(call, body)
         if body.max_tool_calls is not None and body.max_tool_calls < 0:
             raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
         history: list[Item] = []
-        if body.previous_response_id:
+        if body.previous_response_id is not None:
             history = await self.history(call, body.previous_response_id)
-        model, resolution = await self.gateway.resolve(call, body.model)
+        body = await self.resolved(call, body)
+        model, resolution = resolved or await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
         sealer = self.sealer(call)
-        runs = self.gateway.tools_for(call, resolution)
-        servers = servers_asked(body.tools or (), runs)
-        if servers is None or servers:
-            await runs.ask(servers)
-        made = asked(body, Whom(model, provider.name, sealer), history, runs, runs.failures)
+        whom = Whom(model, provider.name, sealer)
+        if body.tools:
+            runs = self.gateway.tools_for(call, resolution)
+            servers = servers_asked(body.tools, runs)
+            if servers is None or servers:
+                await runs.ask(servers)
+            made = asked(body, whom, history, runs, runs.failures)
+        else:
+            made = asked(body, whom, history)
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")
@@ -142,6 +149,23 @@ class Maker:
     async def history(self, call: Call, response_id: str) -> list[Item]:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
         return items.read(await self.told(call, response_id))
+
+    async def resolved[Body: (models.CreateResponse, models.TokenCountsBody, models.CompactResponseMethodPublicBody)](
+        self, call: Call, body: Body
+    ) -> Body:
+        """The body with the stored items that it refers to, as far as these are there for the caller."""
+        given = body.input if isinstance(body.input, list) else []
+        if not (ids := [item.id for item in given if isinstance(item, models.ItemReferenceParam)]):
+            return body
+        with call.step(Step.STORE, {}):
+            found = await self.state.items(call, ids)
+        changed = [
+            items.read([found[item.id]])[0]
+            if isinstance(item, models.ItemReferenceParam) and item.id in found
+            else item
+            for item in given
+        ]
+        return body.model_copy(update={"input": changed})
 
     async def told(self, call: Call, response_id: str) -> list[Fields]:
         """The same as they were told. Raises InvalidRequest where it is not there for the caller."""
@@ -200,7 +224,7 @@ class Maker:
 
     async def keep(self, call: Call, request: Promised, fields: Fields) -> None:
         """Store a response of this request. Raises Unavailable."""
-        given, previous = items_of(request.body.input), request.body.previous_response_id or None
+        given, previous = items_of(request.body.input), request.body.previous_response_id
         with call.step(Step.STORE, {}):
             await self.state.put(call.caller, fields, given, previous, status=str(fields["status"]))
 

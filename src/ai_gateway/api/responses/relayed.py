@@ -11,16 +11,18 @@ import structlog
 from pydantic_core import from_json
 
 from ai_gateway.api.responses.adopted import AdoptedEvents, AdoptedWhole
-from ai_gateway.api.responses.dropped import refuse_unknown
+from ai_gateway.api.responses.dropped import note_dropped, refuse_unknown
 from ai_gateway.api.responses.making import Maker, Prepared, Promised
 from ai_gateway.api.responses.queueing import queue_stream, queue_whole
 from ai_gateway.api.responses.translated import TranslatedWhole
 from ai_gateway.contract.call import Call
+from ai_gateway.contract.item_ids import response_of
 from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import Unavailable
 from ai_gateway.observability.trace_names import Step
-from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
+from ai_gateway.relay import Relay, as_it_came, relay, relay_stream
+from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
 from ai_gateway.translate.responses_chat.conversation import is_sealed, unsealed
 from ai_gateway.translate.responses_chat.request import items_of
@@ -31,28 +33,27 @@ _log = structlog.get_logger(__name__)
 
 
 async def relayed(
-    maker: Maker, call: Call, body: models.CreateResponse
-) -> Item[models.Response] | Stream[models.ResponseStreamEvent] | None:
-    """The upstream's own answer; None where it has to be made of a chat."""
-    if _has_own_tools(body):
-        return None
-    model, resolution = await maker.gateway.resolve(call, body.model)
-    if not is_shared(CREATE_RESPONSE, resolution):
-        return None
+    maker: Maker, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution]
+) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
+    """The upstream's own answer, or one that is made of a chat where it turns out that there is none."""
+    model, resolution = resolved
     refuse_unknown(resolution.targets[0].provider, body)
     keeper = _Keeper(maker, call, body)
+    keep = keeper.keep if keeper.keeps and not body.background else None
+    fields = await keeper.fields()
+    asked = Relay(CREATE_RESPONSE, model, resolution, fields, keep, frozenset(keeper.dropped))
     if body.background:
-        return await _queued(maker, call, body, Relay(CREATE_RESPONSE, model, resolution, await keeper.queued()))
-    asked = Relay(CREATE_RESPONSE, model, resolution, await keeper.fields(), keeper.keep if keeper.keeps else None)
+        note_dropped(call, keeper.dropped)
+        return await _queued(maker, call, body, asked)
     if body.stream:
 
         async def streamed() -> Stream[models.ResponseStreamEvent]:
-            return maker.streamed(call, await maker.prepared(call, body))
+            return maker.streamed(call, await maker.prepared(call, body, resolved))
 
         return relay_stream(maker.gateway, call, asked, streamed)
 
     async def whole() -> Item[models.Response]:
-        return await maker.whole(call, await maker.prepared(call, body))
+        return await maker.whole(call, await maker.prepared(call, body, resolved))
 
     reply = await relay(maker.gateway, call, asked, whole)
     return as_it_came(models.Response, reply) if isinstance(reply, bytes) else reply
@@ -61,10 +62,7 @@ async def relayed(
 async def _queued(
     maker: Maker, call: Call, body: models.CreateResponse, asked: Relay
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
-    """The same in the background: the upstream is asked in the foreground, and what it says is told as it was promised.
-
-    What an upstream makes in its own background nobody could follow here, or be billed for.
-    """
+    """The same in the background: the upstream is asked in the foreground, and what it says is told as promised."""
     request = Promised(body=body, echo=outline.echo(body, stored=True, background=True))
 
     async def prepared(own: Call) -> Prepared:
@@ -97,7 +95,7 @@ async def _queued(
 
 
 class _Keeper:
-    """What the upstream is told of earlier responses, and what is kept of this one."""
+    """What the upstream is told of earlier responses, and what is kept of this one. `dropped` names what it is not."""
 
     def __init__(self, maker: Maker, call: Call, body: models.CreateResponse) -> None:
         self._maker = maker
@@ -105,33 +103,50 @@ class _Keeper:
         self._body = body
         self._may_keep = maker.state.may_keep(call.caller)
         self.keeps = self._may_keep and body.store is not False
+        self.dropped: set[str] = set()
 
     async def fields(self) -> Mapping[str, object]:
         """The request as it came, but for what the upstream cannot know, and may not keep. Raises InvalidRequest."""
-        fields = dict(self._call.parsed or {})
+        fields, previous = dict(self._call.parsed or {}), self._body.previous_response_id
+        if self._body.background:
+            self._maker.check_kept(self._call, self._body)
+            del fields["background"]  # what an upstream makes in its own nobody could follow here, or be billed for
         if not self._may_keep:
+            if self._body.store:
+                self.dropped.add("store")
             fields["store"] = False
-        sealer = self._maker.sealer(self._call)
-        if isinstance(given := fields.get("input"), list) and any(map(is_sealed, given)):
-            fields["input"] = [each for item in given for each in unsealed(item, sealer)]
-        if self._body.previous_response_id:
-            before = await self._maker.told(self._call, self._body.previous_response_id)
+        before = [] if previous is None else await self._maker.told(self._call, previous)
+        now = fields.get("input")
+        if isinstance(now, list):
+            fields["input"] = now = self._unsealed(await self._resolved(now))
+        if previous is not None:
             del fields["previous_response_id"]
-            now = fields.get("input")
             said = (
                 now if isinstance(now, list) else [{"type": "message", "role": "user", "content": now}] if now else []
             )
-            fields["input"] = [*(each for item in before for each in unsealed(item, sealer)), *said]
+            fields["input"] = [*self._unsealed(before), *said]
         return fields
 
-    async def queued(self) -> Mapping[str, object]:
-        """The same for one that is made in the background here. Raises InvalidRequest where that cannot be kept."""
-        self._maker.check_kept(self._call, self._body)
-        return {name: value for name, value in (await self.fields()).items() if name != "background"}
+    def _unsealed(self, items: list[Any]) -> list[Any]:
+        """The items without what only the gateway can read."""
+        if not any(map(is_sealed, items)):
+            return items
+        sealer = self._maker.sealer(self._call)
+        readable = [(item, unsealed(item, sealer)) for item in items]
+        self.dropped |= {f"input.{item['type']}" for item, read in readable if not read}
+        return [each for _, read in readable for each in read]
+
+    async def _resolved(self, given: list[Any]) -> list[Any]:
+        """The items with those that the gateway has named itself, in place of what only refers to them."""
+        ids = [item["id"] for item in given if _is_reference(item) and response_of(item["id"]) is not None]
+        if not ids:
+            return given
+        found = await self._maker.state.items(self._call, ids)
+        return [found.get(item["id"], item) if _is_reference(item) else item for item in given]
 
     async def keep(self, response: Mapping[str, Any]) -> None:
         """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""
-        given, previous = items_of(self._body.input), self._body.previous_response_id or None
+        given, previous = items_of(self._body.input), self._body.previous_response_id
         if not isinstance(response.get("id"), str):
             _log.error("relayed response not stored", response=None, reason="it has no id")
             return
@@ -144,6 +159,8 @@ class _Keeper:
             _log.error("relayed response not stored", response=response.get("id"), reason=error.message)
 
 
-def _has_own_tools(body: models.CreateResponse) -> bool:
-    """Whether it asks for tools that the gateway runs."""
-    return any(str(getattr(tool, "type", "")).startswith("gateway:") for tool in body.tools or ())
+def _is_reference(item: object) -> bool:
+    """Whether it stands for a stored item, whose type it may leave out."""
+    if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+        return False
+    return item.get("type") == "item_reference" or (item.get("type") is None and "role" not in item)

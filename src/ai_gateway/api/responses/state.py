@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, cast
 
@@ -20,6 +20,7 @@ from ai_gateway.conform.response_so_far import SoFar
 from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.framing import EVENTS
+from ai_gateway.contract.item_ids import response_of
 from ai_gateway.errors import InvalidRequest, NotFound, Unavailable
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.tools import Fields
@@ -62,7 +63,26 @@ class State:
                 code="invalid_value",
             )
         call.recalled = sum(len(each.input.encode()) + len(each.body.encode()) for each in chain)
-        return [item for each in chain for item in _said(each)]
+        return [item for each in chain for item in _said(each) if not _is_half_a_call(item)]
+
+    async def items(self, call: Call, ids: Iterable[str]) -> dict[str, Fields]:
+        """The items with these ids, as far as they are of responses that are kept for the caller. Raises Unavailable.
+
+        From now on the call counts for their bytes as well.
+        """
+        found: dict[str, Fields] = {}
+        wanted = {each: response_of(each) for each in ids}
+        for response_id in dict.fromkeys(filter(None, wanted.values())):
+            try:
+                response = await self._get(call.caller, response_id)
+            except NotFound:
+                continue
+            said = {str(item.get("id")): item for item in _said(response)}
+            found |= {each: said[each] for each, own in wanted.items() if own == response_id and each in said}
+        size = len(to_json(found))
+        call.room.charge_at_most(_PER_BYTE * size)
+        call.recalled += size
+        return found
 
     async def get(self, caller: Caller, response_id: str) -> StoredResponse:
         """The caller's response. One that ran in a process that is gone has failed. Raises NotFound."""
@@ -159,7 +179,7 @@ class State:
         """Keep a response. Raises Unavailable."""
         if self.stored is None:
             return
-        kept = items.encoded(items.listed(given))
+        kept = items.encoded(items.listed(given, str(fields["id"])))
         body = to_json(fields).decode()
         try:
             await self.stored.put(
@@ -212,6 +232,11 @@ def _said(response: StoredResponse) -> list[Fields]:
     output = from_json(response.body).get("output")
     own = output if isinstance(output, list) else []  # as an upstream has said it
     return [*from_json(response.input), *(item for item in own if isinstance(item, dict))]
+
+
+def _is_half_a_call(item: Fields) -> bool:
+    """Whether it is a call whose end the model never told, which nobody can have answered."""
+    return item.get("status") == "incomplete" and str(item.get("type")).endswith("_call")
 
 
 def _unknown_previous(response_id: str) -> NoReturn:

@@ -12,6 +12,7 @@ from typing import TextIO
 
 import typer
 
+from ai_gateway.accounts.key_format import is_mistyped
 from ai_gateway.cli.administration.client import Api, Refusal
 from ai_gateway.cli.administration.keys import accounts_in, make
 from ai_gateway.cli.administration.limits_of import Limits
@@ -198,6 +199,8 @@ def _digest(said: Mapping[str, str]) -> str | None:
     if key is not None:
         if not is_header_value(key):
             raise ValueError("'key' holds characters that no header can carry")
+        if is_mistyped(key):
+            raise ValueError("'key' looks like a key of a gateway, but its checksum does not fit: copy it again")
         return sha256(key.encode()).hexdigest()
     if digest is not None:
         digest = digest.lower().removeprefix("sha256:")

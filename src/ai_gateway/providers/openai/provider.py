@@ -151,62 +151,67 @@ class OpenAICompatible(HttpProvider):
         """Whether the error teaches that the model takes no effort."""
         return isinstance(body, models.CreateChatCompletionRequest) and self._efforts.learn(attempt, body, error)
 
-    async def _events(self, attempt: Attempt, body: StreamRequest) -> AsyncGenerator[_Arrived]:
-        fields = self._fields(attempt, body)
-        counted = self._asking_for_usage(body, fields)
-        try:
-            async with aclosing(self._packets(attempt, body, counted)) as packets:
-                async for packet in packets:
-                    yield packet
-        except UpstreamRefused as error:
-            if counted is not fields and _is_about_usage(error):
-                self._refuses_usage = True  # the caller did not ask for it, so the request is good without
-            elif self._refuses_effort(attempt, body, error):
-                fields = self._fields(attempt, body)
-            else:
-                raise
-        else:
-            return
-        async with aclosing(self._packets(attempt, body, fields)) as packets:
-            async for packet in packets:
-                yield packet
-
-    async def _packets(
-        self, attempt: Attempt, body: StreamRequest, fields: Mapping[str, object]
+    async def _events(  # noqa: C901 - one generator, because each around it would be entered for every packet
+        self, attempt: Attempt, body: StreamRequest
     ) -> AsyncGenerator[_Arrived]:
-        headers = self._headers(attempt, EVENTS)
-        path = _PATHS[type(body)]
-        async with self._stream(attempt, path, headers, to_wire(fields)) as stream:
+        fields = self._fields(attempt, body)
+        sent = self._asking_for_usage(body, fields)
+        headers, path = self._headers(attempt, EVENTS), _PATHS[type(body)]
+        for is_last in (False, True):
             try:
-                async with aclosing(stream.batches(attempt.divert)) as batches:
-                    async for events in batches:
-                        if _DONE not in events:
-                            yield Packet(events)
-                            continue
-                        if before := events[: events.index(_DONE)]:
-                            yield Packet(before)
-                        yield DONE
-                        await stream.drain()
-                        return
-            except WholeReply as reply:
-                chunks, is_all = self._in_whole(reply.body)
-                yield Packet(chunks)
-                if is_all:
-                    yield DONE
+                try:
+                    async with (
+                        self._stream(attempt, path, headers, to_wire(sent)) as stream,
+                        aclosing(stream.batches(attempt.divert)) as batches,
+                    ):
+                        async for events in batches:
+                            if _DONE not in events:
+                                yield Packet(events)
+                                continue
+                            if before := events[: events.index(_DONE)]:
+                                yield Packet(before)
+                            yield DONE
+                            await stream.drain()
+                            return
+                except WholeReply as reply:
+                    for piece in self._in_whole(reply.body):
+                        yield piece
+            except UpstreamRefused as error:
+                less = None if is_last else self._without_refused(attempt, body, error, fields, sent)
+                if less is None:
+                    raise
+                sent = less
+            else:
+                return
 
-    def _in_whole(self, body: bytes) -> tuple[list[bytes], bool]:
-        """The chunks in a body that did not look like a stream, and whether it says that they are all.
+    def _without_refused(
+        self,
+        attempt: Attempt,
+        body: StreamRequest,
+        error: UpstreamRefused,
+        fields: Mapping[str, object],
+        sent: Mapping[str, object],
+    ) -> Mapping[str, object] | None:
+        """The fields to send in place of those that were refused, if the error teaches which."""
+        if sent is not fields and _is_about_usage(error):
+            self._refuses_usage = True  # the caller did not ask for it, so the request is good without
+            return fields
+        return self._fields(attempt, body) if self._refuses_effort(attempt, body, error) else None
+
+    def _in_whole(self, body: bytes) -> list[_Arrived]:
+        """The chunks in a body that did not look like a stream, and their end if it says that they are all.
 
         Raises the error that it may be in itself.
         """
         if events := events_in(body) or lines_in(body):
-            return [event for event in events if event != _DONE], _DONE in events
+            chunks = Packet([event for event in events if event != _DONE])
+            return [chunks, DONE] if _DONE in events else [chunks]
         value = self._json(body)
         if (error := self.error_in(value)) is not None:
             raise error
         if not isinstance(value, dict) or "choices" not in value:
             raise UpstreamInvalidResponse.not_a_stream(self.name)
-        return [body], True
+        return [Packet([body]), DONE]
 
     def _asking_for_usage(self, body: StreamRequest, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields with the wish for usage, unless it is there or the upstream does not know it.

@@ -4,10 +4,12 @@ As for providers: *mapped* to OpenAI's format, or *dropped* and named in the res
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from typing import Final
 
 from pydantic import BaseModel
 
+from ai_gateway.contract.types import Policy
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownBlock, UnknownTool
 from gateway_contract.anthropic.models import AnthropicGatewayTool, AnthropicInputSchema
 from gateway_contract.anthropic.parameters import OPERATION_OF, Policies, by_field
@@ -74,17 +76,25 @@ _EMPTY: tuple[object, ...] = (None, "", [], {})
 _NAMED_OTHERWISE = (AnthropicInputSchema, AnthropicGatewayTool, UnknownBlock, UnknownTool)
 
 
+_PLAIN = {str, int, float, bool}
+
+
 def dropped_fields(body: BaseModel) -> list[str]:
     """The names of the fields that are dropped."""
-    policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
-    return [name for name, policy in policies.items() if policy == "dropped" and getattr(body, name) not in _EMPTY]
+    said = body.__dict__
+    return [name for name in _named(type(body), "dropped") if said[name] not in _EMPTY]
 
 
 def unknown_fields(body: BaseModel) -> list[str]:
     """The fields that the contract does not name and that are set, in the body and in whatever is mapped of it."""
-    policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
-    mapped = {name for name, policy in policies.items() if policy == "mapped"}
-    return list(dict.fromkeys(_unknown(body, "", mapped & body.model_fields_set)))
+    return list(dict.fromkeys(_unknown(body, "", _named(type(body), "mapped") & body.model_fields_set)))
+
+
+@cache
+def _named(body: type[BaseModel], wanted: Policy) -> frozenset[str]:
+    """The fields of such a body that have this policy."""
+    policies = by_field(POLICIES)[OPERATION_OF[body]]
+    return frozenset(name for name, policy in policies.items() if policy == wanted)
 
 
 def _unknown(model: BaseModel, path: str, names: Collection[str]) -> Iterator[str]:
@@ -93,6 +103,8 @@ def _unknown(model: BaseModel, path: str, names: Collection[str]) -> Iterator[st
         yield from (f"{path}{name}" for name, value in extras.items() if value not in _EMPTY)
     for name in names:
         value = model.__dict__.get(name)
+        if type(value) in _PLAIN:
+            continue
         for each in value if isinstance(value, list) else (value,):
             if isinstance(each, BaseModel) and not isinstance(each, _NAMED_OTHERWISE):
                 yield from _unknown(each, f"{path}{name}.", each.model_fields_set)

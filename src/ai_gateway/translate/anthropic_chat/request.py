@@ -9,9 +9,9 @@ from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.messages import conversation
 from ai_gateway.translate.anthropic_chat.policies import dropped_fields, unknown_fields
 from ai_gateway.translate.anthropic_chat.tokens import output_format
-from ai_gateway.translate.anthropic_chat.tools import offered_tools, tool_fields, tool_names
+from ai_gateway.translate.anthropic_chat.tools import OfferedTools, offered_tools, tool_fields, tool_names
 from ai_gateway.translate.chat_request import unchecked
-from ai_gateway.translate.gateway_tools import McpName, NoTools, Runs
+from ai_gateway.translate.gateway_tools import NO_TOOLS, McpName, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -23,7 +23,6 @@ _HIGHEST = {"xhigh": "high", "max": "high"}
 _ALL: Mapping[str, str] = {}
 
 type Fields = dict[str, object]
-_NO_TOOLS = NoTools()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class TranslatedRequest:
 
 
 def chat(
-    body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = _NO_TOOLS, *, knows_efforts: bool = False
+    body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = NO_TOOLS, *, knows_efforts: bool = False
 ) -> TranslatedRequest:
     """The request as a chat with the model that the gateway knows by this id. `runs` says which tools run here.
 
@@ -48,7 +47,8 @@ def chat(
     """
     dropped: set[str] = set()
     names = tool_names(body)
-    offered = offered_tools(body, names, runs, dropped)
+    has_tools = body.tools or body.mcp_servers
+    offered = offered_tools(body, names, runs, dropped) if has_tools else OfferedTools()
     fields: Fields = {
         "model": model,
         "messages": conversation(body.system, body.messages, names, dropped),
@@ -67,7 +67,7 @@ def chat(
         fields["response_format"] = _format(wanted.schema_)
         if body.output_format not in (None, wanted):
             dropped.add("output_format")
-    if isinstance(body.thinking, anthropic.AnthropicThinkingConfigAdaptive) and body.thinking.display == "omitted":
+    if getattr(body.thinking, "display", None) == "omitted":
         dropped.add("thinking.display")
     named = [*dropped_fields(body), *unknown_fields(body), *dropped]
     return TranslatedRequest(

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
-from pydantic import MISSING, BaseModel, ValidationError
+from pydantic import MISSING, BaseModel, JsonValue, ValidationError
 
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.translate.extra_fields import carry, extra_fields
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
+type Fields = dict[str, JsonValue]
 type StopReason = Literal[
     "end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal", "model_context_window_exceeded"
 ]
@@ -37,6 +38,11 @@ NATIVE: Final = "native_finish_reason"
 # Where it is told apart from OpenAI's details: api-docs.deepseek.com "Context Caching", platform.moonshot.ai "Chat".
 _CACHED: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 _TIERS: Final = {"default": "standard", "priority": "priority"}
+_UNKNOWN: Final[Fields] = {
+    **dict.fromkeys(anthropic.AnthropicUsage.model_fields),
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+}
 
 
 def usage(counted: openai.CompletionUsage, tier: object = None, served: object = None) -> anthropic.AnthropicUsage:
@@ -69,6 +75,11 @@ def usage(counted: openai.CompletionUsage, tier: object = None, served: object =
     if used.output_tokens_details is not None and isinstance(purposes, BaseModel):
         carry(extra_fields(purposes), used.output_tokens_details)
     return carry(extra_fields(counted, "cache_creation", "server_tool_use", *_CACHED), used)
+
+
+def estimated(prompt: int, completion: int) -> Fields:
+    """The same as JSON where nobody has counted anything."""
+    return {**_UNKNOWN, "input_tokens": prompt, "output_tokens": completion}
 
 
 def cut_short(native: object) -> StopReason | None:

@@ -113,22 +113,23 @@ class Conversation:
     def _add_message(
         self, item: responses.EasyInputMessage | responses.InputMessage | responses.OutputMessage, at: str
     ) -> None:
-        content = [_input_text(item.content)] if isinstance(item.content, str) else item.content
-        where = f"{at}.content"
         if item.role == "assistant":
             self._end_ran()
-            said = parts.said_parts(content, where)
+            said: list[parts.SaidPart]
+            if isinstance(item.content, str):
+                said = [parts.text_part(item.content)]
+            else:
+                said = parts.said_parts(item.content, f"{at}.content")
             self._turn.said.append((said, self._take_replayed()))
             return
         self._end_turn()
+        read = parts.user_parts if item.role == "user" else parts.system_parts
+        made = item.content if isinstance(item.content, str) else parts.plain(read(item.content, f"{at}.content"))
         if item.role == "user":
-            made = parts.plain(parts.user_parts(content, where))
             self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=made))
         elif item.role == "developer":
-            made = parts.plain(parts.system_parts(content, where))
             self.messages.append(openai.ChatCompletionRequestDeveloperMessage(role="developer", content=made))
         else:
-            made = parts.plain(parts.system_parts(content, where))
             self.messages.append(openai.ChatCompletionRequestSystemMessage(role="system", content=made))
 
     def _add_reasoning(self, item: responses.ReasoningItem) -> None:
@@ -208,7 +209,10 @@ class Conversation:
 
     def _end_turn(self) -> None:
         """The assistant's message or messages, and the results of its calls."""
-        turn, self._turn = self._turn, _Turn()
+        turn = self._turn
+        if not (turn.said or turn.calls or turn.replayed):
+            return
+        self._turn = _Turn()
         if not turn.calls:
             if turn.said and SEALED_FIELDS in turn.replayed:  # it stands behind what it belongs to
                 _add_carried({SEALED_FIELDS: turn.replayed.pop(SEALED_FIELDS)}, turn.said[-1][1])
@@ -307,10 +311,6 @@ def _add_carried(more: Mapping[str, JsonValue], carried: dict[str, JsonValue]) -
             carried[name] = f"{before}\n\n{value}"
         else:
             carried[name] = value
-
-
-def _input_text(text: str) -> responses.InputTextContent:
-    return responses.InputTextContent(type="input_text", text=text)
 
 
 def _answer(

@@ -37,14 +37,18 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ult
 
 def echo(body: responses.CreateResponse, *, stored: bool = False, background: bool = False) -> Fields:
     """The fields that only repeat what was asked, as JSON."""
-    fields: Fields = {name: _or(getattr(body, name), default) for name, default in _ECHOED.items()}
-    fields |= {name: value for name in _ECHOED_IF_SENT if (value := getattr(body, name)) is not None}
+    said = body.__dict__
+    fields: Fields = {name: default if (value := said[name]) is None else value for name, default in _ECHOED.items()}
+    fields |= {name: value for name in _ECHOED_IF_SENT if (value := said[name]) is not None}
     fields["tools"] = [_tool(tool) for tool in body.tools or ()]
     choice = body.tool_choice
-    fields["tool_choice"] = plain(choice) if isinstance(choice, BaseModel) else _or(choice, "auto")
+    fields["tool_choice"] = plain(choice) if isinstance(choice, BaseModel) else choice or "auto"
     fields["text"] = _text(body.text)
-    effort, summary = (getattr(body.reasoning, name, None) for name in ("effort", "summary"))
-    fields["reasoning"] = {"effort": effort, "summary": summary}
+    thinking = body.reasoning
+    fields["reasoning"] = {
+        "effort": None if thinking is None else thinking.effort,
+        "summary": None if thinking is None else thinking.summary,
+    }
     fields |= {"presence_penalty": 0.0, "frequency_penalty": 0.0, "store": stored, "background": background}
     fields["service_tier"] = "default" if body.service_tier in {None, "auto"} else body.service_tier
     return fields
@@ -87,10 +91,6 @@ def _beyond(counted: openai.CompletionUsage) -> Fields:
 def plain(model: BaseModel) -> Fields:
     """A part of the request as it came."""
     return model.model_dump(by_alias=True, exclude_unset=True)
-
-
-def _or(value: JsonValue, default: JsonValue) -> JsonValue:
-    return default if value is None else value
 
 
 def _tool(tool: BaseModel) -> Fields:

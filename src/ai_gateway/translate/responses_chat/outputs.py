@@ -63,7 +63,12 @@ def ran_before(item: BaseModel, ran: RanItems) -> tuple[str, str, str, str] | No
         case responses.WebSearchToolCall(action=responses.WebSearchActionSearch() as action) if action.sources:
             found = "\n".join(str(getattr(source, "url", "")) for source in action.sources)
             query = action.query or "; ".join(action.queries or ())
-            return item.id, SEARCH_FUNCTION, orjson.dumps({"query": query}).decode(), f"Found:\n{found}"
+            return (
+                item.id or "call_search",
+                SEARCH_FUNCTION,
+                orjson.dumps({"query": query}).decode(),
+                f"Found:\n{found}",
+            )
         case _:
             return None
 

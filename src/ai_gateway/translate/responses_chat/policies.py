@@ -98,7 +98,9 @@ _LOST: Final[Mapping[type[BaseModel], tuple[str, ...]]] = {
     models.LocalEnvironmentParam: ("skills",),
 }
 
-_EMPTY: tuple[object, ...] = (None, "", [], {})
+
+_NUMBERS = {bool, int, float}
+_PLAIN = {str, *_NUMBERS}
 
 
 def apply_policies(body: BaseModel) -> list[str]:
@@ -107,21 +109,31 @@ def apply_policies(body: BaseModel) -> list[str]:
     Null and empty values count as absent.
     """
     policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
-    sent = [name for name in body.model_fields_set if getattr(body, name, None) not in _EMPTY]
-    for name in sorted(sent):
-        if policies.get(name) == "refused":
+    dropped, mapped = set[str](), list[str]()
+    for name in sorted([name for name in body.model_fields_set if _is_said(getattr(body, name, None))]):
+        policy = policies.get(name, "dropped")
+        if policy == "refused":
             raise UnsupportedParameter(
                 f"The gateway cannot honour '{name}': leave it out, and send what it stands for in the request itself.",
                 param=name,
             )
-    dropped = {name for name in sent if policies.get(name, "dropped") == "dropped"}
-    return sorted(dropped | set(lost_fields(body, {name for name in sent if name not in dropped})))
+        if policy == "dropped":
+            dropped.add(name)
+        else:
+            mapped.append(name)
+    return sorted(dropped.union(lost_fields(body, mapped)))
+
+
+def _is_said(value: object) -> bool:
+    return bool(value) or type(value) in _NUMBERS  # false and 0 say something
 
 
 def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
     """The fields that are set and that chat has no word for, in whatever these fields of the body hold."""
     for name in names:
         value = body.__dict__.get(name)
+        if type(value) in _PLAIN:
+            continue
         for each in value if isinstance(value, list) else (value,):
             # An object without a field of its own is a schema, or arguments: its names are its caller's.
             if isinstance(each, BaseModel) and type(each).model_fields:
@@ -133,7 +145,7 @@ def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
 def _lost(model: BaseModel, path: str) -> Iterator[str]:
     """What is lost of an object, but for what is said in other words."""
     for name, value in (model.model_extra or {}).items() if not isinstance(model, models.GatewayTool) else ():
-        if value not in _EMPTY and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
+        if _is_said(value) and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
             yield f"{path}{name}"
     for name in _LOST.get(type(model), ()):
         if getattr(model, name, None):

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
 from ai_gateway.translate.chat_request import unchecked
-from ai_gateway.translate.gateway_tools import NoTools, Runs
+from ai_gateway.translate.gateway_tools import NO_TOOLS, Runs
 from ai_gateway.translate.responses_chat.conversation import Conversation, Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
 from ai_gateway.translate.responses_chat.hosted import Claimed, chosen, claim, kept
@@ -21,7 +21,6 @@ from gateway_contract.openai_responses import models as responses
 type Fields = dict[str, object]
 type Body = responses.CreateResponse | responses.CompactResponseMethodPublicBody | responses.TokenCountsBody
 
-_NO_TOOLS = NoTools()
 _NONE: Mapping[str, str] = {}
 # Of the same name and meaning in chat.
 _SAME = (
@@ -66,7 +65,7 @@ def asked(
     body: responses.CreateResponse,
     whom: Whom,
     history: Sequence[Item] = (),
-    runs: Runs = _NO_TOOLS,
+    runs: Runs = NO_TOOLS,
     failures: Mapping[str, str] = _NONE,
 ) -> Asked:
     """For createResponse. `history` are the items of responses before this one, and of their answers.
@@ -79,20 +78,17 @@ def asked(
     offered.add_all(body.tools or [])
     claimed = claim(offered, runs, failures)
     offered.names.ran = _ran(body, history, claimed)
-    result = conversed(body, whom, history, offered)
-    fields = _answer_fields(body, result.dropped) | _tool_fields(body, result.offered, claimed)
+    fields, dropped = _conversed(body, whom, history, offered)
+    fields |= _answer_fields(body, dropped)
+    fields |= _tool_fields(body, offered, claimed)
     if body.stream:
-        options = openai.ChatCompletionStreamOptionsObject(include_usage=True)
-        fields |= {"stream": True, "stream_options": options}
-    for name, value in fields.items():
-        setattr(result.request, name, value)
-    result.dropped |= result.offered.dropped
-    return result
+        fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
+    return Asked(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped | offered.dropped)
 
 
 def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claimed) -> RanItems:
     """What the response tells of tools that run here. What servers have is told once in a conversation."""
-    items = [*history, *items_of(body.input)]
+    items = [*history, *items_of(body.input)] if claimed.lists else ()
     told = {item.server_label for item in items if isinstance(item, responses.MCPListTools)}
     lists = [
         list_of(label, tools, claimed.failures.get(label))
@@ -102,17 +98,26 @@ def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claim
     return RanItems(claimed.names, lists, shows_sources=_SOURCES in (body.include or ()))
 
 
-def conversed(body: Body, whom: Whom, history: Sequence[Item] = (), offered: Offered | None = None) -> Asked:
-    """The instructions, the items and the tools of any request that has them, which may be `offered` already."""
+def conversed(body: Body, whom: Whom, history: Sequence[Item] = ()) -> Asked:
+    """The instructions, the items and the tools of any request that has them."""
+    offered = Offered()
+    offered.add_all(getattr(body, "tools", None) or [])
+    fields, dropped = _conversed(body, whom, history, offered)
+    return Asked(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped)
+
+
+def _conversed(body: Body, whom: Whom, history: Sequence[Item], offered: Offered) -> tuple[Fields, set[str]]:
+    """The fields of the chat that tell of the conversation, and those of the original that it lacks."""
     dropped = set(apply_policies(body))
-    if offered is None:
-        offered = Offered()
-        offered.add_all(getattr(body, "tools", None) or [])
     conversation = Conversation(offered, whom.sealer, whom.provider)
     if body.instructions:
         system = openai.ChatCompletionRequestSystemMessage(role="system", content=body.instructions)
         conversation.messages.append(system)
-    conversation.add_all([*history, *items_of(body.input)], skipped=len(history))
+    said = body.input
+    items = [] if isinstance(said, str) else items_of(said)
+    conversation.add_all([*history, *items], skipped=len(history))
+    if said and isinstance(said, str):
+        conversation.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=said))
     if not conversation.messages:
         raise InvalidRequest(
             "There is nothing to answer: send `input`.", param="input", code="missing_required_parameter"
@@ -121,8 +126,7 @@ def conversed(body: Body, whom: Whom, history: Sequence[Item] = (), offered: Off
     fields |= {name: value for name in _SAME if (value := getattr(body, name, None)) is not None}
     if (options := getattr(body, "prompt_cache_options", None)) is not None:
         fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(_dump(options))
-    request = unchecked(openai.CreateChatCompletionRequest, fields)
-    return Asked(request, offered, dropped | conversation.dropped)
+    return fields, dropped | conversation.dropped
 
 
 def items_of(given: str | Sequence[Item] | None) -> list[Item]:

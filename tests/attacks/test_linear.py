@@ -84,6 +84,7 @@ FILLED: dict[str, Callable[[], Any]] = {
     "echo": dict,
     "seal": lambda: sealed_by(lambda _: "sealed", wanted=True),
     "runs": EveryTool,
+    "servers": dict,
     "offered": OfferedTools,
     "body": lambda: AnthropicCreateMessageParams.model_construct(model="m", messages=[], max_tokens=1),
     "keep": lambda: kept_by(lambda _: "sealed"),

@@ -4,6 +4,7 @@ The two functions of the gateway's web search are two tools here, each with opti
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import BaseModel
@@ -107,26 +108,43 @@ def _unheard(tool: BaseModel) -> Iterator[str]:
         yield "response_inclusion"
 
 
+@dataclass(frozen=True, slots=True)
+class NamedServer:
+    """A server that a request names: its address, and what its own configuration leaves of its tools, if not all."""
+
+    url: str
+    allowed: frozenset[str] | None
+
+
+def named_servers(body: Body) -> dict[str, NamedServer]:
+    """The servers by their names; of several with one name, the first."""
+    servers: dict[str, NamedServer] = {}
+    for server in body.mcp_servers or ():
+        own = server.tool_configuration
+        allowed = frozenset(own.allowed_tools) if own is not None and own.allowed_tools is not None else None
+        servers.setdefault(server.name, NamedServer(server.url, frozenset() if is_off(server) else allowed))
+    return servers
+
+
 def claimed_toolset(
-    toolset: anthropic.AnthropicMcpToolset, at: int, body: Body, runs: Runs, dropped: set[str]
+    toolset: anthropic.AnthropicMcpToolset, at: int, servers: Mapping[str, NamedServer], runs: Runs, dropped: set[str]
 ) -> tuple[Hosted, dict[str, McpName]] | None:
     """The tools of a listed server, and what they are called; None where this is none of the caller's."""
     label = toolset.mcp_server_name
-    server = next((each for each in body.mcp_servers or () if each.name == label), None)
+    server = servers.get(label)
     listed = runs.server(label, server.url if server is not None else None)
     if listed is None:
         return None
     default = toolset.default_config
     told = toolset.configs or {}
-    older = server.tool_configuration if server is not None else None
-    allowed = older.allowed_tools if older is not None else None
+    allowed = server.allowed if server is not None else None
     names: dict[str, McpName] = {}
     for function, tool in runs.server_tools.items():
         own = told.get(tool.name)
         enabled = next((each.enabled for each in (own, default) if each is not None and each.enabled is not None), True)
         if tool.server != listed or not enabled:
             continue
-        if is_off(server) or (allowed is not None and tool.name not in allowed):
+        if allowed is not None and tool.name not in allowed:
             continue
         names[function] = McpName(label, tool.name)
     if not names:
@@ -139,9 +157,9 @@ def claimed_toolset(
     return made({"type": MCP, "servers": [listed], "allowed_tools": tools}, at), names
 
 
-def is_off(server: anthropic.AnthropicMcpServer | None) -> bool:
+def is_off(server: anthropic.AnthropicMcpServer) -> bool:
     """Whether a server's own configuration leaves none of its tools."""
-    own = server.tool_configuration if server is not None else None
+    own = server.tool_configuration
     return own is not None and (own.enabled is False or own.allowed_tools == [])
 
 

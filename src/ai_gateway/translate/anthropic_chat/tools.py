@@ -16,6 +16,7 @@ from ai_gateway.translate.anthropic_chat.hosted import (
     implied_toolsets,
     is_off,
     name_unread,
+    named_servers,
 )
 from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownTool
@@ -149,13 +150,13 @@ def offered_tools(
 
     Raises InvalidRequest for two of one name.
     """
-    offered = OfferedTools()
+    offered, servers = OfferedTools(), named_servers(body)
     for at, tool in enumerate(body.tools or ()):
         if (function := _tool(tool, names, dropped)) is not None:
             offered.functions.append(function)
             continue
         if isinstance(tool, anthropic.AnthropicMcpToolset):
-            found = claimed_toolset(tool, at, body, runs, dropped)
+            found = claimed_toolset(tool, at, servers, runs, dropped)
             hosted = found[0] if found is not None else None
             offered.mcp |= found[1] if found is not None else {}
         else:
@@ -169,7 +170,7 @@ def offered_tools(
             if name in FUNCTIONS:
                 names.serve(name, FUNCTIONS[name])
     for at, toolset in enumerate(implied_toolsets(body), len(body.tools or ())):
-        if (found := claimed_toolset(toolset, at, body, runs, dropped)) is not None:
+        if (found := claimed_toolset(toolset, at, servers, runs, dropped)) is not None:
             offered.hosted.append(found[0])
             offered.mcp |= found[1]
     _name_servers(body, offered, names, runs, dropped)

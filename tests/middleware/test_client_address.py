@@ -35,6 +35,8 @@ def scope(peer: str | None, *forwarded: str) -> dict[str, Any]:
         ("fd00::1", ["2001:db8::1"], "2001:db8::1"),
         ("10.0.0.1", ["198.51.100.7, unknown"], "10.0.0.1"),
         ("10.0.0.1", ["<script>"], "10.0.0.1"),
+        ("10.0.0.1", ["fe80::1%sk-written-by-anybody"], "10.0.0.1"),
+        ("10.0.0.1", ["[fe80::1%eth0]:4711"], "10.0.0.1"),
         ("10.0.0.1", [""], "10.0.0.1"),
         ("10.0.0.1", [",".join(["10.9.9.9"] * 10_000)], "10.9.9.9"),
         # A socket of both families calls IPv4 addresses so, and some proxies hand that on.

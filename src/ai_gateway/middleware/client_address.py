@@ -64,10 +64,13 @@ class ClientAddress:
 
 
 def _address(text: str) -> str | None:
-    """An address without a port, which some proxies add (RFC 7239, section 6, for IPv6 in brackets)."""
+    """An address without a port, which some proxies add (RFC 7239, section 6, for IPv6 in brackets).
+
+    None with a zone, in which anything may stand: it means something on its own machine alone (RFC 4007, section 11.2).
+    """
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    parsed = _parsed(text)
+    parsed = _parsed(text) if "%" not in text else None
     return str(parsed) if parsed is not None else None

@@ -18,7 +18,7 @@ import pytest
 
 from ai_gateway.accounts.refusals import usd
 from tests.support.administration import ADMIN_KEY, Administrator
-from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of
+from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of, frames_of
 from tests.support.gateway import LiveGateway, in_front_of, run_cli, running_gateway
 from tests.support.upstream import Upstream
 
@@ -209,7 +209,7 @@ def test_the_last_chunk_of_a_stream_says_what_it_cost_if_asked(  # noqa: PLR0917
     body = body_of(CHAT if chat else "completions", model, stream=True, max_tokens=4)
     body["stream_options"] = {"include_usage": include}
     with httpx2.Client(base_url=live.base_url, timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
-        events = client.post(path, headers=headers, json=body).text.split("\n\n")
+        events = frames_of(client.post(path, headers=headers, json=body).text)
     chunks = [
         json.loads(event.removeprefix("data: "), parse_float=Decimal) for event in events if event.startswith("data: {")
     ]

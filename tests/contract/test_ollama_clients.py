@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.client import NO_CERTIFICATES
+from tests.support.client import NO_CERTIFICATES, frames_of
 from tests.support.gateway import TEST_KEY, LiveGateway
 
 type Json = dict[str, Any]
@@ -44,7 +44,7 @@ class Program:
 
     def deltas(self, body: Json) -> list[Json]:
         """What the chunks of an answer on OpenAI's wire add."""
-        events = self.ask("POST", "/v1/chat/completions", body).text.split("\n\n")
+        events = frames_of(self.ask("POST", "/v1/chat/completions", body).text)
         assert events[-2:] == ["data: [DONE]", ""]
         chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
         assert chunks[-1]["usage"]["total_tokens"] > 0

@@ -13,7 +13,7 @@ from schemathesis import GenerationMode
 
 from scripts.fuzz.__main__ import PARTS, SETTINGS, fuzz
 from scripts.fuzz.refusals import is_refused_by_custom
-from tests.support.client import post
+from tests.support.client import frames_of, post
 from tests.support.gateway import LiveGateway, running_gateway
 
 STREAMED = 100
@@ -96,7 +96,7 @@ def test_every_valid_request_streams_legally(gateway: LiveGateway, path: str, ch
 
 
 def assert_legal(text: str, body: dict[str, Any], valid: jsonschema_rs.Draft202012Validator) -> None:
-    events = text.split("\n\n")
+    events = frames_of(text)
     assert events.pop() == "", "the last event is complete"
     assert events.pop() == "data: [DONE]"
     chunks = [json.loads(event.removeprefix("data: ")) for event in events]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.faults.test_relay import framed
-from tests.support.client import client_of
+from tests.support.client import client_of, frames_of
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
@@ -204,7 +204,7 @@ def test_a_whole_answer_is_a_completion(gate: LiveGateway) -> None:
 def test_a_streamed_answer_says_what_the_whole_one_does(gate: LiveGateway, model: str) -> None:
     whole = chat(gate, "pro-1#compared").json()
     text = chat(gate, model, stream=True, stream_options={"include_usage": True}).text
-    blocks = [block.removeprefix("data: ") for block in text.split("\n\n") if block]
+    blocks = [block.removeprefix("data: ") for block in frames_of(text) if block]
     assert blocks[-1] == "[DONE]"
     chunks = [json.loads(block) for block in blocks[:-1]]
     message: dict[str, Any] = {}

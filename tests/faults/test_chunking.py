@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tests.support.client import client_of
+from tests.support.client import client_of, frames_of
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Upstream, head
 
@@ -101,7 +101,7 @@ def test_events_that_come_one_by_one_are_those_that_come_at_once(
 ) -> None:
     """One by one, most of them go to the client without waking up what waits for them."""
     text = relayed(client, upstream, *PACED) if paced else relayed(client, upstream, b"".join(PACED))
-    events = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    events = [line.removeprefix("data: ") for line in frames_of(text) if line]
     assert events[-1] == "[DONE]"
     chunks = [json.loads(event) for event in events[:-1]]
     assert not any("usage" in chunk for chunk in chunks)

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.faults.test_relay import framed
-from tests.support.client import post
+from tests.support.client import frames_of, post
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
@@ -247,7 +247,7 @@ def test_a_compaction_of_the_gateways_is_relayed_as_its_summary(gate: LiveGatewa
 
 def test_a_stream_that_breaks_before_it_begins_ends_in_an_event_of_the_contract(gate: LiveGateway) -> None:
     reply = ask(gate, [{"type": "response.odd", "sequence_number": 0}], "/own/v1/responses", stream=True)
-    *_, event, end, _ = reply.text.split("\n\n")
+    *_, event, end, _ = frames_of(reply.text)
     assert end == "data: [DONE]"
     name, data = event.split("\n")
     told = json.loads(data.removeprefix("data: "))

@@ -9,7 +9,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.support.client import client_of
+from tests.support.client import client_of, frames_of
 from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
 from tests.support.responses import events_of, valid
 from tests.support.upstream import Exchange, Upstream, running_upstream
@@ -232,5 +232,5 @@ def test_what_is_no_reply_is_an_error_with_its_status(
 )
 def test_an_odd_reply_ends_as_what_it_is(live: LiveGateway, odd: dict[str, Any]) -> None:
     text = text_of(live, {**RESPONSE, **odd})
-    last = text.split("\n\n")[-3]
+    last = frames_of(text)[-3]
     assert json.loads(last.partition("data: ")[2])["response"]["output"] == odd["output"]

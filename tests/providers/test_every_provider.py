@@ -13,7 +13,7 @@ import pytest
 
 from tests.providers.rigs import KEY, RIGS, Rig
 from tests.support.behaviours import CALLS, SECRET_MARK, TEXT, THOUGHT, USAGE
-from tests.support.client import BODIES, CHAT, EMBED, LEGACY, client_of
+from tests.support.client import BODIES, CHAT, EMBED, LEGACY, client_of, frames_of
 from tests.support.gateway import HOST, IMPATIENT, ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream, running_upstream
 
@@ -37,7 +37,7 @@ class Bench:
         response = self.ask(model, operation, stream=True, **fields)
         assert response.status_code == 200, response.text
         assert response.headers["content-type"].startswith("text/event-stream")
-        payloads = [frame.removeprefix("data: ") for frame in response.text.split("\n\n") if frame]
+        payloads = [frame.removeprefix("data: ") for frame in frames_of(response.text) if frame]
         done = payloads[-1:] == ["[DONE]"]
         values = [json.loads(payload) for payload in (payloads[:-1] if done else payloads)]
         error = values.pop()["error"] if values and "error" in values[-1] else None

@@ -87,14 +87,19 @@ class Events:
         )
 
 
-def events_of(response: httpx2.Response) -> Events:
-    """Strictly our own frames: `data: ` and a blank line, nothing after the terminator.
+def frames_of(text: str) -> list[str]:
+    """The frames of a stream, and what is behind the last one.
 
-    A machine that stood still for some seconds makes a gateway show signs of life between them.
+    A machine that stood still for some seconds makes a gateway show signs of life between them, which do not count.
     """
+    return text.replace(": keep-alive\n\n", "").split("\n\n")
+
+
+def events_of(response: httpx2.Response) -> Events:
+    """Strictly our own frames: `data: ` and a blank line, nothing after the terminator."""
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/event-stream")
-    frames = response.text.replace(": keep-alive\n\n", "").split("\n\n")
+    frames = frames_of(response.text)
     assert frames.pop() == ""
     assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames), frames
     payloads = [frame.removeprefix("data: ") for frame in frames]

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 
 from scripts.fuzz.response_grammar import check
-from tests.support.client import eventually, get, post
+from tests.support.client import eventually, frames_of, get, post
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Upstream
 
@@ -117,7 +117,7 @@ def _chunk(said: dict[str, Any]) -> dict[str, Any]:
 
 def events_of(text: str) -> list[dict[str, Any]]:
     """The events of a legal stream: all of the contract, numbered from 0, each under its name, then [DONE]."""
-    frames = [frame for frame in text.split("\n\n") if frame != ": keep-alive"]  # of a machine that is busy
+    frames = frames_of(text)
     assert frames.pop() == ""
     assert frames.pop() == "data: [DONE]"
     events = []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import events_of, post
+from tests.support.client import events_of, frames_of, post
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Upstream
 from tests.tools.asking import SEARCH, WEATHER, asked, message_of, requests_for
@@ -320,7 +320,7 @@ def test_several_choices_beside_earlier_rounds_or_a_search_that_is_not_claimed_a
             more: dict[str, Any] = {"model": "custom-chat", "n": 3, "stream": stream, **fields}
             reply = post(gateway, "/custom/v1/chat/completions", more)
             assert reply.status_code == 200, reply.text
-            events = [event.removeprefix("data: ") for event in reply.text.split("\n\n") if event] if stream else []
+            events = [event.removeprefix("data: ") for event in frames_of(reply.text) if event] if stream else []
             chunks = [json.loads(event) for event in events if event != "[DONE]"] or [reply.json()]
             choices = [choice for chunk in chunks for choice in chunk["choices"]]
             assert sorted(each["index"] for each in choices if each["finish_reason"]) == [0, 1, 2]

@@ -43,5 +43,5 @@ def test_an_ollama_server_is_told_of_functions(gateway_for: SharedGateways, olla
     live = gateway_for(OLLAMA_HOST=f"http://127.0.0.1:{ollama_upstream.port}", TOOL_WEB_SEARCH="custom")
     body = {"model": "ollama/able", "messages": [{"role": "user", "content": "Hi"}], "tools": TOOLS, "stream": False}
     assert post(live, "/api/chat", body).status_code == 200
-    sent = ollama_upstream.requests[-1].json
+    sent = next(seen.json for seen in ollama_upstream.seen("able") if seen.path == "/api/chat")
     assert [tool["function"]["name"] for tool in sent["tools"]] == ["gateway_web_search"]

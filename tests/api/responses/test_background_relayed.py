@@ -10,7 +10,7 @@ import pytest
 from scripts.fuzz.response_grammar import Checker
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
 from tests.support.background import begin, follow, id_of, kinds, numbers
-from tests.support.client import client_of, eventually, get, post
+from tests.support.client import client_of, eventually, frames_of, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.native_responses import (
     ALL,
@@ -150,7 +150,7 @@ def test_events_without_numbers_are_numbered_and_an_end_without_items_has_them(l
 
 def test_one_in_the_foreground_is_kept_with_the_items_that_its_end_left_out(live: LiveGateway) -> None:
     reply = post(live, "/lab/v1/responses", {"model": "forgets#kept", "input": "x", "stream": True})
-    assert '"output": []' in reply.text.split("\n\n")[-3]
+    assert '"output": []' in frames_of(reply.text)[-3]
     assert get(live, f"/v1/responses/{UPSTREAM_ID}").json()["output"] == OUTPUT
 
 

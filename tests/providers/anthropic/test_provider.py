@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.anthropic_types import request_fault
 from tests.support.behaviours import CALLS, TEXT, THOUGHT
-from tests.support.client import client_of
+from tests.support.client import client_of, frames_of
 from tests.support.fake_anthropic import MODELS, SIGNATURE, behave
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
@@ -73,7 +73,7 @@ def stream(client: httpx2.Client, model: str, **fields: Any) -> tuple[list[dict[
     """The choices, and the error that ended the stream or None."""
     response = ask(client, model, stream=True, **fields)
     assert response.status_code == 200, response.text
-    frames = [frame.removeprefix("data: ") for frame in response.text.split("\n\n") if frame]
+    frames = [frame.removeprefix("data: ") for frame in frames_of(response.text) if frame]
     values = [json.loads(frame) for frame in frames if frame != "[DONE]"]
     error = values.pop()["error"] if "error" in values[-1] else None
     assert (frames[-1] == "[DONE]") is (error is None)

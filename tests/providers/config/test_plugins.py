@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from tests.support.behaviours import TEXT
-from tests.support.client import get, post
+from tests.support.client import frames_of, get, post
 from tests.support.command import run_command
 from tests.support.gateway import LiveGateway, SharedGateways, running_gateway
 from tests.support.upstream import Upstream
@@ -75,7 +75,7 @@ def test_a_stream_from_a_package_is_held_to_the_contract(live: LiveGateway) -> N
     reply = post(live, "/parrot/v1/chat/completions", chat("polly", stream=True))
     assert reply.headers["content-type"].startswith("text/event-stream")
     assert reply.text.endswith("data: [DONE]\n\n")
-    first = json.loads(reply.text.split("\n\n")[0].removeprefix("data: "))
+    first = json.loads(frames_of(reply.text)[0].removeprefix("data: "))
     assert first["choices"][0]["delta"]["role"] == "assistant"
 
 

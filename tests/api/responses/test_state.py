@@ -203,6 +203,16 @@ def test_an_item_that_is_only_referred_to_is_the_stored_one(live: LiveGateway, f
     assert refused(live, input=asked)["param"] == "input[0].id"
 
 
+def test_a_few_bytes_stand_for_no_more_than_is_kept(live: LiveGateway) -> None:
+    first = create(live, input=[{"role": "user", "content": "x" * 50_000}])
+    (given,) = get(live, f"/v1/responses/{first['id']}/input_items").json()["data"]
+    reference = {"type": "item_reference", "id": given["id"]}
+    assert "twice" in refused(live, input=[reference] * 2_000)["message"]
+    elsewhere = [{"type": "item_reference", "id": f"msg_{at:048x}0000"} for at in range(20_000)]
+    assert "20000 responses" in refused(live, input=elsewhere)["message"]
+    assert refused(live, input=elsewhere[:100])["param"] == "input[0].id"
+
+
 def test_no_previous_response_is_none_that_has_no_name(live: LiveGateway) -> None:
     assert refused(live, previous_response_id="")["code"] == "previous_response_not_found"
     assert create(live, previous_response_id=None)["previous_response_id"] is None

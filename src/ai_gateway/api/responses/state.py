@@ -28,6 +28,7 @@ from ai_gateway.translate.responses_chat.tools import Fields
 _NOTHING_MAY_BE_KEPT = "zero_data_retention"
 _CANCEL_S = 5.0  # whoever makes it learns within 2 s that it was cancelled
 _LOOK_S = 0.05
+_MOST_REFERRED = 1_000  # responses whose items one request may refer to: a client may name those of every turn
 _PER_BYTE = 4  # as it is stored, as it is read, and as messages
 _log = structlog.get_logger(__name__)
 
@@ -66,20 +67,23 @@ class State:
         return [item for each in chain for item in _said(each) if not _is_half_a_call(item)]
 
     async def items(self, call: Call, ids: Iterable[str]) -> dict[str, Fields]:
-        """The items with these ids, as far as they are of responses that are kept for the caller. Raises Unavailable.
+        """The items with these ids, as far as they are of responses that are kept for the caller.
 
-        From now on the call counts for their bytes as well.
+        From now on the call counts for their bytes as well. Raises Unavailable, InvalidRequest for an id that is there
+        twice or for too many responses, since a few bytes stand for many here, and PayloadTooLarge.
         """
         found: dict[str, Fields] = {}
-        wanted = {each: response_of(each) for each in ids}
-        for response_id in dict.fromkeys(filter(None, wanted.values())):
+        size = 0
+        for response_id, own in _by_response(ids).items():
             try:
                 response = await self._get(call.caller, response_id)
             except NotFound:
                 continue
             said = {str(item.get("id")): item for item in _said(response)}
-            found |= {each: said[each] for each, own in wanted.items() if own == response_id and each in said}
-        size = len(to_json(found))
+            here = {each: said[each] for each in own if each in said}
+            size += len(to_json(here))
+            call.room.check_possible(_PER_BYTE * size, "The items that 'input' refers to are too large together.")
+            found |= here
         call.room.charge_at_most(_PER_BYTE * size)
         call.recalled += size
         return found
@@ -225,6 +229,25 @@ class State:
 def owner_of(caller: Caller) -> str:
     """Whose a response is: the key's that made it."""
     return caller.key_id or f"{caller.project_id}:{caller.name}"
+
+
+def _by_response(ids: Iterable[str]) -> dict[str, list[str]]:
+    """The ids of items by the responses that they are of. Raises InvalidRequest."""
+    found: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for each in ids:
+        if each in seen:
+            raise InvalidRequest(f"Item '{each}' is referred to twice: leave one of them out.", param="input")
+        seen.add(each)
+        if (response_id := response_of(each)) is not None:
+            found.setdefault(response_id, []).append(each)
+    if len(found) > _MOST_REFERRED:
+        raise InvalidRequest(
+            f"'input' refers to items of {len(found)} responses, and may to those of {_MOST_REFERRED}: "
+            "send the items themselves, or use 'previous_response_id'.",
+            param="input",
+        )
+    return found
 
 
 def _said(response: StoredResponse) -> list[Fields]:

@@ -142,11 +142,9 @@ class Anthropic(HttpProvider):
 
     @staticmethod
     def _headers(attempt: Attempt, accept: str, betas: list[str]) -> dict[str, str]:
+        # Of a caller whose request was translated on the way: it may ask for a larger context.
         if attempt.call.wire.name == ANTHROPIC and (own := attempt.headers.get("anthropic-beta")):
-            betas = [
-                *betas,
-                own,
-            ]  # of a caller whose request was translated on the way: it may ask for a larger context
+            betas = [*betas, own]
         beta = {"anthropic-beta": ",".join(betas)} if betas else {}
         return {"accept": accept, "content-type": JSON, "x-request-id": attempt.upstream_request_id, **beta}
 

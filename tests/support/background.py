@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from tests.support.behaviours import piece
-from tests.support.client import client_of, eventually
+from tests.support.client import client_of, eventually, get
 from tests.support.gateway import LiveGateway
 from tests.support.responses import valid
 from tests.support.upstream import Exchange
@@ -82,6 +82,18 @@ def follow(live: LiveGateway, response_id: str, after: int | None = None, until:
     query = {"stream": "true", **({} if after is None else {"starting_after": str(after)})}
     path = f"/v1/responses/{response_id}"
     return Reading(lambda client: client.stream("GET", path, params=query), live, until)
+
+
+def ended(live: LiveGateway, response_id: str) -> dict[str, Any]:
+    """The response once nobody makes it any more."""
+    found: dict[str, Any] = {}
+
+    def is_over() -> bool:
+        found.update(get(live, f"/v1/responses/{response_id}").json())
+        return found["status"] not in {"queued", "in_progress"}
+
+    eventually(is_over, within=45)
+    return found
 
 
 def id_of(reading: Reading) -> str:

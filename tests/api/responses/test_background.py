@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
+from tests.support.background import ended
 from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream
@@ -21,16 +22,6 @@ def start(live: LiveGateway, path: str, model: str) -> str:
     assert (reply.json()["status"], reply.json()["background"]) == ("queued", True)
     identifier: str = reply.json()["id"]
     return identifier
-
-
-def ended(live: LiveGateway, response_id: str) -> dict[str, Any]:
-    until = time.monotonic() + 45
-    while time.monotonic() < until:
-        response: dict[str, Any] = get(live, f"/v1/responses/{response_id}").json()
-        if response["status"] not in {"queued", "in_progress"}:
-            return response
-        time.sleep(0.1)
-    raise AssertionError("it is still being made")
 
 
 def records(live: LiveGateway) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Responses in the background of an upstream that speaks this API: it is asked as its caller asks, but in the
 foreground, and what it says is stored, followed, cancelled and billed as what is translated is."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from scripts.fuzz.response_grammar import Checker
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
-from tests.support.background import begin, follow, id_of, kinds, numbers
+from tests.support.background import begin, ended, follow, id_of, kinds, numbers
 from tests.support.client import client_of, eventually, frames_of, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.native_responses import (
@@ -58,16 +57,6 @@ def start(live: LiveGateway, model: str, provider: str = "lab", **more: Any) -> 
     valid("Response").validate(queued)
     assert [queued[name] for name in ("status", "background", "store", "output")] == ["queued", True, True, []]
     return queued
-
-
-def ended(live: LiveGateway, response_id: str) -> dict[str, Any]:
-    until = time.monotonic() + 45
-    while time.monotonic() < until:
-        response: dict[str, Any] = get(live, f"/v1/responses/{response_id}").json()
-        if response["status"] not in {"queued", "in_progress"}:
-            return response
-        time.sleep(0.05)
-    raise AssertionError("it is still being made")
 
 
 def is_legal(events: list[dict[str, Any]]) -> dict[str, Any]:

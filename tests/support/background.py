@@ -86,14 +86,14 @@ def follow(live: LiveGateway, response_id: str, after: int | None = None, until:
 
 def ended(live: LiveGateway, response_id: str) -> dict[str, Any]:
     """The response once nobody makes it any more."""
-    found: dict[str, Any] = {}
+    seen: list[dict[str, Any]] = []
 
     def is_over() -> bool:
-        found.update(get(live, f"/v1/responses/{response_id}").json())
-        return found["status"] not in {"queued", "in_progress"}
+        seen.append(get(live, f"/v1/responses/{response_id}").json())
+        return seen[-1]["status"] not in {"queued", "in_progress"}
 
     eventually(is_over, within=45)
-    return found
+    return seen[-1]
 
 
 def id_of(reading: Reading) -> str:

@@ -146,6 +146,8 @@ from ai_gateway.accounts.counters.base import Hold
 from ai_gateway.accounts.counters.file import FileCounters
 counters = FileCounters(Path(sys.argv[1]))
 asyncio.run(counters.reserve("nobody-knows", [Hold(sys.argv[2], 1, 1)]))
+print("held", flush=True)
+sys.stdin.readline()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -161,8 +163,14 @@ async def test_what_a_worker_held_that_was_killed_before_its_journal_said_so_is_
         held = [sys.executable, "-c", HELD, str(tmp_path / "home" / "data" / "counters"), f"parallel/{key['id']}/*"]
         load = Load(live.port, "held")
         assert await load.call(key["value"]) == 200
-        await asyncio.to_thread(subprocess.run, held, timeout=60)
+        pipe = asyncio.subprocess.PIPE
+        holder = await asyncio.create_subprocess_exec(*held, stdin=pipe, stdout=pipe)
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert await holder.stdout.readline() == b"held\n"
         assert await load.call(key["value"]) == 429
+        holder.stdin.write(b"\n")
+        await holder.wait()
         async with asyncio.timeout(TIMEOUT_S):
             while await load.call(key["value"]) != 200:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.2)
